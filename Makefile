@@ -1,0 +1,64 @@
+# Everything starts in a fresh clone: each target makes the .venv that it needs.
+#
+# PYTHON is the interpreter that .venv is made of, 3.11 or later.
+
+PYTHON ?= python3
+BIN := .venv/bin
+APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint unit integration config packages clean
+
+help:  ## Say what can be made
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: .venv/installed  ## Show snapmanage at work on this machine, without a broker or a database server
+	@$(BIN)/snapmanage demo
+
+test: packages lint  ## Check and test everything; installs missing Debian packages when root
+	@$(BIN)/python -m pytest
+
+lint: .venv/tested  ## Check the form, the style and the types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+unit: .venv/tested  ## Run the tests that need nothing of the machine
+	@$(BIN)/python -m pytest tests/unit
+
+integration: .venv/tested  ## Run the tests on real brokers, databases and backends
+	@$(BIN)/python -m pytest tests/integration tests/chaos
+
+config: .venv/installed  ## Write the sample configuration
+	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf
+
+# What bindep.txt lists for the tests. RUNLEVEL=1 keeps the packages from starting their services.
+packages: .venv/tested
+	@missing=$$($(BIN)/bindep -b test); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "Not root, so these Debian packages stay missing:" $$missing; exit 0; fi; \
+	$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing
+
+clean:  ## Remove what was made
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find snapmanage tests -name __pycache__ -prune -exec rm -rf {} +
+
+# pbr takes the version from the history, which an unpacked archive doesn't have.
+.venv/installed: requirements.txt setup.cfg setup.py pyproject.toml | .venv/made
+	@echo "Installing snapmanage and what it needs into .venv; the first time takes a minute."
+	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || export PBR_VERSION=0.0.0; \
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/tested: test-requirements.txt .venv/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement test-requirements.txt
+	@touch $@
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("snapmanage needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=...")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	[ "$$(id -u)" = 0 ] || { echo "Python can't make a virtual environment here; as root: apt-get install python3-venv" >&2; exit 1; }; \
+	$(APT) update -q && $(APT) install -q -y --no-install-recommends python3-venv; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
