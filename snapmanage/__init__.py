@@ -1,0 +1,1 @@
+"""Brings snapshots that already exist on a storage backend under management."""

@@ -1,0 +1,114 @@
+"""The audit log as a chain: each entry's digest covers its content and the entry before.
+
+A removed, inserted or changed entry breaks the chain where it is. Cutting entries off the end shows
+by the head, which is kept apart; whoever could rewrite both is met by writing the head's digest down
+elsewhere now and then (`snapmanage-manage audit verify` prints it).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+GENESIS = "0" * 64
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of the chain."""
+
+    number: int
+    digest: str
+
+
+START = Head(0, GENESIS)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event as it was heard; `content` is its canonical JSON."""
+
+    number: int
+    event_id: str
+    event_type: str
+    snapshot_id: str
+    generation: int
+    content: str
+    heard_at: datetime
+    previous_digest: str
+    digest: str
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self.content)
+        return loaded
+
+
+def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: datetime) -> Entry:
+    """The entry that follows `head`."""
+    content = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    facts: dict[str, Any] = {
+        "number": head.number + 1,
+        "event_id": str(payload["event_id"]),
+        "event_type": event_type,
+        "snapshot_id": str(payload["snapshot_id"]),
+        "generation": int(payload["generation"]),
+        "content": content,
+        "heard_at": heard_at,
+        "previous_digest": head.digest,
+    }
+    return Entry(**facts, digest=_digest(facts))
+
+
+def head_of(entry: Entry) -> Head:
+    return Head(entry.number, entry.digest)
+
+
+def first_break(entries: Iterable[Entry], head: Head) -> str | None:
+    """What is wrong with the first entry that breaks the chain, or with its end; None when it is whole."""
+    last = START
+    for entry in entries:
+        if entry.number != last.number + 1:
+            return f"row {last.number + 1} is missing (row {entry.number} follows row {last.number})"
+        if entry.previous_digest != last.digest:
+            return f"row {entry.number} doesn't follow from row {last.number}"
+        if entry.digest != _digest(dict(vars(entry))):
+            return f"row {entry.number} was changed"
+        last = head_of(entry)
+    if last != head:
+        return f"row {last.number} is the last, but the head says {head.number}: rows were cut off, or the head changed"
+    return None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What the log lacks of one snapshot."""
+
+    snapshot_id: str
+    reason: str
+
+
+def gaps(entries: Sequence[tuple[str, str, int, int | None]]) -> list[Gap]:
+    """Operations that have a start without an ending, and generations that were announced but not heard.
+
+    Takes (snapshot_id, event_type, generation, previous_generation), ordered by snapshot and generation.
+    """
+    found: list[Gap] = []
+    heard: dict[str, set[int]] = {}
+    last: dict[str, tuple[str, int]] = {}
+    for snapshot_id, event_type, generation, previous in entries:
+        known = heard.setdefault(snapshot_id, set())
+        if previous is not None and previous not in known:
+            found.append(Gap(snapshot_id, f"generation {previous} is missing before {event_type} ({generation})"))
+        known.add(generation)
+        last[snapshot_id] = (event_type, generation)
+    found += [Gap(key, f"{kind} ({at}) has no ending") for key, (kind, at) in last.items() if kind.endswith(".start")]
+    return found
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    covered = {name: value for name, value in facts.items() if name != "digest"}
+    covered["heard_at"] = facts["heard_at"].isoformat(timespec="microseconds")
+    return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()

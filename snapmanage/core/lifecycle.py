@@ -1,0 +1,231 @@
+"""How a record moves: request, accept, claim, resolve, settle, unmanage.
+
+Each function takes a record as it is and says what shall become of it, as a `Change`, or None
+where nothing shall. The caller writes the change down only if the record's generation is still
+that of `Change.before`: who loses stops. `docs/architecture.md` draws the statuses.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from snapmanage import errors
+from snapmanage.core import events
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
+from snapmanage.core.events import Event, Step, UserMessage
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Change(Generic[R]):
+    """A record before and after, with what is announced in the same transaction."""
+
+    before: R
+    after: R
+    event: Event | None = None
+    message: UserMessage | None = None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a failing operation is tried, and how long it rests in between."""
+
+    max_attempts: int
+    first_delay: timedelta
+    longest_delay: timedelta
+
+    def delay(self, attempt: int) -> timedelta:
+        """The rest after the attempt of that number, counted from 1: doubled each time, up to the longest."""
+        doubled: timedelta = self.first_delay * 2 ** min(attempt - 1, 30)
+        return min(doubled, self.longest_delay)
+
+
+def request(record: R) -> R:
+    """A new record as it is first written: it owns its reference from the start."""
+    return replace(record, reference_key=owner_key(record.server, record.reference.text))
+
+
+def accept(record: R, operation: Operation, now: datetime) -> Change[R] | None:
+    """The server has the request for sure; None when it had it before, or it is over."""
+    awaited = record.status is operation.status and record.due_at is None
+    return Change(record, replace(record, due_at=now)) if awaited else None
+
+
+def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry) -> Change[R] | None:
+    """Let one worker have the operation for a lease; give it up where it was tried too often.
+
+    None when it is settled, or another's lease or a back-off still runs. The first claim of an
+    operation announces its start.
+    """
+    if not record.status.in_progress or record.due_at is None or record.due_at > now:
+        return None
+    first = record.started_at is None
+    claimed = replace(
+        record,
+        generation=record.generation + 1,
+        attempt=record.attempt + 1,
+        claimed_by=worker,
+        due_at=now + lease,
+        started_at=now if first else record.started_at,
+        updated_at=now,
+    )
+    if record.attempt >= retry.max_attempts:
+        return _give_up(record, claimed, _exhausted(record), now)
+    return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
+
+
+def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
+    """Keep a claim while the driver works."""
+    return Change(record, replace(record, due_at=now + lease))
+
+
+def resolve(snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_at: datetime) -> Change[Snapshot]:
+    """Write down which object the reference meant and how it will be called, before it is touched.
+
+    From here on the object is this snapshot's: the identity's key is unique.
+    """
+    return Change(
+        snapshot,
+        replace(
+            snapshot,
+            backend_id=found.identity,
+            backend_name=managed_name,
+            original_name=found.name,
+            backend_created_at=found.created_at,
+            size_gb=found.size_gb,
+            identity_key=owner_key(snapshot.server, found.identity),
+            due_at=due_at,
+        ),
+    )
+
+
+def manage_succeeded(snapshot: Snapshot, found: BackendSnapshot, now: datetime) -> Change[Snapshot]:
+    """The object bears its managed name: `available`; its reference stays owned until it is given back."""
+    settled = replace(
+        _settled(snapshot, Status.AVAILABLE, now),
+        size_gb=found.size_gb,
+    )
+    return _announced(snapshot, settled, Step.END, now)
+
+
+def unmanage_succeeded(snapshot: Snapshot, now: datetime) -> Change[Snapshot]:
+    """The object was given back; the record stays as a tombstone, so that a late cast finds it."""
+    settled = replace(_disowned(_settled(snapshot, Status.DELETED, now)), deleted_at=now)
+    return _announced(snapshot, settled, Step.END, now)
+
+
+def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> Change[Volume]:
+    """The volume is there: `available`, with its size and identity; it keeps its name."""
+    settled = replace(
+        _settled(volume, Status.AVAILABLE, now),
+        size_gb=size_gb(found.size_bytes),
+        backend_id=found.identity,
+        backend_name=found.name,
+        original_name=found.name,
+        identity_key=owner_key(volume.server, found.identity),
+    )
+    return Change(volume, settled)
+
+
+def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> Change[R]:
+    """Try again later where that may help, and end in `error` where it can't, or not any more."""
+    if isinstance(error, errors.BackendError) and record.attempt < retry.max_attempts:
+        return Change(record, _resting(record, error, now, retry))
+    return _give_up(record, replace(record, generation=record.generation + 1), error, now)
+
+
+def give_back(record: R, now: datetime) -> Change[R]:
+    """Let another worker have it at once; being drained is no attempt."""
+    returned = replace(
+        record,
+        generation=record.generation + 1,
+        attempt=record.attempt - 1,
+        claimed_by=None,
+        due_at=now,
+        updated_at=now,
+    )
+    return Change(record, returned)
+
+
+def unmanage(snapshot: Snapshot, requester: Requester, now: datetime) -> Change[Snapshot]:
+    """Ask to give the object back; `InvalidState` unless the snapshot is settled."""
+    if snapshot.status not in (Status.AVAILABLE, Status.ERROR):
+        raise errors.InvalidState(
+            f"Snapshot {snapshot.id} is {snapshot.status.value}; it can be unmanaged when it is available or in error."
+        )
+    asked = replace(
+        snapshot,
+        requester=replace(requester, project_id=snapshot.requester.project_id),
+        status=Status.UNMANAGING,
+        operation=Operation.UNMANAGE,
+        generation=snapshot.generation + 1,
+        attempt=0,
+        started_at=None,
+        reason=None,
+        reason_code=None,
+        updated_at=now,
+    )
+    return Change(snapshot, asked)
+
+
+def _settled(record: R, status: Status, now: datetime) -> R:
+    return replace(
+        record,
+        status=status,
+        generation=record.generation + 1,
+        due_at=None,
+        claimed_by=None,
+        reason=None,
+        reason_code=None,
+        updated_at=now,
+    )
+
+
+def _resting(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> R:
+    return replace(
+        record,
+        generation=record.generation + 1,
+        due_at=now + retry.delay(record.attempt),
+        claimed_by=None,
+        reason=str(error),
+        reason_code=error.code,
+        updated_at=now,
+    )
+
+
+def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime) -> Change[R]:
+    """End in `error`. What wasn't managed is free for others; what couldn't be given back stays ours."""
+    settled = replace(
+        record,
+        status=Status.ERROR,
+        due_at=None,
+        claimed_by=None,
+        reason=str(error),
+        reason_code=error.code,
+        updated_at=now,
+    )
+    if record.operation is Operation.MANAGE:
+        settled = _disowned(settled)
+    change = _announced(before, settled, Step.ERROR, now)
+    return replace(change, message=events.tell_user(settled, now))
+
+
+def _disowned(record: R) -> R:
+    return replace(record, reference_key=None, identity_key=None)
+
+
+def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
+    """With the step's event, where the record is a snapshot; volumes have none."""
+    if not isinstance(after, Snapshot):
+        return Change(before, after)
+    event = events.announce(after, step, now)
+    return Change(before, replace(after, announced=after.generation), event)
+
+
+def _exhausted(record: Record) -> errors.AttemptsExhausted:
+    last = f"; the last reason was: {record.reason}" if record.reason else ""
+    return errors.AttemptsExhausted(
+        f"gave up after {record.attempt} attempts, each of which ended without an answer{last}"
+    )

@@ -1,0 +1,37 @@
+"""How many snapshots and gigabytes a project may manage."""
+
+from dataclasses import dataclass
+
+from snapmanage import errors
+
+UNLIMITED = -1
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Snapshots and their gigabytes: what is used, or what is allowed (`UNLIMITED` for no bound)."""
+
+    snapshots: int
+    gigabytes: int
+
+
+NO_LIMIT = Amount(UNLIMITED, UNLIMITED)
+
+
+def check(used: Amount, limit: Amount, size_gb: int) -> None:
+    """Raise `QuotaExceeded` unless one more snapshot of `size_gb` fits."""
+    _check("snapshots", used.snapshots, limit.snapshots, 1)
+    _check("gigabytes", used.gigabytes, limit.gigabytes, size_gb)
+
+
+def _check(what: str, used: int, limit: int, more: int) -> None:
+    if limit != UNLIMITED and used + more > limit:
+        raise errors.QuotaExceeded(
+            f"Quota exceeded for {what}: {used} of {limit} are in use and {more} more requested; "
+            "unmanage what is no longer needed, or ask for a higher quota."
+        )
+
+
+def bounded(limit: Amount) -> bool:
+    """Whether usage need be counted at all."""
+    return limit != NO_LIMIT

@@ -1,0 +1,126 @@
+"""The records that snapmanage keeps: volumes it knows and snapshots it manages.
+
+Both live the same life (`snapmanage.core.lifecycle`): asked for, accepted, claimed by one worker
+at a time, settled. Sizes are GiB, times are aware UTC.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from snapmanage.core.backend import Binding
+from snapmanage.core.reference import Location, Reference
+
+
+class Status(Enum):
+    """What a client sees; `DELETED` marks the tombstone of what was given back, which no client sees."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    ERROR = "error"
+    UNMANAGING = "unmanaging"
+    DELETED = "deleted"
+
+    @property
+    def in_progress(self) -> bool:
+        return self in (Status.CREATING, Status.UNMANAGING)
+
+
+class Operation(Enum):
+    """What was last asked for a record."""
+
+    MANAGE = "manage"
+    UNMANAGE = "unmanage"
+
+    @property
+    def status(self) -> Status:
+        """The status of a record while the operation is under way."""
+        return Status.CREATING if self is Operation.MANAGE else Status.UNMANAGING
+
+
+@dataclass(frozen=True)
+class Requester:
+    """On whose behalf, and under which request ids; no secret is ever kept."""
+
+    project_id: str
+    user_id: str | None = None
+    request_id: str | None = None
+    global_request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What volumes and snapshots have in common.
+
+    `generation` counts claims and changes of status: every write is conditional on it. `due_at` is
+    when a worker may claim: from accepting on, the end of the lease while claimed, the end of the
+    back-off after a failure; None when settled, or not accepted yet. `reference_key` and
+    `identity_key` are unique over what is owned, None for what isn't.
+    """
+
+    id: str
+    requester: Requester
+    host: str
+    reference: Reference
+    name: str | None = None
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    size_gb: int | None = None
+
+    status: Status = Status.CREATING
+    operation: Operation = Operation.MANAGE
+    generation: int = 1
+    attempt: int = 0
+    started_at: datetime | None = None
+    due_at: datetime | None = None
+    claimed_by: str | None = None
+    reason: str | None = None
+    reason_code: str | None = None
+
+    backend_id: str | None = None
+    backend_name: str | None = None
+    original_name: str | None = None
+    backend_created_at: datetime | None = None
+    reference_key: str | None = None
+    identity_key: str | None = None
+
+    created_at: datetime
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def server(self) -> str:
+        return Location.parse(self.host).server
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume(Record):
+    """A backend volume that snapshots may belong to; never renamed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot(Record):
+    """A snapshot under management, or on its way.
+
+    `announced` is the generation of its latest event, by which an auditor sees whether one is missing.
+    """
+
+    volume_id: str
+    announced: int | None = None
+
+    @property
+    def binding(self) -> Binding | None:
+        """The backend object and its two names, once the reference was resolved."""
+        if self.backend_id is None or self.original_name is None or self.backend_name is None:
+            return None
+        return Binding(self.backend_id, self.original_name, self.backend_name)
+
+
+def owner_key(server: str, what: str) -> str:
+    """The unique key of a reference's text or an identity on a backend: 64 hexadecimal digits.
+
+    A digest, so that its length and the database's collation don't matter.
+    """
+    return hashlib.sha256(f"{server}\n{what}".encode()).hexdigest()

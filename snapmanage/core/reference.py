@@ -1,0 +1,70 @@
+"""How a caller names an existing backend object, and where backends are."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snapmanage import errors
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`ref` on the wire: an object such as `{"source-name": "disk1.img@daily"}`.
+
+    A string means `{"source-name": string}`. Two references are the same when their `text` is.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, value: str | Mapping[str, Any]) -> "Reference":
+        """Read what a caller sent; `InvalidReference` when it names nothing."""
+        if isinstance(value, str):
+            value = {"source-name": value}
+        if not isinstance(value, Mapping) or not value:
+            raise errors.InvalidReference("ref must be an object such as {'source-name': NAME}, or a name")
+        return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":")))
+
+    @classmethod
+    def named(cls, name: str) -> "Reference":
+        return cls.of({"source-name": name})
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The object as it goes on the wire."""
+        loaded: dict[str, Any] = json.loads(self.text)
+        return loaded
+
+    def name(self, key: str = "source-name") -> str:
+        """The text under the one key that a driver takes; `InvalidReference` for any other shape."""
+        match self.value:
+            case {**fields} if set(fields) == {key} and isinstance(fields[key], str) and fields[key]:
+                return str(fields[key])
+        raise errors.InvalidReference(f"the reference {self.text} must have exactly one key, {key!r}, with a name")
+
+
+@dataclass(frozen=True)
+class Location:
+    """`host@backend#pool`; the pool may be absent."""
+
+    host: str
+    backend: str
+    pool: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Location":
+        """Read `host@backend` or `host@backend#pool`; `InvalidRequest` otherwise."""
+        server, _, pool = text.partition("#")
+        host, at, backend = server.partition("@")
+        if not (host and at and backend) or "@" in backend:
+            raise errors.InvalidRequest(f"host {text!r} must have the form host@backend or host@backend#pool")
+        return cls(host, backend, pool or None)
+
+    @property
+    def server(self) -> str:
+        """`host@backend`: the address of the server that owns the backend."""
+        return f"{self.host}@{self.backend}"
+
+    def __str__(self) -> str:
+        return f"{self.server}#{self.pool}" if self.pool else self.server

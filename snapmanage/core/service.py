@@ -1,0 +1,28 @@
+"""The servers that own backends, as their heartbeats tell."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from snapmanage import errors
+
+
+@dataclass(frozen=True)
+class Service:
+    """One server, `host@backend`; `driver` is the name of its backend's driver."""
+
+    server: str
+    driver: str
+    heartbeat_at: datetime
+    disabled_reason: str | None = None
+
+    def alive(self, now: datetime, down_after: timedelta) -> bool:
+        return self.heartbeat_at + down_after > now
+
+
+def require_up(service: Service | None, server: str, now: datetime, down_after: timedelta) -> Service:
+    """The service, where it may be given work: `ServiceNotFound`, or `ServiceDown` when disabled or overdue."""
+    if service is None:
+        raise errors.ServiceNotFound(server)
+    if service.disabled_reason is not None or not service.alive(now, down_after):
+        raise errors.ServiceDown
+    return service
