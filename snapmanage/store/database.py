@@ -1,0 +1,119 @@
+"""Transactions on SQLite, MariaDB and PostgreSQL, and the clock that they share."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
+
+T = TypeVar("T")
+Clock = Callable[[Connection], datetime]
+
+DEADLOCK_TRIES = 10
+_DEADLOCKS = {
+    1213,  # MariaDB: deadlock found
+    1205,  # MariaDB: lock wait timeout
+    1020,  # MariaDB: record has changed since last read
+}
+_DEADLOCK_STATES = {"40001", "40P01", "55P03"}
+_NOW = {
+    "mysql": sa.text("SELECT UTC_TIMESTAMP(6)"),
+    "mariadb": sa.text("SELECT UTC_TIMESTAMP(6)"),
+    "postgresql": sa.text("SELECT clock_timestamp() AT TIME ZONE 'UTC'"),
+}
+
+
+def database_clock(conn: Connection) -> datetime:
+    """The database's time, UTC, so that hosts need not agree; on SQLite there is one host, and its time."""
+    statement = _NOW.get(conn.dialect.name)
+    if statement is None:
+        return datetime.now(UTC)
+    return datetime.replace(conn.execute(statement).scalar_one(), tzinfo=UTC)
+
+
+class Database:
+    """An engine with its clock.
+
+    `write` hands the work a connection and the time, in one transaction, and starts over when the
+    database broke a deadlock; so the work does nothing but read and write rows.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
+        self.engine = engine
+        self.clock = clock
+        # SQLite lets one writer in and makes others poll: queue in front of it instead.
+        self._turn: Any = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+
+    def write(self, work: Callable[[Connection, datetime], T]) -> T:
+        for tries_left in reversed(range(DEADLOCK_TRIES)):
+            try:
+                with self._turn, self.engine.begin() as conn:
+                    return work(conn, self.clock(conn))
+            except DBAPIError as error:
+                if not (tries_left and deadlocked(error)):
+                    raise
+            time.sleep(0.01 * (DEADLOCK_TRIES - tries_left))
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that only reads, and waits for no writer."""
+        with self.engine.connect().execution_options(snapmanage_reads=True) as conn, conn.begin():
+            yield conn
+
+    def now(self) -> datetime:
+        with self.read() as conn:
+            return self.clock(conn)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def deadlocked(error: DBAPIError) -> bool:
+    """Whether the database gave up this transaction for another's sake."""
+    original: Any = error.orig
+    if getattr(original, "sqlstate", None) in _DEADLOCK_STATES:
+        return True
+    code = original.args[0] if getattr(original, "args", None) else None
+    return code in _DEADLOCKS or "database is locked" in str(original)
+
+
+def connect(url: str, pool_size: int = 10) -> Database:
+    """A database for a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; connects when first used."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = sa.create_engine(parsed, connect_args={"timeout": 60, "check_same_thread": False})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return Database(engine)
+    return Database(_server_engine(parsed, pool_size))
+
+
+def _server_engine(url: sa.URL, pool_size: int) -> Engine:
+    if url.get_backend_name() in ("mysql", "mariadb"):
+        url = url.update_query_dict({"charset": "utf8mb4"})
+    return sa.create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        pool_recycle=3600,
+    )
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # the begin event says when a transaction begins, and how
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(conn: Connection) -> None:
+    """Writers take the lock at once: a reader that turns writer later could only fail."""
+    reads = conn.get_execution_options().get("snapmanage_reads", False)
+    conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,81 @@
+"""Messages not yet carried, and what came over the bus and can't be understood."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+
+from snapmanage.core.messages import Kind, Message
+from snapmanage.store.tables import outbox, quarantine
+
+
+def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
+    """Put messages in; from `due_at` on any relay may take them."""
+    if messages:
+        conn.execute(outbox.insert(), [_row(message, now, due_at) for message in messages])
+
+
+def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int]]:
+    """Messages that are due, longest first, each with the times it was taken before; others' are left out."""
+    query = select(outbox).where(outbox.c.due_at <= now).order_by(outbox.c.due_at).limit(limit)
+    return [(_message(row), row.sends) for row in conn.execute(query.with_for_update(skip_locked=True))]
+
+
+def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
+    """Put messages off, each until its time, for whoever comes then."""
+    if due:
+        statement = update(outbox).where(outbox.c.id == bindparam("message_id"))
+        rows = [{"message_id": key, "due_at": due[key]} for key in sorted(due)]
+        conn.execute(statement.values(sends=outbox.c.sends + 1), rows)
+
+
+def forget(conn: Connection, message_ids: Collection[str]) -> None:
+    """Drop messages that have arrived."""
+    if message_ids:
+        conn.execute(delete(outbox).where(outbox.c.id.in_(sorted(message_ids))))
+
+
+def forget_casts(conn: Connection, record_ids: Collection[str], method: str) -> None:
+    """Drop the casts of a method that their server has accepted."""
+    found = select(outbox.c.id).where(
+        outbox.c.record_id.in_(record_ids), outbox.c.kind == Kind.CAST.value, outbox.c.name == method
+    )
+    forget(conn, conn.execute(found).scalars().all())
+
+
+def hurry_casts(conn: Connection, server: str, now: datetime) -> None:
+    """Make the casts that wait for a server due: it is back."""
+    waiting = (outbox.c.kind == Kind.CAST.value) & (outbox.c.target == server) & (outbox.c.due_at > now)
+    conn.execute(update(outbox).where(waiting).values(due_at=now))
+
+
+def waiting(conn: Connection) -> int:
+    """How many messages are not carried yet."""
+    return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
+
+
+def put_aside(
+    conn: Connection, message_id: str, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
+) -> None:
+    """Keep a message that can't be understood, with its bytes, headers and the reason."""
+    row = {"id": message_id, "queue": queue, "body": body, "headers": headers, "reason": reason, "received_at": now}
+    conn.execute(quarantine.insert(), row)
+
+
+def _row(message: Message, now: datetime, due_at: datetime) -> dict[str, Any]:
+    values = dict(vars(message)) | {"kind": message.kind.value, "body": dict(message.body)}
+    return values | {"context": dict(message.context), "due_at": due_at, "sends": 0, "created_at": now}
+
+
+def _message(row: Row[Any]) -> Message:
+    return Message(
+        id=row.id,
+        kind=Kind(row.kind),
+        record_id=row.record_id,
+        target=row.target,
+        name=row.name,
+        body=row.body,
+        priority=row.priority,
+        context=row.context,
+    )

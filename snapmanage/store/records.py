@@ -1,0 +1,193 @@
+"""Volumes and snapshots in the database."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Row, Select, Table, bindparam, func, or_, select
+from sqlalchemy.exc import IntegrityError
+
+from snapmanage import errors
+from snapmanage.core.lifecycle import Change
+from snapmanage.core.listing import Owned
+from snapmanage.core.quota import Amount
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
+from snapmanage.core.reference import Reference
+from snapmanage.store.tables import snapshots, volumes
+
+R = TypeVar("R", bound=Record)
+_TABLES: dict[type[Record], Table] = {Volume: volumes, Snapshot: snapshots}
+_REQUESTER = ("project_id", "user_id", "request_id", "global_request_id")
+
+
+def insert(conn: Connection, record: Record) -> None:
+    """Write a new record; `AlreadyManaged` when its reference is owned already."""
+    try:
+        conn.execute(_TABLES[type(record)].insert(), _row(record))
+    except IntegrityError as error:
+        raise errors.AlreadyManaged(_owned_text(record)) from error
+
+
+def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
+    """Write those whose id is not there yet; none may own a reference."""
+    for record in records:
+        if get(conn, type(record), record.id, deleted=True) is None:
+            conn.execute(_TABLES[type(record)].insert(), _row(record))
+
+
+def get(conn: Connection, kind: type[R], record_id: str, deleted: bool = False) -> R | None:
+    """The record of that id; tombstones only where `deleted` asks for them."""
+    found = get_many(conn, kind, [record_id])
+    return next((record for record in found if deleted or record.deleted_at is None), None)
+
+
+def get_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> list[R]:
+    """The records of those ids, tombstones too, in no order."""
+    table = _TABLES[kind]
+    return [_record(kind, row) for row in conn.execute(select(table).where(table.c.id.in_(record_ids)))]
+
+
+def lock_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> list[R]:
+    """The same, kept from others until the transaction ends; locked in one order, so that two don't deadlock."""
+    table = _TABLES[kind]
+    query = select(table).where(table.c.id.in_(record_ids)).order_by(table.c.id).with_for_update()
+    return [_record(kind, row) for row in conn.execute(query)]
+
+
+def take_due(conn: Connection, kind: type[R], server: str, now: datetime, limit: int) -> list[R]:
+    """Records that a worker of `server` may claim, longest due first, leaving out what others are taking."""
+    table = _TABLES[kind]
+    query = (
+        select(table)
+        .where(table.c.server == server, table.c.due_at <= now)
+        .order_by(table.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [_record(kind, row) for row in conn.execute(query)]
+
+
+def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
+    """Write changes down, each only if its record's generation is unchanged; return those written.
+
+    `AlreadyManaged` when one of them would own what another record owns: then nothing is written.
+    """
+    if not changes:
+        return []
+    kind = type(changes[0].before)
+    held = {record.id: record.generation for record in lock_many(conn, kind, [c.before.id for c in changes])}
+    current = [change for change in changes if held.get(change.before.id) == change.before.generation]
+    table = _TABLES[kind]
+    rows = _differences(current)
+    if rows:
+        try:
+            conn.execute(table.update().where(table.c.id == bindparam("record_id")), rows)
+        except IntegrityError as error:
+            raise errors.AlreadyManaged(_owned_text(current[0].after)) from error
+    return current
+
+
+def renew(conn: Connection, kind: type[Record], held: Iterable[tuple[str, int]], due_at: datetime) -> None:
+    """Move the end of the leases that are still held at those generations."""
+    table = _TABLES[kind]
+    for record_id, generation in sorted(held):
+        same = (table.c.id == record_id) & (table.c.generation == generation)
+        conn.execute(table.update().where(same).values(due_at=due_at))
+
+
+def usage(conn: Connection, project_id: str) -> Amount:
+    """What a project owns: managed, or under way."""
+    owned = or_(snapshots.c.reference_key.is_not(None), snapshots.c.identity_key.is_not(None))
+    query = select(func.count(), func.coalesce(func.sum(snapshots.c.size_gb), 0))
+    count, gigabytes = conn.execute(query.where(snapshots.c.project_id == project_id, owned)).one()
+    return Amount(int(count), int(gigabytes))
+
+
+def owned(conn: Connection, server: str) -> Owned:
+    """Which objects of a server's backend belong to snapshots."""
+    mine = snapshots.c.server == server
+    columns = select(snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
+    by_identity = conn.execute(columns.where(mine, snapshots.c.identity_key.is_not(None)))
+    by_reference = conn.execute(columns.where(mine, snapshots.c.reference_key.is_not(None)))
+    return Owned({row.backend_id: row.id for row in by_identity}, {row.reference: row.id for row in by_reference})
+
+
+def list_page(
+    conn: Connection,
+    kind: type[R],
+    project_id: str,
+    filters: dict[str, str],
+    limit: int,
+    offset: int = 0,
+    marker: str | None = None,
+) -> list[R]:
+    """A project's records, newest first; `InvalidRequest` when the marker is none of them.
+
+    `filters` compares columns of the table for equality.
+    """
+    table = _TABLES[kind]
+    query = select(table).where(*_visible(table, project_id, filters))
+    if marker is not None:
+        query = _after(conn, table, query, marker, project_id)
+    query = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit).offset(offset)
+    return [_record(kind, row) for row in conn.execute(query)]
+
+
+def count(conn: Connection, kind: type[Record], project_id: str, filters: dict[str, str]) -> int:
+    """How many records `list_page` has altogether."""
+    table = _TABLES[kind]
+    query = select(func.count()).select_from(table).where(*_visible(table, project_id, filters))
+    return int(conn.execute(query).scalar_one())
+
+
+def _visible(table: Table, project_id: str, filters: dict[str, str]) -> list[Any]:
+    same = [table.c[column] == value for column, value in filters.items()]
+    return [table.c.project_id == project_id, table.c.deleted_at.is_(None), *same]
+
+
+def _after(conn: Connection, table: Table, query: Select[Any], marker: str, project_id: str) -> Select[Any]:
+    own = (table.c.id == marker) & (table.c.project_id == project_id)
+    created_at = conn.execute(select(table.c.created_at).where(own)).scalar()
+    if created_at is None:
+        raise errors.InvalidRequest(f"marker {marker} could not be found; start again without it")
+    later = (table.c.created_at == created_at) & (table.c.id < marker)
+    return query.where(or_(table.c.created_at < created_at, later))
+
+
+def _differences(changes: Sequence[Change[R]]) -> list[dict[str, Any]]:
+    """The columns that differ in any of the changes, with each record's new values."""
+    before, after = ([_row(getattr(change, side)) for change in changes] for side in ("before", "after"))
+    columns = {name for old, new in zip(before, after, strict=True) for name in new if old[name] != new[name]}
+    return [{name: row[name] for name in columns} | {"record_id": row["id"]} for row in after if columns]
+
+
+def _owned_text(record: Record) -> str:
+    return f"the object that {record.reference.text} names on {record.server} is managed or being managed already"
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = dict(vars(record)) | dict(vars(record.requester))
+    row |= {
+        "server": record.server,
+        "reference": record.reference.text,
+        "metadata": dict(record.metadata),
+        "status": record.status.value,
+        "operation": record.operation.value,
+    }
+    del row["requester"]
+    return row
+
+
+def _record(kind: type[R], row: Row[Any]) -> R:
+    values = dict(row._mapping)
+    del values["server"]
+    requester = Requester(**{column: values.pop(column) for column in _REQUESTER})
+    return kind(
+        **{
+            **values,
+            "requester": requester,
+            "reference": Reference(values["reference"]),
+            "status": Status(values["status"]),
+            "operation": Operation(values["operation"]),
+        }
+    )

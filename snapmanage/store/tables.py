@@ -1,0 +1,169 @@
+"""The tables. A change here needs a migration; a test compares the two."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql
+
+from snapmanage.store.types import ID, LONG_TEXT, NAME, Json, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+_MARIADB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+_BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+
+
+def _record_columns() -> list[Column[Any]]:
+    """What volumes and snapshots have in common; `snapmanage.core.records.Record` explains each."""
+    return [
+        Column("id", ID, primary_key=True),
+        Column("project_id", NAME, nullable=False),
+        Column("user_id", NAME),
+        Column("request_id", NAME),
+        Column("global_request_id", NAME),
+        Column("host", NAME, nullable=False),
+        Column("server", NAME, nullable=False),
+        Column("reference", LONG_TEXT, nullable=False),
+        Column("name", NAME),
+        Column("description", Text),
+        Column("metadata", Json, nullable=False),
+        Column("size_gb", BigInteger),
+        Column("status", String(20), nullable=False),
+        Column("operation", String(20), nullable=False),
+        Column("generation", Integer, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("started_at", UtcDateTime),
+        Column("due_at", UtcDateTime),
+        Column("claimed_by", NAME),
+        Column("reason", Text),
+        Column("reason_code", NAME),
+        Column("backend_id", NAME),
+        Column("backend_name", Text),
+        Column("original_name", Text),
+        Column("backend_created_at", UtcDateTime),
+        Column("reference_key", String(64), unique=True),
+        Column("identity_key", String(64), unique=True),
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("updated_at", UtcDateTime),
+        Column("deleted_at", UtcDateTime),
+    ]
+
+
+volumes = Table(
+    "volumes",
+    metadata,
+    *_record_columns(),
+    Index(None, "server", "due_at"),
+    Index(None, "project_id", "created_at", "id"),
+    **_MARIADB,
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    *_record_columns(),
+    Column("volume_id", ID, nullable=False, index=True),
+    Column("announced", Integer),
+    Index(None, "server", "due_at"),
+    Index(None, "project_id", "created_at", "id"),
+    **_MARIADB,
+)
+
+# Messages not yet carried; `core.messages.Message` explains them.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("record_id", ID, nullable=False, index=True),
+    Column("target", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("priority", String(20)),
+    Column("body", Json, nullable=False),
+    Column("context", Json, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False, index=True),
+    Column("sends", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    **_MARIADB,
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("server", NAME, primary_key=True),
+    Column("driver", NAME, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("disabled_reason", NAME),
+    **_MARIADB,
+)
+
+# A project's row is what concurrent requests of that project queue for; limits are null where the default holds.
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("project_id", NAME, primary_key=True),
+    Column("snapshots", Integer),
+    Column("gigabytes", Integer),
+    **_MARIADB,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("project_id", NAME, nullable=False),
+    Column("resource_type", NAME, nullable=False),
+    Column("resource_id", ID, nullable=False, index=True),
+    Column("request_id", NAME),
+    Column("event_id", NAME, nullable=False),
+    Column("level", String(20), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(None, "project_id", "created_at", "id"),
+    **_MARIADB,
+)
+
+# What came over the bus and can't be understood, as it came.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("queue", NAME, nullable=False),
+    Column("body", _BYTES, nullable=False),
+    Column("headers", Json, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False, index=True),
+    **_MARIADB,
+)
+
+# Events as they were heard, each row chained to the one before; `audit_head` is the chain's end.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", ID, nullable=False, unique=True),
+    Column("event_type", NAME, nullable=False),
+    Column("snapshot_id", ID, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("content", LONG_TEXT, nullable=False),
+    Column("heard_at", UtcDateTime, nullable=False),
+    Column("previous_digest", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Index(None, "snapshot_id", "generation"),
+    **_MARIADB,
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    **_MARIADB,
+)
