@@ -1,0 +1,121 @@
+"""Taking batches off RabbitMQ's queues: handle, then acknowledge, then the next."""
+
+import logging
+import select
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kombu
+from amqp.exceptions import AMQPError
+from kombu.exceptions import KombuError
+
+from snapmanage.bus import Delivery, Handle
+
+LOG = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 20
+IDLE_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+_LOST = (AMQPError, KombuError, OSError)
+
+
+class RabbitConsumer:
+    """One thread with a connection of its own; it connects again for ever.
+
+    A batch is what has arrived by the time the last one was done, up to the prefetch. Nothing is
+    acknowledged before `handle` returned; while it raises, the batch is kept and handed over again.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[int], kombu.Connection],
+        queues: Sequence[kombu.Queue],
+        handle: Handle,
+        prefetch: int,
+    ) -> None:
+        self._connect = connect
+        self._queues = queues
+        self._handle = handle
+        self._prefetch = prefetch
+        self._stopping = threading.Event()
+        self._arrived: list[Any] = []
+        self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """As `Consumer.stop`: returns when the batch in hand is done, or after two idle periods."""
+        self._stopping.set()
+        self._thread.join(2 * IDLE_SECONDS + LONGEST_PAUSE_SECONDS)
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stopping.is_set():
+            try:
+                with self._connect(HEARTBEAT_SECONDS) as connection:
+                    pause = FIRST_PAUSE_SECONDS
+                    self._consume(connection)
+            except _LOST as error:
+                LOG.warning("The broker is away (%s); connecting again in %g s.", error, pause)
+                self._stopping.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            except Exception:
+                LOG.exception("The consumer stumbled; it starts again in %g s.", LONGEST_PAUSE_SECONDS)
+                self._stopping.wait(LONGEST_PAUSE_SECONDS)
+
+    def _consume(self, connection: kombu.Connection) -> None:
+        self._arrived = []
+        channel = connection.channel()
+        channel.basic_qos(0, self._prefetch, False)
+        with kombu.Consumer(channel, self._queues, on_message=self._arrived.append):
+            LOG.info("Consuming %s.", ", ".join(queue.name for queue in self._queues))
+            while not self._stopping.is_set():
+                self._fill(connection)
+                if self._arrived:
+                    self._work_off(connection, channel)
+
+    def _fill(self, connection: kombu.Connection) -> None:
+        """Wait for a message, then take what else is here already."""
+        try:
+            connection.drain_events(timeout=IDLE_SECONDS)
+            while len(self._arrived) < self._prefetch and _readable(connection):
+                connection.drain_events(timeout=IDLE_SECONDS)
+        except TimeoutError:
+            connection.heartbeat_check()
+
+    def _work_off(self, connection: kombu.Connection, channel: Any) -> None:
+        batch = [_delivery(message) for message in self._arrived]
+        if self._handled(batch, connection):
+            channel.basic_ack(self._arrived[-1].delivery_tag, multiple=True)
+            self._arrived.clear()
+
+    def _handled(self, batch: Sequence[Delivery], connection: kombu.Connection) -> bool:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                self._handle(batch)
+                return True
+            except Exception:
+                LOG.exception("%d messages could not be handled; they are kept and tried again.", len(batch))
+            if self._stopping.wait(pause):
+                return False
+            connection.heartbeat_check()
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _readable(connection: kombu.Connection) -> bool:
+    """Whether the next frame is here; py-amqp reads frame by frame, so that none hides in a buffer of its own."""
+    sock = connection.connection.sock
+    pending = getattr(sock, "pending", None)
+    if pending is not None and pending():
+        return True
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+def _delivery(message: Any) -> Delivery:
+    body = message.body
+    raw = body.encode() if isinstance(body, str) else bytes(body)
+    return Delivery(message.delivery_info["routing_key"], raw, dict(message.headers or {}))

@@ -1,0 +1,128 @@
+"""The form of a message on the wire: oslo.messaging's envelope 2.0, and what is inside.
+
+Pure: bytes and values, no connection.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from snapmanage import errors
+from snapmanage.bus import Publication
+from snapmanage.bus.names import VERSION, Names
+from snapmanage.core.messages import Kind, Message
+
+CONTENT_TYPE = "application/json"
+CONTENT_ENCODING = "utf-8"
+_CONTEXT = "_context_"
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message taken out of its envelope, with the attributes that oslo.messaging's dispatcher reads."""
+
+    message: dict[str, Any]
+    ctxt: dict[str, Any]
+    msg_id: str | None = None
+    reply_q: str | None = None
+    client_timeout: None = None
+
+    @property
+    def expects_reply(self) -> bool:
+        return self.msg_id is not None and self.reply_q is not None
+
+
+def publications(message: Message, names: Names, now: datetime) -> list[Publication]:
+    """How a message is sent: once to a server, or once to each notification topic."""
+    if message.kind is Kind.CAST:
+        key = names.server_queue(message.target)
+        return [Publication(message.id, key, request(message.name, message.body, message.context, message.id), True)]
+    body = _notification(message, now)
+    queues = [names.notification_queue(topic, message.priority or "INFO") for topic in names.notification_topics]
+    return [Publication(message.id, queue, body) for queue in queues]
+
+
+def request(
+    method: str, arguments: Mapping[str, Any], context: Mapping[str, Any], unique_id: str, **call: Any
+) -> bytes:
+    """A cast, or a call when `_msg_id` and `_reply_q` are given."""
+    content = {"method": method, "args": dict(arguments), "version": VERSION, "_unique_id": unique_id, **call}
+    return _wrap(content | _flattened(context))
+
+
+def answer(incoming: Incoming, result: Any = None, failure: Exception | None = None) -> bytes:
+    """The reply to a call; a failure tells its class and text, never where in the code it happened."""
+    content = {
+        "result": result,
+        "failure": None if failure is None else json.dumps(_failure(failure)),
+        "ending": True,
+        "_msg_id": incoming.msg_id,
+        "_unique_id": uuid.uuid4().hex,
+    }
+    return _wrap(content)
+
+
+def unwrap(body: bytes) -> dict[str, Any]:
+    """The content of an envelope; `InvalidRequest` when it is none."""
+    try:
+        outer = json.loads(body)
+        if outer["oslo.version"].partition(".")[0] != "2":
+            raise errors.InvalidRequest(f"envelope version {outer['oslo.version']!r} is unknown; 2.x is understood")
+        content = json.loads(outer["oslo.message"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise errors.InvalidRequest(f"the message is no oslo.messaging 2.0 envelope: {error!r}") from error
+    if not isinstance(content, dict):
+        raise errors.InvalidRequest("the envelope must hold an object")
+    return content
+
+
+def open_request(body: bytes) -> Incoming:
+    """A cast or a call as it came; `InvalidRequest` when it can't be one."""
+    content = unwrap(body)
+    ctxt = {name.removeprefix(_CONTEXT): content.pop(name) for name in list(content) if name.startswith(_CONTEXT)}
+    if not isinstance(content.get("method"), str) or not isinstance(content.get("args", {}), dict):
+        raise errors.InvalidRequest("a request must have a method, a text, and args, an object")
+    if not isinstance(content.get("version", VERSION), str):
+        raise errors.InvalidRequest("the version of a request must be a text such as '1.0'")
+    return Incoming(content, ctxt, content.get("_msg_id"), content.get("_reply_q"))
+
+
+def open_answer(body: bytes) -> Any:
+    """The result of a call; raises the error that was answered."""
+    content = unwrap(body)
+    if content.get("failure") is None:
+        return content.get("result")
+    failure = json.loads(content["failure"])
+    known = getattr(errors, failure["class"], errors.Unavailable)
+    raise known(*failure["args"])
+
+
+def _notification(message: Message, now: datetime) -> bytes:
+    content = {
+        "message_id": message.id,
+        "publisher_id": message.target,
+        "event_type": message.name,
+        "priority": message.priority,
+        "payload": dict(message.body),
+        "timestamp": now.replace(tzinfo=None).isoformat(" ", "microseconds"),
+        "_unique_id": message.id,
+    }
+    return _wrap(content | _flattened(message.context))
+
+
+def _wrap(content: Mapping[str, Any]) -> bytes:
+    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
+
+
+def _flattened(context: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{_CONTEXT}{name}": value for name, value in context.items()}
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    deliberate = isinstance(error, errors.SnapmanageError)
+    text = str(error) if deliberate else "the server failed; its log tells why"
+    kind = type(error) if deliberate else errors.Unavailable
+    return {"class": kind.__name__, "module": kind.__module__, "message": text, "tb": [], "args": [text], "kwargs": {}}

@@ -1,0 +1,174 @@
+"""The bus on RabbitMQ: one publisher with confirms, consumers that acknowledge what is done.
+
+Exchange and queues are declared exactly as oslo.messaging declares them under the same options, or
+the broker would refuse one of the two with 406.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import kombu
+from amqp.exceptions import AMQPError
+from kombu.exceptions import KombuError
+
+from snapmanage import errors
+from snapmanage.bus import Handle, Publication
+from snapmanage.bus.consumer import RabbitConsumer
+from snapmanage.bus.envelope import CONTENT_ENCODING, CONTENT_TYPE
+
+LOG = logging.getLogger(__name__)
+
+CONFIRM_TIMEOUT_SECONDS = 30
+BROKEN = (AMQPError, KombuError, OSError)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """How exchange and queues are declared, after the options of `[oslo_messaging_rabbit]`."""
+
+    exchange: str
+    durable: bool = True
+    auto_delete: bool = False
+    queue_arguments: Mapping[str, Any] = field(default_factory=lambda: {"x-queue-type": "quorum"})
+
+    def declared_exchange(self) -> kombu.Exchange:
+        return kombu.Exchange(self.exchange, "topic", durable=self.durable, auto_delete=self.auto_delete)
+
+    def queue(self, name: str) -> kombu.Queue:
+        """A queue under its own name, bound to the exchange."""
+        return kombu.Queue(
+            name,
+            self.declared_exchange(),
+            routing_key=name,
+            durable=self.durable,
+            auto_delete=self.auto_delete,
+            queue_arguments=dict(self.queue_arguments),
+        )
+
+
+Connect = Callable[[int], kombu.Connection]
+Call = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], Any]
+
+
+class RabbitBus:
+    """`connect` makes a new connection with a heartbeat of so many seconds; `call` is the stock client's."""
+
+    def __init__(self, connect: Connect, topology: Topology, call: Call, prefetch: int = 200) -> None:
+        self._connect = connect
+        self._topology = topology
+        self._call = call
+        self._prefetch = prefetch
+        self._events = Publisher(connect, topology)
+        self._replies = Publisher(connect, topology)
+
+    def send(self, publications: Sequence[Publication]) -> set[str]:
+        return self._events.send(publications)
+
+    def consume(self, queues: Sequence[str], handle: Handle) -> RabbitConsumer:
+        declared = [self._topology.queue(name) for name in queues]
+        consumer = RabbitConsumer(self._connect, declared, handle, self._prefetch)
+        consumer.start()
+        return consumer
+
+    def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+        return self._call(server, method, arguments, context)
+
+    def reply(self, queue: str, body: bytes) -> None:
+        try:
+            self._replies.send([Publication("reply", queue, body, True)], exchange="")
+        except errors.Unavailable as error:
+            LOG.warning("A reply was not sent, its caller will time out: %s", error)
+
+    def close(self) -> None:
+        self._events.close()
+        self._replies.close()
+
+
+class Publisher:
+    """Sends batches over one connection and waits once for all their confirms; for several threads, in turn."""
+
+    def __init__(self, connect: Connect, topology: Topology) -> None:
+        self._connect = connect
+        self._topology = topology
+        self._turn = threading.Lock()
+        self._connection: kombu.Connection | None = None
+        self._channel: Any = None
+        self._declared: set[str] = set()
+        self._pending: dict[int, Publication] = {}
+        self._refused: set[str] = set()
+        self._sent = 0
+
+    def send(self, publications: Sequence[Publication], exchange: str | None = None) -> set[str]:
+        """As `Bus.send`; the empty exchange reaches queues by name."""
+        with self._turn:
+            try:
+                return self._send(publications, self._topology.exchange if exchange is None else exchange)
+            except BROKEN as error:
+                self._drop()
+                raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
+
+    def close(self) -> None:
+        with self._turn:
+            self._drop()
+
+    def _send(self, publications: Sequence[Publication], exchange: str) -> set[str]:
+        self._open()
+        self._refused = set()
+        for publication in publications:
+            self._publish(publication, exchange)
+        while self._pending:
+            self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT_SECONDS)
+        return {publication.message_id for publication in publications} - self._refused
+
+    def _publish(self, publication: Publication, exchange: str) -> None:
+        if not publication.queue_must_exist and publication.routing_key not in self._declared:
+            self._topology.queue(publication.routing_key)(self._channel).declare()
+            self._declared.add(publication.routing_key)
+        message = self._channel.prepare_message(
+            publication.body,
+            content_type=CONTENT_TYPE,
+            content_encoding=CONTENT_ENCODING,
+            properties={"delivery_mode": 2, "message_id": publication.message_id},
+        )
+        self._sent += 1
+        self._pending[self._sent] = publication
+        self._channel.basic_publish(message, exchange, publication.routing_key, mandatory=True)
+
+    def _open(self) -> None:
+        if self._channel is not None:
+            return
+        self._connection = self._connect(0)
+        self._connection.connect()
+        self._channel = self._connection.channel()
+        self._topology.declared_exchange()(self._channel).declare()
+        self._channel.confirm_select()
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
+
+    def _drop(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        self._declared.clear()
+        self._pending.clear()
+        self._sent = 0
+        if connection is not None:
+            connection.collect(socket_timeout=1)
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for settled in [at for at in self._pending if at == tag or (multiple and at <= tag)]:
+            del self._pending[settled]
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._refused |= {
+            publication.message_id for at, publication in self._pending.items() if at == tag or (multiple and at <= tag)
+        }
+        self._on_ack(tag, multiple)
+
+    def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
+        """No queue of that name: a server that never ran, or a queue that was deleted."""
+        LOG.warning("The broker has no queue %s; what is meant for it waits.", routing_key)
+        self._declared.discard(routing_key)
+        self._refused.add(message.properties.get("message_id", ""))
