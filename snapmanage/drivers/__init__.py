@@ -1,0 +1,1 @@
+"""Storage backends: the `Driver` protocol and one file a backend."""

@@ -1,0 +1,64 @@
+"""The `Driver` protocol: what snapmanage asks of a storage backend.
+
+A driver is a class under the entry point group `snapmanage.drivers`. It states facts and renames;
+whether a snapshot may be managed is decided in `snapmanage.core.backend`, the same for all. Every
+driver passes `tests/contract/test_drivers.py` on its real backend.
+
+Drivers are called from several threads at once. They raise `snapmanage.errors` only: an `Invalid`
+where trying again never helps, a `BackendError` where it may.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+from oslo_config import cfg
+
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.reference import Reference
+
+
+class Driver(Protocol):
+    """One configured backend.
+
+    The constructor takes each of `options` as a keyword argument of the same name, and touches
+    nothing: the first look at the backend is `check`.
+    """
+
+    options: ClassVar[Sequence[cfg.Opt]]
+
+    def check(self) -> None:
+        """Return when the backend can be worked with; `BackendError` or `ConfigurationError` with the remedy."""
+
+    def list_snapshots(self) -> list[BackendSnapshot]:
+        """Every snapshot on the backend, in one scan, in any order; `BackendError`, never an empty list instead."""
+
+    def find_snapshot(self, reference: Reference) -> BackendSnapshot:
+        """The snapshot a caller means, as it is now.
+
+        `InvalidReference`, `SourceNotFound`, `NotASnapshot`, `BackendError`. An unsafe one is
+        returned, not refused.
+        """
+
+    def find_volume(self, reference: Reference) -> BackendVolume:
+        """The volume a caller means; `InvalidReference`, `SourceNotFound`, `NotAVolume`, `BackendError`."""
+
+    def managed_name(self, found: BackendSnapshot, name: str) -> str:
+        """The name that `found` shall bear once managed, made of `name` by the backend's own rules.
+
+        `name` is unique to one record (`snapshot_name_template`), and so must the result be.
+        """
+
+    def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
+        """Make the object bear `managed_name`, and describe it; done twice equals once.
+
+        Looks for the finished state first. Never replaces another object: `NameTaken`. The identity
+        is checked right before the rename: `SourceNotFound` when `original_name` is gone or is
+        another object by now, `InUse` or `Unusable` when it can't be renamed safely.
+        """
+
+    def unmanage_snapshot(self, binding: Binding) -> None:
+        """Make the object bear `original_name` again; done twice equals once.
+
+        Returns when the object is gone, or bears a third name: it isn't ours to rename. `NameTaken`
+        when another object has the name, `InUse` when it can't be renamed now.
+        """

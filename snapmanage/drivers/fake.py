@@ -1,0 +1,168 @@
+"""A backend that is a dictionary, with a driver's manners: for trials, tests and benchmarks.
+
+It forgets everything when its process ends. Tests put volumes and snapshots into it, and give it a
+`hook`, which is called with the name of every step before it is taken: what the hook raises, the
+step raises; while the hook waits, the step hangs.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.drivers import renaming
+
+EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def _go_on(step: str) -> None:
+    """The hook of a backend that is well."""
+
+
+def _unreachable(step: str) -> None:
+    raise errors.BackendUnavailable(f"the fake backend is away, at the step {step!r}")
+
+
+class FakeDriver:
+    """Volumes and snapshots in memory.
+
+    The steps that `hook` hears of are `check`, `list`, `find`, `look`, `rename` and `renamed` (it is
+    done, but the driver hasn't answered yet).
+    """
+
+    options: ClassVar[Sequence[cfg.Opt]] = [
+        cfg.IntOpt(
+            "fake_volumes",
+            default=1,
+            min=0,
+            help="Volumes to begin with, called volume-1, volume-2 and so on. More make a larger backend "
+            "for trials and benchmarks; 0 gives an empty one.",
+        ),
+        cfg.IntOpt(
+            "fake_snapshots",
+            default=3,
+            min=0,
+            help="Snapshots to begin with on each volume, called volume-1-snapshot-1 and so on. More make "
+            "listings longer; 0 leaves nothing to manage.",
+        ),
+    ]
+
+    def __init__(self, fake_volumes: int = 1, fake_snapshots: int = 3) -> None:
+        self.hook: Callable[[str], None] = _go_on
+        self._lock = threading.Lock()
+        self._serial = itertools.count(1)
+        self._volumes: dict[str, BackendVolume] = {}
+        self._snapshots: dict[str, BackendSnapshot] = {}
+        for number in range(1, fake_volumes + 1):
+            self._fill(f"volume-{number}", fake_snapshots)
+
+    # What a test may do to the backend.
+
+    def add_volume(self, name: str, size_bytes: int = GIB) -> BackendVolume:
+        with self._lock:
+            self._volumes[name] = BackendVolume(name, self._identity(), size_bytes)
+            return self._volumes[name]
+
+    def add_snapshot(self, volume: str, name: str) -> BackendSnapshot:
+        """Add a snapshot of a volume that is there; what had the name before is replaced."""
+        with self._lock:
+            parent = self._volumes[volume]
+            serial = next(self._serial)
+            created_at = EPOCH + timedelta(seconds=serial)
+            made = BackendSnapshot(name, f"fake-{serial}", parent.size_bytes, volume, parent.identity, created_at)
+            self._snapshots[name] = made
+            return made
+
+    def mark(self, name: str, unsafe: Unsafe | None, reason: str = "a test says so") -> None:
+        """Make a snapshot unsafe to manage, or safe again with None."""
+        with self._lock:
+            self._snapshots[name] = replace(
+                self._snapshots[name], unsafe=unsafe, unsafe_reason=reason if unsafe else ""
+            )
+
+    def remove(self, name: str) -> None:
+        """Remove a volume or a snapshot behind snapmanage's back; a volume's snapshots lose their parent."""
+        with self._lock:
+            self._snapshots.pop(name, None)
+            if self._volumes.pop(name, None) is not None:
+                self._orphan_snapshots_of(name)
+
+    def go_away(self) -> None:
+        """Let every step fail from now on, as a backend does that can't be reached."""
+        self.hook = _unreachable
+
+    # The driver.
+
+    def check(self) -> None:
+        self.hook("check")
+
+    def list_snapshots(self) -> list[BackendSnapshot]:
+        self.hook("list")
+        with self._lock:
+            return list(self._snapshots.values())
+
+    def find_snapshot(self, reference: Reference) -> BackendSnapshot:
+        self.hook("find")
+        name = reference.name()
+        with self._lock:
+            if name in self._volumes:
+                raise errors.NotASnapshot(f"{name!r} is a volume; name one of its snapshots")
+            if name not in self._snapshots:
+                raise errors.SourceNotFound(f"the fake backend has no snapshot called {name!r}")
+            return self._snapshots[name]
+
+    def find_volume(self, reference: Reference) -> BackendVolume:
+        self.hook("find")
+        name = reference.name()
+        with self._lock:
+            if name in self._snapshots:
+                raise errors.NotAVolume(f"{name!r} is a snapshot; name the volume it was taken of")
+            if name not in self._volumes:
+                raise errors.SourceNotFound(f"the fake backend has no volume called {name!r}")
+            return self._volumes[name]
+
+    def managed_name(self, found: BackendSnapshot, name: str) -> str:
+        return name
+
+    def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
+        return renaming.manage(self, binding)
+
+    def unmanage_snapshot(self, binding: Binding) -> None:
+        renaming.unmanage(self, binding)
+
+    # What renaming asks for.
+
+    def look(self, *names: str) -> dict[str, BackendSnapshot]:
+        self.hook("look")
+        with self._lock:
+            return {name: self._snapshots[name] for name in names if name in self._snapshots}
+
+    def rename(self, old: str, new: str) -> None:
+        self.hook("rename")
+        with self._lock:
+            if old not in self._snapshots:
+                raise errors.SourceNotFound(f"the fake backend has no snapshot called {old!r}")
+            if new in self._snapshots or new in self._volumes:
+                raise errors.NameTaken(f"the fake backend has an object called {new!r} already")
+            self._snapshots[new] = replace(self._snapshots.pop(old), name=new)
+        self.hook("renamed")
+
+    def _fill(self, volume: str, snapshots: int) -> None:
+        self.add_volume(volume)
+        for number in range(1, snapshots + 1):
+            self.add_snapshot(volume, f"{volume}-snapshot-{number}")
+
+    def _orphan_snapshots_of(self, volume: str) -> None:
+        for name, snapshot in self._snapshots.items():
+            if snapshot.parent == volume:
+                self._snapshots[name] = replace(snapshot, parent=None, parent_identity=None)
+
+    def _identity(self) -> str:
+        return f"fake-{next(self._serial)}"

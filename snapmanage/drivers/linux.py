@@ -1,0 +1,85 @@
+"""System calls of Linux that Python doesn't offer: renaming without replacing, and a file's birth.
+
+It knows nothing of snapshots. Errors are plain `OSError`s, as if `os` had raised them.
+"""
+
+import ctypes
+import os
+from dataclasses import dataclass
+
+_AT_SYMLINK_NOFOLLOW = 0x100
+_RENAME_NOREPLACE = 1
+_STATX_BASIC_STATS = 0x7FF
+_STATX_BTIME = 0x800
+_NANOSECONDS = 10**9
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Timestamp(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_uint32), ("reserved", ctypes.c_int32))
+
+    def in_nanoseconds(self) -> int:
+        return int(self.seconds) * _NANOSECONDS + int(self.nanoseconds)
+
+
+class _Statx(ctypes.Structure):
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("blksize", ctypes.c_uint32),
+        ("attributes", ctypes.c_uint64),
+        ("nlink", ctypes.c_uint32),
+        ("uid", ctypes.c_uint32),
+        ("gid", ctypes.c_uint32),
+        ("mode", ctypes.c_uint16),
+        ("padding", ctypes.c_uint16),
+        ("ino", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("blocks", ctypes.c_uint64),
+        ("attributes_mask", ctypes.c_uint64),
+        ("atime", _Timestamp),
+        ("btime", _Timestamp),
+        ("ctime", _Timestamp),
+        ("mtime", _Timestamp),
+        ("reserved", ctypes.c_uint64 * 18),
+    )
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """What `statx` tells of one directory entry, a symbolic link not followed.
+
+    `born_ns` is None where the file system doesn't keep it.
+    """
+
+    mode: int
+    inode: int
+    size_bytes: int
+    born_ns: int | None
+    modified_ns: int
+
+
+def status(directory_fd: int, name: str) -> FileStatus:
+    """Describe the entry `name` of an open directory; `OSError`."""
+    found = _Statx()
+    wanted = _STATX_BASIC_STATS | _STATX_BTIME
+    _check(_libc.statx(directory_fd, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, wanted, ctypes.byref(found)), name)
+    born = found.btime.in_nanoseconds() if found.mask & _STATX_BTIME else None
+    return FileStatus(found.mode, found.ino, found.size, born, found.mtime.in_nanoseconds())
+
+
+def birth_time(found: FileStatus) -> float:
+    """When the file was made, in seconds since the epoch; its last change where no birth is kept."""
+    return (found.modified_ns if found.born_ns is None else found.born_ns) / _NANOSECONDS
+
+
+def rename_noreplace(directory_fd: int, old: str, new: str) -> None:
+    """Rename within an open directory; `FileExistsError` where `new` is there already, `OSError`."""
+    outcome = _libc.renameat2(directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), _RENAME_NOREPLACE)
+    _check(outcome, new)
+
+
+def _check(outcome: int, name: str) -> None:
+    if outcome != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
