@@ -1,0 +1,85 @@
+"""From the bus to the audit log: each event once, in a chain.
+
+Repeats are known by `event_id`. A message that is no event of ours (other services share the topic)
+is passed over; one that claims to be ours and can't be understood goes to the quarantine.
+"""
+
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from snapmanage import errors
+from snapmanage.bus import Delivery, envelope
+from snapmanage.core import ledger
+from snapmanage.core.events import PAYLOAD_FIELDS
+from snapmanage.core.ledger import Entry, Gap
+from snapmanage.store import auditlog, outbox
+from snapmanage.store.database import Database
+
+LOG = logging.getLogger(__name__)
+
+OURS = ("snapshot.manage.", "snapshot.unmanage.")
+
+
+class Listener:
+    """The handler of the notification queues: what it was given is in the log when it returns."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def __call__(self, batch: Sequence[Delivery]) -> None:
+        heard: list[tuple[str, dict[str, Any]]] = []
+        for delivery in batch:
+            try:
+                heard += _event(delivery)
+            except errors.InvalidRequest as error:
+                self._put_aside(delivery, str(error))
+        if heard:
+            self._db.write(lambda conn, now: _record(conn, now, heard))
+
+    def _put_aside(self, delivery: Delivery, reason: str) -> None:
+        LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, reason)
+        key = str(uuid.uuid4())
+        self._db.write(
+            lambda conn, now: outbox.put_aside(conn, key, delivery.queue, delivery.body, delivery.headers, reason, now)
+        )
+
+
+def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:
+    """The newest entries, oldest of them first."""
+    with db.read() as conn:
+        return auditlog.newest(conn, limit, snapshot_id)
+
+
+def verify(db: Database) -> tuple[ledger.Head, str | None, list[Gap]]:
+    """The chain's head, what breaks the chain (None when it is whole), and what the log lacks."""
+    with db.read() as conn:
+        head = auditlog.head(conn)
+        broken = ledger.first_break(auditlog.in_order(conn), head)
+        return head, broken, ledger.gaps(auditlog.steps(conn))
+
+
+def _event(delivery: Delivery) -> list[tuple[str, dict[str, Any]]]:
+    content = envelope.unwrap(delivery.body)
+    event_type, payload = content.get("event_type"), content.get("payload")
+    if not isinstance(event_type, str) or not event_type.startswith(OURS):
+        return []
+    if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
+        raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
+    return [(event_type, payload)]
+
+
+def _record(conn: Connection, now: datetime, heard: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    head = auditlog.lock_head(conn)
+    fresh = {payload["event_id"]: (event_type, payload) for event_type, payload in heard}
+    for known in auditlog.known(conn, list(fresh)):
+        del fresh[known]
+    entries: list[Entry] = []
+    for event_type, payload in fresh.values():
+        entries.append(ledger.append(head, event_type, payload, now))
+        head = ledger.head_of(entries[-1])
+    auditlog.append(conn, entries)

@@ -1,0 +1,221 @@
+"""What a server does: accept, claim, renew, resolve, settle, give back.
+
+Each takes many at once, in one transaction; one that fails doesn't fail its neighbours.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from snapmanage import errors
+from snapmanage.core import lifecycle, messages
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.lifecycle import Change
+from snapmanage.core.messages import Message
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.manage.site import Site, commit, post
+from snapmanage.store import outbox, records, usermessages
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """An operation as it came over the bus; `record` is whole where the sender keeps records of its own."""
+
+    kind: type[Record]
+    record_id: str
+    operation: Operation
+    record: Record | None = None
+    volume: Volume | None = None
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An operation that this worker holds, with the volume where a snapshot's parent must be checked."""
+
+    record: Record
+    volume: Volume | None = None
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What a snapshot's reference turned out to mean."""
+
+    snapshot: Snapshot
+    found: BackendSnapshot
+    managed_name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the driver fared with a claimed operation: what it found at the end, or why it failed."""
+
+    record: Record
+    found: BackendSnapshot | BackendVolume | None = None
+    error: errors.SnapmanageError | None = None
+
+
+def accept(site: Site, asks: Sequence[Ask]) -> list[Ask]:
+    """Make sure that what was asked is in the database, and drop its casts; return what is unknown and incomplete.
+
+    What a sender with its own records asks for is written as new. Asked twice is accepted once.
+    """
+
+    def write(conn: Connection, now: datetime) -> list[Ask]:
+        unknown: list[Ask] = []
+        for kind in (Volume, Snapshot):
+            unknown += _accept_kind(conn, kind, [ask for ask in asks if ask.kind is kind], now)
+        return unknown
+
+    return site.db.write(write)
+
+
+def claim(site: Site, server: str, worker: str, limit: int) -> list[Claimed]:
+    """Take up to `limit` due operations of a server, of volumes first; starts are announced."""
+
+    def write(conn: Connection, now: datetime) -> tuple[list[Claimed], list[Message]]:
+        owed: list[Message] = []
+        claimed: list[Record] = []
+        for kind in (Volume, Snapshot):
+            due = records.take_due(conn, kind, server, now, limit - len(claimed))
+            changes = [lifecycle.claim(record, worker, now, site.rules.lease, site.rules.retry) for record in due]
+            written, announced = _apply(site, conn, [change for change in changes if change], now)
+            claimed += [change.after for change in written if change.after.status.in_progress]
+            owed += announced
+        return _with_volumes(conn, claimed), owed
+
+    return commit(site, write)
+
+
+def renew(site: Site, held: Iterable[Record]) -> None:
+    """Keep the claims on what the driver still works at."""
+    mine = list(held)
+
+    def write(conn: Connection, now: datetime) -> None:
+        for kind in (Volume, Snapshot):
+            generations = [(record.id, record.generation) for record in mine if isinstance(record, kind)]
+            records.renew(conn, kind, generations, now + site.rules.lease)
+
+    if mine:
+        site.db.write(write)
+
+
+def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
+    """Write down what references mean before anything is renamed; return the snapshots that may go on.
+
+    One whose object is another's already ends in `error`.
+    """
+
+    def write(conn: Connection, now: datetime) -> list[Snapshot]:
+        lease_end = now + site.rules.lease
+        changes = [lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end) for each in resolutions]
+        return [change.after for change in records.update(conn, changes)]
+
+    try:
+        return site.db.write(write)
+    except errors.AlreadyManaged as error:
+        if len(resolutions) > 1:
+            return [snapshot for each in resolutions for snapshot in resolve(site, [each])]
+        settle(site, [Outcome(resolutions[0].snapshot, error=error)])
+        return []
+
+
+def settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
+    """Write down how operations ended, or when they are tried again; return what was written.
+
+    What isn't returned was lost to another worker, whose outcome counts. One whose object is
+    another's already ends in `error`.
+    """
+    try:
+        return _settle(site, outcomes)
+    except errors.AlreadyManaged as error:
+        if len(outcomes) > 1:
+            return [record for each in outcomes for record in settle(site, [each])]
+        return _settle(site, [replace(outcomes[0], found=None, error=error)])
+
+
+def give_back(site: Site, held: Sequence[Record]) -> None:
+    """Let other workers have what this one can't finish."""
+
+    def write(conn: Connection, now: datetime) -> None:
+        for kind in (Volume, Snapshot):
+            records.update(conn, [lifecycle.give_back(record, now) for record in held if isinstance(record, kind)])
+
+    if held:
+        site.db.write(write)
+
+
+def _apply(
+    site: Site, conn: Connection, changes: Sequence[Change[R]], now: datetime
+) -> tuple[list[Change[R]], list[Message]]:
+    """Write changes with their events and messages to users."""
+    written = records.update(conn, changes)
+    both = site.rules.both_dialects
+    owed = [
+        message
+        for change in written
+        if change.event
+        for message in messages.notifications(change.event, change.after.requester, both)
+    ]
+    usermessages.add(conn, [change.message for change in written if change.message])
+    return written, post(site, conn, owed, now)
+
+
+def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: datetime) -> list[Ask]:
+    if not asks:
+        return []
+    whole = [ask for ask in asks if ask.record is not None]
+    records.insert_missing(conn, [replace(ask.volume, created_at=now) for ask in whole if ask.volume])
+    records.insert_missing(conn, [replace(ask.record, created_at=now) for ask in whole if ask.record])
+    known = {record.id: record for record in records.lock_many(conn, kind, [ask.record_id for ask in asks])}
+    awaited = {ask.record_id: ask.operation for ask in asks if ask.record_id in known}
+    changes = [lifecycle.accept(known[key], operation, now) for key, operation in awaited.items()]
+    records.update(conn, [change for change in changes if change])
+    _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
+    return [ask for ask in asks if ask.record_id not in known]
+
+
+def _forget_casts(conn: Connection, kind: type[Record], asks: Sequence[Ask]) -> None:
+    for operation in Operation:
+        accepted = [ask.record_id for ask in asks if ask.operation is operation]
+        if accepted:
+            outbox.forget_casts(conn, accepted, messages.method_of(kind.__name__.lower(), operation))
+
+
+def _with_volumes(conn: Connection, claimed: Sequence[Record]) -> list[Claimed]:
+    wanted = {record.volume_id for record in claimed if isinstance(record, Snapshot)}
+    volumes = {volume.id: volume for volume in records.get_many(conn, Volume, wanted)} if wanted else {}
+    return [
+        Claimed(record, volumes.get(record.volume_id) if isinstance(record, Snapshot) else None) for record in claimed
+    ]
+
+
+def _settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
+    def write(conn: Connection, now: datetime) -> tuple[list[Record], list[Message]]:
+        settled: list[Record] = []
+        owed: list[Message] = []
+        for kind in (Volume, Snapshot):
+            changes = [_ending(site, outcome, now) for outcome in outcomes if isinstance(outcome.record, kind)]
+            written, announced = _apply(site, conn, changes, now)
+            settled += [change.after for change in written]
+            owed += announced
+        return settled, owed
+
+    return commit(site, write)
+
+
+def _ending(site: Site, outcome: Outcome, now: datetime) -> Change[Record]:
+    match outcome:
+        case Outcome(record=record, error=errors.SnapmanageError() as error):
+            return lifecycle.fail(record, error, now, site.rules.retry)
+        case Outcome(record=Volume() as volume, found=BackendVolume() as found):
+            return lifecycle.register_succeeded(volume, found, now)  # type: ignore[return-value]
+        case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):
+            return lifecycle.unmanage_succeeded(snapshot, now)  # type: ignore[return-value]
+        case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
+            return lifecycle.manage_succeeded(snapshot, found, now)  # type: ignore[return-value]
+    raise TypeError(f"{outcome} is no ending")

@@ -1,0 +1,124 @@
+"""From the outbox to the bus.
+
+What this process writes is sent from memory right after its commit; the table is read back for
+what was left over, by whichever relay comes first. A notification is dropped once it has arrived; a
+cast is put off, longer each time, until its server has accepted it.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from snapmanage import errors
+from snapmanage.bus import Bus, envelope
+from snapmanage.bus.names import Names
+from snapmanage.core.messages import Kind, Message
+from snapmanage.store import outbox
+from snapmanage.store.database import Database
+
+LOG = logging.getLogger(__name__)
+
+MEMORY_LIMIT = 10_000
+FIRST_DELAY = timedelta(seconds=5)
+LONGEST_DELAY = timedelta(seconds=60)
+
+
+class Relay:
+    """One thread that sends. `interval_seconds` is how often the table is read; `batch` bounds one sending."""
+
+    def __init__(self, db: Database, bus: Bus, names: Names, interval_seconds: float = 1.0, batch: int = 200) -> None:
+        self._db = db
+        self._bus = bus
+        self._names = names
+        self._interval = interval_seconds
+        self._batch = batch
+        self._fresh: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._next_sweep = 0.0
+        self._away = False
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = 10) -> None:
+        """Send what is in memory, as far as the bus takes it; what isn't sent is in the table."""
+        self._stopping.set()
+        self._fresh.put(None)
+        self._thread.join(timeout_seconds)
+
+    def nudge(self, messages: Sequence[Message]) -> None:
+        """Send these now; they are in the outbox already, so that none is lost when there are too many."""
+        if self._fresh.qsize() < MEMORY_LIMIT and not self._away:
+            for message in messages:
+                self._fresh.put(message)
+
+    def carry_due(self) -> int:
+        """Send what is due in the table, one batch; return how many were taken."""
+        taken = self._db.write(self._take)
+        self._send(taken)
+        return len(taken)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set() or not self._fresh.empty():
+            try:
+                self._send(self._gather())
+                self._sweep_when_due()
+            except errors.Unavailable as error:
+                self._bus_is_away(error)
+            except SQLAlchemyError as error:
+                LOG.warning("The database doesn't answer, the relay waits: %s", error)
+                self._stopping.wait(self._interval)
+            except Exception:
+                LOG.exception("The relay stumbled; what it held is sent again later.")
+                self._stopping.wait(self._interval)
+
+    def _gather(self) -> list[Message]:
+        """Wait for a fresh message until the next sweep, then take what else there is."""
+        try:
+            first = self._fresh.get(timeout=max(0.0, self._next_sweep - time.monotonic()))
+        except queue.Empty:
+            return []
+        batch = [first] + [self._fresh.get() for _ in range(min(self._fresh.qsize(), self._batch - 1))]
+        return [message for message in batch if message is not None]
+
+    def _sweep_when_due(self) -> None:
+        if self._stopping.is_set() or time.monotonic() < self._next_sweep:
+            return
+        full = self.carry_due() >= self._batch
+        self._away = False
+        self._next_sweep = time.monotonic() + (0 if full else self._interval)
+
+    def _bus_is_away(self, error: errors.Unavailable) -> None:
+        """Forget what is in memory: it is in the table, and goes out from there."""
+        LOG.warning("%s; the relay tries again in %g s.", error, self._interval)
+        self._away = True
+        while not self._fresh.empty():
+            self._fresh.get()
+        self._next_sweep = time.monotonic() + self._interval
+        self._stopping.wait(self._interval)
+
+    def _take(self, conn: Connection, now: datetime) -> list[Message]:
+        due = outbox.take(conn, now, self._batch)
+        outbox.postpone(conn, {message.id: now + _delay(sends) for message, sends in due})
+        return [message for message, _ in due]
+
+    def _send(self, batch: Sequence[Message]) -> None:
+        if not batch:
+            return
+        now = self._db.now()
+        publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
+        arrived = self._bus.send(publications)
+        done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
+        self._db.write(lambda conn, _: outbox.forget(conn, done))
+
+
+def _delay(sends: int) -> timedelta:
+    doubled: timedelta = FIRST_DELAY * 2 ** min(sends, 10)
+    return min(doubled, LONGEST_DELAY)

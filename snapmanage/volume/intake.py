@@ -1,0 +1,136 @@
+"""What arrives for a process's servers: casts are accepted in one transaction, calls are answered.
+
+A batch is acknowledged when `__call__` returns. What can't be understood goes to the quarantine
+with its bytes, and never stops its neighbours.
+"""
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import oslo_messaging
+from oslo_messaging import RPCDispatcher
+from sqlalchemy import Connection
+
+from snapmanage import errors
+from snapmanage.bus import Bus, Delivery, envelope
+from snapmanage.bus.envelope import Incoming
+from snapmanage.core import events, messages
+from snapmanage.manage import operations
+from snapmanage.manage.operations import Ask
+from snapmanage.manage.site import Site
+from snapmanage.store import outbox
+
+LOG = logging.getLogger(__name__)
+
+# What a message can make the dispatcher or an endpoint raise.
+MISUNDERSTOOD = (
+    errors.Invalid,
+    TypeError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    oslo_messaging.RPCDispatcherError,
+)
+Accept = Callable[[Ask], None]
+
+
+class Intake:
+    """The handler of a server's queues.
+
+    `endpoints` makes the endpoints, given where their asks go; `wake` is called when there is new work.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        bus: Bus,
+        server: str,
+        endpoints: Callable[[Accept], list[Any]],
+        wake: Callable[[], None],
+        callers: Executor,
+    ) -> None:
+        self._site = site
+        self._bus = bus
+        self._server = server
+        self._wake = wake
+        self._callers = callers
+        self._sink = threading.local()
+        self._dispatcher = RPCDispatcher(endpoints(self._take), None, oslo_messaging.DefaultRPCAccessPolicy)
+
+    def __call__(self, batch: Sequence[Delivery]) -> None:
+        asks: list[tuple[Ask, Delivery]] = []
+        for delivery in batch:
+            self._sort(delivery, asks)
+        self._accept(asks)
+
+    def _take(self, ask: Ask) -> None:
+        """Where endpoints leave what they were asked; a thread's sink is that of the message in its hands."""
+        self._sink.take(ask)
+
+    def _sort(self, delivery: Delivery, asks: list[tuple[Ask, Delivery]]) -> None:
+        try:
+            incoming = envelope.open_request(delivery.body)
+            if incoming.expects_reply:
+                self._callers.submit(self._answer, delivery, incoming)
+            else:
+                self._sink.take = lambda ask: asks.append((ask, delivery))
+                self._dispatcher.dispatch(incoming)
+        except MISUNDERSTOOD as error:
+            self._quarantine(delivery, error)
+
+    def _answer(self, delivery: Delivery, incoming: Incoming) -> None:
+        """Answer a call, with its result or with what went wrong."""
+        self._sink.take = lambda ask: self._accept([(ask, delivery)])
+        try:
+            body = envelope.answer(incoming, self._dispatcher.dispatch(incoming))
+        except errors.SnapmanageError as error:
+            body = envelope.answer(incoming, failure=error)
+        except MISUNDERSTOOD as error:
+            body = envelope.answer(incoming, failure=errors.InvalidRequest(f"the call can't be understood: {error}"))
+        except Exception as error:
+            LOG.exception("The call %s failed.", incoming.message["method"])
+            body = envelope.answer(incoming, failure=error)
+        self._bus.reply(str(incoming.reply_q), body)
+
+    def _accept(self, asks: Sequence[tuple[Ask, Delivery]]) -> None:
+        if not asks:
+            return
+        unknown = operations.accept(self._site, [ask for ask, _ in asks])
+        self._wake()
+        for ask, delivery in asks:
+            if ask in unknown:
+                what = f"{ask.kind.__name__.lower()} {ask.record_id}"
+                self._quarantine(delivery, errors.NotFound(f"{what} is unknown, and the message doesn't describe it"))
+
+    def _quarantine(self, delivery: Delivery, error: Exception) -> None:
+        reason = str(error) if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {error}"
+        LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, reason)
+        write = partial(_put_aside, self._site, delivery, self._server, reason)
+        self._site.outlet.nudge(self._site.db.write(write))
+
+
+def _put_aside(
+    site: Site, delivery: Delivery, host: str, reason: str, conn: Connection, now: datetime
+) -> list[messages.Message]:
+    """Keep the message, and tell auditors where it was about a snapshot."""
+    key = str(uuid.uuid4())
+    outbox.put_aside(conn, key, delivery.queue, delivery.body, delivery.headers, reason, now)
+    event = events.rejected(key, *_said(delivery), reason, now, host)
+    owed = [] if event is None else messages.notifications(event, events.NOBODY, both_dialects=False)
+    outbox.add(conn, owed, now, now + site.outlet.hold)
+    return owed
+
+
+def _said(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
+    """The method and the arguments, as far as they can be made out."""
+    try:
+        message = envelope.open_request(delivery.body).message
+    except errors.Invalid:
+        return "", {}
+    return message["method"], message.get("args", {})

@@ -1,0 +1,139 @@
+"""One process's servers: start, heartbeat, drain."""
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from snapmanage import errors
+from snapmanage.bus import Bus, Consumer
+from snapmanage.bus.names import Names
+from snapmanage.core.listing import Manageable, Page
+from snapmanage.core.service import Service
+from snapmanage.drivers.base import Driver
+from snapmanage.manage import requests
+from snapmanage.manage.site import Site
+from snapmanage.store import outbox, services
+from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
+from snapmanage.volume.intake import Intake
+from snapmanage.volume.worker import Pace, Worker
+
+LOG = logging.getLogger(__name__)
+
+CALLERS = 4
+
+
+class VolumeServer:
+    """Serves each of `backends`: by its server's name `host@backend`, the driver's name, the driver, and its pace.
+
+    A server takes requests from the moment its backend has answered for the first time.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        bus: Bus,
+        names: Names,
+        backends: Mapping[str, tuple[str, Driver, Pace]],
+        heartbeat_seconds: float,
+        volume_template: str = "volume-%s",
+    ) -> None:
+        self._site = site
+        self._bus = bus
+        self._names = names
+        self._backends = backends
+        self._heartbeat_seconds = heartbeat_seconds
+        self._volume_template = volume_template
+        self._callers = ThreadPoolExecutor(CALLERS, thread_name_prefix="caller")
+        me = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._workers = {
+            server: Worker(site, server, driver, me, pace) for server, (_, driver, pace) in backends.items()
+        }
+        self._consumers: list[Consumer] = []
+        self._up: set[str] = set()
+        self._stopping = threading.Event()
+        self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+
+    @property
+    def servers(self) -> set[str]:
+        """The servers whose backends have answered."""
+        return set(self._up)
+
+    def start(self) -> None:
+        """Begin to serve; backends that don't answer yet are tried again with each heartbeat."""
+        self._beat()
+        self._heart.start()
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Take nothing more, finish what is in hand or give it back; True when all was finished in time."""
+        deadline = time.monotonic() + timeout_seconds
+        self._stopping.set()
+        for consumer in self._consumers:
+            consumer.stop()
+        workers = [self._workers[server] for server in sorted(self._up)]
+        for worker in workers:
+            worker.drain()
+        finished = [self._finish(worker, deadline) for worker in workers]
+        self._callers.shutdown(wait=False, cancel_futures=True)
+        return all(finished)
+
+    def _finish(self, worker: Worker, deadline: float) -> bool:
+        try:
+            return worker.finish(deadline)
+        except SQLAlchemyError as error:
+            LOG.warning("%s could not give its work back; its leases run out instead: %s", worker.server, error)
+            return False
+
+    def _beat_on(self) -> None:
+        while not self._stopping.wait(self._heartbeat_seconds):
+            self._beat()
+
+    def _beat(self) -> None:
+        try:
+            for server in self._backends.keys() - self._up:
+                self._open(server)
+            self._site.db.write(self._beat_all)
+        except SQLAlchemyError as error:
+            LOG.warning("No heartbeat, the database doesn't answer: %s", error)
+        except Exception:
+            LOG.exception("The heartbeat stumbled.")
+
+    def _beat_all(self, conn: Connection, now: datetime) -> None:
+        for server in sorted(self._up):
+            services.beat(conn, Service(server, self._backends[server][0], now))
+
+    def _open(self, server: str) -> None:
+        """Serve a backend that answers; casts that waited for it are due at once."""
+        try:
+            self._backends[server][1].check()
+        except errors.SnapmanageError as error:
+            LOG.error("%s can't be served yet: %s", server, error)
+            return
+        self._site.db.write(lambda conn, now: outbox.hurry_casts(conn, server, now))
+        self._workers[server].start()
+        self._up.add(server)
+        endpoints = partial(self._endpoints, server)
+        intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].nudge, self._callers)
+        self._consumers.append(self._bus.consume(self._names.server_queues(server), intake))
+        LOG.info("Serving %s.", server)
+
+    def _endpoints(self, server: str, accept: Accept) -> list[Any]:
+        listing = partial(self._list, server)
+        return [
+            Endpoint(server, accept, listing),
+            ReferenceEndpoint(server, accept, listing, self._volume_template),
+        ]
+
+    def _list(self, server: str, wanted: Page) -> list[Manageable]:
+        found = self._backends[server][1].list_snapshots()
+        return requests.list_manageable(self._site, server, found, wanted)

@@ -1,0 +1,56 @@
+"""The driver's part of an operation: one call, and what came of it."""
+
+import logging
+
+from snapmanage import errors
+from snapmanage.core.backend import refuse_foreign, refuse_unsafe
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.drivers.base import Driver
+from snapmanage.manage.operations import Claimed, Outcome, Resolution
+
+LOG = logging.getLogger(__name__)
+
+
+def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:
+    """Do the next step of a claimed operation.
+
+    A snapshot to be managed takes two: its reference is resolved, and once that is written down,
+    the object is renamed. Never raises: a failure is an outcome.
+    """
+    record = claimed.record
+    try:
+        return _step(driver, claimed, name_template)
+    except errors.SnapmanageError as error:
+        return Outcome(record, error=error)
+    except Exception:
+        LOG.exception("The driver failed at %s in a way it shouldn't.", record.id)
+        return Outcome(record, error=errors.BackendError("the driver failed unexpectedly; the server's log tells how"))
+
+
+def _step(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:
+    match claimed.record:
+        case Volume() as volume:
+            return Outcome(volume, driver.find_volume(volume.reference))
+        case Snapshot(operation=Operation.UNMANAGE) as snapshot:
+            return _unmanage(driver, snapshot)
+        case Snapshot(binding=None) as snapshot:
+            return _resolve(driver, snapshot, claimed.volume, name_template)
+        case Snapshot() as snapshot if snapshot.binding:
+            return Outcome(snapshot, driver.manage_snapshot(snapshot.binding))
+    raise TypeError(f"{claimed.record} can't be carried out")
+
+
+def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_template: str) -> Resolution:
+    found = driver.find_snapshot(snapshot.reference)
+    if volume is not None and volume.backend_name is not None:
+        refuse_foreign(found, volume.backend_name, volume.backend_id)
+    refuse_unsafe(found)
+    name = driver.managed_name(found, name_template % snapshot.id) if name_template else found.name
+    return Resolution(snapshot, found, name)
+
+
+def _unmanage(driver: Driver, snapshot: Record) -> Outcome:
+    """An object that was never resolved was never touched."""
+    if isinstance(snapshot, Snapshot) and snapshot.binding:
+        driver.unmanage_snapshot(snapshot.binding)
+    return Outcome(snapshot)

@@ -1,0 +1,168 @@
+"""Carrying out what was accepted for one backend: claim, resolve, settle, in batches of what is ready.
+
+One thread does all the writing; the driver's calls run in a pool beside it, so that a slow one holds
+nobody up. The thread sleeps on one queue, which brings outcomes and nudges.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from snapmanage.core.records import Record
+from snapmanage.drivers.base import Driver
+from snapmanage.manage import operations
+from snapmanage.manage.operations import Claimed, Outcome, Resolution
+from snapmanage.manage.site import Site
+from snapmanage.volume import steps
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much a backend is given at once, and how often its worker looks by itself."""
+
+    driver_calls: int = 8
+    batch: int = 50
+    scan_interval_seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class _Nudge:
+    """There may be something to claim."""
+
+
+class Worker:
+    """The worker of one server. It holds at most twice as many operations as the driver may be called with."""
+
+    def __init__(self, site: Site, server: str, driver: Driver, worker_id: str, pace: Pace) -> None:
+        self.server = server
+        self._site = site
+        self._driver = driver
+        self._id = worker_id
+        self._pace = pace
+        self._inbox: queue.SimpleQueue[Resolution | Outcome | _Nudge] = queue.SimpleQueue()
+        self._held: dict[str, Claimed] = {}
+        self._pool = ThreadPoolExecutor(pace.driver_calls, thread_name_prefix=f"driver {server}")
+        self._renew_every = site.rules.lease.total_seconds() / 3
+        self._renew_at = 0.0
+        self._draining = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Look for work now."""
+        self._inbox.put(_Nudge())
+
+    def drain(self) -> None:
+        """Claim nothing more; the thread ends when what it holds is settled."""
+        self._draining.set()
+        self.nudge()
+
+    def finish(self, deadline: float) -> bool:
+        """Wait for the work in hand until the monotonic `deadline`, then give the rest back; False if there was one."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        rest = [claimed.record for claimed in list(self._held.values())]
+        if rest:
+            LOG.warning("%s gives %d operations back.", self.server, len(rest))
+            operations.give_back(self._site, rest)
+        return not rest
+
+    def _run(self) -> None:
+        self.nudge()
+        while not (self._draining.is_set() and not self._held):
+            try:
+                self._turn(self._gather())
+            except SQLAlchemyError as error:
+                LOG.warning("The database doesn't answer, %s waits: %s", self.server, error)
+                time.sleep(1)
+            except Exception:
+                LOG.exception("The worker of %s stumbled.", self.server)
+                time.sleep(1)
+
+    def _gather(self) -> list[Resolution | Outcome | _Nudge]:
+        """Wait for the first arrival, or for the next look; then take what else there is."""
+        try:
+            arrived = [self._inbox.get(timeout=self._pace.scan_interval_seconds)]
+        except queue.Empty:
+            return []
+        return arrived + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._pace.batch))]
+
+    def _turn(self, arrived: Sequence[Resolution | Outcome | _Nudge]) -> None:
+        """Write down what has arrived, then take more. What fails to be written is put back first."""
+        try:
+            self._settle([each for each in arrived if isinstance(each, Outcome)])
+            self._resolve([each for each in arrived if isinstance(each, Resolution)])
+        except Exception:
+            for each in arrived:
+                if not isinstance(each, _Nudge) and _record_id(each) in self._held:
+                    self._inbox.put(each)
+            raise
+        self._renew_when_due()
+        self._claim()
+
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        settled = operations.settle(self._site, outcomes)
+        for record in settled:
+            _log_change(record)
+        for outcome in outcomes:
+            self._held.pop(outcome.record.id, None)
+        if len(settled) < len(outcomes):
+            LOG.warning("%d outcomes were late: others took over.", len(outcomes) - len(settled))
+
+    def _resolve(self, resolutions: Sequence[Resolution]) -> None:
+        if not resolutions:
+            return
+        going_on = {snapshot.id: snapshot for snapshot in operations.resolve(self._site, resolutions)}
+        for each in resolutions:
+            claimed = self._held.pop(each.snapshot.id)
+            if each.snapshot.id in going_on:
+                self._begin(Claimed(going_on[each.snapshot.id], claimed.volume))
+
+    def _claim(self) -> None:
+        room = min(self._pace.batch, 2 * self._pace.driver_calls - len(self._held))
+        if self._draining.is_set() or room <= 0:
+            return
+        claimed = operations.claim(self._site, self.server, self._id, room)
+        for each in claimed:
+            self._begin(each)
+        if len(claimed) == room:
+            self.nudge()
+
+    def _begin(self, claimed: Claimed) -> None:
+        self._held[claimed.record.id] = claimed
+        self._pool.submit(self._carry_out, claimed)
+
+    def _carry_out(self, claimed: Claimed) -> None:
+        template = self._site.rules.name_template
+        self._inbox.put(steps.carry_out(self._driver, claimed, template))
+
+    def _renew_when_due(self) -> None:
+        now = time.monotonic()
+        if self._held and now >= self._renew_at:
+            operations.renew(self._site, [claimed.record for claimed in self._held.values()])
+            self._renew_at = now + self._renew_every
+
+
+def _record_id(arrived: Resolution | Outcome) -> str:
+    return arrived.snapshot.id if isinstance(arrived, Resolution) else arrived.record.id
+
+
+def _log_change(record: Record) -> None:
+    kind: Any = type(record).__name__
+    if record.status.in_progress:
+        LOG.warning("%s %s is tried again at %s: %s", kind, record.id, record.due_at, record.reason)
+    else:
+        LOG.info("%s %s is %s.", kind, record.id, record.status.value)
