@@ -1,0 +1,147 @@
+"""The WSGI application: from HTTP to a handler and back; the one place where errors become statuses."""
+
+import json
+import logging
+import re
+from typing import Any
+
+import falcon
+from falcon.routing import BaseConverter
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from snapmanage import errors
+from snapmanage.api import auth, routes, schemas, versions
+from snapmanage.api.call import Answer, Call, Service
+from snapmanage.api.routes import Route
+from snapmanage.api.versions import Version
+
+LOG = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = "5"
+
+# The first class that fits decides.
+STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
+    (versions.NotAcceptable, 406),
+    (errors.NotFound, 404),
+    (errors.AlreadyManaged, 409),
+    (errors.QuotaExceeded, 413),
+    (errors.NotPermitted, 403),
+    (errors.Invalid, 400),
+    (errors.Unavailable, 503),
+    (errors.BackendError, 503),
+)
+# What the Block Storage API calls them; anything else is a computeFault.
+FAULTS = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
+    503: "serviceUnavailable",
+}
+
+
+class ProjectConverter(BaseConverter):
+    """Project ids are hexadecimal, with or without hyphens; anything else is another path."""
+
+    def convert(self, value: str) -> str | None:
+        return value if re.fullmatch(r"[0-9a-fA-F-]{1,255}", value) else None
+
+
+class Endpoint:
+    """A route as falcon takes it: a responder for each method."""
+
+    def __init__(self, service: Service, route: Route) -> None:
+        self._service = service
+        self._route = route
+        for method in route.methods:
+            setattr(self, f"on_{method.lower()}", self._respond)
+
+    def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
+        requester = auth.noauth(request, path.get("project_id"))
+        response.set_header("X-Openstack-Request-Id", str(requester.request_id))
+        version = versions.negotiate(request.headers)
+        _tell_version(response, version)
+        if version < self._route.since:
+            raise falcon.HTTPNotFound
+        body = _body(request, self._service.limits.body) if request.method in ("POST", "PUT") else None
+        call = Call(self._service, request, path, requester, version, body)
+        _write(response, self._route.methods[request.method](call))
+
+
+def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
+    """The application."""
+    app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True
+    app.req_options.keep_blank_qs_values = True
+    app.req_options.auto_parse_qs_csv = False
+    app.router_options.converters["project"] = ProjectConverter
+    for path, route in routes.ROOT.items():
+        app.add_route(path, Endpoint(service, route))
+    for path, route in routes.PROJECT.items():
+        app.add_route(f"/v3{path}", Endpoint(service, route))
+        app.add_route(f"/v3/{{project_id:project}}{path}", Endpoint(service, route))
+    app.set_error_serializer(_serialize)
+    app.add_error_handler(errors.SnapmanageError, _deliberate)
+    app.add_error_handler(OperationalError, _database_away)
+    app.add_error_handler(PoolTimeout, _database_away)
+    app.add_error_handler(Exception, _unexpected)
+    return app
+
+
+def _body(request: falcon.Request, largest: int) -> Any:
+    raw = request.bounded_stream.read(largest + 1)
+    if len(raw) > largest:
+        raise falcon.HTTPContentTooLarge(description=f"Request is too large: a body may have {largest} bytes.")
+    if not raw:
+        raise errors.InvalidRequest("Missing body: the request needs one, in JSON.")
+    if (request.content_type or "").partition(";")[0].strip().lower() != "application/json":
+        raise falcon.HTTPUnsupportedMediaType(
+            description="Unsupported Content-Type: the body must be application/json."
+        )
+    return schemas.parse(raw)
+
+
+def _write(response: falcon.Response, answer: Answer) -> None:
+    response.status = answer.status
+    for name, value in answer.headers.items():
+        response.set_header(name, value)
+    if answer.body is not None:
+        response.content_type = "application/json"
+        response.data = json.dumps(answer.body).encode()
+
+
+def _tell_version(response: falcon.Response, version: Version) -> None:
+    response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
+    response.append_header("Vary", versions.HEADER)
+
+
+def _fault(response: falcon.Response, status: int, text: str) -> None:
+    body = {FAULTS.get(status, "computeFault"): {"code": status, "message": text}}
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
+    _write(response, Answer(status, body, headers))
+
+
+def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+    """What falcon itself refuses: no such path, no such method, a body too large."""
+    _fault(response, error.status_code, error.description or error.title or "The request can't be served.")
+
+
+def _deliberate(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:
+    _fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
+
+
+def _database_away(request: Any, response: falcon.Response, error: SQLAlchemyError, path: Any) -> None:
+    LOG.warning("The database doesn't answer: %s", error)
+    _fault(response, 503, "The database doesn't answer at the moment; try again later.")
+
+
+def _unexpected(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
+    if isinstance(error, falcon.HTTPError | falcon.HTTPStatus):
+        raise error
+    LOG.error("A request failed: %s %s", request.method, request.path, exc_info=error)
+    _fault(response, 500, "The server failed in a way it shouldn't; its log tells more under this request's id.")

@@ -1,0 +1,92 @@
+"""What a handler gets and returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import falcon
+
+from snapmanage import errors
+from snapmanage.api.versions import Version
+from snapmanage.bus import Bus
+from snapmanage.core import messages
+from snapmanage.core.records import Requester
+from snapmanage.core.reference import Location
+from snapmanage.manage.site import Site
+from snapmanage.store import services
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the configuration bounds; bodies in bytes."""
+
+    page: int = 1000
+    body: int = 114688
+
+
+@dataclass(frozen=True)
+class Service:
+    """What every handler works with."""
+
+    site: Site
+    bus: Bus
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, understood as far as all handlers need it."""
+
+    service: Service
+    http: falcon.Request
+    path: Mapping[str, str]
+    requester: Requester
+    version: Version
+    body: Any = None
+
+    @property
+    def site(self) -> Site:
+        return self.service.site
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The query's parameters; of one that is given several times, the last counts."""
+        return {name: value if isinstance(value, str) else value[-1] for name, value in self.http.params.items()}
+
+    @property
+    def base(self) -> str:
+        """The URL that this project's resources are under."""
+        return f"{self.http.prefix}/v3/{self.requester.project_id}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_server(call: Call, host: str) -> Location:
+    """Where `host` points: `host@backend[#pool]`, or a bare host where it has one backend.
+
+    `ServiceNotFound`, or `InvalidRequest` where a bare host has several.
+    """
+    if "@" in host:
+        return Location.parse(host)
+    with call.site.db.read() as conn:
+        known = services.on_host(conn, host)
+    if not known:
+        raise errors.ServiceNotFound(host)
+    if len(known) > 1:
+        raise errors.InvalidRequest(f"host {host!r} has several backends, name one of: {', '.join(known)}")
+    return Location.parse(known[0])
+
+
+def rpc_context(call: Call) -> dict[str, Any]:
+    return messages.context(call.requester)
+
+
+def wire_time(moment: datetime | None) -> str | None:
+    """A time as the Block Storage API writes it: UTC, without saying so."""
+    return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="microseconds")

@@ -1,0 +1,23 @@
+"""Handlers outside any project: version discovery and health. They need no authentication."""
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from snapmanage.api import versions
+from snapmanage.api.call import Answer, Call
+
+
+def choices(call: Call) -> Answer:
+    return Answer(300, versions.document(call.http.prefix))
+
+
+def current(call: Call) -> Answer:
+    return Answer(200, versions.document(call.http.prefix))
+
+
+def health(call: Call) -> Answer:
+    """200 while the database answers; requests need nothing else."""
+    try:
+        call.site.db.now()
+    except SQLAlchemyError:
+        return Answer(503, {"detailed": False, "reasons": [{"reason": "The database doesn't answer."}]})
+    return Answer(200, {"detailed": False, "reasons": []})

@@ -1,0 +1,140 @@
+"""What requests may say, and reading it: bodies by JSON Schema, parameters by hand."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema
+
+from snapmanage import errors
+
+_NAME = {"type": ["string", "null"], "minLength": 0, "maxLength": 255}
+_METADATA = {
+    "type": ["object", "null"],
+    "propertyNames": {"pattern": r"^[a-zA-Z0-9\-_:. /]{1,255}$"},
+    "additionalProperties": {"type": "string", "maxLength": 255},
+}
+_REF = {"type": ["object", "string"], "minProperties": 1, "minLength": 1}
+_IGNORED = {"type": ["string", "boolean", "null"]}
+
+
+def _resource(name: str, required: list[str], properties: dict[str, Any]) -> jsonschema.Draft202012Validator:
+    resource = {"type": "object", "required": required, "additionalProperties": False, "properties": properties}
+    return jsonschema.Draft202012Validator(
+        {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: resource}},
+        format_checker=_FORMATS,
+    )
+
+
+_FORMATS = jsonschema.FormatChecker(formats=())
+
+
+@_FORMATS.checks("uuid", raises=ValueError)
+def _is_uuid(value: object) -> bool:
+    return not isinstance(value, str) or bool(uuid.UUID(value))
+
+
+MANAGE_SNAPSHOT = _resource(
+    "snapshot",
+    ["volume_id", "ref"],
+    {
+        "volume_id": {"type": "string", "format": "uuid"},
+        "ref": _REF,
+        "name": _NAME,
+        "description": _NAME,
+        "metadata": _METADATA,
+    },
+)
+# The last four are what the field's clients send along; there is nothing that they could mean here.
+MANAGE_VOLUME = _resource(
+    "volume",
+    ["host", "ref"],
+    {
+        "host": {"type": "string", "minLength": 1, "maxLength": 255},
+        "ref": _REF,
+        "name": _NAME,
+        "description": _NAME,
+        "metadata": _METADATA,
+        "volume_type": _IGNORED,
+        "availability_zone": _IGNORED,
+        "bootable": _IGNORED,
+        "cluster": {"type": "null"},
+    },
+)
+UNMANAGE = jsonschema.Draft202012Validator(
+    {
+        "type": "object",
+        "required": ["os-unmanage"],
+        "additionalProperties": False,
+        "properties": {"os-unmanage": {"type": ["object", "null"], "maxProperties": 0}},
+    }
+)
+
+
+def parse(raw: bytes) -> Any:
+    """The JSON of a body; `InvalidRequest` for what is none, or can't be kept."""
+    try:
+        body = json.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
+        raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
+    for text in _texts(body):
+        if "\x00" in text or not _encodes(text):
+            raise errors.InvalidRequest(
+                "the body holds a NUL or half of a surrogate pair; texts are Unicode without NUL"
+            )
+    return body
+
+
+def check(body: Any, schema: jsonschema.Draft202012Validator) -> None:
+    """Raise `InvalidRequest` naming the field that breaks the schema."""
+    error = jsonschema.exceptions.best_match(schema.iter_errors(body))
+    if error is not None:
+        field = "/".join(str(part) for part in error.absolute_path) or "body"
+        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_cut(error.message)}")
+
+
+def integer(parameters: Mapping[str, str], name: str, default: int, largest: int) -> int:
+    """A parameter that is a whole number from 0 to `largest`; `InvalidRequest` otherwise."""
+    text = parameters.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise errors.InvalidRequest(f"{name} must be a whole number of at least 0, not {_cut(text)!r}")
+    value = int(text) if len(text) < 30 else largest + 1
+    if value > largest:
+        raise errors.InvalidRequest(f"{name} must be at most {largest}")
+    return value
+
+
+def limit(parameters: Mapping[str, str], largest: int) -> int:
+    """The page's size: what is asked for, cut to the largest."""
+    text = parameters.get("limit", "")
+    if text.isascii() and text.isdigit() and len(text) > 18:
+        return largest
+    return min(integer(parameters, "limit", largest, 10**18), largest)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    stack = [value]
+    while stack:
+        match stack.pop():
+            case str() as text:
+                yield text
+            case dict() as pairs:
+                yield from pairs
+                stack.extend(pairs.values())
+            case list() as items:
+                stack.extend(items)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}…"

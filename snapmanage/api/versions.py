@@ -1,0 +1,73 @@
+"""Microversions and version discovery."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import microversion_parse
+
+from snapmanage import errors
+
+SERVICE = "volume"
+HEADER = "OpenStack-API-Version"
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+MINIMUM = Version(3, 0)
+MAXIMUM = Version(3, 71)
+MANAGEABLE_PATH = Version(3, 8)
+CLUSTERS = Version(3, 17)
+MESSAGES = Version(3, 3)
+MESSAGE_FILTERS = Version(3, 5)
+GROUP_SNAPSHOT_ID = Version(3, 14)
+SNAPSHOT_USER_ID = Version(3, 41)
+WITH_COUNT = Version(3, 45)
+CONSUMES_QUOTA = Version(3, 65)
+
+
+class NotAcceptable(errors.InvalidRequest):
+    """The microversion is outside what is served."""
+
+
+def negotiate(headers: Mapping[str, str]) -> Version:
+    """The version that a request is for; `InvalidRequest` for no version at all, `NotAcceptable` outside the range."""
+    text = microversion_parse.get_version(dict(headers), service_type=SERVICE)
+    if text is None:
+        return MINIMUM
+    if text == "latest":
+        return MAXIMUM
+    try:
+        major, minor = microversion_parse.parse_version_string(text)
+    except (TypeError, ValueError) as error:
+        raise errors.InvalidRequest(f"API version {text!r} must be of the form MAJOR.MINOR, such as 3.8") from error
+    version = Version(major, minor)
+    if not MINIMUM <= version <= MAXIMUM:
+        raise NotAcceptable(f"Version {text} is not supported by the API. Minimum is {MINIMUM}, maximum is {MAXIMUM}.")
+    return version
+
+
+def document(prefix: str) -> dict[str, Any]:
+    """What version discovery shows."""
+    return {
+        "versions": [
+            {
+                "id": "v3.0",
+                "status": "CURRENT",
+                "version": str(MAXIMUM),
+                "min_version": str(MINIMUM),
+                "updated": "2026-11-23T00:00:00Z",
+                "links": [{"rel": "self", "href": f"{prefix}/v3/"}],
+                "media-types": [
+                    {"base": "application/json", "type": "application/vnd.openstack.volume+json;version=3"}
+                ],
+            }
+        ]
+    }

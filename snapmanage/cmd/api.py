@@ -1,0 +1,41 @@
+"""snapmanage-api: the REST API on its own."""
+
+import sys
+from typing import Any
+
+from oslo_config import cfg
+
+from snapmanage.api import app
+from snapmanage.api.call import Service
+from snapmanage.cmd import configuration, running
+from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback
+from snapmanage.cmd.parts import Parts, assemble_for_deployment
+
+
+def main() -> int:
+    return running.main(_run)
+
+
+def application() -> Any:
+    """The WSGI application for any server, with its relay started."""
+    conf = configuration.load_for_wsgi()
+    parts = assemble_for_deployment(conf)
+    parts.start()
+    return app.build(_service(conf, parts))
+
+
+def _run() -> None:
+    conf = configuration.load(sys.argv[1:], "snapmanage-api")
+    host, port = parse_listen(conf.api.listen)
+    if not conf.api.noauth_anywhere:
+        require_loopback(host, "snapmanage-api with auth_strategy noauth")
+    with HttpServer(host, port, conf.api.threads) as server:
+        parts = assemble_for_deployment(conf)
+        parts.start()
+        server.start(_service(conf, parts))
+        running.until_stopped(f"ready: http://{server.address}/v3")
+    parts.stop()
+
+
+def _service(conf: cfg.ConfigOpts, parts: Parts) -> Service:
+    return Service(parts.site, parts.bus, configuration.limits(conf))

@@ -1,0 +1,21 @@
+"""snapmanage-audit: the listener that keeps every event."""
+
+import sys
+
+from snapmanage.audit import Listener
+from snapmanage.cmd import configuration, parts, running
+
+
+def main() -> int:
+    return running.main(_run)
+
+
+def _run() -> None:
+    conf = configuration.load(sys.argv[1:], "snapmanage-audit")
+    bus, names = parts.connect_bus(conf)
+    db = parts.open_database(conf)
+    consumer = bus.consume(names.audited_queues(), Listener(db))
+    running.until_stopped("ready")
+    consumer.stop()
+    bus.close()
+    db.close()

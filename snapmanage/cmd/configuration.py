@@ -1,0 +1,129 @@
+"""From `cfg.CONF` to values: what each main needs of the configuration."""
+
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+from oslo_messaging import opts as messaging_options
+
+from snapmanage import conf as options
+from snapmanage import errors
+from snapmanage.api.call import Limits
+from snapmanage.bus.names import Names
+from snapmanage.core.lifecycle import Retry
+from snapmanage.core.quota import Amount
+from snapmanage.drivers.base import Driver
+from snapmanage.manage.site import Rules
+from snapmanage.store.database import Database, connect
+from snapmanage.volume.worker import Pace
+
+RABBIT = "oslo_messaging_rabbit"
+QUIET = ["amqp=WARNING", "kombu=WARNING", "oslo.messaging=WARNING", "stevedore=WARNING", "alembic=WARNING"]
+
+
+def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None) -> cfg.ConfigOpts:
+    """Read command line and configuration files, and set logging up."""
+    options.register(cfg.CONF)
+    _register_messaging(cfg.CONF)
+    log.register_options(cfg.CONF)
+    log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *QUIET])
+    cfg.CONF(
+        list(arguments),
+        project="snapmanage",
+        prog=prog,
+        version=importlib.metadata.version("snapmanage"),
+        default_config_files=None if files is None else list(files),
+    )
+    if not cfg.CONF.log_file:
+        cfg.CONF.set_default("use_stderr", True)  # standard output is for what a command has to say
+    log.setup(cfg.CONF, "snapmanage")
+    return cfg.CONF
+
+
+def _register_messaging(conf: cfg.ConfigOpts) -> None:
+    """oslo.messaging's options, with quorum queues: what is queued must outlast a broker's restart.
+
+    Current brokers refuse the stock defaults (RabbitMQ 4.3: no transient queues that aren't exclusive).
+    """
+    for group, known in messaging_options.list_opts():
+        if group in (None, RABBIT):
+            conf.register_opts(known, group=group)
+    conf.set_default("rabbit_quorum_queue", True, group=RABBIT)
+    conf.set_default("rabbit_transient_quorum_queue", True, group=RABBIT)
+
+
+def load_for_wsgi() -> cfg.ConfigOpts:
+    """The same under a WSGI server, without a command line: files from `OS_SNAPMANAGE_CONFIG_FILES`, parted by `;`."""
+    named = os.environ.get("OS_SNAPMANAGE_CONFIG_FILES")
+    return load([], "snapmanage-api", named.split(";") if named else None)
+
+
+def database(conf: cfg.ConfigOpts) -> Database:
+    if not conf.database.connection:
+        raise errors.ConfigurationError("[database] connection is missing: name the database's URL")
+    return connect(conf.database.connection, conf.database.pool_size)
+
+
+def names(conf: cfg.ConfigOpts) -> Names:
+    return Names(conf.control_exchange, conf.volume_topic, tuple(conf.notification_topics))
+
+
+def rules(conf: cfg.ConfigOpts) -> Rules:
+    template = conf.operations.snapshot_name_template
+    if template and template.count("%s") != 1:
+        raise errors.ConfigurationError("[operations] snapshot_name_template must hold %s once, or be empty")
+    return Rules(
+        lease=timedelta(seconds=conf.operations.lease_seconds),
+        retry=Retry(
+            conf.operations.max_attempts,
+            timedelta(seconds=conf.operations.retry_delay_seconds),
+            timedelta(seconds=conf.operations.retry_max_delay_seconds),
+        ),
+        service_down=timedelta(seconds=conf.operations.service_down_seconds),
+        quota=Amount(conf.quota.snapshots, conf.quota.gigabytes),
+        name_template=template,
+        both_dialects=conf.notification_dialect == "both",
+    )
+
+
+def limits(conf: cfg.ConfigOpts) -> Limits:
+    return Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
+
+
+def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, Pace]]:
+    """Each enabled backend by its server's name: the driver's name, the driver, and its pace."""
+    if not conf.enabled_backends:
+        raise errors.ConfigurationError("enabled_backends is empty: name the sections of the backends to serve")
+    return {f"{conf.host}@{section}": _backend(conf, section) for section in conf.enabled_backends}
+
+
+def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
+    given = options.register_backend(conf, section)
+    _require(section, options.BACKEND, given)
+    driver = _driver_class(section, given.driver)
+    given = options.register_backend(conf, section, driver.options)
+    _require(section, driver.options, given)
+    arguments = {option.dest: given[option.dest] for option in driver.options}
+    pace = Pace(given.driver_calls, given.claim_batch, conf.operations.scan_interval_seconds)
+    return given.driver, driver(**arguments), pace
+
+
+def _require(section: str, wanted: Sequence[cfg.Opt], given: Any) -> None:
+    for option in wanted:
+        if option.required and not given[option.dest]:
+            raise errors.ConfigurationError(f"[{section}] {option.name} is missing: {option.help}")
+
+
+def _driver_class(section: str, name: str) -> Any:
+    from stevedore import DriverManager, ExtensionManager
+    from stevedore.exception import NoMatches
+
+    try:
+        return DriverManager("snapmanage.drivers", name, warn_on_missing_entrypoint=False).driver
+    except NoMatches as error:
+        known = ", ".join(sorted(ExtensionManager("snapmanage.drivers").names()))
+        raise errors.ConfigurationError(f"[{section}] driver {name!r} is unknown; there are: {known}") from error

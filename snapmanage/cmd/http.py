@@ -1,0 +1,65 @@
+"""Serving the API over HTTP, in threads."""
+
+import ipaddress
+import threading
+
+from cheroot import wsgi
+
+from snapmanage import errors
+from snapmanage.api import app
+from snapmanage.api.call import Service
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """HOST:PORT, or [IPV6]:PORT; `ConfigurationError` otherwise."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise errors.ConfigurationError(f"listen must be HOST:PORT, such as 127.0.0.1:8776, not {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def require_loopback(host: str, what: str) -> None:
+    """Raise `ConfigurationError` for any address that others can reach."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise errors.ConfigurationError(f"{what} has no authentication, so it listens on loopback only, not on {host}")
+
+
+class HttpServer:
+    """Binds at once, so that a taken port shows before anything else starts; a context that stops it."""
+
+    def __init__(self, host: str, port: int, threads: int) -> None:
+        self._server = wsgi.Server((host, port), _not_yet, numthreads=threads, server_name="snapmanage")
+        self._server.shutdown_timeout = 10
+        try:
+            self._server.prepare()
+        except OSError as error:
+            raise errors.ConfigurationError(f"can't listen on {host}:{port}: {error}") from error
+        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT as it was bound; port 0 was given a free one."""
+        host, port = self._server.bind_addr[:2]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+    def start(self, service: Service) -> None:
+        self._server.wsgi_app = app.build(service)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the requests in hand; safe to repeat."""
+        self._server.stop()
+
+    def __enter__(self) -> "HttpServer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+def _not_yet(environ: object, start_response: object) -> list[bytes]:
+    raise AssertionError("the server takes no connection before start")

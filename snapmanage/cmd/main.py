@@ -1,0 +1,32 @@
+"""snapmanage: the commands for one machine."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from snapmanage.cmd import running
+
+
+def main() -> int:
+    return running.main(lambda: _run(_parser().parse_args()))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "demo":
+        from snapmanage.cmd import demo
+
+        return demo.run()
+    from snapmanage.cmd import standalone
+
+    standalone.run(arguments.data_dir, arguments.listen)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    alone = commands.add_parser("standalone", help="run API, server, relay and audit in one process")
+    alone.add_argument("--data-dir", type=Path, required=True, help="where everything is kept; made if missing")
+    alone.add_argument("--listen", default="127.0.0.1:8776", help="HOST:PORT, loopback only (default: %(default)s)")
+    commands.add_parser("demo", help="show the main job on a scratch folder, step by step, and clean up")
+    return parser

@@ -1,0 +1,147 @@
+"""Putting parts together: site, bus, relay, listener."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.bus import Bus
+from snapmanage.bus.names import Names
+from snapmanage.cmd import configuration
+from snapmanage.manage.site import Outlet, Site
+from snapmanage.relay import Relay
+from snapmanage.store import schema
+from snapmanage.store.database import Database
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What API and servers have in common; `relay` is None where `snapmanage-relay` does its work."""
+
+    db: Database
+    bus: Bus
+    names: Names
+    site: Site
+    relay: Relay | None
+
+    def start(self) -> None:
+        if self.relay:
+            self.relay.start()
+
+    def stop(self) -> None:
+        """Send what is owed, then let go of bus and database."""
+        if self.relay:
+            self.relay.stop()
+        self.bus.close()
+        self.db.close()
+
+
+def assemble(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Parts:
+    """A site whose messages go out through this process's own relay, unless that is switched off."""
+    relay = make_relay(conf, db, bus, names) if conf.relay.in_process else None
+    outlet = Outlet(relay.nudge, timedelta(seconds=conf.relay.hold_seconds)) if relay else Outlet()
+    return Parts(db, bus, names, Site(db, outlet, configuration.rules(conf)), relay)
+
+
+def assemble_for_deployment(conf: cfg.ConfigOpts) -> Parts:
+    """The parts of one process among others: on RabbitMQ, with a database that is up to date."""
+    bus, names = connect_bus(conf)
+    return assemble(conf, open_database(conf), bus, names)
+
+
+def open_database(conf: cfg.ConfigOpts) -> Database:
+    """The configured database; `ConfigurationError` unless its schema is current."""
+    db = configuration.database(conf)
+    schema.require_current(db.engine)
+    return db
+
+
+def make_relay(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Relay:
+    return Relay(db, bus, names, conf.relay.interval_seconds, conf.relay.batch)
+
+
+def connect_bus(conf: cfg.ConfigOpts) -> tuple[Bus, Names]:
+    """The bus of `transport_url`, which connects when first used."""
+    import oslo_messaging
+
+    from snapmanage.bus.rabbit import RabbitBus
+
+    url = oslo_messaging.TransportURL.parse(conf)
+    if url.transport not in ("rabbit", "kombu"):
+        raise errors.ConfigurationError(
+            f"transport_url begins with {url.transport}://, which doesn't reach other processes: use rabbit://, "
+            "or `snapmanage standalone` for everything in one process"
+        )
+    names = configuration.names(conf)
+    return RabbitBus(_connector(conf, url), _topology(conf, names), _Caller(conf, names)), names
+
+
+class _Caller:
+    """The stock client, made when first needed: a server never calls."""
+
+    def __init__(self, conf: cfg.ConfigOpts, names: Names) -> None:
+        self._conf = conf
+        self._names = names
+        self._stock: Any = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        from snapmanage.bus.stock import StockCaller
+
+        if self._stock is None:
+            self._stock = StockCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
+        return self._stock(*arguments)
+
+
+def _topology(conf: cfg.ConfigOpts, names: Names) -> Any:
+    from snapmanage.bus.rabbit import Topology
+
+    rabbit = conf.oslo_messaging_rabbit
+    arguments = {"x-queue-type": "quorum"} if rabbit.rabbit_quorum_queue else {}
+    if rabbit.rabbit_quorum_queue:
+        bounds = {
+            "x-delivery-limit": rabbit.rabbit_quorum_delivery_limit,
+            "x-max-in-memory-length": rabbit.rabbit_quorum_max_memory_length,
+            "x-max-in-memory-bytes": rabbit.rabbit_quorum_max_memory_bytes,
+        }
+        arguments |= {name: bound for name, bound in bounds.items() if bound}
+    elif rabbit.rabbit_ha_queues:
+        arguments["x-ha-policy"] = "all"
+    durable = rabbit.amqp_durable_queues or rabbit.rabbit_quorum_queue
+    return Topology(names.exchange, durable, rabbit.amqp_auto_delete, arguments)
+
+
+def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
+    """A function that opens a connection to one of the brokers, trying each in turn."""
+    import kombu
+
+    addresses = [_address(host, url.virtual_host) for host in url.hosts]
+    tls = _tls(conf.oslo_messaging_rabbit)
+
+    def connect(heartbeat_seconds: int) -> kombu.Connection:
+        connection = kombu.Connection(
+            addresses, heartbeat=heartbeat_seconds, connect_timeout=CONNECT_TIMEOUT_SECONDS, ssl=tls
+        )
+        return connection.ensure_connection(max_retries=len(addresses), interval_start=0, interval_max=0.1)
+
+    return connect
+
+
+def _address(host: Any, virtual_host: str | None) -> str:
+    user, password = quote(host.username or "guest", safe=""), quote(host.password or "guest", safe="")
+    return f"amqp://{user}:{password}@{host.hostname}:{host.port or 5672}/{quote(virtual_host or '/', safe='')}"
+
+
+def _tls(rabbit: Any) -> Any:
+    if not rabbit.ssl:
+        return False
+    given = {
+        "ca_certs": rabbit.ssl_ca_file,
+        "certfile": rabbit.ssl_cert_file,
+        "keyfile": rabbit.ssl_key_file,
+    }
+    return {name: value for name, value in given.items() if value} or True

@@ -1,0 +1,21 @@
+"""snapmanage-relay: the relay on its own, where API and servers don't run one inside."""
+
+import sys
+
+from snapmanage.cmd import configuration, parts, running
+
+
+def main() -> int:
+    return running.main(_run)
+
+
+def _run() -> None:
+    conf = configuration.load(sys.argv[1:], "snapmanage-relay")
+    bus, names = parts.connect_bus(conf)
+    db = parts.open_database(conf)
+    relay = parts.make_relay(conf, db, bus, names)
+    relay.start()
+    running.until_stopped("ready")
+    relay.stop()
+    bus.close()
+    db.close()

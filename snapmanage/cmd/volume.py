@@ -1,0 +1,38 @@
+"""snapmanage-volume: the servers of the enabled backends."""
+
+import sys
+
+from oslo_config import cfg
+
+from snapmanage.cmd import configuration, running
+from snapmanage.cmd.parts import Parts, assemble_for_deployment
+from snapmanage.drivers import privileged
+from snapmanage.volume.server import VolumeServer
+
+
+def main() -> int:
+    return running.main(_run)
+
+
+def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
+    return VolumeServer(
+        parts.site,
+        parts.bus,
+        parts.names,
+        configuration.backends(conf),
+        conf.operations.heartbeat_seconds,
+        conf.operations.volume_name_template,
+    )
+
+
+def _run() -> None:
+    conf = configuration.load(sys.argv[1:], "snapmanage-volume")
+    privileged.start()
+    parts = assemble_for_deployment(conf)
+    server = make_server(conf, parts)
+    parts.start()
+    server.start()
+    running.until_stopped(f"ready: {' '.join(sorted(server.servers))}")
+    finished = server.drain(conf.operations.graceful_shutdown_timeout)
+    parts.stop()
+    running.leave(finished)
