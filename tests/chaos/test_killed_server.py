@@ -1,0 +1,89 @@
+"""A server is killed at the worst moment: the backend has renamed, and nobody has written it down."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import needs
+from tests.services.deployment import Daemon, Deployment, deployed
+from tests.services.lvm_metadata import metadata_group
+from tests.services.process import unique
+from tests.services.rabbitmq import RabbitMQ
+from tests.services.wiretap import Wiretap, wiretap
+from tests.waiting import until
+
+STALLING = str(Path(__file__).with_name("stalling_volume.py"))
+STORIES = [("mariadb", "lvm"), ("postgresql", "file")]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "renames"
+
+
+@pytest.fixture
+def exchange() -> str:
+    return unique("exchange")
+
+
+@pytest.fixture
+def tap(rabbitmq: RabbitMQ, exchange: str) -> Iterator[Wiretap]:
+    with wiretap(rabbitmq.amqp_url, exchange) as listening:
+        yield listening
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The lines of a backend's section; it holds the volume `disk` and the snapshot `disk@daily` or `daily`."""
+    if request.param == "file":
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "disk").write_bytes(b"data")
+        (tmp_path / "images" / "disk@daily").write_bytes(b"data")
+        yield f"driver = file\ndirectory = {tmp_path}/images\n"
+    else:
+        needs.require("lvs", "losetup", root=True)
+        (tmp_path / "lvm").mkdir()
+        with metadata_group(tmp_path / "lvm", unique("vg")) as group:
+            group.add_volumes("disk")
+            group.add_thick_snapshots("disk", "daily")
+            yield f"driver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}\n"
+
+
+@pytest.mark.parametrize(("database", "backend"), STORIES, indirect=["backend"])
+def test_snapshot_renamed_by_a_killed_server_becomes_available_with_one_start_one_end_and_one_rename(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    rabbitmq: RabbitMQ,
+    exchange: str,
+    tap: Wiretap,
+    backend: str,
+    database: str,
+    journal: Path,
+) -> None:
+    database_url = request.getfixturevalue(database).database()
+    with deployed(tmp_path, rabbitmq.url, exchange, database_url, backend) as deployment:
+        volume_id = deployment.register("disk")
+        deployment.daemons["volume"].stop()
+        stalling = volume_daemon(deployment, journal, "stall")
+        stalling.start()
+        snapshot_id = deployment.ask(volume_id, "disk@daily" if "file" in backend else "daily")
+        until(lambda: journal.exists() and journal.read_text().endswith("\n"), "the rename to be done")
+        assert deployment.get(f"/snapshots/{snapshot_id}")["snapshot"]["status"] == "creating"
+
+        stalling.kill()
+        volume_daemon(deployment, journal, "go").start()
+
+        assert deployment.settled(snapshot_id) == "available"
+        deployment.trail(snapshot_id, "snapshot.manage.end")
+        distinct = {each["payload"]["event_id"]: each["event_type"] for each in tap.of(snapshot_id)}
+        assert sorted(distinct.values()) == ["snapshot.manage.end", "snapshot.manage.start"]
+        assert len(journal.read_text().splitlines()) == 1
+        assert deployment.get(f"/snapshots/{snapshot_id}/operation")["operation"]["attempt"] == 2
+        verified = deployment.manage("audit", "verify")
+        assert (verified.returncode, "2 rows" in verified.stdout) == (0, True), verified.stdout
+
+
+def volume_daemon(deployment: Deployment, journal: Path, manner: str) -> Daemon:
+    return deployment.daemon("volume", [sys.executable, STALLING, str(journal), manner])

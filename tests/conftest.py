@@ -1,0 +1,48 @@
+"""The world that tests share: real services, started when a test first asks for one, stopped in the end.
+
+Tests keep apart inside a service: by a database of their own (`database_url`, `database()`), and on
+the broker by names from `tests.services.process.unique`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import needs
+from tests.services import mariadb as mariadb_service
+from tests.services import postgresql as postgresql_service
+from tests.services import rabbitmq as rabbitmq_service
+from tests.services.process import running
+
+pytest_plugins = ["tests.tiers"]
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[rabbitmq_service.RabbitMQ]:
+    needs.require(*rabbitmq_service.PROGRAMS)
+    with running(rabbitmq_service.RabbitMQ) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[mariadb_service.MariaDB]:
+    needs.require(*mariadb_service.PROGRAMS)
+    with running(mariadb_service.MariaDB) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgresql_service.PostgreSQL]:
+    needs.require(*postgresql_service.PROGRAMS)
+    with running(postgresql_service.PostgreSQL) as service:
+        yield service
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new, empty database: the test runs once on each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'snapmanage.sqlite'}"
+    url: str = request.getfixturevalue(request.param).database()
+    return url

@@ -1,0 +1,183 @@
+"""Root by way of oslo.privsep: the same commands through a daemon, and what happens when it fails."""
+
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.core.backend import Binding
+from snapmanage.core.reference import Reference
+from snapmanage.drivers import privileged
+from snapmanage.drivers.lvm import LvmDriver
+from tests.needs import require
+from tests.services.lvm_metadata import MetadataGroup, metadata_group
+from tests.services.uml import REPOSITORY
+from tests.waiting import until
+
+SECTION = privileged.context.cfg_section
+HELPER = Path(sys.executable).with_name("privsep-helper")
+
+# oslo.privsep leaves its sockets and pipes to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[MetadataGroup]:
+    require("lvs", "losetup", root=True)
+    with metadata_group(tmp_path) as group:
+        group.add_volumes("volume")
+        group.add_thick_snapshots("volume", "daily")
+        yield group
+
+
+class Helper:
+    """The way to the daemon: a configuration file of its own, by which its process is known too."""
+
+    def __init__(self, configuration: Path) -> None:
+        self.configuration = configuration
+        self.use(f"{HELPER} --config-file {configuration}")
+        self.configure("")
+
+    def use(self, command: str) -> None:
+        cfg.CONF.set_override("helper_command", command, SECTION)
+
+    def configure(self, lines: str) -> None:
+        self.configuration.write_text(f"[{SECTION}]\n{lines}\n")
+
+    def daemons(self) -> list[int]:
+        numbers = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+        return [number for number in numbers if str(self.configuration) in command_line(number)]
+
+
+def command_line(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def children(process: int) -> str:
+    threads = Path(f"/proc/{process}/task")
+    return "".join((thread / "children").read_text() for thread in threads.iterdir())
+
+
+@pytest.fixture
+def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Helper]:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    helper = Helper(tmp_path / "privsep.conf")
+    privileged.context.set_client_mode(True)
+    yield helper
+    privileged.context.stop()
+    cfg.CONF.clear_override("helper_command", SECTION)
+    privileged.start()
+    until(lambda: not helper.daemons(), "the daemon to end with its client")
+
+
+def driver_for(group: MetadataGroup) -> LvmDriver:
+    return LvmDriver(group.name, str(group.system_dir), 30)
+
+
+def test_root_needs_no_daemon(group: MetadataGroup) -> None:
+    privileged.start()
+
+    assert [found.name for found in driver_for(group).list_snapshots()] == ["daily"]
+    assert privileged.context.channel is None
+
+
+def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> None:
+    driver = driver_for(group)
+    found = driver.find_snapshot(Reference.named("daily"))
+    binding = Binding(found.identity, "daily", driver.managed_name(found, "snapshot-1"))
+
+    driver.manage_snapshot(binding)
+
+    assert group.names() == {"volume", "_snapshot-1"}
+    assert len(helper.daemons()) == 1
+
+
+def test_errors_cross_from_the_daemon_as_they_are(group: MetadataGroup, helper: Helper) -> None:
+    with pytest.raises(errors.InvalidReference, match="reserves names that begin with"):
+        driver_for(group).rename("daily", "snapshot-1")
+
+    assert len(helper.daemons()) == 1
+
+
+def test_daemon_that_was_killed_is_started_again(group: MetadataGroup, helper: Helper) -> None:
+    driver = driver_for(group)
+    driver.check()
+    [daemon] = helper.daemons()
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: privileged.context.channel and not privileged.context.channel.running, "the daemon's end to be seen")
+
+    driver.check()
+
+    assert helper.daemons() != [daemon]
+
+
+def test_daemon_that_dies_with_a_command_is_an_error_that_may_pass(group: MetadataGroup, helper: Helper) -> None:
+    driver = driver_for(group)
+    driver.check()
+    [daemon] = helper.daemons()
+
+    with group.lock_file().open("a") as lock, ThreadPoolExecutor(1) as worker:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        listing = worker.submit(driver.list_snapshots)
+        until(lambda: children(daemon), "the daemon to run a command")
+        os.kill(daemon, signal.SIGKILL)
+
+        with pytest.raises(errors.BackendUnavailable, match="daemon"):
+            listing.result(20)
+
+    assert len(driver.list_snapshots()) == 1
+
+
+def test_helper_that_may_not_run_is_a_matter_of_permission(group: MetadataGroup, helper: Helper) -> None:
+    helper.use("false")
+
+    with pytest.raises(errors.BackendPermission, match="helper_command"):
+        driver_for(group).list_snapshots()
+
+
+def test_helper_that_is_not_there_is_told(group: MetadataGroup, helper: Helper) -> None:
+    helper.use("/nowhere/privsep-helper")
+
+    with pytest.raises(errors.BackendError, match="privsep-helper"):
+        driver_for(group).list_snapshots()
+
+
+def test_daemon_without_root_is_a_matter_of_permission(helper: Helper) -> None:
+    require("lvs", root=True)
+    helper.configure("user = nobody")
+
+    with pytest.raises(errors.BackendPermission) as caught:
+        LvmDriver("group").list_snapshots()
+
+    assert caught.value.code == "backend_permission"
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_configuration_that_others_could_change_is_refused(tmp_path: Path, mode: int) -> None:
+    require(root=True)
+    folder = tmp_path / "lvm"
+    folder.mkdir()
+    folder.chmod(mode)
+    privileged.start()
+
+    with pytest.raises(errors.ConfigurationError, match="only root can change"):
+        LvmDriver("group", str(folder)).list_snapshots()
+
+
+def test_configuration_behind_a_link_is_refused(tmp_path: Path) -> None:
+    require(root=True)
+    (tmp_path / "link").symlink_to("/etc")
+    privileged.start()
+
+    with pytest.raises(errors.ConfigurationError, match="without symbolic links"):
+        LvmDriver("group", str(tmp_path / "link" / "lvm")).list_snapshots()

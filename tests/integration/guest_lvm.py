@@ -1,0 +1,191 @@
+"""What only a kernel with device-mapper can show of LVM; `test_lvm_kernel` runs it inside a guest."""
+
+import fcntl
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.drivers import lvm_names
+from snapmanage.drivers.lvm import LvmDriver
+from tests.contract.labs import LvmKernelLab, lvm, lvm_lab
+from tests.services import uml_guest
+
+MIB = 1024**2
+SHORT_DEADLINE_SECONDS = 0.5
+
+
+@pytest.fixture(params=["lvm-thick", "lvm-thin"])
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LvmKernelLab]:
+    with ExitStack() as stack:
+        yield cast(LvmKernelLab, lvm_lab(request.param, tmp_path, stack))
+
+
+thick = pytest.mark.parametrize("lab", ["lvm-thick"], indirect=True)
+thin = pytest.mark.parametrize("lab", ["lvm-thin"], indirect=True)
+
+
+def find(lab: LvmKernelLab, name: str) -> BackendSnapshot:
+    return lab.driver.find_snapshot(Reference.named(name))
+
+
+def bound(lab: LvmKernelLab, name: str) -> Binding:
+    snapshot = find(lab, name)
+    return Binding(snapshot.identity, name, lab.driver.managed_name(snapshot, f"snapshot-{uuid.uuid4()}"))
+
+
+def write(lab: LvmKernelLab, name: str, data: bytes) -> None:
+    with lab.device(name).open("wb", buffering=0) as device:
+        device.write(data)
+
+
+def read(lab: LvmKernelLab, name: str, length: int) -> bytes:
+    with lab.device(name).open("rb") as device:
+        return device.read(length)
+
+
+def overflow(lab: LvmKernelLab) -> None:
+    """Change more of the volume than a small snapshot's store can keep."""
+    write(lab, lab.volume, b"new" * (3 * MIB))
+
+
+@contextmanager
+def group_locked(lab: LvmKernelLab) -> Iterator[None]:
+    """Hold the group's lock, as a long command of lvm2 does."""
+    with Path(f"/run/lock/lvm/V_{lab.group}").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def test_snapshots_data_are_what_they_were_through_managing_and_giving_back(lab: LvmKernelLab) -> None:
+    before, after = b"before" * 1000, b"after!" * 1000
+    write(lab, lab.volume, before)
+    lab.add_snapshot("daily")
+    write(lab, lab.volume, after)
+    binding = bound(lab, "daily")
+
+    lab.driver.manage_snapshot(binding)
+    while_managed = read(lab, binding.managed_name, len(before))
+    lab.driver.unmanage_snapshot(binding)
+
+    assert (while_managed, read(lab, "daily", len(before))) == (before, before)
+    assert read(lab, lab.volume, len(after)) == after
+
+
+@thick
+def test_overflowed_snapshot_is_listed_as_unusable_and_not_renamed(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily", store="4m")
+    binding = bound(lab, "daily")
+    overflow(lab)
+
+    [listed] = lab.driver.list_snapshots()
+    with pytest.raises(errors.Unusable, match="overflowed") as caught:
+        lab.driver.manage_snapshot(binding)
+
+    assert (listed.unsafe, caught.value.code) == (Unsafe.UNUSABLE, "unusable")
+    assert lab.names() == {"daily"}
+
+
+@thick
+def test_managed_snapshot_that_overflowed_is_still_given_back(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily", store="4m")
+    binding = bound(lab, "daily")
+    lab.driver.manage_snapshot(binding)
+    overflow(lab)
+
+    lab.driver.unmanage_snapshot(binding)
+
+    assert lab.names() == {"daily"}
+
+
+@thick
+def test_merging_snapshot_is_unusable(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily")
+    binding = bound(lab, "daily")
+    with ExitStack() as stack:
+        # The merge would go on in the next test's time.
+        stack.callback(lab.remove, lab.volume)
+        stack.enter_context(lab.held(lab.volume))
+        lvm("lvconvert", "--merge", f"{lab.group}/daily")
+
+        with pytest.raises(errors.Unusable, match="merged"):
+            lab.driver.manage_snapshot(binding)
+        assert find(lab, "daily").unsafe is Unsafe.UNUSABLE
+
+
+@thick
+def test_longest_name_is_given_without_leaving_the_volume_suspended(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily")
+    names = ["x" * length for length in range(1, lvm_names.LONGEST_NAME)]
+    longest = [name for name in names if lvm_names.refusal(lab.group, name) is None][-1]
+
+    lab.driver.manage_snapshot(Binding(find(lab, "daily").identity, "daily", longest))
+
+    assert lab.names() == {longest}
+    # Writing to a suspended volume never ends, and reading it neither.
+    assert "suspended" not in lvm("lvs", "--noheadings", "-o", "lv_suspended", lab.group)
+
+
+def test_inactive_snapshot_is_managed(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily")
+    lvm("lvchange", "--yes", "--activate", "n", f"{lab.group}/{lab.volume}")
+    binding = bound(lab, "daily")
+
+    lab.driver.manage_snapshot(binding)
+
+    assert lab.names() == {binding.managed_name}
+
+
+@thin
+def test_thin_snapshot_whose_volume_was_removed_is_managed_when_named(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily")
+    lvm("lvremove", "--yes", f"{lab.group}/{lab.volume}")
+    orphan = find(lab, "daily")
+    binding = bound(lab, "daily")
+
+    lab.driver.manage_snapshot(binding)
+
+    assert (orphan.parent, orphan.parent_identity) == (None, None)
+    assert lab.names() == {binding.managed_name}
+    assert lab.driver.list_snapshots() == []
+
+
+@thin
+def test_ordinary_thin_volume_is_refused_until_the_operator_marks_it(lab: LvmKernelLab) -> None:
+    lvm("lvcreate", "--thinpool", "pool", "--virtualsize", "4m", "--name", "ordinary", lab.group)
+
+    with pytest.raises(errors.NotASnapshot, match="lvchange --setactivationskip y test-group/ordinary"):
+        find(lab, "ordinary")
+    lvm("lvchange", "--setactivationskip", "y", f"{lab.group}/ordinary")
+
+    assert find(lab, "ordinary").parent is None
+
+
+def test_command_that_waits_for_the_groups_lock_ends_at_its_deadline(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily")
+    binding = bound(lab, "daily")
+    impatient = LvmDriver(lab.group, uml_guest.LVM_SYSTEM_DIR, SHORT_DEADLINE_SECONDS)
+
+    with group_locked(lab):
+        for act in (impatient.list_snapshots, lambda: impatient.manage_snapshot(binding)):
+            with pytest.raises(errors.BackendBusy) as caught:
+                act()
+            assert caught.value.code == "backend_busy"
+
+    assert lab.driver.manage_snapshot(binding).name == binding.managed_name
+
+
+def test_rename_that_waits_for_the_groups_lock_ends_at_its_deadline_and_leaves_the_name(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily")
+    impatient = LvmDriver(lab.group, uml_guest.LVM_SYSTEM_DIR, SHORT_DEADLINE_SECONDS)
+
+    with group_locked(lab), pytest.raises(errors.BackendBusy):
+        impatient.rename("daily", "late")
+
+    assert lab.names() == {"daily"}

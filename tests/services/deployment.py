@@ -1,0 +1,176 @@
+"""snapmanage as it is deployed: API, server and audit as processes of their own, started, hurt and stopped."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.waiting import until
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+BACKEND = "pool1"
+HOST = "storage-1"
+SERVER = f"{HOST}@{BACKEND}"
+
+CONFIGURATION = """\
+[DEFAULT]
+host = {host}
+enabled_backends = {backend}
+transport_url = {transport_url}
+control_exchange = {exchange}
+
+[database]
+connection = {database_url}
+
+[api]
+listen = 127.0.0.1:0
+
+[operations]
+lease_seconds = 2
+scan_interval_seconds = 0.2
+heartbeat_seconds = 1
+retry_delay_seconds = 0.1
+
+[{backend}]
+{backend_options}
+"""
+
+
+class Daemon:
+    """One process of snapmanage; its log is for whoever looks into a failure."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = command
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> str:
+        """Start it, and return the line with which it says that it is ready."""
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line.startswith("ready"), f"{self.name} didn't start:\n{self.log.read_text()[-3000:]}"
+        return line
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._ended()
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def _ended(self) -> int:
+        assert self._process is not None and self._process.stdout is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(30)
+        assert self._process.poll() is not None, f"{self.name} doesn't end:\n{self.log.read_text()[-3000:]}"
+        self._process.stdout.close()
+        return self._process.returncode
+
+
+class Deployment:
+    """Its processes by name, and a client of its API."""
+
+    def __init__(self, folder: Path, configuration: str) -> None:
+        self.folder = folder
+        self.configuration = folder / "snapmanage.conf"
+        self.configuration.write_text(configuration)
+        self.daemons: dict[str, Daemon] = {}
+        self.url = ""
+
+    def daemon(self, name: str, command: Sequence[str] | None = None) -> Daemon:
+        """The process of a main such as `volume`, or of another command with the same arguments."""
+        main = command or [str(Path(sys.executable).parent / f"snapmanage-{name}")]
+        arguments = [*main, "--config-file", str(self.configuration)]
+        self.daemons[name] = Daemon(name, arguments, self.folder / f"{name}.log")
+        return self.daemons[name]
+
+    def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run snapmanage-manage."""
+        command = [str(Path(sys.executable).parent / "snapmanage-manage"), "--config-file", str(self.configuration)]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+
+    def start(self) -> None:
+        """Bring the database up to date, then start server, API and audit."""
+        synced = self.manage("db", "sync")
+        assert synced.returncode == 0, synced.stderr
+        for name in ("audit", "volume", "api"):
+            line = self.daemon(name).start()
+        self.url = f"{line.split()[1]}/{PROJECT}"
+
+    def close(self) -> None:
+        for daemon in self.daemons.values():
+            daemon.close()
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The body of the answer, which must be a success."""
+        return self._checked(requests.post(f"{self.url}{path}", json=body, headers=VERSION, timeout=30))
+
+    def get(self, path: str) -> Any:
+        return self._checked(requests.get(f"{self.url}{path}", headers=VERSION, timeout=30))
+
+    def register(self, volume: str) -> str:
+        """Register a backend volume, and return its id once it is available."""
+        body = {"volume": {"host": SERVER, "ref": {"source-name": volume}}}
+        volume_id = str(self.post("/os-volume-manage", body)["volume"]["id"])
+        until(lambda: self.get(f"/volumes/{volume_id}")["volume"]["status"] == "available", f"volume {volume}")
+        return volume_id
+
+    def ask(self, volume_id: str, source: str) -> str:
+        """Ask for a snapshot to be managed, and return its id."""
+        body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": source}}}
+        return str(self.post("/os-snapshot-manage", body)["snapshot"]["id"])
+
+    def settled(self, snapshot_id: str) -> str:
+        """Wait until the operation is over, and return the status."""
+
+        def status() -> str:
+            now = str(self.get(f"/snapshots/{snapshot_id}")["snapshot"]["status"])
+            return now if now in ("available", "error") else ""
+
+        return until(status, f"snapshot {snapshot_id} to be settled")
+
+    def trail(self, snapshot_id: str, ending: str) -> list[dict[str, Any]]:
+        """The snapshot's events in the audit log, once one of the type `ending` is there."""
+
+        def events() -> list[dict[str, Any]]:
+            heard: list[dict[str, Any]] = self.get(f"/snapshots/{snapshot_id}/operation")["operation"]["events"]
+            return heard if ending in [event["event_type"] for event in heard] else []
+
+        return until(events, f"{ending} of {snapshot_id} in the audit log")
+
+    def _checked(self, answer: requests.Response) -> Any:
+        assert answer.ok, f"{answer.status_code}: {answer.text}"
+        return answer.json() if answer.content else None
+
+
+VERSION = {"OpenStack-API-Version": "volume 3.71"}
+
+
+@contextmanager
+def deployed(folder: Path, transport_url: str, exchange: str, database_url: str, backend: str) -> Iterator[Deployment]:
+    """A running deployment with one backend, whose section holds the lines of `backend`."""
+    settings = {"transport_url": transport_url, "exchange": exchange, "database_url": database_url}
+    text = CONFIGURATION.format(host=HOST, backend=BACKEND, backend_options=backend, **settings)
+    deployment = Deployment(folder, text)
+    try:
+        deployment.start()
+        yield deployment
+    finally:
+        deployment.close()

@@ -1,0 +1,163 @@
+"""A real volume group on a loop device, metadata only: lvm2 works on it without device-mapper.
+
+Commands list, rename and remove; what would need a kernel (making a snapshot, opening one) can't be
+had here, so snapshots are written into the group's metadata in the form in which lvm2 itself writes
+them. Needs the Debian package `lvm2`, and root.
+"""
+
+import os
+import re
+import subprocess
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+EXTENT_BYTES = 4 * 1024**2
+POOL = "pool"
+VISIBLE = '"READ", "WRITE", "VISIBLE"'
+HIDDEN = '"READ", "WRITE"'
+BORN = 1_700_000_000
+
+_DEVICE_BYTES = 256 * 1024**3
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_LVM_CONF = """
+devices {{
+    dir="/dev" scan=["/dev"] use_devicesfile=0 global_filter=["a|^{device}$|","r|.*|"]
+    obtain_device_list_from_udev=0 external_device_info_source="none"
+}}
+global {{ activation=0 locking_dir="{locks}" use_lvmpolld=0 event_activation=0 }}
+activation {{ udev_sync=0 udev_rules=0 monitoring=0 }}
+backup {{ backup=0 archive=0 }}
+"""
+
+
+@dataclass
+class MetadataGroup:
+    """A volume group; each method adds logical volumes in one change of its metadata."""
+
+    name: str
+    system_dir: Path
+    extents: int = 0
+    thin_devices: int = 0
+    thick_snapshots: int = 0
+
+    def lvm(self, *argv: str) -> str:
+        """Run a command of lvm2; its failure fails the test with what it said."""
+        environment = {"PATH": _PATH, "LC_ALL": "C", "LVM_SYSTEM_DIR": str(self.system_dir)}
+        ended = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, f"{argv} ended with {ended.returncode}: {ended.stderr}"
+        return ended.stdout
+
+    def names(self) -> set[str]:
+        """Every visible logical volume."""
+        return set(self.lvm("lvs", "--noheadings", "-o", "lv_name", self.name).split())
+
+    def lock_file(self) -> Path:
+        """What lvm2 takes a `flock` on while it works on the group."""
+        return self.system_dir / "locks" / f"V_{self.name}"
+
+    def add_volumes(self, *names: str) -> None:
+        self._add(self._section(name, 2, self._linear(2)) for name in names)
+
+    def add_thick_snapshots(self, origin: str, *names: str) -> None:
+        self._add(part for name in names for part in self._thick_snapshot(origin, name))
+
+    def add_pool(self) -> None:
+        """Add a thin pool called `pool`, which thin volumes need first."""
+        pool = 'type = "thin-pool" metadata = "pool_tmeta" pool = "pool_tdata" transaction_id = 1000000'
+        settings = 'chunk_size = 128 discards = "passdown" zero_new_blocks = 1'
+        self._add(
+            [
+                self._section(POOL, 16, f"{pool}\n{settings}"),
+                self._section("lvol0_pmspare", 1, self._linear(1), status=HIDDEN),
+                self._section("pool_tmeta", 1, self._linear(1), status=HIDDEN),
+                self._section("pool_tdata", 16, self._linear(16), status=HIDDEN),
+            ]
+        )
+
+    def add_thin_volumes(self, *names: str) -> None:
+        self._add(self._section(name, 8, self._thin()) for name in names)
+
+    def add_thin_snapshots(self, origin: str, *names: str) -> None:
+        segment = f'origin = "{origin}"'
+        self._add(self._section(name, 8, f"{self._thin()}\n{segment}", flags='"ACTIVATION_SKIP"') for name in names)
+
+    def remove_thin(self, name: str) -> None:
+        """Remove a thin volume or snapshot, whose own snapshots lose their origin.
+
+        `lvremove` won't: it tells the pool, and there is no kernel to tell.
+        """
+        section = re.compile(rf"^\t\t{re.escape(name)} {{\n.*?^\t\t}}\n", re.DOTALL | re.MULTILINE)
+        origin = re.compile(rf'^\s*origin = "{re.escape(name)}"\n', re.MULTILINE)
+        self._rewrite(lambda metadata: origin.sub("", section.sub("", metadata)))
+
+    def _thick_snapshot(self, origin: str, name: str) -> Iterator[str]:
+        number, self.thick_snapshots = self.thick_snapshots, self.thick_snapshots + 1
+        yield self._section(name, 1, self._linear(1), status=HIDDEN)
+        segment = f'type = "snapshot" chunk_size = 8 origin = "{origin}" cow_store = "{name}"'
+        yield self._section(f"snapshot{number}", 2, segment)
+
+    def _linear(self, extents: int) -> str:
+        first, self.extents = self.extents, self.extents + extents
+        return f'type = "striped" stripe_count = 1 stripes = ["pv0", {first}]'
+
+    def _thin(self) -> str:
+        self.thin_devices += 1
+        return f'type = "thin" thin_pool = "{POOL}" transaction_id = 0 device_id = {self.thin_devices}'
+
+    def _section(self, name: str, extents: int, segment: str, status: str = VISIBLE, flags: str = "") -> str:
+        return (
+            f'{name} {{ id = "{_uuid()}" status = [{status}] flags = [{flags}]\n'
+            f'creation_time = {BORN} creation_host = "test" segment_count = 1\n'
+            f"segment1 {{ start_extent = 0 extent_count = {extents} {segment} }} }}\n"
+        )
+
+    def _add(self, sections: Iterable[str]) -> None:
+        self._rewrite(lambda metadata: _inserted(metadata, "".join(sections)))
+
+    def _rewrite(self, change: Callable[[str], str]) -> None:
+        backup = self.system_dir / "metadata"
+        self.lvm("vgcfgbackup", "--file", str(backup), self.name)
+        backup.write_text(change(backup.read_text()))
+        self.lvm("vgcfgrestore", "--force", "--file", str(backup), self.name)
+
+
+def _uuid() -> str:
+    text = uuid.uuid4().hex
+    return "-".join([text[:6], *(text[start : start + 4] for start in range(6, 26, 4)), text[26:]])
+
+
+def _inserted(metadata: str, sections: str) -> str:
+    before, opening, after = metadata.partition("logical_volumes {\n")
+    if opening:
+        return f"{before}{opening}{sections}{after}"
+    end = metadata.rindex("}")
+    return f"{metadata[:end]}logical_volumes {{\n{sections}}}\n{metadata[end:]}"
+
+
+@contextmanager
+def metadata_group(folder: Path, name: str = "test-group") -> Iterator[MetadataGroup]:
+    """An empty volume group on a loop device over a sparse file in `folder`; all is gone afterwards."""
+    with _loop_device(folder / "device") as device:
+        locks = folder / "locks"
+        locks.mkdir()
+        (folder / "lvm.conf").write_text(_LVM_CONF.format(device=device, locks=locks))
+        group = MetadataGroup(name, folder)
+        group.lvm("pvcreate", "--metadatasize", "64m", device)
+        group.lvm("vgcreate", "--physicalextentsize", f"{EXTENT_BYTES}b", name, device)
+        yield group
+
+
+@contextmanager
+def _loop_device(path: Path) -> Iterator[str]:
+    with path.open("wb") as file:
+        file.truncate(_DEVICE_BYTES)
+    losetup = ["losetup", "--find", "--show", str(path)]
+    device = subprocess.run(losetup, capture_output=True, text=True, check=True, env={"PATH": _PATH}).stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True, env={"PATH": _PATH})
+        os.unlink(path)

@@ -1,0 +1,70 @@
+"""A MariaDB server of our own, as durable as in production: a commit that returned is on the disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pymysql
+
+from tests.services.process import LOOPBACK, Service, installed, unique
+
+PROGRAMS = ("mariadb-install-db", "mariadbd")
+
+
+class MariaDB(Service):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.files = folder / "data"
+
+    @property
+    def url(self) -> str:
+        """The server itself, without a database."""
+        return self._url("")
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = unique("snapmanage")
+        self._execute(f"CREATE DATABASE {name}")
+        return self._url(name)
+
+    def prepare(self) -> None:
+        self.run(
+            [
+                installed("mariadb-install-db"),
+                "--no-defaults",
+                f"--datadir={self.files}",
+                "--auth-root-authentication-method=normal",
+                "--skip-name-resolve",
+                "--skip-test-db",
+            ]
+        )
+
+    def command(self) -> Sequence[str | Path]:
+        return [
+            installed("mariadbd"),
+            "--no-defaults",
+            f"--datadir={self.files}",
+            f"--socket={self.folder / 'socket'}",
+            f"--pid-file={self.folder / 'pid'}",
+            f"--bind-address={LOOPBACK}",
+            f"--port={self.port}",
+            "--skip-name-resolve",
+            "--character-set-server=utf8mb4",
+            "--innodb-flush-log-at-trx-commit=1",
+            "--innodb-buffer-pool-size=64M",
+        ]
+
+    def answers(self) -> bool:
+        try:
+            self._execute("SELECT 1")
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+    def _execute(self, statement: str) -> None:
+        with pymysql.connect(
+            host=LOOPBACK, port=self.port, user="root", connect_timeout=5, read_timeout=10
+        ) as connection:
+            connection.query(statement)
+
+    def _url(self, database: str) -> str:
+        return f"mysql+pymysql://root@{LOOPBACK}:{self.port}/{database}?charset=utf8mb4"

@@ -1,0 +1,69 @@
+"""A PostgreSQL server of our own, as durable as in production: a commit that returned is on the disk."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg
+
+from tests.services.process import LOOPBACK, Service, installed, unique
+
+PROGRAMS = ("initdb", "postgres")
+
+
+class PostgreSQL(Service):
+    stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for the clients to leave
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.files = folder / "data"
+
+    @property
+    def url(self) -> str:
+        """The database that every server has."""
+        return self._url("postgres")
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = unique("snapmanage")
+        self._execute(f"CREATE DATABASE {name}")
+        return self._url(name)
+
+    def prepare(self) -> None:
+        self.run(
+            [
+                installed("initdb"),
+                f"--pgdata={self.files}",
+                "--auth=trust",
+                "--username=snapmanage",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            ]
+        )
+
+    def command(self) -> Sequence[str | Path]:
+        settings = {
+            "listen_addresses": LOOPBACK,
+            "port": self.port,
+            "unix_socket_directories": self.folder,
+            "fsync": "on",
+            "synchronous_commit": "on",
+            "max_connections": 200,
+        }
+        return [installed("postgres"), "-D", self.files, *(f"--{name}={value}" for name, value in settings.items())]
+
+    def answers(self) -> bool:
+        try:
+            self._execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _execute(self, statement: str) -> None:
+        url = self.url.replace("+psycopg", "")
+        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(statement)
+
+    def _url(self, database: str) -> str:
+        return f"postgresql+psycopg://snapmanage@{LOOPBACK}:{self.port}/{database}"

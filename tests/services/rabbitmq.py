@@ -1,0 +1,101 @@
+"""A RabbitMQ broker of our own, with an Erlang port mapper (epmd) of its own."""
+
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import amqp
+
+from tests.services.process import LOOPBACK, Program, Service, free_port, give_away, installed
+from tests.waiting import until
+
+SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the PATH insists on the user rabbitmq
+PROGRAMS = (SERVER, "epmd")
+
+CONFIGURATION = """\
+listeners.tcp.1 = {host}:{port}
+log.file = false
+log.console = true
+log.console.level = warning
+disk_free_limit.absolute = 50MB
+"""
+
+NODE = "snapmanage@localhost"
+ERLANG = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
+
+
+class RabbitMQ(Service):
+    """One node without plugins. Queues and exchanges of a test are its own by a name from `unique`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.epmd = Program("epmd", folder)
+        self.epmd_port = free_port()
+        self.distribution_port = free_port()
+
+    @property
+    def url(self) -> str:
+        """For oslo.messaging."""
+        return f"rabbit://guest:guest@{LOOPBACK}:{self.port}//"
+
+    @property
+    def amqp_url(self) -> str:
+        """For kombu."""
+        return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
+
+    def prepare(self) -> None:
+        self._write("rabbitmq.conf", CONFIGURATION.format(host=LOOPBACK, port=self.port))
+        self._write("enabled_plugins", "[].\n")
+        self._write("rabbitmq-env.conf", "")  # or it reads the machine's own
+        self.epmd.launch([installed("epmd"), "-address", LOOPBACK, "-port", str(self.epmd_port)])
+        until(lambda: listens(self.epmd_port), "epmd to listen")
+
+    def command(self) -> Sequence[str | Path]:
+        return [SERVER]
+
+    def environment(self) -> Mapping[str, str]:
+        return {
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),
+            "RABBITMQ_DIST_PORT": str(self.distribution_port),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_NODENAME": NODE,
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
+            "RUNNING_UNDER_SYSTEMD": "true",  # the shell script becomes the server instead of watching it
+        }
+
+    def answers(self) -> bool:
+        try:
+            with amqp.Connection(f"{LOOPBACK}:{self.port}", connect_timeout=5):
+                return True
+        except (OSError, amqp.AMQPError):
+            return False
+
+    def remembers(self, queue: str) -> bool:
+        """Whether a quorum queue outlives a kill by now.
+
+        The broker writes down a new queue's place a second after the declaration. Killed before, it
+        comes back with a queue that answers nothing but INTERNAL_ERROR, after a minute.
+        """
+        places = self.folder / "mnesia" / NODE / "quorum" / NODE / "names.dets"
+        return queue.encode() in places.read_bytes()
+
+    def close(self) -> None:
+        super().close()
+        self.epmd.kill()
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.write_text(text)
+        give_away(path)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -1,0 +1,83 @@
+"""A Linux kernel with device-mapper as an ordinary process (User Mode Linux), for one command.
+
+The guest sees the host's files read-only, except one shared folder, and a disk of its own. Inside,
+`uml_guest.py` is the first process: it prepares the machine, runs the command, and powers off.
+Needs the Debian packages `user-mode-linux`, `lvm2` and `thin-provisioning-tools`; not root.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.services import uml_guest
+
+GUEST = Path(uml_guest.__file__).resolve()
+REPOSITORY = GUEST.parents[2]
+DISK_BYTES = 1024**3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command in a guest ended; `console` is what the kernel said meanwhile."""
+
+    exit_code: int | None
+    output: str
+    console: str
+
+    def __str__(self) -> str:
+        return f"exit code {self.exit_code} in the guest\n{self.output}\nThe guest's console:\n{self.console}"
+
+
+def run(
+    argv: Sequence[str], shared: Path, environment: Mapping[str, str] | None = None, seconds: float = 900
+) -> Outcome:
+    """Boot a guest, run one command from the repository in it, and switch it off.
+
+    `shared` is the folder where the guest may write. `exit_code` is None when the guest died, or had
+    not ended the command after `seconds`.
+    """
+    order = uml_guest.Order(list(argv), str(REPOSITORY), dict(environment or {}))
+    (shared / uml_guest.ORDER).write_text(json.dumps(asdict(order)))
+    with (shared / "disk").open("wb") as disk:
+        disk.truncate(DISK_BYTES)
+    _boot(shared, seconds)
+    (shared / "disk").unlink()
+    exit_code = _read(shared / uml_guest.EXIT_CODE)
+    return Outcome(int(exit_code) if exit_code else None, _read(shared / uml_guest.OUTPUT), _read(shared / "console"))
+
+
+def _boot(shared: Path, seconds: float) -> None:
+    with (shared / "console").open("wb") as console:
+        kernel = subprocess.Popen(
+            _kernel(shared),
+            env=os.environ | {"HOME": str(shared)},  # where it keeps its sockets
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+        )
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                kernel.wait(seconds)
+        finally:
+            if kernel.poll() is None:
+                # It has processes of the guest in its session, and none of them would notice its end.
+                os.killpg(kernel.pid, signal.SIGKILL)
+                kernel.wait()
+
+
+def _kernel(shared: Path) -> list[str]:
+    machine = ["mem=512M", "root=none", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", f"ubd0={shared / 'disk'}"]
+    consoles = ["con=null", "con0=null,fd:1"]
+    first_process = [f"init={sys.executable}", "--", str(GUEST), str(shared)]
+    return ["linux.uml", *machine, *consoles, *first_process]
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""

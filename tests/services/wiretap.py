@@ -1,0 +1,49 @@
+"""Another listener on the notification topic, with kombu alone: what an auditor of somebody else would see."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import kombu
+
+from tests.services.process import unique
+
+
+class Wiretap:
+    """Copies of what passes the exchange towards `notifications.*`, in queues of its own."""
+
+    def __init__(self, connection: kombu.Connection, queues: list[Any]) -> None:
+        self._connection = connection
+        self._queues = queues
+        self.heard: list[dict[str, Any]] = []
+
+    def listen(self) -> list[dict[str, Any]]:
+        """Everything heard so far."""
+        for queue in self._queues:
+            while (message := queue.get(no_ack=True)) is not None:
+                envelope = json.loads(message.body)
+                assert envelope["oslo.version"] == "2.0"
+                assert message.content_type == "application/json"
+                self.heard.append(json.loads(envelope["oslo.message"]))
+        return self.heard
+
+    def of(self, snapshot_id: str) -> list[dict[str, Any]]:
+        """The notifications about one snapshot, in the order of their generations."""
+        about = [each for each in self.listen() if each["payload"].get("snapshot_id") == snapshot_id]
+        return sorted(about, key=lambda each: each["payload"]["generation"])
+
+
+@contextmanager
+def wiretap(amqp_url: str, exchange: str, topic: str = "notifications") -> Iterator[Wiretap]:
+    """Bind queues of our own to the topic's keys before anything is published."""
+    with kombu.Connection(amqp_url) as connection:
+        channel = connection.channel()
+        source = kombu.Exchange(exchange, "topic", durable=True)
+        queues = [
+            kombu.Queue(unique("tap"), source, routing_key=f"{topic}.{level}", exclusive=True)(channel)
+            for level in ("info", "error")
+        ]
+        for queue in queues:
+            queue.declare()
+        yield Wiretap(connection, queues)

@@ -1,0 +1,64 @@
+"""The system calls behave as the manual pages say."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from snapmanage.drivers import linux
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "a").write_text("a")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def test_status_agrees_with_stat(directory: int, tmp_path: Path) -> None:
+    expected = (tmp_path / "a").lstat()
+
+    found = linux.status(directory, "a")
+
+    assert (found.inode, found.size_bytes, found.mode) == (expected.st_ino, 1, expected.st_mode)
+    assert found.modified_ns == expected.st_mtime_ns
+
+
+def test_birth_is_not_moved_by_changing_the_dates(directory: int, tmp_path: Path) -> None:
+    before = linux.status(directory, "a")
+
+    os.utime(tmp_path / "a", (0, 0))
+
+    assert linux.status(directory, "a").born_ns == before.born_ns
+    assert linux.birth_time(before) == pytest.approx((tmp_path / "a").lstat().st_ctime, abs=60)
+
+
+def test_last_change_stands_in_where_no_birth_is_kept(directory: int) -> None:
+    found = replace(linux.status(directory, "a"), born_ns=None, modified_ns=1_500_000_000)
+
+    assert linux.birth_time(found) == 1.5
+
+
+def test_rename_moves_the_name(directory: int, tmp_path: Path) -> None:
+    linux.rename_noreplace(directory, "a", "b")
+
+    assert os.listdir(tmp_path) == ["b"]
+
+
+def test_rename_never_replaces(directory: int, tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("b")
+
+    with pytest.raises(FileExistsError, match="b"):
+        linux.rename_noreplace(directory, "a", "b")
+
+    assert (tmp_path / "b").read_text() == "b"
+
+
+def test_what_is_not_there_is_an_error_of_the_usual_kind(directory: int) -> None:
+    with pytest.raises(FileNotFoundError):
+        linux.status(directory, "absent")
+    with pytest.raises(FileNotFoundError):
+        linux.rename_noreplace(directory, "absent", "b")

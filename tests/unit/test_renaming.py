@@ -1,0 +1,132 @@
+"""Bringing an object from one name to another when others interfere at the worst moment."""
+
+from collections.abc import Callable
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import Binding, Unsafe
+from snapmanage.drivers.fake import FakeDriver
+
+OLD, NEW = "daily", "snapshot-1"
+
+
+class Killed(BaseException):
+    """The worker's end, which nothing in the product catches."""
+
+
+@pytest.fixture
+def driver() -> FakeDriver:
+    driver = FakeDriver(fake_volumes=1, fake_snapshots=0)
+    driver.add_snapshot("volume-1", OLD)
+    return driver
+
+
+@pytest.fixture
+def binding(driver: FakeDriver) -> Binding:
+    [snapshot] = driver.list_snapshots()
+    return Binding(snapshot.identity, OLD, NEW)
+
+
+def names(driver: FakeDriver) -> dict[str, str]:
+    return {found.name: found.identity for found in driver.list_snapshots()}
+
+
+def once_at(step: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A hook that acts when the step is first taken."""
+    pending = [step]
+
+    def hook(taken: str) -> None:
+        if taken in pending:
+            pending.remove(taken)
+            act()
+
+    return hook
+
+
+def fail(failure: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise failure
+
+    return act
+
+
+@pytest.mark.parametrize("step", ["rename", "renamed"])
+def test_worker_killed_around_the_rename_leaves_it_to_the_next(driver: FakeDriver, binding: Binding, step: str) -> None:
+    driver.hook = once_at(step, fail(Killed()))
+
+    with pytest.raises(Killed):
+        driver.manage_snapshot(binding)
+    managed = driver.manage_snapshot(binding)
+
+    assert names(driver) == {NEW: binding.identity} == {managed.name: managed.identity}
+
+
+def test_rename_that_failed_though_it_was_done_is_done(driver: FakeDriver, binding: Binding) -> None:
+    driver.hook = once_at("renamed", fail(errors.BackendUnavailable("no answer")))
+
+    assert driver.manage_snapshot(binding).name == NEW
+
+
+def test_rename_that_failed_and_was_not_done_tells_its_failure(driver: FakeDriver, binding: Binding) -> None:
+    driver.hook = once_at("rename", fail(errors.BackendBusy("locked")))
+
+    with pytest.raises(errors.BackendBusy, match="locked"):
+        driver.manage_snapshot(binding)
+
+    assert names(driver) == {OLD: binding.identity}
+
+
+def test_object_that_took_the_old_name_after_the_look_gets_it_back(driver: FakeDriver, binding: Binding) -> None:
+    driver.hook = once_at("rename", lambda: driver.add_snapshot("volume-1", OLD))
+
+    with pytest.raises(errors.SourceNotFound):
+        driver.manage_snapshot(binding)
+
+    assert list(names(driver)) == [OLD]
+    assert binding.identity not in names(driver).values()
+
+
+def test_object_removed_after_the_look_is_not_found(driver: FakeDriver, binding: Binding) -> None:
+    driver.hook = once_at("rename", lambda: driver.remove(OLD))
+
+    with pytest.raises(errors.SourceNotFound):
+        driver.manage_snapshot(binding)
+
+
+def test_object_removed_right_after_the_rename_is_not_found(driver: FakeDriver, binding: Binding) -> None:
+    driver.hook = once_at("renamed", lambda: driver.remove(NEW))
+
+    with pytest.raises(errors.SourceNotFound):
+        driver.manage_snapshot(binding)
+
+
+def test_name_taken_after_the_look_is_not_replaced(driver: FakeDriver, binding: Binding) -> None:
+    driver.hook = once_at("rename", lambda: driver.add_snapshot("volume-1", NEW))
+
+    with pytest.raises(errors.NameTaken):
+        driver.manage_snapshot(binding)
+
+    assert names(driver)[OLD] == binding.identity
+
+
+def test_object_removed_while_it_is_given_back_is_done(driver: FakeDriver, binding: Binding) -> None:
+    driver.manage_snapshot(binding)
+    driver.hook = once_at("rename", lambda: driver.remove(NEW))
+
+    driver.unmanage_snapshot(binding)
+
+    assert names(driver) == {}
+
+
+def test_unusable_snapshot_is_not_managed_but_given_back(driver: FakeDriver, binding: Binding) -> None:
+    driver.mark(OLD, Unsafe.UNUSABLE)
+    with pytest.raises(errors.Unusable):
+        driver.manage_snapshot(binding)
+    driver.mark(OLD, None)
+    driver.manage_snapshot(binding)
+    driver.mark(NEW, Unsafe.UNUSABLE)
+
+    driver.unmanage_snapshot(binding)
+
+    assert names(driver) == {OLD: binding.identity}
