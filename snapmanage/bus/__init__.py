@@ -40,6 +40,9 @@ class Consumer(Protocol):
     def stop(self) -> None:
         """Take nothing more; what isn't acknowledged goes back to its queue."""
 
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for the batch in hand."""
+
 
 class Bus(Protocol):
     """What snapmanage asks of a message bus."""

@@ -47,9 +47,10 @@ class RabbitConsumer:
         self._thread.start()
 
     def stop(self) -> None:
-        """As `Consumer.stop`: returns when the batch in hand is done, or after two idle periods."""
         self._stopping.set()
-        self._thread.join(2 * IDLE_SECONDS + LONGEST_PAUSE_SECONDS)
+
+    def join(self, timeout_seconds: float) -> None:
+        self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS

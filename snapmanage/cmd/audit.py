@@ -5,6 +5,8 @@ import sys
 from snapmanage.audit import Listener
 from snapmanage.cmd import configuration, parts, running
 
+DRAIN_SECONDS = 30
+
 
 def main() -> int:
     return running.main(_run)
@@ -17,5 +19,6 @@ def _run() -> None:
     consumer = bus.consume(names.audited_queues(), Listener(db))
     running.until_stopped("ready")
     consumer.stop()
+    consumer.join(DRAIN_SECONDS)
     bus.close()
     db.close()

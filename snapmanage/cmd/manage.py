@@ -21,6 +21,8 @@ def main() -> int:
 def _run() -> int | None:
     cfg.CONF.register_cli_opt(cfg.SubCommandOpt("command", handler=_add_commands))
     conf = configuration.load(sys.argv[1:], "snapmanage-manage")
+    if conf.command.name is None:
+        raise errors.ConfigurationError("name a command; --help lists them")
     return COMMANDS[conf.command.name, conf.command.action](conf)
 
 

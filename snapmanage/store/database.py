@@ -87,7 +87,9 @@ def connect(url: str, pool_size: int = 10) -> Database:
     """A database for a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; connects when first used."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = sa.create_engine(parsed, connect_args={"timeout": 60, "check_same_thread": False})
+        engine = sa.create_engine(
+            parsed, connect_args={"timeout": 60, "check_same_thread": False}, hide_parameters=True
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return Database(engine)
@@ -103,6 +105,7 @@ def _server_engine(url: sa.URL, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # what users wrote is none of the log's business
         pool_recycle=3600,
     )
 

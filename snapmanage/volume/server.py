@@ -80,6 +80,8 @@ class VolumeServer:
         self._stopping.set()
         for consumer in self._consumers:
             consumer.stop()
+        for consumer in self._consumers:
+            consumer.join(max(0.0, deadline - time.monotonic()))
         workers = [self._workers[server] for server in sorted(self._up)]
         for worker in workers:
             worker.drain()
