@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
 from tests import needs
 from tests.services import mariadb as mariadb_service
 from tests.services import postgresql as postgresql_service
@@ -16,6 +18,10 @@ from tests.services import rabbitmq as rabbitmq_service
 from tests.services.process import running
 
 pytest_plugins = ["tests.tiers"]
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("snapmanage", deadline=None, print_blob=True)
+settings.load_profile("snapmanage")
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ class LvmDriver:
 
     def find_snapshot(self, reference: Reference) -> BackendSnapshot:
         found = self._find(reference)
-        if found.is_snapshot:
+        if found.is_snapshot or found.is_orphan:
             return found.snapshot()
         raise errors.NotASnapshot(
             f"{found.name!r} in volume group {self._group!r} is no snapshot; if it is a thin snapshot whose origin "

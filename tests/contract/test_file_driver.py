@@ -12,6 +12,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import Binding, Unsafe
 from snapmanage.core.reference import Reference
+from snapmanage.drivers import linux
 from snapmanage.drivers.file import FileDriver
 from tests.needs import program, require
 from tests.waiting import until
@@ -40,6 +41,15 @@ def listed(driver: FileDriver) -> set[str]:
 def find(driver: FileDriver, name: str = SNAPSHOT) -> Binding:
     found = driver.find_snapshot(Reference.named(name))
     return Binding(found.identity, name, driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
+
+
+def birth(folder: Path) -> int | None:
+    """When the snapshot's file was made, as the file system keeps it."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        return linux.status(fd, SNAPSHOT).born_ns
+    finally:
+        os.close(fd)
 
 
 @contextmanager
@@ -141,6 +151,19 @@ def test_identity_stays_through_writing_renaming_and_older_dates(driver: FileDri
     (folder / SNAPSHOT).rename(folder / "disk1.img@weekly")
 
     assert find(driver, "disk1.img@weekly").identity == before
+
+
+def test_file_that_may_have_got_a_freed_number_is_another_object(driver: FileDriver, folder: Path) -> None:
+    before = find(driver).identity
+    born = birth(folder)
+
+    def made_again_later() -> bool:
+        (folder / SNAPSHOT).unlink()
+        (folder / SNAPSHOT).touch()
+        return birth(folder) != born
+
+    until(made_again_later, "the file system's clock to go on")
+    assert find(driver).identity != before
 
 
 def test_image_that_a_qemu_has_open_is_in_use(driver: FileDriver, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Root by way of oslo.privsep: the same commands through a daemon, and what happens when it fails."""
 
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -22,9 +23,10 @@ from tests.services.uml import REPOSITORY
 from tests.waiting import until
 
 SECTION = privileged.context.cfg_section
+NOBODY = 65534
 HELPER = Path(sys.executable).with_name("privsep-helper")
 
-# oslo.privsep leaves its sockets and pipes to the garbage collector.
+# oslo.privsep leaves its sockets and pipes to the garbage collector, which `helper` calls.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 
@@ -78,6 +80,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Helper]:
     cfg.CONF.clear_override("helper_command", SECTION)
     privileged.start()
     until(lambda: not helper.daemons(), "the daemon to end with its client")
+    gc.collect()
 
 
 def driver_for(group: MetadataGroup) -> LvmDriver:
@@ -162,12 +165,23 @@ def test_daemon_without_root_is_a_matter_of_permission(helper: Helper) -> None:
     assert caught.value.code == "backend_permission"
 
 
-@pytest.mark.parametrize("mode", [0o775, 0o757])
-def test_configuration_that_others_could_change_is_refused(tmp_path: Path, mode: int) -> None:
+def test_every_argument_is_checked_on_the_privileged_side() -> None:
+    privileged.start()
+    for arguments in (("-g", "a", "b"), ("g", "-a", "b"), ("g", "a", "-b")):
+        with pytest.raises(errors.InvalidReference):
+            privileged.lvrename(*arguments, "", 1)
+    for group, names in (("-g", []), ("g", ["-a"])):
+        with pytest.raises(errors.InvalidReference):
+            privileged.lvs(group, names, "", 1)
+
+
+@pytest.mark.parametrize(("owner", "mode"), [(0, 0o775), (0, 0o757), (NOBODY, 0o755)])
+def test_configuration_that_others_could_change_is_refused(tmp_path: Path, owner: int, mode: int) -> None:
     require(root=True)
     folder = tmp_path / "lvm"
     folder.mkdir()
     folder.chmod(mode)
+    os.chown(folder, owner, -1)
     privileged.start()
 
     with pytest.raises(errors.ConfigurationError, match="only root can change"):

@@ -94,11 +94,38 @@ def test_object_removed_after_the_look_is_not_found(driver: FakeDriver, binding:
         driver.manage_snapshot(binding)
 
 
+def test_object_that_is_gone_counts_as_gone_however_the_rename_failed(driver: FakeDriver, binding: Binding) -> None:
+    def remove_and_fail() -> None:
+        driver.remove(OLD)
+        driver.add_snapshot("volume-1", NEW)
+        raise errors.BackendBusy("locked")
+
+    driver.hook = once_at("rename", remove_and_fail)
+
+    with pytest.raises(errors.SourceNotFound):
+        driver.manage_snapshot(binding)
+
+
 def test_object_removed_right_after_the_rename_is_not_found(driver: FakeDriver, binding: Binding) -> None:
     driver.hook = once_at("renamed", lambda: driver.remove(NEW))
 
     with pytest.raises(errors.SourceNotFound):
         driver.manage_snapshot(binding)
+
+
+def test_late_rename_of_a_stopped_worker_leaves_an_object_that_can_be_managed_again(
+    driver: FakeDriver, binding: Binding
+) -> None:
+    def others_manage_and_give_back() -> None:
+        driver.manage_snapshot(binding)
+        driver.unmanage_snapshot(binding)
+
+    driver.hook = once_at("rename", others_manage_and_give_back)
+
+    driver.manage_snapshot(binding)
+
+    again = driver.manage_snapshot(Binding(binding.identity, NEW, "snapshot-2"))
+    assert names(driver) == {"snapshot-2": binding.identity} == {again.name: again.identity}
 
 
 def test_name_taken_after_the_look_is_not_replaced(driver: FakeDriver, binding: Binding) -> None:
@@ -117,6 +144,14 @@ def test_object_removed_while_it_is_given_back_is_done(driver: FakeDriver, bindi
     driver.unmanage_snapshot(binding)
 
     assert names(driver) == {}
+
+
+def test_object_that_was_never_renamed_is_given_back_though_it_is_in_use(driver: FakeDriver, binding: Binding) -> None:
+    driver.mark(OLD, Unsafe.IN_USE)
+
+    driver.unmanage_snapshot(Binding(binding.identity, OLD, OLD))
+
+    assert names(driver) == {OLD: binding.identity}
 
 
 def test_unusable_snapshot_is_not_managed_but_given_back(driver: FakeDriver, binding: Binding) -> None:

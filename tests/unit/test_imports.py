@@ -1,0 +1,107 @@
+"""Imports point inwards: errors ← core ← store | bus | drivers ← manage ← api | volume | relay | audit ← cmd."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import snapmanage
+
+ROOT = Path(snapmanage.__file__).parent
+# What each part may import, beside itself. `wsgi` is one more main; `conf` shows the drivers' options.
+ALLOWED = {
+    "errors": set[str](),
+    "core": {"errors"},
+    "store": {"errors", "core"},
+    "bus": {"errors", "core"},
+    "drivers": {"errors", "core"},
+    "manage": {"errors", "core", "store", "bus", "drivers"},
+    "api": {"errors", "core", "store", "bus", "drivers", "manage"},
+    "volume": {"errors", "core", "store", "bus", "drivers", "manage"},
+    "relay": {"errors", "core", "store", "bus", "drivers", "manage"},
+    "audit": {"errors", "core", "store", "bus", "drivers", "manage"},
+    "conf": {"drivers"},
+    "cmd": {"errors", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit", "conf"},
+    "wsgi": {"cmd", "errors"},
+}
+PURE = ("errors", "core")
+CONF = "oslo_config.cfg.CONF"
+
+
+def violations(root: Path) -> list[str]:
+    """What the modules below `root` do against the rules, each with file and line."""
+    return [
+        f"{path.relative_to(root)}:{line}: {wrong}"
+        for path in sorted(root.rglob("*.py"))
+        for line, wrong in _violations(ast.parse(path.read_text()), path.relative_to(root).with_suffix("").parts[0])
+    ]
+
+
+def _violations(tree: ast.Module, part: str) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        for line, name in _reached(node):
+            top, _, inside = name.partition(".")
+            if top == "snapmanage":
+                other = inside.partition(".")[0]
+                if part not in ALLOWED:
+                    yield line, f"{part} has no place in the order of imports"
+                elif other and other != part and other not in ALLOWED[part]:
+                    yield line, f"{part} must not import {other}"
+            elif name == CONF and part != "cmd":
+                yield line, f"{part} must not touch cfg.CONF"
+            elif part in PURE and top not in sys.stdlib_module_names:
+                yield line, f"{part} must not import {top}"
+
+
+def _reached(node: ast.AST) -> list[tuple[int, str]]:
+    """The full names that a node imports, or the configuration that it takes, with their line."""
+    match node:
+        case ast.Import(names=names, lineno=line):
+            return [(line, alias.name) for alias in names]
+        case ast.ImportFrom(module=module, names=names, lineno=line):
+            return [(line, f"{module}.{alias.name}") for alias in names]
+        case ast.Attribute(lineno=line) if ast.unparse(node) == "cfg.CONF":
+            return [(line, CONF)]
+    return []
+
+
+def test_imports_point_inwards() -> None:
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize("part", sorted(ALLOWED))
+def test_every_part_in_the_order_is_there(part: str) -> None:
+    assert (ROOT / part).is_dir() or (ROOT / f"{part}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "wrong"),
+    [
+        ("errors.py", "from snapmanage.core import quota", "errors must not import core"),
+        ("core/quota.py", "from snapmanage.store import records", "core must not import store"),
+        ("core/quota.py", "import snapmanage.bus.names", "core must not import bus"),
+        ("core/quota.py", "import sqlalchemy", "core must not import sqlalchemy"),
+        ("core/quota.py", "def f():\n    from oslo_config import cfg", "core must not import oslo_config"),
+        ("store/records.py", "from snapmanage import bus", "store must not import bus"),
+        ("bus/rabbit.py", "from snapmanage.drivers.base import Driver", "bus must not import drivers"),
+        ("manage/requests.py", "from snapmanage.api import views", "manage must not import api"),
+        ("api/app.py", "from snapmanage.volume import endpoint", "api must not import volume"),
+        ("relay.py", "from snapmanage.audit import Listener", "relay must not import audit"),
+        ("volume/worker.py", "from snapmanage import conf", "volume must not import conf"),
+        ("api/app.py", "import snapmanage.cmd.parts", "api must not import cmd"),
+        ("drivers/lvm.py", "limit = cfg.CONF.limit", "drivers must not touch cfg.CONF"),
+        ("drivers/lvm.py", "from oslo_config.cfg import CONF", "drivers must not touch cfg.CONF"),
+        ("helpers.py", "from snapmanage import errors", "helpers has no place in the order of imports"),
+    ],
+)
+def test_import_that_points_outwards_is_found(tmp_path: Path, module: str, line: str, wrong: str) -> None:
+    path = tmp_path / module
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"import json\n{line}\n")
+
+    (found,) = violations(tmp_path)
+
+    assert found.startswith(f"{module}:")
+    assert found.endswith(wrong)

@@ -1,0 +1,191 @@
+"""Whatever happens to a snapshot, in whichever order: every operation has one start and one ending.
+
+Hypothesis plays the world: deliveries that repeat, workers that race, die, stall and come back too
+late, a backend that fails, users who unmanage. The database is one variable, which keeps its one
+promise: a change is written only if the generation is still that of the change's `before`.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from snapmanage import errors
+from snapmanage.core import lifecycle
+from snapmanage.core.events import Event
+from snapmanage.core.lifecycle import Change
+from snapmanage.core.records import Operation, Snapshot, Status
+from tests import examples
+from tests.examples import ASKED, LEASE, NOW, RETRY
+
+PASSING = errors.BackendBusy("the volume group is locked")
+FINAL = errors.SourceNotFound("there is no 'daily'")
+WORKERS = st.sampled_from(["worker 1", "worker 2", "worker 3"])
+SETTLED = (Status.AVAILABLE, Status.ERROR, Status.DELETED)
+
+
+@dataclass
+class Hand:
+    """What a worker believes to hold; it may have lost it long ago."""
+
+    record: Snapshot
+
+
+class Life(RuleBasedStateMachine):
+    hands = Bundle("hands")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.snapshot = lifecycle.request(examples.snapshot())
+        self.asked = [Operation.MANAGE]
+        self.events: list[Event] = []
+        self.claims: dict[int, str] = {}
+
+    def write(self, change: Change[Snapshot]) -> bool:
+        """What the store does: the columns that differ, if the generation is unchanged."""
+        if self.snapshot.generation != change.before.generation:
+            return False
+        before, after = vars(change.before), vars(change.after)
+        differences: dict[str, Any] = {name: after[name] for name in after if before[name] != after[name]}
+        self.snapshot = replace(self.snapshot, **differences)
+        assert self.snapshot.generation - change.before.generation in (0, 1)
+        self.events += [change.event] if change.event else []
+        return True
+
+    def take(self, worker: str, read: Snapshot) -> Hand | None:
+        """One worker's claim of the snapshot as it read it."""
+        change = lifecycle.claim(read, worker, self.now, LEASE, RETRY)
+        if change is None or not self.write(change):
+            return None
+        assert self.claims.setdefault(change.after.generation, worker) == worker
+        return Hand(change.after) if change.after.status.in_progress else None
+
+    @rule(operation=st.sampled_from(Operation))
+    def deliver(self, operation: Operation) -> None:
+        """From the outbox or from a sender with records of its own, which may ask for the snapshot back."""
+        change = lifecycle.accept(self.snapshot, operation, self.now)
+        if change is not None:
+            assert self.write(change)
+            self.asked += [operation] if change.after.generation > change.before.generation else []
+
+    @rule(target=hands, worker=WORKERS)
+    def claim(self, worker: str) -> Any:
+        hand = self.take(worker, self.snapshot)
+        return multiple() if hand is None else hand
+
+    @rule(target=hands, workers=st.permutations(["worker 1", "worker 2", "worker 3"]))
+    def race(self, workers: list[str]) -> Any:
+        """Several read the same row before the first of them writes."""
+        read = self.snapshot
+        winners = [hand for worker in workers if (hand := self.take(worker, read))]
+        assert len(winners) <= 1
+        return multiple(*winners)
+
+    @rule(hand=consumes(hands))
+    def die(self, hand: Hand) -> None:
+        """Nothing is written, and nobody is told."""
+
+    @rule(hand=hands)
+    def renew(self, hand: Hand) -> None:
+        self.write(lifecycle.renew(hand.record, self.now, LEASE))
+
+    @rule(hand=hands)
+    def resolve(self, hand: Hand) -> None:
+        if hand.record.operation is Operation.MANAGE and hand.record.binding is None:
+            change = lifecycle.resolve(hand.record, examples.found(), "snapshot-2", self.now + LEASE)
+            if self.write(change):
+                hand.record = change.after
+
+    @rule(hand=hands)
+    def succeed(self, hand: Hand) -> None:
+        if hand.record.operation is Operation.UNMANAGE:
+            self.settle(hand, lifecycle.unmanage_succeeded(hand.record, self.now))
+        elif hand.record.binding is not None:
+            self.settle(hand, lifecycle.manage_succeeded(hand.record, examples.found("snapshot-2"), self.now))
+
+    @rule(hand=hands, error=st.sampled_from([PASSING, FINAL]))
+    def fail(self, hand: Hand, error: errors.SnapmanageError) -> None:
+        self.settle(hand, lifecycle.fail(hand.record, error, self.now, RETRY))
+
+    @rule(hand=hands)
+    def give_back(self, hand: Hand) -> None:
+        self.settle(hand, lifecycle.give_back(hand.record, self.now))
+
+    def settle(self, hand: Hand, change: Change[Snapshot]) -> None:
+        """Written only by whoever holds the claim; the hand stays, and may try that again as a ghost."""
+        holds = self.snapshot.generation == hand.record.generation
+        assert self.write(change) is holds
+        assert self.snapshot.generation > hand.record.generation
+
+    @rule()
+    def unmanage(self) -> None:
+        try:
+            change = lifecycle.unmanage(self.snapshot, ASKED, self.now)
+        except errors.InvalidState:
+            assert self.snapshot.status.in_progress or self.snapshot.status is Status.DELETED
+        else:
+            assert self.write(change)
+            self.asked.append(Operation.UNMANAGE)
+
+    @rule(seconds=st.sampled_from([1, 10, 61]))
+    def pass_time(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @invariant()
+    def events_follow_one_another(self) -> None:
+        told = [(event.payload["previous_generation"], event.payload["generation"]) for event in self.events]
+        generations = [generation for _, generation in told]
+        assert [previous for previous, _ in told] == [None, *generations[:-1]][: len(told)]
+        assert generations == sorted(set(generations))
+        assert self.snapshot.announced == (generations[-1] if generations else None)
+
+    @invariant()
+    def only_what_is_under_way_is_due(self) -> None:
+        assert self.snapshot.status.in_progress or self.snapshot.due_at is None
+        assert self.snapshot.status.in_progress or self.snapshot.claimed_by is None
+
+    @invariant()
+    def what_is_managed_is_owned_and_what_was_given_up_is_free(self) -> None:
+        if self.snapshot.status is Status.AVAILABLE:
+            assert self.snapshot.reference_key
+            assert self.snapshot.identity_key
+        if self.snapshot.status is Status.DELETED or (
+            self.snapshot.status is Status.ERROR and self.snapshot.operation is Operation.MANAGE
+        ):
+            assert self.snapshot.reference_key is self.snapshot.identity_key is None
+
+    @invariant()
+    def attempts_are_bounded(self) -> None:
+        assert 0 <= self.snapshot.attempt <= RETRY.max_attempts + 1
+
+    def teardown(self) -> None:
+        """In the end casts are delivered, leases run out, and some worker lives long enough."""
+        while self.snapshot.status.in_progress:
+            self.deliver(self.snapshot.operation)
+            self.now += max(LEASE, RETRY.longest_delay)
+            hand = self.take("the last worker", self.snapshot)
+            if hand is not None:
+                self.resolve(hand)
+                self.succeed(hand)
+        assert self.snapshot.status in SETTLED
+        steps = [event.event_type.removeprefix("snapshot.").split(".") for event in self.events]
+        assert [(operation, step == "start") for operation, step in steps] == [
+            (operation.value, start) for operation in self.asked for start in (True, False)
+        ]
+        self.events_follow_one_another()
+
+
+def test_every_operation_has_one_start_and_one_ending_whatever_happens() -> None:
+    run_state_machine_as_test(Life, settings=settings(max_examples=150, stateful_step_count=50))

@@ -1,0 +1,85 @@
+"""How callers name backend objects, and where backends are."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapmanage import errors
+from snapmanage.core.reference import Location, Reference
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+PARTS = st.text(st.characters(exclude_characters="@#", exclude_categories=["Cs"]), min_size=1)
+
+
+def test_bare_name_means_a_source_name() -> None:
+    assert Reference.of("daily") == Reference.of({"source-name": "daily"}) == Reference.named("daily")
+
+
+def test_references_are_the_same_whatever_the_order_of_their_keys() -> None:
+    assert Reference.of({"a": 1, "b": {"d": 2, "c": 3}}) == Reference.of({"b": {"c": 3, "d": 2}, "a": 1})
+
+
+def test_references_that_differ_in_case_differ() -> None:
+    assert Reference.named("Daily") != Reference.named("daily")
+
+
+@pytest.mark.parametrize("nothing", [{}, None, [], ["daily"], 7])
+def test_reference_that_names_nothing_is_refused(nothing: object) -> None:
+    with pytest.raises(errors.InvalidReference):
+        Reference.of(nothing)  # type: ignore[arg-type]
+
+
+@given(NAMES)
+def test_any_name_comes_back_from_its_reference(name: str) -> None:
+    assert Reference.named(name).name() == name
+
+
+@given(NAMES)
+def test_text_of_a_reference_is_ascii_and_reads_back(name: str) -> None:
+    reference = Reference.named(name)
+
+    assert reference.text.isascii()
+    assert Reference.of(json.loads(reference.text)) == reference
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"source-id": "daily"},
+        {"source-name": "daily", "source-id": "7"},
+        {"source-name": ""},
+        {"source-name": 7},
+        {"source-name": None},
+        {"source-name": ["daily"]},
+    ],
+)
+def test_reference_of_another_shape_names_no_object(value: dict[str, object]) -> None:
+    with pytest.raises(errors.InvalidReference, match="source-name"):
+        Reference.of(value).name()
+
+
+def test_name_is_taken_from_the_key_that_a_driver_wants() -> None:
+    assert Reference.of({"source-id": "7"}).name("source-id") == "7"
+
+
+@given(host=PARTS, backend=PARTS, pool=st.none() | PARTS)
+def test_location_reads_back_as_it_was_written(host: str, backend: str, pool: str | None) -> None:
+    location = Location(host, backend, pool)
+
+    assert Location.parse(str(location)) == location
+
+
+def test_server_is_the_location_without_its_pool() -> None:
+    assert Location.parse("storage-1@fast#pool").server == "storage-1@fast"
+
+
+@pytest.mark.parametrize("text", ["", "storage-1", "@fast", "storage-1@", "#pool", "storage-1#pool", "a@b@c", "@#"])
+def test_location_without_host_and_backend_is_refused(text: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match="host@backend"):
+        Location.parse(text)
+
+
+def test_empty_pool_is_no_pool() -> None:
+    assert Location.parse("storage-1@fast#") == Location("storage-1", "fast")
