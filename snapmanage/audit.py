@@ -5,7 +5,6 @@ is passed over; one that claims to be ours and can't be understood goes to the q
 """
 
 import logging
-import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -43,9 +42,8 @@ class Listener:
 
     def _put_aside(self, delivery: Delivery, reason: str) -> None:
         LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, reason)
-        key = str(uuid.uuid4())
         self._db.write(
-            lambda conn, now: outbox.put_aside(conn, key, delivery.queue, delivery.body, delivery.headers, reason, now)
+            lambda conn, now: outbox.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
 
 
@@ -57,7 +55,7 @@ def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entr
 
 def verify(db: Database) -> tuple[ledger.Head, str | None, list[Gap]]:
     """The chain's head, what breaks the chain (None when it is whole), and what the log lacks."""
-    with db.read() as conn:
+    with db.read(at_one_moment=True) as conn:
         head = auditlog.head(conn)
         broken = ledger.first_break(auditlog.in_order(conn), head)
         return head, broken, ledger.gaps(auditlog.steps(conn))

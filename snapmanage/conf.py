@@ -210,13 +210,15 @@ QUOTA = [
         "snapshots",
         default=-1,
         min=-1,
-        help="Snapshots that a project may manage; -1 is no limit. Lowering it stops new requests only.",
+        help="Snapshots that a project may manage; -1 is no limit. Higher lets it go on at once; lower stops new "
+        "requests only.",
     ),
     cfg.IntOpt(
         "gigabytes",
         default=-1,
         min=-1,
-        help="GiB that a project's managed snapshots may have; -1 is no limit. Lowering it stops new requests only.",
+        help="GiB that a project's managed snapshots may have; -1 is no limit. Higher lets it go on at once; lower "
+        "stops new requests only.",
     ),
 ]
 

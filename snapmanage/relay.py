@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -112,11 +112,12 @@ class Relay:
     def _send(self, batch: Sequence[Message]) -> None:
         if not batch:
             return
-        now = self._db.now()
+        now = datetime.now(UTC)
         publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
         arrived = self._bus.send(publications)
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
-        self._db.write(lambda conn, _: outbox.forget(conn, done))
+        if done:
+            self._db.write(lambda conn, _: outbox.forget(conn, done))
 
 
 def _delay(sends: int) -> timedelta:

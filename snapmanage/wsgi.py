@@ -3,9 +3,12 @@
 Configuration is read, and connections are made, with the first request: after the server has forked.
 """
 
+import threading
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
+
+_building = threading.Lock()
 
 
 @cache
@@ -16,5 +19,7 @@ def _application() -> Any:
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    answered: Iterable[bytes] = _application()(environ, start_response)
+    with _building:  # the first requests may come at once, and shall not each build one
+        built = _application()
+    answered: Iterable[bytes] = built(environ, start_response)
     return answered

@@ -14,7 +14,6 @@ from snapmanage import errors
 from snapmanage.api import auth, routes, schemas, versions
 from snapmanage.api.call import Answer, Call, Service
 from snapmanage.api.routes import Route
-from snapmanage.api.versions import Version
 
 LOG = logging.getLogger(__name__)
 
@@ -52,20 +51,33 @@ class ProjectConverter(BaseConverter):
         return value if re.fullmatch(r"[0-9a-fA-F-]{1,255}", value) else None
 
 
-class Endpoint:
-    """A route as falcon takes it: a responder for each method."""
+class Marking:
+    """What every answer says, those to requests that reach no handler too."""
 
-    def __init__(self, service: Service, route: Route) -> None:
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        request.context.request_id = auth.new_request_id()
+        response.set_header("X-Openstack-Request-Id", request.context.request_id)
+        response.append_header("Vary", versions.HEADER)
+
+
+class Endpoint:
+    """A route as falcon takes it: a responder for each method.
+
+    Without `negotiated` any version will do: discovery is how clients learn which there are.
+    """
+
+    def __init__(self, service: Service, route: Route, negotiated: bool = True) -> None:
         self._service = service
         self._route = route
+        self._negotiated = negotiated
         for method in route.methods:
             setattr(self, f"on_{method.lower()}", self._respond)
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
+        _refuse_nul(request)
         requester = auth.noauth(request, path.get("project_id"))
-        response.set_header("X-Openstack-Request-Id", str(requester.request_id))
-        version = versions.negotiate(request.headers)
-        _tell_version(response, version)
+        version = versions.negotiate(request.headers) if self._negotiated else versions.MINIMUM
+        response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
         if version < self._route.since:
             raise falcon.HTTPNotFound
         body = _body(request, self._service.limits.body) if request.method in ("POST", "PUT") else None
@@ -75,13 +87,13 @@ class Endpoint:
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     """The application."""
-    app = falcon.App()
+    app = falcon.App(middleware=[Marking()])
     app.req_options.strip_url_path_trailing_slash = True
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
     app.router_options.converters["project"] = ProjectConverter
     for path, route in routes.ROOT.items():
-        app.add_route(path, Endpoint(service, route))
+        app.add_route(path, Endpoint(service, route, negotiated=False))
     for path, route in routes.PROJECT.items():
         app.add_route(f"/v3{path}", Endpoint(service, route))
         app.add_route(f"/v3/{{project_id:project}}{path}", Endpoint(service, route))
@@ -93,10 +105,18 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     return app
 
 
+def _refuse_nul(request: falcon.Request) -> None:
+    """No text that is kept holds one, and PostgreSQL refuses to look for it."""
+    if "\0" in request.path or "%00" in request.query_string:
+        raise errors.InvalidRequest("the URL holds a NUL; texts are Unicode without NUL")
+
+
 def _body(request: falcon.Request, largest: int) -> Any:
-    raw = request.bounded_stream.read(largest + 1)
-    if len(raw) > largest:
+    if request.get_header("Transfer-Encoding"):
+        raise falcon.HTTPLengthRequired(description="Missing Content-Length: send the body in one piece.")
+    if (request.content_length or 0) > largest:
         raise falcon.HTTPContentTooLarge(description=f"Request is too large: a body may have {largest} bytes.")
+    raw = request.bounded_stream.read()
     if not raw:
         raise errors.InvalidRequest("Missing body: the request needs one, in JSON.")
     if (request.content_type or "").partition(";")[0].strip().lower() != "application/json":
@@ -113,11 +133,6 @@ def _write(response: falcon.Response, answer: Answer) -> None:
     if answer.body is not None:
         response.content_type = "application/json"
         response.data = json.dumps(answer.body).encode()
-
-
-def _tell_version(response: falcon.Response, version: Version) -> None:
-    response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
-    response.append_header("Vary", versions.HEADER)
 
 
 def _fault(response: falcon.Response, status: int, text: str) -> None:
@@ -141,7 +156,5 @@ def _database_away(request: Any, response: falcon.Response, error: SQLAlchemyErr
 
 
 def _unexpected(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
-    if isinstance(error, falcon.HTTPError | falcon.HTTPStatus):
-        raise error
     LOG.error("A request failed: %s %s", request.method, request.path, exc_info=error)
     _fault(response, 500, "The server failed in a way it shouldn't; its log tells more under this request's id.")

@@ -56,8 +56,9 @@ class Call:
 
     @property
     def base(self) -> str:
-        """The URL that this project's resources are under."""
-        return f"{self.http.prefix}/v3/{self.requester.project_id}"
+        """The URL that this project's resources are under, with the project where the request had it there."""
+        project = self.path.get("project_id")
+        return f"{self.http.prefix}/v3/{project}" if project else f"{self.http.prefix}/v3"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,10 @@ from typing import Any
 import jsonschema
 
 from snapmanage import errors
+from snapmanage.core.records import keepable
+
+# More could exceed what JSON can be written or read with, here or wherever a message goes.
+DEEPEST = 32
 
 _NAME = {"type": ["string", "null"], "minLength": 0, "maxLength": 255}
 _METADATA = {
@@ -78,8 +82,10 @@ def parse(raw: bytes) -> Any:
         body = json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
-    for text in _texts(body):
-        if "\x00" in text or not _encodes(text):
+    for depth, value in _values(body):
+        if depth > DEEPEST:
+            raise errors.InvalidRequest(f"the body is nested more than {DEEPEST} levels deep")
+        if isinstance(value, str) and not keepable(value):
             raise errors.InvalidRequest(
                 "the body holds a NUL or half of a surrogate pair; texts are Unicode without NUL"
             )
@@ -115,25 +121,14 @@ def limit(parameters: Mapping[str, str], largest: int) -> int:
     return min(integer(parameters, "limit", largest, 10**18), largest)
 
 
-def _texts(value: Any) -> Iterator[str]:
-    stack = [value]
+def _values(body: Any) -> Iterator[tuple[int, Any]]:
+    """Every value and every key in a body, with its depth."""
+    stack = [(0, body)]
     while stack:
-        match stack.pop():
-            case str() as text:
-                yield text
-            case dict() as pairs:
-                yield from pairs
-                stack.extend(pairs.values())
-            case list() as items:
-                stack.extend(items)
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        depth, value = stack.pop()
+        yield depth, value
+        inside = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+        stack.extend((depth + 1, each) for each in inside)
 
 
 def _cut(text: str) -> str:

@@ -154,6 +154,6 @@ def _marker(text: str | None) -> dict[str, Any] | None:
         marker = json.loads(text)
     except (ValueError, RecursionError):
         marker = None
-    if not isinstance(marker, dict):
+    if not isinstance(marker, dict) or not marker:
         raise errors.InvalidRequest('marker must be the JSON of a reference, such as {"source-name": "NAME"}')
     return marker

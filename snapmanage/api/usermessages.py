@@ -17,14 +17,15 @@ _FILTERS = {
 
 
 def index(call: Call) -> Answer:
-    """`GET /messages`; filters count from their microversion on."""
+    """`GET /messages`; filters and markers count from their microversion on."""
     parameters = call.parameters
     filtering = call.version >= versions.MESSAGE_FILTERS
     filters = {column: parameters[name] for name, column in _FILTERS.items() if filtering and name in parameters}
     size = schemas.limit(parameters, call.service.limits.page)
     offset = schemas.integer(parameters, "offset", 0, LARGEST_OFFSET)
+    marker = parameters.get("marker") if filtering else None
     with call.site.db.read() as conn:
-        told = usermessages.list_page(conn, call.requester.project_id, filters, size, offset)
+        told = usermessages.list_page(conn, call.requester.project_id, filters, size, offset, marker)
     return Answer(200, {"messages": [views.message(call, each) for each in told]})
 
 

@@ -97,7 +97,8 @@ def open_answer(body: bytes) -> Any:
         return content.get("result")
     failure = json.loads(content["failure"])
     known = getattr(errors, failure["class"], errors.Unavailable)
-    raise known(*failure["args"])
+    # Not by the constructor, which may word its text of something else than a text.
+    raise known.__new__(known, *failure["args"])
 
 
 def _notification(message: Message, now: datetime) -> bytes:

@@ -24,7 +24,7 @@ class StockCaller:
     def __call__(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
         try:
             return self._client.prepare(server=server).call(dict(context), method, **arguments)
-        except oslo_messaging.MessagingException as error:
+        except (oslo_messaging.MessagingException, oslo_messaging.MessageUndeliverable) as error:
             if isinstance(error, errors.SnapmanageError):
                 raise
             raise errors.Unavailable(f"{server} doesn't answer at the moment; try again later") from error

@@ -65,7 +65,10 @@ def load_for_wsgi() -> cfg.ConfigOpts:
 def database(conf: cfg.ConfigOpts) -> Database:
     if not conf.database.connection:
         raise errors.ConfigurationError("[database] connection is missing: name the database's URL")
-    return connect(conf.database.connection, conf.database.pool_size)
+    try:
+        return connect(conf.database.connection, conf.database.pool_size)
+    except ImportError as error:
+        raise errors.ConfigurationError(f"[database] connection needs a Python package: {error}") from error
 
 
 def names(conf: cfg.ConfigOpts) -> Names:

@@ -9,11 +9,14 @@ from snapmanage import errors
 from snapmanage.api import app
 from snapmanage.api.call import Service
 
+# A body this many times too large is refused in HTTP's own words, since it would have to be read to say more.
+UNREAD_FROM = 10
+
 
 def parse_listen(text: str) -> tuple[str, int]:
     """HOST:PORT, or [IPV6]:PORT; `ConfigurationError` otherwise."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise errors.ConfigurationError(f"listen must be HOST:PORT, such as 127.0.0.1:8776, not {text!r}")
     return host.strip("[]"), int(port)
 
@@ -48,6 +51,7 @@ class HttpServer:
 
     def start(self, service: Service) -> None:
         self._server.wsgi_app = app.build(service)
+        self._server.max_request_body_size = UNREAD_FROM * service.limits.body
         self._thread.start()
 
     def stop(self) -> None:

@@ -8,6 +8,9 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from oslo_config import cfg
+from sqlalchemy.exc import SQLAlchemyError
+
 from snapmanage import errors
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -37,9 +40,15 @@ def leave(finished: bool) -> None:
 
 
 def main(run: Callable[[], int | None]) -> int:
-    """Run a command; what is wrong with its configuration is told in a line, not in a traceback."""
+    """Run a command; what an operator can mend is told in a line, not in a traceback."""
     try:
         return run() or 0
-    except errors.SnapmanageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (errors.SnapmanageError, cfg.Error) as error:
+        return _fail(str(error))
+    except SQLAlchemyError as error:
+        return _fail(f"the database fails: {error}")
+
+
+def _fail(text: str) -> int:
+    print(f"error: {text.splitlines()[0]}", file=sys.stderr)
+    return 1

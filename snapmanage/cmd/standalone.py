@@ -18,14 +18,15 @@ from snapmanage.store import schema
 
 HOST = "localhost"
 BACKEND = "files"
+# What means something else in a database's URL, or in a configuration.
+UNWRITABLE = set("?$\r\n")
 
 
 def run(data_dir: Path, listen: str) -> None:
     """Serve until SIGTERM or Ctrl-C, on what `data_dir` holds."""
     host, port = parse_listen(listen)
     require_loopback(host, "snapmanage standalone")
-    data_dir = data_dir.absolute()
-    (data_dir / "backend").mkdir(parents=True, exist_ok=True)
+    data_dir = _made(data_dir.absolute())
     with _only_one(data_dir), HttpServer(host, port, threads=16) as server:
         _serve(_configure(data_dir), server)
 
@@ -46,6 +47,17 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     finished = volume.drain(conf.operations.graceful_shutdown_timeout)
     everything.stop()
     running.leave(finished)
+
+
+def _made(data_dir: Path) -> Path:
+    """The folder, made where it is missing; `ConfigurationError` where it can't be."""
+    if set(str(data_dir)) & UNWRITABLE:
+        raise errors.ConfigurationError(f"the folder's path {str(data_dir)!r} must have no ?, no $ and no line break")
+    try:
+        (data_dir / "backend").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.ConfigurationError(f"can't make {data_dir}/backend: {error.strerror}") from error
+    return data_dir
 
 
 def _configure(data_dir: Path) -> cfg.ConfigOpts:

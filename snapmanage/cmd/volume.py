@@ -6,7 +6,6 @@ from oslo_config import cfg
 
 from snapmanage.cmd import configuration, running
 from snapmanage.cmd.parts import Parts, assemble_for_deployment
-from snapmanage.drivers import privileged
 from snapmanage.volume.server import VolumeServer
 
 
@@ -26,6 +25,8 @@ def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
 
 
 def _run() -> None:
+    from snapmanage.drivers import privileged
+
     conf = configuration.load(sys.argv[1:], "snapmanage-volume")
     privileged.start()
     parts = assemble_for_deployment(conf)

@@ -13,7 +13,7 @@ from snapmanage import errors
 from snapmanage.core import events
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
 from snapmanage.core.events import Event, Step, UserMessage
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, readable
 
 R = TypeVar("R", bound=Record)
 
@@ -47,10 +47,17 @@ def request(record: R) -> R:
     return replace(record, reference_key=owner_key(record.server, record.reference.text))
 
 
-def accept(record: R, operation: Operation, now: datetime) -> Change[R] | None:
-    """The server has the request for sure; None when it had it before, or it is over."""
-    awaited = record.status is operation.status and record.due_at is None
-    return Change(record, replace(record, due_at=now)) if awaited else None
+def accept(record: R, operation: Operation, now: datetime, requester: Requester | None = None) -> Change[R] | None:
+    """The server has the request for sure; None when it had it before, or it is over.
+
+    A sender that keeps records of its own asks for a snapshot back that is still settled in ours.
+    """
+    if record.status is operation.status and record.due_at is None:
+        return Change(record, replace(record, due_at=now))
+    if operation is Operation.UNMANAGE and record.operation is Operation.MANAGE and _may_be_unmanaged(record):
+        asked = _asked_back(record, requester or record.requester, now)
+        return Change(record, replace(asked, due_at=now))
+    return None
 
 
 def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry) -> Change[R] | None:
@@ -151,23 +158,30 @@ def give_back(record: R, now: datetime) -> Change[R]:
 
 def unmanage(snapshot: Snapshot, requester: Requester, now: datetime) -> Change[Snapshot]:
     """Ask to give the object back; `InvalidState` unless the snapshot is settled."""
-    if snapshot.status not in (Status.AVAILABLE, Status.ERROR):
+    if not _may_be_unmanaged(snapshot):
         raise errors.InvalidState(
             f"Snapshot {snapshot.id} is {snapshot.status.value}; it can be unmanaged when it is available or in error."
         )
-    asked = replace(
-        snapshot,
-        requester=replace(requester, project_id=snapshot.requester.project_id),
+    return Change(snapshot, _asked_back(snapshot, requester, now))
+
+
+def _may_be_unmanaged(record: Record) -> bool:
+    return record.status in (Status.AVAILABLE, Status.ERROR)
+
+
+def _asked_back(record: R, requester: Requester, now: datetime) -> R:
+    return replace(
+        record,
+        requester=replace(requester, project_id=record.requester.project_id),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
-        generation=snapshot.generation + 1,
+        generation=record.generation + 1,
         attempt=0,
         started_at=None,
         reason=None,
         reason_code=None,
         updated_at=now,
     )
-    return Change(snapshot, asked)
 
 
 def _settled(record: R, status: Status, now: datetime) -> R:
@@ -189,7 +203,7 @@ def _resting(record: R, error: errors.SnapmanageError, now: datetime, retry: Ret
         generation=record.generation + 1,
         due_at=now + retry.delay(record.attempt),
         claimed_by=None,
-        reason=str(error),
+        reason=readable(str(error)),
         reason_code=error.code,
         updated_at=now,
     )
@@ -202,7 +216,7 @@ def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime)
         status=Status.ERROR,
         due_at=None,
         claimed_by=None,
-        reason=str(error),
+        reason=readable(str(error)),
         reason_code=error.code,
         updated_at=now,
     )

@@ -13,6 +13,9 @@ from enum import Enum
 from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Location, Reference
 
+# A reason may repeat a name as long as a request can be; nobody reads more than this.
+LONGEST_REASON = 2000
+
 
 class Status(Enum):
     """What a client sees; `DELETED` marks the tombstone of what was given back, which no client sees."""
@@ -124,3 +127,18 @@ def owner_key(server: str, what: str) -> str:
     A digest, so that its length and the database's collation don't matter.
     """
     return hashlib.sha256(f"{server}\n{what}".encode()).hexdigest()
+
+
+def readable(text: str) -> str:
+    """A text of a stranger's as every database keeps it: cut where it is long, and what none keeps spelled out."""
+    kept = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+    return kept if len(kept) <= LONGEST_REASON else f"{kept[:LONGEST_REASON]}…"
+
+
+def keepable(text: str) -> bool:
+    """Whether every database keeps a text as it is: Unicode without NUL, and without half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text

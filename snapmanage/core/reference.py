@@ -7,6 +7,9 @@ from typing import Any
 
 from snapmanage import errors
 
+# A deeper one could be read here, and then exceed what JSON can be written with inside of an event.
+DEEPEST = 32
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -24,7 +27,12 @@ class Reference:
             value = {"source-name": value}
         if not isinstance(value, Mapping) or not value:
             raise errors.InvalidReference("ref must be an object such as {'source-name': NAME}, or a name")
-        return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":")))
+        if _depth(value) > DEEPEST:
+            raise errors.InvalidReference(f"ref is nested more than {DEEPEST} levels deep")
+        try:
+            return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False))
+        except ValueError as error:
+            raise errors.InvalidReference(f"ref must be JSON: {error}") from error
 
     @classmethod
     def named(cls, name: str) -> "Reference":
@@ -68,3 +76,13 @@ class Location:
 
     def __str__(self) -> str:
         return f"{self.server}#{self.pool}" if self.pool else self.server
+
+
+def _depth(value: Any) -> int:
+    """Levels of nesting, counted without recursion: what came may be as deep as it likes."""
+    level, depth = [value], 0
+    while level:
+        nested = [each for each in level if isinstance(each, Mapping | list)]
+        level = [part for each in nested for part in (each.values() if isinstance(each, Mapping) else each)]
+        depth += bool(nested)
+    return depth

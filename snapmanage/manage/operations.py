@@ -15,7 +15,7 @@ from snapmanage.core import lifecycle, messages
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.messages import Message
-from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.manage.site import Site, commit, post
 from snapmanage.store import outbox, records, usermessages
 
@@ -24,13 +24,17 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class Ask:
-    """An operation as it came over the bus; `record` is whole where the sender keeps records of its own."""
+    """An operation as it came over the bus.
+
+    `record` is whole, and `requester` known, where the sender keeps records of its own.
+    """
 
     kind: type[Record]
     record_id: str
     operation: Operation
     record: Record | None = None
     volume: Volume | None = None
+    requester: Requester | None = None
 
 
 @dataclass(frozen=True)
@@ -172,8 +176,9 @@ def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: date
     records.insert_missing(conn, [replace(ask.volume, created_at=now) for ask in whole if ask.volume])
     records.insert_missing(conn, [replace(ask.record, created_at=now) for ask in whole if ask.record])
     known = {record.id: record for record in records.lock_many(conn, kind, [ask.record_id for ask in asks])}
-    awaited = {ask.record_id: ask.operation for ask in asks if ask.record_id in known}
-    changes = [lifecycle.accept(known[key], operation, now) for key, operation in awaited.items()]
+    # By operation too: a late repeat of `manage` must not hide an `unmanage` in the same batch.
+    awaited = {(ask.record_id, ask.operation): ask for ask in asks if ask.record_id in known}
+    changes = [lifecycle.accept(known[key], operation, now, ask.requester) for (key, operation), ask in awaited.items()]
     records.update(conn, [change for change in changes if change])
     _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
     return [ask for ask in asks if ask.record_id not in known]

@@ -61,9 +61,12 @@ class Database:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection that only reads, and waits for no writer."""
-        with self.engine.connect().execution_options(snapmanage_reads=True) as conn, conn.begin():
+    def read(self, at_one_moment: bool = False) -> Iterator[Connection]:
+        """A connection that only reads, and waits for no writer; it can show everything as it is at one moment."""
+        options: dict[str, Any] = {"snapmanage_reads": True}
+        if at_one_moment and self.engine.dialect.name != "sqlite":  # which always does
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.engine.connect().execution_options(**options) as conn, conn.begin():
             yield conn
 
     def now(self) -> datetime:

@@ -1,5 +1,8 @@
 """Messages not yet carried, and what came over the bus and can't be understood."""
 
+import hashlib
+import json
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -7,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from snapmanage.core.messages import Kind, Message
+from snapmanage.core.records import readable
 from snapmanage.store.tables import outbox, quarantine
 
 
@@ -56,11 +60,19 @@ def waiting(conn: Connection) -> int:
 
 
 def put_aside(
-    conn: Connection, message_id: str, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
-) -> None:
-    """Keep a message that can't be understood, with its bytes, headers and the reason."""
-    row = {"id": message_id, "queue": queue, "body": body, "headers": headers, "reason": reason, "received_at": now}
+    conn: Connection, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
+) -> str | None:
+    """Keep a message that can't be understood, with its bytes, headers and the reason.
+
+    Returns its key, made of queue and bytes; None when it is there already.
+    """
+    key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{queue} {hashlib.sha256(body).hexdigest()}"))
+    if conn.execute(select(quarantine.c.id).where(quarantine.c.id == key)).first():
+        return None
+    row = {"id": key, "queue": queue, "body": body, "received_at": now}
+    row |= {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason)}
     conn.execute(quarantine.insert(), row)
+    return key
 
 
 def _row(message: Message, now: datetime, due_at: datetime) -> dict[str, Any]:

@@ -14,12 +14,13 @@ import oslo_messaging
 from snapmanage import errors
 from snapmanage.bus import names
 from snapmanage.core.listing import Manageable, Page
-from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
+from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume, keepable
 from snapmanage.core.reference import Reference
 from snapmanage.manage.operations import Ask
 
 Accept = Callable[[Ask], None]
 ListManageable = Callable[[Page], list[Manageable]]
+LARGEST_GB = 2**40
 _UNDATED = datetime.min.replace(tzinfo=UTC)
 
 
@@ -63,7 +64,7 @@ class Endpoint:
 
     def unmanage_snapshot(self, ctxt: Mapping[str, Any], snapshot_id: str) -> None:
         """Give a snapshot back."""
-        self._accept(_ask(Operation.UNMANAGE, snapshot_id))
+        self._accept(_ask(Operation.UNMANAGE, snapshot_id, requester=_known_requester(ctxt)))
 
     def manage_volume(self, ctxt: Mapping[str, Any], volume_id: str) -> None:
         """Look a volume up that is in the database."""
@@ -106,7 +107,7 @@ class ReferenceEndpoint:
             name=_text("display_name", fields.get("display_name")),
             description=_text("display_description", fields.get("display_description")),
             metadata=_metadata(fields.get("metadata")),
-            size_gb=fields.get("volume_size"),
+            size_gb=volume.size_gb,
             requester=volume.requester,
             created_at=_UNDATED,
         )
@@ -118,7 +119,7 @@ class ReferenceEndpoint:
         """Give a snapshot back; without `unmanage_only` it is refused, since nothing is ever deleted."""
         if unmanage_only is not True:
             raise errors.InvalidRequest("snapmanage never deletes a snapshot: unmanage_only must be true")
-        self._accept(_ask(Operation.UNMANAGE, _uuid("id", _object_fields(snapshot)["id"])))
+        self._accept(_ask(Operation.UNMANAGE, _object_fields(snapshot)["id"], requester=_known_requester(ctxt)))
 
     def get_manageable_snapshots(
         self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
@@ -134,28 +135,38 @@ class ReferenceEndpoint:
             host=self._server,
             reference=Reference.named(self._volume_template % volume_id),
             status=Status.AVAILABLE,
-            size_gb=fields.get("volume_size"),
+            size_gb=_size(fields.get("volume_size")),
             backend_name=self._volume_template % volume_id,
             requester=_requester(ctxt, fields.get("project_id"), fields.get("user_id")),
             created_at=_UNDATED,
         )
 
 
-def _ask(operation: Operation, snapshot_id: Any, record: Snapshot | None = None, volume: Volume | None = None) -> Ask:
-    return Ask(Snapshot, _uuid("snapshot_id", snapshot_id), operation, record, volume)
+def _ask(
+    operation: Operation,
+    snapshot_id: Any,
+    record: Snapshot | None = None,
+    volume: Volume | None = None,
+    requester: Requester | None = None,
+) -> Ask:
+    return Ask(Snapshot, _uuid("snapshot_id", snapshot_id), operation, record, volume, requester)
 
 
 def _requester(ctxt: Mapping[str, Any], project_id: str | None, user_id: str | None) -> Requester:
     """Who asks; the arguments count more than the context."""
-    project = project_id or ctxt.get("project_id")
-    if not isinstance(project, str):
+    project = _text("project_id", project_id or ctxt.get("project_id"))
+    if not project:
         raise errors.InvalidRequest("project_id is missing: name the project in the arguments or in the context")
     return Requester(
         project_id=project,
-        user_id=user_id or ctxt.get("user_id"),
-        request_id=ctxt.get("request_id"),
-        global_request_id=ctxt.get("global_request_id"),
+        user_id=_text("user_id", user_id or ctxt.get("user_id")),
+        request_id=_text("request_id", ctxt.get("request_id")),
+        global_request_id=_text("global_request_id", ctxt.get("global_request_id")),
     )
+
+
+def _known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
+    return _requester(ctxt, None, None) if ctxt.get("project_id") else None
 
 
 def _uuid(argument: str, value: Any) -> str:
@@ -166,8 +177,18 @@ def _uuid(argument: str, value: Any) -> str:
 
 
 def _text(argument: str, value: Any) -> str | None:
-    if value is not None and not (isinstance(value, str) and len(value) <= 255):
-        raise errors.InvalidRequest(f"{argument} must be a text of up to 255 characters, or null")
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > 255 or not keepable(value):
+        raise errors.InvalidRequest(
+            f"{argument} must be a text of up to 255 characters of Unicode without NUL, or null, not {value!r}"
+        )
+    return value
+
+
+def _size(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < LARGEST_GB):
+        raise errors.InvalidRequest(f"volume_size must be a number of GiB, or null, not {value!r}")
     return value
 
 

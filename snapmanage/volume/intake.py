@@ -6,7 +6,6 @@ with its bytes, and never stops its neighbours.
 
 import logging
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Any
 import oslo_messaging
 from oslo_messaging import RPCDispatcher
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, StatementError
 
 from snapmanage import errors
 from snapmanage.bus import Bus, Delivery, envelope
@@ -37,7 +37,11 @@ MISUNDERSTOOD = (
     AttributeError,
     oslo_messaging.RPCDispatcherError,
 )
+# What the database, or its driver, says of values that it can't keep.
+UNKEEPABLE = (StatementError, ValueError, OverflowError)
 Accept = Callable[[Ask], None]
+# Bytes; far more than any request needs, far less than what would hold its neighbours up.
+LARGEST_BODY = 1024**2
 
 
 class Intake:
@@ -75,6 +79,7 @@ class Intake:
 
     def _sort(self, delivery: Delivery, asks: list[tuple[Ask, Delivery]]) -> None:
         try:
+            _refuse_oversized(delivery)
             incoming = envelope.open_request(delivery.body)
             if incoming.expects_reply:
                 self._callers.submit(self._answer, delivery, incoming)
@@ -101,26 +106,47 @@ class Intake:
     def _accept(self, asks: Sequence[tuple[Ask, Delivery]]) -> None:
         if not asks:
             return
-        unknown = operations.accept(self._site, [ask for ask, _ in asks])
+        try:
+            unknown = operations.accept(self._site, [ask for ask, _ in asks])
+        except (OperationalError, InterfaceError, IntegrityError):
+            raise  # the database is away, or somebody was quicker: the batch comes again
+        except UNKEEPABLE as error:
+            self._accept_apart(asks, error)
+            return
         self._wake()
         for ask, delivery in asks:
             if ask in unknown:
                 what = f"{ask.kind.__name__.lower()} {ask.record_id}"
                 self._quarantine(delivery, errors.NotFound(f"{what} is unknown, and the message doesn't describe it"))
 
+    def _accept_apart(self, asks: Sequence[tuple[Ask, Delivery]], error: Exception) -> None:
+        """Find the one whose values the database refuses, and spare its neighbours."""
+        if len(asks) == 1:
+            self._quarantine(asks[0][1], error)
+            return
+        for each in asks:
+            self._accept([each])
+
     def _quarantine(self, delivery: Delivery, error: Exception) -> None:
-        reason = str(error) if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {error}"
+        text = str(error).partition("\n")[0]
+        reason = text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
         LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, reason)
         write = partial(_put_aside, self._site, delivery, self._server, reason)
         self._site.outlet.nudge(self._site.db.write(write))
 
 
+def _refuse_oversized(delivery: Delivery) -> None:
+    if len(delivery.body) > LARGEST_BODY:
+        raise errors.InvalidRequest(f"the message has {len(delivery.body)} bytes; a request may have {LARGEST_BODY}")
+
+
 def _put_aside(
     site: Site, delivery: Delivery, host: str, reason: str, conn: Connection, now: datetime
 ) -> list[messages.Message]:
-    """Keep the message, and tell auditors where it was about a snapshot."""
-    key = str(uuid.uuid4())
-    outbox.put_aside(conn, key, delivery.queue, delivery.body, delivery.headers, reason, now)
+    """Keep the message, and tell auditors where it was about a snapshot; a repeat is known by its bytes."""
+    key = outbox.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+    if key is None:
+        return []
     event = events.rejected(key, *_said(delivery), reason, now, host)
     owed = [] if event is None else messages.notifications(event, events.NOBODY, both_dialects=False)
     outbox.add(conn, owed, now, now + site.outlet.hold)

@@ -24,6 +24,7 @@ from snapmanage.drivers.base import Driver
 from snapmanage.manage import requests
 from snapmanage.manage.site import Site
 from snapmanage.store import outbox, services
+from snapmanage.volume import steps
 from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
 from snapmanage.volume.intake import Intake
 from snapmanage.volume.worker import Pace, Worker
@@ -137,5 +138,5 @@ class VolumeServer:
         ]
 
     def _list(self, server: str, wanted: Page) -> list[Manageable]:
-        found = self._backends[server][1].list_snapshots()
+        found = steps.list_snapshots(self._backends[server][1])
         return requests.list_manageable(self._site, server, found, wanted)

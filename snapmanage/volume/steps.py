@@ -1,9 +1,9 @@
-"""The driver's part of an operation: one call, and what came of it."""
+"""The driver's part of an operation: one call, and what came of it; whatever a driver raises is understood here."""
 
 import logging
 
 from snapmanage import errors
-from snapmanage.core.backend import refuse_foreign, refuse_unsafe
+from snapmanage.core.backend import BackendSnapshot, refuse_foreign, refuse_unsafe
 from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.drivers.base import Driver
 from snapmanage.manage.operations import Claimed, Outcome, Resolution
@@ -24,7 +24,22 @@ def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolutio
         return Outcome(record, error=error)
     except Exception:
         LOG.exception("The driver failed at %s in a way it shouldn't.", record.id)
-        return Outcome(record, error=errors.BackendError("the driver failed unexpectedly; the server's log tells how"))
+        return Outcome(record, error=_unexpected())
+
+
+def list_snapshots(driver: Driver) -> list[BackendSnapshot]:
+    """What a backend holds; an error of snapmanage, whatever the driver raises."""
+    try:
+        return driver.list_snapshots()
+    except errors.SnapmanageError:
+        raise
+    except Exception as error:
+        LOG.exception("The driver failed at listing in a way it shouldn't.")
+        raise _unexpected() from error
+
+
+def _unexpected() -> errors.BackendError:
+    return errors.BackendError("the driver failed unexpectedly; the server's log tells how")
 
 
 def _step(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:

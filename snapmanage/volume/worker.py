@@ -53,6 +53,7 @@ class Worker:
         self._pool = ThreadPoolExecutor(pace.driver_calls, thread_name_prefix=f"driver {server}")
         self._renew_every = site.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
+        self._more = False
         self._draining = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
 
@@ -91,9 +92,9 @@ class Worker:
                 time.sleep(1)
 
     def _gather(self) -> list[Resolution | Outcome | _Nudge]:
-        """Wait for the first arrival, or for the next look; then take what else there is."""
+        """Wait for the first arrival, or for the next look or renewal; then take what else there is."""
         try:
-            arrived = [self._inbox.get(timeout=self._pace.scan_interval_seconds)]
+            arrived = [self._inbox.get(timeout=min(self._pace.scan_interval_seconds, self._renew_every))]
         except queue.Empty:
             return []
         return arrived + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._pace.batch))]
@@ -109,7 +110,8 @@ class Worker:
                     self._inbox.put(each)
             raise
         self._renew_when_due()
-        self._claim()
+        if self._more or not arrived or any(isinstance(each, _Nudge) for each in arrived):
+            self._claim()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -118,7 +120,7 @@ class Worker:
         for record in settled:
             _log_change(record)
         for outcome in outcomes:
-            self._held.pop(outcome.record.id, None)
+            self._release(outcome.record)
         if len(settled) < len(outcomes):
             LOG.warning("%d outcomes were late: others took over.", len(outcomes) - len(settled))
 
@@ -127,19 +129,28 @@ class Worker:
             return
         going_on = {snapshot.id: snapshot for snapshot in operations.resolve(self._site, resolutions)}
         for each in resolutions:
-            claimed = self._held.pop(each.snapshot.id)
-            if each.snapshot.id in going_on:
+            claimed = self._release(each.snapshot)
+            if claimed and each.snapshot.id in going_on:
                 self._begin(Claimed(going_on[each.snapshot.id], claimed.volume))
 
     def _claim(self) -> None:
-        room = min(self._pace.batch, 2 * self._pace.driver_calls - len(self._held))
-        if self._draining.is_set() or room <= 0:
+        if self._draining.is_set():
             return
-        claimed = operations.claim(self._site, self.server, self._id, room)
+        room = max(0, 2 * self._pace.driver_calls - len(self._held))
+        wanted = min(self._pace.batch, room)
+        claimed = operations.claim(self._site, self.server, self._id, wanted) if wanted else []
         for each in claimed:
             self._begin(each)
-        if len(claimed) == room:
+        self._more = len(claimed) == wanted
+        if self._more and wanted < room:
             self.nudge()
+
+    def _release(self, record: Record) -> Claimed | None:
+        """Let go of a claim; None when it was lost, even to this same worker."""
+        held = self._held.get(record.id)
+        if held is None or held.record.generation != record.generation:
+            return None
+        return self._held.pop(record.id)
 
     def _begin(self, claimed: Claimed) -> None:
         self._held[claimed.record.id] = claimed

@@ -34,6 +34,6 @@ def journaled(rename: Callable[..., Any], journal: Path, stall: bool) -> Callabl
 if __name__ == "__main__":
     journal, stall = Path(sys.argv[1]), sys.argv[2] == "stall"
     del sys.argv[1:3]
-    linux.rename_noreplace = journaled(linux.rename_noreplace, journal, stall)  # type: ignore[assignment]
-    privileged.lvrename = journaled(privileged.lvrename, journal, stall)
+    linux.rename_noreplace = journaled(linux.rename_noreplace, journal, stall)
+    privileged.lvrename = journaled(privileged.lvrename, journal, stall)  # type: ignore[assignment]
     sys.exit(volume.main())

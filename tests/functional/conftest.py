@@ -1,0 +1,58 @@
+"""The worlds that functional tests live in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from snapmanage.core.ledger import START
+from snapmanage.store import schema, tables
+from snapmanage.store.database import Database, connect
+from tests.examples import FakeClock
+from tests.functional.world import World, a_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world with one fake backend of a volume and three snapshots."""
+    with a_world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def synced() -> dict[str, str]:
+    """The URLs of databases that are up to date, one of each kind: migrations take longer than most tests."""
+    return {}
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+def database(
+    request: pytest.FixtureRequest, synced: dict[str, str], tmp_path_factory: pytest.TempPathFactory, clock: FakeClock
+) -> Iterator[Database]:
+    """A database of each kind, current and empty, whose time is the test's."""
+    if request.param not in synced:
+        sqlite = f"sqlite:///{tmp_path_factory.mktemp('database') / 'snapmanage.sqlite'}"
+        url = sqlite if request.param == "sqlite" else request.getfixturevalue(request.param).database()
+        fresh = connect(url)
+        schema.sync(fresh.engine)
+        fresh.close()
+        synced[request.param] = url
+    made = Database(connect(synced[request.param]).engine, clock)
+    yield made
+    empty(made.engine)
+    made.close()
+
+
+def empty(engine: Engine) -> None:
+    """Bring an up-to-date database back to where its migrations left it."""
+    with engine.begin() as conn:
+        for table in tables.metadata.tables.values():
+            if table is not tables.audit_head:
+                conn.execute(table.delete())
+        conn.execute(tables.audit_head.update().values(number=START.number, digest=START.digest))

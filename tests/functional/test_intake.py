@@ -1,0 +1,84 @@
+"""What arrives for a server, where the database itself refuses to keep it."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy.exc import DataError, OperationalError
+
+from snapmanage.bus import Delivery, envelope
+from snapmanage.manage import operations
+from snapmanage.manage.operations import Ask
+from snapmanage.manage.site import Site
+from snapmanage.volume.intake import LARGEST_BODY
+from tests.functional.test_volume_server import publish, quarantined, request
+from tests.functional.world import SERVER, World
+from tests.waiting import until
+
+ACCEPT = operations.accept
+
+
+def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = world.known_volume()
+    first, refused, last = unaccepted(world, volume, 3)
+
+    def accept(site: Site, asks: Sequence[Ask]) -> list[Ask]:
+        if refused in [ask.record_id for ask in asks]:
+            raise DataError("INSERT", None, ValueError("out of range"))
+        return ACCEPT(site, asks)
+
+    monkeypatch.setattr(operations, "accept", accept)
+    publish(world, *(request("manage_snapshot", snapshot_id=each) for each in (first, refused, last)))
+
+    assert world.settled(first)["status"] == world.settled(last)["status"] == "available"
+    [kept] = quarantined(world)
+    assert "out of range" in kept.reason
+
+
+def test_batch_comes_again_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = world.known_volume()
+    [snapshot_id] = unaccepted(world, volume, 1)
+
+    def away(site: Site, asks: Sequence[Ask]) -> list[Ask]:
+        raise OperationalError("INSERT", None, ConnectionError("gone"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(operations, "accept", away)
+        with pytest.raises(OperationalError):
+            world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id)))
+
+    assert quarantined(world) == []
+    publish(world, request("manage_snapshot", snapshot_id=snapshot_id))
+    assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_message_of_any_size_is_put_aside_whole(world: World) -> None:
+    body = envelope.request("manage_snapshot", {"snapshot_id": "x" * LARGEST_BODY}, {}, "large")
+
+    publish(world, body)
+
+    [kept] = quarantined(world)
+    assert kept.body == body
+    assert str(LARGEST_BODY) in kept.reason
+
+
+def test_repeat_of_what_was_put_aside_is_kept_and_announced_once(world: World) -> None:
+    body = request("manage_snapshot", snapshot_id="00000000-0000-4000-8000-000000000000")
+    heard = world.overheard()
+
+    publish(world, body, body)
+    publish(world, body)
+
+    assert len(quarantined(world)) == 1
+    until(lambda: "snapshot.manage.error" in heard, "the error event")
+    world.carried()
+    assert heard == ["snapshot.manage.error"]
+
+
+def unaccepted(world: World, volume: str, count: int) -> list[str]:
+    """Snapshots that are asked for, whose casts have not gone out."""
+    world.bus.away = True
+    asked = [world.asked(volume, f"volume-1-snapshot-{number}") for number in range(1, count + 1)]
+    world.bus.away = False
+    return asked

@@ -1,0 +1,368 @@
+"""The whole of snapmanage in one process, with its API on a real port of the loopback.
+
+A `World` is a SQLite file, the in-process bus, a relay, the audit listener, a server for each of its
+backends, and HTTP; a `Client` speaks to it as a stranger would.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+from sqlalchemy import Connection
+
+from snapmanage import errors
+from snapmanage.api.call import Limits, Service
+from snapmanage.audit import Listener
+from snapmanage.bus import Delivery, Handle, Publication, envelope
+from snapmanage.bus.inprocess import InProcessBus
+from snapmanage.bus.names import Names
+from snapmanage.cmd.http import HttpServer
+from snapmanage.core import service
+from snapmanage.core.lifecycle import Retry
+from snapmanage.core.records import Snapshot
+from snapmanage.drivers.base import Driver
+from snapmanage.drivers.fake import FakeDriver
+from snapmanage.manage.site import Outlet, Rules, Site
+from snapmanage.relay import Relay
+from snapmanage.store import auditlog, outbox, records, schema, services
+from snapmanage.store.database import Database, connect
+from snapmanage.volume.server import VolumeServer
+from snapmanage.volume.worker import Pace
+from tests.waiting import until
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+OTHER_PROJECT = "f" * 32
+SERVER = "storage-1@fast"
+VOLUME = "volume-1"
+# The server beats once, when it starts, and nothing is overdue for an hour: tests move the clock instead.
+RULES = Rules(retry=Retry(3, timedelta(minutes=1), timedelta(minutes=1)), service_down=timedelta(hours=1))
+ONE_BEAT = 3600.0
+PACE = Pace(scan_interval_seconds=0.02)
+NAMES = Names()
+
+
+class Clock:
+    """The machine's time, which a test may put forward."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self, conn: Connection) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def advance(self, **time: float) -> None:
+        self._ahead += timedelta(**time)
+
+
+class QuickHttpServer(HttpServer):
+    """Notices at once that it shall stop, where the real one looks up twice a second."""
+
+    def __init__(self) -> None:
+        super().__init__("127.0.0.1", 0, threads=4)
+        self._server.expiration_interval = 0.02
+
+
+class SwitchedBus(InProcessBus):
+    """A bus that a test may switch off."""
+
+    away = False
+
+    def send(self, publications: Sequence[Publication]) -> set[str]:
+        if self.away:
+            raise errors.Unavailable("the bus is away")
+        return super().send(publications)
+
+    def deliver(self, server: str, delivery: Delivery) -> None:
+        """Hand a server something just as it came."""
+        self._handlers[NAMES.server_queue(server)]([delivery])
+
+    def listens(self, server: str) -> bool:
+        """Whether anybody takes what is sent to a server."""
+        return NAMES.server_queue(server) in self._handlers
+
+    def ask(self, server: str, version: str, method: str, arguments: Mapping[str, Any]) -> Any:
+        """Call a server in a version other than our own."""
+        answered: Future[bytes] = Future()
+        self._calls["asked"] = answered
+        call = {"version": version, "_msg_id": "asked", "_reply_q": "asked"}
+        body = envelope.request(method, arguments, {}, "asked", **call)
+        assert self.send([Publication("asked", NAMES.server_queue(server), body, True)])
+        return envelope.open_answer(answered.result(20))
+
+    def overhear(self, queues: Sequence[str]) -> list[str]:
+        """The types of the notifications on queues from now on; who listens there goes on listening."""
+        heard: list[str] = []
+
+        def overhearing(handle: Handle) -> Handle:
+            def hear(batch: Sequence[Delivery]) -> None:
+                handle(batch)
+                heard.extend(envelope.unwrap(delivery.body)["event_type"] for delivery in batch)
+
+            return hear
+
+        for queue in queues:
+            self._handlers[queue] = overhearing(self._handlers[queue])
+        return heard
+
+
+class Client:
+    """Requests of one project, as they go over the wire; nothing is checked here."""
+
+    def __init__(self, address: str, project: str = PROJECT, version: str | None = None) -> None:
+        self.root = f"http://{address}"
+        self.project = project
+        self._version = version
+        self._session = requests.Session()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def request(
+        self, method: str, path: str, version: str | None = None, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> requests.Response:
+        """A request for `path` of the project; one that begins with / is for the root."""
+        url = f"{self.root}{path}" if path.startswith("/") else f"{self.root}/v3/{self.project}/{path}"
+        asked = version or self._version
+        spoken = {"OpenStack-API-Version": f"volume {asked}"} if asked else {}
+        return self._session.request(method, url, headers=spoken | dict(headers or {}), timeout=30, **more)
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        return self.request("GET", path, **more)
+
+    def post(self, path: str, **more: Any) -> requests.Response:
+        return self.request("POST", path, **more)
+
+    def manage(self, volume_id: str, ref: Any, **fields: Any) -> requests.Response:
+        return self.post("os-snapshot-manage", json={"snapshot": {"volume_id": volume_id, "ref": ref} | fields})
+
+    def manage_volume(self, ref: Any, host: Any = SERVER, **fields: Any) -> requests.Response:
+        return self.post("os-volume-manage", json={"volume": {"host": host, "ref": ref} | fields})
+
+    def unmanage(self, snapshot_id: str) -> requests.Response:
+        return self.post(f"snapshots/{snapshot_id}/action", json={"os-unmanage": None})
+
+    def snapshot(self, snapshot_id: str, version: str | None = None) -> dict[str, Any]:
+        return self._shown(f"snapshots/{snapshot_id}", "snapshot", version)
+
+    def volume(self, volume_id: str) -> dict[str, Any]:
+        return self._shown(f"volumes/{volume_id}", "volume")
+
+    def operation(self, snapshot_id: str) -> dict[str, Any]:
+        return self._shown(f"snapshots/{snapshot_id}/operation", "operation")
+
+    def messages(self, resource_id: str) -> list[dict[str, Any]]:
+        answer = self.get("messages", version="3.5", params={"resource_uuid": resource_id})
+        told: list[dict[str, Any]] = answer.json()["messages"]
+        return told
+
+    def manageable(self, host: str = SERVER, **parameters: Any) -> list[dict[str, Any]]:
+        answer = self.get("os-snapshot-manage/detail", params={"host": host} | parameters)
+        assert answer.status_code == 200, answer.text
+        entries: list[dict[str, Any]] = answer.json()["manageable-snapshots"]
+        return entries
+
+    def _shown(self, path: str, kind: str, version: str | None = None) -> dict[str, Any]:
+        answer = self.get(path, version=version)
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()[kind]
+        return shown
+
+
+class Stuck:
+    """A driver hangs at a step, the first time it gets there, until it is released or this is left."""
+
+    def __init__(self, driver: Any, step: str) -> None:
+        self._driver = driver
+        self._step = step
+        self._first = threading.Lock()
+        self._reached = threading.Event()
+        self._released = threading.Event()
+
+    def reached(self) -> None:
+        """Return once the call hangs."""
+        assert self._reached.wait(20), f"nobody got to the step {self._step!r}"
+
+    def release(self) -> None:
+        self._released.set()
+
+    def __enter__(self) -> "Stuck":
+        self._driver.hook = self._hook
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def _hook(self, step: str) -> None:
+        if step == self._step and self._first.acquire(blocking=False):
+            self._reached.set()
+            self._released.wait(60)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything, and what a test may do to it."""
+
+    db: Database
+    clock: Clock
+    bus: SwitchedBus
+    relay: Relay
+    site: Site
+    server: VolumeServer
+    backends: Mapping[str, Driver]
+    client: Client
+
+    @property
+    def driver(self) -> Any:
+        """The one backend there is."""
+        [driver] = self.backends.values()
+        return driver
+
+    def known_volume(self, name: str = VOLUME, **fields: Any) -> str:
+        """The id of a volume that is registered and available."""
+        answer = self.client.manage_volume(name, **fields)
+        assert answer.status_code == 202, answer.text
+        volume_id: str = answer.json()["volume"]["id"]
+        until(lambda: self.client.volume(volume_id)["status"] == "available", f"volume {name} to be available")
+        return volume_id
+
+    def asked(self, volume_id: str, ref: Any, **fields: Any) -> str:
+        """The id of a snapshot that shall be managed."""
+        answer = self.client.manage(volume_id, ref, **fields)
+        assert answer.status_code == 202, answer.text
+        snapshot_id: str = answer.json()["snapshot"]["id"]
+        return snapshot_id
+
+    def managed(self, volume_id: str, ref: Any, **fields: Any) -> str:
+        """The id of a snapshot that is managed."""
+        snapshot_id = self.asked(volume_id, ref, **fields)
+        assert self.settled(snapshot_id)["status"] == "available"
+        return snapshot_id
+
+    def settled(self, snapshot_id: str) -> dict[str, Any]:
+        """A snapshot as it is shown once its operation is over."""
+
+        def look() -> dict[str, Any] | None:
+            shown = self.client.snapshot(snapshot_id)
+            return shown if shown["status"] in ("available", "error") else None
+
+        return until(look, f"snapshot {snapshot_id} to be settled") or {}
+
+    def resting(self, snapshot_id: str, attempt: int) -> Snapshot:
+        """A snapshot once that attempt has failed and the next is awaited."""
+
+        def look() -> Snapshot | None:
+            record = self.record(snapshot_id)
+            return record if (record.attempt, record.claimed_by) == (attempt, None) and record.reason else None
+
+        found = until(look, f"attempt {attempt} at {snapshot_id} to fail")
+        assert found is not None
+        return found
+
+    def given_back(self, snapshot_id: str) -> None:
+        """Return once nobody is shown the snapshot any more."""
+        until(lambda: self.client.get(f"snapshots/{snapshot_id}").status_code == 404, f"{snapshot_id} to be gone")
+
+    def record(self, snapshot_id: str) -> Snapshot:
+        """A snapshot as the database has it, its tombstone too."""
+        with self.db.read() as conn:
+            found = records.get(conn, Snapshot, snapshot_id, deleted=True)
+        assert found is not None, snapshot_id
+        return found
+
+    def trail(self, snapshot_id: str, ending: str = "") -> list[str]:
+        """The types of a snapshot's events as the audit log has them, once there is one that ends so."""
+
+        def look() -> list[str]:
+            with self.db.read() as conn:
+                heard = [entry.event_type for entry in auditlog.of_snapshot(conn, snapshot_id)]
+            return heard if any(kind.endswith(ending) for kind in heard) else []
+
+        return until(look, f"an event {ending} of {snapshot_id}")
+
+    def carried(self) -> None:
+        """Return once the outbox is empty."""
+
+        def left() -> int:
+            with self.db.read() as conn:
+                return outbox.waiting(conn)
+
+        until(lambda: left() == 0, "the outbox to be empty")
+
+    def heard_of(self, server: str) -> None:
+        """Let there be a heartbeat of a server that isn't there."""
+        self.db.write(lambda conn, now: services.beat(conn, service.Service(server, "fake", now)))
+
+    def disable(self, server: str, reason: str | None) -> None:
+        self.db.write(lambda conn, _: services.disable(conn, server, reason))
+
+    def failing(self, failures: Mapping[str, Exception]) -> None:
+        """Let steps of the driver raise from now on."""
+
+        def hook(step: str) -> None:
+            if step in failures:
+                raise failures[step]
+
+        self.driver.hook = hook
+
+    def stuck(self, step: str, of: str = SERVER) -> Stuck:
+        """A context in which a driver hangs at a step, the next time it gets there."""
+        return Stuck(self.backends[of], step)
+
+    def overheard(self) -> list[str]:
+        """The types of all events from now on."""
+        return self.bus.overhear(NAMES.audited_queues())
+
+    def another_server(self, driver: Driver | None = None, rules: Rules | None = None) -> VolumeServer:
+        """One more process that serves the same backend, or a backend as another process sees it; to be drained."""
+        site = replace(self.site, rules=rules or self.site.rules)
+        server = VolumeServer(site, self.bus, NAMES, _served({SERVER: driver or self.driver}), ONE_BEAT)
+        server.start()
+        return server
+
+    def another_client(self, project: str = PROJECT, version: str | None = None) -> Client:
+        return Client(self.client.root.removeprefix("http://"), project, version)
+
+
+@contextmanager
+def a_world(
+    folder: Path,
+    backends: Mapping[str, Driver] | None = None,
+    rules: Rules = RULES,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    pace: Pace = PACE,
+    call_timeout_seconds: float = 20,
+    heartbeat_seconds: float = ONE_BEAT,
+) -> Iterator[World]:
+    """A world that is up; with one fake backend unless others are given."""
+    clock = Clock()
+    db = Database(connect(f"sqlite:///{folder}/snapmanage.db").engine, clock)
+    schema.sync(db.engine)
+    bus = SwitchedBus(NAMES, call_timeout_seconds)
+    relay = Relay(db, bus, NAMES, interval_seconds=0.05)
+    site = Site(db, Outlet(relay.nudge, timedelta(seconds=5)), rules)
+    backends = backends or {SERVER: FakeDriver()}
+    server = VolumeServer(site, bus, NAMES, _served(backends, pace), heartbeat_seconds)
+    with QuickHttpServer() as http:
+        bus.consume(NAMES.audited_queues(), Listener(db))
+        relay.start()
+        server.start()
+        http.start(Service(site, bus, limits))
+        client = Client(http.address)
+        try:
+            yield World(db, clock, bus, relay, site, server, backends, client)
+        finally:
+            client.close()
+            server.drain(timeout_seconds=10)
+            relay.stop()
+            bus.close()
+            db.close()
+
+
+def _served(backends: Mapping[str, Driver], pace: Pace = PACE) -> dict[str, tuple[str, Driver, Pace]]:
+    return {server: ("fake", driver, pace) for server, driver in backends.items()}
