@@ -5,6 +5,7 @@ is passed over; one that claims to be ours and can't be understood goes to the q
 """
 
 import logging
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.core import ledger
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.ledger import Entry, Gap
+from snapmanage.core.records import keepable
 from snapmanage.store import auditlog, outbox
 from snapmanage.store.database import Database
 
@@ -68,7 +70,25 @@ def _event(delivery: Delivery) -> list[tuple[str, dict[str, Any]]]:
         return []
     if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
+    if not (_fits(event_type) and _identifies(payload["event_id"]) and _identifies(payload["snapshot_id"])):
+        raise errors.InvalidRequest(
+            "event_id and snapshot_id must be UUIDs, and the type a text of up to 255 characters"
+        )
+    generation = payload["generation"]
+    if type(generation) is not int or not 0 <= generation < 2**31:
+        raise errors.InvalidRequest(f"the generation must be a whole number, not {generation!r}")
     return [(event_type, payload)]
+
+
+def _fits(event_type: str) -> bool:
+    return len(event_type) <= 255 and keepable(event_type)
+
+
+def _identifies(value: Any) -> bool:
+    try:
+        return str(uuid.UUID(value)) == value
+    except (ValueError, AttributeError, TypeError):
+        return False
 
 
 def _record(conn: Connection, now: datetime, heard: Sequence[tuple[str, dict[str, Any]]]) -> None:

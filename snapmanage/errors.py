@@ -27,6 +27,12 @@ class InvalidRequest(Invalid):
     code = "invalid_request"
 
 
+class NotAcceptable(InvalidRequest):
+    """The microversion is outside what is served."""
+
+    code = "not_acceptable"
+
+
 class InvalidState(Invalid):
     """The record's status doesn't allow what was asked."""
 

@@ -21,7 +21,7 @@ RETRY_AFTER_SECONDS = "5"
 
 # The first class that fits decides.
 STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
-    (versions.NotAcceptable, 406),
+    (errors.NotAcceptable, 406),
     (errors.NotFound, 404),
     (errors.AlreadyManaged, 409),
     (errors.QuotaExceeded, 413),

@@ -33,10 +33,6 @@ WITH_COUNT = Version(3, 45)
 CONSUMES_QUOTA = Version(3, 65)
 
 
-class NotAcceptable(errors.InvalidRequest):
-    """The microversion is outside what is served."""
-
-
 def negotiate(headers: Mapping[str, str]) -> Version:
     """The version that a request is for; `InvalidRequest` for no version at all, `NotAcceptable` outside the range."""
     text = microversion_parse.get_version(dict(headers), service_type=SERVICE)
@@ -50,7 +46,9 @@ def negotiate(headers: Mapping[str, str]) -> Version:
         raise errors.InvalidRequest(f"API version {text!r} must be of the form MAJOR.MINOR, such as 3.8") from error
     version = Version(major, minor)
     if not MINIMUM <= version <= MAXIMUM:
-        raise NotAcceptable(f"Version {text} is not supported by the API. Minimum is {MINIMUM}, maximum is {MAXIMUM}.")
+        raise errors.NotAcceptable(
+            f"Version {text} is not supported by the API. Minimum is {MINIMUM}, maximum is {MAXIMUM}."
+        )
     return version
 
 

@@ -79,7 +79,7 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         updated_at=now,
     )
     if record.attempt >= retry.max_attempts:
-        return _give_up(record, claimed, _exhausted(record), now)
+        return _give_up(record, replace(claimed, attempt=record.attempt), _exhausted(record), now)
     return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
 
 

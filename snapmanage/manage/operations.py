@@ -101,8 +101,8 @@ def renew(site: Site, held: Iterable[Record]) -> None:
 
     def write(conn: Connection, now: datetime) -> None:
         for kind in (Volume, Snapshot):
-            generations = [(record.id, record.generation) for record in mine if isinstance(record, kind)]
-            records.renew(conn, kind, generations, now + site.rules.lease)
+            kept = [lifecycle.renew(record, now, site.rules.lease) for record in mine if isinstance(record, kind)]
+            records.update(conn, kept)
 
     if mine:
         site.db.write(write)

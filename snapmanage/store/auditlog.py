@@ -3,23 +3,23 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from snapmanage.core.ledger import START, Entry, Head
 from snapmanage.store.tables import audit, audit_head
 
 _HEAD_ID = 1
+_THE_HEAD = select(audit_head).where(audit_head.c.id == _HEAD_ID)
 
 
 def lock_head(conn: Connection) -> Head:
     """The end of the chain, kept from other listeners until the transaction ends."""
-    row = conn.execute(select(audit_head).where(audit_head.c.id == _HEAD_ID).with_for_update()).one_or_none()
-    return START if row is None else Head(row.number, row.digest)
+    return _head(conn, _THE_HEAD.with_for_update())
 
 
 def head(conn: Connection) -> Head:
-    row = conn.execute(select(audit_head).where(audit_head.c.id == _HEAD_ID)).one_or_none()
-    return START if row is None else Head(row.number, row.digest)
+    """The end of the chain; its start where somebody took the row away."""
+    return _head(conn, _THE_HEAD)
 
 
 def known(conn: Connection, event_ids: Collection[str]) -> set[str]:
@@ -33,9 +33,7 @@ def append(conn: Connection, entries: Sequence[Entry]) -> None:
         return
     conn.execute(audit.insert(), [dict(vars(entry)) for entry in entries])
     end = {"number": entries[-1].number, "digest": entries[-1].digest}
-    moved = conn.execute(update(audit_head).where(audit_head.c.id == _HEAD_ID).values(end))
-    if not moved.rowcount:
-        conn.execute(insert(audit_head), end | {"id": _HEAD_ID})
+    conn.execute(update(audit_head).where(audit_head.c.id == _HEAD_ID).values(end))
 
 
 def in_order(conn: Connection) -> Iterator[Entry]:
@@ -65,3 +63,8 @@ def steps(conn: Connection) -> list[tuple[str, str, int, Any]]:
     query = select(audit).order_by(audit.c.snapshot_id, audit.c.generation).execution_options(yield_per=1000)
     entries = (Entry(**row._mapping) for row in conn.execute(query))
     return [(e.snapshot_id, e.event_type, e.generation, e.payload.get("previous_generation")) for e in entries]
+
+
+def _head(conn: Connection, query: Select[Any]) -> Head:
+    row = conn.execute(query).one_or_none()
+    return START if row is None else Head(row.number, row.digest)

@@ -1,6 +1,6 @@
 """Volumes and snapshots in the database."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -85,14 +85,6 @@ def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
         except IntegrityError as error:
             raise errors.AlreadyManaged(_owned_text(current[0].after)) from error
     return current
-
-
-def renew(conn: Connection, kind: type[Record], held: Iterable[tuple[str, int]], due_at: datetime) -> None:
-    """Move the end of the leases that are still held at those generations."""
-    table = _TABLES[kind]
-    for record_id, generation in sorted(held):
-        same = (table.c.id == record_id) & (table.c.generation == generation)
-        conn.execute(table.update().where(same).values(due_at=due_at))
 
 
 def usage(conn: Connection, project_id: str) -> Amount:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from snapmanage.api.call import Limits
 from snapmanage.core.ledger import START
 from snapmanage.store import schema, tables
 from snapmanage.store.database import Database, connect
 from tests.examples import FakeClock
-from tests.functional.world import World, a_world
+from tests.functional.world import Client, World, a_world, five_snapshots
 
 
 @pytest.fixture
@@ -18,6 +19,25 @@ def world(tmp_path: Path) -> Iterator[World]:
     """A world with one fake backend of a volume and three snapshots."""
     with a_world(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world for tests that leave nothing behind which another could notice."""
+    with a_world(tmp_path_factory.mktemp("shared"), limits=Limits(body=4096)) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def volume_id(shared: World) -> str:
+    return shared.known_volume()
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with a_world(tmp_path_factory.mktemp("listed")) as world:
+        five_snapshots(world)
+        yield world.client
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -318,10 +318,9 @@ class World:
         """The types of all events from now on."""
         return self.bus.overhear(NAMES.audited_queues())
 
-    def another_server(self, driver: Driver | None = None, rules: Rules | None = None) -> VolumeServer:
+    def another_server(self, driver: Driver | None = None) -> VolumeServer:
         """One more process that serves the same backend, or a backend as another process sees it; to be drained."""
-        site = replace(self.site, rules=rules or self.site.rules)
-        server = VolumeServer(site, self.bus, NAMES, _served({SERVER: driver or self.driver}), ONE_BEAT)
+        server = VolumeServer(self.site, self.bus, NAMES, _served({SERVER: driver or self.driver}), ONE_BEAT)
         server.start()
         return server
 
@@ -366,3 +365,22 @@ def a_world(
 
 def _served(backends: Mapping[str, Driver], pace: Pace = PACE) -> dict[str, tuple[str, Driver, Pace]]:
     return {server: ("fake", driver, pace) for server, driver in backends.items()}
+
+
+def five_snapshots(world: World) -> list[str]:
+    """The ids of five snapshots in error, newest first."""
+    volume = world.known_volume()
+    made = [world.asked(volume, f"nowhere-{number}", name=f"n{number}") for number in range(5)]
+    for snapshot_id in made:
+        world.settled(snapshot_id)
+    return made[::-1]
+
+
+def fault(answer: requests.Response) -> tuple[int, str, str]:
+    """Status, name and text of an error, which always has the one shape."""
+    [(name, said)] = answer.json().items()
+    assert said.keys() == {"code", "message"}
+    assert said["code"] == answer.status_code
+    assert "Traceback" not in answer.text
+    assert answer.headers["X-Openstack-Request-Id"].startswith("req-")
+    return answer.status_code, name, said["message"]

@@ -76,7 +76,8 @@ class Daemon:
             self.kill()
 
     def _ended(self) -> int:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(30)
         assert self._process.poll() is not None, f"{self.name} doesn't end:\n{self.log.read_text()[-3000:]}"

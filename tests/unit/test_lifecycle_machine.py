@@ -168,7 +168,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def attempts_are_bounded(self) -> None:
-        assert 0 <= self.snapshot.attempt <= RETRY.max_attempts + 1
+        assert 0 <= self.snapshot.attempt <= RETRY.max_attempts
 
     def teardown(self) -> None:
         """In the end casts are delivered, leases run out, and some worker lives long enough."""

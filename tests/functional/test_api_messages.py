@@ -1,0 +1,148 @@
+"""Why operations failed or how they fare, over HTTP."""
+
+import pytest
+
+from tests.functional.world import (
+    OTHER_PROJECT,
+    PROJECT,
+    Client,
+    World,
+    fault,
+)
+
+SNAPSHOT = "volume-1-snapshot-1"
+
+
+def test_operation_shows_the_way_so_far(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    world.trail(snapshot_id, ".end")
+
+    shown = world.client.operation(snapshot_id)
+
+    assert shown.keys() == {
+        "snapshot_id",
+        "status",
+        "attempt",
+        "max_attempts",
+        "reference",
+        "backend_name",
+        "backend_id",
+        "backend_created_at",
+        "reason",
+        "reason_code",
+        "next_attempt_at",
+        "events",
+    }
+    assert (shown["attempt"], shown["max_attempts"], shown["next_attempt_at"]) == (1, 3, None)
+    assert shown["backend_name"] == f"snapshot-{snapshot_id}"
+    assert shown["backend_created_at"].startswith("2024-01-01T")
+    assert [event["status"] for event in shown["events"]] == ["creating", "available"]
+
+
+def test_operation_that_rests_says_why_and_until_when(world: World) -> None:
+    volume = world.known_volume()
+    world.driver.go_away()
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    world.resting(snapshot_id, attempt=1)
+
+    shown = world.client.operation(snapshot_id)
+
+    assert (shown["status"], shown["attempt"], shown["reason_code"]) == ("creating", 1, "backend_unavailable")
+    assert shown["next_attempt_at"] is not None
+    assert [event["event_type"] for event in shown["events"]] == ["snapshot.manage.start"]
+
+
+def test_message_has_the_fields_of_the_block_storage_api(world: World) -> None:
+    snapshot_id = world.asked(world.known_volume(), "nowhere")
+    world.settled(snapshot_id)
+
+    [told] = world.client.messages(snapshot_id)
+    shown = world.client.get(f"messages/{told['id']}", version="3.3").json()["message"]
+
+    assert shown == told
+    assert told.keys() == {
+        "id",
+        "event_id",
+        "user_message",
+        "message_level",
+        "resource_type",
+        "resource_uuid",
+        "created_at",
+        "guaranteed_until",
+        "request_id",
+        "links",
+    }
+    assert (told["event_id"], told["message_level"]) == ("SNAPSHOT_MANAGE_SOURCE_NOT_FOUND", "ERROR")
+    assert (told["resource_type"], told["resource_uuid"]) == ("VOLUME_SNAPSHOT", snapshot_id)
+    [link] = told["links"]
+    assert world.client.get(link["href"].removeprefix(world.client.root), version="3.3").status_code == 200
+
+
+def test_link_to_a_message_leads_there_without_a_project_too(world: World) -> None:
+    world.settled(world.asked(world.known_volume(), "nowhere"))
+    mine = {"X-Auth-Token": f"ann:{PROJECT}"}
+
+    [told] = world.client.get("/v3/messages", version="3.3", headers=mine).json()["messages"]
+
+    [link] = told["links"]
+    path = link["href"].removeprefix(world.client.root)
+    assert path == f"/v3/messages/{told['id']}"
+    assert world.client.get(path, version="3.3", headers=mine).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        ("event_id=SNAPSHOT_MANAGE_SOURCE_NOT_FOUND", 5),
+        ("event_id=VOLUME_MANAGE_SOURCE_NOT_FOUND", 0),
+        ("message_level=ERROR", 5),
+        ("message_level=INFO", 0),
+        ("resource_type=VOLUME_SNAPSHOT", 5),
+        ("resource_type=VOLUME", 0),
+        ("resource_uuid=00000000-0000-0000-0000-000000000000", 0),
+        ("request_id=req-0", 0),
+        ("limit=2", 2),
+        ("offset=4", 1),
+    ],
+)
+def test_messages_are_filtered(listed: Client, query: str, number: int) -> None:
+    answer = listed.get(f"messages?{query}", version="3.5")
+
+    assert len(answer.json()["messages"]) == number
+
+
+def test_filters_of_messages_count_from_their_version_on(listed: Client) -> None:
+    before = listed.get("messages?message_level=INFO", version="3.4").json()["messages"]
+
+    assert len(before) == 5
+
+
+def test_pages_of_messages_join_up(listed: Client) -> None:
+    every = listed.get("messages", version="3.5").json()["messages"]
+
+    after = listed.get(f"messages?marker={every[1]['id']}", version="3.5").json()["messages"]
+
+    assert after == every[2:]
+
+
+def test_unknown_marker_of_messages_is_a_bad_request(listed: Client) -> None:
+    answer = listed.get("messages?marker=nobody", version="3.5")
+
+    assert fault(answer)[:2] == (400, "badRequest")
+
+
+def test_messages_of_another_project_are_not_found(listed: Client) -> None:
+    told = listed.get("messages", version="3.5").json()["messages"][0]
+    stranger = Client(listed.root.removeprefix("http://"), OTHER_PROJECT, "3.5")
+
+    answers = stranger.get(f"messages/{told['id']}"), stranger.get("messages")
+
+    stranger.close()
+    assert fault(answers[0])[0] == 404
+    assert answers[1].json() == {"messages": []}
+
+
+def test_messages_are_not_there_below_their_version(listed: Client) -> None:
+    answer = listed.get("messages", version="3.2")
+
+    assert fault(answer)[0] == 404

@@ -1,0 +1,108 @@
+"""Giving snapshots back, over HTTP."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.functional.world import (
+    VOLUME,
+    World,
+    fault,
+)
+from tests.waiting import until
+
+SNAPSHOT = "volume-1-snapshot-1"
+
+
+def test_unmanaged_snapshot_has_its_old_name_and_is_shown_no_more(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+
+    answer = world.client.unmanage(snapshot_id)
+
+    assert (answer.status_code, answer.content) == (202, b"")
+    world.given_back(snapshot_id)
+    assert SNAPSHOT in {seen.name for seen in world.driver.list_snapshots()}
+    assert world.client.get("snapshots").json() == {"snapshots": []}
+    assert world.trail(snapshot_id, "unmanage.end")[2:] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
+
+
+def test_unmanaging_twice_finds_nothing_the_second_time(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    world.client.unmanage(snapshot_id)
+    world.given_back(snapshot_id)
+
+    again = world.client.unmanage(snapshot_id)
+
+    assert fault(again) == (404, "itemNotFound", f"Snapshot {snapshot_id} could not be found.")
+
+
+def test_unmanaged_snapshot_may_be_managed_again(world: World) -> None:
+    volume = world.known_volume()
+    first = world.managed(volume, SNAPSHOT)
+    world.client.unmanage(first)
+    world.given_back(first)
+
+    second = world.asked(volume, SNAPSHOT)
+
+    assert world.settled(second)["status"] == "available"
+
+
+def test_snapshot_under_way_is_not_unmanaged(world: World) -> None:
+    volume = world.known_volume()
+    world.bus.away = True
+    snapshot_id = world.asked(volume, SNAPSHOT)
+
+    answer = world.client.unmanage(snapshot_id)
+
+    status, name, text = fault(answer)
+    assert (status, name) == (400, "badRequest")
+    assert "creating" in text
+
+
+def test_snapshot_in_error_can_be_cleared_away(world: World) -> None:
+    snapshot_id = world.asked(world.known_volume(), "nowhere")
+    world.settled(snapshot_id)
+
+    answer = world.client.unmanage(snapshot_id)
+
+    assert answer.status_code == 202
+    world.given_back(snapshot_id)
+
+
+def test_snapshot_that_can_not_be_given_back_stays_owned_and_says_why(world: World) -> None:
+    volume = world.known_volume()
+    snapshot_id = world.managed(volume, SNAPSHOT)
+    world.driver.add_snapshot(VOLUME, SNAPSHOT)
+
+    world.client.unmanage(snapshot_id)
+
+    assert until(lambda: world.client.snapshot(snapshot_id)["status"] == "error", "the unmanage to fail")
+    assert world.client.operation(snapshot_id)["reason_code"] == "name_taken"
+    assert fault(world.client.manage(volume, SNAPSHOT))[0] == 409
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"os-unmanage": {"force": True}},
+        {"os-unmanage": ""},
+        {"os-reset_status": {"status": "available"}},
+        {"os-unmanage": None, "os-delete": None},
+        {},
+        [],
+    ],
+)
+def test_other_actions_are_refused(shared: World, body: Any) -> None:
+    answer = shared.client.post(f"snapshots/{uuid.uuid4()}/action", json=body)
+
+    assert fault(answer)[:2] == (400, "badRequest")
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_unmanage_takes_null_and_an_empty_object(world: World, nothing: Any) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+
+    answer = world.client.post(f"snapshots/{snapshot_id}/action", json={"os-unmanage": nothing})
+
+    assert answer.status_code == 202

@@ -1,0 +1,112 @@
+"""From the bus to the audit log: each event once, and nothing stops the queue."""
+
+import json
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from snapmanage import audit
+from snapmanage.audit import Listener
+from snapmanage.bus import Delivery, envelope
+from snapmanage.bus.names import Names
+from snapmanage.core import events, messages
+from snapmanage.core.events import Event, Step
+from snapmanage.store import tables
+from snapmanage.store.database import Database
+from tests import examples
+from tests.examples import ASKED, NOW, new_id, sample_body
+
+QUEUE = "notifications.info"
+
+
+def event(step: Step = Step.START, **fields: Any) -> Event:
+    return events.announce(examples.snapshot(**{"generation": 2} | fields), step, NOW)
+
+
+def delivery(event: Event) -> Delivery:
+    (message,) = messages.notifications(event, ASKED, both_dialects=False)
+    return Delivery(QUEUE, envelope.publications(message, Names(), NOW)[0].body)
+
+
+def altered(event_type: str = "snapshot.manage.end", **payload: Any) -> Delivery:
+    content = {"event_type": event_type, "payload": event().payload | payload}
+    return Delivery(QUEUE, json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode())
+
+
+def heard(database: Database) -> list[str]:
+    return [entry.event_id for entry in audit.trail(database, 100)]
+
+
+def put_aside(database: Database) -> int:
+    with database.read() as conn:
+        return int(conn.execute(sa.select(sa.func.count()).select_from(tables.quarantine)).scalar_one())
+
+
+def test_event_is_kept_once_however_often_it_comes(database: Database) -> None:
+    start, end = event(), event(Step.END, generation=3, announced=2)
+    listener = Listener(database)
+
+    listener([delivery(start), delivery(start)])
+    listener([delivery(end), delivery(start)])
+
+    assert heard(database) == [start.event_id, end.event_id]
+    head, broken, gaps = audit.verify(database)
+    assert (head.number, broken, gaps) == (2, None, [])
+
+
+def test_what_others_announce_is_passed_over(database: Database) -> None:
+    Listener(database)(
+        [Delivery(QUEUE, sample_body(name)) for name in ("notification_delete_end", "notification_delete_start")]
+    )
+
+    assert heard(database) == []
+    assert put_aside(database) == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Delivery(QUEUE, b"\xff"),
+        altered(generation="seven"),
+        altered(generation=None),
+        altered(generation=True),
+        altered(generation=-1),
+        altered(generation=2**31),
+        altered(event_id=None),
+        altered(event_id={}),
+        altered(event_id="e" * 36),
+        altered(snapshot_id=[7]),
+        altered(snapshot_id="{" + new_id() + "}"),
+        altered("snapshot.manage." + "x" * 255),
+        altered("snapshot.manage.\0"),
+        altered("snapshot.manage.\ud83d"),
+    ],
+)
+def test_event_that_can_not_be_understood_is_put_aside_and_its_neighbours_are_kept(
+    database: Database, odd: Delivery
+) -> None:
+    good = event()
+
+    Listener(database)([odd, delivery(good)])
+
+    assert heard(database) == [good.event_id]
+    assert put_aside(database) == 1
+
+
+def test_start_without_an_ending_is_told(database: Database) -> None:
+    Listener(database)([delivery(event())])
+
+    _, _, gaps = audit.verify(database)
+
+    assert [gap.reason for gap in gaps] == ["snapshot.manage.start (2) has no ending"]
+
+
+def test_changed_row_is_found(database: Database) -> None:
+    Listener(database)([delivery(event(generation=generation)) for generation in (2, 3, 4)])
+    with database.engine.begin() as conn:
+        conn.execute(sa.update(tables.audit).where(tables.audit.c.number == 2).values(event_type="snapshot.manage.end"))
+
+    _, broken, _ = audit.verify(database)
+
+    assert broken == "row 2 was changed"

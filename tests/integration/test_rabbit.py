@@ -1,0 +1,389 @@
+"""The bus on a real broker: what was confirmed is there, what was handled is gone, and nothing else is."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kombu
+import oslo_messaging
+import pytest
+from oslo_config import cfg
+
+from snapmanage import conf as options
+from snapmanage import errors
+from snapmanage.bus import Bus, Delivery, Handle, Publication, envelope
+from snapmanage.bus.consumer import RabbitConsumer
+from snapmanage.bus.names import Names
+from snapmanage.bus.rabbit import Publisher, Topology
+from snapmanage.cmd import configuration, parts
+from tests.examples import SERVER
+from tests.services.process import unique
+from tests.services.rabbitmq import RabbitMQ
+from tests.waiting import until
+
+QUORUM = "rabbit_quorum_queue = true"
+# What an operator may choose for queues that last; each is declared in a way of its own.
+CHOICES = {
+    "quorum": QUORUM,
+    "bounded quorum": f"{QUORUM}\nrabbit_quorum_delivery_limit = 7\nrabbit_quorum_max_memory_length = 1000",
+    "classic durable": "rabbit_quorum_queue = false\namqp_durable_queues = true",
+    "transient": "rabbit_quorum_queue = false\namqp_durable_queues = false\nrabbit_transient_quorum_queue = false",
+}
+
+
+class Seen:
+    """A handler that writes down what it is given, and does with it what a test says."""
+
+    def __init__(self, act: Callable[[Sequence[Delivery]], None] = lambda batch: None) -> None:
+        self.batches: list[list[bytes]] = []
+        self.act = act
+
+    def __call__(self, batch: Sequence[Delivery]) -> None:
+        self.batches.append([delivery.body for delivery in batch])
+        self.act(batch)
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [body for batch in self.batches for body in batch]
+
+
+@pytest.fixture
+def topology() -> Topology:
+    """An exchange of the test's own."""
+    return Topology(unique("exchange"))
+
+
+@pytest.fixture
+def publisher(rabbitmq: RabbitMQ, topology: Topology) -> Iterator[Publisher]:
+    made = Publisher(connector(rabbitmq), topology)
+    yield made
+    made.close()
+
+
+def connector(broker: RabbitMQ) -> Callable[[int], kombu.Connection]:
+    return lambda heartbeat: kombu.Connection(broker.amqp_url, heartbeat=heartbeat, connect_timeout=5)
+
+
+@contextmanager
+def consuming(
+    broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200
+) -> Iterator[RabbitConsumer]:
+    made = RabbitConsumer(connector(broker), [topology.queue(queue)], handle, prefetch)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def to(queue: str, *bodies: str, must_exist: bool = False) -> list[Publication]:
+    """Publications whose ids are their bodies."""
+    return [Publication(body, queue, body.encode(), must_exist) for body in bodies]
+
+
+def received(broker: RabbitMQ, queue: str) -> Any:
+    """The next message of a queue, taken off it; None when there is none."""
+    with connector(broker)(0) as connection:
+        return kombu.Queue(queue)(connection.default_channel).get(no_ack=True)
+
+
+def delete(broker: RabbitMQ, queue: str) -> None:
+    with connector(broker)(0) as connection:
+        connection.default_channel.queue_delete(queue)
+
+
+@contextmanager
+def connected(broker: RabbitMQ, folder: Path, choice: str = QUORUM) -> Iterator[tuple[Bus, Names]]:
+    """The bus as the mains make it of a configuration file, with names of the test's own."""
+    file = folder / "snapmanage.conf"
+    file.write_text(
+        f"[DEFAULT]\ntransport_url = {broker.url}\ncontrol_exchange = {unique('exchange')}\n"
+        f"volume_topic = {unique('volume')}\nnotification_topics = {unique('notifications')}\n"
+        f"[api]\ncall_timeout_seconds = 5\n[oslo_messaging_rabbit]\n{choice}\n"
+    )
+    # The stock client reads some options of its own there, and nowhere else.
+    options.register(cfg.CONF)
+    configuration._register_messaging(cfg.CONF)
+    cfg.CONF([], default_config_files=[str(file)])
+    bus, names = parts.connect_bus(cfg.CONF)
+    try:
+        yield bus, names
+    finally:
+        bus.close()
+        cfg.CONF.reset()
+
+
+@pytest.fixture
+def bus_and_names(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[tuple[Bus, Names]]:
+    with connected(rabbitmq, tmp_path) as made:
+        yield made
+
+
+# Sending.
+
+
+def test_confirmed_message_is_in_the_queue_that_the_publisher_declared(
+    rabbitmq: RabbitMQ, publisher: Publisher
+) -> None:
+    queue = unique("notifications")
+
+    assert publisher.send(to(queue, "1", "2")) == {"1", "2"}
+
+    message = received(rabbitmq, queue)
+    assert message.body in ("1", b"1")
+    assert (message.content_type, message.content_encoding) == ("application/json", "utf-8")
+    assert message.properties["delivery_mode"] == 2
+    assert message.properties["message_id"] == "1"
+
+
+def test_message_without_a_queue_has_not_arrived_and_its_neighbours_have(publisher: Publisher) -> None:
+    nowhere, somewhere = unique("nowhere"), unique("somewhere")
+
+    arrived = publisher.send(
+        [*to(nowhere, "1", must_exist=True), *to(somewhere, "2"), *to(nowhere, "3", must_exist=True)]
+    )
+
+    assert arrived == {"2"}
+
+
+def test_message_that_reached_one_of_two_queues_has_not_arrived(publisher: Publisher) -> None:
+    arrived = publisher.send([*to(unique("nowhere"), "1", must_exist=True), *to(unique("somewhere"), "1")])
+
+    assert arrived == set()
+
+
+def test_deleted_queue_is_declared_again(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+    queue = unique("notifications")
+    publisher.send(to(queue, "1"))
+    delete(rabbitmq, queue)
+
+    assert publisher.send(to(queue, "2")) == set()
+    assert publisher.send(to(queue, "2")) == {"2"}
+
+
+def test_several_threads_send_over_one_connection(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+    queue = unique("notifications")
+    arrived: list[set[str]] = []
+    threads = [
+        threading.Thread(target=lambda n=n: arrived.append(publisher.send(to(queue, *(f"{n}-{m}" for m in range(50))))))
+        for n in range(4)
+    ]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert set().union(*arrived) == {f"{n}-{m}" for n in range(4) for m in range(50)}
+
+
+def test_broker_that_is_not_there_is_unavailable() -> None:
+    nowhere = Publisher(lambda heartbeat: kombu.Connection("amqp://127.0.0.1:1//", connect_timeout=1), Topology("e"))
+
+    with pytest.raises(errors.Unavailable):
+        nowhere.send(to("queue", "1"))
+
+
+# Consuming.
+
+
+def test_batch_is_what_has_arrived_up_to_the_prefetch(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+) -> None:
+    queue = unique("volume")
+    sent = [str(number) for number in range(50)]
+    publisher.send(to(queue, *sent))
+    seen = Seen()
+
+    with consuming(rabbitmq, topology, queue, seen, prefetch=20):
+        until(lambda: len(seen.bodies) >= 50, "all messages")
+
+    assert [body.decode() for body in seen.bodies] == sent
+    assert 1 < max(len(batch) for batch in seen.batches) <= 20
+
+
+def test_handled_message_is_gone(rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
+    queue = unique("volume")
+    seen = Seen()
+
+    with consuming(rabbitmq, topology, queue, seen):
+        until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the consumer's queue")
+        until(lambda: seen.bodies, "the message")
+
+    assert received(rabbitmq, queue) is None
+
+
+def test_message_that_was_never_handled_goes_back_to_its_queue(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+) -> None:
+    queue = unique("volume")
+    publisher.send(to(queue, "1"))
+    seen = Seen(fail)
+
+    with consuming(rabbitmq, topology, queue, seen):
+        until(lambda: seen.bodies, "the message")
+
+    message = until(lambda: received(rabbitmq, queue), "the message to be back")
+    assert message.body in ("1", b"1")
+
+
+def fail(batch: Sequence[Delivery]) -> None:
+    raise errors.Unavailable("the database is away")
+
+
+def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+) -> None:
+    queue = unique("volume")
+    publisher.send(to(queue, "1", "2", "3"))
+    seen = Seen(lambda batch: fail(batch) if len(seen.batches) < 3 else None)
+
+    with consuming(rabbitmq, topology, queue, seen):
+        until(lambda: len(seen.batches) >= 3, "the third try")
+        publisher.send(to(queue, "4"))
+        until(lambda: seen.bodies[-1] == b"4", "the next message")
+
+    assert seen.batches[0] == seen.batches[1] == seen.batches[2]
+    assert received(rabbitmq, queue) is None
+
+
+def test_nothing_is_lost_when_the_broker_is_killed(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+) -> None:
+    queue = unique("volume")
+    seen = Seen()
+    with consuming(rabbitmq, topology, queue, seen):
+        publisher.send(to(queue, "before"))
+        until(lambda: b"before" in seen.bodies, "the first message")
+        until(lambda: rabbitmq.remembers(queue), "the queue to be written down")
+        seen.act = fail
+        publisher.send(to(queue, "in hand"))
+        until(lambda: b"in hand" in seen.bodies, "the second message")
+
+        rabbitmq.kill()
+        with pytest.raises(errors.Unavailable):
+            publisher.send(to(queue, "while it is away"))
+        rabbitmq.start()
+        seen.act = lambda batch: None
+        seen.batches.clear()
+
+        until(lambda: sent(publisher, to(queue, "after")), "the publisher to be back", seconds=60)
+        until(lambda: {b"in hand", b"after"} <= set(seen.bodies), "both messages", seconds=60)
+
+    assert received(rabbitmq, queue) is None
+
+
+def sent(publisher: Publisher, publications: Sequence[Publication]) -> bool:
+    try:
+        return bool(publisher.send(publications))
+    except errors.Unavailable:
+        return False
+
+
+# Beside oslo.messaging.
+
+
+class Stock:
+    """A server and a notification listener of oslo.messaging's own, under the same configuration."""
+
+    def __init__(self, names: Names) -> None:
+        exchange = names.exchange
+        target = oslo_messaging.Target(exchange=exchange, topic=names.volume_topic, server=SERVER)
+        topics = [oslo_messaging.Target(exchange=exchange, topic=topic) for topic in names.notification_topics]
+        self.server = oslo_messaging.get_rpc_server(oslo_messaging.get_rpc_transport(cfg.CONF), target, [self])
+        self.listener = oslo_messaging.get_notification_listener(
+            oslo_messaging.get_notification_transport(cfg.CONF), topics, [self]
+        )
+
+    def info(self, *event: Any) -> None:
+        """Makes the listener take this priority."""
+
+    error = info
+
+    def run(self) -> None:
+        """Start both, so that everything is declared, and stop them."""
+        for each in (self.server, self.listener):
+            each.start()
+            each.stop()
+            each.wait()
+
+
+def run_ours(bus: Bus, names: Names) -> None:
+    """Let our own side declare everything, and see messages through every queue."""
+    queues = [*names.server_queues(SERVER), *names.audited_queues()]
+    seen = Seen()
+    consumer = bus.consume(queues, seen)
+    probes = [probe for queue in queues for probe in to(queue, queue, must_exist=True)]
+    until(lambda: bus.send(probes) == set(queues), "all queues")
+    until(lambda: {queue.encode() for queue in queues} <= set(seen.bodies), "all messages")
+    consumer.stop()
+
+
+@pytest.mark.parametrize("ours_first", [True, False], ids=["ours first", "theirs first"])
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES.keys())
+def test_queues_are_declared_as_oslo_messaging_declares_them(
+    rabbitmq: RabbitMQ, tmp_path: Path, choice: str, ours_first: bool
+) -> None:
+    with connected(rabbitmq, tmp_path, choice) as (bus, names):
+        stock = Stock(names)
+
+        for run in [lambda: run_ours(bus, names), stock.run][:: 1 if ours_first else -1]:
+            run()
+
+    own_names = (names.exchange, names.volume_topic, *names.notification_topics)
+    refused = [line for line in rabbitmq.log.read_text().splitlines() if any(name in line for name in own_names)]
+    assert refused == []
+
+
+@contextmanager
+def answering(bus_and_names: tuple[Bus, Names], answer: Callable[[envelope.Incoming], bytes]) -> Iterator[None]:
+    """A server that answers every call."""
+    bus, names = bus_and_names
+
+    def handle(batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            incoming = envelope.open_request(delivery.body)
+            bus.reply(str(incoming.reply_q), answer(incoming))
+
+    consumer = bus.consume(names.server_queues(SERVER), handle)
+    try:
+        yield
+    finally:
+        consumer.stop()
+
+
+def called(bus: Bus, arguments: dict[str, Any], context: dict[str, Any]) -> Any:
+    """The answer, once the server's queue is there."""
+    try:
+        return bus.call(SERVER, "get_manageable_snapshots", arguments, context)
+    except errors.Unavailable:
+        return None
+
+
+def test_call_of_the_stock_client_is_answered(bus_and_names: tuple[Bus, Names]) -> None:
+    def answer(incoming: envelope.Incoming) -> bytes:
+        return envelope.answer(incoming, [incoming.message["args"], incoming.ctxt["user_id"]])
+
+    with answering(bus_and_names, answer):
+        answered = until(lambda: called(bus_and_names[0], {"limit": 3}, {"user_id": "carol"}), "an answer")
+
+    assert answered == [{"limit": 3}, "carol"]
+
+
+def test_deliberate_error_comes_back_as_its_class(bus_and_names: tuple[Bus, Names]) -> None:
+    def answer(incoming: envelope.Incoming) -> bytes:
+        return envelope.answer(incoming, failure=errors.InvalidRequest("marker is gone"))
+
+    with answering(bus_and_names, answer), pytest.raises(errors.InvalidRequest, match="marker is gone") as raised:
+        until(lambda: called(bus_and_names[0], {}, {}), "an answer")
+
+    assert raised.value.code == "invalid_request"
+
+
+def test_server_that_never_ran_is_unavailable_at_once(bus_and_names: tuple[Bus, Names]) -> None:
+    bus, _ = bus_and_names
+
+    with pytest.raises(errors.Unavailable, match=SERVER):
+        bus.call(SERVER, "get_manageable_snapshots", {}, {})
