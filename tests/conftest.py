@@ -15,7 +15,8 @@ from tests import needs
 from tests.services import mariadb as mariadb_service
 from tests.services import postgresql as postgresql_service
 from tests.services import rabbitmq as rabbitmq_service
-from tests.services.process import running
+from tests.services.process import running, unique
+from tests.services.wiretap import Wiretap, wiretap
 
 pytest_plugins = ["tests.tiers"]
 
@@ -52,3 +53,16 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'snapmanage.sqlite'}"
     url: str = request.getfixturevalue(request.param).database()
     return url
+
+
+@pytest.fixture
+def exchange() -> str:
+    """A control exchange that no other test uses."""
+    return unique("exchange")
+
+
+@pytest.fixture
+def tap(rabbitmq: rabbitmq_service.RabbitMQ, exchange: str) -> Iterator[Wiretap]:
+    """What passes the exchange towards auditors."""
+    with wiretap(rabbitmq.amqp_url, exchange) as listening:
+        yield listening

@@ -89,8 +89,6 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     """The application."""
     app = falcon.App(middleware=[Marking()])
     app.req_options.strip_url_path_trailing_slash = True
-    app.req_options.keep_blank_qs_values = True
-    app.req_options.auto_parse_qs_csv = False
     app.router_options.converters["project"] = ProjectConverter
     for path, route in routes.ROOT.items():
         app.add_route(path, Endpoint(service, route, negotiated=False))

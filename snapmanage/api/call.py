@@ -1,8 +1,9 @@
 """What a handler gets and returns."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import falcon
@@ -12,7 +13,7 @@ from snapmanage.api.versions import Version
 from snapmanage.bus import Bus
 from snapmanage.core import messages
 from snapmanage.core.records import Requester
-from snapmanage.core.reference import Location
+from snapmanage.core.reference import Location, Reference
 from snapmanage.manage.site import Site
 from snapmanage.store import services
 
@@ -82,6 +83,19 @@ def find_server(call: Call, host: str) -> Location:
     if len(known) > 1:
         raise errors.InvalidRequest(f"host {host!r} has several backends, name one of: {', '.join(known)}")
     return Location.parse(known[0])
+
+
+def asked_fields(call: Call, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a new record that every checked body says in the same way."""
+    return {
+        "id": str(uuid.uuid4()),
+        "reference": Reference.of(wanted["ref"]),
+        "name": wanted.get("name"),
+        "description": wanted.get("description"),
+        "metadata": wanted.get("metadata") or {},
+        "requester": call.requester,
+        "created_at": datetime.now(UTC),
+    }
 
 
 def rpc_context(call: Call) -> dict[str, Any]:

@@ -2,16 +2,14 @@
 
 import json
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions, views
-from snapmanage.api.call import Answer, Call, find_server, rpc_context
+from snapmanage.api.call import Answer, Call, asked_fields, find_server, rpc_context
 from snapmanage.core import listing
 from snapmanage.core import service as heartbeats
 from snapmanage.core.records import Snapshot
-from snapmanage.core.reference import Reference
 from snapmanage.manage import requests
 from snapmanage.store import auditlog, records, services
 
@@ -23,17 +21,8 @@ def create(call: Call) -> Answer:
     """`POST /os-snapshot-manage`: the answer tells that it is asked for; what comes of it shows later."""
     schemas.check(call.body, schemas.MANAGE_SNAPSHOT)
     wanted = call.body["snapshot"]
-    asked = Snapshot(
-        id=str(uuid.uuid4()),
-        volume_id=str(uuid.UUID(wanted["volume_id"])),
-        host="",
-        reference=Reference.of(wanted["ref"]),
-        name=wanted.get("name"),
-        description=wanted.get("description"),
-        metadata=wanted.get("metadata") or {},
-        requester=call.requester,
-        created_at=datetime.now(UTC),
-    )
+    volume_id = str(uuid.UUID(wanted["volume_id"]))
+    asked = Snapshot(volume_id=volume_id, host="", **asked_fields(call, wanted))
     return Answer(202, {"snapshot": views.snapshot_summary(call, requests.request_snapshot(call.site, asked))})
 
 

@@ -16,14 +16,15 @@ from snapmanage.core.events import Event, Step, UserMessage
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, readable
 
 R = TypeVar("R", bound=Record)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True)
-class Change(Generic[R]):
+class Change(Generic[R_co]):
     """A record before and after, with what is announced in the same transaction."""
 
-    before: R
-    after: R
+    before: R_co
+    after: R_co
     event: Event | None = None
     message: UserMessage | None = None
 

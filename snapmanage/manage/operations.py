@@ -218,9 +218,9 @@ def _ending(site: Site, outcome: Outcome, now: datetime) -> Change[Record]:
         case Outcome(record=record, error=errors.SnapmanageError() as error):
             return lifecycle.fail(record, error, now, site.rules.retry)
         case Outcome(record=Volume() as volume, found=BackendVolume() as found):
-            return lifecycle.register_succeeded(volume, found, now)  # type: ignore[return-value]
+            return lifecycle.register_succeeded(volume, found, now)
         case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):
-            return lifecycle.unmanage_succeeded(snapshot, now)  # type: ignore[return-value]
+            return lifecycle.unmanage_succeeded(snapshot, now)
         case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
-            return lifecycle.manage_succeeded(snapshot, found, now)  # type: ignore[return-value]
+            return lifecycle.manage_succeeded(snapshot, found, now)
     raise TypeError(f"{outcome} is no ending")

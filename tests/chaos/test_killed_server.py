@@ -11,7 +11,7 @@ from tests.services.deployment import Daemon, Deployment, deployed
 from tests.services.lvm_metadata import metadata_group
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
-from tests.services.wiretap import Wiretap, wiretap
+from tests.services.wiretap import Wiretap
 from tests.waiting import until
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
@@ -21,17 +21,6 @@ STORIES = [("mariadb", "lvm"), ("postgresql", "file")]
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     return tmp_path / "renames"
-
-
-@pytest.fixture
-def exchange() -> str:
-    return unique("exchange")
-
-
-@pytest.fixture
-def tap(rabbitmq: RabbitMQ, exchange: str) -> Iterator[Wiretap]:
-    with wiretap(rabbitmq.amqp_url, exchange) as listening:
-        yield listening
 
 
 @pytest.fixture

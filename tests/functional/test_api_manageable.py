@@ -131,6 +131,22 @@ def test_listing_of_a_server_that_does_not_answer_says_when_to_come_again(shared
     assert int(answer.headers["Retry-After"]) > 0
 
 
+def test_bad_order_is_the_clients_fault_even_where_nobody_answers(shared: World) -> None:
+    shared.heard_of("storage-2@silent")
+
+    answer = shared.client.get("os-snapshot-manage?host=storage-2@silent&sort=colour")
+
+    assert fault(answer)[:2] == (400, "badRequest")
+
+
+def test_listing_says_what_the_backend_suffers_from(world: World) -> None:
+    world.failing({"list": errors.BackendPermission("let snapmanage read the folder")})
+
+    answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
+
+    assert fault(answer) == (503, "serviceUnavailable", "let snapmanage read the folder")
+
+
 def test_listing_while_the_bus_is_away_says_when_to_come_again(world: World) -> None:
     world.bus.away = True
 

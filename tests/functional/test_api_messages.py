@@ -39,6 +39,17 @@ def test_operation_shows_the_way_so_far(world: World) -> None:
     assert [event["status"] for event in shown["events"]] == ["creating", "available"]
 
 
+def test_operation_in_a_workers_hands_awaits_no_next_attempt(world: World) -> None:
+    volume = world.known_volume()
+    with world.stuck("rename") as slow:
+        snapshot_id = world.asked(volume, SNAPSHOT)
+        slow.reached()
+
+        shown = world.client.operation(snapshot_id)
+
+        assert (shown["status"], shown["attempt"], shown["next_attempt_at"]) == ("creating", 1, None)
+
+
 def test_operation_that_rests_says_why_and_until_when(world: World) -> None:
     volume = world.known_volume()
     world.driver.go_away()
@@ -129,6 +140,10 @@ def test_unknown_marker_of_messages_is_a_bad_request(listed: Client) -> None:
     answer = listed.get("messages?marker=nobody", version="3.5")
 
     assert fault(answer)[:2] == (400, "badRequest")
+
+
+def test_marker_of_messages_counts_from_its_version_on(listed: Client) -> None:
+    assert len(listed.get("messages?marker=nobody", version="3.4").json()["messages"]) == 5
 
 
 def test_messages_of_another_project_are_not_found(listed: Client) -> None:

@@ -50,7 +50,9 @@ def test_very_deep_body_is_refused(shared: World, volume_id: str, field: str, de
 
     answer = shared.client.post("os-snapshot-manage", data=body, headers=JSON)
 
-    assert fault(answer)[0] == (400 if len(body) <= 4096 else 413)
+    status, _, said = fault(answer)
+    assert status == (400 if len(body) <= 4096 else 413)
+    assert "nested" in said or status == 413
 
 
 def test_body_that_is_too_large_is_refused(shared: World) -> None:

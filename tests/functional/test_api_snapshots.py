@@ -132,6 +132,10 @@ def test_snapshots_are_filtered(listed: Client, query: str, expected: set[str]) 
     assert {each["name"] for each in answer.json()["snapshots"]} == expected
 
 
+def test_empty_page_leads_nowhere(listed: Client) -> None:
+    assert listed.get("snapshots?limit=0").json() == {"snapshots": []}
+
+
 def test_count_comes_from_its_version_on_and_counts_all_pages(listed: Client) -> None:
     before = listed.get("snapshots?with_count=true&limit=2", version="3.44").json()
     since = listed.get("snapshots?with_count=true&limit=2", version="3.45").json()

@@ -278,6 +278,18 @@ def test_what_a_drained_server_did_not_take_is_done_by_the_next(world: World) ->
         assert world.settled(snapshot_id)["status"] == "available"
 
 
+def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: World) -> None:
+    volume = world.known_volume()
+    world.server.drain(timeout_seconds=20)
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    for sends in range(1, 6):
+        until(lambda sends=sends: world.sends(snapshot_id) >= sends, "the cast to be put off once more")  # type: ignore[misc]
+        world.clock.advance(minutes=2)
+
+    with another_server(world):
+        assert world.settled(snapshot_id)["status"] == "available"
+
+
 def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> None:
     driver = CountingDriver()
     with a_world(tmp_path, {SERVER: driver}) as world:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from snapmanage import errors
 from snapmanage.api.call import Limits, Service
@@ -30,7 +30,7 @@ from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage.site import Outlet, Rules, Site
 from snapmanage.relay import Relay
-from snapmanage.store import auditlog, outbox, records, schema, services
+from snapmanage.store import auditlog, outbox, records, schema, services, tables
 from snapmanage.store.database import Database, connect
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import Pace
@@ -284,6 +284,12 @@ class World:
             return heard if any(kind.endswith(ending) for kind in heard) else []
 
         return until(look, f"an event {ending} of {snapshot_id}")
+
+    def sends(self, record_id: str) -> int:
+        """How often a relay took the cast that waits for a record's server."""
+        with self.db.read() as conn:
+            query = select(tables.outbox.c.sends).where(tables.outbox.c.record_id == record_id)
+            return int(conn.execute(query).scalar_one())
 
     def carried(self) -> None:
         """Return once the outbox is empty."""

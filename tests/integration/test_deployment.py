@@ -13,7 +13,7 @@ from tests.services.deployment import SERVER, Deployment, deployed
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
-from tests.services.wiretap import Wiretap, wiretap
+from tests.services.wiretap import Wiretap
 from tests.waiting import until
 
 SCHEMA = json.loads(resources.files("snapmanage.core").joinpath("event.schema.json").read_text())
@@ -28,17 +28,6 @@ def group(tmp_path: Path) -> Iterator[MetadataGroup]:
         made.add_thick_snapshots("volume-a", "daily", "weekly")
         made.add_thick_snapshots("volume-b", "foreign")
         yield made
-
-
-@pytest.fixture
-def exchange() -> str:
-    return unique("exchange")
-
-
-@pytest.fixture
-def tap(rabbitmq: RabbitMQ, exchange: str) -> Iterator[Wiretap]:
-    with wiretap(rabbitmq.amqp_url, exchange) as listening:
-        yield listening
 
 
 @pytest.fixture(params=["mariadb", "postgresql"])
