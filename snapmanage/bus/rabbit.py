@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import kombu
 from amqp.exceptions import AMQPError
@@ -50,13 +50,22 @@ class Topology:
 
 
 Connect = Callable[[int], kombu.Connection]
-Call = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], Any]
+
+
+class Caller(Protocol):
+    """Whoever asks a server and waits for its answer."""
+
+    def __call__(
+        self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any], /
+    ) -> Any: ...
+
+    def close(self) -> None: ...
 
 
 class RabbitBus:
     """`connect` makes a new connection with a heartbeat of so many seconds; `call` is the stock client's."""
 
-    def __init__(self, connect: Connect, topology: Topology, call: Call, prefetch: int = 200) -> None:
+    def __init__(self, connect: Connect, topology: Topology, call: Caller, prefetch: int = 200) -> None:
         self._connect = connect
         self._topology = topology
         self._call = call
@@ -85,6 +94,7 @@ class RabbitBus:
     def close(self) -> None:
         self._events.close()
         self._replies.close()
+        self._call.close()
 
 
 class Publisher:

@@ -14,12 +14,15 @@ class StockCaller:
     """`RabbitBus`'s way to call; a server's deliberate error is raised as it was answered."""
 
     def __init__(self, conf: cfg.ConfigOpts, names: Names, timeout_seconds: float) -> None:
-        transport = oslo_messaging.get_rpc_transport(conf, allowed_remote_exmods=["snapmanage.errors"])
+        self._transport = oslo_messaging.get_rpc_transport(conf, allowed_remote_exmods=["snapmanage.errors"])
         target = oslo_messaging.Target(exchange=names.exchange, topic=names.volume_topic, version=VERSION)
         options = oslo_messaging.TransportOptions(at_least_once=True)
         self._client = oslo_messaging.get_rpc_client(
-            transport, target, timeout=timeout_seconds, retry=1, transport_options=options
+            self._transport, target, timeout=timeout_seconds, retry=1, transport_options=options
         )
+
+    def close(self) -> None:
+        self._transport.cleanup()
 
     def __call__(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
         try:

@@ -96,6 +96,10 @@ class _Caller:
             self._stock = StockCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
         return self._stock(*arguments)
 
+    def close(self) -> None:
+        if self._stock is not None:
+            self._stock.close()
+
 
 def _topology(conf: cfg.ConfigOpts, names: Names) -> Any:
     from snapmanage.bus.rabbit import Topology

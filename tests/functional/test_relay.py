@@ -231,8 +231,7 @@ def test_nothing_is_lost_while_the_bus_is_away(database: Database, bus: FakeBus,
         posted = post(database, *(notification() for _ in range(20)), hold=5)
         for message in posted:
             carrier.nudge([message])
-        clock.advance(seconds=5)
-        until(lambda: bus.refusals > 1, "the relay to try again")
+        until(lambda: clock.advance(minutes=1) and bus.refusals > 1, "the relay to try again, as time goes by")
 
         bus.failure = None
         clock.advance(minutes=2)

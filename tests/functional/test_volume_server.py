@@ -150,6 +150,32 @@ def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, 
         assert world.client.operation(snapshot_id)["attempt"] == 1
 
 
+def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:
+    volume = world.known_volume()
+    calls = [threading.Event(), threading.Event()]
+    hanging = iter(calls)
+
+    def hook(step: str) -> None:
+        if step == "find" and (call := next(hanging, None)):
+            call.wait(60)
+
+    world.driver.hook = hook
+    snapshot_id = world.asked(volume, SNAPSHOT)
+
+    def claimed_again() -> bool:
+        record = world.record(snapshot_id)
+        if record.attempt == 1 and record.due_at is not None and record.due_at > world.db.now():
+            world.clock.advance(minutes=2)
+        return record.attempt == 2
+
+    until(claimed_again, "the first claim to run out")
+    calls[0].set()
+    world.managed(volume, OTHERS[0])
+    calls[1].set()
+
+    assert world.settled(snapshot_id)["status"] == "available"
+
+
 # What fails.
 
 
@@ -283,8 +309,9 @@ def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: 
     world.server.drain(timeout_seconds=20)
     snapshot_id = world.asked(volume, SNAPSHOT)
     for sends in range(1, 6):
-        until(lambda sends=sends: world.sends(snapshot_id) >= sends, "the cast to be put off once more")  # type: ignore[misc]
+        world.put_off(snapshot_id, sends)
         world.clock.advance(minutes=2)
+    world.put_off(snapshot_id, 6)
 
     with another_server(world):
         assert world.settled(snapshot_id)["status"] == "available"

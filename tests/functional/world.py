@@ -285,11 +285,15 @@ class World:
 
         return until(look, f"an event {ending} of {snapshot_id}")
 
-    def sends(self, record_id: str) -> int:
-        """How often a relay took the cast that waits for a record's server."""
-        with self.db.read() as conn:
-            query = select(tables.outbox.c.sends).where(tables.outbox.c.record_id == record_id)
-            return int(conn.execute(query).scalar_one())
+    def put_off(self, record_id: str, times: int) -> None:
+        """Return once the cast that waits for a record's server was sent in vain so often."""
+        query = select(tables.outbox.c.sends).where(tables.outbox.c.record_id == record_id)
+
+        def sends() -> int:
+            with self.db.read() as conn:
+                return int(conn.execute(query).scalar_one())
+
+        until(lambda: sends() >= times, f"the cast to be put off {times} times")
 
     def carried(self) -> None:
         """Return once the outbox is empty."""
