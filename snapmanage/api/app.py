@@ -26,6 +26,7 @@ STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.AlreadyManaged, 409),
     (errors.QuotaExceeded, 413),
     (errors.NotPermitted, 403),
+    (errors.ConfigurationError, 500),
     (errors.Invalid, 400),
     (errors.Unavailable, 503),
     (errors.BackendError, 503),

@@ -51,10 +51,13 @@ def request(record: R) -> R:
 def accept(record: R, operation: Operation, now: datetime, requester: Requester | None = None) -> Change[R] | None:
     """The server has the request for sure; None when it had it before, or it is over.
 
-    A sender that keeps records of its own asks for a snapshot back that is still settled in ours.
+    A sender that keeps records of its own asks for a snapshot back that is still settled in ours;
+    `InvalidState` when it is on its way yet.
     """
     if record.status is operation.status and record.due_at is None:
         return Change(record, replace(record, due_at=now))
+    if operation is Operation.UNMANAGE and record.status is Status.CREATING:
+        raise _not_settled(record)
     if operation is Operation.UNMANAGE and record.operation is Operation.MANAGE and _may_be_unmanaged(record):
         asked = _asked_back(record, requester or record.requester, now)
         return Change(record, replace(asked, due_at=now))
@@ -160,10 +163,14 @@ def give_back(record: R, now: datetime) -> Change[R]:
 def unmanage(snapshot: Snapshot, requester: Requester, now: datetime) -> Change[Snapshot]:
     """Ask to give the object back; `InvalidState` unless the snapshot is settled."""
     if not _may_be_unmanaged(snapshot):
-        raise errors.InvalidState(
-            f"Snapshot {snapshot.id} is {snapshot.status.value}; it can be unmanaged when it is available or in error."
-        )
+        raise _not_settled(snapshot)
     return Change(snapshot, _asked_back(snapshot, requester, now))
+
+
+def _not_settled(record: Record) -> errors.InvalidState:
+    return errors.InvalidState(
+        f"Snapshot {record.id} is {record.status.value}; it can be unmanaged when it is available or in error."
+    )
 
 
 def _may_be_unmanaged(record: Record) -> bool:

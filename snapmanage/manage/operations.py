@@ -38,6 +38,14 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why an ask can't be accepted: it is unknown and doesn't describe its record, or comes too early."""
+
+    ask: Ask
+    error: errors.Invalid
+
+
+@dataclass(frozen=True)
 class Claimed:
     """An operation that this worker holds, with the volume where a snapshot's parent must be checked."""
 
@@ -63,17 +71,17 @@ class Outcome:
     error: errors.SnapmanageError | None = None
 
 
-def accept(site: Site, asks: Sequence[Ask]) -> list[Ask]:
-    """Make sure that what was asked is in the database, and drop its casts; return what is unknown and incomplete.
+def accept(site: Site, asks: Sequence[Ask]) -> list[Refusal]:
+    """Make sure that what was asked is in the database, and drop its casts; return what can't be accepted.
 
     What a sender with its own records asks for is written as new. Asked twice is accepted once.
     """
 
-    def write(conn: Connection, now: datetime) -> list[Ask]:
-        unknown: list[Ask] = []
+    def write(conn: Connection, now: datetime) -> list[Refusal]:
+        refused: list[Refusal] = []
         for kind in (Volume, Snapshot):
-            unknown += _accept_kind(conn, kind, [ask for ask in asks if ask.kind is kind], now)
-        return unknown
+            refused += _accept_kind(conn, kind, [ask for ask in asks if ask.kind is kind], now)
+        return refused
 
     return site.db.write(write)
 
@@ -169,7 +177,7 @@ def _apply(
     return written, post(site, conn, owed, now)
 
 
-def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: datetime) -> list[Ask]:
+def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: datetime) -> list[Refusal]:
     if not asks:
         return []
     whole = [ask for ask in asks if ask.record is not None]
@@ -177,11 +185,21 @@ def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: date
     records.insert_missing(conn, [replace(ask.record, created_at=now) for ask in whole if ask.record])
     known = {record.id: record for record in records.lock_many(conn, kind, [ask.record_id for ask in asks])}
     # By operation too: a late repeat of `manage` must not hide an `unmanage` in the same batch.
-    awaited = {(ask.record_id, ask.operation): ask for ask in asks if ask.record_id in known}
-    changes = [lifecycle.accept(known[key], operation, now, ask.requester) for (key, operation), ask in awaited.items()]
-    records.update(conn, [change for change in changes if change])
+    distinct = {(ask.record_id, ask.operation): ask for ask in asks}.values()
+    decided = [_acceptance(known.get(ask.record_id), ask, now) for ask in distinct]
+    records.update(conn, [change for change in decided if isinstance(change, Change)])
     _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
-    return [ask for ask in asks if ask.record_id not in known]
+    return [refusal for refusal in decided if isinstance(refusal, Refusal)]
+
+
+def _acceptance(record: R | None, ask: Ask, now: datetime) -> Change[R] | Refusal | None:
+    if record is None:
+        what = f"{ask.kind.__name__.lower()} {ask.record_id}"
+        return Refusal(ask, errors.NotFound(f"{what} is unknown, and the message doesn't describe it"))
+    try:
+        return lifecycle.accept(record, ask.operation, now, ask.requester)
+    except errors.Invalid as error:
+        return Refusal(ask, error)
 
 
 def _forget_casts(conn: Connection, kind: type[Record], asks: Sequence[Ask]) -> None:

@@ -101,23 +101,27 @@ class Intake:
         except Exception as error:
             LOG.exception("The call %s failed.", incoming.message["method"])
             body = envelope.answer(incoming, failure=error)
-        self._bus.reply(str(incoming.reply_q), body)
+        self._reply(incoming, body)
+
+    def _reply(self, incoming: Incoming, body: bytes) -> None:
+        try:
+            self._bus.reply(str(incoming.reply_q), body)
+        except Exception:
+            LOG.exception("A reply was not sent, its caller will time out.")
 
     def _accept(self, asks: Sequence[tuple[Ask, Delivery]]) -> None:
         if not asks:
             return
         try:
-            unknown = operations.accept(self._site, [ask for ask, _ in asks])
+            refused = operations.accept(self._site, [ask for ask, _ in asks])
         except (OperationalError, InterfaceError, IntegrityError):
             raise  # the database is away, or somebody was quicker: the batch comes again
         except UNKEEPABLE as error:
             self._accept_apart(asks, error)
             return
         self._wake()
-        for ask, delivery in asks:
-            if ask in unknown:
-                what = f"{ask.kind.__name__.lower()} {ask.record_id}"
-                self._quarantine(delivery, errors.NotFound(f"{what} is unknown, and the message doesn't describe it"))
+        for refusal in refused:
+            self._quarantine(next(delivery for ask, delivery in asks if ask == refusal.ask), refusal.error)
 
     def _accept_apart(self, asks: Sequence[tuple[Ask, Delivery]], error: Exception) -> None:
         """Find the one whose values the database refuses, and spare its neighbours."""

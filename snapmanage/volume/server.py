@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -32,6 +32,8 @@ from snapmanage.volume.worker import Pace, Worker
 LOG = logging.getLogger(__name__)
 
 CALLERS = 4
+# How long a start waits for backends to answer; those that don't are served later.
+START_SECONDS = 10
 
 
 class VolumeServer:
@@ -61,7 +63,9 @@ class VolumeServer:
             server: Worker(site, server, driver, me, pace) for server, (_, driver, pace) in backends.items()
         }
         self._consumers: list[Consumer] = []
-        self._up: set[str] = set()
+        self._up: frozenset[str] = frozenset()
+        self._openings: dict[str, Future[None]] = {}
+        self._opened = threading.Lock()
         self._stopping = threading.Event()
         self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
@@ -72,13 +76,15 @@ class VolumeServer:
 
     def start(self) -> None:
         """Begin to serve; backends that don't answer yet are tried again with each heartbeat."""
+        wait([self._try_to_open(server) for server in self._backends], START_SECONDS)
         self._beat()
         self._heart.start()
 
     def drain(self, timeout_seconds: float) -> bool:
         """Take nothing more, finish what is in hand or give it back; True when all was finished in time."""
         deadline = time.monotonic() + timeout_seconds
-        self._stopping.set()
+        with self._opened:
+            self._stopping.set()
         for consumer in self._consumers:
             consumer.stop()
         for consumer in self._consumers:
@@ -102,9 +108,10 @@ class VolumeServer:
             self._beat()
 
     def _beat(self) -> None:
+        for server in self._backends:
+            if server not in self._up and self._openings[server].done():
+                self._try_to_open(server)
         try:
-            for server in self._backends.keys() - self._up:
-                self._open(server)
             self._site.db.write(self._beat_all)
         except SQLAlchemyError as error:
             LOG.warning("No heartbeat, the database doesn't answer: %s", error)
@@ -115,20 +122,39 @@ class VolumeServer:
         for server in sorted(self._up):
             services.beat(conn, Service(server, self._backends[server][0], now))
 
+    def _try_to_open(self, server: str) -> Future[None]:
+        """Each backend in a thread of its own: one that hangs keeps no other waiting."""
+        opening = self._openings[server] = Future()
+
+        def open_it() -> None:
+            try:
+                self._open(server)
+            except (errors.SnapmanageError, SQLAlchemyError) as error:
+                LOG.error("%s can't be served yet: %s", server, error)
+            except Exception:
+                LOG.exception("%s can't be served yet.", server)
+            opening.set_result(None)
+
+        threading.Thread(target=open_it, name=f"opening {server}", daemon=True).start()
+        return opening
+
     def _open(self, server: str) -> None:
         """Serve a backend that answers; casts that waited for it are due at once."""
-        try:
-            self._backends[server][1].check()
-        except errors.SnapmanageError as error:
-            LOG.error("%s can't be served yet: %s", server, error)
-            return
-        self._site.db.write(lambda conn, now: outbox.hurry_casts(conn, server, now))
-        self._workers[server].start()
-        self._up.add(server)
-        endpoints = partial(self._endpoints, server)
-        intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].nudge, self._callers)
-        self._consumers.append(self._bus.consume(self._names.server_queues(server), intake))
+        self._backends[server][1].check()
+        with self._opened:
+            if self._stopping.is_set():
+                return
+            self._site.db.write(partial(self._announce, server))
+            self._workers[server].start()
+            endpoints = partial(self._endpoints, server)
+            intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].nudge, self._callers)
+            self._consumers.append(self._bus.consume(self._names.server_queues(server), intake))
+            self._up = self._up | {server}
         LOG.info("Serving %s.", server)
+
+    def _announce(self, server: str, conn: Connection, now: datetime) -> None:
+        outbox.hurry_casts(conn, server, now)
+        services.beat(conn, Service(server, self._backends[server][0], now))
 
     def _endpoints(self, server: str, accept: Accept) -> list[Any]:
         listing = partial(self._list, server)

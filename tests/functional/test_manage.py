@@ -21,7 +21,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import operations, requests
-from snapmanage.manage.operations import Ask, Claimed, Outcome, Resolution
+from snapmanage.manage.operations import Ask, Claimed, Outcome, Refusal, Resolution
 from snapmanage.manage.site import Outlet, Rules, Site
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.database import Database
@@ -49,7 +49,7 @@ class Bench:
         wanted = examples.snapshot(source, **{"id": new_id(), "host": "unknown@yet"} | fields)
         return requests.request_snapshot(self.site, wanted)
 
-    def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Ask]:
+    def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Refusal]:
         return operations.accept(self.site, [Ask(type(each), each.id, operation) for each in snapshots])
 
     def claim(self, worker: str = "worker 1", limit: int = 10) -> list[Claimed]:
@@ -255,7 +255,8 @@ def test_unknown_and_incomplete_is_handed_back_and_its_neighbours_are_accepted(b
     asked = bench.ask()
     unknown = Ask(Snapshot, new_id(), Operation.MANAGE)
 
-    assert operations.accept(bench.site, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)]) == [unknown]
+    refused = operations.accept(bench.site, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)])
+    assert [(refusal.ask, refusal.error.code) for refusal in refused] == [(unknown, "not_found")]
 
     assert bench.kept(asked).due_at == NOW
 

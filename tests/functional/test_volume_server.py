@@ -21,7 +21,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
-from snapmanage.store import records, tables
+from snapmanage.store import records, services, tables
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import Pace
 from tests.functional.world import NAMES, RULES, SERVER, VOLUME, World, a_world
@@ -273,6 +273,24 @@ def test_backend_that_does_not_answer_yet_is_served_when_it_does(tmp_path: Path)
         until(lambda: world.client.get(f"os-snapshot-manage?host={SERVER}").status_code == 200, "the backend")
 
 
+def test_backend_that_hangs_stops_no_heartbeat_of_its_neighbours(tmp_path: Path) -> None:
+    slow = FakeDriver()
+    slow.go_away()
+    backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": slow}
+    with a_world(tmp_path, backends, heartbeat_seconds=0.02) as world, world.stuck("check", "storage-1@slow") as stuck:
+        stuck.reached()
+        before = heartbeat(world, "storage-1@fast")
+
+        until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
+
+
+def heartbeat(world: World, server: str) -> datetime:
+    with world.db.read() as conn:
+        known = services.get(conn, server)
+    assert known is not None
+    return known.heartbeat_at
+
+
 # Draining.
 
 
@@ -499,6 +517,20 @@ def test_upstream_gets_its_snapshot_back(world: World) -> None:
 
     assert world.trail(snapshot_id, "unmanage.end")[2:] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
     assert SNAPSHOT in names(world)
+
+
+def test_upstream_that_asks_for_its_snapshot_back_too_early_is_told(world: World) -> None:
+    snapshot_id = str(uuid.UUID(int=5))
+    with world.stuck("rename") as stuck:
+        publish(world, whole_request())
+        stuck.reached()
+
+        publish(world, request("unmanage_snapshot", snapshot_id=snapshot_id))
+
+        assert world.trail(snapshot_id, "unmanage.error")
+    assert world.trail(snapshot_id, "manage.end")
+    [kept] = quarantined(world)
+    assert "it can be unmanaged when" in kept.reason
 
 
 def test_upstream_that_asks_twice_for_one_object_owns_it_once(world: World) -> None:

@@ -88,7 +88,6 @@ def test_accepted_request_is_due_at_once() -> None:
         (claimed(), Operation.MANAGE),
         (managed(), Operation.MANAGE),
         (requested(status=Status.ERROR), Operation.MANAGE),
-        (requested(), Operation.UNMANAGE),
         (lifecycle.unmanage(managed(), ASKED, NOW).after, Operation.MANAGE),
         (given_back_soon(), Operation.UNMANAGE),
         (lifecycle.unmanage_succeeded(given_back_soon(), NOW).after, Operation.MANAGE),
@@ -108,6 +107,12 @@ def test_sender_with_records_of_its_own_asks_for_a_settled_snapshot_back(status:
 
     assert change is not None
     assert change.after == replace(lifecycle.unmanage(before, asking, LATER).after, due_at=LATER)
+
+
+@pytest.mark.parametrize("record", [requested(), accepted(), claimed()])
+def test_snapshot_on_its_way_can_not_be_asked_back(record: Snapshot) -> None:
+    with pytest.raises(errors.InvalidState, match="it can be unmanaged when"):
+        lifecycle.accept(record, Operation.UNMANAGE, LATER)
 
 
 def test_repeat_of_an_unmanage_that_failed_starts_nothing_anew() -> None:

@@ -75,7 +75,11 @@ class Life(RuleBasedStateMachine):
     @rule(operation=st.sampled_from(Operation))
     def deliver(self, operation: Operation) -> None:
         """From the outbox or from a sender with records of its own, which may ask for the snapshot back."""
-        change = lifecycle.accept(self.snapshot, operation, self.now)
+        try:
+            change = lifecycle.accept(self.snapshot, operation, self.now)
+        except errors.InvalidState:
+            assert operation is Operation.UNMANAGE
+            return
         if change is not None:
             assert self.write(change)
             self.asked += [operation] if change.after.generation > change.before.generation else []
