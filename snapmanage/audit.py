@@ -18,11 +18,14 @@ from snapmanage.core import ledger
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.ledger import Entry, Gap
 from snapmanage.core.records import keepable
+from snapmanage.core.reference import depth
 from snapmanage.store import auditlog, outbox
 from snapmanage.store.database import Database
 
 LOG = logging.getLogger(__name__)
 
+# More than any reference may have, and far less than what could not be written again.
+DEEPEST = 64
 OURS = ("snapshot.manage.", "snapshot.unmanage.")
 
 
@@ -74,6 +77,8 @@ def _event(delivery: Delivery) -> list[tuple[str, dict[str, Any]]]:
         raise errors.InvalidRequest(
             "event_id and snapshot_id must be UUIDs, and the type a text of up to 255 characters"
         )
+    if depth(payload) > DEEPEST:
+        raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST} levels deep")
     generation = payload["generation"]
     if type(generation) is not int or not 0 <= generation < 2**31:
         raise errors.InvalidRequest(f"the generation must be a whole number, not {generation!r}")

@@ -114,7 +114,8 @@ class Relay:
             return
         now = datetime.now(UTC)
         publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
-        arrived = self._bus.send(publications)
+        arrived = self._bus.send(publications) if publications else set()
+        arrived |= {message.id for message in batch} - {one.message_id for one in publications}  # meant for no topic
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
         if done:
             self._db.write(lambda conn, _: outbox.forget(conn, done))

@@ -3,7 +3,9 @@
 import logging
 import select
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import kombu
@@ -41,6 +43,7 @@ class RabbitConsumer:
         self._prefetch = prefetch
         self._stopping = threading.Event()
         self._arrived: list[Any] = []
+        self._pause = FIRST_PAUSE_SECONDS
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
     def start(self) -> None:
@@ -53,30 +56,42 @@ class RabbitConsumer:
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
             try:
-                with self._connect(HEARTBEAT_SECONDS) as connection:
-                    pause = FIRST_PAUSE_SECONDS
-                    self._consume(connection)
+                self._consume_once()
             except _LOST as error:
-                LOG.warning("The broker is away (%s); connecting again in %g s.", error, pause)
-                self._stopping.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                LOG.warning("The broker is away (%s); connecting again in %g s.", error, self._pause)
+                self._rest()
             except Exception:
-                LOG.exception("The consumer stumbled; it starts again in %g s.", LONGEST_PAUSE_SECONDS)
-                self._stopping.wait(LONGEST_PAUSE_SECONDS)
+                LOG.exception("The consumer stumbled; it starts again in %g s.", self._pause)
+                self._rest()
+
+    def _consume_once(self) -> None:
+        """Consume over one connection until told to stop, or until it breaks."""
+        connection = self._connect(HEARTBEAT_SECONDS)
+        try:
+            self._consume(connection)
+        finally:
+            # Not politely: a broker that hangs would never agree. What isn't acknowledged goes back.
+            connection.collect(socket_timeout=IDLE_SECONDS)
+
+    def _rest(self) -> None:
+        self._stopping.wait(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
     def _consume(self, connection: kombu.Connection) -> None:
         self._arrived = []
         channel = connection.channel()
         channel.basic_qos(0, self._prefetch, False)
-        with kombu.Consumer(channel, self._queues, on_message=self._arrived.append):
-            LOG.info("Consuming %s.", ", ".join(queue.name for queue in self._queues))
-            while not self._stopping.is_set():
-                self._fill(connection)
-                if self._arrived:
-                    self._work_off(connection, channel)
+        for queue in self._queues:
+            queue(channel).declare()
+            # On the channel itself: kombu's consumer fails at headers that it can't decode.
+            channel.basic_consume(queue.name, callback=self._arrived.append)
+        LOG.info("Consuming %s.", ", ".join(queue.name for queue in self._queues))
+        while not self._stopping.is_set():
+            self._fill(connection)
+            if self._arrived:
+                self._work_off(connection, channel)
 
     def _fill(self, connection: kombu.Connection) -> None:
         """Wait for a message, then take what else is here already."""
@@ -86,25 +101,34 @@ class RabbitConsumer:
                 connection.drain_events(timeout=IDLE_SECONDS)
         except TimeoutError:
             connection.heartbeat_check()
+            self._pause = FIRST_PAUSE_SECONDS
 
     def _work_off(self, connection: kombu.Connection, channel: Any) -> None:
-        batch = [_delivery(message) for message in self._arrived]
-        if self._handled(batch, connection):
-            channel.basic_ack(self._arrived[-1].delivery_tag, multiple=True)
-            self._arrived.clear()
+        batch = list(self._arrived)
+        if self._handled([_delivery(message) for message in batch], connection):
+            channel.basic_ack(batch[-1].delivery_tag, multiple=True)
+            del self._arrived[: len(batch)]
+            self._pause = FIRST_PAUSE_SECONDS
 
     def _handled(self, batch: Sequence[Delivery], connection: kombu.Connection) -> bool:
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not self._stopping.is_set():
             try:
                 self._handle(batch)
                 return True
             except Exception:
                 LOG.exception("%d messages could not be handled; they are kept and tried again.", len(batch))
-            if self._stopping.wait(pause):
-                return False
-            connection.heartbeat_check()
+            self._keep_alive(connection, pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        return False
+
+    def _keep_alive(self, connection: kombu.Connection, seconds: float) -> None:
+        """Rest, but read on: unread heartbeats would end the connection, and count as deliveries in vain."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=min(left, IDLE_SECONDS))
+            connection.heartbeat_check()
 
 
 def _readable(connection: kombu.Connection) -> bool:

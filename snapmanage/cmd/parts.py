@@ -137,7 +137,8 @@ def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
 
 def _address(host: Any, virtual_host: str | None) -> str:
     user, password = quote(host.username or "guest", safe=""), quote(host.password or "guest", safe="")
-    return f"amqp://{user}:{password}@{host.hostname}:{host.port or 5672}/{quote(virtual_host or '/', safe='')}"
+    name = f"[{host.hostname}]" if ":" in host.hostname else host.hostname
+    return f"amqp://{user}:{password}@{name}:{host.port or 5672}/{quote(virtual_host or '/', safe='')}"
 
 
 def _tls(rabbit: Any) -> Any:

@@ -31,12 +31,11 @@ def until_stopped(ready: str) -> None:
     stopped.wait()
 
 
-def leave(finished: bool) -> None:
-    """Exit 0 even where a driver hangs in a thread that can't be stopped: its work was given back."""
-    if not finished:
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(0)
+def leave() -> None:
+    """Exit 0 at once, even where a driver hangs in a thread that can't be stopped: its work was given back."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def main(run: Callable[[], int | None]) -> int:

@@ -44,9 +44,9 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     http.start(Service(everything.site, bus, configuration.limits(conf)))
     running.until_stopped(f"ready: http://{http.address}/v3 host: {HOST}@{BACKEND}")
     http.stop()
-    finished = volume.drain(conf.operations.graceful_shutdown_timeout)
+    volume.drain(conf.operations.graceful_shutdown_timeout)
     everything.stop()
-    running.leave(finished)
+    running.leave()
 
 
 def _made(data_dir: Path) -> Path:

@@ -34,6 +34,6 @@ def _run() -> None:
     parts.start()
     server.start()
     running.until_stopped(f"ready: {' '.join(sorted(server.servers))}")
-    finished = server.drain(conf.operations.graceful_shutdown_timeout)
+    server.drain(conf.operations.graceful_shutdown_timeout)
     parts.stop()
-    running.leave(finished)
+    running.leave()

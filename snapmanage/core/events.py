@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, readable
 
 MESSAGE_LIFETIME = timedelta(days=30)
 NOBODY = Requester(project_id="")
@@ -123,7 +123,7 @@ def rejected(
     if snapshot_id is None:
         return None
     said = {name: arguments.get(name) for name in ("volume_id", "project_id", "user_id", "name")}
-    known = {name: value if isinstance(value, str) else None for name, value in said.items()}
+    known = {name: readable(value) if isinstance(value, str) else None for name, value in said.items()}
     payload = dict.fromkeys(PAYLOAD_FIELDS) | known
     payload |= {
         "event_id": str(uuid.uuid5(uuid.UUID(key), "rejected")),
@@ -136,7 +136,7 @@ def rejected(
         "metadata": {},
         "status": Status.ERROR.value,
         "attempt": 0,
-        "reason": {"code": "invalid_request", "text": reason},
+        "reason": {"code": "invalid_request", "text": readable(reason)},
         "deleted": False,
     }
     operation = Operation.UNMANAGE if method in UNMANAGE_METHODS else Operation.MANAGE

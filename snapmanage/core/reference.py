@@ -27,7 +27,7 @@ class Reference:
             value = {"source-name": value}
         if not isinstance(value, Mapping) or not value:
             raise errors.InvalidReference("ref must be an object such as {'source-name': NAME}, or a name")
-        if _depth(value) > DEEPEST:
+        if depth(value) > DEEPEST:
             raise errors.InvalidReference(f"ref is nested more than {DEEPEST} levels deep")
         try:
             return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False))
@@ -78,11 +78,11 @@ class Location:
         return f"{self.server}#{self.pool}" if self.pool else self.server
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
     """Levels of nesting, counted without recursion: what came may be as deep as it likes."""
-    level, depth = [value], 0
+    level, levels = [value], 0
     while level:
         nested = [each for each in level if isinstance(each, Mapping | list)]
         level = [part for each in nested for part in (each.values() if isinstance(each, Mapping) else each)]
-        depth += bool(nested)
-    return depth
+        levels += bool(nested)
+    return levels

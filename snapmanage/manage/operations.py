@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
 
 from snapmanage import errors
 from snapmanage.core import lifecycle, messages
@@ -20,6 +21,9 @@ from snapmanage.manage.site import Site, commit, post
 from snapmanage.store import outbox, records, usermessages
 
 R = TypeVar("R", bound=Record)
+
+AWAY = (OperationalError, InterfaceError)
+REFUSED = (errors.AlreadyManaged, StatementError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def renew(site: Site, held: Iterable[Record]) -> None:
 def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
     """Write down what references mean before anything is renamed; return the snapshots that may go on.
 
-    One whose object is another's already ends in `error`.
+    One that the database refuses, since its object is another's already or its values can't be kept, has failed.
     """
 
     def write(conn: Connection, now: datetime) -> list[Snapshot]:
@@ -129,25 +133,29 @@ def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
 
     try:
         return site.db.write(write)
-    except errors.AlreadyManaged as error:
+    except AWAY:
+        raise
+    except REFUSED as error:
         if len(resolutions) > 1:
             return [snapshot for each in resolutions for snapshot in resolve(site, [each])]
-        settle(site, [Outcome(resolutions[0].snapshot, error=error)])
+        settle(site, [Outcome(resolutions[0].snapshot, error=_refused(error))])
         return []
 
 
 def settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
     """Write down how operations ended, or when they are tried again; return what was written.
 
-    What isn't returned was lost to another worker, whose outcome counts. One whose object is
-    another's already ends in `error`.
+    What isn't returned was lost to another worker, whose outcome counts. One that the database
+    refuses, since its object is another's already or its values can't be kept, has failed.
     """
     try:
         return _settle(site, outcomes)
-    except errors.AlreadyManaged as error:
+    except AWAY:
+        raise
+    except REFUSED as error:
         if len(outcomes) > 1:
             return [record for each in outcomes for record in settle(site, [each])]
-        return _settle(site, [replace(outcomes[0], found=None, error=error)])
+        return _settle(site, [replace(outcomes[0], found=None, error=_refused(error))])
 
 
 def give_back(site: Site, held: Sequence[Record]) -> None:
@@ -242,3 +250,9 @@ def _ending(site: Site, outcome: Outcome, now: datetime) -> Change[Record]:
         case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
             return lifecycle.manage_succeeded(snapshot, found, now)
     raise TypeError(f"{outcome} is no ending")
+
+
+def _refused(error: Exception) -> errors.SnapmanageError:
+    if isinstance(error, errors.SnapmanageError):
+        return error
+    return errors.BackendError(f"what the backend told can't be kept: {str(error).partition(chr(10))[0]}")

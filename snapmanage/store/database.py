@@ -21,6 +21,20 @@ _DEADLOCKS = {
     1020,  # MariaDB: record has changed since last read
 }
 _DEADLOCK_STATES = {"40001", "40P01", "55P03"}
+# Seconds, but for tcp_user_timeout's milliseconds: a database host that vanishes must not hang a thread for
+# hours. Reading may take longer than waiting for a row's lock does (50 s by default). The URL can say otherwise.
+_MARIADB_DEADLINES = {"connect_timeout": 10, "read_timeout": 120, "write_timeout": 60}
+_DEADLINES: dict[str, dict[str, Any]] = {
+    "mysql": _MARIADB_DEADLINES,
+    "mariadb": _MARIADB_DEADLINES,
+    "postgresql": {
+        "connect_timeout": 10,
+        "tcp_user_timeout": 30_000,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    },
+}
 _NOW = {
     "mysql": sa.text("SELECT UTC_TIMESTAMP(6)"),
     "mariadb": sa.text("SELECT UTC_TIMESTAMP(6)"),
@@ -102,8 +116,10 @@ def connect(url: str, pool_size: int = 10) -> Database:
 def _server_engine(url: sa.URL, pool_size: int) -> Engine:
     if url.get_backend_name() in ("mysql", "mariadb"):
         url = url.update_query_dict({"charset": "utf8mb4"})
+    given = {name: value for name, value in _DEADLINES[url.get_backend_name()].items() if name not in url.query}
     return sa.create_engine(
         url,
+        connect_args=given,
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
         max_overflow=pool_size,

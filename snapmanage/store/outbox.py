@@ -13,6 +13,9 @@ from snapmanage.core.messages import Kind, Message
 from snapmanage.core.records import readable
 from snapmanage.store.tables import outbox, quarantine
 
+# Bytes: escaped, they must fit into one packet of MariaDB, which by default has 16 MiB.
+LARGEST_KEPT = 4 * 1024**2
+
 
 def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
     """Put messages in; from `due_at` on any relay may take them."""
@@ -64,12 +67,16 @@ def put_aside(
 ) -> str | None:
     """Keep a message that can't be understood, with its bytes, headers and the reason.
 
+    Of a very large one the first part is kept, and the reason tells the whole's length and digest.
     Returns its key, made of queue and bytes; None when it is there already.
     """
-    key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{queue} {hashlib.sha256(body).hexdigest()}"))
+    digest = hashlib.sha256(body).hexdigest()
+    key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{queue} {digest}"))
     if conn.execute(select(quarantine.c.id).where(quarantine.c.id == key)).first():
         return None
-    row = {"id": key, "queue": queue, "body": body, "received_at": now}
+    if len(body) > LARGEST_KEPT:
+        reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
+    row = {"id": key, "queue": queue, "body": body[:LARGEST_KEPT], "received_at": now}
     row |= {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason)}
     conn.execute(quarantine.insert(), row)
     return key

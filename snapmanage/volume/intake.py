@@ -86,7 +86,7 @@ class Intake:
             else:
                 self._sink.take = lambda ask: asks.append((ask, delivery))
                 self._dispatcher.dispatch(incoming)
-        except MISUNDERSTOOD as error:
+        except Exception as error:  # noqa: BLE001 - nothing here but the message can be the reason
             self._quarantine(delivery, error)
 
     def _answer(self, delivery: Delivery, incoming: Incoming) -> None:

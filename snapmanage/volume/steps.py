@@ -1,14 +1,16 @@
 """The driver's part of an operation: one call, and what came of it; whatever a driver raises is understood here."""
 
 import logging
+from typing import TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, refuse_foreign, refuse_unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, refuse_foreign, refuse_unsafe
 from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.drivers.base import Driver
 from snapmanage.manage.operations import Claimed, Outcome, Resolution
 
 LOG = logging.getLogger(__name__)
+F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
 def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:
@@ -45,23 +47,30 @@ def _unexpected() -> errors.BackendError:
 def _step(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:
     match claimed.record:
         case Volume() as volume:
-            return Outcome(volume, driver.find_volume(volume.reference))
+            return Outcome(volume, _told(driver.find_volume(volume.reference), BackendVolume))
         case Snapshot(operation=Operation.UNMANAGE) as snapshot:
             return _unmanage(driver, snapshot)
         case Snapshot(binding=None) as snapshot:
             return _resolve(driver, snapshot, claimed.volume, name_template)
         case Snapshot() as snapshot if snapshot.binding:
-            return Outcome(snapshot, driver.manage_snapshot(snapshot.binding))
+            return Outcome(snapshot, _told(driver.manage_snapshot(snapshot.binding), BackendSnapshot))
     raise TypeError(f"{claimed.record} can't be carried out")
 
 
 def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_template: str) -> Resolution:
-    found = driver.find_snapshot(snapshot.reference)
+    found = _told(driver.find_snapshot(snapshot.reference), BackendSnapshot)
     if volume is not None and volume.backend_name is not None:
         refuse_foreign(found, volume.backend_name, volume.backend_id)
     refuse_unsafe(found)
     name = driver.managed_name(found, name_template % snapshot.id) if name_template else found.name
     return Resolution(snapshot, found, name)
+
+
+def _told(answer: object, kind: type[F]) -> F:
+    """What a driver told, where it is what the protocol says."""
+    if not isinstance(answer, kind):
+        raise TypeError(f"the driver told {answer!r}, which is no {kind.__name__}")
+    return answer
 
 
 def _unmanage(driver: Driver, snapshot: Record) -> Outcome:

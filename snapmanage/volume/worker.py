@@ -120,7 +120,8 @@ class Worker:
         for record in settled:
             _log_change(record)
         for outcome in outcomes:
-            self._release(outcome.record)
+            if self._mine(outcome.record):
+                del self._held[outcome.record.id]
         if len(settled) < len(outcomes):
             LOG.warning("%d outcomes were late: others took over.", len(outcomes) - len(settled))
 
@@ -129,9 +130,11 @@ class Worker:
             return
         going_on = {snapshot.id: snapshot for snapshot in operations.resolve(self._site, resolutions)}
         for each in resolutions:
-            claimed = self._release(each.snapshot)
-            if claimed and each.snapshot.id in going_on:
-                self._begin(Claimed(going_on[each.snapshot.id], claimed.volume))
+            held = self._mine(each.snapshot)
+            if held and each.snapshot.id in going_on:
+                self._begin(Claimed(going_on[each.snapshot.id], held.volume))
+            elif held:
+                del self._held[each.snapshot.id]
 
     def _claim(self) -> None:
         if self._draining.is_set():
@@ -145,12 +148,10 @@ class Worker:
         if self._more and wanted < room:
             self.nudge()
 
-    def _release(self, record: Record) -> Claimed | None:
-        """Let go of a claim; None when it was lost, even to this same worker."""
+    def _mine(self, record: Record) -> Claimed | None:
+        """The claim under which a record was worked at; None when it was lost, even to this same worker."""
         held = self._held.get(record.id)
-        if held is None or held.record.generation != record.generation:
-            return None
-        return self._held.pop(record.id)
+        return held if held and held.record.generation == record.generation else None
 
     def _begin(self, claimed: Claimed) -> None:
         self._held[claimed.record.id] = claimed

@@ -1,5 +1,6 @@
 """What arrives for a server, where the database itself refuses to keep it."""
 
+import hashlib
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.manage import operations
 from snapmanage.manage.operations import Ask, Refusal
 from snapmanage.manage.site import Site
+from snapmanage.store.outbox import LARGEST_KEPT
 from snapmanage.volume.intake import LARGEST_BODY
 from tests.functional.test_volume_server import publish, quarantined, request
 from tests.functional.world import SERVER, World
@@ -61,6 +63,16 @@ def test_message_of_any_size_is_put_aside_whole(world: World) -> None:
     [kept] = quarantined(world)
     assert kept.body == body
     assert str(LARGEST_BODY) in kept.reason
+
+
+def test_very_large_message_is_put_aside_in_part(world: World) -> None:
+    body = b'"' * (LARGEST_KEPT + 1)
+
+    publish(world, body)
+
+    [kept] = quarantined(world)
+    assert kept.body == body[:LARGEST_KEPT]
+    assert hashlib.sha256(body).hexdigest() in kept.reason
 
 
 def test_repeat_of_what_was_put_aside_is_kept_and_announced_once(world: World) -> None:

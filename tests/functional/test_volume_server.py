@@ -247,6 +247,18 @@ def test_driver_that_fails_unexpectedly_is_tried_again(world: World) -> None:
     assert world.settled(snapshot_id)["status"] == "available"
 
 
+def test_driver_that_tells_nothing_holds_nobody_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = world.known_volume()
+    monkeypatch.setattr(world.driver, "manage_snapshot", lambda binding: None)
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    world.resting(snapshot_id, attempt=1)
+    monkeypatch.undo()
+
+    assert world.managed(volume, OTHERS[0])
+    world.clock.advance(minutes=1)
+    assert world.settled(snapshot_id)["status"] == "available"
+
+
 def test_volume_is_looked_up_again_after_a_failure(world: World) -> None:
     world.driver.go_away()
     volume = world.client.manage_volume(VOLUME).json()["volume"]["id"]
@@ -402,6 +414,7 @@ BAD = {
     "no uuid": request("manage_snapshot", snapshot_id="daily"),
     "no object at all": request("manage_existing_snapshot", "3.0", snapshot=5, ref="x"),
     "an object of another kind": sample("cast_manage_existing_snapshot").replace(b'\\"Snapshot\\"', b'\\"Backup\\"'),
+    "half a version": request("manage_snapshot", "1", snapshot_id=str(uuid.UUID(int=5))),
     "a newer major version": request("manage_snapshot", "2.0", snapshot_id=str(uuid.UUID(int=5))),
     "half a surrogate in an argument's name": request("manage_snapshot", **{"\ud800": "1"}),
 }

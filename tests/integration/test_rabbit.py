@@ -13,7 +13,7 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.bus import Bus, Delivery, Handle, Publication, envelope
+from snapmanage.bus import Bus, Delivery, Handle, Publication, consumer, envelope
 from snapmanage.bus.consumer import RabbitConsumer
 from snapmanage.bus.names import Names
 from snapmanage.bus.rabbit import Publisher, Topology
@@ -21,6 +21,7 @@ from snapmanage.cmd import configuration, parts
 from tests.examples import SERVER
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
+from tests.services.wire import wire_to
 from tests.waiting import until
 
 QUORUM = "rabbit_quorum_queue = true"
@@ -247,6 +248,66 @@ def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
 
     assert seen.batches[0] == seen.batches[1] == seen.batches[2]
     assert received(rabbitmq, queue) is None
+
+
+def test_connection_lives_on_while_the_handler_fails(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 3)
+    queue = unique("volume")
+    publisher.send(to(queue, "1"))
+    deliveries: list[Delivery] = []
+
+    def failing(batch: Sequence[Delivery]) -> None:
+        deliveries.extend(batch)
+        if len(deliveries) < 5:
+            fail(batch)
+
+    with consuming(rabbitmq, topology, queue, failing):
+        until(lambda: len(deliveries) == 5, "the fifth try, several heartbeats later")
+
+    assert not [each for each in deliveries if each.headers.get("x-delivery-count")]
+
+
+def test_half_open_connection_is_given_up(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 1)
+    queue = unique("volume")
+    seen = Seen()
+    with wire_to(rabbitmq.port) as wire:
+        url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
+        through_wire = RabbitConsumer(
+            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), [topology.queue(queue)], seen, 200
+        )
+        through_wire.start()
+        until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the consumer's queue")
+        until(lambda: seen.bodies, "the first message")
+
+        wire.freeze()
+
+        until(lambda: wire.connections > 1, "another connection")
+        publisher.send(to(queue, "2", must_exist=True))
+        until(lambda: b"2" in seen.bodies, "the next message")
+        through_wire.stop()
+        through_wire.join(20)
+
+
+def test_headers_that_kombu_can_not_decode_stop_nothing(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+) -> None:
+    queue = unique("volume")
+    publisher.send(to(queue, "first"))
+    with connector(rabbitmq)(0) as connection:
+        headers = {"compression": "nonsense"}
+        connection.Producer().publish("odd", routing_key=queue, headers=headers, content_encoding="nonsense")
+    publisher.send(to(queue, "last"))
+    seen = Seen()
+
+    with consuming(rabbitmq, topology, queue, seen):
+        until(lambda: b"last" in seen.bodies, "the message behind it")
+
+    assert seen.bodies == [b"first", b"odd", b"last"]
 
 
 def test_nothing_is_lost_when_the_broker_is_killed(
