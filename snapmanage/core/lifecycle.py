@@ -13,7 +13,17 @@ from snapmanage import errors
 from snapmanage.core import events
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
 from snapmanage.core.events import Event, Step, UserMessage
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, readable
+from snapmanage.core.records import (
+    Operation,
+    Record,
+    Requester,
+    Snapshot,
+    Status,
+    Volume,
+    identity_key,
+    owner_key,
+    readable,
+)
 
 R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)
@@ -48,18 +58,20 @@ def request(record: R) -> R:
     return replace(record, reference_key=owner_key(record.server, record.reference.text))
 
 
-def accept(record: R, operation: Operation, now: datetime, requester: Requester | None = None) -> Change[R] | None:
+def accept(
+    record: R, operation: Operation, now: datetime, requester: Requester | None = None, lost: bool = False
+) -> Change[R] | None:
     """The server has the request for sure; None when it had it before, or it is over.
 
     A sender that keeps records of its own asks for a snapshot back that is still settled in ours;
-    `InvalidState` when it is on its way yet.
+    `InvalidState` when it is on its way yet. `lost` is as for `unmanage`.
     """
     if record.status is operation.status and record.due_at is None:
         return Change(record, replace(record, due_at=now))
     if operation is Operation.UNMANAGE and record.status is Status.CREATING:
         raise _not_settled(record)
     if operation is Operation.UNMANAGE and record.operation is Operation.MANAGE and _may_be_unmanaged(record):
-        asked = _asked_back(record, requester or record.requester, now)
+        asked = _asked_back(record, requester or record.requester, now, lost)
         return Change(record, replace(asked, due_at=now))
     return None
 
@@ -160,11 +172,14 @@ def give_back(record: R, now: datetime) -> Change[R]:
     return Change(record, returned)
 
 
-def unmanage(snapshot: Snapshot, requester: Requester, now: datetime) -> Change[Snapshot]:
-    """Ask to give the object back; `InvalidState` unless the snapshot is settled."""
+def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool = False) -> Change[Snapshot]:
+    """Ask to give the object back; `InvalidState` unless the snapshot is settled.
+
+    `lost` says that the object belongs to another record by now: then there is nothing to give back.
+    """
     if not _may_be_unmanaged(snapshot):
         raise _not_settled(snapshot)
-    return Change(snapshot, _asked_back(snapshot, requester, now))
+    return Change(snapshot, _asked_back(snapshot, requester, now, lost))
 
 
 def _not_settled(record: Record) -> errors.InvalidState:
@@ -177,9 +192,10 @@ def _may_be_unmanaged(record: Record) -> bool:
     return record.status in (Status.AVAILABLE, Status.ERROR)
 
 
-def _asked_back(record: R, requester: Requester, now: datetime) -> R:
+def _asked_back(record: R, requester: Requester, now: datetime, lost: bool) -> R:
+    """The object is owned again, so that nobody else takes it meanwhile; or forgotten, where it is lost."""
     return replace(
-        record,
+        _unbound(record) if lost else _owning(record),
         requester=replace(requester, project_id=record.requester.project_id),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
@@ -232,6 +248,14 @@ def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime)
         settled = _disowned(settled)
     change = _announced(before, settled, Step.ERROR, now)
     return replace(change, message=events.tell_user(settled, now))
+
+
+def _owning(record: R) -> R:
+    return record if record.backend_id is None else replace(record, identity_key=identity_key(record))
+
+
+def _unbound(record: R) -> R:
+    return replace(record, backend_id=None, backend_name=None, original_name=None)
 
 
 def _disowned(record: R) -> R:

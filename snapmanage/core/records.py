@@ -129,6 +129,11 @@ def owner_key(server: str, what: str) -> str:
     return hashlib.sha256(f"{server}\n{what}".encode()).hexdigest()
 
 
+def identity_key(record: Record) -> str | None:
+    """The key of the object that a record was resolved to; None where it was not."""
+    return None if record.backend_id is None else owner_key(record.server, record.backend_id)
+
+
 def readable(text: str) -> str:
     """A text of a stranger's as every database keeps it: cut where it is long, and what none keeps spelled out."""
     kept = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")

@@ -87,7 +87,12 @@ def accept(site: Site, asks: Sequence[Ask]) -> list[Refusal]:
             refused += _accept_kind(conn, kind, [ask for ask in asks if ask.kind is kind], now)
         return refused
 
-    return site.db.write(write)
+    try:
+        return site.db.write(write)
+    except errors.AlreadyManaged:
+        if len(asks) == 1:
+            raise  # somebody else was quicker; asked again, this finds it
+        return [refusal for ask in asks for refusal in accept(site, [ask])]
 
 
 def claim(site: Site, server: str, worker: str, limit: int) -> list[Claimed]:
@@ -194,18 +199,19 @@ def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: date
     known = {record.id: record for record in records.lock_many(conn, kind, [ask.record_id for ask in asks])}
     # By operation too: a late repeat of `manage` must not hide an `unmanage` in the same batch.
     distinct = {(ask.record_id, ask.operation): ask for ask in asks}.values()
-    decided = [_acceptance(known.get(ask.record_id), ask, now) for ask in distinct]
+    lost = records.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
+    decided = [_acceptance(known.get(ask.record_id), ask, now, ask.record_id in lost) for ask in distinct]
     records.update(conn, [change for change in decided if isinstance(change, Change)])
     _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
     return [refusal for refusal in decided if isinstance(refusal, Refusal)]
 
 
-def _acceptance(record: R | None, ask: Ask, now: datetime) -> Change[R] | Refusal | None:
+def _acceptance(record: R | None, ask: Ask, now: datetime, lost: bool) -> Change[R] | Refusal | None:
     if record is None:
         what = f"{ask.kind.__name__.lower()} {ask.record_id}"
         return Refusal(ask, errors.NotFound(f"{what} is unknown, and the message doesn't describe it"))
     try:
-        return lifecycle.accept(record, ask.operation, now, ask.requester)
+        return lifecycle.accept(record, ask.operation, now, ask.requester, lost)
     except errors.Invalid as error:
         return Refusal(ask, error)
 

@@ -52,7 +52,8 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester) -> None:
         if snapshot is None or snapshot.requester.project_id != requester.project_id:
             raise errors.SnapshotNotFound(snapshot_id)
         _require_service(site, conn, snapshot.server, now)
-        change = lifecycle.unmanage(snapshot, requester, now)
+        lost = snapshot.id in records.lost(conn, [snapshot])
+        change = lifecycle.unmanage(snapshot, requester, now, lost)
         records.update(conn, [change])
         return None, post(site, conn, [messages.cast(change.after)], now)
 

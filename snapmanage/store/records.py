@@ -11,7 +11,7 @@ from snapmanage import errors
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.listing import Owned
 from snapmanage.core.quota import Amount
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key
 from snapmanage.core.reference import Reference
 from snapmanage.store.tables import snapshots, volumes
 
@@ -85,6 +85,15 @@ def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
         except IntegrityError as error:
             raise errors.AlreadyManaged(_owned_text(current[0].after)) from error
     return current
+
+
+def lost(conn: Connection, snapshots_: Collection[Snapshot]) -> set[str]:
+    """The ids of those whose backend object belongs to another snapshot by now."""
+    keys = {key: each.id for each in snapshots_ if (key := identity_key(each))}
+    query = select(snapshots.c.id, snapshots.c.identity_key).where(snapshots.c.identity_key.in_(keys))
+    return (
+        {keys[row.identity_key] for row in conn.execute(query) if row.id != keys[row.identity_key]} if keys else set()
+    )
 
 
 def usage(conn: Connection, project_id: str) -> Amount:

@@ -669,6 +669,62 @@ def test_snapshot_under_way_can_not_be_unmanaged(bench: Bench) -> None:
         requests.unmanage(bench.site, bench.ask().id, ASKED)
 
 
+def renamed_and_failed(bench: Bench) -> Snapshot:
+    """A snapshot whose object was renamed, but which ended in error all the same."""
+    asked = bench.ask()
+    bench.accept(asked)
+    claimed = bench.claim_one()
+    (resolved,) = bench.resolve(claimed)
+    bench.drive(Claimed(resolved, claimed.volume))
+    operations.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+    return asked
+
+
+def test_object_that_was_renamed_in_vain_gets_its_name_back(bench: Bench) -> None:
+    failed = renamed_and_failed(bench)
+
+    requests.unmanage(bench.site, failed.id, ASKED)
+
+    assert bench.kept(failed).identity_key is not None
+    bench.accept(failed, operation=Operation.UNMANAGE)
+    bench.work()
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+    assert fields(bench.kept(failed), "status", "identity_key") == [Status.DELETED, None]
+
+
+@pytest.mark.parametrize("over_the_bus", [False, True])
+def test_object_that_is_another_s_by_now_is_left_alone(bench: Bench, over_the_bus: bool) -> None:
+    failed = renamed_and_failed(bench)
+    bench.site = replace(bench.site, rules=replace(bench.site.rules, name_template=""))
+    owner = bench.ask(f"snapshot-{failed.id}")
+    bench.accept(owner)
+    bench.work()
+
+    if not over_the_bus:
+        requests.unmanage(bench.site, failed.id, ASKED)
+    bench.accept(failed, operation=Operation.UNMANAGE)
+    bench.work()
+
+    assert bench.kept(failed).status is Status.DELETED
+    assert bench.kept(owner).status is Status.AVAILABLE
+    assert f"snapshot-{failed.id}" in [found.name for found in bench.driver.list_snapshots()]
+
+
+def test_of_two_that_ask_for_one_object_back_one_gets_it(bench: Bench) -> None:
+    first = renamed_and_failed(bench)
+    second = bench.ask(f"snapshot-{first.id}")
+    bench.accept(second)
+    claimed = bench.claim_one()
+    (resolved,) = bench.resolve(claimed)
+    operations.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+
+    assert operations.accept(bench.site, [Ask(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)]) == []
+    bench.work()
+
+    assert [bench.kept(each).status for each in (first, second)] == [Status.DELETED] * 2
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+
+
 def test_snapshot_that_can_not_be_given_back_stays_ours(bench: Bench) -> None:
     snapshot = bench.managed()
     bench.driver.mark(f"snapshot-{snapshot.id}", Unsafe.IN_USE)
