@@ -11,6 +11,7 @@ import pytest
 from tests import needs
 from tests.services.deployment import SERVER, Deployment, deployed
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
+from tests.services.mariadb import MariaDB
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.wiretap import Wiretap
@@ -102,6 +103,25 @@ def test_all_processes_leave_in_order_when_told_to(deployment: Deployment) -> No
     exits = {name: deployment.daemons[name].stop() for name in ("api", "volume", "audit")}
 
     assert exits == {"api": 0, "volume": 0, "audit": 0}
+
+
+def test_relay_of_its_own_carries_what_the_others_do_not(
+    tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB, exchange: str
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("disk", "disk@daily"):
+        (images / name).write_bytes(b"data")
+    backend = f"driver = file\ndirectory = {images}\n[relay]\nin_process = false\ninterval_seconds = 0.1\n"
+    with deployed(tmp_path, rabbitmq.url, exchange, mariadb.database(), backend) as running:
+        relay = running.daemon("relay")
+        relay.start()
+
+        snapshot_id = running.ask(running.register("disk"), "disk@daily")
+
+        assert running.settled(snapshot_id) == "available"
+        assert running.trail(snapshot_id, "snapshot.manage.end")
+        assert relay.stop() == 0
 
 
 def check_on_the_wire(notification: dict[str, object], event_type: str, priority: str = "INFO", **fields: str) -> None:
