@@ -81,6 +81,7 @@ def test_what_others_announce_is_passed_over(database: Database) -> None:
         altered("snapshot.manage." + "x" * 255),
         altered("snapshot.manage.\0"),
         altered("snapshot.manage.\ud83d"),
+        altered(metadata=json.loads("[" * 100 + "]" * 100)),
     ],
 )
 def test_event_that_can_not_be_understood_is_put_aside_and_its_neighbours_are_kept(

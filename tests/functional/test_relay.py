@@ -296,3 +296,11 @@ def test_cast_waits_for_its_server_s_queue_and_notifications_make_theirs(databas
         "notifications.info": False,
         "billing.info": False,
     }
+
+
+def test_notification_for_no_topic_does_not_stay(database: Database, bus: FakeBus) -> None:
+    post(database, notification())
+
+    Relay(database, bus, Names(notification_topics=())).carry_due()
+
+    assert waiting(database) == 0

@@ -1,0 +1,42 @@
+"""Where brokers and databases are, and how long a silent one is waited for."""
+
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import Engine
+
+from snapmanage.cmd import parts
+from snapmanage.store import database
+
+
+@pytest.mark.parametrize(("name", "written"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("broker", "broker")])
+def test_broker_s_address_is_one_that_kombu_reads(name: str, written: str) -> None:
+    host = SimpleNamespace(hostname=name, port=5673, username="me", password="p/w")
+
+    assert parts._address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
+
+
+@pytest.mark.parametrize(
+    ("url", "option"),
+    [("mysql+pymysql://host/name", "read_timeout"), ("postgresql+psycopg://host/name", "tcp_user_timeout")],
+)
+def test_database_that_falls_silent_is_not_waited_for_without_end(url: str, option: str) -> None:
+    assert arguments(database.connect(url).engine)[option] > 0
+
+
+def test_url_says_how_long_to_wait_where_it_does() -> None:
+    assert arguments(database.connect("mysql+pymysql://host/name?read_timeout=7").engine)["read_timeout"] == 7
+
+
+def arguments(engine: Engine) -> dict[str, int]:
+    """What the engine would connect with."""
+    given: dict[str, int] = {}
+
+    def connect(*positional: object, **named: int) -> None:
+        given.update(named)
+        raise ConnectionError
+
+    engine.dialect.connect = connect  # type: ignore[assignment, method-assign]
+    with pytest.raises(ConnectionError):
+        engine.raw_connection()
+    return given
