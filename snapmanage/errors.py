@@ -140,6 +140,16 @@ class ServiceDown(Invalid):
         super().__init__("Service is unavailable at this time.")
 
 
+class NotAuthenticated(Invalid):
+    """The caller doesn't prove who it is; `challenge` says how it could."""
+
+    code = "not_authenticated"
+
+    def __init__(self, challenge: str) -> None:
+        super().__init__("The request you have made requires authentication.")
+        self.challenge = challenge
+
+
 class NotPermitted(Invalid):
     """The caller may not do that."""
 

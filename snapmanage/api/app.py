@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from snapmanage import errors
-from snapmanage.api import auth, routes, schemas, versions
-from snapmanage.api.call import Answer, Call, Service
-from snapmanage.api.routes import Route
+from snapmanage.api import auth, policy, routes, schemas, versions
+from snapmanage.api.call import Answer, Call, Limits, Service
+from snapmanage.api.routes import Operation, Route
 
 LOG = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ RETRY_AFTER_SECONDS = "5"
 
 # The first class that fits decides.
 STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
+    (errors.NotAuthenticated, 401),
     (errors.NotAcceptable, 406),
     (errors.NotFound, 404),
     (errors.AlreadyManaged, 409),
@@ -56,34 +57,39 @@ class Marking:
     """What every answer says, those to requests that reach no handler too."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        request.context.request_id = auth.new_request_id()
-        response.set_header("X-Openstack-Request-Id", request.context.request_id)
+        response.set_header("X-Openstack-Request-Id", auth.begin(request))
         response.append_header("Vary", versions.HEADER)
 
 
-class Endpoint:
-    """A route as falcon takes it: a responder for each method.
+class Public:
+    """A route that everybody may call, as falcon takes it: a responder for each method."""
 
-    Without `negotiated` any version will do: discovery is how clients learn which there are.
-    """
-
-    def __init__(self, service: Service, route: Route, negotiated: bool = True) -> None:
+    def __init__(self, service: Service, route: Route) -> None:
         self._service = service
         self._route = route
-        self._negotiated = negotiated
         for method in route.methods:
             setattr(self, f"on_{method.lower()}", self._respond)
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         _refuse_nul(request)
-        requester = auth.noauth(request, path.get("project_id"))
-        version = versions.negotiate(request.headers) if self._negotiated else versions.MINIMUM
+        response.set_header(versions.HEADER, f"{versions.SERVICE} {versions.MINIMUM}")
+        _write(response, self._route.methods[request.method].handler(Call(self._service, request, path)))
+
+
+class Protected(Public):
+    """A route for those who may: authentication first, then version and body, then policy."""
+
+    def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
+        _refuse_nul(request)
+        caller = self._service.authenticate(request, path.get("project_id"))
+        version = versions.negotiate(request.headers)
         response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
         if version < self._route.since:
             raise falcon.HTTPNotFound
-        body = _body(request, self._service.limits.body) if request.method in ("POST", "PUT") else None
-        call = Call(self._service, request, path, requester, version, body)
-        _write(response, self._route.methods[request.method](call))
+        operation = self._route.methods[request.method]
+        call = Call(self._service, request, path, caller, version, _body(request, operation, self._service.limits))
+        self._service.policy.require(caller, operation.rule or policy.ADMIN)
+        _write(response, operation.handler(call))
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
@@ -92,10 +98,10 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     app.req_options.strip_url_path_trailing_slash = True
     app.router_options.converters["project"] = ProjectConverter
     for path, route in routes.ROOT.items():
-        app.add_route(path, Endpoint(service, route, negotiated=False))
+        app.add_route(path, Public(service, route))
     for path, route in routes.PROJECT.items():
-        app.add_route(f"/v3{path}", Endpoint(service, route))
-        app.add_route(f"/v3/{{project_id:project}}{path}", Endpoint(service, route))
+        app.add_route(f"/v3{path}", Protected(service, route))
+        app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
     app.set_error_serializer(_serialize)
     app.add_error_handler(errors.SnapmanageError, _deliberate)
     app.add_error_handler(OperationalError, _database_away)
@@ -110,7 +116,16 @@ def _refuse_nul(request: falcon.Request) -> None:
         raise errors.InvalidRequest("the URL holds a NUL; texts are Unicode without NUL")
 
 
-def _body(request: falcon.Request, largest: int) -> Any:
+def _body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
+    """The checked body of an operation that takes one."""
+    if operation.body is None:
+        return None
+    body = _read_body(request, limits.body)
+    schemas.check(body, operation.body)
+    return body
+
+
+def _read_body(request: falcon.Request, largest: int) -> Any:
     if request.get_header("Transfer-Encoding"):
         raise falcon.HTTPLengthRequired(description="Missing Content-Length: send the body in one piece.")
     if (request.content_length or 0) > largest:
@@ -146,6 +161,8 @@ def _serialize(request: falcon.Request, response: falcon.Response, error: falcon
 
 
 def _deliberate(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:
+    if isinstance(error, errors.NotAuthenticated):
+        response.set_header("WWW-Authenticate", error.challenge)
     _fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
 
 

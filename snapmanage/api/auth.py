@@ -1,6 +1,8 @@
-"""Who calls. Without authentication everybody is an administrator, of the project in the path."""
+"""Who calls: each `auth_strategy` turns a request into a `Caller`."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import falcon
@@ -9,39 +11,84 @@ from oslo_context import context
 from snapmanage import errors
 from snapmanage.core.records import Requester
 
+ADMINISTRATOR = ("admin",)
 DEFAULT_USER = "admin"
 DEFAULT_PROJECT = "admin"
 LONGEST_NAME = 255
 
 
-def noauth(request: falcon.Request, project_id: str | None) -> Requester:
-    """Any token or none will do; `user:project` is honoured, and must agree with the path.
+@dataclass(frozen=True)
+class Caller:
+    """On whose behalf a request comes, and with which roles.
 
-    Any other token says nothing, and may be a secret: it is not kept. An id that the request brings
-    along is kept as the global one.
+    One that is `bound` sees the one project of its request, whatever its roles.
+    """
+
+    requester: Requester
+    roles: tuple[str, ...]
+    bound: bool
+
+
+NOBODY = Caller(Requester(project_id=""), (), bound=True)
+
+# Takes the request and the project in its path, if there is one; `NotAuthenticated`, `InvalidRequest`.
+Authenticate = Callable[[falcon.Request, str | None], Caller]
+
+
+def noauth(request: falcon.Request, project_id: str | None) -> Caller:
+    """Any token or none will do, and everybody is an administrator of the project in the path.
+
+    `user:project` as a token is honoured, and must agree with the path. Any other says nothing, and
+    may be a secret: it is not kept.
     """
     user, project = _user_and_project(request.get_header("X-Auth-Token") or "")
-    if project and project_id and project != project_id:
-        raise errors.InvalidRequest(f"Malformed request url: the project {project_id} isn't that of the token")
+    return identified(request, project_id, user or DEFAULT_USER, project, ADMINISTRATOR, bound=True)
+
+
+def identified(
+    request: falcon.Request,
+    project_in_path: str | None,
+    user_id: str,
+    project_id: str,
+    roles: tuple[str, ...],
+    bound: bool,
+) -> Caller:
+    """The caller whose identity is known; `InvalidRequest` where the path names another project.
+
+    `project_id` may be empty where the strategy knows of none: then the path's counts.
+    """
+    if project_id and project_in_path and project_id != project_in_path:
+        raise errors.InvalidRequest(f"Malformed request url: the project {project_in_path} isn't that of the token")
     requester = Requester(
-        project_id=project_id or project or DEFAULT_PROJECT,
-        user_id=user or DEFAULT_USER,
+        project_id=project_in_path or project_id or DEFAULT_PROJECT,
+        user_id=user_id,
         request_id=request.context.request_id,
-        global_request_id=_global_id(request.get_header("X-Openstack-Request-Id")),
+        global_request_id=request.context.global_request_id,
     )
-    # For the log: oslo.log finds it by thread.
+    _log_as(requester)
+    return Caller(requester, roles, bound)
+
+
+def begin(request: falcon.Request) -> str:
+    """Give a request its id, under which the log tells of it from now on.
+
+    One that it brings along is the global one.
+    """
+    made: Any = context.generate_request_id()
+    request.context.request_id = str(made)
+    request.context.global_request_id = _global_id(request.get_header("X-Openstack-Request-Id"))
+    context.RequestContext(request_id=str(made), global_request_id=request.context.global_request_id)
+    return str(made)
+
+
+def _log_as(requester: Requester) -> None:
+    """For the log: oslo.log finds it by thread."""
     context.RequestContext(
         user_id=requester.user_id,
         project_id=requester.project_id,
         request_id=requester.request_id,
         global_request_id=requester.global_request_id,
     )
-    return requester
-
-
-def new_request_id() -> str:
-    made: Any = context.generate_request_id()
-    return str(made)
 
 
 def _user_and_project(token: str) -> tuple[str, str]:

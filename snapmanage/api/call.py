@@ -9,10 +9,12 @@ from typing import Any
 import falcon
 
 from snapmanage import errors
-from snapmanage.api.versions import Version
+from snapmanage.api.auth import NOBODY, Authenticate, Caller
+from snapmanage.api.policy import Policy
+from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
 from snapmanage.core import messages
-from snapmanage.core.records import Requester
+from snapmanage.core.records import Record, Requester
 from snapmanage.core.reference import Location, Reference
 from snapmanage.manage.site import Site
 from snapmanage.store import services
@@ -33,22 +35,37 @@ class Service:
     site: Site
     bus: Bus
     limits: Limits
+    authenticate: Authenticate
+    policy: Policy
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, understood as far as all handlers need it."""
+    """One request, understood as far as all handlers need it; `body` is checked by its schema."""
 
     service: Service
     http: falcon.Request
     path: Mapping[str, str]
-    requester: Requester
-    version: Version
+    caller: Caller = NOBODY
+    version: Version = MINIMUM
     body: Any = None
 
     @property
     def site(self) -> Site:
         return self.service.site
+
+    @property
+    def requester(self) -> Requester:
+        return self.caller.requester
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether the caller sees every project's records."""
+        return self.service.policy.everywhere(self.caller)
+
+    def sees(self, record: Record) -> bool:
+        """Whether a record is there for this caller."""
+        return record.requester.project_id == self.requester.project_id or self.everywhere
 
     @property
     def parameters(self) -> dict[str, str]:

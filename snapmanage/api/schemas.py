@@ -12,6 +12,9 @@ from snapmanage.core.records import keepable
 
 # More could exceed what JSON can be written or read with, here or wherever a message goes.
 DEEPEST = 32
+LARGEST_OFFSET = 2**31 - 1
+
+Schema = jsonschema.Draft202012Validator
 
 _NAME = {"type": ["string", "null"], "minLength": 0, "maxLength": 255}
 _METADATA = {
@@ -23,9 +26,9 @@ _REF = {"type": ["object", "string"], "minProperties": 1, "minLength": 1}
 _IGNORED = {"type": ["string", "boolean", "null"]}
 
 
-def _resource(name: str, required: list[str], properties: dict[str, Any]) -> jsonschema.Draft202012Validator:
+def _resource(name: str, required: list[str], properties: dict[str, Any]) -> Schema:
     resource = {"type": "object", "required": required, "additionalProperties": False, "properties": properties}
-    return jsonschema.Draft202012Validator(
+    return Schema(
         {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: resource}},
         format_checker=_FORMATS,
     )
@@ -66,7 +69,7 @@ MANAGE_VOLUME = _resource(
         "cluster": {"type": "null"},
     },
 )
-UNMANAGE = jsonschema.Draft202012Validator(
+UNMANAGE = Schema(
     {
         "type": "object",
         "required": ["os-unmanage"],
@@ -92,7 +95,7 @@ def parse(raw: bytes) -> Any:
     return body
 
 
-def check(body: Any, schema: jsonschema.Draft202012Validator) -> None:
+def check(body: Any, schema: Schema) -> None:
     """Raise `InvalidRequest` naming the field that breaks the schema."""
     error = jsonschema.exceptions.best_match(schema.iter_errors(body))
     if error is not None:

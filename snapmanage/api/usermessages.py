@@ -3,7 +3,6 @@
 from snapmanage import errors
 from snapmanage.api import schemas, versions, views
 from snapmanage.api.call import Answer, Call
-from snapmanage.api.snapshots import LARGEST_OFFSET
 from snapmanage.store import usermessages
 
 # Parameters of the API, and the columns they compare.
@@ -22,7 +21,7 @@ def index(call: Call) -> Answer:
     filtering = call.version >= versions.MESSAGE_FILTERS
     filters = {column: parameters[name] for name, column in _FILTERS.items() if filtering and name in parameters}
     size = schemas.limit(parameters, call.service.limits.page)
-    offset = schemas.integer(parameters, "offset", 0, LARGEST_OFFSET)
+    offset = schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET)
     marker = parameters.get("marker") if filtering else None
     with call.site.db.read() as conn:
         told = usermessages.list_page(conn, call.requester.project_id, filters, size, offset, marker)

@@ -5,8 +5,9 @@ from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage.api import app
+from snapmanage.api import app, auth
 from snapmanage.api.call import Service
+from snapmanage.api.policy import Policy
 from snapmanage.cmd import configuration, running
 from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback
 from snapmanage.cmd.parts import Parts, assemble_for_deployment
@@ -21,7 +22,7 @@ def application() -> Any:
     conf = configuration.load_for_wsgi()
     parts = assemble_for_deployment(conf)
     parts.start()
-    return app.build(_service(conf, parts))
+    return assemble(conf, parts)
 
 
 def _run() -> None:
@@ -32,10 +33,11 @@ def _run() -> None:
     with HttpServer(host, port, conf.api.threads) as server:
         parts = assemble_for_deployment(conf)
         parts.start()
-        server.start(_service(conf, parts))
+        server.start(assemble(conf, parts), conf.api.max_request_body_size)
         running.until_stopped(f"ready: http://{server.address}/v3")
     parts.stop()
 
 
-def _service(conf: cfg.ConfigOpts, parts: Parts) -> Service:
-    return Service(parts.site, parts.bus, configuration.limits(conf))
+def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
+    """The application with what the configuration puts before it."""
+    return app.build(Service(parts.site, parts.bus, configuration.limits(conf), auth.noauth, Policy(conf)))

@@ -2,12 +2,11 @@
 
 import ipaddress
 import threading
+from typing import Any
 
 from cheroot import wsgi
 
 from snapmanage import errors
-from snapmanage.api import app
-from snapmanage.api.call import Service
 
 # A body this many times too large is refused in HTTP's own words, since it would have to be read to say more.
 UNREAD_FROM = 10
@@ -49,9 +48,10 @@ class HttpServer:
         host, port = self._server.bind_addr[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
-    def start(self, service: Service) -> None:
-        self._server.wsgi_app = app.build(service)
-        self._server.max_request_body_size = UNREAD_FROM * service.limits.body
+    def start(self, application: Any, largest_body: int) -> None:
+        """Serve a WSGI application, which refuses bodies of more bytes than `largest_body` itself."""
+        self._server.wsgi_app = application
+        self._server.max_request_body_size = UNREAD_FROM * largest_body
         self._thread.start()
 
     def stop(self) -> None:

@@ -8,10 +8,9 @@ from typing import IO
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.api.call import Service
 from snapmanage.audit import Listener
 from snapmanage.bus.inprocess import InProcessBus
-from snapmanage.cmd import configuration, parts, running
+from snapmanage.cmd import api, configuration, parts, running
 from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback
 from snapmanage.cmd.volume import make_server
 from snapmanage.store import schema
@@ -41,7 +40,7 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     volume = make_server(conf, everything)
     everything.start()
     volume.start()
-    http.start(Service(everything.site, bus, configuration.limits(conf)))
+    http.start(api.assemble(conf, everything), conf.api.max_request_body_size)
     running.until_stopped(f"ready: http://{http.address}/v3 host: {HOST}@{BACKEND}")
     http.stop()
     volume.drain(conf.operations.graceful_shutdown_timeout)

@@ -18,14 +18,15 @@ from snapmanage.store import records, services
 R = TypeVar("R", bound=Record)
 
 
-def request_snapshot(site: Site, snapshot: Snapshot) -> Snapshot:
+def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False) -> Snapshot:
     """Write a snapshot that shall be managed, and the cast for it; `snapshot.host` comes from its volume.
 
+    The volume must be the requester's project's, unless the requester may act `everywhere`.
     `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`, `AlreadyManaged`.
     """
 
     def write(conn: Connection, now: datetime) -> tuple[Snapshot, list[Message]]:
-        volume = _usable_volume(conn, snapshot)
+        volume = _usable_volume(conn, snapshot, everywhere)
         _require_service(site, conn, volume.server, now)
         _check_quota(site, conn, snapshot.requester.project_id, volume.size_gb or 0)
         asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
@@ -44,12 +45,15 @@ def register_volume(site: Site, volume: Volume) -> Volume:
     return commit(site, write)
 
 
-def unmanage(site: Site, snapshot_id: str, requester: Requester) -> None:
-    """Ask for a snapshot to be given back; `SnapshotNotFound`, `InvalidState`, `ServiceDown`."""
+def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: bool = False) -> None:
+    """Ask for a snapshot to be given back; `SnapshotNotFound`, `InvalidState`, `ServiceDown`.
+
+    It must be the requester's project's, unless the requester may act `everywhere`.
+    """
 
     def write(conn: Connection, now: datetime) -> tuple[None, list[Message]]:
         snapshot = next((s for s in records.lock_many(conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
-        if snapshot is None or snapshot.requester.project_id != requester.project_id:
+        if snapshot is None or not (everywhere or _same_project(snapshot, requester)):
             raise errors.SnapshotNotFound(snapshot_id)
         _require_service(site, conn, snapshot.server, now)
         lost = snapshot.id in records.lost(conn, [snapshot])
@@ -74,15 +78,19 @@ def _insert(site: Site, conn: Connection, record: R, now: datetime) -> tuple[R, 
     return record, post(site, conn, [messages.cast(record)], now)
 
 
-def _usable_volume(conn: Connection, snapshot: Snapshot) -> Volume:
+def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Volume:
     volume = records.get(conn, Volume, snapshot.volume_id)
-    if volume is None or volume.requester.project_id != snapshot.requester.project_id:
+    if volume is None or not (everywhere or _same_project(volume, snapshot.requester)):
         raise errors.VolumeNotFound(snapshot.volume_id)
     if volume.status is not Status.AVAILABLE:
         raise errors.InvalidState(
             f"Volume {volume.id} is {volume.status.value}; its snapshots can be managed when it is available."
         )
     return volume
+
+
+def _same_project(record: Record, requester: Requester) -> bool:
+    return record.requester.project_id == requester.project_id
 
 
 def _require_service(site: Site, conn: Connection, server: str, now: datetime) -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from oslo_config import cfg
 from sqlalchemy import Connection, select
 
 from snapmanage import errors
+from snapmanage.api import app, auth
+from snapmanage.api.auth import Authenticate
 from snapmanage.api.call import Limits, Service
+from snapmanage.api.policy import Policy
 from snapmanage.audit import Listener
 from snapmanage.bus import Delivery, Handle, Publication, envelope
 from snapmanage.bus.inprocess import InProcessBus
@@ -338,6 +342,13 @@ class World:
         return Client(self.client.root.removeprefix("http://"), project, version)
 
 
+def default_policy() -> Policy:
+    """The policies as they are without a file."""
+    conf = cfg.ConfigOpts()
+    conf([], default_config_files=[], default_config_dirs=[])
+    return Policy(conf)
+
+
 @contextmanager
 def a_world(
     folder: Path,
@@ -347,6 +358,8 @@ def a_world(
     pace: Pace = PACE,
     call_timeout_seconds: float = 20,
     heartbeat_seconds: float = ONE_BEAT,
+    authenticate: Authenticate = auth.noauth,
+    policy: Policy | None = None,
 ) -> Iterator[World]:
     """A world that is up; with one fake backend unless others are given."""
     clock = Clock()
@@ -361,7 +374,7 @@ def a_world(
         bus.consume(NAMES.audited_queues(), Listener(db))
         relay.start()
         server.start()
-        http.start(Service(site, bus, limits))
+        http.start(app.build(Service(site, bus, limits, authenticate, policy or default_policy())), limits.body)
         client = Client(http.address)
         try:
             yield World(db, clock, bus, relay, site, server, backends, client)
