@@ -30,8 +30,9 @@ unit: .venv/tested  ## Run the tests that need nothing of the machine
 integration: .venv/tested  ## Run the tests on real brokers, databases and backends
 	@$(BIN)/python -m pytest tests/integration tests/chaos
 
-config: .venv/installed  ## Write the sample configuration
+config: .venv/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf
+	@$(BIN)/oslopolicy-sample-generator --config-file etc/snapmanage/policy-generator.conf
 
 # What bindep.txt lists for the tests. RUNLEVEL=1 keeps the packages from starting their services.
 packages: .venv/tested

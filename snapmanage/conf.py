@@ -66,7 +66,7 @@ API = [
     cfg.StrOpt(
         "listen",
         default="127.0.0.1:8776",
-        help="HOST:PORT where snapmanage-api serves HTTP. Without authentication only loopback is allowed.",
+        help="HOST:PORT where snapmanage-api serves HTTP. With auth_strategy noauth only loopback is allowed.",
     ),
     cfg.IntOpt(
         "threads",
@@ -78,13 +78,21 @@ API = [
     cfg.StrOpt(
         "auth_strategy",
         default="noauth",
-        choices=[("noauth", "everybody is an administrator; loopback only unless noauth_anywhere is set")],
+        choices=[
+            ("noauth", "everybody is an administrator; callers on this machine only, unless noauth_anywhere is set"),
+            (
+                "http_basic",
+                "name and password, of a file with bcrypt hashes ([oslo_middleware] http_basic_auth_user_file); "
+                "whoever is in it is an administrator",
+            ),
+            ("keystone", "a token of Keystone ([keystone_authtoken]); needs snapmanage[keystone]"),
+        ],
         help="How callers prove who they are.",
     ),
     cfg.BoolOpt(
         "noauth_anywhere",
         default=False,
-        help="Allow noauth on any address: only behind a proxy that authenticates.",
+        help="Allow noauth on any address, for any caller: only behind a proxy that authenticates.",
     ),
     cfg.IntOpt(
         "osapi_max_limit",
@@ -104,6 +112,13 @@ API = [
         min=1,
         help="How long a listing waits for its server. Higher keeps threads busy with a stuck backend; lower gives "
         "up on backends that take long to scan.",
+    ),
+    cfg.FloatOpt(
+        "idempotency_key_ttl_seconds",
+        default=86400,
+        min=1,
+        help="How long a request sent with an Idempotency-Key can be sent again without being carried out again. "
+        "Higher keeps more rows; lower lets a client that comes back late have its request carried out twice.",
     ),
 ]
 
@@ -258,6 +273,38 @@ def register(conf: cfg.ConfigOpts) -> None:
     """Make every option known, but for those of backends."""
     for group, options in GROUPS.items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
+
+
+def set_cors_defaults() -> None:
+    """Let browsers use this API once an origin is allowed, without listing its headers."""
+    from oslo_middleware import cors
+
+    cors.set_defaults(
+        allow_methods=["GET", "POST"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "OpenStack-API-Version",
+            "X-Auth-Token",
+            "X-Openstack-Request-Id",
+        ],
+        expose_headers=["OpenStack-API-Version", "Retry-After", "X-Openstack-Request-Id"],
+    )
+
+
+def set_keystone_defaults() -> None:
+    """Don't keep a request, and its thread, waiting for a Keystone that doesn't answer."""
+    from keystonemiddleware import auth_token
+
+    for _, options in auth_token.AUTH_TOKEN_OPTS:
+        cfg.set_defaults(options, http_connect_timeout=10, http_request_max_retries=1)
+
+
+def set_library_defaults() -> None:
+    """What differs here from the libraries' own defaults; for oslo-config-generator."""
+    set_cors_defaults()
+    set_keystone_defaults()
 
 
 def register_backend(conf: cfg.ConfigOpts, section: str, driver_options: Iterable[cfg.Opt] = ()) -> Any:

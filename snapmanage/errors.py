@@ -105,6 +105,17 @@ class QuotaExceeded(Invalid):
     code = "quota_exceeded"
 
 
+class KeyReused(Invalid):
+    """The idempotency key stands for another request."""
+
+    code = "key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used for another request: repeat that one unchanged, or use a new key."
+        )
+
+
 class NotFound(Invalid):
     """No record of that id."""
 

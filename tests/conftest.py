@@ -12,6 +12,7 @@ from hypothesis import settings
 
 import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
 from tests import needs
+from tests.services import keystone as keystone_service
 from tests.services import mariadb as mariadb_service
 from tests.services import postgresql as postgresql_service
 from tests.services import rabbitmq as rabbitmq_service
@@ -43,6 +44,12 @@ def mariadb() -> Iterator[mariadb_service.MariaDB]:
 def postgresql() -> Iterator[postgresql_service.PostgreSQL]:
     needs.require(*postgresql_service.PROGRAMS)
     with running(postgresql_service.PostgreSQL) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def keystone() -> Iterator[keystone_service.Keystone]:
+    with running(keystone_service.Keystone) as service:
         yield service
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from snapmanage import errors
-from snapmanage.api import auth, policy, routes, schemas, versions
+from snapmanage.api import answers, auth, policy, routes, schemas, versions
 from snapmanage.api.call import Answer, Call, Limits, Service
 from snapmanage.api.routes import Operation, Route
 
@@ -26,24 +26,18 @@ STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.NotFound, 404),
     (errors.AlreadyManaged, 409),
     (errors.QuotaExceeded, 413),
+    (errors.KeyReused, 422),
     (errors.NotPermitted, 403),
     (errors.ConfigurationError, 500),
     (errors.Invalid, 400),
     (errors.Unavailable, 503),
     (errors.BackendError, 503),
 )
-# What the Block Storage API calls them; anything else is a computeFault.
-FAULTS = {
-    400: "badRequest",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "itemNotFound",
-    405: "badMethod",
-    409: "conflictingRequest",
-    413: "overLimit",
-    415: "badMediaType",
-    503: "serviceUnavailable",
-}
+MOST_PARAMETERS = 100
+# HOST[:PORT], as links repeat it.
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+# What a proxy may put before our paths.
+_PREFIX = re.compile(r"[A-Za-z0-9/._~-]*")
 
 
 class ProjectConverter(BaseConverter):
@@ -61,6 +55,24 @@ class Marking:
         response.append_header("Vary", versions.HEADER)
 
 
+class Guarding:
+    """What no URL may hold, whatever it asks for."""
+
+    def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
+        host, query = request.env.get("HTTP_HOST"), request.query_string
+        if host is not None and not _HOST.fullmatch(host):
+            raise errors.InvalidRequest("the Host header must be HOST or HOST:PORT")
+        if request.scheme not in ("http", "https") or not _PREFIX.fullmatch(request.root_path):
+            raise errors.InvalidRequest("the headers of a proxy must name http or https, and a plain path as prefix")
+        # No text that is kept holds one, and PostgreSQL refuses to look for it.
+        if "\0" in request.path or "%00" in query:
+            raise errors.InvalidRequest("the URL holds a NUL; texts are Unicode without NUL")
+        if re.search("%(?![0-9A-Fa-f]{2})", query):
+            raise errors.InvalidRequest("the query has a % that is not followed by two hexadecimal digits")
+        if query.count("&") >= MOST_PARAMETERS:
+            raise errors.InvalidRequest(f"a query may have {MOST_PARAMETERS} parameters")
+
+
 class Public:
     """A route that everybody may call, as falcon takes it: a responder for each method."""
 
@@ -71,7 +83,6 @@ class Public:
             setattr(self, f"on_{method.lower()}", self._respond)
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
-        _refuse_nul(request)
         response.set_header(versions.HEADER, f"{versions.SERVICE} {versions.MINIMUM}")
         _write(response, self._route.methods[request.method].handler(Call(self._service, request, path)))
 
@@ -80,7 +91,6 @@ class Protected(Public):
     """A route for those who may: authentication first, then version and body, then policy."""
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
-        _refuse_nul(request)
         caller = self._service.authenticate(request, path.get("project_id"))
         version = versions.negotiate(request.headers)
         response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
@@ -94,7 +104,8 @@ class Protected(Public):
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     """The application."""
-    app = falcon.App(middleware=[Marking()])
+    middleware: list[Any] = [Marking(), Guarding()]
+    app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     app.router_options.converters["project"] = ProjectConverter
     for path, route in routes.ROOT.items():
@@ -108,12 +119,6 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     app.add_error_handler(PoolTimeout, _database_away)
     app.add_error_handler(Exception, _unexpected)
     return app
-
-
-def _refuse_nul(request: falcon.Request) -> None:
-    """No text that is kept holds one, and PostgreSQL refuses to look for it."""
-    if "\0" in request.path or "%00" in request.query_string:
-        raise errors.InvalidRequest("the URL holds a NUL; texts are Unicode without NUL")
 
 
 def _body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
@@ -130,7 +135,12 @@ def _read_body(request: falcon.Request, largest: int) -> Any:
         raise falcon.HTTPLengthRequired(description="Missing Content-Length: send the body in one piece.")
     if (request.content_length or 0) > largest:
         raise falcon.HTTPContentTooLarge(description=f"Request is too large: a body may have {largest} bytes.")
-    raw = request.bounded_stream.read()
+    try:
+        raw = request.bounded_stream.read()
+    except TimeoutError as error:
+        raise falcon.HTTPError("408 Request Timeout", description="The body didn't arrive in time.") from error
+    if len(raw) < (request.content_length or 0):
+        raise errors.InvalidRequest("the body is shorter than its Content-Length")
     if not raw:
         raise errors.InvalidRequest("Missing body: the request needs one, in JSON.")
     if (request.content_type or "").partition(";")[0].strip().lower() != "application/json":
@@ -146,17 +156,18 @@ def _write(response: falcon.Response, answer: Answer) -> None:
         response.set_header(name, value)
     if answer.body is not None:
         response.content_type = "application/json"
-        response.data = json.dumps(answer.body).encode()
+        response.data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
 
 
 def _fault(response: falcon.Response, status: int, text: str) -> None:
-    body = {FAULTS.get(status, "computeFault"): {"code": status, "message": text}}
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
-    _write(response, Answer(status, body, headers))
+    _write(response, Answer(status, answers.fault(status, text), headers))
 
 
 def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """What falcon itself refuses: no such path, no such method, a body too large."""
+    if response.get_header("X-Openstack-Request-Id") is None:  # it asks no middleware about the method WEBSOCKET
+        Marking().process_request(request, response)
     _fault(response, error.status_code, error.description or error.title or "The request can't be served.")
 
 

@@ -1,5 +1,6 @@
-"""Who calls: each `auth_strategy` turns a request into a `Caller`."""
+"""Who calls: each `auth_strategy` turns a request into a `Caller`; here `noauth`, and what all have in common."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ ADMINISTRATOR = ("admin",)
 DEFAULT_USER = "admin"
 DEFAULT_PROJECT = "admin"
 LONGEST_NAME = 255
+# Where a WSGI environment keeps the address of who is connected, when a proxy's headers have replaced it.
+PEER = "snapmanage.peer"
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,24 @@ class Caller:
 
 NOBODY = Caller(Requester(project_id=""), (), bound=True)
 
-# Takes the request and the project in its path, if there is one; `NotAuthenticated`, `InvalidRequest`.
+# Takes the request and the project in its path, if there is one; `NotAuthenticated`, `NotPermitted`, `InvalidRequest`.
 Authenticate = Callable[[falcon.Request, str | None], Caller]
 
 
 def noauth(request: falcon.Request, project_id: str | None) -> Caller:
+    """The same as `noauth_anywhere`, for callers on this machine; `NotPermitted` for all others.
+
+    A foreign WSGI server listens where it likes, so the address it listens on can't be refused instead.
+    """
+    if not all(_is_near(address) for address in (request.env.get("REMOTE_ADDR"), request.env.get(PEER))):
+        raise errors.NotPermitted(
+            "There is no authentication (auth_strategy noauth), so only callers on the service's own machine are "
+            "served; [api] noauth_anywhere would serve all."
+        )
+    return noauth_anywhere(request, project_id)
+
+
+def noauth_anywhere(request: falcon.Request, project_id: str | None) -> Caller:
     """Any token or none will do, and everybody is an administrator of the project in the path.
 
     `user:project` as a token is honoured, and must agree with the path. Any other says nothing, and
@@ -89,6 +105,17 @@ def _log_as(requester: Requester) -> None:
         request_id=requester.request_id,
         global_request_id=requester.global_request_id,
     )
+
+
+def _is_near(address: str | None) -> bool:
+    """Whether somebody at that address is on this machine; a server on a UNIX socket names none."""
+    if not address:
+        return True
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return (getattr(known, "ipv4_mapped", None) or known).is_loopback
 
 
 def _user_and_project(token: str) -> tuple[str, str]:

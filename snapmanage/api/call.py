@@ -4,16 +4,18 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import falcon
 
 from snapmanage import errors
 from snapmanage.api.auth import NOBODY, Authenticate, Caller
-from snapmanage.api.policy import Policy
+from snapmanage.api.policy import ADMIN, Policy
 from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
-from snapmanage.core import messages
+from snapmanage.core import idempotency, messages
+from snapmanage.core.idempotency import Key
 from snapmanage.core.records import Record, Requester
 from snapmanage.core.reference import Location, Reference
 from snapmanage.manage.site import Site
@@ -58,6 +60,11 @@ class Call:
     def requester(self) -> Requester:
         return self.caller.requester
 
+    @cached_property
+    def administers(self) -> bool:
+        """Whether the caller is shown what only administrators are."""
+        return self.service.policy.allows(self.caller, ADMIN)
+
     @property
     def everywhere(self) -> bool:
         """Whether the caller sees every project's records."""
@@ -81,6 +88,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
+    """`body` is what JSON is made of, or JSON that was made already, or None."""
+
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -113,6 +122,12 @@ def asked_fields(call: Call, wanted: Mapping[str, Any]) -> dict[str, Any]:
         "requester": call.requester,
         "created_at": datetime.now(UTC),
     }
+
+
+def key(call: Call, operation: str) -> Key | None:
+    """Under which a client may send this request again, if it wants to; `InvalidRequest` where it can't be one."""
+    text = call.http.get_header(idempotency.HEADER)
+    return None if text is None else Key.of(call.requester.project_id, text, operation, call.body)
 
 
 def rpc_context(call: Call) -> dict[str, Any]:

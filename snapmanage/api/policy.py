@@ -4,6 +4,7 @@ The names are those of the Block Storage API where it has one. An administrator 
 reader of a project may list and show what is that project's.
 """
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,11 +38,24 @@ class Policy:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._enforcer = oslo_policy.Enforcer(conf)
         self._enforcer.register_defaults(list_rules())
+        self._asking = threading.Lock()  # a changed file is read by whoever asks next, and not in one step
+
+    def check(self) -> None:
+        """Read the policy file now; `ConfigurationError` where it can't be understood."""
+        try:
+            self._enforcer.load_rules()
+            self._enforcer.check_rules(raise_on_violation=True)
+        # oslo.policy looks at the file's rules without looking first at what they are.
+        except (AttributeError, OSError, TypeError, ValueError, oslo_policy.InvalidDefinitionError) as error:
+            raise errors.ConfigurationError(
+                f"[oslo_policy] policy_file {self._enforcer.policy_path}: {' '.join(str(error).split())}"
+            ) from error
 
     def allows(self, caller: Caller, rule: str) -> bool:
         """Whether the caller may do that in the project of the request."""
         target = {"project_id": caller.requester.project_id, "user_id": caller.requester.user_id}
-        return bool(self._enforcer.authorize(rule, target, target | {"roles": list(caller.roles)}))
+        with self._asking:
+            return bool(self._enforcer.authorize(rule, target, target | {"roles": list(caller.roles)}))
 
     def require(self, caller: Caller, rule: str) -> None:
         """Raise `NotPermitted` unless the caller may do that."""

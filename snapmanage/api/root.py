@@ -1,4 +1,4 @@
-"""Handlers outside any project: version discovery and health. They need no authentication."""
+"""Handlers outside any project: version discovery, the API's document, health. They need no authentication."""
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -12,6 +12,13 @@ def choices(call: Call) -> Answer:
 
 def current(call: Call) -> Answer:
     return Answer(200, versions.document(call.http.prefix))
+
+
+def description(call: Call) -> Answer:
+    """`GET /v3/openapi.json`; made when it is first asked for, since it costs a start some time."""
+    from snapmanage.api.openapi import document
+
+    return Answer(200, document())
 
 
 def health(call: Call) -> Answer:

@@ -1,10 +1,25 @@
-"""What there is: paths, methods, who may, what bodies must be, and from which microversion on."""
+"""What there is: paths, methods, who may, what requests and answers say, and from which microversion on.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+The application and its document are both made from this table.
+"""
 
-from snapmanage.api import extensions, manageable, policy, root, schemas, snapshots, usermessages, versions, volumes
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from snapmanage.api import (
+    extensions,
+    manageable,
+    parameters,
+    policy,
+    root,
+    schemas,
+    snapshots,
+    usermessages,
+    versions,
+    volumes,
+)
 from snapmanage.api.call import Answer, Call
+from snapmanage.api.parameters import Parameter
 from snapmanage.api.schemas import Schema
 from snapmanage.api.versions import MINIMUM, Version
 
@@ -13,11 +28,18 @@ Handler = Callable[[Call], Answer]
 
 @dataclass(frozen=True)
 class Operation:
-    """A method of a path: whoever `rule` allows may; one without a rule is everybody's, unauthenticated."""
+    """A method of a path: whoever `rule` allows may; one without a rule is everybody's, unauthenticated.
+
+    `answers` names the schema of each answer that is no refusal, None for an empty one. `keyed` is one
+    that makes something, once for each idempotency key.
+    """
 
     handler: Handler
     rule: str | None = None
     body: Schema | None = None
+    answers: Mapping[int, str | None] = field(default_factory=dict)
+    query: Sequence[Parameter] = ()
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,41 +50,57 @@ class Route:
     since: Version = MINIMUM
 
 
-def _get(handler: Handler, rule: str, since: Version = MINIMUM) -> Route:
-    return Route({"GET": Operation(handler, rule)}, since)
-
-
-def _post(handler: Handler, rule: str, body: Schema) -> Route:
-    return Route({"POST": Operation(handler, rule, body)})
+def _get(
+    handler: Handler, rule: str | None, answer: str, query: Sequence[Parameter] = (), since: Version = MINIMUM
+) -> Route:
+    return Route({"GET": Operation(handler, rule, answers={200: answer}, query=query)}, since)
 
 
 _MANAGE = {
-    "GET": Operation(manageable.index, policy.LIST_MANAGEABLE),
-    "POST": Operation(snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT),
+    "GET": Operation(
+        manageable.index,
+        policy.LIST_MANAGEABLE,
+        answers={200: "manageable_snapshots"},
+        query=parameters.MANAGEABLE,
+    ),
+    "POST": Operation(
+        snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT, answers={202: "the_snapshot"}, keyed=True
+    ),
 }
+_MANAGE_VOLUME = Operation(
+    volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
+)
+_ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
+_DETAIL = (manageable.detail, policy.LIST_MANAGEABLE, "manageable_snapshots_shown", parameters.MANAGEABLE)
+_SNAPSHOTS = parameters.listing(snapshots.SHAPE, parameters.WITH_COUNT)
+_VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
+_MESSAGES = parameters.listing(usermessages.SHAPE, since=versions.MESSAGE_FILTERS)
 
 # Everybody may call these, in any version: discovery is how clients learn which there are.
 ROOT = {
-    "/": Route({"GET": Operation(root.choices)}),
-    "/v3": Route({"GET": Operation(root.current)}),
-    "/healthcheck": Route({"GET": Operation(root.health)}),
+    "/": Route({"GET": Operation(root.choices, answers={300: "versions"})}),
+    "/v3": _get(root.current, None, "versions"),
+    "/v3/openapi.json": _get(root.description, None, "document"),
+    "/healthcheck": Route({"GET": Operation(root.health, answers={200: "health", 503: "health"})}),
 }
 
 # Under /v3/{project_id}, and under /v3 with the project from the token.
 PROJECT = {
     "/os-snapshot-manage": Route(_MANAGE),
-    "/os-snapshot-manage/detail": _get(manageable.detail, policy.LIST_MANAGEABLE),
+    "/os-snapshot-manage/detail": _get(*_DETAIL),
     "/manageable_snapshots": Route(_MANAGE, versions.MANAGEABLE_PATH),
-    "/manageable_snapshots/detail": _get(manageable.detail, policy.LIST_MANAGEABLE, versions.MANAGEABLE_PATH),
-    "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS),
-    "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS),
-    "/snapshots/{snapshot_id}": _get(snapshots.show, policy.GET_SNAPSHOT),
-    "/snapshots/{snapshot_id}/action": _post(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE),
-    "/snapshots/{snapshot_id}/operation": _get(snapshots.operation, policy.GET_OPERATION),
-    "/os-volume-manage": _post(volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME),
-    "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME),
-    "/messages": _get(usermessages.index, policy.GET_MESSAGES, versions.MESSAGES),
-    "/messages/{message_id}": _get(usermessages.show, policy.GET_MESSAGE, versions.MESSAGES),
-    "/extensions": _get(extensions.index, policy.GET_EXTENSIONS),
-    "/extensions/os-snapshot-manage": _get(extensions.show, policy.GET_EXTENSIONS),
+    "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH),
+    "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS, "snapshots", _SNAPSHOTS),
+    "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS, "snapshots_shown", _SNAPSHOTS),
+    "/snapshots/{snapshot_id}": _get(snapshots.show, policy.GET_SNAPSHOT, "the_snapshot_shown"),
+    "/snapshots/{snapshot_id}/action": Route({"POST": _ACT}),
+    "/snapshots/{snapshot_id}/operation": _get(snapshots.operation, policy.GET_OPERATION, "the_operation"),
+    "/os-volume-manage": Route({"POST": _MANAGE_VOLUME}),
+    "/volumes": _get(volumes.list_summary, policy.GET_VOLUMES, "volumes", _VOLUMES),
+    "/volumes/detail": _get(volumes.list_detail, policy.GET_VOLUMES, "volumes_shown", _VOLUMES),
+    "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME, "the_volume_shown"),
+    "/messages": _get(usermessages.index, policy.GET_MESSAGES, "messages", _MESSAGES, versions.MESSAGES),
+    "/messages/{message_id}": _get(usermessages.show, policy.GET_MESSAGE, "the_message", since=versions.MESSAGES),
+    "/extensions": _get(extensions.index, policy.GET_EXTENSIONS, "extensions"),
+    "/extensions/os-snapshot-manage": _get(extensions.show, policy.GET_EXTENSIONS, "the_extension"),
 }

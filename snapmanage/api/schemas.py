@@ -1,8 +1,9 @@
 """What requests may say, and reading it: bodies by JSON Schema, parameters by hand."""
 
 import json
+import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jsonschema
@@ -13,6 +14,8 @@ from snapmanage.core.records import keepable
 # More could exceed what JSON can be written or read with, here or wherever a message goes.
 DEEPEST = 32
 LARGEST_OFFSET = 2**31 - 1
+# Beyond, one reader's number isn't another's.
+LARGEST_NUMBER = 2**63 - 1
 
 Schema = jsonschema.Draft202012Validator
 
@@ -23,13 +26,20 @@ _METADATA = {
     "additionalProperties": {"type": "string", "maxLength": 255},
 }
 _REF = {"type": ["object", "string"], "minProperties": 1, "minLength": 1}
+_EXAMPLE_REF = {"source-name": "disk1.img@daily"}
 _IGNORED = {"type": ["string", "boolean", "null"]}
 
 
-def _resource(name: str, required: list[str], properties: dict[str, Any]) -> Schema:
+def _resource(name: str, required: list[str], properties: dict[str, Any], example: dict[str, Any]) -> Schema:
     resource = {"type": "object", "required": required, "additionalProperties": False, "properties": properties}
     return Schema(
-        {"type": "object", "required": [name], "additionalProperties": False, "properties": {name: resource}},
+        {
+            "type": "object",
+            "required": [name],
+            "additionalProperties": False,
+            "properties": {name: resource},
+            "examples": [{name: example}],
+        },
         format_checker=_FORMATS,
     )
 
@@ -52,6 +62,7 @@ MANAGE_SNAPSHOT = _resource(
         "description": _NAME,
         "metadata": _METADATA,
     },
+    {"volume_id": "0f2b7c1e-5a0d-4c57-9b1f-6f2f0a4c9d11", "ref": _EXAMPLE_REF, "name": "monday"},
 )
 # The last four are what the field's clients send along; there is nothing that they could mean here.
 MANAGE_VOLUME = _resource(
@@ -68,6 +79,7 @@ MANAGE_VOLUME = _resource(
         "bootable": _IGNORED,
         "cluster": {"type": "null"},
     },
+    {"host": "storage-1@fast", "ref": {"source-name": "disk1.img"}},
 )
 UNMANAGE = Schema(
     {
@@ -75,6 +87,7 @@ UNMANAGE = Schema(
         "required": ["os-unmanage"],
         "additionalProperties": False,
         "properties": {"os-unmanage": {"type": ["object", "null"], "maxProperties": 0}},
+        "examples": [{"os-unmanage": None}],
     }
 )
 
@@ -82,7 +95,9 @@ UNMANAGE = Schema(
 def parse(raw: bytes) -> Any:
     """The JSON of a body; `InvalidRequest` for what is none, or can't be kept."""
     try:
-        body = json.loads(raw.decode())
+        body = json.loads(
+            raw.decode(), object_pairs_hook=_object, parse_int=_whole, parse_float=_float, parse_constant=_float
+        )
     except (ValueError, RecursionError) as error:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
     for depth, value in _values(body):
@@ -93,6 +108,30 @@ def parse(raw: bytes) -> Any:
                 "the body holds a NUL or half of a surrogate pair; texts are Unicode without NUL"
             )
     return body
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are its own: of two values for one, another reader may take the other."""
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise errors.InvalidRequest(f"the body has the key {_cut(name)!r} twice in one object")
+        made[name] = value
+    return made
+
+
+def _whole(text: str) -> int:
+    value = int(text) if len(text) < 30 else LARGEST_NUMBER + 1
+    if abs(value) > LARGEST_NUMBER:
+        raise errors.InvalidRequest(f"the body holds a number beyond 64 bits: {_cut(text)}")
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise errors.InvalidRequest(f"the body is not JSON that others can read: {_cut(text)} is no number")
+    return value
 
 
 def check(body: Any, schema: Schema) -> None:
@@ -122,6 +161,22 @@ def limit(parameters: Mapping[str, str], largest: int) -> int:
     if text.isascii() and text.isdigit() and len(text) > 18:
         return largest
     return min(integer(parameters, "limit", largest, 10**18), largest)
+
+
+def sort(parameters: Mapping[str, str], default: str) -> list[tuple[str, str]]:
+    """Keys with directions: `sort=key:dir,…`, or the older `sort_key` and `sort_dir`, not both; desc by default."""
+    if "sort" not in parameters:
+        return [(parameters.get("sort_key", default), parameters.get("sort_dir", "desc"))]
+    if "sort_key" in parameters or "sort_dir" in parameters:
+        raise errors.InvalidRequest("sort can't be combined with sort_key and sort_dir")
+    pairs = [part.strip().partition(":") for part in parameters["sort"].split(",")]
+    return [(key, direction or "desc") for key, _, direction in pairs]
+
+
+def one_of(what: str, value: str, known: Iterable[str]) -> None:
+    """Raise `InvalidRequest` unless the value is one of those known."""
+    if value not in known:
+        raise errors.InvalidRequest(f"{what} {_cut(value)!r} must be one of {', '.join(known)}")
 
 
 def _values(body: Any) -> Iterator[tuple[int, Any]]:

@@ -4,13 +4,19 @@ import uuid
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api import schemas, versions, views
-from snapmanage.api.call import Answer, Call, asked_fields
+from snapmanage.api import lists, views
+from snapmanage.api.call import Answer, Call, asked_fields, key
 from snapmanage.core.records import Snapshot
 from snapmanage.manage import requests
 from snapmanage.store import auditlog, records
 
-_FILTERS = ("name", "status", "volume_id")
+SHAPE = lists.Shape(
+    filters={name: name for name in ("id", "name", "status", "volume_id", "user_id")} | {"display_name": "name"},
+    sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "volume_id", "user_id")}
+    | {"display_name": "name", "size": "size_gb", "volume_size": "size_gb", "project_id": "project_id"},
+    constants={"availability_zone": None},
+    metadata=True,
+)
 
 
 def create(call: Call) -> Answer:
@@ -18,7 +24,7 @@ def create(call: Call) -> Answer:
     wanted = call.body["snapshot"]
     volume_id = str(uuid.UUID(wanted["volume_id"]))
     asked = Snapshot(volume_id=volume_id, host="", **asked_fields(call, wanted))
-    snapshot = requests.request_snapshot(call.site, asked, call.everywhere)
+    snapshot = requests.request_snapshot(call.site, asked, call.everywhere, key(call, "manage snapshot"))
     return Answer(202, {"snapshot": views.snapshot_summary(call, snapshot)})
 
 
@@ -57,20 +63,8 @@ def _get(call: Call) -> Snapshot:
 
 
 def _list(call: Call, view: Any) -> Answer:
-    parameters = call.parameters
-    filters = {name: parameters[name] for name in _FILTERS if name in parameters}
-    size = schemas.limit(parameters, call.service.limits.page)
-    offset = schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET)
-    project = call.requester.project_id
+    page = lists.wanted(call, SHAPE)
     with call.site.db.read() as conn:
-        page = records.list_page(conn, Snapshot, project, filters, size + 1, offset, parameters.get("marker"))
-        total = records.count(conn, Snapshot, project, filters) if _counted(call) else None
-    body: dict[str, Any] = {"snapshots": [view(call, snapshot) for snapshot in page[:size]]}
-    if len(page) > size > 0:
-        body["snapshots_links"] = views.next_link(call, page[size - 1])
-    return Answer(200, body if total is None else body | {"count": total})
-
-
-def _counted(call: Call) -> bool:
-    wanted = call.parameters.get("with_count", "").lower() in ("true", "1")
-    return wanted and call.version >= versions.WITH_COUNT
+        found = records.list_page(conn, Snapshot, lists.one_more(page))
+        total = records.count(conn, Snapshot, page) if lists.counted(call) else None
+    return views.page(call, "snapshots", [view(call, each) for each in found[: page.limit]], len(found), total)

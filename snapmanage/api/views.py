@@ -4,10 +4,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from snapmanage.api import versions
-from snapmanage.api.call import Call, wire_time
+from snapmanage.api.call import Answer, Call, wire_time
+from snapmanage.api.versions import Version
 from snapmanage.core.events import UserMessage
 from snapmanage.core.ledger import Entry
-from snapmanage.core.records import Record, Snapshot, Status, Volume
+from snapmanage.core.records import Snapshot, Status, Volume
+from snapmanage.core.reference import Location
 
 
 def snapshot_summary(call: Call, snapshot: Snapshot) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def snapshot_summary(call: Call, snapshot: Snapshot) -> dict[str, Any]:
         "description": snapshot.description,
         "volume_id": snapshot.volume_id,
         "status": snapshot.status.value,
-        "size": snapshot.size_gb,
+        "size": snapshot.size_gb or 0,
         "metadata": dict(snapshot.metadata),
     }
 
@@ -39,11 +41,16 @@ def snapshot_detail(call: Call, snapshot: Snapshot) -> dict[str, Any]:
     return view
 
 
+def volume_summary(call: Call, volume: Volume) -> dict[str, Any]:
+    return {"id": volume.id, "name": volume.name, "links": _links(call, f"volumes/{volume.id}")}
+
+
 def volume_detail(call: Call, volume: Volume) -> dict[str, Any]:
-    href = f"{call.base}/volumes/{volume.id}"
-    return {
-        "id": volume.id,
-        "name": volume.name,
+    """A volume shown, with what the microversion adds; it is what a plain, unattached one is elsewhere.
+
+    Where it lives is for administrators only.
+    """
+    view = volume_summary(call, volume) | {
         "description": volume.description,
         "status": volume.status.value,
         "size": volume.size_gb or 0,
@@ -61,10 +68,34 @@ def volume_detail(call: Call, volume: Volume) -> dict[str, Any]:
         "source_volid": None,
         "consistencygroup_id": None,
         "replication_status": None,
-        "os-vol-host-attr:host": volume.host,
+        "migration_status": None,
+        "os-vol-host-attr:host": _with_pool(volume.host),
+        "os-vol-mig-status-attr:migstat": None,
+        "os-vol-mig-status-attr:name_id": None,
         "os-vol-tenant-attr:tenant_id": volume.requester.project_id,
-        "links": [{"rel": "self", "href": href}, {"rel": "bookmark", "href": href}],
     }
+    view |= {name: value for since, name, value in _VOLUME_ADDITIONS if call.version >= since}
+    return {name: value for name, value in view.items() if call.administers or name not in _FOR_ADMINISTRATORS}
+
+
+_FOR_ADMINISTRATORS = {
+    "cluster_name",
+    "migration_status",
+    "os-vol-host-attr:host",
+    "os-vol-mig-status-attr:migstat",
+    "os-vol-mig-status-attr:name_id",
+    "provider_id",
+}
+_VOLUME_ADDITIONS: tuple[tuple[Version, str, Any], ...] = (
+    (versions.VOLUME_GROUP_ID, "group_id", None),
+    (versions.VOLUME_PROVIDER_ID, "provider_id", None),
+    (versions.VOLUME_SERVICE_UUID, "service_uuid", None),
+    (versions.VOLUME_SERVICE_UUID, "shared_targets", False),
+    (versions.VOLUME_CLUSTER_NAME, "cluster_name", None),
+    (versions.VOLUME_TYPE_ID, "volume_type_id", None),
+    (versions.VOLUME_ENCRYPTION_KEY_ID, "encryption_key_id", None),
+    (versions.CONSUMES_QUOTA, "consumes_quota", True),
+)
 
 
 def message(call: Call, told: UserMessage) -> dict[str, Any]:
@@ -78,7 +109,7 @@ def message(call: Call, told: UserMessage) -> dict[str, Any]:
         "created_at": wire_time(told.created_at),
         "guaranteed_until": wire_time(told.guaranteed_until),
         "request_id": told.request_id,
-        "links": [{"rel": "self", "href": f"{call.base}/messages/{told.id}"}],
+        "links": _links(call, f"messages/{told.id}"),
     }
 
 
@@ -113,8 +144,29 @@ def _event(entry: Entry) -> dict[str, Any]:
     return {"event_type": entry.event_type} | {name: payload[name] for name in names}
 
 
-def next_link(call: Call, last: Record) -> list[dict[str, str]]:
-    """Where the page after the one that ends with `last` is."""
+def page(call: Call, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
+    """A page of a list, with a link to the next one where more was found than is shown."""
+    body: dict[str, Any] = {name: entries}
+    if found > len(entries) > 0:
+        body[f"{name}_links"] = next_link(call, entries[-1]["id"])
+    return Answer(200, body if total is None else body | {"count": total})
+
+
+def next_link(call: Call, marker: str) -> list[dict[str, str]]:
+    """Where the page that goes on after `marker` is."""
     parameters = {name: value for name, value in call.parameters.items() if name not in ("marker", "offset")}
-    query = urlencode(parameters | {"marker": last.id})
+    query = urlencode(parameters | {"marker": marker})
     return [{"rel": "next", "href": f"{call.http.prefix}{call.http.path}?{query}"}]
+
+
+def _links(call: Call, path: str) -> list[dict[str, str]]:
+    """Where a resource is, with and without the version, as the Block Storage API shows it."""
+    project = call.path.get("project_id")
+    bookmark = f"{call.http.prefix}/{project}/{path}" if project else f"{call.http.prefix}/{path}"
+    return [{"rel": "self", "href": f"{call.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
+
+
+def _with_pool(host: str) -> str:
+    """host@backend#pool; a backend without pools is its own only one."""
+    location = Location.parse(host)
+    return host if location.pool else f"{host}#{location.backend}"

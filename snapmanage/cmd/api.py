@@ -5,10 +5,9 @@ from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage.api import app, auth
+from snapmanage.api import app
 from snapmanage.api.call import Service
-from snapmanage.api.policy import Policy
-from snapmanage.cmd import configuration, running
+from snapmanage.cmd import configuration, pipeline, running
 from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback
 from snapmanage.cmd.parts import Parts, assemble_for_deployment
 
@@ -21,23 +20,26 @@ def application() -> Any:
     """The WSGI application for any server, with its relay started."""
     conf = configuration.load_for_wsgi()
     parts = assemble_for_deployment(conf)
+    assembled = assemble(conf, parts)
     parts.start()
-    return assemble(conf, parts)
+    return assembled
 
 
 def _run() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-api")
     host, port = parse_listen(conf.api.listen)
-    if not conf.api.noauth_anywhere:
+    if conf.api.auth_strategy == "noauth" and not conf.api.noauth_anywhere:
         require_loopback(host, "snapmanage-api with auth_strategy noauth")
     with HttpServer(host, port, conf.api.threads) as server:
         parts = assemble_for_deployment(conf)
+        application = assemble(conf, parts)
         parts.start()
-        server.start(assemble(conf, parts), conf.api.max_request_body_size)
+        server.start(application, conf.api.max_request_body_size)
         running.until_stopped(f"ready: http://{server.address}/v3")
     parts.stop()
 
 
 def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
     """The application with what the configuration puts before it."""
-    return app.build(Service(parts.site, parts.bus, configuration.limits(conf), auth.noauth, Policy(conf)))
+    limits, authenticate, policy = configuration.limits(conf), pipeline.authentication(conf), pipeline.policy(conf)
+    return pipeline.surround(conf, app.build(Service(parts.site, parts.bus, limits, authenticate, policy)))

@@ -90,6 +90,7 @@ def rules(conf: cfg.ConfigOpts) -> Rules:
         quota=Amount(conf.quota.snapshots, conf.quota.gigabytes),
         name_template=template,
         both_dialects=conf.notification_dialect == "both",
+        idempotency_key_ttl=timedelta(seconds=conf.api.idempotency_key_ttl_seconds),
     )
 
 

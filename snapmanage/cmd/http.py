@@ -7,8 +7,9 @@ from typing import Any
 from cheroot import wsgi
 
 from snapmanage import errors
+from snapmanage.cmd.connections import LARGEST_HEAD, Connection
 
-# A body this many times too large is refused in HTTP's own words, since it would have to be read to say more.
+# A body this many times too large reaches no application, which may read what it refuses.
 UNREAD_FROM = 10
 
 
@@ -36,6 +37,8 @@ class HttpServer:
     def __init__(self, host: str, port: int, threads: int) -> None:
         self._server = wsgi.Server((host, port), _not_yet, numthreads=threads, server_name="snapmanage")
         self._server.shutdown_timeout = 10
+        self._server.ConnectionClass = Connection
+        self._server.max_request_header_size = LARGEST_HEAD
         try:
             self._server.prepare()
         except OSError as error:

@@ -18,6 +18,22 @@ class Amount:
 NO_LIMIT = Amount(UNLIMITED, UNLIMITED)
 
 
+@dataclass(frozen=True)
+class Override:
+    """The limits that a project has of its own; None where the default holds."""
+
+    project_id: str
+    snapshots: int | None = None
+    gigabytes: int | None = None
+
+    def over(self, default: Amount) -> Amount:
+        """What the project is allowed."""
+        return Amount(
+            default.snapshots if self.snapshots is None else self.snapshots,
+            default.gigabytes if self.gigabytes is None else self.gigabytes,
+        )
+
+
 def check(used: Amount, limit: Amount, size_gb: int) -> None:
     """Raise `QuotaExceeded` unless one more snapshot of `size_gb` fits."""
     _check("snapshots", used.snapshots, limit.snapshots, 1)

@@ -8,37 +8,53 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from snapmanage import errors
-from snapmanage.core import lifecycle, listing, messages, quota, service
+from snapmanage.core import idempotency, lifecycle, listing, messages, quota, service
 from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.idempotency import Key, Use
 from snapmanage.core.messages import Message
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.manage.site import Site, commit, post
-from snapmanage.store import records, services
+from snapmanage.store import keys, quotas, records, services
 
 R = TypeVar("R", bound=Record)
 
+# Keys dropped by each that comes, when they are too old: more than one, so that they get fewer.
+FORGOTTEN_AT_ONCE = 10
 
-def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False) -> Snapshot:
+
+def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False, key: Key | None = None) -> Snapshot:
     """Write a snapshot that shall be managed, and the cast for it; `snapshot.host` comes from its volume.
 
-    The volume must be the requester's project's, unless the requester may act `everywhere`.
-    `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`, `AlreadyManaged`.
+    The volume must be the requester's project's, unless the requester may act `everywhere`. Under a key that was
+    used for the same request, the snapshot of that one is returned, as it is now, and nothing is written.
+    `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`, `AlreadyManaged`.
     """
 
     def write(conn: Connection, now: datetime) -> tuple[Snapshot, list[Message]]:
+        if (made := _made_before(site, conn, snapshot, key, now)) is not None:
+            return made, []
         volume = _usable_volume(conn, snapshot, everywhere)
         _require_service(site, conn, volume.server, now)
         _check_quota(site, conn, snapshot.requester.project_id, volume.size_gb or 0)
         asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
         return _insert(site, conn, lifecycle.request(asked), now)
 
-    return commit(site, write)
+    try:
+        return commit(site, write)
+    except quotas.NoQueue:
+        site.db.write(lambda conn, _: quotas.open_queue(conn, snapshot.requester.project_id))
+        return commit(site, write)
 
 
-def register_volume(site: Site, volume: Volume) -> Volume:
-    """Write a volume that shall be known, and the cast for it; `ServiceNotFound`, `ServiceDown`, `AlreadyManaged`."""
+def register_volume(site: Site, volume: Volume, key: Key | None = None) -> Volume:
+    """Write a volume that shall be known, and the cast for it; a key counts as for snapshots.
+
+    `KeyReused`, `ServiceNotFound`, `ServiceDown`, `AlreadyManaged`.
+    """
 
     def write(conn: Connection, now: datetime) -> tuple[Volume, list[Message]]:
+        if (made := _made_before(site, conn, volume, key, now)) is not None:
+            return made, []
         _require_service(site, conn, volume.server, now)
         return _insert(site, conn, lifecycle.request(replace(volume, created_at=now)), now)
 
@@ -73,6 +89,32 @@ def list_manageable(
     return listing.page(listing.manageable(found, owned), wanted)
 
 
+def _made_before(site: Site, conn: Connection, record: R, key: Key | None, now: datetime) -> R | None:
+    """What an earlier request made under this key, a tombstone too; None lets it stand for `record` from now on.
+
+    Asked before anything else, so that of two at the same time the second waits for the first, and finds it.
+    """
+    if key is None:
+        return None
+    asked = Use(key.key_digest, key.request_digest, record.id, now)
+    held = keys.hold(conn, asked)
+    if idempotency.repeats(asked, held, site.rules.idempotency_key_ttl):
+        return _made(conn, type(record), held.record_id)
+    if held != asked:
+        keys.replace(conn, asked)
+    keys.forget(conn, now - site.rules.idempotency_key_ttl, FORGOTTEN_AT_ONCE)
+    return None
+
+
+def _made(conn: Connection, kind: type[R], record_id: str) -> R:
+    made = records.get(conn, kind, record_id, deleted=True)
+    if made is None:
+        raise errors.NotFound(
+            f"What was asked for under this Idempotency-Key, {record_id}, is not kept any more: use a new key."
+        )
+    return made
+
+
 def _insert(site: Site, conn: Connection, record: R, now: datetime) -> tuple[R, list[Message]]:
     records.insert(conn, record)
     return record, post(site, conn, [messages.cast(record)], now)
@@ -98,7 +140,7 @@ def _require_service(site: Site, conn: Connection, server: str, now: datetime) -
 
 
 def _check_quota(site: Site, conn: Connection, project_id: str, size_gb: int) -> None:
-    limit = services.limits(conn, project_id, site.rules.quota)
-    if quota.bounded(limit):
-        services.queue_for_quota(conn, project_id)
+    if quota.bounded(quotas.get(conn, project_id).over(site.rules.quota)):
+        # Whoever was before us in the queue may have changed the limit.
+        limit = quotas.queue(conn, project_id).over(site.rules.quota)
         quota.check(records.usage(conn, project_id), limit, size_gb)

@@ -26,6 +26,7 @@ class Rules:
     quota: Amount = NO_LIMIT
     name_template: str = "snapshot-%s"
     both_dialects: bool = False
+    idempotency_key_ttl: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True)

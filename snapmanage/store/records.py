@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, func, or_, select
+from sqlalchemy import Connection, Row, Table, bindparam, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
@@ -13,6 +13,8 @@ from snapmanage.core.listing import Owned
 from snapmanage.core.quota import Amount
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key
 from snapmanage.core.reference import Reference
+from snapmanage.store import paging
+from snapmanage.store.paging import Wanted
 from snapmanage.store.tables import snapshots, volumes
 
 R = TypeVar("R", bound=Record)
@@ -113,46 +115,14 @@ def owned(conn: Connection, server: str) -> Owned:
     return Owned({row.backend_id: row.id for row in by_identity}, {row.reference: row.id for row in by_reference})
 
 
-def list_page(
-    conn: Connection,
-    kind: type[R],
-    project_id: str,
-    filters: dict[str, str],
-    limit: int,
-    offset: int = 0,
-    marker: str | None = None,
-) -> list[R]:
-    """A project's records, newest first; `InvalidRequest` when the marker is none of them.
-
-    `filters` compares columns of the table for equality.
-    """
-    table = _TABLES[kind]
-    query = select(table).where(*_visible(table, project_id, filters))
-    if marker is not None:
-        query = _after(conn, table, query, marker, project_id)
-    query = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit).offset(offset)
-    return [_record(kind, row) for row in conn.execute(query)]
+def list_page(conn: Connection, kind: type[R], wanted: Wanted) -> list[R]:
+    """The wanted page of records; `InvalidRequest` when the marker is none of them."""
+    return [_record(kind, row) for row in paging.rows(conn, _TABLES[kind], wanted)]
 
 
-def count(conn: Connection, kind: type[Record], project_id: str, filters: dict[str, str]) -> int:
-    """How many records `list_page` has altogether."""
-    table = _TABLES[kind]
-    query = select(func.count()).select_from(table).where(*_visible(table, project_id, filters))
-    return int(conn.execute(query).scalar_one())
-
-
-def _visible(table: Table, project_id: str, filters: dict[str, str]) -> list[Any]:
-    same = [table.c[column] == value for column, value in filters.items()]
-    return [table.c.project_id == project_id, table.c.deleted_at.is_(None), *same]
-
-
-def _after(conn: Connection, table: Table, query: Select[Any], marker: str, project_id: str) -> Select[Any]:
-    own = (table.c.id == marker) & (table.c.project_id == project_id)
-    created_at = conn.execute(select(table.c.created_at).where(own)).scalar()
-    if created_at is None:
-        raise errors.InvalidRequest(f"marker {marker} could not be found; start again without it")
-    later = (table.c.created_at == created_at) & (table.c.id < marker)
-    return query.where(or_(table.c.created_at < created_at, later))
+def count(conn: Connection, kind: type[Record], wanted: Wanted) -> int:
+    """How many records all pages have together."""
+    return paging.count(conn, _TABLES[kind], wanted)
 
 
 def _differences(changes: Sequence[Change[R]]) -> list[dict[str, Any]]:

@@ -1,14 +1,11 @@
-"""Heartbeats of the servers that own backends, and the limits of projects."""
+"""Heartbeats of the servers that own backends."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from sqlalchemy import Connection, Insert, insert, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy import Connection, insert, select, update
 
-from snapmanage.core.quota import Amount
 from snapmanage.core.service import Service
-from snapmanage.store.tables import quotas, services
+from snapmanage.store.tables import services
 
 
 def beat(conn: Connection, service: Service) -> None:
@@ -39,27 +36,3 @@ def disable(conn: Connection, server: str, reason: str | None) -> bool:
 
 def all_of(conn: Connection) -> list[Service]:
     return [Service(**row._mapping) for row in conn.execute(select(services).order_by(services.c.server))]
-
-
-def limits(conn: Connection, project_id: str, default: Amount) -> Amount:
-    """What a project may manage, where it differs from the default."""
-    row = conn.execute(select(quotas).where(quotas.c.project_id == project_id)).one_or_none()
-    if row is None:
-        return default
-    own = {name: value for name in ("snapshots", "gigabytes") if (value := getattr(row, name)) is not None}
-    return replace(default, **own)
-
-
-def queue_for_quota(conn: Connection, project_id: str) -> None:
-    """Let concurrent requests of a project count one after the other, until the transaction ends."""
-    conn.execute(_insert_missing(conn, project_id))
-    conn.execute(select(quotas.c.project_id).where(quotas.c.project_id == project_id).with_for_update())
-
-
-def _insert_missing(conn: Connection, project_id: str) -> Insert:
-    match conn.dialect.name:
-        case "sqlite":
-            return sqlite.insert(quotas).values(project_id=project_id).on_conflict_do_nothing()
-        case "postgresql":
-            return postgresql.insert(quotas).values(project_id=project_id).on_conflict_do_nothing()
-    return mysql.insert(quotas).values(project_id=project_id).prefix_with("IGNORE")

@@ -129,6 +129,17 @@ messages = Table(
     **_MARIADB,
 )
 
+# Keys under which clients may send a request again; `core.idempotency.Use` explains them.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key_digest", String(64), primary_key=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("record_id", ID, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    **_MARIADB,
+)
+
 # What came over the bus and can't be understood, as it came.
 quarantine = Table(
     "quarantine",

@@ -8,8 +8,11 @@ from sqlalchemy import Engine
 
 from snapmanage.api.call import Limits
 from snapmanage.core.ledger import START
-from snapmanage.store import schema, tables
+from snapmanage.core.service import Service
+from snapmanage.manage.site import Outlet, Rules, Site
+from snapmanage.store import records, schema, services, tables
 from snapmanage.store.database import Database, connect
+from tests import examples
 from tests.examples import FakeClock
 from tests.functional.world import Client, World, a_world, five_snapshots
 
@@ -67,6 +70,14 @@ def database(
     yield made
     empty(made.engine)
     made.close()
+
+
+@pytest.fixture
+def site(database: Database) -> Site:
+    """A site on each database: a server that was heard of, and an available volume."""
+    database.write(lambda conn, now: services.beat(conn, Service(examples.SERVER, "fake", now)))
+    database.write(lambda conn, _: records.insert(conn, examples.available_volume(size_gb=3)))
+    return Site(database, Outlet(), Rules())
 
 
 def empty(engine: Engine) -> None:

@@ -1,7 +1,7 @@
 """The contract's cases, each sent over HTTP: what the reference answers, or where it is wrong, what is right.
 
 `data/rest_cases.json` holds them in one form. Every case names its existing snapshot `x`, and here each
-gets a name of its own, since a reference that is under way answers 409.
+gets a name of its own, since a reference that is under way answers 409. Every database answers alike.
 """
 
 import ast
@@ -28,13 +28,14 @@ class Lab:
     volume_id: str
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+@pytest.fixture(scope="module", params=["sqlite", "mariadb", "postgresql"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     driver = FakeDriver(fake_volumes=0)
     driver.add_volume(BACKEND_VOLUME)
     for number in range(20):
         driver.add_snapshot(BACKEND_VOLUME, f"backend-snap-{number:07}")
-    with a_world(tmp_path_factory.mktemp("lab"), {SERVER: driver}) as world:
+    url = None if request.param == "sqlite" else request.getfixturevalue(request.param).database()
+    with a_world(tmp_path_factory.mktemp("lab"), {SERVER: driver}, url=url) as world:
         yield Lab(world, world.known_volume(BACKEND_VOLUME))
 
 

@@ -4,6 +4,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from snapmanage.core.records import Requester
+from snapmanage.store import records
+from tests.examples import snapshot
 from tests.functional.world import (
     OTHER_PROJECT,
     PROJECT,
@@ -53,6 +56,13 @@ def test_snapshot_shows_whether_it_is_done_and_counts(world: World) -> None:
     assert [each["os-extended-snapshot-attributes:progress"] for each in shown] == ["100%", "0%"]
     assert [each["consumes_quota"] for each in shown] == [True, False]
     assert {each["os-extended-snapshot-attributes:project_id"] for each in shown} == {PROJECT}
+
+
+def test_size_that_nobody_knows_yet_is_a_number_all_the_same(world: World) -> None:
+    cast = snapshot(requester=Requester(PROJECT), size_gb=None)
+    world.db.write(lambda conn, _: records.insert(conn, cast))
+
+    assert world.client.snapshot(cast.id)["size"] == 0
 
 
 def test_snapshot_remembers_who_asked(world: World) -> None:

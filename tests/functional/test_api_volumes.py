@@ -1,20 +1,64 @@
 """Registering volumes that exist, over HTTP."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from snapmanage.core.backend import GIB
 from snapmanage.core.reference import Reference
+from tests.functional.callers import by_token, token
 from tests.functional.world import (
+    OTHER_PROJECT,
+    PROJECT,
     SERVER,
     VOLUME,
     World,
+    a_world,
     fault,
 )
 from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
+FIELDS = {
+    "attachments",
+    "availability_zone",
+    "bootable",
+    "consistencygroup_id",
+    "created_at",
+    "description",
+    "encrypted",
+    "id",
+    "links",
+    "metadata",
+    "multiattach",
+    "name",
+    "os-vol-tenant-attr:tenant_id",
+    "replication_status",
+    "size",
+    "snapshot_id",
+    "source_volid",
+    "status",
+    "updated_at",
+    "user_id",
+    "volume_type",
+}
+# Those of administrators only.
+WHERE = {
+    "migration_status",
+    "os-vol-host-attr:host",
+    "os-vol-mig-status-attr:migstat",
+    "os-vol-mig-status-attr:name_id",
+}
+SINCE = {
+    13: {"group_id"},
+    21: {"provider_id"},
+    48: {"service_uuid", "shared_targets"},
+    61: {"cluster_name"},
+    63: {"volume_type_id"},
+    64: {"encryption_key_id"},
+    65: {"consumes_quota"},
+}
 
 
 def test_registered_volume_becomes_available_with_its_size_and_keeps_its_name(world: World) -> None:
@@ -79,3 +123,51 @@ def test_volumes_that_can_not_be_meant_are_refused(shared: World, fields: dict[s
     answer = shared.client.post("os-volume-manage", json={"volume": {"host": SERVER, "ref": "x"} | fields})
 
     assert fault(answer)[0] == status
+
+
+@pytest.mark.parametrize("minor", sorted({0, 71} | {each for since in SINCE for each in (since - 1, since)}))
+def test_volume_has_exactly_the_fields_of_its_version(shared: World, volume_id: str, minor: int) -> None:
+    expected = FIELDS | WHERE | {name for since, names in SINCE.items() if since <= minor for name in names}
+
+    shown = shared.client.get(f"volumes/{volume_id}", version=f"3.{minor}").json()["volume"]
+    [listed] = shared.client.get("volumes/detail?status=available", version=f"3.{minor}").json()["volumes"]
+
+    assert shown.keys() == expected
+    assert listed == shown
+
+
+def test_where_a_volume_lives_is_shown_to_administrators_only(tmp_path: Path) -> None:
+    with a_world(tmp_path, authenticate=by_token()) as world:
+        asked = {"volume": {"host": SERVER, "ref": VOLUME}}
+        made = world.client.post("os-volume-manage", json=asked, headers=token("admin", PROJECT)).json()["volume"]
+
+        shown = [
+            world.client.get(path, version="3.71", headers=token(role, PROJECT)).json()
+            for role in ("admin", "reader")
+            for path in (f"volumes/{made['id']}", "volumes/detail")
+        ]
+
+    fields = [(each.get("volume") or each["volumes"][0]).keys() for each in shown]
+    assert fields[0] == fields[1]
+    assert fields[2] == fields[3] == fields[0] - WHERE - {"provider_id", "cluster_name"}
+
+
+def test_volume_of_another_project_is_not_found(shared: World, volume_id: str) -> None:
+    stranger = shared.another_client(OTHER_PROJECT)
+
+    answer = stranger.get(f"volumes/{volume_id}")
+
+    stranger.close()
+    assert fault(answer)[:2] == (404, "itemNotFound")
+
+
+@pytest.mark.parametrize(("prefix", "bookmark"), [(f"/v3/{PROJECT}", f"/{PROJECT}"), ("/v3", "")])
+def test_links_to_a_volume_have_a_project_where_the_request_had_it(
+    shared: World, volume_id: str, prefix: str, bookmark: str
+) -> None:
+    shown = shared.client.get(f"{prefix}/volumes/{volume_id}", headers={"X-Auth-Token": f"ann:{PROJECT}"})
+
+    assert shown.json()["volume"]["links"] == [
+        {"rel": "self", "href": f"{shared.client.root}{prefix}/volumes/{volume_id}"},
+        {"rel": "bookmark", "href": f"{shared.client.root}{bookmark}/volumes/{volume_id}"},
+    ]

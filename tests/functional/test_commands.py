@@ -338,6 +338,73 @@ def test_unknown_server_can_not_be_disabled(standalone: Standalone) -> None:
     assert "nobody@nowhere" in refusal(manage(standalone, "service", "disable", "nobody@nowhere", "--reason", "x"))
 
 
+def test_limit_of_a_project_counts_at_once_in_both_directions(standalone: Standalone) -> None:
+    client = standalone.start()
+    volume = registered(client)
+    settled(client, asked(client, volume, f"{VOLUME}@daily"))
+
+    lowered = manage(standalone, "quota", "set", PROJECT, "--snapshots", "1")
+    refused = client.manage(volume, f"{VOLUME}@weekly")
+    raised = manage(standalone, "quota", "set", PROJECT, "--snapshots", "2", "--gigabytes", "-1")
+    taken = client.manage(volume, f"{VOLUME}@weekly")
+    unset = manage(standalone, "quota", "unset", PROJECT)
+    unlimited = client.manage(volume, f"{VOLUME}@monthly")
+
+    assert (refused.status_code, list(refused.json())) == (413, ["overLimit"])
+    assert (taken.status_code, unlimited.status_code) == (202, 202)
+    size = client.snapshot(taken.json()["snapshot"]["id"])["size"]
+    assert lowered.stdout == (f"snapshots  limit 1  in use 1\ngigabytes  limit unlimited (default)  in use {size}\n")
+    assert raised.stdout == f"snapshots  limit 2  in use 1\ngigabytes  limit unlimited  in use {size}\n"
+    assert unset.stdout.startswith("snapshots  limit unlimited (default)  in use 2\n")
+
+
+def test_limits_are_shown_with_the_configured_ones_where_a_project_has_none(tmp_path: Path) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+    config.write_text(f"{config.read_text()}[quota]\nsnapshots = 7\n")
+
+    def quota(*arguments: str) -> str:
+        ended = run("snapmanage-manage", "--config-file", config, "quota", *arguments)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout
+
+    run("snapmanage-manage", "--config-file", config, "db", "sync")
+    quota("set", "b", "--gigabytes", "0")
+    quota("set", "a", "--snapshots", "3")
+    quota("set", "a", "--gigabytes", "-1")
+    quota("set", "gone", "--snapshots", "3")
+    quota("unset", "gone")
+
+    assert quota("list") == "a  snapshots 3  gigabytes unlimited\nb  snapshots default  gigabytes 0\n"
+    assert quota("show", "b") == "snapshots  limit 7 (default)  in use 0\ngigabytes  limit 0  in use 0\n"
+    assert quota("show", "gone").startswith("snapshots  limit 7 (default)  in use 0\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["set", PROJECT], "name a limit: --snapshots, --gigabytes or both"),
+        (["set", "", "--snapshots", "1"], "1 to 255 characters"),
+        (["set", "p" * 256, "--snapshots", "1"], "1 to 255 characters"),
+        (["set", b"\xff", "--snapshots", "1"], "of Unicode"),
+        (["show", ""], "1 to 255 characters"),
+    ],
+)
+def test_quota_that_can_not_be_is_refused_in_a_line(tmp_path: Path, arguments: list[str], why: str) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+
+    assert why in refusal(run("snapmanage-manage", "--config-file", config, "quota", *arguments))
+
+
+@pytest.mark.parametrize("limit", ["-2", "2147483648", "\N{SUPERSCRIPT TWO}", "9" * 5000])
+def test_limit_that_is_none_is_refused_and_the_range_is_named(tmp_path: Path, limit: str) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+
+    ended = run("snapmanage-manage", "--config-file", config, "quota", "set", PROJECT, f"--gigabytes={limit}")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "argument --gigabytes: must be from 0 to 2147483647, or -1 for no limit" in ended.stderr
+
+
 def test_schema_may_be_brought_up_to_date_twice(tmp_path: Path) -> None:
     config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
 

@@ -25,6 +25,7 @@ from snapmanage.manage.operations import Ask, Claimed, Outcome, Refusal, Resolut
 from snapmanage.manage.site import Outlet, Rules, Site
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.database import Database
+from snapmanage.store.paging import Wanted
 from snapmanage.volume import steps
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, FakeClock, new_id
@@ -107,7 +108,7 @@ class Bench:
 
     def told(self) -> list[UserMessage]:
         with self.db.read() as conn:
-            return usermessages.list_page(conn, PROJECT, {}, 100)
+            return usermessages.list_page(conn, Wanted(PROJECT))
 
     def rule(self, **rules: Any) -> None:
         self.site = replace(self.site, rules=replace(self.site.rules, **rules))

@@ -18,13 +18,15 @@ from snapmanage import errors
 from snapmanage.core import ledger, lifecycle, messages
 from snapmanage.core.backend import GIB
 from snapmanage.core.events import UserMessage
+from snapmanage.core.idempotency import Use
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.quota import Amount
+from snapmanage.core.quota import Amount, Override
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
-from snapmanage.store import auditlog, outbox, records, schema, services, tables, usermessages
+from snapmanage.store import auditlog, keys, outbox, quotas, records, schema, services, tables, usermessages
 from snapmanage.store.database import Database, connect, database_clock
+from snapmanage.store.paging import Wanted
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, FakeClock, new_id
 
@@ -212,7 +214,7 @@ def test_references_that_look_alike_do_not_collide(database: Database, other: st
     insert(database, owning(other))
 
     with database.read() as conn:
-        assert records.count(conn, Snapshot, PROJECT, {}) == 2
+        assert records.count(conn, Snapshot, Wanted(PROJECT)) == 2
 
 
 def test_same_reference_on_another_server_is_another_object(database: Database) -> None:
@@ -375,10 +377,12 @@ def test_pages_by_marker_are_the_whole_list_though_times_are_equal(database: Dat
 
     with database.read() as conn:
         paged: list[Snapshot] = []
-        while page := records.list_page(conn, Snapshot, PROJECT, {}, 2, marker=paged[-1].id if paged else None):
+        while page := records.list_page(
+            conn, Snapshot, Wanted(PROJECT, limit=2, marker=paged[-1].id if paged else None)
+        ):
             paged += page
-        everything = records.list_page(conn, Snapshot, PROJECT, {}, 100)
-        behind = records.list_page(conn, Snapshot, PROJECT, {}, 2, offset=3)
+        everything = records.list_page(conn, Snapshot, Wanted(PROJECT))
+        behind = records.list_page(conn, Snapshot, Wanted(PROJECT, limit=2, offset=3))
 
     assert paged == everything
     assert behind == everything[3:5]
@@ -391,9 +395,9 @@ def test_list_shows_what_matches_and_no_tombstone(database: Database) -> None:
     insert(database, named, other, owning("c", name="n", deleted_at=NOW))
 
     with database.read() as conn:
-        assert records.list_page(conn, Snapshot, PROJECT, {"name": "n"}, 10) == [named]
-        assert records.count(conn, Snapshot, PROJECT, {"name": "n"}) == 1
-        assert records.count(conn, Snapshot, PROJECT, {}) == 2
+        assert records.list_page(conn, Snapshot, Wanted(PROJECT, {"name": "n"})) == [named]
+        assert records.count(conn, Snapshot, Wanted(PROJECT, {"name": "n"})) == 1
+        assert records.count(conn, Snapshot, Wanted(PROJECT)) == 2
 
 
 def test_marker_of_another_project_is_unknown(database: Database) -> None:
@@ -401,7 +405,7 @@ def test_marker_of_another_project_is_unknown(database: Database) -> None:
     insert(database, theirs)
 
     with database.read() as conn, pytest.raises(errors.InvalidRequest, match=theirs.id):
-        records.list_page(conn, Snapshot, PROJECT, {}, 10, marker=theirs.id)
+        records.list_page(conn, Snapshot, Wanted(PROJECT, marker=theirs.id))
 
 
 # The outbox.
@@ -519,16 +523,62 @@ def test_servers_of_a_host_are_those_whose_name_begins_with_it(database: Databas
         assert services.on_host(conn, "a_b") == ["a_b@x", "a_b@y"]
 
 
-def test_limit_of_a_project_counts_where_it_has_one(database: Database) -> None:
-    with database.engine.begin() as conn:
-        conn.execute(tables.quotas.insert(), {"project_id": PROJECT, "snapshots": 3, "gigabytes": None})
-        services.queue_for_quota(conn, PROJECT)
-        services.queue_for_quota(conn, "new")
+def test_project_has_the_limits_that_were_set_last_and_those_alone(database: Database) -> None:
+    for limits in ({"snapshots": 3, "gigabytes": 5}, {"snapshots": None}, {"gigabytes": 0}):
+        database.write(lambda conn, _, limits=limits: quotas.change(conn, PROJECT, limits))  # type: ignore[misc]
+    database.write(lambda conn, _: quotas.open_queue(conn, "queued"))
 
     with database.read() as conn:
-        assert services.limits(conn, PROJECT, Amount(10, 100)) == Amount(3, 100)
-        assert services.limits(conn, "new", Amount(10, 100)) == Amount(10, 100)
-        assert services.limits(conn, "unknown", Amount(10, 100)) == Amount(10, 100)
+        assert quotas.get(conn, PROJECT) == Override(PROJECT, None, 0)
+        assert quotas.get(conn, "unknown") == Override("unknown")
+        assert quotas.all_of(conn) == [Override(PROJECT, None, 0)]
+
+
+# Idempotency keys.
+
+
+def use(**fields: Any) -> Use:
+    return replace(Use("k" * 64, "r" * 64, new_id(), NOW), **fields)
+
+
+def test_key_stands_for_its_first_request_until_it_is_replaced(database: Database) -> None:
+    first, second = use(), use()
+
+    assert database.write(lambda conn, _: keys.hold(conn, first)) == first
+    assert database.write(lambda conn, _: keys.hold(conn, second)) == first
+    database.write(lambda conn, _: keys.replace(conn, second))
+    assert database.write(lambda conn, _: keys.hold(conn, first)) == second
+
+
+def test_oldest_keys_are_forgotten_first_and_fresh_ones_stay(database: Database) -> None:
+    made = [use(key_digest=str(age), created_at=NOW - age * SECOND) for age in range(4)]
+    for each in made:
+        database.write(lambda conn, _, each=each: keys.hold(conn, each))  # type: ignore[misc]
+
+    for limit, left in ((2, {"0", "1"}), (9, {"0"}), (9, {"0"})):
+        database.write(lambda conn, _, limit=limit: keys.forget(conn, NOW, limit))  # type: ignore[misc]
+        assert kept_keys(database) == left
+
+
+@ON_SERVERS
+def test_key_that_another_holds_is_not_forgotten_and_nobody_waits_for_it(database: Database) -> None:
+    old, older = (use(key_digest=str(age), created_at=NOW - age * SECOND) for age in (1, 2))
+    for each in (old, older):
+        database.write(lambda conn, _, each=each: keys.hold(conn, each))  # type: ignore[misc]
+
+    with ThreadPoolExecutor(1) as pool, elsewhere(database) as other:
+        keys.hold(other, older)
+        pool.submit(database.write, lambda conn, _: keys.forget(conn, NOW, 10)).result(20)
+
+    assert kept_keys(database) == {"2"}
+
+
+def kept_keys(database: Database) -> set[str]:
+    with database.read() as conn:
+        return set(conn.execute(sa.select(tables.idempotency_keys.c.key_digest)).scalars())
+
+
+# Messages to users.
 
 
 def told(**fields: Any) -> UserMessage:
@@ -541,9 +591,9 @@ def test_messages_to_users_are_listed_newest_first_and_per_project(database: Dat
     database.write(lambda conn, _: usermessages.add(conn, [old, new, theirs]))
 
     with database.read() as conn:
-        assert usermessages.list_page(conn, PROJECT, {}, 10) == [new, old]
-        assert usermessages.list_page(conn, PROJECT, {}, 10, marker=new.id) == [old]
-        assert usermessages.list_page(conn, PROJECT, {"resource_id": old.resource_id}, 10) == [old]
+        assert usermessages.list_page(conn, Wanted(PROJECT)) == [new, old]
+        assert usermessages.list_page(conn, Wanted(PROJECT, marker=new.id)) == [old]
+        assert usermessages.list_page(conn, Wanted(PROJECT, {"resource_id": old.resource_id})) == [old]
         assert usermessages.get(conn, PROJECT, theirs.id) is None
 
 
@@ -559,7 +609,7 @@ def test_work_that_fails_leaves_nothing_behind(database: Database) -> None:
         database.write(work)
 
     with database.read() as conn:
-        assert records.count(conn, Snapshot, PROJECT, {}) == 0
+        assert records.count(conn, Snapshot, Wanted(PROJECT)) == 0
 
 
 @ON_SERVERS

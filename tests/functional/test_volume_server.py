@@ -22,6 +22,7 @@ from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from snapmanage.store import records, services, tables
+from snapmanage.store.paging import Wanted
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import Pace
 from tests.functional.world import NAMES, RULES, SERVER, VOLUME, World, a_world
@@ -675,7 +676,7 @@ def test_everything_asked_at_once_ends_well(tmp_path: Path) -> None:
 
         def left() -> int:
             with world.db.read() as conn:
-                return len(records.list_page(conn, Snapshot, world.client.project, {"status": "creating"}, 100))
+                return len(records.list_page(conn, Snapshot, Wanted(world.client.project, {"status": "creating"})))
 
         until(lambda: left() == 0, "all to be settled")
 

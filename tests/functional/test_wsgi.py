@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.store import schema
+from snapmanage.store.database import connect
+
 ASK = """
 import sys
 from wsgiref.util import setup_testing_defaults
@@ -75,6 +78,16 @@ def test_several_files_are_read_and_the_first_request_is_answered(tmp_path: Path
     ended = python(ASK, tmp_path, environment)
 
     assert (ended.returncode, ended.stdout) == (0, "300 Multiple Choices\n"), ended.stderr
+
+
+def test_stranger_is_not_served_without_authentication_wherever_the_server_listens(tmp_path: Path) -> None:
+    environment = configured(tmp_path)
+    schema.sync(connect(f"sqlite:///{tmp_path}/snapmanage.db").engine)
+    stranger = 'environ = {"REMOTE_ADDR": "192.0.2.1", "PATH_INFO": "/v3/snapshots"}'
+
+    ended = python(ASK.replace("environ = {}", stranger), tmp_path, environment)
+
+    assert (ended.returncode, ended.stdout) == (0, "403 Forbidden\n"), ended.stderr
 
 
 def configured(folder: Path, transport_url: str = "rabbit://guest:guest@127.0.0.1:1/") -> dict[str, str]:

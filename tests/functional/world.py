@@ -1,11 +1,11 @@
 """The whole of snapmanage in one process, with its API on a real port of the loopback.
 
-A `World` is a SQLite file, the in-process bus, a relay, the audit listener, a server for each of its
+A `World` is a database, the in-process bus, a relay, the audit listener, a server for each of its
 backends, and HTTP; a `Client` speaks to it as a stranger would.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -227,7 +227,7 @@ class World:
         [driver] = self.backends.values()
         return driver
 
-    def known_volume(self, name: str = VOLUME, **fields: Any) -> str:
+    def known_volume(self, name: str = VOLUME, /, **fields: Any) -> str:
         """The id of a volume that is registered and available."""
         answer = self.client.manage_volume(name, **fields)
         assert answer.status_code == 202, answer.text
@@ -360,10 +360,15 @@ def a_world(
     heartbeat_seconds: float = ONE_BEAT,
     authenticate: Authenticate = auth.noauth,
     policy: Policy | None = None,
+    around: Callable[[Any], Any] = lambda application: application,
+    url: str | None = None,
 ) -> Iterator[World]:
-    """A world that is up; with one fake backend unless others are given."""
+    """A world that is up; with one fake backend unless others are given, and its API inside of `around`.
+
+    It lives in a SQLite file unless `url` names another database, which is empty.
+    """
     clock = Clock()
-    db = Database(connect(f"sqlite:///{folder}/snapmanage.db").engine, clock)
+    db = Database(connect(url or f"sqlite:///{folder}/snapmanage.db").engine, clock)
     schema.sync(db.engine)
     bus = SwitchedBus(NAMES, call_timeout_seconds)
     relay = Relay(db, bus, NAMES, interval_seconds=0.05)
@@ -374,7 +379,8 @@ def a_world(
         bus.consume(NAMES.audited_queues(), Listener(db))
         relay.start()
         server.start()
-        http.start(app.build(Service(site, bus, limits, authenticate, policy or default_policy())), limits.body)
+        application = app.build(Service(site, bus, limits, authenticate, policy or default_policy()))
+        http.start(around(application), limits.body)
         client = Client(http.address)
         try:
             yield World(db, clock, bus, relay, site, server, backends, client)

@@ -26,7 +26,9 @@ LOOPBACK = "127.0.0.1"
 
 
 class Program:
-    """One command in a scratch folder; where we are root it runs as `nobody`."""
+    """One command in a scratch folder; where we are root it runs as `nobody`, unless that one couldn't start it."""
+
+    as_nobody = True
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -45,7 +47,7 @@ class Program:
 
     def launch(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
         """Start the command and return at once."""
-        user = unprivileged()
+        user = unprivileged() if self.as_nobody else None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

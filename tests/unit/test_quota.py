@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core import quota
-from snapmanage.core.quota import NO_LIMIT, UNLIMITED, Amount
+from snapmanage.core.quota import NO_LIMIT, UNLIMITED, Amount, Override
 
 COUNTS = st.integers(min_value=0, max_value=1000)
 
@@ -55,3 +55,16 @@ def test_what_is_let_through_stays_within_the_limit(used: Amount, limit: Amount,
 )
 def test_usage_is_counted_only_where_something_is_limited(limit: Amount, counts: bool) -> None:
     assert quota.bounded(limit) is counts
+
+
+@pytest.mark.parametrize(
+    ("own", "allowed"),
+    [
+        (Override("p"), Amount(10, 100)),
+        (Override("p", snapshots=3), Amount(3, 100)),
+        (Override("p", gigabytes=0), Amount(10, 0)),
+        (Override("p", 11, UNLIMITED), Amount(11, UNLIMITED)),
+    ],
+)
+def test_limit_of_a_project_s_own_counts_in_place_of_the_default(own: Override, allowed: Amount) -> None:
+    assert own.over(Amount(10, 100)) == allowed

@@ -1,0 +1,198 @@
+"""The API described to machines: OpenAPI 3.1, made from the routes table and the schemas that check requests."""
+
+import functools
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from snapmanage.api import answers, policy, routes, versions
+from snapmanage.api.parameters import Parameter
+from snapmanage.api.routes import Operation, Route
+from snapmanage.api.versions import MINIMUM, Version
+from snapmanage.core import idempotency
+
+Json = dict[str, Any]
+
+REQUEST_ID = "X-Openstack-Request-Id"
+# What may be refused: every request, those that are authenticated, those with a body, those that make something.
+EVERY = (400, 405, 408, 411, 413, 414, 500)
+PROTECTED = (401, 403, 404, 406, 503)
+WITH_BODY = (415,)
+KEYED = (409, 422)
+FAULT_HEADERS = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
+
+_ABOUT = """Manage snapshots that exist on a storage backend, in the shape of the Block Storage API v3.
+
+Paths are with and without the project; without, it is the token's. `OpenStack-API-Version: volume 3.x`
+chooses a microversion from {minimum} to {maximum}, {minimum} without it; below its microversion, a path
+isn't found and a parameter is ignored, like one that nobody knows."""
+_PATH = {
+    "project_id": {"type": "string", "pattern": "^[0-9a-fA-F-]{1,255}$"},
+    "snapshot_id": {"type": "string", "format": "uuid"},
+    "volume_id": {"type": "string", "format": "uuid"},
+    "message_id": {"type": "string", "format": "uuid"},
+}
+_TEXT = {"type": "string"}
+_HEADERS = {
+    REQUEST_ID: "Under which the service's log tells of this request.",
+    versions.HEADER: "The microversion that the answer is of.",
+    "WWW-Authenticate": "How a caller could prove who it is.",
+    "Allow": "The methods there are.",
+    "Retry-After": "Seconds after which asking again may help.",
+}
+_SUMMARIES = {
+    "/": "Discover versions, as a choice.",
+    "/v3": "Discover versions.",
+    "/v3/openapi.json": "Describe the API; this document.",
+    "/healthcheck": "Tell whether the service can work.",
+}
+
+
+@functools.cache
+def document() -> bytes:
+    """The document, as JSON."""
+    return json.dumps(described()).encode()
+
+
+def described() -> Json:
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "snapmanage",
+            "version": importlib.metadata.version("snapmanage"),
+            "description": _ABOUT.format(minimum=MINIMUM, maximum=versions.MAXIMUM),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in sorted({_tag(each) for _, route in _routes() for each in _of(route)})],
+        "paths": {path: _path(path, route) for path, route in _routes()},
+        "components": {
+            "schemas": answers.SCHEMAS,
+            "parameters": _parameters(),
+            "headers": {name: _header(about) for name, about in _HEADERS.items()},
+            "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)},
+            "securitySchemes": {
+                "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "From Keystone."},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }
+
+
+def _routes() -> Iterator[tuple[str, Route]]:
+    yield from routes.ROOT.items()
+    for path, route in routes.PROJECT.items():
+        yield f"/v3{path}", route
+        yield f"/v3/{{project_id}}{path}", route
+
+
+def _of(route: Route) -> Iterator[Operation]:
+    yield from route.methods.values()
+
+
+def _path(path: str, route: Route) -> Json:
+    ids = [_ref("parameters", name) for name in re.findall(r"{(\w+)}", path)]
+    operations = {method.lower(): _operation(path, method, each, route.since) for method, each in route.methods.items()}
+    return operations | ({"parameters": ids} if ids else {})
+
+
+def _operation(path: str, method: str, operation: Operation, since: Version) -> Json:
+    made: Json = {
+        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
+        "summary": _SUMMARIES.get(path) or _rules()[operation.rule],
+        "tags": [_tag(operation)],
+        "parameters": [_query(each) for each in operation.query],
+        "responses": _responses(operation),
+        "security": [{"token": []}, {"basic": []}, {}] if operation.rule else [],
+    }
+    if operation.rule:
+        made["description"] = f"Policy `{operation.rule}`."
+        made["parameters"].append(_ref("parameters", "microversion"))
+    if since > MINIMUM:
+        made |= {
+            "x-min-microversion": str(since),
+            "description": f"{made['description']} From microversion {since} on.",
+        }
+    if operation.keyed:
+        made["parameters"].append(_ref("parameters", "idempotency_key"))
+    if operation.body:
+        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body.schema}}}
+    return made
+
+
+def _query(parameter: Parameter) -> Json:
+    made: Json = {"name": parameter.name, "in": "query", "schema": parameter.schema}
+    if parameter.since == MINIMUM:
+        return made | {"description": parameter.description}
+    about = f"{parameter.description} From microversion {parameter.since} on."
+    return made | {"description": about, "x-min-microversion": str(parameter.since)}
+
+
+def _parameters() -> Json:
+    """Those that operations share, by the names that they are referred to by."""
+    ids = {name: {"name": name, "in": "path", "required": True, "schema": schema} for name, schema in _PATH.items()}
+    key = "Repeated under the same key, the request is carried out once."
+    return ids | {
+        "microversion": {
+            "name": versions.HEADER,
+            "in": "header",
+            "description": "The microversion that the request is of.",
+            "schema": {
+                "type": "string",
+                "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)$",
+                "examples": [f"{versions.SERVICE} {versions.MAXIMUM}"],
+            },
+        },
+        "idempotency_key": {
+            "name": idempotency.HEADER,
+            "in": "header",
+            "description": f"{key} A UUID for each request will do.",
+            "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
+        },
+    }
+
+
+def _responses(operation: Operation) -> Json:
+    refusals = {*EVERY, *(PROTECTED if operation.rule else ())}
+    refusals |= {*(WITH_BODY if operation.body else ()), *(KEYED if operation.keyed else ())}
+    made = {str(status): _ref("responses", str(status)) for status in sorted(refusals - operation.answers.keys())}
+    return {str(status): _answer(status, name) for status, name in operation.answers.items()} | made
+
+
+def _answer(status: int, schema: str | None) -> Json:
+    headers = {name: _ref("headers", name) for name in (REQUEST_ID, versions.HEADER)}
+    made: Json = {"description": "As asked." if status < 400 else "Not at the moment.", "headers": headers}
+    return made | ({"content": _json(_ref("schemas", schema))} if schema else {})
+
+
+def _fault(status: int) -> Json:
+    names = [REQUEST_ID, *([FAULT_HEADERS[status]] if status in FAULT_HEADERS else [])]
+    return {
+        "description": "Refused, and why.",
+        "headers": {name: _ref("headers", name) for name in names},
+        "content": _json(answers.fault_schema(status)),
+    }
+
+
+def _header(about: str) -> Json:
+    return {"description": about, "required": True, "schema": _TEXT}
+
+
+def _json(schema: Mapping[str, Any]) -> Json:
+    return {"application/json": {"schema": schema}}
+
+
+def _ref(kind: str, name: str) -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _tag(operation: Operation) -> str:
+    return operation.handler.__module__.rpartition(".")[2]
+
+
+@functools.cache
+def _rules() -> Mapping[str | None, str]:
+    """What policies say that they are about."""
+    return {rule.name: rule.description or "" for rule in policy.list_rules()}

@@ -1,0 +1,152 @@
+"""HTTP taken strictly: what a proxy could understand otherwise is refused, and every refusal has the API's shape.
+
+These requests reach no application. What one of those refuses is in `api/app.py`.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import time
+from email.utils import formatdate
+from typing import Any
+
+from cheroot import server
+from oslo_context import context
+
+from snapmanage.api import answers
+
+LOG = logging.getLogger(__name__)
+
+LARGEST_HEAD = 65536
+MOST_HEADERS = 100
+# How long a refused client may go on sending; a connection that is closed on it takes the answer along.
+LINGER_SECONDS = 0.5
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+# Two of these could mean one thing to a proxy and another to us; others that repeat are lists.
+_ONCE = {b"Host", b"Content-Length", b"Content-Type", b"Authorization", b"X-Auth-Token", b"Idempotency-Key"}
+
+
+class Refusal(Exception):
+    """The request can't be taken; `status` with its reason phrase."""
+
+    def __init__(self, status: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class StrictHeaders(server.HeaderReader):
+    """Reads headers as RFC 9112 has them, without what it deprecates.
+
+    Names with an underscore are dropped: in a WSGI environment they could pass for others.
+    """
+
+    def __call__(self, rfile: Any, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+        headers = {} if hdict is None else hdict
+        for _ in range(MOST_HEADERS + 1):
+            line = rfile.readline()
+            if line == b"\r\n":
+                _require_plain_length(headers)
+                return headers
+            name, value = _header(line)
+            if name in headers:
+                if name in _ONCE:
+                    raise Refusal("400 Bad Request", f"The header {name.decode()} is there twice.")
+                value = headers[name] + b", " + value
+            if b"_" not in name:
+                headers[name] = value
+        raise Refusal("413 Content Too Large", f"A request may have {MOST_HEADERS} headers.")
+
+
+def _require_plain_length(headers: dict[bytes, bytes]) -> None:
+    if b"Transfer-Encoding" in headers:
+        raise Refusal("411 Length Required", "Missing Content-Length: send the body in one piece.")
+    if not re.fullmatch(rb"[0-9]{1,18}", headers.get(b"Content-Length", b"0")):
+        raise Refusal("400 Bad Request", "Malformed Content-Length Header.")
+
+
+def _header(line: bytes) -> tuple[bytes, bytes]:
+    name, colon, rest = line.partition(b":")
+    value = rest.removesuffix(b"\r\n").strip(b" \t")
+    if not (line.endswith(b"\r\n") and colon and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
+        raise Refusal("400 Bad Request", "The request has a malformed header line.")
+    return name.title(), value
+
+
+class Request(server.HTTPRequest):
+    """A request, with the answers to those that are none."""
+
+    header_reader = StrictHeaders()
+
+    def parse_request(self) -> None:
+        try:
+            super().parse_request()
+        except Refusal as refusal:
+            self.simple_response(refusal.status, str(refusal))
+        except ValueError:  # the URL names an impossible address
+            self.simple_response("400 Bad Request", "Malformed Request-URI")
+
+    def read_request_line(self) -> bool:
+        if not super().read_request_line():
+            return False
+        if self.request_protocol not in (b"HTTP/1.0", b"HTTP/1.1"):
+            raise Refusal("400 Bad Request", "Malformed Request-Line: bad version")
+        if not _TOKEN.fullmatch(self.method) or not re.fullmatch(rb"/[!-~]*", self.uri):
+            raise Refusal("400 Bad Request", "Malformed Request-Line: a method, a path and a version make one")
+        return True
+
+    def read_request_headers(self) -> bool:
+        taken = bool(super().read_request_headers())
+        if taken and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
+            raise Refusal("400 Bad Request", "The request has no Host header.")
+        return taken
+
+    def send_headers(self) -> None:
+        """As ever; but what is left of a body isn't waited for when it was refused, or never came."""
+        if int(self.status[:3]) in (408, 413):
+            self.close_connection = self.conn.refused = True
+        super().send_headers()
+
+    def simple_response(self, status: Any, msg: Any = "") -> None:
+        """Write an answer of our shape and give up the connection."""
+        code, _, reason = str(status).partition(" ")
+        request_id = str(context.generate_request_id())
+        LOG.debug("[%s] No request: %s %s", request_id, status, msg)
+        body = json.dumps(answers.fault(int(code), str(msg) or f"{reason}.")).encode()
+        allow = ["Allow: GET, POST, OPTIONS"] if code == "405" else []
+        head = [
+            f"{self.server.protocol} {status}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+            f"X-Openstack-Request-Id: {request_id}",
+            *allow,
+            f"Date: {formatdate(usegmt=True)}",
+            f"Server: {self.server.server_name}",
+        ]
+        shown = b"" if getattr(self, "method", b"") == b"HEAD" else body
+        self.close_connection = self.conn.refused = True
+        with contextlib.suppress(OSError):  # who has gone needs no answer
+            self.conn.wfile.write("\r\n".join([*head, "", ""]).encode() + shown)
+
+
+class Connection(server.HTTPConnection):
+    """A connection that lets a refused client read why, before it is closed."""
+
+    RequestHandlerClass = Request
+    refused = False
+
+    def close(self) -> None:
+        if self.refused:
+            with contextlib.suppress(OSError):
+                self._linger()
+        super().close()
+
+    def _linger(self) -> None:
+        deadline = time.monotonic() + LINGER_SECONDS
+        self.socket.shutdown(1)
+        self.socket.settimeout(LINGER_SECONDS)
+        while time.monotonic() < deadline and self.socket.recv(65536):
+            pass

@@ -1,0 +1,129 @@
+"""Pages of a list: which rows, in which order, from where on.
+
+A page goes on after its marker by comparing what the rows are sorted by, so that what comes or goes
+before it moves nothing. An absent value counts as the least on every database.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Table,
+    Text,
+    and_,
+    case,
+    false,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
+
+from snapmanage import errors
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a list.
+
+    `project_id` None means every project's. `equal` and `like` compare columns, `metadata` asks for
+    pairs; `never` is for what no row can be. `sort` holds pairs of column and direction, asc or desc.
+    """
+
+    project_id: str | None
+    equal: Mapping[str, Any] = field(default_factory=dict)
+    like: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    never: bool = False
+    sort: Sequence[tuple[str, str]] = (("created_at", "desc"),)
+    limit: int = 1000
+    offset: int = 0
+    marker: str | None = None
+
+
+def rows(conn: Connection, table: Table, wanted: Wanted) -> Sequence[Row[Any]]:
+    """The page's rows; `InvalidRequest` when the marker is none of the list's."""
+    order = _order(table, wanted.sort)
+    query = select(table).where(*_conditions(conn, table, wanted))
+    if wanted.marker is not None:
+        query = query.where(_after(order, _marked(conn, table, wanted, order)))
+    ordered = [key for column, direction in order for key in _keys(column, direction)]
+    return conn.execute(query.order_by(*ordered).limit(wanted.limit).offset(wanted.offset)).all()
+
+
+def count(conn: Connection, table: Table, wanted: Wanted) -> int:
+    """How many rows all pages have together."""
+    query = select(func.count()).select_from(table).where(*_conditions(conn, table, wanted))
+    return int(conn.execute(query).scalar_one())
+
+
+def _conditions(conn: Connection, table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
+    conditions = _there(table, wanted)
+    conditions += [table.c[name] == value for name, value in wanted.equal.items()]
+    conditions += [table.c[name].icontains(text, autoescape=True) for name, text in wanted.like.items()]
+    conditions += [_has_pair(conn, table, pair) for pair in wanted.metadata.items()]
+    return [*conditions, false()] if wanted.never else conditions
+
+
+def _there(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Whose rows there are, those of tombstones left out."""
+    kept: list[ColumnElement[bool]] = [table.c.deleted_at.is_(None)] if "deleted_at" in table.c else []
+    return kept if wanted.project_id is None else [table.c.project_id == wanted.project_id, *kept]
+
+
+def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnElement[bool]:
+    """Whether the text of `metadata`, as the type `Json` writes it, has a pair: quotes inside are escaped."""
+    written = ":".join(json.dumps(part) for part in pair)
+    position = func.strpos if conn.dialect.name == "postgresql" else func.instr
+    text = type_coerce(table.c.metadata, Text)
+    return or_(position(text, f"{{{written}") > 0, position(text, f",{written}") > 0)
+
+
+def _order(table: Table, sort: Sequence[tuple[str, str]]) -> list[tuple[Column[Any], str]]:
+    """What rows are sorted by; ids end every tie, in the direction of the last key."""
+    keys = [(table.c[name], direction) for name, direction in sort if name != "id"]
+    last = next((direction for name, direction in sort if name == "id"), sort[-1][1])
+    return [*keys, (table.c.id, last)]
+
+
+def _keys(column: Column[Any], direction: str) -> list[ColumnElement[Any]]:
+    # Databases differ in where NULL goes, and MariaDB can't be told.
+    keys = [case((column.is_(None), 0), else_=1), column] if column.nullable else [column]
+    return [key.desc() if direction == "desc" else key.asc() for key in keys]
+
+
+def _marked(conn: Connection, table: Table, wanted: Wanted, order: Sequence[tuple[Column[Any], str]]) -> Row[Any]:
+    query = select(*(column for column, _ in order)).where(table.c.id == wanted.marker)
+    if wanted.project_id is not None:
+        query = query.where(table.c.project_id == wanted.project_id)
+    marked = conn.execute(query).one_or_none()
+    if marked is None:
+        raise errors.InvalidRequest(f"marker {wanted.marker} could not be found; start again without it")
+    return marked
+
+
+def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> ColumnElement[bool]:
+    """What comes behind a row: equal in some keys, and behind it in the next."""
+    later: list[ColumnElement[bool]] = []
+    for place, (column, direction) in enumerate(order):
+        same = [key == held for (key, _), held in zip(order[:place], marked, strict=False)]
+        later.append(and_(*same, _behind(column, direction, marked[place])))
+    first, direction = order[0]
+    if first.nullable:
+        return or_(*later)
+    # It follows from the rest, but PostgreSQL begins in the middle of an index only where it is said.
+    return and_(first <= marked[0] if direction == "desc" else first >= marked[0], or_(*later))
+
+
+def _behind(column: Column[Any], direction: str, held: Any) -> ColumnElement[bool]:
+    if direction == "asc":
+        return column.is_not(None) if held is None else column > held
+    if held is None:
+        return false()
+    return or_(column < held, column.is_(None)) if column.nullable else column < held

@@ -1,0 +1,51 @@
+"""The limits of projects, where they differ from the defaults."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, or_, select, update
+
+from snapmanage.core.quota import Override
+from snapmanage.store import locks
+from snapmanage.store.tables import quotas
+
+
+def get(conn: Connection, project_id: str) -> Override:
+    row = conn.execute(select(quotas).where(quotas.c.project_id == project_id)).one_or_none()
+    return Override(project_id) if row is None else _override(row)
+
+
+class NoQueue(Exception):
+    """The project has no row to queue on yet: `open_queue`, in a transaction of its own, makes it."""
+
+
+def queue(conn: Connection, project_id: str) -> Override:
+    """The same, letting concurrent requests of a project count one after the other until the transaction ends."""
+    row = conn.execute(select(quotas).where(quotas.c.project_id == project_id).with_for_update()).one_or_none()
+    if row is None:
+        raise NoQueue(project_id)
+    return _override(row)
+
+
+def open_queue(conn: Connection, project_id: str) -> None:
+    """Make the row that requests of a project queue on.
+
+    Requests don't make it: on MariaDB, whoever waits for a new row deadlocks with the others when it is rolled back.
+    """
+    locks.lock(conn, quotas, dict(vars(Override(project_id))))
+
+
+def change(conn: Connection, project_id: str, limits: Mapping[str, int | None]) -> None:
+    """Let these limits, by column, hold for a project from now on; the others stay."""
+    open_queue(conn, project_id)
+    conn.execute(update(quotas).where(quotas.c.project_id == project_id).values(dict(limits)))
+
+
+def all_of(conn: Connection) -> list[Override]:
+    """Of each project that has limits of its own."""
+    differs = or_(quotas.c.snapshots.is_not(None), quotas.c.gigabytes.is_not(None))
+    return [_override(row) for row in conn.execute(select(quotas).where(differs).order_by(quotas.c.project_id))]
+
+
+def _override(row: Row[Any]) -> Override:
+    return Override(**row._mapping)

@@ -1,0 +1,40 @@
+"""Keystone in one process: makes its database and its administrator, then serves on the loopback.
+
+Run by `keystone.py`, with `OS_KEYSTONE_CONFIG_FILES` and `OS_BOOTSTRAP_PASSWORD`. Importing Keystone
+takes longer than all it does here, so what are three commands elsewhere are children of one process.
+"""
+
+import os
+import sys
+
+import snapmanage.cmd  # noqa: F401 - it settles how oslo.service runs, for Keystone too
+
+
+def manage(*arguments: str) -> None:
+    """What `keystone-manage` does, in a child: it leaves the configuration as nobody else wants it."""
+    from keystone.cmd import cli
+
+    child = os.fork()
+    if child == 0:
+        cli.main(["keystone-manage", "--config-file", os.environ["OS_KEYSTONE_CONFIG_FILES"], *arguments])
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(f"keystone-manage {arguments[0]} failed")
+
+
+def serve(port: int) -> None:
+    from cheroot import wsgi
+    from keystone.server.wsgi import initialize_public_application
+
+    wsgi.Server(("127.0.0.1", port), initialize_public_application(), numthreads=4).start()
+
+
+def main(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/v3"
+    manage("db_sync")
+    manage("bootstrap", "--bootstrap-public-url", url, "--bootstrap-internal-url", url, "--bootstrap-region-id", "test")
+    serve(port)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv.pop()))  # Keystone reads the command line itself

@@ -1,0 +1,70 @@
+"""When a request is the same as one before."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core import idempotency
+from snapmanage.core.idempotency import Key, Use
+from tests.examples import NOW, PROJECT
+
+DAY = timedelta(days=1)
+BODY = {"snapshot": {"volume_id": "1", "ref": {"source-name": "daily"}}}
+HELD = Use("key", "request", "first", NOW)
+
+
+def key(project: str = PROJECT, text: str = "k", operation: str = "manage", body: Any = BODY) -> Key:
+    return Key.of(project, text, operation, body)
+
+
+@pytest.mark.parametrize("text", ["k", " ", "~" * 255, '"8e03978e-40d5"', ",;/"])
+def test_printable_ascii_is_a_key(text: str) -> None:
+    assert len(key(text=text).key_digest) == 64
+
+
+@pytest.mark.parametrize("text", ["", "k" * 256, "k\n", "\tk", "\x7f", "k\u00e9", "\N{CAMERA}"])
+def test_any_other_text_is_refused_with_the_header_and_the_remedy(text: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=r"Idempotency-Key must have 1 to 255 printable ASCII.*UUID"):
+        key(text=text)
+
+
+def test_order_and_spaces_of_a_body_do_not_matter() -> None:
+    spaced = json.loads('{ "snapshot" : {"ref": {"source-name":"daily"},  "volume_id": "1"} }')
+
+    assert key(body=spaced) == key()
+
+
+@pytest.mark.parametrize("other", [{"operation": "another"}, {"body": {}}, {"body": {"snapshot": {"ref": "daily"}}}])
+def test_another_operation_or_body_is_another_request_under_the_same_key(other: dict[str, Any]) -> None:
+    assert key(**other).key_digest == key().key_digest
+    assert key(**other).request_digest != key().request_digest
+
+
+@pytest.mark.parametrize("other", [{"text": "K"}, {"project": "another"}])
+def test_key_of_another_text_or_project_is_another_key(other: dict[str, Any]) -> None:
+    assert key(**other).key_digest != key().key_digest
+
+
+def test_request_that_holds_the_key_itself_repeats_nothing() -> None:
+    assert not idempotency.repeats(HELD, HELD, DAY)
+
+
+def test_same_request_within_the_time_is_a_repeat() -> None:
+    assert idempotency.repeats(asked_after(DAY - timedelta(microseconds=1)), HELD, DAY)
+
+
+def test_key_that_is_too_old_stands_for_nothing() -> None:
+    assert not idempotency.repeats(asked_after(DAY), HELD, DAY)
+    assert not idempotency.repeats(asked_after(DAY, "another"), HELD, DAY)
+
+
+def test_another_request_under_the_key_is_refused() -> None:
+    with pytest.raises(errors.KeyReused, match="new key"):
+        idempotency.repeats(asked_after(timedelta(0), "another"), HELD, DAY)
+
+
+def asked_after(time: timedelta, request: str = "request") -> Use:
+    return Use("key", request, "second", NOW + time)
