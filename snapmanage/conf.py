@@ -18,6 +18,13 @@ DEFAULT = [
         help="Name of this machine in host@backend. Changing it makes the records of this machine's backends "
         "unreachable until it is changed back, since they belong to host@backend.",
     ),
+    cfg.HostAddressOpt(
+        "cluster",
+        sample_default="cluster-1",
+        help="Name that takes the place of host in host@backend on all machines which serve the same backends, so "
+        "that each takes requests for them and any of them goes on where another fell. Every backend of a machine "
+        "with it must be reached by the whole cluster. Empty means that this machine stands alone.",
+    ),
     cfg.ListOpt(
         "enabled_backends",
         default=[],
@@ -256,6 +263,13 @@ BACKEND = [
         min=1,
         help="Operations claimed and settled in one transaction at most. Higher is faster under load; lower shares "
         "better between servers of one backend.",
+    ),
+    cfg.FloatOpt(
+        "inventory_ttl_seconds",
+        default=60,
+        min=0,
+        help="How long what a listing found serves the pages that follow its first one. Higher spares a large "
+        "backend scans and keeps the memory longer; lower shows on further pages sooner what has changed.",
     ),
 ]
 

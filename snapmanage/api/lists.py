@@ -4,8 +4,6 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from oslo_utils import strutils
-
 from snapmanage import errors
 from snapmanage.api import schemas, versions
 from snapmanage.api.call import Call
@@ -52,12 +50,12 @@ def one_more(page: Wanted) -> Wanted:
 
 def counted(call: Call) -> bool:
     """Whether the answer shall say how many there are on all pages."""
-    return call.version >= versions.WITH_COUNT and _true(call.parameters, "with_count")
+    return call.version >= versions.WITH_COUNT and bool(schemas.boolean(call.parameters, "with_count"))
 
 
 def _project(call: Call) -> str | None:
     """The caller's project; another or all where the caller sees them, as the Block Storage API does it."""
-    if call.everywhere and _true(call.parameters, "all_tenants"):
+    if call.everywhere and schemas.boolean(call.parameters, "all_tenants"):
         return call.parameters.get("project_id")
     return call.requester.project_id
 
@@ -102,10 +100,3 @@ def _sort(parameters: Mapping[str, str], shape: Shape) -> list[tuple[str, str]]:
         if key in shape.sort_keys:
             columns.setdefault(shape.sort_keys[key], direction)
     return list(columns.items()) or [(DEFAULT_SORT_KEY, "desc")]
-
-
-def _true(parameters: Mapping[str, str], name: str) -> bool:
-    try:
-        return bool(strutils.bool_from_string(parameters.get(name, "false"), strict=True))
-    except ValueError as error:
-        raise errors.InvalidRequest(f"{name} must be true or false") from error

@@ -1,6 +1,7 @@
 """Handlers of what could be managed: the snapshots that a backend holds."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from snapmanage import errors
@@ -23,47 +24,54 @@ def detail(call: Call) -> Answer:
 
 def _manageable(call: Call, detail: bool) -> Answer:
     server = find_server(call, _wanted_host(call)).server
-    arguments = _page_arguments(call)
+    limit, arguments = _page_arguments(call)
     with call.site.db.read() as conn:
         now = call.site.db.clock(conn)
         known = services.get(conn, server)
         heartbeats.require_up(known, server, now, call.site.rules.service_down)
-    entries = call.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(call))
-    return Answer(200, {"manageable-snapshots": [views.manageable(entry, detail) for entry in entries]})
+    found = call.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(call))
+    shown = [views.manageable(entry, detail) for entry in found[:limit]]
+    return views.page(call, "manageable-snapshots", shown, len(found), marker=views.reference_text)
 
 
 def _wanted_host(call: Call) -> str:
+    """The server that is asked. A cluster is one as well, which several machines are; any of them answers."""
     host = call.parameters.get("host")
     cluster = call.parameters.get("cluster") if call.version >= versions.CLUSTERS else None
     if bool(host) == bool(cluster):
         wanted = "exactly one of host and cluster" if call.version >= versions.CLUSTERS else "host"
         raise errors.InvalidRequest(f"the query must name {wanted}, such as host=HOST@BACKEND")
-    if cluster:
-        raise errors.ServiceNotFound(f"of cluster {cluster}")
-    return str(host)
+    return str(host or cluster)
 
 
-def _page_arguments(call: Call) -> dict[str, Any]:
+def _page_arguments(call: Call) -> tuple[int, dict[str, Any]]:
+    """The page's size, and what the server is asked for: one entry more tells whether there is a next page."""
     parameters = call.parameters
-    keys, directions = _sort(parameters)
+    pairs = schemas.sort(parameters, "reference")
+    keys, directions = [key for key, _ in pairs], [direction for _, direction in pairs]
     listing.check_sort(keys, directions)
-    return {
+    limit = schemas.limit(parameters, call.service.limits.page)
+    arguments = {
         "marker": _marker(parameters.get("marker")),
-        "limit": schemas.limit(parameters, call.service.limits.page),
+        "limit": limit + 1,
         "offset": schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET),
         "sort_keys": keys,
         "sort_dirs": directions,
     }
+    filters = _filters(parameters).as_wire()
+    return limit, arguments | ({"filters": filters} if filters else {})  # older servers don't know them
 
 
-def _sort(parameters: Any) -> tuple[list[str], list[str]]:
-    """`sort=key:dir,…`, or the older `sort_key` and `sort_dir`, not both; directions default to desc."""
-    if "sort" not in parameters:
-        return [parameters.get("sort_key", "reference")], [parameters.get("sort_dir", "desc")]
-    if "sort_key" in parameters or "sort_dir" in parameters:
-        raise errors.InvalidRequest("sort can't be combined with sort_key and sort_dir")
-    pairs = [part.strip().partition(":") for part in parameters["sort"].split(",")]
-    return [key for key, _, _ in pairs], [direction or "desc" for _, _, direction in pairs]
+def _filters(parameters: Mapping[str, str]) -> listing.Filters:
+    """What the list goes beyond the reference with."""
+    before, after = (parameters.get(name) for name in ("created_before", "created_after"))
+    return listing.Filters(
+        name_part=parameters.get("name~", ""),
+        volume_id=schemas.uuid_text(parameters, "volume_id"),
+        safe_to_manage=schemas.boolean(parameters, "safe_to_manage"),
+        created_before=None if before is None else listing.moment("created_before", before),
+        created_after=None if after is None else listing.moment("created_after", after),
+    )
 
 
 def _marker(text: str | None) -> dict[str, Any] | None:

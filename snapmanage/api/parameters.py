@@ -14,6 +14,7 @@ _BOOLEAN = {"type": "boolean"}
 _TEXT = {"type": "string"}
 _JSON = {"type": "string", "contentMediaType": "application/json"}
 _COUNT = {"type": "integer", "minimum": 0}
+_MOMENT = {"type": "string", "format": "date-time"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,15 @@ _PAGE = (
 WITH_COUNT = Parameter("with_count", "Whether to tell how many there are on all pages.", _BOOLEAN, versions.WITH_COUNT)
 MANAGEABLE = (
     Parameter("host", "HOST@BACKEND, with #POOL or without, or a HOST of one backend; or else cluster.", _TEXT),
-    Parameter("cluster", "There are none.", _TEXT, versions.CLUSTERS),
+    Parameter("cluster", "CLUSTER@BACKEND: any machine of the cluster answers.", _TEXT, versions.CLUSTERS),
     *_PAGE,
     Parameter("marker", "The JSON of the last reference of the page before.", _JSON),
     *_sort(SORT_KEYS, "reference"),
+    Parameter("name~", "Entries whose name holds this, whatever the case.", _TEXT),
+    Parameter("volume_id", "Entries of this volume.", {"type": "string", "format": "uuid"}),
+    Parameter("safe_to_manage", "Entries that are safe to manage, or those that aren't.", _BOOLEAN),
+    Parameter("created_before", "Entries that the backend made earlier.", _MOMENT),
+    Parameter("created_after", "Entries that the backend made later.", _MOMENT),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jsonschema
+from oslo_utils import strutils
 
 from snapmanage import errors
 from snapmanage.core.records import keepable
@@ -153,6 +154,23 @@ def integer(parameters: Mapping[str, str], name: str, default: int, largest: int
     if value > largest:
         raise errors.InvalidRequest(f"{name} must be at most {largest}")
     return value
+
+
+def boolean(parameters: Mapping[str, str], name: str) -> bool | None:
+    """A parameter that is true or false, None where it isn't there; `InvalidRequest` otherwise."""
+    try:
+        return bool(strutils.bool_from_string(parameters[name], strict=True)) if name in parameters else None
+    except ValueError as error:
+        raise errors.InvalidRequest(f"{name} must be true or false") from error
+
+
+def uuid_text(parameters: Mapping[str, str], name: str) -> str | None:
+    """A parameter that is a UUID, None where it isn't there; `InvalidRequest` otherwise."""
+    text = parameters.get(name)
+    try:
+        return None if text is None else str(uuid.UUID(text))
+    except ValueError as error:
+        raise errors.InvalidRequest(f"{name} must be a UUID, not {_cut(str(text))!r}") from error
 
 
 def limit(parameters: Mapping[str, str], largest: int) -> int:

@@ -1,5 +1,8 @@
 """Records as clients see them: exactly the fields of the Block Storage API, since strict clients refuse more."""
 
+import json
+import operator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -138,17 +141,29 @@ def manageable(entry: dict[str, Any], detail: bool) -> dict[str, Any]:
     return entry if detail else {name: entry[name] for name in summary}
 
 
+def reference_text(entry: dict[str, Any]) -> str:
+    """The marker of an entry: the JSON of its reference."""
+    return json.dumps(entry["reference"])
+
+
 def _event(entry: Entry) -> dict[str, Any]:
     payload = entry.payload
     names = ("event_id", "generation", "occurred_at", "status", "attempt", "reason")
     return {"event_type": entry.event_type} | {name: payload[name] for name in names}
 
 
-def page(call: Call, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
+def page(
+    call: Call,
+    name: str,
+    entries: list[dict[str, Any]],
+    found: int,
+    total: int | None = None,
+    marker: Callable[[dict[str, Any]], str] = operator.itemgetter("id"),
+) -> Answer:
     """A page of a list, with a link to the next one where more was found than is shown."""
     body: dict[str, Any] = {name: entries}
     if found > len(entries) > 0:
-        body[f"{name}_links"] = next_link(call, entries[-1]["id"])
+        body[f"{name}_links"] = next_link(call, marker(entries[-1]))
     return Answer(200, body if total is None else body | {"count": total})
 
 

@@ -102,7 +102,8 @@ def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, Pace]]:
     """Each enabled backend by its server's name: the driver's name, the driver, and its pace."""
     if not conf.enabled_backends:
         raise errors.ConfigurationError("enabled_backends is empty: name the sections of the backends to serve")
-    return {f"{conf.host}@{section}": _backend(conf, section) for section in conf.enabled_backends}
+    name = conf.cluster or conf.host
+    return {f"{name}@{section}": _backend(conf, section) for section in conf.enabled_backends}
 
 
 def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
@@ -112,7 +113,9 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
     given = options.register_backend(conf, section, driver.options)
     _require(section, driver.options, given)
     arguments = {option.dest: given[option.dest] for option in driver.options}
-    pace = Pace(given.driver_calls, given.claim_batch, conf.operations.scan_interval_seconds)
+    pace = Pace(
+        given.driver_calls, given.claim_batch, conf.operations.scan_interval_seconds, given.inventory_ttl_seconds
+    )
     return given.driver, driver(**arguments), pace
 
 

@@ -80,19 +80,24 @@ def refuse_unsafe(found: BackendSnapshot) -> None:
         raise errors.Unusable(f"{found.name!r} can't be used: {found.unsafe_reason}")
 
 
+def belongs(found: BackendSnapshot, volume_name: str | None, volume_identity: str | None) -> bool | None:
+    """Whether a snapshot is of a volume; None where it can't be told, since its volume is gone.
+
+    Identities decide where both are known, since they outlive a rename; names otherwise.
+    """
+    if found.parent is None:
+        return None
+    if volume_identity and found.parent_identity:
+        return volume_identity == found.parent_identity
+    return volume_name == found.parent
+
+
 def refuse_foreign(found: BackendSnapshot, volume_name: str, volume_identity: str | None) -> None:
     """Raise `WrongVolume` where the snapshot is known to be another volume's.
 
-    Identities decide where both are known, since they outlive a rename; names otherwise. A
-    snapshot whose volume is gone belongs to whom the request says.
+    A snapshot whose volume is gone belongs to whom the request says.
     """
-    if found.parent is None:
-        return
-    if volume_identity and found.parent_identity:
-        same = volume_identity == found.parent_identity
-    else:
-        same = volume_name == found.parent
-    if not same:
+    if belongs(found, volume_name, volume_identity) is False:
         raise errors.WrongVolume(
             f"{found.name!r} is a snapshot of {found.parent!r}, not of {volume_name!r}; name the volume it belongs to"
         )

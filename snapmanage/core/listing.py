@@ -1,12 +1,18 @@
-"""What could be managed, sorted and paged as the Block Storage API does."""
+"""What could be managed: sorted, filtered and paged as the Block Storage API does, and beyond it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.backend import BackendSnapshot, belongs
+from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
+
+T = TypeVar("T")
+Sort = tuple[tuple[str, str], ...]
 
 SORT_KEYS = ("reference", "size")
 SORT_DIRECTIONS = ("asc", "desc")
@@ -49,13 +55,63 @@ class Owned:
 
 
 @dataclass(frozen=True)
+class Filters:
+    """Which entries are wanted; what is None or empty lets all pass.
+
+    `name_part` is found in names whatever the case. `volume_id` is what was asked for, `volume` its record. Times
+    are exclusive; what the backend tells no time of is neither before nor after.
+    """
+
+    name_part: str = ""
+    volume_id: str | None = None
+    volume: Volume | None = None
+    safe_to_manage: bool | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Filters":
+        """Read what `as_wire` wrote; `InvalidRequest` names what can't be meant."""
+        read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
+        if not read.keys() <= _WIRED or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
+            raise errors.InvalidRequest(f"filters can't be {dict(given)!r}; there are: {', '.join(sorted(_WIRED))}")
+        return cls(**read)
+
+    def as_wire(self) -> dict[str, Any]:
+        """What doesn't let all pass, in JSON's types."""
+        said = {name: getattr(self, name) for name in sorted(_WIRED)}
+        said |= {name: said[name].isoformat() for name in _TIMES if said[name]}
+        return {name: value for name, value in said.items() if value not in (None, "")}
+
+    def passes(self, found: BackendSnapshot) -> bool:
+        """Whether it is wanted, as far as the backend tells; what is safe to manage shows later."""
+        return (
+            self.name_part.casefold() in found.name.casefold()
+            and (self.volume is None or belongs(found, self.volume.backend_name, self.volume.backend_id) is True)
+            and (self.created_before is None or _earlier(found.created_at, self.created_before))
+            and (self.created_after is None or _earlier(self.created_after, found.created_at))
+        )
+
+
+_TEXTS = {"name_part", "volume_id"}
+_TIMES = {"created_before", "created_after"}
+_WIRED = _TEXTS | _TIMES | {"safe_to_manage"}
+
+
+@dataclass(frozen=True)
 class Page:
     """Which part of a listing is wanted, in which order; `limit` None for all."""
 
     marker: Reference | None = None
     limit: int | None = None
     offset: int = 0
-    sort: Sequence[tuple[str, str]] = (("reference", "desc"),)
+    sort: Sort = (("reference", "desc"),)
+    filters: Filters = field(default_factory=Filters)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether this is a page behind another, rather than a first look."""
+        return self.marker is not None or self.offset > 0
 
     @classmethod
     def of(
@@ -65,11 +121,12 @@ class Page:
         offset: int,
         sort_keys: Sequence[str],
         sort_dirs: Sequence[str],
+        filters: Mapping[str, Any],
     ) -> "Page":
         """Read the arguments of `get_manageable_snapshots`; `InvalidRequest` names the bad one."""
         check_sort(sort_keys, sort_dirs)
         sort = tuple(zip(sort_keys, sort_dirs, strict=True)) or (("reference", "desc"),)
-        return cls(Reference.of(marker) if marker else None, limit, offset or 0, sort)
+        return cls(Reference.of(marker) if marker else None, limit, offset or 0, sort, Filters.of(filters))
 
 
 def check_sort(keys: Sequence[str], directions: Sequence[str]) -> None:
@@ -84,33 +141,33 @@ def check_sort(keys: Sequence[str], directions: Sequence[str]) -> None:
         raise errors.InvalidRequest("sort needs as many directions as keys")
 
 
-def manageable(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
+def moment(name: str, text: Any) -> datetime:
+    """A time in ISO 8601, UTC unless it says otherwise; `InvalidRequest` under the parameter's name."""
+    try:
+        read = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise errors.InvalidRequest(f"{name} must be a time such as 2026-01-31T12:00:00Z, not {text!r}") from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def entries(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
     """Entries for what a backend holds."""
     return [_entry(snapshot, owned) for snapshot in found]
 
 
-def page(entries: Iterable[Manageable], wanted: Page) -> list[Manageable]:
-    """The part that is wanted; `InvalidRequest` when the marker's entry isn't there."""
-    ordered = list(entries)
-    for key, direction in reversed(wanted.sort):
-        ordered.sort(key=_KEYS[key], reverse=direction == "desc")
-    start = _after(ordered, wanted.marker) + wanted.offset
-    return ordered[start:] if wanted.limit is None else ordered[start : start + wanted.limit]
+def cut(rest: Iterable[T], wanted: Page) -> Iterator[T]:
+    """Of what comes behind the marker, what is on the page."""
+    return itertools.islice(rest, wanted.offset, None if wanted.limit is None else wanted.offset + wanted.limit)
 
 
-_KEYS: Mapping[str, Any] = {
-    "reference": lambda entry: entry.reference.text,
-    "size": lambda entry: entry.size_gb,
-}
+def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, wanted: Page) -> list[Manageable]:
+    """The page where only what is safe to manage is wanted, or only what isn't: all that is owned must be known."""
+    made = (_entry(found, owned) for found in candidates)
+    return list(cut((entry for entry in made if entry.safe_to_manage is wanted.filters.safe_to_manage), wanted))
 
 
-def _after(ordered: Sequence[Manageable], marker: Reference | None) -> int:
-    if marker is None:
-        return 0
-    for position, entry in enumerate(ordered):
-        if entry.reference == marker:
-            return position + 1
-    raise errors.InvalidRequest(f"marker {marker.text} is not in the listing (any more); start again without it")
+def _earlier(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other
 
 
 def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:

@@ -1,6 +1,5 @@
 """What clients ask for: request, register, unmanage, list."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -9,8 +8,8 @@ from sqlalchemy import Connection
 
 from snapmanage import errors
 from snapmanage.core import idempotency, lifecycle, listing, messages, quota, service
-from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.idempotency import Key, Use
+from snapmanage.core.inventory import Inventory
 from snapmanage.core.messages import Message
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.manage.site import Site, commit, post
@@ -80,13 +79,29 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: boo
     return commit(site, write)
 
 
-def list_manageable(
-    site: Site, server: str, found: Sequence[BackendSnapshot], wanted: listing.Page
-) -> list[listing.Manageable]:
-    """The wanted page of what a backend holds, marking what is managed already."""
+def list_manageable(site: Site, server: str, inventory: Inventory, wanted: listing.Page) -> list[listing.Manageable]:
+    """The wanted page of what a backend holds, marking what is managed already.
+
+    `InvalidRequest` when the marker's entry isn't there, `VolumeNotFound` for an unknown `volume_id`.
+    """
     with site.db.read() as conn:
-        owned = records.owned(conn, server)
-    return listing.page(listing.manageable(found, owned), wanted)
+        wanted = _with_volume(conn, server, wanted)
+        candidates = inventory.wanted(wanted)
+        if wanted.filters.safe_to_manage is None:
+            shown = list(listing.cut(candidates, wanted))
+            return listing.entries(shown, records.owned_among(conn, server, shown))
+        return listing.page_by_safety(candidates, records.owned(conn, server), wanted)
+
+
+def _with_volume(conn: Connection, server: str, wanted: listing.Page) -> listing.Page:
+    """With the record of the volume whose snapshots are wanted, where only one's are."""
+    volume_id = wanted.filters.volume_id
+    if volume_id is None:
+        return wanted
+    volume = records.get(conn, Volume, volume_id)
+    if volume is None or volume.server != server:
+        raise errors.VolumeNotFound(volume_id)
+    return replace(wanted, filters=replace(wanted.filters, volume=volume))
 
 
 def _made_before(site: Site, conn: Connection, record: R, key: Key | None, now: datetime) -> R | None:

@@ -1,17 +1,18 @@
 """Volumes and snapshots in the database."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.listing import Owned
 from snapmanage.core.quota import Amount
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key, owner_key
 from snapmanage.core.reference import Reference
 from snapmanage.store import paging
 from snapmanage.store.paging import Wanted
@@ -109,10 +110,20 @@ def usage(conn: Connection, project_id: str) -> Amount:
 def owned(conn: Connection, server: str) -> Owned:
     """Which objects of a server's backend belong to snapshots."""
     mine = snapshots.c.server == server
+    return _owned(conn, mine & snapshots.c.identity_key.is_not(None), mine & snapshots.c.reference_key.is_not(None))
+
+
+def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot]) -> Owned:
+    """The same of these objects only: it costs what they are, and not what is managed."""
+    pairs = [(owner_key(server, each.identity), owner_key(server, Reference.named(each.name).text)) for each in found]
+    identities, references = zip(*pairs, strict=True) if pairs else ((), ())
+    return _owned(conn, snapshots.c.identity_key.in_(identities), snapshots.c.reference_key.in_(references))
+
+
+def _owned(conn: Connection, by_identity: ColumnElement[bool], by_reference: ColumnElement[bool]) -> Owned:
     columns = select(snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
-    by_identity = conn.execute(columns.where(mine, snapshots.c.identity_key.is_not(None)))
-    by_reference = conn.execute(columns.where(mine, snapshots.c.reference_key.is_not(None)))
-    return Owned({row.backend_id: row.id for row in by_identity}, {row.reference: row.id for row in by_reference})
+    identities = {row.backend_id: row.id for row in conn.execute(columns.where(by_identity))}
+    return Owned(identities, {row.reference: row.id for row in conn.execute(columns.where(by_reference))})
 
 
 def list_page(conn: Connection, kind: type[R], wanted: Wanted) -> list[R]:

@@ -78,9 +78,10 @@ class Endpoint:
         offset: int | None = 0,
         sort_keys: Sequence[str] = ("reference",),
         sort_dirs: Sequence[str] = ("desc",),
+        filters: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """What could be managed, as the API shows it."""
-        page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or ())
+        """What could be managed, as the API shows it; `filters` are those of `Filters.as_wire`, from 1.1 on."""
+        page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
         return [entry.as_wire() for entry in self._list(page)]
 
 

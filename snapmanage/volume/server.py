@@ -24,9 +24,9 @@ from snapmanage.drivers.base import Driver
 from snapmanage.manage import requests
 from snapmanage.manage.site import Site
 from snapmanage.store import outbox, services
-from snapmanage.volume import steps
 from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
 from snapmanage.volume.intake import Intake
+from snapmanage.volume.scans import Scans
 from snapmanage.volume.worker import Pace, Worker
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +61,9 @@ class VolumeServer:
         me = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._workers = {
             server: Worker(site, server, driver, me, pace) for server, (_, driver, pace) in backends.items()
+        }
+        self._scans = {
+            server: Scans(driver, pace.inventory_ttl_seconds) for server, (_, driver, pace) in backends.items()
         }
         self._consumers: list[Consumer] = []
         self._up: frozenset[str] = frozenset()
@@ -106,6 +109,8 @@ class VolumeServer:
     def _beat_on(self) -> None:
         while not self._stopping.wait(self._heartbeat_seconds):
             self._beat()
+            for scans in self._scans.values():
+                scans.forget_old()
 
     def _beat(self) -> None:
         for server in self._backends:
@@ -164,5 +169,4 @@ class VolumeServer:
         ]
 
     def _list(self, server: str, wanted: Page) -> list[Manageable]:
-        found = steps.list_snapshots(self._backends[server][1])
-        return requests.list_manageable(self._site, server, found, wanted)
+        return requests.list_manageable(self._site, server, self._scans[server].for_page(wanted), wanted)

@@ -27,11 +27,12 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """How much a backend is given at once, and how often its worker looks by itself."""
+    """How much a backend is given at once, how often its worker looks by itself, and how long a listing is kept."""
 
     driver_calls: int = 8
     batch: int = 50
     scan_interval_seconds: float = 2.0
+    inventory_ttl_seconds: float = 60.0
 
 
 @dataclass(frozen=True)

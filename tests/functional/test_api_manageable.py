@@ -8,6 +8,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.api.call import Limits
 from snapmanage.drivers.fake import FakeDriver
+from tests.examples import new_id
 from tests.functional.world import (
     SERVER,
     VOLUME,
@@ -68,6 +69,85 @@ def test_pages_of_a_listing_join_up(shared: World) -> None:
     assert first + second == shared.client.manageable()
 
 
+def test_page_links_to_the_next_as_long_as_there_is_one(world: World) -> None:
+    scans = world.counted("list")
+    first = world.client.get("os-snapshot-manage", params={"host": SERVER, "limit": 2, "sort": "reference:asc"}).json()
+    [link] = first["manageable-snapshots_links"]
+
+    second = world.client.follow(link["href"])
+
+    assert link["rel"] == "next"
+    assert [entry["reference"]["source-name"] for entry in second["manageable-snapshots"]] == ["volume-1-snapshot-3"]
+    assert second.keys() == {"manageable-snapshots"}
+    assert len(scans) == 1
+
+
+def test_pages_go_on_in_what_the_first_one_saw_and_tell_what_was_managed_since(world: World) -> None:
+    volume_id = world.known_volume()
+    first = world.client.manageable(limit=1, sort="reference:asc")
+    snapshot_id = world.managed(volume_id, "volume-1-snapshot-2")
+
+    second = world.client.manageable(limit=1, sort="reference:asc", marker=json.dumps(first[0]["reference"]))
+
+    assert second[0]["reference"] == {"source-name": "volume-1-snapshot-2"}
+    assert (second[0]["safe_to_manage"], second[0]["cinder_id"]) == (False, snapshot_id)
+
+
+def test_first_page_shows_the_backend_as_it_is(world: World) -> None:
+    world.client.manageable(limit=1)
+    world.driver.add_snapshot(VOLUME, "zz-new")
+
+    assert world.client.manageable(limit=1)[0]["reference"] == {"source-name": "zz-new"}
+
+
+def test_listing_is_of_one_volume_where_that_is_asked(world: World) -> None:
+    world.driver.add_volume("volume-2")
+    world.driver.add_snapshot("volume-2", "of-another")
+    volume_id = world.known_volume("volume-2")
+
+    entries = world.client.manageable(volume_id=volume_id)
+
+    assert [entry["reference"]["source-name"] for entry in entries] == ["of-another"]
+
+
+def test_listing_of_a_volume_that_nobody_knows_is_not_found(shared: World) -> None:
+    unknown = shared.client.get("os-snapshot-manage", params={"host": SERVER, "volume_id": new_id()})
+    senseless = shared.client.get("os-snapshot-manage", params={"host": SERVER, "volume_id": "disk"})
+
+    assert fault(unknown)[:2] == (404, "itemNotFound")
+    assert fault(senseless) == (400, "badRequest", "volume_id must be a UUID, not 'disk'")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"name~": "SHOT-2"}, ["volume-1-snapshot-2"]),
+        ({"safe_to_manage": "false"}, ["snapshot-"]),
+        ({"safe_to_manage": "true", "limit": 1}, ["volume-1-snapshot-3"]),
+        ({"created_before": "2024-01-01T00:00:03Z"}, ["volume-1-snapshot-1"]),
+        ({"created_after": "2024-01-01T00:00:03"}, ["volume-1-snapshot-3"]),
+    ],
+)
+def test_listing_is_cut_to_what_is_asked_for(world: World, filters: dict[str, str], expected: list[str]) -> None:
+    if "safe_to_manage" in filters:
+        world.managed(world.known_volume(), "volume-1-snapshot-1")
+
+    names = [entry["reference"]["source-name"] for entry in world.client.manageable(**filters)]
+
+    assert [name[: len(want)] for name, want in zip(names, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize(
+    "filters", [{"safe_to_manage": "perhaps"}, {"created_after": "yesterday"}, {"created_before": ""}]
+)
+def test_filter_that_can_not_be_meant_is_named(shared: World, filters: dict[str, str]) -> None:
+    answer = shared.client.get("os-snapshot-manage", params={"host": SERVER} | filters)
+
+    status, _, text = fault(answer)
+    assert status == 400
+    assert next(iter(filters)) in text
+
+
 def test_page_is_never_larger_than_the_limit_of_the_server(tmp_path: Path) -> None:
     with a_world(tmp_path, limits=Limits(page=2)) as world:
         assert len(world.client.manageable(limit=100)) == 2
@@ -120,6 +200,17 @@ def test_cluster_is_unknown_from_the_version_that_has_clusters(shared: World) ->
     since = shared.client.get("os-snapshot-manage?cluster=c", version="3.17")
 
     assert (before.status_code, fault(since)[0]) == (200, 404)
+
+
+def test_cluster_lists_through_whichever_of_its_machines_is_there(tmp_path: Path) -> None:
+    with a_world(tmp_path, {"cluster-1@fast": FakeDriver()}) as world:
+        world.server.drain(10)
+        another = world.another_server()
+
+        answer = world.client.get("os-snapshot-manage?cluster=cluster-1@fast", version="3.17")
+
+        assert len(answer.json()["manageable-snapshots"]) == 3
+        another.drain(10)
 
 
 def test_listing_of_a_server_that_does_not_answer_says_when_to_come_again(shared: World) -> None:

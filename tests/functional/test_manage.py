@@ -12,6 +12,7 @@ from snapmanage import errors
 from snapmanage.core import listing
 from snapmanage.core.backend import Unsafe
 from snapmanage.core.events import UserMessage
+from snapmanage.core.inventory import Inventory
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.listing import Page
 from snapmanage.core.messages import Kind, Message
@@ -747,7 +748,7 @@ def test_listing_marks_what_is_managed_and_what_is_asked_for(bench: Bench) -> No
     managed, asked = bench.managed(DAILY), bench.ask(WEEKLY)
     wanted = Page(sort=(("reference", "asc"),))
 
-    entries = requests.list_manageable(bench.site, SERVER, bench.driver.list_snapshots(), wanted)
+    entries = requests.list_manageable(bench.site, SERVER, Inventory(bench.driver.list_snapshots()), wanted)
 
     assert [(entry.reference.name(), entry.reason_not_safe) for entry in entries] == [
         (f"snapshot-{managed.id}", "already managed"),

@@ -20,6 +20,7 @@ from snapmanage.core.backend import GIB
 from snapmanage.core.events import UserMessage
 from snapmanage.core.idempotency import Use
 from snapmanage.core.lifecycle import Change
+from snapmanage.core.listing import Owned
 from snapmanage.core.quota import Amount, Override
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
@@ -256,6 +257,19 @@ def test_owned_objects_are_told_by_identity_and_by_reference(database: Database)
 
     assert owned.identities == {"identity of a": managed.id}
     assert owned.references == {Reference.named("a").text: managed.id, Reference.named("b").text: asked.id}
+
+
+def test_owned_objects_are_told_among_some_without_the_others(database: Database) -> None:
+    managed, asked, beside = due("a"), due("b"), due("c")
+    insert(database, managed, asked, beside)
+    update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
+
+    with database.read() as conn:
+        owned = records.owned_among(conn, SERVER, [examples.found("x", identity="identity of a"), examples.found("b")])
+        nothing = records.owned_among(conn, SERVER, [])
+
+    assert owned == Owned({"identity of a": managed.id}, {Reference.named("b").text: asked.id})
+    assert nothing == Owned()
 
 
 def test_usage_counts_what_a_project_owns(database: Database) -> None:

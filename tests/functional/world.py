@@ -142,6 +142,13 @@ class Client:
     def post(self, path: str, **more: Any) -> requests.Response:
         return self.request("POST", path, **more)
 
+    def follow(self, url: str) -> dict[str, Any]:
+        """What a link leads to."""
+        answer = self.request("GET", url.removeprefix(self.root))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
     def manage(self, volume_id: str, ref: Any, **fields: Any) -> requests.Response:
         return self.post("os-snapshot-manage", json={"snapshot": {"volume_id": volume_id, "ref": ref} | fields})
 
@@ -324,6 +331,12 @@ class World:
 
         self.driver.hook = hook
 
+    def counted(self, step: str) -> list[str]:
+        """A list that grows with each time the driver gets to a step."""
+        passed: list[str] = []
+        self.driver.hook = lambda at: passed.append(at) if at == step else None
+        return passed
+
     def stuck(self, step: str, of: str = SERVER) -> Stuck:
         """A context in which a driver hangs at a step, the next time it gets there."""
         return Stuck(self.backends[of], step)
@@ -334,7 +347,8 @@ class World:
 
     def another_server(self, driver: Driver | None = None) -> VolumeServer:
         """One more process that serves the same backend, or a backend as another process sees it; to be drained."""
-        server = VolumeServer(self.site, self.bus, NAMES, _served({SERVER: driver or self.driver}), ONE_BEAT)
+        [name] = self.backends
+        server = VolumeServer(self.site, self.bus, NAMES, _served({name: driver or self.driver}), ONE_BEAT)
         server.start()
         return server
 

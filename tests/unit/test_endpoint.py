@@ -14,6 +14,7 @@ from snapmanage.bus import envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import listing
 from snapmanage.core.backend import Unsafe
+from snapmanage.core.inventory import Inventory
 from snapmanage.core.listing import Manageable, Owned, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
@@ -43,7 +44,7 @@ class Server:
 
     def list(self, wanted: Page) -> list[Manageable]:
         self.pages.append(wanted)
-        return listing.page(listing.manageable(HELD, Owned()), wanted)
+        return listing.entries(list(listing.cut(Inventory(HELD).wanted(wanted), wanted)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         return self._dispatcher.dispatch(incoming)
@@ -175,7 +176,7 @@ def test_nothing_is_ever_deleted(server: Server, flag: dict[str, Any]) -> None:
 def test_listing_is_answered_in_the_api_s_words(server: Server) -> None:
     entries = server.ask("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
 
-    assert entries == [listing.manageable(HELD, Owned())[0].as_wire()]
+    assert entries == [listing.entries(HELD, Owned())[0].as_wire()]
 
 
 def test_listing_of_the_reference_is_answered_with_objects_of_the_same_form(server: Server) -> None:

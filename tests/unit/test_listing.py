@@ -1,5 +1,7 @@
 """What could be managed: marked, sorted and paged."""
 
+import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,15 +10,17 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core import listing
-from snapmanage.core.backend import GIB, Unsafe
-from snapmanage.core.listing import Manageable, Owned, Page
+from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
+from snapmanage.core.inventory import Inventory
+from snapmanage.core.listing import Filters, Owned, Page, Sort
 from snapmanage.core.reference import Reference
 from tests import examples
+from tests.examples import NOW, VOLUME_ID
 
 BY_REFERENCE = (("reference", "asc"),)
 SORTS = st.lists(
     st.tuples(st.sampled_from(listing.SORT_KEYS), st.sampled_from(listing.SORT_DIRECTIONS)), min_size=1, max_size=3
-)
+).map(tuple)
 BACKENDS = st.lists(
     st.tuples(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 3)),
     unique_by=lambda each: each[0],
@@ -24,16 +28,17 @@ BACKENDS = st.lists(
 )
 
 
-def entries(*sizes: tuple[str, int]) -> list[Manageable]:
-    return listing.manageable([examples.found(name, size_bytes=size * GIB) for name, size in sizes], Owned())
+def backend(*sizes: tuple[str, int]) -> list[BackendSnapshot]:
+    return [examples.found(name, size_bytes=size * GIB) for name, size in sizes]
 
 
-def names(page: list[Manageable]) -> list[str]:
-    return [entry.reference.name() for entry in page]
+def page(found: list[BackendSnapshot], wanted: Page) -> list[str]:
+    """The names on the page."""
+    return [each.name for each in listing.cut(Inventory(found).wanted(wanted), wanted)]
 
 
 def test_safe_entry_goes_over_the_wire_with_every_field() -> None:
-    (entry,) = listing.manageable([examples.found(extra={"lv_attr": "swi---s---"})], Owned())
+    (entry,) = listing.entries([examples.found(extra={"lv_attr": "swi---s---"})], Owned())
 
     assert entry.as_wire() == {
         "reference": {"source-name": "daily"},
@@ -47,7 +52,7 @@ def test_safe_entry_goes_over_the_wire_with_every_field() -> None:
 
 
 def test_entry_without_a_volume_has_an_empty_source() -> None:
-    (entry,) = listing.manageable([examples.found(parent=None)], Owned())
+    (entry,) = listing.entries([examples.found(parent=None)], Owned())
 
     assert entry.as_wire()["source_reference"] == {}
     assert entry.as_wire()["extra_info"] is None
@@ -68,7 +73,7 @@ def test_entry_without_a_volume_has_an_empty_source() -> None:
     ],
 )
 def test_unsafe_entry_says_why(found: Any, owned: Owned, reason: str) -> None:
-    (entry,) = listing.manageable([found], owned)
+    (entry,) = listing.entries([found], owned)
 
     assert not entry.safe_to_manage
     assert entry.reason_not_safe == reason
@@ -77,28 +82,29 @@ def test_unsafe_entry_says_why(found: Any, owned: Owned, reason: str) -> None:
 def test_managed_entry_tells_its_snapshot_by_identity_only() -> None:
     owned = Owned({"identity of daily": "7"}, {Reference.named("weekly").text: "8"})
 
-    managed, namesake = listing.manageable([examples.found("daily"), examples.found("weekly")], owned)
+    managed, namesake = listing.entries([examples.found("daily"), examples.found("weekly")], owned)
 
     assert (managed.snapshot_id, namesake.snapshot_id) == ("7", None)
 
 
 def test_listing_begins_with_the_last_name_unless_asked_otherwise() -> None:
-    assert names(listing.page(entries(("a", 1), ("c", 2), ("b", 3)), Page())) == ["c", "b", "a"]
+    assert page(backend(("a", 1), ("c", 2), ("b", 3)), Page()) == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize(
     ("sort", "expected"),
     [
-        ([("reference", "asc")], "abcd"),
-        ([("size", "asc"), ("reference", "asc")], "bdac"),
-        ([("size", "desc"), ("reference", "asc")], "acbd"),
-        ([("size", "asc"), ("reference", "desc")], "dbca"),
+        ((("reference", "asc"),), "abcd"),
+        ((("size", "asc"), ("reference", "asc")), "bdac"),
+        ((("size", "desc"), ("reference", "asc")), "acbd"),
+        ((("size", "asc"), ("reference", "desc")), "dbca"),
+        ((("size", "asc"),), "bdac"),
     ],
 )
-def test_listing_is_sorted_by_each_key_in_its_direction(sort: list[tuple[str, str]], expected: str) -> None:
-    unsorted = entries(("c", 2), ("a", 2), ("d", 1), ("b", 1))
+def test_listing_is_sorted_by_each_key_in_its_direction_and_names_end_ties(sort: Sort, expected: str) -> None:
+    unsorted = backend(("c", 2), ("a", 2), ("d", 1), ("b", 1))
 
-    assert "".join(names(listing.page(unsorted, Page(sort=sort)))) == expected
+    assert "".join(page(unsorted, Page(sort=sort))) == expected
 
 
 @pytest.mark.parametrize(
@@ -119,50 +125,116 @@ def test_listing_is_sorted_by_each_key_in_its_direction(sort: list[tuple[str, st
 def test_page_begins_after_marker_and_offset(marker: str | None, limit: int | None, offset: int, expected: str) -> None:
     wanted = Page(Reference.named(marker) if marker else None, limit, offset, BY_REFERENCE)
 
-    page = listing.page(entries(*((name, 1) for name in "edcba")), wanted)
-
-    assert "".join(names(page)) == expected
+    assert "".join(page(backend(*((name, 1) for name in "edcba")), wanted)) == expected
 
 
-def test_marker_that_is_gone_is_refused_by_name() -> None:
-    with pytest.raises(errors.InvalidRequest, match="gone"):
-        listing.page(entries(("a", 1)), Page(marker=Reference.named("gone")))
+@pytest.mark.parametrize("marker", [{"source-name": "gone"}, {"source-id": "a"}, {"source-name": ["a"]}])
+def test_marker_that_is_gone_is_refused_by_name(marker: dict[str, Any]) -> None:
+    with pytest.raises(errors.InvalidRequest, match="is not in the listing"):
+        page(backend(("a", 1)), Page(marker=Reference.of(marker)))
 
 
-@given(backend=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
-def test_pages_one_after_another_are_the_whole_listing(
-    backend: list[tuple[str, int]], sort: list[tuple[str, str]], limit: int
+@given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
+def test_pages_one_after_another_are_the_whole_listing_though_each_is_of_another_scan(
+    sizes: list[tuple[str, int]], sort: Sort, limit: int
 ) -> None:
-    whole = entries(*backend)
+    paged: list[str] = []
+    while following := page(backend(*sizes), Page(Reference.named(paged[-1]) if paged else None, limit, 0, sort)):
+        paged += following
+        sizes = sizes[::-1]
 
-    paged: list[Manageable] = []
-    while page := listing.page(whole, Page(paged[-1].reference if paged else None, limit, 0, sort)):
-        paged += page
-
-    assert paged == listing.page(whole, Page(sort=sort))
+    assert paged == page(backend(*sizes), Page(sort=sort))
 
 
-@given(backend=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
-def test_offsets_one_after_another_are_the_whole_listing(
-    backend: list[tuple[str, int]], sort: list[tuple[str, str]], limit: int
-) -> None:
-    whole = entries(*backend)
+@given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
+def test_offsets_one_after_another_are_the_whole_listing(sizes: list[tuple[str, int]], sort: Sort, limit: int) -> None:
+    paged: list[str] = []
+    for start in range(0, len(sizes), limit):
+        paged += page(backend(*sizes), Page(None, limit, start, sort))
 
-    paged: list[Manageable] = []
-    for start in range(0, len(whole), limit):
-        paged += listing.page(whole, Page(None, limit, start, sort))
+    assert paged == page(backend(*sizes), Page(sort=sort))
 
-    assert paged == listing.page(whole, Page(sort=sort))
+
+OF_VOLUME = examples.available_volume("disk", backend_id="identity of disk")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(), ["Daily", "orphan", "renamed", "undated", "weekly"]),
+        (Filters(name_part="LY"), ["Daily", "weekly"]),
+        (Filters(volume=OF_VOLUME), ["Daily", "renamed", "undated"]),
+        (Filters(created_before=NOW), ["Daily"]),
+        (Filters(created_after=NOW - timedelta(hours=1)), ["orphan", "renamed", "weekly"]),
+        (Filters(created_after=NOW - timedelta(hours=2), created_before=NOW, name_part="d"), ["Daily"]),
+    ],
+    ids=["all", "name", "volume", "before", "after", "together"],
+)
+def test_filters_let_pass_what_the_backend_tells_of(filters: Filters, expected: list[str]) -> None:
+    held = [
+        examples.found("Daily", created_at=NOW - timedelta(hours=1)),
+        examples.found("weekly", parent="other"),
+        examples.found("orphan", parent=None),
+        examples.found("renamed", parent="disk's new name", parent_identity="identity of disk"),
+        examples.found("undated", created_at=None),
+    ]
+
+    assert page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
+
+
+def test_marker_that_the_filters_stop_still_has_its_place() -> None:
+    wanted = Page(Reference.named("b"), sort=BY_REFERENCE, filters=Filters(name_part="c"))
+
+    assert page(backend(("a", 1), ("b", 1), ("c", 1)), wanted) == ["c"]
+
+
+@pytest.mark.parametrize(("safe", "expected"), [(True, ["d"]), (False, ["c", "b"])])
+def test_page_by_safety_counts_only_what_it_shows(safe: bool, expected: list[str]) -> None:
+    owned = Owned({"identity of a": "1", "identity of b": "2", "identity of c": "3"}, {})
+    offset = 0 if safe else 1
+    wanted = Page(limit=2, offset=offset, sort=BY_REFERENCE, filters=Filters(safe_to_manage=safe))
+
+    shown = listing.page_by_safety(backend(*((name, 1) for name in "abcd")), owned, wanted)
+
+    assert [entry.reference.name() for entry in shown] == (expected if safe else sorted(expected))
+
+
+def test_filters_go_over_the_wire_and_come_back() -> None:
+    filters = Filters("part", VOLUME_ID, None, False, NOW, NOW - timedelta(hours=1))
+
+    assert Filters.of(json.loads(json.dumps(filters.as_wire()))) == filters
+    assert Filters().as_wire() == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"name_part": 7}, "name_part"),
+        ({"volume": {}}, "volume"),
+        ({"created_before": "yesterday"}, "created_before"),
+        ({"created_after": 7}, "created_after"),
+    ],
+)
+def test_filter_that_nobody_can_mean_is_refused_by_name(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=named):
+        Filters.of(given)
+
+
+def test_time_without_a_zone_is_utc() -> None:
+    assert listing.moment("created_before", "2026-03-01T12:30:15.123456") == NOW
+    assert listing.moment("created_before", "2026-03-01T13:30:15.123456+01:00") == NOW
 
 
 def test_page_is_read_from_the_arguments_of_a_call() -> None:
-    wanted = Page.of({"source-name": "daily"}, 10, 5, ["size", "reference"], ["asc", "desc"])
+    wanted = Page.of({"source-name": "daily"}, 10, 5, ["size", "reference"], ["asc", "desc"], {"name_part": "d"})
 
-    assert wanted == Page(Reference.named("daily"), 10, 5, (("size", "asc"), ("reference", "desc")))
+    sort = (("size", "asc"), ("reference", "desc"))
+    assert wanted == Page(Reference.named("daily"), 10, 5, sort, Filters("d"))
 
 
 def test_call_without_arguments_asks_for_everything() -> None:
-    assert Page.of(None, None, 0, (), ()) == Page()
+    assert Page.of(None, None, 0, (), (), {}) == Page()
 
 
 @pytest.mark.parametrize(
@@ -171,4 +243,4 @@ def test_call_without_arguments_asks_for_everything() -> None:
 )
 def test_bad_sort_is_refused_by_name(keys: list[str], directions: list[str], named: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=named):
-        Page.of(None, None, 0, keys, directions)
+        Page.of(None, None, 0, keys, directions, {})

@@ -1,0 +1,57 @@
+"""What one scan of a backend found, put in order once for all the pages that are read of it."""
+
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.listing import Filters, Page, Sort
+from snapmanage.core.reference import Reference
+
+
+class Inventory:
+    """What one scan found; several threads may read it at once."""
+
+    def __init__(self, found: Sequence[BackendSnapshot]) -> None:
+        self._found = found
+        self._orders: dict[Sort, _Order] = {}
+
+    def wanted(self, page: Page) -> Iterator[BackendSnapshot]:
+        """What the filters let pass behind the marker, in order; `InvalidRequest` when the marker isn't there."""
+        order = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._found, page.sort))
+        start = 0 if page.marker is None else order.after(page.marker)
+        rest = itertools.islice(order.snapshots, start, None)
+        return rest if page.filters == Filters() else filter(page.filters.passes, rest)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Snapshots in an order, with each name's place."""
+
+    snapshots: Sequence[BackendSnapshot]
+    places: Mapping[str, int]
+
+    def after(self, marker: Reference) -> int:
+        try:
+            return self.places[marker.name()] + 1
+        except (errors.InvalidReference, KeyError):
+            raise errors.InvalidRequest(
+                f"marker {marker.text} is not in the listing (any more); start again without it"
+            ) from None
+
+
+def _ordered(found: Iterable[BackendSnapshot], sort: Sort) -> _Order:
+    """Names end every tie, so that two scans that found the same are in the same order."""
+    snapshots = sorted(found, key=_KEYS["reference"])
+    for key, direction in reversed(sort):
+        snapshots.sort(key=_KEYS[key], reverse=direction == "desc")
+    return _Order(snapshots, {each.name: place for place, each in enumerate(snapshots)})
+
+
+_KEYS: Mapping[str, Callable[[BackendSnapshot], Any]] = {
+    "reference": operator.attrgetter("name"),
+    "size": operator.attrgetter("size_gb"),
+}

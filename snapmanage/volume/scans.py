@@ -1,0 +1,44 @@
+"""One scan of a backend serves the pages that are read of it: a backend of 100,000 snapshots is asked once.
+
+Whoever asks for a first page sees the backend as it is from then on; whoever goes on reads in the scan
+that is there, as long as it isn't too old.
+"""
+
+import threading
+import time
+
+from snapmanage.core.inventory import Inventory
+from snapmanage.core.listing import Page
+from snapmanage.drivers.base import Driver
+from snapmanage.volume import steps
+
+
+class Scans:
+    """The scans of one backend; each is kept for `ttl_seconds`."""
+
+    def __init__(self, driver: Driver, ttl_seconds: float) -> None:
+        self._driver = driver
+        self._ttl = ttl_seconds
+        self._turn = threading.Lock()
+        self._latest: Inventory | None = None
+        self._begun_at = 0.0
+
+    def for_page(self, page: Page) -> Inventory:
+        """What the page is to be read of; an error of snapmanage when the backend can't be scanned.
+
+        Who waits while another scans takes what that one finds, if it was begun late enough to count.
+        """
+        since = time.monotonic() - (self._ttl if page.goes_on else 0)
+        with self._turn:
+            if self._latest is None or self._begun_at < since:
+                self._begun_at, self._latest = time.monotonic(), Inventory(steps.list_snapshots(self._driver))
+            return self._latest
+
+    def forget_old(self) -> None:
+        """Give the memory back when nobody goes on any more; does nothing during a scan."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if self._begun_at < time.monotonic() - self._ttl:
+                    self._latest = None
+            finally:
+                self._turn.release()
