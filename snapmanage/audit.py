@@ -12,13 +12,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
 from snapmanage.core import ledger
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.ledger import Entry, Gap
 from snapmanage.core.records import keepable
 from snapmanage.core.reference import depth
+from snapmanage.crash import Point
 from snapmanage.store import auditlog, outbox
 from snapmanage.store.database import Database
 
@@ -43,6 +44,7 @@ class Listener:
             except errors.InvalidRequest as error:
                 self._put_aside(delivery, str(error))
         if heard:
+            crash.at(Point.HEARD)
             self._db.write(lambda conn, now: _record(conn, now, heard))
 
     def _put_aside(self, delivery: Delivery, reason: str) -> None:
@@ -106,3 +108,5 @@ def _record(conn: Connection, now: datetime, heard: Sequence[tuple[str, dict[str
         entries.append(ledger.append(head, event_type, payload, now))
         head = ledger.head_of(entries[-1])
     auditlog.append(conn, entries)
+    if entries:
+        crash.at(Point.AUDIT_UNCOMMITTED)

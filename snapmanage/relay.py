@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.bus import Bus, envelope
 from snapmanage.bus.names import Names
 from snapmanage.core.messages import Kind, Message
+from snapmanage.crash import Point
 from snapmanage.store import outbox
 from snapmanage.store.database import Database
 
@@ -62,6 +63,8 @@ class Relay:
     def carry_due(self) -> int:
         """Send what is due in the table, one batch; return how many were taken."""
         taken = self._db.write(self._take)
+        if taken:
+            crash.at(Point.RELAY_TAKEN)
         self._send(taken)
         return len(taken)
 
@@ -107,14 +110,18 @@ class Relay:
     def _take(self, conn: Connection, now: datetime) -> list[Message]:
         due = outbox.take(conn, now, self._batch)
         outbox.postpone(conn, {message.id: now + _delay(sends) for message, sends in due})
+        if due:
+            crash.at(Point.RELAY_UNCOMMITTED)
         return [message for message, _ in due]
 
     def _send(self, batch: Sequence[Message]) -> None:
         if not batch:
             return
+        crash.at(Point.RELAY_SENDING)
         now = datetime.now(UTC)
         publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
         arrived = self._bus.send(publications) if publications else set()
+        crash.at(Point.RELAY_CONFIRMED)
         arrived |= {message.id for message in batch} - {one.message_id for one in publications}  # meant for no topic
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
         if done:

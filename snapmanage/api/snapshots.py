@@ -3,10 +3,11 @@
 import uuid
 from typing import Any
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.call import Answer, Call, asked_fields, key
 from snapmanage.core.records import Snapshot
+from snapmanage.crash import Point
 from snapmanage.manage import requests
 from snapmanage.store import auditlog, records
 
@@ -25,6 +26,7 @@ def create(call: Call) -> Answer:
     volume_id = str(uuid.UUID(wanted["volume_id"]))
     asked = Snapshot(volume_id=volume_id, host="", **asked_fields(call, wanted))
     snapshot = requests.request_snapshot(call.site, asked, call.everywhere, key(call, "manage snapshot"))
+    crash.at(Point.UNANSWERED)
     return Answer(202, {"snapshot": views.snapshot_summary(call, snapshot)})
 
 
@@ -51,6 +53,7 @@ def operation(call: Call) -> Answer:
 def act(call: Call) -> Answer:
     """`POST /snapshots/{id}/action`: `os-unmanage` is the one there is."""
     requests.unmanage(call.site, call.path["snapshot_id"], call.requester, call.everywhere)
+    crash.at(Point.UNANSWERED)
     return Answer(202)
 
 

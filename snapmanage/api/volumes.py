@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.call import Answer, Call, asked_fields, find_server, key
 from snapmanage.core.records import Volume
+from snapmanage.crash import Point
 from snapmanage.manage import requests
 from snapmanage.store import records
 
@@ -24,6 +25,7 @@ def create(call: Call) -> Answer:
     wanted = call.body["volume"]
     asked = Volume(host=str(find_server(call, wanted["host"])), **asked_fields(call, wanted))
     volume = requests.register_volume(call.site, asked, key(call, "manage volume"))
+    crash.at(Point.UNANSWERED)
     return Answer(202, {"volume": views.volume_detail(call, volume)})
 
 

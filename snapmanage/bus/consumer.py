@@ -12,7 +12,9 @@ import kombu
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
+from snapmanage import crash
 from snapmanage.bus import Delivery, Handle
+from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)
 
@@ -106,7 +108,9 @@ class RabbitConsumer:
     def _work_off(self, connection: kombu.Connection, channel: Any) -> None:
         batch = list(self._arrived)
         if self._handled([_delivery(message) for message in batch], connection):
+            crash.at(Point.HANDLED)
             channel.basic_ack(batch[-1].delivery_tag, multiple=True)
+            crash.at(Point.ACKNOWLEDGED)
             del self._arrived[: len(batch)]
             self._pause = FIRST_PAUSE_SECONDS
 

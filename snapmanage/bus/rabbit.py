@@ -14,10 +14,11 @@ import kombu
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.bus import Handle, Publication
 from snapmanage.bus.consumer import RabbitConsumer
 from snapmanage.bus.envelope import CONTENT_ENCODING, CONTENT_TYPE
+from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Publisher:
         self._refused = set()
         for publication in publications:
             self._publish(publication, exchange)
+        crash.at(Point.UNCONFIRMED)
         while self._pending:
             self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT_SECONDS)
         return {publication.message_id for publication in publications} - self._refused

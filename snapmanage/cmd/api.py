@@ -1,10 +1,12 @@
 """snapmanage-api: the REST API on its own."""
 
+import os
 import sys
 from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage import crash
 from snapmanage.api import app
 from snapmanage.api.call import Service
 from snapmanage.cmd import configuration, pipeline, running
@@ -18,6 +20,7 @@ def main() -> int:
 
 def application() -> Any:
     """The WSGI application for any server, with its relay started."""
+    crash.arm(os.environ)
     conf = configuration.load_for_wsgi()
     parts = assemble_for_deployment(conf)
     assembled = assemble(conf, parts)

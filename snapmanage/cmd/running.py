@@ -11,7 +11,7 @@ from types import FrameType
 from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
-from snapmanage import errors
+from snapmanage import crash, errors
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,6 +41,7 @@ def leave() -> None:
 def main(run: Callable[[], int | None]) -> int:
     """Run a command; what an operator can mend is told in a line, not in a traceback."""
     try:
+        crash.arm(os.environ)
         return run() or 0
     except (errors.SnapmanageError, cfg.Error) as error:
         return _fail(str(error))

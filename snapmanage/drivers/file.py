@@ -25,9 +25,10 @@ from typing import ClassVar
 
 from oslo_config import cfg
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
+from snapmanage.crash import Point
 from snapmanage.drivers import linux, renaming
 
 LONGEST_NAME = 255
@@ -115,6 +116,7 @@ class FileDriver:
 
     def _keep(self, fd: int) -> None:
         """Make the names outlive a power failure, also where an earlier worker died after its rename."""
+        crash.at(Point.RENAME_UNSYNCED)
         with _explained(self._directory):
             os.fsync(fd)
 

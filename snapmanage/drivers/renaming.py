@@ -15,8 +15,9 @@ and its data as before, and can be managed again or renamed by hand.
 from collections.abc import Mapping
 from typing import Protocol
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
+from snapmanage.crash import Point
 
 
 class Names(Protocol):
@@ -61,7 +62,9 @@ def _ours(names: Names, binding: Binding) -> dict[str, BackendSnapshot]:
 
 def _rename(names: Names, identity: str, old: str, new: str) -> BackendSnapshot:
     """Rename, then judge by what bears the names and not by how the rename ended."""
+    crash.at(Point.RENAMING)
     failure = _attempt(names, old, new)
+    crash.at(Point.RENAMED)
     seen = names.look(new, old)
     if new in seen and seen[new].identity == identity:
         return seen[new]

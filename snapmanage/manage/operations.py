@@ -11,12 +11,13 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.core import lifecycle, messages
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.messages import Message
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
+from snapmanage.crash import Point
 from snapmanage.manage.site import Site, commit, post
 from snapmanage.store import outbox, records, usermessages
 
@@ -85,6 +86,7 @@ def accept(site: Site, asks: Sequence[Ask]) -> list[Refusal]:
         refused: list[Refusal] = []
         for kind in (Volume, Snapshot):
             refused += _accept_kind(conn, kind, [ask for ask in asks if ask.kind is kind], now)
+        crash.at(Point.ACCEPT_UNCOMMITTED)
         return refused
 
     try:
@@ -107,6 +109,8 @@ def claim(site: Site, server: str, worker: str, limit: int) -> list[Claimed]:
             written, announced = _apply(site, conn, [change for change in changes if change], now)
             claimed += [change.after for change in written if change.after.status.in_progress]
             owed += announced
+        if claimed:
+            crash.at(Point.CLAIM_UNCOMMITTED)
         return _with_volumes(conn, claimed), owed
 
     return commit(site, write)
@@ -134,7 +138,9 @@ def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
     def write(conn: Connection, now: datetime) -> list[Snapshot]:
         lease_end = now + site.rules.lease
         changes = [lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end) for each in resolutions]
-        return [change.after for change in records.update(conn, changes)]
+        written = [change.after for change in records.update(conn, changes)]
+        crash.at(Point.RESOLVE_UNCOMMITTED)
+        return written
 
     try:
         return site.db.write(write)
@@ -169,6 +175,7 @@ def give_back(site: Site, held: Sequence[Record]) -> None:
     def write(conn: Connection, now: datetime) -> None:
         for kind in (Volume, Snapshot):
             records.update(conn, [lifecycle.give_back(record, now) for record in held if isinstance(record, kind)])
+        crash.at(Point.GIVE_BACK_UNCOMMITTED)
 
     if held:
         site.db.write(write)
@@ -240,6 +247,7 @@ def _settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
             written, announced = _apply(site, conn, changes, now)
             settled += [change.after for change in written]
             owed += announced
+        crash.at(Point.SETTLE_UNCOMMITTED)
         return settled, owed
 
     return commit(site, write)

@@ -6,12 +6,13 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.core import idempotency, lifecycle, listing, messages, quota, service
 from snapmanage.core.idempotency import Key, Use
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.messages import Message
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
+from snapmanage.crash import Point
 from snapmanage.manage.site import Site, commit, post
 from snapmanage.store import keys, quotas, records, services
 
@@ -42,6 +43,7 @@ def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False, k
         return commit(site, write)
     except quotas.NoQueue:
         site.db.write(lambda conn, _: quotas.open_queue(conn, snapshot.requester.project_id))
+        crash.at(Point.QUOTA_QUEUE_OPENED)
         return commit(site, write)
 
 
@@ -74,7 +76,9 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: boo
         lost = snapshot.id in records.lost(conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, now, lost)
         records.update(conn, [change])
-        return None, post(site, conn, [messages.cast(change.after)], now)
+        owed = post(site, conn, [messages.cast(change.after)], now)
+        crash.at(Point.REQUEST_UNCOMMITTED)
+        return None, owed
 
     return commit(site, write)
 
@@ -132,7 +136,9 @@ def _made(conn: Connection, kind: type[R], record_id: str) -> R:
 
 def _insert(site: Site, conn: Connection, record: R, now: datetime) -> tuple[R, list[Message]]:
     records.insert(conn, record)
-    return record, post(site, conn, [messages.cast(record)], now)
+    owed = post(site, conn, [messages.cast(record)], now)
+    crash.at(Point.REQUEST_UNCOMMITTED)
+    return record, owed
 
 
 def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Volume:

@@ -7,9 +7,11 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from snapmanage import crash
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.messages import Message
 from snapmanage.core.quota import NO_LIMIT, Amount
+from snapmanage.crash import Point
 from snapmanage.store import outbox
 from snapmanage.store.database import Database
 
@@ -53,6 +55,7 @@ def commit(site: Site, write: Callable[[Connection, datetime], tuple[T, list[Mes
     """Write, then let the relay have what is owed to the bus."""
     result, owed = site.db.write(write)
     if owed:
+        crash.at(Point.OWED_COMMITTED)
         site.outlet.nudge(owed)
     return result
 

@@ -17,10 +17,11 @@ from oslo_messaging import RPCDispatcher
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, StatementError
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events, messages
+from snapmanage.crash import Point
 from snapmanage.manage import operations
 from snapmanage.manage.operations import Ask
 from snapmanage.manage.site import Site
@@ -68,6 +69,7 @@ class Intake:
         self._dispatcher = RPCDispatcher(endpoints(self._take), None, oslo_messaging.DefaultRPCAccessPolicy)
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
+        crash.at(Point.RECEIVED)
         asks: list[tuple[Ask, Delivery]] = []
         for delivery in batch:
             self._sort(delivery, asks)
@@ -119,6 +121,7 @@ class Intake:
         except UNKEEPABLE as error:
             self._accept_apart(asks, error)
             return
+        crash.at(Point.ACCEPTED)
         self._wake()
         for refusal in refused:
             self._quarantine(next(delivery for ask, delivery in asks if ask == refusal.ask), refusal.error)
@@ -136,7 +139,9 @@ class Intake:
         reason = text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
         LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, reason)
         write = partial(_put_aside, self._site, delivery, self._server, reason)
-        self._site.outlet.nudge(self._site.db.write(write))
+        owed = self._site.db.write(write)
+        crash.at(Point.QUARANTINED)
+        self._site.outlet.nudge(owed)
 
 
 def _refuse_oversized(delivery: Delivery) -> None:

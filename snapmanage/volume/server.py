@@ -15,11 +15,12 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
 from snapmanage.core.listing import Manageable, Page
 from snapmanage.core.service import Service
+from snapmanage.crash import Point
 from snapmanage.drivers.base import Driver
 from snapmanage.manage import requests
 from snapmanage.manage.site import Site
@@ -150,6 +151,7 @@ class VolumeServer:
             if self._stopping.is_set():
                 return
             self._site.db.write(partial(self._announce, server))
+            crash.at(Point.SERVER_ANNOUNCED)
             self._workers[server].start()
             endpoints = partial(self._endpoints, server)
             intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].nudge, self._callers)

@@ -15,7 +15,9 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from snapmanage import crash
 from snapmanage.core.records import Record
+from snapmanage.crash import Point
 from snapmanage.drivers.base import Driver
 from snapmanage.manage import operations
 from snapmanage.manage.operations import Claimed, Outcome, Resolution
@@ -78,6 +80,7 @@ class Worker:
         if rest:
             LOG.warning("%s gives %d operations back.", self.server, len(rest))
             operations.give_back(self._site, rest)
+            crash.at(Point.GIVEN_BACK)
         return not rest
 
     def _run(self) -> None:
@@ -117,7 +120,9 @@ class Worker:
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
+        crash.at(Point.CARRIED_OUT)
         settled = operations.settle(self._site, outcomes)
+        crash.at(Point.SETTLED)
         for record in settled:
             _log_change(record)
         for outcome in outcomes:
@@ -129,7 +134,9 @@ class Worker:
     def _resolve(self, resolutions: Sequence[Resolution]) -> None:
         if not resolutions:
             return
+        crash.at(Point.FOUND)
         going_on = {snapshot.id: snapshot for snapshot in operations.resolve(self._site, resolutions)}
+        crash.at(Point.RESOLVED)
         for each in resolutions:
             held = self._mine(each.snapshot)
             if held and each.snapshot.id in going_on:
@@ -143,6 +150,8 @@ class Worker:
         room = max(0, 2 * self._pace.driver_calls - len(self._held))
         wanted = min(self._pace.batch, room)
         claimed = operations.claim(self._site, self.server, self._id, wanted) if wanted else []
+        if claimed:
+            crash.at(Point.CLAIMED)
         for each in claimed:
             self._begin(each)
         self._more = len(claimed) == wanted

@@ -1,4 +1,4 @@
-"""Imports point inwards: errors ← core ← store | bus | drivers ← manage ← api | volume | relay | audit ← cmd."""
+"""Imports point inwards: errors ← crash | core ← store | bus | drivers ← manage ← api | volume | relay | audit."""
 
 import ast
 import sys
@@ -13,20 +13,21 @@ ROOT = Path(snapmanage.__file__).parent
 # What each part may import, beside itself. `wsgi` is one more main; `conf` shows the drivers' options.
 ALLOWED = {
     "errors": set[str](),
+    "crash": {"errors"},
     "core": {"errors"},
-    "store": {"errors", "core"},
-    "bus": {"errors", "core"},
-    "drivers": {"errors", "core"},
-    "manage": {"errors", "core", "store", "bus", "drivers"},
-    "api": {"errors", "core", "store", "bus", "drivers", "manage"},
-    "volume": {"errors", "core", "store", "bus", "drivers", "manage"},
-    "relay": {"errors", "core", "store", "bus", "drivers", "manage"},
-    "audit": {"errors", "core", "store", "bus", "drivers", "manage"},
+    "store": {"errors", "crash", "core"},
+    "bus": {"errors", "crash", "core"},
+    "drivers": {"errors", "crash", "core"},
+    "manage": {"errors", "crash", "core", "store", "bus", "drivers"},
+    "api": {"errors", "crash", "core", "store", "bus", "drivers", "manage"},
+    "volume": {"errors", "crash", "core", "store", "bus", "drivers", "manage"},
+    "relay": {"errors", "crash", "core", "store", "bus", "drivers", "manage"},
+    "audit": {"errors", "crash", "core", "store", "bus", "drivers", "manage"},
     "conf": {"drivers"},
-    "cmd": {"errors", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit", "conf"},
+    "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit", "conf"},
     "wsgi": {"cmd", "errors"},
 }
-PURE = ("errors", "core")
+PURE = ("errors", "crash", "core")
 CONF = "oslo_config.cfg.CONF"
 
 

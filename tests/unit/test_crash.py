@@ -1,0 +1,45 @@
+"""The switch that lets a process die at a named point, and that does nothing unless it is asked to."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from snapmanage import crash, errors
+from snapmanage.crash import VARIABLE, Point
+
+PASSING = "import os; from snapmanage import crash; crash.arm(os.environ); [crash.at(p) for p in [*crash.Point] * 2]"
+
+
+def passing_all_points_twice(switch: str | None) -> int:
+    environment = {} if switch is None else {VARIABLE: switch}
+    return subprocess.run([sys.executable, "-c", PASSING], env=environment, check=False).returncode
+
+
+def test_nothing_happens_without_the_variable() -> None:
+    untouched = crash.at
+
+    crash.arm({"SNAPMANAGE": "claimed"})
+
+    assert crash.at is untouched
+    assert passing_all_points_twice(None) == 0
+
+
+@pytest.mark.parametrize("switch", ["claimed", "claimed:1", "give-back-uncommitted:2"])
+def test_process_is_killed_at_the_point(switch: str) -> None:
+    assert passing_all_points_twice(switch) == -signal.SIGKILL
+
+
+def test_process_lives_on_where_it_comes_to_the_point_less_often() -> None:
+    assert passing_all_points_twice("claimed:3") == 0
+
+
+@pytest.mark.parametrize("switch", ["", "claim", "CLAIMED", "claimed:x", "claimed:-1"])
+def test_variable_that_names_no_point_is_refused(switch: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=VARIABLE):
+        crash.arm({VARIABLE: switch})
+
+
+def test_each_point_says_what_is_done_and_what_is_not() -> None:
+    assert all(point.value and point.label.islower() for point in Point)
