@@ -31,7 +31,7 @@ def _manageable(call: Call, detail: bool) -> Answer:
         heartbeats.require_up(known, server, now, call.site.rules.service_down)
     found = call.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(call))
     shown = [views.manageable(entry, detail) for entry in found[:limit]]
-    return views.page(call, "manageable-snapshots", shown, len(found), marker=views.reference_text)
+    return views.manageable_page(call, shown, len(found))
 
 
 def _wanted_host(call: Call) -> str:

@@ -96,6 +96,7 @@ PROJECT = {
     "/snapshots/{snapshot_id}/action": Route({"POST": _ACT}),
     "/snapshots/{snapshot_id}/operation": _get(snapshots.operation, policy.GET_OPERATION, "the_operation"),
     "/os-volume-manage": Route({"POST": _MANAGE_VOLUME}),
+    "/manageable_volumes": Route({"POST": _MANAGE_VOLUME}, versions.MANAGEABLE_PATH),
     "/volumes": _get(volumes.list_summary, policy.GET_VOLUMES, "volumes", _VOLUMES),
     "/volumes/detail": _get(volumes.list_detail, policy.GET_VOLUMES, "volumes_shown", _VOLUMES),
     "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME, "the_volume_shown"),

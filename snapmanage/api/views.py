@@ -1,8 +1,6 @@
 """Records as clients see them: exactly the fields of the Block Storage API, since strict clients refuse more."""
 
 import json
-import operator
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -141,30 +139,30 @@ def manageable(entry: dict[str, Any], detail: bool) -> dict[str, Any]:
     return entry if detail else {name: entry[name] for name in summary}
 
 
-def reference_text(entry: dict[str, Any]) -> str:
-    """The marker of an entry: the JSON of its reference."""
-    return json.dumps(entry["reference"])
-
-
 def _event(entry: Entry) -> dict[str, Any]:
     payload = entry.payload
     names = ("event_id", "generation", "occurred_at", "status", "attempt", "reason")
     return {"event_type": entry.event_type} | {name: payload[name] for name in names}
 
 
-def page(
-    call: Call,
-    name: str,
-    entries: list[dict[str, Any]],
-    found: int,
-    total: int | None = None,
-    marker: Callable[[dict[str, Any]], str] = operator.itemgetter("id"),
-) -> Answer:
+def page(call: Call, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
     """A page of a list, with a link to the next one where more was found than is shown."""
     body: dict[str, Any] = {name: entries}
     if found > len(entries) > 0:
-        body[f"{name}_links"] = next_link(call, marker(entries[-1]))
+        body[f"{name}_links"] = next_link(call, entries[-1]["id"])
     return Answer(200, body if total is None else body | {"count": total})
+
+
+def manageable_page(call: Call, entries: list[dict[str, Any]], found: int) -> Answer:
+    """A page of what could be managed, with a link to the next one.
+
+    Where a limit is asked for there is one until a page is empty: the field's SDK goes on by itself
+    where it is given none, and since these entries have no id, it would begin at the first page again.
+    """
+    body: dict[str, Any] = {"manageable-snapshots": entries}
+    if entries and (found > len(entries) or "limit" in call.parameters):
+        body["manageable-snapshots_links"] = next_link(call, json.dumps(entries[-1]["reference"]))
+    return Answer(200, body)
 
 
 def next_link(call: Call, marker: str) -> list[dict[str, str]]:

@@ -75,11 +75,22 @@ def test_page_links_to_the_next_as_long_as_there_is_one(world: World) -> None:
     [link] = first["manageable-snapshots_links"]
 
     second = world.client.follow(link["href"])
+    last = world.client.follow(second["manageable-snapshots_links"][0]["href"])
 
     assert link["rel"] == "next"
     assert [entry["reference"]["source-name"] for entry in second["manageable-snapshots"]] == ["volume-1-snapshot-3"]
-    assert second.keys() == {"manageable-snapshots"}
+    assert last == {"manageable-snapshots": []}
     assert len(scans) == 1
+
+
+def test_whole_list_links_nowhere_and_one_cut_by_the_server_does(tmp_path: Path) -> None:
+    with a_world(tmp_path, limits=Limits(page=2)) as world:
+        first = world.client.get(f"os-snapshot-manage?host={SERVER}").json()
+        second = world.client.follow(first["manageable-snapshots_links"][0]["href"])
+
+    assert len(first["manageable-snapshots"]) == 2
+    assert len(second["manageable-snapshots"]) == 1
+    assert second.keys() == {"manageable-snapshots"}
 
 
 def test_pages_go_on_in_what_the_first_one_saw_and_tell_what_was_managed_since(world: World) -> None:
