@@ -2,7 +2,7 @@
 
 A driver is a class under the entry point group `snapmanage.drivers`. It states facts and renames;
 whether a snapshot may be managed is decided in `snapmanage.core.backend`, the same for all. Every
-driver passes `tests/contract/test_drivers.py` on its real backend.
+driver passes `tests/contract/test_drivers*.py` on its real backend.
 
 Drivers are called from several threads at once. They raise `snapmanage.errors` only: an `Invalid`
 where trying again never helps, a `BackendError` where it may.
@@ -32,11 +32,14 @@ class Driver(Protocol):
     def list_snapshots(self) -> list[BackendSnapshot]:
         """Every snapshot on the backend, in one scan, in any order; `BackendError`, never an empty list instead."""
 
-    def find_snapshot(self, reference: Reference) -> BackendSnapshot:
+    def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         """The snapshot a caller means, as it is now.
 
-        `InvalidReference`, `SourceNotFound`, `NotASnapshot`, `BackendError`. An unsafe one is
-        returned, not refused.
+        `volume` is the backend's name of the volume that the caller says it is of, where that is known:
+        some references mean something only together with it. An unsafe snapshot, or another volume's,
+        is returned and not refused.
+
+        `InvalidReference`, `SourceNotFound`, `NotASnapshot`, `BackendError`.
         """
 
     def find_volume(self, reference: Reference) -> BackendVolume:

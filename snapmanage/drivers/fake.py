@@ -98,6 +98,10 @@ class FakeDriver:
         """Let every step fail from now on, as a backend does that can't be reached."""
         self.hook = _unreachable
 
+    def come_back(self) -> None:
+        """Take away what hooked the steps."""
+        self.hook = _go_on
+
     # The driver.
 
     def check(self) -> None:
@@ -108,7 +112,7 @@ class FakeDriver:
         with self._lock:
             return list(self._snapshots.values())
 
-    def find_snapshot(self, reference: Reference) -> BackendSnapshot:
+    def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         self.hook("find")
         name = reference.name()
         with self._lock:

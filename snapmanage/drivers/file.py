@@ -65,7 +65,7 @@ class FileDriver:
             snapshots = ((name, _status(fd, name)) for name in names if _parent(name))
             return [_describe(fd, name, found, volumes.get(_parent(name))) for name, found in snapshots if found]
 
-    def find_snapshot(self, reference: Reference) -> BackendSnapshot:
+    def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         name = _checked(reference)
         with self._opened() as fd:
             found = self._regular(fd, name, errors.NotASnapshot)

@@ -75,7 +75,7 @@ class LvmDriver:
     def list_snapshots(self) -> list[BackendSnapshot]:
         return [line.snapshot() for line in self._report() if line.is_snapshot]
 
-    def find_snapshot(self, reference: Reference) -> BackendSnapshot:
+    def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         found = self._find(reference)
         if found.is_snapshot or found.is_orphan:
             return found.snapshot()

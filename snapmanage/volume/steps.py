@@ -58,7 +58,8 @@ def _step(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | 
 
 
 def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_template: str) -> Resolution:
-    found = _told(driver.find_snapshot(snapshot.reference), BackendSnapshot)
+    volume_name = volume.backend_name if volume else None
+    found = _told(driver.find_snapshot(snapshot.reference, volume_name), BackendSnapshot)
     if volume is not None and volume.backend_name is not None:
         refuse_foreign(found, volume.backend_name, volume.backend_id)
     refuse_unsafe(found)

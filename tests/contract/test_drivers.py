@@ -5,43 +5,24 @@ again in a guest with a kernel of its own (`tests/integration/test_lvm_kernel`),
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC
-from pathlib import Path
-from typing import cast
 
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_foreign, refuse_unsafe
+from snapmanage.core.listing import Owned, entries
 from snapmanage.core.reference import Reference
-from tests.contract.labs import FakeLab, FileLab, HoldingLab, Lab, in_guest, lvm_lab
+from snapmanage.drivers import renaming
+from snapmanage.drivers.renaming import Names
+from tests.contract.labs import HOLDING, SPOILING, HoldingLab, Lab, SpoilingLab
 
-LVM = ["lvm-thick", "lvm-thin"]
-LABS = LVM if in_guest() else ["fake", "file", *LVM]
-HOLDING_LABS = LVM if in_guest() else ["fake", "file"]
-
-
-@pytest.fixture(params=LABS)
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    with ExitStack() as stack:
-        match request.param:
-            case "fake":
-                yield FakeLab()
-            case "file":
-                yield FileLab(tmp_path)
-            case lvm:
-                yield lvm_lab(lvm, tmp_path, stack)
-
-
-@pytest.fixture
-def holding_lab(lab: Lab) -> HoldingLab:
-    return cast(HoldingLab, lab)
-
-
-only_where_it_can_be_held = pytest.mark.parametrize("lab", HOLDING_LABS, indirect=True)
+only_where_it_can_be_held = pytest.mark.parametrize("lab", HOLDING, indirect=True)
+only_where_it_can_be_spoiled = pytest.mark.parametrize("lab", SPOILING, indirect=True)
 
 
 def found(lab: Lab, word: str = "daily") -> BackendSnapshot:
@@ -59,6 +40,40 @@ def bound(lab: Lab, snapshot: BackendSnapshot) -> Binding:
 
 def by_name(snapshot: BackendSnapshot) -> str:
     return snapshot.name
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no driver can answer it."""
+
+
+@dataclass(frozen=True)
+class Dying:
+    """The names on a backend, as a worker sees them who dies right before or after the rename."""
+
+    names: Names
+    after: bool
+
+    def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
+        return self.names.look(*names)
+
+    def rename(self, old: str, new: str) -> None:
+        if self.after:
+            self.names.rename(old, new)
+        raise Killed
+
+
+@contextmanager
+def dying(after: bool) -> Iterator[None]:
+    """Whoever renames meanwhile dies of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for act in (renaming.manage, renaming.unmanage):
+            patch.setattr(renaming, act.__name__, _dying(act, after))
+        with pytest.raises(Killed):
+            yield
+
+
+def _dying(act: Callable[[Names, Binding], object], after: bool) -> Callable[[Names, Binding], object]:
+    return lambda names, binding: act(Dying(names, after), binding)
 
 
 @contextmanager
@@ -114,6 +129,18 @@ def test_odd_but_legal_names_are_managed_and_given_back(lab: Lab) -> None:
     assert sorted(lab.driver.list_snapshots(), key=by_name) == sorted(snapshots, key=by_name)
 
 
+def test_name_with_every_character_that_the_backend_allows_is_managed_and_given_back(lab: Lab) -> None:
+    snapshot = found(lab, f"x{lab.legal_characters}")
+    binding = bound(lab, snapshot)
+
+    lab.driver.manage_snapshot(binding)
+    managed = lab.names()
+    lab.driver.unmanage_snapshot(binding)
+
+    assert managed == {binding.managed_name}
+    assert lab.driver.list_snapshots() == [snapshot]
+
+
 def test_name_that_nothing_bears_is_not_found(lab: Lab) -> None:
     absent = Reference.named(lab.name_of("absent"))
 
@@ -128,7 +155,11 @@ def test_volume_that_is_not_there_is_not_found(lab: Lab) -> None:
 
 def test_reference_with_another_key_is_refused(lab: Lab) -> None:
     with refused(errors.InvalidReference, "invalid_reference"):
-        lab.driver.find_snapshot(Reference.of({"source-id": lab.volume}))
+        lab.driver.find_snapshot(Reference.of({"source-nonsense": lab.name_of("daily")}))
+    with refused(errors.InvalidReference, "invalid_reference"):
+        lab.driver.find_snapshot(Reference.of({"source-name": lab.name_of("daily"), "more": "keys"}))
+    with refused(errors.InvalidReference, "invalid_reference"):
+        lab.driver.find_volume(Reference.of({"source-nonsense": lab.volume}))
     with refused(errors.InvalidReference, "invalid_reference"):
         lab.driver.find_volume(Reference.of({"source-name": lab.volume, "more": "keys"}))
 
@@ -153,8 +184,21 @@ def test_snapshot_is_no_volume(lab: Lab) -> None:
         lab.driver.find_volume(Reference.named(snapshot.name))
 
 
-def test_backend_that_is_away_is_an_error_that_may_pass_and_no_empty_listing(lab: Lab) -> None:
-    binding = bound(lab, found(lab))
+def test_snapshot_is_refused_under_another_volume_and_under_no_other_name_of_its_own(lab: Lab) -> None:
+    volume = lab.driver.find_volume(Reference.named(lab.volume))
+    other = lab.driver.find_volume(Reference.named(lab.add_volume("other-volume")))
+    snapshot = found(lab)
+
+    with refused(errors.WrongVolume, "wrong_volume"):
+        refuse_foreign(snapshot, other.name, other.identity)
+    with refused(errors.WrongVolume, "wrong_volume"):
+        refuse_foreign(snapshot, volume.name, other.identity)
+    refuse_foreign(snapshot, other.name, volume.identity)
+
+
+def test_backend_that_is_away_is_an_error_that_may_pass_and_no_empty_listing_until_it_is_back(lab: Lab) -> None:
+    snapshot = found(lab)
+    binding = bound(lab, snapshot)
     lab.go_away()
 
     with refused(errors.BackendUnavailable, "backend_unavailable"):
@@ -167,6 +211,23 @@ def test_backend_that_is_away_is_an_error_that_may_pass_and_no_empty_listing(lab
         lab.driver.unmanage_snapshot(binding)
     with refused(errors.BackendUnavailable, "backend_unavailable"):
         lab.driver.check()
+
+    lab.come_back()
+
+    lab.driver.check()
+    assert lab.driver.list_snapshots() == [snapshot]
+    assert lab.driver.manage_snapshot(binding).name == binding.managed_name
+
+
+@only_where_it_can_be_spoiled
+def test_snapshot_that_nobody_can_use_is_told_and_refused(spoiling_lab: SpoilingLab) -> None:
+    name = spoiling_lab.add_unusable("spoiled")
+
+    snapshot = spoiling_lab.driver.find_snapshot(Reference.named(name))
+
+    with refused(errors.Unusable, "unusable"):
+        refuse_unsafe(snapshot)
+    assert [seen.unsafe for seen in spoiling_lab.driver.list_snapshots()] in ([], [Unsafe.UNUSABLE])
 
 
 # Managing.
@@ -210,6 +271,59 @@ def test_two_workers_at_once_both_see_one_rename(lab: Lab) -> None:
 
     assert described[0] == described[1]
     assert lab.names() == {binding.managed_name}
+
+
+def test_of_two_managers_of_one_snapshot_one_gets_it_and_the_other_learns_that_it_is_gone(lab: Lab) -> None:
+    snapshot = found(lab)
+    bindings = [bound(lab, snapshot), bound(lab, snapshot)]
+
+    with ThreadPoolExecutor(2) as managers:
+        asked = {managers.submit(lab.driver.manage_snapshot, binding): binding for binding in bindings}
+    [loser] = [failure for each in asked if (failure := each.exception())]
+    [winner] = [binding for each, binding in asked.items() if not each.exception()]
+
+    assert isinstance(loser, errors.SourceNotFound)
+    assert lab.names() == {winner.managed_name}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-rename", "after-the-rename"])
+def test_who_takes_over_from_a_killed_worker_finishes_its_work(lab: Lab, after: bool) -> None:
+    snapshot = found(lab)
+    binding = bound(lab, snapshot)
+
+    with dying(after):
+        lab.driver.manage_snapshot(binding)
+    managed = lab.driver.manage_snapshot(binding)
+    managed_names = lab.names()
+    with dying(after):
+        lab.driver.unmanage_snapshot(binding)
+    lab.driver.unmanage_snapshot(binding)
+
+    assert (managed.name, managed.identity) == (binding.managed_name, snapshot.identity)
+    assert managed_names == {binding.managed_name}
+    assert lab.driver.list_snapshots() == [snapshot]
+
+
+def test_managed_snapshot_is_known_again_whatever_its_name(lab: Lab) -> None:
+    snapshot = found(lab)
+    lab.driver.manage_snapshot(Binding(snapshot.identity, snapshot.name, lab.name_of("third")))
+
+    [entry] = entries(lab.driver.list_snapshots(), Owned({snapshot.identity: "record-1"}))
+
+    assert (entry.snapshot_id, entry.reference) == ("record-1", Reference.named(lab.name_of("third")))
+    assert lab.driver.find_snapshot(entry.reference).identity == snapshot.identity
+
+
+@only_where_it_can_be_spoiled
+def test_snapshot_that_nobody_can_use_is_not_renamed(spoiling_lab: SpoilingLab) -> None:
+    name = spoiling_lab.add_unusable("spoiled")
+    identity = spoiling_lab.driver.find_snapshot(Reference.named(name)).identity
+    there = spoiling_lab.names()
+
+    with refused(errors.Unusable, "unusable"):
+        spoiling_lab.driver.manage_snapshot(Binding(identity, name, spoiling_lab.name_of("managed")))
+
+    assert spoiling_lab.names() == there
 
 
 def test_several_workers_manage_their_own_snapshots_at_once(lab: Lab) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import lvm_names, privileged
 from snapmanage.drivers.lvm import LvmDriver
@@ -46,13 +45,6 @@ def test_thick_and_thin_snapshots_are_listed_with_the_size_of_their_data(driver:
     assert listed == {"thick-daily": ("thick-1", 2 * EXTENT_BYTES), "thin-daily": ("thin-1", 8 * EXTENT_BYTES)}
 
 
-def test_five_thousand_volumes_are_listed_by_one_process(group: MetadataGroup, driver: LvmDriver) -> None:
-    group.add_thick_snapshots("thick-2", *(f"thick-{number:04}" for number in range(2500)))
-    group.add_thin_snapshots("thin-1", *(f"thin-{number:04}" for number in range(2500)))
-
-    assert len(driver.list_snapshots()) == 5002
-
-
 def test_volumes_and_the_pool_with_its_parts_are_no_snapshots(driver: LvmDriver) -> None:
     for name in ("thick-1", "thick-2", "thin-1", POOL, *POOL_PARTS):
         with pytest.raises(errors.NotASnapshot):
@@ -63,14 +55,6 @@ def test_snapshots_and_the_pool_with_its_parts_are_no_volumes(driver: LvmDriver)
     for name in ("thick-daily", "thin-daily", POOL, *POOL_PARTS):
         with pytest.raises(errors.NotAVolume):
             driver.find_volume(Reference.named(name))
-
-
-def test_snapshot_of_another_volume_is_told_by_its_parents_identity(driver: LvmDriver) -> None:
-    snapshot = driver.find_snapshot(Reference.named("thick-daily"))
-    other = driver.find_volume(Reference.named("thick-2"))
-
-    with pytest.raises(errors.WrongVolume):
-        refuse_foreign(snapshot, other.name, other.identity)
 
 
 def test_thin_snapshot_without_origin_is_not_listed_but_taken_when_named(

@@ -10,7 +10,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core import listing
-from snapmanage.core.backend import Unsafe
+from snapmanage.core.backend import BackendSnapshot, Unsafe
 from snapmanage.core.events import UserMessage
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.lifecycle import Retry
@@ -439,6 +439,21 @@ def test_both_dialects_are_announced_where_that_is_wanted(bench: Bench) -> None:
     ]
 
 
+def test_driver_is_told_which_volume_the_caller_means(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str | None] = []
+    find = bench.driver.find_snapshot
+
+    def finding(reference: Reference, volume: str | None = None) -> BackendSnapshot:
+        told.append(volume)
+        return find(reference, volume)
+
+    monkeypatch.setattr(bench.driver, "find_snapshot", finding)
+
+    bench.managed()
+
+    assert told == ["volume-1"]
+
+
 def test_nothing_is_renamed_where_no_name_is_wanted(bench: Bench) -> None:
     bench.rule(name_template="")
 
@@ -452,7 +467,7 @@ def test_of_two_references_to_one_object_the_second_ends_in_error(
 ) -> None:
     """A backend may know an object by more than one name."""
     find = bench.driver.find_snapshot
-    monkeypatch.setattr(bench.driver, "find_snapshot", lambda reference: find(Reference.named(DAILY)))
+    monkeypatch.setattr(bench.driver, "find_snapshot", lambda *_: find(Reference.named(DAILY)))
     one, other, innocent = bench.ask(DAILY), bench.ask("alias"), bench.ask(WEEKLY)
     bench.accept(one, other)
     claims = bench.claim()

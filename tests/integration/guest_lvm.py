@@ -14,18 +14,17 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import lvm_names
 from snapmanage.drivers.lvm import LvmDriver
-from tests.contract.labs import LvmKernelLab, lvm, lvm_lab
+from tests.contract.labs.lvm import LvmKernelLab, lvm, lvm_lab
 from tests.services import uml_guest
 
-MIB = 1024**2
 # Long enough for a command to get as far as the lock on a busy machine: before that it can't tell what it waits for.
 SHORT_DEADLINE_SECONDS = 3
 
 
 @pytest.fixture(params=["lvm-thick", "lvm-thin"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LvmKernelLab]:
-    with ExitStack() as stack:
-        yield cast(LvmKernelLab, lvm_lab(request.param, tmp_path, stack))
+    with lvm_lab(request.param == "lvm-thin", tmp_path) as made:
+        yield cast(LvmKernelLab, made)
 
 
 thick = pytest.mark.parametrize("lab", ["lvm-thick"], indirect=True)
@@ -49,11 +48,6 @@ def write(lab: LvmKernelLab, name: str, data: bytes) -> None:
 def read(lab: LvmKernelLab, name: str, length: int) -> bytes:
     with lab.device(name).open("rb") as device:
         return device.read(length)
-
-
-def overflow(lab: LvmKernelLab) -> None:
-    """Change more of the volume than a small snapshot's store can keep."""
-    write(lab, lab.volume, b"new" * (3 * MIB))
 
 
 @contextmanager
@@ -83,7 +77,7 @@ def test_snapshots_data_are_what_they_were_through_managing_and_giving_back(lab:
 def test_overflowed_snapshot_is_listed_as_unusable_and_not_renamed(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily", store="4m")
     binding = bound(lab, "daily")
-    overflow(lab)
+    lab.overflow()
 
     [listed] = lab.driver.list_snapshots()
     with pytest.raises(errors.Unusable, match="overflowed") as caught:
@@ -98,7 +92,7 @@ def test_managed_snapshot_that_overflowed_is_still_given_back(lab: LvmKernelLab)
     lab.add_snapshot("daily", store="4m")
     binding = bound(lab, "daily")
     lab.driver.manage_snapshot(binding)
-    overflow(lab)
+    lab.overflow()
 
     lab.driver.unmanage_snapshot(binding)
 

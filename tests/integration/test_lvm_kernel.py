@@ -12,7 +12,7 @@ import pytest
 from tests.needs import require
 from tests.services import uml
 
-MODULES = {"tests/contract/test_drivers.py": 50, "tests/integration/guest_lvm.py": 14}
+MODULES = {"tests/contract/test_drivers.py": 72, "tests/integration/guest_lvm.py": 14}
 
 
 @pytest.mark.parametrize(("module", "at_least"), MODULES.items(), ids=["contract", "kernel"])

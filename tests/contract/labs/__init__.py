@@ -1,0 +1,36 @@
+"""Backends for the contract tests: a module a driver, and here which there are and what each can do.
+
+A new driver's laboratory is a module beside the others and a line in `MAKERS`. It is a `Lab`; where it
+can do more (`base` says what), its name stands in that list too.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
+from tests.contract.labs.fake import FakeLab
+from tests.contract.labs.file import FileLab
+from tests.contract.labs.lvm import in_guest, lvm_lab
+
+__all__ = ["HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
+
+# A laboratory is made for one test, with that test's fixtures and its scratch folder.
+Maker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Lab]]
+
+MAKERS: dict[str, Maker] = {
+    "fake": lambda _, folder: nullcontext(FakeLab()),
+    "file": lambda _, folder: nullcontext(FileLab(folder)),
+    "lvm-thick": lambda _, folder: lvm_lab(False, folder),
+    "lvm-thin": lambda _, folder: lvm_lab(True, folder),
+}
+
+_LVM = ["lvm-thick", "lvm-thin"]
+
+# In the guest there is LVM alone, and it can do there what it can't on metadata.
+LABS = _LVM if in_guest() else list(MAKERS)
+HOLDING = _LVM if in_guest() else ["fake", "file"]
+SPOILING = ["lvm-thick"] if in_guest() else ["fake"]
+LARGE = [] if in_guest() else ["fake", "file", *_LVM]

@@ -1,0 +1,58 @@
+"""The fake's laboratory: a dictionary."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from snapmanage.core.backend import GIB, Unsafe
+from snapmanage.drivers.fake import FakeDriver
+
+
+class FakeLab:
+    volume = "volume-1"
+    size_bytes = GIB
+    impossible_names = ()
+    legal_characters = "".join(map(chr, range(1, 128))) + "é\U0001f600"
+
+    def __init__(self) -> None:
+        self.driver = FakeDriver(fake_volumes=1, fake_snapshots=0)
+
+    @property
+    def scan(self) -> tuple[Any, str]:
+        return self.driver, "hook"
+
+    def name_of(self, word: str) -> str:
+        return word
+
+    def add_volume(self, word: str) -> str:
+        return self.driver.add_volume(word).name
+
+    def add_snapshot(self, name: str) -> None:
+        self.driver.add_snapshot(self.volume, name)
+
+    def add_many(self, count: int) -> None:
+        for number in range(count):
+            self.add_snapshot(f"many-{number}")
+
+    def add_unusable(self, word: str) -> str:
+        self.add_snapshot(word)
+        self.driver.mark(word, Unsafe.UNUSABLE)
+        return word
+
+    def remove(self, name: str) -> None:
+        self.driver.remove(name)
+
+    def names(self) -> set[str]:
+        return {found.name for found in self.driver.list_snapshots()}
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        self.driver.mark(name, Unsafe.IN_USE)
+        yield
+        self.driver.mark(name, None)
+
+    def go_away(self) -> None:
+        self.driver.go_away()
+
+    def come_back(self) -> None:
+        self.driver.come_back()

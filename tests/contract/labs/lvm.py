@@ -1,0 +1,177 @@
+"""LVM's laboratories: on metadata alone, or on the disk of a guest whose kernel is our own."""
+
+import os
+import string
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from snapmanage.drivers import privileged
+from snapmanage.drivers.lvm import LvmDriver
+from tests.contract.labs.base import Lab
+from tests.needs import require
+from tests.services import uml_guest
+from tests.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
+
+IMPOSSIBLE_NAMES = ("a/b", "-x", "a b", "..", "x" * 128, "snapshot1", "é", 'x" || lv_name=~".*')
+LEGAL_CHARACTERS = string.ascii_letters + string.digits + "+_.-"
+MIB = 1024**2
+
+
+class LvmMetadataLab:
+    """LVM without a kernel's help: thick or thin, but nothing can be opened."""
+
+    impossible_names = IMPOSSIBLE_NAMES
+    legal_characters = LEGAL_CHARACTERS
+    scan = (privileged, "lvs")
+
+    def __init__(self, group: MetadataGroup, thin: bool) -> None:
+        self.group = group
+        self.thin = thin
+        self.size_bytes = (8 if thin else 2) * EXTENT_BYTES
+        self.driver = LvmDriver(group.name, str(group.system_dir), 30)
+        self._furniture = set[str]()
+        if thin:
+            group.add_pool()
+            self._furniture.add("pool")
+        self.volume = self.add_volume("thin-volume" if thin else "thick-volume")
+
+    def name_of(self, word: str) -> str:
+        return word
+
+    def add_volume(self, word: str) -> str:
+        add = self.group.add_thin_volumes if self.thin else self.group.add_volumes
+        add(word)
+        self._furniture.add(word)
+        return word
+
+    def add_snapshot(self, name: str) -> None:
+        self._add_snapshots(name)
+
+    def add_many(self, count: int) -> None:
+        self._add_snapshots(*(f"many-{number}" for number in range(count)))
+
+    def remove(self, name: str) -> None:
+        if self.thin:
+            self.group.remove_thin(name)
+        else:
+            self.group.lvm("lvremove", "--yes", f"{self.group.name}/{name}")
+
+    def names(self) -> set[str]:
+        return self.group.names() - self._furniture
+
+    def go_away(self) -> None:
+        self.group.lvm("vgrename", self.group.name, "another-group")
+
+    def come_back(self) -> None:
+        self.group.lvm("vgrename", "another-group", self.group.name)
+
+    def _add_snapshots(self, *names: str) -> None:
+        add = self.group.add_thin_snapshots if self.thin else self.group.add_thick_snapshots
+        add(self.volume, *names)
+
+
+class LvmKernelLab:
+    """LVM on the disk of a guest that has device-mapper: everything is real, data included.
+
+    Making a group takes seconds there, so there is one, and each laboratory mends what the last left.
+    """
+
+    impossible_names = IMPOSSIBLE_NAMES
+    legal_characters = LEGAL_CHARACTERS
+    group = "test-group"
+    renamed_group = "another-group"
+    furniture: ClassVar[dict[str, list[str]]] = {
+        "pool": ["--type", "thin-pool", "--size", "64m"],
+        "thin-volume": ["--thinpool", "pool", "--virtualsize", "16m"],
+        "thick-volume": ["--wipesignatures", "n", "--size", "16m"],
+    }
+
+    def __init__(self, thin: bool) -> None:
+        self.thin = thin
+        self.volume = "thin-volume" if thin else "thick-volume"
+        self.size_bytes = 16 * MIB
+        self.driver = LvmDriver(self.group, uml_guest.LVM_SYSTEM_DIR, 60)
+        self._tidy()
+
+    def name_of(self, word: str) -> str:
+        return word
+
+    def add_volume(self, word: str) -> str:
+        # Both kinds of laboratory have both volumes: the other kind's is another volume.
+        return "thick-volume" if self.thin else "thin-volume"
+
+    def add_snapshot(self, name: str, store: str = "8m") -> None:
+        size = [] if self.thin else ["--size", store]
+        lvm("lvcreate", "--snapshot", *size, "--name", name, f"{self.group}/{self.volume}")
+
+    def add_unusable(self, word: str) -> str:
+        self.add_snapshot(word, store="4m")
+        self.overflow()
+        return word
+
+    def overflow(self) -> None:
+        """Change more of the volume than a small snapshot's store can keep."""
+        with self.device(self.volume).open("wb", buffering=0) as device:
+            device.write(b"new" * (3 * MIB))
+
+    def remove(self, name: str) -> None:
+        lvm("lvremove", "--yes", f"{self.group}/{name}")
+
+    def names(self) -> set[str]:
+        return set(lvm("lvs", "--noheadings", "-o", "lv_name", self.group).split()) - self.furniture.keys()
+
+    def device(self, name: str) -> Path:
+        """The block device of a volume or a snapshot, which is activated where it isn't."""
+        lvm("lvchange", "--yes", "--activate", "y", "--ignoreactivationskip", f"{self.group}/{name}")
+        return Path("/dev", self.group, name)
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        with self.device(name).open("rb"):
+            yield
+
+    def go_away(self) -> None:
+        lvm("vgrename", self.group, self.renamed_group)
+
+    def come_back(self) -> None:
+        lvm("vgrename", self.renamed_group, self.group)
+
+    def _tidy(self) -> None:
+        groups = lvm("vgs", "--noheadings", "-o", "vg_name").split()
+        if self.renamed_group in groups:
+            self.come_back()
+        elif self.group not in groups:
+            lvm("vgcreate", "--yes", self.group, uml_guest.DISK)
+        if leftover := self.names():
+            lvm("lvremove", "--yes", *(f"{self.group}/{name}" for name in leftover))
+        there = lvm("lvs", "--noheadings", "-o", "lv_name", self.group).split()
+        for name, made in self.furniture.items():
+            if name not in there:
+                lvm("lvcreate", "--yes", *made, "--name", name, self.group)
+
+
+def lvm(*argv: str) -> str:
+    """Run a command of lvm2 as the guest's operator; its failure fails the test with what it said."""
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, f"{argv} ended with {ended.returncode}: {ended.stderr}"
+    return ended.stdout
+
+
+def in_guest() -> bool:
+    """Whether we run in a guest of User Mode Linux, whose whole disk is ours."""
+    return os.environ.get("SNAPMANAGE_IN_GUEST") == "true"
+
+
+@contextmanager
+def lvm_lab(thin: bool, folder: Path) -> Iterator[Lab]:
+    """A laboratory: in a guest with a kernel, elsewhere on metadata alone."""
+    privileged.start()
+    if in_guest():
+        yield LvmKernelLab(thin)
+        return
+    require("lvs", "losetup", root=True)
+    with metadata_group(folder) as group:
+        yield LvmMetadataLab(group, thin)
