@@ -1,5 +1,6 @@
 """snapmanage as it is deployed: API, server and audit as processes of their own, started, hurt and stopped."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,10 +51,29 @@ class Daemon:
         self._command = command
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> str:
-        """Start it, and return the line with which it says that it is ready."""
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run it to its end, as a command."""
+        return subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=False)
+
+    def launch(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start it, with more in its environment, and don't wait for it."""
         with self.log.open("a") as log:
-            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | dict(environment or {})
+            )
+
+    def start(self, environment: Mapping[str, str] | None = None) -> str:
+        """Start it, and return the line with which it says that it is ready."""
+        self.launch(environment)
+        return self.ready()
+
+    def ready(self) -> str:
+        """Wait for that line of a process that was launched."""
+        assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         assert line.startswith("ready"), f"{self.name} didn't start:\n{self.log.read_text()[-3000:]}"
@@ -61,21 +81,25 @@ class Daemon:
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._ended()
+        self.send(signal.SIGTERM)
+        return self.ended()
 
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._ended()
+        self.ended()
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def close(self) -> None:
         """Leave nothing running."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
-    def _ended(self) -> int:
+    def ended(self) -> int:
+        """Wait until it is over, and return the exit code: of one that was killed, the signal's negative number."""
         assert self._process is not None
         assert self._process.stdout is not None
         with suppress(subprocess.TimeoutExpired):
@@ -105,7 +129,7 @@ class Deployment:
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run snapmanage-manage."""
         command = [str(Path(sys.executable).parent / "snapmanage-manage"), "--config-file", str(self.configuration)]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        return Daemon("manage", command, self.folder / "manage.log").run(*arguments)
 
     def start(self) -> None:
         """Bring the database up to date, then start server, API and audit."""

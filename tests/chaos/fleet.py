@@ -1,0 +1,204 @@
+"""A deployment to be hurt: API, relay, audit and servers as processes of their own, all behind wires.
+
+Every process reaches broker and database through a proxy of the tests, so that either can be cut off.
+"""
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import kombu
+import requests
+import sqlalchemy as sa
+
+from tests.chaos import invariants
+from tests.chaos.storage import VOLUME, Storage
+from tests.services.deployment import PROJECT, VERSION, Daemon
+from tests.services.mariadb import MariaDB
+from tests.services.postgresql import PostgreSQL
+from tests.services.process import LOOPBACK, free_port, unique
+from tests.services.rabbitmq import RabbitMQ
+from tests.services.wire import Wire, wire_to
+from tests.waiting import until
+
+BIN = Path(sys.executable).parent
+Databases = MariaDB | PostgreSQL
+
+CONFIGURATION = """\
+[DEFAULT]
+host = {host}
+enabled_backends = pool
+transport_url = {transport_url}
+control_exchange = {exchange}
+volume_topic = {exchange}-volume
+notification_topics = {exchange}-notifications
+[database]
+connection = {database_url}
+[api]
+listen = {listen}
+[operations]
+lease_seconds = 1
+max_attempts = 50
+scan_interval_seconds = 0.2
+heartbeat_seconds = 0.5
+retry_delay_seconds = 0.1
+retry_max_delay_seconds = 1
+[relay]
+interval_seconds = 0.2
+hold_seconds = 0.5
+[quota]
+snapshots = 1000000
+[pool]
+driver = file
+directory = {directory}
+"""
+
+
+class Fleet:
+    """`hosts` names a process of a server each; the part before a slash is its host, so that two can serve one."""
+
+    def __init__(
+        self, folder: Path, broker: RabbitMQ, database: Databases, wires: Sequence[Wire], hosts: Sequence[str]
+    ):
+        self.broker, self.database = broker, database
+        self.to_broker, self.to_database = wires
+        self.folder = folder
+        self.exchange = unique("exchange")
+        self.database_url = database.database()
+        self.engine = sa.create_engine(self.database_url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+        self.url = f"http://{LOOPBACK}:{free_port()}"
+        self.daemons: dict[str, Daemon] = {}
+        self.storages: dict[str, Storage] = {}
+        self.promises: dict[str, str] = {}
+        for host in dict.fromkeys(name.partition("/")[0] for name in hosts):
+            self.storages[host] = Storage(f"{host}@pool", folder / host)
+            self._configure(host)
+        for name in ("api", "relay", "audit"):
+            self.daemons[name] = self.daemon(name, next(iter(self.storages)))
+        for name in hosts:
+            self.daemons[name] = self.daemon("volume", name.partition("/")[0], name.replace("/", "-"))
+
+    @property
+    def servers(self) -> list[str]:
+        """The names of the servers' processes."""
+        return [name for name in self.daemons if name not in ("api", "relay", "audit")]
+
+    def daemon(self, main: str, host: str, name: str = "", command: Sequence[str] = ()) -> Daemon:
+        arguments = [
+            *(command or [str(BIN / f"snapmanage-{main}")]),
+            "--config-file",
+            str(self.folder / f"{host}.conf"),
+        ]
+        return Daemon(name or main, arguments, self.folder / f"{name or main}.log")
+
+    def start(self) -> None:
+        """Start it all, and register each server's volume."""
+        assert self.daemon("manage", next(iter(self.storages))).run("db", "sync").returncode == 0
+        for daemon in self.daemons.values():
+            daemon.launch()
+        for daemon in self.daemons.values():
+            daemon.ready()
+        self.volumes = {host: self.register(host) for host in self.storages}
+
+    def close(self) -> None:
+        for daemon in self.daemons.values():
+            daemon.close()
+        self.engine.dispose()
+
+    # What clients do.
+
+    def request(self, path: str, body: Mapping[str, Any], key: str | None = None, project: str = PROJECT) -> Any:
+        """One POST; its answer."""
+        headers = VERSION | ({"Idempotency-Key": key} if key else {})
+        return requests.post(f"{self.url}/v3/{project}{path}", json=body, headers=headers, timeout=10)
+
+    def cast(self, host: str, source: str, snapshot_id: str) -> None:
+        """What an upstream API with records of its own casts; returns when the broker has confirmed it."""
+        arguments = {"snapshot_id": snapshot_id, "volume_id": self.volumes[host], "ref": {"source-name": source}}
+        content = {"method": "manage_snapshot", "args": arguments, "version": "1.0", "_unique_id": uuid.uuid4().hex}
+        text = json.dumps(content | {"_context_project_id": PROJECT})
+        self.publish(host, json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode())
+
+    def publish(self, host: str, body: bytes) -> None:
+        """Send bytes to a server with a plain client, past the wire; returns when the broker has confirmed them."""
+        options = {"confirm_publish": True}
+        with kombu.Connection(self.broker.amqp_url, transport_options=options, connect_timeout=5) as connection:
+            channel = connection.channel()
+            message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
+            channel.basic_publish(
+                message, self.exchange, f"{self.exchange}-volume.{host}@pool", mandatory=True, timeout=10
+            )
+
+    # What became of it.
+
+    def rest(self, seconds: float = 60) -> None:
+        """Wait until nothing is under way and all that was announced is in the audit log."""
+        until(lambda: invariants.at_rest(self.engine), "the deployment to come to rest", seconds)
+        with suppress(AssertionError):
+            until(lambda: not self.broken(), "the last events to be in the audit log", seconds=20)
+        assert not self.broken()
+
+    def broken(self) -> list[str]:
+        """What doesn't hold at the moment; events may still be on their way to the audit log."""
+        known = invariants.facts(self.engine, list(self.storages.values()))
+        return invariants.violations(known, self.promises)
+
+    def until_quarantined(self, body: bytes) -> None:
+        """Wait until a message is in the quarantine, where it can be only once."""
+        query = sa.text("SELECT count(*) FROM quarantine WHERE body = :body")
+
+        def there() -> bool:
+            with self.engine.connect() as conn:
+                return bool(conn.execute(query, {"body": body}).scalar_one() == 1)
+
+        until(there, f"{body!r} to be in the quarantine")
+
+    def check_commands(self) -> None:
+        """What snapmanage's own commands say: the audit log is whole, the quota is what is used."""
+        manage = self.daemon("manage", next(iter(self.storages)))
+        verified = manage.run("audit", "verify")
+        assert verified.returncode == 0, verified.stdout
+        used = sa.text("SELECT count(*) FROM snapshots WHERE status = 'available' AND project_id = :project")
+        with self.engine.connect() as conn:
+            wanted = conn.execute(used, {"project": PROJECT}).scalar_one()
+        shown = manage.run("quota", "show", PROJECT).stdout
+        assert f"in use {wanted}\n" in shown, shown
+
+    def _configure(self, host: str) -> None:
+        text = CONFIGURATION.format(
+            host=host,
+            transport_url=f"rabbit://guest:guest@{LOOPBACK}:{self.to_broker.port}//",
+            exchange=self.exchange,
+            database_url=self.database_url.replace(f":{self.database.port}/", f":{self.to_database.port}/"),
+            listen=self.url.removeprefix("http://"),
+            directory=self.folder / host,
+        )
+        (self.folder / f"{host}.conf").write_text(text)
+
+    def register(self, host: str, volume: str = VOLUME, project: str = PROJECT) -> str:
+        """Register a volume, and return its id once it is available."""
+        body = {"volume": {"host": f"{host}@pool", "ref": {"source-name": volume}}}
+        volume_id = str(self.request("/os-volume-manage", body, project=project).json()["volume"]["id"])
+        status = sa.text("SELECT status FROM volumes WHERE id = :id")
+
+        def known() -> bool:
+            with self.engine.connect() as conn:
+                return bool(conn.execute(status, {"id": volume_id}).scalar_one() == "available")
+
+        until(known, f"{volume} of {host}")
+        return volume_id
+
+
+@contextmanager
+def fleet(folder: Path, broker: RabbitMQ, database: Databases, hosts: Sequence[str]) -> Iterator[Fleet]:
+    """A running one; its broker and its database may be shared with others."""
+    with ExitStack() as stack:
+        wires = [stack.enter_context(wire_to(service.port)) for service in (broker, database)]
+        made = Fleet(folder, broker, database, wires, hosts)
+        stack.callback(made.close)
+        made.start()
+        yield made

@@ -1,0 +1,153 @@
+"""What must hold once a deployment has come to rest, whatever was done to it.
+
+Everything is looked at from outside: rows by plain SQL, files in their folder, renames by inotify, the
+audit log as a table. Nothing of snapmanage is imported.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from tests.chaos.storage import Storage
+
+ENDED = ("end", "error")
+ENDINGS = {"available": "snapshot.manage.end", "deleted": "snapshot.unmanage.end", "error": ".error"}
+IN_PROGRESS = ("creating", "unmanaging")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A deployment's rows, each as a mapping of columns, and its storage."""
+
+    snapshots: Sequence[Mapping[str, Any]]
+    audit: Sequence[Mapping[str, Any]]
+    outbox: int
+    storages: Sequence[Storage]
+
+
+def facts(engine: sa.Engine, storages: Sequence[Storage]) -> Facts:
+    with engine.connect() as conn:
+        return Facts(
+            snapshots=_rows(conn, "SELECT * FROM snapshots"),
+            audit=_rows(conn, "SELECT * FROM audit ORDER BY snapshot_id, generation"),
+            outbox=int(conn.execute(sa.text("SELECT count(*) FROM outbox")).scalar_one()),
+            storages=storages,
+        )
+
+
+def at_rest(engine: sa.Engine) -> bool:
+    """Whether nothing is under way any more, and nothing is owed to the bus."""
+    waiting = (
+        "SELECT (SELECT count(*) FROM outbox)"
+        " + (SELECT count(*) FROM snapshots WHERE status IN ('creating', 'unmanaging'))"
+        " + (SELECT count(*) FROM volumes WHERE status IN ('creating', 'unmanaging'))"
+    )
+    with engine.connect() as conn:
+        return not conn.execute(sa.text(waiting)).scalar_one()
+
+
+def violations(known: Facts, promises: Mapping[str, str]) -> list[str]:
+    """Every invariant that doesn't hold, in a sentence each.
+
+    A promise is the id of a snapshot whose request got its 202, or whose cast the broker confirmed, and
+    the status in which it must end.
+    """
+    found = [*_unkept(known, promises), *_unsettled(known), *_owned_twice(known), *_events(known), *_chain(known)]
+    for storage in known.storages:
+        found += [*storage.damage(), *_objects(known, storage), *_renames(known, storage)]
+    return found
+
+
+def _unkept(known: Facts, promises: Mapping[str, str]) -> Iterator[str]:
+    rows = {row["id"]: row for row in known.snapshots}
+    for snapshot_id, wanted in promises.items():
+        if snapshot_id not in rows:
+            yield f"LOST: {snapshot_id} was promised, and is unknown"
+        elif (status := rows[snapshot_id]["status"]) != wanted:
+            yield f"{snapshot_id} is {status}, not {wanted}: {rows[snapshot_id]['reason']}"
+
+
+def _unsettled(known: Facts) -> Iterator[str]:
+    if known.outbox:
+        yield f"STUCK: {known.outbox} messages are left in the outbox"
+    for row in known.snapshots:
+        if row["status"] in IN_PROGRESS:
+            yield f"STUCK: {row['id']} is still {row['status']}"
+        elif row["due_at"] is not None or row["claimed_by"] is not None:
+            yield f"{row['id']} is settled, and claimed or due all the same"
+
+
+def _owned_twice(known: Facts) -> Iterator[str]:
+    owners: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in known.snapshots:
+        if row["status"] == "available":
+            owners[row["server"], row["backend_id"]].append(row["id"])
+    yield from (f"TWICE: {key} belongs to {ids}" for key, ids in owners.items() if len(ids) > 1)
+
+
+def _events(known: Facts) -> Iterator[str]:
+    """One start and one ending of each operation, in this order, the last as the status says; no gap."""
+    heard: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in known.audit:
+        if row["generation"]:  # 0 is of messages that were never understood
+            heard[row["snapshot_id"]].append(row)
+    for snapshot in known.snapshots:
+        yield from _story(snapshot, heard[snapshot["id"]])
+    yield from (f"{key} has events, and no record" for key in heard.keys() - {row["id"] for row in known.snapshots})
+
+
+def _story(snapshot: Mapping[str, Any], heard: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    kinds = [row["event_type"] for row in heard]
+    steps = [kind.rpartition(".")[2] for kind in kinds]
+    pairs = list(zip(kinds[::2], kinds[1::2], strict=False))
+    alternates = all(start.endswith(".start") and end.rpartition(".")[0] in start for start, end in pairs)
+    if len(kinds) % 2 or not alternates or any(step not in ENDED for step in steps[1::2]):
+        yield f"EVENTS: {snapshot['id']} ({snapshot['status']}) has {kinds}"
+    elif not kinds or not kinds[-1].endswith(ENDINGS.get(snapshot["status"], "")):
+        yield f"EVENTS: {snapshot['id']} is {snapshot['status']} after {kinds}"
+    generations = [row["generation"] for row in heard]
+    previous = [json.loads(row["content"])["previous_generation"] for row in heard]
+    if previous != [None, *generations[:-1]] or (heard and snapshot["announced"] != generations[-1]):
+        yield f"EVENTS: {snapshot['id']} has a gap: {generations} after {previous}"
+
+
+def _chain(known: Facts) -> Iterator[str]:
+    numbers = sorted(row["number"] for row in known.audit)
+    if numbers != list(range(1, len(numbers) + 1)):
+        yield "the audit log's numbers have a gap"
+    if len({row["event_id"] for row in known.audit}) < len(numbers):
+        yield "an event is in the audit log twice"
+
+
+def _objects(known: Facts, storage: Storage) -> Iterator[str]:
+    """Each available one's object bears its name; each that was given back has its old one."""
+    for row in known.snapshots:
+        name = {"available": row["backend_name"], "deleted": row["original_name"]}.get(row["status"])
+        if row["server"] != storage.server or name is None:
+            continue
+        inode = storage.bears(name)
+        if inode is None or not str(row["backend_id"]).startswith(f"{inode}-"):
+            yield f"LOST: {row['id']} is {row['status']}, but {name} isn't {row['backend_id']}"
+
+
+def _renames(known: Facts, storage: Storage) -> Iterator[str]:
+    """As many as operations that ended well, each once."""
+    ended = {(row["snapshot_id"], row["event_type"]) for row in known.audit}
+    wanted = {}
+    for row in known.snapshots:
+        if row["server"] == storage.server and row["backend_name"]:
+            there, back = (row["original_name"], row["backend_name"]), (row["backend_name"], row["original_name"])
+            wanted[there] = int((row["id"], "snapshot.manage.end") in ended)
+            wanted[back] = int((row["id"], "snapshot.unmanage.end") in ended)
+    seen = storage.renames()
+    for move in seen.keys() | wanted.keys():
+        if seen[move] != wanted.get(move, 0):
+            yield f"TWICE: {move[0]} became {move[1]} {seen[move]} times, not {wanted.get(move, 0)}"
+
+
+def _rows(conn: sa.Connection, statement: str) -> list[Mapping[str, Any]]:
+    return [dict(row._mapping) for row in conn.execute(sa.text(statement))]

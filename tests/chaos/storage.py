@@ -1,0 +1,64 @@
+"""The storage that the chaos tests work on: a folder of files, and what must never happen to them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.renames import Renames
+
+VOLUME = "disk"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A snapshot as it was put there."""
+
+    name: str
+    inode: int
+    content: bytes
+
+
+class Storage:
+    """A backend of the file driver, with one volume; `server` is who owns it."""
+
+    def __init__(self, server: str, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.server = server
+        self.folder = folder
+        self.planted: dict[int, Planted] = {}
+        self.plant_volume(VOLUME)
+        self._renames = Renames(folder)
+
+    def plant_volume(self, name: str) -> str:
+        (self.folder / name).write_bytes(b"a volume")
+        return name
+
+    def plant(self, name: str, volume: str = VOLUME) -> str:
+        """Put a snapshot there that only we know; returns the name by which it can be managed."""
+        full = f"{volume}@{name}"
+        content = f"{self.server} {full}".encode()
+        (self.folder / full).write_bytes(content)
+        inode = (self.folder / full).stat().st_ino
+        self.planted[inode] = Planted(full, inode, content)
+        return full
+
+    def renames(self) -> Counter[tuple[str, str]]:
+        """How often each object went from which name to which."""
+        return Counter(self._renames.seen())
+
+    def damage(self) -> list[str]:
+        """What was planted and isn't there any more, exactly once and unchanged."""
+        found = {path.stat().st_ino: path for path in self.folder.glob("*@*")}
+        lost = [f"{each.name} is gone" for inode, each in self.planted.items() if inode not in found]
+        strange = [f"{path.name} was not there" for inode, path in found.items() if inode not in self.planted]
+        changed = [
+            f"{path.name} has other data"
+            for inode, path in found.items()
+            if inode in self.planted and path.read_bytes() != self.planted[inode].content
+        ]
+        return [f"{self.server}: {text}" for text in lost + strange + changed]
+
+    def bears(self, name: str) -> int | None:
+        """The inode of what bears a name."""
+        path = self.folder / name
+        return path.stat().st_ino if path.exists() else None
