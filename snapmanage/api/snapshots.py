@@ -1,15 +1,18 @@
 """Handlers of snapshots: manage, show, list, unmanage."""
 
+import logging
 import uuid
 from typing import Any
 
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.call import Answer, Call, asked_fields, key
-from snapmanage.core.records import Snapshot
+from snapmanage.core.records import Snapshot, Status
 from snapmanage.crash import Point
 from snapmanage.manage import requests
 from snapmanage.store import auditlog, records
+
+LOG = logging.getLogger(__name__)
 
 SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "volume_id", "user_id")} | {"display_name": "name"},
@@ -27,6 +30,7 @@ def create(call: Call) -> Answer:
     asked = Snapshot(volume_id=volume_id, host="", **asked_fields(call, wanted))
     snapshot = requests.request_snapshot(call.site, asked, call.everywhere, key(call, "manage snapshot"))
     crash.at(Point.UNANSWERED)
+    LOG.info("Snapshot %s is %s.", snapshot.id, snapshot.status.value)
     return Answer(202, {"snapshot": views.snapshot_summary(call, snapshot)})
 
 
@@ -54,6 +58,7 @@ def act(call: Call) -> Answer:
     """`POST /snapshots/{id}/action`: `os-unmanage` is the one there is."""
     requests.unmanage(call.site, call.path["snapshot_id"], call.requester, call.everywhere)
     crash.at(Point.UNANSWERED)
+    LOG.info("Snapshot %s is %s.", call.path["snapshot_id"], Status.UNMANAGING.value)
     return Answer(202)
 
 

@@ -1,5 +1,6 @@
 """Handlers of volumes: register one that exists on a backend, show, list."""
 
+import logging
 from typing import Any
 
 from snapmanage import crash, errors
@@ -9,6 +10,8 @@ from snapmanage.core.records import Volume
 from snapmanage.crash import Point
 from snapmanage.manage import requests
 from snapmanage.store import records
+
+LOG = logging.getLogger(__name__)
 
 SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "user_id")} | {"display_name": "name", "size": "size_gb"},
@@ -26,6 +29,7 @@ def create(call: Call) -> Answer:
     asked = Volume(host=str(find_server(call, wanted["host"])), **asked_fields(call, wanted))
     volume = requests.register_volume(call.site, asked, key(call, "manage volume"))
     crash.at(Point.UNANSWERED)
+    LOG.info("Volume %s is %s.", volume.id, volume.status.value)
     return Answer(202, {"volume": views.volume_detail(call, volume)})
 
 

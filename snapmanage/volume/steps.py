@@ -25,7 +25,7 @@ def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolutio
     except errors.SnapmanageError as error:
         return Outcome(record, error=error)
     except Exception:
-        LOG.exception("The driver failed at %s in a way it shouldn't.", record.id)
+        LOG.exception("The driver failed at %s in a way it shouldn't (%s).", record.id, record.requester.request_id)
         return Outcome(record, error=_unexpected())
 
 

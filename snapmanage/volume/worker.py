@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -183,8 +182,9 @@ def _record_id(arrived: Resolution | Outcome) -> str:
 
 
 def _log_change(record: Record) -> None:
-    kind: Any = type(record).__name__
+    """In this thread no request is served: the line names the one that it goes back to."""
+    kind, request = type(record).__name__, record.requester.request_id
     if record.status.in_progress:
-        LOG.warning("%s %s is tried again at %s: %s", kind, record.id, record.due_at, record.reason)
+        LOG.warning("%s %s is tried again at %s (%s): %s", kind, record.id, record.due_at, request, record.reason)
     else:
-        LOG.info("%s %s is %s.", kind, record.id, record.status.value)
+        LOG.info("%s %s is %s (%s).", kind, record.id, record.status.value, request)

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,18 @@ def test_bad_reference_ends_in_error_and_both_ways_to_ask_say_why(standalone: St
     reason = client.operation(snapshot_id)["reason"]
     assert "nowhere" in reason
     assert [told["user_message"] for told in client.messages(snapshot_id)] == [f"manage snapshot: {reason}"]
+
+
+def test_each_change_of_state_is_a_line_with_the_id_of_its_request(standalone: Standalone) -> None:
+    client = standalone.start()
+    made = client.manage(registered(client), f"{VOLUME}@daily")
+    request_id, snapshot_id = made.headers["X-Openstack-Request-Id"], made.json()["snapshot"]["id"]
+    settled(client, snapshot_id)
+
+    log = (standalone.folder / "snapmanage.log").read_text()
+
+    assert re.search(rf"INFO .*{request_id}.* Snapshot {snapshot_id} is creating\.", log)
+    assert re.search(rf"INFO .* Snapshot {snapshot_id} is available \({request_id}\)\.", log)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -448,58 +460,3 @@ def configuration(folder: Path, url: str) -> Path:
     file = folder / "snapmanage.conf"
     file.write_text(f"[database]\nconnection = {url}\n")
     return file
-
-
-# The field's own client.
-
-
-def test_cinder_s_shell_does_the_whole_job(standalone: Standalone) -> None:
-    client = standalone.start()
-    url = standalone.ready.split()[1]
-
-    def cinder(*arguments: str) -> str:
-        flags = ["--os-auth-type", "noauth", "--os-endpoint", url, "--os-project-id", PROJECT, "--os-user-id", "admin"]
-        ended = run("cinder", *flags, "--os-volume-api-version", "3.8", *arguments)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    volume = cell(cinder("manage", HOST, VOLUME, "--name", "my disk"), "id")
-    until(lambda: client.volume(volume)["status"] == "available", "the volume to be available")
-    assert f"{VOLUME}@weekly" in cinder("snapshot-manageable-list", HOST)
-
-    snapshot_id = cell(cinder("snapshot-manage", volume, f"{VOLUME}@weekly", "--name", "weekly"), "id")
-
-    settled(client, snapshot_id)
-    assert cell(cinder("snapshot-show", "weekly"), "status") == "available"
-    assert snapshot_id in cinder("snapshot-list")
-
-    cinder("snapshot-unmanage", snapshot_id)
-
-    until(lambda: client.get(f"snapshots/{snapshot_id}").status_code == 404, "the snapshot to be given back")
-    assert snapshot_id not in cinder("snapshot-list")
-    assert f"{VOLUME}@weekly" in standalone.files()
-
-
-def test_cinder_s_shell_is_told_why_a_snapshot_is_in_error(standalone: Standalone) -> None:
-    client = standalone.start()
-    snapshot_id = asked(client, registered(client), f"{VOLUME}@nowhere")
-    settled(client, snapshot_id)
-    named = {
-        "OS_AUTH_TYPE": "noauth",
-        "CINDER_ENDPOINT": standalone.ready.split()[1],
-        "OS_PROJECT_ID": PROJECT,
-        "OS_USER_ID": "admin",
-        "OS_VOLUME_API_VERSION": "3.8",
-    }
-
-    told = run("cinder", "message-list", "--resource_uuid", snapshot_id, **named)
-
-    assert told.returncode == 0, told.stderr
-    assert "SNAPSHOT_MANAGE_SOURCE_NOT_FOUND" in told.stdout
-
-
-def cell(table: str, field: str) -> str:
-    """A value of one of the client's two-column tables."""
-    rows: Sequence[list[str]] = [[each.strip() for each in line.split("|")] for line in table.splitlines()]
-    [value] = [row[2] for row in rows if len(row) > 2 and row[1] == field]
-    return value
