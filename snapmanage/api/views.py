@@ -161,7 +161,9 @@ def manageable_page(call: Call, entries: list[dict[str, Any]], found: int) -> An
     """
     body: dict[str, Any] = {"manageable-snapshots": entries}
     if entries and (found > len(entries) or "limit" in call.parameters):
-        body["manageable-snapshots_links"] = next_link(call, json.dumps(entries[-1]["reference"]))
+        body["manageable-snapshots_links"] = next_link(
+            call, json.dumps(entries[-1]["reference"], separators=(",", ":"))
+        )
     return Answer(200, body)
 
 

@@ -1,0 +1,30 @@
+"""The pages in docs/ tell of what there is: each path, each option's section, each command."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from snapmanage.api import routes
+
+PAGES = Path(__file__).parents[2] / "docs"
+API = (PAGES / "api.md").read_text()
+
+
+@pytest.mark.parametrize("path", [*(f"/v3{each}" for each in routes.PROJECT), *routes.ROOT])
+def test_page_of_the_api_shows_every_resource(path: str) -> None:
+    shown = re.sub(r"^/v3(?=/(?!openapi))", "", path)
+
+    # In a heading, alone or among others.
+    assert any(re.search(rf"[ `,]{re.escape(shown)}[`,]", line) for line in API.splitlines() if line.startswith("#")), (
+        shown
+    )
+
+
+@pytest.mark.parametrize(
+    "page", sorted(PAGES.parent.glob("*.md")) + sorted(PAGES.glob("*.md")), ids=lambda page: page.name
+)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
