@@ -32,8 +32,9 @@ def test_reference_that_names_nothing_is_refused(nothing: object) -> None:
 
 
 @given(NAMES)
-def test_any_name_comes_back_from_its_reference(name: str) -> None:
+def test_any_name_comes_back_from_its_reference_however_that_was_made(name: str) -> None:
     assert Reference.named(name).name() == name
+    assert Reference.named(name) == Reference.of({"source-name": name})
 
 
 @given(NAMES)
