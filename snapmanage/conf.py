@@ -248,7 +248,7 @@ BACKEND = [
     cfg.StrOpt(
         "driver",
         required=True,
-        help="Driver of this backend: file, lvm, fake, or the name of any entry point in snapmanage.drivers.",
+        help="Driver of this backend: file, lvm, rbd, fake, or the name of any entry point in snapmanage.drivers.",
     ),
     cfg.IntOpt(
         "driver_calls",
@@ -332,7 +332,8 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     from snapmanage.drivers.fake import FakeDriver
     from snapmanage.drivers.file import FileDriver
     from snapmanage.drivers.lvm import LvmDriver
+    from snapmanage.drivers.rbd import RbdDriver
 
-    examples: dict[str, Any] = {"file": FileDriver, "lvm": LvmDriver, "fake": FakeDriver}
+    examples: dict[str, Any] = {"file": FileDriver, "lvm": LvmDriver, "rbd": RbdDriver, "fake": FakeDriver}
     backends = [(f"example-{name}", [*BACKEND, *driver.options]) for name, driver in examples.items()]
     return [*GROUPS.items(), *backends]

@@ -12,6 +12,7 @@ from hypothesis import settings
 
 import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
 from tests import needs
+from tests.services import ceph as ceph_service
 from tests.services import keystone as keystone_service
 from tests.services import mariadb as mariadb_service
 from tests.services import postgresql as postgresql_service
@@ -44,6 +45,13 @@ def mariadb() -> Iterator[mariadb_service.MariaDB]:
 def postgresql() -> Iterator[postgresql_service.PostgreSQL]:
     needs.require(*postgresql_service.PROGRAMS)
     with running(postgresql_service.PostgreSQL) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[ceph_service.Ceph]:
+    ceph_service.require()
+    with running(ceph_service.Ceph) as service:
         yield service
 
 

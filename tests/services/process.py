@@ -29,6 +29,7 @@ class Program:
     """One command in a scratch folder; where we are root it runs as `nobody`, unless that one couldn't start it."""
 
     as_nobody = True
+    stop_signal = signal.SIGTERM
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -80,6 +81,16 @@ class Program:
     def thaw(self) -> None:
         send(signal.SIGCONT, family(self.pid))
 
+    def stop(self, seconds: float = 20) -> None:
+        """End it in order; kill it when it takes longer than that."""
+        if not self.running:
+            return
+        self.thaw()
+        os.kill(self.pid, self.stop_signal)
+        with suppress(AssertionError):
+            until(lambda: not self.running, f"{self.name} to end", seconds)
+        self.kill()
+
     def kill(self) -> None:
         """SIGKILL to every process of it at one moment; returns when they are gone."""
         if not self.running:
@@ -92,8 +103,6 @@ class Program:
 
 class Service(Program):
     """A program that answers on a port, keeps its data over `kill` and `restart`, and is made by `running`."""
-
-    stop_signal = signal.SIGTERM
 
     def __init__(self, folder: Path) -> None:
         super().__init__(type(self).__name__.lower(), folder)
@@ -121,16 +130,6 @@ class Service(Program):
         except AssertionError as failure:
             self.kill()
             raise AssertionError(f"{failure}; the end of its log:\n{self.log_tail()}") from None
-
-    def stop(self, seconds: float = 20) -> None:
-        """End it in order; kill it when it takes longer than that."""
-        if not self.running:
-            return
-        self.thaw()
-        os.kill(self.pid, self.stop_signal)
-        with suppress(AssertionError):
-            until(lambda: not self.running, f"{self.name} to end", seconds)
-        self.kill()
 
     def restart(self) -> None:
         self.stop()

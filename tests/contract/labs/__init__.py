@@ -14,6 +14,7 @@ from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
 from tests.contract.labs.fake import FakeLab
 from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import in_guest, lvm_lab
+from tests.contract.labs.rbd import rbd_lab
 
 __all__ = ["HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
 
@@ -25,6 +26,7 @@ MAKERS: dict[str, Maker] = {
     "file": lambda _, folder: nullcontext(FileLab(folder)),
     "lvm-thick": lambda _, folder: lvm_lab(False, folder),
     "lvm-thin": lambda _, folder: lvm_lab(True, folder),
+    "rbd": lambda request, _: rbd_lab(request),
 }
 
 _LVM = ["lvm-thick", "lvm-thin"]
@@ -32,5 +34,5 @@ _LVM = ["lvm-thick", "lvm-thin"]
 # In the guest there is LVM alone, and it can do there what it can't on metadata.
 LABS = _LVM if in_guest() else list(MAKERS)
 HOLDING = _LVM if in_guest() else ["fake", "file"]
-SPOILING = ["lvm-thick"] if in_guest() else ["fake"]
-LARGE = [] if in_guest() else ["fake", "file", *_LVM]
+SPOILING = ["lvm-thick"] if in_guest() else ["fake", "rbd"]
+LARGE = [] if in_guest() else ["fake", "file", *_LVM, "rbd"]

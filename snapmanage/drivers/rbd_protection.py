@@ -1,0 +1,54 @@
+"""Protecting managed snapshots from being removed, so that each can be given back as it was.
+
+That a snapshot was unprotected before is noted in the image's own metadata before it is protected, and
+the note is removed after it was unprotected: whoever takes over in between finds what is left to do.
+Notes go by the snapshot's id, which no other snapshot of the image ever gets.
+"""
+
+from typing import Any
+
+from snapmanage import errors
+
+LAYERING = 1
+
+
+def refuse_unprotectable(image: Any) -> None:
+    """Raise `Unusable` for an image whose snapshots can't be protected; asked before anything is done."""
+    if not image.features() & LAYERING:
+        raise errors.Unusable(
+            f"snapshots of {image.get_name()!r} can't be protected, since it lacks the feature layering: "
+            "turn rbd_protect off to manage them without"
+        )
+
+
+def protect(image: Any, snap_id: int, name: str) -> None:
+    """Protect a snapshot, remembering that it wasn't; done twice equals once."""
+    if not image.is_protected_snap(name):
+        image.metadata_set(_note(snap_id), "unprotected")
+        image.protect_snap(name)
+
+
+def restore(image: Any, snap_id: int, name: str | None, busy: type[Exception]) -> None:
+    """Unprotect a snapshot that we protected; `name` is None where it is gone. `InUse` while it has clones."""
+    if not _noted(image, snap_id):
+        return
+    if name is not None and image.is_protected_snap(name):
+        try:
+            image.unprotect_snap(name)
+        except busy as failure:
+            raise errors.InUse(
+                f"{image.get_name()}@{name} was unprotected before it was managed, and can't be again while it has "
+                "clones: flatten or remove them (rbd children), then unmanage it again"
+            ) from failure
+    image.metadata_remove(_note(snap_id))
+
+
+def _noted(image: Any, snap_id: int) -> bool:
+    try:
+        return bool(image.metadata_get(_note(snap_id)))
+    except KeyError:
+        return False
+
+
+def _note(snap_id: int) -> str:
+    return f"snapmanage.before.{snap_id}"

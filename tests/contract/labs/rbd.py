@@ -1,0 +1,105 @@
+"""RBD's laboratory: a pool of its own in a real cluster."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from snapmanage.drivers import rbd_bindings
+from snapmanage.drivers.rbd import RbdDriver
+from tests.services.ceph import Ceph
+
+MIB = 1024**2
+TIMEOUT_SECONDS = 2
+
+
+class RbdLab:
+    volume = "image-1"
+    size_bytes = 8 * MIB
+    impossible_names = ("image-1@a\0b", "image-1\0", "\ud800@x")
+    legal_characters = "".join(map(chr, range(1, 128))) + "é\U0001f600"
+    scan = None
+
+    def __init__(self, ceph: Ceph, cluster: Any, namespace: str = "") -> None:
+        self.ceph = ceph
+        self.rbd = rbd_bindings.load().rbd
+        self.pool = ceph.pool()
+        self.ioctx = cluster.open_ioctx(self.pool)
+        if namespace:
+            self.rbd.RBD().namespace_create(self.ioctx, namespace)
+            self.ioctx.set_namespace(namespace)
+        self.driver = self.driver_as("admin", rbd_namespace=namespace)
+        self.add_volume(self.volume)
+
+    def driver_as(self, user: str, **options: Any) -> RbdDriver:
+        """A driver of this pool with other options."""
+        given: dict[str, Any] = {"rbd_ceph_conf": str(self.ceph.conf), "rbd_timeout_seconds": TIMEOUT_SECONDS}
+        return RbdDriver(self.pool, rbd_user=user, **given | options)
+
+    def name_of(self, word: str) -> str:
+        return f"{self.volume}@{word}"
+
+    def add_volume(self, word: str) -> str:
+        self.rbd.RBD().create(self.ioctx, word, self.size_bytes)
+        return word
+
+    @contextmanager
+    def image(self, name: str | None = None) -> Iterator[Any]:
+        with self.rbd.Image(self.ioctx, name or self.volume) as image:
+            yield image
+
+    def add_snapshot(self, name: str) -> None:
+        image_name, _, snapshot = name.partition("@")
+        with self.image(image_name) as image:
+            image.create_snap(snapshot)
+
+    def add_many(self, count: int) -> None:
+        """Write snapshots into the image's header: making them in order takes 30 ms each."""
+        with self.image() as image:
+            header = f"rbd_header.{image.id()}"
+        for number in range(1, count + 1):
+            name = f"many-{number}".encode()
+            added = struct.pack(f"<I{len(name)}sQ", len(name), name, number)
+            self.ioctx.execute(header, "rbd", "snapshot_add", added)
+
+    def add_unusable(self, word: str) -> str:
+        """Make a snapshot of a group that the volume is in."""
+        self.rbd.RBD().group_create(self.ioctx, word)
+        group = self.rbd.Group(self.ioctx, word)
+        group.add_image(self.ioctx, self.volume)
+        group.create_snap(word)
+        with self.image() as image:
+            [name] = [snap["name"] for snap in image.list_snaps() if snap["namespace"] == 1]
+        return self.name_of(name)
+
+    def remove(self, name: str) -> None:
+        with self.image() as image:
+            image.remove_snap(name.partition("@")[2])
+
+    def names(self) -> set[str]:
+        images = self.rbd.RBD().list(self.ioctx)
+        return {f"{name}@{snapshot}" for name in images for snapshot in self._snapshots(name)}
+
+    def go_away(self) -> None:
+        self.ceph.freeze_all()
+
+    def come_back(self) -> None:
+        self.ceph.thaw_all()
+
+    def _snapshots(self, name: str) -> list[str]:
+        with self.image(name) as image:
+            return [snap["name"] for snap in image.list_snaps()]
+
+
+@contextmanager
+def rbd_lab(request: pytest.FixtureRequest, namespace: str = "") -> Iterator[RbdLab]:
+    ceph: Ceph = request.getfixturevalue("ceph")
+    with ceph.connected() as cluster:
+        try:
+            lab = RbdLab(ceph, cluster, namespace)
+            yield lab
+        finally:
+            ceph.thaw_all()
+            lab.ioctx.close()
