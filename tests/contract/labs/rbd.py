@@ -13,6 +13,7 @@ from tests.services.ceph import Ceph
 
 MIB = 1024**2
 TIMEOUT_SECONDS = 2
+IMAGES = 10
 
 
 class RbdLab:
@@ -26,6 +27,7 @@ class RbdLab:
         self.ceph = ceph
         self.rbd = rbd_bindings.load().rbd
         self.pool = ceph.pool()
+        self.cluster = cluster
         self.ioctx = cluster.open_ioctx(self.pool)
         if namespace:
             self.rbd.RBD().namespace_create(self.ioctx, namespace)
@@ -56,13 +58,18 @@ class RbdLab:
             image.create_snap(snapshot)
 
     def add_many(self, count: int) -> None:
-        """Write snapshots into the image's header: making them in order takes 30 ms each."""
-        with self.image() as image:
+        """Make them on a few images, since each costs the more, the more its image has."""
+        for number in range(IMAGES):
+            image_name = self.add_volume(f"large-{number}")
+            self.write_snapshots(image_name, *(f"many-{serial}" for serial in range(count // IMAGES)))
+
+    def write_snapshots(self, image_name: str, *names: str) -> None:
+        """Write snapshots into an image's header: making one takes the monitor 30 ms."""
+        with self.image(image_name) as image:
             header = f"rbd_header.{image.id()}"
-        for number in range(1, count + 1):
-            name = f"many-{number}".encode()
-            added = struct.pack(f"<I{len(name)}sQ", len(name), name, number)
-            self.ioctx.execute(header, "rbd", "snapshot_add", added)
+        for number, name in enumerate(names, 1):
+            text = name.encode()
+            self.ioctx.execute(header, "rbd", "snapshot_add", struct.pack(f"<I{len(text)}sQ", len(text), text, number))
 
     def add_unusable(self, word: str) -> str:
         """Make a snapshot of a group that the volume is in."""
