@@ -15,6 +15,7 @@ from tests.contract.labs.fake import FakeLab
 from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import in_guest, lvm_lab
 from tests.contract.labs.rbd import rbd_lab
+from tests.contract.labs.template import TemplateLab
 
 __all__ = ["HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
 
@@ -26,6 +27,7 @@ MAKERS: dict[str, Maker] = {
     "file": lambda _, folder: nullcontext(FileLab(folder)),
     "lvm-thick": lambda _, folder: lvm_lab(False, folder),
     "lvm-thin": lambda _, folder: lvm_lab(True, folder),
+    "template": lambda _, folder: nullcontext(TemplateLab(folder)),
     "rbd": lambda request, _: rbd_lab(request),
 }
 
@@ -33,6 +35,6 @@ _LVM = ["lvm-thick", "lvm-thin"]
 
 # In the guest there is LVM alone, and it can do there what it can't on metadata.
 LABS = _LVM if in_guest() else list(MAKERS)
-HOLDING = _LVM if in_guest() else ["fake", "file"]
+HOLDING = _LVM if in_guest() else ["fake", "file", "template"]
 SPOILING = ["lvm-thick"] if in_guest() else ["fake", "rbd"]
-LARGE = [] if in_guest() else ["fake", "file", *_LVM, "rbd"]
+LARGE = [] if in_guest() else ["fake", "file", *_LVM, "template", "rbd"]

@@ -1,0 +1,85 @@
+"""The laboratory of the template in `docs`: an array in an SQLite file."""
+
+import importlib.util
+import itertools
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+TEMPLATE = Path(__file__).parents[3] / "docs" / "driver_template.py"
+TABLES = """
+CREATE TABLE volumes (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, size_bytes INTEGER);
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, volume_id INTEGER REFERENCES volumes,
+    created_at INTEGER DEFAULT (unixepoch()), mounted INTEGER DEFAULT 0
+);
+"""
+
+
+def template() -> ModuleType:
+    """The template as a module; `docs` is no package."""
+    spec = importlib.util.spec_from_file_location("driver_template", TEMPLATE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TemplateLab:
+    volume = "volume-1"
+    size_bytes = 3 * 1024**3
+    impossible_names = ("\ud800",)
+    legal_characters = "".join(map(chr, range(1, 128))) + "é\U0001f600"
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "array.sqlite"
+        with closing(sqlite3.connect(self.path)) as array:
+            array.executescript(TABLES)
+        self.driver: Any = template().TemplateDriver(str(self.path), 10)
+        self.add_volume(self.volume)
+
+    @property
+    def scan(self) -> tuple[Any, str]:
+        return self.driver._array, "ask"
+
+    def name_of(self, word: str) -> str:
+        return word
+
+    def add_volume(self, word: str) -> str:
+        self._change("INSERT INTO volumes (name, size_bytes) VALUES (?, ?)", (word, self.size_bytes))
+        return word
+
+    def add_snapshot(self, name: str) -> None:
+        self._change("INSERT INTO snapshots (name, volume_id) VALUES (?, 1)", (name,))
+
+    def add_many(self, count: int) -> None:
+        self._change(
+            "INSERT INTO snapshots (name, volume_id) VALUES (?, 1)", *((f"many-{number}",) for number in range(count))
+        )
+
+    def remove(self, name: str) -> None:
+        self._change("DELETE FROM snapshots WHERE name = ?", (name,))
+
+    def names(self) -> set[str]:
+        with closing(sqlite3.connect(self.path)) as array:
+            return set(itertools.chain.from_iterable(array.execute("SELECT name FROM snapshots")))
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        self._change("UPDATE snapshots SET mounted = 1 WHERE name = ?", (name,))
+        yield
+        self._change("UPDATE snapshots SET mounted = 0 WHERE name = ?", (name,))
+
+    def go_away(self) -> None:
+        self.path.rename(self.path.with_suffix(".gone"))
+
+    def come_back(self) -> None:
+        self.path.with_suffix(".gone").rename(self.path)
+
+    def _change(self, statement: str, *values: tuple[object, ...]) -> None:
+        with closing(sqlite3.connect(self.path)) as array, array:
+            array.executemany(statement, values)
