@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
+from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.fake import FakeLab
 from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import in_guest, lvm_lab
+from tests.contract.labs.zfs import zfs_lab
 
 __all__ = ["HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
 
@@ -25,12 +27,14 @@ MAKERS: dict[str, Maker] = {
     "file": lambda _, folder: nullcontext(FileLab(folder)),
     "lvm-thick": lambda _, folder: lvm_lab(False, folder),
     "lvm-thin": lambda _, folder: lvm_lab(True, folder),
+    "btrfs": lambda _, folder: btrfs_lab(folder),
+    "zfs": lambda request, _: zfs_lab(request.getfixturevalue("zfs_fuse")),
 }
 
 _LVM = ["lvm-thick", "lvm-thin"]
 
 # In the guest there is LVM alone, and it can do there what it can't on metadata.
 LABS = _LVM if in_guest() else list(MAKERS)
-HOLDING = _LVM if in_guest() else ["fake", "file"]
-SPOILING = ["lvm-thick"] if in_guest() else ["fake"]
-LARGE = [] if in_guest() else ["fake", "file", *_LVM]
+HOLDING = _LVM if in_guest() else ["fake", "file", "btrfs"]
+SPOILING = ["lvm-thick"] if in_guest() else ["fake", "zfs"]
+LARGE = [] if in_guest() else ["fake", "file", *_LVM, "btrfs", "zfs"]
