@@ -248,7 +248,8 @@ BACKEND = [
     cfg.StrOpt(
         "driver",
         required=True,
-        help="Driver of this backend: file, lvm, rbd, fake, or the name of any entry point in snapmanage.drivers.",
+        help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, btrfs "
+        "or zfs; docs/drivers.md tells of each.",
     ),
     cfg.IntOpt(
         "driver_calls",
@@ -329,11 +330,20 @@ def register_backend(conf: cfg.ConfigOpts, section: str, driver_options: Iterabl
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """What oslo-config-generator writes into the sample; each driver we ship has an example section."""
+    from snapmanage.drivers.btrfs import BtrfsDriver
     from snapmanage.drivers.fake import FakeDriver
     from snapmanage.drivers.file import FileDriver
     from snapmanage.drivers.lvm import LvmDriver
     from snapmanage.drivers.rbd import RbdDriver
+    from snapmanage.drivers.zfs import ZfsDriver
 
-    examples: dict[str, Any] = {"file": FileDriver, "lvm": LvmDriver, "rbd": RbdDriver, "fake": FakeDriver}
+    examples: dict[str, Any] = {
+        "file": FileDriver,
+        "lvm": LvmDriver,
+        "rbd": RbdDriver,
+        "btrfs": BtrfsDriver,
+        "zfs": ZfsDriver,
+        "fake": FakeDriver,
+    }
     backends = [(f"example-{name}", [*BACKEND, *driver.options]) for name, driver in examples.items()]
     return [*GROUPS.items(), *backends]

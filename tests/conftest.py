@@ -17,6 +17,7 @@ from tests.services import keystone as keystone_service
 from tests.services import mariadb as mariadb_service
 from tests.services import postgresql as postgresql_service
 from tests.services import rabbitmq as rabbitmq_service
+from tests.services import zfs_fuse as zfs_fuse_service
 from tests.services.process import running, unique
 from tests.services.wiretap import Wiretap, wiretap
 
@@ -58,6 +59,13 @@ def ceph() -> Iterator[ceph_service.Ceph]:
 @pytest.fixture(scope="session")
 def keystone() -> Iterator[keystone_service.Keystone]:
     with running(keystone_service.Keystone) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def zfs_fuse() -> Iterator[zfs_fuse_service.ZfsFuse]:
+    needs.require(*zfs_fuse_service.PROGRAMS, root=True)
+    with running(zfs_fuse_service.ZfsFuse) as service:
         yield service
 
 

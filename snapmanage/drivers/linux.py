@@ -1,4 +1,4 @@
-"""System calls of Linux that Python doesn't offer: renaming without replacing, and a file's birth.
+"""System calls of Linux that Python doesn't offer: renaming without replacing, a file's birth, opening beneath.
 
 It knows nothing of snapshots. Errors are plain `OSError`s, as if `os` had raised them.
 """
@@ -12,6 +12,8 @@ _RENAME_NOREPLACE = 1
 _STATX_BASIC_STATS = 0x7FF
 _STATX_BTIME = 0x800
 _NANOSECONDS = 10**9
+_OPENAT2 = 437  # the same on every architecture, and libc has no function for it
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 4, 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,6 +45,10 @@ class _Statx(ctypes.Structure):
         ("mtime", _Timestamp),
         ("reserved", ctypes.c_uint64 * 18),
     )
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,17 @@ def rename_noreplace(directory_fd: int, old: str, new: str) -> None:
     """Rename within an open directory; `FileExistsError` where `new` is there already, `OSError`."""
     outcome = _libc.renameat2(directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), _RENAME_NOREPLACE)
     _check(outcome, new)
+
+
+def open_directory_beneath(directory_fd: int, path: str) -> int:
+    """Open a directory somewhere in an open one, on the same mount, following no symbolic link; `OSError`."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_XDEV)
+    name = ctypes.c_char_p(os.fsencode(path))
+    opened = int(_libc.syscall(_OPENAT2, directory_fd, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))))
+    if opened < 0:
+        _check(opened, path)
+    return opened
 
 
 def _check(outcome: int, name: str) -> None:

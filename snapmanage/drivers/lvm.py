@@ -18,11 +18,10 @@ Nothing is ever removed.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from oslo_config import cfg
-from oslo_privsep import daemon
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
@@ -110,7 +109,7 @@ class LvmDriver:
         return {line.name: line.snapshot() for line in self._report(*names)}
 
     def rename(self, old: str, new: str) -> None:
-        code, _, error = _as_root(privileged.lvrename, self._group, old, new, *self._surroundings)
+        code, _, error = privileged.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
         if code != 0:
             raise _failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", code, error)
 
@@ -124,23 +123,10 @@ class LvmDriver:
 
     def _report(self, *names: str) -> list[LogicalVolume]:
         """Every visible volume and snapshot; with names, whichever of them exists."""
-        code, output, error = _as_root(privileged.lvs, self._group, names, *self._surroundings)
+        code, output, error = privileged.ask(privileged.lvs, self._group, names, *self._surroundings)
         if code != 0:
             raise _failure(f"listing volume group {self._group!r}", code, error)
         return lvm_report.read(output)
-
-
-def _as_root(command: Callable[..., privileged.Ended], *arguments: object) -> privileged.Ended:
-    try:
-        return command(*arguments)
-    except daemon.FailedToDropPrivileges as failure:
-        raise errors.BackendPermission(
-            f"can't become root for lvm2 ({failure}): allow helper_command of [snapmanage_sys_admin], in sudoers say"
-        ) from failure
-    except (OSError, daemon.ProtocolError) as failure:
-        raise errors.BackendUnavailable(
-            f"the privileged daemon went away ({failure}); it is started again"
-        ) from failure
 
 
 def _failure(doing: str, code: int, error: str) -> errors.SnapmanageError:

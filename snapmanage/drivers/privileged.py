@@ -1,33 +1,36 @@
-"""The commands that need root, each an entry point of oslo.privsep; nothing else of snapmanage has root.
+"""What needs root, each an entry point of oslo.privsep that drivers call by `ask`; nothing else has root.
 
-The process that asks is not trusted: every argument is checked here, on the privileged side, and what
-a command reports and how is fixed here too. Whether there are two sides is decided by `start`.
+The process that asks is not trusted: every argument is checked on the privileged side, here or in what
+is called from here, and what is reported and how is fixed there too. Whether there are two sides is
+decided by `start`.
 """
 
 import os
 import stat
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from oslo_privsep import capabilities, priv_context
+from oslo_privsep import capabilities, daemon, priv_context
 
 from snapmanage import errors
-from snapmanage.drivers import lvm_names, lvm_report
+from snapmanage.drivers import btrfs_folder, commands, lvm_names, lvm_report, zfs_commands
+from snapmanage.drivers.commands import Ended
 
-ENVIRONMENT = {"LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-GRACE_SECONDS = 10
-
-# Exit code, standard output, standard error.
-Ended = tuple[int, str, str]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 context = priv_context.PrivContext(
     "snapmanage",
     cfg_section="snapmanage_sys_admin",
     pypath=f"{__name__}.context",
-    # What device-mapper asks for; the files and devices that lvm2 opens belong to root.
+    # What device-mapper, searching the trees of a btrfs and ZFS ask for; files and devices belong to root.
     capabilities=[capabilities.CAP_SYS_ADMIN],
 )
+
+
+LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
 def start() -> None:
@@ -37,6 +40,20 @@ def start() -> None:
     this once, before any driver is used.
     """
     context.set_client_mode(os.geteuid() != 0)
+
+
+def ask(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call an entry point; `BackendPermission` where we can't be root, `BackendUnavailable` when the daemon is lost."""
+    try:
+        return entrypoint(*arguments, **named)
+    except daemon.FailedToDropPrivileges as failure:
+        raise errors.BackendPermission(
+            f"can't become root for that ({failure}): allow helper_command of [snapmanage_sys_admin], in sudoers say"
+        ) from failure
+    except (OSError, daemon.ProtocolError) as failure:
+        raise errors.BackendUnavailable(
+            f"the privileged daemon went away ({failure}); it is started again"
+        ) from failure
 
 
 @context.entrypoint
@@ -63,6 +80,36 @@ def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: 
     return _run(["lvrename", group, old, new], system_dir, deadline_seconds)
 
 
+@context.entrypoint
+def subvolumes(folder: str, file_system: str, names: Sequence[str]) -> list[tuple[object, ...]]:
+    """The fields of each `Member` of a folder on a btrfs; see `btrfs_folder.members`."""
+    return [astuple(member) for member in btrfs_folder.members(folder, file_system, frozenset(names))]
+
+
+@context.entrypoint
+def rename_subvolume(folder: str, file_system: str, old: str, new: str) -> None:
+    """See `btrfs_folder.rename`."""
+    btrfs_folder.rename(folder, file_system, old, new)
+
+
+@context.entrypoint
+def keep_names(folder: str, file_system: str, name: str) -> None:
+    """See `btrfs_folder.keep`."""
+    btrfs_folder.keep(folder, file_system, name)
+
+
+@context.entrypoint
+def zfs_get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Ended:
+    """See `zfs_commands.get`."""
+    return zfs_commands.get(names, recursive, deadline_seconds)
+
+
+@context.entrypoint
+def zfs_rename(old: str, new: str, deadline_seconds: float) -> Ended:
+    """See `zfs_commands.rename`."""
+    return zfs_commands.rename(old, new, deadline_seconds)
+
+
 def _refuse_illegal(name: str) -> None:
     if not lvm_names.legal(name):
         raise errors.InvalidReference(f"LVM has nothing that could be called {name!r}")
@@ -75,36 +122,8 @@ def _selection(names: Sequence[str]) -> list[str]:
 
 
 def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> Ended:
-    environment = ENVIRONMENT | {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else ENVIRONMENT
-    try:
-        process = subprocess.Popen(
-            argv,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as failure:
-        raise errors.BackendUnavailable(f"can't run {argv[0]} ({failure.strerror}): is lvm2 installed?") from failure
-    output, error = _communicate(process, argv[0], deadline_seconds)
-    return process.returncode, output, error
-
-
-def _communicate(process: subprocess.Popen[str], command: str, deadline_seconds: float) -> tuple[str, str]:
-    try:
-        return process.communicate(timeout=deadline_seconds)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-    # lvm2 heeds SIGTERM while it waits for a lock, and holds it back while devices are suspended.
-    # SIGKILL then would freeze everybody's I/O on them, so a command that won't end is left alone.
-    try:
-        return process.communicate(timeout=GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise errors.BackendUnavailable(
-            f"{command} didn't end within {deadline_seconds:g} s, nor when asked to: look for a device that hangs"
-        ) from None
+    more = {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else {}
+    return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | more)
 
 
 def _trusted(system_dir: str) -> str:

@@ -24,7 +24,10 @@ class Names(Protocol):
     """The names on a backend."""
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
-        """What bears each of the names now, be it a snapshot or not; a name that is free is left out."""
+        """What bears each of the names now, be it a snapshot or not; a name that is free is left out.
+
+        Names that can't be looked at in one go are looked at in the order given.
+        """
 
     def rename(self, old: str, new: str) -> None:
         """Rename at once, never replacing; any error of snapmanage when it may not have happened."""
@@ -32,7 +35,7 @@ class Names(Protocol):
 
 def manage(names: Names, binding: Binding) -> BackendSnapshot:
     """Make the object bear `managed_name`, as `Driver.manage_snapshot` promises."""
-    found = _ours(names, binding)
+    found = _ours(names, binding.identity, binding.original_name, binding.managed_name)
     if binding.managed_name in found:
         return found[binding.managed_name]
     if binding.original_name not in found:
@@ -43,7 +46,8 @@ def manage(names: Names, binding: Binding) -> BackendSnapshot:
 
 def unmanage(names: Names, binding: Binding) -> None:
     """Make the object bear `original_name` again, as `Driver.unmanage_snapshot` promises."""
-    managed = _ours(names, binding).get(binding.managed_name)
+    found = _ours(names, binding.identity, binding.managed_name, binding.original_name)
+    managed = found.get(binding.managed_name)
     if managed is None or binding.original_name == binding.managed_name:
         return
     # An unusable snapshot is still given back: keeping it would help nobody.
@@ -55,9 +59,9 @@ def unmanage(names: Names, binding: Binding) -> None:
         return
 
 
-def _ours(names: Names, binding: Binding) -> dict[str, BackendSnapshot]:
-    seen = names.look(binding.managed_name, binding.original_name)
-    return {name: found for name, found in seen.items() if found.identity == binding.identity}
+def _ours(names: Names, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:
+    """Where the object is; the old name is looked at first, so that another worker's rename can't hide it."""
+    return {name: found for name, found in names.look(old, new).items() if found.identity == identity}
 
 
 def _rename(names: Names, identity: str, old: str, new: str) -> BackendSnapshot:
@@ -65,7 +69,7 @@ def _rename(names: Names, identity: str, old: str, new: str) -> BackendSnapshot:
     crash.at(Point.RENAMING)
     failure = _attempt(names, old, new)
     crash.at(Point.RENAMED)
-    seen = names.look(new, old)
+    seen = names.look(old, new)
     if new in seen and seen[new].identity == identity:
         return seen[new]
     if failure is None:

@@ -17,9 +17,13 @@ from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import privileged
 from snapmanage.drivers.lvm import LvmDriver
+from tests.contract.labs.btrfs import btrfs_lab
+from tests.contract.labs.zfs import zfs_lab
 from tests.needs import require
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
+from tests.services.process import installed
 from tests.services.uml import REPOSITORY
+from tests.services.zfs_fuse import ZfsFuse
 from tests.waiting import until
 
 SECTION = privileged.context.cfg_section
@@ -103,6 +107,37 @@ def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> Non
 
     assert group.names() == {"volume", "_snapshot-1"}
     assert len(helper.daemons()) == 1
+
+
+def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper) -> None:
+    with btrfs_lab(tmp_path) as lab:
+        privileged.context.set_client_mode(True)
+        lab.add_snapshot("snapshots/daily \U0001f600")
+        [found] = lab.driver.list_snapshots()
+        managed = lab.driver.managed_name(found, "snapshot-1")
+        binding = Binding(found.identity, found.name, managed)
+
+        assert lab.driver.manage_snapshot(binding).name == managed
+        with pytest.raises(errors.SourceNotFound):
+            lab.driver.rename(found.name, managed)
+
+        assert lab.names() == {managed}
+        assert len(helper.daemons()) == 1
+
+
+def test_zfs_runs_in_the_daemon(zfs_fuse: ZfsFuse, helper: Helper) -> None:
+    helper.use(
+        f"{installed('nsenter')} --mount=/proc/{zfs_fuse.pid}/ns/mnt {HELPER} --config-file {helper.configuration}"
+    )
+    with zfs_lab(zfs_fuse) as lab:
+        privileged.context.set_client_mode(True)
+        lab.add_snapshot(lab.name_of("daily"))
+        [found] = lab.driver.list_snapshots()
+        managed = lab.driver.managed_name(found, "snapshot-1")
+
+        assert lab.driver.manage_snapshot(Binding(found.identity, found.name, managed)).name == managed
+        assert lab.names() == {managed}
+        assert len(helper.daemons()) == 1
 
 
 def test_errors_cross_from_the_daemon_as_they_are(group: MetadataGroup, helper: Helper) -> None:

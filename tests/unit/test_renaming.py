@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import Binding, Unsafe
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
+from snapmanage.drivers import renaming
 from snapmanage.drivers.fake import FakeDriver
 
 OLD, NEW = "daily", "snapshot-1"
@@ -49,6 +50,20 @@ def fail(failure: BaseException) -> Callable[[], None]:
         raise failure
 
     return act
+
+
+class OneByOne:
+    """The driver's names where a look takes one name after another, and something happens in between."""
+
+    def __init__(self, driver: FakeDriver, between: Callable[[], object]) -> None:
+        self.driver = driver
+        self.between = between
+        self.rename = driver.rename
+
+    def look(self, *names: str) -> dict[str, BackendSnapshot]:
+        seen = self.driver.look(names[0])
+        self.between()
+        return seen | self.driver.look(*names[1:])
 
 
 @pytest.mark.parametrize("step", ["rename", "renamed"])
@@ -165,3 +180,29 @@ def test_unusable_snapshot_is_not_managed_but_given_back(driver: FakeDriver, bin
     driver.unmanage_snapshot(binding)
 
     assert names(driver) == {OLD: binding.identity}
+
+
+def test_another_workers_rename_between_the_two_looks_hides_nothing(driver: FakeDriver, binding: Binding) -> None:
+    names_one_by_one = OneByOne(driver, lambda: driver.manage_snapshot(binding))
+
+    assert renaming.manage(names_one_by_one, binding).name == NEW
+
+
+def test_another_workers_giving_back_between_the_two_looks_is_done(driver: FakeDriver, binding: Binding) -> None:
+    driver.manage_snapshot(binding)
+
+    renaming.unmanage(OneByOne(driver, lambda: driver.unmanage_snapshot(binding)), binding)
+
+    assert names(driver) == {OLD: binding.identity}
+
+
+def test_rename_that_failed_because_another_worker_was_at_it_is_done(driver: FakeDriver, binding: Binding) -> None:
+    late = OneByOne(driver, lambda: None)
+
+    def fail_while_another_renames(old: str, new: str) -> None:
+        late.between = lambda: driver.manage_snapshot(binding)
+        raise errors.BackendBusy("another worker is at it")
+
+    late.rename = fail_while_another_renames
+
+    assert renaming.manage(late, binding).name == NEW

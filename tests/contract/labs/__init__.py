@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
+from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.fake import FakeLab
 from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import in_guest, lvm_lab
 from tests.contract.labs.rbd import rbd_lab
 from tests.contract.labs.template import TemplateLab
+from tests.contract.labs.zfs import zfs_lab
 
 __all__ = ["HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
 
@@ -29,12 +31,14 @@ MAKERS: dict[str, Maker] = {
     "lvm-thin": lambda _, folder: lvm_lab(True, folder),
     "template": lambda _, folder: nullcontext(TemplateLab(folder)),
     "rbd": lambda request, _: rbd_lab(request),
+    "btrfs": lambda _, folder: btrfs_lab(folder),
+    "zfs": lambda request, _: zfs_lab(request.getfixturevalue("zfs_fuse")),
 }
 
 _LVM = ["lvm-thick", "lvm-thin"]
 
 # In the guest there is LVM alone, and it can do there what it can't on metadata.
 LABS = _LVM if in_guest() else list(MAKERS)
-HOLDING = _LVM if in_guest() else ["fake", "file", "template"]
-SPOILING = ["lvm-thick"] if in_guest() else ["fake", "rbd"]
-LARGE = [] if in_guest() else ["fake", "file", *_LVM, "template", "rbd"]
+HOLDING = _LVM if in_guest() else ["fake", "file", "template", "btrfs"]
+SPOILING = ["lvm-thick"] if in_guest() else ["fake", "rbd", "zfs"]
+LARGE = [] if in_guest() else ["fake", "file", *_LVM, "template", "rbd", "btrfs", "zfs"]

@@ -1,0 +1,163 @@
+"""btrfs: the snapshots in a folder and in the folders beneath it, at any depth.
+
+One search of the file system's own trees reads everything, the size of the file system notwithstanding;
+see `btrfs_trees`. It needs root, and so does renaming, by way of `privileged`.
+
+**Names** are paths from the folder: `volume-1`, `.snapshots/daily`. The subvolume at whose top the folder
+is, is called `.`. A managed snapshot is renamed where it lies, `.snapshots/snapshot-UUID`. Names that
+aren't UTF-8 are left out.
+
+**What is a snapshot**: a subvolume that btrfs made of another, whether or not that one is still there.
+Its volume is what it was made of, which may itself be a snapshot, and may lie elsewhere on the file
+system: its name then has a slash in front. A writable snapshot can be a volume as well, since rolling
+back makes such ones.
+
+**Size** is what quotas say that a subvolume refers to, shared data included, as of the last commit (30 s
+at most). Without quotas, and with simple ones, btrfs doesn't know, and it is 0.
+
+**In use** is what is mounted by itself, or has something in it that is, in snapmanage's own mount
+namespace. Open files, a swap file or a send within the snapshot don't mind its new name and aren't
+looked for; a receive that isn't finished does, and can't be told from a writable snapshot.
+
+**Late renames.** btrfs renames by name only, so what `snapmanage.drivers.renaming` says of them holds here.
+A rename that is done is made to outlive a power failure before it is reported. Nothing is ever removed.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from oslo_config import cfg
+
+from snapmanage import crash, errors
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.crash import Point
+from snapmanage.drivers import btrfs_folder, privileged, renaming
+from snapmanage.drivers.btrfs_folder import Member
+
+
+class BtrfsDriver:
+    """Snapshots beneath one folder; see the module for what counts as one, its size, and when it is in use."""
+
+    options: ClassVar[Sequence[cfg.Opt]] = [
+        cfg.StrOpt(
+            "btrfs_folder",
+            help="A folder on a btrfs, often its mount point, required. Snapshots in it and in folders beneath can be "
+            "managed; nothing outside of it is renamed.",
+        ),
+        cfg.StrOpt(
+            "btrfs_uuid",
+            default="",
+            help="The UUID of that btrfs, as `btrfs filesystem show` tells it. With it, the backend is away while the "
+            "folder is on another file system. Set it where the folder lies on a btrfs even when nothing is mounted "
+            "there, since snapshots would seem to be gone then.",
+        ),
+    ]
+
+    def __init__(self, btrfs_folder: str | None = None, btrfs_uuid: str = "") -> None:
+        self._folder = btrfs_folder or ""
+        self._file_system = btrfs_uuid.lower()
+
+    def check(self) -> None:
+        if not self._folder.startswith("/"):
+            raise errors.ConfigurationError(
+                f"btrfs_folder is {self._folder!r}: set it to the absolute path of a folder on a btrfs"
+            )
+        if self._file_system:
+            _refuse_no_uuid(self._file_system)
+        self._members()
+
+    def list_snapshots(self) -> list[BackendSnapshot]:
+        return [_snapshot(member) for member in self._members() if _is_snapshot(member)]
+
+    def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
+        member = self._find(reference)
+        if not _is_snapshot(member):
+            raise errors.NotASnapshot(f"{member.name!r} is a subvolume, but no snapshot of another one in the folder")
+        return _snapshot(member)
+
+    def find_volume(self, reference: Reference) -> BackendVolume:
+        member = self._find(reference)
+        if member.is_snapshot and member.read_only:
+            raise errors.NotAVolume(f"{member.name!r} is a read-only snapshot; name the subvolume it was taken of")
+        return BackendVolume(member.name, member.identity, member.size_bytes or 0)
+
+    def managed_name(self, found: BackendSnapshot, name: str) -> str:
+        place, slash, _ = found.name.rpartition("/")
+        wanted = f"{place}{slash}{name}"
+        if "/" in name or not btrfs_folder.legal(wanted):
+            raise errors.ConfigurationError(
+                f"{found.name!r} can't be renamed to {wanted!r}, whose last part is no file name of at most "
+                f"{btrfs_folder.LONGEST_NAME} bytes: change snapshot_name_template"
+            )
+        return wanted
+
+    def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
+        managed = renaming.manage(self, binding)
+        self._keep(binding.managed_name)
+        return managed
+
+    def unmanage_snapshot(self, binding: Binding) -> None:
+        renaming.unmanage(self, binding)
+        try:
+            self._keep(binding.original_name)
+        except errors.SourceNotFound:
+            # The snapshot is gone, and so is its folder.
+            return
+
+    def look(self, *names: str) -> dict[str, BackendSnapshot]:
+        return {member.name: _snapshot(member) for member in self._members(*names)}
+
+    def rename(self, old: str, new: str) -> None:
+        privileged.ask(privileged.rename_subvolume, self._folder, self._file_system, old, new)
+
+    def _keep(self, name: str) -> None:
+        """Make the names outlive a power failure, also where an earlier worker died after its rename."""
+        crash.at(Point.RENAME_UNSYNCED)
+        privileged.ask(privileged.keep_names, self._folder, self._file_system, name)
+
+    def _find(self, reference: Reference) -> Member:
+        name = reference.name()
+        if name != btrfs_folder.ITSELF and not btrfs_folder.legal(name):
+            raise errors.InvalidReference(
+                f"{name!r} is no path from {self._folder!r} to a subvolume: it must neither begin nor end with '/', "
+                "nor have '..' or NUL in it"
+            )
+        for member in self._members(name):
+            return member
+        raise errors.SourceNotFound(f"there is no subvolume {name!r} in {self._folder!r}")
+
+    def _members(self, *names: str) -> list[Member]:
+        """Every subvolume in the folder; with names, whichever of them exists."""
+        found = privileged.ask(privileged.subvolumes, self._folder, self._file_system, names)
+        return [Member(*fields) for fields in found]
+
+
+def _is_snapshot(member: Member) -> bool:
+    # What is mounted as the folder itself has no name there that could be changed.
+    return member.is_snapshot and member.name != btrfs_folder.ITSELF
+
+
+def _snapshot(member: Member) -> BackendSnapshot:
+    return BackendSnapshot(
+        name=member.name,
+        identity=member.identity,
+        size_bytes=member.size_bytes or 0,
+        parent=member.parent,
+        parent_identity=member.parent_identity,
+        created_at=datetime.fromtimestamp(member.born, UTC),
+        unsafe=Unsafe.IN_USE if member.mounted_at else None,
+        unsafe_reason=f"it is mounted at {member.mounted_at!r}, by itself or in part" if member.mounted_at else "",
+        extra={"read_only": "yes" if member.read_only else "no"},
+    )
+
+
+def _refuse_no_uuid(text: str) -> None:
+    try:
+        uuid.UUID(text)
+    except ValueError as failure:
+        raise errors.ConfigurationError(
+            f"btrfs_uuid is {text!r}: set it to what `btrfs filesystem show` tells as uuid, or leave it out"
+        ) from failure

@@ -1,0 +1,209 @@
+"""A folder on a btrfs, as root sees it: what subvolumes are in it, renaming one, keeping names on the disk.
+
+`privileged` calls this as root. The folder is trusted to be what it says; what lies in it is not: names
+are resolved beneath it, on its own mount, following no symbolic link, and only what is a subvolume is
+renamed, within the folder where it is. Errors are those of snapmanage.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from snapmanage import errors
+from snapmanage.drivers import btrfs_trees, linux, mounts
+from snapmanage.drivers.btrfs_trees import Subvolume
+
+ITSELF = "."
+"""The name of the subvolume whose top the folder is."""
+
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Member:
+    """A subvolume in the folder, at any depth.
+
+    `name` is its path from the folder. A parent elsewhere on the file system is named by its path from
+    the top, with a slash in front; one that is gone has neither name nor identity. `size_bytes` is None
+    without quotas. `mounted_at` is where the subvolume, or something in it, is mounted by itself; empty
+    where it isn't.
+    """
+
+    name: str
+    identity: str
+    is_snapshot: bool
+    parent: str | None
+    parent_identity: str | None
+    read_only: bool
+    born: float
+    size_bytes: int | None
+    mounted_at: str
+
+
+def legal(name: str) -> bool:
+    """Whether a subvolume in a folder could have this path."""
+    try:
+        parts = name.encode().split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= LONGEST_NAME for part in parts)
+
+
+def members(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
+    """The subvolumes in the folder, itself included; with names, whichever of them exists.
+
+    Names that aren't UTF-8 are left out. All is read in one go, so that what is renamed meanwhile is
+    seen under one of its names.
+    """
+    with _opened(folder, file_system) as fd, _explained(folder):
+        here, found = btrfs_trees.read(fd)
+        if here is None:
+            raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
+        every = _members(here, found, _mounted(fd))
+        return [member for member in every if not names or member.name in names]
+
+
+def rename(folder: str, file_system: str, old: str, new: str) -> None:
+    """Rename a subvolume within the folder where it is, never replacing anything."""
+    place, old_name = _split(old)
+    new_place, new_name = _split(new)
+    if place != new_place:
+        raise errors.InvalidReference(f"{old!r} can't become {new!r}: a subvolume stays in its folder")
+    with _opened(folder, file_system) as fd, _explained(old), _beneath(fd, place) as inner:
+        _refuse_other_kinds(inner, old_name)
+        linux.rename_noreplace(inner, old_name, new_name)
+
+
+def keep(folder: str, file_system: str, name: str) -> None:
+    """Make the names in the folder of `name` outlive a power failure; `SourceNotFound` when that folder is gone."""
+    place, _ = _split(name)
+    with _opened(folder, file_system) as fd, _explained(place or folder), _beneath(fd, place) as inner:
+        os.fsync(inner)
+
+
+def _members(here: bytes, found: list[Subvolume], mounted: Mapping[bytes, str]) -> Iterator[Member]:
+    by_identity = {each.identity: each for each in found}
+    for each in found:
+        if name := _name(here, each.path):
+            parent = by_identity.get(each.parent_identity or "")
+            yield Member(
+                name=name,
+                identity=each.identity,
+                is_snapshot=each.parent_identity is not None,
+                parent=_shown(here, parent.path) if parent else None,
+                parent_identity=parent.identity if parent else None,
+                read_only=each.read_only,
+                born=each.born,
+                size_bytes=each.size_bytes,
+                mounted_at=mounted.get(each.path, ""),
+            )
+
+
+def _name(here: bytes, path: bytes) -> str:
+    """The path from the folder; empty where it isn't inside, or no text."""
+    if path == here:
+        return ITSELF
+    inside = path.removeprefix(here + b"/") if here else path
+    if here and inside == path:
+        return ""
+    try:
+        return inside.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _shown(here: bytes, path: bytes) -> str:
+    return _name(here, path) or "/" + path.decode(errors="backslashreplace")
+
+
+def _mounted(fd: int) -> dict[bytes, str]:
+    """Where each path of the file system that is mounted, or has something in it that is, is mounted."""
+    known = mounts.mounts()
+    ours = mounts.mount_of(fd)
+    devices = {mount.device for mount in known if mount.number == ours}
+    found: dict[bytes, str] = {}
+    for mount in known:
+        if mount.device in devices:
+            parts = mount.root.strip(b"/").split(b"/")
+            for length in range(1, len(parts) + 1):
+                found[b"/".join(parts[:length])] = mount.point.decode(errors="replace")
+    return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    if not legal(name):
+        raise errors.InvalidReference(f"no subvolume in a folder can be called {name!r}")
+    place, _, last = name.rpartition("/")
+    return place, last
+
+
+def _refuse_other_kinds(fd: int, name: str) -> None:
+    """Ask whether a directory entry is a subvolume: those alone have this inode on a btrfs."""
+    found = linux.status(fd, name)
+    if not stat.S_ISDIR(found.mode) or found.inode != btrfs_trees.TOP_INODE:
+        raise errors.SourceNotFound(f"{name!r} is no subvolume")
+
+
+@contextmanager
+def _opened(folder: str, file_system: str) -> Iterator[int]:
+    """Open the folder; `BackendUnavailable` unless it is on a btrfs, and on that one where one is named."""
+    if not os.path.isabs(folder) or "\0" in folder:
+        raise errors.ConfigurationError(f"the folder {folder!r} must be an absolute path")
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError as failure:
+        raise errors.BackendPermission(f"let root read {folder!r}") from failure
+    except OSError as failure:
+        raise errors.BackendUnavailable(f"can't open the folder {folder!r}: {failure.strerror}") from failure
+    try:
+        _refuse_other_file_systems(fd, folder, file_system)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _refuse_other_file_systems(fd: int, folder: str, wanted: str) -> None:
+    try:
+        found = btrfs_trees.file_system(fd)
+    except OSError as failure:
+        raise errors.BackendUnavailable(f"{folder!r} isn't on a btrfs: see whether it is mounted") from failure
+    if wanted not in ("", found):
+        raise errors.BackendUnavailable(
+            f"{folder!r} is on the btrfs {found}, not on {wanted}: see whether that is mounted"
+        )
+
+
+@contextmanager
+def _beneath(fd: int, place: str) -> Iterator[int]:
+    inner = linux.open_directory_beneath(fd, place) if place else os.dup(fd)
+    try:
+        yield inner
+    finally:
+        os.close(inner)
+
+
+_REFUSALS: dict[int, tuple[type[errors.SnapmanageError], str]] = {
+    errno.ENOENT: (errors.SourceNotFound, "there is no {!r} in the folder"),
+    errno.ENOTDIR: (errors.SourceNotFound, "{!r} is in no directory"),
+    errno.EEXIST: (errors.NameTaken, "something has the name already that {!r} should get"),
+    errno.ELOOP: (errors.InvalidReference, "{!r} leads over a symbolic link, which isn't followed"),
+    errno.EXDEV: (errors.InvalidReference, "{!r} leads over another mount; configure a backend for that one"),
+    errno.EBUSY: (errors.InUse, "something is mounted on {!r}; unmount it first"),
+    errno.ENAMETOOLONG: (errors.InvalidReference, "{!r} is longer than a path may be"),
+    errno.EACCES: (errors.BackendPermission, "root may not do this to {!r}: let it own the folder where that is"),
+    errno.EPERM: (errors.BackendPermission, "the right to administer the system is needed for {!r}"),
+    errno.EROFS: (errors.BackendPermission, "{!r} is on a file system, or in a subvolume, that is read-only"),
+}
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what the system says of `name` into an error of snapmanage."""
+    try:
+        yield
+    except OSError as failure:
+        kind, text = _REFUSALS.get(failure.errno or 0, (errors.BackendUnavailable, "the file system failed on {!r}"))
+        raise kind(f"{text.format(name)} ({failure.strerror})") from failure

@@ -1,0 +1,45 @@
+"""What is mounted, as this process's own mount namespace has it (`/proc/self/mountinfo`, see proc(5))."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One mount. `root` is what of the file system is mounted, as a path from its top; `source` is often a device."""
+
+    number: int
+    device: str
+    root: bytes
+    point: bytes
+    kind: str
+    source: bytes
+
+
+def mounts() -> list[Mount]:
+    return read(Path("/proc/self/mountinfo").read_bytes())
+
+
+def mount_of(fd: int) -> int:
+    """The number of the mount through which a file was opened."""
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    [number] = (line.split()[1] for line in lines if line.startswith("mnt_id:"))
+    return int(number)
+
+
+def read(mountinfo: bytes) -> list[Mount]:
+    return [_mount(line) for line in mountinfo.splitlines()]
+
+
+def _mount(line: bytes) -> Mount:
+    before, _, after = line.partition(b" - ")
+    number, _, device, root, point = before.split(b" ")[:5]
+    kind, source = after.split(b" ")[:2]
+    return Mount(int(number), device.decode(), _unescaped(root), _unescaped(point), kind.decode(), _unescaped(source))
+
+
+def _unescaped(text: bytes) -> bytes:
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), text)

@@ -1,0 +1,75 @@
+"""A real ZFS as an ordinary process, zfs-fuse, with pools on sparse files. Needs the Debian package, and root.
+
+Its socket and its lock have fixed paths, so each runs in a mount namespace of its own, where these
+are on scratch file systems: several runs of tests at once don't meet, nor one that the machine runs.
+Whoever wants to reach it has `ZfsFuse.path` in PATH: there `zfs` and `zpool` enter the namespace first.
+"""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.services.process import Service, installed, unique
+
+PROGRAMS = ("zfs-fuse", "zfs", "zpool", "unshare", "nsenter")
+
+_POOL_BYTES = 512 * 1024**2
+_IN_A_NAMESPACE_OF_ITS_OWN = """
+set -e
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /etc/zfs
+mkdir -p /run/zfs /run/lock/zfs
+exec "$@"
+"""
+
+
+class ZfsFuse(Service):
+    as_nobody = False
+
+    @property
+    def path(self) -> str:
+        """The folder of the commands that reach this one."""
+        return str(self.folder / "bin")
+
+    def prepare(self) -> None:
+        Path(self.path).mkdir()
+        for name in ("zfs", "zpool"):
+            enter = f"exec {installed('nsenter')} --mount=/proc/$(cat {self.folder}/pid)/ns/mnt"
+            command = Path(self.path, name)
+            command.write_text(f'#!/bin/sh\n{enter} {installed(name)} "$@"\n')
+            command.chmod(0o755)
+
+    def command(self) -> Sequence[str | Path]:
+        namespace = [installed("unshare"), "--mount", "--propagation", "private"]
+        server = [installed("zfs-fuse"), "--no-daemon", "--no-kstat-mount"]
+        return [*namespace, "/bin/sh", "-c", _IN_A_NAMESPACE_OF_ITS_OWN, "sh", *server]
+
+    def answers(self) -> bool:
+        (self.folder / "pid").write_text(str(self.pid))
+        return self._ended("zfs", "list").returncode == 0
+
+    def run(self, name: str, *arguments: str) -> str:  # type: ignore[override]
+        """Run `zfs` or `zpool` as the operator; its failure fails the test with what it said."""
+        ended = self._ended(name, *arguments)
+        assert ended.returncode == 0, f"{name} {arguments} ended with {ended.returncode}: {ended.stderr}"
+        return ended.stdout
+
+    def _ended(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = [f"{self.path}/{name}", *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+    @contextmanager
+    def pool(self) -> Iterator[str]:
+        """A pool with nothing in it, which is gone in the end."""
+        name = unique("pool")
+        device = self.folder / name
+        with device.open("wb") as file:
+            file.truncate(_POOL_BYTES)
+        try:
+            self.run("zpool", "create", "-m", "none", name, str(device))
+            yield name
+        finally:
+            if name in self.run("zpool", "list", "-H", "-o", "name").split():
+                self.run("zpool", "destroy", "-f", name)
+            device.unlink()

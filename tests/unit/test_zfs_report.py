@@ -1,0 +1,70 @@
+"""What `zfs get` of OpenZFS reports, volumes and bookmarks included, which zfs-fuse doesn't have."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from snapmanage.core.backend import GIB, Unsafe
+from snapmanage.drivers import zfs_commands, zfs_report
+from snapmanage.drivers.mounts import Mount
+from snapmanage.drivers.zfs import mounted_snapshots
+from snapmanage.errors import BackendError
+
+BORN = 1_700_000_000
+
+
+def reported(name: str, **properties: str) -> str:
+    """The lines on one object, a snapshot of a file system unless said otherwise."""
+    usual = {"type": "snapshot", "creation": str(BORN), "guid": "77", "createtxg": "12", "referenced": "24576"}
+    values = usual | {"volsize": "-", "userrefs": "0", "defer_destroy": "off"} | properties
+    return "".join(f"{name}\t{key}\t{values[key]}\n" for key in zfs_commands.PROPERTIES)
+
+
+def test_snapshot_of_a_volume_has_the_size_of_the_volume() -> None:
+    volume = reported("tank/v", type="volume", guid="5", createtxg="9", volsize=str(2 * GIB), userrefs="-")
+    found = zfs_report.read(volume + reported("tank/v@a", volsize=str(GIB)))
+
+    assert found["tank/v"].size_bytes == 2 * GIB
+    snapshot = found["tank/v@a"].snapshot(found["tank/v"], "")
+    assert (snapshot.size_bytes, snapshot.parent, snapshot.parent_identity) == (GIB, "tank/v", "5-9")
+    assert (snapshot.identity, snapshot.created_at) == ("77-12", datetime.fromtimestamp(BORN, UTC))
+
+
+def test_snapshot_of_a_file_system_has_the_size_of_what_it_refers_to() -> None:
+    [found] = zfs_report.read(reported("tank/v@a")).values()
+
+    assert found.size_bytes == 24576
+
+
+def test_bookmarks_and_names_that_no_command_could_get_are_left_out() -> None:
+    bookmark = reported("tank/v#mark", type="bookmark", referenced="-", userrefs="-", defer_destroy="-")
+    temporary = reported("tank/v/%recv", type="filesystem") + reported("tank/v@%recv")
+
+    assert list(zfs_report.read(bookmark + temporary + reported("tank/v@a b"))) == ["tank/v@a b"]
+
+
+def test_snapshot_that_waits_to_be_destroyed_is_unusable_and_says_what_holds_it() -> None:
+    [found] = zfs_report.read(reported("tank/v@a", defer_destroy="on", userrefs="2")).values()
+
+    snapshot = found.snapshot(None, "")
+
+    assert (snapshot.unsafe, snapshot.extra) == (Unsafe.UNUSABLE, {"userrefs": "2"})
+
+
+def test_snapshot_that_is_mounted_by_wish_is_in_use_and_not_what_appears_by_itself() -> None:
+    known = [
+        Mount(1, "0:1", b"/", b"/tank/v/.zfs/snapshot/a", "zfs", b"tank/v@a"),
+        Mount(2, "0:2", b"/", b"/mnt", "zfs", b"tank/v@b"),
+        Mount(3, "0:3", b"/", b"/elsewhere", "tmpfs", b"tank/v@c"),
+    ]
+    assert mounted_snapshots(known) == {"tank/v@b": "/mnt"}
+
+    [found] = zfs_report.read(reported("tank/v@b")).values()
+
+    assert found.snapshot(None, "/mnt").unsafe is Unsafe.IN_USE
+
+
+@pytest.mark.parametrize("text", ["internal error", "tank\ttype\tfilesystem\n", reported("tank/v@a", referenced="1K")])
+def test_report_that_cannot_be_read_is_an_error_that_may_pass(text: str) -> None:
+    with pytest.raises(BackendError, match="unreadable"):
+        zfs_report.read(text)
