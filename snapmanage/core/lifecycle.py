@@ -23,6 +23,7 @@ from snapmanage.core.records import (
     identity_key,
     owner_key,
     readable,
+    reference_key,
 )
 
 R = TypeVar("R", bound=Record)
@@ -55,7 +56,8 @@ class Retry:
 
 def request(record: R) -> R:
     """A new record as it is first written: it owns its reference from the start."""
-    return replace(record, reference_key=owner_key(record.server, record.reference.text))
+    volume_id = record.volume_id if isinstance(record, Snapshot) else None
+    return replace(record, reference_key=reference_key(record.server, record.reference, volume_id))
 
 
 def accept(

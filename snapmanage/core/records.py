@@ -122,11 +122,16 @@ class Snapshot(Record):
 
 
 def owner_key(server: str, what: str) -> str:
-    """The unique key of a reference's text or an identity on a backend: 64 hexadecimal digits.
+    """The unique key of a reference or an identity on a backend: 64 hexadecimal digits.
 
     A digest, so that its length and the database's collation don't matter.
     """
     return hashlib.sha256(f"{server}\n{what}".encode()).hexdigest()
+
+
+def reference_key(server: str, reference: Reference, volume_id: str | None) -> str:
+    """The key of what a reference names: a snapshot's may mean something only together with its volume."""
+    return owner_key(server, f"{volume_id}\n{reference.text}" if volume_id else reference.text)
 
 
 def identity_key(record: Record) -> str | None:

@@ -12,7 +12,17 @@ from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.listing import Owned
 from snapmanage.core.quota import Amount
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key, owner_key
+from snapmanage.core.records import (
+    Operation,
+    Record,
+    Requester,
+    Snapshot,
+    Status,
+    Volume,
+    identity_key,
+    owner_key,
+    reference_key,
+)
 from snapmanage.core.reference import Reference
 from snapmanage.store import paging
 from snapmanage.store.paging import Wanted
@@ -115,9 +125,22 @@ def owned(conn: Connection, server: str) -> Owned:
 
 def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot]) -> Owned:
     """The same of these objects only: it costs what they are, and not what is managed."""
-    pairs = [(owner_key(server, each.identity), owner_key(server, Reference.named(each.name).text)) for each in found]
-    identities, references = zip(*pairs, strict=True) if pairs else ((), ())
+    seen = list(found)
+    identities = {owner_key(server, each.identity) for each in seen}
+    references = _reference_keys(conn, server, seen)
     return _owned(conn, snapshots.c.identity_key.in_(identities), snapshots.c.reference_key.in_(references))
+
+
+def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapshot]) -> list[str]:
+    """The keys of references to the snapshots by name, on their volumes; `core.backend.refuse_foreign` says whose."""
+    identities = {owner_key(server, each.parent_identity) for each in found if each.parent_identity}
+    by_name = volumes.c.backend_id.is_(None) & volumes.c.backend_name.in_({each.parent for each in found})
+    query = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name).where(
+        volumes.c.server == server, volumes.c.identity_key.in_(identities) | by_name
+    )
+    known = {row.backend_id or row.backend_name: row.id for row in conn.execute(query)}
+    named = [(each.name, known.get(each.parent_identity) or known.get(each.parent)) for each in found]
+    return [reference_key(server, Reference.named(name), volume_id) for name, volume_id in named if volume_id]
 
 
 def _owned(conn: Connection, by_identity: ColumnElement[bool], by_reference: ColumnElement[bool]) -> Owned:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from snapmanage.drivers import rbd_protection
 from snapmanage.drivers.rbd import RbdDriver
 from snapmanage.drivers.rbd_image import OpenImage
 from tests.contract.labs.rbd import RbdLab, rbd_lab
+from tests.functional.world import SERVER, a_world
 from tests.services.ceph import told
 
 DAILY = "image-1@daily"
@@ -76,6 +78,20 @@ def test_snapshots_name_alone_means_the_one_on_the_volume(lab: RbdLab, driver: R
         find(driver, "daily")
     with pytest.raises(errors.SourceNotFound):
         find(driver, "weekly", "image-2")
+
+
+def test_snapshots_of_one_name_are_managed_on_several_volumes_but_only_once_on_each(
+    lab: RbdLab, tmp_path: Path
+) -> None:
+    lab.add_volume("image-2")
+    lab.add_snapshot("image-2@daily")
+    with a_world(tmp_path, {SERVER: lab.driver}) as world:
+        volumes = [world.known_volume(name) for name in ("image-1", "image-2")]
+
+        managed = [world.managed(volume, "daily") for volume in volumes]
+
+        assert [world.client.manage(volume, "daily").status_code for volume in volumes] == [409, 409]
+    assert lab.names() == {f"image-{number}@snapshot-{each}" for number, each in enumerate(managed, 1)}
 
 
 def test_name_of_a_snapshot_on_another_volume_finds_it_as_that_ones(lab: RbdLab, driver: RbdDriver) -> None:

@@ -260,12 +260,16 @@ def test_owned_objects_are_told_by_identity_and_by_reference(database: Database)
 
 
 def test_owned_objects_are_told_among_some_without_the_others(database: Database) -> None:
-    managed, asked, beside = due("a"), due("b"), due("c")
-    insert(database, managed, asked, beside)
+    volume = examples.volume(id=new_id(), due_at=NOW)
+    managed, asked, beside = (due(name, volume_id=volume.id) for name in ("a", "b", "c"))
+    insert(database, volume, managed, asked, beside)
     update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
+    update(database, lifecycle.register_succeeded(volume, examples.found_volume("disk"), NOW))
+    found = [examples.found("x", identity="identity of a"), examples.found("b", parent_identity="identity of disk")]
+    foreign = examples.found("c", parent_identity="identity of another disk")
 
     with database.read() as conn:
-        owned = records.owned_among(conn, SERVER, [examples.found("x", identity="identity of a"), examples.found("b")])
+        owned = records.owned_among(conn, SERVER, [*found, foreign])
         nothing = records.owned_among(conn, SERVER, [])
 
     assert owned == Owned({"identity of a": managed.id}, {Reference.named("b").text: asked.id})

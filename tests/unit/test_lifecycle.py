@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from snapmanage import errors
 from snapmanage.core import lifecycle
 from snapmanage.core.lifecycle import Change, Retry
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER
 
@@ -60,11 +60,21 @@ def event_type(change: Change[Any]) -> str | None:
 def test_request_owns_its_reference_on_its_server() -> None:
     asked = examples.snapshot()
 
-    assert lifecycle.request(asked).reference_key == owner_key(SERVER, asked.reference.text)
+    assert lifecycle.request(asked).reference_key == reference_key(SERVER, asked.reference, asked.volume_id)
+    assert lifecycle.request(examples.volume()).reference_key == reference_key(
+        SERVER, examples.volume().reference, None
+    )
 
 
-@pytest.mark.parametrize("other", [{"host": "storage-2@fast"}, {"reference": examples.snapshot("Daily").reference}])
-def test_requests_collide_on_the_same_server_and_reference_only(other: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"host": "storage-2@fast"},
+        {"reference": examples.snapshot("Daily").reference},
+        {"volume_id": examples.new_id()},
+    ],
+)
+def test_requests_collide_on_the_same_server_volume_and_reference_only(other: dict[str, Any]) -> None:
     same_object = lifecycle.request(examples.snapshot(id=examples.new_id(), host=f"{SERVER}#another-pool"))
 
     assert same_object.reference_key == requested().reference_key
