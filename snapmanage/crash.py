@@ -43,6 +43,8 @@ class Point(Enum):
     RENAMING = "the driver has looked, and is about to rename"
     RENAMED = "the backend has renamed, the driver has not looked again"
     RENAME_UNSYNCED = "a directory has the new name, which is not on the disk for certain"
+    PROTECTION_NOTED = "it is noted that a snapshot was unprotected, which it still is"
+    UNPROTECTED = "a snapshot is unprotected again, the note of it is still there"
     CARRIED_OUT = "the driver has answered, nothing of it is written"
     SETTLE_UNCOMMITTED = "the end of an operation is written with its event, not committed"
     SETTLED = "the end of an operation is committed, its worker still holds it in memory"

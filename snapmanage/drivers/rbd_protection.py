@@ -3,11 +3,15 @@
 That a snapshot was unprotected before is noted in the image's own metadata before it is protected, and
 the note is removed after it was unprotected: whoever takes over in between finds what is left to do.
 Notes go by the snapshot's id, which no other snapshot of the image ever gets.
+
+These steps, unlike a rename, take the image's exclusive lock where it has one. Who was killed with it keeps it
+until the cluster has given it up (`osd_client_watch_timeout`, 30 s); so long others wait, and are tried again.
 """
 
 from typing import Any
 
-from snapmanage import errors
+from snapmanage import crash, errors
+from snapmanage.crash import Point
 
 LAYERING = 1
 
@@ -25,6 +29,7 @@ def protect(image: Any, snap_id: int, name: str) -> None:
     """Protect a snapshot, remembering that it wasn't; done twice equals once."""
     if not image.is_protected_snap(name):
         image.metadata_set(_note(snap_id), "unprotected")
+        crash.at(Point.PROTECTION_NOTED)
         image.protect_snap(name)
 
 
@@ -40,6 +45,7 @@ def restore(image: Any, snap_id: int, name: str | None, busy: type[Exception]) -
                 f"{image.get_name()}@{name} was unprotected before it was managed, and can't be again while it has "
                 "clones: flatten or remove them (rbd children), then unmanage it again"
             ) from failure
+    crash.at(Point.UNPROTECTED)
     image.metadata_remove(_note(snap_id))
 
 

@@ -1,17 +1,23 @@
 """What is RBD's own, on a real cluster: references, protection, and a cluster that hangs or refuses."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snapmanage import errors
+from snapmanage import crash, errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.core.reference import Reference
+from snapmanage.crash import Point
 from snapmanage.drivers import rbd_protection
 from snapmanage.drivers.rbd import RbdDriver
 from snapmanage.drivers.rbd_image import OpenImage
@@ -343,6 +349,49 @@ def test_who_takes_over_from_who_died_while_unprotecting_finishes_it(lab: RbdLab
 
     with dying(step, after):
         driver.unmanage_snapshot(binding)
+    driver.unmanage_snapshot(binding)
+
+    assert (lab.names(), protected(lab, DAILY), notes(lab)) == ({DAILY}, False, [])
+
+
+ACT = """
+import os, sys
+from snapmanage import crash
+from snapmanage.core.backend import Binding
+from snapmanage.drivers.rbd import RbdDriver
+
+crash.arm(os.environ)
+pool, conf, act, *binding = sys.argv[1:]
+getattr(RbdDriver(pool, rbd_user="admin", rbd_ceph_conf=conf, rbd_protect=True), act)(Binding(*binding))
+"""
+
+
+def die(lab: RbdLab, point: Point, act: str, binding: Binding) -> None:
+    """Let a process die at a point of an operation, with all that it has open on the cluster."""
+    arguments = [lab.pool, str(lab.ceph.conf), act, *astuple(binding)]
+    environment = os.environ | {crash.VARIABLE: point.label}
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", ACT, *arguments], env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("point", [Point.RENAMING, Point.RENAMED, Point.PROTECTION_NOTED])
+def test_who_takes_over_from_a_killed_process_manages(lab: RbdLab, point: Point) -> None:
+    driver = lab.driver_as("admin", rbd_protect=True, rbd_timeout_seconds=30)
+    binding = bound(driver)
+    die(lab, point, "manage_snapshot", binding)
+
+    driver.manage_snapshot(binding)
+
+    assert (lab.names(), protected(lab, MANAGED)) == ({MANAGED}, True)
+
+
+@pytest.mark.parametrize("point", [Point.RENAMING, Point.RENAMED, Point.UNPROTECTED])
+def test_who_takes_over_from_a_killed_process_gives_back(lab: RbdLab, point: Point) -> None:
+    driver = lab.driver_as("admin", rbd_protect=True, rbd_timeout_seconds=30)
+    binding = bound(driver)
+    driver.manage_snapshot(binding)
+    die(lab, point, "unmanage_snapshot", binding)
+
     driver.unmanage_snapshot(binding)
 
     assert (lab.names(), protected(lab, DAILY), notes(lab)) == ({DAILY}, False, [])

@@ -15,8 +15,8 @@ from tests.waiting import until
 
 PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool")
 
-# A change of the cluster's maps would otherwise wait for a second; in the end memstore would otherwise forget
-# what it holds.
+# Other than the defaults: a change of the cluster's maps doesn't wait for a second, memstore keeps what it holds
+# when it is stopped, and a client that was killed loses its locks soon.
 CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -58,6 +58,7 @@ err to stderr = true
 osd data = {folder}/osd
 osd objectstore = memstore
 osd fast shutdown = false
+osd client watch timeout = 3
 osd crush update on start = false
 osd class load list = *
 osd class default list = *
