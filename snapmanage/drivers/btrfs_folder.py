@@ -185,6 +185,7 @@ def _beneath(fd: int, place: str) -> Iterator[int]:
         os.close(inner)
 
 
+_RIGHTS = "no right to do this to {!r}: it takes root, with CAP_SYS_ADMIN, who owns the folder where that is"
 _REFUSALS: dict[int, tuple[type[errors.SnapmanageError], str]] = {
     errno.ENOENT: (errors.SourceNotFound, "there is no {!r} in the folder"),
     errno.ENOTDIR: (errors.SourceNotFound, "{!r} is in no directory"),
@@ -193,8 +194,8 @@ _REFUSALS: dict[int, tuple[type[errors.SnapmanageError], str]] = {
     errno.EXDEV: (errors.InvalidReference, "{!r} leads over another mount; configure a backend for that one"),
     errno.EBUSY: (errors.InUse, "something is mounted on {!r}; unmount it first"),
     errno.ENAMETOOLONG: (errors.InvalidReference, "{!r} is longer than a path may be"),
-    errno.EACCES: (errors.BackendPermission, "root may not do this to {!r}: let it own the folder where that is"),
-    errno.EPERM: (errors.BackendPermission, "the right to administer the system is needed for {!r}"),
+    errno.EACCES: (errors.BackendPermission, _RIGHTS),
+    errno.EPERM: (errors.BackendPermission, _RIGHTS),
     errno.EROFS: (errors.BackendPermission, "{!r} is on a file system, or in a subvolume, that is read-only"),
 }
 

@@ -1,7 +1,7 @@
 """ZFS: the snapshots of one dataset and of those beneath it, file systems and volumes, through the command `zfs`.
 
-One `zfs get` reports everything; when some are asked for by name, they alone. It is known to work with
-OpenZFS and with zfs-fuse 0.7, which has no volumes.
+One `zfs get` reports everything; when some are asked for by name, they alone. Commands and properties are
+those that OpenZFS has in common with zfs-fuse 0.7, which has no volumes.
 
 **Names** are ZFS's own, whole: `tank/volumes/volume-1@daily`. A managed snapshot stays in its dataset,
 `tank/volumes/volume-1@snapshot-UUID`.

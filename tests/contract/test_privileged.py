@@ -112,6 +112,9 @@ def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> Non
 def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper) -> None:
     with btrfs_lab(tmp_path) as lab:
         privileged.context.set_client_mode(True)
+        # The daemon may pass no permission by; it needs none inside of snapshots.
+        os.chown(lab.folder / lab.volume, NOBODY, NOBODY)
+        (lab.folder / lab.volume).chmod(0o700)
         lab.add_snapshot("snapshots/daily \U0001f600")
         [found] = lab.driver.list_snapshots()
         managed = lab.driver.managed_name(found, "snapshot-1")
@@ -123,6 +126,22 @@ def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper)
 
         assert lab.names() == {managed}
         assert len(helper.daemons()) == 1
+
+
+def test_snapshot_in_a_folder_that_is_not_roots_is_listed_and_a_matter_of_permission(
+    tmp_path: Path, helper: Helper
+) -> None:
+    with btrfs_lab(tmp_path) as lab:
+        lab.add_snapshot("snapshots/daily")
+        os.chown(lab.folder / "snapshots", NOBODY, NOBODY)
+        (lab.folder / "snapshots").chmod(0o700)
+        privileged.context.set_client_mode(True)
+
+        [found] = lab.driver.list_snapshots()
+        with pytest.raises(errors.BackendPermission, match="owns the folder"):
+            lab.driver.manage_snapshot(Binding(found.identity, found.name, "snapshots/snapshot-1"))
+
+        assert lab.names() == {"snapshots/daily"}
 
 
 def test_zfs_runs_in_the_daemon(zfs_fuse: ZfsFuse, helper: Helper) -> None:
