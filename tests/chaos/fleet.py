@@ -104,6 +104,25 @@ class Fleet:
             daemon.ready()
         self.volumes = {host: self.register(host) for host in self.storages}
 
+    def revive(self, name: str) -> None:
+        """Have a process serve again, as a supervisor does: one that can't start yet is started again."""
+        daemon = self.daemons[name]
+
+        def serves() -> bool:
+            if daemon.alive:
+                return True
+            daemon.launch()
+            return daemon.said().startswith("ready")
+
+        until(serves, f"{name} to serve again", 90)
+
+    @property
+    def queues(self) -> list[str]:
+        """Those that last."""
+        topic, notified = f"{self.exchange}-volume", f"{self.exchange}-notifications"
+        own = [f"{topic}.{storage.server}" for storage in self.storages.values()]
+        return [topic, *own, f"{notified}.info", f"{notified}.error"]
+
     def close(self) -> None:
         for daemon in self.daemons.values():
             daemon.close()

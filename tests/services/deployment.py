@@ -73,11 +73,15 @@ class Daemon:
 
     def ready(self) -> str:
         """Wait for that line of a process that was launched."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
+        line = self.said()
         assert line.startswith("ready"), f"{self.name} didn't start:\n{self.log.read_text()[-3000:]}"
         return line
+
+    def said(self) -> str:
+        """The next line that it says; none where it has ended."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
