@@ -25,7 +25,7 @@ from snapmanage.core.quota import Amount, Override
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
-from snapmanage.store import auditlog, keys, outbox, quotas, records, schema, services, tables, usermessages
+from snapmanage.store import auditlog, keys, outbox, quarantine, quotas, records, schema, services, tables, usermessages
 from snapmanage.store.database import Database, connect, database_clock
 from snapmanage.store.paging import Wanted
 from tests import examples
@@ -501,7 +501,7 @@ def test_message_put_aside_keeps_its_bytes_and_is_kept_once(database: Database) 
     body = bytes(range(256))
 
     def put_aside(conn: Connection, now: datetime) -> str | None:
-        return outbox.put_aside(conn, "q", body, {"x-n": 1}, TEXTS[0], now)
+        return quarantine.put_aside(conn, "q", body, {"x-n": 1}, TEXTS[0], now)
 
     first, again = database.write(put_aside), database.write(put_aside)
 
