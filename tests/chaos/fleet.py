@@ -142,14 +142,14 @@ class Fleet:
         text = json.dumps(content | {"_context_project_id": PROJECT})
         self.publish(host, json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode())
 
-    def publish(self, host: str, body: bytes) -> None:
+    def publish(self, host: str, body: bytes, suffix: str = "") -> None:
         """Send bytes to a server with a plain client, past the wire; returns when the broker has confirmed them."""
         options = {"confirm_publish": True}
         with kombu.Connection(self.broker.amqp_url, transport_options=options, connect_timeout=5) as connection:
             channel = connection.channel()
             message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
             channel.basic_publish(
-                message, self.exchange, f"{self.exchange}-volume.{host}@pool", mandatory=True, timeout=10
+                message, self.exchange, f"{self.exchange}-volume.{host}@pool{suffix}", mandatory=True, timeout=10
             )
 
     # What became of it.

@@ -511,6 +511,38 @@ def test_message_put_aside_keeps_its_bytes_and_is_kept_once(database: Database) 
     assert (bytes(row.body), row.headers, row.reason, row.received_at) == (body, {"x-n": 1}, TEXTS[0], NOW)
 
 
+def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_after_a_while(database: Database) -> None:
+    if database.engine.dialect.name == "sqlite":
+        return  # it is for one process, and everything of it is frozen
+    quick = {"mysql": "init_command=SET SESSION idle_transaction_timeout = 1"}
+    url = database.engine.url.update_query_string(
+        quick.get(database.engine.dialect.name, "options=-c idle_in_transaction_session_timeout=1s")
+    )
+    frozen = connect(url.render_as_string(hide_password=False))
+    record = examples.snapshot()
+    insert(database, record)
+    conn = frozen.engine.connect()
+    records.lock_many(conn, Snapshot, [record.id])
+
+    assert database.write(lambda other, _: records.lock_many(other, Snapshot, [record.id]))
+
+    with pytest.raises(sa.exc.DBAPIError):
+        conn.execute(sa.text("SELECT 1"))
+    conn.close()
+    frozen.close()
+
+
+def test_transactions_that_rest_are_ended(database: Database) -> None:
+    wanted = {
+        "mysql": ("SELECT @@SESSION.idle_transaction_timeout", 10),
+        "postgresql": ("SHOW idle_in_transaction_session_timeout", "10s"),
+    }
+    if database.engine.dialect.name in wanted:
+        query, seconds = wanted[database.engine.dialect.name]
+        with database.read() as conn:
+            assert conn.execute(sa.text(query)).scalar_one() == seconds
+
+
 # Heartbeats, limits, messages to users.
 
 

@@ -61,6 +61,7 @@ class Daemon:
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it, with more in its environment, and don't wait for it."""
+        self.close()
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | dict(environment or {})
@@ -99,8 +100,10 @@ class Daemon:
 
     def close(self) -> None:
         """Leave nothing running."""
-        if self._process is not None and self._process.poll() is None:
+        if self.alive:
             self.kill()
+        elif self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
 
     def ended(self) -> int:
         """Wait until it is over, and return the exit code: of one that was killed, the signal's negative number."""
