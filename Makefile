@@ -8,7 +8,7 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit integration config packages clean
+.PHONY: help demo test lint unit integration chaos config packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,13 @@ unit: .venv/tested  ## Run the tests that need nothing of the machine
 
 integration: .venv/tested  ## Run the tests on real brokers, databases and backends
 	@$(BIN)/python -m pytest tests/integration tests/chaos
+
+# What the round of a seed did wrong stays in chaos-SEED.ROUND.
+SEED ?= 1
+ROUNDS ?= 2
+REQUESTS ?= 1000
+chaos: .venv/tested  ## Hurt a deployment at random: SEED=1 ROUNDS=2 REQUESTS=1000
+	@$(BIN)/python -m tests.chaos.storm --seed $(SEED) --rounds $(ROUNDS) --requests $(REQUESTS)
 
 config: .venv/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf

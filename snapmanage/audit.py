@@ -20,7 +20,7 @@ from snapmanage.core.ledger import Entry, Gap
 from snapmanage.core.records import keepable
 from snapmanage.core.reference import depth
 from snapmanage.crash import Point
-from snapmanage.store import auditlog, outbox
+from snapmanage.store import auditlog, quarantine
 from snapmanage.store.database import Database
 
 LOG = logging.getLogger(__name__)
@@ -42,15 +42,16 @@ class Listener:
             try:
                 heard += _event(delivery)
             except errors.InvalidRequest as error:
-                self._put_aside(delivery, str(error))
+                self.put_aside(delivery, str(error))
         if heard:
             crash.at(Point.HEARD)
             self._db.write(lambda conn, now: _record(conn, now, heard))
 
-    def _put_aside(self, delivery: Delivery, reason: str) -> None:
+    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+        """Keep a message apart, for people to look at."""
         LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, reason)
         self._db.write(
-            lambda conn, now: outbox.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+            lambda conn, now: quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
 
 

@@ -24,11 +24,15 @@ class Publication:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message as it arrived, not understood yet."""
+    """A message as it arrived, not understood yet.
+
+    `again` says that it was delivered before, to somebody who didn't acknowledge it.
+    """
 
     queue: str
     body: bytes
     headers: Mapping[str, Any] = field(default_factory=dict)
+    again: bool = False
 
 
 Handle = Callable[[Sequence[Delivery]], None]

@@ -147,4 +147,5 @@ def _readable(connection: kombu.Connection) -> bool:
 def _delivery(message: Any) -> Delivery:
     body = message.body
     raw = body.encode() if isinstance(body, str) else bytes(body)
-    return Delivery(message.delivery_info["routing_key"], raw, dict(message.headers or {}))
+    how = message.delivery_info
+    return Delivery(how["routing_key"], raw, dict(message.headers or {}), bool(how["redelivered"]))

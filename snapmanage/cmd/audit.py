@@ -4,6 +4,7 @@ import sys
 
 from snapmanage.audit import Listener
 from snapmanage.cmd import configuration, parts, running
+from snapmanage.manage.suspicion import Suspicious
 
 DRAIN_SECONDS = 30
 
@@ -16,7 +17,7 @@ def _run() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-audit")
     bus, names = parts.connect_bus(conf)
     db = parts.open_database(conf)
-    consumer = bus.consume(names.audited_queues(), Listener(db))
+    consumer = bus.consume(names.audited_queues(), Suspicious(Listener(db), db, conf.operations.max_attempts))
     running.until_stopped("ready")
     consumer.stop()
     consumer.join(DRAIN_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import audit, errors
-from snapmanage.cmd import configuration, parts, quota, running
+from snapmanage.cmd import configuration, parts, quarantine, quota, running
 from snapmanage.store import schema, services
 
 BROKEN, INCOMPLETE = 1, 2
@@ -44,6 +44,7 @@ def _add_commands(commands: Any) -> None:
     disable.add_argument("server", help="host@backend")
     disable.add_argument("--reason", required=True, help="why, for your colleagues")
     known.add_parser("enable", help="let requests in again").add_argument("server", help="host@backend")
+    quarantine.add_commands(_actions(commands, "quarantine", "what came over the bus and was put aside"))
     quota.add_commands(_actions(commands, "quota", "what projects may manage"))
 
 
@@ -99,5 +100,6 @@ COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {
     ("service", "list"): _service_list,
     ("service", "disable"): _service_disable,
     ("service", "enable"): _service_enable,
+    **quarantine.COMMANDS,
     **quota.COMMANDS,
 }

@@ -21,14 +21,25 @@ _DEADLOCKS = {
     1020,  # MariaDB: record has changed since last read
 }
 _DEADLOCK_STATES = {"40001", "40P01", "55P03"}
+# A process that is frozen within a transaction keeps its locks, and what is locked can't be taken over. Ours never
+# rest that long between two statements. (MySQL has no such variable, and takes MariaDB's part for a comment.)
+IDLE_SECONDS = 10
+_END_IDLE_MARIADB = "SET @snapmanage = 1 /*M!100300 , SESSION idle_transaction_timeout = {} */"
+_END_IDLE_POSTGRESQL = "-c idle_in_transaction_session_timeout={}s"
 # Seconds, but for tcp_user_timeout's milliseconds: a database host that vanishes must not hang a thread for
 # hours. Reading may take longer than waiting for a row's lock does (50 s by default). The URL can say otherwise.
-_MARIADB_DEADLINES = {"connect_timeout": 10, "read_timeout": 120, "write_timeout": 60}
+_MARIADB_DEADLINES = {
+    "connect_timeout": 10,
+    "read_timeout": 120,
+    "write_timeout": 60,
+    "init_command": _END_IDLE_MARIADB.format(IDLE_SECONDS),
+}
 _DEADLINES: dict[str, dict[str, Any]] = {
     "mysql": _MARIADB_DEADLINES,
     "mariadb": _MARIADB_DEADLINES,
     "postgresql": {
         "connect_timeout": 10,
+        "options": _END_IDLE_POSTGRESQL.format(IDLE_SECONDS),
         "tcp_user_timeout": 30_000,
         "keepalives_idle": 10,
         "keepalives_interval": 5,

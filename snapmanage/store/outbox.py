@@ -1,8 +1,5 @@
-"""Messages not yet carried, and what came over the bus and can't be understood."""
+"""Messages not yet carried."""
 
-import hashlib
-import json
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,11 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from snapmanage.core.messages import Kind, Message
-from snapmanage.core.records import readable
-from snapmanage.store.tables import outbox, quarantine
-
-# Bytes: escaped, they must fit into one packet of MariaDB, which by default has 16 MiB.
-LARGEST_KEPT = 4 * 1024**2
+from snapmanage.store.tables import outbox
 
 
 def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
@@ -60,26 +53,6 @@ def hurry_casts(conn: Connection, server: str, now: datetime) -> None:
 def waiting(conn: Connection) -> int:
     """How many messages are not carried yet."""
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
-
-
-def put_aside(
-    conn: Connection, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
-) -> str | None:
-    """Keep a message that can't be understood, with its bytes, headers and the reason.
-
-    Of a very large one the first part is kept, and the reason tells the whole's length and digest.
-    Returns its key, made of queue and bytes; None when it is there already.
-    """
-    digest = hashlib.sha256(body).hexdigest()
-    key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{queue} {digest}"))
-    if conn.execute(select(quarantine.c.id).where(quarantine.c.id == key)).first():
-        return None
-    if len(body) > LARGEST_KEPT:
-        reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
-    row = {"id": key, "queue": queue, "body": body[:LARGEST_KEPT], "received_at": now}
-    row |= {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason)}
-    conn.execute(quarantine.insert(), row)
-    return key
 
 
 def _row(message: Message, now: datetime, due_at: datetime) -> dict[str, Any]:

@@ -153,6 +153,16 @@ quarantine = Table(
     **_MARIADB,
 )
 
+# Messages that were delivered again and are being handled; who handles one removes it, unless it dies of it.
+suspects = Table(
+    "suspects",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    **_MARIADB,
+)
+
 # Events as they were heard, each row chained to the one before; `audit_head` is the chain's end.
 audit = Table(
     "audit",

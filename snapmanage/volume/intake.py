@@ -25,7 +25,7 @@ from snapmanage.crash import Point
 from snapmanage.manage import operations
 from snapmanage.manage.operations import Ask
 from snapmanage.manage.site import Site
-from snapmanage.store import outbox
+from snapmanage.store import outbox, quarantine
 
 LOG = logging.getLogger(__name__)
 
@@ -136,9 +136,14 @@ class Intake:
 
     def _quarantine(self, delivery: Delivery, error: Exception) -> None:
         text = str(error).partition("\n")[0]
-        reason = text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
+        self.put_aside(
+            delivery, text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
+        )
+
+    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+        """Keep a message apart, for people to look at; without `read` nobody is told what it was about."""
         LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, reason)
-        write = partial(_put_aside, self._site, delivery, self._server, reason)
+        write = partial(_put_aside, self._site, delivery, self._server, reason, read)
         owed = self._site.db.write(write)
         crash.at(Point.QUARANTINED)
         self._site.outlet.nudge(owed)
@@ -150,11 +155,11 @@ def _refuse_oversized(delivery: Delivery) -> None:
 
 
 def _put_aside(
-    site: Site, delivery: Delivery, host: str, reason: str, conn: Connection, now: datetime
+    site: Site, delivery: Delivery, host: str, reason: str, read: bool, conn: Connection, now: datetime
 ) -> list[messages.Message]:
     """Keep the message, and tell auditors where it was about a snapshot; a repeat is known by its bytes."""
-    key = outbox.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
-    if key is None:
+    key = quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+    if key is None or not read:
         return []
     event = events.rejected(key, *_said(delivery), reason, now, host)
     owed = [] if event is None else messages.notifications(event, events.NOBODY, both_dialects=False)

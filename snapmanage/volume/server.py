@@ -24,6 +24,7 @@ from snapmanage.crash import Point
 from snapmanage.drivers.base import Driver
 from snapmanage.manage import requests
 from snapmanage.manage.site import Site
+from snapmanage.manage.suspicion import Suspicious
 from snapmanage.store import outbox, services
 from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
 from snapmanage.volume.intake import Intake
@@ -155,7 +156,8 @@ class VolumeServer:
             self._workers[server].start()
             endpoints = partial(self._endpoints, server)
             intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].nudge, self._callers)
-            self._consumers.append(self._bus.consume(self._names.server_queues(server), intake))
+            handle = Suspicious(intake, self._site.db, self._site.rules.retry.max_attempts)
+            self._consumers.append(self._bus.consume(self._names.server_queues(server), handle))
             self._up = self._up | {server}
         LOG.info("Serving %s.", server)
 

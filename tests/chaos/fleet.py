@@ -104,6 +104,25 @@ class Fleet:
             daemon.ready()
         self.volumes = {host: self.register(host) for host in self.storages}
 
+    def revive(self, name: str) -> None:
+        """Have a process serve again, as a supervisor does: one that can't start yet is started again."""
+        daemon = self.daemons[name]
+
+        def serves() -> bool:
+            if daemon.alive:
+                return True
+            daemon.launch()
+            return daemon.said().startswith("ready")
+
+        until(serves, f"{name} to serve again", 90)
+
+    @property
+    def queues(self) -> list[str]:
+        """Those that last."""
+        topic, notified = f"{self.exchange}-volume", f"{self.exchange}-notifications"
+        own = [f"{topic}.{storage.server}" for storage in self.storages.values()]
+        return [topic, *own, f"{notified}.info", f"{notified}.error"]
+
     def close(self) -> None:
         for daemon in self.daemons.values():
             daemon.close()
@@ -123,14 +142,14 @@ class Fleet:
         text = json.dumps(content | {"_context_project_id": PROJECT})
         self.publish(host, json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode())
 
-    def publish(self, host: str, body: bytes) -> None:
+    def publish(self, host: str, body: bytes, suffix: str = "") -> None:
         """Send bytes to a server with a plain client, past the wire; returns when the broker has confirmed them."""
         options = {"confirm_publish": True}
         with kombu.Connection(self.broker.amqp_url, transport_options=options, connect_timeout=5) as connection:
             channel = connection.channel()
             message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
             channel.basic_publish(
-                message, self.exchange, f"{self.exchange}-volume.{host}@pool", mandatory=True, timeout=10
+                message, self.exchange, f"{self.exchange}-volume.{host}@pool{suffix}", mandatory=True, timeout=10
             )
 
     # What became of it.

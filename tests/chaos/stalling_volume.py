@@ -1,12 +1,15 @@
-"""snapmanage-volume with a journal of its renames, which can stall between a rename and the driver's answer.
+"""snapmanage-volume with a journal of its renames, which can stall right before a rename, or right after it.
 
-Arguments: the journal's path, `stall` or `go`, then those of snapmanage-volume. Each rename that was
-done is a line in the journal, written before the stall, so that a test knows when to kill.
+Arguments: the journal's path, `go`, `stall` (after a rename, for good), `after` or `before`, then those of
+snapmanage-volume. Each rename that was done is a line in the journal, and each that is about to be done
+one that begins with `?`; each is written before the stall, so that a test knows when to strike. `after`
+and `before` stall until the journal's folder has a file `go`.
 """
 
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,25 +18,38 @@ from snapmanage.cmd import volume
 from snapmanage.drivers import linux, privileged
 
 
-def journaled(rename: Callable[..., Any], journal: Path, stall: bool) -> Callable[..., Any]:
-    """The same rename, written down when it was done."""
+def journaled(rename: Callable[..., Any], journal: Path, manner: str) -> Callable[..., Any]:
+    """The same rename, written down."""
+
+    def stall() -> None:
+        while not (journal.parent / "go").exists():
+            time.sleep(0.01)
 
     def renamed(*arguments: Any) -> Any:
+        if manner == "before":
+            note(journal, f"? {arguments[1]} -> {arguments[2]}")
+            stall()
         answer = rename(*arguments)
-        with journal.open("a") as file:
-            file.write(f"{arguments[1]} -> {arguments[2]}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if stall:
+        note(journal, f"{arguments[1]} -> {arguments[2]}")
+        if manner == "after":
+            stall()
+        if manner == "stall":
             threading.Event().wait()
         return answer
 
     return renamed
 
 
+def note(journal: Path, line: str) -> None:
+    with journal.open("a") as file:
+        file.write(f"{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 if __name__ == "__main__":
-    journal, stall = Path(sys.argv[1]), sys.argv[2] == "stall"
+    journal, manner = Path(sys.argv[1]), sys.argv[2]
     del sys.argv[1:3]
-    linux.rename_noreplace = journaled(linux.rename_noreplace, journal, stall)
-    privileged.lvrename = journaled(privileged.lvrename, journal, stall)  # type: ignore[assignment]
+    linux.rename_noreplace = journaled(linux.rename_noreplace, journal, manner)
+    privileged.lvrename = journaled(privileged.lvrename, journal, manner)  # type: ignore[assignment]
     sys.exit(volume.main())

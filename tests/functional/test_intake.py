@@ -10,7 +10,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.manage import operations
 from snapmanage.manage.operations import Ask, Refusal
 from snapmanage.manage.site import Site
-from snapmanage.store.outbox import LARGEST_KEPT
+from snapmanage.store.quarantine import LARGEST_KEPT
 from snapmanage.volume.intake import LARGEST_BODY
 from tests.functional.test_volume_server import publish, quarantined, request
 from tests.functional.world import SERVER, World

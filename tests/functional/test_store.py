@@ -25,7 +25,7 @@ from snapmanage.core.quota import Amount, Override
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
-from snapmanage.store import auditlog, keys, outbox, quotas, records, schema, services, tables, usermessages
+from snapmanage.store import auditlog, keys, outbox, quarantine, quotas, records, schema, services, tables, usermessages
 from snapmanage.store.database import Database, connect, database_clock
 from snapmanage.store.paging import Wanted
 from tests import examples
@@ -505,7 +505,7 @@ def test_message_put_aside_keeps_its_bytes_and_is_kept_once(database: Database) 
     body = bytes(range(256))
 
     def put_aside(conn: Connection, now: datetime) -> str | None:
-        return outbox.put_aside(conn, "q", body, {"x-n": 1}, TEXTS[0], now)
+        return quarantine.put_aside(conn, "q", body, {"x-n": 1}, TEXTS[0], now)
 
     first, again = database.write(put_aside), database.write(put_aside)
 
@@ -513,6 +513,38 @@ def test_message_put_aside_keeps_its_bytes_and_is_kept_once(database: Database) 
         (row,) = conn.execute(sa.select(tables.quarantine)).all()
     assert (first, again) == (row.id, None)
     assert (bytes(row.body), row.headers, row.reason, row.received_at) == (body, {"x-n": 1}, TEXTS[0], NOW)
+
+
+def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_after_a_while(database: Database) -> None:
+    if database.engine.dialect.name == "sqlite":
+        return  # it is for one process, and everything of it is frozen
+    quick = {"mysql": "init_command=SET SESSION idle_transaction_timeout = 1"}
+    url = database.engine.url.update_query_string(
+        quick.get(database.engine.dialect.name, "options=-c idle_in_transaction_session_timeout=1s")
+    )
+    frozen = connect(url.render_as_string(hide_password=False))
+    record = examples.snapshot()
+    insert(database, record)
+    conn = frozen.engine.connect()
+    records.lock_many(conn, Snapshot, [record.id])
+
+    assert database.write(lambda other, _: records.lock_many(other, Snapshot, [record.id]))
+
+    with pytest.raises(sa.exc.DBAPIError):
+        conn.execute(sa.text("SELECT 1"))
+    conn.close()
+    frozen.close()
+
+
+def test_transactions_that_rest_are_ended(database: Database) -> None:
+    wanted = {
+        "mysql": ("SELECT @@SESSION.idle_transaction_timeout", 10),
+        "postgresql": ("SHOW idle_in_transaction_session_timeout", "10s"),
+    }
+    if database.engine.dialect.name in wanted:
+        query, seconds = wanted[database.engine.dialect.name]
+        with database.read() as conn:
+            assert conn.execute(sa.text(query)).scalar_one() == seconds
 
 
 # Heartbeats, limits, messages to users.

@@ -61,6 +61,7 @@ class Daemon:
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it, with more in its environment, and don't wait for it."""
+        self.close()
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | dict(environment or {})
@@ -73,11 +74,15 @@ class Daemon:
 
     def ready(self) -> str:
         """Wait for that line of a process that was launched."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
+        line = self.said()
         assert line.startswith("ready"), f"{self.name} didn't start:\n{self.log.read_text()[-3000:]}"
         return line
+
+    def said(self) -> str:
+        """The next line that it says; none where it has ended."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
@@ -95,8 +100,10 @@ class Daemon:
 
     def close(self) -> None:
         """Leave nothing running."""
-        if self._process is not None and self._process.poll() is None:
+        if self.alive:
             self.kill()
+        elif self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
 
     def ended(self) -> int:
         """Wait until it is over, and return the exit code: of one that was killed, the signal's negative number."""

@@ -1,0 +1,57 @@
+"""A message that kills whoever handles it ends in the quarantine, and takes nobody along.
+
+The broker delivers again what was in a dead process's hands, and says so. What was delivered before is
+handled alone, and it is written down beforehand that it is: whoever dies of it leaves that behind. A
+broker counts deliveries too, but drops what exceeds its limit.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from snapmanage.bus import Delivery
+from snapmanage.store import quarantine
+from snapmanage.store.database import Database
+
+
+class Handler(Protocol):
+    """Who handles batches, and can put a message aside."""
+
+    def __call__(self, batch: Sequence[Delivery]) -> None: ...
+
+    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+        """Into the quarantine; without `read` its content is not looked at."""
+
+
+class Suspicious:
+    """The handler `inner`, which is spared what `max_attempts` processes have died of."""
+
+    def __init__(self, inner: Handler, db: Database, max_attempts: int) -> None:
+        self._inner = inner
+        self._db = db
+        self._max_attempts = max_attempts
+        self._counted: dict[str, int] = {}  # an attempt that fails in this process is the same attempt
+
+    def __call__(self, batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            if delivery.again:
+                self._handle_alone(delivery)
+        fresh = [delivery for delivery in batch if not delivery.again]
+        if fresh:
+            self._inner(fresh)
+
+    def _handle_alone(self, delivery: Delivery) -> None:
+        key = quarantine.key(delivery.queue, delivery.body)
+        attempts = self._attempts(key)
+        if attempts > self._max_attempts:
+            reason = f"whoever handled it died, {self._max_attempts} times in a row"
+            self._inner.put_aside(delivery, reason, read=attempts == self._max_attempts + 1)
+        else:
+            self._inner([delivery])
+        self._db.write(lambda conn, _: quarantine.clear(conn, key))
+        del self._counted[key]
+
+    def _attempts(self, key: str) -> int:
+        """Which this is."""
+        if key not in self._counted:
+            self._counted[key] = self._db.write(lambda conn, now: quarantine.suspect(conn, key, now))
+        return self._counted[key]

@@ -1,0 +1,101 @@
+"""Messages that were put aside, and those under suspicion of killing whoever handles them."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from snapmanage.core.records import readable
+from snapmanage.store.tables import quarantine, suspects
+
+# Bytes: escaped, they must fit into one packet of MariaDB, which by default has 16 MiB.
+LARGEST_KEPT = 4 * 1024**2
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A message as it came to `queue`, and why it was put aside; of a very large one the first part."""
+
+    id: str
+    queue: str
+    body: bytes
+    headers: Mapping[str, Any]
+    reason: str
+    received_at: datetime
+
+    @property
+    def whole(self) -> bool:
+        return len(self.body) < LARGEST_KEPT
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The same without its bytes."""
+
+    id: str
+    queue: str
+    size_bytes: int
+    reason: str
+    received_at: datetime
+
+
+def key(queue: str, body: bytes) -> str:
+    """By which a message is known again: made of queue and bytes."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{queue} {hashlib.sha256(body).hexdigest()}"))
+
+
+def put_aside(
+    conn: Connection, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
+) -> str | None:
+    """Keep a message that can't be understood, with its bytes, headers and the reason.
+
+    Of a very large one the first part is kept, and the reason tells the whole's length and digest.
+    Returns its key; None when it is there already.
+    """
+    known = key(queue, body)
+    if conn.execute(select(quarantine.c.id).where(quarantine.c.id == known)).first():
+        return None
+    if len(body) > LARGEST_KEPT:
+        digest = hashlib.sha256(body).hexdigest()
+        reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
+    row = {"id": known, "queue": queue, "body": body[:LARGEST_KEPT], "received_at": now}
+    row |= {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason)}
+    conn.execute(quarantine.insert(), row)
+    return known
+
+
+def all_of(conn: Connection) -> list[Listed]:
+    """What is there, oldest first."""
+    shown = quarantine.c
+    query = select(
+        shown.id, shown.queue, func.length(shown.body).label("size_bytes"), shown.reason, shown.received_at
+    ).order_by(shown.received_at, shown.id)
+    return [Listed(**row._mapping) for row in conn.execute(query)]
+
+
+def get(conn: Connection, message_id: str) -> Kept | None:
+    row = conn.execute(select(quarantine).where(quarantine.c.id == message_id)).one_or_none()
+    return None if row is None else Kept(**row._mapping)
+
+
+def drop(conn: Connection, message_id: str) -> bool:
+    """Forget a message; False when it is unknown."""
+    return bool(conn.execute(delete(quarantine).where(quarantine.c.id == message_id)).rowcount)
+
+
+def suspect(conn: Connection, message_id: str, now: datetime) -> int:
+    """Note that a message is being handled which was delivered before; how often that was noted, this time included."""
+    counted = update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts + 1, seen_at=now)
+    if not conn.execute(counted).rowcount:
+        conn.execute(insert(suspects), {"id": message_id, "attempts": 1, "seen_at": now})
+    return int(conn.execute(select(suspects.c.attempts).where(suspects.c.id == message_id)).scalar_one())
+
+
+def clear(conn: Connection, message_id: str) -> None:
+    """A suspect was handled, or put aside."""
+    conn.execute(delete(suspects).where(suspects.c.id == message_id))

@@ -1,0 +1,181 @@
+"""What is done to a deployment in a storm: each blow hurts it in one way, for a moment, and lets go.
+
+Which blows fall, where and for how long, is drawn from the storm's own source of chance alone, so that
+a seed gives the same storm again.
+"""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import sqlalchemy as sa
+
+from tests.chaos.fleet import Fleet
+from tests.services.wire import Wire
+
+Blow = Callable[[Fleet, random.Random], None]
+
+# A lease is one second.
+LONGER_THAN_A_LEASE = (1.2, 3.0)
+
+
+def kill_server(fleet: Fleet, chance: random.Random) -> None:
+    _kill(fleet, chance, chance.choice(fleet.servers))
+
+
+def kill_two_servers(fleet: Fleet, chance: random.Random) -> None:
+    """At the same moment."""
+    names = chance.sample(fleet.servers, 2)
+    for name in names:
+        fleet.daemons[name].kill()
+    time.sleep(chance.uniform(0, 1))
+    for name in names:
+        fleet.revive(name)
+
+
+def kill_api(fleet: Fleet, chance: random.Random) -> None:
+    _kill(fleet, chance, "api")
+
+
+def kill_relay(fleet: Fleet, chance: random.Random) -> None:
+    _kill(fleet, chance, "relay")
+
+
+def kill_audit(fleet: Fleet, chance: random.Random) -> None:
+    _kill(fleet, chance, "audit")
+
+
+def stop_any(fleet: Fleet, chance: random.Random) -> None:
+    """SIGTERM, as an upgrade does."""
+    name = chance.choice(list(fleet.daemons))
+    fleet.daemons[name].send(signal.SIGTERM)
+    time.sleep(chance.uniform(0, 0.5))
+    fleet.daemons[name].ended()
+    fleet.revive(name)
+
+
+def freeze_server(fleet: Fleet, chance: random.Random) -> None:
+    _freeze(fleet, chance, chance.choice(fleet.servers))
+
+
+def freeze_other(fleet: Fleet, chance: random.Random) -> None:
+    _freeze(fleet, chance, chance.choice(["api", "relay", "audit"]))
+
+
+def kill_broker(fleet: Fleet, chance: random.Random) -> None:
+    fleet.broker.kill()
+    time.sleep(chance.uniform(0, 2))
+    fleet.broker.start()
+
+
+def restart_broker(fleet: Fleet, chance: random.Random) -> None:
+    fleet.broker.restart()
+
+
+def kill_database(fleet: Fleet, chance: random.Random) -> None:
+    fleet.database.kill()
+    time.sleep(chance.uniform(0, 2))
+    fleet.database.start()
+
+
+def restart_database(fleet: Fleet, chance: random.Random) -> None:
+    fleet.database.restart()
+
+
+def drop_connections(fleet: Fleet, chance: random.Random) -> None:
+    """An administrator ends sessions of the database, in whatever they are."""
+    sessions, end = {
+        "mysql": ("SELECT id FROM information_schema.processlist WHERE db = DATABASE()", "KILL {}"),
+        "postgresql": (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()",
+            "SELECT pg_terminate_backend({})",
+        ),
+    }[fleet.engine.dialect.name]
+    with fleet.engine.connect() as conn:
+        own = conn.execute(sa.text("SELECT CONNECTION_ID()" if "KILL" in end else "SELECT pg_backend_pid()")).scalar()
+        for session in sorted(conn.execute(sa.text(sessions)).scalars()):
+            if session != own and chance.random() < 0.6:
+                with suppress(sa.exc.DBAPIError):
+                    conn.execute(sa.text(end.format(session)))
+
+
+def lock_rows(fleet: Fleet, chance: random.Random) -> None:
+    """Lock what is under way one by one, backwards: whoever locks forwards meets a deadlock."""
+    under_way = "SELECT id FROM snapshots WHERE status IN ('creating', 'unmanaging') ORDER BY id DESC"
+    lock = sa.text("SELECT id FROM snapshots WHERE id = :id FOR UPDATE")
+    deadline = time.monotonic() + chance.uniform(1, 2)
+    with suppress(sa.exc.DBAPIError), fleet.engine.begin() as conn:
+        for snapshot_id in conn.execute(sa.text(under_way)).scalars().all():
+            conn.execute(lock, {"id": snapshot_id})
+            time.sleep(0.02)
+            if time.monotonic() > deadline:
+                break
+
+
+def slow_wire(fleet: Fleet, chance: random.Random) -> None:
+    wire = _wire(fleet, chance)
+    wire.slow(chance.uniform(0.01, 0.2))
+    time.sleep(chance.uniform(1, 3))
+    wire.mend()
+
+
+def hang_wire(fleet: Fleet, chance: random.Random) -> None:
+    """Nothing passes, longer than a lease; then what was sent arrives late."""
+    wire = _wire(fleet, chance)
+    wire.hang()
+    time.sleep(chance.uniform(1.2, 4))
+    wire.mend()
+
+
+def break_wire(fleet: Fleet, chance: random.Random) -> None:
+    _wire(fleet, chance).reset()
+
+
+def lose_wire(fleet: Fleet, chance: random.Random) -> None:
+    """Connections become half open: neither side hears of it until it gives up; then they are reset."""
+    wire = _wire(fleet, chance)
+    wire.freeze()
+    time.sleep(chance.uniform(1.2, 4))
+    wire.reset()
+
+
+BLOWS: list[Blow] = [
+    kill_server,
+    kill_server,
+    kill_two_servers,
+    kill_api,
+    kill_relay,
+    kill_audit,
+    stop_any,
+    freeze_server,
+    freeze_server,
+    freeze_other,
+    kill_broker,
+    restart_broker,
+    kill_database,
+    restart_database,
+    drop_connections,
+    lock_rows,
+    slow_wire,
+    hang_wire,
+    break_wire,
+    lose_wire,
+]
+
+
+def _kill(fleet: Fleet, chance: random.Random, name: str) -> None:
+    fleet.daemons[name].kill()
+    time.sleep(chance.uniform(0, 1))
+    fleet.revive(name)
+
+
+def _freeze(fleet: Fleet, chance: random.Random, name: str) -> None:
+    fleet.daemons[name].send(signal.SIGSTOP)
+    time.sleep(chance.uniform(*LONGER_THAN_A_LEASE))
+    fleet.daemons[name].send(signal.SIGCONT)
+
+
+def _wire(fleet: Fleet, chance: random.Random) -> Wire:
+    return chance.choice([fleet.to_broker, fleet.to_database])

@@ -1,0 +1,132 @@
+"""Clients in a storm: each asks until it is answered, whatever happens meanwhile, as a patient client does."""
+
+import queue
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import amqp
+import kombu.exceptions
+import requests
+
+from tests.chaos.fleet import Fleet
+
+PATIENCE_SECONDS = 240
+PAUSE_SECONDS = 0.2
+
+
+class Client:
+    """A thread that works off tasks until it is given None; `answers` counts what it was answered."""
+
+    def __init__(
+        self, fleet: Fleet, waiting: "queue.Queue[Callable[[Client], None] | None]", answers: Counter[str]
+    ) -> None:
+        self.fleet = fleet
+        self.failure = ""
+        self._waiting = waiting
+        self._answers = answers
+        self._thread = threading.Thread(target=self._run, name="client", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self.failure = "STUCK: a client still waits for its answer"
+
+    def manage(self, host: str, source: str, key: str, ends_as: str) -> str:
+        body = {"snapshot": {"volume_id": self.fleet.volumes[host], "ref": {"source-name": source}}}
+        answer = self._until_answered(lambda: self.fleet.request("/os-snapshot-manage", body, key), (202,))
+        snapshot_id = str(answer.json()["snapshot"]["id"])
+        self.fleet.promises.setdefault(snapshot_id, ends_as)
+        return snapshot_id
+
+    def unmanage(self, snapshot_id: str) -> None:
+        """One that isn't settled yet is asked for again; one that is on its way back, or gone, was asked for."""
+        path = f"/snapshots/{snapshot_id}/action"
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            answer = self._until_answered(lambda: self.fleet.request(path, {"os-unmanage": {}}), (202, 400, 404))
+            if answer.status_code != 400 or "is unmanaging" in answer.text:
+                self.fleet.promises[snapshot_id] = "deleted"
+                return
+            time.sleep(PAUSE_SECONDS)
+        raise AssertionError(f"STUCK: {snapshot_id} can't be unmanaged: {answer.text}")
+
+    def cast(self, host: str, source: str, snapshot_id: str) -> None:
+        """Until the broker confirms it; what it didn't confirm may have arrived all the same."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                self.fleet.cast(host, source, snapshot_id)
+            except (OSError, amqp.AMQPError, kombu.exceptions.KombuError):
+                self._answers["unconfirmed"] += 1
+                time.sleep(PAUSE_SECONDS)
+            else:
+                self.fleet.promises[snapshot_id] = "available"
+                self._answers["confirmed"] += 1
+                return
+        raise AssertionError("STUCK: the broker confirms nothing")
+
+    def _until_answered(self, ask: Callable[[], requests.Response], wanted: tuple[int, ...]) -> requests.Response:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                answer: Any = ask()
+            except requests.RequestException as error:
+                self._answers[type(error).__name__] += 1
+            else:
+                self._answers[str(answer.status_code)] += 1
+                if answer.status_code in wanted:
+                    return answer
+                assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
+            time.sleep(PAUSE_SECONDS)
+        raise AssertionError("STUCK: a request was never answered")
+
+    def _run(self) -> None:
+        try:
+            while (task := self._waiting.get()) is not None:
+                task(self)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the storm reports it
+            self.failure = f"a client failed: {error!r}"
+
+
+Task = Callable[[Client], None]
+
+
+def tasks(fleet: Fleet, chance: random.Random, number: int) -> Iterator[Task]:
+    """What is asked for: mostly snapshots to be managed, over REST or by a cast; some aren't there, some go back."""
+    for serial in range(number):
+        host = chance.choice(list(fleet.storages))
+        key = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+        yield chance.choices([_manage, _cast, _manage_nothing, _manage_and_unmanage], [70, 15, 7, 8])[0](
+            fleet, host, f"s{serial:05}", key
+        )
+
+
+def _manage(fleet: Fleet, host: str, name: str, key: str) -> Task:
+    source = fleet.storages[host].plant(name)
+    return lambda client: _none(client.manage(host, source, key, "available"))
+
+
+def _cast(fleet: Fleet, host: str, name: str, key: str) -> Task:
+    source = fleet.storages[host].plant(name)
+    return lambda client: client.cast(host, source, key)
+
+
+def _manage_nothing(fleet: Fleet, host: str, name: str, key: str) -> Task:
+    return lambda client: _none(client.manage(host, f"disk@no-{name}", key, "error"))
+
+
+def _manage_and_unmanage(fleet: Fleet, host: str, name: str, key: str) -> Task:
+    source = fleet.storages[host].plant(name)
+    return lambda client: client.unmanage(client.manage(host, source, key, "available"))
+
+
+def _none(value: object) -> None:
+    """What came of it is in the promises."""

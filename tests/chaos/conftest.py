@@ -1,0 +1,18 @@
+"""The deployment that tests share which leave it well behind them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.fleet import Fleet, fleet
+from tests.services.mariadb import MariaDB
+from tests.services.rabbitmq import RabbitMQ
+
+HOST = "storage-1"
+
+
+@pytest.fixture(scope="package")
+def deployment(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[Fleet]:
+    """API, relay, audit and a server of one backend, on MariaDB."""
+    with fleet(tmp_path_factory.mktemp("deployment"), rabbitmq, mariadb, [HOST]) as made:
+        yield made

@@ -1,0 +1,140 @@
+"""Random chaos, by a seed: a round asks for many snapshots while blows fall, and then looks whether all is well.
+
+`make chaos SEED=1 ROUNDS=3` runs rounds by hand and prints their figures; a short round is among the tests.
+"""
+
+import argparse
+import queue
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.chaos import invariants
+from tests.chaos.blows import BLOWS
+from tests.chaos.clients import Client, tasks
+from tests.chaos.fleet import Databases, Fleet, fleet
+from tests.services.mariadb import MariaDB
+from tests.services.postgresql import PostgreSQL
+from tests.services.process import running, scratch
+from tests.services.rabbitmq import RabbitMQ
+from tests.waiting import until
+
+# Two processes serve the first.
+HOSTS = ("storage-1/a", "storage-1/b", "storage-2", "storage-3", "storage-4")
+CLIENTS = 8
+REST_SECONDS = 180
+
+
+@dataclass
+class Report:
+    """What a round did, and what it found."""
+
+    seed: str
+    database: str
+    promises: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    recovery_seconds: float = 0.0
+    blows: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    violations: Sequence[str] = ()
+
+    def count(self, word: str) -> int:
+        return sum(text.startswith(word) for text in self.violations)
+
+    def __str__(self) -> str:
+        found = {word.lower(): self.count(word) for word in ("LOST", "TWICE", "STUCK", "EVENTS")}
+        lines = [
+            f"seed {self.seed} on {self.database}: {self.promises} promises, {self.events} events, "
+            f"{self.seconds:.0f} s, at rest {self.recovery_seconds:.1f} s after the last blow; "
+            f"{found}, {len(self.violations)} violations",
+            "blows: " + ", ".join(f"{name} {times}" for name, times in sorted(self.blows.items())),
+            "answers: " + ", ".join(f"{name} {times}" for name, times in sorted(self.answers.items())),
+            *self.violations,
+        ]
+        return "\n    ".join(lines) + "\n"
+
+
+def blow_over(hurt: Fleet, seed: str, requests: int, blows: int) -> Report:
+    """One round: requests are let go in as many portions as there are blows, each with one falling on it."""
+    chance = random.Random(seed)
+    report = Report(seed, type(hurt.database).__name__)
+    drawn = [chance.choice(BLOWS) for _ in range(blows)]
+    waiting: queue.Queue[Callable[[Client], None] | None] = queue.Queue()
+    clients = [Client(hurt, waiting, report.answers) for _ in range(CLIENTS)]
+    until(lambda: all(hurt.broker.remembers(name) for name in hurt.queues), "the broker to keep its queues", 60)
+    started = time.monotonic()
+    asked = tasks(hurt, random.Random(f"{seed} tasks"), requests)
+    for client in clients:
+        client.start()
+    for number, blow in enumerate(drawn):
+        for _ in range(requests * (number + 1) // blows - requests * number // blows):
+            waiting.put(next(asked))
+        time.sleep(chance.uniform(0, 0.5))
+        blow(hurt, random.Random(f"{seed} blow {number}"))
+        report.blows[blow.__name__] += 1
+    for _ in clients:
+        waiting.put(None)
+    _calm(hurt, report, clients)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _calm(hurt: Fleet, report: Report, clients: Sequence[Client]) -> None:
+    """Nothing falls any more: wait until all is answered and at rest, and look."""
+    ended = time.monotonic()
+    for name in hurt.daemons:
+        hurt.revive(name)
+    for client in clients:
+        client.join(REST_SECONDS)
+    failures = [client.failure for client in clients if client.failure]
+    try:
+        until(lambda: invariants.at_rest(hurt.engine), "the deployment to come to rest", REST_SECONDS)
+        report.recovery_seconds = time.monotonic() - ended
+        until(lambda: not hurt.broken(), "the last events to be in the audit log", 30)
+        hurt.check_commands()
+    except AssertionError as failure:
+        failures.append(str(failure))
+    report.violations = [*hurt.broken(), *failures]
+    report.promises = len(hurt.promises)
+    report.events = len(invariants.facts(hurt.engine, []).audit)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--blows", type=int, default=30)
+    given = parser.parse_args()
+    failed = 0
+    with ExitStack() as stack:
+        broker = stack.enter_context(running(RabbitMQ))
+        databases: list[Databases] = [stack.enter_context(running(MariaDB)), stack.enter_context(running(PostgreSQL))]
+        for number in range(given.rounds):
+            report = _round(broker, databases[number % 2], f"{given.seed}.{number}", given.requests, given.blows)
+            sys.stdout.write(str(report))
+            sys.stdout.flush()
+            failed += bool(report.violations)
+    return min(failed, 1)
+
+
+def _round(broker: RabbitMQ, database: Databases, seed: str, requests: int, blows: int) -> Report:
+    """In a folder of its own, which is kept when something was found."""
+    with scratch() as folder, fleet(folder, broker, database, HOSTS) as hurt:
+        report = blow_over(hurt, seed, requests, blows)
+        if report.violations:
+            keep = Path(f"chaos-{seed}")
+            keep.mkdir(exist_ok=True)
+            for log in folder.glob("*.log"):
+                (keep / log.name).write_bytes(log.read_bytes())
+        return report
+
+
+if __name__ == "__main__":
+    sys.exit(main())
