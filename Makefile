@@ -8,10 +8,10 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit integration chaos config packages clean
+.PHONY: help demo test lint unit integration chaos bench bench-compare config packages clean
 
 help:  ## Say what can be made
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: .venv/installed  ## Show snapmanage at work on this machine, without a broker or a database server
 	@$(BIN)/snapmanage demo
@@ -36,6 +36,14 @@ ROUNDS ?= 2
 REQUESTS ?= 1000
 chaos: .venv/tested  ## Hurt a deployment at random: SEED=1 ROUNDS=2 REQUESTS=1000
 	@$(BIN)/python -m tests.chaos.storm --seed $(SEED) --rounds $(ROUNDS) --requests $(REQUESTS)
+
+RESULTS ?= benchmarks.jsonl
+
+bench: packages  ## Measure on real services, eight minutes long; the results go to RESULTS, BENCH names some
+	@$(BIN)/python -m benchmarks --output $(RESULTS) $(BENCH)
+
+bench-compare: .venv/tested  ## Show two files of results side by side: A=... B=...
+	@$(BIN)/python -m benchmarks.compare $(A) $(B)
 
 config: .venv/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf

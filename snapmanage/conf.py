@@ -82,6 +82,13 @@ API = [
         help="Requests that snapmanage-api works on at once. Higher serves more slow clients and takes more "
         "database connections; lower lets requests queue.",
     ),
+    cfg.IntOpt(
+        "workers",
+        default=1,
+        min=1,
+        help="Processes of snapmanage-api, which share its port; one that dies is started again. Higher uses more "
+        "processors, for 80 MB and pool_size database connections each; lower leaves them to others.",
+    ),
     cfg.StrOpt(
         "auth_strategy",
         default="noauth",
@@ -130,6 +137,14 @@ API = [
 ]
 
 OPERATIONS = [
+    cfg.IntOpt(
+        "workers",
+        default=1,
+        min=1,
+        help="Processes of snapmanage-volume, each of which serves every backend; one that dies is started again. "
+        "Higher uses more processors, for 80 MB, pool_size database connections and driver_calls at a backend each; "
+        "lower leaves them to others.",
+    ),
     cfg.FloatOpt(
         "lease_seconds",
         default=60,
@@ -260,7 +275,7 @@ BACKEND = [
     ),
     cfg.IntOpt(
         "claim_batch",
-        default=50,
+        default=200,
         min=1,
         help="Operations claimed and settled in one transaction at most. Higher is faster under load; lower shares "
         "better between servers of one backend.",

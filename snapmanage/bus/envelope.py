@@ -107,15 +107,19 @@ def _notification(message: Message, now: datetime) -> bytes:
         "publisher_id": message.target,
         "event_type": message.name,
         "priority": message.priority,
-        "payload": dict(message.body),
         "timestamp": now.replace(tzinfo=None).isoformat(" ", "microseconds"),
         "_unique_id": message.id,
     }
-    return _wrap(content | _flattened(message.context))
+    text = json.dumps(content | _flattened(message.context))
+    return _enclosed(f'{text[:-1]}, "payload": {message.body_text}}}')
 
 
 def _wrap(content: Mapping[str, Any]) -> bytes:
-    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
+    return _enclosed(json.dumps(content))
+
+
+def _enclosed(text: str) -> bytes:
+    return json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode()
 
 
 def _flattened(context: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol
 
 import kombu
@@ -15,9 +16,8 @@ from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
 from snapmanage import crash, errors
-from snapmanage.bus import Handle, Publication
+from snapmanage.bus import Handle, Publication, frames
 from snapmanage.bus.consumer import RabbitConsumer
-from snapmanage.bus.envelope import CONTENT_ENCODING, CONTENT_TYPE
 from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)
@@ -129,25 +129,25 @@ class Publisher:
         self._open()
         self._refused = set()
         for publication in publications:
-            self._publish(publication, exchange)
+            self._declare(publication)
+        self._publish(publications, exchange)
         crash.at(Point.UNCONFIRMED)
         while self._pending:
             self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT_SECONDS)
         return {publication.message_id for publication in publications} - self._refused
 
-    def _publish(self, publication: Publication, exchange: str) -> None:
+    def _declare(self, publication: Publication) -> None:
         if not publication.queue_must_exist and publication.routing_key not in self._declared:
             self._topology.queue(publication.routing_key)(self._channel).declare()
             self._declared.add(publication.routing_key)
-        message = self._channel.prepare_message(
-            publication.body,
-            content_type=CONTENT_TYPE,
-            content_encoding=CONTENT_ENCODING,
-            properties={"delivery_mode": 2, "message_id": publication.message_id},
-        )
-        self._sent += 1
-        self._pending[self._sent] = publication
-        self._channel.basic_publish(message, exchange, publication.routing_key, mandatory=True)
+
+    def _publish(self, publications: Sequence[Publication], exchange: str) -> None:
+        connection = self._channel.connection
+        number = self._channel.channel_id
+        written = [frames.publish(number, exchange, each, connection.frame_max) for each in publications]
+        self._pending = dict(enumerate(publications, self._sent + 1))
+        self._sent += len(publications)
+        connection.transport.write(b"".join(written))
 
     def _open(self) -> None:
         if self._channel is not None:
@@ -170,14 +170,15 @@ class Publisher:
             connection.collect(socket_timeout=1)
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        for settled in [at for at in self._pending if at == tag or (multiple and at <= tag)]:
-            del self._pending[settled]
+        self._confirmed(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._refused |= {
-            publication.message_id for at, publication in self._pending.items() if at == tag or (multiple and at <= tag)
-        }
-        self._on_ack(tag, multiple)
+        self._refused |= {publication.message_id for publication in self._confirmed(tag, multiple)}
+
+    def _confirmed(self, tag: int, multiple: bool) -> list[Publication]:
+        """What a confirm is about, which nobody waits for any more."""
+        tags = takewhile(lambda at: at <= tag, list(self._pending)) if multiple else [tag]
+        return [self._pending.pop(at) for at in tags if at in self._pending]
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
         """No queue of that name: a server that never ran, or a queue that was deleted."""

@@ -8,10 +8,10 @@ from oslo_config import cfg
 
 from snapmanage import crash
 from snapmanage.api import app
-from snapmanage.api.call import Service
-from snapmanage.cmd import configuration, pipeline, running
-from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback
-from snapmanage.cmd.parts import Parts, assemble_for_deployment
+from snapmanage.api.call import Limits, Service
+from snapmanage.cmd import configuration, http, pipeline, running
+from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback, shared_port
+from snapmanage.cmd.parts import Parts, assemble_for_deployment, open_database
 
 
 def main() -> int:
@@ -33,7 +33,19 @@ def _run() -> None:
     host, port = parse_listen(conf.api.listen)
     if conf.api.auth_strategy == "noauth" and not conf.api.noauth_anywhere:
         require_loopback(host, "snapmanage-api with auth_strategy noauth")
-    with HttpServer(host, port, conf.api.threads) as server:
+    if conf.api.workers == 1:
+        return _serve(conf, HttpServer(host, port, conf.api.threads))
+    open_database(conf).close()  # what can't be served shall end here, not in each worker anew
+    with shared_port(host, port) as port:
+        running.several(
+            conf.api.workers,
+            lambda: _serve(conf, HttpServer(host, port, conf.api.threads, shared=True)),
+            http.SHUTDOWN_SECONDS,
+        )
+
+
+def _serve(conf: cfg.ConfigOpts, http_server: HttpServer) -> None:
+    with http_server as server:
         parts = assemble_for_deployment(conf)
         application = assemble(conf, parts)
         parts.start()
@@ -44,5 +56,6 @@ def _run() -> None:
 
 def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
     """The application with what the configuration puts before it."""
-    limits, authenticate, policy = configuration.limits(conf), pipeline.authentication(conf), pipeline.policy(conf)
+    limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
+    authenticate, policy = pipeline.authentication(conf), pipeline.policy(conf)
     return pipeline.surround(conf, app.build(Service(parts.site, parts.bus, limits, authenticate, policy)))

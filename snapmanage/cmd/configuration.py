@@ -12,7 +12,6 @@ from oslo_messaging import opts as messaging_options
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.api.call import Limits
 from snapmanage.bus.names import Names
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.quota import Amount
@@ -92,10 +91,6 @@ def rules(conf: cfg.ConfigOpts) -> Rules:
         both_dialects=conf.notification_dialect == "both",
         idempotency_key_ttl=timedelta(seconds=conf.api.idempotency_key_ttl_seconds),
     )
-
-
-def limits(conf: cfg.ConfigOpts) -> Limits:
-    return Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
 
 
 def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, Pace]]:

@@ -1,7 +1,10 @@
 """Serving the API over HTTP, in threads."""
 
 import ipaddress
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cheroot import wsgi
@@ -11,6 +14,8 @@ from snapmanage.cmd.connections import LARGEST_HEAD, Connection
 
 # A body this many times too large reaches no application, which may read what it refuses.
 UNREAD_FROM = 10
+MOST_IDLE = 10_000
+SHUTDOWN_SECONDS = 10
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -31,12 +36,34 @@ def require_loopback(host: str, what: str) -> None:
         raise errors.ConfigurationError(f"{what} has no authentication, so it listens on loopback only, not on {host}")
 
 
-class HttpServer:
-    """Binds at once, so that a taken port shows before anything else starts; a context that stops it."""
+@contextmanager
+def shared_port(host: str, port: int) -> Iterator[int]:
+    """A port for processes that share it, kept while they come and go; `ConfigurationError` when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as alone, socket.socket(family) as held:
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            alone.bind((host, port))
+            found = int(alone.getsockname()[1])
+            alone.close()  # it was only to see that nobody else is there
+            held.bind((host, found))
+        except OSError as error:
+            raise errors.ConfigurationError(f"can't listen on {host}:{port}: {error}") from error
+        yield found
 
-    def __init__(self, host: str, port: int, threads: int) -> None:
+
+class HttpServer:
+    """Binds at once, so that a taken port shows before anything else starts; a context that stops it.
+
+    `shared` lets several processes listen there, among whom the kernel spreads connections.
+    """
+
+    def __init__(self, host: str, port: int, threads: int, shared: bool = False) -> None:
         self._server = wsgi.Server((host, port), _not_yet, numthreads=threads, server_name="snapmanage")
-        self._server.shutdown_timeout = 10
+        self._server.shutdown_timeout = SHUTDOWN_SECONDS
+        self._server.reuse_port = shared
+        self._server.keep_alive_conn_limit = MOST_IDLE  # ten by default: others would connect anew for each request
         self._server.ConnectionClass = Connection
         self._server.max_request_header_size = LARGEST_HEAD
         try:

@@ -14,21 +14,30 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_stopped = threading.Event()
 
 
 def until_stopped(ready: str) -> None:
-    """Say that it is ready, and wait for SIGTERM or Ctrl-C; a second one kills."""
-    stopped = threading.Event()
+    """Say that it is ready, and wait for SIGTERM or Ctrl-C; a second one kills.
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    One of several workers gets no signals here, but is told by `stop`.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
         for known in SIGNALS:
             signal.signal(known, signal.SIG_DFL)
-        stopped.set()
+        _stopped.set()
 
-    for known in SIGNALS:
-        signal.signal(known, stop)
+    if threading.current_thread() is threading.main_thread():
+        for known in SIGNALS:
+            signal.signal(known, end)
     print(ready, flush=True)
-    stopped.wait()
+    _stopped.wait()
+
+
+def stop() -> None:
+    """What a signal does."""
+    _stopped.set()
 
 
 def leave() -> None:
@@ -47,6 +56,15 @@ def main(run: Callable[[], int | None]) -> int:
         return _fail(str(error))
     except SQLAlchemyError as error:
         return _fail(f"the database fails: {error}")
+
+
+def several(count: int, live: Callable[[], None], drain_seconds: float) -> None:
+    """Live in this process, or in several that this one supervises."""
+    if count == 1:
+        return live()
+    from snapmanage.cmd import workers
+
+    workers.supervise(count, live, drain_seconds)
 
 
 def _fail(text: str) -> int:

@@ -5,7 +5,7 @@ import sys
 from oslo_config import cfg
 
 from snapmanage.cmd import configuration, running
-from snapmanage.cmd.parts import Parts, assemble_for_deployment
+from snapmanage.cmd.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
 
 
@@ -25,9 +25,15 @@ def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
 
 
 def _run() -> None:
+    conf = configuration.load(sys.argv[1:], "snapmanage-volume")
+    if conf.operations.workers > 1:
+        open_database(conf).close()  # what can't be served shall end here, not in each worker anew
+    running.several(conf.operations.workers, lambda: _serve(conf), conf.operations.graceful_shutdown_timeout)
+
+
+def _serve(conf: cfg.ConfigOpts) -> None:
     from snapmanage.drivers import privileged
 
-    conf = configuration.load(sys.argv[1:], "snapmanage-volume")
     privileged.start()
     parts = assemble_for_deployment(conf)
     server = make_server(conf, parts)

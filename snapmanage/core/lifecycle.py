@@ -20,6 +20,7 @@ from snapmanage.core.records import (
     Snapshot,
     Status,
     Volume,
+    changed,
     identity_key,
     owner_key,
     readable,
@@ -57,7 +58,7 @@ class Retry:
 def request(record: R) -> R:
     """A new record as it is first written: it owns its reference from the start."""
     volume_id = record.volume_id if isinstance(record, Snapshot) else None
-    return replace(record, reference_key=reference_key(record.server, record.reference, volume_id))
+    return changed(record, reference_key=reference_key(record.server, record.reference, volume_id))
 
 
 def accept(
@@ -69,12 +70,12 @@ def accept(
     `InvalidState` when it is on its way yet. `lost` is as for `unmanage`.
     """
     if record.status is operation.status and record.due_at is None:
-        return Change(record, replace(record, due_at=now))
+        return Change(record, changed(record, due_at=now))
     if operation is Operation.UNMANAGE and record.status is Status.CREATING:
         raise _not_settled(record)
     if operation is Operation.UNMANAGE and record.operation is Operation.MANAGE and _may_be_unmanaged(record):
         asked = _asked_back(record, requester or record.requester, now, lost)
-        return Change(record, replace(asked, due_at=now))
+        return Change(record, changed(asked, due_at=now))
     return None
 
 
@@ -87,7 +88,7 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
     if not record.status.in_progress or record.due_at is None or record.due_at > now:
         return None
     first = record.started_at is None
-    claimed = replace(
+    claimed = changed(
         record,
         generation=record.generation + 1,
         attempt=record.attempt + 1,
@@ -97,13 +98,13 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         updated_at=now,
     )
     if record.attempt >= retry.max_attempts:
-        return _give_up(record, replace(claimed, attempt=record.attempt), _exhausted(record), now)
+        return _give_up(record, changed(claimed, attempt=record.attempt), _exhausted(record), now)
     return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
 
 
 def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
     """Keep a claim while the driver works."""
-    return Change(record, replace(record, due_at=now + lease))
+    return Change(record, changed(record, due_at=now + lease))
 
 
 def resolve(snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_at: datetime) -> Change[Snapshot]:
@@ -113,7 +114,7 @@ def resolve(snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_a
     """
     return Change(
         snapshot,
-        replace(
+        changed(
             snapshot,
             backend_id=found.identity,
             backend_name=managed_name,
@@ -128,22 +129,19 @@ def resolve(snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_a
 
 def manage_succeeded(snapshot: Snapshot, found: BackendSnapshot, now: datetime) -> Change[Snapshot]:
     """The object bears its managed name: `available`; its reference stays owned until it is given back."""
-    settled = replace(
-        _settled(snapshot, Status.AVAILABLE, now),
-        size_gb=found.size_gb,
-    )
+    settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=found.size_gb)
     return _announced(snapshot, settled, Step.END, now)
 
 
 def unmanage_succeeded(snapshot: Snapshot, now: datetime) -> Change[Snapshot]:
     """The object was given back; the record stays as a tombstone, so that a late cast finds it."""
-    settled = replace(_disowned(_settled(snapshot, Status.DELETED, now)), deleted_at=now)
+    settled = changed(_disowned(_settled(snapshot, Status.DELETED, now)), deleted_at=now)
     return _announced(snapshot, settled, Step.END, now)
 
 
 def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> Change[Volume]:
     """The volume is there: `available`, with its size and identity; it keeps its name."""
-    settled = replace(
+    settled = changed(
         _settled(volume, Status.AVAILABLE, now),
         size_gb=size_gb(found.size_bytes),
         backend_id=found.identity,
@@ -158,12 +156,12 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
     """Try again later where that may help, and end in `error` where it can't, or not any more."""
     if isinstance(error, errors.BackendError) and record.attempt < retry.max_attempts:
         return Change(record, _resting(record, error, now, retry))
-    return _give_up(record, replace(record, generation=record.generation + 1), error, now)
+    return _give_up(record, changed(record, generation=record.generation + 1), error, now)
 
 
 def give_back(record: R, now: datetime) -> Change[R]:
     """Let another worker have it at once; being drained is no attempt."""
-    returned = replace(
+    returned = changed(
         record,
         generation=record.generation + 1,
         attempt=record.attempt - 1,
@@ -196,7 +194,7 @@ def _may_be_unmanaged(record: Record) -> bool:
 
 def _asked_back(record: R, requester: Requester, now: datetime, lost: bool) -> R:
     """The object is owned again, so that nobody else takes it meanwhile; or forgotten, where it is lost."""
-    return replace(
+    return changed(
         _unbound(record) if lost else _owning(record),
         requester=replace(requester, project_id=record.requester.project_id),
         status=Status.UNMANAGING,
@@ -211,7 +209,7 @@ def _asked_back(record: R, requester: Requester, now: datetime, lost: bool) -> R
 
 
 def _settled(record: R, status: Status, now: datetime) -> R:
-    return replace(
+    return changed(
         record,
         status=status,
         generation=record.generation + 1,
@@ -224,7 +222,7 @@ def _settled(record: R, status: Status, now: datetime) -> R:
 
 
 def _resting(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> R:
-    return replace(
+    return changed(
         record,
         generation=record.generation + 1,
         due_at=now + retry.delay(record.attempt),
@@ -237,7 +235,7 @@ def _resting(record: R, error: errors.SnapmanageError, now: datetime, retry: Ret
 
 def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime) -> Change[R]:
     """End in `error`. What wasn't managed is free for others; what couldn't be given back stays ours."""
-    settled = replace(
+    settled = changed(
         record,
         status=Status.ERROR,
         due_at=None,
@@ -253,15 +251,15 @@ def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime)
 
 
 def _owning(record: R) -> R:
-    return record if record.backend_id is None else replace(record, identity_key=identity_key(record))
+    return record if record.backend_id is None else changed(record, identity_key=identity_key(record))
 
 
 def _unbound(record: R) -> R:
-    return replace(record, backend_id=None, backend_name=None, original_name=None)
+    return changed(record, backend_id=None, backend_name=None, original_name=None)
 
 
 def _disowned(record: R) -> R:
-    return replace(record, reference_key=None, identity_key=None)
+    return changed(record, reference_key=None, identity_key=None)
 
 
 def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
@@ -269,7 +267,7 @@ def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
     if not isinstance(after, Snapshot):
         return Change(before, after)
     event = events.announce(after, step, now)
-    return Change(before, replace(after, announced=after.generation), event)
+    return Change(before, changed(after, announced=after.generation), event)
 
 
 def _exhausted(record: Record) -> errors.AttemptsExhausted:

@@ -1,9 +1,11 @@
 """Messages that a change of state owes the bus; they wait in the outbox until they are carried."""
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from snapmanage.core.events import Event
@@ -40,6 +42,11 @@ class Message:
     body: Mapping[str, Any]
     priority: str | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def body_text(self) -> str:
+        """The body as JSON, in ASCII; written once for outbox and bus."""
+        return json.dumps(self.body, separators=(",", ":"))
 
 
 def cast(record: Record) -> Message:

@@ -3,8 +3,8 @@
 Each takes many at once, in one transaction; one that fails doesn't fail its neighbours.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -59,6 +59,34 @@ class Claimed:
 
 
 @dataclass(frozen=True)
+class Taker:
+    """A worker that begins at once what is accepted, as far as it has room.
+
+    `room` tells for how many, having waited a moment for as many as are wanted; `take` is handed what was claimed
+    for it, and whether there is more that is due.
+    """
+
+    worker: str
+    room: Callable[[int], int]
+    take: Callable[[Sequence[Claimed], bool], None]
+
+
+NOBODY = Taker("", lambda wanted: 0, lambda claimed, left: None)
+
+
+@dataclass
+class _Accepted:
+    """What came of asks, as it is gathered; `worker` has `room` for some."""
+
+    worker: str
+    room: int
+    refused: list[Refusal] = field(default_factory=list)
+    taken: list[Record] = field(default_factory=list)
+    claimed: list[Claimed] = field(default_factory=list)
+    left: bool = False
+
+
+@dataclass(frozen=True)
 class Resolution:
     """What a snapshot's reference turned out to mean."""
 
@@ -76,25 +104,34 @@ class Outcome:
     error: errors.SnapmanageError | None = None
 
 
-def accept(site: Site, asks: Sequence[Ask]) -> list[Refusal]:
+def accept(site: Site, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refusal]:
     """Make sure that what was asked is in the database, and drop its casts; return what can't be accepted.
 
-    What a sender with its own records asks for is written as new. Asked twice is accepted once.
+    What a sender with its own records asks for is written as new. Asked twice is accepted once. As many as `taker`
+    has room for are claimed for it in the same transaction, and handed to it once that is committed.
     """
 
-    def write(conn: Connection, now: datetime) -> list[Refusal]:
-        refused: list[Refusal] = []
+    room = taker.room(len(asks))
+
+    def write(conn: Connection, now: datetime) -> tuple[_Accepted, list[Message]]:
+        accepted, owed = _Accepted(taker.worker, room), list[Message]()
         for kind in (Volume, Snapshot):
-            refused += _accept_kind(conn, kind, [ask for ask in asks if ask.kind is kind], now)
+            owed += _accept_kind(site, conn, kind, [ask for ask in asks if ask.kind is kind], accepted, now)
+        accepted.claimed = _with_volumes(conn, accepted.taken)
         crash.at(Point.ACCEPT_UNCOMMITTED)
-        return refused
+        if accepted.claimed:
+            crash.at(Point.CLAIM_UNCOMMITTED)
+        return accepted, owed
 
     try:
-        return site.db.write(write)
+        accepted = commit(site, write)
     except errors.AlreadyManaged:
         if len(asks) == 1:
             raise  # somebody else was quicker; asked again, this finds it
-        return [refusal for ask in asks for refusal in accept(site, [ask])]
+        return [refusal for ask in asks for refusal in accept(site, [ask], taker)]
+    crash.at(Point.ACCEPTED)
+    taker.take(accepted.claimed, accepted.left)
+    return accepted.refused
 
 
 def claim(site: Site, server: str, worker: str, limit: int) -> list[Claimed]:
@@ -106,9 +143,9 @@ def claim(site: Site, server: str, worker: str, limit: int) -> list[Claimed]:
         for kind in (Volume, Snapshot):
             due = records.take_due(conn, kind, server, now, limit - len(claimed))
             changes = [lifecycle.claim(record, worker, now, site.rules.lease, site.rules.retry) for record in due]
-            written, announced = _apply(site, conn, [change for change in changes if change], now)
+            written = [change for change in changes if change]
+            owed += _write(site, conn, written, now)
             claimed += [change.after for change in written if change.after.status.in_progress]
-            owed += announced
         if claimed:
             crash.at(Point.CLAIM_UNCOMMITTED)
         return _with_volumes(conn, claimed), owed
@@ -184,8 +221,18 @@ def give_back(site: Site, held: Sequence[Record]) -> None:
 def _apply(
     site: Site, conn: Connection, changes: Sequence[Change[R]], now: datetime
 ) -> tuple[list[Change[R]], list[Message]]:
-    """Write changes with their events and messages to users."""
+    """Write changes that are current yet, with their events and messages to users."""
     written = records.update(conn, changes)
+    return written, _announce(site, conn, written, now)
+
+
+def _write(site: Site, conn: Connection, changes: Sequence[Change[R]], now: datetime) -> list[Message]:
+    """The same with records that this transaction has locked."""
+    records.write(conn, changes)
+    return _announce(site, conn, changes, now)
+
+
+def _announce(site: Site, conn: Connection, written: Sequence[Change[R]], now: datetime) -> list[Message]:
     both = site.rules.both_dialects
     owed = [
         message
@@ -194,10 +241,12 @@ def _apply(
         for message in messages.notifications(change.event, change.after.requester, both)
     ]
     usermessages.add(conn, [change.message for change in written if change.message])
-    return written, post(site, conn, owed, now)
+    return post(site, conn, owed, now)
 
 
-def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: datetime) -> list[Refusal]:
+def _accept_kind(
+    site: Site, conn: Connection, kind: type[R], asks: Sequence[Ask], accepted: _Accepted, now: datetime
+) -> list[Message]:
     if not asks:
         return []
     whole = [ask for ask in asks if ask.record is not None]
@@ -208,9 +257,20 @@ def _accept_kind(conn: Connection, kind: type[R], asks: Sequence[Ask], now: date
     distinct = {(ask.record_id, ask.operation): ask for ask in asks}.values()
     lost = records.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
     decided = [_acceptance(known.get(ask.record_id), ask, now, ask.record_id in lost) for ask in distinct]
-    records.update(conn, [change for change in decided if isinstance(change, Change)])
+    accepted.refused += [refusal for refusal in decided if isinstance(refusal, Refusal)]
     _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
-    return [refusal for refusal in decided if isinstance(refusal, Refusal)]
+    changes = [change for change in decided if isinstance(change, Change)]
+    room = max(0, accepted.room - len(accepted.taken))
+    taken = [_taken(site, change, accepted.worker, now) for change in changes[:room]]
+    accepted.taken += [change.after for change in taken if change.after.claimed_by]
+    accepted.left |= len(changes) > room
+    return _write(site, conn, [*taken, *changes[room:]], now)
+
+
+def _taken(site: Site, accepted: Change[R], worker: str, now: datetime) -> Change[R]:
+    """What was just accepted, claimed."""
+    claimed = lifecycle.claim(accepted.after, worker, now, site.rules.lease, site.rules.retry)
+    return replace(claimed, before=accepted.before) if claimed else accepted
 
 
 def _acceptance(record: R | None, ask: Ask, now: datetime, lost: bool) -> Change[R] | Refusal | None:

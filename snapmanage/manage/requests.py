@@ -14,7 +14,8 @@ from snapmanage.core.messages import Message
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.crash import Point
 from snapmanage.manage.site import Site, commit, post
-from snapmanage.store import keys, quotas, records, services
+from snapmanage.store import facts, keys, quotas, records, services
+from snapmanage.store.facts import Facts
 
 R = TypeVar("R", bound=Record)
 
@@ -34,7 +35,7 @@ def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False, k
         if (made := _made_before(site, conn, snapshot, key, now)) is not None:
             return made, []
         volume = _usable_volume(conn, snapshot, everywhere)
-        _require_service(site, conn, volume.server, now)
+        service.require_up(volume.service, volume.server, now, site.rules.service_down)
         _check_quota(site, conn, snapshot.requester.project_id, volume.size_gb or 0)
         asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
         return _insert(site, conn, lifecycle.request(asked), now)
@@ -141,13 +142,15 @@ def _insert(site: Site, conn: Connection, record: R, now: datetime) -> tuple[R, 
     return record, owed
 
 
-def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Volume:
-    volume = records.get(conn, Volume, snapshot.volume_id)
-    if volume is None or not (everywhere or _same_project(volume, snapshot.requester)):
+def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Facts:
+    """The volume of a snapshot, with what else counts; `VolumeNotFound`, `InvalidState`."""
+    project_id = snapshot.requester.project_id
+    volume = facts.of_volume(conn, snapshot.volume_id)
+    if volume is None or not (everywhere or volume.project_id == project_id):
         raise errors.VolumeNotFound(snapshot.volume_id)
     if volume.status is not Status.AVAILABLE:
         raise errors.InvalidState(
-            f"Volume {volume.id} is {volume.status.value}; its snapshots can be managed when it is available."
+            f"Volume {snapshot.volume_id} is {volume.status.value}; its snapshots can be managed when it is available."
         )
     return volume
 

@@ -5,16 +5,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
 DEADLOCK_TRIES = 10
+# A connection that was in use a moment ago is taken to be there; a database takes longer to come back.
+PING_AFTER_SECONDS = 1.0
+_RESTED = "snapmanage_rested_since"
 _DEADLOCKS = {
     1213,  # MariaDB: deadlock found
     1205,  # MariaDB: lock wait timeout
@@ -128,16 +132,35 @@ def _server_engine(url: sa.URL, pool_size: int) -> Engine:
     if url.get_backend_name() in ("mysql", "mariadb"):
         url = url.update_query_dict({"charset": "utf8mb4"})
     given = {name: value for name, value in _DEADLINES[url.get_backend_name()].items() if name not in url.query}
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         connect_args=given,
         isolation_level="READ COMMITTED",
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         hide_parameters=True,  # what users wrote is none of the log's business
         pool_recycle=3600,
     )
+    event.listen(engine, "checkin", _note_rest)
+    event.listen(engine, "checkout", partial(_ping_rested, engine))
+    return engine
+
+
+def _note_rest(connection: Any, record: Any) -> None:
+    record.info[_RESTED] = time.monotonic()
+
+
+def _ping_rested(engine: Engine, connection: Any, record: Any, proxy: Any) -> None:
+    """As SQLAlchemy's own ping before each use, which a busy process would wait for all the time."""
+    rested_since = record.info.get(_RESTED)
+    if rested_since is None or time.monotonic() - rested_since < PING_AFTER_SECONDS:
+        return
+    try:
+        alive = engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error:
+        alive = False
+    if not alive:
+        raise InvalidatePoolError("the database has closed a connection that rested")
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

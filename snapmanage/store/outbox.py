@@ -8,12 +8,16 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from snapmanage.core.messages import Kind, Message
 from snapmanage.store.tables import outbox
+from snapmanage.store.types import LONG_TEXT
+
+# A message has its body as text already.
+_ADD = outbox.insert().values(body=bindparam("body_text", type_=LONG_TEXT))
 
 
 def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
     """Put messages in; from `due_at` on any relay may take them."""
     if messages:
-        conn.execute(outbox.insert(), [_row(message, now, due_at) for message in messages])
+        conn.execute(_ADD, [_row(message, now, due_at) for message in messages])
 
 
 def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int]]:
@@ -45,8 +49,9 @@ def forget_casts(conn: Connection, record_ids: Collection[str], method: str) -> 
 
 
 def hurry_casts(conn: Connection, server: str, now: datetime) -> None:
-    """Make the casts that wait for a server due: it is back."""
+    """Make the casts that wait for a server due: it is back. What has just gone out first is left to arrive."""
     waiting = (outbox.c.kind == Kind.CAST.value) & (outbox.c.target == server) & (outbox.c.due_at > now)
+    waiting &= outbox.c.sends > 0
     conn.execute(update(outbox).where(waiting).values(due_at=now))
 
 
@@ -56,8 +61,19 @@ def waiting(conn: Connection) -> int:
 
 
 def _row(message: Message, now: datetime, due_at: datetime) -> dict[str, Any]:
-    values = dict(vars(message)) | {"kind": message.kind.value, "body": dict(message.body)}
-    return values | {"context": dict(message.context), "due_at": due_at, "sends": 0, "created_at": now}
+    return {
+        "id": message.id,
+        "kind": message.kind.value,
+        "record_id": message.record_id,
+        "target": message.target,
+        "name": message.name,
+        "priority": message.priority,
+        "body_text": message.body_text,
+        "context": dict(message.context),
+        "due_at": due_at,
+        "sends": 0,
+        "created_at": now,
+    }
 
 
 def _message(row: Row[Any]) -> Message:

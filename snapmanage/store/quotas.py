@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from snapmanage.core.quota import Override
 from snapmanage.store import locks
 from snapmanage.store.tables import quotas
 
+_OF_PROJECT = select(quotas).where(quotas.c.project_id == bindparam("project_id"))
+
 
 def get(conn: Connection, project_id: str) -> Override:
-    row = conn.execute(select(quotas).where(quotas.c.project_id == project_id)).one_or_none()
+    row = conn.execute(_OF_PROJECT, {"project_id": project_id}).one_or_none()
     return Override(project_id) if row is None else _override(row)
 
 

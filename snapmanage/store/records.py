@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
@@ -24,7 +24,7 @@ from snapmanage.core.records import (
     reference_key,
 )
 from snapmanage.core.reference import Reference
-from snapmanage.store import paging
+from snapmanage.store import batches, paging
 from snapmanage.store.paging import Wanted
 from snapmanage.store.tables import snapshots, volumes
 
@@ -87,17 +87,22 @@ def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
     """
     if not changes:
         return []
-    kind = type(changes[0].before)
-    held = {record.id: record.generation for record in lock_many(conn, kind, [c.before.id for c in changes])}
+    table = _TABLES[type(changes[0].before)]
+    held = _lock_generations(conn, table, [change.before.id for change in changes])
     current = [change for change in changes if held.get(change.before.id) == change.before.generation]
-    table = _TABLES[kind]
-    rows = _differences(current)
-    if rows:
-        try:
-            conn.execute(table.update().where(table.c.id == bindparam("record_id")), rows)
-        except IntegrityError as error:
-            raise errors.AlreadyManaged(_owned_text(current[0].after)) from error
+    write(conn, current)
     return current
+
+
+def write(conn: Connection, changes: Sequence[Change[Record]]) -> None:
+    """As `update`, for records that this transaction has read and locked."""
+    if not changes:
+        return
+    table = _TABLES[type(changes[0].before)]
+    try:
+        batches.update(conn, table, [(change.before.id, _differences(change)) for change in changes])
+    except IntegrityError as error:
+        raise errors.AlreadyManaged(_owned_text(changes[0].after)) from error
 
 
 def lost(conn: Connection, snapshots_: Collection[Snapshot]) -> set[str]:
@@ -159,11 +164,18 @@ def count(conn: Connection, kind: type[Record], wanted: Wanted) -> int:
     return paging.count(conn, _TABLES[kind], wanted)
 
 
-def _differences(changes: Sequence[Change[R]]) -> list[dict[str, Any]]:
-    """The columns that differ in any of the changes, with each record's new values."""
-    before, after = ([_row(getattr(change, side)) for change in changes] for side in ("before", "after"))
-    columns = {name for old, new in zip(before, after, strict=True) for name in new if old[name] != new[name]}
-    return [{name: row[name] for name in columns} | {"record_id": row["id"]} for row in after if columns]
+def _lock_generations(conn: Connection, table: Table, record_ids: Collection[str]) -> dict[str, int]:
+    """As `lock_many`, but only the generations, by id: the rest is known."""
+    query = select(table.c.id, table.c.generation).where(table.c.id.in_(record_ids))
+    return {row.id: row.generation for row in conn.execute(query.order_by(table.c.id).with_for_update())}
+
+
+def _differences(change: Change[Record]) -> dict[str, Any]:
+    """The columns whose values a change changes, with the new ones."""
+    before = vars(change.before)
+    fields = vars(change.after).items()
+    changed = [(name, value) for name, value in fields if value is not before[name] and value != before[name]]
+    return {column: value for name, value in changed for column, value in _columns(name, value).items()}
 
 
 def _owned_text(record: Record) -> str:
@@ -171,20 +183,26 @@ def _owned_text(record: Record) -> str:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    row = dict(vars(record)) | dict(vars(record.requester))
-    row |= {
-        "server": record.server,
-        "reference": record.reference.text,
-        "metadata": dict(record.metadata),
-        "status": record.status.value,
-        "operation": record.operation.value,
-    }
-    del row["requester"]
-    return row
+    columns = {"server": record.server}
+    for name, value in vars(record).items():
+        columns |= _columns(name, value)
+    return columns
+
+
+def _columns(name: str, value: Any) -> dict[str, Any]:
+    """A record's field as columns, by their names."""
+    match value:
+        case Requester():
+            return dict(vars(value))
+        case Reference():
+            return {name: value.text}
+        case Status() | Operation():
+            return {name: value.value}
+    return {name: value}
 
 
 def _record(kind: type[R], row: Row[Any]) -> R:
-    values = dict(row._mapping)
+    values = dict(zip(row._fields, row, strict=True))
     del values["server"]
     requester = Requester(**{column: values.pop(column) for column in _REQUESTER})
     return kind(

@@ -23,7 +23,7 @@ from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events, messages
 from snapmanage.crash import Point
 from snapmanage.manage import operations
-from snapmanage.manage.operations import Ask
+from snapmanage.manage.operations import Ask, Taker
 from snapmanage.manage.site import Site
 from snapmanage.store import outbox, quarantine
 
@@ -48,7 +48,7 @@ LARGEST_BODY = 1024**2
 class Intake:
     """The handler of a server's queues.
 
-    `endpoints` makes the endpoints, given where their asks go; `wake` is called when there is new work.
+    `endpoints` makes the endpoints, given where their asks go; `taker` gets what is accepted.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Intake:
         bus: Bus,
         server: str,
         endpoints: Callable[[Accept], list[Any]],
-        wake: Callable[[], None],
+        taker: Taker,
         callers: Executor,
     ) -> None:
         self._site = site
         self._bus = bus
         self._server = server
-        self._wake = wake
+        self._taker = taker
         self._callers = callers
         self._sink = threading.local()
         self._dispatcher = RPCDispatcher(endpoints(self._take), None, oslo_messaging.DefaultRPCAccessPolicy)
@@ -115,14 +115,12 @@ class Intake:
         if not asks:
             return
         try:
-            refused = operations.accept(self._site, [ask for ask, _ in asks])
+            refused = operations.accept(self._site, [ask for ask, _ in asks], self._taker)
         except (OperationalError, InterfaceError, IntegrityError):
             raise  # the database is away, or somebody was quicker: the batch comes again
         except UNKEEPABLE as error:
             self._accept_apart(asks, error)
             return
-        crash.at(Point.ACCEPTED)
-        self._wake()
         for refusal in refused:
             self._quarantine(next(delivery for ask, delivery in asks if ask == refusal.ask), refusal.error)
 

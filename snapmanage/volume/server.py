@@ -69,6 +69,7 @@ class VolumeServer:
         }
         self._consumers: list[Consumer] = []
         self._up: frozenset[str] = frozenset()
+        self._beaten: frozenset[str] = frozenset()
         self._openings: dict[str, Future[None]] = {}
         self._opened = threading.Lock()
         self._stopping = threading.Event()
@@ -119,15 +120,20 @@ class VolumeServer:
             if server not in self._up and self._openings[server].done():
                 self._try_to_open(server)
         try:
-            self._site.db.write(self._beat_all)
+            self._beaten = self._site.db.write(self._beat_all)
         except SQLAlchemyError as error:
             LOG.warning("No heartbeat, the database doesn't answer: %s", error)
         except Exception:
             LOG.exception("The heartbeat stumbled.")
 
-    def _beat_all(self, conn: Connection, now: datetime) -> None:
-        for server in sorted(self._up):
+    def _beat_all(self, conn: Connection, now: datetime) -> frozenset[str]:
+        up = self._up
+        for server in sorted(up):
             services.beat(conn, Service(server, self._backends[server][0], now))
+        for server in sorted(up - self._beaten):
+            # Once more: what the relay sent between the announcement and the first consuming came back.
+            outbox.hurry_casts(conn, server, now)
+        return up
 
     def _try_to_open(self, server: str) -> Future[None]:
         """Each backend in a thread of its own: one that hangs keeps no other waiting."""
@@ -155,7 +161,7 @@ class VolumeServer:
             crash.at(Point.SERVER_ANNOUNCED)
             self._workers[server].start()
             endpoints = partial(self._endpoints, server)
-            intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].nudge, self._callers)
+            intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].taker, self._callers)
             handle = Suspicious(intake, self._site.db, self._site.rules.retry.max_attempts)
             self._consumers.append(self._bus.consume(self._names.server_queues(server), handle))
             self._up = self._up | {server}

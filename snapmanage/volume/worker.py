@@ -8,8 +8,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,11 +19,17 @@ from snapmanage.core.records import Record
 from snapmanage.crash import Point
 from snapmanage.drivers.base import Driver
 from snapmanage.manage import operations
-from snapmanage.manage.operations import Claimed, Outcome, Resolution
+from snapmanage.manage.operations import Claimed, Outcome, Resolution, Taker
 from snapmanage.manage.site import Site
 from snapmanage.volume import steps
+from snapmanage.volume.calls import Calls
 
 LOG = logging.getLogger(__name__)
+
+# A worker holds what its driver gets through in this time, so that others can have the rest.
+HELD_SECONDS = 0.5
+# What is accepted waits so long for room, since it takes less to begin it at once than to read it again later.
+PATIENCE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Pace:
     """How much a backend is given at once, how often its worker looks by itself, and how long a listing is kept."""
 
     driver_calls: int = 8
-    batch: int = 50
+    batch: int = 200
     scan_interval_seconds: float = 2.0
     inventory_ttl_seconds: float = 60.0
 
@@ -41,8 +47,14 @@ class _Nudge:
     """There may be something to claim."""
 
 
+_Arrival = Resolution | Outcome | Claimed | _Nudge
+
+
 class Worker:
-    """The worker of one server. It holds at most twice as many operations as the driver may be called with."""
+    """The worker of one server.
+
+    It holds two operations for each call that the driver may be given at once; of a fast driver, two batches.
+    """
 
     def __init__(self, site: Site, server: str, driver: Driver, worker_id: str, pace: Pace) -> None:
         self.server = server
@@ -50,12 +62,13 @@ class Worker:
         self._driver = driver
         self._id = worker_id
         self._pace = pace
-        self._inbox: queue.SimpleQueue[Resolution | Outcome | _Nudge] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
-        self._pool = ThreadPoolExecutor(pace.driver_calls, thread_name_prefix=f"driver {server}")
+        self._calls = Calls(f"driver {server}", pace.driver_calls, self._carry_out)
         self._renew_every = site.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
         self._more = False
+        self._eased = threading.Event()
         self._draining = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
 
@@ -66,6 +79,11 @@ class Worker:
         """Look for work now."""
         self._inbox.put(_Nudge())
 
+    @property
+    def taker(self) -> Taker:
+        """How others claim for this worker; what they claim arrives as outcomes do."""
+        return Taker(self._id, self._await_room, self._take)
+
     def drain(self) -> None:
         """Claim nothing more; the thread ends when what it holds is settled."""
         self._draining.set()
@@ -74,13 +92,19 @@ class Worker:
     def finish(self, deadline: float) -> bool:
         """Wait for the work in hand until the monotonic `deadline`, then give the rest back; False if there was one."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        rest = [claimed.record for claimed in list(self._held.values())]
+        self._calls.stop()
+        rest = [claimed.record for claimed in [*list(self._held.values()), *self._not_begun()]]
         if rest:
             LOG.warning("%s gives %d operations back.", self.server, len(rest))
             operations.give_back(self._site, rest)
             crash.at(Point.GIVEN_BACK)
         return not rest
+
+    def _not_begun(self) -> Iterator[Claimed]:
+        with suppress(queue.Empty):
+            while True:
+                if isinstance(arrived := self._inbox.get_nowait(), Claimed):
+                    yield arrived
 
     def _run(self) -> None:
         self.nudge()
@@ -94,7 +118,7 @@ class Worker:
                 LOG.exception("The worker of %s stumbled.", self.server)
                 time.sleep(1)
 
-    def _gather(self) -> list[Resolution | Outcome | _Nudge]:
+    def _gather(self) -> list[_Arrival]:
         """Wait for the first arrival, or for the next look or renewal; then take what else there is."""
         try:
             arrived = [self._inbox.get(timeout=min(self._pace.scan_interval_seconds, self._renew_every))]
@@ -102,14 +126,16 @@ class Worker:
             return []
         return arrived + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._pace.batch))]
 
-    def _turn(self, arrived: Sequence[Resolution | Outcome | _Nudge]) -> None:
+    def _turn(self, arrived: Sequence[_Arrival]) -> None:
         """Write down what has arrived, then take more. What fails to be written is put back first."""
+        claimed = [each for each in arrived if isinstance(each, Claimed)]
+        self._begin(claimed)
         try:
             self._settle([each for each in arrived if isinstance(each, Outcome)])
             self._resolve([each for each in arrived if isinstance(each, Resolution)])
         except Exception:
             for each in arrived:
-                if not isinstance(each, _Nudge) and _record_id(each) in self._held:
+                if isinstance(each, Resolution | Outcome) and _record_id(each) in self._held:
                     self._inbox.put(each)
             raise
         self._renew_when_due()
@@ -127,6 +153,7 @@ class Worker:
         for outcome in outcomes:
             if self._mine(outcome.record):
                 del self._held[outcome.record.id]
+        self._eased.set()
         if len(settled) < len(outcomes):
             LOG.warning("%d outcomes were late: others took over.", len(outcomes) - len(settled))
 
@@ -139,22 +166,35 @@ class Worker:
         for each in resolutions:
             held = self._mine(each.snapshot)
             if held and each.snapshot.id in going_on:
-                self._begin(Claimed(going_on[each.snapshot.id], held.volume))
+                self._carry_on(Claimed(going_on[each.snapshot.id], held.volume))
             elif held:
                 del self._held[each.snapshot.id]
 
+    def _room(self) -> int:
+        """How many operations more it may hold."""
+        most = min(max(2 * self._pace.driver_calls, self._calls.within(HELD_SECONDS)), 2 * self._pace.batch)
+        return 0 if self._draining.is_set() else max(0, most - len(self._held))
+
+    def _await_room(self, wanted: int) -> int:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (room := self._room() - self._inbox.qsize()) < wanted and (left := deadline - time.monotonic()) > 0:
+            self._eased.wait(left)
+            self._eased.clear()
+        return max(0, room)
+
+    def _take(self, claimed: Sequence[Claimed], more: bool) -> None:
+        for each in claimed:
+            self._inbox.put(each)
+        if more:
+            self.nudge()
+
     def _claim(self) -> None:
-        if self._draining.is_set():
-            return
-        room = max(0, 2 * self._pace.driver_calls - len(self._held))
+        room = self._room()
         wanted = min(self._pace.batch, room)
         claimed = operations.claim(self._site, self.server, self._id, wanted) if wanted else []
-        if claimed:
-            crash.at(Point.CLAIMED)
-        for each in claimed:
-            self._begin(each)
+        self._begin(claimed)
         self._more = len(claimed) == wanted
-        if self._more and wanted < room:
+        if self._more and 0 < wanted < room:
             self.nudge()
 
     def _mine(self, record: Record) -> Claimed | None:
@@ -162,9 +202,15 @@ class Worker:
         held = self._held.get(record.id)
         return held if held and held.record.generation == record.generation else None
 
-    def _begin(self, claimed: Claimed) -> None:
+    def _begin(self, claimed: Sequence[Claimed]) -> None:
+        if claimed:
+            crash.at(Point.CLAIMED)
+        for each in claimed:
+            self._carry_on(each)
+
+    def _carry_on(self, claimed: Claimed) -> None:
         self._held[claimed.record.id] = claimed
-        self._pool.submit(self._carry_out, claimed)
+        self._calls.submit(claimed)
 
     def _carry_out(self, claimed: Claimed) -> None:
         template = self._site.rules.name_template

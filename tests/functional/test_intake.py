@@ -8,7 +8,7 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
 from snapmanage.manage import operations
-from snapmanage.manage.operations import Ask, Refusal
+from snapmanage.manage.operations import Ask, Refusal, Taker
 from snapmanage.manage.site import Site
 from snapmanage.store.quarantine import LARGEST_KEPT
 from snapmanage.volume.intake import LARGEST_BODY
@@ -25,10 +25,10 @@ def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on
     volume = world.known_volume()
     first, refused, last = unaccepted(world, volume, 3)
 
-    def accept(site: Site, asks: Sequence[Ask]) -> list[Refusal]:
+    def accept(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
         if refused in [ask.record_id for ask in asks]:
             raise DataError("INSERT", None, ValueError("out of range"))
-        return ACCEPT(site, asks)
+        return ACCEPT(site, asks, taker)
 
     monkeypatch.setattr(operations, "accept", accept)
     publish(world, *(request("manage_snapshot", snapshot_id=each) for each in (first, refused, last)))
@@ -42,7 +42,7 @@ def test_batch_comes_again_while_the_database_is_away(world: World, monkeypatch:
     volume = world.known_volume()
     [snapshot_id] = unaccepted(world, volume, 1)
 
-    def away(site: Site, asks: Sequence[Ask]) -> list[Refusal]:
+    def away(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
         raise OperationalError("INSERT", None, ConnectionError("gone"))
 
     with monkeypatch.context() as patch:

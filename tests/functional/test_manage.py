@@ -22,7 +22,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import operations, requests
-from snapmanage.manage.operations import Ask, Claimed, Outcome, Refusal, Resolution
+from snapmanage.manage.operations import Ask, Claimed, Outcome, Refusal, Resolution, Taker
 from snapmanage.manage.site import Outlet, Rules, Site
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.database import Database
@@ -251,6 +251,24 @@ def test_what_is_not_accepted_is_not_claimed(bench: Bench) -> None:
     bench.ask()
 
     assert bench.claim() == []
+
+
+def test_worker_with_room_begins_what_is_accepted_at_once(bench: Bench) -> None:
+    first, second, third = (bench.ask(source) for source in (DAILY, WEEKLY, MONTHLY))
+    begun: list[Claimed] = []
+
+    def take(claimed: Sequence[Claimed], left: bool) -> None:
+        assert left
+        begun.extend(claimed)
+
+    asks = [Ask(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
+    operations.accept(bench.site, asks, Taker("worker 1", lambda wanted: wanted - 1, take))
+
+    assert [claimed.record.id for claimed in begun] == [first.id, second.id]
+    assert [claimed.record for claimed in begun] == [bench.kept(each) for each in (first, second)]
+    assert all(claimed.volume for claimed in begun)
+    assert [claimed.record.id for claimed in bench.claim("worker 2")] == [third.id]
+    assert [message.name for message in bench.waiting()] == ["snapshot.manage.start"] * 3
 
 
 def test_unknown_and_incomplete_is_handed_back_and_its_neighbours_are_accepted(bench: Bench) -> None:

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
+from sqlalchemy.exc import StatementError
 
 from snapmanage import errors
 from snapmanage.core import ledger, lifecycle, messages
-from snapmanage.core.backend import GIB
+from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.events import UserMessage
 from snapmanage.core.idempotency import Use
 from snapmanage.core.lifecycle import Change
@@ -336,6 +337,40 @@ def test_batch_writes_to_each_record_its_own_values(database: Database) -> None:
     assert (kept(database, one.id).reason, kept(database, other.id).reason) == ("kept", None)
 
 
+def test_batch_resolves_each_record_to_its_own_object(database: Database) -> None:
+    one, other = due("a"), due("b")
+    insert(database, one, other)
+    found = [backend_snapshot(f"{text}-{place}") for place, text in enumerate(TEXTS[:2])]
+
+    resolved = [
+        lifecycle.resolve(snapshot, each, f"managed {each.name}", NOW + LEASE)
+        for snapshot, each in zip((one, other), found, strict=True)
+    ]
+    update(database, *resolved)
+
+    assert [kept(database, each.id) for each in (one, other)] == [change.after for change in resolved]
+
+
+def test_batch_with_a_value_that_fits_no_column_is_refused_whole(database: Database) -> None:
+    one, other = due("a"), due("b")
+    insert(database, one, other)
+    # SQLite keeps texts of any length.
+    long = backend_snapshot("c", identity="\ud800" if database.engine.dialect.name == "sqlite" else "x" * 256)
+
+    with pytest.raises((StatementError, ValueError)):
+        update(
+            database,
+            lifecycle.resolve(one, backend_snapshot("d"), "managed", NOW + LEASE),
+            lifecycle.resolve(other, long, "managed", NOW + LEASE),
+        )
+
+    assert [kept(database, each.id) for each in (one, other)] == [one, other]
+
+
+def backend_snapshot(name: str, identity: str | None = None) -> BackendSnapshot:
+    return BackendSnapshot(name, identity or f"id of {name}", GIB, "volume-1", created_at=NOW)
+
+
 def test_lease_is_renewed_only_under_the_generation_that_holds_it(database: Database) -> None:
     held, lost = due("a", generation=5), due("b", generation=5)
     insert(database, held, lost)
@@ -491,14 +526,16 @@ def test_accepted_cast_is_forgotten_and_what_else_is_owed_for_its_record_stays(d
 
 
 def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> None:
-    waiting, other = message(), message(target="storage-2@fast")
-    post(database, waiting, other, due_at=NOW + timedelta(hours=1))
+    waiting, fresh, other = message(), message(), message(target="storage-2@fast")
+    later = NOW + timedelta(hours=1)
+    post(database, waiting, fresh, other, due_at=later)
+    database.write(lambda conn, _: outbox.postpone(conn, {waiting.id: later, other.id: later}))
 
     database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
 
     assert set(taken(database)) == {waiting.id}
     with database.read() as conn:
-        assert outbox.waiting(conn) == 2
+        assert outbox.waiting(conn) == 3
 
 
 def test_message_put_aside_keeps_its_bytes_and_is_kept_once(database: Database) -> None:

@@ -52,6 +52,11 @@ class Daemon:
         self._process: subprocess.Popen[str] | None = None
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -1,0 +1,90 @@
+"""`make bench`: run every benchmark, or those whose names begin as an argument does.
+
+Each prints one line of JSON with its figures and the machine; `--output FILE` keeps the lines.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
+from benchmarks import consume, floors, listing, machine, post, relay, start
+from benchmarks.world import World, world
+
+GROWN = 2000
+BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
+    "consume": consume.run,
+    "consume.again": consume.run,
+    "post.alone": post.one_at_a_time,
+    "post.8": partial(post.from_many, clients=8, served=False),
+    "post.64": partial(post.from_many, clients=64, served=False),
+    "post.8.served": partial(post.from_many, clients=8, served=True),
+    "list": listing.of_a_large_backend,
+    "list.lvm": listing.of_lvm,
+    "start": start.run,
+    "relay": relay.run,
+    **{f"servers.{count}": partial(consume.run, servers=count) for count in (2, 4)},
+    **{f"backends.{count}": partial(consume.run, operations=GROWN, backends=count) for count in (10, 100)},
+    **{f"rows.1e{n}": partial(consume.run, operations=GROWN, history=10**n) for n in (3, 4, 5, 6)},
+}
+# What each is compared with: the floor, and the figure of both that is divided.
+RATIOS: Mapping[str, tuple[str, str]] = {
+    "consume": ("oslo_server", "per_second"),
+    "servers": ("oslo_server", "per_second"),
+    "backends": ("oslo_server", "per_second"),
+    "rows": ("oslo_server", "per_second"),
+    "relay": ("confirmed", "per_second"),
+    "post": ("commits", "per_second"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", default=[""], help="benchmarks to run; all by default")
+    parser.add_argument("--output", type=Path, help="where the lines are kept")
+    arguments = parser.parse_args()
+    lines = []
+    with world() as services:
+        for line in _run(services, arguments.names):
+            lines.append(json.dumps(line))
+            print(lines[-1], flush=True)
+            if arguments.output:
+                arguments.output.write_text("\n".join(lines) + "\n")
+
+
+def _run(services: World, names: list[str]) -> Iterator[dict[str, Any]]:
+    known = floors.run(services)
+    yield _line("floors", known, time.monotonic())
+    for name, benchmark in BENCHMARKS.items():
+        if any(name.startswith(wanted) for wanted in names):
+            started = time.monotonic()
+            figures = benchmark(services)
+            yield _line(name, figures | _ratio(name, figures, known), started)
+
+
+def _ratio(name: str, figures: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    floor, figure = RATIOS.get(name.partition(".")[0], ("", ""))
+    if figure not in figures:
+        return {}
+    return {"floor": floor, "ratio": round(figures[figure] / known[floor][figure], 2)}
+
+
+def _line(name: str, figures: Mapping[str, Any], started: float) -> dict[str, Any]:
+    took = round(time.monotonic() - started, 1)
+    return {
+        "benchmark": name,
+        "figures": figures,
+        "took_seconds": took,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load": machine.load(),
+        "machine": machine.description(),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""HTTP clients that cost little beside what they ask: a socket kept open, and requests made beforehand."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks import seed
+from tests.services.process import LOOPBACK
+
+VERSION = "volume 3.71"
+
+
+class Client:
+    """One connection to an API; `address` is its HOST:PORT."""
+
+    def __init__(self, address: str) -> None:
+        self._host = address
+        self._connect()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def get(self, path: str) -> Any:
+        status, body = self.send(self.request("GET", path))
+        assert status == 200, body
+        return json.loads(body)
+
+    def request(self, method: str, path: str, body: Any = None) -> bytes:
+        """A request's bytes; `path` goes on after the project."""
+        content = b"" if body is None else json.dumps(body).encode()
+        head = [
+            f"{method} /v3/{seed.PROJECT}{path} HTTP/1.1",
+            f"Host: {self._host}",
+            f"OpenStack-API-Version: {VERSION}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(content)}",
+        ]
+        return "\r\n".join([*head, "", ""]).encode() + content
+
+    def send(self, request: bytes) -> tuple[int, bytes]:
+        """The answer's status and body."""
+        self._socket.sendall(request)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._more()
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        parts, missing = [body], length - len(body)
+        while missing > 0:
+            parts.append(self._more())
+            missing -= len(parts[-1])
+        if b"connection: close" in head.lower():
+            self._connect()
+        return int(head[9:12]), b"".join(parts)
+
+    def _connect(self) -> None:
+        self._socket = socket.create_connection((LOOPBACK, int(self._host.rpartition(":")[2])), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _more(self) -> bytes:
+        received = self._socket.recv(1 << 18)
+        assert received, "the API closed the connection"
+        return received
+
+
+def manage(client: Client, volume_id: str, source: str) -> bytes:
+    """The request to manage a snapshot."""
+    body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": source}, "name": source}}
+    return client.request("POST", "/os-snapshot-manage", body)
+
+
+def together(address: str, count: int, each: int, volume_id: str) -> tuple[float, list[float]]:
+    """Let `count` clients post `each` requests at once; the seconds all took, and those of every request."""
+    took: list[list[float]] = [[] for _ in range(count)]
+
+    def post(number: int) -> None:
+        client = Client(address)
+        for turn in range(each):
+            request = manage(client, volume_id, seed.source(1 + number * each + turn))
+            took[number].append(timed(lambda: _accepted(client.send(request)))[0])  # noqa: B023 - called at once
+        client.close()
+
+    seconds, _ = timed(lambda: _all([threading.Thread(target=post, args=[number]) for number in range(count)]))
+    assert sum(map(len, took)) == count * each, "a client failed"
+    return seconds, [one for own in took for one in own]
+
+
+def timed(do: Callable[[], Any]) -> tuple[float, Any]:
+    """The seconds it took, and what came of it."""
+    started = time.perf_counter()
+    result = do()
+    return time.perf_counter() - started, result
+
+
+def _accepted(answer: tuple[int, bytes]) -> None:
+    assert answer[0] == 202, answer
+
+
+def _all(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

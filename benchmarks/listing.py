@@ -1,0 +1,73 @@
+"""Listings of what could be managed: of a large backend page by page, and of a large LVM group."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from benchmarks import machine, seed
+from benchmarks.clients import Client, timed
+from benchmarks.world import Site, World
+from tests import needs
+from tests.services.lvm_metadata import metadata_group
+from tests.services.process import scratch, unique
+
+ENTRIES = 100_000
+MANAGED = 5_000
+PAGES = 20
+LVM_VOLUMES = 5_000
+
+
+def of_a_large_backend(world: World) -> dict[str, Any]:
+    """Pages of 1,000, each going on after the last; the first scans the backend."""
+    with world.site(f"driver = fake\nfake_snapshots = {ENTRIES}") as site:
+        [(server, volume_id)] = site.seed_volumes().items()
+        with site.db.engine.begin() as conn:
+            seed.managed(conn, server, volume_id, range(1, MANAGED + 1))
+        pid, client = _serve(site)
+        times = _walk(client, _path(server), PAGES)
+        return {
+            "entries": ENTRIES,
+            "managed": MANAGED,
+            "first_page_ms": round(1000 * times[0], 1),
+            "further_pages": machine.latencies(times[1:]),
+            "peak_mb": machine.memory_mb(pid, "VmHWM"),
+        }
+
+
+def of_lvm(world: World) -> dict[str, Any]:
+    """The first page of a thin pool with many snapshots."""
+    if os.geteuid() != 0 or needs.program("lvs") is None:
+        return {"skipped": "needs root and lvm2"}
+    with scratch() as folder, metadata_group(Path(folder), unique("vg")) as group:
+        group.add_pool()
+        group.add_thin_volumes("disk")
+        group.add_thin_snapshots("disk", *(f"disk-{number}" for number in range(1, LVM_VOLUMES)))
+        backend = f"driver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}"
+        with world.site(backend) as site:
+            _, client = _serve(site)
+            seconds, _ = timed(lambda: client.get(_path(site.servers[0])))
+            return {"volumes": LVM_VOLUMES, "first_page_ms": round(1000 * seconds, 1)}
+
+
+def _serve(site: Site) -> tuple[int, Client]:
+    """A server and an API that have made their connections."""
+    pid, _ = site.start("volume")
+    client = Client(site.start("api")[1].partition("http://")[2].partition("/")[0])
+    client.get("/snapshots?limit=1")
+    return pid, client
+
+
+def _path(server: str) -> str:
+    return f"/os-snapshot-manage?host={quote(server)}&limit=1000"
+
+
+def _walk(client: Client, path: str, pages: int) -> list[float]:
+    """The seconds of each page."""
+    times, marker = [], ""
+    for _ in range(pages):
+        seconds, page = timed(lambda: client.get(path + marker))  # noqa: B023 - called at once
+        times.append(seconds)
+        marker = f"&marker={quote(json.dumps(page['manageable-snapshots'][-1]['reference']))}"
+    return times

@@ -1,0 +1,85 @@
+"""POST `os-snapshot-manage`: alone until the snapshot is `available`, and from many clients at once."""
+
+import json
+import time
+from typing import Any
+
+from benchmarks import machine, seed
+from benchmarks.clients import Client, manage, timed, together
+from benchmarks.world import Meter, Site, World
+from tests.waiting import until
+
+ALONE = 300
+WARM = 20
+TOGETHER = 3000
+
+
+def one_at_a_time(world: World) -> dict[str, Any]:
+    """From the request until the snapshot can be read as `available`."""
+    with world.site(f"driver = fake\nfake_snapshots = {ALONE + WARM}") as site:
+        site.prepare_events()
+        volume_id = next(iter(site.seed_volumes().values()))
+        site.start("volume")
+        client = Client(_address(site.start("api")[1]))
+        look: Any = site.db.engine.raw_connection()
+        look.autocommit(True)
+        answers, available = [], []
+        for number in range(1, ALONE + WARM + 1):
+            request = manage(client, volume_id, seed.source(number))
+            started = time.perf_counter()
+            seconds, (status, body) = timed(lambda: client.send(request))  # noqa: B023 - called at once
+            assert status == 202, body
+            _wait(look.cursor(), json.loads(body)["snapshot"]["id"])
+            available.append(time.perf_counter() - started)
+            answers.append(seconds)
+            time.sleep(0.005)  # one at a time: what is left to do of the last one isn't this one's burden
+        look.close()
+        return {
+            "operations": ALONE,
+            **machine.latencies(available[WARM:]),
+            "answer": machine.latencies(answers[WARM:]),
+        }
+
+
+def from_many(world: World, clients: int, served: bool) -> dict[str, Any]:
+    """Answers, with a server that works them off beside, or only a heartbeat of one."""
+    with world.site(f"driver = fake\nfake_snapshots = {TOGETHER}") as site:
+        site.prepare_events()
+        [(server, volume_id)] = site.seed_volumes().items()
+        pids = {}
+        if served:
+            pids["volume"] = [site.start("volume")[0]]
+        else:
+            with site.db.engine.begin() as conn:
+                seed.alive(conn, server)
+        pid, line = site.start("api")
+        pids["api"] = [pid]
+        together(_address(line), 2, 10, _other(site, server))
+        meter = Meter(world, pids)
+        seconds, latencies = together(_address(line), clients, TOGETHER // clients, volume_id)
+        figures = meter.read(len(latencies), seconds) | machine.latencies(latencies)
+        if served:
+            until(lambda: site.counted(_LEFT) == 0, "all to be available", seconds=120)
+        return figures | {"clients": clients, "peak_mb": machine.memory_mb(pid, "VmHWM")}
+
+
+_LEFT = "SELECT COUNT(*) FROM snapshots WHERE status = 'creating' AND server = 'storage-1@pool1'"
+
+
+def _other(site: Site, server: str) -> str:
+    """A volume that nobody serves, to warm the API up with."""
+    with site.db.engine.begin() as conn:
+        seed.alive(conn, f"{server}-away")
+        return seed.volume(conn, f"{server}-away")
+
+
+def _address(ready: str) -> str:
+    return ready.partition("http://")[2].partition("/")[0]
+
+
+def _wait(cursor: Any, snapshot_id: str) -> None:
+    while True:
+        cursor.execute("SELECT status FROM snapshots WHERE id = %s", (snapshot_id,))
+        if cursor.fetchone()[0] == "available":
+            return
+        time.sleep(0.0005)

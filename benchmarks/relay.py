@@ -1,0 +1,47 @@
+"""What the relay alone carries from the table to the bus."""
+
+from typing import Any
+
+from benchmarks import seed
+from benchmarks.world import Meter, World
+from snapmanage.core import events, lifecycle, messages
+from snapmanage.core.records import Requester, Snapshot
+from snapmanage.core.reference import Reference
+from snapmanage.store import outbox
+from tests.waiting import until
+
+EVENTS = 10_000
+
+
+def run(world: World) -> dict[str, Any]:
+    with world.site() as site:
+        site.prepare_events()
+        owed = [message for number in range(EVENTS) for message in _event(site.servers[0], number)]
+        with site.db.engine.begin() as conn:
+            outbox.add(conn, owed, seed.BORN, seed.BORN)
+        pid, _ = site.start("relay")
+        meter = Meter(world, {"relay": [pid]})
+        until(
+            lambda: site.events() >= EVENTS and site.counted("SELECT COUNT(*) FROM outbox") == 0, "the last event", 300
+        )
+        return meter.read(EVENTS)
+
+
+def _event(server: str, number: int) -> list[messages.Message]:
+    """A `start` as it is announced."""
+    requester = Requester(seed.PROJECT)
+    snapshot = Snapshot(
+        id=seed.identifier(server, number),
+        requester=requester,
+        host=server,
+        reference=Reference.named(seed.source(number)),
+        due_at=seed.BORN,
+        created_at=seed.BORN,
+        volume_id=seed.identifier(server, seed.VOLUME),
+    )
+    rules = lifecycle.Retry(5, seed.BORN - seed.BORN, seed.BORN - seed.BORN)
+    claimed = lifecycle.claim(snapshot, "me", seed.BORN, seed.FOREVER - seed.BORN, rules)
+    assert claimed is not None
+    assert claimed.event is not None
+    assert claimed.event.event_type.endswith(events.Step.START.value)
+    return messages.notifications(claimed.event, requester, both_dialects=False)

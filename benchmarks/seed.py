@@ -1,0 +1,170 @@
+"""Rows to begin with, written in bulk: what a benchmark doesn't measure must not take its time."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from snapmanage.core import messages
+from snapmanage.core.messages import Message
+from snapmanage.core.records import Requester, Snapshot, owner_key
+from snapmanage.core.reference import Reference
+from snapmanage.store.tables import outbox, services, snapshots, volumes
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+VOLUME = "volume-1"
+CHUNK = 5000
+BORN = datetime(2026, 1, 1, tzinfo=UTC)
+FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def identifier(*parts: object) -> str:
+    """An id of the form of a UUID, the same for the same parts, and scattered as those are."""
+    digits = hashlib.md5(repr(parts).encode(), usedforsecurity=False).hexdigest()
+    return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
+
+
+def source(number: int) -> str:
+    """What the fake driver calls its snapshots; they count from 1."""
+    return f"{VOLUME}-snapshot-{number}"
+
+
+def volume(conn: Connection, server: str) -> str:
+    """The volume of the fake driver's snapshots, registered; returns its id."""
+    row = _row(identifier(server, VOLUME), server, VOLUME) | {"status": "available", "generation": 3, "attempt": 1}
+    row |= {"backend_id": "fake-1", "backend_name": VOLUME, "original_name": VOLUME, "size_gb": 1}
+    conn.execute(volumes.insert(), row)
+    return str(row["id"])
+
+
+def alive(conn: Connection, server: str) -> None:
+    """A heartbeat that lasts, for an API without its server."""
+    conn.execute(services.insert(), {"server": server, "driver": "fake", "heartbeat_at": FOREVER})
+
+
+def requested(conn: Connection, server: str, volume_id: str, count: int) -> list[Message]:
+    """Snapshots as an API has just written them; returns their casts, which are in the outbox too."""
+    rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
+    casts = [messages.cast(_as_record(row)) for row in rows]
+    for start in range(0, count, CHUNK):
+        conn.execute(snapshots.insert(), rows[start : start + CHUNK])
+        conn.execute(outbox.insert(), [_message(cast) for cast in casts[start : start + CHUNK]])
+    return casts
+
+
+def managed(conn: Connection, server: str, volume_id: str, numbers: range) -> None:
+    """Snapshots that are `available`, as listings find them on the backend."""
+    for start in range(0, len(numbers), CHUNK):
+        conn.execute(
+            snapshots.insert(),
+            [_managed(_snapshot(server, volume_id, number), number) for number in numbers[start : start + CHUNK]],
+        )
+
+
+def history(conn: Connection, server: str, volume_id: str, count: int) -> None:
+    """Settled snapshots of before, and as many messages that wait for a server which is away."""
+    # SEQUENCE tables make rows inside MariaDB: a million would take Python minutes.
+    hexadecimal = "MD5(CONCAT('history', seq))"
+    key = "SHA2(CONCAT('{}', seq), 256)"
+    identity = f"INSERT(INSERT(INSERT(INSERT({hexadecimal}, 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-')"
+    snapshot = {
+        **_literals(_managed(_snapshot(server, volume_id, 0), 0)),
+        "id": identity,
+        "reference": "CONCAT('{\"source-name\":\"old-', seq, '\"}')",
+        "backend_id": "CONCAT('old-', seq)",
+        "reference_key": key.format("reference"),
+        "identity_key": key.format("identity"),
+        "created_at": "'2026-01-01' + INTERVAL seq SECOND",
+    }
+    message = {
+        **_literals(_message(messages.cast(_as_record(_snapshot(server, volume_id, 0))))),
+        "id": identity,
+        "record_id": identity,
+        "target": "'elsewhere@pool'",
+        "due_at": "'2100-01-01' + INTERVAL seq SECOND",
+    }
+    for table, columns in (("snapshots", snapshot), ("outbox", message)):
+        for start in range(1, count + 1, 100_000):
+            last = min(start + 99_999, count)
+            names = ", ".join(f"`{name}`" for name in columns)
+            values = ", ".join(columns.values()).replace(":", "\\:")
+            conn.execute(sa.text(f"INSERT INTO {table} ({names}) SELECT {values} FROM seq_{start}_to_{last}"))
+            conn.commit()
+    conn.execute(sa.text("ANALYZE TABLE snapshots, outbox")).close()
+
+
+def _literals(row: dict[str, Any]) -> dict[str, str]:
+    return dict(_spelled(row))
+
+
+def _spelled(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in row.items():
+        if value is None:
+            yield name, "NULL"
+        elif isinstance(value, int):
+            yield name, str(value)
+        elif isinstance(value, datetime):
+            yield name, f"'{value:%Y-%m-%d %H:%M:%S}'"
+        else:
+            yield name, "'{}'" if isinstance(value, dict) else f"'{value}'"
+
+
+def _row(record_id: str, server: str, name: str) -> dict[str, Any]:
+    reference = Reference.named(name).text
+    return {
+        "id": record_id,
+        "project_id": PROJECT,
+        "host": server,
+        "server": server,
+        "reference": reference,
+        "metadata": {},
+        "status": "creating",
+        "operation": "manage",
+        "generation": 1,
+        "attempt": 0,
+        "created_at": BORN,
+        "reference_key": owner_key(server, reference),
+    }
+
+
+def _snapshot(server: str, volume_id: str, number: int) -> dict[str, Any]:
+    row = _row(identifier(server, number), server, source(number))
+    return row | {"volume_id": volume_id, "size_gb": 1, "name": f"snapshot {number}"}
+
+
+def _managed(row: dict[str, Any], number: int) -> dict[str, Any]:
+    backend_id = f"fake-{number + 1}"
+    return row | {
+        "status": "available",
+        "generation": 3,
+        "attempt": 1,
+        "announced": 3,
+        "started_at": BORN,
+        "updated_at": BORN,
+        "backend_id": backend_id,
+        "backend_name": f"snapshot-{row['id']}",
+        "original_name": source(number),
+        "identity_key": owner_key(row["server"], backend_id),
+    }
+
+
+def _as_record(row: dict[str, Any]) -> Snapshot:
+    return Snapshot(
+        id=row["id"],
+        requester=Requester(PROJECT),
+        host=row["host"],
+        reference=Reference(row["reference"]),
+        created_at=BORN,
+        volume_id=row["volume_id"],
+    )
+
+
+def _message(message: Message) -> dict[str, Any]:
+    values = {name: vars(message)[name] for name in ("id", "record_id", "target", "name", "priority")} | {
+        "kind": message.kind.value,
+        "body": dict(message.body),
+    }
+    return values | {"context": dict(message.context), "due_at": FOREVER, "sends": 0, "created_at": BORN}

@@ -1,0 +1,211 @@
+"""Services, deployments and clients of the benchmarks.
+
+Everything runs on its default configuration but for names and ports. Each deployment has a database
+and names on the bus of its own, so that none finds what another left.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import kombu
+import sqlalchemy as sa
+
+from benchmarks import machine, seed
+from snapmanage.bus import Publication, envelope
+from snapmanage.bus.names import Names
+from snapmanage.bus.rabbit import Publisher, Topology
+from snapmanage.core.messages import Message
+from snapmanage.store.database import Database, connect
+from tests.services.deployment import Deployment
+from tests.services.mariadb import MariaDB
+from tests.services.process import running, scratch, unique
+from tests.services.rabbitmq import RabbitMQ
+
+HOST = "storage-1"
+
+CONFIGURATION = """\
+[DEFAULT]
+host = {host}
+enabled_backends = {backends}
+transport_url = {transport_url}
+control_exchange = {exchange}
+volume_topic = {volume_topic}
+notification_topics = {notification_topic}
+
+[database]
+connection = {database_url}
+
+[api]
+listen = 127.0.0.1:0
+{extra}
+"""
+
+
+class LargeMariaDB(MariaDB):
+    """With memory for a million rows, as a database server has; each commit still waits for the disk."""
+
+    def command(self) -> Sequence[str | Path]:
+        return [*super().command(), "--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M"]
+
+
+class World:
+    """The services of one run."""
+
+    def __init__(self, rabbitmq: RabbitMQ, mariadb: MariaDB) -> None:
+        self.rabbitmq = rabbitmq
+        self.mariadb = mariadb
+
+    def site(self, backend: str = "driver = fake", backends: int = 1, extra: str = "") -> "Site":
+        """A new deployment whose backends each have the lines of `backend` in their section."""
+        return Site(self, backend, [f"pool{number}" for number in range(1, backends + 1)], extra)
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    with running(RabbitMQ) as rabbitmq, running(LargeMariaDB) as mariadb:
+        yield World(rabbitmq, mariadb)
+
+
+class Site:
+    """One deployment: its database, its names on the bus, its processes. A context that ends them."""
+
+    def __init__(self, world: World, backend: str, backends: Sequence[str], extra: str) -> None:
+        self._world = world
+        self._scratch = scratch()
+        self.servers = [f"{HOST}@{name}" for name in backends]
+        self.names = Names(unique("exchange"), unique("volume"), (unique("notifications"),))
+        self.database_url = world.mariadb.database()
+        self.db: Database = connect(self.database_url)
+        settings = {"transport_url": world.rabbitmq.url, "database_url": self.database_url, "extra": extra}
+        settings |= {"exchange": self.names.exchange, "volume_topic": self.names.volume_topic}
+        self._configuration = CONFIGURATION.format(
+            host=HOST,
+            backends=", ".join(backends),
+            notification_topic=self.names.notification_topics[0],
+            **settings,
+        ) + "".join(f"\n[{name}]\n{backend}\n" for name in backends)
+
+    def __enter__(self) -> "Site":
+        self._processes = Deployment(self._scratch.__enter__(), self._configuration)
+        synced = self._processes.manage("db", "sync")
+        assert synced.returncode == 0, synced.stderr
+        self._bus = kombu.Connection(self._world.rabbitmq.amqp_url)
+        self._channel = self._bus.channel()
+        self._topology = Topology(self.names.exchange)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._processes.close()
+        for queue in {*self._event_queues(), *(q for s in self.servers for q in self.names.server_queues(s))}:
+            self._channel.queue_delete(queue)
+        self._bus.close()
+        self.db.close()
+        self._scratch.__exit__(*exception)
+
+    def start(self, main: str, number: int = 1) -> tuple[int, str]:
+        """Start `snapmanage-<main>`; its process id, and the line with which it says that it is ready."""
+        daemon = self._processes.daemon(f"{main}-{number}", [str(Path(sys.executable).parent / f"snapmanage-{main}")])
+        line = daemon.start()
+        return daemon.pid, line
+
+    def stop(self, main: str, number: int = 1) -> None:
+        self._processes.daemons[f"{main}-{number}"].stop()
+
+    def seed_volumes(self) -> dict[str, str]:
+        """The volume of each server's fake backend; ids by server."""
+        with self.db.engine.begin() as conn:
+            return {server: seed.volume(conn, server) for server in self.servers}
+
+    def request(self, count: int) -> list[Message]:
+        """Let an API have written `count` requests, spread over the servers; returns their casts."""
+        volumes = self.seed_volumes()
+        with self.db.engine.begin() as conn:
+            each = count // len(self.servers)
+            return [cast for server in self.servers for cast in seed.requested(conn, server, volumes[server], each)]
+
+    def age(self, count: int) -> None:
+        """Let there be older rows, of the first server."""
+        with self.db.engine.connect() as conn:
+            seed.history(conn, self.servers[0], seed.identifier(self.servers[0], seed.VOLUME), count)
+
+    def queue(self, casts: Sequence[Message]) -> None:
+        """Have casts wait in their servers' queues."""
+        publisher = Publisher(lambda heartbeat: kombu.Connection(self._world.rabbitmq.amqp_url), self._topology)
+        now = seed.BORN
+        publications = [one for cast in casts for one in envelope.publications(cast, self.names, now)]
+        for start in range(0, len(publications), 500):
+            batch = [Publication(each.message_id, each.routing_key, each.body) for each in publications[start:][:500]]
+            assert len(publisher.send(batch)) == len(batch)
+        publisher.close()
+
+    def prepare_events(self) -> None:
+        """Declare where events arrive, so that none is published before it can be kept."""
+        for queue in self._event_queues():
+            self._topology.queue(queue)(self._channel).declare()
+
+    def events(self) -> int:
+        """How many events are on the wire."""
+        return sum(self._channel.queue_declare(queue, passive=True).message_count for queue in self._event_queues())
+
+    def event_types(self) -> dict[str, int]:
+        """Take every event off the wire, and count each distinct one by its type."""
+        heard: dict[str, str] = {}
+
+        def hear(message: Any) -> None:
+            event = json.loads(json.loads(message.body)["oslo.message"])
+            heard[event["payload"]["event_id"]] = event["event_type"]
+
+        with kombu.Connection(self._world.rabbitmq.amqp_url) as bus, suppress(TimeoutError):
+            for queue in self._event_queues():
+                bus.default_channel.basic_consume(queue, no_ack=True, callback=hear)
+            while True:
+                bus.drain_events(timeout=1)
+        return {kind: list(heard.values()).count(kind) for kind in sorted(set(heard.values()))}
+
+    def counted(self, query: str) -> int:
+        with self.db.read() as conn:
+            return int(conn.execute(sa.text(query)).scalar_one())
+
+    def _event_queues(self) -> list[str]:
+        return self.names.audited_queues()
+
+
+class Meter:
+    """What a stretch of time took: seconds, processor time by process, statements and commits."""
+
+    def __init__(self, world: World, processes: Mapping[str, Sequence[int]]) -> None:
+        self._world = world
+        self._processes = {**processes, "mariadb": [world.mariadb.pid], "rabbitmq": [world.rabbitmq.pid]}
+        self._cpu = self._used()
+        self._status = statements(world)
+        self._started = time.monotonic()
+
+    def read(self, operations: int, seconds: float | None = None) -> dict[str, Any]:
+        elapsed = time.monotonic() - self._started if seconds is None else seconds
+        used = {name: now - self._cpu[name] for name, now in self._used().items()}
+        status = {name: now - self._status[name] for name, now in statements(self._world).items()}
+        return {
+            "operations": operations,
+            "seconds": round(elapsed, 2),
+            "per_second": round(operations / elapsed, 1),
+            "cpu_ms": {name: round(1000 * seconds / operations, 3) for name, seconds in used.items()},
+            "statements": round(status["Questions"] / operations, 2),
+            "commits": round(status["Com_commit"] / operations, 3),
+        }
+
+    def _used(self) -> dict[str, float]:
+        return {name: machine.cpu_seconds(pids) for name, pids in self._processes.items()}
+
+
+def statements(world: World) -> dict[str, int]:
+    """The server's counts of statements and commits."""
+    engine = sa.create_engine(world.mariadb.url)
+    with engine.connect() as conn:
+        rows = conn.execute(sa.text("SHOW GLOBAL STATUS WHERE Variable_name IN ('Questions', 'Com_commit')")).all()
+    engine.dispose()
+    return {name: int(value) for name, value in rows}

@@ -1,0 +1,56 @@
+"""Many rows changed with few statements."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Dialect, Table, TextClause, bindparam
+
+Values = Mapping[str, Any]
+
+
+def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -> None:
+    """Write values into the rows of those ids; each names the columns that it changes, if any."""
+    alike: defaultdict[tuple[tuple[str, Any], ...], list[str]] = defaultdict(list)
+    for key, values in rows:
+        alike[tuple(values.items())].append(key)
+    apart: defaultdict[tuple[str, ...], list[Values]] = defaultdict(list)
+    for pairs, keys in alike.items():
+        values = dict(pairs)
+        if len(keys) > 1 and values:
+            conn.execute(table.update().where(table.c.id.in_(keys)).values(values))
+        elif values:
+            apart[tuple(values)].append({"row_id": keys[0], **values})
+    for columns, each in apart.items():
+        _update_each(conn, table, columns, each)
+
+
+def _update_each(conn: Connection, table: Table, columns: Sequence[str], rows: Sequence[Values]) -> None:
+    """Rows that have no values in common."""
+    if len(rows) > 1 and conn.dialect.name in ("mysql", "mariadb"):
+        # Its drivers send `executemany` statement by statement.
+        conn.execute(_joined(table, columns), {"rows": _as_json(conn.dialect, table, columns, rows)})
+    else:
+        conn.execute(table.update().where(table.c.id == bindparam("row_id")), rows)
+
+
+@cache
+def _joined(table: Table, columns: Sequence[str]) -> TextClause:
+    """An update by a table that is one JSON text; what doesn't fit a column is refused as ever."""
+    paths = [f"`{name}` LONGTEXT PATH '$[{place}]'" for place, name in enumerate(("id", *columns))]
+    assigned = [f"{table.name}.`{name}` = fresh.`{name}`" for name in columns]
+    return sa.text(
+        f"UPDATE {table.name} JOIN JSON_TABLE(:rows, '$[*]' COLUMNS ({', '.join(paths)})) AS fresh "
+        f"ON {table.name}.id = fresh.id COLLATE utf8mb4_bin SET {', '.join(assigned)}"
+    )
+
+
+def _as_json(dialect: Dialect, table: Table, columns: Sequence[str], rows: Sequence[Values]) -> str:
+    processors = [(name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in columns]
+    texts = [
+        [row["row_id"], *(process(row[name]) if process else row[name] for name, process in processors)] for row in rows
+    ]
+    return json.dumps(texts, ensure_ascii=False, default=str)

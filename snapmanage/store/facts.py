@@ -1,0 +1,47 @@
+"""What decides on a client's request, read at once: whoever asks waits for each statement."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, select
+
+from snapmanage.core.records import Status
+from snapmanage.core.service import Service
+from snapmanage.store.tables import services, volumes
+
+_OF_VOLUME = (
+    select(
+        volumes.c.project_id,
+        volumes.c.host,
+        volumes.c.server,
+        volumes.c.status,
+        volumes.c.size_gb,
+        services.c.driver,
+        services.c.heartbeat_at,
+        services.c.disabled_reason,
+    )
+    .select_from(volumes)
+    .outerjoin(services, services.c.server == volumes.c.server)
+    .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A volume as far as its snapshots depend on it, with its server's heartbeat if there is one."""
+
+    project_id: str
+    host: str
+    server: str
+    status: Status
+    size_gb: int | None
+    service: Service | None
+
+
+def of_volume(conn: Connection, volume_id: str) -> Facts | None:
+    """What counts for a snapshot of that volume; None when there is no such volume."""
+    row = conn.execute(_OF_VOLUME, {"volume_id": volume_id}).one_or_none()
+    if row is None:
+        return None
+    beats = row.heartbeat_at is not None
+    service = Service(row.server, row.driver, row.heartbeat_at, row.disabled_reason) if beats else None
+    return Facts(row.project_id, row.host, row.server, Status(row.status), row.size_gb, service)
