@@ -100,7 +100,12 @@ class Cluster:
             yield
         except (self.bindings.rados.Error, self.bindings.rbd.Error) as failure:
             kind = _KINDS.get(getattr(failure, "errno", 0), errors.BackendError)
-            raise kind(f"the Ceph cluster refuses at {what}: {failure}") from failure
+            remedy = self._remedy if kind is errors.BackendPermission else ""
+            raise kind(f"the Ceph cluster refuses at {what}: {failure}{remedy}") from failure
+
+    @property
+    def _remedy(self) -> str:
+        return f"; give client.{self._settings.user} the profile rbd, for pool {self._settings.pool!r}"
 
     def _joined(self) -> "_Shared":
         # Whoever waits here for somebody else's connecting mustn't wait for one after the other.

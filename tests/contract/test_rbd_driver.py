@@ -448,7 +448,7 @@ def test_who_may_only_read_lists_but_manages_nothing(lab: RbdLab) -> None:
     [listed] = driver.list_snapshots()
 
     for act in (driver.manage_snapshot, driver.unmanage_snapshot):
-        with pytest.raises(errors.BackendPermission) as caught:
+        with pytest.raises(errors.BackendPermission, match="profile rbd") as caught:
             act(Binding(listed.identity, *((DAILY, MANAGED) if act == driver.manage_snapshot else (MANAGED, DAILY))))
         assert caught.value.code == "backend_permission"
     assert lab.names() == {DAILY}
