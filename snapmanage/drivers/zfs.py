@@ -115,7 +115,7 @@ class ZfsDriver:
         renaming.unmanage(self, binding)
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        return {snapshot.name: snapshot for snapshot in self._snapshots(self._named(*names)) if snapshot.name in names}
+        return {snapshot.name: snapshot for snapshot in self._snapshots(self._named(*names))}
 
     def rename(self, old: str, new: str) -> None:
         if self._delegated:

@@ -230,6 +230,21 @@ def test_snapshot_with_a_part_of_it_mounted_is_in_use(btrfs: Btrfs, driver: Btrf
     assert unsafe == {"daily": Unsafe.IN_USE, "weekly": None}
 
 
+def test_what_is_mounted_of_another_file_system_is_no_part_of_a_snapshot(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_snapshots("volume-1", "daily")
+    other = btrfs.folder / "other"
+    other.mkdir()
+    run("mount", "-t", "tmpfs", "tmpfs", str(other))
+    try:
+        (other / "daily").mkdir()
+        run("mount", "--bind", str(other / "daily"), str(other / "daily"))
+        [found] = driver.list_snapshots()
+    finally:
+        run("umount", "--recursive", str(other))
+
+    assert found.unsafe is None
+
+
 def test_snapshot_with_something_mounted_on_it_is_not_renamed(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_snapshots("volume-1", "daily")
     binding = bound(driver, "daily")

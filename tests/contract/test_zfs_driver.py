@@ -3,6 +3,7 @@
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,33 @@ def test_zfs_that_does_not_run_is_away(lab: ZfsLab, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(errors.BackendUnavailable, match="installed"):
         lab.driver.list_snapshots()
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("cannot open 'tank/v@daily': I/O error", errors.BackendError),
+        ("cannot open 'tank/v@daily': permission denied", errors.BackendPermission),
+        ("cannot open 'tank/v@other': dataset does not exist", errors.BackendUnavailable),
+        ("pool I/O is currently suspended", errors.BackendUnavailable),
+    ],
+)
+def test_snapshot_is_gone_only_when_zfs_says_so_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, kind: type[errors.SnapmanageError]
+) -> None:
+    values = {"creation": "1", "guid": "5", "createtxg": "9", "referenced": "0", "volsize": "-"}
+    values |= {"type": "filesystem", "userrefs": "-", "defer_destroy": "-"}
+    report = "".join(f"tank/v\\t{key}\\t{value}\\n" for key, value in values.items())
+    command = tmp_path / "zfs"
+    command.write_text(f"""#!/bin/sh\nprintf '{report}'\necho "{said}" >&2\nexit 1\n""")
+    command.chmod(0o755)
+    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", f"{tmp_path}:/bin")
+    driver = ZfsDriver("tank/v", zfs_delegated=True)
+
+    with pytest.raises(kind) as caught:
+        driver.find_snapshot(Reference.named("tank/v@daily"))
+
+    assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("dataset", [None, "", "-r", "tank@a"])
