@@ -10,19 +10,21 @@ from typing import Any
 from tests.needs import program
 
 PROGRAMS = ("qemu-img", "qemu-io")
+# QEMU waits for ever on a fifo that it takes for an image.
+SECONDS = 60
 
 
 def qemu_img(*argv: str | Path) -> str:
     """Run a command of qemu-img; its failure fails the test with what it said."""
-    ended = subprocess.run(["qemu-img", *argv], capture_output=True, text=True, check=False)
+    ended = subprocess.run(["qemu-img", *argv], capture_output=True, text=True, check=False, timeout=SECONDS)
     assert ended.returncode == 0, f"qemu-img {argv} ended with {ended.returncode}: {ended.stderr}"
     return ended.stdout
 
 
-def create(image: Path, size_bytes: int | None = None, backing: str | None = None, kind: str = "qcow2") -> None:
+def create(image: Path, size_bytes: int, backing: str | None = None, kind: str = "qcow2", *options: str) -> None:
     """Make a qcow2 image, on top of a backing file in the same folder where one is given."""
     below = ["-b", backing, "-F", kind] if backing else []
-    qemu_img("create", "-q", "-f", "qcow2", *below, image, *([str(size_bytes)] if size_bytes is not None else []))
+    qemu_img("create", "-q", "-f", "qcow2", *below, *options, image, str(size_bytes))
 
 
 def chain(image: Path) -> list[dict[str, Any]]:
@@ -36,7 +38,11 @@ def qemu_io(image: Path, *commands: str, kind: str = "qcow2") -> str:
     """Read or write the image's data through its whole chain."""
     asked = [part for command in commands for part in ("-c", command)]
     ended = subprocess.run(
-        [str(program("qemu-io")), "-f", kind, *asked, image], capture_output=True, text=True, check=False
+        [str(program("qemu-io")), "-f", kind, *asked, image],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
     )
     assert ended.returncode == 0, f"qemu-io ended with {ended.returncode}: {ended.stdout}{ended.stderr}"
     return ended.stdout
