@@ -7,7 +7,7 @@ its new name, and its overlays record it; `qcow2_moving` tells how, and what a c
 **Internal.** A snapshot inside an image is `{"source-name": "FILE/ID"}`, ID being what `qemu-img snapshot -l`
 shows first: names aren't unique, and qemu-img can't rename. So nothing is changed when it is managed: its
 managed name is its name, and that it is managed stands in our record alone. Its identity is the file's with
-the id and the moment of its birth. Renaming its file makes it a `NEWFILE/ID`, with the same identity.
+the id and the moment of its birth, by which it is found again when its file is called otherwise.
 
 **Never trusted.** No format is probed: an image is read as qcow2 where its name says so (`image_patterns`)
 or its overlay does, and `qemu-img` is told each format. What an image records is followed only to a regular
@@ -136,6 +136,8 @@ class Qcow2Driver:
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
         with self._locked() as names:
+            if "/" in binding.managed_name:
+                return _inside(names.directory.scan(), binding)
             names.finish(binding.identity, binding.original_name, binding.managed_name)
             return renaming.manage(names, binding)
 
@@ -172,6 +174,14 @@ _NO_IMAGE = (
     "is no image: it is no regular file, or neither does its name fit image_patterns nor has an image recorded it "
     "as its backing file"
 )
+
+
+def _inside(chains: Chains, binding: Binding) -> BackendSnapshot:
+    """The internal snapshot by its identity: its file may have been renamed since it was found."""
+    for found in chains.snapshots():
+        if found.identity == binding.identity:
+            return found
+    raise errors.SourceNotFound(f"{binding.original_name!r} is gone, or is another snapshot by now; list it again")
 
 
 def _entry(image: Image, file: str, id: str) -> InternalSnapshot:

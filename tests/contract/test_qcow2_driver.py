@@ -110,7 +110,7 @@ def test_later_snapshot_that_is_given_the_same_id_is_another_one(driver: Qcow2Dr
     snap(folder, "daily")
 
     assert find(driver, "disk.qcow2/1").identity != binding.identity
-    with pytest.raises(errors.SourceNotFound, match="another object"):
+    with pytest.raises(errors.SourceNotFound, match="another snapshot"):
         driver.manage_snapshot(binding)
 
 
@@ -150,6 +150,20 @@ def test_internal_snapshot_keeps_its_identity_when_its_file_is_managed(driver: Q
 
     after = find(driver, f"{binding.managed_name}/1")
     assert (before.identity, before.parent) == (after.identity, "top.qcow2")
+
+
+def test_internal_snapshot_is_managed_though_its_file_was_renamed_since_it_was_found(
+    driver: Qcow2Driver, folder: Path
+) -> None:
+    snap(folder, "daily")
+    qemu.create(folder / "top.qcow2", SIZE, "disk.qcow2")
+    inside, outside = bound(driver, "disk.qcow2/1"), bound(driver, "disk.qcow2")
+    driver.manage_snapshot(outside)
+
+    managed = driver.manage_snapshot(inside)
+    driver.unmanage_snapshot(inside)
+
+    assert (managed.identity, managed.name) == (inside.identity, f"{outside.managed_name}/1")
 
 
 def test_data_of_an_internal_snapshot_outlive_managing_its_file(driver: Qcow2Driver, folder: Path) -> None:
