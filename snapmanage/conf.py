@@ -263,8 +263,8 @@ BACKEND = [
     cfg.StrOpt(
         "driver",
         required=True,
-        help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, btrfs "
-        "or zfs; docs/drivers.md tells of each.",
+        help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, "
+        "qcow2, btrfs or zfs; docs/drivers.md tells of each.",
     ),
     cfg.IntOpt(
         "driver_calls",
@@ -349,6 +349,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     from snapmanage.drivers.fake import FakeDriver
     from snapmanage.drivers.file import FileDriver
     from snapmanage.drivers.lvm import LvmDriver
+    from snapmanage.drivers.qcow2 import Qcow2Driver
     from snapmanage.drivers.rbd import RbdDriver
     from snapmanage.drivers.zfs import ZfsDriver
 
@@ -356,6 +357,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         "file": FileDriver,
         "lvm": LvmDriver,
         "rbd": RbdDriver,
+        "qcow2": Qcow2Driver,
         "btrfs": BtrfsDriver,
         "zfs": ZfsDriver,
         "fake": FakeDriver,

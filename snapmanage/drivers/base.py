@@ -48,7 +48,8 @@ class Driver(Protocol):
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         """The name that `found` shall bear once managed, made of `name` by the backend's own rules.
 
-        `name` is unique to one record (`snapshot_name_template`), and so must the result be.
+        `name` is unique to one record (`snapshot_name_template`), and so must the result be. What can't be
+        renamed keeps its name, and that it is managed stands in the record alone.
         """
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:

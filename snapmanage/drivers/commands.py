@@ -12,8 +12,16 @@ GRACE_SECONDS = 10
 Ended = tuple[int, str, str]
 
 
-def run(argv: Sequence[str], package: str, deadline_seconds: float, more: Mapping[str, str] | None = None) -> Ended:
+def run(
+    argv: Sequence[str],
+    package: str,
+    deadline_seconds: float,
+    more: Mapping[str, str] | None = None,
+    kept: Sequence[int] = (),
+) -> Ended:
     """Run a command of `package`, with `more` in its environment; `BackendUnavailable` where it can't, or won't end.
+
+    Of what is open here, it has `kept`.
 
     At its deadline it is asked to end, never made to: what a storage system has begun must not be cut
     off anywhere.
@@ -22,6 +30,7 @@ def run(argv: Sequence[str], package: str, deadline_seconds: float, more: Mappin
         process = subprocess.Popen(
             argv,
             env=ENVIRONMENT | dict(more or {}),
+            pass_fds=kept,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,13 +1,17 @@
-"""System calls of Linux that Python doesn't offer: renaming without replacing, a file's birth, opening beneath.
+"""System calls of Linux that Python doesn't offer: renaming without replacing, births, opening beneath, locks.
 
 It knows nothing of snapshots. Errors are plain `OSError`s, as if `os` had raised them.
 """
 
 import ctypes
+import fcntl
 import os
+import struct
 from dataclasses import dataclass
 
 _AT_SYMLINK_NOFOLLOW = 0x100
+_AT_EMPTY_PATH = 0x1000
+_FLOCK = struct.Struct("hhqqi0q")
 _RENAME_NOREPLACE = 1
 _STATX_BASIC_STATS = 0x7FF
 _STATX_BTIME = 0x800
@@ -67,9 +71,18 @@ class FileStatus:
 
 def status(directory_fd: int, name: str) -> FileStatus:
     """Describe the entry `name` of an open directory; `OSError`."""
+    return _statx(directory_fd, name, _AT_SYMLINK_NOFOLLOW)
+
+
+def opened_status(fd: int) -> FileStatus:
+    """Describe what is open; `OSError`."""
+    return _statx(fd, "", _AT_EMPTY_PATH)
+
+
+def _statx(fd: int, name: str, flags: int) -> FileStatus:
     found = _Statx()
     wanted = _STATX_BASIC_STATS | _STATX_BTIME
-    _check(_libc.statx(directory_fd, os.fsencode(name), _AT_SYMLINK_NOFOLLOW, wanted, ctypes.byref(found)), name)
+    _check(_libc.statx(fd, os.fsencode(name), flags, wanted, ctypes.byref(found)), name)
     born = found.btime.in_nanoseconds() if found.mask & _STATX_BTIME else None
     return FileStatus(found.mode, found.ino, found.size, born, found.mtime.in_nanoseconds())
 
@@ -94,6 +107,28 @@ def open_directory_beneath(directory_fd: int, path: str) -> int:
     if opened < 0:
         _check(opened, path)
     return opened
+
+
+def locked(fd: int) -> bool:
+    """Whether somebody holds any lock on the file, a shared one on some bytes too; takes none; `OSError`.
+
+    A running qemu has such locks on an image and on every backing file below it.
+    """
+    question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, *_ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, question))
+    return bool(kind != fcntl.F_UNLCK)
+
+
+def try_lock(fd: int) -> bool:
+    """Lock the whole file for this opening alone, unless somebody has a lock; `OSError`.
+
+    The lock is the opening's: it ends when the last copy of `fd` is closed, in whichever process that is.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _check(outcome: int, name: str) -> None:

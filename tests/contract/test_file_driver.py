@@ -1,10 +1,7 @@
 """What is the file driver's own: how it reads a directory, what it refuses to touch, and qemu's locks."""
 
 import os
-import subprocess
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,8 @@ from snapmanage.core.backend import Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import linux
 from snapmanage.drivers.file import FileDriver
-from tests.needs import program, require
+from tests.needs import require
+from tests.services.qemu import held_open
 from tests.waiting import until
 
 SNAPSHOT = "disk1.img@daily"
@@ -50,21 +48,6 @@ def birth(folder: Path) -> int | None:
         return linux.status(fd, SNAPSHOT).born_ns
     finally:
         os.close(fd)
-
-
-@contextmanager
-def opened_by_qemu(image: Path) -> Iterator[None]:
-    """Let a real qemu keep the image open for writing."""
-    argv = [str(program("qemu-io")), "-f", "raw", str(image)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as qemu:
-        assert qemu.stdin is not None
-        try:
-            qemu.stdin.write(b"length\n")
-            qemu.stdin.flush()
-            yield
-        finally:
-            qemu.stdin.close()
-            qemu.wait(20)
 
 
 def test_managed_name_keeps_the_volumes_name_in_front(driver: FileDriver) -> None:
@@ -170,8 +153,8 @@ def test_image_that_a_qemu_has_open_is_in_use(driver: FileDriver, folder: Path) 
     require("qemu-io")
     binding = find(driver)
 
-    with opened_by_qemu(folder / SNAPSHOT):
-        until(lambda: driver.list_snapshots()[0].unsafe is Unsafe.IN_USE, "qemu to lock the image")
+    with held_open(folder / SNAPSHOT, "raw"):
+        assert driver.list_snapshots()[0].unsafe is Unsafe.IN_USE
         with pytest.raises(errors.InUse):
             driver.manage_snapshot(binding)
 

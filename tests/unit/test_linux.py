@@ -36,6 +36,28 @@ def test_birth_is_not_moved_by_changing_the_dates(directory: int, tmp_path: Path
     assert linux.birth_time(before) == pytest.approx((tmp_path / "a").lstat().st_ctime, abs=60)
 
 
+def test_what_is_open_is_described_whatever_its_name_leads_to_by_now(directory: int, tmp_path: Path) -> None:
+    before = linux.status(directory, "a")
+
+    with (tmp_path / "a").open() as opened:
+        (tmp_path / "a").rename(tmp_path / "b")
+        (tmp_path / "a").write_text("another")
+
+        assert linux.opened_status(opened.fileno()) == before
+
+
+def test_lock_of_one_opening_is_seen_by_and_closed_to_another_until_it_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    with (tmp_path / "lock").open("r+b") as second:
+        with (tmp_path / "lock").open("r+b") as first:
+            assert not linux.locked(second.fileno())
+            assert linux.try_lock(first.fileno())
+            assert linux.locked(second.fileno())
+            assert not linux.try_lock(second.fileno())
+
+        assert linux.try_lock(second.fileno())
+
+
 def test_last_change_stands_in_where_no_birth_is_kept(directory: int) -> None:
     found = replace(linux.status(directory, "a"), born_ns=None, modified_ns=1_500_000_000)
 

@@ -15,6 +15,7 @@ from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.fake import FakeLab
 from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import in_guest, lvm_lab
+from tests.contract.labs.qcow2 import Qcow2Lab
 from tests.contract.labs.rbd import rbd_lab
 from tests.contract.labs.template import TemplateLab
 from tests.contract.labs.zfs import zfs_lab
@@ -27,6 +28,7 @@ Maker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Lab]]
 MAKERS: dict[str, Maker] = {
     "fake": lambda _, folder: nullcontext(FakeLab()),
     "file": lambda _, folder: nullcontext(FileLab(folder)),
+    "qcow2": lambda _, folder: nullcontext(Qcow2Lab(folder)),
     "lvm-thick": lambda _, folder: lvm_lab(False, folder),
     "lvm-thin": lambda _, folder: lvm_lab(True, folder),
     "template": lambda _, folder: nullcontext(TemplateLab(folder)),
@@ -39,6 +41,6 @@ _LVM = ["lvm-thick", "lvm-thin"]
 
 # In the guest there is LVM alone, and it can do there what it can't on metadata.
 LABS = _LVM if in_guest() else list(MAKERS)
-HOLDING = _LVM if in_guest() else ["fake", "file", "template", "btrfs"]
-SPOILING = ["lvm-thick"] if in_guest() else ["fake", "rbd", "zfs"]
-LARGE = [] if in_guest() else ["fake", "file", *_LVM, "template", "rbd", "btrfs", "zfs"]
+HOLDING = _LVM if in_guest() else ["fake", "file", "qcow2", "template", "btrfs"]
+SPOILING = ["lvm-thick"] if in_guest() else ["fake", "qcow2", "rbd", "zfs"]
+LARGE = [] if in_guest() else ["fake", "file", "qcow2", *_LVM, "template", "rbd", "btrfs", "zfs"]

@@ -1,0 +1,95 @@
+"""The laboratory of qcow2 images: a folder with one chain, made by QEMU's own tools."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from snapmanage.drivers.qcow2 import Qcow2Driver
+from tests.needs import require
+from tests.services import qemu
+
+
+class Qcow2Lab:
+    volume = "disk.qcow2"
+    size_bytes = 3 * 1024**2
+    impossible_names = ("../disk.qcow2", "/etc/passwd", "a\0b", "..", ".hidden.qcow2", "\ud800.qcow2", "/1")
+    legal_characters = "".join(map(chr, range(1, 128))).replace("/", "") + "é\U0001f600"
+    scan = (os, "scandir")
+
+    def __init__(self, folder: Path) -> None:
+        require(*qemu.PROGRAMS)
+        self.folder = folder / "images"
+        self.folder.mkdir()
+        self.driver = Qcow2Driver(str(self.folder))
+        self.volumes: set[str] = set()
+        self.add_volume("disk")
+
+    def name_of(self, word: str) -> str:
+        return f"{word}.qcow2"
+
+    def add_volume(self, word: str) -> str:
+        name = self.name_of(word)
+        qemu.create(self.folder / name, self.size_bytes)
+        self.volumes.add(name)
+        return name
+
+    def add_snapshot(self, name: str) -> None:
+        """Put another image below the whole chain."""
+        bottom = self._chain()[-1]
+        qemu.create(self.folder / name, self.size_bytes)
+        self._rebase(bottom, name)
+
+    def add_unusable(self, word: str) -> str:
+        """Put an image below the chain whose own backing file is one of the host's."""
+        name = self.name_of(word)
+        self.add_snapshot(name)
+        qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/hostname", self.folder / name)
+        return name
+
+    def add_many(self, count: int) -> None:
+        """A chain as long as that; a process for each image would take minutes, so one small image is copied."""
+        names = [f"many-{number:04}.qcow2" for number in range(count)]
+        self.add_snapshot(names[0])
+        qemu.create(self.folder / names[1], self.size_bytes, names[0], "qcow2", "-o", "cluster_size=4096")
+        model = (self.folder / names[1]).read_bytes()
+        for below, name in itertools.pairwise(names[1:]):
+            (self.folder / name).write_bytes(model.replace(names[0].encode(), below.encode()))
+        self._rebase(self.volume, names[-1])
+
+    def remove(self, name: str) -> None:
+        images = self._chain()
+        position = images.index(name)
+        self._rebase(images[position - 1], *images[position + 1 : position + 2])
+        # The inode stays taken, so that the next file can't be given the same number at once.
+        (self.folder / name).rename(self.folder.parent / f"removed-{len(os.listdir(self.folder.parent))}")
+
+    def names(self) -> set[str]:
+        """The files that are no volumes: QEMU must find them all below the volume."""
+        seen = {name for name in os.listdir(self.folder) if not name.startswith(".")} - self.volumes
+        images = self._chain()
+        assert sorted(images[1:]) == sorted(seen)
+        return seen
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Run a guest on the volume, which holds every file of its chain."""
+        assert name in self.names()
+        with qemu.held_open(self.folder / self.volume):
+            yield
+
+    def go_away(self) -> None:
+        self.folder.rename(self.folder.with_name("gone"))
+
+    def come_back(self) -> None:
+        self.folder.with_name("gone").rename(self.folder)
+
+    def _chain(self) -> list[str]:
+        paths = [Path(image["filename"]) for image in qemu.chain(self.folder / self.volume)]
+        return [path.name for path in paths if path.parent == self.folder]
+
+    def _rebase(self, name: str, backing: str = "") -> None:
+        # QEMU takes what is before a colon for a protocol, unless there is a slash before it.
+        written = f"./{backing}" if ":" in backing else backing
+        qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", written, self.folder / name)
