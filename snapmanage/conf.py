@@ -248,8 +248,8 @@ BACKEND = [
     cfg.StrOpt(
         "driver",
         required=True,
-        help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, btrfs "
-        "or zfs; docs/drivers.md tells of each.",
+        help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, btrfs, "
+        "zfs or cinder; docs/drivers.md tells of each.",
     ),
     cfg.IntOpt(
         "driver_calls",
@@ -331,6 +331,7 @@ def register_backend(conf: cfg.ConfigOpts, section: str, driver_options: Iterabl
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """What oslo-config-generator writes into the sample; each driver we ship has an example section."""
     from snapmanage.drivers.btrfs import BtrfsDriver
+    from snapmanage.drivers.cinder import CinderDriver
     from snapmanage.drivers.fake import FakeDriver
     from snapmanage.drivers.file import FileDriver
     from snapmanage.drivers.lvm import LvmDriver
@@ -343,6 +344,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         "rbd": RbdDriver,
         "btrfs": BtrfsDriver,
         "zfs": ZfsDriver,
+        "cinder": CinderDriver,
         "fake": FakeDriver,
     }
     backends = [(f"example-{name}", [*BACKEND, *driver.options]) for name, driver in examples.items()]
