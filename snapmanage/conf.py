@@ -264,7 +264,7 @@ BACKEND = [
         "driver",
         required=True,
         help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, "
-        "qcow2, btrfs or zfs; docs/drivers.md tells of each.",
+        "qcow2, btrfs, zfs or cinder; docs/drivers.md tells of each.",
     ),
     cfg.IntOpt(
         "driver_calls",
@@ -346,6 +346,7 @@ def register_backend(conf: cfg.ConfigOpts, section: str, driver_options: Iterabl
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """What oslo-config-generator writes into the sample; each driver we ship has an example section."""
     from snapmanage.drivers.btrfs import BtrfsDriver
+    from snapmanage.drivers.cinder import CinderDriver
     from snapmanage.drivers.fake import FakeDriver
     from snapmanage.drivers.file import FileDriver
     from snapmanage.drivers.lvm import LvmDriver
@@ -360,6 +361,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         "qcow2": Qcow2Driver,
         "btrfs": BtrfsDriver,
         "zfs": ZfsDriver,
+        "cinder": CinderDriver,
         "fake": FakeDriver,
     }
     backends = [(f"example-{name}", [*BACKEND, *driver.options]) for name, driver in examples.items()]

@@ -1,5 +1,6 @@
 """From `cfg.CONF` to values: what each main needs of the configuration."""
 
+import glob
 import importlib.metadata
 import os
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from snapmanage import errors
 from snapmanage.bus.names import Names
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.quota import Amount
-from snapmanage.drivers.base import Driver
+from snapmanage.drivers.base import Driver, Section
 from snapmanage.manage.site import Rules
 from snapmanage.store.database import Database, connect
 from snapmanage.volume.worker import Pace
@@ -107,11 +108,30 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
     driver = _driver_class(section, given.driver)
     given = options.register_backend(conf, section, driver.options)
     _require(section, driver.options, given)
-    arguments = {option.dest: given[option.dest] for option in driver.options}
+    arguments: dict[str, Any] = {option.dest: given[option.dest] for option in driver.options}
+    if getattr(driver, "takes_section", False):
+        arguments["section"] = _section(conf, section)
     pace = Pace(
         given.driver_calls, given.claim_batch, conf.operations.scan_interval_seconds, given.inventory_ttl_seconds
     )
     return given.driver, driver(**arguments), pace
+
+
+def _section(conf: cfg.ConfigOpts, name: str) -> Section:
+    """A backend's section as it stands in the files, which oslo.config shows of registered options only."""
+    values: dict[str, list[str]] = {}
+    for path in _files(conf):
+        found: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(path, found).parse()
+        for key, given in found.get(name, {}).items():
+            values.setdefault(key, []).extend(given)
+    return Section(name, values, conf.operations.snapshot_name_template)
+
+
+def _files(conf: cfg.ConfigOpts) -> list[str]:
+    """The configuration files that were read, in the order in which they were."""
+    folders = [path for folder in conf.config_dir or () for path in sorted(glob.glob(os.path.join(folder, "*.conf")))]
+    return [*(conf.config_file or ()), *folders]
 
 
 def _require(section: str, wanted: Sequence[cfg.Opt], given: Any) -> None:

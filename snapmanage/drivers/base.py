@@ -8,7 +8,8 @@ Drivers are called from several threads at once. They raise `snapmanage.errors` 
 where trying again never helps, a `BackendError` where it may.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from oslo_config import cfg
@@ -17,11 +18,25 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 
 
+@dataclass(frozen=True)
+class Section:
+    """A backend's section as it stands in the configuration files, for a driver that reads more than its `options`.
+
+    `values` has every key with all that is given for it, unread, in the order of the files: the last
+    counts, but for options that may be given several times.
+    """
+
+    name: str
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    snapshot_name_template: str = ""
+
+
 class Driver(Protocol):
     """One configured backend.
 
     The constructor takes each of `options` as a keyword argument of the same name, and touches
-    nothing: the first look at the backend is `check`.
+    nothing: the first look at the backend is `check`. Where the class has `takes_section = True`, it also
+    takes `section`, a `Section`: what it finds there is the driver's own to register, read and refuse.
     """
 
     options: ClassVar[Sequence[cfg.Opt]]

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from snapmanage.drivers.cinder import CinderDriver
 from tests.contract.labs import LABS, MAKERS, HoldingLab, Lab, LargeLab, SpoilingLab
+from tests.contract.labs.cinder import cinder_lvm, cinder_rbd
+from tests.services.ceph import Ceph
+from tests.services.lvm_metadata import MetadataGroup
 
 
 @pytest.fixture(params=LABS)
@@ -28,3 +32,15 @@ def spoiling_lab(lab: Lab) -> SpoilingLab:
 @pytest.fixture
 def large_lab(lab: Lab) -> LargeLab:
     return cast(LargeLab, lab)
+
+
+@pytest.fixture(scope="session")
+def cinder_of_lvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MetadataGroup, CinderDriver]]:
+    with cinder_lvm(tmp_path_factory.mktemp("cinder-lvm")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def cinder_of_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, Any, CinderDriver]]:
+    with cinder_rbd(ceph) as made:
+        yield made

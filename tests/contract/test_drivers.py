@@ -19,8 +19,9 @@ from snapmanage.core.listing import Owned, entries
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.renaming import Names
-from tests.contract.labs import HOLDING, SPOILING, HoldingLab, Lab, SpoilingLab
+from tests.contract.labs import BORN, HOLDING, SPOILING, HoldingLab, Lab, SpoilingLab
 
+only_where_it_is_born = pytest.mark.parametrize("lab", BORN, indirect=True)
 only_where_it_can_be_held = pytest.mark.parametrize("lab", HOLDING, indirect=True)
 only_where_it_can_be_spoiled = pytest.mark.parametrize("lab", SPOILING, indirect=True)
 
@@ -99,16 +100,22 @@ def test_listing_tells_every_snapshot_and_nothing_else(lab: Lab) -> None:
     assert sorted(listed, key=by_name) == [daily, weekly]
 
 
-def test_snapshot_is_described_with_its_volume_size_and_birth(lab: Lab) -> None:
+def test_snapshot_is_described_with_its_volume_and_size(lab: Lab) -> None:
     volume = lab.driver.find_volume(Reference.named(lab.volume))
 
     snapshot = found(lab)
 
     assert (snapshot.parent, snapshot.parent_identity) == (lab.volume, volume.identity)
     assert snapshot.size_bytes == volume.size_bytes == lab.size_bytes
+    assert snapshot.unsafe is None
+
+
+@only_where_it_is_born
+def test_snapshot_has_the_time_of_its_birth(lab: Lab) -> None:
+    snapshot = found(lab)
+
     assert snapshot.created_at is not None
     assert snapshot.created_at.tzinfo is UTC
-    assert snapshot.unsafe is None
 
 
 def test_identities_differ(lab: Lab) -> None:

@@ -58,11 +58,12 @@ class MetadataGroup:
         """What lvm2 takes a `flock` on while it works on the group."""
         return self.system_dir / "locks" / f"V_{self.name}"
 
-    def add_volumes(self, *names: str) -> None:
-        self._add(self._section(name, 2, self._linear(2)) for name in names)
+    def add_volumes(self, *names: str, extents: int = 2) -> None:
+        self._add(self._section(name, extents, self._linear(extents)) for name in names)
 
-    def add_thick_snapshots(self, origin: str, *names: str) -> None:
-        self._add(part for name in names for part in self._thick_snapshot(origin, name))
+    def add_thick_snapshots(self, origin: str, *names: str, extents: int = 2) -> None:
+        """Add snapshots of a volume of so many extents; each has room for one."""
+        self._add(part for name in names for part in self._thick_snapshot(origin, name, extents))
 
     def add_pool(self) -> None:
         """Add a thin pool called `pool`, which thin volumes need first."""
@@ -93,11 +94,17 @@ class MetadataGroup:
         origin = re.compile(rf'^\s*origin = "{re.escape(name)}"\n', re.MULTILINE)
         self._rewrite(lambda metadata: origin.sub("", section.sub("", metadata)))
 
-    def _thick_snapshot(self, origin: str, name: str) -> Iterator[str]:
+    def clear(self) -> None:
+        """Remove everything."""
+        everything = re.compile(r"^\tlogical_volumes {\n.*?^\t}\n", re.DOTALL | re.MULTILINE)
+        self._rewrite(lambda metadata: everything.sub("", metadata))
+        self.extents = self.thin_devices = 0
+
+    def _thick_snapshot(self, origin: str, name: str, extents: int) -> Iterator[str]:
         number, self.thick_snapshots = self.thick_snapshots, self.thick_snapshots + 1
         yield self._section(name, 1, self._linear(1), status=HIDDEN)
         segment = f'type = "snapshot" chunk_size = 8 origin = "{origin}" cow_store = "{name}"'
-        yield self._section(f"snapshot{number}", 2, segment)
+        yield self._section(f"snapshot{number}", extents, segment)
 
     def _linear(self, extents: int) -> str:
         first, self.extents = self.extents, self.extents + extents

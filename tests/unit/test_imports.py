@@ -29,6 +29,8 @@ ALLOWED = {
 }
 PURE = ("errors", "crash", "core")
 CONF = "oslo_config.cfg.CONF"
+# It runs in a process of its own, whose only configuration that is.
+BESIDE_CINDER = "drivers/cinder_child.py"
 
 
 def violations(root: Path) -> list[str]:
@@ -36,11 +38,12 @@ def violations(root: Path) -> list[str]:
     return [
         f"{path.relative_to(root)}:{line}: {wrong}"
         for path in sorted(root.rglob("*.py"))
-        for line, wrong in _violations(ast.parse(path.read_text()), path.relative_to(root).with_suffix("").parts[0])
+        for line, wrong in _violations(ast.parse(path.read_text()), path.relative_to(root))
     ]
 
 
-def _violations(tree: ast.Module, part: str) -> Iterator[tuple[int, str]]:
+def _violations(tree: ast.Module, path: Path) -> Iterator[tuple[int, str]]:
+    part = path.with_suffix("").parts[0]
     for node in ast.walk(tree):
         for line, name in _reached(node):
             top, _, inside = name.partition(".")
@@ -50,7 +53,7 @@ def _violations(tree: ast.Module, part: str) -> Iterator[tuple[int, str]]:
                     yield line, f"{part} has no place in the order of imports"
                 elif other and other != part and other not in ALLOWED[part]:
                     yield line, f"{part} must not import {other}"
-            elif name == CONF and part != "cmd":
+            elif name == CONF and part != "cmd" and str(path) != BESIDE_CINDER:
                 yield line, f"{part} must not touch cfg.CONF"
             elif part in PURE and top not in sys.stdlib_module_names:
                 yield line, f"{part} must not import {top}"

@@ -12,6 +12,7 @@ import pytest
 
 from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
 from tests.contract.labs.btrfs import btrfs_lab
+from tests.contract.labs.cinder import CinderLvmLab, CinderRbdLab
 from tests.contract.labs.fake import FakeLab
 from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import in_guest, lvm_lab
@@ -20,7 +21,7 @@ from tests.contract.labs.rbd import rbd_lab
 from tests.contract.labs.template import TemplateLab
 from tests.contract.labs.zfs import zfs_lab
 
-__all__ = ["HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
+__all__ = ["BORN", "HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
 
 # A laboratory is made for one test, with that test's fixtures and its scratch folder.
 Maker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Lab]]
@@ -35,6 +36,8 @@ MAKERS: dict[str, Maker] = {
     "rbd": lambda request, _: rbd_lab(request),
     "btrfs": lambda _, folder: btrfs_lab(folder),
     "zfs": lambda request, _: zfs_lab(request.getfixturevalue("zfs_fuse")),
+    "cinder-lvm": lambda request, _: nullcontext(CinderLvmLab(*request.getfixturevalue("cinder_of_lvm"))),
+    "cinder-rbd": lambda request, _: nullcontext(CinderRbdLab(*request.getfixturevalue("cinder_of_rbd"))),
 }
 
 _LVM = ["lvm-thick", "lvm-thin"]
@@ -43,4 +46,6 @@ _LVM = ["lvm-thick", "lvm-thin"]
 LABS = _LVM if in_guest() else list(MAKERS)
 HOLDING = _LVM if in_guest() else ["fake", "file", "qcow2", "template", "btrfs"]
 SPOILING = ["lvm-thick"] if in_guest() else ["fake", "qcow2", "rbd", "zfs"]
-LARGE = [] if in_guest() else ["fake", "file", "qcow2", *_LVM, "template", "rbd", "btrfs", "zfs"]
+LARGE = [] if in_guest() else ["fake", "file", "qcow2", *_LVM, "template", "rbd", "btrfs", "zfs", "cinder-rbd"]
+# Whose backend tells when a snapshot was made; Cinder's drivers don't.
+BORN = [name for name in LABS if not name.startswith("cinder-")]

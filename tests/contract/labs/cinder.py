@@ -1,0 +1,138 @@
+"""Cinder's own drivers for LVM and for Ceph on the real things: what stands for every vendor's.
+
+Starting a driver takes a second, so there is one of each for all tests, and every laboratory empties the
+group or the pool. With LVM the driver takes thin snapshots for volumes, so there are thick ones only.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snapmanage.core.backend import GIB
+from snapmanage.drivers import rbd_bindings
+from snapmanage.drivers.base import Driver, Section
+from snapmanage.drivers.cinder import CinderDriver
+from tests.contract.labs.lvm import LEGAL_CHARACTERS
+from tests.contract.labs.rbd import RbdLab
+from tests.needs import require
+from tests.services.ceph import Ceph
+from tests.services.lvm_metadata import MetadataGroup, metadata_group
+
+LVM_DRIVER = "cinder.volume.drivers.lvm.LVMVolumeDriver"
+RBD_DRIVER = "cinder.volume.drivers.rbd.RBDDriver"
+GROUP = "cinder-group"
+RENAMED_GROUP = "another-cinder-group"
+TEMPLATE = "snapshot-%s"
+
+# No name of these ever reaches the vendor's driver: it is compared with what was listed.
+IMPOSSIBLE_NAMES = ("a\0b", "\ud800", "x" * 1025)
+
+
+class CinderLvmLab:
+    """Volumes of two extents, which Cinder rounds up to one GiB."""
+
+    volume = "thick-volume"
+    size_bytes = GIB
+    impossible_names = IMPOSSIBLE_NAMES
+    legal_characters = LEGAL_CHARACTERS
+
+    def __init__(self, group: MetadataGroup, driver: CinderDriver) -> None:
+        self.group = group
+        self.driver: Driver = driver
+        self.process = driver._process
+        self._volumes = set[str]()
+        if group.name not in group.lvm("vgs", "--noheadings", "-o", "vg_name").split():
+            self.come_back()
+        group.clear()
+        self.add_volume(self.volume)
+
+    def name_of(self, word: str) -> str:
+        return word
+
+    def add_volume(self, word: str) -> str:
+        self.group.add_volumes(word)
+        self._volumes.add(word)
+        return word
+
+    def add_snapshot(self, name: str) -> None:
+        self.group.add_thick_snapshots(self.volume, name)
+
+    def remove(self, name: str) -> None:
+        self.group.lvm("lvremove", "--yes", f"{self.group.name}/{name}")
+
+    def names(self) -> set[str]:
+        return self.group.names() - self._volumes
+
+    def go_away(self) -> None:
+        self.group.lvm("vgrename", self.group.name, RENAMED_GROUP)
+
+    def come_back(self) -> None:
+        self.group.lvm("vgrename", RENAMED_GROUP, self.group.name)
+
+
+class CinderRbdLab(RbdLab):
+    """Images of one GiB, since Cinder counts no less."""
+
+    size_bytes = GIB
+    impossible_names = IMPOSSIBLE_NAMES
+
+    def __init__(self, ceph: Ceph, ioctx: Any, driver: CinderDriver) -> None:
+        self.ceph = ceph
+        self.rbd = rbd_bindings.load().rbd
+        self.ioctx = ioctx
+        self.driver: Any = driver
+        self._clear()
+        self.add_volume(self.volume)
+
+    def remove(self, name: str) -> None:
+        volume, _, snapshot = name.partition("@")
+        with self.image(volume) as image:
+            if image.is_protected_snap(snapshot):
+                image.unprotect_snap(snapshot)
+            image.remove_snap(snapshot)
+
+    def _clear(self) -> None:
+        for group in self.rbd.RBD().group_list(self.ioctx):
+            self.rbd.RBD().group_remove(self.ioctx, group)
+        for name in self.names():
+            self.remove(name)
+        for image in self.rbd.RBD().list(self.ioctx):
+            self.rbd.RBD().remove(self.ioctx, image)
+
+
+def lvm_section(group: MetadataGroup) -> Section:
+    """What an operator writes for Cinder's LVM driver; nothing is exported, so the target is none."""
+    values = {"volume_group": [group.name], "lvm_type": ["default"], "target_helper": ["fake"]}
+    return Section("lvm-of-cinder", values, TEMPLATE)
+
+
+@contextmanager
+def cinder_lvm(folder: Path) -> Iterator[tuple[MetadataGroup, CinderDriver]]:
+    """A group, and Cinder's driver for it. Cinder takes lvm2's folder from the environment, where it renames."""
+    require("lvs", "losetup", root=True)
+    with metadata_group(folder, GROUP) as group, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "LVM_SYSTEM_DIR", str(group.system_dir))
+        with closing(CinderDriver(LVM_DRIVER, "", 60, lvm_section(group))) as driver:
+            yield group, driver
+
+
+@contextmanager
+def cinder_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, Any, CinderDriver]]:
+    """A pool, and Cinder's driver for it."""
+    pool = ceph.pool()
+    values = {
+        "rbd_pool": pool,
+        "rbd_user": "admin",
+        "rbd_ceph_conf": str(ceph.conf),
+        "rados_connect_timeout": "1",
+        "rados_connection_retries": "1",
+    }
+    section = Section("rbd-of-cinder", {key: [value] for key, value in values.items()}, TEMPLATE)
+    with ceph.connected() as cluster, closing(CinderDriver(RBD_DRIVER, "", 60, section)) as driver:
+        ioctx = cluster.open_ioctx(pool)
+        yield ceph, ioctx, driver
+        ioctx.close()
