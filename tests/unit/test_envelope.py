@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.bus.envelope import Incoming
-from snapmanage.bus.names import Names
+from snapmanage.bus.names import VERSION, Names
 from snapmanage.core import events, messages
 from snapmanage.core.events import Step
 from snapmanage.core.messages import Message
@@ -158,7 +158,7 @@ def test_names_are_those_that_casts_of_either_dialect_go_to() -> None:
 def test_request_arrives_as_it_was_sent(method: str, arguments: dict[str, Any], unique_id: str) -> None:
     incoming = envelope.open_request(envelope.request(method, arguments, messages.context(ASKED), unique_id))
 
-    assert incoming.message == {"method": method, "args": arguments, "version": "1.0", "_unique_id": unique_id}
+    assert incoming.message == {"method": method, "args": arguments, "version": VERSION, "_unique_id": unique_id}
     assert incoming.ctxt == messages.context(ASKED)
 
 
