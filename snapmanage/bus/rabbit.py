@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any, Protocol
 
 import kombu
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, ChannelError
 from kombu.exceptions import KombuError
 
 from snapmanage import crash, errors
@@ -110,6 +110,7 @@ class Publisher:
         self._declared: set[str] = set()
         self._pending: dict[int, Publication] = {}
         self._refused: set[str] = set()
+        self._nacked = False
         self._sent = 0
 
     def send(self, publications: Sequence[Publication], exchange: str | None = None) -> set[str]:
@@ -128,18 +129,34 @@ class Publisher:
     def _send(self, publications: Sequence[Publication], exchange: str) -> set[str]:
         self._open()
         self._refused = set()
-        for publication in publications:
-            self._declare(publication)
-        self._publish(publications, exchange)
+        self._nacked = False
+        sendable = [publication for publication in publications if self._declare(publication)]
+        self._publish(sendable, exchange)
         crash.at(Point.UNCONFIRMED)
         while self._pending:
             self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT_SECONDS)
-        return {publication.message_id for publication in publications} - self._refused
+        if self._nacked:
+            # A channel may refuse for good what is meant for a queue that another node leads by now.
+            LOG.warning("The broker refused messages, which are sent again later over another connection.")
+            self._drop()
+        return {publication.message_id for publication in sendable} - self._refused
 
-    def _declare(self, publication: Publication) -> None:
-        if not publication.queue_must_exist and publication.routing_key not in self._declared:
-            self._topology.queue(publication.routing_key)(self._channel).declare()
-            self._declared.add(publication.routing_key)
+    def _declare(self, publication: Publication) -> bool:
+        """Make its queue, where that is up to us; False when the broker won't have it, which stops no other."""
+        if publication.queue_must_exist or publication.routing_key in self._declared:
+            return True
+        assert self._connection is not None
+        try:
+            with self._connection.channel() as channel:  # which an error closes
+                self._topology.queue(publication.routing_key)(channel).declare()
+        except ChannelError as error:
+            LOG.error(
+                "The broker won't have the queue %s, what is meant for it waits: %s", publication.routing_key, error
+            )
+            self._refused.add(publication.message_id)
+            return False
+        self._declared.add(publication.routing_key)
+        return True
 
     def _publish(self, publications: Sequence[Publication], exchange: str) -> None:
         connection = self._channel.connection
@@ -173,6 +190,7 @@ class Publisher:
         self._confirmed(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._nacked = True
         self._refused |= {publication.message_id for publication in self._confirmed(tag, multiple)}
 
     def _confirmed(self, tag: int, multiple: bool) -> list[Publication]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
+from snapmanage.core.lateness import Waiting
 from snapmanage.core.messages import Kind, Message
 from snapmanage.store.tables import outbox
 from snapmanage.store.types import LONG_TEXT
@@ -58,6 +59,18 @@ def hurry_casts(conn: Connection, server: str, now: datetime) -> None:
 def waiting(conn: Connection) -> int:
     """How many messages are not carried yet."""
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
+
+
+def waiting_casts(conn: Connection) -> dict[str, Waiting]:
+    """The casts that their servers haven't accepted, by the record's id."""
+    query = select(outbox.c.record_id, outbox.c.sends, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
+    return {row.record_id: Waiting(row.sends, row.due_at) for row in conn.execute(query)}
+
+
+def older_than(conn: Connection, moment: datetime) -> int:
+    """How many messages were put in before, and are still there."""
+    query = select(func.count()).select_from(outbox).where(outbox.c.created_at < moment)
+    return int(conn.execute(query).scalar_one())
 
 
 def _row(message: Message, now: datetime, due_at: datetime) -> dict[str, Any]:

@@ -80,6 +80,21 @@ def take_due(conn: Connection, kind: type[R], server: str, now: datetime, limit:
     return [_record(kind, row) for row in conn.execute(query)]
 
 
+def in_progress(conn: Connection, kind: type[R]) -> list[R]:
+    """Records of all servers that are under way, oldest first."""
+    table = _TABLES[kind]
+    under_way = [status.value for status in Status if status.in_progress]
+    query = select(table).where(table.c.status.in_(under_way)).order_by(table.c.created_at, table.c.id)
+    return [_record(kind, row) for row in conn.execute(query)]
+
+
+def resolved(conn: Connection, server: str) -> list[Snapshot]:
+    """A server's snapshots that were ever resolved to an object, tombstones too."""
+    mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None)
+    query = select(snapshots).where(mine).order_by(snapshots.c.created_at, snapshots.c.id)
+    return [_record(Snapshot, row) for row in conn.execute(query)]
+
+
 def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
     """Write changes down, each only if its record's generation is unchanged; return those written.
 

@@ -62,12 +62,19 @@ class Fleet:
     """`hosts` names a process of a server each; the part before a slash is its host, so that two can serve one."""
 
     def __init__(
-        self, folder: Path, broker: RabbitMQ, database: Databases, wires: Sequence[Wire], hosts: Sequence[str]
-    ):
+        self,
+        folder: Path,
+        broker: RabbitMQ,
+        database: Databases,
+        wires: Sequence[Wire],
+        hosts: Sequence[str],
+        more_brokers: Sequence[int] = (),
+    ) -> None:
         self.broker, self.database = broker, database
         self.to_broker, self.to_database = wires
         self.folder = folder
         self.exchange = unique("exchange")
+        self.brokers = [self.to_broker.port, *more_brokers]
         self.database_url = database.database()
         self.engine = sa.create_engine(self.database_url, isolation_level="READ COMMITTED", pool_pre_ping=True)
         self.url = f"http://{LOOPBACK}:{free_port()}"
@@ -154,6 +161,16 @@ class Fleet:
 
     # What became of it.
 
+    def count(self, statement: str, **values: Any) -> int:
+        """What a query of one number tells."""
+        with self.engine.connect() as conn:
+            return int(conn.execute(sa.text(statement), values).scalar_one())
+
+    def known(self) -> set[str]:
+        """The ids of all snapshots that have a record."""
+        with self.engine.connect() as conn:
+            return set(conn.execute(sa.text("SELECT id FROM snapshots")).scalars())
+
     def rest(self, seconds: float = 60) -> None:
         """Wait until nothing is under way and all that was announced is in the audit log."""
         until(lambda: invariants.at_rest(self.engine), "the deployment to come to rest", seconds)
@@ -190,7 +207,7 @@ class Fleet:
     def _configure(self, host: str) -> None:
         text = CONFIGURATION.format(
             host=host,
-            transport_url=f"rabbit://guest:guest@{LOOPBACK}:{self.to_broker.port}//",
+            transport_url="rabbit://" + ",".join(f"guest:guest@{LOOPBACK}:{port}" for port in self.brokers) + "/",
             exchange=self.exchange,
             database_url=self.database_url.replace(f":{self.database.port}/", f":{self.to_database.port}/"),
             listen=self.url.removeprefix("http://"),
@@ -213,11 +230,16 @@ class Fleet:
 
 
 @contextmanager
-def fleet(folder: Path, broker: RabbitMQ, database: Databases, hosts: Sequence[str]) -> Iterator[Fleet]:
-    """A running one; its broker and its database may be shared with others."""
+def fleet(
+    folder: Path, broker: RabbitMQ, database: Databases, hosts: Sequence[str], more_brokers: Sequence[int] = ()
+) -> Iterator[Fleet]:
+    """A running one; its broker and its database may be shared with others.
+
+    `more_brokers` are ports of further nodes of the broker's cluster.
+    """
     with ExitStack() as stack:
         wires = [stack.enter_context(wire_to(service.port)) for service in (broker, database)]
-        made = Fleet(folder, broker, database, wires, hosts)
+        made = Fleet(folder, broker, database, wires, hosts, more_brokers)
         stack.callback(made.close)
         made.start()
         yield made

@@ -71,7 +71,7 @@ def test_sample_with_a_bad_reference_ends_in_error(deployment: Fleet) -> None:
     send(deployment, "cast_manage_existing_snapshot_bad_ref")
 
     deployment.promises[snapshot_id] = "error"
-    until(lambda: snapshot_id in known(deployment), "the cast to be accepted")
+    until(lambda: snapshot_id in deployment.known(), "the cast to be accepted")
     deployment.rest()
 
 
@@ -82,8 +82,3 @@ def events(deployment: Fleet) -> list[str]:
     query = sa.text("SELECT event_type FROM audit WHERE snapshot_id = :id ORDER BY generation")
     with deployment.engine.connect() as conn:
         return list(conn.execute(query, {"id": SNAPSHOT_ID}).scalars())
-
-
-def known(deployment: Fleet) -> set[str]:
-    with deployment.engine.connect() as conn:
-        return set(conn.execute(sa.text("SELECT id FROM snapshots")).scalars())

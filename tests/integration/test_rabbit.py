@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,40 @@ def test_deleted_queue_is_declared_again(rabbitmq: RabbitMQ, publisher: Publishe
 
     assert publisher.send(to(queue, "2")) == set()
     assert publisher.send(to(queue, "2")) == {"2"}
+
+
+def test_queue_that_the_broker_will_not_have_holds_up_no_other(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+    other, good = unique("other"), unique("good")
+    with connector(rabbitmq)(0) as connection:
+        kombu.Queue(other, durable=True)(connection.default_channel).declare()  # a classic one
+    first, second = to(other, "first"), to(good, "second")
+    both = [replace(each, message_id="both") for each in [*to(other, "x"), *to(good, "x")]]
+
+    assert publisher.send([*first, *second, *both]) == {"second"}
+
+    delete(rabbitmq, other)
+    assert publisher.send([*first, *both]) == {"first", "both"}
+
+
+def test_what_the_broker_refuses_is_sent_over_another_connection_the_next_time(rabbitmq: RabbitMQ) -> None:
+    queue, connections = unique("full"), []
+
+    def connect(heartbeat: int) -> kombu.Connection:
+        connections.append(heartbeat)
+        return connector(rabbitmq)(heartbeat)
+
+    publisher = Publisher(connect, Topology(unique("exchange")))
+    with connector(rabbitmq)(0) as connection:
+        full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        kombu.Queue(queue, queue_arguments=full, durable=True)(connection.default_channel).declare()
+    assert publisher.send(to(queue, "first", must_exist=True), exchange="") == {"first"}
+
+    refused = publisher.send(to(queue, "second", must_exist=True), exchange="")
+    received(rabbitmq, queue)
+    taken = publisher.send(to(queue, "second", must_exist=True), exchange="")
+
+    assert (refused, taken, len(connections)) == (set(), {"second"}, 2)
+    publisher.close()
 
 
 def test_several_threads_send_over_one_connection(rabbitmq: RabbitMQ, publisher: Publisher) -> None:

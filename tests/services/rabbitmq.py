@@ -10,7 +10,8 @@ from tests.services.process import LOOPBACK, Program, Service, free_port, give_a
 from tests.waiting import until
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the PATH insists on the user rabbitmq
-PROGRAMS = (SERVER, "epmd")
+CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+PROGRAMS = (SERVER, CONTROL, "epmd")
 
 CONFIGURATION = """\
 listeners.tcp.1 = {host}:{port}
@@ -26,6 +27,11 @@ ERLANG = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
 class RabbitMQ(Service):
     """One node without plugins. Queues and exchanges of a test are its own by a name from `unique`."""
+
+    node = NODE
+    # More lines of its configuration, and of the other one, in Erlang.
+    more = ""
+    advanced = "[]."
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -44,9 +50,13 @@ class RabbitMQ(Service):
         return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
 
     def prepare(self) -> None:
-        self._write("rabbitmq.conf", CONFIGURATION.format(host=LOOPBACK, port=self.port))
+        self._write("rabbitmq.conf", CONFIGURATION.format(host=LOOPBACK, port=self.port) + self.more)
+        self._write("advanced.config", f"{self.advanced}\n")
         self._write("enabled_plugins", "[].\n")
         self._write("rabbitmq-env.conf", "")  # or it reads the machine's own
+        self.launch_epmd()
+
+    def launch_epmd(self) -> None:
         self.epmd.launch([installed("epmd"), "-address", LOOPBACK, "-port", str(self.epmd_port)])
         until(lambda: listens(self.epmd_port), "epmd to listen")
 
@@ -57,6 +67,7 @@ class RabbitMQ(Service):
         return {
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(self.epmd_port),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),
             "RABBITMQ_DIST_PORT": str(self.distribution_port),
@@ -64,7 +75,7 @@ class RabbitMQ(Service):
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
-            "RABBITMQ_NODENAME": NODE,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG,
             "RUNNING_UNDER_SYSTEMD": "true",  # the shell script becomes the server instead of watching it
@@ -83,12 +94,19 @@ class RabbitMQ(Service):
         The broker writes down a new queue's place a second after the declaration. Killed before, it
         comes back with a queue that answers nothing but INTERNAL_ERROR, after a minute.
         """
-        places = self.folder / "mnesia" / NODE / "quorum" / NODE / "names.dets"
+        places = self.folder / "mnesia" / self.node / "quorum" / self.node / "names.dets"
         return queue.encode() in places.read_bytes()
+
+    def control(self, *arguments: str) -> None:
+        """Run rabbitmqctl, which must succeed."""
+        command = Program("rabbitmqctl", self.folder)
+        command.launch([CONTROL, "--node", self.node, *arguments], self.environment())
+        assert command.process is not None
+        assert command.process.wait(60) == 0, command.log_tail()
 
     def close(self) -> None:
         super().close()
-        self.epmd.kill()
+        self.epmd.kill()  # which was never started where another node's serves
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name

@@ -1,0 +1,173 @@
+"""Broker or database are away, full, or another way than usual: requests wait, none is lost, nobody spins."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import kombu
+import pytest
+
+from tests.chaos import stories
+from tests.chaos.conftest import HOST
+from tests.chaos.fleet import Fleet, fleet
+from tests.services.deployment import Daemon
+from tests.services.mariadb import MariaDB
+from tests.services.postgresql import PostgreSQL
+from tests.services.process import running
+from tests.services.rabbit_cluster import cluster
+from tests.services.rabbitmq import RabbitMQ
+from tests.waiting import until
+
+REQUESTS = 100
+CASTS = "SELECT count(*) FROM outbox WHERE kind = 'cast'"
+PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Strict(RabbitMQ):
+    """A broker that soon takes its messages away from whoever doesn't acknowledge them."""
+
+    advanced = "[{rabbit, [{consumer_timeout, 1000}, {channel_tick_interval, 200}]}]."
+
+
+@pytest.fixture
+def strict(tmp_path: Path, mariadb: MariaDB) -> Iterator[Fleet]:
+    with running(Strict) as broker, fleet(tmp_path / "fleet", broker, mariadb, [HOST]) as made:
+        yield made
+
+
+def test_requests_are_taken_while_the_broker_is_away_and_carried_out_when_it_is_back(deployment: Fleet) -> None:
+    remembered(deployment)
+    used = memory_kb(deployment.daemons["api"])
+    deployment.broker.kill()
+
+    for _ in range(REQUESTS):
+        stories.manage(deployment)()
+
+    assert deployment.count(CASTS) == REQUESTS
+    assert memory_kb(deployment.daemons["api"]) - used < 20_000
+    deployment.broker.start()
+    deployment.rest()
+
+
+def test_casts_and_events_outlast_a_restart_of_the_broker(deployment: Fleet) -> None:
+    """Graceful, with everything queued: nobody consumes meanwhile."""
+    remembered(deployment)
+    for name in (HOST, "audit"):
+        deployment.daemons[name].close()
+    for _ in range(REQUESTS):
+        stories.cast(deployment)()
+
+    deployment.broker.restart()
+
+    for name in (HOST, "audit"):
+        deployment.daemons[name].start()
+    until(lambda: deployment.known() >= deployment.promises.keys(), "the casts to be accepted")
+    deployment.rest()
+
+
+def test_consumer_that_is_killed_with_casts_in_flight_loses_none(deployment: Fleet) -> None:
+    for _ in range(REQUESTS):
+        stories.cast(deployment)()
+
+    deployment.daemons[HOST].kill()
+
+    deployment.daemons[HOST].start()
+    until(lambda: deployment.known() >= deployment.promises.keys(), "the casts to be accepted")
+    deployment.rest()
+
+
+def test_without_the_database_the_api_says_when_to_come_again_and_servers_keep_their_messages_without_spinning(
+    deployment: Fleet,
+) -> None:
+    server = deployment.daemons[HOST]
+    source, snapshot_id = deployment.storages[HOST].plant("patient"), str(uuid.uuid4())
+    failures = server.log.read_text().count("could not be handled")
+    deployment.database.kill()
+
+    answer = deployment.request("/os-snapshot-manage", {"snapshot": {"volume_id": snapshot_id, "ref": {"a": "b"}}})
+    deployment.cast(HOST, source, snapshot_id)
+    deployment.promises[snapshot_id] = "available"
+    started, busy = time.monotonic(), cpu_seconds(server)
+    until(lambda: server.log.read_text().count("could not be handled") >= failures + 3, "the server to try again")
+
+    assert (answer.status_code, answer.headers["Retry-After"].isdigit()) == (503, True)
+    assert cpu_seconds(server) - busy < 0.5 * (time.monotonic() - started)
+    deployment.database.start()
+    until(lambda: snapshot_id in deployment.known(), "the cast to be accepted")
+    deployment.rest()
+
+
+def test_queue_that_is_deleted_under_its_consumer_is_made_again(deployment: Fleet) -> None:
+    delete_queue(deployment)
+
+    stories.manage(deployment)()
+
+    deployment.rest()
+
+
+def test_cast_to_a_queue_that_is_not_there_waits_for_its_server(deployment: Fleet) -> None:
+    deployment.daemons[HOST].close()
+    delete_queue(deployment)
+
+    stories.manage(deployment)()
+
+    until(lambda: "no queue" in deployment.daemons["api"].log.read_text(), "the broker to return the cast")
+    assert deployment.count(CASTS) == 1
+    deployment.daemons[HOST].start()
+    deployment.rest()
+
+
+def test_messages_that_the_broker_takes_back_from_a_slow_consumer_are_accepted_later(strict: Fleet) -> None:
+    strict.to_database.hang()
+
+    stories.cast(strict)()
+
+    until(lambda: "timed out waiting" in strict.broker.log.read_text(), "the broker to lose patience", 30)
+    strict.to_database.mend()
+    until(lambda: strict.known() >= strict.promises.keys(), "the cast to be accepted")
+    strict.rest()
+
+
+def test_publishers_that_an_alarm_blocks_go_on_when_it_ends(strict: Fleet) -> None:
+    strict.broker.control("set_vm_memory_high_watermark", "absolute", "1")
+
+    asked = [stories.manage(strict) for _ in range(10)]
+    for story in asked:
+        story()
+
+    assert strict.count(CASTS) == 10
+    strict.broker.control("set_vm_memory_high_watermark", "0.4")
+    strict.rest(90)
+
+
+def test_requests_outlast_the_death_of_the_node_that_leads_their_queues(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    with cluster() as nodes:
+        ports = [node.port for node in nodes[1:]]
+        with fleet(tmp_path / "fleet", nodes[0], postgresql, [HOST], ports) as deployment:
+            for number in range(20):
+                stories.manage(deployment)()
+                if number == 9:
+                    nodes[0].kill()
+
+            deployment.rest(180)
+
+
+def remembered(deployment: Fleet) -> None:
+    until(lambda: all(deployment.broker.remembers(name) for name in deployment.queues), "the queues to be kept", 60)
+
+
+def delete_queue(deployment: Fleet) -> None:
+    with kombu.Connection(deployment.broker.amqp_url) as connection:
+        connection.channel().queue_delete(f"{deployment.exchange}-volume.{HOST}@pool")
+
+
+def memory_kb(daemon: Daemon) -> int:
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+def cpu_seconds(daemon: Daemon) -> float:
+    fields = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / PER_SECOND

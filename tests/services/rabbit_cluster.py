@@ -1,0 +1,47 @@
+"""A RabbitMQ cluster of three nodes on the loopback: a quorum queue has a member on each, and one leads."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.services.process import scratch
+from tests.services.rabbitmq import RabbitMQ
+
+NODES = 3
+NAMES = [f"snapmanage{number}@localhost" for number in range(1, NODES + 1)]
+MEMBERS = "\n".join(f"cluster_formation.classic_config.nodes.{at} = {name}" for at, name in enumerate(NAMES, 1))
+
+
+class Node(RabbitMQ):
+    """One of them; they share a cookie, and the port mapper of the first."""
+
+    more = f"cluster_formation.peer_discovery_backend = classic_config\n{MEMBERS}\n"
+
+    def __init__(self, folder: Path, name: str, epmd_port: int | None = None) -> None:
+        super().__init__(folder)
+        self.node = name
+        self._guest = epmd_port is not None
+        self.epmd_port = epmd_port or self.epmd_port
+
+    def launch_epmd(self) -> None:
+        if not self._guest:
+            super().launch_epmd()
+
+    def environment(self) -> Mapping[str, str]:
+        known = super().environment()
+        erlang = f"{known['RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS']} -setcookie snapmanage"
+        return {**known, "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": erlang}
+
+
+@contextmanager
+def cluster() -> Iterator[list[Node]]:
+    """The running nodes; a queue that is declared on the first is led by it."""
+    with ExitStack() as stack:
+        first = Node(stack.enter_context(scratch()), NAMES[0])
+        nodes = [first, *(Node(stack.enter_context(scratch()), name, first.epmd_port) for name in NAMES[1:])]
+        for node in nodes:
+            stack.callback(node.close)
+            node.prepare()
+        for node in nodes:
+            node.start()
+        yield nodes
