@@ -1,9 +1,13 @@
 """Casts that were queued beforehand, until the last snapshot is `available` and its `end` is on the wire."""
 
+import signal
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import machine
 from benchmarks.world import Meter, Site, World
+from snapmanage.core.messages import Message
+from tests.services.process import send
 from tests.waiting import until
 
 OPERATIONS = 5000
@@ -18,17 +22,20 @@ def run(
         if history:
             site.age(history)
         site.prepare_events()
-        site.queue(casts)
-        return _measure(world, site, len(casts), servers)
+        return _measure(world, site, casts, servers)
 
 
-def _measure(world: World, site: Site, operations: int, servers: int) -> dict[str, Any]:
+def _measure(world: World, site: Site, casts: Sequence[Message], servers: int) -> dict[str, Any]:
+    """The servers stand still while the casts are queued, so that the clock starts when they begin."""
     pids = [site.start("volume", number)[0] for number in range(1, servers + 1)]
+    send(signal.SIGSTOP, pids)
+    site.queue(casts)
     meter = Meter(world, {"volume": pids})
-    until(lambda: site.events() >= 2 * operations, "the last event", seconds=600)
-    figures = meter.read(operations)
+    send(signal.SIGCONT, pids)
+    until(lambda: site.events() >= 2 * len(casts), "the last event", seconds=600)
+    figures = meter.read(len(casts))
     figures["peak_mb"] = [machine.memory_mb(pid, "VmHWM") for pid in pids]
-    check(site, operations)
+    check(site, len(casts))
     return figures
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from benchmarks.clients import Client, timed
 from benchmarks.world import Site, World
 from tests import needs
 from tests.services.lvm_metadata import metadata_group
-from tests.services.process import scratch, unique
+from tests.services.process import unique
 
 ENTRIES = 100_000
 MANAGED = 5_000
@@ -40,7 +41,7 @@ def of_lvm(world: World) -> dict[str, Any]:
     """The first page of a thin pool with many snapshots."""
     if os.geteuid() != 0 or needs.program("lvs") is None:
         return {"skipped": "needs root and lvm2"}
-    with scratch() as folder, metadata_group(Path(folder), unique("vg")) as group:
+    with tempfile.TemporaryDirectory() as folder, metadata_group(Path(folder), unique("vg")) as group:
         group.add_pool()
         group.add_thin_volumes("disk")
         group.add_thin_snapshots("disk", *(f"disk-{number}" for number in range(1, LVM_VOLUMES)))

@@ -141,6 +141,10 @@ def _server_engine(url: sa.URL, pool_size: int) -> Engine:
         hide_parameters=True,  # what users wrote is none of the log's business
         pool_recycle=3600,
     )
+    if engine.dialect.driver == "pymysql":
+        from snapmanage.store import mariadb
+
+        mariadb.escape_quickly(engine)
     event.listen(engine, "checkin", _note_rest)
     event.listen(engine, "checkout", partial(_ping_rested, engine))
     return engine

@@ -1,5 +1,6 @@
 """Messages not yet carried."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -29,10 +30,12 @@ def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int
 
 def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
     """Put messages off, each until its time, for whoever comes then."""
-    if due:
-        statement = update(outbox).where(outbox.c.id == bindparam("message_id"))
-        rows = [{"message_id": key, "due_at": due[key]} for key in sorted(due)]
-        conn.execute(statement.values(sends=outbox.c.sends + 1), rows)
+    alike: defaultdict[datetime, list[str]] = defaultdict(list)
+    for key in sorted(due):
+        alike[due[key]].append(key)
+    for due_at, keys in alike.items():
+        statement = update(outbox).where(outbox.c.id.in_(keys))
+        conn.execute(statement.values(sends=outbox.c.sends + 1, due_at=due_at))
 
 
 def forget(conn: Connection, message_ids: Collection[str]) -> None:

@@ -28,8 +28,9 @@ LOG = logging.getLogger(__name__)
 
 # A worker holds what its driver gets through in this time, so that others can have the rest.
 HELD_SECONDS = 0.5
-# What is accepted waits so long for room, since it takes less to begin it at once than to read it again later.
-PATIENCE_SECONDS = 0.05
+# For a driver that is quick enough, what comes waits so long for room: to begin it at once takes less than to
+# accept it now, and read it again later.
+PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ class Worker:
         return 0 if self._draining.is_set() else max(0, most - len(self._held))
 
     def _await_room(self, wanted: int) -> int:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        patience = PATIENCE_SECONDS if self._calls.within(PATIENCE_SECONDS) > wanted else 0
+        deadline = time.monotonic() + patience
         while (room := self._room() - self._inbox.qsize()) < wanted and (left := deadline - time.monotonic()) > 0:
             self._eased.wait(left)
             self._eased.clear()

@@ -40,6 +40,7 @@ TEXTS = [
     "\u0627\u0644\u0644\u0642\u0637\u0629 \u202eabc",
     "\U0010ffff",
     '\'; DROP TABLE snapshots; -- "%s" \\ \n\t',
+    "\\'; \\\\' \x1a \r \\",
 ]
 
 
