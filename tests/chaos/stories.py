@@ -14,6 +14,9 @@ from tests.services.deployment import PROJECT
 # Acts; may be called again, which must not make it happen twice.
 Story = Callable[[], None]
 
+# Who dies may have begun to answer.
+CUT_OFF = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+
 
 @dataclass
 class Manage:
@@ -29,7 +32,7 @@ class Manage:
     snapshot_id: str = ""
 
     def __call__(self) -> None:
-        with suppress(requests.ConnectionError):
+        with suppress(*CUT_OFF):
             volume_id = self.volume_id or self.fleet.volumes[self.host]
             body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": self.source}}}
             answer = self.fleet.request("/os-snapshot-manage", body, self.key, self.project)
@@ -46,7 +49,7 @@ class Unmanage:
     snapshot_id: str
 
     def __call__(self) -> None:
-        with suppress(requests.ConnectionError):
+        with suppress(*CUT_OFF):
             answer = self.fleet.request(f"/snapshots/{self.snapshot_id}/action", {"os-unmanage": {}})
             assert answer.status_code in (202, 400, 404), answer.text
             self.fleet.promises[self.snapshot_id] = "deleted"
@@ -104,7 +107,7 @@ def register(fleet: Fleet) -> Story:
     body = {"volume": {"host": f"{_host(fleet)}@pool", "ref": {"source-name": name}}}
 
     def act() -> None:
-        with suppress(requests.ConnectionError):
+        with suppress(*CUT_OFF):
             answer = fleet.request("/os-volume-manage", body, key)
             assert answer.status_code == 202, answer.text
             with fleet.engine.connect() as conn:
