@@ -16,8 +16,10 @@ help:  ## Say what can be made
 demo: .venv/installed  ## Show snapmanage at work on this machine, without a broker or a database server
 	@$(BIN)/snapmanage demo
 
+# Most tests wait for others, so several processes run them, each with services of its own; a file stays in one.
+TESTERS ?= 2
 test: packages lint  ## Check and test everything; installs missing Debian packages when root
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 lint: .venv/tested  ## Check the form, the style and the types
 	@$(BIN)/ruff format --check .
