@@ -144,7 +144,7 @@ def _server_engine(url: sa.URL, pool_size: int) -> Engine:
     if engine.dialect.driver == "pymysql":
         from snapmanage.store import mariadb
 
-        mariadb.escape_quickly(engine)
+        event.listen(engine, "connect", mariadb.escape_quickly)
     event.listen(engine, "checkin", _note_rest)
     event.listen(engine, "checkout", partial(_ping_rested, engine))
     return engine

@@ -2,25 +2,18 @@
 
 from typing import Any
 
-from pymysql import connections
 from pymysql.constants import SERVER_STATUS
-from sqlalchemy import Engine, event
-
-_Connection: Any = connections.Connection  # typeshed doesn't know what is used of it here
 
 
-def escape_quickly(engine: Engine) -> None:
-    """Let an engine with this driver make its connections here."""
-    event.listen(engine, "do_connect", _connect)
+def escape_quickly(connection: Any, record: Any) -> None:
+    """Listen to a new connection: the texts of its statements are escaped here from now on."""
+    stock = connection.escape
 
+    def escape(value: Any, mapping: Any = None) -> str:
+        plain = connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+        if not isinstance(value, str) or plain or connection.charset != "utf8mb4":
+            return str(stock(value, mapping))
+        # In utf8mb4, nothing else can end the text or begin an escape.
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0") + "'"
 
-def _connect(dialect: Any, record: Any, arguments: Any, named: Any) -> "QuickConnection":
-    return QuickConnection(*arguments, **named)
-
-
-class QuickConnection(_Connection):
-    def escape_string(self, s: str) -> str:
-        """What stands between single quotes: in utf8mb4, nothing but these can end the text or begin an escape."""
-        if self.charset != "utf8mb4" or self.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES:
-            return str(super().escape_string(s))
-        return s.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    connection.escape = escape
