@@ -65,7 +65,12 @@ class Relay:
         taken = self._db.write(self._take)
         if taken:
             crash.at(Point.RELAY_TAKEN)
-        self._send(taken)
+        try:
+            self._send(taken)
+        except errors.Unavailable:
+            # They were never sent: once the bus is back, they mustn't rest as long as it was away.
+            self._db.write(lambda conn, now: outbox.put_back(conn, [message.id for message in taken], now))
+            raise
         return len(taken)
 
     def _run(self) -> None:

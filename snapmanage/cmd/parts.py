@@ -17,6 +17,8 @@ from snapmanage.store import schema
 from snapmanage.store.database import Database
 
 CONNECT_TIMEOUT_SECONDS = 5
+# How long a broker may take to answer what it is asked, such as to declare a queue; one that hangs is left.
+ANSWER_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,11 @@ def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
 
     def connect(heartbeat_seconds: int) -> kombu.Connection:
         connection = kombu.Connection(
-            addresses, heartbeat=heartbeat_seconds, connect_timeout=CONNECT_TIMEOUT_SECONDS, ssl=tls
+            addresses,
+            heartbeat=heartbeat_seconds,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            ssl=tls,
+            transport_options={"read_timeout": ANSWER_TIMEOUT_SECONDS, "write_timeout": ANSWER_TIMEOUT_SECONDS},
         )
         return connection.ensure_connection(max_retries=len(addresses), interval_start=0, interval_max=0.1)
 

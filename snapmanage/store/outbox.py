@@ -38,6 +38,13 @@ def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
         conn.execute(statement.values(sends=outbox.c.sends + 1, due_at=due_at))
 
 
+def put_back(conn: Connection, message_ids: Collection[str], now: datetime) -> None:
+    """Make messages due again, as if they hadn't been taken."""
+    if message_ids:
+        taken = outbox.c.id.in_(sorted(message_ids))
+        conn.execute(update(outbox).where(taken).values(due_at=now, sends=outbox.c.sends - 1))
+
+
 def forget(conn: Connection, message_ids: Collection[str]) -> None:
     """Drop messages that have arrived."""
     if message_ids:

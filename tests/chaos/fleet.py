@@ -127,8 +127,9 @@ class Fleet:
     def queues(self) -> list[str]:
         """Those that last."""
         topic, notified = f"{self.exchange}-volume", f"{self.exchange}-notifications"
-        own = [f"{topic}.{storage.server}" for storage in self.storages.values()]
-        return [topic, *own, f"{notified}.info", f"{notified}.error"]
+        own = [f"{topic}.{host}@pool" for host in self.storages]
+        whole = [f"{topic}.{host}@pool.{host}" for host in self.storages]
+        return [topic, *own, *whole, f"{notified}.info", f"{notified}.error"]
 
     def close(self) -> None:
         for daemon in self.daemons.values():

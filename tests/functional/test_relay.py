@@ -240,6 +240,18 @@ def test_nothing_is_lost_while_the_bus_is_away(database: Database, bus: FakeBus,
     assert set(bus.sent) == {message.id for message in posted}
 
 
+def test_what_could_not_be_sent_is_due_as_soon_as_the_bus_is_back(database: Database, bus: FakeBus) -> None:
+    asked = post(database, cast(), notification())
+    bus.failure = errors.Unavailable("the broker is away")
+    for _ in range(5):
+        with pytest.raises(errors.Unavailable):
+            idle(database, bus).carry_due()
+    bus.failure = None
+
+    assert idle(database, bus).carry_due() == 2
+    assert set(bus.sent) == {message.id for message in asked}
+
+
 def test_memory_is_bounded_while_the_bus_is_slow(
     database: Database, bus: FakeBus, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

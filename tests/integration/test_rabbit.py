@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import kombu
 import oslo_messaging
@@ -17,7 +18,7 @@ from snapmanage import errors
 from snapmanage.bus import Bus, Delivery, Handle, Publication, consumer, envelope
 from snapmanage.bus.consumer import RabbitConsumer
 from snapmanage.bus.names import Names
-from snapmanage.bus.rabbit import Publisher, Topology
+from snapmanage.bus.rabbit import Publisher, RabbitBus, Topology
 from snapmanage.cmd import configuration, parts
 from tests.examples import SERVER
 from tests.services.process import unique
@@ -326,6 +327,31 @@ def test_half_open_connection_is_given_up(
         until(lambda: b"2" in seen.bodies, "the next message")
         through_wire.stop()
         through_wire.join(20)
+
+
+def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
+    rabbitmq: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "ANSWER_TIMEOUT_SECONDS", 1)
+    with wire_to(rabbitmq.port) as wire:
+        wired = SimpleNamespace(url=rabbitmq.url.replace(str(rabbitmq.port), str(wire.port)))
+        with connected(cast(RabbitMQ, wired), tmp_path) as (bus, _):
+            assert isinstance(bus, RabbitBus)
+            connect, topology = bus._connect, bus._topology
+
+            def hang_at_first(heartbeat: int) -> kombu.Connection:
+                connection = connect(heartbeat)
+                if wire.connections == 1:
+                    wire.freeze()
+                return connection
+
+            seen, queue = Seen(), unique("queue")
+            made = RabbitConsumer(hang_at_first, [topology.queue(queue)], seen, 1)
+            made.start()
+            until(lambda: wire.connections == 2, "the consumer to connect again")
+            until(lambda: bus.send(to(queue, "late")), "it to be sent")
+            until(lambda: seen.bodies == [b"late"], "the consumer to go on")
+            made.stop()
 
 
 def test_headers_that_kombu_can_not_decode_stop_nothing(
