@@ -39,7 +39,7 @@ class Pace:
 
     driver_calls: int = 8
     batch: int = 200
-    scan_interval_seconds: float = 2.0
+    scan_interval_seconds: float = 1.0
     inventory_ttl_seconds: float = 60.0
 
 
