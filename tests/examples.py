@@ -100,3 +100,8 @@ def deliberate_errors() -> list[type[errors.SnapmanageError]]:
     """Every class of the one tree."""
     named = vars(errors).values()
     return [each for each in named if isinstance(each, type) and issubclass(each, errors.SnapmanageError)]
+
+
+def told(value: Any) -> str:
+    """A parameter as a test's name tells it, the same in each process that runs tests."""
+    return str(sorted(value, key=str)) if isinstance(value, set) else str(value)

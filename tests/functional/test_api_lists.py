@@ -8,6 +8,7 @@ import pytest
 
 from snapmanage.api import auth
 from snapmanage.api.auth import Caller
+from tests import examples
 from tests.functional.world import OTHER_PROJECT, PROJECT, Client, World, a_world, fault, five_snapshots
 
 SUMMARY = {"id", "name", "links"}
@@ -83,7 +84,7 @@ def test_list_of_volumes_shows_names_and_links_and_in_detail_all(listed: Client)
         ({"offset": "2"}, {"one", None}),
         ({"something": "else"}, {"one", "two", "three", None}),
     ],
-    ids=str,
+    ids=examples.told,
 )
 def test_volumes_are_filtered(listed: Client, query: dict[str, str], expected: set[str | None]) -> None:
     assert set(names(listed, "volumes/detail", **query)) == expected
@@ -128,7 +129,7 @@ def test_part_of_a_text_is_enough_from_its_version_on(listed: Client, path: str)
         ({"sort": "availability_zone:asc"}, ["three", "two", "one", None]),
         ({"sort": "name:asc,name:desc"}, [None, "one", "three", "two"]),
     ],
-    ids=str,
+    ids=examples.told,
 )
 def test_volumes_are_sorted_as_asked(listed: Client, order: dict[str, str], expected: list[str | None]) -> None:
     assert names(listed, "volumes", **order) == expected

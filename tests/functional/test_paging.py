@@ -71,7 +71,7 @@ def nine(database: Database) -> list[Snapshot]:
         [("id", "asc")],
         [("status", "desc"), ("id", "desc")],
     ],
-    ids=str,
+    ids=examples.told,
 )
 def test_pages_join_up_to_the_whole_list_in_every_order(database: Database, sort: Sequence[tuple[str, str]]) -> None:
     made = nine(database)
@@ -134,7 +134,7 @@ def test_part_of_a_name_matches_literally_whatever_its_case(database: Database) 
         ({"x": 'a"b'}, {"three"}),
         ({}, {"one", "two", "three"}),
     ],
-    ids=str,
+    ids=examples.told,
 )
 def test_metadata_is_found_by_whole_pairs(database: Database, asked: dict[str, str], found: set[str]) -> None:
     fill(

@@ -247,6 +247,7 @@ def test_comments_and_empty_lines_say_nothing_and_the_first_line_of_a_user_count
         (line("").encode(), "in line 1"),
         (b"\xff\xfe", "can't be read"),
     ],
+    ids=["empty", "another hash", "no hash", "short hash", "no colon", "no name", "no text"],
 )
 def test_file_that_can_not_be_used_is_told_without_its_secrets(file: Path, content: bytes, why: str) -> None:
     file.write_bytes(content)

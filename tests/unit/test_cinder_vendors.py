@@ -8,7 +8,7 @@ import pytest
 from snapmanage.drivers import cinder_objects
 from snapmanage.drivers.cinder_vendors import Vendor, record_id, vendor_of
 
-RECORD = str(uuid.uuid4())
+RECORD = str(uuid.UUID(int=7))
 NAME = f"snapshot-{RECORD}"
 
 
