@@ -17,7 +17,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.core import ledger
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.ledger import Entry, Gap
-from snapmanage.core.records import keepable
+from snapmanage.core.records import keepable, readable
 from snapmanage.core.reference import depth
 from snapmanage.crash import Point
 from snapmanage.store import auditlog, quarantine
@@ -49,7 +49,7 @@ class Listener:
 
     def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Keep a message apart, for people to look at."""
-        LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, reason)
+        LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, readable(reason))
         self._db.write(
             lambda conn, now: quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )

@@ -21,6 +21,7 @@ from snapmanage import crash, errors
 from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events, messages
+from snapmanage.core.records import readable
 from snapmanage.crash import Point
 from snapmanage.manage import operations
 from snapmanage.manage.operations import Ask, Taker
@@ -140,7 +141,7 @@ class Intake:
 
     def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Keep a message apart, for people to look at; without `read` nobody is told what it was about."""
-        LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, reason)
+        LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, readable(reason))
         write = partial(_put_aside, self._site, delivery, self._server, reason, read)
         owed = self._site.db.write(write)
         crash.at(Point.QUARANTINED)

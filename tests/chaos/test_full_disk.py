@@ -1,0 +1,90 @@
+"""The disk under SQLite is full: who asks is told to come again, and nothing that was taken is lost."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.needs import require
+from tests.services.deployment import PROJECT, Daemon
+from tests.waiting import until
+
+MIB = 1024**2
+VOLUME = "disk"
+
+
+class SmallDisk:
+    """A file system of a few MiB, with snapmanage standalone in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.filler = folder / "filler"
+        images = folder / "backend"
+        images.mkdir()
+        for name in (VOLUME, f"{VOLUME}@daily", f"{VOLUME}@weekly"):
+            (images / name).write_bytes(b"data")
+        program = str(Path(sys.executable).parent / "snapmanage")
+        command = [program, "standalone", "--data-dir", str(folder), "--listen", "127.0.0.1:0"]
+        # What it says goes elsewhere: a test wants to read that.
+        self.daemon = Daemon("standalone", command, folder.with_name("standalone.log"))
+        self.url = f"{self.daemon.start().split()[1]}/{PROJECT}"
+
+    def fill(self) -> None:
+        with self.filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    def manage(self, volume_id: str, name: str) -> requests.Response:
+        body = {"snapshot": {"volume_id": volume_id, "ref": f"{VOLUME}@{name}"}}
+        return requests.post(f"{self.url}/os-snapshot-manage", json=body, timeout=60)
+
+    def attempts(self, volume_id: str) -> Iterator[requests.Response]:
+        """Requests for what isn't there, for some of which there may be room yet."""
+        return (self.manage(volume_id, f"nowhere-{number}") for number in range(1000))
+
+    def status(self, path: str) -> str:
+        [shown] = requests.get(f"{self.url}/{path}", timeout=60).json().values()
+        return str(shown.get("status"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    require("mount", "umount", root=True)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={8 * MIB}", "tmpfs", folder], check=True)
+    try:
+        small = SmallDisk(folder)
+        try:
+            yield small
+        finally:
+            small.daemon.close()
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_request_on_a_full_disk_is_told_to_come_again_and_is_taken_when_there_is_room(disk: SmallDisk) -> None:
+    asked = requests.post(
+        f"{disk.url}/os-volume-manage", json={"volume": {"host": "localhost@files", "ref": VOLUME}}, timeout=60
+    )
+    volume_id = asked.json()["volume"]["id"]
+    until(lambda: disk.status(f"volumes/{volume_id}") == "available", "the volume to be available")
+    managed = disk.manage(volume_id, "daily").json()["snapshot"]["id"]
+    until(lambda: disk.status(f"snapshots/{managed}") == "available", "the snapshot to be available")
+
+    disk.fill()
+    refused = next(answer for answer in disk.attempts(volume_id) if answer.status_code != 202)
+
+    assert refused.status_code == 503, refused.text
+    assert int(refused.headers["Retry-After"]) > 0
+    assert disk.status(f"snapshots/{managed}") == "available"
+
+    disk.filler.unlink()
+    taken = disk.manage(volume_id, "weekly")
+
+    weekly = taken.json()["snapshot"]["id"]
+    until(lambda: disk.status(f"snapshots/{weekly}") == "available", "the snapshot to be available")
