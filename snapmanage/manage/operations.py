@@ -3,7 +3,7 @@
 Each takes many at once, in one transaction; one that fails doesn't fail its neighbours.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
@@ -63,12 +63,12 @@ class Taker:
     """A worker that begins at once what is accepted, as far as it has room.
 
     `room` tells for how many, having waited a moment for as many as are wanted; `take` is handed what was claimed
-    for it, and whether there is more that is due.
+    for it, and whose there is more that is due.
     """
 
     worker: str
     room: Callable[[int], int]
-    take: Callable[[Sequence[Claimed], bool], None]
+    take: Callable[[Sequence[Claimed], Set[str]], None]
 
 
 NOBODY = Taker("", lambda wanted: 0, lambda claimed, left: None)
@@ -83,7 +83,7 @@ class _Accepted:
     refused: list[Refusal] = field(default_factory=list)
     taken: list[Record] = field(default_factory=list)
     claimed: list[Claimed] = field(default_factory=list)
-    left: bool = False
+    left: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,17 @@ def accept(site: Site, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refus
     return accepted.refused
 
 
-def claim(site: Site, server: str, worker: str, limit: int) -> list[Claimed]:
-    """Take up to `limit` due operations of a server, of volumes first; starts are announced."""
+def claim(site: Site, server: str, worker: str, limit: int, turns: Sequence[str] = ()) -> list[Claimed]:
+    """Take up to `limit` due operations of a server, of volumes first; starts are announced.
+
+    The projects whose turn it is get their share first.
+    """
 
     def write(conn: Connection, now: datetime) -> tuple[list[Claimed], list[Message]]:
         owed: list[Message] = []
         claimed: list[Record] = []
         for kind in (Volume, Snapshot):
-            due = records.take_due(conn, kind, server, now, limit - len(claimed))
+            due = records.take_due(conn, kind, server, now, limit - len(claimed), turns)
             changes = [lifecycle.claim(record, worker, now, site.rules.lease, site.rules.retry) for record in due]
             written = [change for change in changes if change]
             owed += _write(site, conn, written, now)
@@ -263,7 +266,7 @@ def _accept_kind(
     room = max(0, accepted.room - len(accepted.taken))
     taken = [_taken(site, change, accepted.worker, now) for change in changes[:room]]
     accepted.taken += [change.after for change in taken if change.after.claimed_by]
-    accepted.left |= len(changes) > room
+    accepted.left |= {change.after.requester.project_id for change in changes[room:]}
     return _write(site, conn, [*taken, *changes[room:]], now)
 
 

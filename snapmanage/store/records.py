@@ -67,17 +67,20 @@ def lock_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> l
     return [_record(kind, row) for row in conn.execute(query)]
 
 
-def take_due(conn: Connection, kind: type[R], server: str, now: datetime, limit: int) -> list[R]:
-    """Records that a worker of `server` may claim, longest due first, leaving out what others are taking."""
+def take_due(
+    conn: Connection, kind: type[R], server: str, now: datetime, limit: int, turns: Sequence[str] = ()
+) -> list[R]:
+    """Records that a worker of `server` may claim, longest due first, leaving out what others are taking.
+
+    Projects whose turn it is get an equal share before that.
+    """
     table = _TABLES[kind]
-    query = (
-        select(table)
-        .where(table.c.server == server, table.c.due_at <= now)
-        .order_by(table.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return [_record(kind, row) for row in conn.execute(query)]
+    due = (table.c.server == server) & (table.c.due_at <= now)
+    query = select(table).where(due).order_by(table.c.due_at).with_for_update(skip_locked=True)
+    share = max(1, limit // (len(turns) + 1))
+    queries = [query.where(table.c.project_id == project).limit(share) for project in turns] + [query.limit(limit)]
+    found = {row.id: row for each in queries for row in conn.execute(each)}
+    return [_record(kind, row) for row in list(found.values())[:limit]]
 
 
 def in_progress(conn: Connection, kind: type[R]) -> list[R]:

@@ -71,6 +71,7 @@ snapshots = Table(
     Column("volume_id", ID, nullable=False, index=True),
     Column("announced", Integer),
     Index(None, "server", "due_at"),
+    Index(None, "server", "project_id", "due_at"),
     Index(None, "project_id", "created_at", "id"),
     **_MARIADB,
 )

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from snapmanage.manage.operations import Claimed, Outcome, Resolution, Taker
 from snapmanage.manage.site import Site
 from snapmanage.volume import steps
 from snapmanage.volume.calls import Calls
+from snapmanage.volume.turns import Turns
 
 LOG = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Worker:
         self._pace = pace
         self._inbox: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
+        self._turns = Turns()
         self._calls = Calls(f"driver {server}", pace.driver_calls, self._carry_out)
         self._renew_every = site.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
@@ -184,16 +186,20 @@ class Worker:
             self._eased.clear()
         return max(0, room)
 
-    def _take(self, claimed: Sequence[Claimed], more: bool) -> None:
+    def _take(self, claimed: Sequence[Claimed], left: Set[str]) -> None:
         for each in claimed:
             self._inbox.put(each)
-        if more:
+        if left:
+            self._turns.wait(left)
             self.nudge()
 
     def _claim(self) -> None:
         room = self._room()
         wanted = min(self._pace.batch, room)
-        claimed = operations.claim(self._site, self.server, self._id, wanted) if wanted else []
+        turns = self._turns.next(wanted)
+        claimed = operations.claim(self._site, self.server, self._id, wanted, turns) if wanted else []
+        served = {each.record.requester.project_id for each in claimed}
+        self._turns.wait(project for project in turns if project in served)  # who got none has no more
         self._begin(claimed)
         self._more = len(claimed) == wanted
         if self._more and 0 < wanted < room:

@@ -1,6 +1,6 @@
 """The use cases on every database, step by step: what a server and its clients can rely on."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -257,8 +257,8 @@ def test_worker_with_room_begins_what_is_accepted_at_once(bench: Bench) -> None:
     first, second, third = (bench.ask(source) for source in (DAILY, WEEKLY, MONTHLY))
     begun: list[Claimed] = []
 
-    def take(claimed: Sequence[Claimed], left: bool) -> None:
-        assert left
+    def take(claimed: Sequence[Claimed], left: Set[str]) -> None:
+        assert left == {PROJECT}
         begun.extend(claimed)
 
     asks = [Ask(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]

@@ -54,7 +54,7 @@ def manage(site: Site) -> None:
     held: list[Claimed] = []
     operations.accept(site, [first], Taker("me", len_of_one, lambda claimed, left: held.extend(claimed)))
     operations.accept(site, [second])
-    held += operations.claim(site, SERVER, "me", 10)
+    held += operations.claim(site, SERVER, "me", 10, [PROJECT])
     operations.renew(site, [each.record for each in held])
     found = [BackendSnapshot(each.record.id, f"id of {each.record.id}", GIB, "volume-1") for each in held]
     resolutions = [

@@ -397,6 +397,17 @@ def test_longest_due_is_taken_first_and_what_is_not_due_is_left(database: Databa
         assert take(conn, limit=1) == [first.id]
 
 
+def test_projects_whose_turn_it_is_get_their_share_before_what_is_longest_due(database: Database) -> None:
+    long = [due(f"a{number}", due_at=NOW - timedelta(seconds=60 - number)) for number in range(9)]
+    short = [due(name, requester=Requester(name), due_at=NOW) for name in ("b", "c")]
+    insert(database, *long, *short)
+
+    with database.engine.connect() as conn, conn.begin():
+        found = records.take_due(conn, Snapshot, SERVER, NOW, 6, ["b", "unknown", "c"])
+
+    assert [each.id for each in found] == [each.id for each in [*short, *long[:4]]]
+
+
 @ON_SERVERS
 def test_what_another_is_taking_is_left_out(database: Database) -> None:
     insert(database, *(due(name, due_at=NOW - n * SECOND) for n, name in enumerate("abcdef")))

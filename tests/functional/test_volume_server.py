@@ -25,7 +25,7 @@ from snapmanage.store import records, services, tables
 from snapmanage.store.paging import Wanted
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import Pace
-from tests.functional.world import NAMES, RULES, SERVER, VOLUME, World, a_world
+from tests.functional.world import NAMES, OTHER_PROJECT, RULES, SERVER, VOLUME, World, a_world
 from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
@@ -117,6 +117,26 @@ def test_slow_backend_holds_no_other_backend_up(tmp_path: Path) -> None:
         assert world.settled(waiting)["status"] == "available"
         assert f"snapshot-{done}" in {seen.name for seen in fast.list_snapshots()}
         assert f"snapshot-{waiting}" in {seen.name for seen in slow.list_snapshots()}
+
+
+def test_long_queue_of_one_project_keeps_no_other_waiting(tmp_path: Path) -> None:
+    backends = {SERVER: FakeDriver(fake_volumes=2, fake_snapshots=40)}
+    with a_world(tmp_path, backends, pace=Pace(driver_calls=1, scan_interval_seconds=0.02)) as world:
+        volume, other = world.known_volume(), world.another_client(OTHER_PROJECT)
+        other_volume = other.manage_volume("volume-2").json()["volume"]["id"]
+        until(lambda: other.volume(other_volume)["status"] == "available", "the other volume to be available")
+        with world.stuck("find") as slow:
+            queue = [world.asked(volume, f"volume-1-snapshot-{number}") for number in range(1, 41)]
+            slow.reached()
+            late = other.manage(other_volume, "volume-2-snapshot-1").json()["snapshot"]["id"]
+        until(lambda: other.snapshot(late)["status"] == "available", "the late one to be available")
+        for snapshot_id in queue:
+            world.settled(snapshot_id)
+
+        ended = [world.record(each).updated_at for each in (late, *queue)]
+
+        assert sorted(ended, key=str).index(ended[0]) < len(queue) / 2
+        other.close()
 
 
 def test_one_reference_on_two_backends_is_two_objects(tmp_path: Path) -> None:
