@@ -28,11 +28,6 @@ settings.register_profile("snapmanage", deadline=None, print_blob=True)
 settings.load_profile("snapmanage")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes in a guest of its own begins first, or it would run alone in the end."""
-    items.sort(key=lambda item: item.path.name != "test_lvm_kernel.py")
-
-
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[rabbitmq_service.RabbitMQ]:
     needs.require(*rabbitmq_service.PROGRAMS)
