@@ -273,6 +273,14 @@ BACKEND = [
         help="Driver calls under way at once. Higher uses a backend that works in parallel; lower spares one that "
         "doesn't, such as a volume group with its single lock.",
     ),
+    cfg.FloatOpt(
+        "driver_timeout_seconds",
+        default=600,
+        min=1,
+        help="How long one call of the driver may take: then it is left to itself, and what it was to do is tried "
+        "again later, up to max_attempts. Higher waits longer for a backend that hangs; lower gives up calls that "
+        "would have come to an end.",
+    ),
     cfg.IntOpt(
         "claim_batch",
         default=200,

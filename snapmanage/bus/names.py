@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from snapmanage.core.reference import Location
 
-# 1.1: get_manageable_snapshots takes filters.
-VERSION = "1.1"
+# 1.1: get_manageable_snapshots takes filters. 1.2: unmanage_snapshot takes generation.
+VERSION = "1.2"
 # Any newer minor version is understood, since a new argument has a default.
 ACCEPTED_VERSION = "1.65535"
 ACCEPTED_REFERENCE_VERSION = "3.65535"

@@ -112,7 +112,11 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
     if getattr(driver, "takes_section", False):
         arguments["section"] = _section(conf, section)
     pace = Pace(
-        given.driver_calls, given.claim_batch, conf.operations.scan_interval_seconds, given.inventory_ttl_seconds
+        given.driver_calls,
+        given.claim_batch,
+        conf.operations.scan_interval_seconds,
+        given.inventory_ttl_seconds,
+        given.driver_timeout_seconds,
     )
     return given.driver, driver(**arguments), pace
 

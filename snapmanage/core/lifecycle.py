@@ -62,18 +62,24 @@ def request(record: R) -> R:
 
 
 def accept(
-    record: R, operation: Operation, now: datetime, requester: Requester | None = None, lost: bool = False
+    record: R,
+    operation: Operation,
+    now: datetime,
+    requester: Requester | None = None,
+    lost: bool = False,
+    generation: int | None = None,
 ) -> Change[R] | None:
     """The server has the request for sure; None when it had it before, or it is over.
 
     A sender that keeps records of its own asks for a snapshot back that is still settled in ours;
-    `InvalidState` when it is on its way yet. `lost` is as for `unmanage`.
+    `InvalidState` when it is on its way yet. `lost` is as for `unmanage`, `generation` that of the
+    record as the sender knows it.
     """
     if record.status is operation.status and record.due_at is None:
         return Change(record, changed(record, due_at=now))
     if operation is Operation.UNMANAGE and record.status is Status.CREATING:
         raise _not_settled(record)
-    if operation is Operation.UNMANAGE and record.operation is Operation.MANAGE and _may_be_unmanaged(record):
+    if operation is Operation.UNMANAGE and _asks_back(record, requester, generation):
         asked = _asked_back(record, requester or record.requester, now, lost)
         return Change(record, changed(asked, due_at=now))
     return None
@@ -190,6 +196,19 @@ def _not_settled(record: Record) -> errors.InvalidState:
 
 def _may_be_unmanaged(record: Record) -> bool:
     return record.status in (Status.AVAILABLE, Status.ERROR)
+
+
+def _asks_back(record: Record, requester: Requester | None, generation: int | None) -> bool:
+    """Whether a cast to unmanage is a new request, and no repeat of one that has failed.
+
+    By the generation where the sender told one; otherwise, since each request has an id of its own, by that.
+    """
+    if not _may_be_unmanaged(record) or record.operation is Operation.MANAGE:
+        return _may_be_unmanaged(record)
+    if generation is not None:
+        return generation == record.generation
+    asked_by = requester.request_id if requester else None
+    return asked_by is not None and asked_by != record.requester.request_id
 
 
 def _asked_back(record: R, requester: Requester, now: datetime, lost: bool) -> R:

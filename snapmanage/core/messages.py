@@ -58,9 +58,14 @@ def cast(record: Record) -> Message:
         record_id=record.id,
         target=record.server,
         name=method_of(kind, record.operation),
-        body={f"{kind}_id": record.id},
+        body={f"{kind}_id": record.id, **_asked_at(record)},
         context=context(record.requester),
     )
+
+
+def _asked_at(record: Record) -> dict[str, Any]:
+    """By its generation, a repeat of what has failed is known from a new request."""
+    return {"generation": record.generation} if record.operation is Operation.UNMANAGE else {}
 
 
 def method_of(kind: str, operation: Operation) -> str:

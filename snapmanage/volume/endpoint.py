@@ -6,6 +6,7 @@ happens here, so that whatever these methods raise means that the message can't 
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from snapmanage.bus import names
 from snapmanage.core.listing import Manageable, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume, keepable
 from snapmanage.core.reference import Reference
-from snapmanage.manage.operations import Ask
+from snapmanage.manage.acceptance import Ask
 
 Accept = Callable[[Ask], None]
 ListManageable = Callable[[Page], list[Manageable]]
@@ -62,9 +63,14 @@ class Endpoint:
             )
         self._accept(_ask(Operation.MANAGE, snapshot_id, record))
 
-    def unmanage_snapshot(self, ctxt: Mapping[str, Any], snapshot_id: str) -> None:
-        """Give a snapshot back."""
-        self._accept(_ask(Operation.UNMANAGE, snapshot_id, requester=_known_requester(ctxt)))
+    def unmanage_snapshot(self, ctxt: Mapping[str, Any], snapshot_id: str, generation: int | None = None) -> None:
+        """Give a snapshot back.
+
+        After one that failed, a cast is a new request where its `generation` (from 1.2 on) is that of the
+        latest event, or, without, its `request_id` is another; otherwise it is a repeat.
+        """
+        ask = _ask(Operation.UNMANAGE, snapshot_id, requester=_known_requester(ctxt))
+        self._accept(replace(ask, generation=_generation(generation)))
 
     def manage_volume(self, ctxt: Mapping[str, Any], volume_id: str) -> None:
         """Look a volume up that is in the database."""
@@ -190,6 +196,12 @@ def _text(argument: str, value: Any) -> str | None:
 def _size(value: Any) -> int | None:
     if value is not None and (type(value) is not int or not 0 <= value < LARGEST_GB):
         raise errors.InvalidRequest(f"volume_size must be a number of GiB, or null, not {value!r}")
+    return value
+
+
+def _generation(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise errors.InvalidRequest(f"generation must be that of an event, a number from 1 on, or null, not {value!r}")
     return value
 
 

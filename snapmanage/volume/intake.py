@@ -23,8 +23,9 @@ from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events, messages
 from snapmanage.core.records import readable
 from snapmanage.crash import Point
-from snapmanage.manage import operations
-from snapmanage.manage.operations import Ask, Taker
+from snapmanage.manage import acceptance
+from snapmanage.manage.acceptance import Ask
+from snapmanage.manage.claims import Taker
 from snapmanage.manage.site import Site
 from snapmanage.store import outbox, quarantine
 
@@ -116,14 +117,14 @@ class Intake:
         if not asks:
             return
         try:
-            refused = operations.accept(self._site, [ask for ask, _ in asks], self._taker)
+            refused = acceptance.accept(self._site, [ask for ask, _ in asks], self._taker)
         except (OperationalError, InterfaceError, IntegrityError):
             raise  # the database is away, or somebody was quicker: the batch comes again
         except UNKEEPABLE as error:
             self._accept_apart(asks, error)
             return
         for refusal in refused:
-            self._quarantine(next(delivery for ask, delivery in asks if ask == refusal.ask), refusal.error)
+            self._quarantine(next(delivery for ask, delivery in asks if ask is refusal.ask), refusal.error)
 
     def _accept_apart(self, asks: Sequence[tuple[Ask, Delivery]], error: Exception) -> None:
         """Find the one whose values the database refuses, and spare its neighbours."""

@@ -6,18 +6,21 @@ that is there, as long as it isn't too old.
 
 import threading
 import time
+from functools import partial
 
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.listing import Page
+from snapmanage.drivers import deadline
 from snapmanage.drivers.base import Driver
 from snapmanage.volume import steps
 
 
 class Scans:
-    """The scans of one backend; each is kept for `ttl_seconds`."""
+    """The scans of one backend; each is kept for `ttl_seconds`, and given up after `timeout_seconds`."""
 
-    def __init__(self, driver: Driver, ttl_seconds: float) -> None:
+    def __init__(self, driver: Driver, ttl_seconds: float, timeout_seconds: float) -> None:
         self._driver = driver
+        self._timeout = timeout_seconds
         self._ttl = ttl_seconds
         self._turn = threading.Lock()
         self._latest: Inventory | None = None
@@ -31,8 +34,12 @@ class Scans:
         since = time.monotonic() - (self._ttl if page.goes_on else 0)
         with self._turn:
             if self._latest is None or self._begun_at < since:
-                self._begun_at, self._latest = time.monotonic(), Inventory(steps.list_snapshots(self._driver))
+                self._begun_at, self._latest = time.monotonic(), self._scan()
             return self._latest
+
+    def _scan(self) -> Inventory:
+        listing = partial(steps.list_snapshots, self._driver)
+        return Inventory(deadline.within(self._timeout, "listing the backend's snapshots", listing))
 
     def forget_old(self) -> None:
         """Give the memory back when nobody goes on any more; does nothing during a scan."""

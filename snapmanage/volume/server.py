@@ -21,6 +21,7 @@ from snapmanage.bus.names import Names
 from snapmanage.core.listing import Manageable, Page
 from snapmanage.core.service import Service
 from snapmanage.crash import Point
+from snapmanage.drivers import deadline as deadlines
 from snapmanage.drivers.base import Driver
 from snapmanage.manage import requests
 from snapmanage.manage.site import Site
@@ -33,6 +34,7 @@ from snapmanage.volume.worker import Pace, Worker
 
 LOG = logging.getLogger(__name__)
 
+# Listings under way at once, of each backend.
 CALLERS = 4
 # How long a start waits for backends to answer; those that don't are served later.
 START_SECONDS = 10
@@ -59,13 +61,14 @@ class VolumeServer:
         self._backends = backends
         self._heartbeat_seconds = heartbeat_seconds
         self._volume_template = volume_template
-        self._callers = ThreadPoolExecutor(CALLERS, thread_name_prefix="caller")
+        self._callers = {server: ThreadPoolExecutor(CALLERS, f"caller {server}") for server in backends}
         me = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._workers = {
             server: Worker(site, server, driver, me, pace) for server, (_, driver, pace) in backends.items()
         }
         self._scans = {
-            server: Scans(driver, pace.inventory_ttl_seconds) for server, (_, driver, pace) in backends.items()
+            server: Scans(driver, pace.inventory_ttl_seconds, pace.driver_timeout_seconds)
+            for server, (_, driver, pace) in backends.items()
         }
         self._consumers: list[Consumer] = []
         self._up: frozenset[str] = frozenset()
@@ -99,7 +102,8 @@ class VolumeServer:
         for worker in workers:
             worker.drain()
         finished = [self._finish(worker, deadline) for worker in workers]
-        self._callers.shutdown(wait=False, cancel_futures=True)
+        for callers in self._callers.values():
+            callers.shutdown(wait=False, cancel_futures=True)
         return all(finished)
 
     def _finish(self, worker: Worker, deadline: float) -> bool:
@@ -153,19 +157,22 @@ class VolumeServer:
 
     def _open(self, server: str) -> None:
         """Serve a backend that answers; casts that waited for it are due at once."""
-        self._backends[server][1].check()
+        _, driver, pace = self._backends[server]
+        deadlines.within(pace.driver_timeout_seconds, "checking the backend", driver.check)
         with self._opened:
             if self._stopping.is_set():
                 return
             self._site.db.write(partial(self._announce, server))
             crash.at(Point.SERVER_ANNOUNCED)
             self._workers[server].start()
-            endpoints = partial(self._endpoints, server)
-            intake = Intake(self._site, self._bus, server, endpoints, self._workers[server].taker, self._callers)
-            handle = Suspicious(intake, self._site.db, self._site.rules.retry.max_attempts)
-            self._consumers.append(self._bus.consume(self._names.server_queues(server), handle))
+            self._consumers.append(self._bus.consume(self._names.server_queues(server), self._handler(server)))
             self._up = self._up | {server}
         LOG.info("Serving %s.", server)
+
+    def _handler(self, server: str) -> Suspicious:
+        endpoints, taker = partial(self._endpoints, server), self._workers[server].taker
+        intake = Intake(self._site, self._bus, server, endpoints, taker, self._callers[server])
+        return Suspicious(intake, self._site.db, self._site.rules.retry.max_attempts)
 
     def _announce(self, server: str, conn: Connection, now: datetime) -> None:
         outbox.hurry_casts(conn, server, now)

@@ -7,7 +7,8 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, refuse_foreign, refuse_unsafe
 from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.drivers.base import Driver
-from snapmanage.manage.operations import Claimed, Outcome, Resolution
+from snapmanage.manage.claims import Claimed
+from snapmanage.manage.settling import Outcome, Resolution
 
 LOG = logging.getLogger(__name__)
 F = TypeVar("F", BackendSnapshot, BackendVolume)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from snapmanage import crash
+from snapmanage import crash, errors
 from snapmanage.core.records import Record
 from snapmanage.crash import Point
 from snapmanage.drivers.base import Driver
-from snapmanage.manage import operations
-from snapmanage.manage.operations import Claimed, Outcome, Resolution, Taker
+from snapmanage.manage import claims, settling
+from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.manage.site import Site
 from snapmanage.volume import steps
 from snapmanage.volume.calls import Calls
@@ -36,12 +37,15 @@ PATIENCE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How much a backend is given at once, how often its worker looks by itself, and how long a listing is kept."""
+    """How much a backend is given at once, how long each call may take, how often its worker looks by itself, and
+    how long a listing is kept.
+    """
 
     driver_calls: int = 8
     batch: int = 200
     scan_interval_seconds: float = 1.0
     inventory_ttl_seconds: float = 60.0
+    driver_timeout_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Worker:
         self._inbox: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
         self._turns = Turns()
-        self._calls = Calls(f"driver {server}", pace.driver_calls, self._carry_out)
+        self._calls = Calls(f"driver {server}", pace.driver_calls, self._carry_out, self._inbox.put)
         self._renew_every = site.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
         self._more = False
@@ -99,7 +103,7 @@ class Worker:
         rest = [claimed.record for claimed in [*list(self._held.values()), *self._not_begun()]]
         if rest:
             LOG.warning("%s gives %d operations back.", self.server, len(rest))
-            operations.give_back(self._site, rest)
+            claims.give_back(self._site, rest)
             crash.at(Point.GIVEN_BACK)
         return not rest
 
@@ -142,6 +146,7 @@ class Worker:
                     self._inbox.put(each)
             raise
         self._renew_when_due()
+        self._give_up_late()
         if self._more or not arrived or any(isinstance(each, _Nudge) for each in arrived):
             self._claim()
 
@@ -149,7 +154,7 @@ class Worker:
         if not outcomes:
             return
         crash.at(Point.CARRIED_OUT)
-        settled = operations.settle(self._site, outcomes)
+        settled = settling.settle(self._site, outcomes)
         crash.at(Point.SETTLED)
         for record in settled:
             _log_change(record)
@@ -164,7 +169,7 @@ class Worker:
         if not resolutions:
             return
         crash.at(Point.FOUND)
-        going_on = {snapshot.id: snapshot for snapshot in operations.resolve(self._site, resolutions)}
+        going_on = {snapshot.id: snapshot for snapshot in settling.resolve(self._site, resolutions)}
         crash.at(Point.RESOLVED)
         for each in resolutions:
             held = self._mine(each.snapshot)
@@ -197,7 +202,7 @@ class Worker:
         room = self._room()
         wanted = min(self._pace.batch, room)
         turns = self._turns.next(wanted)
-        claimed = operations.claim(self._site, self.server, self._id, wanted, turns) if wanted else []
+        claimed = claims.claim(self._site, self.server, self._id, wanted, turns) if wanted else []
         served = {each.record.requester.project_id for each in claimed}
         self._turns.wait(project for project in turns if project in served)  # who got none has no more
         self._begin(claimed)
@@ -214,20 +219,29 @@ class Worker:
         if claimed:
             crash.at(Point.CLAIMED)
         for each in claimed:
-            self._carry_on(each)
+            held = self._held.get(each.record.id)
+            if held is None or held.record.generation < each.record.generation:  # a claim may be handed over late
+                self._carry_on(each)
 
     def _carry_on(self, claimed: Claimed) -> None:
         self._held[claimed.record.id] = claimed
         self._calls.submit(claimed)
 
-    def _carry_out(self, claimed: Claimed) -> None:
-        template = self._site.rules.name_template
-        self._inbox.put(steps.carry_out(self._driver, claimed, template))
+    def _carry_out(self, claimed: Claimed) -> Resolution | Outcome:
+        return steps.carry_out(self._driver, claimed, self._site.rules.name_template)
+
+    def _give_up_late(self) -> None:
+        """A call that hangs has failed; what it may do yet is as harmless as what a frozen worker may."""
+        seconds = self._pace.driver_timeout_seconds
+        for claimed in self._calls.given_up(seconds):
+            error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s and was given up")
+            LOG.error("%s: %s (%s).", self.server, error, claimed.record.id)
+            self._inbox.put(Outcome(claimed.record, error=error))
 
     def _renew_when_due(self) -> None:
         now = time.monotonic()
         if self._held and now >= self._renew_at:
-            operations.renew(self._site, [claimed.record for claimed in self._held.values()])
+            claims.renew(self._site, [claimed.record for claimed in self._held.values()])
             self._renew_at = now + self._renew_every
 
 

@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
-from snapmanage.manage import operations
-from snapmanage.manage.operations import Ask, Refusal, Taker
+from snapmanage.manage import acceptance
+from snapmanage.manage.acceptance import Ask, Refusal
+from snapmanage.manage.claims import Taker
 from snapmanage.manage.site import Site
 from snapmanage.store.quarantine import LARGEST_KEPT
 from snapmanage.volume.intake import LARGEST_BODY
@@ -16,7 +17,7 @@ from tests.functional.test_volume_server import publish, quarantined, request
 from tests.functional.world import SERVER, World
 from tests.waiting import until
 
-ACCEPT = operations.accept
+ACCEPT = acceptance.accept
 
 
 def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on(
@@ -30,7 +31,7 @@ def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on
             raise DataError("INSERT", None, ValueError("out of range"))
         return ACCEPT(site, asks, taker)
 
-    monkeypatch.setattr(operations, "accept", accept)
+    monkeypatch.setattr(acceptance, "accept", accept)
     publish(world, *(request("manage_snapshot", snapshot_id=each) for each in (first, refused, last)))
 
     assert world.settled(first)["status"] == world.settled(last)["status"] == "available"
@@ -46,7 +47,7 @@ def test_batch_comes_again_while_the_database_is_away(world: World, monkeypatch:
         raise OperationalError("INSERT", None, ConnectionError("gone"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(operations, "accept", away)
+        patch.setattr(acceptance, "accept", away)
         with pytest.raises(OperationalError):
             world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id)))
 

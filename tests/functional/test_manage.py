@@ -21,8 +21,10 @@ from snapmanage.core.records import Operation, Record, Requester, Snapshot, Stat
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
 from snapmanage.drivers.fake import FakeDriver
-from snapmanage.manage import operations, requests
-from snapmanage.manage.operations import Ask, Claimed, Outcome, Refusal, Resolution, Taker
+from snapmanage.manage import acceptance, claims, requests, settling
+from snapmanage.manage.acceptance import Ask, Refusal
+from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.manage.site import Outlet, Rules, Site
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.database import Database
@@ -52,10 +54,10 @@ class Bench:
         return requests.request_snapshot(self.site, wanted)
 
     def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Refusal]:
-        return operations.accept(self.site, [Ask(type(each), each.id, operation) for each in snapshots])
+        return acceptance.accept(self.site, [Ask(type(each), each.id, operation) for each in snapshots])
 
     def claim(self, worker: str = "worker 1", limit: int = 10) -> list[Claimed]:
-        return operations.claim(self.site, SERVER, worker, limit)
+        return claims.claim(self.site, SERVER, worker, limit)
 
     def claim_one(self, worker: str = "worker 1") -> Claimed:
         (claimed,) = self.claim(worker)
@@ -68,11 +70,11 @@ class Bench:
     def resolve(self, claimed: Claimed) -> list[Snapshot]:
         resolution = self.drive(claimed)
         assert isinstance(resolution, Resolution)
-        return operations.resolve(self.site, [resolution])
+        return settling.resolve(self.site, [resolution])
 
     def settle(self, *claimed: Claimed) -> list[Record]:
         outcomes = [self.drive(each) for each in claimed]
-        return operations.settle(self.site, [each for each in outcomes if isinstance(each, Outcome)])
+        return settling.settle(self.site, [each for each in outcomes if isinstance(each, Outcome)])
 
     def work(self) -> None:
         """Do everything that is due, as a worker would."""
@@ -80,10 +82,10 @@ class Bench:
             for each in claimed:
                 step = self.drive(each)
                 if isinstance(step, Resolution):
-                    for snapshot in operations.resolve(self.site, [step]):
+                    for snapshot in settling.resolve(self.site, [step]):
                         self.settle(Claimed(snapshot, each.volume))
                 else:
-                    operations.settle(self.site, [step])
+                    settling.settle(self.site, [step])
 
     def managed(self, source: str = DAILY, **fields: Any) -> Snapshot:
         asked = self.ask(source, **fields)
@@ -262,7 +264,7 @@ def test_worker_with_room_begins_what_is_accepted_at_once(bench: Bench) -> None:
         begun.extend(claimed)
 
     asks = [Ask(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
-    operations.accept(bench.site, asks, Taker("worker 1", lambda wanted: wanted - 1, take))
+    acceptance.accept(bench.site, asks, Taker("worker 1", lambda wanted: wanted - 1, take))
 
     assert [claimed.record.id for claimed in begun] == [first.id, second.id]
     assert [claimed.record for claimed in begun] == [bench.kept(each) for each in (first, second)]
@@ -275,7 +277,7 @@ def test_unknown_and_incomplete_is_handed_back_and_its_neighbours_are_accepted(b
     asked = bench.ask()
     unknown = Ask(Snapshot, new_id(), Operation.MANAGE)
 
-    refused = operations.accept(bench.site, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)])
+    refused = acceptance.accept(bench.site, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)])
     assert [(refusal.ask, refusal.error.code) for refusal in refused] == [(unknown, "not_found")]
 
     assert bench.kept(asked).due_at == NOW
@@ -292,8 +294,8 @@ def test_whole_foreign_record_is_accepted_as_new(bench: Bench) -> None:
     ask = foreign()
     later = bench.clock.advance(seconds=5)
 
-    assert operations.accept(bench.site, [ask, ask]) == []
-    operations.accept(bench.site, [ask])
+    assert acceptance.accept(bench.site, [ask, ask]) == []
+    acceptance.accept(bench.site, [ask])
 
     assert ask.record is not None
     kept = bench.kept(ask.record)
@@ -305,7 +307,7 @@ def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> Non
     bench.rule(name_template="")
     bench.managed()
     ask = foreign()
-    operations.accept(bench.site, [ask])
+    acceptance.accept(bench.site, [ask])
 
     bench.work()
 
@@ -315,13 +317,13 @@ def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> Non
 
 def test_sender_with_records_of_its_own_may_ask_for_its_snapshot_back(bench: Bench) -> None:
     ask = foreign()
-    operations.accept(bench.site, [ask])
+    acceptance.accept(bench.site, [ask])
     bench.work()
 
     back = replace(ask, operation=Operation.UNMANAGE, record=None, volume=None, requester=Requester(PROJECT, "carol"))
-    operations.accept(bench.site, [back])
+    acceptance.accept(bench.site, [back])
     bench.work()
-    operations.accept(bench.site, [back, ask])
+    acceptance.accept(bench.site, [back, ask])
 
     assert ask.record is not None
     assert bench.kept(ask.record).status is Status.DELETED
@@ -334,7 +336,7 @@ def test_late_repeat_does_not_hide_what_was_asked_since(bench: Bench) -> None:
     requests.unmanage(bench.site, snapshot.id, ASKED)
 
     asks = [Ask(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)]
-    operations.accept(bench.site, asks)
+    acceptance.accept(bench.site, asks)
 
     assert bench.kept(snapshot).due_at == NOW
 
@@ -387,7 +389,7 @@ def test_renewed_lease_keeps_others_away(bench: Bench) -> None:
     held = bench.claim_one()
     bench.clock.advance(seconds=59)
 
-    operations.renew(bench.site, [held.record])
+    claims.renew(bench.site, [held.record])
 
     bench.clock.advance(seconds=59)
     assert bench.claim("worker 2") == []
@@ -499,7 +501,7 @@ def test_of_two_references_to_one_object_the_second_ends_in_error(
         if isinstance(each.record, Snapshot)
     ]
 
-    going_on = operations.resolve(bench.site, resolutions)
+    going_on = settling.resolve(bench.site, resolutions)
 
     assert len(going_on) == 2
     assert innocent.id in {snapshot.id for snapshot in going_on}
@@ -579,7 +581,7 @@ def test_late_outcome_writes_nothing(bench: Bench) -> None:
     bench.work()
     before, owed = bench.kept(asked), bench.waiting()
 
-    settled = operations.settle(bench.site, [Outcome(late.record, error=errors.SourceNotFound("I saw nothing"))])
+    settled = settling.settle(bench.site, [Outcome(late.record, error=errors.SourceNotFound("I saw nothing"))])
 
     assert settled == []
     assert bench.kept(asked) == before
@@ -590,16 +592,16 @@ def test_late_outcome_writes_nothing(bench: Bench) -> None:
 def test_outcome_that_is_late_does_not_hold_up_its_neighbours(bench: Bench) -> None:
     bench.accept(bench.ask(DAILY), bench.ask(WEEKLY))
     lost, held = (Outcome(each.record, error=errors.SourceNotFound("gone")) for each in bench.claim())
-    operations.give_back(bench.site, [lost.record])
+    claims.give_back(bench.site, [lost.record])
 
-    settled = operations.settle(bench.site, [lost, held])
+    settled = settling.settle(bench.site, [lost, held])
 
     assert [record.id for record in settled] == [held.record.id]
 
 
 def test_record_given_back_is_another_s_at_once(bench: Bench) -> None:
     bench.accept(bench.ask())
-    operations.give_back(bench.site, [bench.claim_one().record])
+    claims.give_back(bench.site, [bench.claim_one().record])
 
     taken = bench.claim_one("worker 2")
 
@@ -663,6 +665,46 @@ def test_unmanaging_is_cast_under_the_request_that_asked_for_it(bench: Bench) ->
 
     (cast,) = (message for message in bench.waiting() if message.kind is Kind.CAST)
     assert (cast.name, cast.context["request_id"]) == ("unmanage_snapshot", "req-9")
+    assert cast.body == {"snapshot_id": snapshot.id, "generation": bench.kept(snapshot).generation}
+
+
+def unmanage_failed(bench: Bench) -> Snapshot:
+    """A snapshot that an upstream API asked back in vain."""
+    snapshot = bench.managed()
+    acceptance.accept(bench.site, [asked_back(snapshot, "req-1")])
+    (claimed,) = bench.claim()
+    settling.settle(bench.site, [Outcome(claimed.record, error=errors.Unusable("it broke"))])
+    return snapshot
+
+
+def asked_back(snapshot: Snapshot, request_id: str, generation: int | None = None) -> Ask:
+    requester = Requester(PROJECT, "carol", request_id)
+    return Ask(Snapshot, snapshot.id, Operation.UNMANAGE, requester=requester, generation=generation)
+
+
+@pytest.mark.parametrize("repeat_first", [False, True])
+def test_upstream_asks_again_for_what_was_not_given_back(bench: Bench, repeat_first: bool) -> None:
+    snapshot = unmanage_failed(bench)
+    repeat, again = asked_back(snapshot, "req-1"), asked_back(snapshot, "req-2")
+
+    assert acceptance.accept(bench.site, [repeat]) == []
+    assert bench.kept(snapshot).status is Status.ERROR
+    assert acceptance.accept(bench.site, [repeat, again] if repeat_first else [again, repeat]) == []
+
+    assert fields(bench.kept(snapshot), "status", "requester")[1].request_id == "req-2"
+    bench.work()
+    assert bench.kept(snapshot).status is Status.DELETED
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+
+
+def test_late_cast_of_ours_does_not_ask_again_for_what_failed_since(bench: Bench) -> None:
+    snapshot = unmanage_failed(bench)
+    late = asked_back(snapshot, "req-0", generation=bench.kept(snapshot).generation - 2)
+
+    assert acceptance.accept(bench.site, [late]) == []
+
+    assert bench.claim() == []
+    assert bench.kept(snapshot).status is Status.ERROR
 
 
 def test_late_cast_does_not_bring_back_what_was_given_back(bench: Bench) -> None:
@@ -674,7 +716,7 @@ def test_late_cast_does_not_bring_back_what_was_given_back(bench: Bench) -> None
     for operation in Operation:
         assert bench.accept(snapshot, operation=operation) == []
     whole = Ask(Snapshot, snapshot.id, Operation.MANAGE, replace(snapshot, status=Status.CREATING))
-    assert operations.accept(bench.site, [whole]) == []
+    assert acceptance.accept(bench.site, [whole]) == []
 
     assert bench.claim() == []
     assert bench.kept(snapshot).status is Status.DELETED
@@ -711,7 +753,7 @@ def renamed_and_failed(bench: Bench) -> Snapshot:
     claimed = bench.claim_one()
     (resolved,) = bench.resolve(claimed)
     bench.drive(Claimed(resolved, claimed.volume))
-    operations.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+    settling.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
     return asked
 
 
@@ -751,9 +793,9 @@ def test_of_two_that_ask_for_one_object_back_one_gets_it(bench: Bench) -> None:
     bench.accept(second)
     claimed = bench.claim_one()
     (resolved,) = bench.resolve(claimed)
-    operations.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+    settling.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
 
-    assert operations.accept(bench.site, [Ask(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)]) == []
+    assert acceptance.accept(bench.site, [Ask(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)]) == []
     bench.work()
 
     assert [bench.kept(each).status for each in (first, second)] == [Status.DELETED] * 2

@@ -11,8 +11,10 @@ from sqlalchemy import Connection, Engine, Table, event, select
 from snapmanage.core import messages
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.records import Operation, Snapshot
-from snapmanage.manage import operations, requests
-from snapmanage.manage.operations import Ask, Claimed, Outcome, Resolution, Taker
+from snapmanage.manage import acceptance, claims, requests, settling
+from snapmanage.manage.acceptance import Ask
+from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.manage.site import Site
 from snapmanage.store import outbox, records, tables
 from snapmanage.store.database import Database
@@ -52,18 +54,18 @@ def manage(site: Site) -> None:
     asked = [requests.request_snapshot(site, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
     first, second = (Ask(Snapshot, each.id, Operation.MANAGE) for each in asked)
     held: list[Claimed] = []
-    operations.accept(site, [first], Taker("me", len_of_one, lambda claimed, left: held.extend(claimed)))
-    operations.accept(site, [second])
-    held += operations.claim(site, SERVER, "me", 10, [PROJECT])
-    operations.renew(site, [each.record for each in held])
+    acceptance.accept(site, [first], Taker("me", len_of_one, lambda claimed, left: held.extend(claimed)))
+    acceptance.accept(site, [second])
+    held += claims.claim(site, SERVER, "me", 10, [PROJECT])
+    claims.renew(site, [each.record for each in held])
     found = [BackendSnapshot(each.record.id, f"id of {each.record.id}", GIB, "volume-1") for each in held]
     resolutions = [
         Resolution(each.record, seen, "managed")
         for each, seen in zip(held, found, strict=True)
         if isinstance(each.record, Snapshot)
     ]
-    going_on = operations.resolve(site, resolutions)
-    settled = operations.settle(site, [Outcome(each, seen) for each, seen in zip(going_on, found, strict=True)])
+    going_on = settling.resolve(site, resolutions)
+    settled = settling.settle(site, [Outcome(each, seen) for each, seen in zip(going_on, found, strict=True)])
     assert [record.status.value for record in settled] == ["available", "available"]
     site.db.write(relay)
     with site.db.read() as conn:

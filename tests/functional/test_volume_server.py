@@ -21,14 +21,16 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
+from snapmanage.manage.claims import Claimed
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import Wanted
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import Pace
-from tests.functional.world import NAMES, OTHER_PROJECT, RULES, SERVER, VOLUME, World, a_world
+from tests.functional.world import NAMES, OTHER_PROJECT, PACE, RULES, SERVER, VOLUME, World, a_world
 from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
+LISTING = "get_manageable_snapshots"
 OTHERS = ("volume-1-snapshot-2", "volume-1-snapshot-3")
 MESSAGES = Path(__file__).parents[1] / "data" / "messages"
 # What the sample messages speak of.
@@ -197,6 +199,19 @@ def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: 
     assert world.settled(snapshot_id)["status"] == "available"
 
 
+def test_claim_that_is_handed_over_late_leaves_the_newer_one_alone(world: World) -> None:
+    volume = world.known_volume()
+    with world.stuck("find") as stuck:
+        snapshot_id = world.asked(volume, SNAPSHOT)
+        stuck.reached()
+        held = world.record(snapshot_id)
+        late = Claimed(replace(held, generation=held.generation - 1))
+
+        world.server._workers[SERVER].taker.take([late], set())
+
+    assert world.settled(snapshot_id)["status"] == "available"
+
+
 # What fails.
 
 
@@ -226,6 +241,53 @@ def test_nothing_is_tried_again_before_its_rest_is_over(world: World) -> None:
     world.managed(volume, OTHERS[1])
 
     assert world.record(snapshot_id) == before
+
+
+def test_call_that_never_returns_is_given_up_and_tried_again(tmp_path: Path) -> None:
+    driver = CountingDriver()
+    with a_world(tmp_path, {SERVER: driver}, pace=replace(PACE, driver_timeout_seconds=0.3)) as world:
+        volume = world.known_volume()
+        with world.stuck("rename"):
+            snapshot_id = world.asked(volume, SNAPSHOT)
+            assert "0.3 s" in (world.resting(snapshot_id, attempt=1).reason or "")
+            world.clock.advance(minutes=2)
+
+            assert world.settled(snapshot_id)["status"] == "available"
+
+        assert world.client.operation(snapshot_id)["attempt"] == 2
+        assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+
+
+def test_operation_whose_calls_all_hang_ends_in_error_and_holds_nobody_up(tmp_path: Path) -> None:
+    pace = replace(PACE, driver_calls=1, driver_timeout_seconds=0.3)
+    with a_world(tmp_path, {SERVER: FakeDriver()}, pace=pace) as world:
+        volume, released = world.known_volume(), threading.Event()
+
+        def hook(step: str) -> None:
+            if step == "find":
+                released.wait(60)
+
+        world.driver.hook = hook
+        snapshot_id = world.asked(volume, SNAPSHOT)
+        for attempt in range(1, RULES.retry.max_attempts):
+            world.resting(snapshot_id, attempt)
+            world.clock.advance(minutes=2)
+
+        assert world.settled(snapshot_id)["status"] == "error"
+        assert world.client.operation(snapshot_id)["reason_code"] == "backend_unavailable"
+        world.failing({})
+        assert world.managed(volume, OTHERS[0])
+        released.set()
+
+
+def test_listing_that_hangs_holds_no_other_backend_s_up(tmp_path: Path) -> None:
+    backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": FakeDriver()}
+    calls = [envelope.request(LISTING, {}, {}, each, version="1.0", _msg_id=each, _reply_q=each) for each in "abcdefgh"]
+    with a_world(tmp_path, backends) as world, world.stuck("list", of="storage-1@slow") as stuck:
+        publish(world, *calls, queue=NAMES.server_queue("storage-1@slow"))
+        stuck.reached()
+
+        assert len(world.client.manageable("storage-1@fast")) == 3
 
 
 def test_failure_that_does_not_pass_ends_in_error_after_the_last_attempt(world: World) -> None:

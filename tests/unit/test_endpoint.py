@@ -18,7 +18,7 @@ from snapmanage.core.inventory import Inventory
 from snapmanage.core.listing import Manageable, Owned, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
-from snapmanage.manage.operations import Ask
+from snapmanage.manage.acceptance import Ask
 from snapmanage.volume.endpoint import Endpoint, ReferenceEndpoint
 from snapmanage.volume.intake import MISUNDERSTOOD
 from tests import examples
@@ -77,10 +77,15 @@ def server() -> Server:
             {"snapshot_id": SNAPSHOT_ID},
             Ask(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING),
         ),
+        (
+            "unmanage_snapshot",
+            {"snapshot_id": SNAPSHOT_ID, "generation": 7},
+            Ask(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING, generation=7),
+        ),
         ("manage_volume", {"volume_id": VOLUME_ID}, Ask(Volume, VOLUME_ID, Operation.MANAGE)),
     ],
 )
-def test_cast_names_what_it_is_about(server: Server, method: str, arguments: dict[str, str], ask: Ask) -> None:
+def test_cast_names_what_it_is_about(server: Server, method: str, arguments: dict[str, Any], ask: Ask) -> None:
     server.ask(method, arguments)
 
     assert server.asks == [ask]
@@ -245,6 +250,9 @@ def test_other_major_version_or_method_is_refused(server: Server, method: str, v
     [
         ("manage_snapshot", {}),
         ("unmanage_snapshot", {}),
+        ("unmanage_snapshot", {"snapshot_id": SNAPSHOT_ID, "generation": "7"}),
+        ("unmanage_snapshot", {"snapshot_id": SNAPSHOT_ID, "generation": True}),
+        ("unmanage_snapshot", {"snapshot_id": SNAPSHOT_ID, "generation": 0}),
         ("manage_volume", {"snapshot_id": SNAPSHOT_ID}),
         ("manage_snapshot", {"snapshot_id": SNAPSHOT_ID, "surplus": 1}),
         ("manage_snapshot", {"snapshot_id": "seven"}),

@@ -125,10 +125,39 @@ def test_snapshot_on_its_way_can_not_be_asked_back(record: Snapshot) -> None:
         lifecycle.accept(record, Operation.UNMANAGE, LATER)
 
 
-def test_repeat_of_an_unmanage_that_failed_starts_nothing_anew() -> None:
-    failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
+ANOTHER_ASKS = Requester(ASKED.project_id, "carol", "req-9")
 
-    assert lifecycle.accept(failed, Operation.UNMANAGE, LATER) is None
+
+@pytest.mark.parametrize(
+    ("requester", "behind"),
+    [(None, None), (ASKED, None), (Requester(ASKED.project_id), None), (ANOTHER_ASKS, 1), (ANOTHER_ASKS, -1)],
+    ids=["nobody known", "the same request", "no request id", "an older generation", "a generation to come"],
+)
+def test_repeat_of_an_unmanage_that_failed_starts_nothing_anew(requester: Requester | None, behind: int | None) -> None:
+    failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
+    generation = None if behind is None else failed.generation - behind
+
+    assert lifecycle.accept(failed, Operation.UNMANAGE, LATER, requester, generation=generation) is None
+
+
+@pytest.mark.parametrize(("requester", "told"), [(ANOTHER_ASKS, False), (ASKED, True), (None, True)])
+def test_unmanage_that_failed_may_be_asked_for_again(requester: Requester | None, told: bool) -> None:
+    failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
+    generation = failed.generation if told else None
+
+    change = lifecycle.accept(failed, Operation.UNMANAGE, LATER, requester, generation=generation)
+
+    assert change is not None
+    assert change.after == replace(lifecycle.unmanage(failed, requester or ASKED, LATER).after, due_at=LATER)
+
+
+@pytest.mark.parametrize("generation", [None, 1])
+def test_cast_of_what_waits_for_it_is_accepted_whatever_it_knows(generation: int | None) -> None:
+    asked = lifecycle.unmanage(managed(), ASKED, NOW).after
+
+    change = lifecycle.accept(asked, Operation.UNMANAGE, LATER, generation=generation)
+
+    assert change == Change(asked, replace(asked, due_at=LATER))
 
 
 def test_first_claim_takes_a_lease_and_announces_the_start() -> None:

@@ -18,6 +18,7 @@ FIRST = Page()
 NEXT = Page(marker=Reference.named("volume-1-snapshot-2"))
 BY_OFFSET = Page(offset=1)
 TTL_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 class Watch:
@@ -46,7 +47,7 @@ def driver() -> FakeDriver:
 
 @pytest.fixture
 def scans(driver: FakeDriver) -> Scans:
-    return Scans(driver, TTL_SECONDS)
+    return Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS)
 
 
 def names(inventory: Inventory) -> set[str]:
@@ -86,6 +87,22 @@ def test_backend_that_can_not_be_scanned_is_an_error_and_the_next_one_asks_again
     driver.hook = well
 
     assert len(names(scans.for_page(NEXT))) == 3
+
+
+def test_scan_that_hangs_is_given_up_and_the_next_one_asks_again(driver: FakeDriver) -> None:
+    released = threading.Event()
+
+    def hook(step: str) -> None:
+        released.wait(60)
+
+    driver.hook = hook
+    hasty = Scans(driver, TTL_SECONDS, 0.01)
+
+    with pytest.raises(errors.BackendUnavailable, match="was given up"):
+        hasty.for_page(FIRST)
+    released.set()
+
+    assert len(names(Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS).for_page(FIRST))) == 3
 
 
 def test_what_nobody_goes_on_with_is_forgotten(scans: Scans, watch: Watch) -> None:

@@ -1,0 +1,117 @@
+"""What came of a claimed operation is written down: what its reference means, and how it ended.
+
+Each takes many at once, in one transaction; one that fails doesn't fail its neighbours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
+
+from snapmanage import crash, errors
+from snapmanage.core import lifecycle
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.lifecycle import Change
+from snapmanage.core.messages import Message
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.crash import Point
+from snapmanage.manage import writing
+from snapmanage.manage.site import Site, commit
+from snapmanage.store import records
+
+AWAY = (OperationalError, InterfaceError)
+REFUSED = (errors.AlreadyManaged, StatementError, ValueError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What a snapshot's reference turned out to mean."""
+
+    snapshot: Snapshot
+    found: BackendSnapshot
+    managed_name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the driver fared with a claimed operation: what it found at the end, or why it failed."""
+
+    record: Record
+    found: BackendSnapshot | BackendVolume | None = None
+    error: errors.SnapmanageError | None = None
+
+
+def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
+    """Write down what references mean before anything is renamed; return the snapshots that may go on.
+
+    One that the database refuses, since its object is another's already or its values can't be kept, has failed.
+    """
+
+    def write(conn: Connection, now: datetime) -> list[Snapshot]:
+        lease_end = now + site.rules.lease
+        changes = [lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end) for each in resolutions]
+        written = [change.after for change in records.update(conn, changes)]
+        crash.at(Point.RESOLVE_UNCOMMITTED)
+        return written
+
+    try:
+        return site.db.write(write)
+    except AWAY:
+        raise
+    except REFUSED as error:
+        if len(resolutions) > 1:
+            return [snapshot for each in resolutions for snapshot in resolve(site, [each])]
+        settle(site, [Outcome(resolutions[0].snapshot, error=_refused(error))])
+        return []
+
+
+def settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
+    """Write down how operations ended, or when they are tried again; return what was written.
+
+    What isn't returned was lost to another worker, whose outcome counts. One that the database
+    refuses, since its object is another's already or its values can't be kept, has failed.
+    """
+    try:
+        return _settle(site, outcomes)
+    except AWAY:
+        raise
+    except REFUSED as error:
+        if len(outcomes) > 1:
+            return [record for each in outcomes for record in settle(site, [each])]
+        return _settle(site, [replace(outcomes[0], found=None, error=_refused(error))])
+
+
+def _settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
+    def write(conn: Connection, now: datetime) -> tuple[list[Record], list[Message]]:
+        settled: list[Record] = []
+        owed: list[Message] = []
+        for kind in (Volume, Snapshot):
+            changes = [_ending(site, outcome, now) for outcome in outcomes if isinstance(outcome.record, kind)]
+            written, announced = writing.apply(site, conn, changes, now)
+            settled += [change.after for change in written]
+            owed += announced
+        crash.at(Point.SETTLE_UNCOMMITTED)
+        return settled, owed
+
+    return commit(site, write)
+
+
+def _ending(site: Site, outcome: Outcome, now: datetime) -> Change[Record]:
+    match outcome:
+        case Outcome(record=record, error=errors.SnapmanageError() as error):
+            return lifecycle.fail(record, error, now, site.rules.retry)
+        case Outcome(record=Volume() as volume, found=BackendVolume() as found):
+            return lifecycle.register_succeeded(volume, found, now)
+        case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):
+            return lifecycle.unmanage_succeeded(snapshot, now)
+        case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
+            return lifecycle.manage_succeeded(snapshot, found, now)
+    raise TypeError(f"{outcome} is no ending")
+
+
+def _refused(error: Exception) -> errors.SnapmanageError:
+    if isinstance(error, errors.SnapmanageError):
+        return error
+    return errors.BackendError(f"what the backend told can't be kept: {str(error).partition(chr(10))[0]}")
