@@ -197,8 +197,8 @@ OPERATIONS = [
         "graceful_shutdown_timeout",
         default=60,
         min=0,
-        help="Seconds that a server may take to finish on SIGTERM; what isn't finished then is given back. Higher "
-        "lets slow backends finish; lower stops sooner.",
+        help="Seconds that a server may take to end on SIGTERM, at least 5: what isn't finished in nine tenths of "
+        "them is given back. Higher lets slow backends finish; lower stops sooner.",
     ),
     cfg.StrOpt(
         "snapshot_name_template",

@@ -18,7 +18,7 @@ def _run() -> None:
     bus, names = parts.connect_bus(conf)
     db = parts.open_database(conf)
     consumer = bus.consume(names.audited_queues(), Suspicious(Listener(db), db, conf.operations.max_attempts))
-    running.until_stopped("ready")
+    running.until_stopped("ready", DRAIN_SECONDS + running.ENDING_SECONDS)
     consumer.stop()
     consumer.join(DRAIN_SECONDS)
     bus.close()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -13,31 +14,41 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
 
+LOG = logging.getLogger(__name__)
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_stopped = threading.Event()
+# How long a process without work in hand may take to end.
+ENDING_SECONDS = 10.0
+
+# A signal may come at any moment, also while its handler's thread waits here: `put` is made for that, `Event.set` not.
+_stopped: queue.SimpleQueue[None] = queue.SimpleQueue()
 
 
-def until_stopped(ready: str) -> None:
+def until_stopped(ready: str, ending_seconds: float = ENDING_SECONDS) -> None:
     """Say that it is ready, and wait for SIGTERM or Ctrl-C; a second one kills.
 
-    One of several workers gets no signals here, but is told by `stop`.
+    From then on it has `ending_seconds`, even where a broker or a database hangs that it takes leave of. One of
+    several workers gets no signals here, but is told by `stop`.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         for known in SIGNALS:
             signal.signal(known, signal.SIG_DFL)
-        _stopped.set()
+        _stopped.put(None)
 
     if threading.current_thread() is threading.main_thread():
         for known in SIGNALS:
             signal.signal(known, end)
     print(ready, flush=True)
-    _stopped.wait()
+    _stopped.get()
+    latest = threading.Timer(ending_seconds, _leave_anyway)
+    latest.daemon = True
+    latest.start()
 
 
 def stop() -> None:
     """What a signal does."""
-    _stopped.set()
+    _stopped.put(None)
 
 
 def leave() -> None:
@@ -45,6 +56,11 @@ def leave() -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
+
+
+def _leave_anyway() -> None:
+    LOG.warning("The end takes too long; what is in hand goes on where its leases run out.")
+    leave()
 
 
 def main(run: Callable[[], int | None]) -> int:

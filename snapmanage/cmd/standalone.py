@@ -41,9 +41,11 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     everything.start()
     volume.start()
     http.start(api.assemble(conf, everything), conf.api.max_request_body_size)
-    running.until_stopped(f"ready: http://{http.address}/v3 host: {HOST}@{BACKEND}")
+    timeout = conf.operations.graceful_shutdown_timeout
+    ready = f"ready: http://{http.address}/v3 host: {HOST}@{BACKEND}"
+    running.until_stopped(ready, timeout + running.ENDING_SECONDS)
     http.stop()
-    volume.drain(conf.operations.graceful_shutdown_timeout)
+    volume.drain(timeout)
     everything.stop()
     running.leave()
 

@@ -8,6 +8,10 @@ from snapmanage.cmd import configuration, running
 from snapmanage.cmd.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
 
+# Of the time that a server has to end, for finishing; the rest is for giving back and taking leave.
+FINISHING = 0.9
+LEAST_ENDING_SECONDS = 5.0
+
 
 def main() -> int:
     return running.main(_run)
@@ -39,7 +43,8 @@ def _serve(conf: cfg.ConfigOpts) -> None:
     server = make_server(conf, parts)
     parts.start()
     server.start()
-    running.until_stopped(f"ready: {' '.join(sorted(server.servers))}")
-    server.drain(conf.operations.graceful_shutdown_timeout)
+    timeout = conf.operations.graceful_shutdown_timeout
+    running.until_stopped(f"ready: {' '.join(sorted(server.servers))}", max(timeout, LEAST_ENDING_SECONDS))
+    server.drain(FINISHING * timeout)
     parts.stop()
     running.leave()

@@ -48,9 +48,9 @@ class Refusal:
 
 @dataclass
 class _Accepted:
-    """What came of asks, as it is gathered; `worker` has `room` for some."""
+    """What came of asks, as it is gathered; `taker` has `room` for some."""
 
-    worker: str
+    taker: Taker
     room: int
     refused: list[Refusal] = field(default_factory=list)
     taken: list[Record] = field(default_factory=list)
@@ -61,14 +61,15 @@ class _Accepted:
 def accept(site: Site, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refusal]:
     """Make sure that what was asked is in the database, and drop its casts; return what can't be accepted.
 
-    What a sender with its own records asks for is written as new. Asked twice is accepted once. As many as `taker`
-    has room for are claimed for it in the same transaction, and handed to it once that is committed.
+    What a sender with its own records asks for is written as new. Asked twice is accepted once. Of what is its
+    server's, as many as `taker` has room for are claimed for it in the same transaction, and handed to it once that
+    is committed.
     """
 
     room = taker.room(len(asks))
 
     def write(conn: Connection, now: datetime) -> tuple[_Accepted, list[Message]]:
-        accepted, owed = _Accepted(taker.worker, room), list[Message]()
+        accepted, owed = _Accepted(taker, room), list[Message]()
         for kind in (Volume, Snapshot):
             owed += _accept_kind(site, conn, kind, [ask for ask in asks if ask.kind is kind], accepted, now)
         accepted.claimed = with_volumes(conn, accepted.taken)
@@ -100,11 +101,18 @@ def _accept_kind(
     lost = records.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
     changes = _decide(known, lost, asks, accepted, now)
     _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
+    return writing.write(site, conn, _take(site, changes, accepted, now), now)
+
+
+def _take(site: Site, changes: Sequence[Change[R]], accepted: _Accepted, now: datetime) -> list[Change[R]]:
+    """Claim what there is room for; what came to the wrong server is due for the one that owns it."""
+    others = [change for change in changes if change.after.server != accepted.taker.server]
+    own = [change for change in changes if change.after.server == accepted.taker.server]
     room = max(0, accepted.room - len(accepted.taken))
-    taken = [_taken(site, change, accepted.worker, now) for change in changes[:room]]
+    taken = [_taken(site, change, accepted.taker.worker, now) for change in own[:room]]
     accepted.taken += [change.after for change in taken if change.after.claimed_by]
-    accepted.left |= {change.after.requester.project_id for change in changes[room:]}
-    return writing.write(site, conn, [*taken, *changes[room:]], now)
+    accepted.left |= {change.after.requester.project_id for change in own[room:]}
+    return [*taken, *own[room:], *others]
 
 
 def _decide(

@@ -29,18 +29,19 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Taker:
-    """A worker that begins at once what is accepted, as far as it has room.
+    """A worker of `server` that begins at once what is accepted for it, as far as it has room.
 
     `room` tells for how many, having waited a moment for as many as are wanted; `take` is handed what was claimed
     for it, and whose there is more that is due.
     """
 
+    server: str
     worker: str
     room: Callable[[int], int]
     take: Callable[[Sequence[Claimed], Set[str]], None]
 
 
-NOBODY = Taker("", lambda wanted: 0, lambda claimed, left: None)
+NOBODY = Taker("", "", lambda wanted: 0, lambda claimed, left: None)
 
 
 def claim(site: Site, server: str, worker: str, limit: int, turns: Sequence[str] = ()) -> list[Claimed]:

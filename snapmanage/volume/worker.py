@@ -89,7 +89,7 @@ class Worker:
     @property
     def taker(self) -> Taker:
         """How others claim for this worker; what they claim arrives as outcomes do."""
-        return Taker(self._id, self._await_room, self._take)
+        return Taker(self.server, self._id, self._await_room, self._take)
 
     def drain(self) -> None:
         """Claim nothing more; the thread ends when what it holds is settled."""

@@ -264,7 +264,7 @@ def test_worker_with_room_begins_what_is_accepted_at_once(bench: Bench) -> None:
         begun.extend(claimed)
 
     asks = [Ask(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
-    acceptance.accept(bench.site, asks, Taker("worker 1", lambda wanted: wanted - 1, take))
+    acceptance.accept(bench.site, asks, Taker(SERVER, "worker 1", lambda wanted: wanted - 1, take))
 
     assert [claimed.record.id for claimed in begun] == [first.id, second.id]
     assert [claimed.record for claimed in begun] == [bench.kept(each) for each in (first, second)]

@@ -54,7 +54,7 @@ def manage(site: Site) -> None:
     asked = [requests.request_snapshot(site, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
     first, second = (Ask(Snapshot, each.id, Operation.MANAGE) for each in asked)
     held: list[Claimed] = []
-    acceptance.accept(site, [first], Taker("me", len_of_one, lambda claimed, left: held.extend(claimed)))
+    acceptance.accept(site, [first], Taker(SERVER, "me", len_of_one, lambda claimed, left: held.extend(claimed)))
     acceptance.accept(site, [second])
     held += claims.claim(site, SERVER, "me", 10, [PROJECT])
     claims.renew(site, [each.record for each in held])

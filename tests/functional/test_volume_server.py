@@ -16,7 +16,7 @@ from sqlalchemy import select
 from snapmanage import errors
 from snapmanage.bus import Delivery, Publication, envelope
 from snapmanage.core import messages
-from snapmanage.core.records import Snapshot, Status, Volume
+from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
@@ -638,6 +638,32 @@ def test_upstream_that_asks_twice_for_one_object_owns_it_once(world: World) -> N
 
     assert world.trail(second, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
     assert world.record(second).reason_code == "already_managed"
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_cast_that_reaches_another_server_is_carried_out_by_the_one_that_owns_the_record(
+    tmp_path: Path, operation: Operation
+) -> None:
+    owner, other = FakeDriver(), FakeDriver()
+    with a_world(tmp_path, {"storage-1@owner": owner, "storage-1@other": other}) as world:
+        volume, untouched = world.known_volume(host="storage-1@owner"), other.list_snapshots()
+        if operation is Operation.UNMANAGE:
+            snapshot_id = world.managed(volume, SNAPSHOT)
+        else:
+            world.bus.away = True
+            snapshot_id = world.asked(volume, SNAPSHOT)
+            world.bus.away = False
+
+        cast = request(f"{operation.value}_snapshot", snapshot_id=snapshot_id)
+        world.bus.deliver("storage-1@other", Delivery(NAMES.volume_topic, cast))
+
+        if operation is Operation.MANAGE:
+            assert world.settled(snapshot_id)["status"] == "available"
+        else:
+            world.given_back(snapshot_id)
+        renamed = f"snapshot-{snapshot_id}" in {each.name for each in owner.list_snapshots()}
+        assert renamed == (operation is Operation.MANAGE)
+        assert other.list_snapshots() == untouched
 
 
 @pytest.mark.parametrize("queue", NAMES.server_queues(SERVER))
