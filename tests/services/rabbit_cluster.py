@@ -8,6 +8,7 @@ from tests.services.process import scratch
 from tests.services.rabbitmq import RabbitMQ
 
 NODES = 3
+COOKIE = "snapmanage"
 NAMES = [f"snapmanage{number}@localhost" for number in range(1, NODES + 1)]
 MEMBERS = "\n".join(f"cluster_formation.classic_config.nodes.{at} = {name}" for at, name in enumerate(NAMES, 1))
 
@@ -27,9 +28,12 @@ class Node(RabbitMQ):
         if not self._guest:
             super().launch_epmd()
 
+    def control(self, *arguments: str) -> str:
+        return super().control("--erlang-cookie", COOKIE, *arguments)
+
     def environment(self) -> Mapping[str, str]:
         known = super().environment()
-        erlang = f"{known['RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS']} -setcookie snapmanage"
+        erlang = f"{known['RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS']} -setcookie {COOKIE}"
         return {**known, "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": erlang}
 
 

@@ -97,12 +97,14 @@ class RabbitMQ(Service):
         places = self.folder / "mnesia" / self.node / "quorum" / self.node / "names.dets"
         return queue.encode() in places.read_bytes()
 
-    def control(self, *arguments: str) -> None:
-        """Run rabbitmqctl, which must succeed."""
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl, which must succeed; what it says."""
         command = Program("rabbitmqctl", self.folder)
+        command.log.unlink(missing_ok=True)
         command.launch([CONTROL, "--node", self.node, *arguments], self.environment())
         assert command.process is not None
         assert command.process.wait(60) == 0, command.log_tail()
+        return command.log.read_text()
 
     def close(self) -> None:
         super().close()
