@@ -1,4 +1,4 @@
-"""`make bench`: run every benchmark, or those whose names begin as an argument does.
+"""`make bench`: run every benchmark, or those whose names begin as an argument does; long ones only if named.
 
 Each prints one line of JSON with its figures and the machine; `--output FILE` keeps the lines.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
-from benchmarks import consume, floors, listing, machine, post, relay, start
+from benchmarks import backlog, consume, floors, listing, machine, post, relay, start, takeover
 from benchmarks.world import World, world
 
 GROWN = 2000
@@ -33,6 +33,17 @@ BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     **{f"servers.{count}": partial(consume.run, servers=count) for count in (2, 4)},
     **{f"backends.{count}": partial(consume.run, operations=GROWN, backends=count) for count in (10, 100)},
     **{f"rows.1e{n}": partial(consume.run, operations=GROWN, history=10**n) for n in (3, 5, 6)},
+    "takeover.finished": takeover.finished,
+    "takeover.given_back": takeover.given_back,
+    "takeover.given_back.steady": partial(takeover.given_back, casts=200, at_once=5),
+    "takeover.given_back.queued": partial(takeover.given_back, casts=1000, at_once=1000),
+    "takeover.killed": takeover.killed,
+    "takeover.killed.steady": partial(takeover.killed, casts=300, at_once=5),
+}
+# Those that run only if they are named, with as many casts as `--casts` says.
+LONG = {
+    "backlog.own": backlog.of_own_casts,
+    "backlog.described": backlog.of_described_casts,
 }
 # What each is compared with: the floor, and the figure of both that is divided.
 RATIOS: Mapping[str, tuple[str, str]] = {
@@ -40,6 +51,7 @@ RATIOS: Mapping[str, tuple[str, str]] = {
     "servers": ("oslo_server", "per_second"),
     "backends": ("oslo_server", "per_second"),
     "rows": ("oslo_server", "per_second"),
+    "backlog": ("oslo_server", "per_second"),
     "relay": ("confirmed", "per_second"),
     "post": ("commits", "per_second"),
 }
@@ -47,28 +59,34 @@ RATIOS: Mapping[str, tuple[str, str]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", default=[""], help="benchmarks to run; all by default")
+    parser.add_argument("names", nargs="*", default=[""], help="benchmarks to run; all but the long ones by default")
+    parser.add_argument("--casts", type=int, default=backlog.OPERATIONS, help="how many casts a backlog has")
     parser.add_argument("--output", type=Path, help="where the lines are kept")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # which stops the services
     lines = []
     with world() as services:
-        for line in _run(services, arguments.names):
+        for line in _run(services, arguments.names, arguments.casts):
             lines.append(json.dumps(line))
             print(lines[-1], flush=True)
             if arguments.output:
                 arguments.output.write_text("\n".join(lines) + "\n")
 
 
-def _run(services: World, names: list[str]) -> Iterator[dict[str, Any]]:
+def _run(services: World, names: list[str], casts: int) -> Iterator[dict[str, Any]]:
     started = time.monotonic()
     known = floors.run(services)
     yield _line("floors", known, started)
-    for name, benchmark in BENCHMARKS.items():
-        if any(name.startswith(wanted) for wanted in names):
-            started = time.monotonic()
-            figures = benchmark(services)
-            yield _line(name, figures | _ratio(name, figures, known), started)
+    for name, benchmark in _chosen(names, casts).items():
+        started = time.monotonic()
+        figures = benchmark(services)
+        yield _line(name, figures | _ratio(name, figures, known), started)
+
+
+def _chosen(names: list[str], casts: int) -> dict[str, Callable[[World], dict[str, Any]]]:
+    usual = {name: run for name, run in BENCHMARKS.items() if any(name.startswith(wanted) for wanted in names)}
+    named = [name for name in LONG if any(wanted and name.startswith(wanted) for wanted in names)]
+    return usual | {name: partial(LONG[name], operations=casts) for name in named}
 
 
 def _ratio(name: str, figures: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

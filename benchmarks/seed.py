@@ -1,7 +1,9 @@
 """Rows to begin with, written in bulk: what a benchmark doesn't measure must not take its time."""
 
 import hashlib
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +55,12 @@ def requested(conn: Connection, server: str, volume_id: str, count: int) -> list
         conn.execute(snapshots.insert(), rows[start : start + CHUNK])
         conn.execute(outbox.insert(), [_message(cast) for cast in casts[start : start + CHUNK]])
     return casts
+
+
+def described(server: str, volume_id: str, count: int) -> list[Message]:
+    """Casts of snapshots that are in no database of ours."""
+    rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
+    return [_whole(row) for row in rows]
 
 
 def managed(conn: Connection, server: str, volume_id: str, numbers: range) -> None:
@@ -136,6 +144,12 @@ def _row(record_id: str, server: str, name: str) -> dict[str, Any]:
 def _snapshot(server: str, volume_id: str, number: int) -> dict[str, Any]:
     row = _row(identifier(server, number), server, source(number))
     return row | {"volume_id": volume_id, "size_gb": 1, "name": f"snapshot {number}"}
+
+
+def _whole(row: dict[str, Any]) -> Message:
+    cast = messages.cast(_as_record(row))
+    told = {"volume_id": row["volume_id"], "ref": json.loads(row["reference"]), "name": row["name"]}
+    return replace(cast, body={**cast.body, **told})
 
 
 def _managed(row: dict[str, Any], number: int) -> dict[str, Any]:

@@ -107,11 +107,15 @@ class Site:
         self.db.close()
         self._scratch.__exit__(*exception)
 
-    def start(self, main: str, number: int = 1) -> tuple[int, str]:
-        """Start `snapmanage-<main>`; its process id, and the line with which it says that it is ready."""
-        daemon = self._processes.daemon(f"{main}-{number}", [str(Path(sys.executable).parent / f"snapmanage-{main}")])
+    def start(self, main: str, number: int = 1, command: Sequence[str] = ()) -> tuple[int, str]:
+        """Start `snapmanage-<main>`, or `command`; its process id, and the line with which it says that it is ready."""
+        usual = [str(Path(sys.executable).parent / f"snapmanage-{main}")]
+        daemon = self._processes.daemon(f"{main}-{number}", command or usual)
         line = daemon.start()
         return daemon.pid, line
+
+    def alive(self, main: str, number: int = 1) -> bool:
+        return self._processes.daemons[f"{main}-{number}"].alive
 
     def stop(self, main: str, number: int = 1) -> None:
         self._processes.daemons[f"{main}-{number}"].stop()
@@ -133,6 +137,11 @@ class Site:
         with self.db.engine.connect() as conn:
             seed.history(conn, self.servers[0], seed.identifier(self.servers[0], seed.VOLUME), count)
 
+    def describe(self, count: int) -> list[Message]:
+        """The casts of an upstream API with records of its own, of the first server: each tells its snapshot whole."""
+        server = self.servers[0]
+        return seed.described(server, self.seed_volumes()[server], count)
+
     def queue(self, casts: Sequence[Message]) -> None:
         """Have casts wait in their servers' queues."""
         publisher = Publisher(lambda heartbeat: kombu.Connection(self._world.rabbitmq.amqp_url), self._topology)
@@ -145,8 +154,11 @@ class Site:
 
     def prepare_events(self) -> None:
         """Declare where events arrive, so that none is published before it can be kept."""
-        for queue in self._event_queues():
-            self._topology.queue(queue)(self._channel).declare()
+        self._declare(self._event_queues())
+
+    def prepare_servers(self) -> None:
+        """The same for casts, of servers that come later."""
+        self._declare([queue for server in self.servers for queue in self.names.server_queues(server)])
 
     def events(self) -> int:
         """How many events are on the wire."""
@@ -170,6 +182,10 @@ class Site:
     def counted(self, query: str) -> int:
         with self.db.read() as conn:
             return int(conn.execute(sa.text(query)).scalar_one())
+
+    def _declare(self, queues: Sequence[str]) -> None:
+        for queue in queues:
+            self._topology.queue(queue)(self._channel).declare()
 
     def _event_queues(self) -> list[str]:
         return self.names.audited_queues()

@@ -1,0 +1,64 @@
+"""A long queue that a server finds when it starts: what it holds of memory at most, and whether it slows down."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from benchmarks import consume, machine
+from benchmarks.world import Meter, Site, World
+from snapmanage.core.messages import Message
+
+OPERATIONS = 100_000
+LONGEST_SECONDS = 1800
+Sample = tuple[float, int]
+
+
+def of_own_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
+    """Requests of our own API, written down when they were cast."""
+    return _run(world, operations, lambda site: site.request(operations))
+
+
+def of_described_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
+    """Those of an upstream API with records of its own, which the server writes down."""
+    return _run(world, operations, lambda site: site.describe(operations))
+
+
+def _run(world: World, operations: int, ask: Callable[[Site], Sequence[Message]]) -> dict[str, Any]:
+    with world.site(f"driver = fake\nfake_snapshots = {operations}") as site:
+        casts = ask(site)
+        site.prepare_events()
+        site.prepare_servers()
+        site.queue(casts)
+        pid, _ = site.start("volume")
+        meter = Meter(world, {"volume": [pid]})
+        memory = {"ready_mb": machine.memory_mb(pid)}  # the fake backend with all its snapshots is in there
+        samples = list(_samples(site, operations))
+        figures = meter.read(operations) | _rates(samples) | memory
+        figures["peak_mb"] = machine.memory_mb(pid, "VmHWM")
+        consume.check(site, operations)
+        return figures
+
+
+def _samples(site: Site, operations: int) -> Iterator[Sample]:
+    """How many are done at which second, until all are and the outbox is empty."""
+    started = time.monotonic()
+    done = 0
+    yield 0.0, done
+    while done < operations or site.counted("SELECT COUNT(*) FROM outbox") > 0:
+        time.sleep(0.2)
+        done, seconds = site.events() // 2, time.monotonic() - started
+        assert seconds < LONGEST_SECONDS, f"{done} are done"
+        yield seconds, done
+
+
+def _rates(samples: Sequence[Sample]) -> dict[str, float]:
+    """How many a second in the first tenth, and in the last."""
+    total = samples[-1][1]
+    early = next(sample for sample in samples if sample[1] >= total / 10)
+    late = [sample for sample in samples if sample[1] < 9 * total / 10][-1]
+    end = next(sample for sample in samples if sample[1] == total)
+    return {"first_per_second": _rate(samples[0], early), "last_per_second": _rate(late, end)}
+
+
+def _rate(start: Sample, end: Sample) -> float:
+    return round((end[1] - start[1]) / (end[0] - start[0]), 1)

@@ -1,0 +1,20 @@
+"""snapmanage-volume whose fake backend takes its time.
+
+Arguments: the seconds of a rename, then those of snapmanage-volume.
+"""
+
+import sys
+import time
+
+from snapmanage.cmd import volume
+from snapmanage.drivers.fake import FakeDriver
+
+if __name__ == "__main__":
+    seconds, rename = float(sys.argv.pop(1)), FakeDriver.rename
+
+    def slowly(self: FakeDriver, old: str, new: str) -> None:
+        time.sleep(seconds)
+        rename(self, old, new)
+
+    FakeDriver.rename = slowly  # type: ignore[method-assign]
+    sys.exit(volume.main())
