@@ -188,7 +188,7 @@ OPERATIONS = [
     ),
     cfg.FloatOpt(
         "scan_interval_seconds",
-        default=1,
+        default=0.5,
         min=0.05,
         help="How often a server looks by itself for what is due: retries, expired leases. Higher queries less; "
         "lower takes over sooner. New requests don't wait for it.",

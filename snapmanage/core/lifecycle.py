@@ -166,13 +166,13 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
 
 
 def give_back(record: R, now: datetime) -> Change[R]:
-    """Let another worker have it at once; being drained is no attempt."""
+    """Let another worker have it at once, before what came later; being drained is no attempt."""
     returned = changed(
         record,
         generation=record.generation + 1,
         attempt=record.attempt - 1,
         claimed_by=None,
-        due_at=now,
+        due_at=record.started_at or now,
         updated_at=now,
     )
     return Change(record, returned)

@@ -43,9 +43,12 @@ def insert(conn: Connection, record: Record) -> None:
 
 def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
     """Write those whose id is not there yet; none may own a reference."""
-    for record in records:
-        if get(conn, type(record), record.id, deleted=True) is None:
-            conn.execute(_TABLES[type(record)].insert(), _row(record))
+    for kind, table in _TABLES.items():
+        given = {record.id: record for record in reversed(records) if isinstance(record, kind)}
+        there = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
+        missing = [_row(record) for record_id, record in given.items() if record_id not in there]
+        if missing:
+            conn.execute(table.insert(), missing)
 
 
 def get(conn: Connection, kind: type[R], record_id: str, deleted: bool = False) -> R | None:

@@ -5,20 +5,22 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
 
 from snapmanage.manage.claims import Claimed
+from snapmanage.manage.settling import Outcome, Resolution
 
 # Weight of the newest call in the mean.
 NEWEST = 0.1
+# Seconds that a step is taken to need until it has shown otherwise.
+SLOW = 1.0
 # So many times the threads may hang; then no other takes a hanging one's place.
 HANGING = 4
 
 
-T = TypeVar("T")
+Step = Resolution | Outcome
 
 
-class Calls(Generic[T]):
+class Calls:
     """Threads that `call` with what was submitted, one after the other, and hand what comes of it to `answer`.
 
     They start with the first. A future each, as executors have, would cost more than a fast driver's call.
@@ -26,7 +28,7 @@ class Calls(Generic[T]):
     """
 
     def __init__(
-        self, name: str, threads: int, call: Callable[[Claimed], T], answer: Callable[[T], None] = lambda came: None
+        self, name: str, threads: int, call: Callable[[Claimed], Step], answer: Callable[[Step], None]
     ) -> None:
         self._name = name
         self._call = call
@@ -37,7 +39,8 @@ class Calls(Generic[T]):
         self._working = 0
         self._hanging: set[threading.Thread] = set()
         self._running: dict[threading.Thread, tuple[Claimed, float]] = {}
-        self._mean = 1.0  # seconds; slow, until it shows otherwise
+        # Mean seconds of each step of an operation; all but the last step may be missing.
+        self._means: dict[type[Step], float] = {Outcome: SLOW}
 
     def submit(self, claimed: Claimed) -> None:
         self._waiting.put(claimed)
@@ -46,8 +49,8 @@ class Calls(Generic[T]):
                 self._fill_up()
 
     def within(self, seconds: float) -> int:
-        """How many calls the driver gets through in that time, going by the latest."""
-        return int(self._wanted * seconds / max(self._mean, 1e-6))
+        """How many operations the driver gets through in that time, going by the latest."""
+        return int(self._wanted * seconds / max(sum(list(self._means.values())), 1e-6))
 
     def given_up(self, seconds: float) -> list[Claimed]:
         """What has taken longer than that, which gets no answer any more; and what waits, where every thread hangs."""
@@ -94,7 +97,8 @@ class Calls(Generic[T]):
             came = self._call(claimed)
             if self._is_wanted(me):
                 self._answer(came)
-                self._mean += NEWEST * (time.monotonic() - started - self._mean)
+                mean = self._means.get(type(came), SLOW)
+                self._means[type(came)] = mean + NEWEST * (time.monotonic() - started - mean)
             elif not self._goes_on(me):
                 return
 

@@ -94,13 +94,13 @@ class VolumeServer:
         deadline = time.monotonic() + timeout_seconds
         with self._opened:
             self._stopping.set()
+        workers = [self._workers[server] for server in sorted(self._up)]
         for consumer in self._consumers:
             consumer.stop()
-        for consumer in self._consumers:
-            consumer.join(max(0.0, deadline - time.monotonic()))
-        workers = [self._workers[server] for server in sorted(self._up)]
         for worker in workers:
             worker.drain()
+        for consumer in self._consumers:
+            consumer.join(max(0.0, deadline - time.monotonic()))
         finished = [self._finish(worker, deadline) for worker in workers]
         for callers in self._callers.values():
             callers.shutdown(wait=False, cancel_futures=True)

@@ -43,7 +43,7 @@ class Pace:
 
     driver_calls: int = 8
     batch: int = 200
-    scan_interval_seconds: float = 1.0
+    scan_interval_seconds: float = 0.5
     inventory_ttl_seconds: float = 60.0
     driver_timeout_seconds: float = 600.0
 
@@ -74,6 +74,7 @@ class Worker:
         self._calls = Calls(f"driver {server}", pace.driver_calls, self._carry_out, self._inbox.put)
         self._renew_every = site.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
+        self._look_at = 0.0
         self._more = False
         self._eased = threading.Event()
         self._draining = threading.Event()
@@ -94,6 +95,7 @@ class Worker:
     def drain(self) -> None:
         """Claim nothing more; the thread ends when what it holds is settled."""
         self._draining.set()
+        self._eased.set()
         self.nudge()
 
     def finish(self, deadline: float) -> bool:
@@ -147,7 +149,7 @@ class Worker:
             raise
         self._renew_when_due()
         self._give_up_late()
-        if self._more or not arrived or any(isinstance(each, _Nudge) for each in arrived):
+        if self._more or time.monotonic() >= self._look_at or any(isinstance(each, _Nudge) for each in arrived):
             self._claim()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
@@ -186,7 +188,9 @@ class Worker:
     def _await_room(self, wanted: int) -> int:
         patience = PATIENCE_SECONDS if self._calls.within(PATIENCE_SECONDS) > wanted else 0
         deadline = time.monotonic() + patience
-        while (room := self._room() - self._inbox.qsize()) < wanted and (left := deadline - time.monotonic()) > 0:
+        while (room := self._room() - self._inbox.qsize()) < wanted and not self._draining.is_set():
+            if (left := deadline - time.monotonic()) <= 0:
+                break
             self._eased.wait(left)
             self._eased.clear()
         return max(0, room)
@@ -199,6 +203,7 @@ class Worker:
             self.nudge()
 
     def _claim(self) -> None:
+        self._look_at = time.monotonic() + self._pace.scan_interval_seconds
         room = self._room()
         wanted = min(self._pace.batch, room)
         turns = self._turns.next(wanted)

@@ -4,7 +4,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,8 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
+from snapmanage.manage import acceptance
+from snapmanage.manage.acceptance import Ask
 from snapmanage.manage.claims import Claimed
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import Wanted
@@ -171,6 +173,42 @@ def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, 
         assert world.settled(snapshot_id)["status"] == "available"
         assert driver.renames == [(SNAPSHOT, f"snapshot-{snapshot_id}")]
         assert world.client.operation(snapshot_id)["attempt"] == 1
+
+
+def test_server_that_is_kept_busy_looks_for_what_a_fellow_left_all_the_same(tmp_path: Path) -> None:
+    pace = replace(PACE, scan_interval_seconds=1.0)
+    with ExitStack() as stack:
+        world = stack.enter_context(a_world(tmp_path, {SERVER: FakeDriver()}, pace=pace))
+        volume = world.known_volume()
+        stuck = stack.enter_context(world.stuck("find"))
+        snapshot_id = world.asked(volume, SNAPSHOT)
+        stuck.reached()
+        held = world.record(snapshot_id)
+        with fed_without_a_pause(world, Claimed(replace(held, generation=held.generation - 1))):
+            world.bus.away = True
+            left = world.asked(volume, OTHERS[0])
+
+            acceptance.accept(world.site, [Ask(Snapshot, left, Operation.MANAGE)])
+
+            assert world.settled(left)["status"] == "available"
+
+
+@contextmanager
+def fed_without_a_pause(world: World, stale: Claimed) -> Iterator[None]:
+    """The server's worker gets something that it has no use for, a hundred times a second."""
+    over = threading.Event()
+
+    def feed() -> None:
+        while not over.wait(0.01):
+            world.server._workers[SERVER].taker.take([stale], set())
+
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    try:
+        yield
+    finally:
+        over.set()
+        feeding.join()
 
 
 def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:

@@ -1,65 +1,23 @@
 """How a driver is called by several threads at once, and what becomes of calls that hang."""
 
+import itertools
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from snapmanage import errors
 from snapmanage.manage.claims import Claimed
-from snapmanage.volume.calls import HANGING, Calls
+from snapmanage.manage.settling import Outcome, Resolution
+from snapmanage.volume.calls import HANGING, Calls, Step
 from tests import examples
 from tests.waiting import until
 
-ONE = Claimed(examples.snapshot())
-
-
-def test_calls_run_side_by_side_up_to_the_limit() -> None:
-    running, release = threading.Semaphore(0), threading.Event()
-
-    def call(claimed: Claimed) -> None:
-        running.release()
-        release.wait()
-
-    calls = Calls("driver", 2, call)
-    for _ in range(3):
-        calls.submit(ONE)
-
-    assert running.acquire(timeout=10)
-    assert running.acquire(timeout=10)
-    assert not running.acquire(blocking=False)
-    release.set()
-    assert running.acquire(timeout=10)
-    calls.stop()
-
-
-def test_nothing_more_is_begun_after_stop() -> None:
-    begun, release = list[Claimed](), threading.Event()
-
-    def call(claimed: Claimed) -> None:
-        begun.append(claimed)
-        release.wait()
-
-    calls = Calls("driver", 1, call)
-    calls.submit(ONE)
-    until(lambda: begun, "the first call")
-    calls.submit(ONE)
-    calls.stop()
-    release.set()
-
-    until(lambda: not any(thread.name == "driver 1" for thread in threading.enumerate()), "the thread to end")
-    assert len(begun) == 1
-
-
-def test_fast_driver_gets_through_more_than_one_that_has_shown_nothing() -> None:
-    calls = Calls("driver", 2, lambda claimed: None)
-    unknown = calls.within(0.5)
-
-    for _ in range(100):
-        calls.submit(ONE)
-
-    until(lambda: calls.within(0.5) > 100, "the pace to be seen")
-    assert unknown <= 2
-    calls.stop()
+SNAPSHOT = examples.snapshot()
+ONE = Claimed(SNAPSHOT)
+FOUND = Resolution(SNAPSHOT, examples.found(), "managed")
+OVER = Outcome(SNAPSHOT)
 
 
 class Hanging:
@@ -67,7 +25,7 @@ class Hanging:
 
     def __init__(self, threads: int) -> None:
         self.begun: list[threading.Event] = []
-        self.answers: list[int] = []
+        self.answers: list[Step] = []
         self.calls = Calls(f"driver {id(self)}", threads, self._call, self.answers.append)
 
     def __enter__(self) -> "Hanging":
@@ -90,11 +48,15 @@ class Hanging:
     def begin(self, number: int) -> None:
         until(lambda: len(self.begun) == number, f"{number} calls to begin")
 
-    def _call(self, claimed: Claimed) -> int:
+    def _call(self, claimed: Claimed) -> Step:
         mine, number = threading.Event(), len(self.begun)
         self.begun.append(mine)
         mine.wait(60)
-        return number
+        return replace(OVER, error=errors.BackendError(str(number)))
+
+    def answered(self) -> list[str]:
+        """The numbers of the calls whose answers were wanted."""
+        return [str(answer.error) for answer in self.answers if isinstance(answer, Outcome)]
 
 
 @pytest.fixture
@@ -102,6 +64,54 @@ def driver() -> Iterator[Hanging]:
     """A driver that is called by one thread."""
     with Hanging(threads=1) as driver:
         yield driver
+
+
+def test_calls_run_side_by_side_up_to_the_limit() -> None:
+    with Hanging(threads=2) as driver:
+        driver.submit(3)
+        driver.begin(2)
+        assert len(driver.threads) == 2
+
+        driver.begun[0].set()
+
+        driver.begin(3)
+
+
+def test_nothing_more_is_begun_after_stop(driver: Hanging) -> None:
+    driver.submit(1)
+    driver.begin(1)
+    driver.submit(1)
+    driver.calls.stop()
+    driver.begun[0].set()
+
+    until(lambda: not driver.threads, "the thread to end")
+    assert len(driver.begun) == 1
+
+
+@pytest.mark.parametrize("steps", [[OVER], [FOUND, OVER]], ids=["one step", "two steps"])
+def test_fast_driver_gets_through_more_than_one_that_has_shown_nothing(steps: list[Step]) -> None:
+    turns = itertools.cycle(steps)
+    calls = Calls("driver", 2, lambda claimed: next(turns), lambda came: None)
+    unknown = calls.within(0.5)
+
+    for _ in range(200):
+        calls.submit(ONE)
+
+    until(lambda: calls.within(0.5) > 100, "the pace to be seen")
+    assert unknown <= 2
+    calls.stop()
+
+
+def test_driver_that_has_only_found_things_so_far_is_not_taken_for_fast() -> None:
+    found: list[Step] = []
+    calls = Calls("driver", 2, lambda claimed: FOUND, found.append)
+
+    for _ in range(200):
+        calls.submit(ONE)
+
+    until(lambda: len(found) == 200, "the calls to be over")
+    assert calls.within(0.5) <= 2
+    calls.stop()
 
 
 def test_call_that_hangs_is_given_up_once_and_another_thread_takes_its_place(driver: Hanging) -> None:
@@ -113,7 +123,7 @@ def test_call_that_hangs_is_given_up_once_and_another_thread_takes_its_place(dri
     driver.begin(2)
     driver.begun[1].set()
 
-    until(lambda: driver.answers == [1], "the answer of the second")
+    until(lambda: driver.answered() == ["1"], "the answer of the second")
     assert driver.calls.given_up(0) == []
 
 
@@ -155,4 +165,4 @@ def test_driver_that_hangs_no_more_is_called_again(driver: Hanging) -> None:
 
     driver.begin(HANGING + 1)
     driver.begun[-1].set()
-    until(lambda: driver.answers == [HANGING], "the answer")
+    until(lambda: driver.answered() == [str(HANGING)], "the answer")

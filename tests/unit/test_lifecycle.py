@@ -381,8 +381,17 @@ def test_rest_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: t
 def test_drained_worker_s_attempt_does_not_count() -> None:
     change = lifecycle.give_back(resolved(), LATER)
 
-    assert change.after == resolved(generation=3, attempt=0, claimed_by=None, due_at=LATER, updated_at=LATER)
+    assert change.after == resolved(generation=3, attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
     assert event_type(taken(change.after, LATER)) is None
+
+
+def test_what_is_given_back_is_due_before_what_came_after_it_was_begun() -> None:
+    given_back = lifecycle.give_back(resolved(started_at=NOW), LATER).after
+
+    came_later = lifecycle.accept(requested(), Operation.MANAGE, NOW + timedelta(microseconds=1))
+
+    assert came_later is not None
+    assert (given_back.due_at, came_later.after.due_at) == (NOW, NOW + timedelta(microseconds=1))
 
 
 def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
