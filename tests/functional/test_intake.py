@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
+from snapmanage.bus.envelope import LARGEST_REQUEST
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask, Refusal
 from snapmanage.manage.claims import Taker
 from snapmanage.manage.site import Site
 from snapmanage.store.quarantine import LARGEST_KEPT
-from snapmanage.volume.intake import LARGEST_BODY
 from tests.functional.test_volume_server import publish, quarantined, request
 from tests.functional.world import SERVER, World
 from tests.waiting import until
@@ -57,13 +57,13 @@ def test_batch_comes_again_while_the_database_is_away(world: World, monkeypatch:
 
 
 def test_message_of_any_size_is_put_aside_whole(world: World) -> None:
-    body = envelope.request("manage_snapshot", {"snapshot_id": "x" * LARGEST_BODY}, {}, "large")
+    body = envelope.request("manage_snapshot", {"snapshot_id": "x" * LARGEST_REQUEST}, {}, "large")
 
     publish(world, body)
 
     [kept] = quarantined(world)
     assert kept.body == body
-    assert str(LARGEST_BODY) in kept.reason
+    assert str(LARGEST_REQUEST) in kept.reason
 
 
 def test_very_large_message_is_put_aside_in_part(world: World) -> None:
