@@ -33,6 +33,8 @@ class Point(Enum):
     ACCEPT_UNCOMMITTED = "what was asked is written, not committed"
     ACCEPTED = "what was asked is committed, nobody was told"
     QUARANTINED = "what can't be understood is put aside, nobody was told"
+    SUSPECTED = "a message that was delivered before is counted, and not handled"
+    SUSPECT_HANDLED = "a message that was delivered before is handled, and still counted"
     HANDLED = "a batch is handled, the broker doesn't know"
     ACKNOWLEDGED = "a batch is handled and acknowledged, what it asks for is not begun"
     CLAIM_UNCOMMITTED = "an operation is claimed with its start event, not committed"

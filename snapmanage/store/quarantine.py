@@ -96,6 +96,12 @@ def suspect(conn: Connection, message_id: str, now: datetime) -> int:
     return int(conn.execute(select(suspects.c.attempts).where(suspects.c.id == message_id)).scalar_one())
 
 
+def take_back(conn: Connection, message_id: str) -> None:
+    """Count an attempt less: whoever handled the message failed, and lives."""
+    conn.execute(delete(suspects).where(suspects.c.id == message_id, suspects.c.attempts <= 1))
+    conn.execute(update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts - 1))
+
+
 def clear(conn: Connection, message_id: str) -> None:
     """A suspect was handled, or put aside."""
     conn.execute(delete(suspects).where(suspects.c.id == message_id))
