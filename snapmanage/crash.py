@@ -35,6 +35,7 @@ class Point(Enum):
     QUARANTINED = "what can't be understood is put aside, nobody was told"
     SUSPECTED = "a message that was delivered before is counted, and not handled"
     SUSPECT_HANDLED = "a message that was delivered before is handled, and still counted"
+    SENT_AGAIN = "a message of the quarantine is sent again, and still kept there"
     HANDLED = "a batch is handled, the broker doesn't know"
     ACKNOWLEDGED = "a batch is handled and acknowledged, what it asks for is not begun"
     CLAIM_UNCOMMITTED = "an operation is claimed with its start event, not committed"
