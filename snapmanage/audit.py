@@ -70,6 +70,7 @@ class Listener:
         self._db.write(
             lambda conn, now: quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
+        crash.at(Point.QUARANTINED)
 
 
 def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:

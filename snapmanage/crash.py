@@ -32,7 +32,7 @@ class Point(Enum):
     RECEIVED = "a batch has come to a server, nothing of it is written"
     ACCEPT_UNCOMMITTED = "what was asked is written, not committed"
     ACCEPTED = "what was asked is committed, nobody was told"
-    QUARANTINED = "what can't be understood is put aside, nobody was told"
+    QUARANTINED = "what can't be understood or kept, is put aside, nobody was told"
     SUSPECTED = "a message that was delivered before is counted, and not handled"
     SUSPECT_HANDLED = "a message that was delivered before is handled, and still counted"
     SENT_AGAIN = "a message of the quarantine is sent again, and still kept there"
