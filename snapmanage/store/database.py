@@ -125,8 +125,9 @@ def deadlocked(error: DBAPIError) -> bool:
 
 
 def passes(error: Exception) -> bool:
-    """Whether trying again can help: the database is away, or somebody was quicker."""
-    return isinstance(error, OperationalError | InterfaceError | IntegrityError)
+    """Whether trying again can help: the database is away, has ended the connection, or somebody was quicker."""
+    ended = isinstance(error, DBAPIError) and error.connection_invalidated
+    return ended or isinstance(error, OperationalError | InterfaceError | IntegrityError)
 
 
 def connect(url: str, pool_size: int = 10) -> Database:

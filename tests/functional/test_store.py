@@ -27,7 +27,7 @@ from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volu
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
 from snapmanage.store import auditlog, keys, outbox, quarantine, quotas, records, schema, services, tables, usermessages
-from snapmanage.store.database import Database, connect, database_clock
+from snapmanage.store.database import Database, connect, database_clock, passes
 from snapmanage.store.paging import Wanted
 from snapmanage.store.quarantine import Kept
 from tests import examples
@@ -615,8 +615,9 @@ def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_af
 
     assert database.write(lambda other, _: records.lock_many(other, Snapshot, [record.id]))
 
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(sa.exc.DBAPIError) as ended:
         conn.execute(sa.text("SELECT 1"))
+    assert passes(ended.value)
     conn.close()
     frozen.close()
 
