@@ -1,7 +1,7 @@
 """From the bus to the audit log: each event once, in a chain.
 
 Repeats are known by `event_id`. A message that is no event of ours (other services share the topic)
-is passed over; one that claims to be ours and can't be understood goes to the quarantine.
+is passed over; one that claims to be ours and can't be understood, or kept, goes to the quarantine.
 """
 
 import logging
@@ -20,7 +20,7 @@ from snapmanage.core.ledger import Entry, Gap
 from snapmanage.core.records import keepable, readable
 from snapmanage.core.reference import depth
 from snapmanage.crash import Point
-from snapmanage.store import auditlog, quarantine
+from snapmanage.store import auditlog, database, quarantine
 from snapmanage.store.database import Database
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 # More than any reference may have, and far less than what could not be written again.
 DEEPEST = 64
 OURS = ("snapshot.manage.", "snapshot.unmanage.")
+Heard = tuple[str, dict[str, Any]]
 
 
 class Listener:
@@ -37,15 +38,31 @@ class Listener:
         self._db = db
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
-        heard: list[tuple[str, dict[str, Any]]] = []
+        heard: list[tuple[Heard, Delivery]] = []
         for delivery in batch:
             try:
-                heard += _event(delivery)
+                heard += [(event, delivery) for event in _event(delivery)]
             except errors.InvalidRequest as error:
                 self.put_aside(delivery, str(error))
         if heard:
             crash.at(Point.HEARD)
-            self._db.write(lambda conn, now: _record(conn, now, heard))
+            self._keep(heard)
+
+    def _keep(self, heard: Sequence[tuple[Heard, Delivery]]) -> None:
+        try:
+            self._db.write(lambda conn, now: _record(conn, now, [event for event, _ in heard]))
+        except database.UNKEEPABLE as error:
+            if database.passes(error):
+                raise  # the batch comes again
+            self._keep_apart(heard, error)
+
+    def _keep_apart(self, heard: Sequence[tuple[Heard, Delivery]], error: Exception) -> None:
+        """Find the one whose values the database refuses, and spare its neighbours."""
+        if len(heard) > 1:
+            for each in heard:
+                self._keep([each])
+        else:
+            self.put_aside(heard[0][1], f"{type(error).__name__}: {error}".partition("\n")[0])
 
     def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Keep a message apart, for people to look at."""
@@ -53,6 +70,7 @@ class Listener:
         self._db.write(
             lambda conn, now: quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
+        crash.at(Point.QUARANTINED)
 
 
 def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:
@@ -69,11 +87,12 @@ def verify(db: Database) -> tuple[ledger.Head, str | None, list[Gap]]:
         return head, broken, ledger.gaps(auditlog.steps(conn))
 
 
-def _event(delivery: Delivery) -> list[tuple[str, dict[str, Any]]]:
+def _event(delivery: Delivery) -> list[Heard]:
     content = envelope.unwrap(delivery.body)
     event_type, payload = content.get("event_type"), content.get("payload")
     if not isinstance(event_type, str) or not event_type.startswith(OURS):
         return []
+    envelope.refuse_larger(delivery.body, envelope.LARGEST_EVENT)
     if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
     if not (_fits(event_type) and _identifies(payload["event_id"]) and _identifies(payload["snapshot_id"])):
@@ -99,7 +118,7 @@ def _identifies(value: Any) -> bool:
         return False
 
 
-def _record(conn: Connection, now: datetime, heard: Sequence[tuple[str, dict[str, Any]]]) -> None:
+def _record(conn: Connection, now: datetime, heard: Sequence[Heard]) -> None:
     head = auditlog.lock_head(conn)
     fresh = {payload["event_id"]: (event_type, payload) for event_type, payload in heard}
     for known in auditlog.known(conn, list(fresh)):

@@ -17,6 +17,10 @@ from snapmanage.core.messages import Kind, Message
 
 CONTENT_TYPE = "application/json"
 CONTENT_ENCODING = "utf-8"
+# Bytes; far more than any request needs, far less than what would hold its neighbours up.
+LARGEST_REQUEST = 1024**2
+# An event repeats what its request said, with characters escaped that may have come as they are: 3.5 times as long.
+LARGEST_EVENT = 4 * LARGEST_REQUEST
 _CONTEXT = "_context_"
 
 
@@ -77,6 +81,12 @@ def unwrap(body: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise errors.InvalidRequest("the envelope must hold an object")
     return content
+
+
+def refuse_larger(body: bytes, largest: int) -> None:
+    """`InvalidRequest` when a message has more bytes than one of its kind may have."""
+    if len(body) > largest:
+        raise errors.InvalidRequest(f"the message has {len(body)} bytes; one of its kind may have {largest}")
 
 
 def open_request(body: bytes) -> Incoming:

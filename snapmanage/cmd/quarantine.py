@@ -6,9 +6,10 @@ from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage import errors
-from snapmanage.bus import Publication
+from snapmanage import crash, errors
+from snapmanage.bus import Bus, Publication
 from snapmanage.cmd import parts
+from snapmanage.crash import Point
 from snapmanage.store import quarantine
 from snapmanage.store.database import Database
 from snapmanage.store.quarantine import Kept
@@ -20,7 +21,7 @@ def add_commands(actions: Any) -> None:
     known = {
         "show": actions.add_parser("show", help="print a message with its headers, as JSON"),
         "retry": actions.add_parser(
-            "retry", help="send messages to their queues again; those that arrive are forgotten"
+            "retry", help="send messages to their queues again; those that arrive are forgotten, unless they come back"
         ),
         "drop": actions.add_parser("drop", help="forget messages"),
     }
@@ -47,14 +48,23 @@ def _show(conf: cfg.ConfigOpts) -> None:
 
 
 def _retry(conf: cfg.ConfigOpts) -> None:
-    """A process that dies in between has sent a message, and keeps it: its consumer knows repeats."""
     db, (bus, _) = parts.open_database(conf), parts.connect_bus(conf)
     for kept in [_whole(_get(db, message_id)) for message_id in conf.command.ids]:
-        if not bus.send([Publication(kept.id, kept.queue, kept.body, queue_must_exist=True)]):
-            raise errors.Unavailable(f"the broker has no queue {kept.queue}: {kept.id} stays in the quarantine")
-        _forget(db, kept.id)
-        print(f"{kept.id} was sent to {kept.queue} again.")
+        forgotten = send_again(db, bus, kept)
+        print(f"{kept.id} was sent to {kept.queue} again{'.' if forgotten else ', and has come back.'}")
     bus.close()
+
+
+def send_again(db: Database, bus: Bus, kept: Kept) -> bool:
+    """Send a message, then forget it; False when it was put aside again by then, and stays.
+
+    Without its headers: nobody here reads them, and what brokers count there isn't true of a new message. A process
+    that dies in between has sent a message, and keeps it: its consumer knows repeats.
+    """
+    if not bus.send([Publication(kept.id, kept.queue, kept.body, queue_must_exist=True)]):
+        raise errors.Unavailable(f"the broker has no queue {kept.queue}: {kept.id} stays in the quarantine")
+    crash.at(Point.SENT_AGAIN)
+    return db.write(lambda conn, _: quarantine.drop_unless_back(conn, kept))
 
 
 def _drop(conf: cfg.ConfigOpts) -> None:

@@ -2,15 +2,23 @@
 
 The broker delivers again what was in a dead process's hands, and says so. What was delivered before is
 handled alone, and it is written down beforehand that it is: whoever dies of it leaves that behind. A
-broker counts deliveries too, but drops what exceeds its limit.
+broker counts deliveries too, but drops what exceeds its limit. A handler that raises isn't dead: its attempt
+is taken back, so that nobody's restarts while something is away make a good message look deadly.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from snapmanage import crash
 from snapmanage.bus import Delivery
+from snapmanage.crash import Point
 from snapmanage.store import quarantine
 from snapmanage.store.database import Database
+
+LOG = logging.getLogger(__name__)
 
 
 class Handler(Protocol):
@@ -29,7 +37,7 @@ class Suspicious:
         self._inner = inner
         self._db = db
         self._max_attempts = max_attempts
-        self._counted: dict[str, int] = {}  # an attempt that fails in this process is the same attempt
+        self._counted: dict[str, int] = {}  # what couldn't be taken back is the same attempt when it is tried again
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
@@ -42,16 +50,34 @@ class Suspicious:
     def _handle_alone(self, delivery: Delivery) -> None:
         key = quarantine.key(delivery.queue, delivery.body)
         attempts = self._attempts(key)
+        crash.at(Point.SUSPECTED)
+        try:
+            self._handle(delivery, attempts)
+        except Exception:
+            self._take_back(key)
+            raise
+        crash.at(Point.SUSPECT_HANDLED)
+        self._db.write(lambda conn, _: quarantine.clear(conn, key))
+        del self._counted[key]
+
+    def _handle(self, delivery: Delivery, attempts: int) -> None:
         if attempts > self._max_attempts:
             reason = f"whoever handled it died, {self._max_attempts} times in a row"
             self._inner.put_aside(delivery, reason, read=attempts == self._max_attempts + 1)
         else:
             self._inner([delivery])
-        self._db.write(lambda conn, _: quarantine.clear(conn, key))
-        del self._counted[key]
 
     def _attempts(self, key: str) -> int:
         """Which this is."""
         if key not in self._counted:
             self._counted[key] = self._db.write(lambda conn, now: quarantine.suspect(conn, key, now))
         return self._counted[key]
+
+    def _take_back(self, key: str) -> None:
+        """Count an attempt no more, as far as the database can be reached."""
+        try:
+            self._db.write(lambda conn, _: quarantine.take_back(conn, key))
+        except SQLAlchemyError as error:
+            LOG.warning("An attempt stays counted for now, since the database doesn't answer: %s", error)
+        else:
+            del self._counted[key]

@@ -10,12 +10,21 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InvalidatePoolError,
+    OperationalError,
+    StatementError,
+)
 
 T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
 DEADLOCK_TRIES = 10
+# What the database, or its driver, says of values that it can't keep; unless it `passes`.
+UNKEEPABLE = (StatementError, ValueError, OverflowError)
 # A connection that was in use a moment ago is taken to be there; a database takes longer to come back.
 PING_AFTER_SECONDS = 1.0
 _RESTED = "snapmanage_rested_since"
@@ -113,6 +122,12 @@ def deadlocked(error: DBAPIError) -> bool:
         return True
     code = original.args[0] if getattr(original, "args", None) else None
     return code in _DEADLOCKS or "database is locked" in str(original)
+
+
+def passes(error: Exception) -> bool:
+    """Whether trying again can help: the database is away, has ended the connection, or somebody was quicker."""
+    ended = isinstance(error, DBAPIError) and error.connection_invalidated
+    return ended or isinstance(error, OperationalError | InterfaceError | IntegrityError)
 
 
 def connect(url: str, pool_size: int = 10) -> Database:

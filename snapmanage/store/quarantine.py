@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -15,11 +15,13 @@ from snapmanage.store.tables import quarantine, suspects
 
 # Bytes: escaped, they must fit into one packet of MariaDB, which by default has 16 MiB.
 LARGEST_KEPT = 4 * 1024**2
+# What the column tells apart.
+TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A message as it came to `queue`, and why it was put aside; of a very large one the first part."""
+    """A message as it last came to `queue`, and why it was put aside; of a very large one the first part."""
 
     id: str
     queue: str
@@ -55,18 +57,20 @@ def put_aside(
     """Keep a message that can't be understood, with its bytes, headers and the reason.
 
     Of a very large one the first part is kept, and the reason tells the whole's length and digest.
-    Returns its key; None when it is there already.
+    Returns its key; None when it is there already, and was received once more: always later than before.
     """
     known = key(queue, body)
-    if conn.execute(select(quarantine.c.id).where(quarantine.c.id == known)).first():
-        return None
     if len(body) > LARGEST_KEPT:
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
-    row = {"id": known, "queue": queue, "body": body[:LARGEST_KEPT], "received_at": now}
-    row |= {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason)}
-    conn.execute(quarantine.insert(), row)
-    return known
+    row = {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason), "received_at": now}
+    this = quarantine.c.id == known
+    received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
+    if received is None:
+        conn.execute(quarantine.insert(), row | {"id": known, "queue": queue, "body": body[:LARGEST_KEPT]})
+        return known
+    conn.execute(update(quarantine).where(this), row | {"received_at": max(now, received + TICK)})
+    return None
 
 
 def all_of(conn: Connection) -> list[Listed]:
@@ -88,12 +92,24 @@ def drop(conn: Connection, message_id: str) -> bool:
     return bool(conn.execute(delete(quarantine).where(quarantine.c.id == message_id)).rowcount)
 
 
+def drop_unless_back(conn: Connection, sent: Kept) -> bool:
+    """Forget a message that was sent again; False when it was put aside once more, or is unknown."""
+    this = (quarantine.c.id == sent.id) & (quarantine.c.received_at == sent.received_at)
+    return bool(conn.execute(delete(quarantine).where(this)).rowcount)
+
+
 def suspect(conn: Connection, message_id: str, now: datetime) -> int:
     """Note that a message is being handled which was delivered before; how often that was noted, this time included."""
     counted = update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts + 1, seen_at=now)
     if not conn.execute(counted).rowcount:
         conn.execute(insert(suspects), {"id": message_id, "attempts": 1, "seen_at": now})
     return int(conn.execute(select(suspects.c.attempts).where(suspects.c.id == message_id)).scalar_one())
+
+
+def take_back(conn: Connection, message_id: str) -> None:
+    """Count an attempt less: whoever handled the message failed, and lives."""
+    conn.execute(delete(suspects).where(suspects.c.id == message_id, suspects.c.attempts <= 1))
+    conn.execute(update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts - 1))
 
 
 def clear(conn: Connection, message_id: str) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import oslo_messaging
 from oslo_messaging import RPCDispatcher
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, StatementError
 
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, Delivery, envelope
@@ -27,7 +26,7 @@ from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask
 from snapmanage.manage.claims import Taker
 from snapmanage.manage.site import Site
-from snapmanage.store import outbox, quarantine
+from snapmanage.store import database, outbox, quarantine
 
 LOG = logging.getLogger(__name__)
 
@@ -40,11 +39,7 @@ MISUNDERSTOOD = (
     AttributeError,
     oslo_messaging.RPCDispatcherError,
 )
-# What the database, or its driver, says of values that it can't keep.
-UNKEEPABLE = (StatementError, ValueError, OverflowError)
 Accept = Callable[[Ask], None]
-# Bytes; far more than any request needs, far less than what would hold its neighbours up.
-LARGEST_BODY = 1024**2
 
 
 class Intake:
@@ -83,7 +78,7 @@ class Intake:
 
     def _sort(self, delivery: Delivery, asks: list[tuple[Ask, Delivery]]) -> None:
         try:
-            _refuse_oversized(delivery)
+            envelope.refuse_larger(delivery.body, envelope.LARGEST_REQUEST)
             incoming = envelope.open_request(delivery.body)
             if incoming.expects_reply:
                 self._callers.submit(self._answer, delivery, incoming)
@@ -118,9 +113,9 @@ class Intake:
             return
         try:
             refused = acceptance.accept(self._site, [ask for ask, _ in asks], self._taker)
-        except (OperationalError, InterfaceError, IntegrityError):
-            raise  # the database is away, or somebody was quicker: the batch comes again
-        except UNKEEPABLE as error:
+        except database.UNKEEPABLE as error:
+            if database.passes(error):
+                raise  # the database is away, or somebody was quicker: the batch comes again
             self._accept_apart(asks, error)
             return
         for refusal in refused:
@@ -147,11 +142,6 @@ class Intake:
         owed = self._site.db.write(write)
         crash.at(Point.QUARANTINED)
         self._site.outlet.nudge(owed)
-
-
-def _refuse_oversized(delivery: Delivery) -> None:
-    if len(delivery.body) > LARGEST_BODY:
-        raise errors.InvalidRequest(f"the message has {len(delivery.body)} bytes; a request may have {LARGEST_BODY}")
 
 
 def _put_aside(

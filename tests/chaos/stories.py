@@ -1,15 +1,18 @@
 """What clients ask for while processes die: each asks again until it is answered, as a client does."""
 
+import json
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import kombu
 import requests
 import sqlalchemy as sa
 
 from tests.chaos.fleet import Fleet
 from tests.services.deployment import PROJECT
+from tests.waiting import until
 
 # Acts; may be called again, which must not make it happen twice.
 Story = Callable[[], None]
@@ -87,22 +90,33 @@ def cast(fleet: Fleet) -> Story:
 
 def send_garbage(fleet: Fleet) -> Story:
     """What can't be understood comes once, and must be in the quarantine once."""
-    body = f"garbage {uuid.uuid4()}".encode()
-    sent: list[bytes] = []
+    return _once(fleet, lambda body: fleet.publish(_host(fleet), body))
 
-    def act() -> None:
-        if not sent:
-            fleet.publish(_host(fleet), body)
-            sent.append(body)
-        elif fleet.daemons[_host(fleet)].alive:
-            fleet.until_quarantined(body)
 
-    return act
+def announce_garbage(fleet: Fleet) -> Story:
+    """The same on the auditor's queue."""
+    return _once(fleet, lambda body: _announce(fleet, body))
+
+
+def unmanage_too_early(fleet: Fleet) -> tuple[str, str]:
+    """Ids of a managed snapshot, and of the message in the quarantine that asked for it back before it was known."""
+    source, snapshot_id = _plant(fleet), str(uuid.uuid4())
+    content = {"method": "unmanage_snapshot", "args": {"snapshot_id": snapshot_id}, "version": "1.0"}
+    body = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
+    fleet.publish(_host(fleet), body)
+    fleet.until_quarantined(body)
+    fleet.cast(_host(fleet), source, snapshot_id)
+    fleet.promises[snapshot_id] = "available"
+    fleet.rest()
+    with fleet.engine.connect() as conn:
+        query = sa.text("SELECT id FROM quarantine WHERE body = :body")
+        return snapshot_id, str(conn.execute(query, {"body": body}).scalar_one())
 
 
 def register(fleet: Fleet) -> Story:
-    """A volume is asked for under a key."""
+    """A volume is asked for under a key, and must be known once, when it is asked for again."""
     key = str(uuid.uuid4())
+    asked: list[str] = []
     name = fleet.storages[_host(fleet)].plant_volume(f"disk-{key}")
     body = {"volume": {"host": f"{_host(fleet)}@pool", "ref": {"source-name": name}}}
 
@@ -110,11 +124,42 @@ def register(fleet: Fleet) -> Story:
         with suppress(*CUT_OFF):
             answer = fleet.request("/os-volume-manage", body, key)
             assert answer.status_code == 202, answer.text
-            with fleet.engine.connect() as conn:
-                query = sa.text("SELECT count(*) FROM volumes WHERE reference LIKE :name")
-                assert conn.execute(query, {"name": f"%{name}%"}).scalar_one() == 1
+            assert fleet.count("SELECT count(*) FROM volumes WHERE reference LIKE :name", name=f"%{name}%") == 1
+            if asked:
+                until(available, f"{name} to be available")
+        asked.append(key)
+
+    def available() -> bool:
+        query = "SELECT count(*) FROM volumes WHERE reference LIKE :name AND status = 'available'"
+        return fleet.count(query, name=f"%{name}%") == 1
 
     return act
+
+
+def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Story:
+    """Bytes that nobody understands are sent; asked again, they are looked for."""
+    body = f"garbage {uuid.uuid4()}".encode()
+    sent: list[bytes] = []
+
+    def act() -> None:
+        if sent:
+            fleet.until_quarantined(body)
+        else:
+            send(body)
+            sent.append(body)
+
+    return act
+
+
+def _announce(fleet: Fleet, body: bytes) -> None:
+    """Put bytes on the auditor's queue, past the wire; returns when the broker has confirmed them."""
+    options = {"confirm_publish": True}
+    with kombu.Connection(fleet.broker.amqp_url, transport_options=options, connect_timeout=5) as connection:
+        channel = connection.channel()
+        message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
+        channel.basic_publish(
+            message, fleet.exchange, f"{fleet.exchange}-notifications.info", mandatory=True, timeout=10
+        )
 
 
 def _host(fleet: Fleet) -> str:

@@ -143,6 +143,21 @@ def test_operator_lists_shows_retries_and_drops(deployment: Fleet, snapshot_id: 
         assert (refused.returncode, kept[early] in refused.stderr) == (1, True)
 
 
+def test_message_that_comes_back_when_it_is_sent_again_is_still_in_the_quarantine(deployment: Fleet) -> None:
+    body = f"garbage {uuid.uuid4()}".encode()
+    deployment.publish(HOST, body)
+    kept = quarantined(deployment, body)
+
+    retried = deployment.daemon("manage", HOST).run("quarantine", "retry", kept["id"])
+    stories.manage(deployment)()
+    deployment.rest()
+
+    assert retried.returncode == 0, retried.stderr
+    back = quarantined(deployment, body)
+    assert back["id"] == kept["id"]
+    assert back["received_at"] > kept["received_at"]
+
+
 def test_message_that_was_kept_in_part_is_not_sent_again(deployment: Fleet) -> None:
     body = b"x" * (KEPT_BYTES + 1)
     deployment.publish(HOST, body)

@@ -13,7 +13,7 @@ import pytest
 
 from snapmanage.crash import VARIABLE, Point
 from tests.chaos import stories
-from tests.chaos.fleet import Databases, Fleet, fleet
+from tests.chaos.fleet import BIN, Databases, Fleet, fleet
 from tests.chaos.stories import Story
 from tests.services.deployment import Daemon
 from tests.services.mariadb import MariaDB
@@ -27,12 +27,16 @@ STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 
 @dataclass(frozen=True)
 class Visit:
-    """A process dies at a point, when it comes there for the nth time, while a story is told."""
+    """A process dies at a point, when it comes there for the nth time, while a story is told.
+
+    One that died `before`, at another point, left a message in its hands that comes again.
+    """
 
     process: str
     point: Point
     story: Callable[[Fleet], Story] = stories.manage
     nth: int = 1
+    before: Point | None = None
 
     def __str__(self) -> str:
         return f"{self.process} {self.point.label}:{self.nth} {self.story.__name__}"
@@ -41,6 +45,7 @@ class Visit:
 VISITS = [
     Visit("api", Point.REQUEST_UNCOMMITTED),
     Visit("api", Point.REQUEST_UNCOMMITTED, stories.unmanage),
+    Visit("api", Point.REQUEST_UNCOMMITTED, stories.register),
     Visit("api", Point.QUOTA_QUEUE_OPENED, stories.manage_in_a_new_project),
     Visit("api", Point.OWED_COMMITTED),
     Visit("api", Point.OWED_COMMITTED, stories.unmanage),
@@ -54,23 +59,34 @@ VISITS = [
     Visit("volume", Point.RECEIVED, stories.cast),
     Visit("volume", Point.ACCEPT_UNCOMMITTED),
     Visit("volume", Point.ACCEPT_UNCOMMITTED, stories.cast),
+    Visit("volume", Point.ACCEPT_UNCOMMITTED, stories.unmanage),
+    Visit("volume", Point.ACCEPT_UNCOMMITTED, stories.register),
     Visit("volume", Point.ACCEPTED),
     Visit("volume", Point.QUARANTINED, stories.send_garbage),
+    Visit("volume", Point.SUSPECTED, stories.cast, before=Point.RECEIVED),
+    Visit("volume", Point.SUSPECT_HANDLED, stories.cast, before=Point.RECEIVED),
     Visit("volume", Point.HANDLED, stories.cast),
     Visit("volume", Point.ACKNOWLEDGED, stories.cast),
     Visit("volume", Point.CLAIM_UNCOMMITTED),
+    Visit("volume", Point.CLAIM_UNCOMMITTED, stories.unmanage),
+    Visit("volume", Point.CLAIM_UNCOMMITTED, stories.register),
     Visit("volume", Point.OWED_COMMITTED),
     Visit("volume", Point.CLAIMED),
+    Visit("volume", Point.CLAIMED, stories.register),
     Visit("volume", Point.FOUND),
     Visit("volume", Point.RESOLVE_UNCOMMITTED),
     Visit("volume", Point.RESOLVED),
     Visit("volume", Point.RENAMING),
+    Visit("volume", Point.RENAMING, stories.unmanage),
     Visit("volume", Point.RENAMED),
     Visit("volume", Point.RENAMED, stories.unmanage),
     Visit("volume", Point.RENAME_UNSYNCED),
+    Visit("volume", Point.RENAME_UNSYNCED, stories.unmanage),
     Visit("volume", Point.CARRIED_OUT),
     Visit("volume", Point.CARRIED_OUT, stories.unmanage),
     Visit("volume", Point.SETTLE_UNCOMMITTED),
+    Visit("volume", Point.SETTLE_UNCOMMITTED, stories.unmanage),
+    Visit("volume", Point.SETTLE_UNCOMMITTED, stories.register),
     Visit("volume", Point.OWED_COMMITTED, nth=2),
     Visit("volume", Point.SETTLED),
     Visit("volume", Point.RELAY_SENDING, nth=2),
@@ -78,6 +94,9 @@ VISITS = [
     Visit("volume", Point.RELAY_CONFIRMED, nth=2),
     Visit("audit", Point.HEARD),
     Visit("audit", Point.AUDIT_UNCOMMITTED),
+    Visit("audit", Point.QUARANTINED, stories.announce_garbage),
+    Visit("audit", Point.SUSPECTED, before=Point.HEARD),
+    Visit("audit", Point.SUSPECT_HANDLED, before=Point.HEARD),
     Visit("audit", Point.HANDLED),
     Visit("audit", Point.ACKNOWLEDGED),
 ]
@@ -87,6 +106,9 @@ RELAY_VISITS = [
     for point in (Point.RELAY_UNCOMMITTED, Point.RELAY_TAKEN, Point.UNCONFIRMED, Point.RELAY_CONFIRMED)
 ]
 DRAIN_VISITS = [Visit("volume", Point.GIVE_BACK_UNCOMMITTED), Visit("volume", Point.GIVEN_BACK)]
+RETRY_VISIT = Visit("manage", Point.SENT_AGAIN)
+# Processes come there on their own as they start, perhaps before they say that they are ready.
+WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.SUSPECTED, Point.SUSPECT_HANDLED}
 
 # Those of a driver's own steps are visited on its backend, in tests/contract.
 DRIVERS_OWN = {Point.PROTECTION_NOTED, Point.UNPROTECTED}
@@ -116,7 +138,8 @@ def without_relays(fleets: list[Fleet]) -> list[Fleet]:
 
 
 def test_every_point_is_visited() -> None:
-    assert {visit.point for visit in VISITS + RELAY_VISITS + DRAIN_VISITS} | DRIVERS_OWN == set(Point)
+    visits = [*VISITS, *RELAY_VISITS, *DRAIN_VISITS, RETRY_VISIT]
+    assert {visit.point for visit in visits} | DRIVERS_OWN == set(Point)
 
 
 @pytest.mark.parametrize("visit", VISITS, ids=str)
@@ -127,6 +150,10 @@ def test_nothing_is_lost_where_a_process_dies(fleets: list[Fleet], visit: Visit)
 @pytest.mark.parametrize("visit", DRAIN_VISITS, ids=str)
 def test_nothing_is_lost_where_a_server_dies_as_it_gives_back(fleets: list[Fleet], visit: Visit) -> None:
     on_each(fleets, lambda each: die_draining(each, visit))
+
+
+def test_nothing_is_lost_where_the_command_that_sends_again_dies(fleets: list[Fleet]) -> None:
+    on_each(fleets, die_sending_again)
 
 
 @pytest.mark.parametrize("visit", RELAY_VISITS, ids=str)
@@ -146,13 +173,19 @@ def on_each(fleets: list[Fleet], act: Callable[[Fleet], None]) -> None:
 def die(each: Fleet, visit: Visit) -> None:
     daemon = each.daemons[HOST if visit.process == "volume" else visit.process]
     story = visit.story(each)
+    if visit.before:
+        die_at(daemon, visit.before, 1, story)
+    die_at(daemon, visit.point, visit.nth, story)
+    recover(each, daemon, story)
+
+
+def die_at(daemon: Daemon, point: Point, nth: int, story: Story) -> None:
     daemon.close()
-    daemon.launch({VARIABLE: f"{visit.point.label}:{visit.nth}"})
-    if visit.point is not Point.SERVER_ANNOUNCED:
+    daemon.launch({VARIABLE: f"{point.label}:{nth}"})
+    if point not in WHILE_STARTING:
         daemon.ready()
     story()
     assert daemon.ended() == -signal.SIGKILL
-    recover(each, daemon, story)
 
 
 def die_draining(each: Fleet, visit: Visit) -> None:
@@ -167,6 +200,19 @@ def die_draining(each: Fleet, visit: Visit) -> None:
     daemon.send(signal.SIGTERM)
     assert daemon.ended() == -signal.SIGKILL
     recover(each, each.daemons[HOST], story)
+
+
+def die_sending_again(each: Fleet) -> None:
+    """What the quarantine still has is carried out already, and does nothing when it is sent once more."""
+    snapshot_id, kept = stories.unmanage_too_early(each)
+    deadly = ["env", f"{VARIABLE}={RETRY_VISIT.point.label}", str(BIN / "snapmanage-manage")]
+    assert each.daemon("manage", HOST, "retry", deadly).run("quarantine", "retry", kept).returncode == -signal.SIGKILL
+    each.promises[snapshot_id] = "deleted"
+    each.rest()
+    assert each.count("SELECT count(*) FROM quarantine WHERE id = :id", id=kept) == 1
+    assert each.daemon("manage", HOST).run("quarantine", "retry", kept).returncode == 0
+    assert each.count("SELECT count(*) FROM quarantine WHERE id = :id", id=kept) == 0
+    each.rest()
 
 
 def recover(each: Fleet, daemon: Daemon, story: Story) -> None:

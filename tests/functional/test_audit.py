@@ -1,18 +1,22 @@
 """From the bus to the audit log: each event once, and nothing stops the queue."""
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError, OperationalError
 
 from snapmanage import audit
 from snapmanage.audit import Listener
 from snapmanage.bus import Delivery, envelope
+from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.bus.names import Names
 from snapmanage.core import events, messages
 from snapmanage.core.events import Event, Step
-from snapmanage.store import tables
+from snapmanage.core.ledger import Entry
+from snapmanage.store import auditlog, tables
 from snapmanage.store.database import Database
 from tests import examples
 from tests.examples import ASKED, NOW, new_id, sample_body
@@ -93,6 +97,61 @@ def test_event_that_can_not_be_understood_is_put_aside_and_its_neighbours_are_ke
 
     assert heard(database) == [good.event_id]
     assert put_aside(database) == 1
+
+
+def test_event_larger_than_any_of_ours_is_put_aside_and_its_neighbours_are_kept(database: Database) -> None:
+    good, large = event(), altered(event_id=new_id(), metadata={"a": "x" * LARGEST_EVENT})
+
+    Listener(database)([large, delivery(good)])
+
+    assert heard(database) == [good.event_id]
+    assert put_aside(database) == 1
+
+
+def test_event_of_the_largest_request_that_a_server_accepts_is_kept(database: Database) -> None:
+    said = event(metadata={"a": "ö" * (LARGEST_REQUEST // len("ö".encode()))})
+
+    Listener(database)([delivery(said)])
+
+    assert heard(database) == [said.event_id]
+
+
+def test_event_that_the_database_refuses_is_put_aside_and_its_neighbours_are_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, refused, last = (event(generation=generation) for generation in (2, 3, 4))
+    monkeypatch.setattr(auditlog, "append", failing(refused, DataError("INSERT", None, ValueError("out of range"))))
+
+    Listener(database)([delivery(each) for each in (first, refused, last)])
+
+    assert heard(database) == [first.event_id, last.event_id]
+    assert audit.verify(database)[1] is None
+    assert put_aside(database) == 1
+
+
+def test_events_come_again_while_the_database_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = event()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(auditlog, "append", failing(kept, OperationalError("INSERT", None, ConnectionError("gone"))))
+        with pytest.raises(OperationalError):
+            Listener(database)([delivery(kept)])
+    Listener(database)([delivery(kept)])
+
+    assert heard(database) == [kept.event_id]
+    assert put_aside(database) == 0
+
+
+def failing(refused: Event, error: Exception) -> Callable[[sa.Connection, Sequence[Entry]], None]:
+    """`auditlog.append` as it fails at one event."""
+    append = auditlog.append
+
+    def fail(conn: sa.Connection, entries: Sequence[Entry]) -> None:
+        if refused.event_id in [entry.event_id for entry in entries]:
+            raise error
+        append(conn, entries)
+
+    return fail
 
 
 def test_start_without_an_ending_is_told(database: Database) -> None:

@@ -1,19 +1,21 @@
 """What arrives for a server, where the database itself refuses to keep it."""
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
+from snapmanage.bus.envelope import LARGEST_REQUEST
+from snapmanage.cmd.quarantine import send_again
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask, Refusal
 from snapmanage.manage.claims import Taker
 from snapmanage.manage.site import Site
-from snapmanage.store.quarantine import LARGEST_KEPT
-from snapmanage.volume.intake import LARGEST_BODY
-from tests.functional.test_volume_server import publish, quarantined, request
+from snapmanage.store.quarantine import LARGEST_KEPT, Kept
+from tests.functional.test_volume_server import publish, quarantined, request, whole_request
 from tests.functional.world import SERVER, World
 from tests.waiting import until
 
@@ -57,13 +59,13 @@ def test_batch_comes_again_while_the_database_is_away(world: World, monkeypatch:
 
 
 def test_message_of_any_size_is_put_aside_whole(world: World) -> None:
-    body = envelope.request("manage_snapshot", {"snapshot_id": "x" * LARGEST_BODY}, {}, "large")
+    body = envelope.request("manage_snapshot", {"snapshot_id": "x" * LARGEST_REQUEST}, {}, "large")
 
     publish(world, body)
 
     [kept] = quarantined(world)
     assert kept.body == body
-    assert str(LARGEST_BODY) in kept.reason
+    assert str(LARGEST_REQUEST) in kept.reason
 
 
 def test_very_large_message_is_put_aside_in_part(world: World) -> None:
@@ -87,6 +89,29 @@ def test_repeat_of_what_was_put_aside_is_kept_and_announced_once(world: World) -
     until(lambda: "snapshot.manage.error" in heard, "the error event")
     world.carried()
     assert heard == ["snapshot.manage.error"]
+
+
+def test_message_that_can_not_be_understood_when_it_is_tried_again_stays_in_the_quarantine(world: World) -> None:
+    publish(world, b"garbage")
+    heard = world.overheard()
+
+    assert not send_again(world.db, world.bus, Kept(**quarantined(world)[0]._mapping))
+
+    [kept] = quarantined(world)
+    assert kept.body == b"garbage"
+    assert heard == []
+
+
+def test_message_that_is_understood_when_it_is_tried_again_is_carried_out_and_forgotten(world: World) -> None:
+    snapshot_id = str(uuid.uuid4())
+    publish(world, request("unmanage_snapshot", snapshot_id=snapshot_id))
+    publish(world, whole_request(snapshot_id=snapshot_id))
+    world.trail(snapshot_id, "manage.end")
+
+    assert send_again(world.db, world.bus, Kept(**quarantined(world)[0]._mapping))
+
+    assert world.trail(snapshot_id, "unmanage.end")
+    assert quarantined(world) == []
 
 
 def unaccepted(world: World, volume: str, count: int) -> list[str]:

@@ -27,8 +27,9 @@ from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volu
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
 from snapmanage.store import auditlog, keys, outbox, quarantine, quotas, records, schema, services, tables, usermessages
-from snapmanage.store.database import Database, connect, database_clock
+from snapmanage.store.database import Database, connect, database_clock, passes
 from snapmanage.store.paging import Wanted
+from snapmanage.store.quarantine import Kept
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, FakeClock, new_id
 
@@ -550,18 +551,53 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
         assert outbox.waiting(conn) == 3
 
 
-def test_message_put_aside_keeps_its_bytes_and_is_kept_once(database: Database) -> None:
+def put_aside(database: Database, body: bytes, reason: str) -> str | None:
+    return database.write(lambda conn, now: quarantine.put_aside(conn, "q", body, {"x-n": 1}, reason, now))
+
+
+def the_one_aside(database: Database) -> Kept:
+    """The only message that is put aside."""
+    with database.read() as conn:
+        (row,) = quarantine.all_of(conn)
+        found = quarantine.get(conn, row.id)
+    assert found is not None
+    return found
+
+
+def test_message_put_aside_keeps_its_bytes(database: Database) -> None:
     body = bytes(range(256))
 
-    def put_aside(conn: Connection, now: datetime) -> str | None:
-        return quarantine.put_aside(conn, "q", body, {"x-n": 1}, TEXTS[0], now)
+    known = put_aside(database, body, TEXTS[0])
 
-    first, again = database.write(put_aside), database.write(put_aside)
+    assert the_one_aside(database) == Kept(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
 
+
+def test_message_put_aside_again_is_kept_once_and_received_later_than_before_whatever_the_clock_says(
+    database: Database, clock: FakeClock
+) -> None:
+    put_aside(database, b"body", "the first reason")
+
+    assert put_aside(database, b"body", "the second reason") is None
+    second = the_one_aside(database)
+    clock.advance(hours=-1)
+    put_aside(database, b"body", "the third reason")
+
+    third = the_one_aside(database)
+    assert NOW < second.received_at < third.received_at
+    assert (second.reason, third.reason) == ("the second reason", "the third reason")
+
+
+def test_message_that_is_put_aside_again_is_not_forgotten_by_who_sent_it_before(database: Database) -> None:
+    put_aside(database, b"body", "the first reason")
+    sent = the_one_aside(database)
+    put_aside(database, b"body", "the second reason")
+
+    assert not database.write(lambda conn, _: quarantine.drop_unless_back(conn, sent))
+
+    back = the_one_aside(database)
+    assert database.write(lambda conn, _: quarantine.drop_unless_back(conn, back))
     with database.read() as conn:
-        (row,) = conn.execute(sa.select(tables.quarantine)).all()
-    assert (first, again) == (row.id, None)
-    assert (bytes(row.body), row.headers, row.reason, row.received_at) == (body, {"x-n": 1}, TEXTS[0], NOW)
+        assert quarantine.get(conn, sent.id) is None
 
 
 def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_after_a_while(database: Database) -> None:
@@ -579,8 +615,9 @@ def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_af
 
     assert database.write(lambda other, _: records.lock_many(other, Snapshot, [record.id]))
 
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(sa.exc.DBAPIError) as ended:
         conn.execute(sa.text("SELECT 1"))
+    assert passes(ended.value)
     conn.close()
     frozen.close()
 

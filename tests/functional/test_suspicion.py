@@ -5,16 +5,18 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
 from snapmanage.bus import Delivery
 from snapmanage.manage.suspicion import Suspicious
-from snapmanage.store import tables
+from snapmanage.store import quarantine, tables
 from snapmanage.store.database import Database
 
 POISON = Delivery("queue", b"poison", again=True)
 NEIGHBOUR = Delivery("queue", b"neighbour", again=True)
 FRESH = [Delivery("queue", b"first"), Delivery("queue", b"second")]
 MAX_ATTEMPTS = 3
+AWAY = ValueError("the database is away")
 
 
 class Death(BaseException):
@@ -24,18 +26,21 @@ class Death(BaseException):
 class Mortal:
     """A handler that dies of poison."""
 
-    def __init__(self, death: BaseException) -> None:
+    def __init__(self, death: BaseException | None, death_by_reading: BaseException | None = None) -> None:
         self.death = death
+        self.death_by_reading = death_by_reading
         self.batches: list[list[bytes]] = []
         self.put_asides: list[tuple[bytes, bool]] = []
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         self.batches.append([delivery.body for delivery in batch])
-        if POISON.body in self.batches[-1]:
+        if self.death and POISON.body in self.batches[-1]:
             raise self.death
 
     def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         assert str(MAX_ATTEMPTS) in reason
+        if self.death_by_reading and read:
+            raise self.death_by_reading
         self.put_asides.append((delivery.body, read))
 
 
@@ -48,6 +53,12 @@ def die(mortal: Mortal, database: Database, batch: Sequence[Delivery]) -> None:
     """A process of its own takes the batch."""
     with pytest.raises(Death):
         Suspicious(mortal, database, MAX_ATTEMPTS)(batch)
+
+
+def fail(handle: Suspicious) -> None:
+    """A process that lives on fails at the message."""
+    with pytest.raises(ValueError, match="away"):
+        handle([POISON])
 
 
 def test_what_comes_for_the_first_time_is_handled_together_and_not_counted(database: Database) -> None:
@@ -85,23 +96,62 @@ def test_poison_that_kills_whoever_reads_it_to_put_it_aside_is_put_aside_unread(
     mortal = Mortal(Death())
     for _ in range(MAX_ATTEMPTS):
         die(mortal, database, [POISON])
-    died_of_reading = Mortal(Death())
-    died_of_reading.put_asides = None  # type: ignore[assignment]
-    with pytest.raises(AttributeError):
-        Suspicious(died_of_reading, database, MAX_ATTEMPTS)([POISON])
+    die(Mortal(Death(), death_by_reading=Death()), database, [POISON])
 
     Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
 
     assert mortal.put_asides == [(b"poison", False)]
 
 
-def test_what_fails_again_and_again_in_one_process_is_one_attempt(database: Database) -> None:
-    mortal = Mortal(ValueError("the database is away"))
-    handle = Suspicious(mortal, database, MAX_ATTEMPTS)
+def test_message_whose_handler_fails_while_something_is_away_is_not_counted_as_a_death(database: Database) -> None:
+    mortal = Mortal(AWAY)
 
     for _ in range(2 * MAX_ATTEMPTS):
-        with pytest.raises(ValueError, match="away"):
-            handle([POISON])
+        fail(Suspicious(mortal, database, MAX_ATTEMPTS))
+
+    assert suspects(database) == []
+    mortal.death = None
+    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+    assert mortal.put_asides == []
+
+
+def test_deaths_before_and_after_a_failure_are_counted(database: Database) -> None:
+    die(Mortal(Death()), database, [POISON])
+    fail(Suspicious(Mortal(AWAY), database, MAX_ATTEMPTS))
+
+    die(Mortal(Death()), database, [POISON])
+
+    assert suspects(database) == [2]
+
+
+def test_what_could_not_be_put_aside_is_read_when_that_is_tried_again(database: Database) -> None:
+    mortal = Mortal(Death(), death_by_reading=AWAY)
+    for _ in range(MAX_ATTEMPTS):
+        die(mortal, database, [POISON])
+    fail(Suspicious(mortal, database, MAX_ATTEMPTS))
+    mortal.death_by_reading = None
+
+    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+
+    assert mortal.put_asides == [(b"poison", True)]
+
+
+def test_what_fails_again_and_again_without_the_database_is_one_attempt(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mortal = Mortal(AWAY)
+    handle = Suspicious(mortal, database, MAX_ATTEMPTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine, "take_back", away)
+        for _ in range(2 * MAX_ATTEMPTS):
+            fail(handle)
 
     assert suspects(database) == [1]
+    mortal.death = None
+    handle([POISON])
+    assert suspects(database) == []
     assert mortal.put_asides == []
+
+
+def away(conn: sa.Connection, message_id: str) -> None:
+    raise OperationalError("UPDATE", None, ConnectionError("gone"))

@@ -622,6 +622,17 @@ def test_unknown_snapshot_that_is_not_described_ends_with_an_error_event(world: 
     assert len(quarantined(world)) == 1
 
 
+def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_put_aside(world: World) -> None:
+    snapshot_id = str(uuid.uuid4())
+    bodies = [request(method, snapshot_id=snapshot_id) for method in ("manage_snapshot", "unmanage_snapshot")]
+
+    publish(world, *bodies)
+
+    assert {kept.body for kept in quarantined(world)} == set(bodies)
+    world.carried()
+    assert set(world.trail(snapshot_id)) == {"snapshot.manage.error", "snapshot.unmanage.error"}
+
+
 def test_call_that_can_not_be_understood_is_answered_so(world: World) -> None:
     with pytest.raises(errors.InvalidRequest, match="can't be understood"):
         world.bus.call(SERVER, "get_manageable_snapshots", {"colour": "green"}, {})
