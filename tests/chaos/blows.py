@@ -7,7 +7,7 @@ a seed gives the same storm again.
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
@@ -141,15 +141,14 @@ def lose_wire(fleet: Fleet, chance: random.Random) -> None:
     wire.reset()
 
 
-BLOWS: list[Blow] = [
-    kill_server,
+# The kinds of them.
+BLOWS: Sequence[Blow] = (
     kill_server,
     kill_two_servers,
     kill_api,
     kill_relay,
     kill_audit,
     stop_any,
-    freeze_server,
     freeze_server,
     freeze_other,
     kill_broker,
@@ -162,7 +161,14 @@ BLOWS: list[Blow] = [
     hang_wire,
     break_wire,
     lose_wire,
-]
+)
+
+
+def deal(seed: str, number: int) -> list[Blow]:
+    """As many as that, from shuffled decks of all kinds: each comes before any comes again."""
+    chance = random.Random(f"{seed} blows")
+    decks = [chance.sample(BLOWS, len(BLOWS)) for _ in range(0, number, len(BLOWS))]
+    return [blow for deck in decks for blow in deck][:number]
 
 
 def _kill(fleet: Fleet, chance: random.Random, name: str) -> None:

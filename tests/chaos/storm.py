@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import invariants
-from tests.chaos.blows import BLOWS
+from tests.chaos.blows import deal
 from tests.chaos.clients import Client, tasks
 from tests.chaos.fleet import Databases, Fleet, fleet
 from tests.services.mariadb import MariaDB
@@ -64,7 +64,6 @@ def blow_over(hurt: Fleet, seed: str, requests: int, blows: int) -> Report:
     """One round: requests are let go in as many portions as there are blows, each with one falling on it."""
     chance = random.Random(seed)
     report = Report(seed, type(hurt.database).__name__)
-    drawn = [chance.choice(BLOWS) for _ in range(blows)]
     waiting: queue.Queue[Callable[[Client], None] | None] = queue.Queue()
     clients = [Client(hurt, waiting, report.answers) for _ in range(CLIENTS)]
     until(lambda: all(hurt.broker.remembers(name) for name in hurt.queues), "the broker to keep its queues", 60)
@@ -72,7 +71,7 @@ def blow_over(hurt: Fleet, seed: str, requests: int, blows: int) -> Report:
     asked = tasks(hurt, random.Random(f"{seed} tasks"), requests)
     for client in clients:
         client.start()
-    for number, blow in enumerate(drawn):
+    for number, blow in enumerate(deal(seed, blows)):
         for _ in range(requests * (number + 1) // blows - requests * number // blows):
             waiting.put(next(asked))
         time.sleep(chance.uniform(0, 0.5))
