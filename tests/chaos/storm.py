@@ -48,7 +48,7 @@ class Report:
         return sum(text.startswith(word) for text in self.violations)
 
     def __str__(self) -> str:
-        found = {word.lower(): self.count(word) for word in ("LOST", "TWICE", "STUCK", "EVENTS")}
+        found = {word.lower(): self.count(word) for word in ("LOST", "TWICE", "SWAPPED", "STUCK", "EVENTS")}
         lines = [
             f"seed {self.seed} on {self.database}: {self.promises} promises, {self.events} events, "
             f"{self.seconds:.0f} s, at rest {self.recovery_seconds:.1f} s after the last blow; "
@@ -99,7 +99,7 @@ def _calm(hurt: Fleet, report: Report, clients: Sequence[Client]) -> None:
         hurt.check_commands()
     except AssertionError as failure:
         failures.append(str(failure))
-    report.violations = [*hurt.broken(), *failures]
+    report.violations = [*hurt.broken(), *invariants.put_aside(hurt.engine), *failures]
     report.promises = len(hurt.promises)
     report.events = len(invariants.facts(hurt.engine, []).audit)
 
