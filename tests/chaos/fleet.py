@@ -52,6 +52,7 @@ interval_seconds = 0.2
 hold_seconds = 0.5
 [quota]
 snapshots = 1000000
+gigabytes = 1000000
 [pool]
 driver = file
 directory = {directory}
@@ -199,11 +200,14 @@ class Fleet:
         manage = self.daemon("manage", next(iter(self.storages)))
         verified = manage.run("audit", "verify")
         assert verified.returncode == 0, verified.stdout
-        used = sa.text("SELECT count(*) FROM snapshots WHERE status = 'available' AND project_id = :project")
+        used = sa.text(
+            "SELECT count(*), coalesce(sum(size_gb), 0) FROM snapshots"
+            " WHERE status = 'available' AND project_id = :project"
+        )
         with self.engine.connect() as conn:
-            wanted = conn.execute(used, {"project": PROJECT}).scalar_one()
+            wanted = [int(amount) for amount in conn.execute(used, {"project": PROJECT}).one()]
         shown = manage.run("quota", "show", PROJECT).stdout
-        assert f"in use {wanted}\n" in shown, shown
+        assert [int(line.rpartition(" in use ")[2]) for line in shown.splitlines()] == wanted, shown
 
     def _configure(self, host: str) -> None:
         text = CONFIGURATION.format(

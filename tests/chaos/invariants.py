@@ -153,7 +153,7 @@ def _objects(known: Facts, storage: Storage) -> Iterator[str]:
 
 
 def _asked(known: Facts, storage: Storage) -> Iterator[str]:
-    """Whatever a record was bound to is what it was asked for."""
+    """Whatever a record was bound to is what it was asked for, and as large as the record says."""
     for row in known.snapshots:
         if row["server"] != storage.server or not row["backend_id"]:
             continue
@@ -162,6 +162,8 @@ def _asked(known: Facts, storage: Storage) -> Iterator[str]:
         if planted is None or planted.name != asked or row["original_name"] != asked:
             had = planted.name if planted else "nothing that was put there"
             yield f"SWAPPED: {row['id']} asked for {asked}, and has {had} as {row['original_name']}"
+        elif row["size_gb"] != planted.size_gb:
+            yield f"SIZE: {row['id']} has {row['size_gb']} GB, not {planted.size_gb}"
 
 
 def _renames(known: Facts, storage: Storage) -> Iterator[str]:

@@ -32,7 +32,8 @@ class World:
         self.announce(self.failed, "manage.start", "manage.error")
 
     def record(self, name: str, status: str) -> Row:
-        row: Row = dict.fromkeys(("due_at", "claimed_by", "reason", "backend_id", "backend_name", "original_name"))
+        bound = ("backend_id", "backend_name", "original_name", "size_gb")
+        row: Row = dict.fromkeys(("due_at", "claimed_by", "reason", *bound))
         row |= {"id": str(uuid.uuid4()), "server": self.storage.server, "status": status, "announced": None}
         row |= {"reference": json.dumps({"source-name": f"disk@{name}"})}
         self.snapshots.append(row)
@@ -43,6 +44,7 @@ class World:
         row, source = self.record(name, "available"), self.storage.plant(name)
         row["backend_id"] = f"{self.storage.bears(source)}-1700000000000000000"
         row["original_name"], row["backend_name"] = source, f"disk@snapshot-{row['id']}"
+        row["size_gb"] = len(self.storage.planted)
         self.rename(source, row["backend_name"])
         self.announce(row, "manage.start", "manage.end")
         return row
@@ -137,12 +139,16 @@ def swap(world: World) -> None:
 
 def swap_objects(world: World) -> None:
     """The names that they had are written down as they should be."""
-    for column in ("backend_id", "backend_name"):
+    for column in ("backend_id", "backend_name", "size_gb"):
         world.first[column], world.second[column] = world.second[column], world.first[column]
 
 
 def bind_failed(world: World) -> None:
     world.failed |= {"backend_id": world.first["backend_id"], "original_name": "disk@failed"}
+
+
+def grow(world: World) -> None:
+    world.second["size_gb"] = 7
 
 
 def lose_object(world: World) -> None:
@@ -155,12 +161,17 @@ def keep_what_was_given_back(world: World) -> None:
 
 def replace_object(world: World) -> None:
     other = world.storage.folder / "another"
-    other.write_bytes((world.storage.folder / world.first["backend_name"]).read_bytes())
+    other.write_bytes(b"the same")
     os.replace(other, world.storage.folder / world.first["backend_name"])
 
 
 def change_data(world: World) -> None:
-    (world.storage.folder / world.second["backend_name"]).write_bytes(b"other data")
+    with (world.storage.folder / world.second["backend_name"]).open("r+b") as file:
+        file.write(b"other data")
+
+
+def cut_data(world: World) -> None:
+    os.truncate(world.storage.folder / world.second["backend_name"], 1000)
 
 
 def rename_again(world: World) -> None:
@@ -247,12 +258,14 @@ WRONGS: list[tuple[Callable[[World], None], str]] = [
     (swap, "SWAPPED: {first} asked for disk@second, and has disk@first as disk@first"),
     (swap_objects, "SWAPPED: {first} asked for disk@first, and has disk@second as disk@first"),
     (bind_failed, "SWAPPED: {failed} asked for disk@failed, and has disk@first as disk@failed"),
+    (grow, "SIZE: {second} has 7 GB, not 2"),
     (lose_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
     (lose_object, "storage-1@pool: disk@first is gone"),
     (keep_what_was_given_back, "LOST: {returned} is deleted, but disk@returned isn't"),
     (replace_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
     (replace_object, "storage-1@pool: disk@snapshot-{first} was not there"),
     (change_data, "storage-1@pool: disk@snapshot-{second} has other data"),
+    (cut_data, "storage-1@pool: disk@snapshot-{second} has other data"),
     (rename_again, "TWICE: disk@first became disk@snapshot-{first} 2 times, not 1"),
     (rename_again, "TWICE: disk@snapshot-{first} became disk@first 1 times, not 0"),
     (rename_unasked, "TWICE: disk@unasked became disk@elsewhere 1 times, not 0"),
