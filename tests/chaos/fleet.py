@@ -168,6 +168,15 @@ class Fleet:
         with self.engine.connect() as conn:
             return int(conn.execute(sa.text(statement), values).scalar_one())
 
+    def deadlocks(self) -> int:
+        """How many the database has found since it was started."""
+        query = {
+            "mysql": "SELECT variable_value FROM information_schema.global_status"
+            " WHERE variable_name = 'innodb_deadlocks'",
+            "postgresql": "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+        }
+        return self.count(query[self.engine.dialect.name])
+
     def known(self) -> set[str]:
         """The ids of all snapshots that have a record."""
         with self.engine.connect() as conn:

@@ -8,6 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -52,6 +53,14 @@ def at_rest(engine: sa.Engine) -> bool:
     )
     with engine.connect() as conn:
         return not conn.execute(sa.text(waiting)).scalar_one()
+
+
+def lateness(engine: sa.Engine) -> timedelta:
+    """For how long somebody might have taken the operation that has been due for longest, and nobody has."""
+    longest = "SELECT min(due_at) AS due_at FROM snapshots WHERE status IN ('creating', 'unmanaging')"
+    with engine.connect() as conn:
+        due_at = conn.execute(sa.text(longest).columns(due_at=sa.DateTime())).scalar_one()
+    return max(datetime.now(UTC) - due_at.replace(tzinfo=UTC), timedelta(0)) if due_at else timedelta(0)
 
 
 def put_aside(engine: sa.Engine) -> list[str]:

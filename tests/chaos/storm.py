@@ -28,6 +28,7 @@ from tests.waiting import until
 HOSTS = ("storage-1/a", "storage-1/b", "storage-2", "storage-3", "storage-4")
 CLIENTS = 8
 REST_SECONDS = 180
+SAMPLE_SECONDS = 0.1
 
 
 @dataclass
@@ -40,6 +41,9 @@ class Report:
     events: int = 0
     seconds: float = 0.0
     recovery_seconds: float = 0.0
+    late_seconds: float = 0.0
+    deadlocks: int = 0
+    attempts: int = 0
     blows: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     violations: Sequence[str] = ()
@@ -51,9 +55,12 @@ class Report:
         found = {word.lower(): self.count(word) for word in ("LOST", "TWICE", "SWAPPED", "STUCK", "EVENTS")}
         lines = [
             f"seed {self.seed} on {self.database}: {self.promises} promises, {self.events} events, "
-            f"{self.seconds:.0f} s, at rest {self.recovery_seconds:.1f} s after the last blow; "
+            f"{self.seconds:.0f} s, at rest {self.recovery_seconds:.1f} s after the last blow, "
+            f"nothing due for more than {self.late_seconds:.1f} s of them; "
             f"{found}, {len(self.violations)} violations",
-            "blows: " + ", ".join(f"{name} {times}" for name, times in sorted(self.blows.items())),
+            f"{self.deadlocks} deadlocks at least, {self.attempts} attempts of one operation at most",
+            f"{self.blows.total()} blows: "
+            + ", ".join(f"{name} {times}" for name, times in sorted(self.blows.items())),
             "answers: " + ", ".join(f"{name} {times}" for name, times in sorted(self.answers.items())),
             *self.violations,
         ]
@@ -71,12 +78,15 @@ def blow_over(hurt: Fleet, seed: str, requests: int, blows: int) -> Report:
     asked = tasks(hurt, random.Random(f"{seed} tasks"), requests)
     for client in clients:
         client.start()
+    counted = hurt.deadlocks()
     for number, blow in enumerate(deal(seed, blows)):
         for _ in range(requests * (number + 1) // blows - requests * number // blows):
             waiting.put(next(asked))
         time.sleep(chance.uniform(0, 0.5))
         blow(hurt, random.Random(f"{seed} blow {number}"))
         report.blows[blow.__name__] += 1
+        before, counted = counted, hurt.deadlocks()
+        report.deadlocks += counted - before if counted >= before else counted  # it counts anew when it's started
     for _ in clients:
         waiting.put(None)
     _calm(hurt, report, clients)
@@ -89,17 +99,25 @@ def _calm(hurt: Fleet, report: Report, clients: Sequence[Client]) -> None:
     ended = time.monotonic()
     for name in hurt.daemons:
         hurt.revive(name)
-    for client in clients:
-        client.join(REST_SECONDS)
-    failures = [client.failure for client in clients if client.failure]
+    serving = time.monotonic()
+
+    def rests() -> bool:
+        time.sleep(SAMPLE_SECONDS)
+        late = min(invariants.lateness(hurt.engine).total_seconds(), time.monotonic() - serving)
+        report.late_seconds = max(report.late_seconds, late)
+        return not any(client.waits for client in clients) and invariants.at_rest(hurt.engine)
+
+    failures = []
     try:
-        until(lambda: invariants.at_rest(hurt.engine), "the deployment to come to rest", REST_SECONDS)
+        until(rests, "all clients to be answered, and the deployment to come to rest", REST_SECONDS)
         report.recovery_seconds = time.monotonic() - ended
         until(lambda: not hurt.broken(), "the last events to be in the audit log", 30)
         hurt.check_commands()
     except AssertionError as failure:
         failures.append(str(failure))
+    failures += [client.failure for client in clients if client.failure]
     report.violations = [*hurt.broken(), *invariants.put_aside(hurt.engine), *failures]
+    report.attempts = hurt.count("SELECT max(attempt) FROM snapshots")
     report.promises = len(hurt.promises)
     report.events = len(invariants.facts(hurt.engine, []).audit)
 
