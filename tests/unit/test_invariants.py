@@ -5,12 +5,14 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from tests.chaos.invariants import Facts, violations
+from tests.chaos.invariants import Facts, lateness, violations
 from tests.chaos.storage import Storage
 
 Row = dict[str, Any]
@@ -317,3 +319,29 @@ def test_row_of_the_audit_log_that_was_replaced_is_told(world: World) -> None:
     forged = [dict(row) | {"digest": "f" * 64} if row["number"] == 3 else row for row in known.audit]
 
     assert violations(replace(known, audit=forged), world.promises) == ["the audit log's chain is broken before 4"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "late_seconds"),
+    [
+        ([], 0),
+        ([("creating", None)], 0),
+        ([("creating", 5), ("unmanaging", 30), ("creating", None), ("available", 90)], 30),
+        ([("creating", -1)], 0),
+    ],
+    ids=["nothing", "not accepted yet", "several", "a lease"],
+)
+def test_lateness_is_that_of_what_is_due_for_longest(rows: list[tuple[str, int | None]], late_seconds: int) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    snapshots = sa.Table("snapshots", sa.MetaData(), sa.Column("status", sa.Text), sa.Column("due_at", sa.DateTime))
+    snapshots.create(engine)
+    with engine.begin() as conn:
+        for status, ago in rows:
+            due_at = None if ago is None else now - timedelta(seconds=ago)
+            conn.execute(snapshots.insert(), {"status": status, "due_at": due_at})
+
+    late = lateness(engine)
+
+    engine.dispose()
+    assert timedelta(seconds=late_seconds) <= late < timedelta(seconds=late_seconds + 20 * bool(late_seconds) + 0.5)
