@@ -102,16 +102,18 @@ def drop_connections(fleet: Fleet, chance: random.Random) -> None:
 
 
 def lock_rows(fleet: Fleet, chance: random.Random) -> None:
-    """Lock what is under way one by one, backwards: whoever locks forwards meets a deadlock."""
-    under_way = "SELECT id FROM snapshots WHERE status IN ('creating', 'unmanaging') ORDER BY id DESC"
+    """Lock what is under way one by one, backwards, again and again: whoever locks forwards meets a deadlock."""
+    under_way = sa.text("SELECT id FROM snapshots WHERE status IN ('creating', 'unmanaging') ORDER BY id DESC")
     lock = sa.text("SELECT id FROM snapshots WHERE id = :id FOR UPDATE")
     deadline = time.monotonic() + chance.uniform(1, 2)
-    with suppress(sa.exc.DBAPIError), fleet.engine.begin() as conn:
-        for snapshot_id in conn.execute(sa.text(under_way)).scalars().all():
-            conn.execute(lock, {"id": snapshot_id})
-            time.sleep(0.02)
-            if time.monotonic() > deadline:
-                break
+    while time.monotonic() < deadline:
+        with suppress(sa.exc.DBAPIError), fleet.engine.begin() as conn:
+            for snapshot_id in conn.execute(under_way).scalars().all():
+                conn.execute(lock, {"id": snapshot_id})
+                time.sleep(0.02)
+                if time.monotonic() > deadline:
+                    break
+        time.sleep(0.02)
 
 
 def slow_wire(fleet: Fleet, chance: random.Random) -> None:
