@@ -42,7 +42,7 @@ connection = {database_url}
 listen = {listen}
 [operations]
 lease_seconds = 1
-max_attempts = 50
+max_attempts = {max_attempts}
 scan_interval_seconds = 0.2
 heartbeat_seconds = 0.5
 retry_delay_seconds = 0.1
@@ -70,10 +70,12 @@ class Fleet:
         wires: Sequence[Wire],
         hosts: Sequence[str],
         more_brokers: Sequence[int] = (),
+        max_attempts: int = 50,
     ) -> None:
         self.broker, self.database = broker, database
         self.to_broker, self.to_database = wires
         self.folder = folder
+        self.max_attempts = max_attempts
         self.exchange = unique("exchange")
         self.brokers = [self.to_broker.port, *more_brokers]
         self.database_url = database.database()
@@ -224,6 +226,7 @@ class Fleet:
             transport_url="rabbit://" + ",".join(f"guest:guest@{LOOPBACK}:{port}" for port in self.brokers) + "/",
             exchange=self.exchange,
             database_url=self.database_url.replace(f":{self.database.port}/", f":{self.to_database.port}/"),
+            max_attempts=self.max_attempts,
             listen=self.url.removeprefix("http://"),
             directory=self.folder / host,
         )
@@ -245,7 +248,12 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    folder: Path, broker: RabbitMQ, database: Databases, hosts: Sequence[str], more_brokers: Sequence[int] = ()
+    folder: Path,
+    broker: RabbitMQ,
+    database: Databases,
+    hosts: Sequence[str],
+    more_brokers: Sequence[int] = (),
+    max_attempts: int = 50,
 ) -> Iterator[Fleet]:
     """A running one; its broker and its database may be shared with others.
 
@@ -253,7 +261,7 @@ def fleet(
     """
     with ExitStack() as stack:
         wires = [stack.enter_context(wire_to(service.port)) for service in (broker, database)]
-        made = Fleet(folder, broker, database, wires, hosts, more_brokers)
+        made = Fleet(folder, broker, database, wires, hosts, more_brokers, max_attempts)
         stack.callback(made.close)
         made.start()
         yield made

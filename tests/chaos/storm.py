@@ -28,6 +28,8 @@ from tests.waiting import until
 HOSTS = ("storage-1/a", "storage-1/b", "storage-2", "storage-3", "storage-4")
 CLIENTS = 8
 REST_SECONDS = 180
+# Two rounds with as many as by default, two with so many that nothing is given up.
+ATTEMPTS = (5, 50)
 SAMPLE_SECONDS = 0.1
 # A lease, a scan and a back-off, as the fleet's are, and 15 seconds for a machine that does other things as well.
 GRACE_SECONDS = 1 + 0.2 + 1 + 15
@@ -39,6 +41,7 @@ class Report:
 
     seed: str
     database: str
+    max_attempts: int
     promises: int = 0
     events: int = 0
     seconds: float = 0.0
@@ -60,7 +63,8 @@ class Report:
             f"{self.seconds:.0f} s, at rest {self.recovery_seconds:.1f} s after the last blow, "
             f"nothing due for more than {self.late_seconds:.1f} s of them; "
             f"{found}, {len(self.violations)} violations",
-            f"{self.deadlocks} deadlocks at least, {self.attempts} attempts of one operation at most",
+            f"{self.deadlocks} deadlocks at least; "
+            f"{self.attempts} attempts of one operation at most, {self.max_attempts} allowed",
             f"{self.blows.total()} blows: "
             + ", ".join(f"{name} {times}" for name, times in sorted(self.blows.items())),
             "answers: " + ", ".join(f"{name} {times}" for name, times in sorted(self.answers.items())),
@@ -72,7 +76,7 @@ class Report:
 def blow_over(hurt: Fleet, seed: str, requests: int, blows: int) -> Report:
     """One round: requests are let go in as many portions as there are blows, each with one falling on it."""
     chance = random.Random(seed)
-    report = Report(seed, type(hurt.database).__name__)
+    report = Report(seed, type(hurt.database).__name__, hurt.max_attempts)
     waiting: queue.Queue[Callable[[Client], None] | None] = queue.Queue()
     clients = [Client(hurt, waiting, report.answers) for _ in range(CLIENTS)]
     until(lambda: all(hurt.broker.remembers(name) for name in hurt.queues), "the broker to keep its queues", 60)
@@ -138,16 +142,18 @@ def main() -> int:
         broker = stack.enter_context(running(RabbitMQ))
         databases: list[Databases] = [stack.enter_context(running(MariaDB)), stack.enter_context(running(PostgreSQL))]
         for number in range(given.rounds):
-            report = _round(broker, databases[number % 2], f"{given.seed}.{number}", given.requests, given.blows)
+            attempts = ATTEMPTS[number // 2 % 2]
+            seed = f"{given.seed}.{number}"
+            report = _round(broker, databases[number % 2], seed, given.requests, given.blows, attempts)
             sys.stdout.write(str(report))
             sys.stdout.flush()
             failed += bool(report.violations)
     return min(failed, 1)
 
 
-def _round(broker: RabbitMQ, database: Databases, seed: str, requests: int, blows: int) -> Report:
+def _round(broker: RabbitMQ, database: Databases, seed: str, requests: int, blows: int, max_attempts: int) -> Report:
     """In a folder of its own, which is kept when something was found."""
-    with scratch() as folder, fleet(folder, broker, database, HOSTS) as hurt:
+    with scratch() as folder, fleet(folder, broker, database, HOSTS, max_attempts=max_attempts) as hurt:
         report = blow_over(hurt, seed, requests, blows)
         if report.violations:
             keep = Path(f"chaos-{seed}")
