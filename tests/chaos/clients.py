@@ -34,6 +34,11 @@ class Client:
     def start(self) -> None:
         self._thread.start()
 
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+        if self.waits:
+            self.failure = "STUCK: a client still waits for its answer"
+
     @property
     def waits(self) -> bool:
         """Whether it has something left to ask, or no answer yet."""

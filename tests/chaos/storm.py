@@ -123,6 +123,8 @@ def _calm(hurt: Fleet, report: Report, clients: Sequence[Client]) -> None:
         failures.append(str(failure))
     if report.late_seconds > GRACE_SECONDS:
         failures.append(f"STUCK: an operation was due for {report.late_seconds:.1f} s while all was up")
+    for client in clients:
+        client.join(0)
     failures += [client.failure for client in clients if client.failure]
     report.violations = [*hurt.broken(), *invariants.put_aside(hurt.engine), *failures]
     report.attempts = hurt.count("SELECT max(attempt) FROM snapshots")
