@@ -7,7 +7,7 @@ a seed gives the same storm again.
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
@@ -102,16 +102,18 @@ def drop_connections(fleet: Fleet, chance: random.Random) -> None:
 
 
 def lock_rows(fleet: Fleet, chance: random.Random) -> None:
-    """Lock what is under way one by one, backwards: whoever locks forwards meets a deadlock."""
-    under_way = "SELECT id FROM snapshots WHERE status IN ('creating', 'unmanaging') ORDER BY id DESC"
+    """Lock what is under way one by one, backwards, again and again: whoever locks forwards meets a deadlock."""
+    under_way = sa.text("SELECT id FROM snapshots WHERE status IN ('creating', 'unmanaging') ORDER BY id DESC")
     lock = sa.text("SELECT id FROM snapshots WHERE id = :id FOR UPDATE")
     deadline = time.monotonic() + chance.uniform(1, 2)
-    with suppress(sa.exc.DBAPIError), fleet.engine.begin() as conn:
-        for snapshot_id in conn.execute(sa.text(under_way)).scalars().all():
-            conn.execute(lock, {"id": snapshot_id})
-            time.sleep(0.02)
-            if time.monotonic() > deadline:
-                break
+    while time.monotonic() < deadline:
+        with suppress(sa.exc.DBAPIError), fleet.engine.begin() as conn:
+            for snapshot_id in conn.execute(under_way).scalars().all():
+                conn.execute(lock, {"id": snapshot_id})
+                time.sleep(0.02)
+                if time.monotonic() > deadline:
+                    break
+        time.sleep(0.02)
 
 
 def slow_wire(fleet: Fleet, chance: random.Random) -> None:
@@ -141,15 +143,14 @@ def lose_wire(fleet: Fleet, chance: random.Random) -> None:
     wire.reset()
 
 
-BLOWS: list[Blow] = [
-    kill_server,
+# The kinds of them.
+BLOWS: Sequence[Blow] = (
     kill_server,
     kill_two_servers,
     kill_api,
     kill_relay,
     kill_audit,
     stop_any,
-    freeze_server,
     freeze_server,
     freeze_other,
     kill_broker,
@@ -162,7 +163,14 @@ BLOWS: list[Blow] = [
     hang_wire,
     break_wire,
     lose_wire,
-]
+)
+
+
+def deal(seed: str, number: int) -> list[Blow]:
+    """As many as that, from shuffled decks of all kinds: each comes before any comes again."""
+    chance = random.Random(f"{seed} blows")
+    decks = [chance.sample(BLOWS, len(BLOWS)) for _ in range(0, number, len(BLOWS))]
+    return [blow for deck in decks for blow in deck][:number]
 
 
 def _kill(fleet: Fleet, chance: random.Random, name: str) -> None:

@@ -36,8 +36,13 @@ class Client:
 
     def join(self, seconds: float) -> None:
         self._thread.join(seconds)
-        if self._thread.is_alive():
+        if self.waits:
             self.failure = "STUCK: a client still waits for its answer"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has something left to ask, or no answer yet."""
+        return self._thread.is_alive()
 
     def manage(self, host: str, source: str, key: str, ends_as: str) -> str:
         body = {"snapshot": {"volume_id": self.fleet.volumes[host], "ref": {"source-name": source}}}

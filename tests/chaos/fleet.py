@@ -42,7 +42,7 @@ connection = {database_url}
 listen = {listen}
 [operations]
 lease_seconds = 1
-max_attempts = 50
+max_attempts = {max_attempts}
 scan_interval_seconds = 0.2
 heartbeat_seconds = 0.5
 retry_delay_seconds = 0.1
@@ -52,6 +52,7 @@ interval_seconds = 0.2
 hold_seconds = 0.5
 [quota]
 snapshots = 1000000
+gigabytes = 1000000
 [pool]
 driver = file
 directory = {directory}
@@ -69,10 +70,12 @@ class Fleet:
         wires: Sequence[Wire],
         hosts: Sequence[str],
         more_brokers: Sequence[int] = (),
+        max_attempts: int = 50,
     ) -> None:
         self.broker, self.database = broker, database
         self.to_broker, self.to_database = wires
         self.folder = folder
+        self.max_attempts = max_attempts
         self.exchange = unique("exchange")
         self.brokers = [self.to_broker.port, *more_brokers]
         self.database_url = database.database()
@@ -167,6 +170,15 @@ class Fleet:
         with self.engine.connect() as conn:
             return int(conn.execute(sa.text(statement), values).scalar_one())
 
+    def deadlocks(self) -> int:
+        """How many the database has found since it was started."""
+        query = {
+            "mysql": "SELECT variable_value FROM information_schema.global_status"
+            " WHERE variable_name = 'innodb_deadlocks'",
+            "postgresql": "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()",
+        }
+        return self.count(query[self.engine.dialect.name])
+
     def known(self) -> set[str]:
         """The ids of all snapshots that have a record."""
         with self.engine.connect() as conn:
@@ -199,11 +211,14 @@ class Fleet:
         manage = self.daemon("manage", next(iter(self.storages)))
         verified = manage.run("audit", "verify")
         assert verified.returncode == 0, verified.stdout
-        used = sa.text("SELECT count(*) FROM snapshots WHERE status = 'available' AND project_id = :project")
+        used = sa.text(
+            "SELECT count(*), coalesce(sum(size_gb), 0) FROM snapshots"
+            " WHERE status = 'available' AND project_id = :project"
+        )
         with self.engine.connect() as conn:
-            wanted = conn.execute(used, {"project": PROJECT}).scalar_one()
+            wanted = [int(amount) for amount in conn.execute(used, {"project": PROJECT}).one()]
         shown = manage.run("quota", "show", PROJECT).stdout
-        assert f"in use {wanted}\n" in shown, shown
+        assert [int(line.rpartition(" in use ")[2]) for line in shown.splitlines()] == wanted, shown
 
     def _configure(self, host: str) -> None:
         text = CONFIGURATION.format(
@@ -211,6 +226,7 @@ class Fleet:
             transport_url="rabbit://" + ",".join(f"guest:guest@{LOOPBACK}:{port}" for port in self.brokers) + "/",
             exchange=self.exchange,
             database_url=self.database_url.replace(f":{self.database.port}/", f":{self.to_database.port}/"),
+            max_attempts=self.max_attempts,
             listen=self.url.removeprefix("http://"),
             directory=self.folder / host,
         )
@@ -232,7 +248,12 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    folder: Path, broker: RabbitMQ, database: Databases, hosts: Sequence[str], more_brokers: Sequence[int] = ()
+    folder: Path,
+    broker: RabbitMQ,
+    database: Databases,
+    hosts: Sequence[str],
+    more_brokers: Sequence[int] = (),
+    max_attempts: int = 50,
 ) -> Iterator[Fleet]:
     """A running one; its broker and its database may be shared with others.
 
@@ -240,7 +261,7 @@ def fleet(
     """
     with ExitStack() as stack:
         wires = [stack.enter_context(wire_to(service.port)) for service in (broker, database)]
-        made = Fleet(folder, broker, database, wires, hosts, more_brokers)
+        made = Fleet(folder, broker, database, wires, hosts, more_brokers, max_attempts)
         stack.callback(made.close)
         made.start()
         yield made

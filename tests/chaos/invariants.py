@@ -8,6 +8,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ from tests.chaos.storage import Storage
 ENDED = ("end", "error")
 ENDINGS = {"available": "snapshot.manage.end", "deleted": "snapshot.unmanage.end", "error": ".error"}
 IN_PROGRESS = ("creating", "unmanaging")
+BEFORE_THE_FIRST = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Facts:
     snapshots: Sequence[Mapping[str, Any]]
     audit: Sequence[Mapping[str, Any]]
     outbox: int
+    suspects: int
     storages: Sequence[Storage]
 
 
@@ -34,7 +38,8 @@ def facts(engine: sa.Engine, storages: Sequence[Storage]) -> Facts:
         return Facts(
             snapshots=_rows(conn, "SELECT * FROM snapshots"),
             audit=_rows(conn, "SELECT * FROM audit ORDER BY snapshot_id, generation"),
-            outbox=int(conn.execute(sa.text("SELECT count(*) FROM outbox")).scalar_one()),
+            outbox=_count(conn, "outbox"),
+            suspects=_count(conn, "suspects"),
             storages=storages,
         )
 
@@ -50,6 +55,21 @@ def at_rest(engine: sa.Engine) -> bool:
         return not conn.execute(sa.text(waiting)).scalar_one()
 
 
+def lateness(engine: sa.Engine) -> timedelta:
+    """For how long somebody might have taken the operation that has been due for longest, and nobody has."""
+    longest = "SELECT min(due_at) AS due_at FROM snapshots WHERE status IN ('creating', 'unmanaging')"
+    with engine.connect() as conn:
+        due_at = conn.execute(sa.text(longest).columns(due_at=sa.DateTime())).scalar_one()
+    return max(datetime.now(UTC) - due_at.replace(tzinfo=UTC), timedelta(0)) if due_at else timedelta(0)
+
+
+def put_aside(engine: sa.Engine) -> list[str]:
+    """What is in the quarantine, in a sentence each: nothing where nobody sent what can't be understood."""
+    with engine.connect() as conn:
+        rows = _rows(conn, "SELECT queue, reason FROM quarantine")
+    return [f"LOST: a message of {row['queue']} is in the quarantine: {row['reason']}" for row in rows]
+
+
 def violations(known: Facts, promises: Mapping[str, str]) -> list[str]:
     """Every invariant that doesn't hold, in a sentence each.
 
@@ -58,7 +78,7 @@ def violations(known: Facts, promises: Mapping[str, str]) -> list[str]:
     """
     found = [*_unkept(known, promises), *_unsettled(known), *_owned_twice(known), *_events(known), *_chain(known)]
     for storage in known.storages:
-        found += [*storage.damage(), *_objects(known, storage), *_renames(known, storage)]
+        found += [*storage.damage(), *_objects(known, storage), *_asked(known, storage), *_renames(known, storage)]
     return found
 
 
@@ -74,6 +94,8 @@ def _unkept(known: Facts, promises: Mapping[str, str]) -> Iterator[str]:
 def _unsettled(known: Facts) -> Iterator[str]:
     if known.outbox:
         yield f"STUCK: {known.outbox} messages are left in the outbox"
+    if known.suspects:
+        yield f"STUCK: {known.suspects} messages are suspected, and nobody handles them"
     for row in known.snapshots:
         if row["status"] in IN_PROGRESS:
             yield f"STUCK: {row['id']} is still {row['status']}"
@@ -90,7 +112,7 @@ def _owned_twice(known: Facts) -> Iterator[str]:
 
 
 def _events(known: Facts) -> Iterator[str]:
-    """One start and one ending of each operation, in this order, the last as the status says; no gap."""
+    """One start and one ending of each operation, the first of which manages, the last as the status says; no gap."""
     heard: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in known.audit:
         if row["generation"]:  # 0 is of messages that were never understood
@@ -105,7 +127,8 @@ def _story(snapshot: Mapping[str, Any], heard: Sequence[Mapping[str, Any]]) -> I
     steps = [kind.rpartition(".")[2] for kind in kinds]
     pairs = list(zip(kinds[::2], kinds[1::2], strict=False))
     alternates = all(start.endswith(".start") and end.rpartition(".")[0] in start for start, end in pairs)
-    if len(kinds) % 2 or not alternates or any(step not in ENDED for step in steps[1::2]):
+    begins = kinds[:1] in ([], ["snapshot.manage.start"])
+    if len(kinds) % 2 or not alternates or not begins or any(step not in ENDED for step in steps[1::2]):
         yield f"EVENTS: {snapshot['id']} ({snapshot['status']}) has {kinds}"
     elif not kinds or not kinds[-1].endswith(ENDINGS.get(snapshot["status"], "")):
         yield f"EVENTS: {snapshot['id']} is {snapshot['status']} after {kinds}"
@@ -121,6 +144,10 @@ def _chain(known: Facts) -> Iterator[str]:
         yield "the audit log's numbers have a gap"
     if len({row["event_id"] for row in known.audit}) < len(numbers):
         yield "an event is in the audit log twice"
+    chained = [{"digest": BEFORE_THE_FIRST}, *sorted(known.audit, key=lambda row: row["number"])]
+    for before, row in pairwise(chained):
+        if row["previous_digest"] != before["digest"]:
+            yield f"the audit log's chain is broken before {row['number']}"
 
 
 def _objects(known: Facts, storage: Storage) -> Iterator[str]:
@@ -132,6 +159,20 @@ def _objects(known: Facts, storage: Storage) -> Iterator[str]:
         inode = storage.bears(name)
         if inode is None or not str(row["backend_id"]).startswith(f"{inode}-"):
             yield f"LOST: {row['id']} is {row['status']}, but {name} isn't {row['backend_id']}"
+
+
+def _asked(known: Facts, storage: Storage) -> Iterator[str]:
+    """Whatever a record was bound to is what it was asked for, and as large as the record says."""
+    for row in known.snapshots:
+        if row["server"] != storage.server or not row["backend_id"]:
+            continue
+        asked = json.loads(row["reference"])["source-name"]
+        planted = storage.planted.get(int(str(row["backend_id"]).partition("-")[0]))
+        if planted is None or planted.name != asked or row["original_name"] != asked:
+            had = planted.name if planted else "nothing that was put there"
+            yield f"SWAPPED: {row['id']} asked for {asked}, and has {had} as {row['original_name']}"
+        elif row["size_gb"] != planted.size_gb:
+            yield f"SIZE: {row['id']} has {row['size_gb']} GB, not {planted.size_gb}"
 
 
 def _renames(known: Facts, storage: Storage) -> Iterator[str]:
@@ -147,6 +188,10 @@ def _renames(known: Facts, storage: Storage) -> Iterator[str]:
     for move in seen.keys() | wanted.keys():
         if seen[move] != wanted.get(move, 0):
             yield f"TWICE: {move[0]} became {move[1]} {seen[move]} times, not {wanted.get(move, 0)}"
+
+
+def _count(conn: sa.Connection, table: str) -> int:
+    return int(conn.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
 def _rows(conn: sa.Connection, statement: str) -> list[Mapping[str, Any]]:

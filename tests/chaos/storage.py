@@ -1,5 +1,6 @@
 """The storage that the chaos tests work on: a folder of files, and what must never happen to them."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +8,22 @@ from pathlib import Path
 from tests.chaos.renames import Renames
 
 VOLUME = "disk"
+GIB = 1024**3
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A snapshot as it was put there."""
+    """A snapshot as it was put there: `content`, followed by a whole number of empty GiB."""
 
     name: str
     inode: int
     content: bytes
+    size_gb: int
+
+    def unchanged(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            begins = file.read(len(self.content)) == self.content
+        return begins and path.stat().st_size == len(self.content) + (self.size_gb - 1) * GIB
 
 
 class Storage:
@@ -34,12 +42,17 @@ class Storage:
         return name
 
     def plant(self, name: str, volume: str = VOLUME) -> str:
-        """Put a snapshot there that only we know; returns the name by which it can be managed."""
+        """Put a snapshot there that only we know; returns the name by which it can be managed.
+
+        One after another they are of 1, 2 and 3 GB, which take no room.
+        """
         full = f"{volume}@{name}"
         content = f"{self.server} {full}".encode()
+        size_gb = 1 + len(self.planted) % 3
         (self.folder / full).write_bytes(content)
+        os.truncate(self.folder / full, len(content) + (size_gb - 1) * GIB)
         inode = (self.folder / full).stat().st_ino
-        self.planted[inode] = Planted(full, inode, content)
+        self.planted[inode] = Planted(full, inode, content, size_gb)
         return full
 
     def renames(self) -> Counter[tuple[str, str]]:
@@ -54,7 +67,7 @@ class Storage:
         changed = [
             f"{path.name} has other data"
             for inode, path in found.items()
-            if inode in self.planted and path.read_bytes() != self.planted[inode].content
+            if inode in self.planted and not self.planted[inode].unchanged(path)
         ]
         return [f"{self.server}: {text}" for text in lost + strange + changed]
 

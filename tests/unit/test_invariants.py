@@ -1,0 +1,347 @@
+"""What the chaos tests look for: a world in which all is well has none of it, and each single wrong shows."""
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.chaos.invariants import Facts, lateness, violations
+from tests.chaos.storage import Storage
+
+Row = dict[str, Any]
+
+
+class World:
+    """A deployment at rest: `first` and `second` are managed, `returned` was given back, `failed` is in error."""
+
+    def __init__(self, folder: Path) -> None:
+        self.storage = Storage("storage-1@pool", folder / "storage")
+        self.snapshots: list[Row] = []
+        self.events: list[Row] = []
+        self.promises: dict[str, str] = {}
+        self.outbox = self.suspects = 0
+        self.first, self.second = self.managed("first"), self.managed("second")
+        self.returned = self.managed("returned")
+        self.give_back(self.returned)
+        self.failed = self.record("failed", "error")
+        self.announce(self.failed, "manage.start", "manage.error")
+
+    def record(self, name: str, status: str) -> Row:
+        bound = ("backend_id", "backend_name", "original_name", "size_gb")
+        row: Row = dict.fromkeys(("due_at", "claimed_by", "reason", *bound))
+        row |= {"id": str(uuid.uuid4()), "server": self.storage.server, "status": status, "announced": None}
+        row |= {"reference": json.dumps({"source-name": f"disk@{name}"})}
+        self.snapshots.append(row)
+        self.promises[row["id"]] = status
+        return row
+
+    def managed(self, name: str) -> Row:
+        row, source = self.record(name, "available"), self.storage.plant(name)
+        row["backend_id"] = f"{self.storage.bears(source)}-1700000000000000000"
+        row["original_name"], row["backend_name"] = source, f"disk@snapshot-{row['id']}"
+        row["size_gb"] = len(self.storage.planted)
+        self.rename(source, row["backend_name"])
+        self.announce(row, "manage.start", "manage.end")
+        return row
+
+    def give_back(self, row: Row) -> None:
+        """The second time that it's asked for."""
+        self.rename(row["backend_name"], row["original_name"])
+        self.announce(row, "unmanage.start", "unmanage.error", "unmanage.start", "unmanage.end")
+        row["status"] = self.promises[row["id"]] = "deleted"
+
+    def rename(self, old: str, new: str) -> None:
+        (self.storage.folder / old).rename(self.storage.folder / new)
+
+    def announce(self, row: Row, *steps: str) -> None:
+        for step in steps:
+            previous = row["announced"]
+            row["announced"] = (previous or 1) + 1
+            event = {"event_type": f"snapshot.{step}", "snapshot_id": row["id"], "generation": row["announced"]}
+            content = {"content": json.dumps({"previous_generation": previous})}
+            self.events.append(event | content | {"event_id": f"{row['id']} {row['announced']}"})
+
+    def heard(self, row: Row) -> list[Row]:
+        """Its events."""
+        return [event for event in self.events if event["snapshot_id"] == row["id"]]
+
+    def miss(self, row: Row, *numbers: int) -> None:
+        """Have some of its events never heard."""
+        for event in [self.heard(row)[number] for number in numbers]:
+            self.events.remove(event)
+
+    @property
+    def known(self) -> Facts:
+        chained = [
+            event | {"number": number, "previous_digest": f"{number - 1:064}", "digest": f"{number:064}"}
+            for number, event in enumerate(self.events, 1)
+        ]
+        audit = sorted(chained, key=lambda event: (event["snapshot_id"], event["generation"]))
+        return Facts(self.snapshots, audit, self.outbox, self.suspects, [self.storage])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_nothing_is_wrong_with_a_world_at_rest(world: World) -> None:
+    assert violations(world.known, world.promises) == []
+
+
+def test_nothing_is_wrong_with_an_event_of_what_was_never_understood(world: World) -> None:
+    world.events.append(world.heard(world.first)[0] | {"event_id": "0", "snapshot_id": "?", "generation": 0})
+
+    assert violations(world.known, world.promises) == []
+
+
+def lose_record(world: World) -> None:
+    world.snapshots.remove(world.failed)
+
+
+def end_otherwise(world: World) -> None:
+    world.promises[world.failed["id"]] = "available"
+
+
+def leave_in_outbox(world: World) -> None:
+    world.outbox = 2
+
+
+def leave_suspects(world: World) -> None:
+    world.suspects = 3
+
+
+def leave_under_way(world: World) -> None:
+    world.record("late", "creating")
+
+
+def leave_claimed(world: World) -> None:
+    world.first["claimed_by"] = "somebody"
+
+
+def leave_due(world: World) -> None:
+    world.failed["due_at"] = "2030-01-01"
+
+
+def give_to_both(world: World) -> None:
+    world.second["backend_id"] = world.first["backend_id"]
+
+
+def swap(world: World) -> None:
+    """Each has the other's object, as if it were its own, and all else agrees."""
+    world.first["reference"], world.second["reference"] = world.second["reference"], world.first["reference"]
+
+
+def swap_objects(world: World) -> None:
+    """The names that they had are written down as they should be."""
+    for column in ("backend_id", "backend_name", "size_gb"):
+        world.first[column], world.second[column] = world.second[column], world.first[column]
+
+
+def bind_failed(world: World) -> None:
+    world.failed |= {"backend_id": world.first["backend_id"], "original_name": "disk@failed"}
+
+
+def grow(world: World) -> None:
+    world.second["size_gb"] = 7
+
+
+def lose_object(world: World) -> None:
+    (world.storage.folder / world.first["backend_name"]).unlink()
+
+
+def keep_what_was_given_back(world: World) -> None:
+    world.rename(world.returned["original_name"], world.returned["backend_name"])
+
+
+def replace_object(world: World) -> None:
+    other = world.storage.folder / "another"
+    other.write_bytes(b"the same")
+    os.replace(other, world.storage.folder / world.first["backend_name"])
+
+
+def change_data(world: World) -> None:
+    with (world.storage.folder / world.second["backend_name"]).open("r+b") as file:
+        file.write(b"other data")
+
+
+def cut_data(world: World) -> None:
+    os.truncate(world.storage.folder / world.second["backend_name"], 1000)
+
+
+def rename_again(world: World) -> None:
+    world.rename(world.first["backend_name"], world.first["original_name"])
+    world.rename(world.first["original_name"], world.first["backend_name"])
+
+
+def rename_unasked(world: World) -> None:
+    world.rename(world.storage.plant("unasked"), "disk@elsewhere")
+
+
+def rename_never(world: World) -> None:
+    row = world.record("never", "available")
+    source = world.storage.plant("never")
+    row |= {"backend_id": f"{world.storage.bears(source)}-1", "backend_name": "disk@x", "original_name": source}
+    world.announce(row, "manage.start", "manage.end")
+
+
+def announce_nothing(world: World) -> None:
+    world.miss(world.failed, 0, 1)
+
+
+def miss_start(world: World) -> None:
+    world.miss(world.first, 0)
+
+
+def miss_ending(world: World) -> None:
+    world.miss(world.first, 1)
+
+
+def start_twice(world: World) -> None:
+    world.events[0:0] = [world.heard(world.first)[0] | {"event_id": "again", "generation": 1}]
+
+
+def end_twice(world: World) -> None:
+    world.announce(world.first, "manage.end")
+
+
+def end_before_start(world: World) -> None:
+    start, end = world.heard(world.first)
+    start["event_type"], end["event_type"] = end["event_type"], start["event_type"]
+
+
+def end_another_operation(world: World) -> None:
+    world.heard(world.failed)[1]["event_type"] = "snapshot.unmanage.error"
+
+
+def end_in_another_way(world: World) -> None:
+    world.heard(world.failed)[1]["event_type"] = "snapshot.manage.end"
+
+
+def begin_by_giving_back(world: World) -> None:
+    for event in world.heard(world.failed):
+        event["event_type"] = event["event_type"].replace(".manage.", ".unmanage.")
+
+
+def miss_an_operation(world: World) -> None:
+    """What is left looks like a whole story."""
+    world.miss(world.returned, 2, 3)
+
+
+def miss_the_first_operation(world: World) -> None:
+    world.miss(world.returned, 0, 1)
+
+
+def miss_the_last_operation(world: World) -> None:
+    world.announce(world.failed, "unmanage.start", "unmanage.error")
+    world.miss(world.failed, 2, 3)
+
+
+def hear_of_a_stranger(world: World) -> None:
+    world.events.append(world.heard(world.first)[0] | {"event_id": "?", "snapshot_id": "stranger"})
+
+
+WRONGS: list[tuple[Callable[[World], None], str]] = [
+    (lose_record, "LOST: {failed} was promised, and is unknown"),
+    (end_otherwise, "{failed} is error, not available: None"),
+    (leave_in_outbox, "STUCK: 2 messages are left in the outbox"),
+    (leave_suspects, "STUCK: 3 messages are suspected"),
+    (leave_under_way, "is still creating"),
+    (leave_claimed, "{first} is settled, and claimed or due"),
+    (leave_due, "{failed} is settled, and claimed or due"),
+    (give_to_both, "belongs to ['{first}', '{second}']"),
+    (swap, "SWAPPED: {first} asked for disk@second, and has disk@first as disk@first"),
+    (swap_objects, "SWAPPED: {first} asked for disk@first, and has disk@second as disk@first"),
+    (bind_failed, "SWAPPED: {failed} asked for disk@failed, and has disk@first as disk@failed"),
+    (grow, "SIZE: {second} has 7 GB, not 2"),
+    (lose_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
+    (lose_object, "storage-1@pool: disk@first is gone"),
+    (keep_what_was_given_back, "LOST: {returned} is deleted, but disk@returned isn't"),
+    (replace_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
+    (replace_object, "storage-1@pool: disk@snapshot-{first} was not there"),
+    (change_data, "storage-1@pool: disk@snapshot-{second} has other data"),
+    (cut_data, "storage-1@pool: disk@snapshot-{second} has other data"),
+    (rename_again, "TWICE: disk@first became disk@snapshot-{first} 2 times, not 1"),
+    (rename_again, "TWICE: disk@snapshot-{first} became disk@first 1 times, not 0"),
+    (rename_unasked, "TWICE: disk@unasked became disk@elsewhere 1 times, not 0"),
+    (rename_never, "TWICE: disk@never became disk@x 0 times, not 1"),
+    (announce_nothing, "EVENTS: {failed} is error after []"),
+    (miss_start, "EVENTS: {first} (available) has ['snapshot.manage.end']"),
+    (miss_ending, "EVENTS: {first} (available) has ['snapshot.manage.start']"),
+    (start_twice, "EVENTS: {first} (available) has ['snapshot.manage.start', 'snapshot.manage.start', 'snapshot."),
+    (end_twice, "EVENTS: {first} (available) has ['snapshot.manage.start', 'snapshot.manage.end', 'snapshot."),
+    (end_before_start, "EVENTS: {first} (available) has ['snapshot.manage.end', 'snapshot.manage.start']"),
+    (end_another_operation, "EVENTS: {failed} (error) has ['snapshot.manage.start', 'snapshot.unmanage.error']"),
+    (end_in_another_way, "EVENTS: {failed} is error after ['snapshot.manage.start', 'snapshot.manage.end']"),
+    (begin_by_giving_back, "EVENTS: {failed} (error) has ['snapshot.unmanage.start', 'snapshot.unmanage.error']"),
+    (miss_an_operation, "EVENTS: {returned} has a gap: [2, 3, 6, 7] after [None, 2, 5, 6]"),
+    (miss_the_first_operation, "EVENTS: {returned} has a gap: [4, 5, 6, 7] after [3, 4, 5, 6]"),
+    (miss_the_last_operation, "EVENTS: {failed} has a gap: [2, 3] after [None, 2]"),
+    (hear_of_a_stranger, "stranger has events, and no record"),
+]
+
+
+@pytest.mark.parametrize(("do_wrong", "line"), WRONGS, ids=lambda value: getattr(value, "__name__", ""))
+def test_wrong_is_told(world: World, do_wrong: Callable[[World], None], line: str) -> None:
+    ids = {name: getattr(world, name)["id"] for name in ("first", "second", "returned", "failed")}
+
+    do_wrong(world)
+
+    told = violations(world.known, world.promises)
+    assert [text for text in told if line.format(**ids) in text], told
+
+
+def test_row_that_was_removed_from_the_audit_log_is_told(world: World) -> None:
+    known = world.known
+    kept = [row for row in known.audit if row["number"] != 3]
+
+    told = violations(replace(known, audit=kept), world.promises)
+
+    assert "the audit log's numbers have a gap" in told
+    assert "the audit log's chain is broken before 4" in told
+
+
+def test_event_that_is_in_the_audit_log_twice_is_told(world: World) -> None:
+    world.events[3]["event_id"] = world.events[2]["event_id"]
+
+    assert violations(world.known, world.promises) == ["an event is in the audit log twice"]
+
+
+def test_row_of_the_audit_log_that_was_replaced_is_told(world: World) -> None:
+    known = world.known
+    forged = [dict(row) | {"digest": "f" * 64} if row["number"] == 3 else row for row in known.audit]
+
+    assert violations(replace(known, audit=forged), world.promises) == ["the audit log's chain is broken before 4"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "late_seconds"),
+    [
+        ([], 0),
+        ([("creating", None)], 0),
+        ([("creating", 5), ("unmanaging", 30), ("creating", None), ("available", 90)], 30),
+        ([("creating", -1)], 0),
+    ],
+    ids=["nothing", "not accepted yet", "several", "a lease"],
+)
+def test_lateness_is_that_of_what_is_due_for_longest(rows: list[tuple[str, int | None]], late_seconds: int) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    snapshots = sa.Table("snapshots", sa.MetaData(), sa.Column("status", sa.Text), sa.Column("due_at", sa.DateTime))
+    snapshots.create(engine)
+    with engine.begin() as conn:
+        for status, ago in rows:
+            due_at = None if ago is None else now - timedelta(seconds=ago)
+            conn.execute(snapshots.insert(), {"status": status, "due_at": due_at})
+
+    late = lateness(engine)
+
+    engine.dispose()
+    assert timedelta(seconds=late_seconds) <= late < timedelta(seconds=late_seconds + 20 * bool(late_seconds) + 0.5)
