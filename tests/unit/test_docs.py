@@ -1,14 +1,17 @@
 """The pages in docs/ tell of what there is: each path, each option's section, each command."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 from snapmanage.api import routes
+from snapmanage.volume.endpoint import Endpoint
 
 PAGES = Path(__file__).parents[2] / "docs"
 API = (PAGES / "api.md").read_text()
+BUS = (PAGES / "bus.md").read_text()
 
 
 @pytest.mark.parametrize("path", [*(f"/v3{each}" for each in routes.PROJECT), *routes.ROOT])
@@ -19,6 +22,14 @@ def test_page_of_the_api_shows_every_resource(path: str) -> None:
     assert any(re.search(rf"[ `,]{re.escape(shown)}[`,]", line) for line in API.splitlines() if line.startswith("#")), (
         shown
     )
+
+
+@pytest.mark.parametrize("method", ["manage_snapshot", "unmanage_snapshot", "get_manageable_snapshots"])
+def test_page_of_the_bus_names_every_argument_of_a_method(method: str) -> None:
+    [row] = [line for line in BUS.splitlines() if line.startswith(f"| `{method}`")]
+
+    arguments = list(inspect.signature(getattr(Endpoint, method)).parameters)[2:]
+    assert [argument for argument in arguments if f"`{argument}`" not in row] == []
 
 
 @pytest.mark.parametrize(
