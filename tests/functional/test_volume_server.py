@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from snapmanage import errors
 from snapmanage.bus import Delivery, Publication, envelope
@@ -21,6 +22,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
+from snapmanage.manage import settling
 from snapmanage.manage.claims import Claimed
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import Wanted
@@ -173,17 +175,21 @@ def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, 
         assert world.client.operation(snapshot_id)["attempt"] == 1
 
 
-def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:
-    volume = world.known_volume()
-    calls = [threading.Event(), threading.Event()]
-    hanging = iter(calls)
+def hanging(world: World, step: str, times: int) -> list[threading.Event]:
+    """Let the driver hang at a step so often, each time until its event is set."""
+    calls = [threading.Event() for _ in range(times)]
+    left = iter(calls)
 
-    def hook(step: str) -> None:
-        if step == "find" and (call := next(hanging, None)):
+    def hook(at: str) -> None:
+        if at == step and (call := next(left, None)):
             call.wait(60)
 
     world.driver.hook = hook
-    snapshot_id = world.asked(volume, SNAPSHOT)
+    return calls
+
+
+def run_out(world: World, snapshot_id: str) -> None:
+    """Return once the first claim of a snapshot has run out, and it is claimed again."""
 
     def claimed_again() -> bool:
         record = world.record(snapshot_id)
@@ -192,11 +198,37 @@ def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: 
         return record.attempt == 2
 
     until(claimed_again, "the first claim to run out")
+
+
+def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:
+    volume, calls = world.known_volume(), hanging(world, "find", 2)
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    run_out(world, snapshot_id)
     calls[0].set()
     world.managed(volume, OTHERS[0])
     calls[1].set()
 
     assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_late_outcome_leaves_the_newer_claim_of_this_worker_held(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = replace(RULES, lease=timedelta(seconds=3))
+    with a_world(tmp_path, {SERVER: FakeDriver()}, rules) as world:
+        volume, calls = world.known_volume(), hanging(world, "rename", 2)
+        snapshot_id = world.asked(volume, SNAPSHOT)
+        run_out(world, snapshot_id)
+        newer = world.record(snapshot_id)
+
+        calls[0].set()
+        until(lambda: "outcomes were late" in caplog.text, "the late outcome to be noticed")
+
+        before = world.record(snapshot_id).due_at
+        until(lambda: world.record(snapshot_id).due_at != before, "the newer claim to be renewed")
+        assert world.record(snapshot_id).generation == newer.generation
+        calls[1].set()
+        assert world.settled(snapshot_id)["status"] == "available"
 
 
 def test_claim_that_is_handed_over_late_leaves_the_newer_one_alone(world: World) -> None:
@@ -314,6 +346,24 @@ def test_failure_between_rename_and_answer_is_found_done_the_next_time(tmp_path:
         assert world.settled(snapshot_id)["status"] == "available"
         assert driver.renames == []
         assert f"snapshot-{snapshot_id}" in names(world)
+
+
+@pytest.mark.parametrize("step", ["resolve", "settle"])
+def test_outcome_that_the_database_did_not_take_is_written_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    volume, write = world.known_volume(), getattr(settling, step)
+    failures = [OperationalError("UPDATE", None, ConnectionError("gone"))]
+
+    def away_at_first(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return write(*arguments)
+
+    monkeypatch.setattr(settling, step, away_at_first)
+
+    assert world.settled(world.asked(volume, SNAPSHOT))["status"] == "available"
+    assert failures == []
 
 
 def test_driver_that_fails_unexpectedly_is_tried_again(world: World) -> None:
@@ -453,6 +503,28 @@ def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> 
                 assert world.record(snapshot_id) == settled
                 assert driver.renames == [(SNAPSHOT, f"snapshot-{snapshot_id}")]
                 assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+
+
+def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, settle, writing, back = world.known_volume(), settling.settle, threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        writing.set()
+        back.wait(60)
+        return settle(*arguments)
+
+    monkeypatch.setattr(settling, "settle", slowly)
+    begun = world.asked(volume, SNAPSHOT)
+    assert writing.wait(20)
+    claimed = world.asked(volume, OTHERS[0])
+    until(lambda: world.record(claimed).claimed_by, "the second to be claimed, which nobody begins")
+
+    world.server.drain(timeout_seconds=0)
+
+    assert [world.record(each).claimed_by for each in (begun, claimed)] == [None, None]
+    back.set()
+    with another_server(world):
+        assert [world.settled(each)["status"] for each in (begun, claimed)] == ["available"] * 2
 
 
 def test_second_delivery_of_a_request_is_carried_out_once(tmp_path: Path) -> None:
