@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,15 +15,18 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from snapmanage import errors
-from snapmanage.bus import Delivery, Publication, envelope
+from snapmanage.bus import Delivery, Handle, Publication, envelope
+from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import messages
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
-from snapmanage.manage import settling
-from snapmanage.manage.claims import Claimed
+from snapmanage.manage import acceptance, settling
+from snapmanage.manage.acceptance import Ask, Refusal
+from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.site import Site
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import Wanted
 from snapmanage.volume.server import VolumeServer
@@ -82,8 +85,12 @@ def quarantined(world: World) -> list[Any]:
         return list(conn.execute(select(tables.quarantine)))
 
 
+def threads(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
 def workers() -> int:
-    return sum(thread.name == f"worker {SERVER}" for thread in threading.enumerate())
+    return threads(f"worker {SERVER}")
 
 
 def names(world: World) -> set[str]:
@@ -429,6 +436,20 @@ def test_backend_that_hangs_stops_no_heartbeat_of_its_neighbours(tmp_path: Path)
         until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
 
 
+def test_backend_that_answers_after_the_drain_began_is_not_served(tmp_path: Path) -> None:
+    driver = FakeDriver()
+    driver.go_away()
+    with a_world(tmp_path, {SERVER: driver}, heartbeat_seconds=0.02) as world:
+        with world.stuck("check") as late:
+            late.reached()
+            world.server.drain(timeout_seconds=20)
+
+        until(lambda: threads(f"opening {SERVER}") == 0, "the backend to have answered")
+
+        assert not world.bus.listens(SERVER)
+        assert workers() == 0
+
+
 def heartbeat(world: World, server: str) -> datetime:
     with world.db.read() as conn:
         known = services.get(conn, server)
@@ -478,6 +499,56 @@ def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: 
 
     with another_server(world):
         assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_cast_that_came_back_while_its_server_began_to_serve_is_due_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, consume = world.known_volume(), world.bus.consume
+    world.server.drain(timeout_seconds=20)
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    for sends in range(1, 6):
+        world.put_off(snapshot_id, sends)
+        world.clock.advance(minutes=2)
+    world.put_off(snapshot_id, 6)
+
+    def too_late(queues: Sequence[str], handle: Handle) -> InProcessConsumer:
+        world.put_off(snapshot_id, 7)
+        return consume(queues, handle)
+
+    monkeypatch.setattr(world.bus, "consume", too_late)
+
+    with another_server(world):
+        assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_batch_in_the_consumer_s_hands_is_settled_or_given_back_by_a_drain(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, claimed, released = world.known_volume(), threading.Event(), threading.Event()
+    accept, join = acceptance.accept, InProcessConsumer.join
+
+    def accept_slowly(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+        def take(*arguments: Any) -> None:
+            claimed.set()
+            released.wait(60)
+            taker.take(*arguments)
+
+        return accept(site, asks, replace(taker, take=take))
+
+    def finish(consumer: InProcessConsumer, timeout_seconds: float) -> None:
+        released.set()
+        join(consumer, timeout_seconds)
+
+    monkeypatch.setattr(acceptance, "accept", accept_slowly)
+    monkeypatch.setattr(InProcessConsumer, "join", finish)
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    assert claimed.wait(20)
+
+    world.server.drain(timeout_seconds=20)
+
+    assert world.record(snapshot_id).claimed_by is None
+    released.set()
 
 
 def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> None:
