@@ -60,6 +60,11 @@ def test_snapshot_that_moved_during_the_scan_is_not_told_of(world: World) -> Non
     volume = world.known_volume()
     first, second = world.managed(volume, FIRST), world.managed(volume, SECOND)
     world.driver.before = lambda: give_back(world, first)
-    world.driver.after = lambda: (give_back(world, second), world.managed(volume, THIRD))
+
+    def after() -> None:
+        give_back(world, second)
+        world.managed(volume, THIRD)
+
+    world.driver.after = after
 
     assert told(world) == []

@@ -26,8 +26,8 @@ from snapmanage.core.quota import Amount, Override
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
-from snapmanage.store import database as transactions
 from snapmanage.store import auditlog, keys, outbox, quarantine, quotas, records, schema, services, tables, usermessages
+from snapmanage.store import database as transactions
 from snapmanage.store.database import Database, connect, database_clock
 from snapmanage.store.paging import Wanted
 from tests import examples

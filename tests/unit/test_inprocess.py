@@ -31,14 +31,16 @@ def test_joining_a_consumer_waits_for_what_is_in_its_hands() -> None:
 
 
 def test_batch_that_failed_is_in_nobody_s_hands() -> None:
-    bus, joined = InProcessBus(Names()), threading.Event()
+    bus = InProcessBus(Names())
 
     def handle(batch: Sequence[Delivery]) -> None:
         raise ValueError("odd")
 
     consumer = bus.consume(["queue"], handle)
-
     assert bus.send([Publication("1", "queue", b"", True)]) == set()
 
-    threading.Thread(target=lambda: (consumer.join(60), joined.set())).start()
-    assert joined.wait(20)
+    joining = threading.Thread(target=consumer.join, args=[60], daemon=True)
+    joining.start()
+
+    joining.join(20)
+    assert not joining.is_alive()
