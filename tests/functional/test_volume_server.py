@@ -182,21 +182,21 @@ def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, 
         assert world.client.operation(snapshot_id)["attempt"] == 1
 
 
-def hanging(world: World, step: str, times: int) -> list[threading.Event]:
-    """Let the driver hang at a step so often, each time until its event is set."""
-    calls = [threading.Event() for _ in range(times)]
-    left = iter(calls)
+def claimed_twice(world: World, volume: str, step: str) -> tuple[str, threading.Event, threading.Event]:
+    """A snapshot whose first claim ran out while the driver hung at a step; it hangs there for the second too.
+
+    With what releases each of the two calls.
+    """
+    calls, reached = [threading.Event(), threading.Event()], list[threading.Event]()
 
     def hook(at: str) -> None:
-        if at == step and (call := next(left, None)):
+        if at == step and len(reached) < len(calls):
+            reached.append(call := calls[len(reached)])
             call.wait(60)
 
     world.driver.hook = hook
-    return calls
-
-
-def run_out(world: World, snapshot_id: str) -> None:
-    """Return once the first claim of a snapshot has run out, and it is claimed again."""
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    until(lambda: len(reached) == 1, "the first call to hang")
 
     def claimed_again() -> bool:
         record = world.record(snapshot_id)
@@ -205,15 +205,17 @@ def run_out(world: World, snapshot_id: str) -> None:
         return record.attempt == 2
 
     until(claimed_again, "the first claim to run out")
+    until(lambda: len(reached) == 2, "the second call to hang")
+    return snapshot_id, calls[0], calls[1]
 
 
 def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:
-    volume, calls = world.known_volume(), hanging(world, "find", 2)
-    snapshot_id = world.asked(volume, SNAPSHOT)
-    run_out(world, snapshot_id)
-    calls[0].set()
+    volume = world.known_volume()
+    snapshot_id, late, later = claimed_twice(world, volume, "find")
+
+    late.set()
     world.managed(volume, OTHERS[0])
-    calls[1].set()
+    later.set()
 
     assert world.settled(snapshot_id)["status"] == "available"
 
@@ -221,20 +223,18 @@ def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: 
 def test_late_outcome_leaves_the_newer_claim_of_this_worker_held(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rules = replace(RULES, lease=timedelta(seconds=3))
+    rules = replace(RULES, lease=timedelta(seconds=6))
     with a_world(tmp_path, {SERVER: FakeDriver()}, rules) as world:
-        volume, calls = world.known_volume(), hanging(world, "rename", 2)
-        snapshot_id = world.asked(volume, SNAPSHOT)
-        run_out(world, snapshot_id)
+        snapshot_id, late, later = claimed_twice(world, world.known_volume(), "rename")
         newer = world.record(snapshot_id)
 
-        calls[0].set()
+        late.set()
         until(lambda: "outcomes were late" in caplog.text, "the late outcome to be noticed")
 
         before = world.record(snapshot_id).due_at
         until(lambda: world.record(snapshot_id).due_at != before, "the newer claim to be renewed")
         assert world.record(snapshot_id).generation == newer.generation
-        calls[1].set()
+        later.set()
         assert world.settled(snapshot_id)["status"] == "available"
 
 
