@@ -5,6 +5,7 @@ in-memory driver of oslo.messaging confirms what it keeps in memory, and polls e
 """
 
 import logging
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -32,8 +33,9 @@ class InProcessBus:
         return arrived
 
     def consume(self, queues: Sequence[str], handle: Handle) -> "InProcessConsumer":
-        self._handlers |= dict.fromkeys(queues, handle)
-        return InProcessConsumer(self._handlers, queues)
+        consumer = InProcessConsumer(self._handlers, queues, handle)
+        self._handlers |= dict.fromkeys(queues, consumer.hear)
+        return consumer
 
     def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
         msg_id = uuid.uuid4().hex
@@ -70,13 +72,29 @@ class InProcessBus:
 
 
 class InProcessConsumer:
-    def __init__(self, handlers: dict[str, Handle], queues: Sequence[str]) -> None:
+    """`hear` is called in the senders' threads, by several at once."""
+
+    def __init__(self, handlers: dict[str, Handle], queues: Sequence[str], handle: Handle) -> None:
         self._handlers = handlers
         self._queues = queues
+        self._handle = handle
+        self._in_hand = 0
+        self._idle = threading.Condition()
+
+    def hear(self, batch: Sequence[Delivery]) -> None:
+        with self._idle:
+            self._in_hand += 1
+        try:
+            self._handle(batch)
+        finally:
+            with self._idle:
+                self._in_hand -= 1
+                self._idle.notify_all()
 
     def stop(self) -> None:
         for queue in self._queues:
             self._handlers.pop(queue, None)
 
     def join(self, timeout_seconds: float) -> None:
-        """Nothing is in hand: whoever sends waits."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._in_hand, timeout_seconds)

@@ -1,25 +1,28 @@
 """snapmanage-manage stuck and reconcile: what is late, and where records and backends disagree."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import sys
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from oslo_config import cfg
+from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import errors
 from snapmanage.cmd import configuration, parts
-from snapmanage.core import lateness, reconciliation
+from snapmanage.core import lateness
 from snapmanage.core.reconciliation import Difference, Kind
 from snapmanage.core.records import Record, Snapshot, Volume
-from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
-from snapmanage.manage import requests
+from snapmanage.manage import comparing, requests
 from snapmanage.manage.site import Outlet, Site
 from snapmanage.store import outbox, records, services
-from snapmanage.store.database import Database
 
-FOUND = 2
+LOG = logging.getLogger(__name__)
+
+UNKNOWN, FOUND = 1, 2
 
 
 def add_commands(commands: Any) -> None:
@@ -32,7 +35,7 @@ def add_commands(commands: Any) -> None:
     compare = commands.add_parser(
         "reconcile",
         help="compare records with the enabled backends, on the machine that reaches them; "
-        f"exit code {FOUND} when they disagree",
+        f"exit code {FOUND} when they disagree, {UNKNOWN} when there is a backend that can't be asked",
     )
     compare.add_argument("--mend", action="store_true", help="rename back what was renamed, unmanage what is gone")
     compare.set_defaults(action="")
@@ -74,37 +77,26 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
 
     privileged.start()
     site = Site(parts.open_database(conf), Outlet(), configuration.rules(conf))
-    found = 0
-    for server, (_, driver, _) in configuration.backends(conf).items():
-        for difference in _differences(site.db, server, driver):
-            found += 1
-            print(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
-            if conf.command.mend:
-                print(f"  {_mend(site, driver, difference)}")
-    return FOUND if found else 0
+    backends = configuration.backends(conf).items()
+    return max(_compare(site, server, driver, conf.command.mend) for server, (_, driver, _) in backends)
 
 
-def _differences(db: Database, server: str, driver: Driver) -> list[Difference]:
-    before = _resolved(db, server)
-    seen = driver.list_snapshots()
-    still = reconciliation.settled(before, _resolved(db, server))
-    return [each for each in reconciliation.differences(still, seen) if not _there_all_the_same(driver, each)]
-
-
-def _resolved(db: Database, server: str) -> Sequence[Snapshot]:
-    with db.read() as conn:
-        return records.resolved(conn, server)
-
-
-def _there_all_the_same(driver: Driver, difference: Difference) -> bool:
-    """Whether what looks gone is found by name: not every snapshot is listed, such as one whose volume is gone."""
-    if difference.kind is not Kind.VANISHED:
-        return False
+def _compare(site: Site, server: str, driver: Driver, mend: bool) -> int:
+    """Tell of one backend; one that fails keeps nobody from hearing of the others."""
     try:
-        there = driver.find_snapshot(Reference.named(difference.snapshot.backend_name or ""))
-    except errors.Invalid:
-        return False
-    return there.identity == difference.snapshot.backend_id
+        found = comparing.differences(site.db, server, driver)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:
+        if not isinstance(error, errors.SnapmanageError):
+            LOG.exception("%s can't be compared.", server)
+        print(f"error: {server} can't be compared: {error}", file=sys.stderr)
+        return UNKNOWN
+    for difference in found:
+        print(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
+        if mend:
+            print(f"  {_mend(site, driver, difference)}")
+    return FOUND if found else 0
 
 
 def _mend(site: Site, driver: Driver, difference: Difference) -> str:

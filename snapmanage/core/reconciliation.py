@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from snapmanage.core.backend import BackendSnapshot, Binding
-from snapmanage.core.records import Snapshot, Status
+from snapmanage.core.records import Operation, Snapshot, Status
 
 
 class Kind(Enum):
@@ -20,7 +20,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One disagreement; `binding` tells of one that was renamed how it would get its name back."""
+    """One disagreement; `binding` tells how what was renamed would get its name back, where it shall."""
 
     kind: Kind
     snapshot: Snapshot
@@ -42,25 +42,33 @@ def settled(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> list[Snaps
 
 def differences(snapshots: Sequence[Snapshot], found: Sequence[BackendSnapshot]) -> list[Difference]:
     """Compare settled snapshots of one server, tombstones too, with everything on its backend."""
-    managed = [snapshot for snapshot in snapshots if snapshot.status is Status.AVAILABLE]
+    ours = [snapshot for snapshot in snapshots if _is_ours(snapshot)]
     seen = {each.identity: each for each in found}
-    return [*_misplaced(managed, seen), *_owned_twice(managed), *_unowned(snapshots, seen)]
+    return [*_misplaced(ours, seen), *_owned_twice(ours), *_unowned(snapshots, seen)]
 
 
-def _misplaced(managed: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
-    for snapshot in managed:
+def _is_ours(snapshot: Snapshot) -> bool:
+    """What is managed, and what couldn't be given back."""
+    failed = snapshot.status is Status.ERROR and snapshot.operation is Operation.UNMANAGE
+    return snapshot.status is Status.AVAILABLE or failed
+
+
+def _misplaced(ours: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
+    for snapshot in ours:
         there = seen.get(snapshot.backend_id or "")
         if there is None:
             yield Difference(Kind.VANISHED, snapshot, f"{snapshot.backend_name!r} is gone from the backend")
         elif there.name != snapshot.backend_name:
-            binding = Binding(there.identity, there.name, snapshot.backend_name or there.name)
+            # What was asked back shall not get its managed name again.
+            managed = snapshot.status is Status.AVAILABLE
+            binding = Binding(there.identity, there.name, snapshot.backend_name or there.name) if managed else None
             text = f"{snapshot.backend_name!r} is called {there.name!r} by now"
             yield Difference(Kind.RENAMED, snapshot, text, binding)
 
 
-def _owned_twice(managed: Sequence[Snapshot]) -> Iterator[Difference]:
+def _owned_twice(ours: Sequence[Snapshot]) -> Iterator[Difference]:
     owners: dict[str, list[Snapshot]] = defaultdict(list)
-    for snapshot in managed:
+    for snapshot in ours:
         owners[snapshot.backend_id or ""].append(snapshot)
     for first, *others in owners.values():
         for other in others:
@@ -69,12 +77,11 @@ def _owned_twice(managed: Sequence[Snapshot]) -> Iterator[Difference]:
 
 def _unowned(snapshots: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
     """An object that bears a managed name, and that the record whose name it is doesn't manage."""
-    owned = {snapshot.backend_id for snapshot in snapshots if snapshot.status is Status.AVAILABLE}
+    owned = {snapshot.backend_id for snapshot in snapshots if _is_ours(snapshot)}
     for snapshot in snapshots:
         there = seen.get(snapshot.backend_id or "")
         if (
-            snapshot.status is not Status.AVAILABLE
-            and there is not None
+            there is not None
             and there.identity not in owned
             and snapshot.backend_name == there.name != snapshot.original_name
         ):

@@ -3,6 +3,9 @@
 It forgets everything when its process ends. Tests put volumes and snapshots into it, and give it a
 `hook`, which is called with the name of every step before it is taken: what the hook raises, the
 step raises; while the hook waits, the step hangs.
+
+**Late renames.** Renames go by name and only to a name that is free, so what `snapmanage.drivers.renaming` says
+of them holds here, as long as the process lives. Nothing is ever removed but by a test.
 """
 
 import itertools

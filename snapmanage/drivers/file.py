@@ -9,6 +9,10 @@ Where the file system keeps no birth times (see `files`), a snapshot that is rem
 the same name while it is being managed may be taken for the old one.
 
 Hidden files, symbolic links, special files and names that aren't UTF-8 don't count as images.
+
+**Late renames.** Files are renamed by name, in the directory that was open, and only to a name that is free: so
+what `snapmanage.drivers.renaming` says of them holds here. Names are made to outlive a power failure before a
+rename is reported. Nothing is ever removed.
 """
 
 import os

@@ -17,6 +17,10 @@ file of this directory, of a recorded format; anything else makes the snapshot u
 it or an overlay that would have to be changed has a lock. Who opens an image with locking switched off, or
 beyond a mount without locks (`nolock`), isn't seen.
 
+**Late renames.** The look and the rename are under one lock of the directory: while a worker is frozen in between,
+the attempts of others fail with an error that may pass. One whose host has lost the lock may still take its next
+steps: `qcow2_moving` tells why they do no harm.
+
 A volume is registered as the file on top. A new external snapshot puts another file there, which is another
 volume to us: register that one too, before managing what is below it.
 """

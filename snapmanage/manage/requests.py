@@ -76,7 +76,7 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: boo
         _require_service(site, conn, snapshot.server, now)
         lost = snapshot.id in records.lost(conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, now, lost)
-        records.update(conn, [change])
+        records.write(conn, [change])
         owed = post(site, conn, [messages.cast(change.after)], now)
         crash.at(Point.REQUEST_UNCOMMITTED)
         return None, owed

@@ -34,6 +34,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def managed(deployment: Fleet) -> str:
+    """A snapshot that is managed before there are zombies."""
+    story = stories.manage(deployment)
+    assert isinstance(story, stories.Manage)
+    story()
+    deployment.rest()
+    return story.snapshot_id
+
+
+@pytest.fixture
 def zombie(request: pytest.FixtureRequest, deployment: Fleet, folder: Path) -> Iterator[Daemon]:
     """A server in the place of the deployment's own, which stalls in the given manner."""
     command = [sys.executable, STALLING, str(folder / "journal"), request.param]
@@ -87,13 +97,57 @@ def test_zombie_that_wakes_when_its_object_was_given_back_leaves_it_whole_and_ma
     until(lambda: row(deployment, again.snapshot_id)["status"] == "available", "it to be managed again")
 
 
+@pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
+def test_zombie_that_gives_back_changes_nothing_when_another_took_over(
+    deployment: Fleet, managed: str, zombie: Daemon, folder: Path
+) -> None:
+    stories.Unmanage(deployment, managed)()
+    stalled(folder)
+    zombie.send(signal.SIGSTOP)
+    deployment.revive(HOST)
+    deployment.rest()
+    before = row(deployment, managed)
+
+    wake(zombie, folder)
+
+    assert before["status"] == "deleted"
+    assert row(deployment, managed) == before
+    assert zombie.stop() == 0
+    deployment.rest()
+
+
+@pytest.mark.parametrize("zombie", ["before"], indirect=True)
+def test_zombie_that_gives_back_leaves_its_object_to_who_manages_it_by_now(
+    deployment: Fleet, managed: str, zombie: Daemon, folder: Path
+) -> None:
+    stories.Unmanage(deployment, managed)()
+    stalled(folder)
+    zombie.send(signal.SIGSTOP)
+    deployment.revive(HOST)
+    deployment.rest()
+    again = stories.Manage(deployment, HOST, row(deployment, managed)["original_name"])
+    again()
+    until(lambda: row(deployment, again.snapshot_id)["status"] == "available", "it to be managed again")
+    before = row(deployment, again.snapshot_id)
+
+    wake(zombie, folder)
+
+    assert row(deployment, again.snapshot_id) == before
+    assert deployment.storages[HOST].damage() == []
+    assert deployment.storages[HOST].bears(before["backend_name"])
+
+
 def asked(deployment: Fleet, folder: Path) -> stories.Manage:
     """Ask for a snapshot, and wait until the zombie stalls at its rename."""
     story = stories.manage(deployment)
     assert isinstance(story, stories.Manage)
     story()
-    until(lambda: (folder / "journal").exists(), "the zombie to stall")
+    stalled(folder)
     return story
+
+
+def stalled(folder: Path) -> None:
+    until(lambda: (folder / "journal").exists(), "the zombie to stall")
 
 
 def wake(zombie: Daemon, folder: Path) -> None:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_REQUEST
@@ -51,6 +51,25 @@ def test_batch_comes_again_while_the_database_is_away(world: World, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(acceptance, "accept", away)
         with pytest.raises(OperationalError):
+            world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id)))
+
+    assert quarantined(world) == []
+    publish(world, request("manage_snapshot", snapshot_id=snapshot_id))
+    assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_request_that_somebody_quicker_has_written_is_not_put_aside(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = world.known_volume()
+    [snapshot_id] = unaccepted(world, volume, 1)
+
+    def too_late(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+        raise IntegrityError("INSERT", None, ValueError("duplicate entry"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(acceptance, "accept", too_late)
+        with pytest.raises(IntegrityError):
             world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id)))
 
     assert quarantined(world) == []

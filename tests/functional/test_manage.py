@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core import listing
@@ -32,10 +33,14 @@ from snapmanage.store.paging import Wanted
 from snapmanage.volume import steps
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, FakeClock, new_id
+from tests.waiting import until
 
 DISK = "volume-1"
 DAILY, WEEKLY, MONTHLY = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))
 RULES = Rules(LEASE, Retry(3, timedelta(seconds=1), timedelta(seconds=60)), timedelta(hours=1))
+
+# On SQLite one transaction follows the other.
+ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
 
 
 @dataclass
@@ -729,6 +734,34 @@ def test_snapshot_that_the_project_does_not_have_can_not_be_unmanaged(bench: Ben
 
     with pytest.raises(errors.SnapshotNotFound):
         requests.unmanage(bench.site, snapshot_id, requester)
+
+
+@ON_SERVERS
+def test_of_two_that_unmanage_one_snapshot_at_once_one_is_told_so(bench: Bench) -> None:
+    snapshot = bench.managed()
+    waiting: list[str] = []
+
+    @sa.event.listens_for(bench.db.engine, "before_cursor_execute")
+    def note(conn: sa.Connection, cursor: Any, statement: str, *more: Any) -> None:
+        if "UPDATE" in statement:
+            waiting.append(statement)
+
+    def unmanage(_: int) -> bool:
+        try:
+            requests.unmanage(bench.site, snapshot.id, ASKED)
+        except errors.InvalidState:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        with bench.db.engine.begin() as somebody:
+            records.lock_many(somebody, Snapshot, [snapshot.id])
+            waiting.clear()
+            both = pool.map(unmanage, range(2))
+            until(lambda: len(waiting) == 2, "both to wait for the record")
+
+        assert sorted(both) == [False, True]
+    assert bench.owed(Kind.CAST) == ["unmanage_snapshot"]
 
 
 def test_tombstone_is_not_found(bench: Bench) -> None:

@@ -240,6 +240,35 @@ def test_nothing_is_lost_while_the_bus_is_away(database: Database, bus: FakeBus,
     assert set(bus.sent) == {message.id for message in posted}
 
 
+def test_memory_stays_empty_while_the_bus_is_away(database: Database, bus: FakeBus) -> None:
+    bus.failure = errors.Unavailable("the broker is away")
+    bus.open.clear()
+    with running(idle(database, bus, interval_seconds=AN_HOUR, batch=1)) as carrier:
+        carrier.nudge(post(database, notification(), notification(), hold=AN_HOUR))
+        bus.open.set()
+        until(lambda: carrier._away, "the relay to notice")
+        carrier.nudge(post(database, notification(), hold=AN_HOUR))
+
+        bus.failure = None
+
+    assert bus.sent == []  # a relay that stops sends what it has in memory
+    assert waiting(database) == 3
+
+
+def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bus: FakeBus) -> None:
+    bus.failure = errors.Unavailable("the broker is away")
+    with running(idle(database, bus, interval_seconds=0.05)) as carrier:
+        carrier.nudge(post(database, notification(), hold=AN_HOUR))
+        until(lambda: carrier._away, "the relay to notice")
+        bus.failure = None
+        until(lambda: not carrier._away, "the relay to notice again")
+        (posted,) = post(database, notification(), hold=AN_HOUR)
+
+        carrier.nudge([posted])
+
+        until(lambda: set(bus.sent) == {posted.id}, "it to be sent")
+
+
 def test_what_could_not_be_sent_is_due_as_soon_as_the_bus_is_back(database: Database, bus: FakeBus) -> None:
     asked = post(database, cast(), notification())
     bus.failure = errors.Unavailable("the broker is away")

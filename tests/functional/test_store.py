@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import OperationalError, StatementError
 
 from snapmanage import errors
 from snapmanage.core import ledger, lifecycle, messages
@@ -27,11 +27,13 @@ from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volu
 from snapmanage.core.reference import Reference
 from snapmanage.core.service import Service
 from snapmanage.store import auditlog, keys, outbox, quarantine, quotas, records, schema, services, tables, usermessages
+from snapmanage.store import database as transactions
 from snapmanage.store.database import Database, connect, database_clock, passes
 from snapmanage.store.paging import Wanted
 from snapmanage.store.quarantine import Kept
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, FakeClock, new_id
+from tests.waiting import until
 
 SECOND = timedelta(seconds=1)
 # An emoji of several code points, combining marks, right to left, the last code point, and quotes.
@@ -771,6 +773,71 @@ def test_deadlock_is_broken_and_both_finish(database: Database) -> None:
 
     assert len(tries) > 2
     assert (kept(database, one.id).attempt, kept(database, other.id).attempt) == (1, 1)
+
+
+@ON_SERVERS
+def test_lock_wait_that_times_out_is_tried_again(database: Database) -> None:
+    record, tries = due(), list[int]()
+    insert(database, record)
+
+    with database.engine.connect() as somebody:
+        records.lock_many(somebody, Snapshot, [record.id])
+
+        def work(conn: Connection, now: datetime) -> None:
+            tries.append(len(tries))
+            if len(tries) == 2:
+                somebody.rollback()
+            conn.execute(sa.select(tables.snapshots).with_for_update(nowait=True))  # times out at once
+            records.write(conn, [claim(record)])
+
+        database.write(work)
+
+    assert tries == [0, 1]
+    assert kept(database, record.id).attempt == 1
+
+
+# 1205 and 1213 come up above; 1020 is what MariaDB says where a transaction shall see everything as it began.
+@pytest.mark.parametrize("code", [1020, 1205, 1213])
+def test_transaction_that_mariadb_gave_up_for_another_s_sake_starts_over(code: int) -> None:
+    database, failures = connect("sqlite://"), [OperationalError("UPDATE", None, Exception(code, "try restarting"))]
+
+    def work(conn: Connection, now: datetime) -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert database.write(work) == "done"
+    database.close()
+
+
+@ON_SERVERS
+def test_connection_that_was_closed_while_it_rested_is_not_used(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "PING_AFTER_SECONDS", 0)
+    insert(database, due())
+    with database.read() as conn:
+        rested = conn.execute(sa.text(OWN_CONNECTION[conn.dialect.name])).scalar_one()
+
+    somebody = connect(database.engine.url.render_as_string(hide_password=False))
+    close, left = CLOSING[database.engine.dialect.name]
+    with somebody.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(sa.text(close.format(rested)))
+        until(lambda: not conn.execute(sa.text(left.format(rested))).all(), "the connection to be closed")
+    somebody.close()
+
+    with database.read() as conn:
+        assert conn.execute(sa.text("SELECT 1")).scalar_one() == 1
+
+
+OWN_CONNECTION = {"mysql": "SELECT CONNECTION_ID()", "postgresql": "SELECT pg_backend_pid()"}
+OWN_CONNECTION["mariadb"] = OWN_CONNECTION["mysql"]
+# How somebody closes a connection, and sees whether it is there.
+CLOSING = {
+    "mysql": ("KILL {}", "SELECT 1 FROM information_schema.processlist WHERE id = {}"),
+    "postgresql": ("SELECT pg_terminate_backend({})", "SELECT 1 FROM pg_stat_activity WHERE pid = {}"),
+}
+CLOSING["mariadb"] = CLOSING["mysql"]
 
 
 def test_writers_take_turns_and_none_is_lost(database: Database) -> None:

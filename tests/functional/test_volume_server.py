@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from snapmanage import errors
-from snapmanage.bus import Delivery, Publication, envelope
+from snapmanage.bus import Delivery, Handle, Publication, envelope
+from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import messages
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
-from snapmanage.manage import acceptance
-from snapmanage.manage.acceptance import Ask
-from snapmanage.manage.claims import Claimed
+from snapmanage.manage import acceptance, settling
+from snapmanage.manage.acceptance import Ask, Refusal
+from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.site import Site
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import Wanted
 from snapmanage.volume.server import VolumeServer
@@ -82,8 +85,12 @@ def quarantined(world: World) -> list[Any]:
         return list(conn.execute(select(tables.quarantine)))
 
 
+def threads(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
 def workers() -> int:
-    return sum(thread.name == f"worker {SERVER}" for thread in threading.enumerate())
+    return threads(f"worker {SERVER}")
 
 
 def names(world: World) -> set[str]:
@@ -211,17 +218,21 @@ def fed_without_a_pause(world: World, stale: Claimed) -> Iterator[None]:
         feeding.join()
 
 
-def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:
-    volume = world.known_volume()
-    calls = [threading.Event(), threading.Event()]
-    hanging = iter(calls)
+def claimed_twice(world: World, volume: str, step: str) -> tuple[str, threading.Event, threading.Event]:
+    """A snapshot whose first claim ran out while the driver hung at a step; it hangs there for the second too.
 
-    def hook(step: str) -> None:
-        if step == "find" and (call := next(hanging, None)):
+    With what releases each of the two calls.
+    """
+    calls, reached = [threading.Event(), threading.Event()], list[threading.Event]()
+
+    def hook(at: str) -> None:
+        if at == step and len(reached) < len(calls):
+            reached.append(call := calls[len(reached)])
             call.wait(60)
 
     world.driver.hook = hook
     snapshot_id = world.asked(volume, SNAPSHOT)
+    until(lambda: len(reached) == 1, "the first call to hang")
 
     def claimed_again() -> bool:
         record = world.record(snapshot_id)
@@ -230,11 +241,37 @@ def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: 
         return record.attempt == 2
 
     until(claimed_again, "the first claim to run out")
-    calls[0].set()
+    until(lambda: len(reached) == 2, "the second call to hang")
+    return snapshot_id, calls[0], calls[1]
+
+
+def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:
+    volume = world.known_volume()
+    snapshot_id, late, later = claimed_twice(world, volume, "find")
+
+    late.set()
     world.managed(volume, OTHERS[0])
-    calls[1].set()
+    later.set()
 
     assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_late_outcome_leaves_the_newer_claim_of_this_worker_held(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = replace(RULES, lease=timedelta(seconds=6))
+    with a_world(tmp_path, {SERVER: FakeDriver()}, rules) as world:
+        snapshot_id, late, later = claimed_twice(world, world.known_volume(), "rename")
+        newer = world.record(snapshot_id)
+
+        late.set()
+        until(lambda: "outcomes were late" in caplog.text, "the late outcome to be noticed")
+
+        before = world.record(snapshot_id).due_at
+        until(lambda: world.record(snapshot_id).due_at != before, "the newer claim to be renewed")
+        assert world.record(snapshot_id).generation == newer.generation
+        later.set()
+        assert world.settled(snapshot_id)["status"] == "available"
 
 
 def test_claim_that_is_handed_over_late_leaves_the_newer_one_alone(world: World) -> None:
@@ -354,6 +391,24 @@ def test_failure_between_rename_and_answer_is_found_done_the_next_time(tmp_path:
         assert f"snapshot-{snapshot_id}" in names(world)
 
 
+@pytest.mark.parametrize("step", ["resolve", "settle"])
+def test_outcome_that_the_database_did_not_take_is_written_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    volume, write = world.known_volume(), getattr(settling, step)
+    failures = [OperationalError("UPDATE", None, ConnectionError("gone"))]
+
+    def away_at_first(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return write(*arguments)
+
+    monkeypatch.setattr(settling, step, away_at_first)
+
+    assert world.settled(world.asked(volume, SNAPSHOT))["status"] == "available"
+    assert failures == []
+
+
 def test_driver_that_fails_unexpectedly_is_tried_again(world: World) -> None:
     volume = world.known_volume()
     world.failing({"find": ZeroDivisionError("details")})
@@ -417,6 +472,20 @@ def test_backend_that_hangs_stops_no_heartbeat_of_its_neighbours(tmp_path: Path)
         until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
 
 
+def test_backend_that_answers_after_the_drain_began_is_not_served(tmp_path: Path) -> None:
+    driver = FakeDriver()
+    driver.go_away()
+    with a_world(tmp_path, {SERVER: driver}, heartbeat_seconds=0.02) as world:
+        with world.stuck("check") as late:
+            late.reached()
+            world.server.drain(timeout_seconds=20)
+
+        until(lambda: threads(f"opening {SERVER}") == 0, "the backend to have answered")
+
+        assert not world.bus.listens(SERVER)
+        assert workers() == 0
+
+
 def heartbeat(world: World, server: str) -> datetime:
     with world.db.read() as conn:
         known = services.get(conn, server)
@@ -468,6 +537,56 @@ def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: 
         assert world.settled(snapshot_id)["status"] == "available"
 
 
+def test_cast_that_came_back_while_its_server_began_to_serve_is_due_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, consume = world.known_volume(), world.bus.consume
+    world.server.drain(timeout_seconds=20)
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    for sends in range(1, 6):
+        world.put_off(snapshot_id, sends)
+        world.clock.advance(minutes=2)
+    world.put_off(snapshot_id, 6)
+
+    def too_late(queues: Sequence[str], handle: Handle) -> InProcessConsumer:
+        world.put_off(snapshot_id, 7)
+        return consume(queues, handle)
+
+    monkeypatch.setattr(world.bus, "consume", too_late)
+
+    with another_server(world):
+        assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_batch_in_the_consumer_s_hands_is_settled_or_given_back_by_a_drain(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, claimed, released = world.known_volume(), threading.Event(), threading.Event()
+    accept, join = acceptance.accept, InProcessConsumer.join
+
+    def accept_slowly(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+        def take(*arguments: Any) -> None:
+            claimed.set()
+            released.wait(60)
+            taker.take(*arguments)
+
+        return accept(site, asks, replace(taker, take=take))
+
+    def finish(consumer: InProcessConsumer, timeout_seconds: float) -> None:
+        released.set()
+        join(consumer, timeout_seconds)
+
+    monkeypatch.setattr(acceptance, "accept", accept_slowly)
+    monkeypatch.setattr(InProcessConsumer, "join", finish)
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    assert claimed.wait(20)
+
+    world.server.drain(timeout_seconds=20)
+
+    assert world.record(snapshot_id).claimed_by is None
+    released.set()
+
+
 def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> None:
     driver = CountingDriver()
     with a_world(tmp_path, {SERVER: driver}) as world:
@@ -491,6 +610,28 @@ def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> 
                 assert world.record(snapshot_id) == settled
                 assert driver.renames == [(SNAPSHOT, f"snapshot-{snapshot_id}")]
                 assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+
+
+def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, settle, writing, back = world.known_volume(), settling.settle, threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        writing.set()
+        back.wait(60)
+        return settle(*arguments)
+
+    monkeypatch.setattr(settling, "settle", slowly)
+    begun = world.asked(volume, SNAPSHOT)
+    assert writing.wait(20)
+    claimed = world.asked(volume, OTHERS[0])
+    until(lambda: world.record(claimed).claimed_by, "the second to be claimed, which nobody begins")
+
+    world.server.drain(timeout_seconds=0)
+
+    assert [world.record(each).claimed_by for each in (begun, claimed)] == [None, None]
+    back.set()
+    with another_server(world):
+        assert [world.settled(each)["status"] for each in (begun, claimed)] == ["available"] * 2
 
 
 def test_second_delivery_of_a_request_is_carried_out_once(tmp_path: Path) -> None:

@@ -305,6 +305,51 @@ def test_connection_lives_on_while_the_handler_fails(
     assert not [each for each in deliveries if each.headers.get("x-delivery-count")]
 
 
+def test_no_more_than_the_prefetch_is_outstanding_while_the_handler_fails(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+) -> None:
+    queue = unique("volume")
+    publisher.send(to(queue, *(str(number) for number in range(50))))
+    seen = Seen(fail)
+
+    with consuming(rabbitmq, topology, queue, seen, prefetch=20):
+        until(lambda: len(seen.batches) >= 3, "the third try")
+
+        until(lambda: left(rabbitmq, queue) == 30, "the others to be left at the broker")
+
+
+def left(broker: RabbitMQ, queue: str) -> int:
+    """How many messages of a queue nobody has in his hands."""
+    with connector(broker)(0) as connection:
+        return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+
+
+def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+) -> None:
+    queue, handled = unique("volume"), list[Delivery]()
+    publisher.send(to(queue, "1", "2"))
+    with wire_to(rabbitmq.port) as wire:
+
+        def handle(batch: Sequence[Delivery]) -> None:
+            if wire.connections == 1:
+                wire.reset()
+                fail(batch)
+            handled.extend(batch)
+
+        url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
+        made = RabbitConsumer(
+            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), [topology.queue(queue)], handle, 200
+        )
+        made.start()
+        until(lambda: len(handled) >= 2, "the messages to come again")
+        made.stop()
+        made.join(20)
+
+    assert [each.body for each in handled] == [b"1", b"2"]
+    assert received(rabbitmq, queue) is None
+
+
 def test_half_open_connection_is_given_up(
     rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
-"""The pages in docs/ tell of what there is: each path, each option's section, each command."""
+"""The pages in docs/ tell of what there is: each path, each option's section, each command; so do docstrings."""
 
+import ast
 import inspect
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,19 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def shipped() -> list[str]:
+    """The modules of our own drivers."""
+    return sorted(each.module for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module)
+
+
+@pytest.mark.parametrize("module", shipped())
+def test_driver_s_docstring_tells_what_late_renames_could_do(module: str) -> None:
+    source = (PAGES.parent / module.replace(".", "/")).with_suffix(".py").read_text()
+
+    assert "**Late renames.**" in (ast.get_docstring(ast.parse(source)) or "")
+
+
+def test_drivers_whose_docstrings_are_read_are_all_that_there_are() -> None:
+    assert {"snapmanage.drivers.fake", "snapmanage.drivers.file", "snapmanage.drivers.qcow2"} < set(shipped())

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from snapmanage.core.backend import Binding
+from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.core.reconciliation import Kind, differences, settled
-from snapmanage.core.records import Snapshot, Status
+from snapmanage.core.records import Operation, Snapshot, Status
 from tests import examples
 
 IDENTITY = "uuid-1"
@@ -40,6 +40,26 @@ def test_object_of_two_records_is_managed_twice() -> None:
 
     assert (difference.kind, difference.snapshot) == (Kind.TWICE, second)
     assert first.id in difference.text
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([], [Kind.VANISHED]),
+        ([examples.found("mine", identity=IDENTITY)], [Kind.RENAMED]),
+        ([examples.found("snapshot-1", identity=IDENTITY)], []),
+    ],
+    ids=["gone", "renamed", "as it was"],
+)
+def test_what_could_not_be_given_back_is_ours_and_told_of_but_gets_no_name_back(
+    found: list[BackendSnapshot], told: list[Kind]
+) -> None:
+    failed = managed(status=Status.ERROR, operation=Operation.UNMANAGE)
+
+    seen = differences([failed], found)
+
+    assert [each.kind for each in seen] == told
+    assert [each.binding for each in seen if each.binding] == []
 
 
 @pytest.mark.parametrize("status", [Status.ERROR, Status.DELETED])

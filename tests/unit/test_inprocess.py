@@ -1,0 +1,46 @@
+"""The bus within one process, beyond what whole worlds show of it."""
+
+import threading
+from collections.abc import Sequence
+
+from snapmanage.bus import Delivery, Publication
+from snapmanage.bus.inprocess import InProcessBus
+from snapmanage.bus.names import Names
+
+
+def test_joining_a_consumer_waits_for_what_is_in_its_hands() -> None:
+    bus, begun, released, joined = InProcessBus(Names()), threading.Event(), threading.Event(), threading.Event()
+
+    def handle(batch: Sequence[Delivery]) -> None:
+        begun.set()
+        released.wait(20)
+
+    def join() -> None:
+        consumer.join(20)
+        joined.set()
+
+    consumer = bus.consume(["queue"], handle)
+    threading.Thread(target=bus.send, args=[[Publication("1", "queue", b"", True)]]).start()
+    assert begun.wait(20)
+    consumer.stop()
+    threading.Thread(target=join).start()
+
+    assert not joined.wait(0.2)  # one that didn't wait would have come back by now
+    released.set()
+    assert joined.wait(20)
+
+
+def test_batch_that_failed_is_in_nobody_s_hands() -> None:
+    bus = InProcessBus(Names())
+
+    def handle(batch: Sequence[Delivery]) -> None:
+        raise ValueError("odd")
+
+    consumer = bus.consume(["queue"], handle)
+    assert bus.send([Publication("1", "queue", b"", True)]) == set()
+
+    joining = threading.Thread(target=consumer.join, args=[60], daemon=True)
+    joining.start()
+
+    joining.join(20)
+    assert not joining.is_alive()
