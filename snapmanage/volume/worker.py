@@ -117,7 +117,7 @@ class Worker:
 
     def _run(self) -> None:
         self.nudge()
-        while not (self._draining.is_set() and not self._held):
+        while self._held or not (self._draining.is_set() and self._inbox.empty()):
             try:
                 self._turn(self._gather())
             except SQLAlchemyError as error:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +31,7 @@ from snapmanage.manage.site import Site
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import Wanted
 from snapmanage.volume.server import VolumeServer
-from snapmanage.volume.worker import Pace
+from snapmanage.volume.worker import Pace, Worker
 from tests.functional.world import NAMES, OTHER_PROJECT, PACE, RULES, SERVER, VOLUME, World, a_world
 from tests.waiting import until
 
@@ -513,6 +514,21 @@ def test_drain_finishes_what_is_in_hand_and_takes_nothing_more(world: World) -> 
     assert drained == [True]
     assert world.client.snapshot(held)["status"] == "available"
     assert world.client.snapshot(later)["status"] == "creating"
+
+
+def test_what_has_just_come_in_when_a_drain_begins_is_finished(world: World) -> None:
+    volume = world.known_volume()
+    world.bus.away = True
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    worker = Worker(world.site, SERVER, world.driver, "another", PACE)
+    taker = Taker(SERVER, "another", lambda wanted: wanted, worker.taker.take)
+    acceptance.accept(world.site, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+
+    worker.drain()
+    worker.start()
+
+    assert worker.finish(time.monotonic() + 20)
+    assert world.client.snapshot(snapshot_id)["status"] == "available"
 
 
 def test_what_a_drained_server_did_not_take_is_done_by_the_next(world: World) -> None:
