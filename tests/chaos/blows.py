@@ -186,4 +186,5 @@ def _freeze(fleet: Fleet, chance: random.Random, name: str) -> None:
 
 
 def _wire(fleet: Fleet, chance: random.Random) -> Wire:
-    return chance.choice([fleet.to_broker, fleet.to_database])
+    """That of one machine to one service, while the others go on."""
+    return chance.choice([wire for wires in fleet.wires.values() for wire in wires])

@@ -1,6 +1,7 @@
 """A deployment to be hurt: API, relay, audit and servers as processes of their own, all behind wires.
 
-Every process reaches broker and database through a proxy of the tests, so that either can be cut off.
+Each machine reaches broker and database through proxies of its own, so that it can be cut off from either while
+the others aren't.
 """
 
 import json
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import kombu
 import requests
@@ -59,6 +60,22 @@ directory = {directory}
 """
 
 
+# Where API, relay and audit run.
+CONTROL = "control"
+
+
+class Wires(NamedTuple):
+    """How a machine reaches the services."""
+
+    to_broker: Wire
+    to_database: Wire
+
+
+def machines(hosts: Sequence[str]) -> list[str]:
+    """The hosts of servers' processes, each once."""
+    return list(dict.fromkeys(name.partition("/")[0] for name in hosts))
+
+
 class Fleet:
     """`hosts` names a process of a server each; the part before a slash is its host, so that two can serve one."""
 
@@ -67,28 +84,29 @@ class Fleet:
         folder: Path,
         broker: RabbitMQ,
         database: Databases,
-        wires: Sequence[Wire],
+        wires: Mapping[str, Wires],
         hosts: Sequence[str],
         more_brokers: Sequence[int] = (),
         max_attempts: int = 50,
     ) -> None:
         self.broker, self.database = broker, database
-        self.to_broker, self.to_database = wires
+        self.wires = wires
         self.folder = folder
         self.max_attempts = max_attempts
         self.exchange = unique("exchange")
-        self.brokers = [self.to_broker.port, *more_brokers]
+        self.more_brokers = more_brokers
         self.database_url = database.database()
         self.engine = sa.create_engine(self.database_url, isolation_level="READ COMMITTED", pool_pre_ping=True)
         self.url = f"http://{LOOPBACK}:{free_port()}"
         self.daemons: dict[str, Daemon] = {}
         self.storages: dict[str, Storage] = {}
         self.promises: dict[str, str] = {}
-        for host in dict.fromkeys(name.partition("/")[0] for name in hosts):
+        for host in machines(hosts):
             self.storages[host] = Storage(f"{host}@pool", folder / host)
-            self._configure(host)
+        for machine in wires:
+            self._configure(machine)
         for name in ("api", "relay", "audit"):
-            self.daemons[name] = self.daemon(name, next(iter(self.storages)))
+            self.daemons[name] = self.daemon(name, CONTROL)
         for name in hosts:
             self.daemons[name] = self.daemon("volume", name.partition("/")[0], name.replace("/", "-"))
 
@@ -221,11 +239,13 @@ class Fleet:
         assert [int(line.rpartition(" in use ")[2]) for line in shown.splitlines()] == wanted, shown
 
     def _configure(self, host: str) -> None:
+        brokers = [self.wires[host].to_broker.port, *self.more_brokers]
+        to_database = self.wires[host].to_database.port
         text = CONFIGURATION.format(
             host=host,
-            transport_url="rabbit://" + ",".join(f"guest:guest@{LOOPBACK}:{port}" for port in self.brokers) + "/",
+            transport_url="rabbit://" + ",".join(f"guest:guest@{LOOPBACK}:{port}" for port in brokers) + "/",
             exchange=self.exchange,
-            database_url=self.database_url.replace(f":{self.database.port}/", f":{self.to_database.port}/"),
+            database_url=self.database_url.replace(f":{self.database.port}/", f":{to_database}/"),
             max_attempts=self.max_attempts,
             listen=self.url.removeprefix("http://"),
             directory=self.folder / host,
@@ -260,7 +280,10 @@ def fleet(
     `more_brokers` are ports of further nodes of the broker's cluster.
     """
     with ExitStack() as stack:
-        wires = [stack.enter_context(wire_to(service.port)) for service in (broker, database)]
+        wires = {
+            machine: Wires(*(stack.enter_context(wire_to(service.port)) for service in (broker, database)))
+            for machine in [CONTROL, *machines(hosts)]
+        }
         made = Fleet(folder, broker, database, wires, hosts, more_brokers, max_attempts)
         stack.callback(made.close)
         made.start()

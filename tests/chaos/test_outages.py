@@ -149,12 +149,12 @@ def test_cast_to_a_queue_that_is_not_there_waits_for_its_server(deployment: Flee
 
 
 def test_messages_that_the_broker_takes_back_from_a_slow_consumer_are_accepted_later(strict: Fleet) -> None:
-    strict.to_database.hang()
+    strict.wires[HOST].to_database.hang()
 
     stories.cast(strict)()
 
     until(lambda: "timed out waiting" in strict.broker.log.read_text(), "the broker to lose patience", 30)
-    strict.to_database.mend()
+    strict.wires[HOST].to_database.mend()
     until(lambda: strict.known() >= strict.promises.keys(), "the cast to be accepted")
     strict.rest()
 
