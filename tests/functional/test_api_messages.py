@@ -55,6 +55,7 @@ def test_operation_that_rests_says_why_and_until_when(world: World) -> None:
     world.driver.go_away()
     snapshot_id = world.asked(volume, SNAPSHOT)
     world.resting(snapshot_id, attempt=1)
+    world.trail(snapshot_id, ".start")
 
     shown = world.client.operation(snapshot_id)
 
