@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -41,6 +41,6 @@ def cinder_of_lvm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Me
 
 
 @pytest.fixture(scope="session")
-def cinder_of_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, Any, CinderDriver]]:
+def cinder_of_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, str, CinderDriver]]:
     with cinder_rbd(ceph) as made:
         yield made

@@ -1,7 +1,7 @@
 """What Cinder's own drivers get wrong, on real backends, and that the adapter doesn't pass it on."""
 
 import uuid
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,7 +9,7 @@ from snapmanage import errors
 from snapmanage.core.backend import GIB, Binding, refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder import CinderDriver
-from tests.contract.labs.cinder import TEMPLATE, CinderLvmLab, CinderRbdLab
+from tests.contract.labs.cinder import TEMPLATE, CinderLvmLab, CinderRbdLab, cinder_rbd_lab
 from tests.services.ceph import Ceph
 from tests.services.lvm_metadata import EXTENT_BYTES, POOL, MetadataGroup
 
@@ -20,8 +20,9 @@ def lvm(cinder_of_lvm: tuple[MetadataGroup, CinderDriver]) -> CinderLvmLab:
 
 
 @pytest.fixture
-def rbd(cinder_of_rbd: tuple[Ceph, Any, CinderDriver]) -> CinderRbdLab:
-    return CinderRbdLab(*cinder_of_rbd)
+def rbd(cinder_of_rbd: tuple[Ceph, str, CinderDriver]) -> Iterator[CinderRbdLab]:
+    with cinder_rbd_lab(*cinder_of_rbd) as lab:
+        yield lab
 
 
 def named(name: str) -> Reference:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
 from tests.contract.labs.btrfs import btrfs_lab
-from tests.contract.labs.cinder import CinderLvmLab, CinderRbdLab
+from tests.contract.labs.cinder import CinderLvmLab, cinder_rbd_lab
 from tests.contract.labs.fake import FakeLab
 from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import in_guest, lvm_lab
@@ -37,7 +37,7 @@ MAKERS: dict[str, Maker] = {
     "btrfs": lambda _, folder: btrfs_lab(folder),
     "zfs": lambda request, _: zfs_lab(request.getfixturevalue("zfs_fuse")),
     "cinder-lvm": lambda request, _: nullcontext(CinderLvmLab(*request.getfixturevalue("cinder_of_lvm"))),
-    "cinder-rbd": lambda request, _: nullcontext(CinderRbdLab(*request.getfixturevalue("cinder_of_rbd"))),
+    "cinder-rbd": lambda request, _: cinder_rbd_lab(*request.getfixturevalue("cinder_of_rbd")),
 }
 
 _LVM = ["lvm-thick", "lvm-thin"]

@@ -121,7 +121,7 @@ def cinder_lvm(folder: Path) -> Iterator[tuple[MetadataGroup, CinderDriver]]:
 
 
 @contextmanager
-def cinder_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, Any, CinderDriver]]:
+def cinder_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, str, CinderDriver]]:
     """A pool, and Cinder's driver for it."""
     pool = ceph.pool()
     values = {
@@ -132,7 +132,15 @@ def cinder_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, Any, CinderDriver]]:
         "rados_connection_retries": "1",
     }
     section = Section("rbd-of-cinder", {key: [value] for key, value in values.items()}, TEMPLATE)
-    with ceph.connected() as cluster, closing(CinderDriver(RBD_DRIVER, "", 60, section)) as driver:
-        ioctx = cluster.open_ioctx(pool)
-        yield ceph, ioctx, driver
-        ioctx.close()
+    with closing(CinderDriver(RBD_DRIVER, "", 60, section)) as driver:
+        yield ceph, pool, driver
+
+
+@contextmanager
+def cinder_rbd_lab(ceph: Ceph, pool: str, driver: CinderDriver) -> Iterator[CinderRbdLab]:
+    """With a connection of its own: one that is kept would see the cluster frozen, and its OSD replaced, by others."""
+    with ceph.connected() as cluster, closing(cluster.open_ioctx(pool)) as ioctx:
+        try:
+            yield CinderRbdLab(ceph, ioctx, driver)
+        finally:
+            ceph.thaw_all()
