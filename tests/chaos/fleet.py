@@ -172,14 +172,16 @@ class Fleet:
         self.publish(host, json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode())
 
     def publish(self, host: str, body: bytes, suffix: str = "") -> None:
-        """Send bytes to a server with a plain client, past the wire; returns when the broker has confirmed them."""
+        """Send bytes to a server."""
+        self.send(f"{self.exchange}-volume.{host}@pool{suffix}", body)
+
+    def send(self, queue: str, body: bytes) -> None:
+        """Send bytes with a plain client, past the wires; returns when the broker has confirmed them."""
         options = {"confirm_publish": True}
         with kombu.Connection(self.broker.amqp_url, transport_options=options, connect_timeout=5) as connection:
             channel = connection.channel()
             message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
-            channel.basic_publish(
-                message, self.exchange, f"{self.exchange}-volume.{host}@pool{suffix}", mandatory=True, timeout=10
-            )
+            channel.basic_publish(message, self.exchange, queue, mandatory=True, timeout=10)
 
     # What became of it.
 

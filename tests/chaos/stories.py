@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import kombu
 import requests
 import sqlalchemy as sa
 
@@ -95,7 +94,7 @@ def send_garbage(fleet: Fleet) -> Story:
 
 def announce_garbage(fleet: Fleet) -> Story:
     """The same on the auditor's queue."""
-    return _once(fleet, lambda body: _announce(fleet, body))
+    return _once(fleet, lambda body: fleet.send(f"{fleet.exchange}-notifications.info", body))
 
 
 def unmanage_too_early(fleet: Fleet) -> tuple[str, str]:
@@ -149,17 +148,6 @@ def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Story:
             sent.append(body)
 
     return act
-
-
-def _announce(fleet: Fleet, body: bytes) -> None:
-    """Put bytes on the auditor's queue, past the wire; returns when the broker has confirmed them."""
-    options = {"confirm_publish": True}
-    with kombu.Connection(fleet.broker.amqp_url, transport_options=options, connect_timeout=5) as connection:
-        channel = connection.channel()
-        message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
-        channel.basic_publish(
-            message, fleet.exchange, f"{fleet.exchange}-notifications.info", mandatory=True, timeout=10
-        )
 
 
 def _host(fleet: Fleet) -> str:

@@ -97,15 +97,20 @@ def test_zombie_that_wakes_when_its_object_was_given_back_leaves_it_whole_and_ma
     until(lambda: row(deployment, again.snapshot_id)["status"] == "available", "it to be managed again")
 
 
-@pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
-def test_zombie_that_gives_back_changes_nothing_when_another_took_over(
-    deployment: Fleet, managed: str, zombie: Daemon, folder: Path
-) -> None:
+def overtake(deployment: Fleet, managed: str, zombie: Daemon, folder: Path) -> None:
+    """Freeze the zombie while it gives a snapshot back, and let another do it."""
     stories.Unmanage(deployment, managed)()
     stalled(folder)
     zombie.send(signal.SIGSTOP)
     deployment.revive(HOST)
     deployment.rest()
+
+
+@pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
+def test_zombie_that_gives_back_changes_nothing_when_another_took_over(
+    deployment: Fleet, managed: str, zombie: Daemon, folder: Path
+) -> None:
+    overtake(deployment, managed, zombie, folder)
     before = row(deployment, managed)
 
     wake(zombie, folder)
@@ -120,11 +125,7 @@ def test_zombie_that_gives_back_changes_nothing_when_another_took_over(
 def test_zombie_that_gives_back_leaves_its_object_to_who_manages_it_by_now(
     deployment: Fleet, managed: str, zombie: Daemon, folder: Path
 ) -> None:
-    stories.Unmanage(deployment, managed)()
-    stalled(folder)
-    zombie.send(signal.SIGSTOP)
-    deployment.revive(HOST)
-    deployment.rest()
+    overtake(deployment, managed, zombie, folder)
     again = stories.Manage(deployment, HOST, row(deployment, managed)["original_name"])
     again()
     until(lambda: row(deployment, again.snapshot_id)["status"] == "available", "it to be managed again")

@@ -41,35 +41,26 @@ def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on
     assert "out of range" in kept.reason
 
 
-def test_batch_comes_again_while_the_database_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = world.known_volume()
-    [snapshot_id] = unaccepted(world, volume, 1)
-
-    def away(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
-        raise OperationalError("INSERT", None, ConnectionError("gone"))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(acceptance, "accept", away)
-        with pytest.raises(OperationalError):
-            world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id)))
-
-    assert quarantined(world) == []
-    publish(world, request("manage_snapshot", snapshot_id=snapshot_id))
-    assert world.settled(snapshot_id)["status"] == "available"
-
-
-def test_request_that_somebody_quicker_has_written_is_not_put_aside(
-    world: World, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OperationalError("INSERT", None, ConnectionError("gone")),
+        IntegrityError("INSERT", None, ValueError("duplicate entry")),
+    ],
+    ids=["the database is away", "somebody quicker has written it"],
+)
+def test_batch_whose_failure_says_nothing_of_it_comes_again_and_is_not_put_aside(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     volume = world.known_volume()
     [snapshot_id] = unaccepted(world, volume, 1)
 
-    def too_late(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
-        raise IntegrityError("INSERT", None, ValueError("duplicate entry"))
+    def fail(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+        raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(acceptance, "accept", too_late)
-        with pytest.raises(IntegrityError):
+        patch.setattr(acceptance, "accept", fail)
+        with pytest.raises(type(failure)):
             world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id)))
 
     assert quarantined(world) == []

@@ -540,14 +540,20 @@ def test_what_a_drained_server_did_not_take_is_done_by_the_next(world: World) ->
         assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: World) -> None:
-    volume = world.known_volume()
-    world.server.drain(timeout_seconds=20)
+def asked_long_ago(world: World, volume: str) -> str:
+    """A snapshot whose cast was sent in vain six times, so that the next time is far away."""
     snapshot_id = world.asked(volume, SNAPSHOT)
     for sends in range(1, 6):
         world.put_off(snapshot_id, sends)
         world.clock.advance(minutes=2)
     world.put_off(snapshot_id, 6)
+    return snapshot_id
+
+
+def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: World) -> None:
+    volume = world.known_volume()
+    world.server.drain(timeout_seconds=20)
+    snapshot_id = asked_long_ago(world, volume)
 
     with another_server(world):
         assert world.settled(snapshot_id)["status"] == "available"
@@ -558,11 +564,7 @@ def test_cast_that_came_back_while_its_server_began_to_serve_is_due_at_once(
 ) -> None:
     volume, consume = world.known_volume(), world.bus.consume
     world.server.drain(timeout_seconds=20)
-    snapshot_id = world.asked(volume, SNAPSHOT)
-    for sends in range(1, 6):
-        world.put_off(snapshot_id, sends)
-        world.clock.advance(minutes=2)
-    world.put_off(snapshot_id, 6)
+    snapshot_id = asked_long_ago(world, volume)
 
     def too_late(queues: Sequence[str], handle: Handle) -> InProcessConsumer:
         world.put_off(snapshot_id, 7)
