@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,28 @@ class Planted:
     content: bytes
     size_gb: int
 
-    def unchanged(self, path: Path) -> bool:
-        with path.open("rb") as file:
-            begins = file.read(len(self.content)) == self.content
-        return begins and path.stat().st_size == len(self.content) + (self.size_gb - 1) * GIB
+    def is_still(self, found: "Found") -> bool:
+        """Whether its content and its size are what they were."""
+        size = len(self.content) + (self.size_gb - 1) * GIB
+        return found.size == size and found.begins[: len(self.content)] == self.content
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file as it is; `begins` are its first bytes, more than any content that was planted."""
+
+    name: str
+    inode: int
+    begins: bytes
+    size: int
+
+    @classmethod
+    def at(cls, path: Path) -> "Found | None":
+        """What bears a name. All of it is read from one open file, for a server may rename it meanwhile."""
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            return cls(path.name, status.st_ino, file.read(1024), status.st_size)
+        return None
 
 
 class Storage:
@@ -61,17 +80,17 @@ class Storage:
 
     def damage(self) -> list[str]:
         """What was planted and isn't there any more, exactly once and unchanged."""
-        found = {path.stat().st_ino: path for path in self.folder.glob("*@*")}
-        lost = [f"{each.name} is gone" for inode, each in self.planted.items() if inode not in found]
-        strange = [f"{path.name} was not there" for inode, path in found.items() if inode not in self.planted]
+        there = {each.inode: each for path in self.folder.glob("*@*") if (each := Found.at(path))}
+        lost = [f"{each.name} is gone" for inode, each in self.planted.items() if inode not in there]
+        strange = [f"{each.name} was not there" for inode, each in there.items() if inode not in self.planted]
         changed = [
-            f"{path.name} has other data"
-            for inode, path in found.items()
-            if inode in self.planted and not self.planted[inode].unchanged(path)
+            f"{each.name} has other data"
+            for inode, each in there.items()
+            if inode in self.planted and not self.planted[inode].is_still(each)
         ]
         return [f"{self.server}: {text}" for text in lost + strange + changed]
 
     def bears(self, name: str) -> int | None:
         """The inode of what bears a name."""
-        path = self.folder / name
-        return path.stat().st_ino if path.exists() else None
+        found = Found.at(self.folder / name)
+        return found.inode if found else None

@@ -102,6 +102,14 @@ def test_nothing_is_wrong_with_an_event_of_what_was_never_understood(world: Worl
     assert violations(world.known, world.promises) == []
 
 
+def test_file_that_goes_while_the_storage_is_looked_at_is_no_failure_to_look(world: World) -> None:
+    moving = world.storage.folder / "disk@moving"
+    moving.symlink_to("gone")  # it is listed, as is what a server renames a moment later, and can't be opened
+
+    assert world.storage.bears(moving.name) is None
+    assert violations(world.known, world.promises) == []
+
+
 def lose_record(world: World) -> None:
     world.snapshots.remove(world.failed)
 
