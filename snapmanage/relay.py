@@ -128,8 +128,6 @@ class Relay:
         arrived = self._bus.send(publications) if publications else set()
         crash.at(Point.RELAY_CONFIRMED)
         arrived |= {message.id for message in batch} - {one.message_id for one in publications}  # meant for no topic
-        if len(arrived) < len({message.id for message in batch}):
-            LOG.warning("The broker didn't take all of %d messages; the others are sent again later.", len(batch))
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
         if done:
             self._db.write(lambda conn, _: outbox.forget(conn, done))

@@ -110,6 +110,7 @@ class Publisher:
         self._declared: set[str] = set()
         self._pending: dict[int, Publication] = {}
         self._refused: set[str] = set()
+        self._unreached: set[str] = set()
         self._nacked = False
         self._sent = 0
 
@@ -139,7 +140,9 @@ class Publisher:
             # A channel may refuse for good what is meant for a queue that another node leads by now.
             LOG.warning("The broker refused messages, which are sent again later over another connection.")
             self._drop()
-        return {publication.message_id for publication in sendable} - self._refused
+        arrived = [publication for publication in sendable if publication.message_id not in self._refused]
+        self._unreached -= {publication.routing_key for publication in arrived}
+        return {publication.message_id for publication in arrived}
 
     def _declare(self, publication: Publication) -> bool:
         """Make its queue, where that is up to us; False when the broker won't have it, which stops no other."""
@@ -150,9 +153,7 @@ class Publisher:
             with self._connection.channel() as channel:  # which an error closes
                 self._topology.queue(publication.routing_key)(channel).declare()
         except ChannelError as error:
-            LOG.error(
-                "The broker won't have the queue %s, what is meant for it waits: %s", publication.routing_key, error
-            )
+            self._say_unreached(publication.routing_key, f"won't have this queue: {error}")
             self._refused.add(publication.message_id)
             return False
         self._declared.add(publication.routing_key)
@@ -200,6 +201,12 @@ class Publisher:
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
         """No queue of that name: a server that never ran, or a queue that was deleted."""
-        LOG.warning("The broker has no queue %s; what is meant for it waits.", routing_key)
+        self._say_unreached(routing_key, "has no queue of this name")
         self._declared.discard(routing_key)
         self._refused.add(message.properties.get("message_id", ""))
+
+    def _say_unreached(self, queue: str, why: str) -> None:
+        """Once, until a message reaches the queue: each that doesn't would say it again."""
+        if queue not in self._unreached:
+            self._unreached.add(queue)
+            LOG.warning("What is meant for %s waits: the broker %s", queue, why)

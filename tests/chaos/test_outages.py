@@ -142,7 +142,7 @@ def test_cast_to_a_queue_that_is_not_there_waits_for_its_server(deployment: Flee
 
     stories.manage(deployment)()
 
-    until(lambda: "no queue" in deployment.daemons["api"].log.read_text(), "the broker to return the cast")
+    until(lambda: "has no queue" in deployment.daemons["api"].log.read_text(), "the broker to return the cast")
     assert deployment.count(CASTS) == 1
     deployment.daemons[HOST].start()
     deployment.rest()

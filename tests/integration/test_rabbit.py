@@ -157,6 +157,26 @@ def test_message_that_reached_one_of_two_queues_has_not_arrived(publisher: Publi
     assert arrived == set()
 
 
+def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = unique("server")
+
+    def told() -> int:
+        return sum(queue in record.getMessage() for record in caplog.records)
+
+    publisher.send(to(queue, "1", "2", must_exist=True))
+    publisher.send(to(queue, "1", "2", must_exist=True))
+    assert told() == 1
+
+    with connector(rabbitmq)(0) as connection:
+        topology.queue(queue)(connection).declare()
+    assert publisher.send(to(queue, "1", must_exist=True)) == {"1"}
+    delete(rabbitmq, queue)
+    publisher.send(to(queue, "2", must_exist=True))
+    assert told() == 2
+
+
 def test_deleted_queue_is_declared_again(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
     publisher.send(to(queue, "1"))
