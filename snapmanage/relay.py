@@ -27,7 +27,9 @@ LOG = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 10_000
 FIRST_DELAY = timedelta(seconds=5)
-LONGEST_DELAY = timedelta(seconds=60)
+# What didn't arrive is tried each minute. A cast that did is in its server's queue, and once more for each time that
+# it is sent: a server that is away for a day must find a few.
+LONGEST_DELAYS = {Kind.NOTIFICATION: timedelta(minutes=1), Kind.CAST: timedelta(hours=1)}
 
 
 class Relay:
@@ -114,7 +116,7 @@ class Relay:
 
     def _take(self, conn: Connection, now: datetime) -> list[Message]:
         due = outbox.take(conn, now, self._batch)
-        outbox.postpone(conn, {message.id: now + _delay(sends) for message, sends in due})
+        outbox.postpone(conn, {message.id: now + _delay(message.kind, sends) for message, sends in due})
         if due:
             crash.at(Point.RELAY_UNCOMMITTED)
         return [message for message, _ in due]
@@ -133,6 +135,6 @@ class Relay:
             self._db.write(lambda conn, _: outbox.forget(conn, done))
 
 
-def _delay(sends: int) -> timedelta:
+def _delay(kind: Kind, sends: int) -> timedelta:
     doubled: timedelta = FIRST_DELAY * 2 ** min(sends, 10)
-    return min(doubled, LONGEST_DELAY)
+    return min(doubled, LONGEST_DELAYS[kind])

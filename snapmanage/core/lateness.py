@@ -9,9 +9,8 @@ from snapmanage.core.service import Service
 
 @dataclass(frozen=True)
 class Waiting:
-    """A cast in the outbox: how often it was sent, and when it is sent again."""
+    """A cast in the outbox, and when it is sent again."""
 
-    sends: int
     due_at: datetime
 
 
@@ -43,7 +42,7 @@ def _step(record: Record, now: datetime, cast: Waiting | None) -> str:
     if record.due_at is None:
         sent = "no cast for it is waiting to be sent"
         if cast is not None:
-            sent = f"its cast was sent {cast.sends} times, and is again at {_time(cast.due_at)}"
+            sent = f"its cast is sent again at {_time(cast.due_at)}"
         return f"its server hasn't accepted it, and {sent}"
     if record.claimed_by is not None:
         ends = "runs until" if record.due_at > now else "ran out at"

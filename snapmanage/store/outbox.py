@@ -60,10 +60,12 @@ def forget_casts(conn: Connection, record_ids: Collection[str], method: str) -> 
 
 
 def hurry_casts(conn: Connection, server: str, now: datetime) -> None:
-    """Make the casts that wait for a server due: it is back. What has just gone out first is left to arrive."""
-    waiting = (outbox.c.kind == Kind.CAST.value) & (outbox.c.target == server) & (outbox.c.due_at > now)
-    waiting &= outbox.c.sends > 0
-    conn.execute(update(outbox).where(waiting).values(due_at=now))
+    """Make the casts that wait for a server due: it is back, and they are put off as if they were sent the first time.
+
+    What has just gone out first is left to arrive.
+    """
+    waiting = (outbox.c.kind == Kind.CAST.value) & (outbox.c.target == server) & (outbox.c.sends > 0)
+    conn.execute(update(outbox).where(waiting).values(due_at=now, sends=1))
 
 
 def waiting(conn: Connection) -> int:
@@ -73,8 +75,8 @@ def waiting(conn: Connection) -> int:
 
 def waiting_casts(conn: Connection) -> dict[str, Waiting]:
     """The casts that their servers haven't accepted, by the record's id."""
-    query = select(outbox.c.record_id, outbox.c.sends, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
-    return {row.record_id: Waiting(row.sends, row.due_at) for row in conn.execute(query)}
+    query = select(outbox.c.record_id, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
+    return {row.record_id: Waiting(row.due_at) for row in conn.execute(query)}
 
 
 def older_than(conn: Connection, moment: datetime) -> int:

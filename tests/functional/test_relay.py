@@ -134,14 +134,47 @@ def test_cast_is_sent_again_after_ever_longer_rests_until_it_is_accepted(
     (posted,) = post(database, cast())
     carrier = idle(database, bus)
 
-    for seconds in (0, 5, 10, 20, 40, 60, 60):
-        clock.advance(seconds=seconds - 0.001)
-        assert seconds == 0 or carrier.carry_due() == 0
-        clock.advance(seconds=0.001)
-        assert carrier.carry_due() == 1
+    rests = [5 * 2**number for number in range(10)] + [3600, 3600]
+    assert carrier.carry_due() == 1
+    for seconds in rests:
+        carried_after(carrier, clock, seconds)
 
-    assert bus.sent == [posted.id] * 7
+    assert bus.sent == [posted.id] * (1 + len(rests))
     assert waiting(database) == 1
+
+
+def test_notification_that_does_not_arrive_is_tried_each_minute_at_least(
+    database: Database, bus: FakeBus, clock: FakeClock
+) -> None:
+    post(database, notification())
+    bus.full.add("billing.info")
+    carrier = idle(database, bus)
+
+    assert carrier.carry_due() == 1
+    for seconds in (5, 10, 20, 40, 60, 60):
+        carried_after(carrier, clock, seconds)
+
+
+def carried_after(carrier: Relay, clock: FakeClock, seconds: float) -> None:
+    """A message is sent again after so long, and not before."""
+    clock.advance(seconds=seconds - 0.001)
+    assert carrier.carry_due() == 0
+    clock.advance(seconds=0.001)
+    assert carrier.carry_due() == 1
+
+
+def test_cast_for_a_server_that_came_up_is_sent_again_as_soon_as_at_first(
+    database: Database, bus: FakeBus, clock: FakeClock
+) -> None:
+    post(database, cast())
+    carrier = idle(database, bus)
+    for _ in range(20):
+        carrier.carry_due()
+        clock.advance(hours=1)
+    database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
+
+    assert carrier.carry_due() == 1
+    carried_after(carrier, clock, 10)
 
 
 def test_accepted_cast_is_not_sent_again(database: Database, bus: FakeBus, clock: FakeClock) -> None:

@@ -58,7 +58,7 @@ def test_each_reason_for_being_late_is_told(standalone: Standalone) -> None:
     db = connect(f"sqlite:///{standalone.folder}/snapmanage.db")
     now, minute = db.now(), timedelta(minutes=1)
     late: dict[str, dict[str, Any]] = {
-        "hasn't accepted it, and its cast was sent 0 times": {},
+        "hasn't accepted it, and its cast is sent again at": {},
         "hasn't accepted it, and no cast for it is waiting": {},
         "nobody claims it; storage-1@fast was never heard of": {"due_at": now - minute},
         "whose lease runs until": {"due_at": now + minute, "claimed_by": "w"},

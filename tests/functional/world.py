@@ -297,7 +297,7 @@ class World:
         return until(look, f"an event {ending} of {snapshot_id}")
 
     def put_off(self, record_id: str, times: int) -> None:
-        """Return once the cast that waits for a record's server was sent in vain so often."""
+        """Return once the cast that waits for a record's server was sent in vain so often since it came up last."""
         query = select(tables.outbox.c.sends).where(tables.outbox.c.record_id == record_id)
 
         def sends() -> int:

@@ -41,7 +41,7 @@ def test_each_way_to_be_late_is_told(record: Snapshot, said: str) -> None:
 
 
 def test_cast_that_waits_tells_how_often_it_was_sent() -> None:
-    assert "sent 3 times, and is again at" in why(asked(), Waiting(3, NOW + MINUTE))
+    assert "its cast is sent again at" in why(asked(), Waiting(NOW + MINUTE))
 
 
 def test_reason_of_the_last_failure_is_told() -> None:
