@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "consume.again": consume.run,
     "post.alone": post.one_at_a_time,
     "post.8": partial(post.from_many, clients=8, served=False),
+    "post.8.workers": partial(post.from_many, clients=8, served=False, workers=2),
     "post.64": partial(post.from_many, clients=64, served=False),
     "post.8.served": partial(post.from_many, clients=8, served=True),
     "list": listing.of_a_large_backend,

@@ -41,9 +41,9 @@ def one_at_a_time(world: World) -> dict[str, Any]:
         }
 
 
-def from_many(world: World, clients: int, served: bool) -> dict[str, Any]:
-    """Answers, with a server that works them off beside, or only a heartbeat of one."""
-    with world.site(f"driver = fake\nfake_snapshots = {TOGETHER}") as site:
+def from_many(world: World, clients: int, served: bool, workers: int = 1) -> dict[str, Any]:
+    """Answers of so many `workers`, with a server that works them off beside, or only a heartbeat of one."""
+    with world.site(f"driver = fake\nfake_snapshots = {TOGETHER}", extra=f"workers = {workers}") as site:
         site.prepare_events()
         [(server, volume_id)] = site.seed_volumes().items()
         pids = {}
