@@ -63,7 +63,8 @@ def put_aside(
     if len(body) > LARGEST_KEPT:
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
-    row = {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason), "received_at": now}
+    told = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a name may be no text
+    row = {"headers": told, "reason": readable(reason), "received_at": now}
     this = quarantine.c.id == known
     received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
     if received is None:

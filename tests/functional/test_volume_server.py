@@ -718,7 +718,11 @@ def test_message_that_can_not_be_understood_goes_to_the_quarantine_and_its_neigh
 
 
 def test_headers_of_what_is_put_aside_are_kept_in_whatever_types_they_came(world: World) -> None:
-    headers = {"x-death": [{"time": datetime(2026, 1, 1, tzinfo=UTC), "reason": "expired"}], "raw": b"\xff"}
+    headers: dict[Any, Any] = {
+        "x-death": [{"time": datetime(2026, 1, 1, tzinfo=UTC), "reason": "expired"}],
+        "raw": b"\xff",
+        b"\xff": "name",
+    }
 
     world.bus.deliver(SERVER, Delivery("some-queue", b"garbage", headers))
 
