@@ -436,6 +436,22 @@ def test_driver_that_tells_nothing_holds_nobody_up(world: World, monkeypatch: py
     assert world.settled(snapshot_id)["status"] == "available"
 
 
+@pytest.mark.parametrize("step", ["find_snapshot", "manage_snapshot"])
+@pytest.mark.parametrize("told", [{"size_bytes": None}, {"identity": None}, {"name": None}], ids=str)
+def test_driver_that_tells_what_its_protocol_rules_out_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str, told: dict[str, Any]
+) -> None:
+    volume, honest = world.known_volume(), getattr(world.driver, step)
+    monkeypatch.setattr(world.driver, step, lambda *asked: replace(honest(*asked), **told))
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    assert world.resting(snapshot_id, attempt=1).reason_code == "backend_error"
+    monkeypatch.undo()
+
+    assert world.managed(volume, OTHERS[0])
+    world.clock.advance(minutes=1)
+    assert world.settled(snapshot_id)["status"] == "available"
+
+
 def test_volume_is_looked_up_again_after_a_failure(world: World) -> None:
     world.driver.go_away()
     volume = world.client.manage_volume(VOLUME).json()["volume"]["id"]
