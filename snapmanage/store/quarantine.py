@@ -107,6 +107,14 @@ def suspect(conn: Connection, message_id: str, now: datetime) -> int:
     return int(conn.execute(select(suspects.c.attempts).where(suspects.c.id == message_id)).scalar_one())
 
 
+def forget_suspects(conn: Connection, before: datetime, limit: int) -> None:
+    """Drop suspects that were last seen before a time, at most `limit`, leaving out those that others count."""
+    old = select(suspects.c.id).where(suspects.c.seen_at < before).limit(limit)
+    found = conn.execute(old.with_for_update(skip_locked=True)).scalars().all()
+    if found:
+        conn.execute(delete(suspects).where(suspects.c.id.in_(found)))
+
+
 def take_back(conn: Connection, message_id: str) -> None:
     """Count an attempt less: whoever handled the message failed, and lives."""
     conn.execute(delete(suspects).where(suspects.c.id == message_id, suspects.c.attempts <= 1))
