@@ -356,6 +356,32 @@ def test_operation_whose_calls_all_hang_ends_in_error_and_holds_nobody_up(tmp_pa
         released.set()
 
 
+def test_operations_that_no_thread_could_be_had_for_are_carried_out_when_there_is_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        refused = no_threads(patch, "driver ")
+        answer = world.client.manage_volume(VOLUME)
+        until(lambda: refused, "a thread to be wanted")
+
+    volume_id = answer.json()["volume"]["id"]
+    until(lambda: world.client.volume(volume_id)["status"] == "available", "the volume to be available")
+
+
+def no_threads(patch: pytest.MonkeyPatch, kind: str) -> list[str]:
+    """Let the system have no thread for what is named so; returns a list of what was refused."""
+    start, refused = threading.Thread.start, list[str]()
+
+    def start_unless_refused(thread: threading.Thread) -> None:
+        if thread.name.startswith(kind):
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    patch.setattr(threading.Thread, "start", start_unless_refused)
+    return refused
+
+
 def test_listing_that_hangs_holds_no_other_backend_s_up(tmp_path: Path) -> None:
     backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": FakeDriver()}
     calls = [envelope.request(LISTING, {}, {}, each, version="1.0", _msg_id=each, _reply_q=each) for each in "abcdefgh"]
@@ -487,6 +513,24 @@ def test_backend_that_hangs_stops_no_heartbeat_of_its_neighbours(tmp_path: Path)
         before = heartbeat(world, "storage-1@fast")
 
         until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
+
+
+def test_heart_beats_on_while_no_thread_can_be_had_to_open_a_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = FakeDriver()
+    slow.go_away()
+    backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": slow}
+    with a_world(tmp_path, backends, heartbeat_seconds=0.02) as world:
+        with monkeypatch.context() as patch:
+            refused = no_threads(patch, "opening ")
+            until(lambda: len(refused) > 1, "a thread to be wanted again")
+            before = heartbeat(world, "storage-1@fast")
+            until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
+
+        slow.hook = lambda step: None
+
+        until(lambda: world.bus.listens("storage-1@slow"), "it to be served")
 
 
 def test_backend_that_answers_after_the_drain_began_is_not_served(tmp_path: Path) -> None:
