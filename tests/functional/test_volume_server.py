@@ -533,6 +533,25 @@ def test_heart_beats_on_while_no_thread_can_be_had_to_open_a_backend(
         until(lambda: world.bus.listens("storage-1@slow"), "it to be served")
 
 
+def test_backend_whose_consumer_could_not_start_is_served_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = FakeDriver()
+    slow.go_away()
+    with a_world(tmp_path, {SERVER: slow}, heartbeat_seconds=0.02) as world:
+        consume, failures = world.bus.consume, [RuntimeError("can't start new thread")]
+
+        def fail_at_first(*asked: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return consume(*asked)
+
+        monkeypatch.setattr(world.bus, "consume", fail_at_first)
+        slow.hook = lambda step: None
+
+        until(lambda: world.bus.listens(SERVER), "it to be served")
+
+
 def test_backend_that_answers_after_the_drain_began_is_not_served(tmp_path: Path) -> None:
     driver = FakeDriver()
     driver.go_away()
