@@ -29,7 +29,8 @@ MEMORY_LIMIT = 10_000
 FIRST_DELAY = timedelta(seconds=5)
 # What didn't arrive is tried each minute. A cast that did is in its server's queue, and once more for each time that
 # it is sent: a server that is away for a day must find a few.
-LONGEST_DELAYS = {Kind.NOTIFICATION: timedelta(minutes=1), Kind.CAST: timedelta(hours=1)}
+LONGEST_UNARRIVED = timedelta(minutes=1)
+LONGEST_DELAYS = {Kind.NOTIFICATION: LONGEST_UNARRIVED, Kind.CAST: timedelta(hours=1)}
 
 
 class Relay:
@@ -68,11 +69,13 @@ class Relay:
         if taken:
             crash.at(Point.RELAY_TAKEN)
         try:
-            self._send(taken)
+            arrived = self._send(taken)
         except errors.Unavailable:
             # They were never sent: once the bus is back, they mustn't rest as long as it was away.
             self._db.write(lambda conn, now: outbox.put_back(conn, [message.id for message in taken], now))
             raise
+        if missing := [message.id for message in taken if message.id not in arrived]:
+            self._db.write(lambda conn, now: outbox.bring_forward(conn, missing, now + LONGEST_UNARRIVED))
         return len(taken)
 
     def _run(self) -> None:
@@ -121,9 +124,10 @@ class Relay:
             crash.at(Point.RELAY_UNCOMMITTED)
         return [message for message, _ in due]
 
-    def _send(self, batch: Sequence[Message]) -> None:
+    def _send(self, batch: Sequence[Message]) -> set[str]:
+        """Send, and drop the notifications that have arrived; return the ids of all messages that have."""
         if not batch:
-            return
+            return set()
         crash.at(Point.RELAY_SENDING)
         now = datetime.now(UTC)
         publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
@@ -133,6 +137,7 @@ class Relay:
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
         if done:
             self._db.write(lambda conn, _: outbox.forget(conn, done))
+        return arrived
 
 
 def _delay(kind: Kind, sends: int) -> timedelta:

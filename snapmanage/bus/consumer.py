@@ -13,7 +13,7 @@ from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
 from snapmanage import crash
-from snapmanage.bus import Delivery, Handle
+from snapmanage.bus import Delivery, Handle, frames
 from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)
@@ -83,7 +83,10 @@ class RabbitConsumer:
 
     def _consume(self, connection: kombu.Connection) -> None:
         self._arrived = []
+        wire = connection.connection
+        wire.on_inbound_frame = frames.leniently(wire.on_inbound_frame)
         channel = connection.channel()
+        channel.auto_decode = False  # bytes are kept as they came, whatever their encoding is said to be
         channel.basic_qos(0, self._prefetch, False)
         for queue in self._queues:
             queue(channel).declare()
@@ -145,7 +148,7 @@ def _readable(connection: kombu.Connection) -> bool:
 
 
 def _delivery(message: Any) -> Delivery:
-    body = message.body
-    raw = body.encode() if isinstance(body, str) else bytes(body)
     how = message.delivery_info
-    return Delivery(how["routing_key"], raw, dict(message.headers or {}), bool(how["redelivered"]))
+    return Delivery(
+        how["routing_key"], bytes(message.body or b""), dict(message.headers or {}), bool(how["redelivered"])
+    )

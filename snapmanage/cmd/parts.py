@@ -1,5 +1,6 @@
 """Putting parts together: site, bus, relay, listener."""
 
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -90,12 +91,14 @@ class _Caller:
         self._conf = conf
         self._names = names
         self._stock: Any = None
+        self._turn = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
         from snapmanage.bus.stock import StockCaller
 
-        if self._stock is None:
-            self._stock = StockCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
+        with self._turn:  # a second one would keep its connection and its thread for good
+            if self._stock is None:
+                self._stock = StockCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
         return self._stock(*arguments)
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
 
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
@@ -19,10 +18,9 @@ from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage import writing
 from snapmanage.manage.site import Site, commit
-from snapmanage.store import records
+from snapmanage.store import database, records
 
-AWAY = (OperationalError, InterfaceError)
-REFUSED = (errors.AlreadyManaged, StatementError, ValueError, OverflowError)
+REFUSED = (errors.AlreadyManaged, *database.UNKEEPABLE)
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,9 @@ def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
 
     try:
         return site.db.write(write)
-    except AWAY:
-        raise
     except REFUSED as error:
+        if database.passes(error):
+            raise  # that says nothing of what was written: it is written again
         if len(resolutions) > 1:
             return [snapshot for each in resolutions for snapshot in resolve(site, [each])]
         settle(site, [Outcome(resolutions[0].snapshot, error=_refused(error))])
@@ -75,9 +73,9 @@ def settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
     """
     try:
         return _settle(site, outcomes)
-    except AWAY:
-        raise
     except REFUSED as error:
+        if database.passes(error):
+            raise  # that says nothing of what was written: it is written again
         if len(outcomes) > 1:
             return [record for each in outcomes for record in settle(site, [each])]
         return _settle(site, [replace(outcomes[0], found=None, error=_refused(error))])

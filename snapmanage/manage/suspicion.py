@@ -8,8 +8,11 @@ is taken back, so that nobody's restarts while something is away make a good mes
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash
@@ -19,6 +22,12 @@ from snapmanage.store import quarantine
 from snapmanage.store.database import Database
 
 LOG = logging.getLogger(__name__)
+
+# Nobody comes for a message again that another process handled before this one counted it and died, or that was taken
+# off its queue. Should one come so late after all, its deaths count from the first.
+SUSPECTED_FOR = timedelta(days=7)
+# Dropped by each that is counted, when they are too old: more than one, so that they get fewer.
+FORGOTTEN_AT_ONCE = 10
 
 
 class Handler(Protocol):
@@ -70,7 +79,7 @@ class Suspicious:
     def _attempts(self, key: str) -> int:
         """Which this is."""
         if key not in self._counted:
-            self._counted[key] = self._db.write(lambda conn, now: quarantine.suspect(conn, key, now))
+            self._counted[key] = self._db.write(partial(_count, key))
         return self._counted[key]
 
     def _take_back(self, key: str) -> None:
@@ -81,3 +90,9 @@ class Suspicious:
             LOG.warning("An attempt stays counted for now, since the database doesn't answer: %s", error)
         else:
             del self._counted[key]
+
+
+def _count(key: str, conn: Connection, now: datetime) -> int:
+    attempts = quarantine.suspect(conn, key, now)
+    quarantine.forget_suspects(conn, now - SUSPECTED_FOR, FORGOTTEN_AT_ONCE)
+    return attempts

@@ -38,6 +38,12 @@ def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
         conn.execute(statement.values(sends=outbox.c.sends + 1, due_at=due_at))
 
 
+def bring_forward(conn: Connection, message_ids: Collection[str], due_at: datetime) -> None:
+    """Let messages rest until then at most."""
+    resting = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
+    conn.execute(update(outbox).where(resting).values(due_at=due_at))
+
+
 def put_back(conn: Connection, message_ids: Collection[str], now: datetime) -> None:
     """Make messages due again, as if they hadn't been taken."""
     if message_ids:

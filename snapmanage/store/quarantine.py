@@ -63,7 +63,8 @@ def put_aside(
     if len(body) > LARGEST_KEPT:
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
-    row = {"headers": json.loads(json.dumps(headers, default=str)), "reason": readable(reason), "received_at": now}
+    told = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a name may be no text
+    row = {"headers": told, "reason": readable(reason), "received_at": now}
     this = quarantine.c.id == known
     received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
     if received is None:
@@ -104,6 +105,14 @@ def suspect(conn: Connection, message_id: str, now: datetime) -> int:
     if not conn.execute(counted).rowcount:
         conn.execute(insert(suspects), {"id": message_id, "attempts": 1, "seen_at": now})
     return int(conn.execute(select(suspects.c.attempts).where(suspects.c.id == message_id)).scalar_one())
+
+
+def forget_suspects(conn: Connection, before: datetime, limit: int) -> None:
+    """Drop suspects that were last seen before a time, at most `limit`, leaving out those that others count."""
+    old = select(suspects.c.id).where(suspects.c.seen_at < before).limit(limit)
+    found = conn.execute(old.with_for_update(skip_locked=True)).scalars().all()
+    if found:
+        conn.execute(delete(suspects).where(suspects.c.id.in_(found)))
 
 
 def take_back(conn: Connection, message_id: str) -> None:

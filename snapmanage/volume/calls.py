@@ -1,5 +1,6 @@
 """Calling a driver from several threads at once: how long that takes, and what becomes of a call that never returns."""
 
+import logging
 import queue
 import threading
 import time
@@ -8,6 +9,8 @@ from contextlib import suppress
 
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
+
+LOG = logging.getLogger(__name__)
 
 # Weight of the newest call in the mean.
 NEWEST = 0.1
@@ -56,7 +59,7 @@ class Calls:
         """What has taken longer than that, which gets no answer any more; and what waits, where every thread hangs."""
         with self._lock:
             late = self._leave(time.monotonic() - seconds)
-            if late:
+            if late or not self._waiting.empty():
                 self._fill_up()
             stuck = self._hanging and not self._working
         return [*late, *self._withdraw()] if stuck else late
@@ -76,9 +79,15 @@ class Calls:
         return list(late.values())
 
     def _fill_up(self) -> None:
+        """Start the threads that are missing; where the system has none to give now, the next look tries again."""
         while self._working < self._wanted and len(self._hanging) < HANGING * self._wanted:
+            name = f"{self._name} {self._working + 1}"
+            try:
+                threading.Thread(target=self._run, name=name, daemon=True).start()
+            except RuntimeError as error:
+                LOG.warning("%s waits for a thread: %s", self._name, error)
+                return
             self._working += 1
-            threading.Thread(target=self._run, name=f"{self._name} {self._working}", daemon=True).start()
 
     def _withdraw(self) -> list[Claimed]:
         withdrawn = []

@@ -120,11 +120,11 @@ class VolumeServer:
                 scans.forget_old()
 
     def _beat(self) -> None:
-        for server in self._backends:
-            if server not in self._up and self._openings[server].done():
-                self._try_to_open(server)
         try:
             self._beaten = self._site.db.write(self._beat_all)
+            for server in self._backends:
+                if server not in self._up and self._openings[server].done():
+                    self._try_to_open(server)
         except SQLAlchemyError as error:
             LOG.warning("No heartbeat, the database doesn't answer: %s", error)
         except Exception:
@@ -141,7 +141,7 @@ class VolumeServer:
 
     def _try_to_open(self, server: str) -> Future[None]:
         """Each backend in a thread of its own: one that hangs keeps no other waiting."""
-        opening = self._openings[server] = Future()
+        opening: Future[None] = Future()
 
         def open_it() -> None:
             try:
@@ -153,6 +153,7 @@ class VolumeServer:
             opening.set_result(None)
 
         threading.Thread(target=open_it, name=f"opening {server}", daemon=True).start()
+        self._openings[server] = opening
         return opening
 
     def _open(self, server: str) -> None:

@@ -1,6 +1,7 @@
 """The driver's part of an operation: one call, and what came of it; whatever a driver raises is understood here."""
 
 import logging
+from collections.abc import Mapping
 from typing import TypeVar
 
 from snapmanage import errors
@@ -11,6 +12,8 @@ from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
 
 LOG = logging.getLogger(__name__)
+# Of what type that must be which is written down, of a snapshot and of a volume.
+TOLD: Mapping[str, type] = {"name": str, "identity": str, "size_bytes": int}
 F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
@@ -69,8 +72,8 @@ def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_tem
 
 
 def _told(answer: object, kind: type[F]) -> F:
-    """What a driver told, where it is what the protocol says."""
-    if not isinstance(answer, kind):
+    """What a driver told, where it is what the protocol says: nothing else could be written down."""
+    if not (isinstance(answer, kind) and all(isinstance(getattr(answer, name), each) for name, each in TOLD.items())):
         raise TypeError(f"the driver told {answer!r}, which is no {kind.__name__}")
     return answer
 

@@ -81,7 +81,9 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin to work; safe to repeat."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def nudge(self) -> None:
         """Look for work now."""

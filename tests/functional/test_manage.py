@@ -1,5 +1,6 @@
 """The use cases on every database, step by step: what a server and its clients can rely on."""
 
+import time
 from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -602,6 +603,44 @@ def test_outcome_that_is_late_does_not_hold_up_its_neighbours(bench: Bench) -> N
     settled = settling.settle(bench.site, [lost, held])
 
     assert [record.id for record in settled] == [held.record.id]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("step", [Resolution, Outcome])
+def test_worker_that_was_frozen_as_it_wrote_takes_nothing_for_refused_by_the_database(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: type[Resolution | Outcome]
+) -> None:
+    bench.rule(retry=Retry(1, timedelta(seconds=1), timedelta(seconds=1)))
+    asked = bench.ask()
+    bench.accept(asked)
+    came = bench.drive(bench.claim_one())
+    if isinstance(came, Resolution) and step is Outcome:
+        (resolved,) = settling.resolve(bench.site, [came])
+        came = bench.drive(Claimed(resolved))
+
+    freeze_once(monkeypatch)
+    with pytest.raises(sa.exc.DBAPIError):
+        written(bench, came)
+
+    assert bench.kept(asked).status is Status.CREATING
+    assert len(written(bench, came)) == 1
+
+
+def written(bench: Bench, came: Resolution | Outcome) -> Sequence[Record]:
+    return settling.resolve(bench.site, [came]) if isinstance(came, Resolution) else settling.settle(bench.site, [came])
+
+
+def freeze_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next to write stand still within its transaction for longer than the database waits."""
+    update = records.update
+
+    def frozen(conn: sa.Connection, changes: Any) -> Any:
+        monkeypatch.setattr(records, "update", update)
+        conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
+        time.sleep(0.5)
+        return update(conn, changes)
+
+    monkeypatch.setattr(records, "update", frozen)
 
 
 def test_record_given_back_is_another_s_at_once(bench: Bench) -> None:

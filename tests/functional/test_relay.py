@@ -155,6 +155,18 @@ def test_notification_that_does_not_arrive_is_tried_each_minute_at_least(
         carried_after(carrier, clock, seconds)
 
 
+def test_cast_that_does_not_arrive_is_tried_each_minute_at_least(
+    database: Database, bus: FakeBus, clock: FakeClock
+) -> None:
+    post(database, cast())
+    bus.full.add(NAMES.server_queue(SERVER))
+    carrier = idle(database, bus)
+
+    assert carrier.carry_due() == 1
+    for seconds in (5, 10, 20, 40, 60, 60, 60):
+        carried_after(carrier, clock, seconds)
+
+
 def carried_after(carrier: Relay, clock: FakeClock, seconds: float) -> None:
     """A message is sent again after so long, and not before."""
     clock.advance(seconds=seconds - 0.001)

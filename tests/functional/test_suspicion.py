@@ -11,6 +11,7 @@ from snapmanage.bus import Delivery
 from snapmanage.manage.suspicion import Suspicious
 from snapmanage.store import quarantine, tables
 from snapmanage.store.database import Database
+from tests.examples import FakeClock
 
 POISON = Delivery("queue", b"poison", again=True)
 NEIGHBOUR = Delivery("queue", b"neighbour", again=True)
@@ -151,6 +152,29 @@ def test_what_fails_again_and_again_without_the_database_is_one_attempt(
     handle([POISON])
     assert suspects(database) == []
     assert mortal.put_asides == []
+
+
+def test_suspect_that_nobody_sees_again_is_forgotten_after_a_week(database: Database, clock: FakeClock) -> None:
+    """As one whose broker gave it to another process, which has handled it before this one counts it, and dies."""
+    die(Mortal(Death()), database, [POISON])
+    handle = Suspicious(Mortal(None), database, MAX_ATTEMPTS)
+    clock.advance(days=6)
+    handle([NEIGHBOUR])
+    assert suspects(database) == [1]
+
+    clock.advance(days=2)
+    handle([NEIGHBOUR])
+
+    assert suspects(database) == []
+
+
+def test_suspect_that_comes_again_late_is_counted_on(database: Database, clock: FakeClock) -> None:
+    die(Mortal(Death()), database, [POISON])
+    clock.advance(days=8)
+
+    die(Mortal(Death()), database, [POISON])
+
+    assert suspects(database) == [2]
 
 
 def away(conn: sa.Connection, message_id: str) -> None:

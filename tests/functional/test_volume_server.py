@@ -356,6 +356,32 @@ def test_operation_whose_calls_all_hang_ends_in_error_and_holds_nobody_up(tmp_pa
         released.set()
 
 
+def test_operations_that_no_thread_could_be_had_for_are_carried_out_when_there_is_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        refused = no_threads(patch, "driver ")
+        answer = world.client.manage_volume(VOLUME)
+        until(lambda: refused, "a thread to be wanted")
+
+    volume_id = answer.json()["volume"]["id"]
+    until(lambda: world.client.volume(volume_id)["status"] == "available", "the volume to be available")
+
+
+def no_threads(patch: pytest.MonkeyPatch, kind: str) -> list[str]:
+    """Let the system have no thread for what is named so; returns a list of what was refused."""
+    start, refused = threading.Thread.start, list[str]()
+
+    def start_unless_refused(thread: threading.Thread) -> None:
+        if thread.name.startswith(kind):
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    patch.setattr(threading.Thread, "start", start_unless_refused)
+    return refused
+
+
 def test_listing_that_hangs_holds_no_other_backend_s_up(tmp_path: Path) -> None:
     backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": FakeDriver()}
     calls = [envelope.request(LISTING, {}, {}, each, version="1.0", _msg_id=each, _reply_q=each) for each in "abcdefgh"]
@@ -436,6 +462,22 @@ def test_driver_that_tells_nothing_holds_nobody_up(world: World, monkeypatch: py
     assert world.settled(snapshot_id)["status"] == "available"
 
 
+@pytest.mark.parametrize("step", ["find_snapshot", "manage_snapshot"])
+@pytest.mark.parametrize("told", [{"size_bytes": None}, {"identity": None}, {"name": None}], ids=str)
+def test_driver_that_tells_what_its_protocol_rules_out_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str, told: dict[str, Any]
+) -> None:
+    volume, honest = world.known_volume(), getattr(world.driver, step)
+    monkeypatch.setattr(world.driver, step, lambda *asked: replace(honest(*asked), **told))
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    assert world.resting(snapshot_id, attempt=1).reason_code == "backend_error"
+    monkeypatch.undo()
+
+    assert world.managed(volume, OTHERS[0])
+    world.clock.advance(minutes=1)
+    assert world.settled(snapshot_id)["status"] == "available"
+
+
 def test_volume_is_looked_up_again_after_a_failure(world: World) -> None:
     world.driver.go_away()
     volume = world.client.manage_volume(VOLUME).json()["volume"]["id"]
@@ -471,6 +513,43 @@ def test_backend_that_hangs_stops_no_heartbeat_of_its_neighbours(tmp_path: Path)
         before = heartbeat(world, "storage-1@fast")
 
         until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
+
+
+def test_heart_beats_on_while_no_thread_can_be_had_to_open_a_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = FakeDriver()
+    slow.go_away()
+    backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": slow}
+    with a_world(tmp_path, backends, heartbeat_seconds=0.02) as world:
+        with monkeypatch.context() as patch:
+            refused = no_threads(patch, "opening ")
+            until(lambda: len(refused) > 1, "a thread to be wanted again")
+            before = heartbeat(world, "storage-1@fast")
+            until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
+
+        slow.hook = lambda step: None
+
+        until(lambda: world.bus.listens("storage-1@slow"), "it to be served")
+
+
+def test_backend_whose_consumer_could_not_start_is_served_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = FakeDriver()
+    slow.go_away()
+    with a_world(tmp_path, {SERVER: slow}, heartbeat_seconds=0.02) as world:
+        consume, failures = world.bus.consume, [RuntimeError("can't start new thread")]
+
+        def fail_at_first(*asked: Any) -> Any:
+            if failures:
+                raise failures.pop()
+            return consume(*asked)
+
+        monkeypatch.setattr(world.bus, "consume", fail_at_first)
+        slow.hook = lambda step: None
+
+        until(lambda: world.bus.listens(SERVER), "it to be served")
 
 
 def test_backend_that_answers_after_the_drain_began_is_not_served(tmp_path: Path) -> None:
@@ -718,7 +797,11 @@ def test_message_that_can_not_be_understood_goes_to_the_quarantine_and_its_neigh
 
 
 def test_headers_of_what_is_put_aside_are_kept_in_whatever_types_they_came(world: World) -> None:
-    headers = {"x-death": [{"time": datetime(2026, 1, 1, tzinfo=UTC), "reason": "expired"}], "raw": b"\xff"}
+    headers: dict[Any, Any] = {
+        "x-death": [{"time": datetime(2026, 1, 1, tzinfo=UTC), "reason": "expired"}],
+        "raw": b"\xff",
+        b"\xff": "name",
+    }
 
     world.bus.deliver(SERVER, Delivery("some-queue", b"garbage", headers))
 

@@ -1,5 +1,6 @@
 """The bus on a real broker: what was confirmed is there, what was handled is gone, and nothing else is."""
 
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import amqp
 import kombu
 import oslo_messaging
 import pytest
@@ -434,6 +436,49 @@ def test_headers_that_kombu_can_not_decode_stop_nothing(
         until(lambda: b"last" in seen.bodies, "the message behind it")
 
     assert seen.bodies == [b"first", b"odd", b"last"]
+
+
+def _table(*pairs: bytes) -> bytes:
+    written = b"".join(pairs)
+    return struct.pack(">I", len(written)) + written
+
+
+MILLISECONDS = struct.pack(">Q", 1_800_000_000_000)
+# Flags of the properties that follow them.
+GARBLED = {
+    "id that is no text": (0x0080, b"\x02\xff\xfe"),
+    "header's time in milliseconds": (0x2000, _table(b"\x02atT" + MILLISECONDS)),
+    "header's name that is no text": (0x2000, _table(b"\x02\xff\xfet\x01")),
+    "encoding that makes no text": (0x4000, b"\x0eunicode_escape"),
+}
+
+
+@pytest.mark.parametrize(("flags", "properties"), GARBLED.values(), ids=GARBLED.keys())
+def test_properties_that_can_not_be_read_stop_nothing(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, flags: int, properties: bytes
+) -> None:
+    queue, odd, deliveries = unique("volume"), rb"\ud800", list[Delivery]()
+    publisher.send(to(queue, "first", ""))
+    publish_raw(rabbitmq, queue, odd, flags, properties)
+    publisher.send(to(queue, "last"))
+
+    with consuming(rabbitmq, topology, queue, deliveries.extend):
+        until(lambda: len(deliveries) >= 4, "the message behind it")
+
+    assert [each.body for each in deliveries] == [b"first", b"", odd, b"last"]
+
+
+def publish_raw(broker: RabbitMQ, queue: str, body: bytes, flags: int, properties: bytes) -> None:
+    """Publish with properties just as these bytes are."""
+    with connector(broker)(0) as connection:
+        channel = connection.channel()
+        channel.confirm_select()
+        method = struct.pack(">HHHB", 60, 40, 0, 0) + bytes([len(queue)]) + queue.encode() + b"\0"
+        header = struct.pack(">HHQH", 60, 0, len(body), flags) + properties
+        for kind, payload in ((1, method), (2, header), (3, body)):
+            frame = struct.pack(">BHI", kind, channel.channel_id, len(payload)) + payload + b"\xce"
+            connection.connection.transport.write(frame)
+        channel.wait(amqp.spec.Basic.Ack, timeout=20)
 
 
 def test_nothing_is_lost_when_the_broker_is_killed(

@@ -166,3 +166,18 @@ def test_driver_that_hangs_no_more_is_called_again(driver: Hanging) -> None:
     driver.begin(HANGING + 1)
     driver.begun[-1].set()
     until(lambda: driver.answered() == [str(HANGING)], "the answer")
+
+
+def test_calls_begin_once_the_system_has_a_thread_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hanging(threads=2) as driver:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            driver.submit(2)
+
+        assert driver.calls.given_up(60) == []
+
+        driver.begin(2)
+
+
+def no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
