@@ -57,7 +57,7 @@ def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
     try:
         return site.db.write(write)
     except REFUSED as error:
-        if database.passes(error):
+        if database.away(error):
             raise  # that says nothing of what was written: it is written again
         if len(resolutions) > 1:
             return [snapshot for each in resolutions for snapshot in resolve(site, [each])]
@@ -74,7 +74,7 @@ def settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
     try:
         return _settle(site, outcomes)
     except REFUSED as error:
-        if database.passes(error):
+        if database.away(error):
             raise  # that says nothing of what was written: it is written again
         if len(outcomes) > 1:
             return [record for each in outcomes for record in settle(site, [each])]

@@ -124,10 +124,15 @@ def deadlocked(error: DBAPIError) -> bool:
     return code in _DEADLOCKS or "database is locked" in str(original)
 
 
-def passes(error: Exception) -> bool:
-    """Whether trying again can help: the database is away, has ended the connection, or somebody was quicker."""
+def away(error: Exception) -> bool:
+    """Whether the database is away, or has ended the connection."""
     ended = isinstance(error, DBAPIError) and error.connection_invalidated
-    return ended or isinstance(error, OperationalError | InterfaceError | IntegrityError)
+    return ended or isinstance(error, OperationalError | InterfaceError)
+
+
+def passes(error: Exception) -> bool:
+    """Whether trying again can help: the database is `away`, or somebody was quicker."""
+    return away(error) or isinstance(error, IntegrityError)
 
 
 def connect(url: str, pool_size: int = 10) -> Database:

@@ -1,6 +1,5 @@
 """The use cases on every database, step by step: what a server and its clients can rely on."""
 
-import time
 from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -77,6 +76,14 @@ class Bench:
         resolution = self.drive(claimed)
         assert isinstance(resolution, Resolution)
         return settling.resolve(self.site, [resolution])
+
+    def came_to(self, step: type[Resolution | Outcome]) -> Resolution | Outcome:
+        """What came of the one claim's first step, or of its second, and is to be written down."""
+        claimed = self.claim_one()
+        if step is Outcome:
+            (resolved,) = self.resolve(claimed)
+            claimed = Claimed(resolved)
+        return self.drive(claimed)
 
     def settle(self, *claimed: Claimed) -> list[Record]:
         outcomes = [self.drive(each) for each in claimed]
@@ -613,12 +620,9 @@ def test_worker_that_was_frozen_as_it_wrote_takes_nothing_for_refused_by_the_dat
     bench.rule(retry=Retry(1, timedelta(seconds=1), timedelta(seconds=1)))
     asked = bench.ask()
     bench.accept(asked)
-    came = bench.drive(bench.claim_one())
-    if isinstance(came, Resolution) and step is Outcome:
-        (resolved,) = settling.resolve(bench.site, [came])
-        came = bench.drive(Claimed(resolved))
+    came = bench.came_to(step)
 
-    freeze_once(monkeypatch)
+    freeze_once(monkeypatch, bench.site.db)
     with pytest.raises(sa.exc.DBAPIError):
         written(bench, came)
 
@@ -630,17 +634,43 @@ def written(bench: Bench, came: Resolution | Outcome) -> Sequence[Record]:
     return settling.resolve(bench.site, [came]) if isinstance(came, Resolution) else settling.settle(bench.site, [came])
 
 
-def freeze_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def freeze_once(monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
     """Let the next to write stand still within its transaction for longer than the database waits."""
     update = records.update
 
     def frozen(conn: sa.Connection, changes: Any) -> Any:
         monkeypatch.setattr(records, "update", update)
         conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
-        time.sleep(0.5)
+        session = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        until(lambda: not has_session(db, session), "the database to end the session")
         return update(conn, changes)
 
     monkeypatch.setattr(records, "update", frozen)
+
+
+def has_session(db: Database, number: int) -> bool:
+    query = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = :number")
+    with db.read() as conn:
+        return bool(conn.execute(query, {"number": number}).scalar_one())
+
+
+@pytest.mark.parametrize("step", [Resolution, Outcome])
+def test_what_the_database_refuses_of_an_operation_ends_it_and_is_not_written_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: type[Resolution | Outcome]
+) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+    came = bench.came_to(step)
+    update = records.update
+
+    def refuse_once(conn: sa.Connection, changes: Any) -> Any:
+        monkeypatch.setattr(records, "update", update)
+        raise sa.exc.IntegrityError("UPDATE snapshots", {}, ValueError("it must not be null"))
+
+    monkeypatch.setattr(records, "update", refuse_once)
+    written(bench, came)
+
+    assert fields(bench.kept(asked), "reason_code", "claimed_by") == ["backend_error", None]
 
 
 def test_record_given_back_is_another_s_at_once(bench: Bench) -> None:
