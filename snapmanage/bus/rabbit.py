@@ -201,7 +201,8 @@ class Publisher:
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
         """No queue of that name: a server that never ran, or a queue that was deleted."""
-        self._say_unreached(routing_key, "has no queue of this name")
+        if exchange:  # whoever waited for a reply is gone
+            self._say_unreached(routing_key, "has no queue of this name")
         self._declared.discard(routing_key)
         self._refused.add(message.properties.get("message_id", ""))
 

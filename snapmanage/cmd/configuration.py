@@ -10,6 +10,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_log import log
 from oslo_messaging import opts as messaging_options
+from sqlalchemy.exc import ArgumentError
 
 from snapmanage import conf as options
 from snapmanage import errors
@@ -67,6 +68,11 @@ def database(conf: cfg.ConfigOpts) -> Database:
         raise errors.ConfigurationError("[database] connection is missing: name the database's URL")
     try:
         return connect(conf.database.connection, conf.database.pool_size)
+    except (ValueError, ArgumentError):  # whose texts may hold the password
+        raise errors.ConfigurationError(
+            "[database] connection is no URL of a database: its form is DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME, "
+            "with special characters of a password as %XX"
+        ) from None
     except ImportError as error:
         raise errors.ConfigurationError(f"[database] connection needs a Python package: {error}") from error
 

@@ -74,7 +74,13 @@ def connect_bus(conf: cfg.ConfigOpts) -> tuple[Bus, Names]:
 
     from snapmanage.bus.rabbit import RabbitBus
 
-    url = oslo_messaging.TransportURL.parse(conf)
+    try:
+        url = oslo_messaging.TransportURL.parse(conf)
+    except (ValueError, oslo_messaging.MessagingException):  # whose texts may hold the password
+        raise errors.ConfigurationError(
+            "transport_url is no URL of a broker: its form is rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST, "
+            "with special characters of a password as %XX"
+        ) from None
     if url.transport not in ("rabbit", "kombu"):
         raise errors.ConfigurationError(
             f"transport_url begins with {url.transport}://, which doesn't reach other processes: use rabbit://, "

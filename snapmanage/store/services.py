@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from snapmanage.core.service import Service
+from snapmanage.store import locks
 from snapmanage.store.tables import services
 
 
 def beat(conn: Connection, service: Service) -> None:
     """Note that a server is alive; whether it is disabled stays as it was."""
     alive = {"heartbeat_at": service.heartbeat_at, "driver": service.driver}
-    known = conn.execute(update(services).where(services.c.server == service.server).values(alive))
-    if not known.rowcount:
-        conn.execute(insert(services), alive | {"server": service.server})
+    # Two processes of one server may come up together, and be its first.
+    locks.lock(conn, services, {"server": service.server, "disabled_reason": None, **alive})
+    conn.execute(update(services).where(services.c.server == service.server).values(alive))
 
 
 def get(conn: Connection, server: str) -> Service | None:

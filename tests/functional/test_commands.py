@@ -456,6 +456,26 @@ def test_configuration_that_is_missing_or_garbled_is_told_in_a_line(tmp_path: Pa
     assert "garbled.conf" in refusal(garbled)
 
 
+@pytest.mark.parametrize("url", ["mysql+pymysql://u:s3cret@:x@db/x", "s3cret", "postgresql+psycopg://u:s3cret@db:x/x"])
+def test_url_that_names_no_database_is_refused_and_its_password_not_told(tmp_path: Path, url: str) -> None:
+    why = refusal(run("snapmanage-manage", "--config-file", configuration(tmp_path, url), "db", "sync"))
+
+    assert "[database] connection is no URL of a database" in why
+    assert "s3cret" not in why
+
+
+@pytest.mark.parametrize("url", ["rabbit://u:s3cret@host:x/", "rabbit://u:s3cret@[::1/", "s3cret"])
+def test_url_that_names_no_broker_is_refused_and_its_password_not_told(tmp_path: Path, url: str) -> None:
+    file = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+    file.write_text(f"[DEFAULT]\ntransport_url = {url}\n{file.read_text()}")
+
+    why = refusal(run("snapmanage-relay", "--config-file", file))
+
+    assert "transport_url" in why
+    assert "rabbit://" in why
+    assert "s3cret" not in why
+
+
 def configuration(folder: Path, url: str) -> Path:
     file = folder / "snapmanage.conf"
     file.write_text(f"[database]\nconnection = {url}\n")

@@ -653,6 +653,21 @@ def test_heartbeat_moves_and_leaves_a_disabled_server_disabled(database: Databas
     assert not database.write(lambda conn, _: services.disable(conn, "storage-2@fast", None))
 
 
+def test_two_processes_of_one_server_may_come_up_together(database: Database) -> None:
+    barrier = threading.Barrier(2)
+
+    def come_up(process: int) -> None:
+        for number in range(50):
+            barrier.wait(20)
+            database.write(lambda conn, now: services.beat(conn, Service(f"{number}@fast", "fake", now)))  # noqa: B023
+
+    with ThreadPoolExecutor(2) as processes:
+        list(processes.map(come_up, range(2)))
+
+    with database.read() as conn:
+        assert len(services.all_of(conn)) == 50
+
+
 def test_servers_of_a_host_are_those_whose_name_begins_with_it(database: Database) -> None:
     for server in ("a_b@x", "a_b@y", "aXb@x", "a_b2@x"):
         database.write(lambda conn, now, server=server: services.beat(conn, Service(server, "fake", now)))  # type: ignore[misc]

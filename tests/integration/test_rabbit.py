@@ -179,6 +179,16 @@ def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
     assert told() == 2
 
 
+def test_reply_that_nobody_waits_for_any_more_is_no_news(
+    publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = unique("reply")
+
+    assert publisher.send(to(queue, "1", must_exist=True), exchange="") == set()
+
+    assert queue not in caplog.text
+
+
 def test_deleted_queue_is_declared_again(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
     publisher.send(to(queue, "1"))
