@@ -1,5 +1,8 @@
 """The real services that other tests rely on: what they kept is there after a kill, and nothing stays behind."""
 
+import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -174,3 +177,14 @@ def test_free_port_is_never_one_that_an_outgoing_connection_may_get() -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
     assert free_port() < lowest
+
+
+def test_free_port_is_given_once_though_nobody_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "sample", lambda ports, number: ports[:number])
+    ask = "import random; random.sample = lambda ports, number: ports[:number]\n"
+    ask += "from tests.services.process import free_port; print(free_port())"
+
+    ours = free_port()
+    elsewhere = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+
+    assert ours not in {free_port(), int(elsewhere)}

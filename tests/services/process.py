@@ -23,6 +23,10 @@ from tests import needs
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(20000, 32000)
+
+# What keeps ports ours: names that only one process can have, and that end with it.
+_claims: list[socket.socket] = []
 
 
 class Program:
@@ -174,11 +178,18 @@ def free_port() -> int:
 
     It lies below the ports given to outgoing connections: a client that dials a dead service over
     and over could otherwise be given the service's own port, and keep it from coming back.
+
+    Whoever asks here, in any process, is given another one as long as this process lives: a service
+    doesn't listen yet, or not while it is killed.
     """
-    for port in random.sample(range(20000, 32000), 100):
+    for port in random.sample(PORTS, 100):
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, suppress(OSError):
+            claim.bind(f"\0snapmanage port {port}")
             probe.bind((LOOPBACK, port))
+            _claims.append(claim)
             return port
+        claim.close()
     raise AssertionError("no free port found on the loopback")
 
 
