@@ -1,8 +1,11 @@
 """The real services that other tests rely on: what they kept is there after a kill, and nothing stays behind."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import kombu
 import pytest
 import sqlalchemy as sa
 
+from tests.services import process
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.process import LOOPBACK, Program, Service, family, free_port, processes, running, scratch, unique
@@ -136,6 +140,27 @@ def test_kill_reaches_children_that_left_the_process_group() -> None:
         program.kill()
 
         assert not pids & processes().keys()
+
+
+def test_freeze_reaches_a_child_that_is_born_while_its_parent_is_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scratch() as folder:
+        os.mkfifo(folder / "go")
+        program = Program("family", folder)
+        program.launch(["sh", "-c", "(read line < go; sleep 600; true) & wait"])
+        until(lambda: len(family(program.pid)) == 2, "the one that will have a child")
+
+        def late(number: signal.Signals, pids: Iterable[int]) -> None:
+            monkeypatch.undo()
+            (folder / "go").write_text("on\n")
+            until(lambda: len(family(program.pid)) == 3, "the child")
+            process.send(number, pids)
+
+        monkeypatch.setattr(process, "send", late)
+
+        program.freeze()
+
+        assert {processes()[pid].state for pid in family(program.pid)} == {"T"}
+        program.kill()
 
 
 class Hopeless(Service):

@@ -78,9 +78,8 @@ class Program:
 
     def freeze(self) -> None:
         """SIGSTOP to every process of it: connections stay open, nobody answers."""
-        os.kill(self.pid, signal.SIGSTOP)  # first, so that no further child is born
-        send(signal.SIGSTOP, family(self.pid))
-        until(lambda: standing_still(self.pid), f"{self.name} to stand still")
+        os.kill(self.pid, signal.SIGSTOP)  # first, so that it bears no further child
+        until(lambda: stopped(self.pid), f"{self.name} to stand still")
 
     def thaw(self) -> None:
         send(signal.SIGCONT, family(self.pid))
@@ -236,7 +235,9 @@ def family(pid: int) -> set[int]:
     return pids
 
 
-def standing_still(pid: int) -> bool:
+def stopped(pid: int) -> bool:
+    """Stop a process and its descendants; whether all stand still. Until its parent does, a child may be born."""
+    send(signal.SIGSTOP, family(pid))
     alive = processes()
     return all(alive[member].state in "Tt" for member in family(pid) & alive.keys())
 
