@@ -10,7 +10,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.drivers import rbd_bindings
 from tests import needs
-from tests.services.process import LOOPBACK, PORTS, Program, Service, give_away, installed, unique
+from tests.services.process import LOOPBACK, PORTS, START_SECONDS, Program, Service, give_away, installed, unique
 from tests.waiting import until
 
 # An OSD takes what is free of them: none that a service has, or will have, for its own.
@@ -136,7 +136,7 @@ class Ceph(Service):
                 self.osd.run([*command, "--mkfs", "--osd-uuid", osd_id])
                 told(cluster, "osd crush add", id=0, weight=1.0, args=["root=default", "host=here"])
             self.osd.launch(command)
-            until(lambda: told(cluster, "osd stat")["num_up_osds"] == 1, "the OSD to be up")
+            until(lambda: told(cluster, "osd stat")["num_up_osds"] == 1, "the OSD to be up", START_SECONDS)
 
     def stop_osd(self) -> None:
         """End the OSD in order, so that it keeps what it holds."""

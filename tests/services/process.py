@@ -23,6 +23,8 @@ from tests import needs
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.1"
+# Thirty times what a broker takes on a machine that does little else; a service that fails is known at once.
+START_SECONDS = 180
 PORTS = range(20000, 32000)
 
 # What keeps ports ours: names that only one process can have, and that end with it.
@@ -71,7 +73,7 @@ class Program:
         """Run the command to its end, which must be a success."""
         self.launch(command)
         assert self.process is not None
-        assert self.process.wait(60) == 0, f"{command[0]} failed:\n{self.log_tail()}"
+        assert self.process.wait(START_SECONDS) == 0, f"{command[0]} failed:\n{self.log_tail()}"
 
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -128,7 +130,7 @@ class Service(Program):
         """Start it and return when it answers; AssertionError with the log's tail when it doesn't."""
         self.launch(self.command(), self.environment())
         try:
-            until(lambda: not self.running or self.answers(), f"{self.name} to answer", seconds=60)
+            until(lambda: not self.running or self.answers(), f"{self.name} to answer", START_SECONDS)
             assert self.running, f"{self.name} ended as it started"
         except AssertionError as failure:
             self.kill()
