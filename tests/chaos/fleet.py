@@ -140,7 +140,10 @@ class Fleet:
             if daemon.alive:
                 return True
             daemon.launch()
-            return daemon.said().startswith("ready")
+            ready = daemon.said().startswith("ready")
+            if not ready:
+                daemon.ended()  # it has closed its output, and lives on for a moment
+            return ready
 
         until(serves, f"{name} to serve again", 90)
 
