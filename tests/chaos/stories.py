@@ -61,6 +61,11 @@ def manage(fleet: Fleet) -> Story:
     return Manage(fleet, _host(fleet), _plant(fleet))
 
 
+def manage_another(fleet: Fleet) -> Story:
+    """Asked again, it asks for another one."""
+    return lambda: manage(fleet)()
+
+
 def manage_in_a_new_project(fleet: Fleet) -> Story:
     storage, project = fleet.storages[_host(fleet)], uuid.uuid4().hex
     volume = storage.plant_volume(f"disk-{project}")

@@ -124,7 +124,7 @@ def test_without_the_database_the_api_says_when_to_come_again_and_servers_keep_t
     idle = 0.5 * (time.monotonic() - started)
     assert [each.name for each, before in zip(processes, busy, strict=True) if cpu_seconds(each) - before > idle] == []
     deployment.database.start()
-    until(lambda: snapshot_id in deployment.known(), "the cast to be accepted")
+    until(lambda: snapshot_id in deployment.known(), "the cast to be accepted", 60)  # it is tried each ten seconds
     deployment.rest()
 
 
@@ -182,7 +182,7 @@ def test_requests_outlast_the_death_of_the_node_that_leads_their_queues(tmp_path
                     nodes[0].kill()
 
             deployment.rest(180)
-            assert nodes[0].node not in leaders(nodes[1], deployment)
+            until(lambda: nodes[0].node not in leaders(nodes[1], deployment), "all queues to have other leaders", 60)
 
 
 def remembered(deployment: Fleet) -> None:

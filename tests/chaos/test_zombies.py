@@ -94,7 +94,7 @@ def test_zombie_that_wakes_when_its_object_was_given_back_leaves_it_whole_and_ma
     assert storage.bears(renamed)
     again = stories.Manage(deployment, HOST, renamed)
     again()
-    until(lambda: row(deployment, again.snapshot_id)["status"] == "available", "it to be managed again")
+    await_managed(deployment, again.snapshot_id)
 
 
 def overtake(deployment: Fleet, managed: str, zombie: Daemon, folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_zombie_that_gives_back_leaves_its_object_to_who_manages_it_by_now(
     overtake(deployment, managed, zombie, folder)
     again = stories.Manage(deployment, HOST, row(deployment, managed)["original_name"])
     again()
-    until(lambda: row(deployment, again.snapshot_id)["status"] == "available", "it to be managed again")
+    await_managed(deployment, again.snapshot_id)
     before = row(deployment, again.snapshot_id)
 
     wake(zombie, folder)
@@ -136,6 +136,11 @@ def test_zombie_that_gives_back_leaves_its_object_to_who_manages_it_by_now(
     assert row(deployment, again.snapshot_id) == before
     assert deployment.storages[HOST].damage() == []
     assert deployment.storages[HOST].bears(before["backend_name"])
+
+
+def await_managed(deployment: Fleet, snapshot_id: str) -> None:
+    """The cast may go to the zombie, which still consumes, and be sent again to the other only after a while."""
+    until(lambda: row(deployment, snapshot_id)["status"] == "available", "it to be managed again", seconds=60)
 
 
 def asked(deployment: Fleet, folder: Path) -> stories.Manage:

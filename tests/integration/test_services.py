@@ -1,5 +1,11 @@
 """The real services that other tests rely on: what they kept is there after a kill, and nothing stays behind."""
 
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -7,6 +13,7 @@ import kombu
 import pytest
 import sqlalchemy as sa
 
+from tests.services import process
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.process import LOOPBACK, Program, Service, family, free_port, processes, running, scratch, unique
@@ -135,6 +142,27 @@ def test_kill_reaches_children_that_left_the_process_group() -> None:
         assert not pids & processes().keys()
 
 
+def test_freeze_reaches_a_child_that_is_born_while_its_parent_is_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scratch() as folder:
+        os.mkfifo(folder / "go")
+        program = Program("family", folder)
+        program.launch(["sh", "-c", "(read line < go; sleep 600; true) & wait"])
+        until(lambda: len(family(program.pid)) == 2, "the one that will have a child")
+
+        def late(number: signal.Signals, pids: Iterable[int]) -> None:
+            monkeypatch.undo()
+            (folder / "go").write_text("on\n")
+            until(lambda: len(family(program.pid)) == 3, "the child")
+            process.send(number, pids)
+
+        monkeypatch.setattr(process, "send", late)
+
+        program.freeze()
+
+        assert {processes()[pid].state for pid in family(program.pid)} == {"T"}
+        program.kill()
+
+
 class Hopeless(Service):
     def command(self) -> list[str]:
         return ["sh", "-c", "echo no space left for me; exit 3"]
@@ -174,3 +202,14 @@ def test_free_port_is_never_one_that_an_outgoing_connection_may_get() -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
     assert free_port() < lowest
+
+
+def test_free_port_is_given_once_though_nobody_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "sample", lambda ports, number: ports[:number])
+    ask = "import random; random.sample = lambda ports, number: ports[:number]\n"
+    ask += "from tests.services.process import free_port; print(free_port())"
+
+    ours = free_port()
+    elsewhere = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+
+    assert ours not in {free_port(), int(elsewhere)}

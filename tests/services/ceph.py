@@ -10,9 +10,11 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.drivers import rbd_bindings
 from tests import needs
-from tests.services.process import LOOPBACK, Program, Service, free_port, give_away, installed, unique
+from tests.services.process import LOOPBACK, PORTS, START_SECONDS, Program, Service, give_away, installed, unique
 from tests.waiting import until
 
+# An OSD takes what is free of them: none that a service has, or will have, for its own.
+OSD_PORTS = (PORTS.stop, PORTS.stop + 700)
 PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool")
 
 # Other than the defaults: a change of the cluster's maps doesn't wait for a second, memstore keeps what it holds
@@ -101,9 +103,8 @@ class Ceph(Service):
         return name
 
     def prepare(self) -> None:
-        first = free_port()
         text = CONFIGURATION.format(
-            fsid=self._fsid, host=LOOPBACK, port=self.port, folder=self.folder, osd_ports=(first, first + 100)
+            fsid=self._fsid, host=LOOPBACK, port=self.port, folder=self.folder, osd_ports=OSD_PORTS
         )
         self.conf.write_text(text)
         for folder in ("mon", "osd"):
@@ -135,7 +136,7 @@ class Ceph(Service):
                 self.osd.run([*command, "--mkfs", "--osd-uuid", osd_id])
                 told(cluster, "osd crush add", id=0, weight=1.0, args=["root=default", "host=here"])
             self.osd.launch(command)
-            until(lambda: told(cluster, "osd stat")["num_up_osds"] == 1, "the OSD to be up")
+            until(lambda: told(cluster, "osd stat")["num_up_osds"] == 1, "the OSD to be up", START_SECONDS)
 
     def stop_osd(self) -> None:
         """End the OSD in order, so that it keeps what it holds."""

@@ -23,6 +23,12 @@ from tests import needs
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.1"
+# Thirty times what a broker takes on a machine that does little else; a service that fails is known at once.
+START_SECONDS = 180
+PORTS = range(20000, 32000)
+
+# What keeps ports ours: names that only one process can have, and that end with it.
+_claims: list[socket.socket] = []
 
 
 class Program:
@@ -67,16 +73,15 @@ class Program:
         """Run the command to its end, which must be a success."""
         self.launch(command)
         assert self.process is not None
-        assert self.process.wait(60) == 0, f"{command[0]} failed:\n{self.log_tail()}"
+        assert self.process.wait(START_SECONDS) == 0, f"{command[0]} failed:\n{self.log_tail()}"
 
     def log_tail(self, lines: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def freeze(self) -> None:
         """SIGSTOP to every process of it: connections stay open, nobody answers."""
-        os.kill(self.pid, signal.SIGSTOP)  # first, so that no further child is born
-        send(signal.SIGSTOP, family(self.pid))
-        until(lambda: standing_still(self.pid), f"{self.name} to stand still")
+        os.kill(self.pid, signal.SIGSTOP)  # first, so that it bears no further child
+        until(lambda: stopped(self.pid), f"{self.name} to stand still")
 
     def thaw(self) -> None:
         send(signal.SIGCONT, family(self.pid))
@@ -125,7 +130,7 @@ class Service(Program):
         """Start it and return when it answers; AssertionError with the log's tail when it doesn't."""
         self.launch(self.command(), self.environment())
         try:
-            until(lambda: not self.running or self.answers(), f"{self.name} to answer", seconds=60)
+            until(lambda: not self.running or self.answers(), f"{self.name} to answer", START_SECONDS)
             assert self.running, f"{self.name} ended as it started"
         except AssertionError as failure:
             self.kill()
@@ -174,11 +179,18 @@ def free_port() -> int:
 
     It lies below the ports given to outgoing connections: a client that dials a dead service over
     and over could otherwise be given the service's own port, and keep it from coming back.
+
+    Whoever asks here, in any process, is given another one as long as this process lives: a service
+    doesn't listen yet, or not while it is killed.
     """
-    for port in random.sample(range(20000, 32000), 100):
+    for port in random.sample(PORTS, 100):
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, suppress(OSError):
+            claim.bind(f"\0snapmanage port {port}")
             probe.bind((LOOPBACK, port))
+            _claims.append(claim)
             return port
+        claim.close()
     raise AssertionError("no free port found on the loopback")
 
 
@@ -225,7 +237,9 @@ def family(pid: int) -> set[int]:
     return pids
 
 
-def standing_still(pid: int) -> bool:
+def stopped(pid: int) -> bool:
+    """Stop a process and its descendants; whether all stand still. Until its parent does, a child may be born."""
+    send(signal.SIGSTOP, family(pid))
     alive = processes()
     return all(alive[member].state in "Tt" for member in family(pid) & alive.keys())
 

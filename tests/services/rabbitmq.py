@@ -95,7 +95,8 @@ class RabbitMQ(Service):
         comes back with a queue that answers nothing but INTERNAL_ERROR, after a minute.
         """
         places = self.folder / "mnesia" / self.node / "quorum" / self.node / "names.dets"
-        return queue.encode() in places.read_bytes()
+        name = f"%2F_{queue}".encode()  # behind its length: one queue's name may begin with another's
+        return bytes([len(name)]) + name in places.read_bytes()
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl, which must succeed; what it says."""

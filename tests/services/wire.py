@@ -23,19 +23,15 @@ class Wire:
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.connections = 0  # how many there have been
         self._frozen: set[socket.socket] = set()
         self._delay_seconds = 0.0
         self._whole = threading.Event()
         self._whole.set()
         threading.Thread(target=self._accept, name="wire", daemon=True).start()
 
-    @property
-    def connections(self) -> int:
-        """How many there have been."""
-        return len(self._pairs)
-
     def freeze(self) -> None:
-        self._frozen |= {end for pair in self._pairs for end in pair}
+        self._frozen |= set(self._ends())
 
     def hang(self) -> None:
         """Let what is sent wait, on new connections too."""
@@ -51,7 +47,7 @@ class Wire:
 
     def reset(self) -> None:
         """Break what is connected with a reset, as a firewall does that has forgotten its connections."""
-        for end in (end for pair in self._pairs for end in pair):
+        for end in self._ends():
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             _let_go(end)
@@ -60,8 +56,11 @@ class Wire:
         self.mend()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for end in (end for pair in self._pairs for end in pair):
+        for end in self._ends():
             _let_go(end)
+
+    def _ends(self) -> list[socket.socket]:
+        return [end for pair in list(self._pairs) for end in pair]
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -77,8 +76,19 @@ class Wire:
             near.close()
             return
         self._pairs.append((near, far))
-        for ends in ((near, far), (far, near)):
-            threading.Thread(target=self._pump, args=ends, name="wire", daemon=True).start()
+        self.connections += 1
+        threading.Thread(target=self._carry, args=(near, far), name="wire", daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        """Until neither side says anything more; a long test has thousands of connections, one after another."""
+        back = threading.Thread(target=self._pump, args=(far, near), name="wire", daemon=True)
+        back.start()
+        self._pump(near, far)
+        back.join()
+        self._pairs.remove((near, far))
+        for end in (near, far):
+            self._frozen.discard(end)
+            end.close()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):

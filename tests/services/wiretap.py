@@ -29,9 +29,13 @@ class Wiretap:
         return self.heard
 
     def of(self, snapshot_id: str) -> list[dict[str, Any]]:
-        """The notifications about one snapshot, in the order of their generations."""
+        """The notifications about one snapshot, each event once, in the order of their generations.
+
+        Delivery may repeat, as where a process took longer than `hold_seconds` to send and to forget.
+        """
         about = [each for each in self.listen() if each["payload"].get("snapshot_id") == snapshot_id]
-        return sorted(about, key=lambda each: each["payload"]["generation"])
+        distinct = {each["payload"]["event_id"]: each for each in about}
+        return sorted(distinct.values(), key=lambda each: each["payload"]["generation"])
 
 
 @contextmanager

@@ -353,3 +353,10 @@ def test_lateness_is_that_of_what_is_due_for_longest(rows: list[tuple[str, int |
 
     engine.dispose()
     assert timedelta(seconds=late_seconds) <= late < timedelta(seconds=late_seconds + 20 * bool(late_seconds) + 0.5)
+
+
+def test_storages_that_nobody_asks_any_more_leave_room_for_others_to_be_watched(tmp_path: Path) -> None:
+    at_once = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+
+    for number in range(min(at_once, 1000) + 1):
+        assert Storage("storage-1@pool", tmp_path / str(number)).renames() == {}
