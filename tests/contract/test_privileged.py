@@ -59,19 +59,26 @@ class Helper:
 
     def daemons(self) -> list[int]:
         numbers = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-        return [number for number in numbers if str(self.configuration) in command_line(number)]
+        return [number for number in numbers if os.fsencode(self.configuration) in command_line(number)]
 
 
-def command_line(process: int) -> str:
+def command_line(process: int) -> bytes:
+    """As it is: that of a stranger may be no text."""
     try:
-        return Path(f"/proc/{process}/cmdline").read_text()
+        return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
-        return ""
+        return b""
 
 
 def children(process: int) -> str:
-    threads = Path(f"/proc/{process}/task")
-    return "".join((thread / "children").read_text() for thread in threads.iterdir())
+    return "".join(children_of(thread) for thread in Path(f"/proc/{process}/task").iterdir())
+
+
+def children_of(thread: Path) -> str:
+    try:
+        return (thread / "children").read_text()
+    except OSError:  # it has ended meanwhile
+        return ""
 
 
 @pytest.fixture

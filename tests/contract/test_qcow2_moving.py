@@ -6,6 +6,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -297,7 +298,7 @@ def test_worker_that_waits_while_another_is_frozen_gives_up_in_a_way_that_may_pa
         impatient.manage_snapshot(binding)
 
     os.close(fd)
-    impatient.manage_snapshot(binding)
+    chain.driver.manage_snapshot(binding)
     chain.check_managed()
 
 
@@ -411,22 +412,19 @@ def test_link_that_was_put_under_the_old_name_is_left_alone(chain: Chain) -> Non
 
 def test_neighbours_are_never_seen_in_use_or_broken_by_our_own_renames(chain: Chain) -> None:
     binding = chain.binding()
-    done = threading.Event()
 
     def rename_to_and_fro() -> None:
         for _ in range(5):
             chain.driver.manage_snapshot(binding)
             chain.driver.unmanage_snapshot(binding)
-        done.set()
 
-    worker = threading.Thread(target=rename_to_and_fro)
-    worker.start()
-    seen = set()
-    while not done.is_set():
-        seen.add(chain.driver.find_snapshot(Reference.named("base.img")).unsafe)
-        seen.update(each.unsafe for each in chain.driver.list_snapshots())
-    worker.join()
+    with ThreadPoolExecutor(1) as worker:
+        renaming, seen = worker.submit(rename_to_and_fro), set()
+        while not renaming.done():
+            seen.add(chain.driver.find_snapshot(Reference.named("base.img")).unsafe)
+            seen.update(each.unsafe for each in chain.driver.list_snapshots())
 
+    assert renaming.result() is None
     assert seen == {None}
 
 

@@ -34,7 +34,7 @@ def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on
         return ACCEPT(site, asks, taker)
 
     monkeypatch.setattr(acceptance, "accept", accept)
-    publish(world, *(request("manage_snapshot", snapshot_id=each) for each in (first, refused, last)))
+    world.bus.deliver(SERVER, *(asked_for(each) for each in (first, refused, last)))
 
     assert world.settled(first)["status"] == world.settled(last)["status"] == "available"
     [kept] = quarantined(world)
@@ -61,10 +61,10 @@ def test_batch_whose_failure_says_nothing_of_it_comes_again_and_is_not_put_aside
     with monkeypatch.context() as patch:
         patch.setattr(acceptance, "accept", fail)
         with pytest.raises(type(failure)):
-            world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id)))
+            world.bus.deliver(SERVER, asked_for(snapshot_id))
 
     assert quarantined(world) == []
-    publish(world, request("manage_snapshot", snapshot_id=snapshot_id))
+    world.bus.deliver(SERVER, asked_for(snapshot_id))
     assert world.settled(snapshot_id)["status"] == "available"
 
 
@@ -125,8 +125,10 @@ def test_message_that_is_understood_when_it_is_tried_again_is_carried_out_and_fo
 
 
 def unaccepted(world: World, volume: str, count: int) -> list[str]:
-    """Snapshots that are asked for, whose casts have not gone out."""
+    """Snapshots that are asked for, whose casts don't go out: the bus is away from now on."""
     world.bus.away = True
-    asked = [world.asked(volume, f"volume-1-snapshot-{number}") for number in range(1, count + 1)]
-    world.bus.away = False
-    return asked
+    return [world.asked(volume, f"volume-1-snapshot-{number}") for number in range(1, count + 1)]
+
+
+def asked_for(snapshot_id: str) -> Delivery:
+    return Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id))

@@ -6,6 +6,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.drivers.deadline import within
+from tests.waiting import until
 
 LONG = 60
 
@@ -38,5 +39,6 @@ def test_call_that_goes_on_is_given_up_by_name_and_holds_up_no_exit() -> None:
     with pytest.raises(errors.BackendUnavailable, match="hanging took longer than"):
         within(0.01, "hanging", hang)
 
+    until(lambda: threads, "the call to begin, which may take longer than it has")
     assert [thread.daemon for thread in threads] == [True]
     release.set()

@@ -335,7 +335,7 @@ def test_row_of_the_audit_log_that_was_replaced_is_told(world: World) -> None:
         ([], 0),
         ([("creating", None)], 0),
         ([("creating", 5), ("unmanaging", 30), ("creating", None), ("available", 90)], 30),
-        ([("creating", -1)], 0),
+        ([("creating", -60)], 0),
     ],
     ids=["nothing", "not accepted yet", "several", "a lease"],
 )
