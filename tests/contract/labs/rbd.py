@@ -12,7 +12,7 @@ from snapmanage.drivers.rbd import RbdDriver
 from tests.services.ceph import Ceph
 
 MIB = 1024**2
-TIMEOUT_SECONDS = 2
+TIMEOUT_SECONDS = 4
 IMAGES = 10
 
 
@@ -104,8 +104,8 @@ class RbdLab:
 def rbd_lab(request: pytest.FixtureRequest, namespace: str = "") -> Iterator[RbdLab]:
     ceph: Ceph = request.getfixturevalue("ceph")
     with ceph.connected() as cluster:
+        lab = RbdLab(ceph, cluster, namespace)
         try:
-            lab = RbdLab(ceph, cluster, namespace)
             yield lab
         finally:
             ceph.thaw_all()
