@@ -128,7 +128,7 @@ def cinder_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, str, CinderDriver]]:
         "rbd_pool": pool,
         "rbd_user": "admin",
         "rbd_ceph_conf": str(ceph.conf),
-        "rados_connect_timeout": "3",
+        "rados_connect_timeout": "1",
         "rados_connection_retries": "1",
     }
     section = Section("rbd-of-cinder", {key: [value] for key, value in values.items()}, TEMPLATE)

@@ -12,7 +12,7 @@ from snapmanage.drivers.rbd import RbdDriver
 from tests.services.ceph import Ceph
 
 MIB = 1024**2
-TIMEOUT_SECONDS = 4
+TIMEOUT_SECONDS = 2
 IMAGES = 10
 
 
@@ -93,7 +93,9 @@ class RbdLab:
         self.ceph.freeze_all()
 
     def come_back(self) -> None:
+        """Return once the cluster answers: having stood still, its daemons find each other again first."""
         self.ceph.thaw_all()
+        self.rbd.RBD().list(self.ioctx)
 
     def _snapshots(self, name: str) -> list[str]:
         with self.image(name) as image:
