@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_each_change_of_state_is_a_line_with_the_id_of_its_request(standalone: S
         rf"INFO .*{request_id}.* Snapshot {snapshot_id} is creating\.",
         rf"INFO .* Snapshot {snapshot_id} is available \({request_id}\)\.",
     ):
-        until(lambda line=line: is_logged(line), line)  # type: ignore[misc]
+        until(partial(is_logged, line), line)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

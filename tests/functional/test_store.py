@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -653,13 +654,17 @@ def test_heartbeat_moves_and_leaves_a_disabled_server_disabled(database: Databas
     assert not database.write(lambda conn, _: services.disable(conn, "storage-2@fast", None))
 
 
+def beat(server: str, conn: Connection, now: datetime) -> None:
+    services.beat(conn, Service(server, "fake", now))
+
+
 def test_two_processes_of_one_server_may_come_up_together(database: Database) -> None:
     barrier = threading.Barrier(2)
 
     def come_up(process: int) -> None:
         for number in range(50):
             barrier.wait(20)
-            database.write(lambda conn, now: services.beat(conn, Service(f"{number}@fast", "fake", now)))  # noqa: B023
+            database.write(partial(beat, f"{number}@fast"))
 
     with ThreadPoolExecutor(2) as processes:
         list(processes.map(come_up, range(2)))
