@@ -23,6 +23,7 @@ from snapmanage.store.database import Database, connect
 from snapmanage.volume.worker import Pace
 
 RABBIT = "oslo_messaging_rabbit"
+DRIVERS = "snapmanage.drivers"
 QUIET = ["amqp=WARNING", "kombu=WARNING", "oslo.messaging=WARNING", "stevedore=WARNING", "alembic=WARNING"]
 
 
@@ -109,10 +110,11 @@ def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, Pace]]:
 
 
 def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
+    _refuse_name(section)
     given = options.register_backend(conf, section)
     _require(section, options.BACKEND, given)
     driver = _driver_class(section, given.driver)
-    given = options.register_backend(conf, section, driver.options)
+    given = _with_options(conf, section, given.driver, driver.options)
     _require(section, driver.options, given)
     arguments: dict[str, Any] = {option.dest: given[option.dest] for option in driver.options}
     if getattr(driver, "takes_section", False):
@@ -125,6 +127,25 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
         given.driver_timeout_seconds,
     )
     return given.driver, driver(**arguments), pace
+
+
+def _refuse_name(section: str) -> None:
+    """Raise `ConfigurationError` for a section that can't be a backend's; its name is a part of HOST@NAME#POOL."""
+    if section in options.GROUPS or section.startswith("oslo_") or {"@", "#"} & set(section):
+        raise errors.ConfigurationError(
+            f"enabled_backends: {section!r} can't name a backend, since it is a section of snapmanage's own or has "
+            "an @ or a # in it; choose another name"
+        )
+
+
+def _with_options(conf: cfg.ConfigOpts, section: str, driver: str, driver_options: Sequence[cfg.Opt]) -> Any:
+    try:
+        return options.register_backend(conf, section, driver_options)
+    except cfg.DuplicateOptError as error:
+        raise errors.ConfigurationError(
+            f"[{section}] driver {driver!r} has an option {error.opt_name} of its own, which every backend has "
+            "already; rename it in the driver"
+        ) from error
 
 
 def _section(conf: cfg.ConfigOpts, name: str) -> Section:
@@ -151,11 +172,7 @@ def _require(section: str, wanted: Sequence[cfg.Opt], given: Any) -> None:
 
 
 def _driver_class(section: str, name: str) -> Any:
-    from stevedore import DriverManager, ExtensionManager
-    from stevedore.exception import NoMatches
-
-    try:
-        return DriverManager("snapmanage.drivers", name, warn_on_missing_entrypoint=False).driver
-    except NoMatches as error:
-        known = ", ".join(sorted(ExtensionManager("snapmanage.drivers").names()))
-        raise errors.ConfigurationError(f"[{section}] driver {name!r} is unknown; there are: {known}") from error
+    for found in importlib.metadata.entry_points(group=DRIVERS, name=name):
+        return found.load()
+    known = ", ".join(sorted(importlib.metadata.entry_points(group=DRIVERS).names))
+    raise errors.ConfigurationError(f"[{section}] driver {name!r} is unknown; there are: {known}")

@@ -63,7 +63,10 @@ def set_library_defaults() -> None:
 
 
 def register_backend(conf: cfg.ConfigOpts, section: str, driver_options: Iterable[cfg.Opt] = ()) -> Any:
-    """Make a backend's section known; returns its values."""
+    """Register the options of a backend's section, and return its values.
+
+    Raise `cfg.DuplicateOptError` where a driver's option has the name of one that every backend has.
+    """
     conf.register_opts([*BACKEND, *driver_options], group=section)
     return conf[section]
 

@@ -54,7 +54,7 @@ class CinderDriver:
             "snapmanage's own, with snapmanage[cinder] installed.",
         ),
         cfg.FloatOpt(
-            "driver_timeout_seconds",
+            "cinder_timeout_seconds",
             default=300,
             min=1,
             help="How long one call to the vendor's driver may take; then its process is ended, and what was under "
@@ -66,13 +66,13 @@ class CinderDriver:
         self,
         volume_driver: str | None = None,
         cinder_python: str = "",
-        driver_timeout_seconds: float = 300,
+        cinder_timeout_seconds: float = 300,
         section: Section = Section("cinder"),  # noqa: B008 - frozen
     ) -> None:
         self._volume_driver = volume_driver or ""
         self._template = section.snapshot_name_template
         self._vendor = vendor_of(self._volume_driver)
-        self._process = CinderProcess(cinder_python, self._volume_driver, section, driver_timeout_seconds)
+        self._process = CinderProcess(cinder_python, self._volume_driver, section, cinder_timeout_seconds)
         self._scans = Scans(self._process, self._vendor)
 
     def close(self) -> None:

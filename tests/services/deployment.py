@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,13 @@ retry_delay_seconds = 0.1
 class Daemon:
     """One process of snapmanage; its log is for whoever looks into a failure."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.log = log
         self._command = command
+        self._environment = os.environ | dict(environment or {})
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -62,14 +66,19 @@ class Daemon:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run it to its end, as a command."""
-        return subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=False)
+        argv = [*self._command, *arguments]
+        return subprocess.run(argv, env=self._environment, capture_output=True, text=True, check=False)
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it, with more in its environment, and don't wait for it."""
         self.close()
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | dict(environment or {})
+                self._command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._environment | dict(environment or {}),
             )
 
     def start(self, environment: Mapping[str, str] | None = None) -> str:
@@ -121,11 +130,23 @@ class Daemon:
         return self._process.returncode
 
 
-class Deployment:
-    """Its processes by name, and a client of its API."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What the processes run under: a command that starts theirs, and more in their environment."""
 
-    def __init__(self, folder: Path, configuration: str) -> None:
+    prefix: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Deployment:
+    """Its processes by name, and a client of its API; `server` is that of the one backend."""
+
+    def __init__(
+        self, folder: Path, configuration: str, server: str = SERVER, surroundings: Surroundings | None = None
+    ) -> None:
         self.folder = folder
+        self.server = server
+        self.surroundings = surroundings or Surroundings()
         self.configuration = folder / "snapmanage.conf"
         self.configuration.write_text(configuration)
         self.daemons: dict[str, Daemon] = {}
@@ -133,15 +154,16 @@ class Deployment:
 
     def daemon(self, name: str, command: Sequence[str] | None = None) -> Daemon:
         """The process of a main such as `volume`, or of another command with the same arguments."""
-        main = command or [str(Path(sys.executable).parent / f"snapmanage-{name}")]
+        main = command or [*self.surroundings.prefix, str(Path(sys.executable).parent / f"snapmanage-{name}")]
         arguments = [*main, "--config-file", str(self.configuration)]
-        self.daemons[name] = Daemon(name, arguments, self.folder / f"{name}.log")
+        self.daemons[name] = Daemon(name, arguments, self.folder / f"{name}.log", self.surroundings.environment)
         return self.daemons[name]
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run snapmanage-manage."""
-        command = [str(Path(sys.executable).parent / "snapmanage-manage"), "--config-file", str(self.configuration)]
-        return Daemon("manage", command, self.folder / "manage.log").run(*arguments)
+        program = str(Path(sys.executable).parent / "snapmanage-manage")
+        command = [*self.surroundings.prefix, program, "--config-file", str(self.configuration)]
+        return Daemon("manage", command, self.folder / "manage.log", self.surroundings.environment).run(*arguments)
 
     def start(self) -> None:
         """Bring the database up to date, then start server, API and audit."""
@@ -164,7 +186,7 @@ class Deployment:
 
     def register(self, volume: str) -> str:
         """Register a backend volume, and return its id once it is available."""
-        body = {"volume": {"host": SERVER, "ref": {"source-name": volume}}}
+        body = {"volume": {"host": self.server, "ref": {"source-name": volume}}}
         volume_id = str(self.post("/os-volume-manage", body)["volume"]["id"])
         until(lambda: self.get(f"/volumes/{volume_id}")["volume"]["status"] == "available", f"volume {volume}")
         return volume_id
@@ -182,6 +204,14 @@ class Deployment:
             return now if now in ("available", "error") else ""
 
         return until(status, f"snapshot {snapshot_id} to be settled")
+
+    def give_back(self, snapshot_id: str) -> None:
+        """Ask for a snapshot to be given back, and wait until no record shows any more."""
+        self.post(f"/snapshots/{snapshot_id}/action", {"os-unmanage": {}})
+        address = f"{self.url}/snapshots/{snapshot_id}"
+        until(
+            lambda: requests.get(address, headers=VERSION, timeout=30).status_code == 404, f"{snapshot_id} to be gone"
+        )
 
     def trail(self, snapshot_id: str, ending: str) -> list[dict[str, Any]]:
         """The snapshot's events in the audit log, once one of the type `ending` is there."""
@@ -201,11 +231,19 @@ VERSION = {"OpenStack-API-Version": "volume 3.71"}
 
 
 @contextmanager
-def deployed(folder: Path, transport_url: str, exchange: str, database_url: str, backend: str) -> Iterator[Deployment]:
-    """A running deployment with one backend, whose section holds the lines of `backend`."""
+def deployed(
+    folder: Path,
+    transport_url: str,
+    exchange: str,
+    database_url: str,
+    lines: str,
+    backend: str = BACKEND,
+    surroundings: Surroundings | None = None,
+) -> Iterator[Deployment]:
+    """A running deployment with one backend, whose section holds `lines`."""
     settings = {"transport_url": transport_url, "exchange": exchange, "database_url": database_url}
-    text = CONFIGURATION.format(host=HOST, backend=BACKEND, backend_options=backend, **settings)
-    deployment = Deployment(folder, text)
+    text = CONFIGURATION.format(host=HOST, backend=backend, backend_options=lines, **settings)
+    deployment = Deployment(folder, text, f"{HOST}@{backend}", surroundings)
     try:
         deployment.start()
         yield deployment

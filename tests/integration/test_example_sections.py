@@ -1,0 +1,185 @@
+"""From a configuration file to a managed snapshot: each example of the documentation, with a real server process."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from snapmanage.core.backend import GIB
+from tests.contract.labs import MAKERS
+from tests.example_sections import ExampleSection, example_sections
+from tests.services import purity
+from tests.services.deployment import Deployment, Surroundings, deployed
+from tests.services.mariadb import MariaDB
+from tests.services.rabbitmq import RabbitMQ
+
+SHIPPED = {each.name for each in entry_points(group="snapmanage.drivers") if each.value.startswith("snapmanage.")}
+# The page on how to write a driver shows the section of one that isn't there.
+SECTIONS = [section for section in example_sections() if section.driver in SHIPPED]
+# It holds its snapshots in its process's memory: for tests and benchmarks.
+WITHOUT_EXAMPLE = {"fake"}
+
+
+class Storage(Protocol):
+    """What there is on a backend: a volume, snapshots of it, and their names as the backend itself tells them."""
+
+    volume: str
+
+    def name_of(self, word: str) -> str: ...
+
+    def add_snapshot(self, name: str) -> None: ...
+
+    def names(self) -> set[str]: ...
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What an example needs to work in a laboratory: other values of its options, more lines, and surroundings."""
+
+    values: Mapping[str, object]
+    more: Mapping[str, object] = field(default_factory=dict)
+    surroundings: Surroundings = field(default_factory=Surroundings)
+
+    def fitted(self, section: ExampleSection) -> str:
+        return section.with_values(self.values) + "".join(f"{name} = {value}\n" for name, value in self.more.items())
+
+
+class PureArray:
+    """The array behind the stand-in for Pure's library, which is a file."""
+
+    volume = "disk-1"
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "array.json"
+        self._write({"volumes": {self.volume: GIB}, "snapshots": {}})
+
+    def name_of(self, word: str) -> str:
+        return f"{self.volume}.{word}"
+
+    def add_snapshot(self, name: str) -> None:
+        array = json.loads(self.file.read_text())
+        self._write(array | {"snapshots": array["snapshots"] | {name: GIB}})
+
+    def names(self) -> set[str]:
+        return set(json.loads(self.file.read_text())["snapshots"])
+
+    def _write(self, array: Mapping[str, Any]) -> None:
+        self.file.write_text(json.dumps(array))
+
+
+def in_folder(lab: Any) -> Fitting:
+    return Fitting({"directory": lab.folder})
+
+
+def on_lvm(lab: Any) -> Fitting:
+    return Fitting({"volume_group": lab.group.name}, {"lvm_system_dir": lab.group.system_dir})
+
+
+def on_ceph(lab: Any) -> Fitting:
+    return Fitting({"rbd_pool": lab.pool}, {"rbd_ceph_conf": lab.ceph.conf, "rbd_user": "admin"})
+
+
+def on_btrfs(lab: Any) -> Fitting:
+    [uuid] = [
+        word for word in lab.btrfs.btrfs("filesystem", "show", str(lab.btrfs.top)).split() if word.count("-") == 4
+    ]
+    return Fitting({"btrfs_folder": lab.folder, "btrfs_uuid": uuid})
+
+
+def on_zfs(lab: Any) -> Fitting:
+    namespace = ("nsenter", f"--mount=/proc/{lab.zfs.pid}/ns/mnt")
+    return Fitting({"zfs_dataset": lab.dataset}, surroundings=Surroundings(namespace))
+
+
+def on_pure(array: Any) -> Fitting:
+    library = {"PYTHONPATH": str(Path(purity.__file__).parent)}
+    return Fitting({"san_ip": array.file}, surroundings=Surroundings(environment=library))
+
+
+@contextmanager
+def pure_array(_: pytest.FixtureRequest, folder: Path) -> Iterator[PureArray]:
+    yield PureArray(folder)
+
+
+def on_cinder_lvm(lab: Any) -> Fitting:
+    # Cinder's driver takes lvm2's folder from the environment alone.
+    folder = {"LVM_SYSTEM_DIR": str(lab.group.system_dir)}
+    return Fitting({"volume_group": lab.group.name}, surroundings=Surroundings(environment=folder))
+
+
+# By the driver, the vendor's where there is one: what makes its storage, and how its example fits that.
+WORLDS: dict[str, tuple[Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Any]], Callable[[Any], Fitting]]]
+WORLDS = {
+    "file": (MAKERS["file"], in_folder),
+    "qcow2": (MAKERS["qcow2"], in_folder),
+    "lvm": (MAKERS["lvm-thin"], on_lvm),
+    "rbd": (MAKERS["rbd"], on_ceph),
+    "btrfs": (MAKERS["btrfs"], on_btrfs),
+    "zfs": (MAKERS["zfs"], on_zfs),
+    "cinder.volume.drivers.pure.PureISCSIDriver": (pure_array, on_pure),
+    "cinder.volume.drivers.lvm.LVMVolumeDriver": (MAKERS["lvm-thick"], on_cinder_lvm),
+}
+
+
+@pytest.fixture(params=SECTIONS, ids=str)
+def section(request: pytest.FixtureRequest) -> ExampleSection:
+    shown: ExampleSection = request.param
+    return shown
+
+
+@pytest.fixture
+def world(section: ExampleSection, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Storage, Fitting]]:
+    make, fit = WORLDS[section.vendor or section.driver]
+    with make(request, tmp_path) as storage:
+        yield storage, fit(storage)
+
+
+@pytest.fixture
+def deployment(
+    world: tuple[Storage, Fitting],
+    section: ExampleSection,
+    tmp_path: Path,
+    rabbitmq: RabbitMQ,
+    mariadb: MariaDB,
+    exchange: str,
+) -> Iterator[Deployment]:
+    _, fitting = world
+    services = (rabbitmq.url, exchange, mariadb.database())
+    with deployed(tmp_path, *services, fitting.fitted(section), section.name, fitting.surroundings) as running:
+        yield running
+
+
+def test_every_driver_has_an_example() -> None:
+    assert {section.driver for section in SECTIONS} == SHIPPED - WITHOUT_EXAMPLE
+
+
+def test_server_with_the_example_manages_a_snapshot_and_gives_it_back(
+    deployment: Deployment, world: tuple[Storage, Fitting]
+) -> None:
+    storage, _ = world
+    name = storage.name_of("daily")
+    storage.add_snapshot(name)
+    volume_id = deployment.register(storage.volume)
+    listed = deployment.get(f"/os-snapshot-manage/detail?host={deployment.server}")["manageable-snapshots"]
+    assert [(entry["reference"], entry["reason_not_safe"]) for entry in listed] == [({"source-name": name}, None)]
+
+    snapshot_id = deployment.ask(volume_id, name)
+
+    assert deployment.settled(snapshot_id) == "available"
+    assert [managed for managed in storage.names() if snapshot_id in managed] == list(storage.names())
+    assert_reconciled(deployment)
+
+    deployment.give_back(snapshot_id)
+
+    assert storage.names() == {name}
+    assert_reconciled(deployment)
+
+
+def assert_reconciled(deployment: Deployment) -> None:
+    compared = deployment.manage("reconcile")
+    assert (compared.returncode, compared.stdout, compared.stderr) == (0, "", "")
