@@ -88,6 +88,10 @@ class TemplateDriver:
             raise errors.ConfigurationError("the template needs the option array_path: set it to the array's file")
         self._array.ask("SELECT 1 FROM volumes LIMIT 1")
 
+    def storage_id(self) -> str | None:
+        # The id that the array itself keeps, so that two servers of one array are known; None where it has none.
+        return None
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         # One question for all of them. Where it fails, let it fail: an empty list says that nothing is there.
         return [_described(row) for row in self._array.ask(SNAPSHOTS)]

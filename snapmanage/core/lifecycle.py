@@ -113,21 +113,24 @@ def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
     return Change(record, changed(record, due_at=now + lease))
 
 
-def resolve(snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_at: datetime) -> Change[Snapshot]:
+def resolve(
+    snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_at: datetime, storage: str | None = None
+) -> Change[Snapshot]:
     """Write down which object the reference meant and how it will be called, before it is touched.
 
-    From here on the object is this snapshot's: the identity's key is unique.
+    From here on the object is this snapshot's: the identity's key is unique on `storage`, where that is known.
     """
     return Change(
         snapshot,
         changed(
             snapshot,
+            storage=storage,
             backend_id=found.identity,
             backend_name=managed_name,
             original_name=found.name,
             backend_created_at=found.created_at,
             size_gb=found.size_gb,
-            identity_key=owner_key(snapshot.server, found.identity),
+            identity_key=owner_key(storage or snapshot.server, found.identity),
             due_at=due_at,
         ),
     )

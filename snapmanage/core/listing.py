@@ -1,14 +1,14 @@
 """What could be managed: sorted, filtered and paged as the Block Storage API does, and beyond it."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, belongs
-from snapmanage.core.records import Volume
+from snapmanage.core.records import Volume, ids_in
 from snapmanage.core.reference import Reference
 
 T = TypeVar("T")
@@ -48,10 +48,20 @@ class Manageable:
 
 @dataclass(frozen=True)
 class Owned:
-    """Ids of the snapshots that own an object of a backend, by its identity and by the reference they gave."""
+    """Ids of the snapshots that own an object of a backend, by its identity and by the reference they gave.
+
+    `live` are the ids of other owners whose id is a part of an object's name: such an object is theirs, whichever
+    server reaches it.
+    """
 
     identities: Mapping[str, str] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict)
+    live: Set[str] = frozenset()
+
+    def owner(self, found: BackendSnapshot) -> str | None:
+        """Return the id of the snapshot that owns the object; None where nobody does."""
+        named = ids_in(found.name) & self.live if self.live else None
+        return self.identities.get(found.identity) or (min(named) if named else None)
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,7 @@ def _earlier(one: datetime | None, other: datetime | None) -> bool:
 
 def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
     reference = Reference.named(snapshot.name)
-    snapshot_id = owned.identities.get(snapshot.identity)
+    snapshot_id = owned.owner(snapshot)
     return Manageable(
         reference=reference,
         size_gb=snapshot.size_gb,

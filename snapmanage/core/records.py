@@ -5,6 +5,7 @@ at a time, settled. Sizes are GiB, times are aware UTC.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Location, Reference
+
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 
 # A reason may repeat a name as long as a request can be; nobody reads more than this.
 LONGEST_REASON = 2000
@@ -108,11 +111,14 @@ class Volume(Record):
 class Snapshot(Record):
     """A snapshot under management, or on its way.
 
-    `announced` is the generation of its latest event, by which an auditor sees whether one is missing.
+    `announced` is the generation of its latest event, by which an auditor sees whether one is missing. `storage`
+    is which storage its object is on (`Driver.storage_id`), None where that isn't known: its object is owned there,
+    whichever server reaches it.
     """
 
     volume_id: str
     announced: int | None = None
+    storage: str | None = None
 
     @property
     def binding(self) -> Binding | None:
@@ -137,12 +143,12 @@ def changed(record: R, **fields: Any) -> R:
     return copy
 
 
-def owner_key(server: str, what: str) -> str:
-    """The unique key of a reference or an identity on a backend: 64 hexadecimal digits.
+def owner_key(where: str, what: str) -> str:
+    """Return the unique key of a reference or an identity on a server or on a storage: 64 hexadecimal digits.
 
     A digest, so that its length and the database's collation don't matter.
     """
-    return hashlib.sha256(f"{server}\n{what}".encode()).hexdigest()
+    return hashlib.sha256(f"{where}\n{what}".encode()).hexdigest()
 
 
 def reference_key(server: str, reference: Reference, volume_id: str | None) -> str:
@@ -151,8 +157,17 @@ def reference_key(server: str, reference: Reference, volume_id: str | None) -> s
 
 
 def identity_key(record: Record) -> str | None:
-    """The key of the object that a record was resolved to; None where it was not."""
-    return None if record.backend_id is None else owner_key(record.server, record.backend_id)
+    """The key of the object that a record was resolved to; None where it was not.
+
+    A volume is registered by each server that serves it; a snapshot has one owner on its storage.
+    """
+    storage = record.storage if isinstance(record, Snapshot) else None
+    return None if record.backend_id is None else owner_key(storage or record.server, record.backend_id)
+
+
+def ids_in(text: str) -> set[str]:
+    """Return the ids of records that a name or a reference holds, if they are any: each UUID in it."""
+    return {found.lower() for found in _ID.findall(text)}
 
 
 def readable(text: str) -> str:

@@ -8,12 +8,13 @@ from snapmanage import errors
 
 @dataclass(frozen=True)
 class Service:
-    """One server, `host@backend`; `driver` is the name of its backend's driver."""
+    """One server, `host@backend`; `driver` is the name of its backend's driver, `storage` its `storage_id`."""
 
     server: str
     driver: str
     heartbeat_at: datetime
     disabled_reason: str | None = None
+    storage: str | None = None
 
     def alive(self, now: datetime, down_after: timedelta) -> bool:
         return self.heartbeat_at + down_after > now

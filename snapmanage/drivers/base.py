@@ -44,6 +44,14 @@ class Driver(Protocol):
     def check(self) -> None:
         """Return when the backend can be worked with; `BackendError` or `ConfigurationError` with the remedy."""
 
+    def storage_id(self) -> str | None:
+        """Return which storage this is: the same text on every server that serves it, and no other's, at most 255 long.
+
+        Made of what the storage itself keeps, such as the UUID of a volume group. An object has one owner on a
+        storage, whichever server reaches it. None where the driver can't say; then each server's objects are its own.
+        Called once the backend has passed `check`; raise `BackendError` where it doesn't answer.
+        """
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         """Every snapshot on the backend, in one scan, in any order; `BackendError`, never an empty list instead."""
 

@@ -69,6 +69,9 @@ class BtrfsDriver:
             _refuse_no_uuid(self._file_system)
         self._members()
 
+    def storage_id(self) -> str | None:
+        return f"btrfs:{privileged.ask(privileged.folder_id, self._folder, self._file_system)}"
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         return [_snapshot(member) for member in self._members() if _is_snapshot(member)]
 

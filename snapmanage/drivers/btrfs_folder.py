@@ -6,6 +6,7 @@ renamed, within the folder where it is. Errors are those of snapmanage.
 """
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
@@ -64,6 +65,15 @@ def members(folder: str, file_system: str, names: Collection[str] = ()) -> list[
             raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
         every = _members(here, found, _mounted(fd))
         return [member for member in every if not names or member.name in names]
+
+
+def folder_id(folder: str, file_system: str) -> str:
+    """Return which folder of which btrfs this is: the file system's UUID, and a digest of the path from its top."""
+    with _opened(folder, file_system) as fd, _explained(folder):
+        here, _ = btrfs_trees.read(fd)
+        if here is None:
+            raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
+        return f"{btrfs_trees.file_system(fd)}/{hashlib.sha256(here).hexdigest()[:32]}"
 
 
 def rename(folder: str, file_system: str, old: str, new: str) -> None:

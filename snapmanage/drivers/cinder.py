@@ -86,6 +86,10 @@ class CinderDriver:
             raise errors.ConfigurationError(f"volume_driver {self._volume_driver} can't be used: {reason}")
         self._process.call("check")
 
+    def storage_id(self) -> str | None:
+        # No driver of Cinder says which array it is.
+        return None
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         return self._scans.described(self._scans.snapshots({}))
 

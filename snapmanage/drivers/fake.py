@@ -10,6 +10,7 @@ of them holds here, as long as the process lives. Nothing is ever removed but by
 
 import itertools
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,7 @@ def _unreachable(step: str) -> None:
 class FakeDriver:
     """Volumes and snapshots in memory.
 
-    The steps that `hook` hears of are `check`, `list`, `find`, `look`, `rename` and `renamed` (it is
+    The steps that `hook` hears of are `check`, `storage_id`, `list`, `find`, `look`, `rename` and `renamed` (it is
     done, but the driver hasn't answered yet).
     """
 
@@ -60,6 +61,7 @@ class FakeDriver:
     def __init__(self, fake_volumes: int = 1, fake_snapshots: int = 3) -> None:
         self.hook: Callable[[str], None] = _go_on
         self._lock = threading.Lock()
+        self._id = uuid.uuid4()
         self._serial = itertools.count(1)
         self._volumes: dict[str, BackendVolume] = {}
         self._snapshots: dict[str, BackendSnapshot] = {}
@@ -109,6 +111,10 @@ class FakeDriver:
 
     def check(self) -> None:
         self.hook("check")
+
+    def storage_id(self) -> str | None:
+        self.hook("storage_id")
+        return f"fake:{self._id}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         self.hook("list")

@@ -51,6 +51,9 @@ class FileDriver:
             if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
                 raise errors.BackendPermission(f"let snapmanage read, enter and write {self._directory!r}")
 
+    def storage_id(self) -> str | None:
+        return files.storage_id(self._directory)
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         with files.opened(self._directory) as fd:
             with explained(self._directory), os.scandir(fd) as entries:

@@ -6,12 +6,13 @@ network file systems), the number stands alone.
 """
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from snapmanage import errors
-from snapmanage.drivers import linux
+from snapmanage.drivers import linux, mounts
 
 LONGEST_NAME = 255
 # To ask about a file: no link is followed, and neither a fifo nor a lease lets us wait.
@@ -38,6 +39,27 @@ def status(directory_fd: int, name: str) -> linux.FileStatus | None:
             return linux.status(directory_fd, name)
     except errors.SourceNotFound:
         return None
+
+
+def storage_id(directory: str) -> str | None:
+    """Return which directory of which file system this is, on every host that mounts it; None where that isn't known.
+
+    A local file system has an id of its own; one from the network goes by the name under which it is mounted, so
+    that hosts which mount it under different names don't find each other.
+    """
+    with opened(directory) as fd, explained(directory):
+        number, inode = os.statvfs(fd).f_fsid, os.fstat(fd).st_ino
+        file_system = f"{number:x}" if number else _mounted_from(fd)
+    return f"directory:{file_system}/{inode}" if file_system else None
+
+
+def _mounted_from(fd: int) -> str:
+    """The source of the mount, such as `server:/export`, as a digest; empty where that isn't on the network."""
+    ours = mounts.mount_of(fd)
+    for mount in mounts.mounts():
+        if mount.number == ours and b":" in mount.source:
+            return hashlib.sha256(mount.source).hexdigest()[:32]
+    return ""
 
 
 @contextmanager

@@ -71,6 +71,9 @@ class LvmDriver:
             raise errors.ConfigurationError(f"volume_group is {self._group!r}: set it to the name of a volume group")
         self._report()
 
+    def storage_id(self) -> str | None:
+        return None
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         return [line.snapshot() for line in self._report() if line.is_snapshot]
 

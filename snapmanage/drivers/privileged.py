@@ -87,6 +87,12 @@ def subvolumes(folder: str, file_system: str, names: Sequence[str]) -> list[tupl
 
 
 @context.entrypoint
+def folder_id(folder: str, file_system: str) -> str:
+    """See `btrfs_folder.folder_id`."""
+    return btrfs_folder.folder_id(folder, file_system)
+
+
+@context.entrypoint
 def rename_subvolume(folder: str, file_system: str, old: str, new: str) -> None:
     """See `btrfs_folder.rename`."""
     btrfs_folder.rename(folder, file_system, old, new)

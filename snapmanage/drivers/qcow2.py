@@ -88,6 +88,9 @@ class Qcow2Driver:
             qcow2_moving.check(directory)
         qemu_img.check(self._deadline_seconds)
 
+    def storage_id(self) -> str | None:
+        return files.storage_id(self._path)
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         with self._locked() as names:
             chains = names.directory.scan()

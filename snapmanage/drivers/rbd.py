@@ -105,6 +105,9 @@ class RbdDriver:
             self._cluster.verify(pool)
             self._images(pool)
 
+    def storage_id(self) -> str | None:
+        return self._cluster.storage_id()
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         with self._cluster.pool() as pool:
             images = self._images(pool)

@@ -78,6 +78,16 @@ class Cluster:
             raise
         self._leave(shared)
 
+    def storage_id(self) -> str:
+        """Return which namespace of which pool of which cluster this is."""
+        with self.pool() as ioctx:
+            shared = self._joined()
+            try:
+                cluster = self._within("asking for the cluster's id", shared.handle.get_fsid)
+            finally:
+                self._leave(shared)
+            return f"rbd:{cluster}/{ioctx.get_pool_id()}/{self._settings.namespace}"
+
     def verify(self, ioctx: Any) -> None:
         """Raise `BackendUnavailable` where the pool or the namespace isn't there: an empty list doesn't tell."""
         shared = self._joined()

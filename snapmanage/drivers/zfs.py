@@ -81,6 +81,9 @@ class ZfsDriver:
             raise errors.ConfigurationError(f"zfs_dataset is {self._dataset!r}: set it to the name of a dataset")
         self._named()
 
+    def storage_id(self) -> str | None:
+        return f"zfs:{self._named()[self._dataset].identity}"
+
     def list_snapshots(self) -> list[BackendSnapshot]:
         code, output, error = self._get([self._dataset], recursive=True)
         if code != 0:

@@ -11,7 +11,7 @@ from snapmanage.core import idempotency, lifecycle, listing, messages, quota, se
 from snapmanage.core.idempotency import Key, Use
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.messages import Message
-from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
+from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_in
 from snapmanage.crash import Point
 from snapmanage.manage.site import Site, commit, post
 from snapmanage.store import facts, keys, quotas, records, services
@@ -38,6 +38,7 @@ def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False, k
         service.require_up(volume.service, volume.server, now, site.rules.service_down)
         _check_quota(site, conn, snapshot.requester.project_id, volume.size_gb or 0)
         asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
+        _refuse_owned(conn, asked, volume)
         return _insert(site, conn, lifecycle.request(asked), now)
 
     try:
@@ -84,8 +85,10 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: boo
     return commit(site, write)
 
 
-def list_manageable(site: Site, server: str, inventory: Inventory, wanted: listing.Page) -> list[listing.Manageable]:
-    """The wanted page of what a backend holds, marking what is managed already.
+def list_manageable(
+    site: Site, server: str, inventory: Inventory, wanted: listing.Page, storage: str | None = None
+) -> list[listing.Manageable]:
+    """The wanted page of what a backend holds, marking what is managed already, on its storage by any server.
 
     `InvalidRequest` when the marker's entry isn't there, `VolumeNotFound` for an unknown `volume_id`.
     """
@@ -94,8 +97,9 @@ def list_manageable(site: Site, server: str, inventory: Inventory, wanted: listi
         candidates = inventory.wanted(wanted)
         if wanted.filters.safe_to_manage is None:
             shown = list(listing.cut(candidates, wanted))
-            return listing.entries(shown, records.owned_among(conn, server, shown))
-        return listing.page_by_safety(candidates, records.owned(conn, server), wanted)
+            return listing.entries(shown, records.owned_among(conn, server, shown, storage))
+        held = list(candidates)
+        return listing.page_by_safety(held, records.owned(conn, server, held, storage), wanted)
 
 
 def _with_volume(conn: Connection, server: str, wanted: listing.Page) -> listing.Page:
@@ -153,6 +157,22 @@ def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Fa
             f"Volume {snapshot.volume_id} is {volume.status.value}; its snapshots can be managed when it is available."
         )
     return volume
+
+
+def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: Facts) -> None:
+    """Raise `AlreadyManaged` where the reference is known to mean an object that another record owns.
+
+    Its name holds the id of a live record, or another server of the same storage manages it under this reference.
+    """
+    named = records.live(conn, ids_in(snapshot.reference.text) - {snapshot.id})
+    owner = min(named) if named else None
+    if owner is None and volume.shared and volume.service:
+        owner = records.owner_elsewhere(conn, snapshot, services.sharing(conn, volume.service))
+    if owner:
+        raise errors.AlreadyManaged(
+            f"the object that {snapshot.reference.text} names is managed already, as snapshot {owner}; "
+            "unmanage that one first"
+        )
 
 
 def _same_project(record: Record, requester: Requester) -> bool:

@@ -14,7 +14,7 @@ from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.messages import Message
-from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.records import Operation, Record, Snapshot, Volume, ids_in
 from snapmanage.crash import Point
 from snapmanage.manage import writing
 from snapmanage.manage.site import Site, commit
@@ -41,15 +41,19 @@ class Outcome:
     error: errors.SnapmanageError | None = None
 
 
-def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
+def resolve(site: Site, resolutions: Sequence[Resolution], storage: str | None = None) -> list[Snapshot]:
     """Write down what references mean before anything is renamed; return the snapshots that may go on.
 
     One that the database refuses, since its object is another's already or its values can't be kept, has failed.
+    `storage` is where the objects are, if that is known: each has one owner there.
     """
 
     def write(conn: Connection, now: datetime) -> list[Snapshot]:
         lease_end = now + site.rules.lease
-        changes = [lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end) for each in resolutions]
+        _refuse_named(conn, resolutions)
+        changes = [
+            lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end, storage) for each in resolutions
+        ]
         written = [change.after for change in records.update(conn, changes)]
         crash.at(Point.RESOLVE_UNCOMMITTED)
         return written
@@ -60,9 +64,20 @@ def resolve(site: Site, resolutions: Sequence[Resolution]) -> list[Snapshot]:
         if database.away(error):
             raise  # that says nothing of what was written: it is written again
         if len(resolutions) > 1:
-            return [snapshot for each in resolutions for snapshot in resolve(site, [each])]
+            return [snapshot for each in resolutions for snapshot in resolve(site, [each], storage)]
         settle(site, [Outcome(resolutions[0].snapshot, error=_refused(error))])
         return []
+
+
+def _refuse_named(conn: Connection, resolutions: Sequence[Resolution]) -> None:
+    """Raise `AlreadyManaged` where an object's name holds the id of another live record: it is that one's."""
+    others = {each.snapshot.id: ids_in(each.found.name) - {each.snapshot.id} for each in resolutions}
+    live = records.live(conn, set[str]().union(*others.values()))
+    for each in resolutions:
+        for owner in others[each.snapshot.id] & live:
+            raise errors.AlreadyManaged(
+                f"{each.found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
+            )
 
 
 def settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:

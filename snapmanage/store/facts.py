@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, exists, select
 
 from snapmanage.core.records import Status
 from snapmanage.core.service import Service
 from snapmanage.store.tables import services, volumes
 
+_others = services.alias("others")
 _OF_VOLUME = (
     select(
         volumes.c.project_id,
@@ -18,6 +19,8 @@ _OF_VOLUME = (
         services.c.driver,
         services.c.heartbeat_at,
         services.c.disabled_reason,
+        services.c.storage,
+        exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
     )
     .select_from(volumes)
     .outerjoin(services, services.c.server == volumes.c.server)
@@ -27,7 +30,10 @@ _OF_VOLUME = (
 
 @dataclass(frozen=True)
 class Facts:
-    """A volume as far as its snapshots depend on it, with its server's heartbeat if there is one."""
+    """A volume as far as its snapshots depend on it, with its server's heartbeat if there is one.
+
+    `shared` says that other servers serve the same storage.
+    """
 
     project_id: str
     host: str
@@ -35,6 +41,7 @@ class Facts:
     status: Status
     size_gb: int | None
     service: Service | None
+    shared: bool = False
 
 
 def of_volume(conn: Connection, volume_id: str) -> Facts | None:
@@ -43,5 +50,6 @@ def of_volume(conn: Connection, volume_id: str) -> Facts | None:
     if row is None:
         return None
     beats = row.heartbeat_at is not None
-    service = Service(row.server, row.driver, row.heartbeat_at, row.disabled_reason) if beats else None
-    return Facts(row.project_id, row.host, row.server, Status(row.status), row.size_gb, service)
+    beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
+    service = Service(*beat) if beats else None
+    return Facts(row.project_id, row.host, row.server, Status(row.status), row.size_gb, service, bool(row.shared))

@@ -1,6 +1,7 @@
 """Volumes and snapshots in the database."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -20,16 +21,19 @@ from snapmanage.core.records import (
     Status,
     Volume,
     identity_key,
+    ids_in,
     owner_key,
     reference_key,
 )
 from snapmanage.core.reference import Reference
 from snapmanage.store import batches, paging
 from snapmanage.store.paging import Wanted
-from snapmanage.store.tables import snapshots, volumes
+from snapmanage.store.tables import services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)
 _TABLES: dict[type[Record], Table] = {Volume: volumes, Snapshot: snapshots}
+# Of a list of any length, so many go into one statement.
+IDS_AT_ONCE = 500
 _REQUESTER = ("project_id", "user_id", "request_id", "global_request_id")
 
 
@@ -143,18 +147,76 @@ def usage(conn: Connection, project_id: str) -> Amount:
     return Amount(int(count), int(gigabytes))
 
 
-def owned(conn: Connection, server: str) -> Owned:
-    """Which objects of a server's backend belong to snapshots."""
+def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), storage: str | None = None) -> Owned:
+    """Return which objects of a server's backend, or of its storage, belong to snapshots.
+
+    `found` are the objects whose names may hold the id of an owner anywhere in the database.
+    """
     mine = snapshots.c.server == server
-    return _owned(conn, mine & snapshots.c.identity_key.is_not(None), mine & snapshots.c.reference_key.is_not(None))
+    sharing = select(services.c.server).where(services.c.storage == storage)
+    here = or_(mine, snapshots.c.server.in_(conn.execute(sharing).scalars().all())) if storage else mine
+    all_of = _owned(conn, here & snapshots.c.identity_key.is_not(None), mine & snapshots.c.reference_key.is_not(None))
+    return replace(all_of, live=_named(conn, found, set(all_of.identities.values())))
 
 
-def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot]) -> Owned:
-    """The same of these objects only: it costs what they are, and not what is managed."""
+def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot], storage: str | None = None) -> Owned:
+    """Like `owned`, restricted to `found`; the cost grows with the page, not with the number of managed snapshots."""
     seen = list(found)
-    identities = {owner_key(server, each.identity) for each in seen}
+    identities = {owner_key(where, each.identity) for each in seen for where in {server, storage or server}}
     references = _reference_keys(conn, server, seen)
-    return _owned(conn, snapshots.c.identity_key.in_(identities), snapshots.c.reference_key.in_(references))
+    some = _owned(conn, snapshots.c.identity_key.in_(identities), snapshots.c.reference_key.in_(references))
+    return replace(some, live=_named(conn, seen, set(some.identities.values())))
+
+
+def live(conn: Connection, snapshot_ids: Collection[str]) -> set[str]:
+    """Return the ids, of these, of snapshots that own an object or a reference."""
+    owning = or_(snapshots.c.reference_key.is_not(None), snapshots.c.identity_key.is_not(None))
+    ids, query = sorted(snapshot_ids), select(snapshots.c.id).where(owning)
+    parts = [ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE)]
+    return {found for part in parts for found in conn.execute(query.where(snapshots.c.id.in_(part))).scalars()}
+
+
+def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[str]) -> str | None:
+    """Return the id of the snapshot that has the same reference on the same volume of another server's backend.
+
+    `sharing` are the servers of the same storage; None where nobody has it.
+    """
+    mine = select(volumes.c.backend_id).where(volumes.c.id == snapshot.volume_id).scalar_subquery()
+    same = (volumes.c.server.in_(sharing)) & (volumes.c.backend_id == mine)
+    keys = [
+        reference_key(row.server, snapshot.reference, row.id)
+        for row in conn.execute(select(volumes.c.id, volumes.c.server).where(same))
+    ]
+    query = select(snapshots.c.id).where(snapshots.c.reference_key.in_(keys))
+    return conn.execute(query).scalars().first() if keys else None
+
+
+def not_on(conn: Connection, server: str, storage: str) -> list[Snapshot]:
+    """Return some of a server's snapshots that were resolved to an object and aren't said to be on `storage`."""
+    elsewhere = or_(snapshots.c.storage.is_(None), snapshots.c.storage != storage)
+    mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
+    query = select(snapshots).where(mine).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
+    return [_record(Snapshot, row) for row in conn.execute(query)]
+
+
+def owners(conn: Connection, identity_keys: Collection[str]) -> dict[str, str]:
+    """Return the ids of the snapshots that own objects, by the keys of the objects' identities."""
+    query = select(snapshots.c.identity_key, snapshots.c.id).where(snapshots.c.identity_key.in_(identity_keys))
+    return {row.identity_key: row.id for row in conn.execute(query)}
+
+
+def place(conn: Connection, placed: Sequence[Snapshot], keeping: Collection[str]) -> None:
+    """Write down on which storage locked snapshots are, with new keys for all but the ids of `keeping`."""
+    where = [(each.id, {"storage": each.storage, "backend_id": each.backend_id}) for each in placed]
+    keys = [(each.id, {"identity_key": each.identity_key}) for each in placed if each.id not in keeping]
+    batches.update(conn, snapshots, where)
+    batches.update(conn, snapshots, keys)
+
+
+def _named(conn: Connection, found: Iterable[BackendSnapshot], known: Set[str]) -> frozenset[str]:
+    """The owners whose ids are a part of these objects' names; `known` are owners, whose rows need no look."""
+    ids = set[str]().union(*(ids_in(each.name) for each in found))
+    return frozenset(ids & known | live(conn, ids - known))
 
 
 def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapshot]) -> list[str]:

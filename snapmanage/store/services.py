@@ -11,7 +11,7 @@ from snapmanage.store.tables import services
 
 def beat(conn: Connection, service: Service) -> None:
     """Note that a server is alive; whether it is disabled stays as it was."""
-    alive = {"heartbeat_at": service.heartbeat_at, "driver": service.driver}
+    alive = {"heartbeat_at": service.heartbeat_at, "driver": service.driver, "storage": service.storage}
     # Two processes of one server may come up together, and be its first.
     locks.lock(conn, services, {"server": service.server, "disabled_reason": None, **alive})
     conn.execute(update(services).where(services.c.server == service.server).values(alive))
@@ -20,6 +20,12 @@ def beat(conn: Connection, service: Service) -> None:
 def get(conn: Connection, server: str) -> Service | None:
     row = conn.execute(select(services).where(services.c.server == server)).one_or_none()
     return None if row is None else Service(**row._mapping)
+
+
+def sharing(conn: Connection, service: Service) -> Sequence[str]:
+    """Return the other servers, running or not, that serve the same storage."""
+    others = (services.c.storage == service.storage) & (services.c.server != service.server)
+    return conn.execute(select(services.c.server).where(others).order_by(services.c.server)).scalars().all()
 
 
 def on_host(conn: Connection, host: str) -> Sequence[str]:

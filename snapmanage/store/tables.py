@@ -70,6 +70,7 @@ snapshots = Table(
     *_record_columns(),
     Column("volume_id", ID, nullable=False, index=True),
     Column("announced", Integer),
+    Column("storage", NAME),
     Index(None, "server", "due_at"),
     Index(None, "server", "project_id", "due_at"),
     Index(None, "project_id", "created_at", "id"),
@@ -101,6 +102,7 @@ services = Table(
     Column("driver", NAME, nullable=False),
     Column("heartbeat_at", UtcDateTime, nullable=False),
     Column("disabled_reason", NAME),
+    Column("storage", NAME),
     **_MARIADB,
 )
 

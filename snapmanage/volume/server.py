@@ -23,7 +23,7 @@ from snapmanage.core.service import Service
 from snapmanage.crash import Point
 from snapmanage.drivers import deadline as deadlines
 from snapmanage.drivers.base import Driver
-from snapmanage.manage import requests
+from snapmanage.manage import ownership, requests
 from snapmanage.manage.site import Site
 from snapmanage.manage.suspicion import Suspicious
 from snapmanage.store import outbox, services
@@ -133,7 +133,7 @@ class VolumeServer:
     def _beat_all(self, conn: Connection, now: datetime) -> frozenset[str]:
         up = self._up
         for server in sorted(up):
-            services.beat(conn, Service(server, self._backends[server][0], now))
+            services.beat(conn, self._service(server, now))
         for server in sorted(up - self._beaten):
             # Once more: what the relay sent between the announcement and the first consuming came back.
             outbox.hurry_casts(conn, server, now)
@@ -160,6 +160,7 @@ class VolumeServer:
         """Serve a backend that answers; casts that waited for it are due at once."""
         _, driver, pace = self._backends[server]
         deadlines.within(pace.driver_timeout_seconds, "checking the backend", driver.check)
+        self._settle_storage(server, driver, pace)
         with self._opened:
             if self._stopping.is_set():
                 return
@@ -169,6 +170,37 @@ class VolumeServer:
             self._consumers.append(self._bus.consume(self._names.server_queues(server), self._handler(server)))
             self._up = self._up | {server}
         LOG.info("Serving %s.", server)
+        self._warn_of_sharing(server)
+
+    def _settle_storage(self, server: str, driver: Driver, pace: Pace) -> None:
+        """Find out which storage the backend is, and write that down of the server's records."""
+        asking = "asking which storage the backend is"
+        storage = deadlines.within(pace.driver_timeout_seconds, asking, driver.storage_id)
+        self._workers[server].storage = storage
+        if storage is None:
+            return
+        for each in ownership.adopt(self._site.db, server, storage, getattr(driver, "renewed_identities", None)):
+            LOG.error(
+                "Snapshot %s on %s and snapshot %s own one object; unmanage one of them.",
+                each.snapshot_id,
+                server,
+                each.owner_id,
+            )
+
+    def _warn_of_sharing(self, server: str) -> None:
+        """Say which other servers, running or not, serve the same storage."""
+        with self._site.db.read() as conn:
+            others = services.sharing(conn, self._service(server, self._site.db.clock(conn)))
+        if others:
+            LOG.warning(
+                "%s serves the same storage as %s. A snapshot that one manages is refused by the other. Use "
+                "[DEFAULT] cluster where several machines shall serve it; unmanage what a server that is gone managed.",
+                server,
+                ", ".join(others),
+            )
+
+    def _service(self, server: str, now: datetime) -> Service:
+        return Service(server, self._backends[server][0], now, storage=self._workers[server].storage)
 
     def _handler(self, server: str) -> Suspicious:
         endpoints, taker = partial(self._endpoints, server), self._workers[server].taker
@@ -177,7 +209,7 @@ class VolumeServer:
 
     def _announce(self, server: str, conn: Connection, now: datetime) -> None:
         outbox.hurry_casts(conn, server, now)
-        services.beat(conn, Service(server, self._backends[server][0], now))
+        services.beat(conn, self._service(server, now))
 
     def _endpoints(self, server: str, accept: Accept) -> list[Any]:
         listing = partial(self._list, server)
@@ -187,4 +219,6 @@ class VolumeServer:
         ]
 
     def _list(self, server: str, wanted: Page) -> list[Manageable]:
-        return requests.list_manageable(self._site, server, self._scans[server].for_page(wanted), wanted)
+        return requests.list_manageable(
+            self._site, server, self._scans[server].for_page(wanted), wanted, self._workers[server].storage
+        )

@@ -64,6 +64,8 @@ class Worker:
 
     def __init__(self, site: Site, server: str, driver: Driver, worker_id: str, pace: Pace) -> None:
         self.server = server
+        # Which storage the backend is, once it has answered; None where its driver can't say.
+        self.storage: str | None = None
         self._site = site
         self._driver = driver
         self._id = worker_id
@@ -173,7 +175,7 @@ class Worker:
         if not resolutions:
             return
         crash.at(Point.FOUND)
-        going_on = {snapshot.id: snapshot for snapshot in settling.resolve(self._site, resolutions)}
+        going_on = {snapshot.id: snapshot for snapshot in settling.resolve(self._site, resolutions, self.storage)}
         crash.at(Point.RESOLVED)
         for each in resolutions:
             held = self._mine(each.snapshot)

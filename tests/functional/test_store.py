@@ -154,6 +154,7 @@ def whole(**fields: Any) -> Snapshot:
         updated_at=NOW + SECOND,
         deleted_at=NOW + 2 * SECOND,
         announced=6,
+        storage="array:1",
         **fields,
     )
 
