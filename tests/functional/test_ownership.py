@@ -209,7 +209,9 @@ def test_identity_in_a_form_of_before_is_written_anew_when_the_server_comes_up(t
         volume = world.known_volume("volume-1", host=FIRST)
         names = [f"volume-1-snapshot-{number}" for number in range(1, 601)]
         ids = [world.asked(volume, name) for name in names]
-        records = [world.settled(snapshot_id) and world.record(snapshot_id) for snapshot_id in ids]
+        for snapshot_id in ids:
+            world.settled(snapshot_id)
+        records = [world.record(snapshot_id) for snapshot_id in ids]
         before_storages_were_known(world)
 
         with_the_renewal(world)
