@@ -17,9 +17,10 @@ demo: .venv/installed  ## Show snapmanage at work on this machine, without a bro
 	@$(BIN)/snapmanage demo
 
 # Most tests wait for others, so several processes run them, each with services of its own; a file stays in one.
+# tests/order.py says which files start first.
 TESTERS ?= 2
 test: packages lint  ## Check and test everything; installs missing Debian packages when root
-	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/tested  ## Check the form, the style and the types
 	@$(BIN)/ruff format --check .

@@ -21,7 +21,7 @@ from tests.services import zfs_fuse as zfs_fuse_service
 from tests.services.process import running, unique
 from tests.services.wiretap import Wiretap, wiretap
 
-pytest_plugins = ["tests.tiers"]
+pytest_plugins = ["tests.order", "tests.tiers"]
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("snapmanage", deadline=None, print_blob=True)

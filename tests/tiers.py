@@ -18,9 +18,11 @@ TIERS = {
     "chaos": "things are killed, cut off and frozen",
 }
 FOLDER = Path(__file__).parent
+NO_KERNEL = "no_kernel: a test of drivers that involves no snapshot, so LVM on metadata shows all of it"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", NO_KERNEL)
     for tier, meaning in TIERS.items():
         config.addinivalue_line("markers", f"{tier}: {meaning} (given by the folder)")
 

@@ -1,7 +1,8 @@
 """What every driver owes, shown on its real backend.
 
 `fake` and `file` run everywhere. `lvm` runs on metadata here, where no snapshot can be opened, and
-again in a guest with a kernel of its own (`tests/integration/test_lvm_kernel`), where nothing is left out.
+again in a guest with a kernel of its own (`tests/integration/test_lvm_kernel`). The guest leaves out the
+tests that are marked `no_kernel`: they involve no snapshot, so they show the same on metadata.
 """
 
 import uuid
@@ -88,6 +89,7 @@ def refused(kind: type[errors.SnapmanageError], code: str) -> Iterator[None]:
 # Looking.
 
 
+@pytest.mark.no_kernel
 def test_backend_that_is_well_passes_the_check(lab: Lab) -> None:
     lab.driver.check()
 
@@ -148,6 +150,7 @@ def test_name_with_every_character_that_the_backend_allows_is_managed_and_given_
     assert lab.driver.list_snapshots() == [snapshot]
 
 
+@pytest.mark.no_kernel
 def test_name_that_nothing_bears_is_not_found(lab: Lab) -> None:
     absent = Reference.named(lab.name_of("absent"))
 
@@ -155,11 +158,13 @@ def test_name_that_nothing_bears_is_not_found(lab: Lab) -> None:
         lab.driver.find_snapshot(absent)
 
 
+@pytest.mark.no_kernel
 def test_volume_that_is_not_there_is_not_found(lab: Lab) -> None:
     with refused(errors.SourceNotFound, "source_not_found"):
         lab.driver.find_volume(Reference.named("absent"))
 
 
+@pytest.mark.no_kernel
 def test_reference_with_another_key_is_refused(lab: Lab) -> None:
     with refused(errors.InvalidReference, "invalid_reference"):
         lab.driver.find_snapshot(Reference.of({"source-nonsense": lab.name_of("daily")}))
@@ -171,6 +176,7 @@ def test_reference_with_another_key_is_refused(lab: Lab) -> None:
         lab.driver.find_volume(Reference.of({"source-name": lab.volume, "more": "keys"}))
 
 
+@pytest.mark.no_kernel
 def test_name_that_the_backend_cannot_have_is_refused(lab: Lab) -> None:
     for name in lab.impossible_names:
         with refused(errors.InvalidReference, "invalid_reference"):

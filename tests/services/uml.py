@@ -2,7 +2,8 @@
 
 The guest sees the host's files read-only, except one shared folder, and a disk of its own. Inside,
 `uml_guest.py` is the first process: it prepares the machine, runs the command, and powers off.
-Needs the Debian packages `user-mode-linux`, `lvm2` and `thin-provisioning-tools`; not root.
+Needs the Debian packages `user-mode-linux`, `lvm2` and `thin-provisioning-tools`; not root. On a processor with
+AMX it needs a C compiler too: `uml_registers.c` says why.
 """
 
 import json
@@ -15,10 +16,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.needs import require
 from tests.services import uml_guest
 
 GUEST = Path(uml_guest.__file__).resolve()
 REPOSITORY = GUEST.parents[2]
+REGISTERS = GUEST.with_name("uml_registers.c")
 DISK_BYTES = 1024**3
 
 
@@ -56,7 +59,7 @@ def _boot(shared: Path, seconds: float) -> None:
     with (shared / "console").open("wb") as console:
         kernel = subprocess.Popen(
             _kernel(shared),
-            env=os.environ | {"HOME": str(shared)},  # where it keeps its sockets
+            env=os.environ | {"HOME": str(shared)} | _preloaded(shared),  # HOME is where it keeps its sockets
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
@@ -70,6 +73,16 @@ def _boot(shared: Path, seconds: float) -> None:
                 # It has processes of the guest in its session, and none of them would notice its end.
                 os.killpg(kernel.pid, signal.SIGKILL)
                 kernel.wait()
+
+
+def _preloaded(shared: Path) -> dict[str, str]:
+    """Return the environment that makes the kernel run on this processor."""
+    if "amx_tile" not in Path("/proc/cpuinfo").read_text():
+        return {}
+    require("cc")
+    library = shared / "registers.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(REGISTERS)], check=True)
+    return {"LD_PRELOAD": str(library)}
 
 
 def _kernel(shared: Path) -> list[str]:

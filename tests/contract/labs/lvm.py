@@ -140,17 +140,16 @@ class LvmKernelLab:
         lvm("vgrename", self.renamed_group, self.group)
 
     def _tidy(self) -> None:
-        groups = lvm("vgs", "--noheadings", "-o", "vg_name").split()
-        if self.renamed_group in groups:
-            self.come_back()
-        elif self.group not in groups:
+        found = [line.split() for line in lvm("lvs", "--noheadings", "-o", "vg_name,lv_name").splitlines()]
+        if not found:
             lvm("vgcreate", "--yes", self.group, uml_guest.DISK)
-        if leftover := self.names():
+        elif self.renamed_group in {group for group, _ in found}:
+            self.come_back()
+        there = {name for _, name in found}
+        if leftover := there - self.furniture.keys():
             lvm("lvremove", "--yes", *(f"{self.group}/{name}" for name in leftover))
-        there = lvm("lvs", "--noheadings", "-o", "lv_name", self.group).split()
-        for name, made in self.furniture.items():
-            if name not in there:
-                lvm("lvcreate", "--yes", *made, "--name", name, self.group)
+        for name in [name for name in self.furniture if name not in there]:
+            lvm("lvcreate", "--yes", *self.furniture[name], "--name", name, self.group)
 
 
 def lvm(*argv: str) -> str:
