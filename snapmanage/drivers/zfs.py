@@ -14,7 +14,8 @@ the number; they go on working, see `renewed_identities`. A dataset's guid is it
 identity is the guid with the transaction.
 
 **What can't be read.** An object whose properties can't be read is listed as unusable. Where ZFS can't list
-everything, as on damage of a dataset, the rest is listed together with an entry `DATASET@*` that says so.
+everything, as on damage of a dataset, the rest is listed together with an entry `DATASET@*` that says so;
+what this host has mounted, or has devices of, is then asked for by name.
 
 **Size** is what a volume's data have room for (`volsize`), and what a file system refers to (`referenced`).
 
@@ -44,12 +45,16 @@ from snapmanage.drivers import (
     zfs_commands,
     zfs_errors,
     zfs_identities,
+    zfs_mounts,
     zfs_names,
     zfs_report,
 )
 from snapmanage.drivers.base import Section
 from snapmanage.drivers.commands import Ended
 from snapmanage.drivers.zfs_report import Dataset
+
+# So many names fit into one command.
+_NAMES_AT_ONCE = 1000
 
 
 class ZfsDriver:
@@ -101,7 +106,9 @@ class ZfsDriver:
         damaged = zfs_errors.damaged(error)
         if self._dataset not in found or (code != 0 and not damaged) or zfs_errors.may_pass(code, error):
             raise self._away(code, error)
-        return self._snapshots(found) + ([self._rest(error)] if damaged else [])
+        if not damaged:
+            return self._snapshots(found)
+        return [*self._snapshots(found | self._overlooked(found)), self._rest(error)]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         if reference.name() == self._rest_name:
@@ -200,7 +207,7 @@ class ZfsDriver:
         return privileged.ask(privileged.zfs_get, names, recursive, self._deadline)
 
     def _snapshots(self, found: dict[str, Dataset]) -> list[BackendSnapshot]:
-        mounted = mounted_snapshots(mounts.mounts())
+        mounted = zfs_mounts.snapshots(mounts.mounts())
         return [
             each.snapshot(
                 found.get(zfs_names.dataset_of(each.name)), mounted.get(each.name, ""), self._longest_own_name
@@ -212,6 +219,16 @@ class ZfsDriver:
     @property
     def _rest_name(self) -> str:
         return f"{self._dataset}@*"
+
+    def _overlooked(self, found: Mapping[str, Dataset]) -> dict[str, Dataset]:
+        """Read what a listing that was cut short left out, as far as this host knows its name."""
+        known = zfs_mounts.datasets(mounts.mounts(), self._dataset)
+        names = [name for name in known if name not in found]
+        read: dict[str, Dataset] = {}
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            _, output, _ = self._get(names[start : start + _NAMES_AT_ONCE], recursive=True)
+            read |= zfs_report.read(output)
+        return read
 
     def _find_rest(self) -> BackendSnapshot:
         for snapshot in self.list_snapshots():
@@ -230,15 +247,6 @@ class ZfsDriver:
         if isinstance(failure, errors.BackendError):
             return failure
         return errors.BackendUnavailable(f"{failure}: see whether its pool is imported")
-
-
-def mounted_snapshots(known: Sequence[mounts.Mount]) -> dict[str, str]:
-    """Where snapshots are mounted by somebody's wish; what appears beneath `.zfs/snapshot` goes away by itself."""
-    return {
-        mount.source.decode(errors="replace"): mount.point.decode(errors="replace")
-        for mount in known
-        if mount.kind == "zfs" and b"/.zfs/snapshot/" not in mount.point
-    }
 
 
 def _length_of(template: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import commands, privileged
+from snapmanage.drivers import commands, privileged, zfs_mounts
 from snapmanage.drivers.base import Section
 from snapmanage.drivers.zfs import ZfsDriver
 from tests.contract.labs.zfs import ZfsLab, zfs_lab
@@ -184,6 +184,21 @@ def test_damaged_dataset_is_told_of_and_does_not_keep_the_others_from_being_list
     for act in (lambda: lab.driver.manage_snapshot(binding), lambda: bound(lab, binding.original_name)):
         with pytest.raises(errors.BackendError, match="zpool status -v"):
             act()
+
+
+def test_datasets_that_are_mounted_are_listed_whatever_is_damaged_beside_them(
+    lab: ZfsLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = [lab.volume, *(lab.add_volume(f"volume-{number}") for number in range(2, 8))]
+    lab.zfs.run("zfs", "snapshot", "-r", f"{lab.dataset}@of-all")
+    lab.damage(lab.volume)
+    # zfs-fuse runs in a mount namespace of its own.
+    monkeypatch.setattr(zfs_mounts, "datasets", lambda *_: datasets)
+
+    listed = {found.name for found in lab.driver.list_snapshots()}
+
+    well = {f"{dataset}@of-all" for dataset in (lab.dataset, *datasets[1:])}
+    assert listed == well | {f"{lab.dataset}@*"}
 
 
 def test_listing_has_no_entry_for_damage_where_there_is_none(lab: ZfsLab) -> None:

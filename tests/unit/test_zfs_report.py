@@ -1,13 +1,13 @@
 """What `zfs get` of OpenZFS reports, volumes and bookmarks included, which zfs-fuse doesn't have."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from snapmanage.core.backend import GIB, Unsafe
-from snapmanage.drivers import zfs_commands, zfs_report
+from snapmanage.drivers import zfs_commands, zfs_mounts, zfs_report
 from snapmanage.drivers.mounts import Mount
-from snapmanage.drivers.zfs import mounted_snapshots
 from snapmanage.errors import BackendError
 
 BORN = 1_700_000_000
@@ -57,11 +57,21 @@ def test_snapshot_that_is_mounted_by_wish_is_in_use_and_not_what_appears_by_itse
         Mount(2, "0:2", b"/", b"/mnt", "zfs", b"tank/v@b"),
         Mount(3, "0:3", b"/", b"/elsewhere", "tmpfs", b"tank/v@c"),
     ]
-    assert mounted_snapshots(known) == {"tank/v@b": "/mnt"}
+    assert zfs_mounts.snapshots(known) == {"tank/v@b": "/mnt"}
 
     [found] = zfs_report.read(reported("tank/v@b")).values()
 
     assert found.snapshot(None, "/mnt", 45).unsafe is Unsafe.IN_USE
+
+
+def test_datasets_are_known_by_their_mounts_and_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zfs_mounts, "DEVICES", tmp_path)
+    (tmp_path / "tank/v/inner").mkdir(parents=True)
+    (tmp_path / "tank/v/inner/volume").symlink_to("/dev/zd0")
+    sources = (b"tank/v", b"tank/v/fs", b"tank/v@snapshot", b"tank/other", b"tank/v/\xff", b"/dev/sda1", b"tmpfs")
+    known = [Mount(1, "0:1", b"/", b"/mnt", "zfs", source) for source in sources]
+
+    assert zfs_mounts.datasets(known, "tank/v") == ["tank/v", "tank/v/fs", "tank/v/inner/volume"]
 
 
 @pytest.mark.parametrize("text", ["internal error", "tank\ttype\tfilesystem\tmore\n"])
