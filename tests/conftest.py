@@ -64,7 +64,7 @@ def keystone() -> Iterator[keystone_service.Keystone]:
 
 @pytest.fixture(scope="session")
 def zfs_fuse() -> Iterator[zfs_fuse_service.ZfsFuse]:
-    needs.require(*zfs_fuse_service.PROGRAMS, root=True)
+    zfs_fuse_service.require_namespaces()
     with running(zfs_fuse_service.ZfsFuse) as service:
         yield service
 

@@ -4,20 +4,24 @@ One search of the file system's own trees reads everything, the size of the file
 see `btrfs_trees`. It needs root, and so does renaming, by way of `privileged`.
 
 **Names** are paths from the folder: `volume-1`, `.snapshots/daily`. The subvolume at whose top the folder
-is, is called `.`. A managed snapshot is renamed where it lies, `.snapshots/snapshot-UUID`. Names that
-aren't UTF-8 are left out.
+is, is called `.`. A managed snapshot is renamed where it lies, `.snapshots/snapshot-UUID`. A path that isn't
+UTF-8 is listed escaped, with `./` in front, and can't be managed; it can be a volume.
 
 **What is a snapshot**: a subvolume that btrfs made of another, whether or not that one is still there.
 Its volume is what it was made of, which may itself be a snapshot, and may lie elsewhere on the file
-system: its name then has a slash in front. A writable snapshot can be a volume as well, since rolling
-back makes such ones.
+system: its name then has a slash in front. A snapshot can be a volume as well where it is writable, as
+after rolling back, or has snapshots of its own, as in a chain of received increments.
 
 **Size** is what quotas say that a subvolume refers to, shared data included, as of the last commit (30 s
-at most). Without quotas, and with simple ones, btrfs doesn't know, and it is 0.
+at most). Without quotas, with simple ones, and while they are being counted, btrfs doesn't know it, and the
+size is 0. `extra` tells of counting, and of counts that btrfs itself calls inconsistent.
 
-**In use** is what is mounted by itself, or has something in it that is, in snapmanage's own mount
-namespace. Open files, a swap file or a send within the snapshot don't mind its new name and aren't
-looked for; a receive that isn't finished does, and can't be told from a writable snapshot.
+**Unusable** is what can't be renamed where it lies: in a read-only subvolume, on a read-only mount, beneath
+another mount, in a folder that root's helper may not change, on a path that is too long or can't be read.
+
+**In use** is what is mounted by itself, has something in it that is, or has something mounted on it, in
+snapmanage's own mount namespace. Open files, a swap file or a send within the snapshot don't mind its new
+name and aren't looked for; a receive that isn't finished does, and can't be told from a writable snapshot.
 
 **Late renames.** btrfs renames by name only, so what `snapmanage.drivers.renaming` says of them holds here.
 A rename that is done is made to outlive a power failure before it is reported. Nothing is ever removed.
@@ -35,7 +39,7 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Uns
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import btrfs_folder, privileged, renaming
-from snapmanage.drivers.btrfs_folder import Member
+from snapmanage.drivers.btrfs_members import ITSELF, ODD, OUTSIDE, Member
 
 
 class BtrfsDriver:
@@ -76,15 +80,17 @@ class BtrfsDriver:
         return [_snapshot(member) for member in self._members() if _is_snapshot(member)]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        member = self._find(reference)
+        member = self._find(reference, ODD)
         if not _is_snapshot(member):
             raise errors.NotASnapshot(f"{member.name!r} is a subvolume, but no snapshot of another one in the folder")
         return _snapshot(member)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        member = self._find(reference)
-        if member.is_snapshot and member.read_only:
-            raise errors.NotAVolume(f"{member.name!r} is a read-only snapshot; name the subvolume it was taken of")
+        member = self._find(reference, ODD, OUTSIDE)
+        if member.is_snapshot and member.read_only and not member.has_snapshots:
+            raise errors.NotAVolume(
+                f"{member.name!r} is a read-only snapshot that has none of its own; name the subvolume it was taken of"
+            )
         return BackendVolume(member.name, member.identity, member.size_bytes or 0)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
@@ -121,16 +127,19 @@ class BtrfsDriver:
         crash.at(Point.RENAME_UNSYNCED)
         privileged.ask(privileged.keep_names, self._folder, self._file_system, name)
 
-    def _find(self, reference: Reference) -> Member:
+    def _find(self, reference: Reference, *beginnings: str) -> Member:
+        """Find what is named by its path from the folder, or by a name that begins in one of those ways."""
         name = reference.name()
-        if name != btrfs_folder.ITSELF and not btrfs_folder.legal(name):
-            raise errors.InvalidReference(
-                f"{name!r} is no path from {self._folder!r} to a subvolume: it must neither begin nor end with '/', "
-                "nor have '..' or NUL in it"
-            )
-        for member in self._members(name):
-            return member
-        raise errors.SourceNotFound(f"there is no subvolume {name!r} in {self._folder!r}")
+        legal = name == ITSELF or btrfs_folder.legal(name)
+        if legal or (name.startswith(beginnings) and btrfs_folder.is_text(name)):
+            for member in self._members(name):
+                return member
+        if legal or (OUTSIDE in beginnings and btrfs_folder.legal(name.removeprefix(OUTSIDE))):
+            raise errors.SourceNotFound(f"there is no subvolume {name!r} in {self._folder!r}")
+        raise errors.InvalidReference(
+            f"{name!r} is no path from {self._folder!r} to a subvolume: it must neither begin nor end with '/', "
+            "nor have '..' or NUL in it"
+        )
 
     def _members(self, *names: str) -> list[Member]:
         """Every subvolume in the folder; with names, whichever of them exists."""
@@ -140,21 +149,37 @@ class BtrfsDriver:
 
 def _is_snapshot(member: Member) -> bool:
     # What is mounted as the folder itself has no name there that could be changed.
-    return member.is_snapshot and member.name != btrfs_folder.ITSELF
+    return member.is_snapshot and member.name != ITSELF
 
 
 def _snapshot(member: Member) -> BackendSnapshot:
+    unsafe, reason = _danger(member)
+    extra = {"read_only": "yes" if member.read_only else "no"}
     return BackendSnapshot(
         name=member.name,
         identity=member.identity,
         size_bytes=member.size_bytes or 0,
         parent=member.parent,
         parent_identity=member.parent_identity,
-        created_at=datetime.fromtimestamp(member.born, UTC),
-        unsafe=Unsafe.IN_USE if member.mounted_at else None,
-        unsafe_reason=f"it is mounted at {member.mounted_at!r}, by itself or in part" if member.mounted_at else "",
-        extra={"read_only": "yes" if member.read_only else "no"},
+        created_at=_moment(member.born),
+        unsafe=unsafe,
+        unsafe_reason=reason,
+        extra=extra | ({"quotas": member.counting} if member.counting else {}),
     )
+
+
+def _danger(member: Member) -> tuple[Unsafe | None, str]:
+    if member.fault:
+        return Unsafe.UNUSABLE, member.fault
+    return (Unsafe.IN_USE, member.in_use) if member.in_use else (None, "")
+
+
+def _moment(seconds: float) -> datetime | None:
+    """Return a time that a kernel wrote down, unless its clock was out of all bounds."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _refuse_no_uuid(text: str) -> None:

@@ -9,39 +9,14 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from snapmanage import errors
-from snapmanage.drivers import btrfs_trees, linux, mounts
-from snapmanage.drivers.btrfs_trees import Subvolume
-
-ITSELF = "."
-"""The name of the subvolume whose top the folder is."""
+from snapmanage.drivers import btrfs_members, btrfs_search, btrfs_trees, linux
+from snapmanage.drivers.btrfs_members import Member
 
 LONGEST_NAME = 255
-
-
-@dataclass(frozen=True)
-class Member:
-    """A subvolume in the folder, at any depth.
-
-    `name` is its path from the folder. A parent elsewhere on the file system is named by its path from
-    the top, with a slash in front; one that is gone has neither name nor identity. `size_bytes` is None
-    without quotas. `mounted_at` is where the subvolume, or something in it, is mounted by itself; empty
-    where it isn't.
-    """
-
-    name: str
-    identity: str
-    is_snapshot: bool
-    parent: str | None
-    parent_identity: str | None
-    read_only: bool
-    born: float
-    size_bytes: int | None
-    mounted_at: str
 
 
 def legal(name: str) -> bool:
@@ -53,18 +28,21 @@ def legal(name: str) -> bool:
     return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= LONGEST_NAME for part in parts)
 
 
-def members(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
-    """The subvolumes in the folder, itself included; with names, whichever of them exists.
+def is_text(name: str) -> bool:
+    """Whether it can be sent to a process and to the kernel."""
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        return False
 
-    Names that aren't UTF-8 are left out. All is read in one go, so that what is renamed meanwhile is
-    seen under one of its names.
-    """
+
+def members(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
+    """The subvolumes in the folder, itself included; with names, whichever of them exists, outside of it too."""
     with _opened(folder, file_system) as fd, _explained(folder):
-        here, found = btrfs_trees.read(fd)
-        if here is None:
+        found = btrfs_members.read(fd, names)
+        if found is None:
             raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
-        every = _members(here, found, _mounted(fd))
-        return [member for member in every if not names or member.name in names]
+        return found
 
 
 def folder_id(folder: str, file_system: str) -> str:
@@ -92,55 +70,6 @@ def keep(folder: str, file_system: str, name: str) -> None:
     place, _ = _split(name)
     with _opened(folder, file_system) as fd, _explained(place or folder), _beneath(fd, place) as inner:
         os.fsync(inner)
-
-
-def _members(here: bytes, found: list[Subvolume], mounted: Mapping[bytes, str]) -> Iterator[Member]:
-    by_identity = {each.identity: each for each in found}
-    for each in found:
-        if name := _name(here, each.path):
-            parent = by_identity.get(each.parent_identity or "")
-            yield Member(
-                name=name,
-                identity=each.identity,
-                is_snapshot=each.parent_identity is not None,
-                parent=_shown(here, parent.path) if parent else None,
-                parent_identity=parent.identity if parent else None,
-                read_only=each.read_only,
-                born=each.born,
-                size_bytes=each.size_bytes,
-                mounted_at=mounted.get(each.path, ""),
-            )
-
-
-def _name(here: bytes, path: bytes) -> str:
-    """The path from the folder; empty where it isn't inside, or no text."""
-    if path == here:
-        return ITSELF
-    inside = path.removeprefix(here + b"/") if here else path
-    if here and inside == path:
-        return ""
-    try:
-        return inside.decode()
-    except UnicodeDecodeError:
-        return ""
-
-
-def _shown(here: bytes, path: bytes) -> str:
-    return _name(here, path) or "/" + path.decode(errors="backslashreplace")
-
-
-def _mounted(fd: int) -> dict[bytes, str]:
-    """Where each path of the file system that is mounted, or has something in it that is, is mounted."""
-    known = mounts.mounts()
-    ours = mounts.mount_of(fd)
-    devices = {mount.device for mount in known if mount.number == ours}
-    found: dict[bytes, str] = {}
-    for mount in known:
-        if mount.device in devices:
-            parts = mount.root.strip(b"/").split(b"/")
-            for length in range(1, len(parts) + 1):
-                found[b"/".join(parts[:length])] = mount.point.decode(errors="replace")
-    return found
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -177,7 +106,7 @@ def _opened(folder: str, file_system: str) -> Iterator[int]:
 
 def _refuse_other_file_systems(fd: int, folder: str, wanted: str) -> None:
     try:
-        found = btrfs_trees.file_system(fd)
+        found = btrfs_search.file_system(fd)
     except OSError as failure:
         raise errors.BackendUnavailable(f"{folder!r} isn't on a btrfs: see whether it is mounted") from failure
     if wanted not in ("", found):

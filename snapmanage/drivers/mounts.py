@@ -9,7 +9,10 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mount:
-    """One mount. `root` is what of the file system is mounted, as a path from its top; `source` is often a device."""
+    """One mount. `root` is what of the file system is mounted, as a path from its top; `source` is often a device.
+
+    `parent` is the number of the mount where its point is.
+    """
 
     number: int
     device: str
@@ -17,6 +20,7 @@ class Mount:
     point: bytes
     kind: str
     source: bytes
+    parent: int = 0
 
 
 def mounts() -> list[Mount]:
@@ -36,9 +40,17 @@ def read(mountinfo: bytes) -> list[Mount]:
 
 def _mount(line: bytes) -> Mount:
     before, _, after = line.partition(b" - ")
-    number, _, device, root, point = before.split(b" ")[:5]
+    number, parent, device, root, point = before.split(b" ")[:5]
     kind, source = after.split(b" ")[:2]
-    return Mount(int(number), device.decode(), _unescaped(root), _unescaped(point), kind.decode(), _unescaped(source))
+    return Mount(
+        number=int(number),
+        device=device.decode(),
+        root=_unescaped(root),
+        point=_unescaped(point),
+        kind=kind.decode(),
+        source=_unescaped(source),
+        parent=int(parent),
+    )
 
 
 def _unescaped(text: bytes) -> bytes:

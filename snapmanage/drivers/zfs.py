@@ -6,9 +6,16 @@ those that OpenZFS has in common with zfs-fuse 0.7, which has no volumes.
 **Names** are ZFS's own, whole: `tank/volumes/volume-1@daily`. A managed snapshot stays in its dataset,
 `tank/volumes/volume-1@snapshot-UUID`.
 
-**Identity** is the guid with the transaction that made the object. A received snapshot has the guid of
-the one that was sent, so that it alone would make one of a snapshot and its replica. A clone that is
-promoted takes its origin's snapshots over; they keep their identity, and have another parent then.
+**Identity** of a snapshot is its guid, the transaction that made it and its number in the pool (`objsetid`).
+A received snapshot has the guid of the one that was sent, and two receives of one stream can end in one
+transaction; the number differs. It stays through a rename of the snapshot or its dataset, export and
+import, and `zfs promote`, after which the snapshot has another parent. Records of earlier releases lack
+the number; they go on working, see `renewed_identities`. A dataset's guid is its own, so that its
+identity is the guid with the transaction.
+
+**What can't be read.** An object whose properties can't be read is listed as unusable. Where ZFS can't list
+everything, as on damage of a dataset, the rest is listed together with an entry `DATASET@*` that says so;
+what this host has mounted, or has devices of, is then asked for by name.
 
 **Size** is what a volume's data have room for (`volsize`), and what a file system refers to (`referenced`).
 
@@ -21,33 +28,39 @@ command is asked to end at its deadline; one that hangs in the kernel, on a susp
 Nothing is ever removed.
 """
 
-import re
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import mounts, privileged, renaming, zfs_commands, zfs_names, zfs_report
+from snapmanage.drivers import (
+    mounts,
+    privileged,
+    renaming,
+    zfs_commands,
+    zfs_errors,
+    zfs_identities,
+    zfs_mounts,
+    zfs_names,
+    zfs_report,
+)
+from snapmanage.drivers.base import Section
 from snapmanage.drivers.commands import Ended
 from snapmanage.drivers.zfs_report import Dataset
 
-# What stderr may add to an exit code, most telling first.
-_MEANINGS: Sequence[tuple[str, type[errors.SnapmanageError], str]] = (
-    (r"[Pp]ermission denied", errors.BackendPermission, "let snapmanage be root, or delegate to it with zfs allow"),
-    (r"dataset already exists", errors.NameTaken, "rename the other one"),
-    (r"dataset is busy", errors.InUse, "see who is in its folder beneath .zfs/snapshot"),
-    (r"suspended", errors.BackendUnavailable, "see zpool status"),
-    (r"zfs-fuse daemon is running|ZFS modules", errors.BackendUnavailable, "start ZFS"),
-    (r"dataset does not exist", errors.SourceNotFound, "list the backend again"),
-)
+# So many names fit into one command.
+_NAMES_AT_ONCE = 1000
 
 
 class ZfsDriver:
     """Snapshots within one dataset; see the module for their identity, their size, and when one is in use."""
 
+    takes_section = True
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "zfs_dataset",
@@ -70,9 +83,14 @@ class ZfsDriver:
     ]
 
     def __init__(
-        self, zfs_dataset: str | None = None, zfs_delegated: bool = False, command_timeout_seconds: float = 60
+        self,
+        zfs_dataset: str | None = None,
+        zfs_delegated: bool = False,
+        command_timeout_seconds: float = 60,
+        section: Section = Section("zfs", snapshot_name_template="snapshot-%s"),  # noqa: B008 - frozen
     ) -> None:
         self._dataset = zfs_dataset or ""
+        self._longest_own_name = _length_of(section.snapshot_name_template)
         self._delegated = zfs_delegated
         self._deadline = command_timeout_seconds
 
@@ -86,11 +104,18 @@ class ZfsDriver:
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         code, output, error = self._get([self._dataset], recursive=True)
-        if code != 0:
+        found = zfs_report.read(output)
+        # Damage of one object cuts the report short, with exit code 0.
+        damaged = zfs_errors.damaged(error)
+        if self._dataset not in found or (code != 0 and not damaged) or zfs_errors.may_pass(code, error):
             raise self._away(code, error)
-        return self._snapshots(zfs_report.read(output))
+        if not damaged:
+            return self._snapshots(found)
+        return [*self._snapshots(found | self._overlooked(found)), self._rest(error)]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
+        if reference.name() == self._rest_name:
+            return self._find_rest()
         found = self._find(reference)
         for snapshot in self._snapshots(found):
             return snapshot
@@ -100,6 +125,8 @@ class ZfsDriver:
         dataset = self._find(reference)[reference.name()]
         if dataset.is_snapshot:
             raise errors.NotAVolume(f"{dataset.name!r} is a snapshot; name the dataset before its @")
+        if dataset.fault:
+            raise errors.BackendError(f"can't tell what {dataset.name!r} is: {dataset.fault}")
         return BackendVolume(dataset.name, dataset.identity, dataset.size_bytes)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
@@ -112,13 +139,41 @@ class ZfsDriver:
         return wanted
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        return renaming.manage(self, binding)
+        return renaming.manage(self, self._renewed(binding))
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        renaming.unmanage(self, binding)
+        renaming.unmanage(self, self._renewed(binding))
+
+    def renewed_identities(self, bindings: Sequence[Binding]) -> Mapping[str, str]:
+        """Return the present identity of each binding that has the form of an earlier release, by the old one.
+
+        An object counts as found when its old form and its name agree; where its dataset was renamed or a
+        clone promoted, when just one object has both the old form and the managed name behind the @.
+        Bindings whose object isn't found so are left out. Raise `BackendError`.
+        """
+        old = [binding for binding in bindings if zfs_identities.is_old(binding.identity)]
+        if not old:
+            return {}
+        code, output, error = self._get([self._dataset], recursive=True)
+        found = zfs_report.read(output)
+        if code != 0 or self._dataset not in found:
+            raise self._away(code, error)
+        return zfs_identities.renewed(old, [each for each in found.values() if each.is_snapshot])
+
+    def _renewed(self, binding: Binding) -> Binding:
+        """Return the binding with the present identity; the names of one lie in one dataset, so it has one at most."""
+        if not zfs_identities.is_old(binding.identity):
+            return binding
+        named = self._named(binding.original_name, binding.managed_name)
+        [*found] = (each for each in named.values() if each.is_snapshot and each.old_identity == binding.identity)
+        return replace(binding, identity=found[0].identity) if found else binding
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        return {snapshot.name: snapshot for snapshot in self._snapshots(self._named(*names))}
+        found = self._named(*names)
+        for name in names:
+            if name in found and found[name].fault:
+                raise errors.BackendError(f"can't tell what {name!r} is: {found[name].fault}")
+        return {snapshot.name: snapshot for snapshot in self._snapshots(found)}
 
     def rename(self, old: str, new: str) -> None:
         if self._delegated:
@@ -126,7 +181,7 @@ class ZfsDriver:
         else:
             code, _, error = privileged.ask(privileged.zfs_rename, old, new, self._deadline)
         if code != 0:
-            raise _failure(f"renaming {old!r} to {new!r}", code, error)
+            raise zfs_errors.failure(f"renaming {old!r} to {new!r}", code, error)
 
     def _find(self, reference: Reference) -> dict[str, Dataset]:
         """What a caller means, under its name, together with its dataset."""
@@ -145,7 +200,7 @@ class ZfsDriver:
         asked = list(dict.fromkeys([self._dataset, *map(zfs_names.dataset_of, names), *names]))
         code, output, error = self._get(asked, recursive=False)
         found = zfs_report.read(output)
-        if code != 0 and (self._dataset not in found or not _only_absent(asked, found, error)):
+        if code != 0 and (self._dataset not in found or not zfs_errors.only_absent(asked, found, error)):
             raise self._away(code, error)
         return found
 
@@ -155,41 +210,48 @@ class ZfsDriver:
         return privileged.ask(privileged.zfs_get, names, recursive, self._deadline)
 
     def _snapshots(self, found: dict[str, Dataset]) -> list[BackendSnapshot]:
-        mounted = mounted_snapshots(mounts.mounts())
+        mounted = zfs_mounts.snapshots(mounts.mounts())
         return [
-            each.snapshot(found.get(zfs_names.dataset_of(each.name)), mounted.get(each.name, ""))
+            each.snapshot(
+                found.get(zfs_names.dataset_of(each.name)), mounted.get(each.name, ""), self._longest_own_name
+            )
             for each in found.values()
             if each.is_snapshot
         ]
 
+    @property
+    def _rest_name(self) -> str:
+        return f"{self._dataset}@*"
+
+    def _overlooked(self, found: Mapping[str, Dataset]) -> dict[str, Dataset]:
+        """Read what a listing that was cut short left out, as far as this host knows its name."""
+        known = zfs_mounts.datasets(mounts.mounts(), self._dataset)
+        names = [name for name in known if name not in found]
+        read: dict[str, Dataset] = {}
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            _, output, _ = self._get(names[start : start + _NAMES_AT_ONCE], recursive=True)
+            read |= zfs_report.read(output)
+        return read
+
+    def _find_rest(self) -> BackendSnapshot:
+        for snapshot in self.list_snapshots():
+            if snapshot.name == self._rest_name:
+                return snapshot
+        raise errors.InvalidReference(f"ZFS has nothing that could be called {self._rest_name!r}")
+
+    def _rest(self, error: str) -> BackendSnapshot:
+        """Stand for what ZFS couldn't list; no real snapshot has such a name."""
+        reason = f"zfs can't list everything in the dataset, see zpool status -v (zfs says: {zfs_errors.line(error)})"
+        identity = zfs_report.unreadable_identity(self._rest_name)
+        return BackendSnapshot(self._rest_name, identity, 0, None, unsafe=Unsafe.UNUSABLE, unsafe_reason=reason)
+
     def _away(self, code: int, error: str) -> errors.SnapmanageError:
-        failure = _failure(f"looking at the dataset {self._dataset!r}", code, error)
+        failure = zfs_errors.failure(f"looking at the dataset {self._dataset!r}", code, error)
         if isinstance(failure, errors.BackendError):
             return failure
         return errors.BackendUnavailable(f"{failure}: see whether its pool is imported")
 
 
-def mounted_snapshots(known: Sequence[mounts.Mount]) -> dict[str, str]:
-    """Where snapshots are mounted by somebody's wish; what appears beneath `.zfs/snapshot` goes away by itself."""
-    return {
-        mount.source.decode(errors="replace"): mount.point.decode(errors="replace")
-        for mount in known
-        if mount.kind == "zfs" and b"/.zfs/snapshot/" not in mount.point
-    }
-
-
-def _only_absent(asked: Sequence[str], found: dict[str, Dataset], error: str) -> bool:
-    """Whether each name that wasn't reported is said not to be there, and nothing else went wrong."""
-    absent = [name for name in asked if name not in found]
-    return all(f"cannot open '{name}': dataset does not exist" in error for name in absent)
-
-
-def _failure(doing: str, code: int, error: str) -> errors.SnapmanageError:
-    """What went wrong in a command that failed, as far as it can be told."""
-    said = " ".join(error.split())
-    if code < 0:
-        return errors.BackendUnavailable(f"{doing} was ended at its deadline (signal {-code}): {said}")
-    for text, kind, remedy in _MEANINGS:
-        if re.search(text, error):
-            return kind(f"{doing} failed: {remedy} (zfs says: {said})")
-    return errors.BackendError(f"{doing} failed with exit code {code}: {said}")
+def _length_of(template: str) -> int:
+    """The characters of a managed snapshot's own name; 0 where snapshots keep their names."""
+    return len(template % uuid.UUID(int=0)) if template else 0

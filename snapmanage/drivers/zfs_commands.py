@@ -9,7 +9,10 @@ from snapmanage import errors
 from snapmanage.drivers import commands, zfs_names
 from snapmanage.drivers.commands import Ended
 
-PROPERTIES = ("type", "creation", "guid", "createtxg", "referenced", "volsize", "userrefs", "defer_destroy")
+PROPERTIES = (
+    *("type", "creation", "guid", "createtxg", "objsetid"),
+    *("referenced", "volsize", "userrefs", "defer_destroy"),
+)
 PACKAGE = "zfsutils-linux"
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import Binding, Unsafe, refuse_foreign
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import privileged
 from snapmanage.drivers.btrfs import BtrfsDriver
+from tests.contract.labs.btrfs import BtrfsLab
 from tests.services.btrfs import Btrfs, mounted_btrfs, require_kernel, run
 
 # Of so many looks, about a tenth would see nothing if they didn't take care.
@@ -56,8 +57,26 @@ def binding(btrfs: Btrfs, driver: BtrfsDriver) -> Binding:
 
 
 def bound(driver: BtrfsDriver, name: str) -> Binding:
-    found = driver.find_snapshot(Reference.named(name))
-    return Binding(found.identity, name, driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
+    return binding_of(driver, driver.find_snapshot(Reference.named(name)))
+
+
+def binding_of(driver: BtrfsDriver, found: BackendSnapshot) -> Binding:
+    return Binding(found.identity, found.name, driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
+
+
+def first_look_at_counting(btrfs: Btrfs, driver: BtrfsDriver) -> BackendSnapshot:
+    """Enable quotas and look at once; again where counting was quicker, since it takes milliseconds here."""
+    for _ in range(50):
+        btrfs.btrfs("quota", "enable", str(btrfs.top))
+        [found] = driver.list_snapshots()
+        if found.size_bytes == 0:
+            return found
+        btrfs.btrfs("quota", "disable", str(btrfs.top))
+    raise AssertionError("quotas were always counted before the first look")
+
+
+def make_read_only(btrfs: Btrfs, name: str, value: str) -> None:
+    btrfs.btrfs("property", "set", "-f", str(btrfs.top / name), "ro", value)
 
 
 def listed(driver: BtrfsDriver) -> dict[str, str | None]:
@@ -147,6 +166,74 @@ def test_directory_is_neither_found_nor_renamed(btrfs: Btrfs, driver: BtrfsDrive
     assert (btrfs.top / "directory").is_dir()
 
 
+def test_every_parent_that_is_listed_can_be_registered_and_what_is_safe_can_be_managed_on_it(
+    btrfs: Btrfs, tmp_path: Path
+) -> None:
+    lab = BtrfsLab(btrfs)
+    lab.add_oddities()
+
+    snapshots = lab.driver.list_snapshots()
+
+    assert len({found.identity for found in snapshots}) == len({found.name for found in snapshots}) == len(snapshots)
+    for found in snapshots:
+        if found.parent is not None:
+            volume = lab.driver.find_volume(Reference.named(found.parent))
+            assert volume.identity == found.parent_identity
+            refuse_foreign(found, volume.name, volume.identity)
+    for found in snapshots:
+        named = lab.driver.find_snapshot(Reference.named(found.name))
+        assert (named.identity, named.unsafe, named.unsafe_reason) == (
+            found.identity,
+            found.unsafe,
+            found.unsafe_reason,
+        )
+        if found.unsafe is None:
+            lab.driver.manage_snapshot(binding_of(lab.driver, found))
+
+
+def test_third_of_a_chain_of_received_increments_is_managed_on_the_second(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    (btrfs.top / "received").mkdir()
+    for number in range(3):
+        btrfs.add_snapshots("volume-1", f"step-{number}")
+        increment = ["-p", str(btrfs.top / f"step-{number - 1}")] if number else []
+        btrfs.receive(btrfs.sent(*increment, f"step-{number}"), "received")
+    third = driver.find_snapshot(Reference.named("received/step-2"))
+
+    volume = driver.find_volume(Reference.named(third.parent or ""))
+
+    refuse_foreign(third, volume.name, volume.identity)
+    assert volume.name == "received/step-1"
+    assert driver.manage_snapshot(binding_of(driver, third)).parent == "received/step-1"
+
+
+def test_read_only_snapshot_is_a_volume_as_long_as_it_has_snapshots(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_snapshots("volume-1", "frozen")
+    btrfs.add_snapshots("frozen", "copy")
+
+    volume = driver.find_volume(Reference.named("frozen"))
+    btrfs.remove("copy")
+
+    assert volume.identity == driver.find_snapshot(Reference.named("frozen")).identity
+    with pytest.raises(errors.NotAVolume, match="none of its own"):
+        driver.find_volume(Reference.named("frozen"))
+
+
+def test_volume_outside_of_the_folder_can_be_registered_and_nothing_there_is_a_snapshot(btrfs: Btrfs) -> None:
+    (btrfs.top / "snapshots").mkdir()
+    btrfs.add_snapshots("volume-1", "snapshots/daily", "outside")
+    driver = BtrfsDriver(str(btrfs.top / "snapshots"))
+
+    volume = driver.find_volume(Reference.named("/volume-1"))
+
+    assert driver.find_snapshot(Reference.named("daily")).parent_identity == volume.identity
+    for name in ("/outside", "/snapshots/daily", "/absent"):
+        with pytest.raises(errors.InvalidReference):
+            driver.find_snapshot(Reference.named(name))
+    for name in ("/absent", "/snapshots/daily"):
+        with pytest.raises(errors.SourceNotFound):
+            driver.find_volume(Reference.named(name))
+
+
 # Names.
 
 
@@ -157,11 +244,36 @@ def test_line_break_in_a_name_makes_no_second_snapshot(btrfs: Btrfs, driver: Btr
     assert list(listed(driver)) == [name]
 
 
-def test_name_that_is_no_text_is_left_out_and_is_told_of_as_a_parent(btrfs: Btrfs, driver: BtrfsDriver) -> None:
-    btrfs.add_snapshots("volume-1", os.fsdecode(b"\xff"), "daily")
-    btrfs.add_snapshots(os.fsdecode(b"\xff"), "of-the-nameless")
+def test_name_that_is_no_text_is_listed_escaped_as_unusable_and_can_be_a_volume(
+    btrfs: Btrfs, driver: BtrfsDriver
+) -> None:
+    nameless = os.fsdecode(b"\xff")
+    btrfs.add_snapshots("volume-1", nameless, "\\xff")
+    btrfs.add_snapshots(nameless, "of-the-nameless")
 
-    assert listed(driver) == {"daily": "volume-1", "of-the-nameless": "/\\xff"}
+    assert listed(driver) == {"./\\xff": "volume-1", "\\xff": "volume-1", "of-the-nameless": "./\\xff"}
+    found = driver.find_snapshot(Reference.named("./\\xff"))
+    with pytest.raises(errors.Unusable, match="isn't UTF-8; rename it"):
+        refuse_unsafe(found)
+    assert driver.find_volume(Reference.named("./\\xff")).identity == found.identity
+
+
+def test_path_that_is_too_long_for_the_kernel_is_listed_as_unusable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_deep_snapshots("volume-1", ".", (12, 18))
+
+    shallow, deep = sorted(driver.list_snapshots(), key=lambda found: len(found.name))
+
+    driver.manage_snapshot(bound(driver, shallow.name))
+    assert len(deep.name) > 4095
+    with pytest.raises(errors.Unusable, match="more than 4095 bytes"):
+        refuse_unsafe(driver.find_snapshot(Reference.named(deep.name)))
+
+
+def test_thousand_subvolumes_in_one_another_do_not_break_the_listing(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_nested_volumes(1100)
+    btrfs.add_snapshots("volume-1", "daily")
+
+    assert list(listed(driver)) == ["daily"]
 
 
 @pytest.mark.parametrize("template", ["a/b", "x" * 256, "a\0b", "..", ""])
@@ -214,6 +326,21 @@ def test_size_is_what_quotas_count_and_unknown_without(btrfs: Btrfs, driver: Btr
     assert (without.size_bytes, counted.size_bytes // 1024**2, disabled.size_bytes) == (0, 1, 0)
 
 
+def test_size_is_unknown_and_said_to_be_while_quotas_are_counted_first(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    (btrfs.top / "volume-1" / "data").write_bytes(os.urandom(1024**2))
+    btrfs.add_snapshots("volume-1", "daily")
+    btrfs.btrfs("filesystem", "sync", str(btrfs.top))
+
+    counting = first_look_at_counting(btrfs, driver)
+    btrfs.btrfs("quota", "rescan", "-w", str(btrfs.top))
+    btrfs.btrfs("filesystem", "sync", str(btrfs.top))
+    [counted] = driver.list_snapshots()
+
+    assert (counting.size_bytes, counting.unsafe, counting.extra["quotas"]) == (0, None, "being counted")
+    assert (counted.size_bytes // 1024**2, "quotas" in counted.extra) == (1, False)
+    assert counted.identity == counting.identity
+
+
 # In use.
 
 
@@ -250,12 +377,88 @@ def test_snapshot_with_something_mounted_on_it_is_not_renamed(btrfs: Btrfs, driv
     binding = bound(driver, "daily")
     run("mount", "-t", "tmpfs", "tmpfs", str(btrfs.top / "daily"))
     try:
-        with pytest.raises(errors.SnapmanageError):
+        [found] = driver.list_snapshots()
+        with pytest.raises(errors.InUse, match="something is mounted on it"):
             driver.manage_snapshot(binding)
     finally:
         run("umount", str(btrfs.top / "daily"))
 
+    assert found.unsafe is Unsafe.IN_USE
     assert btrfs.snapshots() == {"daily"}
+
+
+def test_snapshot_that_is_mounted_on_by_way_of_another_mount_is_in_use(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_snapshots("volume-1", "daily", "weekly")
+    elsewhere = btrfs.folder / "other"
+    elsewhere.mkdir()
+    run("mount", "--bind", str(btrfs.top), str(elsewhere))
+    run("mount", "-t", "tmpfs", "tmpfs", str(elsewhere / "daily"))
+    try:
+        unsafe = {found.name: found.unsafe for found in driver.list_snapshots()}
+        with pytest.raises(errors.InUse):
+            driver.rename("daily", "other")
+    finally:
+        run("umount", "--recursive", str(elsewhere))
+
+    assert unsafe == {"daily": Unsafe.IN_USE, "weekly": None}
+
+
+# What can't be renamed.
+
+
+def test_snapshot_within_a_read_only_one_is_unusable_until_that_is_writable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_snapshots("volume-1", "holder", read_only=False)
+    btrfs.add_snapshots("volume-1", "holder/inner")
+    make_read_only(btrfs, "holder", "true")
+
+    refused = driver.find_snapshot(Reference.named("holder/inner"))
+    make_read_only(btrfs, "holder", "false")
+
+    with pytest.raises(errors.Unusable, match="read-only subvolume 'holder'"):
+        refuse_unsafe(refused)
+    driver.manage_snapshot(bound(driver, "holder/inner"))
+
+
+def test_snapshots_on_what_is_mounted_read_only_are_unusable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_snapshots("volume-1", "daily")
+    run("mount", "-o", "remount,ro", str(btrfs.top))
+
+    [found] = driver.list_snapshots()
+
+    with pytest.raises(errors.Unusable, match="mounted read-only"):
+        refuse_unsafe(found)
+
+
+def test_snapshot_that_another_mount_hides_is_unusable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    (btrfs.top / "folder").mkdir()
+    btrfs.add_snapshots("volume-1", "folder/daily")
+    run("mount", "-t", "tmpfs", "tmpfs", str(btrfs.top / "folder"))
+    try:
+        [found] = driver.list_snapshots()
+    finally:
+        run("umount", str(btrfs.top / "folder"))
+
+    with pytest.raises(errors.Unusable, match="mounted on its folder 'folder'"):
+        refuse_unsafe(found)
+
+
+def test_damaged_subvolume_makes_what_lies_in_it_unusable_and_hides_no_other(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_volume("damaged")
+    (btrfs.top / "damaged/folder").mkdir()
+    btrfs.add_snapshots("volume-1", "daily", "damaged/folder/weekly")
+    found = driver.find_snapshot(Reference.named("damaged/folder/weekly"))
+    btrfs.damage("damaged")
+
+    [odd] = (each for each in driver.list_snapshots() if each.name != "daily")
+
+    assert (odd.identity, odd.parent) == (found.identity, "volume-1")
+    assert driver.find_snapshot(Reference.named(odd.name)) == odd
+    assert set(listed(driver)) == {"daily", odd.name}
+    with pytest.raises(errors.Unusable, match="btrfs scrub"):
+        refuse_unsafe(odd)
+
+
+# Renaming.
 
 
 # Renaming.

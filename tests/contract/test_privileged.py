@@ -135,7 +135,7 @@ def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper)
         assert len(helper.daemons()) == 1
 
 
-def test_snapshot_in_a_folder_that_is_not_roots_is_listed_and_a_matter_of_permission(
+def test_snapshot_in_a_folder_that_is_not_roots_is_listed_as_unusable_and_not_renamed(
     tmp_path: Path, helper: Helper
 ) -> None:
     with btrfs_lab(tmp_path) as lab:
@@ -145,8 +145,10 @@ def test_snapshot_in_a_folder_that_is_not_roots_is_listed_and_a_matter_of_permis
         privileged.context.set_client_mode(True)
 
         [found] = lab.driver.list_snapshots()
-        with pytest.raises(errors.BackendPermission, match="owns the folder"):
+        with pytest.raises(errors.Unusable, match="folder of root's"):
             lab.driver.manage_snapshot(Binding(found.identity, found.name, "snapshots/snapshot-1"))
+        with pytest.raises(errors.BackendPermission, match="owns the folder"):
+            lab.driver.rename(found.name, "snapshots/snapshot-1")
 
         assert lab.names() == {"snapshots/daily"}
 

@@ -3,17 +3,20 @@
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import Binding
+from snapmanage.core.backend import Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import commands, privileged
+from snapmanage.drivers import commands, privileged, zfs_mounts
+from snapmanage.drivers.base import Section
 from snapmanage.drivers.zfs import ZfsDriver
 from tests.contract.labs.zfs import ZfsLab, zfs_lab
 from tests.services.zfs_fuse import ZfsFuse
+from tests.waiting import until
 
 SHORT_DEADLINE_SECONDS = 1.5
 
@@ -35,11 +38,13 @@ def taken(lab: ZfsLab, word: str = "daily") -> Binding:
     return bound(lab, lab.name_of(word))
 
 
-def replicate(lab: ZfsLab, name: str, target: str) -> None:
-    """`zfs send NAME | zfs receive TARGET`."""
-    zfs = f"{lab.zfs.path}/zfs"
-    with subprocess.Popen([zfs, "send", name], stdout=subprocess.PIPE) as sending:
-        subprocess.run([zfs, "receive", target], stdin=sending.stdout, check=True)
+def say(folder: Path, monkeypatch: pytest.MonkeyPatch, output: str, error: str, code: int) -> None:
+    """Put a `zfs` in the way that says this, whatever it is asked."""
+    (folder / "output").write_text(output)
+    command = folder / "zfs"
+    command.write_text(f"""#!/bin/sh\ncat {folder}/output\necho "{error}" >&2\nexit {code}\n""")
+    command.chmod(0o755)
+    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", f"{folder}:/bin")
 
 
 # What is found.
@@ -66,13 +71,24 @@ def test_what_is_not_within_the_dataset_is_not_found(lab: ZfsLab) -> None:
 
 
 def test_replica_has_the_guid_of_the_original_and_an_identity_of_its_own(lab: ZfsLab) -> None:
-    name = taken(lab).original_name
+    taken(lab)
 
-    replicate(lab, name, f"{lab.dataset}/replica")
+    lab.send([], "daily", f"{lab.dataset}/replica")
 
     identities = [found.identity for found in lab.driver.list_snapshots()]
     assert len(set(identities)) == 2
     assert len({identity.partition("-")[0] for identity in identities}) == 1
+
+
+def test_two_replicas_that_were_received_in_one_transaction_have_two_identities(lab: ZfsLab) -> None:
+    taken(lab)
+
+    twins = lab.add_twins("daily")
+
+    identities = {lab.driver.find_snapshot(Reference.named(name)).identity for name in twins}
+    assert len(identities) == 2
+    listed = lab.driver.list_snapshots()
+    assert len({each.identity for each in listed}) == len(listed)
 
 
 def test_snapshot_that_a_promoted_clone_took_over_has_another_parent_and_the_same_identity(lab: ZfsLab) -> None:
@@ -83,6 +99,194 @@ def test_snapshot_that_a_promoted_clone_took_over_has_another_parent_and_the_sam
 
     [found] = lab.driver.list_snapshots()
     assert (found.identity, found.parent) == (binding.identity, f"{lab.dataset}/clone")
+
+
+def test_snapshot_keeps_its_identity_when_its_dataset_is_renamed_and_its_pool_comes_back(lab: ZfsLab) -> None:
+    binding = taken(lab)
+
+    lab.zfs.run("zfs", "rename", lab.volume, f"{lab.dataset}/renamed")
+    lab.go_away()
+    lab.come_back()
+
+    [found] = lab.driver.list_snapshots()
+    assert (found.identity, found.parent) == (binding.identity, f"{lab.dataset}/renamed")
+
+
+def test_snapshot_whose_managed_name_would_be_too_long_is_unusable(lab: ZfsLab) -> None:
+    own, managed = 1, len(f"snapshot-{uuid.uuid4()}")
+    fits = f"{lab.dataset}/{'x' * (255 - len(lab.dataset) - 2 - managed)}"
+    names = [f"{dataset}@y" for dataset in (fits, f"{fits}x")]
+    for name in names:
+        lab.zfs.run("zfs", "create", name[: -1 - own])
+        lab.add_snapshot(name)
+
+    listed = {found.name: found.unsafe for found in lab.driver.list_snapshots()}
+
+    assert listed == {names[0]: None, names[1]: Unsafe.UNUSABLE}
+    lab.driver.manage_snapshot(bound(lab, names[0]))
+    with pytest.raises(errors.Unusable, match="longer than the 255 characters"):
+        refuse_unsafe(lab.driver.find_snapshot(Reference.named(names[1])))
+
+
+def test_length_of_a_name_does_not_matter_where_nothing_is_renamed(lab: ZfsLab) -> None:
+    dataset = f"{lab.dataset}/{'x' * (252 - len(lab.dataset))}"
+    lab.zfs.run("zfs", "create", dataset)
+    lab.add_snapshot(f"{dataset}@y")
+
+    [found] = ZfsDriver(lab.dataset, section=Section("tank")).list_snapshots()
+
+    assert found.unsafe is None
+
+
+def test_dataset_that_is_being_received_is_no_snapshot_and_hides_none(lab: ZfsLab) -> None:
+    taken(lab)
+    zfs = f"{lab.zfs.path}/zfs"
+    stream = subprocess.run([zfs, "send", lab.name_of("daily")], capture_output=True, check=True).stdout
+    target = f"{lab.dataset}/half"
+    with subprocess.Popen([zfs, "receive", target], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as receiving:
+        assert receiving.stdin is not None
+        receiving.stdin.write(stream[: len(stream) // 2])
+        receiving.stdin.flush()
+        until(lambda: target in lab.zfs.run("zfs", "list", "-H", "-o", "name"), "the receive to begin")
+        listed = [found.name for found in lab.driver.list_snapshots()]
+        receiving.stdin.close()
+
+    assert listed == [lab.name_of("daily")]
+
+
+def test_odd_shapes_have_identities_of_their_own_and_parents_that_can_be_registered(lab: ZfsLab) -> None:
+    lab.add_oddities()
+
+    listed = lab.driver.list_snapshots()
+
+    assert {found.name for found in listed} == lab.names()
+    assert len({found.identity for found in listed}) == len(listed)
+    for found in listed:
+        assert lab.driver.find_volume(Reference.named(found.parent or "")).identity == found.parent_identity
+        if found.unsafe is None:
+            assert lab.driver.manage_snapshot(bound(lab, found.name)).identity == found.identity
+
+
+# Damage.
+
+
+def test_damaged_dataset_is_told_of_and_does_not_keep_the_others_from_being_listed(lab: ZfsLab) -> None:
+    binding = taken(lab)
+    lab.add_snapshot(f"{lab.dataset}@of-all")
+    lab.damage(lab.volume)
+
+    listed = {found.name: found.unsafe for found in lab.driver.list_snapshots()}
+    rest = lab.driver.find_snapshot(Reference.named(f"{lab.dataset}@*"))
+
+    assert listed == {f"{lab.dataset}@of-all": None, rest.name: Unsafe.UNUSABLE}
+    with pytest.raises(errors.Unusable, match="I/O error"):
+        refuse_unsafe(rest)
+    for act in (lambda: lab.driver.manage_snapshot(binding), lambda: bound(lab, binding.original_name)):
+        with pytest.raises(errors.BackendError, match="zpool status -v"):
+            act()
+
+
+def test_datasets_that_are_mounted_are_listed_whatever_is_damaged_beside_them(
+    lab: ZfsLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = [lab.volume, *(lab.add_volume(f"volume-{number}") for number in range(2, 8))]
+    lab.zfs.run("zfs", "snapshot", "-r", f"{lab.dataset}@of-all")
+    lab.damage(lab.volume)
+    # zfs-fuse runs in a mount namespace of its own.
+    monkeypatch.setattr(zfs_mounts, "datasets", lambda *_: datasets)
+
+    listed = {found.name for found in lab.driver.list_snapshots()}
+
+    well = {f"{dataset}@of-all" for dataset in (lab.dataset, *datasets[1:])}
+    assert listed == well | {f"{lab.dataset}@*"}
+
+
+def test_listing_has_no_entry_for_damage_where_there_is_none(lab: ZfsLab) -> None:
+    with pytest.raises(errors.InvalidReference):
+        lab.driver.find_snapshot(Reference.named(f"{lab.dataset}@*"))
+
+
+def test_object_without_usable_properties_is_unusable_and_the_others_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"type": "snapshot", "creation": "1", "guid": "5", "createtxg": "9", "objsetid": "7"}
+    values |= {"referenced": "0", "volsize": "-", "userrefs": "-", "defer_destroy": "off"}
+    odd = {"tank/v": {"type": "filesystem"}, "tank/v@odd": {"guid": "-", "creation": "-"}, "tank/v@well": {}}
+    lines = [f"{name}\t{key}\t{value}" for name, more in odd.items() for key, value in (values | more).items()]
+    say(tmp_path, monkeypatch, "\n".join(lines), "", 0)
+    driver = ZfsDriver("tank/v", zfs_delegated=True)
+
+    listed = {found.name: (found.unsafe, found.identity) for found in driver.list_snapshots()}
+
+    assert listed == {
+        "tank/v@odd": (Unsafe.UNUSABLE, "unreadable:tank/v@odd"),
+        "tank/v@well": (None, "5-9-7"),
+    }
+    with pytest.raises(errors.BackendError):
+        driver.look("tank/v@odd")
+
+
+# Records of earlier releases.
+
+
+def old_form(binding: Binding) -> Binding:
+    return replace(binding, identity=binding.identity.rpartition("-")[0])
+
+
+def test_record_of_an_earlier_release_is_managed_and_given_back(lab: ZfsLab) -> None:
+    binding = taken(lab)
+
+    first = lab.driver.manage_snapshot(old_form(binding))
+    again = lab.driver.manage_snapshot(old_form(binding))
+    lab.driver.unmanage_snapshot(old_form(binding))
+    lab.driver.unmanage_snapshot(old_form(binding))
+
+    assert first == again
+    assert (first.name, first.identity) == (binding.managed_name, binding.identity)
+    assert lab.names() == {binding.original_name}
+
+
+def test_identities_of_earlier_releases_are_renewed_by_either_name(lab: ZfsLab) -> None:
+    managed, waiting = taken(lab, "one"), taken(lab, "other")
+    lab.driver.manage_snapshot(managed)
+    gone = Binding("5-9", lab.name_of("gone"), lab.name_of("snapshot-gone"))
+
+    renewed = lab.driver.renewed_identities([old_form(managed), old_form(waiting), gone])
+
+    assert renewed == {old_form(each).identity: each.identity for each in (managed, waiting)}
+
+
+def test_of_two_replicas_with_one_old_form_the_record_keeps_its_own(lab: ZfsLab) -> None:
+    taken(lab)
+    for name in lab.add_twins("daily"):
+        binding = bound(lab, name)
+        lab.driver.manage_snapshot(old_form(binding))
+        renewed = lab.driver.renewed_identities([old_form(binding)])
+        lab.driver.unmanage_snapshot(old_form(binding))
+
+        assert renewed == {old_form(binding).identity: binding.identity}
+
+
+def test_identity_is_renewed_by_the_managed_name_after_a_dataset_was_renamed(lab: ZfsLab) -> None:
+    binding = taken(lab)
+    lab.driver.manage_snapshot(binding)
+    lab.zfs.run("zfs", "rename", lab.volume, f"{lab.dataset}/renamed")
+
+    assert lab.driver.renewed_identities([old_form(binding)]) == {old_form(binding).identity: binding.identity}
+
+
+def test_identity_of_an_object_with_another_name_is_not_renewed(lab: ZfsLab) -> None:
+    binding = taken(lab)
+    lab.zfs.run("zfs", "rename", binding.original_name, lab.name_of("third"))
+
+    assert lab.driver.renewed_identities([old_form(binding)]) == {}
+
+
+def test_present_identities_need_no_renewal_and_no_look(lab: ZfsLab) -> None:
+    binding = taken(lab)
+    lab.go_away()
+
+    assert lab.driver.renewed_identities([binding]) == {}
 
 
 # Renaming.
@@ -160,13 +364,9 @@ def test_zfs_that_does_not_run_is_away(lab: ZfsLab, monkeypatch: pytest.MonkeyPa
 def test_snapshot_is_gone_only_when_zfs_says_so_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, kind: type[errors.SnapmanageError]
 ) -> None:
-    values = {"creation": "1", "guid": "5", "createtxg": "9", "referenced": "0", "volsize": "-"}
+    values = {"creation": "1", "guid": "5", "createtxg": "9", "objsetid": "7", "referenced": "0", "volsize": "-"}
     values |= {"type": "filesystem", "userrefs": "-", "defer_destroy": "-"}
-    report = "".join(f"tank/v\\t{key}\\t{value}\\n" for key, value in values.items())
-    command = tmp_path / "zfs"
-    command.write_text(f"""#!/bin/sh\nprintf '{report}'\necho "{said}" >&2\nexit 1\n""")
-    command.chmod(0o755)
-    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", f"{tmp_path}:/bin")
+    say(tmp_path, monkeypatch, "\n".join(f"tank/v\t{key}\t{value}" for key, value in values.items()), said, 1)
     driver = ZfsDriver("tank/v", zfs_delegated=True)
 
     with pytest.raises(kind) as caught:

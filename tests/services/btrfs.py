@@ -2,19 +2,22 @@
 
 import fcntl
 import os
+import re
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.needs import lacking, require
 
-PROGRAMS = ("mkfs.btrfs", "btrfs", "mount", "losetup")
+PROGRAMS = ("mkfs.btrfs", "btrfs", "btrfs-map-logical", "mount", "losetup")
 
 _DEVICE_BYTES = 2 * 1024**3
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SNAP_CREATE_V2 = 0x50009417
+_SUBVOL_CREATE = 0x5000940E
+_ARGUMENTS = struct.Struct("=q4088s")
 _READ_ONLY = 2
 _CREATE = struct.Struct("=qQQ32x4040s")
 
@@ -26,6 +29,9 @@ def require_kernel() -> None:
     known = "btrfs" in Path("/proc/filesystems").read_text()
     if not known and not any(Path("/lib/modules", os.uname().release).rglob("btrfs.ko*")):
         lacking("btrfs in the kernel")
+    ended = subprocess.run(["losetup", "--find"], env={"PATH": _PATH}, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        lacking(f"a loop device, as in a chroot without /dev ({ended.stderr.strip()})")
 
 
 class Btrfs:
@@ -66,6 +72,48 @@ class Btrfs:
                     order = bytearray(_CREATE.pack(source, 0, _READ_ONLY if read_only else 0, last))
                     fcntl.ioctl(place, _SNAP_CREATE_V2, order)
 
+    def add_deep_snapshots(self, volume: str, place: str, depths: Collection[int]) -> None:
+        """Make snapshots in folders so many levels deep, each with a name of 250 bytes: no path leads there at once."""
+        with opened(self.top / volume) as source, ExitStack() as closed:
+            folder = closed.enter_context(opened(self.top / place))
+            for depth in range(1, max(depths) + 1):
+                os.mkdir("d" * 250, dir_fd=folder)
+                folder = closed.enter_context(opened(Path("d" * 250), folder))
+                if depth in depths:
+                    order = bytearray(_CREATE.pack(source, 0, _READ_ONLY, b"deep"))
+                    fcntl.ioctl(folder, _SNAP_CREATE_V2, order)
+
+    def add_nested_volumes(self, count: int) -> None:
+        """Make so many subvolumes, each in the one before."""
+        with ExitStack() as closed:
+            above = closed.enter_context(opened(self.top))
+            for _ in range(count):
+                fcntl.ioctl(above, _SUBVOL_CREATE, bytearray(_ARGUMENTS.pack(0, b"v")))
+                above = closed.enter_context(opened(Path("v"), above))
+
+    def damage(self, name: str) -> None:
+        """Overwrite the root of a subvolume's own tree, while nothing is mounted."""
+        number = self.btrfs("inspect-internal", "rootid", str(self.top / name)).strip()
+        self.unmount()
+        tree = self.btrfs("inspect-internal", "dump-tree", "--tree", number, str(self.image))
+        [block] = re.findall(r"^(?:leaf|node) (\d+) ", tree, re.MULTILINE)[:1]
+        [place] = re.findall(r"physical (\d+) ", run("btrfs-map-logical", "-l", block, str(self.image)))
+        with self.image.open("r+b") as device:
+            device.seek(int(place))
+            device.write(b"damaged" * 64)
+        self.mount()
+
+    def sent(self, *arguments: str) -> bytes:
+        """`btrfs send`; the last argument is the snapshot's path from the top."""
+        *options, name = arguments
+        argv = ["btrfs", "send", "--quiet", *options, str(self.top / name)]
+        return subprocess.run(argv, env={"PATH": _PATH}, capture_output=True, check=True).stdout
+
+    def receive(self, stream: bytes, place: str, whole: bool = True) -> None:
+        argv = ["btrfs", "receive", "--quiet", str(self.top / place)]
+        ended = subprocess.run(argv, env={"PATH": _PATH}, input=stream, capture_output=True, check=False)
+        assert (ended.returncode == 0) is whole, ended.stderr
+
     def remove(self, name: str) -> None:
         self.btrfs("subvolume", "delete", str(self.top / name))
 
@@ -98,14 +146,15 @@ class Btrfs:
 
 def run(*argv: str) -> str:
     """Run a command as the operator; its failure fails the test with what it said."""
-    ended = subprocess.run(argv, env={"PATH": _PATH, "LC_ALL": "C"}, capture_output=True, text=True, check=False)
+    environment = {"PATH": _PATH, "LC_ALL": "C"}
+    ended = subprocess.run(argv, env=environment, capture_output=True, text=True, errors="replace", check=False)
     assert ended.returncode == 0, f"{argv} ended with {ended.returncode}: {ended.stderr}"
     return ended.stdout
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def opened(path: Path, above: int | None = None) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=above)
     try:
         yield fd
     finally:
@@ -120,7 +169,8 @@ def mounted_btrfs(folder: Path) -> Iterator[Btrfs]:
         made.make()
         yield made
     finally:
-        # The loop device was made by `mount`, and ends with the last of its mounts.
+        # The loop device was made by `mount`, and ends with the last of its mounts. `--lazy` takes along what is
+        # mounted beneath.
         while made.top.is_mount():
             run("umount", "--lazy", str(made.top))
         with suppress(FileNotFoundError):

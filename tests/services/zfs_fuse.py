@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.needs import lacking, require
 from tests.services.process import Service, installed, unique
 
 PROGRAMS = ("zfs-fuse", "zfs", "zpool", "unshare", "nsenter")
 
+_PRIVATE = ("unshare", "--mount", "--propagation", "private")
 _POOL_BYTES = 512 * 1024**2
 _IN_A_NAMESPACE_OF_ITS_OWN = """
 set -e
@@ -22,6 +24,15 @@ mount -t tmpfs tmpfs /etc/zfs
 mkdir -p /run/zfs /run/lock/zfs
 exec "$@"
 """
+
+
+def require_namespaces() -> None:
+    """Skip the test (fail it in CI) unless a mount namespace can be made here; see `needs.require` for the programs."""
+    require(*PROGRAMS, root=True)
+    unshare, *options = _PRIVATE
+    ended = subprocess.run([installed(unshare), *options, "true"], capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        lacking(f"a mount namespace of its own for zfs-fuse, which a chroot refuses ({ended.stderr.strip()})")
 
 
 class ZfsFuse(Service):
@@ -41,21 +52,28 @@ class ZfsFuse(Service):
             command.chmod(0o755)
 
     def command(self) -> Sequence[str | Path]:
-        namespace = [installed("unshare"), "--mount", "--propagation", "private"]
+        unshare, *options = _PRIVATE
+        namespace = [installed(unshare), *options]
         server = [installed("zfs-fuse"), "--no-daemon", "--no-kstat-mount"]
         return [*namespace, "/bin/sh", "-c", _IN_A_NAMESPACE_OF_ITS_OWN, "sh", *server]
 
     def answers(self) -> bool:
         (self.folder / "pid").write_text(str(self.pid))
-        return self._ended("zfs", "list").returncode == 0
+        return self.attempt("zfs", "list").returncode == 0
 
     def run(self, name: str, *arguments: str) -> str:  # type: ignore[override]
         """Run `zfs` or `zpool` as the operator; its failure fails the test with what it said."""
-        ended = self._ended(name, *arguments)
+        ended = self.attempt(name, *arguments)
         assert ended.returncode == 0, f"{name} {arguments} ended with {ended.returncode}: {ended.stderr}"
         return ended.stdout
 
-    def _ended(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def enter(self, name: str, *arguments: str) -> str:
+        """Run another program where this one's socket is."""
+        argv = [installed("nsenter"), f"--mount=/proc/{self.pid}/ns/mnt", installed(name), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    def attempt(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `zfs` or `zpool` as the operator, whatever comes of it."""
         argv = [f"{self.path}/{name}", *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
 

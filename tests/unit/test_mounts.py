@@ -15,9 +15,9 @@ MOUNTINFO = rb"""
 
 def test_mounts_are_read_with_their_roots_and_odd_characters() -> None:
     assert mounts.read(MOUNTINFO) == [
-        Mount(36, "0:42", b"/@data", b"/srv/a b", "btrfs", b"/dev/loop0"),
-        Mount(37, "0:42", b"/.snapshots/new\nline", b"/mnt", "btrfs", b"/dev/loop0"),
-        Mount(38, "0:51", b"/", b"/tank", "zfs", b"tank/volumes"),
+        Mount(36, "0:42", b"/@data", b"/srv/a b", "btrfs", b"/dev/loop0", 35),
+        Mount(37, "0:42", b"/.snapshots/new\nline", b"/mnt", "btrfs", b"/dev/loop0", 36),
+        Mount(38, "0:51", b"/", b"/tank", "zfs", b"tank/volumes", 35),
     ]
 
 

@@ -1,5 +1,6 @@
 """The laboratory of btrfs: a file system of its own, with quotas."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ class BtrfsLab:
     volume = "volume-1"
     legal_characters = "".join(map(chr, range(1, 128))).replace("/", "") + "é\u2028\U0001f600"
     scan = (btrfs_trees, "read")
-    impossible_names = ("../x", "/etc/passwd", "a//b", "a/", "./a", "a/..", "..", "a\0b", "\ud800", f"{LONGEST}x")
+    impossible_names = ("../x", "//etc/passwd", "a//b", "a/", "./a", "a/..", "..", "a\0b", "\ud800", f"{LONGEST}x")
 
     def __init__(self, btrfs: Btrfs) -> None:
         self.btrfs = btrfs
@@ -48,6 +49,84 @@ class BtrfsLab:
         self.btrfs.btrfs("quota", "disable", str(self.btrfs.top))
         names = (f"storage/{self.name_of(f'many-{number}')}" for number in range(count))
         self.btrfs.add_snapshots(f"storage/{self.volume}", *names)
+
+    def add_oddities(self) -> None:
+        """Make every odd shape that this kernel can: chains, names, places, and what was sent and received."""
+        self._add_chains()
+        self._add_increments()
+        self._add_names()
+        self._add_places()
+        self._add_parents()
+        self.btrfs.btrfs("filesystem", "sync", str(self.folder))
+
+    def _add_chains(self) -> None:
+        """Make chains of snapshots of snapshots, as snapper, containers and rolling back do."""
+        self.snapshot(self.volume, "read-only-1")
+        self.snapshot("read-only-1", "read-only-2")
+        self.snapshot("read-only-2", "read-only-3")
+        self.snapshot("read-only-1", "restored", read_only=False)
+        self.snapshot("restored", "of-the-restored")
+        self.snapshot(self.volume, "layer-1", read_only=False)
+        self.snapshot("layer-1", "layer-2", read_only=False)
+        (self.folder / ".snapshots/1").mkdir(parents=True)
+        self.snapshot(self.volume, ".snapshots/1/snapshot")
+
+    def _add_increments(self) -> None:
+        """Receive a chain of increments, its first snapshot twice, and the start of one more."""
+        (self.folder / "received").mkdir()
+        (self.folder / "again").mkdir()
+        for number in range(4):
+            self.snapshot(self.volume, f"step-{number}")
+            increment = ["-p", str(self.folder / f"step-{number - 1}")] if number else []
+            stream = self.btrfs.sent(*increment, f"storage/step-{number}")
+            self.btrfs.receive(stream, "storage/received")
+            if number < 2:
+                self.btrfs.receive(stream, "storage/again")
+        self.btrfs.receive(stream[:-10], "storage/again", whole=False)
+
+    def _add_names(self) -> None:
+        """Make names with every kind of character, ones that aren't UTF-8, and paths that are too long."""
+        for name in (b"\xff", b"\\xff", b"folder-\xfe/inside", b"line\nbreak", b"tab\tand \x01", b"long-" + b"x" * 250):
+            path = self.folder / os.fsdecode(name)
+            path.parent.mkdir(exist_ok=True)
+            self.snapshot(self.volume, os.fsdecode(name))
+        self.snapshot(os.fsdecode(b"\xff"), "of-the-nameless")
+        self.btrfs.add_deep_snapshots(f"storage/{self.volume}", "storage", (12, 18))
+
+    def _add_places(self) -> None:
+        """Put snapshots into other subvolumes, one of them read-only, and beneath another mount."""
+        for name in ("holder", "holder-made-read-only"):
+            self.add_volume(name)
+            self.snapshot(self.volume, f"{name}/inner")
+        self.btrfs.btrfs("property", "set", str(self.folder / "holder-made-read-only"), "ro", "true")
+        for name in ("covered", "bound", "point"):
+            (self.folder / name).mkdir()
+        self.snapshot(self.volume, "covered/hidden")
+        self.snapshot(self.volume, "mounted-on")
+        self.snapshot(self.volume, "mounted-in-part", read_only=False)
+        (self.folder / "mounted-in-part/data-1").mkdir()
+        for kind, source, point in (
+            ("-ttmpfs", "tmpfs", "covered"),
+            ("-ttmpfs", "tmpfs", "mounted-on"),
+            ("--bind", str(self.folder / "mounted-in-part/data-1"), "point"),
+        ):
+            btrfs_service.run("mount", kind, source, str(self.folder / point))
+
+    def _add_parents(self) -> None:
+        """Make snapshots whose parents lie outside of the folder, are gone, or wait to be cleaned away."""
+        self.btrfs.add_volume("outside")
+        self.btrfs.add_volume(os.fsdecode(b"outside-\xfd"))
+        self.btrfs.add_snapshots("outside", "storage/of-the-outside", "outside-snapshot")
+        self.btrfs.add_snapshots("outside-snapshot", "storage/of-a-snapshot-outside")
+        self.btrfs.add_snapshots(os.fsdecode(b"outside-\xfd"), "storage/of-the-nameless-outside")
+        self.btrfs.add_snapshots(".", "storage/of-the-top")
+        self.add_volume("gone")
+        self.snapshot("gone", "of-the-gone")
+        self.snapshot("of-the-gone", "of-the-orphan")
+        self.remove("gone")
+
+    def snapshot(self, source: str, name: str, read_only: bool = True) -> None:
+        self.btrfs.add_snapshots(f"storage/{source}", f"storage/{name}", read_only=read_only)
 
     def remove(self, name: str) -> None:
         self.btrfs.remove(f"storage/{name}")

@@ -1,6 +1,9 @@
 """The laboratory of ZFS: a pool of its own, on a zfs-fuse that all share."""
 
-from collections.abc import Iterator
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -11,6 +14,9 @@ from tests.services.zfs_fuse import ZfsFuse
 
 DEADLINE_SECONDS = 30
 DATASETS = 125
+TRIES = 40
+LABEL_BYTES = 4 * 1024**2
+"""Where on a device the first byte lies that ZFS counts."""
 
 
 class ZfsLab:
@@ -60,6 +66,75 @@ class ZfsLab:
         assert count % DATASETS == 0
         for number in range(count // DATASETS):
             self.zfs.run("zfs", "snapshot", "-r", self.name_of(f"many-{number}"))
+
+    def add_oddities(self) -> None:
+        """Make every odd shape that zfs-fuse can: replicas, twins, clones, promotion, holds, long and odd names."""
+        self.add_snapshot(self.name_of("sent"))
+        self.send([], "sent", f"{self.dataset}/replica")
+        self.add_twins("sent")
+        self.add_unusable("to-be-destroyed")
+        self._add_increments()
+        self._add_clones()
+        self._add_long_and_odd_names()
+        self.add_snapshot(self.name_of("held"))
+        self.zfs.run("zfs", "hold", "mine", self.name_of("held"))
+        self.zfs.run("zfs", "create", "-o", "readonly=on", "-o", "canmount=off", f"{self.volume}/inner")
+        self.zfs.run("zfs", "snapshot", "-r", f"{self.dataset}@z")
+
+    def _add_increments(self) -> None:
+        """Make a chain of received increments, and a clone of its second snapshot."""
+        for number in range(3):
+            self.add_snapshot(self.name_of(f"step-{number}"))
+            increment = ["-i", self.name_of(f"step-{number - 1}")] if number else []
+            self.send(increment, f"step-{number}", f"{self.dataset}/increments")
+        self.zfs.run("zfs", "clone", f"{self.dataset}/increments@step-1", f"{self.dataset}/restored")
+
+    def _add_clones(self) -> None:
+        """Make a clone of a clone, and promote one that takes its origin's snapshot over."""
+        self.add_snapshot(self.name_of("origin"))
+        self.zfs.run("zfs", "clone", self.name_of("origin"), f"{self.dataset}/clone")
+        self.zfs.run("zfs", "snapshot", f"{self.dataset}/clone@inner")
+        self.zfs.run("zfs", "clone", f"{self.dataset}/clone@inner", f"{self.dataset}/clone-of-clone")
+        self.add_snapshot(self.name_of("promoted"))
+        self.zfs.run("zfs", "clone", self.name_of("promoted"), f"{self.dataset}/new-head")
+        self.zfs.run("zfs", "promote", f"{self.dataset}/new-head")
+
+    def _add_long_and_odd_names(self) -> None:
+        odd, long = f"{self.dataset}/a b:c.d_e", f"{self.dataset}/{'x' * (252 - len(self.dataset))}"
+        for dataset in (odd, long):
+            self.zfs.run("zfs", "create", dataset)
+        self.zfs.run("zfs", "snapshot", f"{odd}@ {self.legal_characters}")
+        self.zfs.run("zfs", "snapshot", f"{long}@y")
+
+    def add_twins(self, word: str) -> tuple[str, str]:
+        """Receive a snapshot twice at once, until both copies have one guid and one transaction."""
+        for number in range(TRIES):
+            twins = [f"{self.dataset}/twin-{number}-{each}" for each in "ab"]
+            with ThreadPoolExecutor(2) as receivers:
+                list(receivers.map(lambda target: self.send([], word, target), twins))
+            shown = {self.zfs.run("zfs", "get", "-Hp", "-o", "value", "createtxg", f"{twin}@{word}") for twin in twins}
+            if len(shown) == 1:
+                return f"{twins[0]}@{word}", f"{twins[1]}@{word}"
+        raise AssertionError(f"no two of {TRIES} pairs were received in one transaction")
+
+    def send(self, options: Sequence[str], word: str, target: str) -> None:
+        """`zfs send OPTIONS VOLUME@WORD | zfs receive TARGET`."""
+        zfs = f"{self.zfs.path}/zfs"
+        with subprocess.Popen([zfs, "send", *options, self.name_of(word)], stdout=subprocess.PIPE) as sending:
+            subprocess.run([zfs, "receive", target], stdin=sending.stdout, check=True, timeout=60)
+
+    def damage(self, name: str) -> None:
+        """Overwrite what leads to the data of a dataset or a snapshot, while its pool is exported."""
+        shown = self.zfs.enter("zdb", "-vvvv", "-dd", name)
+        root = next(line for line in shown.splitlines() if "rootbp" in line).partition("rootbp")[2]
+        copies = [int(offset, 16) for offset in re.findall("<0:([0-9a-f]+):", root)]
+        self.go_away()
+        with (self.zfs.folder / self.pool).open("r+b") as device:
+            for offset in copies:
+                device.seek(offset + LABEL_BYTES)
+                device.write(b"damaged" * 64)
+        # It fails at mounting what is damaged, after the import.
+        self.zfs.attempt("zpool", "import", "-d", str(self.zfs.folder), self.pool)
 
     def remove(self, name: str) -> None:
         self.zfs.run("zfs", "destroy", name)
