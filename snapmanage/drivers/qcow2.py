@@ -40,7 +40,8 @@ from snapmanage.drivers import files, qcow2_moving, qemu_img, renaming
 from snapmanage.drivers.qcow2_chains import Chains
 from snapmanage.drivers.qcow2_directory import Directory
 from snapmanage.drivers.qcow2_format import InternalSnapshot
-from snapmanage.drivers.qcow2_image import Image
+from snapmanage.drivers.qcow2_image import LONGEST_NAME, Image
+from snapmanage.drivers.qcow2_paths import Paths
 
 LOG = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class Qcow2Driver:
         self._path = directory or ""
         self._patterns = image_patterns
         self._deadline_seconds = command_timeout_seconds
+        self._paths = Paths()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
@@ -126,15 +128,16 @@ class Qcow2Driver:
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if "/" in found.name:
             return found.name
-        wanted = f"{name}{os.path.splitext(found.name)[1]}"
-        if not files.legal(wanted) or len(wanted.encode()) > qcow2_moving.LONGEST_NAME:
+        ending = os.path.splitext(found.name)[1]
+        wanted = f"{name}{ending if len(ending.encode()) <= _LONGEST_ENDING else ''}"
+        if not files.legal(wanted) or len(wanted.encode()) > LONGEST_NAME:
             raise errors.ConfigurationError(
                 f"{found.name!r} can't be renamed to {wanted!r}, which is no file name of at most "
-                f"{qcow2_moving.LONGEST_NAME} bytes: change snapshot_name_template"
+                f"{LONGEST_NAME} bytes: change snapshot_name_template"
             )
-        if len(found.name.encode()) > qcow2_moving.LONGEST_NAME:
+        if len(found.name.encode()) > LONGEST_NAME:
             raise errors.InvalidReference(
-                f"{found.name!r} couldn't be given back: rename it to at most {qcow2_moving.LONGEST_NAME} bytes first"
+                f"{found.name!r} couldn't be given back: rename it to at most {LONGEST_NAME} bytes first"
             )
         return wanted
 
@@ -153,7 +156,7 @@ class Qcow2Driver:
     @contextmanager
     def _opened(self) -> Iterator[Directory]:
         with files.opened(self._path) as fd:
-            yield Directory(fd, self._path, self._patterns)
+            yield Directory(fd, self._path, self._patterns, self._paths)
 
     @contextmanager
     def _locked(self) -> Iterator[qcow2_moving.LockedDirectory]:
@@ -173,6 +176,9 @@ class Qcow2Driver:
             chains = names.directory.scan()
         return chains, chains.image(file)
 
+
+# A longer one is no kind of file, and would leave no room for the name.
+_LONGEST_ENDING = 16
 
 _NO_IMAGE = (
     "is no image: it is no regular file, or neither does its name fit image_patterns nor has an image recorded it "
