@@ -108,8 +108,10 @@ class Chains:
             on = self._overlays.get(below.identity)
             below = self._below(on) if on else None
         inherited = ""
-        if below:
-            inherited = self._flaws.get(below.identity, f"the chain below {below.names[0]!r} is a loop")
+        if below and below.identity in path:
+            inherited = _loop(list(path.values()), below)
+        elif below:
+            inherited = self._flaws[below.identity]
         for each in reversed(path.values()):
             if not inherited and (own := self._own_flaw(each)):
                 inherited = f"{each.names[0]!r}: {own}"
@@ -193,6 +195,12 @@ class Chains:
 def settled(images: Sequence[Image], folders: Collection[str]) -> list[Image]:
     """The images, each file once with all its names, and read as its overlays record it."""
     return list(_formats_settled(_merged(images), folders).values())
+
+
+def _loop(path: Sequence[Image], first: Image) -> str:
+    """Why no image of a loop can be used; told alike whichever is looked at first."""
+    name = min(each.names[0] for each in path[path.index(first) :])
+    return f"the chain below {name!r} is a loop"
 
 
 def _lock(image: Image, above: Sequence[Overlay]) -> str:

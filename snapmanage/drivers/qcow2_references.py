@@ -16,7 +16,10 @@ from snapmanage.drivers.qcow2_obstacles import Obstacle
 from snapmanage.drivers.qcow2_paths import PathsOf, same_file
 from snapmanage.drivers.qcow2_records import Meaning, last_name, meaning, meaning_from_anywhere
 
-_REMEDY = "let it record a plain name in the directory (qemu-img rebase -u)"
+_REBASE = "let it record a plain name in the directory (qemu-img rebase -u)"
+_UNFIT = "snapmanage changes only images whose names fit image_patterns"
+_DATA = "snapmanage can't change where an image has its data"
+_OTHER = "snapmanage changes only qcow2 images"
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,17 @@ class Sight:
 
 @dataclass(frozen=True)
 class _Record:
-    """A text by which a file refers to another one; `fits` says that the file is called as an image."""
+    """A text by which a file refers to another one; `fits` says that the file is called as an image.
+
+    `remedy` says what to do, or why snapmanage can do nothing, as a clause.
+    """
 
     holder: str
     identity: str
     text: str
     meaning: Meaning
     fits: bool
+    remedy: str
 
 
 def obstacles(sight: Sight, images: Collection[Image], paths: PathsOf, folders: Collection[str]) -> Iterator[Obstacle]:
@@ -85,13 +92,16 @@ def _records(sight: Sight, images: Collection[Image], known: "_Known", folders: 
 
 
 def _recorded(name: str, image: Image, fits: bool, followed: bool = False) -> Iterator[_Record]:
+    def record(text: str, meaning: Meaning, remedy: str) -> _Record:
+        return _Record(name, image.identity, text, meaning, fits, remedy if fits else _UNFIT)
+
     header = image.header
     if header and header.backing and not followed:
-        yield _Record(name, image.identity, header.backing, meaning(header.backing), fits)
+        yield record(header.backing, meaning(header.backing), _REBASE)
     if header and header.data_file:
-        yield _Record(name, image.identity, header.data_file, meaning_from_anywhere(header.data_file), fits)
+        yield record(header.data_file, meaning_from_anywhere(header.data_file), _DATA)
     for other in image.others:
-        yield _Record(name, image.identity, other, meaning(other), fits)
+        yield record(other, meaning(other), _OTHER)
 
 
 def _of_record(record: _Record, known: _Known, paths: PathsOf) -> Iterator[Obstacle]:
@@ -100,14 +110,17 @@ def _of_record(record: _Record, known: _Known, paths: PathsOf) -> Iterator[Obsta
         identity for target in targets.values() if target.file for identity in known.identities(target.file)
     )
     lost = {last_name(path) for path, target in targets.items() if target.known and not target.file}
-    remedy = _REMEDY if record.fits else "snapmanage changes only images whose names fit image_patterns"
     if others := sure - {record.identity}:
-        yield Obstacle(f"{record.holder!r} records it as {record.text!r}: {remedy}", identities=others)
+        yield Obstacle(f"{record.holder!r} records it as {record.text!r}: {record.remedy}", identities=others)
     if names := record.meaning.names | lost:
-        yield Obstacle(f"{record.holder!r} records {record.text!r}, which may be this file: {remedy}", names=names)
+        yield Obstacle(
+            f"{record.holder!r} records {record.text!r}, which may be this file: {record.remedy}", names=names
+        )
     # Data that make no sense may be a guest's, who could stop every rename by them.
     if record.fits and (record.meaning.anything or not all(target.known for target in targets.values())):
-        reason = f"{record.holder!r} records {record.text!r}, which can't be followed and may be any file: {remedy}"
+        reason = (
+            f"{record.holder!r} records {record.text!r}, which can't be followed and may be any file: {record.remedy}"
+        )
         yield Obstacle(reason, everything=True)
 
 

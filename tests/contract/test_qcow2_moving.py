@@ -367,6 +367,41 @@ def test_overlay_that_is_made_and_opened_meanwhile_keeps_its_backing_file(chain:
     chain.check_given_back()
 
 
+@pytest.mark.parametrize("recorded", ["FOLDER//middle.qcow2", "file:FOLDER/middle.qcow2", "link"])
+def test_overlay_whose_record_cannot_be_changed_is_made_meanwhile_and_keeps_its_backing_file(
+    chain: Chain, recorded: str
+) -> None:
+    binding, late = chain.binding(), chain.folder / "late.qcow2"
+
+    def make() -> None:
+        if recorded == "link":
+            (chain.folder / "link").symlink_to(OLD)
+        create(late, recorded.replace("FOLDER", str(chain.folder)), "qcow2", 0x55)
+
+    with once_before("rename", make), pytest.raises(errors.Unusable, match=r"'(late\.qcow2|link)'"):
+        chain.driver.manage_snapshot(binding)
+
+    assert len(qemu.chain(late)) == 3
+    late.unlink()
+    (chain.folder / "link").unlink(missing_ok=True)
+    chain.check_given_back()
+
+
+def test_record_that_cannot_be_changed_is_made_after_a_crash_and_nothing_is_taken_from_it(chain: Chain) -> None:
+    binding, late = chain.binding(), chain.folder / "late.qcow2"
+    assert killed(chain.driver.manage_snapshot, binding, 4)
+    create(late, f"{chain.folder}//{OLD}", "qcow2", 0x55)
+
+    with pytest.raises(errors.Unusable, match=r"late\.qcow2"):
+        chain.driver.manage_snapshot(binding)
+    assert len(qemu.chain(late)) == 3
+    chain.driver.unmanage_snapshot(binding)
+
+    assert len(qemu.chain(late)) == 3
+    late.unlink()
+    chain.check_given_back()
+
+
 def test_last_name_is_never_taken_from_a_file(chain: Chain) -> None:
     """A host that lost its lock, and wakes when somebody else has given the snapshot back."""
     with once_before("rename", (chain.folder / NEW).unlink), pytest.raises(errors.BackendError):

@@ -5,7 +5,9 @@ QEMU's own tools decide which forms lead to a file: what they open before, they 
 
 import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from tests.services import qemu
 
 SIZE = 1024**2
 NEW = "snapshot-1.qcow2"
+OTHER_USER = 65534
 
 # Each is opened by QEMU, and leads to base.qcow2 of the directory DIR.
 OPENED = (
@@ -131,10 +134,31 @@ class World:
             refuse_unsafe(listed)
 
 
+@contextmanager
+def as_another_user(*owned: Path) -> Iterator[None]:
+    """Go on as somebody who has these files; root may do everything."""
+    for path in owned:
+        os.chown(path, OTHER_USER, -1)
+    os.seteuid(OTHER_USER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     require(*qemu.PROGRAMS)
     return World(tmp_path)
+
+
+@pytest.fixture
+def open_world() -> Iterator[World]:
+    """A world in a folder that others than root may enter."""
+    require(*qemu.PROGRAMS, root=True)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield World(Path(folder))
 
 
 @pytest.mark.parametrize("version", ["0.10", "1.1"])
@@ -172,6 +196,37 @@ def test_record_that_means_another_file_keeps_nothing_from_being_renamed(world: 
     world.manage()
 
     assert world.opens("top1.qcow2")
+
+
+def test_path_that_snapmanage_may_not_follow_may_lead_to_any_file(open_world: World) -> None:
+    world = open_world
+    private = world.folder.parent / "private"
+    private.mkdir(mode=0o700)
+    (private / "x").symlink_to("../images/base.qcow2")
+    world.record("top2.qcow2", f"{private}/x")
+
+    with as_another_user(world.folder, *world.folder.iterdir()):
+        world.refused("'top2.qcow2'")
+        (world.folder / "top2.qcow2").unlink()
+        world.manage()
+
+
+def test_file_that_snapmanage_may_not_link_is_listed_as_unusable(open_world: World) -> None:
+    world = open_world
+    os.chmod(world.folder / "base.qcow2", 0o644)
+    if Path("/proc/sys/fs/protected_hardlinks").read_text().strip() == "0":
+        pytest.skip("the system lets everyone link every file")
+
+    with as_another_user(world.folder, world.folder / "top1.qcow2"):
+        world.refused("snapmanage's own")
+
+
+def test_overlay_that_snapmanage_may_not_write_is_listed_as_unusable(open_world: World) -> None:
+    world = open_world
+    os.chmod(world.folder / "top1.qcow2", 0o644)
+
+    with as_another_user(world.folder, world.folder / "base.qcow2"):
+        world.refused("'top1.qcow2' can't be told another name: snapmanage may not write it")
 
 
 def test_file_without_its_odd_overlay_is_managed(world: World) -> None:
@@ -377,18 +432,12 @@ def test_directory_of_a_copied_image_keeps_nothing_from_being_renamed(world: Wor
     assert world.opens("top1.qcow2")
 
 
-Spoiling = Callable[[World], None]
-
-
-def _too_long(world: World) -> None:
-    (world.folder / "base.qcow2").rename(world.folder / "base.qcow2".ljust(238, "x"))
-    world.record("top1.qcow2", "base.qcow2".ljust(238, "x"))
-
-
 def test_name_that_leaves_no_room_for_the_way_back_is_listed_as_unusable(world: World) -> None:
-    _too_long(world)
+    name = "base.qcow2".ljust(238, "x")
+    (world.folder / "base.qcow2").rename(world.folder / name)
+    world.record("top1.qcow2", name)
 
-    world.refused("237 bytes", "base.qcow2".ljust(238, "x"))
+    world.refused("237 bytes", name)
 
 
 def test_record_that_leaves_no_room_for_another_name_is_listed_as_unusable(world: World) -> None:
