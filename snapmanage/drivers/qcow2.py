@@ -11,7 +11,8 @@ the id and the moment of its birth, by which it is found again when its file is 
 
 **Never trusted.** No format is probed: an image is read as qcow2 where its name says so (`image_patterns`)
 or its overlay does, and `qemu-img` is told each format. What an image records is followed only to a regular
-file of this directory, of a recorded format; anything else makes the snapshot unusable, with the reason.
+file of this directory, of a recorded format; anything else makes the snapshot unusable, with the reason. A record
+in another form that may mean a file of the directory keeps that file from being renamed (`qcow2_references`).
 
 **In use.** A running QEMU has locks on its image and on all backing files below. A snapshot is in use where
 it or an overlay that would have to be changed has a lock. Who opens an image with locking switched off, or
@@ -52,8 +53,8 @@ class Qcow2Driver:
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "directory",
-            help="The directory of the images, required, an absolute path. Nothing outside of it is looked at or "
-            "touched.",
+            help="The directory of the images, required, an absolute path. Nothing outside of it is touched; paths that "
+            "images record are looked up, and images that symbolic links of the directory lead to are read.",
         ),
         cfg.ListOpt(
             "image_patterns",

@@ -64,6 +64,8 @@ def meaning(recorded: str) -> Meaning:
 
 def meaning_from_anywhere(recorded: str) -> Meaning:
     """Read the name of a data file, or a path within options: a relative one starts where QEMU does."""
+    if recorded.startswith("json:"):
+        return meaning(recorded)
     protocol = _behind_protocol(recorded) or _NOTHING
     # A path may have a colon too.
     return Meaning.of_all((protocol, _path_from_anywhere(recorded)))
@@ -98,8 +100,9 @@ def _behind_protocol(text: str) -> Meaning | None:
     if protocol in _REMOTE:
         return _named(rest)
     pieces = rest.split(":")
-    tails = (":".join(pieces[start:]) for start in range(len(pieces)))
-    return Meaning.of_all(_path_from_anywhere(path) for path in {*pieces, *tails})
+    tails = [":".join(pieces[start:]) for start in range(len(pieces))]
+    options = [meaning(tail) for tail in tails if tail.startswith("json:")]
+    return Meaning.of_all([*options, *(_path_from_anywhere(path) for path in {*pieces, *tails})])
 
 
 def _named(path: str) -> Meaning:

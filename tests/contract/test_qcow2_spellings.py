@@ -15,6 +15,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
+from snapmanage.drivers import linux
 from snapmanage.drivers.qcow2 import Qcow2Driver
 from tests.needs import require
 from tests.services import qemu
@@ -48,6 +49,9 @@ OPENED = (
     'json:{"driver":"raw","file":{"driver":"file","filename":"DIR/base.qcow2"}}',
     'json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file","filename":"DIR/base.qcow2"}}}',
     'json:{"driver":"qcow2","file.driver":"blkdebug","file.x-image":"file:DIR/base.qcow2"}',
+    'json:{"driver":"qcow2","file.driver":"blkdebug","file.x-image":"json:{\\"filename\\":\\"DIR/base.qcow2\\"}"}',
+    'blkdebug::json:{"driver":"file","filename":"DIR/base.qcow2"}',
+    'blkdebug::blkdebug::json:{"driver":"file","filename":"DIR/base.qcow2"}',
 )
 # QEMU opens them only in another folder, on another host, in a guest that has more, or not any more.
 ELSEWHERE = (
@@ -280,6 +284,17 @@ def test_path_through_another_mount_leads_to_the_file(world: World) -> None:
         assert world.opens("top2.qcow2")
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
+
+
+def test_name_in_another_case_counts_where_the_directory_tells_no_case_apart(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few kernels have such a directory to test with, so that the system call stands in for it."""
+    world.record("top2.qcow2", "BASE.qcow2")
+    real = linux.target_status
+    monkeypatch.setattr(linux, "target_status", lambda fd, path: real(fd, path.lower()))
+
+    world.refused("'top2.qcow2'")
 
 
 def test_directory_that_is_configured_through_a_link_keeps_its_spellings_apart(world: World) -> None:
