@@ -53,8 +53,8 @@ class Qcow2Driver:
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "directory",
-            help="The directory of the images, required, an absolute path. Nothing outside of it is touched; paths that "
-            "images record are looked up, and images that symbolic links of the directory lead to are read.",
+            help="The directory of the images, required, an absolute path. Nothing outside of it is changed; what "
+            "images record is looked up, and images that symbolic links of the directory lead to are read.",
         ),
         cfg.ListOpt(
             "image_patterns",

@@ -89,6 +89,7 @@ class LockedDirectory:
         try:
             # An overlay may have been made on the old name while it was still there.
             self._retell(old, new, identity)
+            # By now, what still leads to the old name is a record that can't be changed.
             if reason := self.directory.scan().lost(old):
                 raise errors.Unusable(f"renaming {old!r} would break another image's chain: {reason}")
         except errors.SnapmanageError:

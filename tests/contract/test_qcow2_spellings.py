@@ -414,6 +414,17 @@ def test_data_that_a_guest_wrote_into_a_recorded_raw_disk_do_not_count(world: Wo
     assert world.opens("top1.qcow2")
 
 
+def test_data_that_name_no_file_keep_nothing_from_being_renamed_where_no_name_says_that_it_is_an_image(
+    world: World,
+) -> None:
+    """A guest can write what it likes into a raw disk, and could stop every rename."""
+    world.record("guest.img", 'json:{"driver":"qcow2","file":"node0"}')
+
+    world.manage()
+
+    assert world.opens("top1.qcow2")
+
+
 # Going back.
 
 
