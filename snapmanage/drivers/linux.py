@@ -4,6 +4,7 @@ It knows nothing of snapshots. Errors are plain `OSError`s, as if `os` had raise
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -15,9 +16,14 @@ _FLOCK = struct.Struct("hhqqi0q")
 _RENAME_NOREPLACE = 1
 _STATX_BASIC_STATS = 0x7FF
 _STATX_BTIME = 0x800
+# Attributes of statx: immutable, append-only, the root of a mount.
+_IMMOVABLE = 0x10 | 0x20 | 0x2000
 _NANOSECONDS = 10**9
 _OPENAT2 = 437  # the same on every architecture, and libc has no function for it
 _RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 4, 8
+
+# Why a path leads to no file.
+LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,7 +53,11 @@ class _Statx(ctypes.Structure):
         ("btime", _Timestamp),
         ("ctime", _Timestamp),
         ("mtime", _Timestamp),
-        ("reserved", ctypes.c_uint64 * 18),
+        ("rdev_major", ctypes.c_uint32),
+        ("rdev_minor", ctypes.c_uint32),
+        ("dev_major", ctypes.c_uint32),
+        ("dev_minor", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint64 * 16),
     )
 
 
@@ -59,7 +69,8 @@ class _OpenHow(ctypes.Structure):
 class FileStatus:
     """What `statx` tells of one directory entry, a symbolic link not followed.
 
-    `born_ns` is None where the file system doesn't keep it.
+    `born_ns` is None where the file system doesn't keep it. `immovable` means that the system gives the file
+    no other name: it is immutable, append-only, or mounted on.
     """
 
     mode: int
@@ -67,11 +78,18 @@ class FileStatus:
     size_bytes: int
     born_ns: int | None
     modified_ns: int
+    device: tuple[int, int] = (0, 0)
+    immovable: bool = False
 
 
 def status(directory_fd: int, name: str) -> FileStatus:
     """Describe the entry `name` of an open directory; `OSError`."""
     return _statx(directory_fd, name, _AT_SYMLINK_NOFOLLOW)
+
+
+def target_status(directory_fd: int, path: str) -> FileStatus:
+    """Describe the file that a path leads to from an open directory, every symbolic link followed; `OSError`."""
+    return _statx(directory_fd, path, 0)
 
 
 def opened_status(fd: int) -> FileStatus:
@@ -84,7 +102,9 @@ def _statx(fd: int, name: str, flags: int) -> FileStatus:
     wanted = _STATX_BASIC_STATS | _STATX_BTIME
     _check(_libc.statx(fd, os.fsencode(name), flags, wanted, ctypes.byref(found)), name)
     born = found.btime.in_nanoseconds() if found.mask & _STATX_BTIME else None
-    return FileStatus(found.mode, found.ino, found.size, born, found.mtime.in_nanoseconds())
+    device = (int(found.dev_major), int(found.dev_minor))
+    immovable = bool(found.attributes & _IMMOVABLE)
+    return FileStatus(found.mode, found.ino, found.size, born, found.mtime.in_nanoseconds(), device, immovable)
 
 
 def birth_time(found: FileStatus) -> float:

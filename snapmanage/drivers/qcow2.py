@@ -11,7 +11,8 @@ the id and the moment of its birth, by which it is found again when its file is 
 
 **Never trusted.** No format is probed: an image is read as qcow2 where its name says so (`image_patterns`)
 or its overlay does, and `qemu-img` is told each format. What an image records is followed only to a regular
-file of this directory, of a recorded format; anything else makes the snapshot unusable, with the reason.
+file of this directory, of a recorded format; anything else makes the snapshot unusable, with the reason. A record
+in another form that may mean a file of the directory keeps that file from being renamed (`qcow2_references`).
 
 **In use.** A running QEMU has locks on its image and on all backing files below. A snapshot is in use where
 it or an overlay that would have to be changed has a lock. Who opens an image with locking switched off, or
@@ -40,7 +41,8 @@ from snapmanage.drivers import files, qcow2_moving, qemu_img, renaming
 from snapmanage.drivers.qcow2_chains import Chains
 from snapmanage.drivers.qcow2_directory import Directory
 from snapmanage.drivers.qcow2_format import InternalSnapshot
-from snapmanage.drivers.qcow2_image import Image
+from snapmanage.drivers.qcow2_image import LONGEST_NAME, Image
+from snapmanage.drivers.qcow2_paths import Paths
 
 LOG = logging.getLogger(__name__)
 
@@ -51,8 +53,8 @@ class Qcow2Driver:
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "directory",
-            help="The directory of the images, required, an absolute path. Nothing outside of it is looked at or "
-            "touched.",
+            help="The directory of the images, required, an absolute path. Nothing outside of it is changed; what "
+            "images record is looked up, and images that symbolic links of the directory lead to are read.",
         ),
         cfg.ListOpt(
             "image_patterns",
@@ -78,6 +80,7 @@ class Qcow2Driver:
         self._path = directory or ""
         self._patterns = image_patterns
         self._deadline_seconds = command_timeout_seconds
+        self._paths = Paths()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
@@ -129,15 +132,16 @@ class Qcow2Driver:
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if "/" in found.name:
             return found.name
-        wanted = f"{name}{os.path.splitext(found.name)[1]}"
-        if not files.legal(wanted) or len(wanted.encode()) > qcow2_moving.LONGEST_NAME:
+        ending = os.path.splitext(found.name)[1]
+        wanted = f"{name}{ending if len(ending.encode()) <= _LONGEST_ENDING else ''}"
+        if not files.legal(wanted) or len(wanted.encode()) > LONGEST_NAME:
             raise errors.ConfigurationError(
                 f"{found.name!r} can't be renamed to {wanted!r}, which is no file name of at most "
-                f"{qcow2_moving.LONGEST_NAME} bytes: change snapshot_name_template"
+                f"{LONGEST_NAME} bytes: change snapshot_name_template"
             )
-        if len(found.name.encode()) > qcow2_moving.LONGEST_NAME:
+        if len(found.name.encode()) > LONGEST_NAME:
             raise errors.InvalidReference(
-                f"{found.name!r} couldn't be given back: rename it to at most {qcow2_moving.LONGEST_NAME} bytes first"
+                f"{found.name!r} couldn't be given back: rename it to at most {LONGEST_NAME} bytes first"
             )
         return wanted
 
@@ -156,7 +160,7 @@ class Qcow2Driver:
     @contextmanager
     def _opened(self) -> Iterator[Directory]:
         with files.opened(self._path) as fd:
-            yield Directory(fd, self._path, self._patterns)
+            yield Directory(fd, self._path, self._patterns, self._paths)
 
     @contextmanager
     def _locked(self) -> Iterator[qcow2_moving.LockedDirectory]:
@@ -176,6 +180,9 @@ class Qcow2Driver:
             chains = names.directory.scan()
         return chains, chains.image(file)
 
+
+# A longer one is no kind of file, and would leave no room for the name.
+_LONGEST_ENDING = 16
 
 _NO_IMAGE = (
     "is no image: it is no regular file, or neither does its name fit image_patterns nor has an image recorded it "

@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from snapmanage.core.backend import BackendSnapshot, Unsafe
 from snapmanage.drivers.qcow2_format import InternalSnapshot
-from snapmanage.drivers.qcow2_image import Image, Overlay, overlay
+from snapmanage.drivers.qcow2_image import LONGEST_NAME, Image, Overlay, overlay
+from snapmanage.drivers.qcow2_obstacles import Obstacles
 
 # The overlays that an operator is shown.
 _SHOWN = 10
@@ -23,9 +24,10 @@ _SHOWN = 10
 class Chains:
     """The images of one scan."""
 
-    def __init__(self, images: Sequence[Image], folders: Collection[str]) -> None:
+    def __init__(self, images: Sequence[Image], folders: Collection[str], obstacles: Obstacles | None = None) -> None:
         """`images` may have one file several times, once under each name."""
-        self._images = _formats_settled(_merged(images), folders)
+        self._images = {image.identity: image for image in settled(images, folders)}
+        self._obstacles = obstacles or Obstacles()
         self._by_name = {name: image for image in self._images.values() for name in image.names}
         found = (overlay(image, folders) for image in self._images.values())
         self._overlays = {each.image.identity: each for each in found if each}
@@ -33,8 +35,10 @@ class Chains:
         for each in self._overlays.values():
             if below := self._below(each):
                 self._above.setdefault(below.identity, []).append(each)
-        self._volumes = self._owners()
         self._flaws: dict[str, str] = {}
+        # The images that have a volume on top which can be registered.
+        self._sound: set[str] = set()
+        self._volumes = self._owners()
 
     def image(self, name: str) -> Image | None:
         return self._by_name.get(name)
@@ -47,8 +51,14 @@ class Chains:
         """The overlays that record this name, be there a file or not."""
         return [each for each in self._overlays.values() if each.backing == name]
 
-    def opaque(self) -> list[Image]:
-        return [image for image in self._images.values() if image.opaque]
+    def obstacle(self, name: str, identity: str) -> str:
+        """What keeps the file from being renamed, whether it is an image or not, as a clause."""
+        image = self.image(name)
+        return self._obstacles.before(identity, image.names if image else (name,))
+
+    def lost(self, name: str) -> str:
+        """What may lead to this name and can't be changed, where the name has just been taken from its file."""
+        return self._obstacles.before_name(name)
 
     def unreadable(self) -> list[tuple[str, str]]:
         """Images that can't be read, or whose internal snapshots can't, with the reasons."""
@@ -70,7 +80,7 @@ class Chains:
         if above:
             extra["overlays"] = ", ".join(sorted(each.name for each in above)[:_SHOWN])
         found = BackendSnapshot(name, image.identity, image.size_bytes, None, created_at=image.created_at, extra=extra)
-        return self._judged(found, image, above)
+        return self._judged(found, image, self._flaw_of_name(image, name, above), above)
 
     def internal(self, image: Image, name: str, entry: InternalSnapshot) -> BackendSnapshot:
         found = BackendSnapshot(
@@ -81,7 +91,7 @@ class Chains:
             created_at=entry.created_at,
             extra={"kind": "internal", "internal_name": entry.name},
         )
-        return self._judged(found, image)
+        return self._judged(found, image, self.flaw(image) or self._flaw_above(image))
 
     def seen_from(self, volume: str, found: BackendSnapshot, image: Image) -> BackendSnapshot:
         """A snapshot in the image told as this volume's, where it is one of several; otherwise as another's."""
@@ -98,34 +108,44 @@ class Chains:
             on = self._overlays.get(below.identity)
             below = self._below(on) if on else None
         inherited = ""
-        if below:
-            inherited = self._flaws.get(below.identity, f"the chain below {below.names[0]!r} is a loop")
+        if below and below.identity in path:
+            inherited = _loop(list(path.values()), below)
+        elif below:
+            inherited = self._flaws[below.identity]
         for each in reversed(path.values()):
             if not inherited and (own := self._own_flaw(each)):
                 inherited = f"{each.names[0]!r}: {own}"
             self._flaws[each.identity] = inherited
         return self._flaws[image.identity]
 
-    def _judged(self, found: BackendSnapshot, image: Image, above: Sequence[Overlay] = ()) -> BackendSnapshot:
-        unsafe, reason = self._danger(image, above)
+    def _judged(
+        self, found: BackendSnapshot, image: Image, unusable: str, above: Sequence[Overlay] = ()
+    ) -> BackendSnapshot:
+        reason = unusable or _lock(image, above)
+        unsafe = Unsafe.UNUSABLE if unusable else Unsafe.IN_USE if reason else None
         volume = self._volumes.get(image.identity)
         if volume is None:
             return replace(found, unsafe=unsafe, unsafe_reason=reason)
         parent, identity = volume.names[0], volume.identity
         return replace(found, parent=parent, parent_identity=identity, unsafe=unsafe, unsafe_reason=reason)
 
-    def _danger(self, image: Image, above: Sequence[Overlay]) -> tuple[Unsafe | None, str]:
+    def _flaw_above(self, image: Image) -> str:
+        """Why no volume on top of the image can be registered, though its own data can be relied on."""
+        if image.identity in self._sound or not (tops := self._tops(image)):
+            return ""
+        return f"its volume {tops[0].names[0]!r} can't be registered: {self.flaw(tops[0])}"
+
+    def _flaw_of_name(self, image: Image, name: str, above: Sequence[Overlay]) -> str:
+        """Why the image can't be given another name than this, or be a snapshot under it."""
         if flaw := self.flaw(image):
-            return Unsafe.UNUSABLE, flaw
+            return flaw
+        if len(name.encode()) > LONGEST_NAME:
+            return f"it couldn't be given back: rename it to at most {LONGEST_NAME} bytes first"
         for each in above:
             if each.rigid:
-                return Unsafe.UNUSABLE, f"its overlay {each.name!r} can't be told another name: {each.rigid}"
-        if image.locked:
-            return Unsafe.IN_USE, "a process holds a lock on the file"
-        for each in above:
-            if each.image.locked:
-                return Unsafe.IN_USE, f"a process holds a lock on its overlay {each.name!r}"
-        return None, ""
+                return f"its overlay {each.name!r} can't be told another name: {each.rigid}"
+        obstacle = self._obstacles.before(image.identity, image.names)
+        return obstacle or self._flaw_above(image) or (image.fixed and f"{name!r}: {image.fixed}")
 
     def _own_flaw(self, image: Image) -> str:
         if image.wrong or image.header is None:
@@ -156,17 +176,39 @@ class Chains:
         waiting = Counter({identity: len(above) for identity, above in self._above.items()})
         ready = [image for identity, image in self._images.items() if identity not in waiting]
         owners: dict[str, Image | None] = {image.identity: image for image in ready}
+        self._sound.update(image.identity for image in ready if not self.flaw(image))
         while ready:
             image = ready.pop()
             on = self._overlays.get(image.identity)
             if on is None or (below := self._below(on)) is None:
                 continue
             owner = owners[image.identity]
+            if image.identity in self._sound:
+                self._sound.add(below.identity)
             owners[below.identity] = owner if owners.get(below.identity, owner) is owner else None
             waiting[below.identity] -= 1
             if not waiting[below.identity]:
                 ready.append(below)
         return owners
+
+
+def settled(images: Sequence[Image], folders: Collection[str]) -> list[Image]:
+    """The images, each file once with all its names, and read as its overlays record it."""
+    return list(_formats_settled(_merged(images), folders).values())
+
+
+def _loop(path: Sequence[Image], first: Image) -> str:
+    """Why no image of a loop can be used; told alike whichever is looked at first."""
+    name = min(each.names[0] for each in path[path.index(first) :])
+    return f"the chain below {name!r} is a loop"
+
+
+def _lock(image: Image, above: Sequence[Overlay]) -> str:
+    """Who uses the image, or an overlay that would have to be changed, as a clause."""
+    if image.locked:
+        return "a process holds a lock on the file"
+    holder = next((each.name for each in above if each.image.locked), None)
+    return f"a process holds a lock on its overlay {holder!r}" if holder else ""
 
 
 def _merged(images: Sequence[Image]) -> dict[str, Image]:
@@ -183,7 +225,7 @@ def _formats_settled(images: dict[str, Image], folders: Collection[str]) -> dict
     overlays = (overlay(image, folders) for image in images.values())
     raw = {each.backing for each in overlays if each and each.format == "raw" and each.backing}
     return {
-        identity: replace(image, header=None, malformed="", opaque=bool(image.barred))
+        identity: replace(image, header=None, malformed="", opaque=bool(image.barred), others=())
         if raw.intersection(image.names)
         else image
         for identity, image in images.items()

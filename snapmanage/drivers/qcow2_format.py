@@ -27,10 +27,12 @@ _FEATURES = struct.Struct(">QQQII")
 _EXTENSION = struct.Struct(">II")
 _ENTRY = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQ")
-_BACKING_FORMAT = 0xE2792ACA
+_BACKING_FORMAT, _DATA_FILE = 0xE2792ACA, 0x44415441
 # The header with its extensions; QEMU 7.2 writes 528 bytes.
 _HEAD_BYTES = 8192
 _NANOSECONDS = 10**9
+# The rest of a header that QEMU must write into the first cluster beside the name of a backing file.
+_BESIDE_BACKING_BYTES = 192
 
 _DIRTY, _CORRUPT, _EXTERNAL_DATA = 1 << 0, 1 << 1, 1 << 2
 _KNOWN_FEATURES = (1 << 5) - 1
@@ -72,7 +74,8 @@ class Header:
     """A qcow2 file as its header tells it.
 
     `unusable` says, as a clause, why the data can't be relied on; `unwritable` why qemu-img can't be let
-    change the header. Where the snapshot table can't be read, `internal_wrong` says why.
+    change the header. Where the snapshot table can't be read, `internal_wrong` says why. `data_file` is the
+    file that has the data instead, and `backing_room_bytes` the longest name of a backing file that surely fits.
     """
 
     size_bytes: int
@@ -82,6 +85,8 @@ class Header:
     unwritable: str = ""
     internal: tuple[InternalSnapshot, ...] = ()
     internal_wrong: str = ""
+    data_file: str | None = None
+    backing_room_bytes: int = LONGEST_BACKING
 
 
 def read(source: Read) -> Header:
@@ -99,14 +104,17 @@ def read(source: Read) -> Header:
         raise Unreadable(f"it tells of clusters of 2**{cluster_bits} bytes")
     internal, internal_wrong = _internal(source, count, offset, _sane(size))
     unusable = _unusable(features)
+    extensions = dict(_extensions(head[header_size : min(1 << cluster_bits, backing_offset or _HEAD_BYTES)]))
     return Header(
         size_bytes=size,
-        backing=_backing(head, backing_offset, backing_size, 1 << cluster_bits),
-        backing_format=_backing_format(head[header_size : min(1 << cluster_bits, backing_offset or _HEAD_BYTES)]),
+        backing=_backing(source, backing_offset, backing_size, 1 << cluster_bits),
+        backing_format=_format(extensions.get(_BACKING_FORMAT)),
         unusable=unusable,
         unwritable=unusable or _unwritable(features, encryption),
         internal=internal,
         internal_wrong=internal_wrong,
+        data_file=_text(extensions.get(_DATA_FILE)),
+        backing_room_bytes=min(LONGEST_BACKING, (1 << cluster_bits) - _BESIDE_BACKING_BYTES),
     )
 
 
@@ -148,24 +156,22 @@ def _unwritable(features: int, encryption: int) -> str:
     return ""
 
 
-def _backing(head: bytes, offset: int, size: int, cluster_bytes: int) -> str | None:
+def _backing(source: Read, offset: int, size: int, cluster_bytes: int) -> str | None:
     if not offset or not size:
         return None
-    # It follows the extensions, within the first cluster, so that the head has it.
-    if size > LONGEST_BACKING or offset + size > min(cluster_bytes, len(head)):
+    # It follows the extensions, within the first cluster.
+    if size > LONGEST_BACKING or offset + size > cluster_bytes or len(found := source(size, offset)) < size:
         raise Unreadable("the name of its backing file isn't where it should be")
-    try:
-        return head[offset : offset + size].decode()
-    except UnicodeDecodeError:
-        raise Unreadable("the name of its backing file isn't UTF-8") from None
+    return _text(found)
 
 
-def _backing_format(extensions: bytes) -> str | None:
-    found = None
-    for kind, content in _extensions(extensions):
-        if kind == _BACKING_FORMAT:
-            found = content.decode(errors="replace")
-    return found
+def _format(found: bytes | None) -> str | None:
+    return None if found is None else found.decode(errors="replace")
+
+
+def _text(found: bytes | None) -> str | None:
+    """A name as QEMU reads it, which ends at a NUL; bytes that are no UTF-8 become what `os.fsencode` turns back."""
+    return found.partition(b"\0")[0].decode(errors="surrogateescape") or None if found else None
 
 
 def _extensions(area: bytes) -> Iterator[tuple[int, bytes]]:

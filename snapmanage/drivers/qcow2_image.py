@@ -5,14 +5,20 @@ qcow2 or raw: a format that isn't recorded is guessed by QEMU from data that a g
 and another path may lead to any file of the host.
 """
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from snapmanage.drivers import files
 from snapmanage.drivers.files import legal
+from snapmanage.drivers.linux import FileStatus
 from snapmanage.drivers.qcow2_format import Header
 
 FORMATS = ("qcow2", "raw")
+# A name is put aside with this in front of it, and has room for it.
+ASIDE = ".snapmanage-aside-"
+LONGEST_NAME = files.LONGEST_NAME - len(ASIDE)
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Image:
 
     `header` is None where the file is raw, and where it can't be read: then `barred` (the system doesn't
     let us) or `malformed` (it is no sound qcow2) says why, as a clause. `opaque` says that it may have a
-    backing file all the same.
+    backing file all the same. `others` are the files that an image of another format names. `fixed` says why the
+    file can be given no other name, and `sealed` why snapmanage can't write it, as clauses.
     """
 
     names: tuple[str, ...]
@@ -33,6 +40,10 @@ class Image:
     barred: str = ""
     malformed: str = ""
     opaque: bool = False
+    file: FileStatus | None = None
+    others: tuple[str, ...] = ()
+    fixed: str = ""
+    sealed: str = ""
 
     @property
     def wrong(self) -> str:
@@ -63,7 +74,15 @@ class Overlay:
     @property
     def rigid(self) -> str:
         """Why it can't be told another name of its backing file, as a clause."""
-        return self.wrong or (self.image.header.unwritable if self.image.header else "")
+        return self.wrong or self.image.sealed or self._header_flaw()
+
+    def _header_flaw(self) -> str:
+        if self.image.header is None:
+            return ""
+        folder = self.recorded.rpartition("/")[0]
+        if len(os.fsencode(folder)) + len("./") + LONGEST_NAME > self.image.header.backing_room_bytes:
+            return f"its header has no room for a longer name behind {folder!r}"
+        return self.image.header.unwritable
 
 
 def overlay(image: Image, folders: Collection[str]) -> Overlay | None:

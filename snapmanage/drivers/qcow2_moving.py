@@ -25,13 +25,8 @@ from snapmanage.core.backend import BackendSnapshot
 from snapmanage.drivers import files, linux, qemu_img
 from snapmanage.drivers.files import explained
 from snapmanage.drivers.qcow2_chains import Chains
-from snapmanage.drivers.qcow2_directory import Directory
-from snapmanage.drivers.qcow2_image import Overlay
-
-LOCK = ".snapmanage.lock"
-# Names have room for it, since a name is put aside with it in front.
-ASIDE = ".snapmanage-aside-"
-LONGEST_NAME = files.LONGEST_NAME - len(ASIDE)
+from snapmanage.drivers.qcow2_directory import LOCK, Directory
+from snapmanage.drivers.qcow2_image import ASIDE, Overlay
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _POLL_SECONDS = 0.02
@@ -52,8 +47,8 @@ class LockedDirectory:
 
     def rename(self, old: str, new: str) -> None:
         """Rename in steps; where one fails, the old name is brought back as far as that can be done."""
-        for reason in self.directory.unseen(self.directory.scan(), old):
-            raise errors.BackendError(f"renaming {old!r} might break another image's chain: {reason}")
+        if reason := self.directory.scan().obstacle(old, self.directory.identity(old) or ""):
+            raise errors.Unusable(f"renaming {old!r} might break another image's chain: {reason}")
         self._give_name(old, new)
         try:
             self._complete(old, new)
@@ -94,6 +89,9 @@ class LockedDirectory:
         try:
             # An overlay may have been made on the old name while it was still there.
             self._retell(old, new, identity)
+            # By now, what still leads to the old name is a record that can't be changed.
+            if reason := self.directory.scan().lost(old):
+                raise errors.Unusable(f"renaming {old!r} would break another image's chain: {reason}")
         except errors.SnapmanageError:
             self._give_name(new, old)
             raise

@@ -16,8 +16,10 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import commands, linux, qcow2_moving, qemu_img
+from snapmanage.drivers import commands, linux, qemu_img
 from snapmanage.drivers.qcow2 import Qcow2Driver
+from snapmanage.drivers.qcow2_directory import LOCK
+from snapmanage.drivers.qcow2_image import ASIDE
 from tests.needs import require
 from tests.services import qemu
 from tests.waiting import until
@@ -106,7 +108,7 @@ def create(image: Path, backing: str, kind: str, byte: int) -> None:
 
 
 def hidden(folder: Path) -> set[str]:
-    return {name for name in os.listdir(folder) if name.startswith(".")} - {qcow2_moving.LOCK}
+    return {name for name in os.listdir(folder) if name.startswith(".")} - {LOCK}
 
 
 @contextmanager
@@ -291,7 +293,7 @@ def test_qemu_img_that_outlives_its_worker_keeps_the_lock(chain: Chain, tmp_path
 def test_worker_that_waits_while_another_is_frozen_gives_up_in_a_way_that_may_pass(chain: Chain) -> None:
     binding = chain.binding()
     impatient = Qcow2Driver(str(chain.folder), command_timeout_seconds=0.1)
-    fd = os.open(chain.folder / qcow2_moving.LOCK, os.O_RDWR)
+    fd = os.open(chain.folder / LOCK, os.O_RDWR)
     assert linux.try_lock(fd)
 
     with pytest.raises(errors.BackendBusy, match="lock"):
@@ -309,7 +311,7 @@ def test_lock_counts_only_while_its_file_has_its_name(chain: Chain) -> None:
 
     def tidied_up_before(fd: int) -> bool:
         if not tidied:
-            (chain.folder / qcow2_moving.LOCK).unlink()
+            (chain.folder / LOCK).unlink()
         tidied.append(fd)
         return real(fd)
 
@@ -359,6 +361,41 @@ def test_overlay_that_is_made_and_opened_meanwhile_keeps_its_backing_file(chain:
 
         with once_before("rename", start_guest), pytest.raises(errors.InUse, match=r"late\.qcow2"):
             chain.driver.manage_snapshot(binding)
+
+    assert len(qemu.chain(late)) == 3
+    late.unlink()
+    chain.check_given_back()
+
+
+@pytest.mark.parametrize("recorded", ["FOLDER//middle.qcow2", "file:FOLDER/middle.qcow2", "link"])
+def test_overlay_whose_record_cannot_be_changed_is_made_meanwhile_and_keeps_its_backing_file(
+    chain: Chain, recorded: str
+) -> None:
+    binding, late = chain.binding(), chain.folder / "late.qcow2"
+
+    def make() -> None:
+        if recorded == "link":
+            (chain.folder / "link").symlink_to(OLD)
+        create(late, recorded.replace("FOLDER", str(chain.folder)), "qcow2", 0x55)
+
+    with once_before("rename", make), pytest.raises(errors.Unusable, match=r"'(late\.qcow2|link)'"):
+        chain.driver.manage_snapshot(binding)
+
+    assert len(qemu.chain(late)) == 3
+    late.unlink()
+    (chain.folder / "link").unlink(missing_ok=True)
+    chain.check_given_back()
+
+
+def test_record_that_cannot_be_changed_is_made_after_a_crash_and_nothing_is_taken_from_it(chain: Chain) -> None:
+    binding, late = chain.binding(), chain.folder / "late.qcow2"
+    assert killed(chain.driver.manage_snapshot, binding, 4)
+    create(late, f"{chain.folder}//{OLD}", "qcow2", 0x55)
+
+    with pytest.raises(errors.Unusable, match=r"late\.qcow2"):
+        chain.driver.manage_snapshot(binding)
+    assert len(qemu.chain(late)) == 3
+    chain.driver.unmanage_snapshot(binding)
 
     assert len(qemu.chain(late)) == 3
     late.unlink()
@@ -477,7 +514,7 @@ def test_qemu_img_that_only_says_so_is_not_believed(chain: Chain, tmp_path: Path
 def test_overlay_whose_name_fits_no_pattern_keeps_its_snapshot_from_being_renamed(chain: Chain) -> None:
     qemu.create(chain.folder / "vm.snap1", SIZE, OLD)
 
-    with pytest.raises(errors.BackendError, match=r"'vm\.snap1' records it.*image_patterns"):
+    with pytest.raises(errors.Unusable, match=r"'vm\.snap1' records it.*image_patterns"):
         chain.driver.manage_snapshot(chain.binding())
 
     assert chain.names() == {*FILES, "vm.snap1"}
@@ -486,7 +523,7 @@ def test_overlay_whose_name_fits_no_pattern_keeps_its_snapshot_from_being_rename
 def test_image_that_may_be_an_overlay_and_cannot_be_read_keeps_snapshots_from_being_renamed(chain: Chain) -> None:
     (chain.folder / "odd.qcow2").write_bytes(b"QFI\xfb" + bytes(100))
 
-    with pytest.raises(errors.BackendError, match=r"'odd\.qcow2' can't be read"):
+    with pytest.raises(errors.Unusable, match=r"'odd\.qcow2' can't be read"):
         chain.driver.manage_snapshot(chain.binding())
 
     assert chain.names() == {*FILES, "odd.qcow2"}
@@ -516,7 +553,7 @@ def test_file_that_snapmanage_may_not_read_keeps_snapshots_from_being_renamed(ch
     with pytest.MonkeyPatch.context() as patch:
         # Root may read everything.
         patch.setattr(os, "open", guarded)
-        with pytest.raises(errors.BackendError, match="may not read it"):
+        with pytest.raises(errors.Unusable, match="may not read it"):
             chain.driver.manage_snapshot(binding)
 
     assert chain.names() == {*FILES, name}
@@ -550,10 +587,10 @@ def test_overlay_that_qemu_img_cannot_open_keeps_its_snapshot_from_being_renamed
 def test_leftover_that_is_in_the_way_is_never_replaced(chain: Chain) -> None:
     """Both the name put aside and the name that it had are other files'."""
     binding = chain.binding()
-    aside = chain.folder / f"{qcow2_moving.ASIDE}{OLD}"
+    aside = chain.folder / f"{ASIDE}{OLD}"
     aside.write_bytes(b"precious")
 
-    with pytest.raises(errors.BackendBusy, match="in the way"):
+    with pytest.raises(errors.Unusable, match="in the way"):
         chain.driver.manage_snapshot(binding)
 
     assert aside.read_bytes() == b"precious"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snapmanage.drivers.qcow2 import Qcow2Driver
+from tests.contract.labs.qcow2_oddities import Oddities
 from tests.needs import require
 from tests.services import qemu
 
@@ -57,6 +58,14 @@ class Qcow2Lab:
         for below, name in itertools.pairwise(names[1:]):
             (self.folder / name).write_bytes(model.replace(names[0].encode(), below.encode()))
         self._rebase(self.volume, names[-1])
+
+    def add_oddities(self) -> None:
+        """Fill the directory with images of every odd shape, and put one below the volume that another shares."""
+        Oddities(self.folder, self.size_bytes).make()
+        self.add_snapshot("shared.qcow2")
+        qemu.create(self.folder / "sharing.qcow2", self.size_bytes, "shared.qcow2")
+        for image in (self.volume, "sharing.qcow2"):
+            qemu.qemu_img("snapshot", "-c", "daily", self.folder / image)
 
     def remove(self, name: str) -> None:
         images = self._chain()
