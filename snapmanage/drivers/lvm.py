@@ -27,15 +27,24 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import lvm_names, lvm_report, privileged, renaming
+from snapmanage.drivers.commands import Ended
 from snapmanage.drivers.lvm_report import LogicalVolume
 
-# What stderr may add to an exit code, most telling first.
+# What the messages of a command that failed add to its exit code, most telling first.
 _MEANINGS: Sequence[tuple[str, type[errors.SnapmanageError], str]] = (
     (r"Permission denied", errors.BackendPermission, "let snapmanage run lvm2 as root"),
     (r"Can't get lock", errors.BackendBusy, "another command holds the group's lock"),
     (r"Volume group .* not found", errors.BackendUnavailable, "see whether its physical volumes are attached"),
+    (r"Volume group .* is exported", errors.BackendUnavailable, "import it: vgimport"),
+    (r"Cannot access (clustered )?VG", errors.BackendUnavailable, "this host may not have the group as it is"),
     (r"already exists in volume group", errors.NameTaken, "rename the other one"),
     (r"Existing logical volume .* not found", errors.SourceNotFound, "list the backend again"),
+    (r"Cannot rename locked LV", errors.InUse, "LVM has locked it, as pvmove does while it moves the data"),
+    (r"Cannot rename ", errors.Unusable, "it is a part of another logical volume"),
+    (r"while PVs are missing", errors.Unusable, "attach the group's missing physical volume again"),
+    (r"Volume group .* is read-only", errors.Unusable, "LVM changes nothing in the group"),
+    (r"with unknown segments", errors.Unusable, "the group has a kind of logical volume that this lvm2 doesn't know"),
+    (r"with duplicate PV", errors.Unusable, "two devices look like one physical volume: hide one from LVM"),
 )
 
 
@@ -87,7 +96,8 @@ class LvmDriver:
         found = self._find(reference)
         if not found.is_volume:
             raise errors.NotAVolume(
-                f"{found.name!r} in volume group {self._group!r} is no volume, but a snapshot or a part of LVM's own"
+                f"{found.name!r} in volume group {self._group!r} is no volume, but a snapshot that "
+                "is not writable and active and has no snapshots of its own, or a part of LVM's own"
             )
         return found.volume()
 
@@ -95,8 +105,6 @@ class LvmDriver:
         wanted = f"_{name}" if lvm_names.begins_reserved(name) else name
         if reason := lvm_names.refusal(self._group, wanted):
             raise errors.ConfigurationError(f"{wanted!r} can't be a name: {reason}; change snapshot_name_template")
-        if reason := lvm_names.refusal(self._group, found.name):
-            raise errors.InvalidReference(f"{found.name!r} couldn't be given back: {reason}; rename it first")
         return wanted
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
@@ -109,32 +117,39 @@ class LvmDriver:
         return {line.name: line.snapshot() for line in self._report(*names)}
 
     def rename(self, old: str, new: str) -> None:
-        code, _, error = privileged.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
-        if code != 0:
-            raise _failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", code, error)
+        ended = privileged.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
+        _refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", ended)
+        if reason := lvm_report.rigidity(ended[2]):
+            raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
     def _find(self, reference: Reference) -> LogicalVolume:
         name = reference.name()
-        if not lvm_names.legal(name) or lvm_names.begins_reserved(name):
+        if not lvm_names.legal(name):
             raise errors.InvalidReference(f"no logical volume can be called {name!r}")
         for line in self._report(name):
             return line
+        if lvm_names.begins_reserved(name):
+            raise errors.InvalidReference(f"no logical volume can be called {name!r}")
         raise errors.SourceNotFound(f"volume group {self._group!r} has no logical volume {name!r}")
 
     def _report(self, *names: str) -> list[LogicalVolume]:
         """Every visible volume and snapshot; with names, whichever of them exists."""
-        code, output, error = privileged.ask(privileged.lvs, self._group, names, *self._surroundings)
-        if code != 0:
-            raise _failure(f"listing volume group {self._group!r}", code, error)
-        return lvm_report.read(output)
+        ended = privileged.ask(privileged.lvs, self._group, names, *self._surroundings)
+        _refuse_failure(f"listing volume group {self._group!r}", ended)
+        _, output, error = ended
+        return lvm_report.read(output, self._group, lvm_report.rigidity(error))
 
 
-def _failure(doing: str, code: int, error: str) -> errors.SnapmanageError:
-    """What went wrong in a command that failed, as far as it can be told."""
-    said = " ".join(error.split())
+def _refuse_failure(doing: str, ended: Ended) -> None:
+    """Raise what went wrong in a command that failed, as far as it can be told."""
+    code, output, error = ended
+    if code == 0:
+        return
+    messages = lvm_report.messages(output, error)
+    said = " ".join(messages.split())
     for text, kind, remedy in _MEANINGS:
-        if re.search(text, error):
-            return kind(f"{doing} failed: {remedy} (lvm2 says: {said})")
+        if re.search(text, messages):
+            raise kind(f"{doing} failed: {remedy} (lvm2 says: {said})")
     if code < 0:
-        return errors.BackendUnavailable(f"{doing} was ended at its deadline (signal {-code}): {said}")
-    return errors.BackendError(f"{doing} failed with exit code {code}: {said}")
+        raise errors.BackendUnavailable(f"{doing} was ended at its deadline (signal {-code}): {said}")
+    raise errors.BackendError(f"{doing} failed with exit code {code}: {said}")

@@ -65,9 +65,8 @@ def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: flo
     for name in (group, *names):
         _refuse_illegal(name)
     report = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(lvm_report.COLUMNS)]
-    return _run(
-        ["lvs", "--config", lvm_report.CONFIG, *report, *_selection(names), group], system_dir, deadline_seconds
-    )
+    config = f"{lvm_report.CONFIG} {lvm_report.REPORT_CONFIG}"
+    return _run(["lvs", "--config", config, *report, *_selection(names), group], system_dir, deadline_seconds)
 
 
 @context.entrypoint
@@ -77,7 +76,7 @@ def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: 
         _refuse_illegal(name)
     if reason := lvm_names.refusal(group, new):
         raise errors.InvalidReference(f"{new!r} can't be the name of a logical volume: {reason}")
-    return _run(["lvrename", group, old, new], system_dir, deadline_seconds)
+    return _run(["lvrename", "--config", lvm_report.CONFIG, group, old, new], system_dir, deadline_seconds)
 
 
 @context.entrypoint

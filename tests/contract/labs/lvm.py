@@ -12,7 +12,7 @@ from snapmanage.drivers import privileged
 from snapmanage.drivers.lvm import LvmDriver
 from tests.contract.labs.base import Lab
 from tests.needs import require
-from tests.services import uml_guest
+from tests.services import lvm_oddities, uml_guest
 from tests.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
 
 IMPOSSIBLE_NAMES = ("a/b", "-x", "a b", "..", "x" * 128, "snapshot1", "é", 'x" || lv_name=~".*')
@@ -52,6 +52,12 @@ class LvmMetadataLab:
 
     def add_many(self, count: int) -> None:
         self._add_snapshots(*(f"many-{number}" for number in range(count)))
+
+    def add_oddities(self) -> None:
+        """Make every odd shape that LVM has, beside the volume; see `lvm_oddities`."""
+        if not self.thin:
+            self.group.add_pool()
+        self._furniture |= {"pool", *lvm_oddities.add_all(self.group)}
 
     def remove(self, name: str) -> None:
         if self.thin:
