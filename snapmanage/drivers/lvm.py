@@ -9,6 +9,10 @@ unknown, provided it bears the mark that LVM gives to thin snapshots (skipped at
 `lvs`). Without the mark nothing tells it from an ordinary volume, and ordinary volumes are refused; an
 operator who knows better sets it: `lvchange --setactivationskip y GROUP/NAME`.
 
+**Refusals.** What LVM wouldn't rename is listed as unusable, with the reason. See `lvm_report`.
+
+**Volumes.** A thin snapshot can be one too: see `lvm_report.LogicalVolume.is_volume`.
+
 **In use, invalid.** LVM tells these of active volumes only. An inactive snapshot can't be open on this
 host; whether a thick one had overflowed shows when it is activated. In a group that hosts share, only
 this host is seen.
@@ -17,7 +21,6 @@ this host is seen.
 Nothing is ever removed.
 """
 
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -26,26 +29,8 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import lvm_names, lvm_report, privileged, renaming
-from snapmanage.drivers.commands import Ended
+from snapmanage.drivers import lvm_messages, lvm_names, lvm_report, privileged, renaming
 from snapmanage.drivers.lvm_report import LogicalVolume
-
-# What the messages of a command that failed add to its exit code, most telling first.
-_MEANINGS: Sequence[tuple[str, type[errors.SnapmanageError], str]] = (
-    (r"Permission denied", errors.BackendPermission, "let snapmanage run lvm2 as root"),
-    (r"Can't get lock", errors.BackendBusy, "another command holds the group's lock"),
-    (r"Volume group .* not found", errors.BackendUnavailable, "see whether its physical volumes are attached"),
-    (r"Volume group .* is exported", errors.BackendUnavailable, "import it: vgimport"),
-    (r"Cannot access (clustered )?VG", errors.BackendUnavailable, "this host may not have the group as it is"),
-    (r"already exists in volume group", errors.NameTaken, "rename the other one"),
-    (r"Existing logical volume .* not found", errors.SourceNotFound, "list the backend again"),
-    (r"Cannot rename locked LV", errors.InUse, "LVM has locked it, as pvmove does while it moves the data"),
-    (r"Cannot rename ", errors.Unusable, "it is a part of another logical volume"),
-    (r"while PVs are missing", errors.Unusable, "attach the group's missing physical volume again"),
-    (r"Volume group .* is read-only", errors.Unusable, "LVM changes nothing in the group"),
-    (r"with unknown segments", errors.Unusable, "the group has a kind of logical volume that this lvm2 doesn't know"),
-    (r"with duplicate PV", errors.Unusable, "two devices look like one physical volume: hide one from LVM"),
-)
 
 
 class LvmDriver:
@@ -118,8 +103,8 @@ class LvmDriver:
 
     def rename(self, old: str, new: str) -> None:
         ended = privileged.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
-        _refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", ended)
-        if reason := lvm_report.rigidity(ended[2]):
+        lvm_messages.refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", ended)
+        if reason := lvm_messages.rigidity(ended[2]):
             raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
     def _find(self, reference: Reference) -> LogicalVolume:
@@ -135,21 +120,15 @@ class LvmDriver:
     def _report(self, *names: str) -> list[LogicalVolume]:
         """Every visible volume and snapshot; with names, whichever of them exists."""
         ended = privileged.ask(privileged.lvs, self._group, names, *self._surroundings)
-        _refuse_failure(f"listing volume group {self._group!r}", ended)
+        lvm_messages.refuse_failure(f"listing volume group {self._group!r}", ended)
         _, output, error = ended
-        return lvm_report.read(output, self._group, lvm_report.rigidity(error))
+        return lvm_report.read(output, self._group, lvm_messages.rigidity(error) or self._doubled(error))
 
-
-def _refuse_failure(doing: str, ended: Ended) -> None:
-    """Raise what went wrong in a command that failed, as far as it can be told."""
-    code, output, error = ended
-    if code == 0:
-        return
-    messages = lvm_report.messages(output, error)
-    said = " ".join(messages.split())
-    for text, kind, remedy in _MEANINGS:
-        if re.search(text, messages):
-            raise kind(f"{doing} failed: {remedy} (lvm2 says: {said})")
-    if code < 0:
-        raise errors.BackendUnavailable(f"{doing} was ended at its deadline (signal {-code}): {said}")
-    raise errors.BackendError(f"{doing} failed with exit code {code}: {said}")
+    def _doubled(self, warnings: str) -> str | None:
+        """Return why LVM renames nothing, where it warns that it sees one of the group's disks twice."""
+        doubled = lvm_messages.doubled(warnings)
+        if not doubled:
+            return None
+        ended = privileged.ask(privileged.vgs, self._group, *self._surroundings)
+        lvm_messages.refuse_failure(f"listing the disks of volume group {self._group!r}", ended)
+        return lvm_messages.DOUBLED if doubled & frozenset(ended[1].split()) else None

@@ -25,19 +25,12 @@ COLUMNS = (
     *("lv_skip_activation", "lv_active_locally", "lv_permissions", "lv_allocation_locked"),
     *("vg_missing_pv_count", "vg_permissions"),
 )
-# `--config` wins over lvm.conf, lvmlocal.conf, the files of tags and profiles. `CONFIG` is for every command, so that
-# its messages can be understood; `REPORT_CONFIG` is for reports, so that `read` can read them.
-CONFIG = 'log{report_command_log=0 prefix="" indent=0 command_names=0 verbose=0 silent=0} report{output_format="basic"}'
-REPORT_CONFIG = (
+# What `read` relies on, whatever the host's lvm.conf says of reports; `lvm_messages.CONFIG` comes with it.
+CONFIG = (
     'report{time_format="%s" list_item_separator="," compact_output=0 compact_output_cols="" lvs_sort="lv_name" '
     'aligned=1 buffered=1 headings=1 separator=" " prefixes=0 quoted=1 columns_as_rows=0 binary_values_as_numeric=1 '
     'mark_hidden_devices=1} global{units="b" suffix=0}'
 )
-# Warnings on standard error of a command that succeeds, and why LVM renames nothing in the group then.
-_WARNINGS = {
-    "TEST MODE:": "LVM runs in test mode and changes nothing; set global/test to 0 in lvm.conf",
-    "Unrecognised segment type": "its volume group has a kind of logical volume that this lvm2 doesn't know",
-}
 
 
 @dataclass(frozen=True)
@@ -100,36 +93,13 @@ class LogicalVolume:
 def read(text: str, group: str, rigid: str | None = None) -> list[LogicalVolume]:
     """Return the logical volumes of a report in JSON; raise `BackendError` where it can't be read.
 
-    `rigid` is what `rigidity` returned for the warnings that came with the report.
+    `rigid` is why LVM renames nothing in the group, where its warnings say so; see `lvm_messages`.
     """
     try:
         lines = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
         return [_line(fields, _danger(fields, group, rigid)) for fields in lines]
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
         raise errors.BackendError(f"lvs reported something unreadable ({failure!r}): {text[:200]!r}") from failure
-
-
-def rigidity(warnings: str) -> str | None:
-    """Return why LVM renames nothing in the group, as a clause; None where its warnings don't say so."""
-    return next((reason for text, reason in _WARNINGS.items() if text in warnings), None)
-
-
-def messages(output: str, error: str) -> str:
-    """Return what a command said of its failure, one message a line.
-
-    lvm2 2.03.16 writes errors on standard error; 2.03.31 can write them into the report on standard
-    output, as the `log_message` of its lines, with nothing but warnings left on standard error.
-    """
-    return f"{_logged(output)}\n{error}"
-
-
-def _logged(output: str) -> str:
-    """Return the errors in a report's log, or the whole output where it isn't in JSON."""
-    try:
-        lines = json.loads(output).get("log", ())
-        return "\n".join(line["log_message"] for line in lines if line["log_type"] != "status")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return output
 
 
 def _line(fields: Mapping[str, Any], danger: tuple[Unsafe | None, str]) -> LogicalVolume:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def put_in_front(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the driver run the lvm2 of the other system, with that system's libraries."""
     folder.mkdir()
     loader = f"{TRIXIE}/lib64/ld-linux-x86-64.so.2 --library-path {TRIXIE}/lib/x86_64-linux-gnu"
-    for name in ("lvs", "lvrename"):
+    for name in ("lvs", "lvrename", "vgs"):
         script = folder / name
         script.write_text(f'#!/bin/sh\nexec {loader} {TRIXIE}/usr/sbin/lvm {name} "$@"\n')
         script.chmod(0o755)
@@ -137,16 +138,32 @@ def test_group_that_this_host_may_not_have_is_away_and_nothing_in_it_is_gone(
             act()
 
 
-def test_disk_that_is_there_twice_is_a_refusal_that_is_not_tried_again(group: MetadataGroup, driver: LvmDriver) -> None:
+def test_snapshots_on_a_disk_that_is_there_twice_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
     binding = bound(driver)
-    copy = group.system_dir / "copy"
-    commands.run(["cp", "--sparse=always", str(group.system_dir / "device"), str(copy)], "coreutils", 60)
-    with loop_device(copy) as device:
+    with twice(group, group.system_dir / "device"):
+        refused_alike(driver, binding, "hide one")
+
+
+def test_disk_of_another_group_that_is_there_twice_hinders_nothing(group: MetadataGroup, driver: LvmDriver) -> None:
+    with loop_device(group.system_dir / "other") as device:
         group.devices.append(device)
         group.configure()
+        group.lvm("vgcreate", "another-group", device)
+        with twice(group, group.system_dir / "other"):
+            assert driver.manage_snapshot(bound(driver)).name == "mine"
 
-        with pytest.raises(errors.Unusable, match="hide one"):
-            driver.manage_snapshot(binding)
+
+@contextmanager
+def twice(group: MetadataGroup, device: Path) -> Iterator[None]:
+    """Let lvm2 see a copy of the device beside it."""
+    copy = group.system_dir / "copy"
+    commands.run(["cp", "--sparse=always", str(device), str(copy)], "coreutils", 60)
+    with loop_device(copy) as added:
+        group.devices.append(added)
+        group.configure()
+        yield
+        group.devices.remove(added)
+        group.configure()
 
 
 def test_refusals_of_lvm2_are_told_apart_whichever_version_says_them(group: MetadataGroup, driver: LvmDriver) -> None:

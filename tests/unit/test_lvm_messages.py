@@ -2,7 +2,11 @@
 
 import pytest
 
-from snapmanage.drivers.lvm_report import messages
+from snapmanage import errors
+from snapmanage.drivers import privileged
+from snapmanage.drivers.commands import Ended
+from snapmanage.drivers.lvm import LvmDriver
+from snapmanage.drivers.lvm_messages import messages
 
 # `lvs --reportformat json absent` on each of the two.
 ON_STANDARD_ERROR = (
@@ -61,3 +65,30 @@ def test_errors_are_found_in_a_log_that_is_a_table() -> None:
 
 def test_output_without_a_log_adds_nothing_that_could_be_taken_for_an_error() -> None:
     assert messages('{"report": [{"lv": []}]}', "said").split() == ["said"]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("  LV locked by other host: group/daily", errors.InUse),
+        ("  Cannot rename locked LV daily", errors.InUse),
+        ("  Cannot rename daily while it is tracking a split image", errors.Unusable),
+        ("  Cannot rename a RAID image directly", errors.Unusable),
+        ("  Cannot access VG group due to failed lock.", errors.BackendUnavailable),
+        ("  /dev/sda: open failed: Permission denied", errors.BackendPermission),
+        ("  It is said otherwise", errors.BackendError),
+    ],
+)
+def test_message_decides_which_error_a_failed_rename_is(
+    monkeypatch: pytest.MonkeyPatch, said: str, kind: type[errors.SnapmanageError]
+) -> None:
+    def failing(*arguments: object) -> Ended:
+        return 5, "", said
+
+    monkeypatch.setattr(privileged, "lvrename", failing)
+
+    with pytest.raises(kind) as caught:
+        LvmDriver("group").rename("daily", "mine")
+
+    assert type(caught.value) is kind
+    assert said.strip() in str(caught.value)

@@ -7,7 +7,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe
-from snapmanage.drivers.lvm_report import COLUMNS, LogicalVolume, read, rigidity
+from snapmanage.drivers.lvm_messages import rigidity
+from snapmanage.drivers.lvm_report import COLUMNS, LogicalVolume, read
 
 THIN_SNAPSHOT = {
     "lv_uuid": "HL3tVT-NYTH-Pzpp-pp6u-Ep3c-4dsa-7lC360",
