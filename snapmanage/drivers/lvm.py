@@ -9,6 +9,10 @@ unknown, provided it bears the mark that LVM gives to thin snapshots (skipped at
 `lvs`). Without the mark nothing tells it from an ordinary volume, and ordinary volumes are refused; an
 operator who knows better sets it: `lvchange --setactivationskip y GROUP/NAME`.
 
+**Refusals.** What LVM wouldn't rename is listed as unusable, with the reason. See `lvm_report`.
+
+**Volumes.** A thin snapshot can be one too: see `lvm_report.LogicalVolume.is_volume`.
+
 **In use, invalid.** LVM tells these of active volumes only. An inactive snapshot can't be open on this
 host; whether a thick one had overflowed shows when it is activated. In a group that hosts share, only
 this host is seen.
@@ -17,7 +21,6 @@ this host is seen.
 Nothing is ever removed.
 """
 
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -26,17 +29,8 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import lvm_names, lvm_report, privileged, renaming
+from snapmanage.drivers import lvm_messages, lvm_names, lvm_report, privileged, renaming
 from snapmanage.drivers.lvm_report import LogicalVolume
-
-# What stderr may add to an exit code, most telling first.
-_MEANINGS: Sequence[tuple[str, type[errors.SnapmanageError], str]] = (
-    (r"Permission denied", errors.BackendPermission, "let snapmanage run lvm2 as root"),
-    (r"Can't get lock", errors.BackendBusy, "another command holds the group's lock"),
-    (r"Volume group .* not found", errors.BackendUnavailable, "see whether its physical volumes are attached"),
-    (r"already exists in volume group", errors.NameTaken, "rename the other one"),
-    (r"Existing logical volume .* not found", errors.SourceNotFound, "list the backend again"),
-)
 
 
 class LvmDriver:
@@ -90,7 +84,8 @@ class LvmDriver:
         found = self._find(reference)
         if not found.is_volume:
             raise errors.NotAVolume(
-                f"{found.name!r} in volume group {self._group!r} is no volume, but a snapshot or a part of LVM's own"
+                f"{found.name!r} in volume group {self._group!r} is no volume, but a snapshot that "
+                "is not writable and active and has no snapshots of its own, or a part of LVM's own"
             )
         return found.volume()
 
@@ -98,8 +93,6 @@ class LvmDriver:
         wanted = f"_{name}" if lvm_names.begins_reserved(name) else name
         if reason := lvm_names.refusal(self._group, wanted):
             raise errors.ConfigurationError(f"{wanted!r} can't be a name: {reason}; change snapshot_name_template")
-        if reason := lvm_names.refusal(self._group, found.name):
-            raise errors.InvalidReference(f"{found.name!r} couldn't be given back: {reason}; rename it first")
         return wanted
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
@@ -112,32 +105,33 @@ class LvmDriver:
         return {line.name: line.snapshot() for line in self._report(*names)}
 
     def rename(self, old: str, new: str) -> None:
-        code, _, error = privileged.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
-        if code != 0:
-            raise _failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", code, error)
+        ended = privileged.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
+        lvm_messages.refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", ended)
+        if reason := lvm_messages.rigidity(ended[2]):
+            raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
     def _find(self, reference: Reference) -> LogicalVolume:
         name = reference.name()
-        if not lvm_names.legal(name) or lvm_names.begins_reserved(name):
+        if not lvm_names.legal(name):
             raise errors.InvalidReference(f"no logical volume can be called {name!r}")
         for line in self._report(name):
             return line
+        if lvm_names.begins_reserved(name):
+            raise errors.InvalidReference(f"no logical volume can be called {name!r}")
         raise errors.SourceNotFound(f"volume group {self._group!r} has no logical volume {name!r}")
 
     def _report(self, *names: str) -> list[LogicalVolume]:
         """Every visible volume and snapshot; with names, whichever of them exists."""
-        code, output, error = privileged.ask(privileged.lvs, self._group, names, *self._surroundings)
-        if code != 0:
-            raise _failure(f"listing volume group {self._group!r}", code, error)
-        return lvm_report.read(output)
+        ended = privileged.ask(privileged.lvs, self._group, names, *self._surroundings)
+        lvm_messages.refuse_failure(f"listing volume group {self._group!r}", ended)
+        _, output, error = ended
+        return lvm_report.read(output, self._group, lvm_messages.rigidity(error) or self._doubled(error))
 
-
-def _failure(doing: str, code: int, error: str) -> errors.SnapmanageError:
-    """What went wrong in a command that failed, as far as it can be told."""
-    said = " ".join(error.split())
-    for text, kind, remedy in _MEANINGS:
-        if re.search(text, error):
-            return kind(f"{doing} failed: {remedy} (lvm2 says: {said})")
-    if code < 0:
-        return errors.BackendUnavailable(f"{doing} was ended at its deadline (signal {-code}): {said}")
-    return errors.BackendError(f"{doing} failed with exit code {code}: {said}")
+    def _doubled(self, warnings: str) -> str | None:
+        """Return why LVM renames nothing, where it warns that it sees one of the group's disks twice."""
+        doubled = lvm_messages.doubled(warnings)
+        if not doubled:
+            return None
+        ended = privileged.ask(privileged.vgs, self._group, *self._surroundings)
+        lvm_messages.refuse_failure(f"listing the disks of volume group {self._group!r}", ended)
+        return lvm_messages.DOUBLED if doubled & frozenset(ended[1].split()) else None

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from oslo_privsep import capabilities, daemon, priv_context
 
 from snapmanage import errors
-from snapmanage.drivers import btrfs_folder, commands, lvm_names, lvm_report, zfs_commands
+from snapmanage.drivers import btrfs_folder, commands, lvm_messages, lvm_names, lvm_report, zfs_commands
 from snapmanage.drivers.commands import Ended
 
 P = ParamSpec("P")
@@ -65,9 +65,16 @@ def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: flo
     for name in (group, *names):
         _refuse_illegal(name)
     report = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(lvm_report.COLUMNS)]
-    return _run(
-        ["lvs", "--config", lvm_report.CONFIG, *report, *_selection(names), group], system_dir, deadline_seconds
-    )
+    config = f"{lvm_messages.CONFIG} {lvm_report.CONFIG}"
+    return _run(["lvs", "--config", config, *report, *_selection(names), group], system_dir, deadline_seconds)
+
+
+@context.entrypoint
+def vgs(group: str, system_dir: str, deadline_seconds: float) -> Ended:
+    """Print the UUIDs of the group's physical volumes; `InvalidReference`, `BackendUnavailable`."""
+    _refuse_illegal(group)
+    config = f"{lvm_messages.CONFIG} {lvm_report.CONFIG}"
+    return _run(["vgs", "--config", config, "--noheadings", "-o", "pv_uuid", group], system_dir, deadline_seconds)
 
 
 @context.entrypoint
@@ -77,7 +84,7 @@ def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: 
         _refuse_illegal(name)
     if reason := lvm_names.refusal(group, new):
         raise errors.InvalidReference(f"{new!r} can't be the name of a logical volume: {reason}")
-    return _run(["lvrename", group, old, new], system_dir, deadline_seconds)
+    return _run(["lvrename", "--config", lvm_messages.CONFIG, group, old, new], system_dir, deadline_seconds)
 
 
 @context.entrypoint

@@ -74,9 +74,10 @@ def _rename(names: Names, identity: str, old: str, new: str) -> BackendSnapshot:
         return seen[new]
     if failure is None:
         _put_back(names, seen, old, new)
-        raise _gone(old)
     if old not in seen or seen[old].identity != identity:
         raise _gone(old)
+    if failure is None:
+        raise errors.BackendError(f"the rename of {old!r} to {new!r} was reported as done, and changed nothing")
     if new in seen:
         raise errors.NameTaken(f"another object is called {new!r}; rename it, so that {old!r} can have that name")
     raise failure

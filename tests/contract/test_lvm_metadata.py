@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from snapmanage import errors
+from snapmanage.core.backend import refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import lvm_names, privileged
 from snapmanage.drivers.lvm import LvmDriver
@@ -95,8 +96,8 @@ def test_snapshot_whose_name_could_not_be_given_back_is_refused(driver: LvmDrive
     group.add_thin_snapshots("thin-1", name)
     found = driver.find_snapshot(Reference.named(name))
 
-    with pytest.raises(errors.InvalidReference, match="given back"):
-        driver.managed_name(found, "snapshot-1")
+    with pytest.raises(errors.Unusable, match="given back"):
+        refuse_unsafe(found)
 
 
 def test_lvm_itself_reserves_what_we_say_it_reserves(group: MetadataGroup) -> None:
@@ -117,7 +118,7 @@ def test_exit_codes_of_lvrename_become_errors_of_ours(driver: LvmDriver) -> None
         driver.rename("absent", "new")
     with pytest.raises(errors.NameTaken):
         driver.rename("thin-daily", "thick-daily")
-    with pytest.raises(errors.BackendError, match="exit code 5"):
+    with pytest.raises(errors.Unusable, match="a part of another"):
         driver.rename("pool_tdata", "new")
 
 

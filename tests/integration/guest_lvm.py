@@ -152,6 +152,22 @@ def test_thin_snapshot_whose_volume_was_removed_is_managed_when_named(lab: LvmKe
 
 
 @thin
+def test_snapshot_of_a_volume_that_was_restored_from_a_snapshot_is_managed_on_it(lab: LvmKernelLab) -> None:
+    lab.add_snapshot("daily")
+    for name, origin, skipped in (("restored", "daily", "n"), ("of-restored", "restored", "y")):
+        snapshot = ["lvcreate", "--snapshot", "--setactivationskip", skipped, "--name", name]
+        lvm(*snapshot, f"{lab.group}/{origin}")
+        # Before it has a snapshot, it is known by being active and writable.
+        volume = lab.driver.find_volume(Reference.named("restored"))
+
+    managed = lab.driver.manage_snapshot(bound(lab, "of-restored"))
+
+    assert (managed.parent, managed.parent_identity) == ("restored", volume.identity)
+    with pytest.raises(errors.NotAVolume):
+        lab.driver.find_volume(Reference.named(managed.name))
+
+
+@thin
 def test_ordinary_thin_volume_is_refused_until_the_operator_marks_it(lab: LvmKernelLab) -> None:
     lvm("lvcreate", "--thinpool", "pool", "--virtualsize", "4m", "--name", "ordinary", lab.group)
 

@@ -24,7 +24,7 @@ _DEVICE_BYTES = 256 * 1024**3
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _LVM_CONF = """
 devices {{
-    dir="/dev" scan=["/dev"] use_devicesfile=0 global_filter=["a|^{device}$|","r|.*|"]
+    dir="/dev" scan=["/dev"] use_devicesfile=0 global_filter=[{accepted} "r|.*|"]
     obtain_device_list_from_udev=0 external_device_info_source="none"
 }}
 global {{ activation=0 locking_dir="{locks}" use_lvmpolld=0 event_activation=0 }}
@@ -39,6 +39,7 @@ class MetadataGroup:
 
     name: str
     system_dir: Path
+    devices: list[str]
     extents: int = 0
     thin_devices: int = 0
     thick_snapshots: int = 0
@@ -50,6 +51,22 @@ class MetadataGroup:
         assert ended.returncode == 0, f"{argv} ended with {ended.returncode}: {ended.stderr}"
         return ended.stdout
 
+    def configure(self, text: str = "") -> None:
+        """Let lvm2 see `devices`, and make `text` what the host's lvm.conf has beside what the group needs."""
+        accepted = "".join(f'"a|^{device}$|", ' for device in self.devices)
+        needed = _LVM_CONF.format(accepted=accepted, locks=self.system_dir / "locks")
+        (self.system_dir / "lvm.conf").write_text(f"{needed}\n{text}")
+
+    @contextmanager
+    def second_device(self) -> Iterator[str]:
+        """Extend the group by one more device, which nothing lies on."""
+        with loop_device(self.system_dir / "second-device") as device:
+            self.devices.append(device)
+            self.configure()
+            self.lvm("pvcreate", "--metadatasize", "64m", device)
+            self.lvm("vgextend", self.name, device)
+            yield device
+
     def names(self) -> set[str]:
         """Every visible logical volume."""
         return set(self.lvm("lvs", "--noheadings", "-o", "lv_name", self.name).split())
@@ -59,31 +76,31 @@ class MetadataGroup:
         return self.system_dir / "locks" / f"V_{self.name}"
 
     def add_volumes(self, *names: str, extents: int = 2) -> None:
-        self._add(self._section(name, extents, self._linear(extents)) for name in names)
+        self.add(self.section(name, extents, self.linear(extents)) for name in names)
 
     def add_thick_snapshots(self, origin: str, *names: str, extents: int = 2) -> None:
         """Add snapshots of a volume of so many extents; each has room for one."""
-        self._add(part for name in names for part in self._thick_snapshot(origin, name, extents))
+        self.add(part for name in names for part in self.thick_snapshot(origin, name, extents))
 
     def add_pool(self) -> None:
         """Add a thin pool called `pool`, which thin volumes need first."""
         pool = 'type = "thin-pool" metadata = "pool_tmeta" pool = "pool_tdata" transaction_id = 1000000'
         settings = 'chunk_size = 128 discards = "passdown" zero_new_blocks = 1'
-        self._add(
+        self.add(
             [
-                self._section(POOL, 16, f"{pool}\n{settings}"),
-                self._section("lvol0_pmspare", 1, self._linear(1), status=HIDDEN),
-                self._section("pool_tmeta", 1, self._linear(1), status=HIDDEN),
-                self._section("pool_tdata", 16, self._linear(16), status=HIDDEN),
+                self.section(POOL, 16, f"{pool}\n{settings}"),
+                self.section("lvol0_pmspare", 1, self.linear(1), status=HIDDEN),
+                self.section("pool_tmeta", 1, self.linear(1), status=HIDDEN),
+                self.section("pool_tdata", 16, self.linear(16), status=HIDDEN),
             ]
         )
 
     def add_thin_volumes(self, *names: str) -> None:
-        self._add(self._section(name, 8, self._thin()) for name in names)
+        self.add(self.section(name, 8, self.thin()) for name in names)
 
     def add_thin_snapshots(self, origin: str, *names: str) -> None:
         segment = f'origin = "{origin}"'
-        self._add(self._section(name, 8, f"{self._thin()}\n{segment}", flags='"ACTIVATION_SKIP"') for name in names)
+        self.add(self.section(name, 8, f"{self.thin()}\n{segment}", flags='"ACTIVATION_SKIP"') for name in names)
 
     def remove_thin(self, name: str) -> None:
         """Remove a thin volume or snapshot, whose own snapshots lose their origin.
@@ -92,39 +109,39 @@ class MetadataGroup:
         """
         section = re.compile(rf"^\t\t{re.escape(name)} {{\n.*?^\t\t}}\n", re.DOTALL | re.MULTILINE)
         origin = re.compile(rf'^\s*origin = "{re.escape(name)}"\n', re.MULTILINE)
-        self._rewrite(lambda metadata: origin.sub("", section.sub("", metadata)))
+        self.rewrite(lambda metadata: origin.sub("", section.sub("", metadata)))
 
     def clear(self) -> None:
         """Remove everything."""
         everything = re.compile(r"^\tlogical_volumes {\n.*?^\t}\n", re.DOTALL | re.MULTILINE)
-        self._rewrite(lambda metadata: everything.sub("", metadata))
+        self.rewrite(lambda metadata: everything.sub("", metadata))
         self.extents = self.thin_devices = 0
 
-    def _thick_snapshot(self, origin: str, name: str, extents: int) -> Iterator[str]:
+    def thick_snapshot(self, origin: str, name: str, extents: int) -> Iterator[str]:
         number, self.thick_snapshots = self.thick_snapshots, self.thick_snapshots + 1
-        yield self._section(name, 1, self._linear(1), status=HIDDEN)
+        yield self.section(name, 1, self.linear(1), status=HIDDEN)
         segment = f'type = "snapshot" chunk_size = 8 origin = "{origin}" cow_store = "{name}"'
-        yield self._section(f"snapshot{number}", extents, segment)
+        yield self.section(f"snapshot{number}", extents, segment)
 
-    def _linear(self, extents: int) -> str:
+    def linear(self, extents: int) -> str:
         first, self.extents = self.extents, self.extents + extents
         return f'type = "striped" stripe_count = 1 stripes = ["pv0", {first}]'
 
-    def _thin(self) -> str:
+    def thin(self) -> str:
         self.thin_devices += 1
         return f'type = "thin" thin_pool = "{POOL}" transaction_id = 0 device_id = {self.thin_devices}'
 
-    def _section(self, name: str, extents: int, segment: str, status: str = VISIBLE, flags: str = "") -> str:
+    def section(self, name: str, extents: int, segment: str, status: str = VISIBLE, flags: str = "") -> str:
         return (
             f'{name} {{ id = "{_uuid()}" status = [{status}] flags = [{flags}]\n'
             f'creation_time = {BORN} creation_host = "test" segment_count = 1\n'
             f"segment1 {{ start_extent = 0 extent_count = {extents} {segment} }} }}\n"
         )
 
-    def _add(self, sections: Iterable[str]) -> None:
-        self._rewrite(lambda metadata: _inserted(metadata, "".join(sections)))
+    def add(self, sections: Iterable[str]) -> None:
+        self.rewrite(lambda metadata: _inserted(metadata, "".join(sections)))
 
-    def _rewrite(self, change: Callable[[str], str]) -> None:
+    def rewrite(self, change: Callable[[str], str]) -> None:
         backup = self.system_dir / "metadata"
         self.lvm("vgcfgbackup", "--file", str(backup), self.name)
         backup.write_text(change(backup.read_text()))
@@ -147,19 +164,19 @@ def _inserted(metadata: str, sections: str) -> str:
 @contextmanager
 def metadata_group(folder: Path, name: str = "test-group") -> Iterator[MetadataGroup]:
     """An empty volume group on a loop device over a sparse file in `folder`; all is gone afterwards."""
-    with _loop_device(folder / "device") as device:
-        locks = folder / "locks"
-        locks.mkdir()
-        (folder / "lvm.conf").write_text(_LVM_CONF.format(device=device, locks=locks))
-        group = MetadataGroup(name, folder)
+    with loop_device(folder / "device") as device:
+        (folder / "locks").mkdir()
+        group = MetadataGroup(name, folder, [device])
+        group.configure()
         group.lvm("pvcreate", "--metadatasize", "64m", device)
         group.lvm("vgcreate", "--physicalextentsize", f"{EXTENT_BYTES}b", name, device)
         yield group
 
 
 @contextmanager
-def _loop_device(path: Path) -> Iterator[str]:
-    with path.open("wb") as file:
+def loop_device(path: Path) -> Iterator[str]:
+    """A block device over the file, which is made where it isn't there, and is gone afterwards."""
+    with path.open("ab") as file:
         file.truncate(_DEVICE_BYTES)
     losetup = ["losetup", "--find", "--show", str(path)]
     device = subprocess.run(losetup, capture_output=True, text=True, check=True, env={"PATH": _PATH}).stdout.strip()

@@ -7,6 +7,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe
+from snapmanage.drivers.lvm_messages import rigidity
 from snapmanage.drivers.lvm_report import COLUMNS, LogicalVolume, read
 
 THIN_SNAPSHOT = {
@@ -26,6 +27,11 @@ THIN_SNAPSHOT = {
     "lv_merging": "0",
     "lv_health_status": "",
     "lv_skip_activation": "1",
+    "lv_active_locally": "0",
+    "lv_permissions": "writeable",
+    "lv_allocation_locked": "0",
+    "vg_missing_pv_count": "0",
+    "vg_permissions": "writeable",
 }
 THICK_SNAPSHOT = THIN_SNAPSHOT | {
     "lv_size": "4194304",
@@ -40,7 +46,7 @@ ORPHAN = THIN_SNAPSHOT | {"origin": "", "origin_uuid": "", "lv_role": "public"}
 
 
 def line(fields: dict[str, str]) -> LogicalVolume:
-    [found] = read(json.dumps({"report": [{"lv": [fields]}]}))
+    [found] = read(json.dumps({"report": [{"lv": [fields]}]}), "group")
     return found
 
 
@@ -71,7 +77,8 @@ def test_thin_snapshot_of_an_external_origin_keeps_its_own_size() -> None:
         ("public", False, True),
         ("public,origin,thickorigin", False, True),
         ("public,snapshot,thicksnapshot", True, False),
-        ("public,origin,thinorigin,snapshot,thinsnapshot", True, False),
+        ("public,origin,thinorigin,snapshot,thinsnapshot", True, True),
+        ("public,snapshot,thinsnapshot", True, False),
         ("private", False, False),
         ("private,thin,pool,data", False, False),
     ],
@@ -80,6 +87,22 @@ def test_roles_tell_snapshots_from_volumes(roles: str, snapshot: bool, volume: b
     found = line(THICK_SNAPSHOT | {"lv_role": roles})
 
     assert (found.is_snapshot, found.is_volume) == (snapshot, volume)
+
+
+def test_active_and_writable_thin_snapshot_is_a_volume_too() -> None:
+    in_service = {"lv_active_locally": "1"}
+
+    assert line(THIN_SNAPSHOT | in_service).is_volume
+    assert not line(THIN_SNAPSHOT | in_service | {"lv_permissions": "read-only"}).is_volume
+    assert not line(THICK_SNAPSHOT | in_service).is_volume
+
+
+def test_volume_of_vdo_is_one_though_its_role_is_private_and_its_pool_and_hidden_ones_are_none() -> None:
+    of_vdo = THICK_SNAPSHOT | {"lv_role": "private,origin,thickorigin", "lv_layout": "vdo,sparse,virtual"}
+
+    assert line(of_vdo).is_volume
+    assert not line(of_vdo | {"lv_layout": "vdo,pool"}).is_volume
+    assert not line(of_vdo | {"lv_name": "[daily]"}).is_volume
 
 
 def test_thin_snapshot_that_lost_its_origin_is_known_by_its_mark() -> None:
@@ -109,6 +132,12 @@ def test_what_lacks_one_sign_of_an_orphan_is_none(change: dict[str, str]) -> Non
         ({"lv_snapshot_invalid": "1"}, Unsafe.UNUSABLE),
         ({"lv_merging": "1"}, Unsafe.UNUSABLE),
         ({"lv_health_status": "partial"}, Unsafe.UNUSABLE),
+        ({"lv_health_status": "unknown"}, None),
+        ({"lv_name": "snapshot-old"}, Unsafe.UNUSABLE),
+        ({"lv_name": "x" * 117}, Unsafe.UNUSABLE),
+        ({"vg_missing_pv_count": "1"}, Unsafe.UNUSABLE),
+        ({"vg_permissions": "read-only"}, Unsafe.UNUSABLE),
+        ({"lv_allocation_locked": "1"}, Unsafe.IN_USE),
         ({"lv_snapshot_invalid": "1", "lv_device_open": "1"}, Unsafe.UNUSABLE),
         ({"lv_device_open": "-1", "lv_snapshot_invalid": "-1", "lv_merging": "-1"}, None),
     ],
@@ -120,19 +149,29 @@ def test_danger_is_told_and_the_unknown_is_none(change: dict[str, str], unsafe: 
     assert bool(found.unsafe_reason) == (unsafe is not None)
 
 
+def test_group_that_lvm_does_not_change_makes_everything_in_it_unusable() -> None:
+    reason = rigidity("  WARNING: Unrecognised segment type later\n")
+
+    [found] = read(json.dumps({"report": [{"lv": [THIN_SNAPSHOT]}]}), "group", reason)
+
+    assert (found.unsafe, found.unsafe_reason) == (Unsafe.UNUSABLE, reason)
+    assert rigidity("  WARNING: This metadata update is NOT backed up.\n") is None
+
+
 def test_internal_volume_is_told_by_its_name_without_brackets() -> None:
     assert line(THICK_SNAPSHOT | {"lv_name": "[merging]"}).name == "merging"
 
 
-def test_volume_without_a_time_has_none() -> None:
-    assert line(THICK_SNAPSHOT | {"lv_time": ""}).created_at is None
+@pytest.mark.parametrize("time", ["", "9" * 18, "yesterday"])
+def test_volume_without_a_time_or_with_one_that_is_none_has_none(time: str) -> None:
+    assert line(THICK_SNAPSHOT | {"lv_time": time}).created_at is None
 
 
 def test_group_without_volumes_has_an_empty_report() -> None:
-    assert read('{"report": [{"lv": []}]}') == []
+    assert read('{"report": [{"lv": []}]}', "group") == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"report": 1}', '{"report": [{"lv": [{}]}]}', '{"report": [1]}'])
 def test_report_that_cannot_be_read_may_be_readable_later(text: str) -> None:
     with pytest.raises(errors.BackendError, match="unreadable"):
-        read(text)
+        read(text, "group")

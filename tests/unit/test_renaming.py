@@ -83,6 +83,27 @@ def test_rename_that_failed_though_it_was_done_is_done(driver: FakeDriver, bindi
     assert driver.manage_snapshot(binding).name == NEW
 
 
+class Idle:
+    """The driver's names where every rename is reported as done, and none happens."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        self.look = driver.look
+
+    def rename(self, old: str, new: str) -> None:
+        pass
+
+
+def test_rename_that_is_reported_as_done_and_changed_nothing_is_neither_done_nor_is_the_object_gone(
+    driver: FakeDriver, binding: Binding
+) -> None:
+    with pytest.raises(errors.BackendError, match="changed nothing"):
+        renaming.manage(Idle(driver), binding)
+    driver.manage_snapshot(binding)
+
+    with pytest.raises(errors.BackendError, match="changed nothing"):
+        renaming.unmanage(Idle(driver), binding)
+
+
 def test_rename_that_failed_and_was_not_done_tells_its_failure(driver: FakeDriver, binding: Binding) -> None:
     driver.hook = once_at("rename", fail(errors.BackendBusy("locked")))
 

@@ -12,7 +12,7 @@ from snapmanage.drivers import privileged
 from snapmanage.drivers.lvm import LvmDriver
 from tests.contract.labs.base import Lab
 from tests.needs import require
-from tests.services import uml_guest
+from tests.services import lvm_oddities, uml_guest
 from tests.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
 
 IMPOSSIBLE_NAMES = ("a/b", "-x", "a b", "..", "x" * 128, "snapshot1", "é", 'x" || lv_name=~".*')
@@ -53,6 +53,12 @@ class LvmMetadataLab:
     def add_many(self, count: int) -> None:
         self._add_snapshots(*(f"many-{number}" for number in range(count)))
 
+    def add_oddities(self) -> None:
+        """Make every odd shape that LVM has, beside the volume; see `lvm_oddities`."""
+        if not self.thin:
+            self.group.add_pool()
+        self._furniture |= {"pool", *lvm_oddities.add_all(self.group)}
+
     def remove(self, name: str) -> None:
         if self.thin:
             self.group.remove_thin(name)
@@ -83,6 +89,7 @@ class LvmKernelLab:
     legal_characters = LEGAL_CHARACTERS
     group = "test-group"
     renamed_group = "another-group"
+    odd_volumes: ClassVar[set[str]] = {"base", "orphan"}
     furniture: ClassVar[dict[str, list[str]]] = {
         "pool": ["--type", "thin-pool", "--size", "64m"],
         "thin-volume": ["--thinpool", "pool", "--virtualsize", "16m"],
@@ -94,6 +101,7 @@ class LvmKernelLab:
         self.volume = "thin-volume" if thin else "thick-volume"
         self.size_bytes = 16 * MIB
         self.driver = LvmDriver(self.group, uml_guest.LVM_SYSTEM_DIR, 60)
+        self._forget_oddities()
         self._tidy()
 
     def name_of(self, word: str) -> str:
@@ -106,6 +114,19 @@ class LvmKernelLab:
     def add_snapshot(self, name: str, store: str = "8m") -> None:
         size = [] if self.thin else ["--size", store]
         lvm("lvcreate", "--snapshot", *size, "--name", name, f"{self.group}/{self.volume}")
+
+    def add_oddities(self) -> None:
+        """Make the odd shapes that the guest's modules can; the next laboratory begins with a new group."""
+        for number, of in enumerate(("thin-volume", "restored-1", "restored-2"), start=1):
+            skipped = "n" if number == 2 else "y"
+            self._make("--snapshot", "--setactivationskip", skipped, "--name", f"restored-{number}", of=of)
+        self._make("--size", "4m", "--wipesignatures", "n", "--name", "base")
+        lvm("lvchange", "--activate", "n", "--permission", "r", f"{self.group}/base")
+        self._make("--snapshot", "--thinpool", "pool", "--name", "clone", of="base")
+        self._make("--thinpool", "pool", "--virtualsize", "4m", "--name", "removed")
+        self._make("--snapshot", "--name", "orphan", of="removed")
+        lvm("lvremove", "--yes", f"{self.group}/removed")
+        self._make("--snapshot", "--addtag", "a=b/c:d!e&f#g", "--name", "tagged", of="thin-volume")
 
     def add_unusable(self, word: str) -> str:
         self.add_snapshot(word, store="4m")
@@ -121,7 +142,8 @@ class LvmKernelLab:
         lvm("lvremove", "--yes", f"{self.group}/{name}")
 
     def names(self) -> set[str]:
-        return set(lvm("lvs", "--noheadings", "-o", "lv_name", self.group).split()) - self.furniture.keys()
+        there = set(lvm("lvs", "--noheadings", "-o", "lv_name", self.group).split())
+        return there - self.furniture.keys() - self.odd_volumes
 
     def device(self, name: str) -> Path:
         """The block device of a volume or a snapshot, which is activated where it isn't."""
@@ -138,6 +160,13 @@ class LvmKernelLab:
 
     def come_back(self) -> None:
         lvm("vgrename", self.renamed_group, self.group)
+
+    def _make(self, *how: str, of: str = "") -> None:
+        lvm("lvcreate", "--yes", *how, f"{self.group}/{of}" if of else self.group)
+
+    def _forget_oddities(self) -> None:
+        if "base" in lvm("lvs", "--noheadings", "-o", "lv_name").split():
+            lvm("vgremove", "--yes", "--force", self.group)
 
     def _tidy(self) -> None:
         found = [line.split() for line in lvm("lvs", "--noheadings", "-o", "vg_name,lv_name").splitlines()]
