@@ -51,7 +51,7 @@ def folder_id(folder: str, file_system: str) -> str:
         here, _ = btrfs_trees.read(fd)
         if here is None:
             raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
-        return f"{btrfs_trees.file_system(fd)}/{hashlib.sha256(here).hexdigest()[:32]}"
+        return f"{btrfs_search.file_system(fd)}/{hashlib.sha256(here).hexdigest()[:32]}"
 
 
 def rename(folder: str, file_system: str, old: str, new: str) -> None:

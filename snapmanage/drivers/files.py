@@ -48,9 +48,9 @@ def storage_id(directory: str) -> str | None:
     that hosts which mount it under different names don't find each other.
     """
     with opened(directory) as fd, explained(directory):
-        number, inode = os.statvfs(fd).f_fsid, os.fstat(fd).st_ino
+        number, itself = os.statvfs(fd).f_fsid, identity(linux.opened_status(fd))
         file_system = f"{number:x}" if number else _mounted_from(fd)
-    return f"directory:{file_system}/{inode}" if file_system else None
+    return f"directory:{file_system}/{itself}" if file_system else None
 
 
 def _mounted_from(fd: int) -> str:

@@ -66,7 +66,8 @@ class LvmDriver:
         self._report()
 
     def storage_id(self) -> str | None:
-        return None
+        [group] = self._of_group("vg_uuid")
+        return f"lvm:{group}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         return [line.snapshot() for line in self._report() if line.is_snapshot]
@@ -132,6 +133,10 @@ class LvmDriver:
         doubled = lvm_messages.doubled(warnings)
         if not doubled:
             return None
-        ended = privileged.ask(privileged.vgs, self._group, *self._surroundings)
-        lvm_messages.refuse_failure(f"listing the disks of volume group {self._group!r}", ended)
-        return lvm_messages.DOUBLED if doubled & frozenset(ended[1].split()) else None
+        return lvm_messages.DOUBLED if doubled & frozenset(self._of_group("pv_uuid")) else None
+
+    def _of_group(self, column: str) -> list[str]:
+        """Return what `vgs` reports of the group in one column, which holds no spaces."""
+        ended = privileged.ask(privileged.vgs, self._group, column, *self._surroundings)
+        lvm_messages.refuse_failure(f"looking at volume group {self._group!r}", ended)
+        return ended[1].split()

@@ -30,6 +30,7 @@ context = priv_context.PrivContext(
 )
 
 
+GROUP_COLUMNS = ("vg_uuid", "pv_uuid")
 LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
@@ -70,11 +71,13 @@ def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: flo
 
 
 @context.entrypoint
-def vgs(group: str, system_dir: str, deadline_seconds: float) -> Ended:
-    """Print the UUIDs of the group's physical volumes; `InvalidReference`, `BackendUnavailable`."""
+def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Ended:
+    """Print one of `GROUP_COLUMNS` of the group, a line each; `InvalidReference`, `BackendUnavailable`."""
     _refuse_illegal(group)
+    if column not in GROUP_COLUMNS:
+        raise errors.InvalidReference(f"{column!r} of a volume group is not for the privileged side to print")
     config = f"{lvm_messages.CONFIG} {lvm_report.CONFIG}"
-    return _run(["vgs", "--config", config, "--noheadings", "-o", "pv_uuid", group], system_dir, deadline_seconds)
+    return _run(["vgs", "--config", config, "--noheadings", "-o", column, group], system_dir, deadline_seconds)
 
 
 @context.entrypoint

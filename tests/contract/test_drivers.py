@@ -20,8 +20,9 @@ from snapmanage.core.listing import Owned, entries
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.renaming import Names
-from tests.contract.labs import BORN, HOLDING, SPOILING, HoldingLab, Lab, SpoilingLab
+from tests.contract.labs import BORN, HOLDING, SPOILING, WITH_STORAGE_ID, HoldingLab, Lab, SpoilingLab
 
+only_where_the_storage_has_an_id = pytest.mark.parametrize("lab", WITH_STORAGE_ID, indirect=True)
 only_where_it_is_born = pytest.mark.parametrize("lab", BORN, indirect=True)
 only_where_it_can_be_held = pytest.mark.parametrize("lab", HOLDING, indirect=True)
 only_where_it_can_be_spoiled = pytest.mark.parametrize("lab", SPOILING, indirect=True)
@@ -92,6 +93,16 @@ def refused(kind: type[errors.SnapmanageError], code: str) -> Iterator[None]:
 @pytest.mark.no_kernel
 def test_backend_that_is_well_passes_the_check(lab: Lab) -> None:
     lab.driver.check()
+
+
+@only_where_the_storage_has_an_id
+def test_storage_has_an_id_that_does_not_depend_on_what_is_on_it(lab: Lab) -> None:
+    before = lab.driver.storage_id()
+    found(lab)
+
+    assert before is not None
+    assert 0 < len(before) <= 255
+    assert lab.driver.storage_id() == before
 
 
 def test_listing_tells_every_snapshot_and_nothing_else(lab: Lab) -> None:

@@ -21,7 +21,19 @@ from tests.contract.labs.rbd import rbd_lab
 from tests.contract.labs.template import TemplateLab
 from tests.contract.labs.zfs import zfs_lab
 
-__all__ = ["BORN", "HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
+__all__ = [
+    "BORN",
+    "HOLDING",
+    "LABS",
+    "LARGE",
+    "MAKERS",
+    "SPOILING",
+    "WITH_STORAGE_ID",
+    "HoldingLab",
+    "Lab",
+    "LargeLab",
+    "SpoilingLab",
+]
 
 # A laboratory is made for one test, with that test's fixtures and its scratch folder.
 Maker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Lab]]
@@ -47,5 +59,7 @@ LABS = _LVM if in_guest() else list(MAKERS)
 HOLDING = _LVM if in_guest() else ["fake", "file", "qcow2", "template", "btrfs"]
 SPOILING = ["lvm-thick"] if in_guest() else ["fake", "qcow2", "rbd", "zfs"]
 LARGE = [] if in_guest() else ["fake", "file", "qcow2", *_LVM, "template", "rbd", "btrfs", "zfs", "cinder-rbd"]
+# Whose driver can say which storage it serves; vendors' drivers of Cinder don't, nor does the template's array.
+WITH_STORAGE_ID = [name for name in LABS if not name.startswith("cinder-") and name != "template"]
 # Whose backend tells when a snapshot was made; Cinder's drivers don't.
 BORN = [name for name in LABS if not name.startswith("cinder-")]
