@@ -21,7 +21,7 @@ _NOT_A_USERS = {
     2: "it was removed, and lies in the trash because clones need it",
     3: "it belongs to mirroring",
 }
-_ODD_NAME = "its name isn't UTF-8, so it couldn't be given back that name: rename it first (rbd snap rename)"
+ODD_NAME = "its name isn't UTF-8, so it couldn't be given back that name: rename it first (rbd snap rename)"
 
 
 class OpenImage:
@@ -113,7 +113,7 @@ class OpenImage:
         if kind != USER:
             yield _NOT_A_USERS.get(kind, f"RBD keeps it for itself (namespace {kind})")
         if snap.get("odd"):
-            yield _ODD_NAME
+            yield ODD_NAME
         if self.refusal:
             yield self.refusal
 

@@ -45,6 +45,11 @@ class Listed(NamedTuple):
         return (bool(image_id) and image_id == self.image_id) or (name is not None and name == self.name)
 
 
+def is_image(identity: str) -> bool:
+    """Whether an identity is that of the entry of an image."""
+    return identity.startswith(("image ", "image-of-format-1 "))
+
+
 class ImageUnreadable(errors.Unusable):
     """One image can't be opened, though the cluster answers; `listed` is the image, `reason` a clause."""
 
