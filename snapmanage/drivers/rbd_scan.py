@@ -3,7 +3,7 @@
 **Where an image's failure ends and the cluster's begins.** Some errors are the image's own (`rbd_unreadable`): the
 image gets an entry, even if no image can be read. Any other error, such as a time-out or a missing permission, may be
 the cluster's. It counts as the image's only if other images were read, one of them can be read again afterwards, and
-no more than `workers` images failed so. Else the whole listing fails, and is tried again. A broken connection always
+no more than `workers` images timed out. Else the whole listing fails, and is tried again. A broken connection always
 fails the listing.
 """
 
@@ -60,7 +60,9 @@ class Scan:
 
     def _hopeless(self) -> bool:
         with self._lock:
-            return len(self._doubtful) > self._workers or any(map(broken, self._doubtful.values()))
+            failures = list(self._doubtful.values())
+        silent = [failure for failure in failures if isinstance(failure, errors.BackendUnavailable)]
+        return len(silent) > self._workers or any(map(broken, silent))
 
     def _judge(self) -> None:
         """Raise what failed unless the cluster is well but for a few images."""

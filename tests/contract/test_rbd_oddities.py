@@ -355,12 +355,12 @@ def restricted(lab: RbdLab, tmp_path: Path) -> Callable[..., RbdDriver]:
 def test_image_that_the_user_may_not_read_is_an_entry_where_it_may_read_others(
     lab: RbdLab, restricted: Callable[..., RbdDriver]
 ) -> None:
-    lab.add_volume("secret")
+    secrets = [lab.add_volume(f"secret-{number}") for number in range(10)]
 
     found = listed(restricted(lab.volume))
 
     assert found[DAILY].unsafe is None
-    assert "profile rbd" in found["secret"].unsafe_reason
+    assert ["profile rbd" in found[name].unsafe_reason for name in secrets] == [True] * 10
 
 
 def test_user_that_may_read_no_image_gets_no_listing(restricted: Callable[..., RbdDriver]) -> None:
