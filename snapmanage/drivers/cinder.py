@@ -31,10 +31,10 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers import cinder_objects, renaming
 from snapmanage.drivers.base import Section
 from snapmanage.drivers.cinder_process import CinderProcess
-from snapmanage.drivers.cinder_scan import IDENTITY_KEYS, Scans, Seen
+from snapmanage.drivers.cinder_scan import IDENTITY_KEYS, Scans, Seen, refuse_unseen
 from snapmanage.drivers.cinder_vendors import record_id, unfit, vendor_of
 
-LONGEST_NAME = 1024
+LONGEST_NAME = 16384
 
 
 class CinderDriver:
@@ -98,6 +98,8 @@ class CinderDriver:
         seen = self._meant(key, value, volume)
         if not seen.stable and record_id(self._template, seen.name):
             raise errors.AlreadyManaged(f"{value!r} bears the name of a managed snapshot; rename it if it is none")
+        if seen.unsafe:
+            return self._scans.described([seen])[0]
         # The vendor's own checks are made where it is asked for the size.
         size_gb = self._process.call("snapshot_size_gb", volume=seen.parent, reference=_reference(seen))
         return self._scans.described([seen if self._vendor.size_of_volume else replace(seen, size_gb=size_gb)])[0]
@@ -107,7 +109,9 @@ class CinderDriver:
         for seen in self._scans.volumes():
             if seen.name == name:
                 return BackendVolume(seen.name, seen.identity, seen.size_gb * GIB)
-        if any(_is(seen, "source-name", name) for seen in self._scans.snapshots({})):
+        listed = self._scans.snapshots({})
+        refuse_unseen(listed, name)
+        if any(_is(seen, "source-name", name) for seen in listed):
             raise errors.NotAVolume(f"{name!r} is a snapshot; name the volume it was taken of")
         raise errors.SourceNotFound(f"the vendor's driver lists no volume {name!r}")
 
@@ -128,12 +132,18 @@ class CinderDriver:
 
     def _meant(self, key: str, value: str, volume: str | None) -> Seen:
         """The one snapshot that is listed so; a name that several volumes have means the one of `volume`."""
-        listed = [each for each in self._scans.snapshots({}) if _is(each, key, value)]
-        seen = [each for each in listed if each.name == value or volume in (None, each.parent)] or listed[:1]
+        everything = self._scans.snapshots({})
+        listed = [each for each in everything if _is(each, key, value)]
+        seen = (
+            [each for each in listed if volume and volume == each.parent]
+            or [each for each in listed if each.name == value]
+            or listed[: 1 if volume else None]
+        )
         match seen:
             case [one]:
                 return one
             case []:
+                refuse_unseen(everything, value, volume)
                 raise self._no_snapshot(value)
         names = ", ".join(sorted(each.name for each in seen))
         raise errors.InvalidReference(f"{value!r} is the name of several snapshots; name one of {names}")
@@ -162,6 +172,7 @@ class _Names:
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
         listed = self.driver._scans.snapshots({self.record_id: self.binding.managed_name})
+        refuse_unseen(listed, *names)
         self.seen = {name: seen for seen in map(self._as_ours, listed) if (name := seen.name) in names}
         self._tell_apart()
         return {found.name: found for found in self.driver._scans.described(list(self.seen.values()))}

@@ -24,7 +24,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.drivers import cinder_objects as plain
 from snapmanage.drivers import rbd_bindings
-from snapmanage.drivers.cinder_identities import Driver, identities
+from snapmanage.drivers.cinder_identities import Driver, listed
 
 LOG = logging.getLogger(__name__)
 
@@ -108,17 +108,22 @@ class Host:
         """
         of = plain.volume(self._volume_fields, None)
         managed = [plain.snapshot(self._snapshot_fields, record_id, name, of) for record_id, name in records.items()]
-        entries = self._driver.get_manageable_snapshots(managed, None, EVERYTHING, 0, [], [])
-        if not entries:
-            # Some drivers take a backend that is away for one that is empty.
-            self.check()
-        return {"entries": entries, "identities": identities(self._driver)}
+        driver = self._driver
+        return self._believed(
+            listed(driver, lambda: driver.get_manageable_snapshots(managed, None, EVERYTHING, 0, [], []), True)
+        )
 
     def volumes(self) -> dict[str, Any]:
-        entries = self._driver.get_manageable_volumes([], None, EVERYTHING, 0, [], [])
-        if not entries:
+        driver = self._driver
+        return self._believed(
+            listed(driver, lambda: driver.get_manageable_volumes([], None, EVERYTHING, 0, [], []), False)
+        )
+
+    def _believed(self, told: Mapping[str, Any]) -> dict[str, Any]:
+        """A listing, where it isn't empty only because some drivers take a backend that is away for an empty one."""
+        if not told["entries"]:
             self.check()
-        return {"entries": entries, "identities": identities(self._driver)}
+        return dict(told)
 
     def size_gb(self, volume: str) -> int:
         """The size of a volume, asked for alone."""

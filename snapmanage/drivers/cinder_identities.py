@@ -7,10 +7,9 @@ for them, a function here asks. This runs beside Cinder, in `cinder_child`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Driver = Any
+from snapmanage.drivers import cinder_ceph
 
-# librbd's own constant: not a snapshot of a group, and not one in the trash.
-SNAP_NAMESPACE_TYPE_USER = 0
+Driver = Any
 
 
 def _lvm(driver: Driver) -> dict[str, str | None]:
@@ -20,25 +19,9 @@ def _lvm(driver: Driver) -> dict[str, str | None]:
     return {line.split()[0]: line.split()[1] for line in output.splitlines() if line.strip()}
 
 
-def _rbd(driver: Driver) -> dict[str, str | None]:
-    """Ids of images, and of snapshots within their image, by their names; those of groups can't be renamed."""
-    from cinder.volume.drivers.rbd import RADOSClient, RBDVolumeProxy
-
-    found: dict[str, str | None] = {}
-    with RADOSClient(driver) as client:
-        for name in driver.RBDProxy().list(client.ioctx):
-            with RBDVolumeProxy(driver, name, read_only=True, client=client.cluster, ioctx=client.ioctx) as image:
-                found[name] = image.id()
-                for each in image.list_snaps():
-                    own = each["namespace"] == SNAP_NAMESPACE_TYPE_USER
-                    found[f"{name}@{each['name']}"] = f"{image.id()}/{each['id']}" if own else None
-    return found
-
-
 # By the module of the driver's class. Names are as `cinder_vendors` writes them.
 _BY_MODULE: Mapping[str, Callable[[Driver], dict[str, str | None]]] = {
     "cinder.volume.drivers.lvm": _lvm,
-    "cinder.volume.drivers.rbd": _rbd,
 }
 
 
@@ -48,3 +31,14 @@ def identities(driver: Driver) -> dict[str, str | None] | None:
         if kind.__module__ in _BY_MODULE:
             return _BY_MODULE[kind.__module__](driver)
     return None
+
+
+def listed(driver: Driver, scan: Callable[[], list[dict[str, Any]]], snapshots: bool) -> Mapping[str, Any]:
+    """The entries that the driver's `scan` lists, with identities, and with refusals by name where the driver has none.
+
+    `snapshots` says what is listed: snapshots or volumes.
+    """
+    if any(kind.__module__ == "cinder.volume.drivers.rbd" for kind in type(driver).__mro__):
+        return cinder_ceph.listed(driver, scan, snapshots)
+    entries = scan()
+    return {"entries": entries, "identities": identities(driver), "refusals": {}}

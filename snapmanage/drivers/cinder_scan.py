@@ -9,13 +9,14 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
 from snapmanage.drivers.cinder_process import CinderProcess
 from snapmanage.drivers.cinder_vendors import Vendor
+from snapmanage.drivers.rbd_unreadable import is_image
 
 NAME_KEYS = ("source-name", "name", "source-id", "volume-id")
 IDENTITY_KEYS = ("source-guid", "source-id")
@@ -106,10 +107,20 @@ class Scans:
         for _ in range(SCANS):
             answer = scan()
             identities = answer["identities"]
-            seen = [_read(self._vendor, entry, identities) for entry in answer["entries"]]
+            refusals = answer.get("refusals", {})
+            seen = [_refused(_read(self._vendor, entry, identities), refusals) for entry in answer["entries"]]
             if identities is None or all(each.name in identities for each in seen):
                 return [each for each in seen if each.identity]
         raise errors.BackendBusy("the backend changed each time while it was being listed")
+
+
+def refuse_unseen(listed: Sequence[Seen], *names: str | None) -> None:
+    """Raise `Unusable` where a name is an image's, or one of its snapshots', that `cinder_ceph` couldn't read."""
+    for seen in listed:
+        if is_image(seen.identity) and any(
+            name == seen.name or (name or "").startswith(f"{seen.name}@") for name in names
+        ):
+            raise errors.Unusable(f"{seen.name!r} can't be used: {seen.unsafe_reason}")
 
 
 def _read(vendor: Vendor, entry: Mapping[str, Any], identities: Identities) -> Seen:
@@ -152,6 +163,13 @@ def _snapshot(seen: Seen, size_gb: int) -> BackendSnapshot:
         unsafe_reason=seen.unsafe_reason,
         extra=seen.extra,
     )
+
+
+def _refused(seen: Seen, refusals: Mapping[str, str]) -> Seen:
+    """The entry with the reason against managing it that the vendor's driver doesn't tell."""
+    if seen.name not in refusals:
+        return seen
+    return replace(seen, unsafe=Unsafe.UNUSABLE, unsafe_reason=refusals[seen.name])
 
 
 def _first(fields: Mapping[str, str], keys: Sequence[str]) -> str:

@@ -6,7 +6,12 @@ volume. Both ids together are the identity: they outlive renames of the snapshot
 never given to another.
 
 **What may be managed.** What users made. A snapshot that is part of a group's, belongs to mirroring, or
-lies in the trash because clones need it, can't be renamed: listings leave it out, and who names it learns why.
+lies in the trash because clones need it, can't be renamed. `rbd_refusals` has the reasons that hold for every
+snapshot of an image, such as format 1, a mirror that isn't primary, or a migration. Listings report such snapshots
+as unsafe, and a manage request is refused with the same reason.
+
+**Images that can't be read** are an entry of the listing each, with the reason. `rbd_scan` says where one image's
+failure ends and the cluster's begins.
 
 **In use.** Clones, mappings and writers address a snapshot by its id, so none of them minds a new name,
 and nothing is refused for being in use. Only unprotecting is: see `rbd_protection`.
@@ -16,11 +21,12 @@ next attempt finds it done. It is sent with the snapshot's id, so that it can't 
 that is stopped before it sends is met by `snapmanage.drivers.renaming`, as everywhere.
 """
 
+import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from oslo_config import cfg
 
@@ -32,9 +38,15 @@ from snapmanage.drivers.deadline import within
 from snapmanage.drivers.rbd_cluster import Cluster, Settings
 from snapmanage.drivers.rbd_image import OpenImage
 from snapmanage.drivers.rbd_names import Ids
+from snapmanage.drivers.rbd_pool import Pool
+from snapmanage.drivers.rbd_scan import Scan
+
+LOG = logging.getLogger(__name__)
 
 # Looking, opening, renaming, looking again, and so on: each may take the whole time-out.
 ANSWERS_PER_OPERATION = 6
+# A log line names at most so many images whose snapshots can't be managed.
+LOGGED_IMAGES = 5
 
 
 class RbdDriver:
@@ -90,46 +102,41 @@ class RbdDriver:
         rbd_protect: bool = False,
         rbd_bindings: str = rbd_bindings.FOLDER,
     ) -> None:
-        self._pool = rbd_pool or ""
+        self._pool_name = rbd_pool or ""
         self._patience = rbd_timeout_seconds * ANSWERS_PER_OPERATION
         self._list_workers = rbd_list_workers
         self._protect = rbd_protect
+        self._left_out: dict[str | None, str] = {}
         self._cluster = Cluster(
-            Settings(self._pool, rbd_namespace or "", rbd_user, rbd_ceph_conf, rbd_timeout_seconds, rbd_bindings)
+            Settings(self._pool_name, rbd_namespace or "", rbd_user, rbd_ceph_conf, rbd_timeout_seconds, rbd_bindings)
         )
 
     def check(self) -> None:
-        if not self._pool:
+        if not self._pool_name:
             raise errors.ConfigurationError("the rbd driver needs the option rbd_pool: set it to the images' pool")
-        with self._cluster.pool() as pool:
-            self._cluster.verify(pool)
-            self._images(pool)
+        with self._pool() as pool:
+            pool.verify()
+            pool.images()
 
     def storage_id(self) -> str | None:
         return self._cluster.storage_id()
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        with self._cluster.pool() as pool:
-            images = self._images(pool)
-            if not images:
-                self._cluster.verify(pool)
-            with ThreadPoolExecutor(self._list_workers, "rbd-list") as readers:
-                return [found for each in readers.map(partial(self._snapshots, pool), images) for found in each]
+        with self._pool() as pool:
+            found = Scan(pool, self._list_workers).snapshots()
+        self._log_left_out(found)
+        return found
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        with self._cluster.pool() as pool:
+        with self._pool() as pool:
             if "source-id" in reference.value:
-                return self._find_by_id(pool, reference.name("source-id"), volume)
-            return self._find_by_name(pool, rbd_names.checked(reference.name()), volume)
+                return pool.find_id(reference.name("source-id"), volume)
+            return pool.find(rbd_names.checked(reference.name()), volume)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         name = rbd_names.checked(reference.name())
-        with self._cluster.pool() as pool:
-            if volume := self._volume(pool, name):
-                return volume
-            if self._named(pool, name, None):
-                raise errors.NotAVolume(f"{name!r} is a snapshot; name the image that it was taken of")
-        raise errors.SourceNotFound(f"pool {self._pool!r} has no image {name!r}")
+        with self._pool() as pool:
+            return pool.find_volume(name)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if reason := rbd_names.refusal(name):
@@ -144,10 +151,15 @@ class RbdDriver:
         doing = f"giving back {binding.original_name!r}"
         within(self._patience, doing, partial(self._unmanage, binding))
 
+    @contextmanager
+    def _pool(self) -> Iterator[Pool]:
+        with self._cluster.pool() as ioctx:
+            yield Pool(self._cluster, ioctx, self._pool_name, self._protect)
+
     def _manage(self, binding: Binding) -> BackendSnapshot:
         ids = Ids.parse(binding.identity)
-        with self._cluster.pool() as pool:
-            opened = partial(self._image, pool, image_id=ids.image)
+        with self._pool() as pool:
+            opened = partial(pool.image, image_id=ids.image)
             if self._protect:
                 with opened() as image:
                     rbd_protection.refuse_unprotectable(image.image)
@@ -160,62 +172,20 @@ class RbdDriver:
     def _unmanage(self, binding: Binding) -> None:
         ids = Ids.parse(binding.identity)
         # Where the image is gone, there is nothing left to give back.
-        with suppress(errors.SourceNotFound), self._cluster.pool() as pool:
-            opened = partial(self._image, pool, image_id=ids.image)
+        with suppress(errors.SourceNotFound), self._pool() as pool:
+            opened = partial(pool.image, image_id=ids.image)
             renaming.unmanage(_Names(opened), binding)
             with opened(read_only=False) as image:
-                given_back = image.find_id(ids.snapshot)
-                name = image.short_name(given_back) if given_back else None
+                name = image.name_of(ids.snapshot)
                 rbd_protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
 
-    def _find_by_name(self, pool: Any, name: str, volume: str | None) -> BackendSnapshot:
-        if found := self._named(pool, name, volume):
-            return found
-        if self._volume(pool, name):
-            raise errors.NotASnapshot(f"{name!r} is an image; name one of its snapshots: {name}@SNAPSHOT")
-        raise errors.SourceNotFound(
-            f"pool {self._pool!r} has no snapshot {name!r}; a name is IMAGE@SNAPSHOT, or SNAPSHOT on the volume"
-        )
-
-    def _find_by_id(self, pool: Any, text: str, volume: str | None) -> BackendSnapshot:
-        ids = Ids.parse(text)
-        if ids.image is None and volume is None:
-            raise errors.InvalidReference(f"source-id {text!r} must be IMAGE_ID@SNAPSHOT_ID where no volume is known")
-        which = {"image_id": ids.image} if ids.image else {"name": volume}
-        with suppress(errors.SourceNotFound), self._image(pool, **which) as image:
-            if found := image.find_id(ids.snapshot):
-                return found
-        raise errors.SourceNotFound(f"pool {self._pool!r} has no snapshot of the id {text!r}")
-
-    def _named(self, pool: Any, name: str, volume: str | None) -> BackendSnapshot | None:
-        for reading in rbd_names.readings(name, volume):
-            with suppress(errors.SourceNotFound), self._image(pool, name=reading.image) as image:
-                if found := image.find(reading.snapshot):
-                    return found
-        return None
-
-    def _volume(self, pool: Any, name: str) -> BackendVolume | None:
-        with suppress(errors.SourceNotFound), self._image(pool, name=name) as image:
-            return image.volume()
-        return None
-
-    def _images(self, pool: Any) -> list[str]:
-        """The ids of all images."""
-        with self._cluster.explained(f"listing the images of pool {self._pool!r}"):
-            return [each["id"] for each in self._cluster.bindings.rbd.RBD().list2(pool)]
-
-    def _snapshots(self, pool: Any, image_id: str) -> list[BackendSnapshot]:
-        with suppress(errors.SourceNotFound), self._image(pool, image_id=image_id) as image:
-            return image.snapshots()
-        return []  # the image was removed meanwhile
-
-    @contextmanager
-    def _image(self, pool: Any, read_only: bool = True, **which: str | None) -> Iterator[OpenImage]:
-        with (
-            self._cluster.explained(f"image {next(iter(which.values()))!r}"),
-            self._cluster.bindings.rbd.Image(pool, read_only=read_only, **which) as image,
-        ):
-            yield OpenImage(image)
+    def _log_left_out(self, found: Sequence[BackendSnapshot]) -> None:
+        """Log which images' snapshots can't be managed or aren't known, in one line and only when that changes."""
+        reasons = {each.parent: each.unsafe_reason for each in found if not Ids.are(each.identity)}
+        if reasons and reasons != self._left_out:
+            few = "; ".join(f"{name!r}: {why}" for name, why in itertools.islice(reasons.items(), LOGGED_IMAGES))
+            LOG.warning("Snapshots of %d images in pool %r can't be managed. %s", len(reasons), self._pool_name, few)
+        self._left_out = reasons
 
 
 class _Names:
@@ -232,5 +202,9 @@ class _Names:
             return image.look(*names)
 
     def rename(self, old: str, new: str) -> None:
-        with self._opened(read_only=False) as image:
-            image.rename(old, new)
+        try:
+            with self._opened(read_only=False) as image:
+                image.rename(old, new)
+        except errors.SourceNotFound as failure:
+            # `renaming` looks again, and only what isn't there any more counts as gone.
+            raise errors.Unusable(f"{old!r} can't be renamed, though it is listed: {failure}") from failure

@@ -33,6 +33,12 @@ _KINDS: Mapping[int, type[errors.SnapmanageError]] = {
 }
 # The cluster has shut this client out, or the connection is gone for good; a new one may do.
 _BROKEN = (errno.ESHUTDOWN, errno.ENOTCONN)
+_REMEDIES = {errno.EROFS: "; promote a mirror that isn't primary, or finish a migration (rbd status)"}
+
+
+def broken(failure: BaseException | None) -> bool:
+    """Whether an error says that the connection is of no more use."""
+    return getattr(failure and failure.__cause__, "errno", None) in _BROKEN
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Cluster:
             with self.explained(f"pool {self._settings.pool!r}"), self._opened(shared.handle) as ioctx:
                 yield ioctx
         except errors.BackendUnavailable as failure:
-            self._leave(shared, getattr(failure.__cause__, "errno", None) in _BROKEN)
+            self._leave(shared, broken(failure))
             raise
         except BaseException:
             self._leave(shared)
@@ -109,9 +115,14 @@ class Cluster:
         try:
             yield
         except (self.bindings.rados.Error, self.bindings.rbd.Error) as failure:
-            kind = _KINDS.get(getattr(failure, "errno", 0), errors.BackendError)
-            remedy = self._remedy if kind is errors.BackendPermission else ""
-            raise kind(f"the Ceph cluster refuses at {what}: {failure}{remedy}") from failure
+            raise self.error(what, failure) from failure
+
+    def error(self, what: str, failure: Exception) -> errors.SnapmanageError:
+        """Return the error of snapmanage's for what the bindings raised at `what`."""
+        number = getattr(failure, "errno", 0)
+        kind = _KINDS.get(number, errors.BackendError)
+        remedy = self._remedy if kind is errors.BackendPermission else _REMEDIES.get(number, "")
+        return kind(f"the Ceph cluster refuses at {what}: {failure}{remedy}")
 
     @property
     def _remedy(self) -> str:

@@ -27,6 +27,11 @@ class Ids(NamedTuple):
             f"source-id {text!r} must be IMAGE_ID@SNAPSHOT_ID, as listings tell it, or SNAPSHOT_ID"
         )
 
+    @staticmethod
+    def are(text: str) -> bool:
+        """Whether an identity is a snapshot's, rather than that of something which has no ids."""
+        return _IDS.fullmatch(text) is not None
+
     def __str__(self) -> str:
         return f"{self.image}@{self.snapshot}"
 
@@ -55,8 +60,11 @@ def refusal(name: str) -> str | None:
 
 
 def readings(name: str, volume: str | None) -> list[Reading]:
-    """What IMAGE@SNAPSHOT, or SNAPSHOT on a volume, may mean; what is of that volume comes first."""
-    ats = [place for place, character in enumerate(name) if character == "@" and 0 < place < len(name) - 1]
+    """What IMAGE@SNAPSHOT, or SNAPSHOT on a volume, may mean; what is of that volume comes first.
+
+    A snapshot may have an empty name, and an image can't.
+    """
+    ats = [place for place, character in enumerate(name) if character == "@" and place]
     found = [Reading(name[:place], name[place + 1 :]) for place in ats]
     if volume:
         found.append(Reading(volume, name))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import GIB, Binding, refuse_foreign
+from snapmanage.core.backend import GIB, Binding, Unsafe, refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder import CinderDriver
 from tests.contract.labs.cinder import TEMPLATE, CinderLvmLab, CinderRbdLab, cinder_rbd_lab
@@ -145,11 +145,13 @@ def test_managed_snapshot_is_protected_as_cinders_are_and_given_back_unprotected
         assert (protected, image.is_protected_snap("daily")) == (True, False)
 
 
-def test_snapshots_of_groups_are_not_to_be_seen(rbd: CinderRbdLab) -> None:
+def test_snapshots_of_groups_are_unusable_though_the_driver_lists_them_as_safe(rbd: CinderRbdLab) -> None:
     rbd.add_snapshot(rbd.name_of("daily"))
-    rbd.add_unusable("group-1")
+    name = rbd.add_unusable("group-1")
 
-    assert [snapshot.name for snapshot in rbd.driver.list_snapshots()] == [rbd.name_of("daily")]
+    found = {snapshot.name: snapshot.unsafe for snapshot in rbd.driver.list_snapshots()}
+
+    assert found == {rbd.name_of("daily"): None, name: Unsafe.UNUSABLE}
     rbd.rbd.Group(rbd.ioctx, "group-1").remove_snap("group-1")
 
 

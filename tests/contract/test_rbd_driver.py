@@ -21,6 +21,8 @@ from snapmanage.crash import Point
 from snapmanage.drivers import rbd_protection
 from snapmanage.drivers.rbd import RbdDriver
 from snapmanage.drivers.rbd_image import OpenImage
+from snapmanage.drivers.rbd_pool import Pool
+from snapmanage.drivers.rbd_unreadable import Listed
 from tests.contract.labs.rbd import RbdLab, rbd_lab
 from tests.functional.world import SERVER, a_world
 from tests.services.ceph import told
@@ -157,20 +159,20 @@ def test_name_longer_than_the_cluster_takes_is_refused(driver: RbdDriver) -> Non
 # What may be managed.
 
 
-def test_groups_snapshot_is_left_out_and_says_why(lab: RbdLab, driver: RbdDriver) -> None:
+def test_groups_snapshot_is_listed_unsafe_and_says_why(lab: RbdLab, driver: RbdDriver) -> None:
     name = lab.add_unusable("group")
 
-    assert [listed.name for listed in driver.list_snapshots()] == [DAILY]
+    assert {listed.name: listed.unsafe for listed in driver.list_snapshots()} == {DAILY: None, name: Unsafe.UNUSABLE}
     assert "group" in find(driver, name).unsafe_reason
 
 
-def test_snapshot_in_the_trash_is_left_out_and_says_why_under_its_old_name(lab: RbdLab, driver: RbdDriver) -> None:
+def test_snapshot_in_the_trash_is_listed_unsafe_and_says_why_under_its_old_name(lab: RbdLab, driver: RbdDriver) -> None:
     clone(lab, "daily", version=2)
     lab.remove(DAILY)
 
     found = find(driver)
 
-    assert driver.list_snapshots() == []
+    assert driver.list_snapshots() == [found]
     assert (found.unsafe, "trash" in found.unsafe_reason) == (Unsafe.UNUSABLE, True)
 
 
@@ -215,7 +217,9 @@ def test_image_that_is_gone_can_be_given_back_but_not_managed(lab: RbdLab, drive
 def test_image_that_goes_during_a_listing_is_left_out(
     lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "_images", lambda pool: ["gone", *RbdDriver._images(driver, pool)])
+    images, gone = Pool.images, [Listed("gone", "abc", b"gone")]
+    # The first look at the directory still has it.
+    monkeypatch.setattr(Pool, "images", lambda pool: [*(gone.pop() for _ in gone[:]), *images(pool)])
 
     assert [listed.name for listed in driver.list_snapshots()] == [DAILY]
 

@@ -64,6 +64,7 @@ osd client watch timeout = 3
 osd crush update on start = false
 osd class load list = *
 osd class default list = *
+osd class dir = {classes}
 """
 
 KEYS = {
@@ -74,9 +75,22 @@ KEYS = {
 }
 
 
+def class_folder(prefix: Path = Path("/usr")) -> Path | None:
+    """The folder of the OSD's object classes, wherever the packages have put it; None where there is none.
+
+    Debian builds Ceph 18 with a path that is relative to the prefix, in which an OSD looks below its own folder.
+    """
+    found = sorted(prefix.glob("lib*/rados-classes/libcls_rbd.so")) or sorted(
+        prefix.glob("lib*/*/rados-classes/libcls_rbd.so")
+    )
+    return found[0].parent if found else None
+
+
 def require() -> None:
     """Skip the test (fail it in CI) where a program, or the bindings of this Python, are missing."""
     needs.require(*PROGRAMS)
+    if class_folder() is None:
+        needs.lacking("the object classes of Ceph (libcls_rbd.so, of the package ceph-osd or ceph-base)")
     try:
         rbd_bindings.load()
     except errors.ConfigurationError as failure:
@@ -104,7 +118,12 @@ class Ceph(Service):
 
     def prepare(self) -> None:
         text = CONFIGURATION.format(
-            fsid=self._fsid, host=LOOPBACK, port=self.port, folder=self.folder, osd_ports=OSD_PORTS
+            fsid=self._fsid,
+            host=LOOPBACK,
+            port=self.port,
+            folder=self.folder,
+            osd_ports=OSD_PORTS,
+            classes=class_folder(),
         )
         self.conf.write_text(text)
         for folder in ("mon", "osd"):

@@ -23,9 +23,13 @@ def test_snapshot_of_any_name_can_be_meant_alone_on_its_volume(image: str, snaps
     assert Reading(image, snapshot) in rbd_names.readings(snapshot, image)
 
 
-@pytest.mark.parametrize("name", ["daily", "@daily", "image@", "@", ""])
+@pytest.mark.parametrize("name", ["daily", "@daily", "@", ""])
 def test_name_without_an_image_or_a_snapshot_means_nothing_alone(name: str) -> None:
     assert rbd_names.readings(name, None) == []
+
+
+def test_snapshot_may_have_no_name_but_an_image_has_one() -> None:
+    assert rbd_names.readings("image@", None) == [Reading("image", "")]
 
 
 def test_image_that_has_another_name_by_now_leaves_the_snapshots_part() -> None:

@@ -6,7 +6,7 @@ group or the pool. With LVM the driver takes thin snapshots for volumes, so ther
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from snapmanage.drivers.base import Driver, Section
 from snapmanage.drivers.cinder import CinderDriver
 from tests.contract.labs.lvm import LEGAL_CHARACTERS
 from tests.contract.labs.rbd import RbdLab
+from tests.contract.labs.rbd_oddities import NOT_UTF8
 from tests.needs import require
 from tests.services.ceph import Ceph
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
@@ -29,7 +30,7 @@ RENAMED_GROUP = "another-cinder-group"
 TEMPLATE = "snapshot-%s"
 
 # No name of these ever reaches the vendor's driver: it is compared with what was listed.
-IMPOSSIBLE_NAMES = ("a\0b", "\ud800", "x" * 1025)
+IMPOSSIBLE_NAMES = ("a\0b", "\ud800", "x" * 16385)
 
 
 class CinderLvmLab:
@@ -80,8 +81,9 @@ class CinderRbdLab(RbdLab):
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES
 
-    def __init__(self, ceph: Ceph, ioctx: Any, driver: CinderDriver) -> None:
+    def __init__(self, ceph: Ceph, cluster: Any, ioctx: Any, driver: CinderDriver) -> None:
         self.ceph = ceph
+        self.cluster = cluster
         self.rbd = rbd_bindings.load().rbd
         self.ioctx = ioctx
         self.driver: Any = driver
@@ -96,12 +98,12 @@ class CinderRbdLab(RbdLab):
             image.remove_snap(snapshot)
 
     def _clear(self) -> None:
-        for group in self.rbd.RBD().group_list(self.ioctx):
-            self.rbd.RBD().group_remove(self.ioctx, group)
-        for name in self.names():
-            self.remove(name)
-        for image in self.rbd.RBD().list(self.ioctx):
-            self.rbd.RBD().remove(self.ioctx, image)
+        """Remove everything in the pool, whatever librbd could make of it."""
+        # The bindings can't list an object whose name isn't UTF-8.
+        with suppress(self.rbd.ImageNotFound):
+            self.rbd.RBD().remove(self.ioctx, NOT_UTF8)
+        for each in list(self.ioctx.list_objects()):
+            self.ioctx.remove_object(each.key)
 
 
 def lvm_section(group: MetadataGroup) -> Section:
@@ -141,6 +143,6 @@ def cinder_rbd_lab(ceph: Ceph, pool: str, driver: CinderDriver) -> Iterator[Cind
     """With a connection of its own: one that is kept would see the cluster frozen, and its OSD replaced, by others."""
     with ceph.connected() as cluster, closing(cluster.open_ioctx(pool)) as ioctx:
         try:
-            yield CinderRbdLab(ceph, ioctx, driver)
+            yield CinderRbdLab(ceph, cluster, ioctx, driver)
         finally:
             ceph.thaw_all()

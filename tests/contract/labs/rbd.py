@@ -9,6 +9,7 @@ import pytest
 
 from snapmanage.drivers import rbd_bindings
 from snapmanage.drivers.rbd import RbdDriver
+from tests.contract.labs.rbd_oddities import Oddities
 from tests.services.ceph import Ceph
 
 MIB = 1024**2
@@ -81,11 +82,20 @@ class RbdLab:
             [name] = [snap["name"] for snap in image.list_snaps() if snap["namespace"] == 1]
         return self.name_of(name)
 
+    def add_oddities(self) -> None:
+        """Make every odd shape that this laboratory can; `rbd_oddities` says which."""
+        self.odd.make_all()
+
+    @property
+    def odd(self) -> Oddities:
+        return Oddities(self.cluster, self.ioctx)
+
     def remove(self, name: str) -> None:
         with self.image() as image:
             image.remove_snap(name.partition("@")[2])
 
     def names(self) -> set[str]:
+        """Snapshots of images that librbd can read."""
         images = self.rbd.RBD().list(self.ioctx)
         return {f"{name}@{snapshot}" for name in images for snapshot in self._snapshots(name)}
 
