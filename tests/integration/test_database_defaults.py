@@ -6,10 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DataError, DBAPIError
 
+from snapmanage import errors
+from snapmanage.core.service import Service
+from snapmanage.store import schema, services, suitability
+from snapmanage.store.database import connect, passes
 from tests import needs
 from tests.integration.load import SNAPSHOTS, a_world_on, statuses_after_load
 from tests.services import mariadb as mariadb_service
+from tests.services.deployment import Deployment
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.process import running
@@ -128,3 +134,91 @@ def test_postgresql_s_database_may_have_any_collation(
     tmp_path: Path, postgresql: PostgreSQL, options: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     everything_works(tmp_path, postgresql.database(f"TEMPLATE template0 ENCODING UTF8 {options}"), caplog)
+
+
+def test_what_fits_no_column_is_refused_where_mariadb_would_cut_it(odd: MariaDB) -> None:
+    odd.set("sql_mode = ''")
+    database = connect(odd.database())
+    schema.sync(database.engine)
+    schema.require_current(database.engine)
+
+    with pytest.raises(DataError):
+        database.write(lambda conn, now: services.beat(conn, Service("x" * 256, "fake", now)))
+
+    database.close()
+
+
+def warnings(url: str) -> str:
+    database = connect(url)
+    try:
+        return "\n".join(suitability.check(database))
+    finally:
+        database.close()
+
+
+def test_charset_of_a_mariadb_database_is_warned_of(mariadb: MariaDB) -> None:
+    url = mariadb.database("CHARACTER SET latin1")
+
+    assert "character set latin1" in warnings(url)
+    assert warnings(mariadb.database("CHARACTER SET utf8mb4")) == ""
+
+
+def test_db_sync_warns_and_goes_on(tmp_path: Path, mariadb: MariaDB) -> None:
+    configuration = tmp_path / "snapmanage.conf"
+    configuration.write_text(f"[database]\nconnection = {mariadb.database('CHARACTER SET latin1')}\n")
+
+    synced = Deployment(tmp_path, configuration.read_text()).manage("db", "sync")
+
+    assert (synced.returncode, synced.stdout) == (0, "The schema is current.\n"), synced.stderr
+    assert "warning: the database" in synced.stderr
+
+
+def test_settings_that_can_lose_requests_are_warned_of(postgresql: PostgreSQL, odd: MariaDB) -> None:
+    url = postgresql.database()
+    postgresql.set(url, "synchronous_commit = off")
+    odd.set("innodb_flush_log_at_trx_commit = 2")
+
+    assert "synchronous_commit = off" in warnings(url)
+    assert "innodb_flush_log_at_trx_commit = 2" in warnings(odd.database())
+    assert warnings(postgresql.database()) == ""
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_postgresql_database_of_another_encoding_is_refused_while_it_is_empty(
+    postgresql: PostgreSQL, encoding: str
+) -> None:
+    url = postgresql.database(f"TEMPLATE template0 ENCODING {encoding} LOCALE 'C'")
+
+    with pytest.raises(errors.ConfigurationError, match=f"encoding {encoding}.*createdb"):
+        warnings(url)
+
+    database = connect(url)
+    schema.sync(database.engine)  # as a release before this one did
+    database.close()
+    assert "move the data with pg_dump" in warnings(url)
+
+
+class Statements(MariaDB):
+    """A server that logs what it does as statements, which some were set up with."""
+
+    more: Sequence[str] = ("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT")
+
+
+def test_mariadb_that_cannot_log_our_writes_is_refused() -> None:
+    needs.require(*mariadb_service.PROGRAMS)
+    with running(Statements) as server, pytest.raises(errors.ConfigurationError, match="binlog_format = MIXED"):
+        warnings(server.database())
+
+
+def test_postgresql_that_lets_nobody_write_is_away(postgresql: PostgreSQL) -> None:
+    url = postgresql.database()
+    database = connect(url)
+    schema.sync(database.engine)
+    database.close()
+    postgresql.set(url, "default_transaction_read_only = on")
+
+    with pytest.raises(DBAPIError) as refused:
+        database.write(lambda conn, now: services.beat(conn, Service("x", "fake", now)))
+
+    assert passes(refused.value)
+    database.close()
