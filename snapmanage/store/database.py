@@ -88,6 +88,8 @@ class Database:
         self.clock = clock
         # SQLite lets one writer in and makes others poll: queue in front of it instead.
         self._turn: Any = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._closed = False
+        event.listen(engine, "checkin", self._close_late)
 
     def write(self, work: Callable[[Connection, datetime], T]) -> T:
         for tries_left in reversed(range(DEADLOCK_TRIES)):
@@ -114,7 +116,13 @@ class Database:
             return self.clock(conn)
 
     def close(self) -> None:
+        """Close every connection; one that a thread still has is closed when the thread returns it."""
+        self._closed = True
         self.engine.dispose()
+
+    def _close_late(self, connection: Any, record: Any) -> None:
+        if self._closed and connection is not None:
+            record.invalidate()
 
 
 def deadlocked(error: DBAPIError) -> bool:
