@@ -129,7 +129,8 @@ def rows_in_batches(url: str) -> dict[str, Any]:
 def _insert(url: str, rows: int, batch: int) -> dict[str, Any]:
     import sqlalchemy as sa
 
-    connection: Any = sa.create_engine(url).raw_connection()
+    engine = sa.create_engine(url)
+    connection: Any = engine.raw_connection()
     cursor = connection.cursor()
     cursor.execute("CREATE TABLE floor (id INT PRIMARY KEY AUTO_INCREMENT, body TEXT)")
 
@@ -138,7 +139,11 @@ def _insert(url: str, rows: int, batch: int) -> dict[str, Any]:
             cursor.executemany("INSERT INTO floor (body) VALUES (%s)", [(BODY,)] * batch)
             connection.commit()
 
-    return _measured(rows, insert)
+    try:
+        return _measured(rows, insert)
+    finally:
+        connection.close()
+        engine.dispose()
 
 
 def _publish(connection: Any, queue: Any, count: int, declare: bool = True) -> None:

@@ -5,10 +5,21 @@
 
 import os
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
-SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/lib/postgresql/15/bin"])
+
+def newest_first(folders: Iterable[Path]) -> list[Path]:
+    """Sort folders of the form VERSION/bin, the highest version first; a version is one number."""
+    numbered = {int(folder.parent.name): folder for folder in folders if folder.parent.name.isdecimal()}
+    return [numbered[version] for version in sorted(numbered, reverse=True)]
+
+
+# Debian keeps the programs of a PostgreSQL server in a folder of their version.
+_POSTGRESQL = newest_first(Path("/usr/lib/postgresql").glob("*/bin"))
+SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, _POSTGRESQL)])
 
 
 def program(name: str) -> str | None:

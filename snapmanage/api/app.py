@@ -7,13 +7,14 @@ from typing import Any
 
 import falcon
 from falcon.routing import BaseConverter
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from snapmanage import errors
 from snapmanage.api import answers, auth, policy, routes, schemas, versions
 from snapmanage.api.call import Answer, Call, Limits, Service
 from snapmanage.api.routes import Operation, Route
+from snapmanage.store import database
 
 LOG = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
         app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
     app.set_error_serializer(_serialize)
     app.add_error_handler(errors.SnapmanageError, _deliberate)
-    app.add_error_handler(OperationalError, _database_away)
+    app.add_error_handler(DBAPIError, _database_failed)
     app.add_error_handler(PoolTimeout, _database_away)
     app.add_error_handler(Exception, _unexpected)
     return app
@@ -175,6 +176,10 @@ def _deliberate(request: Any, response: falcon.Response, error: errors.Snapmanag
     if isinstance(error, errors.NotAuthenticated):
         response.set_header("WWW-Authenticate", error.challenge)
     _fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
+
+
+def _database_failed(request: Any, response: falcon.Response, error: DBAPIError, path: Any) -> None:
+    (_database_away if database.away(error) else _unexpected)(request, response, error, path)
 
 
 def _database_away(request: Any, response: falcon.Response, error: SQLAlchemyError, path: Any) -> None:

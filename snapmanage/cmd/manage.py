@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 from oslo_config import cfg
 
 from snapmanage import audit, errors
 from snapmanage.cmd import configuration, parts, quarantine, quota, repair, running
-from snapmanage.store import schema, services
+from snapmanage.store import schema, services, suitability
 
 BROKEN, INCOMPLETE = 1, 2
 
@@ -54,17 +55,23 @@ def _actions(commands: Any, name: str, text: str) -> Any:
 
 
 def _db_sync(conf: cfg.ConfigOpts) -> None:
-    schema.sync(configuration.database(conf).engine)
+    with closing(configuration.database(conf)) as db:
+        for warning in suitability.check(db):
+            print(f"warning: {warning}", file=sys.stderr)
+        schema.sync(db.engine)
     print("The schema is current.")
 
 
 def _audit_list(conf: cfg.ConfigOpts) -> None:
-    for entry in audit.trail(parts.open_database(conf), conf.command.limit, conf.command.snapshot):
+    with parts.opened_database(conf) as db:
+        entries = audit.trail(db, conf.command.limit, conf.command.snapshot)
+    for entry in entries:
         print(json.dumps({"number": entry.number, "event_type": entry.event_type} | entry.payload))
 
 
 def _audit_verify(conf: cfg.ConfigOpts) -> int:
-    head, broken, gaps = audit.verify(parts.open_database(conf))
+    with parts.opened_database(conf) as db:
+        head, broken, gaps = audit.verify(db)
     if broken:
         print(f"BROKEN: {broken}")
     for gap in gaps:
@@ -74,7 +81,7 @@ def _audit_verify(conf: cfg.ConfigOpts) -> int:
 
 
 def _service_list(conf: cfg.ConfigOpts) -> None:
-    with parts.open_database(conf).read() as conn:
+    with parts.opened_database(conf) as db, db.read() as conn:
         for known in services.all_of(conn):
             state = f"disabled: {known.disabled_reason}" if known.disabled_reason else "enabled"
             print(f"{known.server}  driver {known.driver}  heartbeat {known.heartbeat_at.isoformat()}  {state}")
@@ -90,7 +97,9 @@ def _service_enable(conf: cfg.ConfigOpts) -> None:
 
 def _set_disabled(conf: cfg.ConfigOpts, reason: str | None) -> None:
     server = conf.command.server
-    if not parts.open_database(conf).write(lambda conn, now: services.disable(conn, server, reason)):
+    with parts.opened_database(conf) as db:
+        known = db.write(lambda conn, now: services.disable(conn, server, reason))
+    if not known:
         raise errors.ServiceNotFound(server)
 
 

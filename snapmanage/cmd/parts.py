@@ -1,6 +1,8 @@
 """Putting parts together: site, bus, relay, listener."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -60,8 +62,19 @@ def assemble_for_deployment(conf: cfg.ConfigOpts) -> Parts:
 def open_database(conf: cfg.ConfigOpts) -> Database:
     """The configured database; `ConfigurationError` unless its schema is current."""
     db = configuration.database(conf)
-    schema.require_current(db.engine)
+    try:
+        schema.require_current(db.engine)
+    except BaseException:
+        db.close()
+        raise
     return db
+
+
+@contextmanager
+def opened_database(conf: cfg.ConfigOpts) -> Iterator[Database]:
+    """Like `open_database`, and close it in the end."""
+    with closing(open_database(conf)) as db:
+        yield db
 
 
 def make_relay(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Relay:

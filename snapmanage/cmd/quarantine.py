@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 from oslo_config import cfg
@@ -31,14 +32,15 @@ def add_commands(actions: Any) -> None:
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
-    with parts.open_database(conf).read() as conn:
+    with parts.opened_database(conf) as db, db.read() as conn:
         for kept in quarantine.all_of(conn):
             arrived = kept.received_at.isoformat(timespec="seconds")
             print(f"{kept.id}  {arrived}  {kept.queue}  {kept.size_bytes} bytes  {kept.reason}")
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
-    kept = _get(parts.open_database(conf), conf.command.id)
+    with parts.opened_database(conf) as db:
+        kept = _get(db, conf.command.id)
     shown = dict(vars(kept)) | {
         "body": kept.body.decode(errors="backslashreplace"),
         "received_at": kept.received_at.isoformat(),
@@ -48,11 +50,10 @@ def _show(conf: cfg.ConfigOpts) -> None:
 
 
 def _retry(conf: cfg.ConfigOpts) -> None:
-    db, (bus, _) = parts.open_database(conf), parts.connect_bus(conf)
-    for kept in [_whole(_get(db, message_id)) for message_id in conf.command.ids]:
-        forgotten = send_again(db, bus, kept)
-        print(f"{kept.id} was sent to {kept.queue} again{'.' if forgotten else ', and has come back.'}")
-    bus.close()
+    with parts.opened_database(conf) as db, closing(parts.connect_bus(conf)[0]) as bus:
+        for kept in [_whole(_get(db, message_id)) for message_id in conf.command.ids]:
+            forgotten = send_again(db, bus, kept)
+            print(f"{kept.id} was sent to {kept.queue} again{'.' if forgotten else ', and has come back.'}")
 
 
 def send_again(db: Database, bus: Bus, kept: Kept) -> bool:
@@ -68,11 +69,11 @@ def send_again(db: Database, bus: Bus, kept: Kept) -> bool:
 
 
 def _drop(conf: cfg.ConfigOpts) -> None:
-    db = parts.open_database(conf)
-    for message_id in conf.command.ids:
-        if not _forget(db, message_id):
-            raise _unknown(message_id)
-        print(f"{message_id} is forgotten.")
+    with parts.opened_database(conf) as db:
+        for message_id in conf.command.ids:
+            if not _forget(db, message_id):
+                raise _unknown(message_id)
+            print(f"{message_id} is forgotten.")
 
 
 def _get(db: Database, message_id: str) -> Kept:

@@ -39,14 +39,14 @@ def _limit(text: str) -> int:
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
-    with parts.open_database(conf).read() as conn:
+    with parts.opened_database(conf) as db, db.read() as conn:
         for own in quotas.all_of(conn):
             print("  ".join([own.project_id, *(f"{kind} {_own(own, kind)}" for kind in KINDS)]))
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
     project = _project(conf)
-    with parts.open_database(conf).read() as conn:
+    with parts.opened_database(conf) as db, db.read() as conn:
         own, used = quotas.get(conn, project), records.usage(conn, project)
     allowed = own.over(configuration.rules(conf).quota)
     for kind in KINDS:
@@ -68,7 +68,8 @@ def _unset(conf: cfg.ConfigOpts) -> None:
 def _put(conf: cfg.ConfigOpts, limits: Mapping[str, int | None]) -> None:
     """Write limits down, leaving those that aren't named, and show what holds now."""
     project = _project(conf)
-    parts.open_database(conf).write(lambda conn, _: quotas.change(conn, project, limits))
+    with parts.opened_database(conf) as db:
+        db.write(lambda conn, _: quotas.change(conn, project, limits))
     _show(conf)
 
 

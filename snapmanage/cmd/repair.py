@@ -53,8 +53,7 @@ def _seconds(text: str) -> float:
 
 def _stuck(conf: cfg.ConfigOpts) -> int:
     patience, down = timedelta(seconds=conf.command.older_than), configuration.rules(conf).service_down
-    db = parts.open_database(conf)
-    with db.read() as conn:
+    with parts.opened_database(conf) as db, db.read() as conn:
         now, known = db.clock(conn), {service.server: service for service in services.all_of(conn)}
         under_way: list[Record] = [*records.in_progress(conn, Volume), *records.in_progress(conn, Snapshot)]
         casts = outbox.waiting_casts(conn)
@@ -76,9 +75,10 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
     from snapmanage.drivers import privileged
 
     privileged.start()
-    site = Site(parts.open_database(conf), Outlet(), configuration.rules(conf))
-    backends = configuration.backends(conf).items()
-    return max(_compare(site, server, driver, conf.command.mend) for server, (_, driver, _) in backends)
+    with parts.opened_database(conf) as db:
+        site = Site(db, Outlet(), configuration.rules(conf))
+        backends = configuration.backends(conf).items()
+        return max(_compare(site, server, driver, conf.command.mend) for server, (_, driver, _) in backends)
 
 
 def _compare(site: Site, server: str, driver: Driver, mend: bool) -> int:

@@ -52,14 +52,15 @@ DATABASE = [
         "connection",
         secret=True,
         help="URL of the database, such as sqlite:////var/lib/snapmanage/snapmanage.db, "
-        "mysql+pymysql://USER:PASSWORD@HOST/snapmanage or postgresql+psycopg://USER:PASSWORD@HOST/snapmanage.",
+        "mysql+pymysql://USER:PASSWORD@HOST/snapmanage or postgresql+psycopg://USER:PASSWORD@HOST/snapmanage. "
+        "PostgreSQL may be behind PgBouncer; add ?prepare_threshold=0 to use no prepared statements.",
     ),
     cfg.IntOpt(
         "pool_size",
         default=10,
         min=1,
-        help="Connections that a process keeps open; twice as many at peaks. Higher takes more of the database's "
-        "limit, lower lets threads wait for one another.",
+        help="Connections that a process keeps open; twice as many at peaks. Higher takes more of the limit of the "
+        "database, or of PgBouncer's max_client_conn; lower lets threads wait for one another.",
     ),
 ]
 

@@ -11,6 +11,9 @@ from sqlalchemy import Connection, Dialect, Table, TextClause, bindparam
 
 Values = Mapping[str, Any]
 
+# Without it, the texts would have the database's character set, which may lack theirs.
+_TEXT = "LONGTEXT CHARACTER SET utf8mb4"
+
 
 def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -> None:
     """Write values into the rows of those ids; each names the columns that it changes, if any."""
@@ -40,7 +43,7 @@ def _update_each(conn: Connection, table: Table, columns: Sequence[str], rows: S
 @cache
 def _joined(table: Table, columns: Sequence[str]) -> TextClause:
     """An update by a table that is one JSON text; what doesn't fit a column is refused as ever."""
-    paths = [f"`{name}` LONGTEXT PATH '$[{place}]'" for place, name in enumerate(("id", *columns))]
+    paths = [f"`{name}` {_TEXT} PATH '$[{place}]'" for place, name in enumerate(("id", *columns))]
     assigned = [f"{table.name}.`{name}` = fresh.`{name}`" for name in columns]
     return sa.text(
         f"UPDATE {table.name} JOIN JSON_TABLE(:rows, '$[*]' COLUMNS ({', '.join(paths)})) AS fresh "

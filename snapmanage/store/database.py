@@ -19,6 +19,8 @@ from sqlalchemy.exc import (
     StatementError,
 )
 
+from snapmanage.store import mariadb, postgresql
+
 T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
@@ -34,11 +36,12 @@ _DEADLOCKS = {
     1020,  # MariaDB: record has changed since last read
 }
 _DEADLOCK_STATES = {"40001", "40P01", "55P03"}
+# PostgreSQL lets nobody write: it is a standby by now, or its disk is full and somebody made it read-only.
+_READ_ONLY_STATE = "25006"
 # A process that is frozen within a transaction keeps its locks, and what is locked can't be taken over. Ours never
 # rest that long between two statements. (MySQL has no such variable, and takes MariaDB's part for a comment.)
 IDLE_SECONDS = 10
 _END_IDLE_MARIADB = "SET @snapmanage = 1 /*M!100300 , SESSION idle_transaction_timeout = {} */"
-_END_IDLE_POSTGRESQL = "-c idle_in_transaction_session_timeout={}s"
 # Seconds, but for tcp_user_timeout's milliseconds: a database host that vanishes must not hang a thread for
 # hours. Reading may take longer than waiting for a row's lock does (50 s by default). The URL can say otherwise.
 _MARIADB_DEADLINES = {
@@ -52,7 +55,6 @@ _DEADLINES: dict[str, dict[str, Any]] = {
     "mariadb": _MARIADB_DEADLINES,
     "postgresql": {
         "connect_timeout": 10,
-        "options": _END_IDLE_POSTGRESQL.format(IDLE_SECONDS),
         "tcp_user_timeout": 30_000,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -86,6 +88,8 @@ class Database:
         self.clock = clock
         # SQLite lets one writer in and makes others poll: queue in front of it instead.
         self._turn: Any = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._closed = False
+        event.listen(engine, "checkin", self._close_late)
 
     def write(self, work: Callable[[Connection, datetime], T]) -> T:
         for tries_left in reversed(range(DEADLOCK_TRIES)):
@@ -101,8 +105,8 @@ class Database:
     @contextmanager
     def read(self, at_one_moment: bool = False) -> Iterator[Connection]:
         """A connection that only reads, and waits for no writer; it can show everything as it is at one moment."""
-        options: dict[str, Any] = {"snapmanage_reads": True}
-        if at_one_moment and self.engine.dialect.name != "sqlite":  # which always does
+        options: dict[str, Any] = {"snapmanage_reads": True, postgresql.AT_ONE_MOMENT: at_one_moment}
+        if at_one_moment and self.engine.dialect.name in ("mysql", "mariadb"):
             options["isolation_level"] = "REPEATABLE READ"
         with self.engine.connect().execution_options(**options) as conn, conn.begin():
             yield conn
@@ -112,7 +116,13 @@ class Database:
             return self.clock(conn)
 
     def close(self) -> None:
+        """Close every connection; one that a thread still has is closed when the thread returns it."""
+        self._closed = True
         self.engine.dispose()
+
+    def _close_late(self, connection: Any, record: Any) -> None:
+        if self._closed and connection is not None:
+            record.invalidate()
 
 
 def deadlocked(error: DBAPIError) -> bool:
@@ -125,9 +135,11 @@ def deadlocked(error: DBAPIError) -> bool:
 
 
 def away(error: Exception) -> bool:
-    """Whether the database is away, or has ended the connection."""
-    ended = isinstance(error, DBAPIError) and error.connection_invalidated
-    return ended or isinstance(error, OperationalError | InterfaceError)
+    """Whether the database is away, has ended the connection, or lets nobody write at the moment."""
+    if not isinstance(error, DBAPIError):
+        return False
+    read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY_STATE
+    return read_only or error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
 def passes(error: Exception) -> bool:
@@ -149,22 +161,18 @@ def connect(url: str, pool_size: int = 10) -> Database:
 
 
 def _server_engine(url: sa.URL, pool_size: int) -> Engine:
-    if url.get_backend_name() in ("mysql", "mariadb"):
-        url = url.update_query_dict({"charset": "utf8mb4"})
-    given = {name: value for name, value in _DEADLINES[url.get_backend_name()].items() if name not in url.query}
-    engine = sa.create_engine(
-        url,
-        connect_args=given,
-        isolation_level="READ COMMITTED",
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        hide_parameters=True,  # what users wrote is none of the log's business
-        pool_recycle=3600,
-    )
-    if engine.dialect.driver == "pymysql":
-        from snapmanage.store import mariadb
-
-        event.listen(engine, "connect", mariadb.escape_quickly)
+    deadlines = _DEADLINES[url.get_backend_name()].items()
+    given = {name: value for name, value in deadlines if name not in url.query}
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "hide_parameters": True,  # what users wrote is none of the log's business
+        "pool_recycle": 3600,
+    }
+    if url.get_backend_name() == "postgresql":
+        engine = postgresql.create_engine(url, given, IDLE_SECONDS, **options)
+    else:
+        engine = mariadb.create_engine(url, given, **options)
     event.listen(engine, "checkin", _note_rest)
     event.listen(engine, "checkout", partial(_ping_rested, engine))
     return engine

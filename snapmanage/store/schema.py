@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from snapmanage import errors
+from snapmanage.store import tables
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _VERSIONS = _MIGRATIONS / "versions"
@@ -17,6 +18,7 @@ def sync(engine: Engine) -> None:
     from alembic import command
 
     with engine.begin() as connection:
+        tables.alembic_version.create(connection, checkfirst=True)
         command.upgrade(_config(connection), "head")
 
 

@@ -15,7 +15,13 @@ metadata = MetaData(
     }
 )
 
-_MARIADB: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+# Whatever the defaults of server and database are; other row formats have no room for our indexes.
+_MARIADB: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_row_format": "DYNAMIC",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
 _BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 
@@ -189,5 +195,13 @@ audit_head = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
+    **_MARIADB,
+)
+
+# Alembic's own table, which would have the database's defaults if it were left to Alembic.
+alembic_version = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), primary_key=True),
     **_MARIADB,
 )

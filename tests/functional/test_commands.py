@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -224,10 +225,9 @@ def test_killed_in_the_middle_and_started_again_everything_ends(standalone: Stan
 
 def shorten_leases(standalone: Standalone) -> None:
     """Let the killed process's claims run out now, in place of waiting for it."""
-    with sqlite3.connect(standalone.folder / "snapmanage.db") as database:
+    with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
         for table in ("volumes", "snapshots"):
             database.execute(f"UPDATE {table} SET due_at = created_at WHERE due_at IS NOT NULL")
-    database.close()
 
 
 # What can't be.
@@ -333,9 +333,8 @@ def test_verifying_names_the_first_row_that_is_wrong(standalone: Standalone, tam
     for name in ("daily", "weekly"):
         settled(client, asked(client, volume, f"{VOLUME}@{name}"))
     standalone.end()
-    with sqlite3.connect(standalone.folder / "snapmanage.db") as database:
+    with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
         assert database.execute(tampering).rowcount == 1
-    database.close()
 
     verified = manage(standalone, "audit", "verify")
 

@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -166,13 +167,12 @@ def test_object_that_two_records_manage_is_for_a_person_to_decide(standalone: St
 def confuse(standalone: Standalone, first: str, second: str) -> None:
     """Let the second record name the first one's object, as no request could."""
     columns = "(backend_id, backend_name)"
-    with sqlite3.connect(standalone.folder / "snapmanage.db") as db:
+    with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as db, db:
         db.execute(
             f"UPDATE snapshots SET {columns} = (SELECT backend_id, backend_name FROM snapshots WHERE id = ?) "
             "WHERE id = ?",
             (first, second),
         )
-    db.close()
 
 
 def test_what_could_not_be_given_back_is_told_of_when_it_was_renamed_and_when_it_is_gone(

@@ -82,7 +82,9 @@ def test_several_files_are_read_and_the_first_request_is_answered(tmp_path: Path
 
 def test_stranger_is_not_served_without_authentication_wherever_the_server_listens(tmp_path: Path) -> None:
     environment = configured(tmp_path)
-    schema.sync(connect(f"sqlite:///{tmp_path}/snapmanage.db").engine)
+    database = connect(f"sqlite:///{tmp_path}/snapmanage.db")
+    schema.sync(database.engine)
+    database.close()
     stranger = 'environ = {"REMOTE_ADDR": "192.0.2.1", "PATH_INFO": "/v3/snapshots"}'
 
     ended = python(ASK.replace("environ = {}", stranger), tmp_path, environment)

@@ -11,6 +11,8 @@ PROGRAMS = ("mariadb-install-db", "mariadbd")
 
 
 class MariaDB(Service):
+    more: Sequence[str] = ()  # options of the server, which win over those below
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.files = folder / "data"
@@ -20,11 +22,15 @@ class MariaDB(Service):
         """The server itself, without a database."""
         return self._url("")
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, options: str = "") -> str:
+        """The URL of a new, empty database, which may have options of CREATE DATABASE."""
         name = unique("snapmanage")
-        self._execute(f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name} {options}")
         return self._url(name)
+
+    def set(self, setting: str) -> None:
+        """Give the server a default such as `sql_mode = ''`, for connections made from now on."""
+        self._execute(f"SET GLOBAL {setting}")
 
     def prepare(self) -> None:
         self.run(
@@ -51,6 +57,7 @@ class MariaDB(Service):
             "--character-set-server=utf8mb4",
             "--innodb-flush-log-at-trx-commit=1",
             "--innodb-buffer-pool-size=64M",
+            *self.more,
         ]
 
     def answers(self) -> bool:

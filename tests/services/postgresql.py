@@ -23,11 +23,15 @@ class PostgreSQL(Service):
         """The database that every server has."""
         return self._url("postgres")
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, options: str = "") -> str:
+        """The URL of a new, empty database, which may have options of CREATE DATABASE."""
         name = unique("snapmanage")
-        self._execute(f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name} {options}")
         return self._url(name)
+
+    def set(self, url: str, setting: str) -> None:
+        """Give a database of this server a default such as `timezone = 'UTC'`, for connections made from now on."""
+        self._execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET {setting}")
 
     def prepare(self) -> None:
         self.run(

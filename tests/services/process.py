@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -149,7 +149,7 @@ S = TypeVar("S", bound=Service)
 
 
 @contextmanager
-def running(kind: type[S]) -> Iterator[S]:
+def running(kind: Callable[[Path], S]) -> Iterator[S]:
     """A started service of that kind with a scratch folder of its own; both are gone in the end."""
     with scratch() as folder:
         service = kind(folder)

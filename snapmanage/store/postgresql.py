@@ -1,0 +1,92 @@
+"""PostgreSQL's sessions, so that they can be pooled by PgBouncer: a setting lasts as long as its transaction.
+
+With PgBouncer's transaction pooling, each transaction may run in another session of the server. A setting of a session
+would be lost, or reach somebody else, and so would a prepared statement. Startup parameters other than
+`client_encoding` are refused.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+
+from snapmanage import errors
+
+AT_ONE_MOMENT = "snapmanage_at_one_moment"
+THRESHOLD = "prepare_threshold"
+_IDLE_TIMEOUT = "idle_in_transaction_session_timeout"
+
+
+def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: int, **options: Any) -> Engine:
+    """Return an engine whose transactions are begun here, with what else would be a setting of the session.
+
+    The server ends a transaction that is idle for `idle_seconds`, unless the URL sets another time.
+    """
+    url = _with_psycopg(url)
+    given = dict(connect_args) | _arguments(url)
+    engine = sa.create_engine(
+        url.difference_update_query([THRESHOLD]),
+        connect_args=given,
+        isolation_level="AUTOCOMMIT",  # psycopg begins nothing
+        use_native_hstore=False,  # there is none, and to look for it takes a transaction
+        **options,
+    )
+    event.listen(engine, "begin", partial(_begin, _guard(url, idle_seconds)))
+    if THRESHOLD not in given:
+        event.listen(engine, "connect", prepare_nothing_behind_a_pooler)
+    return engine
+
+
+def _with_psycopg(url: sa.URL) -> sa.URL:
+    """Return the URL with the driver whose `commit` ends transactions that it didn't begin; others' doesn't."""
+    if url.drivername == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_driver_name() != "psycopg":
+        raise errors.ConfigurationError(
+            f"[database] connection begins with {url.drivername}://, which is not supported: use postgresql+psycopg://"
+        )
+    return url
+
+
+def _arguments(url: sa.URL) -> dict[str, Any]:
+    """Return the arguments of a connection that depend on the URL."""
+    given: dict[str, Any] = {} if "client_encoding" in url.query else {"client_encoding": "utf8"}
+    if THRESHOLD in url.query:
+        given[THRESHOLD] = _threshold(url.query[THRESHOLD])
+    return given
+
+
+def _threshold(text: Any) -> int | None:
+    """Return after how many executions a statement is prepared; None is never, and written as 0."""
+    if not (isinstance(text, str) and text.isascii() and text.isdigit()):
+        raise errors.ConfigurationError(
+            f"[database] connection has {THRESHOLD}={text!r}; write a whole number, or 0 for no prepared statements"
+        )
+    return int(text) or None
+
+
+def _guard(url: sa.URL, idle_seconds: int) -> str:
+    if _IDLE_TIMEOUT in str(url.query.get("options", "")):
+        return ""
+    return f"; SET LOCAL {_IDLE_TIMEOUT} = '{idle_seconds}s'"
+
+
+def _begin(guard: str, conn: Connection) -> None:
+    asked = conn.get_execution_options()
+    if "isolation_level" in asked:  # who asks for one has the driver begin, or has no transaction
+        return
+    level = "REPEATABLE READ" if asked.get(AT_ONE_MOMENT) else "READ COMMITTED"
+    # Both in one message: the guard costs no round trip.
+    conn.exec_driver_sql(f"BEGIN ISOLATION LEVEL {level}{guard}")
+
+
+def prepare_nothing_behind_a_pooler(connection: Any, record: Any) -> None:
+    """Switch prepared statements off where the session is not the one that the connection was opened with.
+
+    A pooler such as PgBouncer makes up the process id that it gives to its clients.
+    """
+    [[session]] = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchall()
+    if session != connection.info.backend_pid:
+        connection.prepare_threshold = None

@@ -1,0 +1,70 @@
+"""A PgBouncer of our own in front of a PostgreSQL server, with its default settings but for the pool's mode."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psycopg
+
+from tests.services.postgresql import PostgreSQL
+from tests.services.process import LOOPBACK, Service, installed
+
+PROGRAMS = ("pgbouncer",)
+MODES = ("session", "transaction")
+
+CONFIGURATION = """\
+[databases]
+* = host={host} port={server_port}
+
+[pgbouncer]
+listen_addr = {host}
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {users}
+pool_mode = {mode}
+"""
+
+
+class PgBouncer(Service):
+    def __init__(self, folder: Path, server: PostgreSQL, mode: str) -> None:
+        super().__init__(folder)
+        self.server = server
+        self.mode = mode
+
+    @property
+    def url(self) -> str:
+        return self.through(self.server.url)
+
+    def database(self) -> str:
+        """The URL of a new, empty database, through this PgBouncer."""
+        return self.through(self.server.database())
+
+    def through(self, url: str) -> str:
+        """The URL of a database of the server, through this PgBouncer."""
+        return url.replace(f":{self.server.port}/", f":{self.port}/")
+
+    def prepare(self) -> None:
+        users = self.folder / "users.txt"
+        users.write_text('"snapmanage" ""\n')
+        settings = {"host": LOOPBACK, "server_port": self.server.port, "port": self.port, "mode": self.mode}
+        self._configuration.write_text(CONFIGURATION.format(users=users, **settings))
+
+    def command(self) -> Sequence[str | Path]:
+        return [installed("pgbouncer"), self._configuration]
+
+    def answers(self) -> bool:
+        try:
+            with psycopg.connect(self.url.replace("+psycopg", ""), connect_timeout=5) as connection:
+                connection.execute("SELECT 1", prepare=False)
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    @property
+    def _configuration(self) -> Path:
+        return self.folder / "pgbouncer.ini"
+
+
+def before(server: PostgreSQL, mode: str) -> Callable[[Path], PgBouncer]:
+    """A function that makes a PgBouncer in front of `server`, for `running`."""
+    return lambda folder: PgBouncer(folder, server, mode)
