@@ -120,6 +120,10 @@ class Host:
             self.check()
         return {"entries": entries, "identities": identities(self._driver)}
 
+    def objects(self) -> dict[str, str | None] | None:
+        """Identities of all objects by name, of whatever kind, where the vendor's driver tells."""
+        return identities(self._driver)
+
     def size_gb(self, volume: str) -> int:
         """The size of a volume, asked for alone."""
         of = plain.volume(self._volume_fields, volume)

@@ -10,7 +10,7 @@ of them holds here, as long as the process lives. Nothing is ever removed but by
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -18,7 +18,7 @@ from typing import ClassVar
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import GIB, BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 
@@ -36,7 +36,7 @@ def _unreachable(step: str) -> None:
 class FakeDriver:
     """Volumes and snapshots in memory.
 
-    The steps that `hook` hears of are `check`, `list`, `find`, `look`, `rename` and `renamed` (it is
+    The steps that `hook` hears of are `check`, `list`, `find`, `locate`, `look`, `rename` and `renamed` (it is
     done, but the driver hasn't answered yet).
     """
 
@@ -134,6 +134,13 @@ class FakeDriver:
             if name not in self._volumes:
                 raise errors.SourceNotFound(f"the fake backend has no volume called {name!r}")
             return self._volumes[name]
+
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        self.hook("locate")
+        with self._lock:
+            every = [BackendObject(each.name, each.identity) for each in self._volumes.values()]
+            every += [BackendObject(each.name, each.identity) for each in self._snapshots.values()]
+        return [each for each in every if each.identity in identities or each.name in names]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         return name

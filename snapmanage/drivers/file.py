@@ -17,14 +17,14 @@ rename is reported. Nothing is ever removed.
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import files, linux, renaming
@@ -75,6 +75,10 @@ class FileDriver:
                 raise errors.NotAVolume(f"{name!r} has an @ in its name, so it is no volume")
             return BackendVolume(name, identity(found), found.size_bytes)
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        with files.opened(self._directory) as fd:
+            return files.located(fd, self._directory, identities, names)
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{_parent(found.name)}@{name}"
         if not legal(wanted) or len(wanted.encode()) > files.LONGEST_NAME:
@@ -92,7 +96,11 @@ class FileDriver:
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         with files.opened(self._directory) as fd:
-            renaming.unmanage(_OpenDirectory(fd), binding)
+            there = _OpenDirectory(fd)
+            if not renaming.unmanage(there, binding):
+                located = files.located(fd, self._directory, {binding.identity}, ())
+                if moved := renaming.relocated(binding, located, "@"):
+                    renaming.unmanage(there, moved)
             self._keep(fd)
 
     def _keep(self, fd: int) -> None:

@@ -7,10 +7,11 @@ network file systems), the number stands alone.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from snapmanage import errors
+from snapmanage.core.backend import BackendObject
 from snapmanage.drivers import linux
 
 LONGEST_NAME = 255
@@ -38,6 +39,15 @@ def status(directory_fd: int, name: str) -> linux.FileStatus | None:
             return linux.status(directory_fd, name)
     except errors.SourceNotFound:
         return None
+
+
+def located(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+    """Return every entry of an open directory, of whatever kind, that has one of the identities or names."""
+    with explained(path), os.scandir(directory_fd) as entries:
+        present = [entry.name for entry in entries]
+    described = ((name, status(directory_fd, name)) for name in present)
+    every = [BackendObject(name, identity(found)) for name, found in described if found]
+    return [each for each in every if each.identity in identities or each.name in names]
 
 
 @contextmanager

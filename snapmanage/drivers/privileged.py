@@ -57,17 +57,17 @@ def ask(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
 
 
 @context.entrypoint
-def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: float) -> Ended:
+def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: float, hidden: bool = False) -> Ended:
     """Report the group's volumes and snapshots; with `names` those of them that exist, internal ones too.
 
-    `InvalidReference` for a name that LVM doesn't have, `BackendUnavailable`.
+    With `hidden`, report everything, internal ones too. `InvalidReference` for a name that LVM doesn't have,
+    `BackendUnavailable`.
     """
     for name in (group, *names):
         _refuse_illegal(name)
     report = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(lvm_report.COLUMNS)]
-    return _run(
-        ["lvs", "--config", lvm_report.CONFIG, *report, *_selection(names), group], system_dir, deadline_seconds
-    )
+    selection = ["--all"] if hidden else _selection(names)
+    return _run(["lvs", "--config", lvm_report.CONFIG, *report, *selection, group], system_dir, deadline_seconds)
 
 
 @context.entrypoint
@@ -84,6 +84,14 @@ def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: 
 def subvolumes(folder: str, file_system: str, names: Sequence[str]) -> list[tuple[object, ...]]:
     """The fields of each `Member` of a folder on a btrfs; see `btrfs_folder.members`."""
     return [astuple(member) for member in btrfs_folder.members(folder, file_system, frozenset(names))]
+
+
+@context.entrypoint
+def located_subvolumes(
+    folder: str, file_system: str, identities: Sequence[str], names: Sequence[str]
+) -> list[tuple[str, str]]:
+    """See `btrfs_folder.located`."""
+    return btrfs_folder.located(folder, file_system, frozenset(identities), frozenset(names))
 
 
 @context.entrypoint

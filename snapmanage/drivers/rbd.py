@@ -16,7 +16,7 @@ next attempt finds it done. It is sent with the snapshot's id, so that it can't 
 that is stopped before it sends is met by `snapmanage.drivers.renaming`, as everywhere.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
@@ -25,9 +25,9 @@ from typing import Any, ClassVar
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import rbd_bindings, rbd_names, rbd_protection, renaming
+from snapmanage.drivers import rbd_bindings, rbd_located, rbd_names, rbd_protection, renaming
 from snapmanage.drivers.deadline import within
 from snapmanage.drivers.rbd_cluster import Cluster, Settings
 from snapmanage.drivers.rbd_image import OpenImage
@@ -128,6 +128,12 @@ class RbdDriver:
                 raise errors.NotAVolume(f"{name!r} is a snapshot; name the image that it was taken of")
         raise errors.SourceNotFound(f"pool {self._pool!r} has no image {name!r}")
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        with self._cluster.pool() as pool, ThreadPoolExecutor(self._list_workers, "rbd-locate") as readers:
+            # In a pool or a namespace that isn't there, nothing would be found.
+            self._cluster.verify(pool)
+            return rbd_located.located(readers, partial(self._image, pool), identities, names)
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if reason := rbd_names.refusal(name):
             raise errors.ConfigurationError(f"{name!r} can't be a name: {reason}; change snapshot_name_template")
@@ -155,15 +161,21 @@ class RbdDriver:
             return managed
 
     def _unmanage(self, binding: Binding) -> None:
+        with self._cluster.pool() as pool:
+            try:
+                self._give_back(pool, binding)
+            except errors.SourceNotFound:
+                # Where the image is gone, there is nothing left to give back, provided the namespace is there.
+                self._cluster.verify(pool)
+
+    def _give_back(self, pool: Any, binding: Binding) -> None:
         ids = Ids.parse(binding.identity)
-        # Where the image is gone, there is nothing left to give back.
-        with suppress(errors.SourceNotFound), self._cluster.pool() as pool:
-            opened = partial(self._image, pool, image_id=ids.image)
-            renaming.unmanage(_Names(opened), binding)
-            with opened(read_only=False) as image:
-                given_back = image.find_id(ids.snapshot)
-                name = image.short_name(given_back) if given_back else None
-                rbd_protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
+        opened = partial(self._image, pool, image_id=ids.image)
+        renaming.unmanage(_Names(opened), binding)
+        with opened(read_only=False) as image:
+            given_back = image.find_id(ids.snapshot)
+            name = image.short_name(given_back) if given_back else None
+            rbd_protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
 
     def _find_by_name(self, pool: Any, name: str, volume: str | None) -> BackendSnapshot:
         if found := self._named(pool, name, volume):

@@ -22,13 +22,13 @@ Nothing is ever removed.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import mounts, privileged, renaming, zfs_commands, zfs_names, zfs_report
 from snapmanage.drivers.commands import Ended
@@ -99,6 +99,15 @@ class ZfsDriver:
             raise errors.NotAVolume(f"{dataset.name!r} is a snapshot; name the dataset before its @")
         return BackendVolume(dataset.name, dataset.identity, dataset.size_bytes)
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        # The whole pool: a dataset can be renamed to outside of ours.
+        code, output, error = self._get([zfs_names.pool_of(self._dataset)], recursive=True)
+        found = zfs_report.read(output)
+        if code != 0 or self._dataset not in found:
+            raise self._away(code, error)
+        every = [BackendObject(each.name, each.identity) for each in found.values()]
+        return [each for each in every if each.identity in identities or each.name in names]
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{zfs_names.dataset_of(found.name)}@{name}"
         if not zfs_names.is_snapshot(wanted):
@@ -112,7 +121,12 @@ class ZfsDriver:
         return renaming.manage(self, binding)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        renaming.unmanage(self, binding)
+        if renaming.unmanage(self, binding):
+            return
+        # Its dataset may have been renamed.
+        moved = renaming.relocated(binding, self.locate({binding.identity}, ()), "@")
+        if moved and zfs_names.is_within(moved.managed_name, self._dataset):
+            renaming.unmanage(self, moved)
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         return {snapshot.name: snapshot for snapshot in self._snapshots(self._named(*names))}

@@ -1,0 +1,53 @@
+"""Images and snapshots of a pool by their names and ids, whatever made them and wherever they are: in the trash too."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from typing import TypeVar
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendObject
+from snapmanage.drivers import rbd_names
+from snapmanage.drivers.rbd_image import OpenImage
+from snapmanage.drivers.rbd_names import Ids
+
+T = TypeVar("T")
+# Opens an image by `name` or by `image_id`; `SourceNotFound` where there is none.
+Opened = Callable[..., AbstractContextManager[OpenImage]]
+
+
+def located(
+    readers: Executor, opened: Opened, identities: Collection[str], names: Collection[str]
+) -> list[BackendObject]:
+    """Return what has one of the identities or names; each image is opened once by its id, and once by its name."""
+    by_id = _grouped((ids.image or "", ids.snapshot) for ids in map(Ids.parse, identities))
+    by_name = _grouped((reading.image, name) for name in names for reading in rbd_names.readings(name, None))
+    by_name.update({name: [*by_name.get(name, ()), name] for name in names})
+    found = [
+        *readers.map(partial(_by_id, opened), by_id, by_id.values()),
+        *readers.map(partial(_by_name, opened), by_name, by_name.values()),
+    ]
+    return [each for objects in found for each in objects]
+
+
+def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    grouped: dict[str, list[T]] = defaultdict(list)
+    for image, each in pairs:
+        grouped[image].append(each)
+    return grouped
+
+
+def _by_id(opened: Opened, image_id: str, snapshots: Sequence[int]) -> list[BackendObject]:
+    with suppress(errors.SourceNotFound), opened(image_id=image_id) as image:
+        found = [image.find_id(each) for each in snapshots]
+        return [BackendObject(each.name, each.identity) for each in found if each]
+    return []
+
+
+def _by_name(opened: Opened, image_name: str, names: Sequence[str]) -> list[BackendObject]:
+    with suppress(errors.SourceNotFound), opened(name=image_name) as image:
+        itself = [BackendObject(image.name, image.volume().identity)] if image_name in names else []
+        return itself + [BackendObject(name, each.identity) for name, each in image.look(*names).items()]
+    return []
