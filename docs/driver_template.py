@@ -19,8 +19,8 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 
 SNAPSHOTS = """
-SELECT s.id, s.name, s.created_at, s.mounted, v.id AS volume_id, v.name AS volume, v.size_bytes
-FROM snapshots AS s JOIN volumes AS v ON v.id = s.volume_id
+SELECT s.id, s.name, s.created_at, s.mounted, s.size_bytes, v.id AS volume_id, v.name AS volume
+FROM snapshots AS s LEFT JOIN volumes AS v ON v.id = s.volume_id
 """
 
 OBJECTS = """
@@ -152,9 +152,9 @@ def _described(row: Any) -> BackendSnapshot:
         identity=f"snapshot-{row['id']}",
         # Of the data, not of the space that the snapshot takes.
         size_bytes=row["size_bytes"],
-        # Both, so that a snapshot of another volume is refused.
+        # Both, so that a snapshot of another volume is refused; None where its volume is gone.
         parent=row["volume"],
-        parent_identity=f"volume-{row['volume_id']}",
+        parent_identity=f"volume-{row['volume_id']}" if row["volume"] is not None else None,
         created_at=datetime.fromtimestamp(row["created_at"], UTC),
         unsafe=Unsafe.IN_USE if row["mounted"] else None,
         unsafe_reason="a host has it mounted" if row["mounted"] else "",

@@ -2,8 +2,8 @@
 
 This is the driver that needs nothing installed. Whoever makes the snapshots (`cp --reflink`, a copy)
 gives them such names; everything before the first `@` is the volume's name, and a file without an `@`
-is a volume. A snapshot whose volume's file is gone is listed all the same: its name still says the
-parent, but there is no parent's identity to compare.
+is a volume. A snapshot whose volume's file is gone, or is no regular file, is listed all the same, without
+a parent: any volume can be named for it.
 
 Where the file system keeps no birth times (see `files`), a snapshot that is removed and made again under
 the same name while it is being managed may be taken for the old one.
@@ -149,7 +149,8 @@ def _parent(name: str) -> str:
 
 
 def _seen_alone(fd: int, name: str, found: linux.FileStatus) -> BackendSnapshot:
-    return _describe(fd, name, found, files.status(fd, _parent(name)))
+    parent = files.status(fd, _parent(name)) if _parent(name) else None
+    return _describe(fd, name, found, parent if parent and stat.S_ISREG(parent.mode) else None)
 
 
 def _describe(fd: int, name: str, found: linux.FileStatus, parent: linux.FileStatus | None) -> BackendSnapshot:
@@ -158,7 +159,7 @@ def _describe(fd: int, name: str, found: linux.FileStatus, parent: linux.FileSta
         name=name,
         identity=identity(found),
         size_bytes=found.size_bytes,
-        parent=_parent(name) or None,
+        parent=_parent(name) if parent else None,
         parent_identity=identity(parent) if parent else None,
         created_at=datetime.fromtimestamp(linux.birth_time(found), UTC),
         unsafe=unsafe,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
+from tests.contract.labs.base import HoldingLab, Lab, LargeLab, OddLab, SpoilingLab
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.cinder import CinderLvmLab, cinder_rbd_lab
 from tests.contract.labs.fake import FakeLab
@@ -21,7 +21,19 @@ from tests.contract.labs.rbd import rbd_lab
 from tests.contract.labs.template import TemplateLab
 from tests.contract.labs.zfs import zfs_lab
 
-__all__ = ["BORN", "HOLDING", "LABS", "LARGE", "MAKERS", "SPOILING", "HoldingLab", "Lab", "LargeLab", "SpoilingLab"]
+__all__ = [
+    "BORN",
+    "HOLDING",
+    "LABS",
+    "LARGE",
+    "MAKERS",
+    "SPOILING",
+    "HoldingLab",
+    "Lab",
+    "LargeLab",
+    "OddLab",
+    "SpoilingLab",
+]
 
 # A laboratory is made for one test, with that test's fixtures and its scratch folder.
 Maker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Lab]]
