@@ -35,11 +35,38 @@ def _rbd(driver: Driver) -> dict[str, str | None]:
     return found
 
 
+def _rbd_trash(driver: Driver) -> dict[str, str | None]:
+    """Ids of images in the trash, and of their snapshots, by the names that they had."""
+    from cinder.volume.drivers.rbd import RADOSClient
+
+    found: dict[str, str | None] = {}
+    with RADOSClient(driver) as client:
+        for trashed in driver.RBDProxy().trash_list(client.ioctx):
+            with driver.rbd.Image(client.ioctx, read_only=True, image_id=trashed["id"]) as image:
+                found[trashed["name"]] = trashed["id"]
+                found |= {
+                    f"{trashed['name']}@{each['name']}": f"{trashed['id']}/{each['id']}" for each in image.list_snaps()
+                }
+    return found
+
+
 # By the module of the driver's class. Names are as `cinder_vendors` writes them.
 _BY_MODULE: Mapping[str, Callable[[Driver], dict[str, str | None]]] = {
     "cinder.volume.drivers.lvm": _lvm,
     "cinder.volume.drivers.rbd": _rbd,
 }
+
+
+# What isn't listed, and is on the backend all the same.
+_HIDDEN: Mapping[str, Callable[[Driver], dict[str, str | None]]] = {"cinder.volume.drivers.rbd": _rbd_trash}
+
+
+def objects(driver: Driver) -> dict[str, str | None] | None:
+    """Return the table of `identities` with what is hidden in addition."""
+    if (known := identities(driver)) is None:
+        return None
+    hidden = (_HIDDEN[kind.__module__](driver) for kind in type(driver).__mro__ if kind.__module__ in _HIDDEN)
+    return {**next(hidden, {}), **known}
 
 
 def identities(driver: Driver) -> dict[str, str | None] | None:
