@@ -22,7 +22,7 @@ def located(
     """Return what has one of the identities, or one of the names that `records` have by the ids of their records."""
     names = set(records.values())
     every = _every(process, scans, {} if vendor.renames_to_any_name else records, records)
-    return [each for each in every if each.identity in identities or each.name in names]
+    return list(dict.fromkeys(each for each in every if each.identity in identities or each.name in names))
 
 
 def _every(

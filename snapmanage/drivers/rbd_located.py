@@ -29,7 +29,7 @@ def located(
         *readers.map(partial(_by_id, opened), by_id, by_id.values()),
         *readers.map(partial(_by_name, opened), by_name, by_name.values()),
     ]
-    return [each for objects in found for each in objects]
+    return list(dict.fromkeys(each for objects in found for each in objects))
 
 
 def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
