@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
@@ -13,7 +12,6 @@ from snapmanage.drivers import rbd_names
 from snapmanage.drivers.rbd_image import OpenImage
 from snapmanage.drivers.rbd_names import Ids
 
-T = TypeVar("T")
 # Opens an image by `name` or by `image_id`; `SourceNotFound` where there is none.
 Opened = Callable[..., AbstractContextManager[OpenImage]]
 
@@ -22,7 +20,7 @@ def located(
     readers: Executor, opened: Opened, identities: Collection[str], names: Collection[str]
 ) -> list[BackendObject]:
     """Return what has one of the identities or names; each image is opened once by its id, and once by its name."""
-    by_id = _grouped((ids.image or "", ids.snapshot) for ids in map(Ids.parse, identities))
+    by_id = _grouped((identity.partition("@")[0], identity) for identity in identities)
     by_name = _grouped((reading.image, name) for name in names for reading in rbd_names.readings(name, None))
     by_name.update({name: [*by_name.get(name, ()), name] for name in names})
     found = [
@@ -32,17 +30,19 @@ def located(
     return list(dict.fromkeys(each for objects in found for each in objects))
 
 
-def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
-    grouped: dict[str, list[T]] = defaultdict(list)
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = defaultdict(list)
     for image, each in pairs:
         grouped[image].append(each)
     return grouped
 
 
-def _by_id(opened: Opened, image_id: str, snapshots: Sequence[int]) -> list[BackendObject]:
+def _by_id(opened: Opened, image_id: str, identities: Sequence[str]) -> list[BackendObject]:
+    snapshots = [Ids.parse(each).snapshot for each in identities if each != image_id]
     with suppress(errors.SourceNotFound), opened(image_id=image_id) as image:
+        itself = [BackendObject(image.name, image_id)] if image_id in identities else []
         found = [image.find_id(each) for each in snapshots]
-        return [BackendObject(each.name, each.identity) for each in found if each]
+        return itself + [BackendObject(each.name, each.identity) for each in found if each]
     return []
 
 
