@@ -54,12 +54,21 @@ def names_and_identities(lab: Lab) -> list[tuple[str, str]]:
     return [(found.name, found.identity) for found in listed(lab)]
 
 
+def volume_of(lab: Lab, entry: BackendSnapshot) -> str:
+    """The volume to name for a snapshot: its parent, or one that the driver takes where the listing tells none."""
+    if entry.parent is not None:
+        return entry.parent
+    volumes = {lab.volume, *(each.parent for each in listed(lab) if each.parent), *getattr(lab, "volumes", ())}
+    reference = Reference.named(entry.name)
+    taken = (each for each in sorted(volumes) if lab.driver.find_snapshot(reference, each).parent in (None, each))
+    return next(taken)
+
+
 def resolved(lab: Lab, entry: BackendSnapshot) -> Binding:
     """Go the way of a request to manage what is listed, on the volume that the listing names, up to the rename."""
-    found = lab.driver.find_snapshot(Reference.named(entry.name), entry.parent)
-    if entry.parent is not None:
-        volume = lab.driver.find_volume(Reference.named(entry.parent))
-        refuse_foreign(found, volume.name, volume.identity)
+    volume = lab.driver.find_volume(Reference.named(volume_of(lab, entry)))
+    found = lab.driver.find_snapshot(Reference.named(entry.name), volume.name)
+    refuse_foreign(found, volume.name, volume.identity)
     refuse_unsafe(found)
     return Binding(found.identity, found.name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
@@ -92,10 +101,10 @@ def all_managed(world: World, lab: OddLab) -> dict[str, str]:
     owned: set[str] = set()
     while left := [each for each in listed(lab) if each.unsafe is None and each.identity not in owned]:
         entry = left[0]
-        parent = entry.parent or lab.volume
-        of = lab.driver.find_volume(Reference.named(parent)).identity
+        volume = volume_of(lab, entry)
+        of = lab.driver.find_volume(Reference.named(volume)).identity
         if of not in volumes:
-            volumes[of] = world.known_volume(parent)
+            volumes[of] = world.known_volume(volume)
         records[entry.name] = world.managed(volumes[of], entry.name)
         owned.add(entry.identity)
     return records
