@@ -70,7 +70,18 @@ def resolved(lab: Lab, entry: BackendSnapshot) -> Binding:
     found = lab.driver.find_snapshot(Reference.named(entry.name), volume.name)
     refuse_foreign(found, volume.name, volume.identity)
     refuse_unsafe(found)
+    return bound(lab, found)
+
+
+def bound(lab: Lab, found: BackendSnapshot) -> Binding:
     return Binding(found.identity, found.name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
+
+
+def managed_by_name(lab: Lab, entry: BackendSnapshot) -> None:
+    """Manage what is listed, as a request does on a volume that was registered before."""
+    found = lab.driver.find_snapshot(Reference.named(entry.name), entry.parent)
+    refuse_unsafe(found)
+    lab.driver.manage_snapshot(bound(lab, found))
 
 
 def added(lab: OddLab, word: str) -> Binding:
@@ -133,7 +144,7 @@ def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_
 
     for entry in (entry for entry in listed(odd_lab) if entry.unsafe is not None):
         with pytest.raises(errors.Invalid) as caught:
-            odd_lab.driver.manage_snapshot(resolved(odd_lab, entry))
+            managed_by_name(odd_lab, entry)
         assert entry.unsafe_reason
         assert entry.unsafe_reason in str(caught.value)
 
@@ -143,13 +154,14 @@ def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_
 def test_everything_that_can_be_managed_when_it_is_named_is_listed(odd_lab: OddLab) -> None:
     safe = {entry.name for entry in listed(odd_lab) if entry.unsafe is None}
 
-    missing = {name for name in odd_lab.names() - safe if found_safe(odd_lab, name)}
+    names = getattr(odd_lab, "odd_names", odd_lab.names)()
+    missing = {name for name in names - safe if found_safe(odd_lab, name)}
 
     assert missing == set(unlisted(odd_lab))
 
 
 def test_only_what_is_removed_is_gone(odd_lab: OddLab, world: World) -> None:
-    removed = odd_lab.name_of("removed")
+    removed = odd_lab.name_of("test-removed")
     odd_lab.add_snapshot(removed)
     record_id = all_managed(world, odd_lab)[removed]
 
@@ -164,7 +176,7 @@ def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_is_not
     odd_lab: OddLab, world: World
 ) -> None:
     orphan = orphaning(odd_lab)
-    name = odd_lab.name_of("orphan")
+    name = odd_lab.name_of("test-orphan")
     odd_lab.add_snapshot(name)
     snapshot_id = all_managed(world, odd_lab)[name]
 
@@ -176,7 +188,7 @@ def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_is_not
 def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_gets_its_name_back_or_is_an_error(
     odd_lab: OddLab,
 ) -> None:
-    orphan, binding = orphaning(odd_lab), added(odd_lab, "orphan")
+    orphan, binding = orphaning(odd_lab), added(odd_lab, "test-orphan")
     odd_lab.driver.manage_snapshot(binding)
     orphan(binding.managed_name)
 
@@ -192,10 +204,10 @@ def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_gets_i
 
 def test_objects_are_located_by_name_and_by_identity_whatever_they_are(odd_lab: OddLab) -> None:
     volume = odd_lab.driver.find_volume(Reference.named(odd_lab.volume))
-    first, second = added(odd_lab, "first"), added(odd_lab, "second")
+    first, second = added(odd_lab, "located-1"), added(odd_lab, "located-2")
 
     by_identity = odd_lab.driver.locate({first.identity, volume.identity}, ())
-    by_name = odd_lab.driver.locate((), {second.original_name, odd_lab.volume, odd_lab.name_of("absent")})
+    by_name = odd_lab.driver.locate((), {second.original_name, odd_lab.volume, odd_lab.name_of("located-3")})
 
     there = {(first.original_name, first.identity), (odd_lab.volume, volume.identity)}
     assert {(each.name, each.identity) for each in by_identity} == there
@@ -203,7 +215,7 @@ def test_objects_are_located_by_name_and_by_identity_whatever_they_are(odd_lab: 
 
 
 def test_backend_that_is_away_does_not_say_that_nothing_is_there(odd_lab: OddLab) -> None:
-    binding = added(odd_lab, "away")
+    binding = added(odd_lab, "test-away")
     odd_lab.go_away()
     try:
         with pytest.raises(errors.BackendError):

@@ -64,9 +64,10 @@ class SpoilingLab(Lab, Protocol):
 class OddLab(Lab, Protocol):
     """A laboratory with every odd shape of an object that an operator may have on such a backend.
 
-    It may have two attributes more. `unlisted`: names of what the driver takes for a safe snapshot when it is named
-    and doesn't list, as its docs say. `orphan(name)`: take away what makes the driver call the object a snapshot, such
-    as its volume, and leave the object and all other snapshots there.
+    It may have more. `unlisted`: names of what the driver takes for a safe snapshot when it is named and doesn't list,
+    as its docs say. `orphan(name)`: take away what makes the driver call the object a snapshot, such as its volume, and
+    leave the object and all other snapshots there. `odd_names()`: every name on the backend that may be a snapshot's,
+    where `names()` is too strict for that. `volumes`: names of volumes for snapshots that are listed without one.
     """
 
     def add_oddities(self) -> None:
