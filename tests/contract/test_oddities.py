@@ -84,7 +84,7 @@ def managed_by_name(lab: Lab, entry: BackendSnapshot) -> None:
     lab.driver.manage_snapshot(bound(lab, found))
 
 
-def added(lab: OddLab, word: str) -> Binding:
+def added(lab: Lab, word: str) -> Binding:
     """A new snapshot of the laboratory's own volume, not managed yet."""
     name = lab.name_of(word)
     lab.add_snapshot(name)
@@ -214,11 +214,11 @@ def test_objects_are_located_by_name_and_by_identity_whatever_they_are(odd_lab: 
     assert {each.name for each in by_name} == {second.original_name, odd_lab.volume}
 
 
-def test_backend_that_is_away_does_not_say_that_nothing_is_there(odd_lab: OddLab) -> None:
-    binding = added(odd_lab, "test-away")
-    odd_lab.go_away()
+def test_backend_that_is_away_does_not_say_that_nothing_is_there(lab: Lab) -> None:
+    binding = added(lab, "daily")
+    lab.go_away()
     try:
         with pytest.raises(errors.BackendError):
-            odd_lab.driver.locate({binding.identity}, {binding.original_name})
+            lab.driver.locate({binding.identity}, {binding.original_name})
     finally:
-        odd_lab.come_back()
+        lab.come_back()
