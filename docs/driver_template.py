@@ -5,7 +5,7 @@ in `Array`, and in what `_described` makes of your array's answers.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,17 @@ from typing import Any, ClassVar
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 
 SNAPSHOTS = """
-SELECT s.id, s.name, s.created_at, s.mounted, v.id AS volume_id, v.name AS volume, v.size_bytes
-FROM snapshots AS s JOIN volumes AS v ON v.id = s.volume_id
+SELECT s.id, s.name, s.created_at, s.mounted, s.size_bytes, v.id AS volume_id, v.name AS volume
+FROM snapshots AS s LEFT JOIN volumes AS v ON v.id = s.volume_id
+"""
+
+OBJECTS = """
+SELECT name, 'snapshot-' || id AS identity FROM snapshots UNION ALL SELECT name, 'volume-' || id FROM volumes
 """
 
 
@@ -113,6 +117,11 @@ class TemplateDriver:
             raise errors.NotAVolume(f"{name!r} is a snapshot; name the volume it was taken of")
         raise errors.SourceNotFound(f"the array has no volume {name!r}")
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        # Everything of any kind: only an object that is missing here counts as gone. Where it fails, let it fail.
+        every = [BackendObject(row["name"], row["identity"]) for row in self._array.ask(OBJECTS)]
+        return [each for each in every if each.identity in identities or each.name in names]
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         # Say `ConfigurationError` here where snapshot_name_template makes what your array doesn't take.
         return name
@@ -147,9 +156,9 @@ def _described(row: Any) -> BackendSnapshot:
         identity=f"snapshot-{row['id']}",
         # Of the data, not of the space that the snapshot takes.
         size_bytes=row["size_bytes"],
-        # Both, so that a snapshot of another volume is refused.
+        # Both, so that a snapshot of another volume is refused; None where its volume is gone.
         parent=row["volume"],
-        parent_identity=f"volume-{row['volume_id']}",
+        parent_identity=f"volume-{row['volume_id']}" if row["volume"] is not None else None,
         created_at=datetime.fromtimestamp(row["created_at"], UTC),
         unsafe=Unsafe.IN_USE if row["mounted"] else None,
         unsafe_reason="a host has it mounted" if row["mounted"] else "",

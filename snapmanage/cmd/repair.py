@@ -24,6 +24,19 @@ LOG = logging.getLogger(__name__)
 
 UNKNOWN, FOUND = 1, 2
 
+_RECONCILE = """Compare records with the enabled backends, on the machine that reaches them.
+
+VANISHED  nothing on the backend has the snapshot's name or its identity
+RENAMED   the snapshot is there under another name
+REPLACED  the snapshot is nowhere on the backend, and another object has its name
+TWICE     two records manage one object
+UNOWNED   an object has the managed name of a record that doesn't manage it
+
+A snapshot that is there under its name but isn't listed any more (its volume was removed, say) agrees with its
+record. --mend gives a RENAMED snapshot its name back, unless it isn't listed any more or was asked back, and
+unmanages a VANISHED one. The others are for a person to decide.
+"""
+
 
 def add_commands(commands: Any) -> None:
     """Both commands, for the parser of all."""
@@ -36,8 +49,10 @@ def add_commands(commands: Any) -> None:
         "reconcile",
         help="compare records with the enabled backends, on the machine that reaches them; "
         f"exit code {FOUND} when they disagree, {UNKNOWN} when there is a backend that can't be asked",
+        description=_RECONCILE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    compare.add_argument("--mend", action="store_true", help="rename back what was renamed, unmanage what is gone")
+    compare.add_argument("--mend", action="store_true", help="rename back what was RENAMED, unmanage what has VANISHED")
     compare.set_defaults(action="")
 
 
@@ -108,7 +123,7 @@ def _mend(site: Site, driver: Driver, difference: Difference) -> str:
             return "It is being unmanaged."
     except errors.SnapmanageError as error:
         return f"It can't be mended: {error}"
-    return "This is for a person to decide: unmanage a record, or rename the object."
+    return "This is for a person to decide: unmanage the record, or rename the object."
 
 
 COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {

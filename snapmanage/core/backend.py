@@ -60,6 +60,17 @@ class BackendSnapshot:
 
 
 @dataclass(frozen=True)
+class BackendObject:
+    """An object on a backend, of any kind: a snapshot, a volume, a file that is neither.
+
+    `identity` is empty where the object exists but its identity can't be read.
+    """
+
+    name: str
+    identity: str
+
+
+@dataclass(frozen=True)
 class Binding:
     """What a driver is asked to bring about: the object of `identity` changes between two names.
 

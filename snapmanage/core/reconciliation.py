@@ -1,11 +1,17 @@
-"""Where records and backend disagree, although nothing is under way."""
+"""Where records and backend disagree, although nothing is under way.
 
+A snapshot is gone only if nothing on the backend has its identity or its name. A snapshot that is there
+under both, but isn't listed as a snapshot any more (its origin was removed, say), is no disagreement:
+the record still says where it is.
+"""
+
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from snapmanage.core.backend import BackendSnapshot, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
 from snapmanage.core.records import Operation, Snapshot, Status
 
 
@@ -14,6 +20,7 @@ class Kind(Enum):
 
     VANISHED = "VANISHED"
     RENAMED = "RENAMED"
+    REPLACED = "REPLACED"
     TWICE = "TWICE"
     UNOWNED = "UNOWNED"
 
@@ -40,11 +47,48 @@ def settled(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> list[Snaps
     ]
 
 
-def differences(snapshots: Sequence[Snapshot], found: Sequence[BackendSnapshot]) -> list[Difference]:
-    """Compare settled snapshots of one server, tombstones too, with everything on its backend."""
+def unlisted(snapshots: Sequence[Snapshot], found: Sequence[BackendSnapshot]) -> list[Snapshot]:
+    """Return the owned snapshots that a listing doesn't show under their name: they must be located."""
+    listed = {(each.identity, each.name) for each in found}
+    return [each for each in snapshots if _is_ours(each) and (each.backend_id, each.backend_name) not in listed]
+
+
+def differences(
+    snapshots: Sequence[Snapshot], found: Sequence[BackendSnapshot], located: Sequence[BackendObject]
+) -> list[Difference]:
+    """Compare settled snapshots of one server, tombstones too, with its backend.
+
+    `found` is the backend's listing; `located` is what the driver located of the snapshots that `unlisted` returned.
+    """
     ours = [snapshot for snapshot in snapshots if _is_ours(snapshot)]
     seen = {each.identity: each for each in found}
-    return [*_misplaced(ours, seen), *_owned_twice(ours), *_unowned(snapshots, seen)]
+    return [*_misplaced(ours, _Objects(found, located)), *_owned_twice(ours), *_unowned(snapshots, seen)]
+
+
+class _Objects:
+    """The objects that a backend showed, by identity and by name."""
+
+    def __init__(self, found: Sequence[BackendSnapshot], located: Sequence[BackendObject]) -> None:
+        self._listed = _names_by_identity(BackendObject(each.name, each.identity) for each in found)
+        every = [*(BackendObject(each.name, each.identity) for each in found), *located]
+        self._names = _names_by_identity(every)
+        self.taken = {each.name for each in every}
+        self.unreadable = {each.name for each in every if not each.identity}
+
+    def names(self, identity: str) -> list[str]:
+        """Return the names of the object, those under which it is listed as a snapshot first."""
+        return [*self._listed.get(identity, ()), *self._names.get(identity, ())]
+
+    def is_listed(self, identity: str) -> bool:
+        return identity in self._listed
+
+
+def _names_by_identity(objects: Iterable[BackendObject]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for each in objects:
+        if each.identity:
+            names[each.identity].append(each.name)
+    return names
 
 
 def _is_ours(snapshot: Snapshot) -> bool:
@@ -53,17 +97,41 @@ def _is_ours(snapshot: Snapshot) -> bool:
     return snapshot.status is Status.AVAILABLE or failed
 
 
-def _misplaced(ours: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
+def _misplaced(ours: Sequence[Snapshot], there: _Objects) -> Iterator[Difference]:
     for snapshot in ours:
-        there = seen.get(snapshot.backend_id or "")
-        if there is None:
-            yield Difference(Kind.VANISHED, snapshot, f"{snapshot.backend_name!r} is gone from the backend")
-        elif there.name != snapshot.backend_name:
-            # What was asked back shall not get its managed name again.
-            managed = snapshot.status is Status.AVAILABLE
-            binding = Binding(there.identity, there.name, snapshot.backend_name or there.name) if managed else None
-            text = f"{snapshot.backend_name!r} is called {there.name!r} by now"
-            yield Difference(Kind.RENAMED, snapshot, text, binding)
+        identity, name = snapshot.backend_id or "", snapshot.backend_name or ""
+        names = there.names(identity)
+        if name in names or name in there.unreadable:
+            continue
+        if names:
+            yield from _renamed(snapshot, identity, names, there.is_listed(identity))
+        elif name in there.taken:
+            text = f"{name!r} is another object by now, and the snapshot is nowhere on the backend"
+            yield Difference(Kind.REPLACED, snapshot, text)
+        else:
+            text = f"{name!r} is gone: nothing on the backend has its name or its identity"
+            yield Difference(Kind.VANISHED, snapshot, text)
+
+
+def _renamed(snapshot: Snapshot, identity: str, names: Sequence[str], listed: bool) -> Iterator[Difference]:
+    """What can be mended is listed as a snapshot, and wasn't asked back."""
+    managed_name = snapshot.backend_name or ""
+    if snapshot.original_name == managed_name or (listed and _still_bears(snapshot, names[0])):
+        return
+    mendable = listed and snapshot.status is Status.AVAILABLE
+    binding = Binding(identity, names[0], managed_name) if mendable else None
+    yield Difference(Kind.RENAMED, snapshot, f"{managed_name!r} is called {names[0]!r} by now", binding)
+
+
+def _still_bears(snapshot: Snapshot, name: str) -> bool:
+    """Whether the object's own name is the one that it was given: only what contains it was renamed or moved."""
+    own = _own_name(snapshot.backend_name or "")
+    return snapshot.id in own and own == _own_name(name)
+
+
+def _own_name(name: str) -> str:
+    """Return the last part of `VOLUME@NAME` or `FOLDER/NAME`."""
+    return re.split("[/@]", name)[-1]
 
 
 def _owned_twice(ours: Sequence[Snapshot]) -> Iterator[Difference]:

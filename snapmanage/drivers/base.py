@@ -8,13 +8,13 @@ Drivers are called from several threads at once. They raise `snapmanage.errors` 
 where trying again never helps, a `BackendError` where it may.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from oslo_config import cfg
 
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 
 
@@ -68,6 +68,14 @@ class Driver(Protocol):
     def find_volume(self, reference: Reference) -> BackendVolume:
         """The volume a caller means; `InvalidReference`, `SourceNotFound`, `NotAVolume`, `BackendError`."""
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        """Return every object on the backend that has one of the identities or one of the names, of any kind.
+
+        Only an object that is missing here counts as gone. So an object that exists but can't be read is returned
+        under its name with the identity "", or a `BackendError` is raised. Where the backend can't be asked, raise
+        `BackendError`, never return an empty list. An object is found by its identity wherever it is on the backend.
+        """
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         """The name that `found` shall bear once managed, made of `name` by the backend's own rules.
 
@@ -87,5 +95,7 @@ class Driver(Protocol):
         """Make the object bear `original_name` again; done twice equals once.
 
         Returns when the object is gone, or bears a third name: it isn't ours to rename. `NameTaken`
-        when another object has the name, `InUse` when it can't be renamed now.
+        when another object has the name, `InUse` when it can't be renamed now. An object that still bears
+        `managed_name` gets its old name back, even if it is no snapshot any more by the driver's definition;
+        where that can't be done, raise `Unusable`.
         """

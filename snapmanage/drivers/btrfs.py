@@ -28,14 +28,14 @@ A rename that is done is made to outlive a power failure before it is reported. 
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import btrfs_folder, privileged, renaming
@@ -93,6 +93,11 @@ class BtrfsDriver:
             )
         return BackendVolume(member.name, member.identity, member.size_bytes or 0)
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        asked = (sorted(identities), sorted(names))
+        found = privileged.ask(privileged.located_subvolumes, self._folder, self._file_system, *asked)
+        return [BackendObject(*fields) for fields in found]
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         place, slash, _ = found.name.rpartition("/")
         wanted = f"{place}{slash}{name}"
@@ -109,7 +114,12 @@ class BtrfsDriver:
         return managed
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        renaming.unmanage(self, binding)
+        if not renaming.unmanage(self, binding):
+            # A folder on the way to it may have been renamed.
+            moved = renaming.relocated(binding, self.locate({binding.identity}, ()), "/")
+            if moved and btrfs_folder.legal(moved.managed_name):
+                renaming.unmanage(self, moved)
+                binding = moved
         try:
             self._keep(binding.original_name)
         except errors.SourceNotFound:

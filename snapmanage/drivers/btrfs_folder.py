@@ -54,6 +54,26 @@ def folder_id(folder: str, file_system: str) -> str:
         return f"{btrfs_search.file_system(fd)}/{hashlib.sha256(here).hexdigest()[:32]}"
 
 
+def located(
+    folder: str, file_system: str, identities: Collection[str], names: Collection[str]
+) -> list[tuple[str, str]]:
+    """Return name and identity of all that has one of the identities or names.
+
+    A subvolume is found anywhere on the file system; outside of the folder its name has a slash in front. Anything
+    else that bears one of the names, such as a directory, has its inode's number as its identity.
+    """
+    with _opened(folder, file_system) as fd, _explained(folder):
+        every = btrfs_members.named(fd)
+        if every is None:
+            raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
+        taken = {name for name, _ in every}
+        others = [(name, _inode(fd, name)) for name in names if name not in taken and legal(name)]
+    return [
+        *(each for each in every if each[0] in names or each[1] in identities),
+        *((name, f"inode {inode}") for name, inode in others if inode is not None),
+    ]
+
+
 def rename(folder: str, file_system: str, old: str, new: str) -> None:
     """Rename a subvolume within the folder where it is, never replacing anything."""
     place, old_name = _split(old)
@@ -77,6 +97,16 @@ def _split(name: str) -> tuple[str, str]:
         raise errors.InvalidReference(f"no subvolume in a folder can be called {name!r}")
     place, _, last = name.rpartition("/")
     return place, last
+
+
+def _inode(fd: int, name: str) -> int | None:
+    """Return the inode's number of what bears the name; None where nothing does."""
+    place, last = _split(name)
+    try:
+        with _explained(name), _beneath(fd, place) as inner:
+            return linux.status(inner, last).inode
+    except (errors.SourceNotFound, errors.InvalidReference):
+        return None
 
 
 def _refuse_other_kinds(fd: int, name: str) -> None:

@@ -63,6 +63,15 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
     ]
 
 
+def named(fd: int) -> list[tuple[str, str]] | None:
+    """Return name and identity of every subvolume of the file system; None where the open folder is gone. `OSError`."""
+    here, found = btrfs_trees.read(fd)
+    if here is None:
+        return None
+    view = _View(fd, here, found)
+    return [(view.name(each), view.identity(each)) for each in found]
+
+
 class _View:
     """What an open folder shows of its file system."""
 
@@ -86,11 +95,14 @@ class _View:
             return _text(each.path[len(self._here) :].lstrip(b"/"))
         return OUTSIDE + _text(each.path)
 
+    def identity(self, each: Subvolume) -> str:
+        return each.identity or f"subvolume-{each.number}"
+
     def member(self, name: str, each: Subvolume) -> Member:
         parent = self._by_identity.get(each.parent_identity or "")
         return Member(
             name=name,
-            identity=each.identity or f"subvolume-{each.number}",
+            identity=self.identity(each),
             is_snapshot=each.is_snapshot,
             parent=self.name(parent) if parent else None,
             parent_identity=parent.identity if parent else None,

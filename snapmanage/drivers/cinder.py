@@ -19,16 +19,16 @@ name that the vendor chose, or keeps the managed one.
 them holds here, with identities as far as there are any.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.backend import GIB, BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import cinder_objects, renaming
+from snapmanage.drivers import cinder_located, cinder_objects, renaming
 from snapmanage.drivers.base import Section
 from snapmanage.drivers.cinder_process import CinderProcess
 from snapmanage.drivers.cinder_scan import IDENTITY_KEYS, Scans, Seen, refuse_unseen
@@ -115,6 +115,10 @@ class CinderDriver:
             raise errors.NotAVolume(f"{name!r} is a snapshot; name the volume it was taken of")
         raise errors.SourceNotFound(f"the vendor's driver lists no volume {name!r}")
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        records = {self._record_id(name): name for name in names}
+        return cinder_located.located(self._process, self._scans, self._vendor, records, identities)
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         return self._vendor.managed_name(found.parent, name)
 
@@ -122,13 +126,31 @@ class CinderDriver:
         return renaming.manage(_Names(self, binding), binding)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
+        if self._give_back(binding):
+            return
+        # Its volume may have been renamed, or it may be no snapshot to the vendor's driver any more.
+        located = self.locate({binding.identity}, {binding.managed_name})
+        separator = self._vendor.within_volume
+        if separator and (moved := renaming.relocated(binding, located, separator)):
+            self._give_back(moved)
+        elif any(each.name == binding.managed_name and each.identity in ("", binding.identity) for each in located):
+            raise errors.Unusable(
+                f"{binding.managed_name!r} is there, but the vendor's driver doesn't list it as a snapshot any more: "
+                f"rename it to {binding.original_name!r}, then unmanage it again"
+            )
+
+    def _give_back(self, binding: Binding) -> bool:
+        """Return whether the vendor's driver lists the object under one of its names."""
         names = _Names(self, binding)
         if not self._vendor.renames_to_any_name:
-            names.let_go()
-            return
-        renaming.unmanage(names, binding)
+            return names.let_go()
+        listed = renaming.unmanage(names, binding)
         if names.renamed and self._vendor.unmanages_too:
             names.release(binding.original_name)
+        return listed
+
+    def _record_id(self, managed_name: str) -> str:
+        return record_id(self._template, managed_name) or cinder_objects.id_of(managed_name)
 
     def _meant(self, key: str, value: str, volume: str | None) -> Seen:
         """The one snapshot that is listed so; a name that several volumes have means the one of `volume`."""
@@ -167,8 +189,7 @@ class _Names:
 
     @property
     def record_id(self) -> str:
-        managed_name = self.binding.managed_name
-        return record_id(self.driver._template, managed_name) or cinder_objects.id_of(managed_name)
+        return self.driver._record_id(self.binding.managed_name)
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
         listed = self.driver._scans.snapshots({self.record_id: self.binding.managed_name})
@@ -186,15 +207,16 @@ class _Names:
                 raise errors.NameTaken(f"a volume is called {new!r} already") from None
             raise
 
-    def let_go(self) -> None:
-        """Unmanage as the vendor's driver does, under whatever name; done twice equals once."""
+    def let_go(self) -> bool:
+        """Unmanage as the vendor's driver does, under whatever name; done twice equals once. Whether it is listed."""
         managed = self.binding.managed_name
         found = self.look(managed).get(managed)
         if found is None or managed == self.binding.original_name:
-            return
+            return found is not None
         if found.unsafe is Unsafe.IN_USE:
             refuse_unsafe(found)
         self.release(managed)
+        return True
 
     def release(self, name: str) -> None:
         """Let the vendor's driver do what else unmanaging is to it; nothing where somebody else has the name by now."""

@@ -106,3 +106,11 @@ def listed(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -> Mapp
         entries = pool.scan(scan, snapshots)
         more = pool.skipped() if snapshots else []
         return {"entries": entries + more, "identities": pool.identities(), "refusals": pool.refusals()}
+
+
+def identities(driver: Driver) -> Mapping[str, str | None]:
+    """Return ids of images, and of snapshots within their image, by their names."""
+    from cinder.volume.drivers.rbd import RADOSClient
+
+    with RADOSClient(driver) as client:
+        return CephPool(driver, client.ioctx).identities()

@@ -24,7 +24,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.drivers import cinder_objects as plain
 from snapmanage.drivers import rbd_bindings
-from snapmanage.drivers.cinder_identities import Driver, listed
+from snapmanage.drivers.cinder_identities import Driver, listed, objects
 
 LOG = logging.getLogger(__name__)
 
@@ -124,6 +124,10 @@ class Host:
         if not told["entries"]:
             self.check()
         return dict(told)
+
+    def objects(self) -> dict[str, str | None] | None:
+        """Identities of all objects by name, of whatever kind, where the vendor's driver tells."""
+        return objects(self._driver)
 
     def size_gb(self, volume: str) -> int:
         """The size of a volume, asked for alone."""

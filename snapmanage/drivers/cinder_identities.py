@@ -19,10 +19,32 @@ def _lvm(driver: Driver) -> dict[str, str | None]:
     return {line.split()[0]: line.split()[1] for line in output.splitlines() if line.strip()}
 
 
+def _rbd_trash(driver: Driver) -> dict[str, str | None]:
+    """Ids of images in the trash, and of their snapshots, by the names that they had."""
+    from cinder.volume.drivers.rbd import RADOSClient
+
+    found: dict[str, str | None] = {}
+    with RADOSClient(driver) as client:
+        for trashed in driver.RBDProxy().trash_list(client.ioctx):
+            with driver.rbd.Image(client.ioctx, read_only=True, image_id=trashed["id"]) as image:
+                found[trashed["name"]] = trashed["id"]
+                found |= {
+                    f"{trashed['name']}@{each['name']}": f"{trashed['id']}/{each['id']}" for each in image.list_snaps()
+                }
+    return found
+
+
 # By the module of the driver's class. Names are as `cinder_vendors` writes them.
 _BY_MODULE: Mapping[str, Callable[[Driver], dict[str, str | None]]] = {
     "cinder.volume.drivers.lvm": _lvm,
 }
+
+
+def objects(driver: Driver) -> dict[str, str | None] | None:
+    """Return identities by name of everything on the backend, of whatever kind, where the driver's backend tells."""
+    if _is_ceph(driver):
+        return {**_rbd_trash(driver), **cinder_ceph.identities(driver)}
+    return identities(driver)
 
 
 def identities(driver: Driver) -> dict[str, str | None] | None:
@@ -38,7 +60,11 @@ def listed(driver: Driver, scan: Callable[[], list[dict[str, Any]]], snapshots: 
 
     `snapshots` says what is listed: snapshots or volumes.
     """
-    if any(kind.__module__ == "cinder.volume.drivers.rbd" for kind in type(driver).__mro__):
+    if _is_ceph(driver):
         return cinder_ceph.listed(driver, scan, snapshots)
     entries = scan()
     return {"entries": entries, "identities": identities(driver), "refusals": {}}
+
+
+def _is_ceph(driver: Driver) -> bool:
+    return any(kind.__module__ == "cinder.volume.drivers.rbd" for kind in type(driver).__mro__)

@@ -11,7 +11,7 @@ of them holds here, as long as the process lives. Nothing is ever removed but by
 import itertools
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -19,7 +19,7 @@ from typing import ClassVar
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import GIB, BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 
@@ -37,8 +37,8 @@ def _unreachable(step: str) -> None:
 class FakeDriver:
     """Volumes and snapshots in memory.
 
-    The steps that `hook` hears of are `check`, `storage_id`, `list`, `find`, `look`, `rename` and `renamed` (it is
-    done, but the driver hasn't answered yet).
+    The steps that `hook` hears of are `check`, `storage_id`, `list`, `find`, `locate`, `look`, `rename` and `renamed`
+    (it is done, but the driver hasn't answered yet).
     """
 
     options: ClassVar[Sequence[cfg.Opt]] = [
@@ -140,6 +140,13 @@ class FakeDriver:
             if name not in self._volumes:
                 raise errors.SourceNotFound(f"the fake backend has no volume called {name!r}")
             return self._volumes[name]
+
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        self.hook("locate")
+        with self._lock:
+            every = [BackendObject(each.name, each.identity) for each in self._volumes.values()]
+            every += [BackendObject(each.name, each.identity) for each in self._snapshots.values()]
+        return [each for each in every if each.identity in identities or each.name in names]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         return name

@@ -2,8 +2,8 @@
 
 This is the driver that needs nothing installed. Whoever makes the snapshots (`cp --reflink`, a copy)
 gives them such names; everything before the first `@` is the volume's name, and a file without an `@`
-is a volume. A snapshot whose volume's file is gone is listed all the same: its name still says the
-parent, but there is no parent's identity to compare.
+is a volume. A snapshot whose volume's file is gone, or is no regular file, is listed all the same, without
+a parent: any volume can be named for it.
 
 Where the file system keeps no birth times (see `files`), a snapshot that is removed and made again under
 the same name while it is being managed may be taken for the old one.
@@ -17,14 +17,14 @@ rename is reported. Nothing is ever removed.
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import files, linux, renaming
@@ -78,6 +78,10 @@ class FileDriver:
                 raise errors.NotAVolume(f"{name!r} has an @ in its name, so it is no volume")
             return BackendVolume(name, identity(found), found.size_bytes)
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        with files.opened(self._directory) as fd:
+            return files.located(fd, self._directory, identities, names)
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{_parent(found.name)}@{name}"
         if not legal(wanted) or len(wanted.encode()) > files.LONGEST_NAME:
@@ -95,7 +99,11 @@ class FileDriver:
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         with files.opened(self._directory) as fd:
-            renaming.unmanage(_OpenDirectory(fd), binding)
+            there = _OpenDirectory(fd)
+            if not renaming.unmanage(there, binding):
+                located = files.located(fd, self._directory, {binding.identity}, ())
+                if moved := renaming.relocated(binding, located, "@"):
+                    renaming.unmanage(there, moved)
             self._keep(fd)
 
     def _keep(self, fd: int) -> None:
@@ -144,7 +152,8 @@ def _parent(name: str) -> str:
 
 
 def _seen_alone(fd: int, name: str, found: linux.FileStatus) -> BackendSnapshot:
-    return _describe(fd, name, found, files.status(fd, _parent(name)))
+    parent = files.status(fd, _parent(name)) if _parent(name) else None
+    return _describe(fd, name, found, parent if parent and stat.S_ISREG(parent.mode) else None)
 
 
 def _describe(fd: int, name: str, found: linux.FileStatus, parent: linux.FileStatus | None) -> BackendSnapshot:
@@ -153,7 +162,7 @@ def _describe(fd: int, name: str, found: linux.FileStatus, parent: linux.FileSta
         name=name,
         identity=identity(found),
         size_bytes=found.size_bytes,
-        parent=_parent(name) or None,
+        parent=_parent(name) if parent else None,
         parent_identity=identity(parent) if parent else None,
         created_at=datetime.fromtimestamp(linux.birth_time(found), UTC),
         unsafe=unsafe,

@@ -8,10 +8,11 @@ network file systems), the number stands alone.
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from snapmanage import errors
+from snapmanage.core.backend import BackendObject
 from snapmanage.drivers import linux, mounts
 
 LONGEST_NAME = 255
@@ -60,6 +61,15 @@ def _mounted_from(fd: int) -> str:
         if mount.number == ours and b":" in mount.source:
             return hashlib.sha256(mount.source).hexdigest()[:32]
     return ""
+
+
+def located(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+    """Return every entry of an open directory, of whatever kind, that has one of the identities or names."""
+    with explained(path), os.scandir(directory_fd) as entries:
+        present = [entry.name for entry in entries]
+    described = ((name, status(directory_fd, name)) for name in present)
+    every = [BackendObject(name, identity(found)) for name, found in described if found]
+    return [each for each in every if each.identity in identities or each.name in names]
 
 
 @contextmanager

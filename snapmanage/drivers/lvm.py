@@ -21,13 +21,13 @@ this host is seen.
 Nothing is ever removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import lvm_messages, lvm_names, lvm_report, privileged, renaming
 from snapmanage.drivers.lvm_report import LogicalVolume
@@ -90,6 +90,10 @@ class LvmDriver:
             )
         return found.volume()
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        every = [BackendObject(line.name, line.identity) for line in self._report(hidden=True)]
+        return [each for each in every if each.identity in identities or each.name in names]
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"_{name}" if lvm_names.begins_reserved(name) else name
         if reason := lvm_names.refusal(self._group, wanted):
@@ -121,9 +125,9 @@ class LvmDriver:
             raise errors.InvalidReference(f"no logical volume can be called {name!r}")
         raise errors.SourceNotFound(f"volume group {self._group!r} has no logical volume {name!r}")
 
-    def _report(self, *names: str) -> list[LogicalVolume]:
-        """Every visible volume and snapshot; with names, whichever of them exists."""
-        ended = privileged.ask(privileged.lvs, self._group, names, *self._surroundings)
+    def _report(self, *names: str, hidden: bool = False) -> list[LogicalVolume]:
+        """Every visible volume and snapshot, or the hidden ones too; with names, whichever of them exists."""
+        ended = privileged.ask(privileged.lvs, self._group, names, *self._surroundings, hidden)
         lvm_messages.refuse_failure(f"listing volume group {self._group!r}", ended)
         _, output, error = ended
         return lvm_report.read(output, self._group, lvm_messages.rigidity(error) or self._doubled(error))

@@ -58,16 +58,18 @@ def ask(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
 
 
 @context.entrypoint
-def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: float) -> Ended:
+def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: float, hidden: bool = False) -> Ended:
     """Report the group's volumes and snapshots; with `names` those of them that exist, internal ones too.
 
-    `InvalidReference` for a name that LVM doesn't have, `BackendUnavailable`.
+    With `hidden`, report everything, internal ones too. `InvalidReference` for a name that LVM doesn't have,
+    `BackendUnavailable`.
     """
     for name in (group, *names):
         _refuse_illegal(name)
     report = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(lvm_report.COLUMNS)]
     config = f"{lvm_messages.CONFIG} {lvm_report.CONFIG}"
-    return _run(["lvs", "--config", config, *report, *_selection(names), group], system_dir, deadline_seconds)
+    selection = ["--all"] if hidden else _selection(names)
+    return _run(["lvs", "--config", config, *report, *selection, group], system_dir, deadline_seconds)
 
 
 @context.entrypoint
@@ -100,6 +102,14 @@ def subvolumes(folder: str, file_system: str, names: Sequence[str]) -> list[tupl
 def folder_id(folder: str, file_system: str) -> str:
     """See `btrfs_folder.folder_id`."""
     return btrfs_folder.folder_id(folder, file_system)
+
+
+@context.entrypoint
+def located_subvolumes(
+    folder: str, file_system: str, identities: Sequence[str], names: Sequence[str]
+) -> list[tuple[str, str]]:
+    """See `btrfs_folder.located`."""
+    return btrfs_folder.located(folder, file_system, frozenset(identities), frozenset(names))
 
 
 @context.entrypoint

@@ -28,16 +28,16 @@ volume to us: register that one too, before managing what is below it.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import files, qcow2_moving, qemu_img, renaming
+from snapmanage.drivers import files, qcow2_located, qcow2_moving, qemu_img, renaming
 from snapmanage.drivers.qcow2_chains import Chains
 from snapmanage.drivers.qcow2_directory import Directory
 from snapmanage.drivers.qcow2_format import InternalSnapshot
@@ -128,6 +128,10 @@ class Qcow2Driver:
         if flaw := chains.flaw(image):
             raise errors.NotAVolume(f"{file!r} can't be used as a volume: {flaw}")
         return BackendVolume(file, image.identity, image.size_bytes)
+
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        with self._locked() as there:
+            return qcow2_located.located(there.directory, identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if "/" in found.name:

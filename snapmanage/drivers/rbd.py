@@ -23,17 +23,18 @@ that is stopped before it sends is met by `snapmanage.drivers.renaming`, as ever
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import rbd_bindings, rbd_names, rbd_protection, renaming
+from snapmanage.drivers import rbd_bindings, rbd_located, rbd_names, rbd_protection, renaming
 from snapmanage.drivers.deadline import within
 from snapmanage.drivers.rbd_cluster import Cluster, Settings
 from snapmanage.drivers.rbd_image import OpenImage
@@ -138,6 +139,12 @@ class RbdDriver:
         with self._pool() as pool:
             return pool.find_volume(name)
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        with self._pool() as pool, ThreadPoolExecutor(self._list_workers, "rbd-locate") as readers:
+            # In a pool or a namespace that isn't there, nothing would be found.
+            pool.verify()
+            return rbd_located.located(readers, pool.image, identities, names)
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if reason := rbd_names.refusal(name):
             raise errors.ConfigurationError(f"{name!r} can't be a name: {reason}; change snapshot_name_template")
@@ -170,14 +177,20 @@ class RbdDriver:
             return managed
 
     def _unmanage(self, binding: Binding) -> None:
+        with self._pool() as pool:
+            try:
+                self._give_back(pool, binding)
+            except errors.SourceNotFound:
+                # Where the image is gone, there is nothing left to give back, provided the namespace is there.
+                pool.verify()
+
+    def _give_back(self, pool: Pool, binding: Binding) -> None:
         ids = Ids.parse(binding.identity)
-        # Where the image is gone, there is nothing left to give back.
-        with suppress(errors.SourceNotFound), self._pool() as pool:
-            opened = partial(pool.image, image_id=ids.image)
-            renaming.unmanage(_Names(opened), binding)
-            with opened(read_only=False) as image:
-                name = image.name_of(ids.snapshot)
-                rbd_protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
+        opened = partial(pool.image, image_id=ids.image)
+        renaming.unmanage(_Names(opened), binding)
+        with opened(read_only=False) as image:
+            name = image.name_of(ids.snapshot)
+            rbd_protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
 
     def _log_left_out(self, found: Sequence[BackendSnapshot]) -> None:
         """Log which images' snapshots can't be managed or aren't known, in one line and only when that changes."""

@@ -12,11 +12,11 @@ back. If the object had been given back meanwhile, it bears the managed name unm
 and its data as before, and can be managed again or renamed by hand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from snapmanage import crash, errors
-from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
 
 
@@ -44,19 +44,37 @@ def manage(names: Names, binding: Binding) -> BackendSnapshot:
     return _rename(names, binding.identity, binding.original_name, binding.managed_name)
 
 
-def unmanage(names: Names, binding: Binding) -> None:
-    """Make the object bear `original_name` again, as `Driver.unmanage_snapshot` promises."""
+def unmanage(names: Names, binding: Binding) -> bool:
+    """Make the object bear `original_name` again, as `Driver.unmanage_snapshot` promises.
+
+    Return whether it bore one of the two names. If not, it is gone, is called otherwise, or is elsewhere.
+    """
     found = _ours(names, binding.identity, binding.managed_name, binding.original_name)
     managed = found.get(binding.managed_name)
     if managed is None or binding.original_name == binding.managed_name:
-        return
+        return bool(found)
     # An unusable snapshot is still given back: keeping it would help nobody.
     if managed.unsafe is Unsafe.IN_USE:
         refuse_unsafe(managed)
     try:
         _rename(names, binding.identity, binding.managed_name, binding.original_name)
     except errors.SourceNotFound:
-        return
+        return False
+    return True
+
+
+def relocated(binding: Binding, located: Iterable[BackendObject], separator: str) -> Binding | None:
+    """Return the binding with the names that the object has where it is now.
+
+    An object called `VOLUME@NAME` or `FOLDER/NAME` is called otherwise once its volume or folder was renamed. If its
+    own name is still the managed one, it is still to be given back. None where no object is like that.
+    """
+    original, managed = (name.rpartition(separator)[2] for name in (binding.original_name, binding.managed_name))
+    for each in located:
+        place, _, own = each.name.rpartition(separator)
+        if each.identity == binding.identity and own == managed and each.name != binding.managed_name:
+            return Binding(binding.identity, f"{place}{separator}{original}" if place else original, each.name)
+    return None
 
 
 def _ours(names: Names, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:

@@ -29,14 +29,14 @@ Nothing is ever removed.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import (
     mounts,
@@ -129,6 +129,15 @@ class ZfsDriver:
             raise errors.BackendError(f"can't tell what {dataset.name!r} is: {dataset.fault}")
         return BackendVolume(dataset.name, dataset.identity, dataset.size_bytes)
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        # The whole pool: a dataset can be renamed to outside of ours.
+        code, output, error = self._get([zfs_names.pool_of(self._dataset)], recursive=True)
+        found = zfs_report.read(output)
+        if code != 0 or self._dataset not in found:
+            raise self._away(code, error)
+        every = [BackendObject(each.name, each.identity) for each in found.values()]
+        return [each for each in every if each.identity in identities or each.name in names]
+
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{zfs_names.dataset_of(found.name)}@{name}"
         if not zfs_names.is_snapshot(wanted):
@@ -142,7 +151,13 @@ class ZfsDriver:
         return renaming.manage(self, self._renewed(binding))
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        renaming.unmanage(self, self._renewed(binding))
+        binding = self._renewed(binding)
+        if renaming.unmanage(self, binding):
+            return
+        # Its dataset may have been renamed.
+        moved = renaming.relocated(binding, self.locate({binding.identity}, ()), "@")
+        if moved and zfs_names.is_within(moved.managed_name, self._dataset):
+            renaming.unmanage(self, moved)
 
     def renewed_identities(self, bindings: Sequence[Binding]) -> Mapping[str, str]:
         """Return the present identity of each binding that has the form of an earlier release, by the old one.

@@ -26,6 +26,10 @@ def dataset_of(name: str) -> str:
     return name.partition("@")[0]
 
 
+def pool_of(name: str) -> str:
+    return dataset_of(name).partition("/")[0]
+
+
 def is_within(name: str, dataset: str) -> bool:
     """Whether it is the dataset, a dataset beneath it, or a snapshot of one of them."""
     own = dataset_of(name)

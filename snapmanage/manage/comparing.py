@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from snapmanage import errors
 from snapmanage.core import reconciliation
-from snapmanage.core.reconciliation import Difference, Kind
+from snapmanage.core.backend import BackendObject
+from snapmanage.core.reconciliation import Difference
 from snapmanage.core.records import Snapshot
-from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.store import records
 from snapmanage.store.database import Database
@@ -16,8 +15,9 @@ def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
     """Where they disagree, leaving out what moved meanwhile; whatever the driver raises."""
     before = _resolved(db, server)
     seen = driver.list_snapshots()
+    located = _located(driver, reconciliation.unlisted(before, seen))
     still = reconciliation.settled(before, _resolved(db, server))
-    return [each for each in reconciliation.differences(still, seen) if not _there_all_the_same(driver, each)]
+    return reconciliation.differences(still, seen, located)
 
 
 def _resolved(db: Database, server: str) -> Sequence[Snapshot]:
@@ -25,12 +25,9 @@ def _resolved(db: Database, server: str) -> Sequence[Snapshot]:
         return records.resolved(conn, server)
 
 
-def _there_all_the_same(driver: Driver, difference: Difference) -> bool:
-    """Whether what looks gone is found by name: not every snapshot is listed, such as one whose volume is gone."""
-    if difference.kind is not Kind.VANISHED:
-        return False
-    try:
-        there = driver.find_snapshot(Reference.named(difference.snapshot.backend_name or ""))
-    except errors.Invalid:
-        return False
-    return there.identity == difference.snapshot.backend_id
+def _located(driver: Driver, unlisted: Sequence[Snapshot]) -> Sequence[BackendObject]:
+    """Locate what isn't listed: a snapshot may be there and not be listed, such as one whose volume is gone."""
+    if not unlisted:
+        return []
+    identities = {each.backend_id for each in unlisted if each.backend_id}
+    return driver.locate(identities, {each.backend_name for each in unlisted if each.backend_name})

@@ -16,10 +16,14 @@ from snapmanage.volume import steps
 
 
 class Scans:
-    """The scans of one backend; each is kept for `ttl_seconds`, and given up after `timeout_seconds`."""
+    """The scans of one backend; each is kept for `ttl_seconds`, and given up after `timeout_seconds`.
 
-    def __init__(self, driver: Driver, ttl_seconds: float, timeout_seconds: float) -> None:
+    With a `name_template`, snapshots that couldn't be given such a name are marked as unusable.
+    """
+
+    def __init__(self, driver: Driver, ttl_seconds: float, timeout_seconds: float, name_template: str = "") -> None:
         self._driver = driver
+        self._name_template = name_template
         self._timeout = timeout_seconds
         self._ttl = ttl_seconds
         self._turn = threading.Lock()
@@ -38,7 +42,7 @@ class Scans:
             return self._latest
 
     def _scan(self) -> Inventory:
-        listing = partial(steps.list_snapshots, self._driver)
+        listing = partial(steps.list_snapshots, self._driver, self._name_template)
         return Inventory(deadline.within(self._timeout, "listing the backend's snapshots", listing))
 
     def forget_old(self) -> None:

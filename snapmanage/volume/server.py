@@ -67,7 +67,7 @@ class VolumeServer:
             server: Worker(site, server, driver, me, pace) for server, (_, driver, pace) in backends.items()
         }
         self._scans = {
-            server: Scans(driver, pace.inventory_ttl_seconds, pace.driver_timeout_seconds)
+            server: Scans(driver, pace.inventory_ttl_seconds, pace.driver_timeout_seconds, site.rules.name_template)
             for server, (_, driver, pace) in backends.items()
         }
         self._consumers: list[Consumer] = []

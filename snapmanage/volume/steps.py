@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, refuse_foreign, refuse_unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.drivers.base import Driver
 from snapmanage.manage.claims import Claimed
@@ -14,6 +15,8 @@ from snapmanage.manage.settling import Outcome, Resolution
 LOG = logging.getLogger(__name__)
 # Of what type that must be which is written down, of a snapshot and of a volume.
 TOLD: Mapping[str, type] = {"name": str, "identity": str, "size_bytes": int}
+# As long as any record's: names are checked with it before there is a record.
+_ANY_ID = "00000000-0000-0000-0000-000000000000"
 F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
@@ -33,15 +36,26 @@ def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolutio
         return Outcome(record, error=_unexpected())
 
 
-def list_snapshots(driver: Driver) -> list[BackendSnapshot]:
+def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnapshot]:
     """What a backend holds; an error of snapmanage, whatever the driver raises."""
     try:
-        return driver.list_snapshots()
+        found = driver.list_snapshots()
+        return [_nameable(driver, each, name_template % _ANY_ID) for each in found] if name_template else found
     except errors.SnapmanageError:
         raise
     except Exception as error:
         LOG.exception("The driver failed at listing in a way it shouldn't.")
         raise _unexpected() from error
+
+
+def _nameable(driver: Driver, found: BackendSnapshot, name: str) -> BackendSnapshot:
+    """Return the snapshot, marked as unusable where it couldn't be given a managed name, as managing would find."""
+    if found.unsafe is None:
+        try:
+            driver.managed_name(found, name)
+        except errors.Invalid as error:
+            return replace(found, unsafe=Unsafe.UNUSABLE, unsafe_reason=str(error))
+    return found
 
 
 def _unexpected() -> errors.BackendError:

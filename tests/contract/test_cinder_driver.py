@@ -17,12 +17,15 @@ import pytest
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.reconciliation import Kind
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import cinder_vendors
 from snapmanage.drivers.base import Section
 from snapmanage.drivers.cinder import CinderDriver
 from snapmanage.drivers.cinder_vendors import Vendor
+from snapmanage.manage import comparing
+from tests.functional.world import SERVER, a_world
 from tests.waiting import until
 
 VENDOR = "tests.services.cinder_vendor"
@@ -334,3 +337,47 @@ def test_vendors_driver_hears_of_unmanaging_when_something_was_given_back(
     pliant.driver.unmanage_snapshot(binding)
 
     assert "Unmanaged daily." in caplog.messages
+
+
+# What is there, whatever it is called.
+
+
+def test_managed_snapshot_is_there_though_nothing_but_its_name_is_known(pliant: Array) -> None:
+    binding = pliant.bound()
+    pliant.driver.manage_snapshot(binding)
+
+    located = pliant.driver.locate({binding.identity}, {binding.managed_name})
+
+    assert located == [BackendObject(binding.managed_name, "")]
+
+
+def test_managed_snapshot_is_there_though_the_vendor_chose_its_name(array: Array) -> None:
+    binding = array.bound()
+    array.driver.manage_snapshot(binding)
+
+    located = array.driver.locate({binding.identity}, {binding.managed_name})
+    array.holds({"weekly": "disk-1"})
+
+    assert located == [BackendObject(binding.managed_name, "")]
+    assert array.driver.locate({binding.identity}, {binding.managed_name}) == []
+
+
+def test_snapshot_that_the_vendors_driver_lists_as_a_volume_is_there_and_not_given_back(pliant: Array) -> None:
+    binding = pliant.bound()
+    pliant.driver.manage_snapshot(binding)
+    pliant.file.write_text(json.dumps({"volumes": ["disk-1", binding.managed_name], "snapshots": {}}))
+
+    assert pliant.driver.locate((), {binding.managed_name}) == [BackendObject(binding.managed_name, "")]
+    with pytest.raises(errors.Unusable, match="rename it to 'daily'"):
+        pliant.driver.unmanage_snapshot(binding)
+
+
+def test_reconciling_calls_nothing_gone_where_names_are_all_that_is_known(pliant: Array, tmp_path: Path) -> None:
+    with a_world(tmp_path, {SERVER: pliant.driver}) as world:
+        snapshot_id = world.managed(world.known_volume("disk-1"), "daily")
+
+        assert comparing.differences(world.db, SERVER, pliant.driver) == []
+        pliant.holds({"weekly": "disk-1"})
+        [gone] = comparing.differences(world.db, SERVER, pliant.driver)
+
+    assert (gone.kind, gone.snapshot.id) == (Kind.VANISHED, snapshot_id)

@@ -72,14 +72,18 @@ def test_bytes_are_the_same_through_managing(driver: FileDriver, folder: Path) -
     assert (folder / binding.managed_name).read_bytes() == SNAPSHOT.encode()
 
 
-def test_snapshot_whose_volume_is_gone_is_listed_with_the_name_but_without_the_identity(
-    driver: FileDriver, folder: Path
-) -> None:
+@pytest.mark.parametrize("instead", ["nothing", "link", "folder"])
+def test_snapshot_whose_volume_is_no_file_is_listed_without_one(driver: FileDriver, folder: Path, instead: str) -> None:
     (folder / "disk1.img").unlink()
+    if instead == "link":
+        (folder / "disk1.img").symlink_to("/etc/hostname")
+    if instead == "folder":
+        (folder / "disk1.img").mkdir()
 
     [snapshot] = driver.list_snapshots()
 
-    assert (snapshot.name, snapshot.parent, snapshot.parent_identity) == (SNAPSHOT, "disk1.img", None)
+    assert (snapshot.name, snapshot.parent, snapshot.parent_identity) == (SNAPSHOT, None, None)
+    assert driver.find_snapshot(Reference.named(SNAPSHOT)) == snapshot
 
 
 def test_further_at_signs_belong_to_the_snapshots_name(driver: FileDriver, folder: Path) -> None:

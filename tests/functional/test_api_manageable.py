@@ -8,6 +8,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.api.call import Limits
 from snapmanage.drivers.fake import FakeDriver
+from snapmanage.drivers.file import FileDriver
 from tests.examples import new_id
 from tests.functional.world import (
     SERVER,
@@ -18,6 +19,8 @@ from tests.functional.world import (
 )
 
 SNAPSHOT = "volume-1-snapshot-1"
+# Stands for a record's id where there is no record yet.
+NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def test_listing_says_what_is_managed_already_and_by_whom(world: World) -> None:
@@ -275,3 +278,21 @@ def test_failing_backend_is_an_error_and_never_an_empty_list(world: World, failu
     assert fault(answer)[:2] == (503, "serviceUnavailable")
     assert "Retry-After" in answer.headers
     assert "oops" not in answer.text
+
+
+def test_snapshot_that_could_not_be_given_its_managed_name_is_unsafe_for_the_reason_that_managing_gives(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "images").mkdir()
+    volume = "x" * 220
+    for name in (volume, f"{volume}@daily", "short", "short@daily"):
+        (tmp_path / "images" / name).touch()
+    with a_world(tmp_path, {SERVER: FileDriver(str(tmp_path / "images"))}) as world:
+        listed = {entry["reference"]["source-name"]: entry for entry in world.client.manageable()}
+        snapshot_id = world.asked(world.known_volume(volume), f"{volume}@daily")
+        world.settled(snapshot_id)
+        reason = world.client.operation(snapshot_id)["reason"]
+
+    assert listed["short@daily"]["safe_to_manage"] is True
+    assert listed[f"{volume}@daily"]["safe_to_manage"] is False
+    assert listed[f"{volume}@daily"]["reason_not_safe"] == f"unusable: {reason.replace(snapshot_id, NO_ID)}"

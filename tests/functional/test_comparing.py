@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.reconciliation import Kind
 from snapmanage.drivers.fake import FakeDriver
@@ -46,14 +47,37 @@ def give_back(world: World, snapshot_id: str) -> None:
     world.given_back(snapshot_id)
 
 
-def test_unlisted_snapshot_that_is_found_by_name_has_not_vanished(world: World) -> None:
+def test_only_what_is_nowhere_on_the_backend_has_vanished(world: World) -> None:
     volume = world.known_volume()
     unlisted, gone, replaced = (world.managed(volume, name) for name in (FIRST, SECOND, THIRD))
     world.driver.unlisted = {f"snapshot-{unlisted}", f"snapshot-{replaced}"}
     world.driver.remove(f"snapshot-{gone}")
     world.driver.add_snapshot("volume-1", f"snapshot-{replaced}")
 
-    assert told(world) == [(Kind.VANISHED, gone), (Kind.VANISHED, replaced)]
+    assert told(world) == [(Kind.VANISHED, gone), (Kind.REPLACED, replaced)]
+
+
+def test_snapshot_whose_name_is_a_volumes_by_now_is_not_gone(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), FIRST)
+    world.driver.remove(f"snapshot-{snapshot_id}")
+    world.driver.add_volume(f"snapshot-{snapshot_id}")
+
+    assert told(world) == [(Kind.REPLACED, snapshot_id)]
+
+
+def test_backend_that_cannot_say_what_is_there_is_an_error_and_nothing_has_vanished(world: World) -> None:
+    world.driver.unlisted = {f"snapshot-{world.managed(world.known_volume(), FIRST)}"}
+    world.failing({"locate": errors.BackendUnavailable("it is away")})
+
+    with pytest.raises(errors.BackendUnavailable):
+        told(world)
+
+
+def test_backend_that_lists_everything_that_is_managed_is_asked_for_nothing_more(world: World) -> None:
+    world.managed(world.known_volume(), FIRST)
+    located = world.counted("locate")
+
+    assert (told(world), located) == ([], [])
 
 
 def test_snapshot_that_moved_during_the_scan_is_not_told_of(world: World) -> None:

@@ -131,6 +131,51 @@ def test_what_is_gone_is_told_and_unmanaged_only_when_asked_to(standalone: Stand
     assert manage(standalone, "reconcile").returncode == 0
 
 
+def test_snapshot_whose_name_another_object_has_is_never_given_away(standalone: Standalone) -> None:
+    client = standalone.start()
+    snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")
+    settled(client, snapshot_id)
+    file = standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}"
+    file.rename(standalone.folder / "elsewhere")
+    file.write_text("another")
+
+    told = manage(standalone, "reconcile", "--mend")
+
+    assert told.returncode == 2
+    assert told.stdout.startswith(f"REPLACED: snapshot {snapshot_id} on localhost@files")
+    assert "for a person to decide" in told.stdout
+    assert client.snapshot(snapshot_id)["status"] == "available"
+    assert file.read_text() == "another"
+
+
+def test_snapshot_that_is_no_snapshots_name_any_more_is_told_of_and_never_given_away(standalone: Standalone) -> None:
+    client = standalone.start()
+    snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")
+    settled(client, snapshot_id)
+    (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").rename(standalone.backend / "backup.img")
+
+    told = manage(standalone, "reconcile", "--mend")
+
+    assert told.returncode == 2
+    assert told.stdout.startswith(f"RENAMED: snapshot {snapshot_id} on localhost@files")
+    assert "'backup.img'" in told.stdout
+    assert "for a person to decide" in told.stdout
+    assert client.snapshot(snapshot_id)["status"] == "available"
+    assert "backup.img" in standalone.files()
+
+
+def test_snapshot_whose_volume_was_removed_agrees_with_its_record(standalone: Standalone) -> None:
+    client = standalone.start()
+    snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")
+    settled(client, snapshot_id)
+    (standalone.backend / VOLUME).unlink()
+
+    told = manage(standalone, "reconcile", "--mend")
+
+    assert (told.returncode, told.stdout) == (0, "")
+    assert client.snapshot(snapshot_id)["status"] == "available"
+
+
 def test_what_bears_a_name_of_ours_that_nobody_manages_is_for_a_person_to_decide(standalone: Standalone) -> None:
     client = standalone.start()
     snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")

@@ -1,11 +1,13 @@
 """Comparing records with a backend, when nothing is under way."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from snapmanage.core.backend import BackendSnapshot, Binding
-from snapmanage.core.reconciliation import Kind, differences, settled
+from snapmanage.core import reconciliation
+from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
+from snapmanage.core.reconciliation import Difference, Kind, settled
 from snapmanage.core.records import Operation, Snapshot, Status
 from tests import examples
 
@@ -17,14 +19,82 @@ def managed(**fields: object) -> Snapshot:
     return examples.snapshot(**{"id": examples.new_id()} | known | fields)
 
 
+def differences(
+    snapshots: Sequence[Snapshot], found: Sequence[BackendSnapshot], *located: BackendObject
+) -> list[Difference]:
+    return reconciliation.differences(snapshots, found, located)
+
+
 def test_records_that_agree_with_the_backend_are_not_told_of() -> None:
     assert differences([managed()], [examples.found("snapshot-1", identity=IDENTITY)]) == []
 
 
-def test_what_is_gone_has_vanished_whatever_bears_its_name_now() -> None:
-    [difference] = differences([managed()], [examples.found("snapshot-1", identity="another")])
+def test_snapshot_is_gone_when_nothing_has_its_name_or_its_identity() -> None:
+    [difference] = differences([managed()], [examples.found("another", identity="another")])
 
     assert (difference.kind, difference.binding) == (Kind.VANISHED, None)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_snapshot_that_is_nowhere_while_its_name_is_taken_was_replaced_and_is_not_gone(listed: bool) -> None:
+    found = [examples.found("snapshot-1", identity="another")] if listed else []
+    located = [] if listed else [BackendObject("snapshot-1", "another")]
+
+    [difference] = differences([managed()], found, *located)
+
+    assert (difference.kind, difference.binding) == (Kind.REPLACED, None)
+
+
+def test_snapshot_that_is_there_but_listed_no_more_agrees_with_its_record() -> None:
+    assert differences([managed()], [], BackendObject("snapshot-1", IDENTITY)) == []
+
+
+def test_object_whose_identity_cannot_be_read_is_there() -> None:
+    assert differences([managed()], [], BackendObject("snapshot-1", "")) == []
+
+
+def test_object_with_several_names_was_not_renamed() -> None:
+    listed = examples.found("second-name", identity=IDENTITY)
+
+    assert differences([managed()], [listed], BackendObject("snapshot-1", IDENTITY)) == []
+
+
+def test_object_that_is_called_otherwise_and_listed_no_more_is_told_of_but_gets_no_name_back() -> None:
+    [difference] = differences([managed()], [], BackendObject("mine", IDENTITY))
+
+    assert (difference.kind, difference.binding) == (Kind.RENAMED, None)
+
+
+def test_new_name_of_an_object_that_was_never_renamed_is_no_disagreement() -> None:
+    inside_of_an_image = managed(backend_name="vm.qcow2/1", original_name="vm.qcow2/1")
+
+    assert differences([inside_of_an_image], [examples.found("base.qcow2/1", identity=IDENTITY)]) == []
+
+
+@pytest.mark.parametrize(("before", "now"), [("old@{}", "new@{}"), ("old/{}", "new/deep/{}")])
+def test_new_name_of_what_a_snapshot_lies_in_is_no_disagreement(before: str, now: str) -> None:
+    snapshot_id = examples.new_id()
+    own = f"snapshot-{snapshot_id}"
+    moved = managed(id=snapshot_id, backend_name=before.format(own), original_name=before.format("daily"))
+
+    assert differences([moved], [examples.found(now.format(own), identity=IDENTITY)]) == []
+
+
+def test_snapshot_that_left_the_backend_is_told_of_though_its_own_name_is_the_same() -> None:
+    snapshot_id = examples.new_id()
+    left = managed(id=snapshot_id, backend_name=f"tank/a@{snapshot_id}", original_name="tank/a@daily")
+
+    [difference] = differences([left], [], BackendObject(f"other/a@{snapshot_id}", IDENTITY))
+
+    assert (difference.kind, difference.binding) == (Kind.RENAMED, None)
+
+
+def test_only_owned_snapshots_that_a_listing_does_not_show_under_their_names_are_located() -> None:
+    listed, renamed, absent = managed(backend_id="a"), managed(backend_id="b"), managed(backend_id="c")
+    given_back = managed(status=Status.DELETED, backend_id="d")
+    found = [examples.found("snapshot-1", identity="a"), examples.found("mine", identity="b")]
+
+    assert reconciliation.unlisted([listed, renamed, absent, given_back], found) == [renamed, absent]
 
 
 def test_what_bears_another_name_was_renamed_and_could_get_its_name_back() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.labs.base import HoldingLab, Lab, LargeLab, SpoilingLab
+from tests.contract.labs.base import HoldingLab, Lab, LargeLab, OddLab, SpoilingLab
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.cinder import CinderLvmLab, cinder_rbd_lab
 from tests.contract.labs.fake import FakeLab
@@ -32,6 +32,7 @@ __all__ = [
     "HoldingLab",
     "Lab",
     "LargeLab",
+    "OddLab",
     "SpoilingLab",
 ]
 

@@ -61,6 +61,19 @@ class SpoilingLab(Lab, Protocol):
         """Make such a snapshot of the volume; the name it got."""
 
 
+class OddLab(Lab, Protocol):
+    """A laboratory with every odd shape of an object that an operator may have on such a backend.
+
+    It may have more. `unlisted`: names of what the driver takes for a safe snapshot when it is named and doesn't list,
+    as its docs say. `orphan(name)`: take away what makes the driver call the object a snapshot, such as its volume, and
+    leave the object and all other snapshots there. `odd_names()`: every name on the backend that may be a snapshot's,
+    where `names()` is too strict for that. `volumes`: names of volumes for snapshots that are listed without one.
+    """
+
+    def add_oddities(self) -> None:
+        """Add snapshots that can be managed, snapshots that can't be, and objects that look like snapshots."""
+
+
 class LargeLab(Lab, Protocol):
     """A laboratory where thousands of snapshots cost nothing."""
 

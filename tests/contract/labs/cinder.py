@@ -62,6 +62,14 @@ class CinderLvmLab:
     def add_snapshot(self, name: str) -> None:
         self.group.add_thick_snapshots(self.volume, name)
 
+    def add_oddities(self) -> None:
+        self.group.add_thick_snapshots(self.add_volume("odd-volume"), "odd-daily", "odd-split", "odd.snapshot")
+        self.orphan("odd-split")
+
+    def orphan(self, name: str) -> None:
+        """Make a volume of its own of the snapshot's store."""
+        self.group.lvm("lvconvert", "--yes", "--splitsnapshot", f"{self.group.name}/{name}")
+
     def remove(self, name: str) -> None:
         self.group.lvm("lvremove", "--yes", f"{self.group.name}/{name}")
 
@@ -89,6 +97,17 @@ class CinderRbdLab(RbdLab):
         self.driver: Any = driver
         self._clear()
         self.add_volume(self.volume)
+
+    def add_oddities(self) -> None:
+        """Snapshots of a group, of another image, and of one in the trash."""
+        self.add_unusable("odd-group")
+        for image in ("odd-image", "odd-trashed"):
+            self.add_snapshot(f"{self.add_volume(image)}@daily")
+        self.orphan("odd-trashed@daily")
+
+    def orphan(self, name: str) -> None:
+        """Put the image into the trash, with its snapshots."""
+        self.rbd.RBD().trash_move(self.ioctx, name.partition("@")[0])
 
     def remove(self, name: str) -> None:
         volume, _, snapshot = name.partition("@")

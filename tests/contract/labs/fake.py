@@ -39,6 +39,20 @@ class FakeLab:
         self.driver.mark(word, Unsafe.UNUSABLE)
         return word
 
+    def add_oddities(self) -> None:
+        self.driver.add_volume("odd-volume")
+        for name in ("odd-daily", "odd-spoiled", "odd-held"):
+            self.driver.add_snapshot("odd-volume", name)
+        self.driver.mark("odd-spoiled", Unsafe.UNUSABLE)
+        self.driver.mark("odd-held", Unsafe.IN_USE)
+        self.driver.add_volume("gone")
+        self.driver.add_snapshot("gone", "odd-orphan")
+        self.driver.remove("gone")
+
+    def orphan(self, name: str) -> None:
+        [snapshot] = (each for each in self.driver.list_snapshots() if each.name == name)
+        self.driver.remove(str(snapshot.parent))
+
     def remove(self, name: str) -> None:
         self.driver.remove(name)
 

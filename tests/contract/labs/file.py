@@ -36,6 +36,22 @@ class FileLab:
         for number in range(count):
             self._write(self.name_of(f"many-{number}"))
 
+    def add_oddities(self) -> None:
+        for name in ("daily", "a@b", "line\nbreak", "-rf", f"{'x' * 240}"):
+            self._write(self.name_of(name))
+        os.link(self.folder / self.name_of("daily"), self.folder / self.name_of("daily-too"))
+        (self.folder / self.name_of("link")).symlink_to(self.name_of("daily"))
+        (self.folder / self.name_of("folder")).mkdir()
+        os.mkfifo(self.folder / self.name_of("fifo"))
+        for name in ("gone.img@orphan", ".hidden@x", "@nameless", "disk1.img@", "link.img@orphan", "folder.img@orphan"):
+            self._write(name)
+        (self.folder / "link.img").symlink_to(self.volume)
+        (self.folder / "folder.img").mkdir()
+        Path(os.fsdecode(os.path.join(os.fsencode(self.folder), b"disk1.img@\xff"))).touch()
+
+    def orphan(self, name: str) -> None:
+        (self.folder / name.partition("@")[0]).rename(self.folder.parent / "orphaned")
+
     def remove(self, name: str) -> None:
         # The inode stays taken, so that the next file can't be given the same number at once.
         (self.folder / name).rename(self.folder.parent / f"removed-{len(os.listdir(self.folder.parent))}")

@@ -14,7 +14,7 @@ TABLES = """
 CREATE TABLE volumes (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, size_bytes INTEGER);
 CREATE TABLE snapshots (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, volume_id INTEGER REFERENCES volumes,
-    created_at INTEGER DEFAULT (unixepoch()), mounted INTEGER DEFAULT 0
+    size_bytes INTEGER, created_at INTEGER DEFAULT (unixepoch()), mounted INTEGER DEFAULT 0
 );
 """
 
@@ -54,11 +54,22 @@ class TemplateLab:
         return word
 
     def add_snapshot(self, name: str) -> None:
-        self._change("INSERT INTO snapshots (name, volume_id) VALUES (?, 1)", (name,))
+        self._add_snapshots(self.volume, name)
 
     def add_many(self, count: int) -> None:
+        self._add_snapshots(self.volume, *(f"many-{number}" for number in range(count)))
+
+    def add_oddities(self) -> None:
+        self._add_snapshots(self.add_volume("odd-volume"), "odd-daily", "odd-mounted", "odd-volume")
+        self._change("UPDATE snapshots SET mounted = 1 WHERE name = ?", ("odd-mounted",))
+        self._add_snapshots(self.add_volume("gone"), "odd-orphan", "odd-mounted-orphan")
+        self._change("UPDATE snapshots SET mounted = 1 WHERE name = ?", ("odd-mounted-orphan",))
+        self._change("DELETE FROM volumes WHERE name = ?", ("gone",))
+
+    def orphan(self, name: str) -> None:
         self._change(
-            "INSERT INTO snapshots (name, volume_id) VALUES (?, 1)", *((f"many-{number}",) for number in range(count))
+            "DELETE FROM volumes WHERE id = (SELECT volume_id FROM snapshots WHERE name = ?)",
+            (name,),
         )
 
     def remove(self, name: str) -> None:
@@ -79,6 +90,12 @@ class TemplateLab:
 
     def come_back(self) -> None:
         self.path.with_suffix(".gone").rename(self.path)
+
+    def _add_snapshots(self, volume: str, *names: str) -> None:
+        self._change(
+            "INSERT INTO snapshots (name, volume_id, size_bytes) SELECT ?, id, size_bytes FROM volumes WHERE name = ?",
+            *((name, volume) for name in names),
+        )
 
     def _change(self, statement: str, *values: tuple[object, ...]) -> None:
         with closing(sqlite3.connect(self.path)) as array, array:

@@ -1,0 +1,87 @@
+"""What an operator is told is gone, and what `reconcile --mend` gives away, after thin snapshots lost their origin."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from snapmanage.drivers import privileged
+from snapmanage.drivers.lvm import LvmDriver
+from tests.functional.test_commands import run
+from tests.functional.world import SERVER, World, a_world
+from tests.needs import require
+from tests.services.lvm_metadata import MetadataGroup, metadata_group
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[MetadataGroup]:
+    require("lvs", "losetup", root=True)
+    privileged.start()
+    with metadata_group(tmp_path) as group:
+        group.add_pool()
+        group.add_thin_volumes("volume")
+        group.add_thin_snapshots("volume", "marked", "unmarked")
+        group.lvm("lvchange", "--setactivationskip", "n", f"{group.name}/unmarked")
+        yield group
+
+
+@pytest.fixture
+def world(group: MetadataGroup, tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path, {SERVER: LvmDriver(group.name, str(group.system_dir), 30)}) as made:
+        yield made
+
+
+@pytest.fixture
+def managed(world: World, group: MetadataGroup) -> list[str]:
+    """The ids of both snapshots, whose origin is removed once they are managed."""
+    volume_id = world.known_volume("volume")
+    ids = [world.managed(volume_id, name) for name in ("marked", "unmarked")]
+    group.remove_thin("volume")
+    return ids
+
+
+def mended(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the real command on the world's database and on the group."""
+    host, _, backend = SERVER.partition("@")
+    file = folder / "snapmanage.conf"
+    file.write_text(
+        f"[DEFAULT]\nhost = {host}\nenabled_backends = {backend}\n"
+        f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n"
+        f"[{backend}]\ndriver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}\n"
+    )
+    return run("snapmanage-manage", "--config-file", file, "reconcile", "--mend")
+
+
+def test_snapshots_that_lost_their_origin_agree_with_their_records_and_are_not_given_away(
+    managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
+) -> None:
+    ended = mended(group, tmp_path)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert [world.client.snapshot(each)["status"] for each in managed] == ["available", "available"]
+
+
+def test_of_two_snapshots_that_lost_their_origin_only_the_removed_one_is_given_away(
+    managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
+) -> None:
+    marked, unmarked = managed
+    group.remove_thin(f"_snapshot-{marked}")
+
+    ended = mended(group, tmp_path)
+
+    [told, mended_how] = ended.stdout.splitlines()
+    assert ended.returncode == 2
+    assert told.startswith(f"VANISHED: snapshot {marked} on {SERVER}: ")
+    assert "unmanaged" in mended_how
+    assert world.client.snapshot(unmarked)["status"] == "available"
+
+
+def test_snapshot_that_lost_its_origin_and_its_mark_gets_its_name_back(
+    managed: list[str], world: World, group: MetadataGroup
+) -> None:
+    for each in managed:
+        world.client.unmanage(each)
+        world.given_back(each)
+
+    assert group.names() >= {"marked", "unmarked"}

@@ -1,0 +1,224 @@
+"""What lists and comparisons owe on a backend that holds every odd shape its laboratory can make.
+
+What a listing calls safe can be managed; what manage refuses is listed as unsafe, with the same reason. What is
+there is never called gone.
+"""
+
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, Binding, refuse_foreign, refuse_unsafe
+from snapmanage.core.reconciliation import Kind
+from snapmanage.core.reference import Reference
+from snapmanage.manage import comparing
+from tests.contract.labs import Lab, OddLab
+from tests.functional.world import SERVER, World, a_world
+
+
+@pytest.fixture
+def odd_lab(lab: Lab) -> OddLab:
+    """Every laboratory is to be odd: one without `add_oddities` fails here."""
+    odd = cast(OddLab, lab)
+    odd.add_oddities()
+    return odd
+
+
+@pytest.fixture
+def world(odd_lab: OddLab, tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path, {SERVER: odd_lab.driver}) as made:
+        yield made
+
+
+def unlisted(lab: OddLab) -> Collection[str]:
+    return getattr(lab, "unlisted", ())
+
+
+def orphaning(lab: OddLab) -> Callable[[str], None]:
+    """How the laboratory takes away what the driver's definition of a snapshot depends on."""
+    orphan: Callable[[str], None] | None = getattr(lab, "orphan", None)
+    if orphan is None:
+        pytest.skip("nothing beside a snapshot makes it one here")
+    return orphan
+
+
+def listed(lab: Lab) -> list[BackendSnapshot]:
+    return sorted(lab.driver.list_snapshots(), key=lambda found: found.name)
+
+
+def names_and_identities(lab: Lab) -> list[tuple[str, str]]:
+    return [(found.name, found.identity) for found in listed(lab)]
+
+
+def volume_of(lab: Lab, entry: BackendSnapshot) -> str:
+    """The volume to name for a snapshot: its parent, or one that the driver takes where the listing tells none."""
+    if entry.parent is not None:
+        return entry.parent
+    volumes = {lab.volume, *(each.parent for each in listed(lab) if each.parent), *getattr(lab, "volumes", ())}
+    reference = Reference.named(entry.name)
+    taken = (each for each in sorted(volumes) if lab.driver.find_snapshot(reference, each).parent in (None, each))
+    return next(taken)
+
+
+def resolved(lab: Lab, entry: BackendSnapshot) -> Binding:
+    """Go the way of a request to manage what is listed, on the volume that the listing names, up to the rename."""
+    volume = lab.driver.find_volume(Reference.named(volume_of(lab, entry)))
+    found = lab.driver.find_snapshot(Reference.named(entry.name), volume.name)
+    refuse_foreign(found, volume.name, volume.identity)
+    refuse_unsafe(found)
+    return bound(lab, found)
+
+
+def bound(lab: Lab, found: BackendSnapshot) -> Binding:
+    return Binding(found.identity, found.name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
+
+
+def managed_by_name(lab: Lab, entry: BackendSnapshot) -> None:
+    """Manage what is listed, as a request does on a volume that was registered before."""
+    found = lab.driver.find_snapshot(Reference.named(entry.name), entry.parent)
+    refuse_unsafe(found)
+    lab.driver.manage_snapshot(bound(lab, found))
+
+
+def added(lab: Lab, word: str) -> Binding:
+    """A new snapshot of the laboratory's own volume, not managed yet."""
+    name = lab.name_of(word)
+    lab.add_snapshot(name)
+    [entry] = (found for found in listed(lab) if found.name == name)
+    return resolved(lab, entry)
+
+
+def found_safe(lab: Lab, name: str) -> bool:
+    """Whether the driver takes what bears the name for a snapshot that can be managed."""
+    try:
+        found = lab.driver.find_snapshot(Reference.named(name))
+        lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}")
+    except errors.Invalid:
+        return False
+    return found.unsafe is None
+
+
+def all_managed(world: World, lab: OddLab) -> dict[str, str]:
+    """Manage all that is listed safe, one after the other; the ids of the records by what they were called.
+
+    The listing is read again each time: managing one may change what another lies in.
+    """
+    records: dict[str, str] = {}
+    volumes: dict[str, str] = {}
+    owned: set[str] = set()
+    while left := [each for each in listed(lab) if each.unsafe is None and each.identity not in owned]:
+        entry = left[0]
+        volume = volume_of(lab, entry)
+        of = lab.driver.find_volume(Reference.named(volume)).identity
+        if of not in volumes:
+            volumes[of] = world.known_volume(volume)
+        records[entry.name] = world.managed(volumes[of], entry.name)
+        owned.add(entry.identity)
+    return records
+
+
+def told(world: World) -> list[tuple[Kind, str, str]]:
+    found = comparing.differences(world.db, SERVER, world.driver)
+    return [(each.kind, each.snapshot.id, each.text) for each in found]
+
+
+def test_everything_that_is_listed_as_safe_is_managed_and_given_back(odd_lab: OddLab) -> None:
+    before = names_and_identities(odd_lab)
+    safe = [entry for entry in listed(odd_lab) if entry.unsafe is None]
+
+    for entry in safe:
+        binding = resolved(odd_lab, entry)
+        assert odd_lab.driver.manage_snapshot(binding).identity == entry.identity
+        odd_lab.driver.unmanage_snapshot(binding)
+
+    assert safe
+    assert names_and_identities(odd_lab) == before
+
+
+def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_lab: OddLab) -> None:
+    before = names_and_identities(odd_lab)
+
+    for entry in (entry for entry in listed(odd_lab) if entry.unsafe is not None):
+        with pytest.raises(errors.Invalid) as caught:
+            managed_by_name(odd_lab, entry)
+        assert entry.unsafe_reason
+        assert entry.unsafe_reason in str(caught.value)
+
+    assert names_and_identities(odd_lab) == before
+
+
+def test_everything_that_can_be_managed_when_it_is_named_is_listed(odd_lab: OddLab) -> None:
+    safe = {entry.name for entry in listed(odd_lab) if entry.unsafe is None}
+
+    names = getattr(odd_lab, "odd_names", odd_lab.names)()
+    missing = {name for name in names - safe if found_safe(odd_lab, name)}
+
+    assert missing == set(unlisted(odd_lab))
+
+
+def test_only_what_is_removed_is_gone(odd_lab: OddLab, world: World) -> None:
+    removed = odd_lab.name_of("test-removed")
+    odd_lab.add_snapshot(removed)
+    record_id = all_managed(world, odd_lab)[removed]
+
+    before = told(world)
+    odd_lab.remove(str(world.record(record_id).backend_name))
+
+    assert before == []
+    assert [(kind, gone) for kind, gone, _ in told(world)] == [(Kind.VANISHED, record_id)]
+
+
+def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_is_not_gone(
+    odd_lab: OddLab, world: World
+) -> None:
+    orphan = orphaning(odd_lab)
+    name = odd_lab.name_of("test-orphan")
+    odd_lab.add_snapshot(name)
+    snapshot_id = all_managed(world, odd_lab)[name]
+
+    orphan(str(world.record(snapshot_id).backend_name))
+
+    assert told(world) == []
+
+
+def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_gets_its_name_back_or_is_an_error(
+    odd_lab: OddLab,
+) -> None:
+    orphan, binding = orphaning(odd_lab), added(odd_lab, "test-orphan")
+    odd_lab.driver.manage_snapshot(binding)
+    orphan(binding.managed_name)
+
+    name = binding.original_name
+    try:
+        odd_lab.driver.unmanage_snapshot(binding)
+    except errors.Unusable:
+        name = binding.managed_name
+
+    located = odd_lab.driver.locate({binding.identity}, {binding.managed_name})
+    assert {(each.name, each.identity) for each in located} == {(name, binding.identity)}
+
+
+def test_objects_are_located_by_name_and_by_identity_whatever_they_are(odd_lab: OddLab) -> None:
+    volume = odd_lab.driver.find_volume(Reference.named(odd_lab.volume))
+    first, second = added(odd_lab, "located-1"), added(odd_lab, "located-2")
+
+    by_identity = odd_lab.driver.locate({first.identity, volume.identity}, ())
+    by_name = odd_lab.driver.locate((), {second.original_name, odd_lab.volume, odd_lab.name_of("located-3")})
+
+    there = {(first.original_name, first.identity), (odd_lab.volume, volume.identity)}
+    assert {(each.name, each.identity) for each in by_identity} == there
+    assert {each.name for each in by_name} == {second.original_name, odd_lab.volume}
+
+
+def test_backend_that_is_away_does_not_say_that_nothing_is_there(lab: Lab) -> None:
+    binding = added(lab, "daily")
+    lab.go_away()
+    try:
+        with pytest.raises(errors.BackendError):
+            lab.driver.locate({binding.identity}, {binding.original_name})
+    finally:
+        lab.come_back()
