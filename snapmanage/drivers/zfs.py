@@ -133,10 +133,11 @@ class ZfsDriver:
         # The whole pool: a dataset can be renamed to outside of ours.
         code, output, error = self._get([zfs_names.pool_of(self._dataset)], recursive=True)
         found = zfs_report.read(output)
-        if code != 0 or self._dataset not in found:
+        if code != 0 or self._dataset not in found or zfs_errors.damaged(error):
             raise self._away(code, error)
-        every = [BackendObject(each.name, each.identity) for each in found.values()]
-        return [each for each in every if each.identity in identities or each.name in names]
+        # Records of earlier releases may have the old form.
+        forms = [(each.name, form) for each in found.values() for form in (each.identity, each.old_identity)]
+        return [BackendObject(*each) for each in forms if each[1] in identities or each[0] in names]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{zfs_names.dataset_of(found.name)}@{name}"

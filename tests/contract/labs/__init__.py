@@ -27,6 +27,7 @@ __all__ = [
     "LABS",
     "LARGE",
     "MAKERS",
+    "ORPHANING",
     "SPOILING",
     "WITH_STORAGE_ID",
     "HoldingLab",
@@ -60,6 +61,8 @@ LABS = _LVM if in_guest() else list(MAKERS)
 HOLDING = _LVM if in_guest() else ["fake", "file", "qcow2", "template", "btrfs"]
 SPOILING = ["lvm-thick"] if in_guest() else ["fake", "qcow2", "rbd", "zfs"]
 LARGE = [] if in_guest() else ["fake", "file", "qcow2", *_LVM, "template", "rbd", "btrfs", "zfs", "cinder-rbd"]
+# Where something beside a snapshot makes it one, which can be taken away. The snapshots of ZFS are such by themselves.
+ORPHANING = [name for name in LABS if name != "zfs"]
 # Whose driver can say which storage it serves; vendors' drivers of Cinder don't, nor does the template's array.
 WITH_STORAGE_ID = [name for name in LABS if not name.startswith("cinder-") and name != "template"]
 # Whose backend tells when a snapshot was made; Cinder's drivers don't.

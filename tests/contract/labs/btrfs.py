@@ -128,6 +128,14 @@ class BtrfsLab:
     def snapshot(self, source: str, name: str, read_only: bool = True) -> None:
         self.btrfs.add_snapshots(f"storage/{source}", f"storage/{name}", read_only=read_only)
 
+    def odd_names(self) -> set[str]:
+        """Every folder, as far as its path isn't too long to be entered."""
+        every = (os.path.join(place, name) for place, names, _ in os.walk(self.folder) for name in names)
+        return {os.path.relpath(path, self.folder) for path in every}
+
+    def orphan(self, name: str) -> None:
+        self.btrfs.remove(f"storage/{self.volume}")
+
     def remove(self, name: str) -> None:
         self.btrfs.remove(f"storage/{name}")
 

@@ -59,6 +59,13 @@ class LvmMetadataLab:
             self.group.add_pool()
         self._furniture |= {"pool", *lvm_oddities.add_all(self.group)}
 
+    def orphan(self, name: str) -> None:
+        if self.thin:
+            self.group.lvm("lvchange", "--setactivationskip", "n", f"{self.group.name}/{name}")
+            self.group.remove_thin(self.volume)
+        else:
+            self.group.lvm("lvconvert", "--yes", "--splitsnapshot", f"{self.group.name}/{name}")
+
     def remove(self, name: str) -> None:
         if self.thin:
             self.group.remove_thin(name)

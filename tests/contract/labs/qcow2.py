@@ -67,6 +67,14 @@ class Qcow2Lab:
         for image in (self.volume, "sharing.qcow2"):
             qemu.qemu_img("snapshot", "-c", "daily", self.folder / image)
 
+    def odd_names(self) -> set[str]:
+        """Every file; the chain of `names` is not the only one any more."""
+        return {name for name in os.listdir(self.folder) if not name.startswith(".")}
+
+    def orphan(self, name: str) -> None:
+        images = self._chain()
+        self._rebase(images[images.index(name) - 1])
+
     def remove(self, name: str) -> None:
         images = self._chain()
         position = images.index(name)

@@ -1,8 +1,9 @@
 """RBD's laboratory: a pool of its own in a real cluster."""
 
 import struct
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -89,6 +90,20 @@ class RbdLab:
     @property
     def odd(self) -> Oddities:
         return Oddities(self.cluster, self.ioctx)
+
+    def odd_names(self) -> set[str]:
+        """Every snapshot with a name in UTF-8, of each image that can be opened."""
+        # The bindings list no images at all where the name of one isn't UTF-8.
+        command = ["rbd", "--conf", str(self.ceph.conf), "--pool", self.pool, "ls"]
+        shown = subprocess.run(command, capture_output=True, check=True).stdout.splitlines()
+        found = set[str]()
+        for image in (line.decode(errors="replace") for line in shown):
+            with suppress(self.rbd.Error, UnicodeDecodeError):
+                found |= {f"{image}@{snapshot}" for snapshot in self._snapshots(image)}
+        return found
+
+    def orphan(self, name: str) -> None:
+        self.rbd.RBD().trash_move(self.ioctx, name.partition("@")[0])
 
     def remove(self, name: str) -> None:
         with self.image() as image:
