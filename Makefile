@@ -30,6 +30,9 @@ lint: .venv/tested  ## Check the form, the style and the types
 unit: .venv/tested  ## Run the tests that need nothing of the machine
 	@$(BIN)/python -m pytest tests/unit
 
+test-trixie:  ## Run the tests in a folder with Debian 13, made where TRIXIE says; as root
+	@tests/in_debian.sh trixie $(abspath $(TRIXIE))
+
 integration: .venv/tested  ## Run the tests on real brokers, databases and backends
 	@$(BIN)/python -m pytest tests/integration tests/chaos
 

@@ -5,12 +5,13 @@ also lists as safe what it then can't rename or protect. This runs beside Cinder
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from snapmanage.core.backend import GIB, BackendSnapshot
-from snapmanage.drivers import rbd_bindings
+from snapmanage.drivers import rbd_bindings, rbd_located
 from snapmanage.drivers.rbd_cluster import Cluster, Settings
 from snapmanage.drivers.rbd_image import ODD_NAME
 from snapmanage.drivers.rbd_names import snapshot_part
@@ -51,6 +52,13 @@ class CephPool:
         """Ids of images, and of snapshots within their image, by their names."""
         images = {name: each.image_id or f"format-1 {name}" for name, each in self._images.items()}
         return images | {each.name: each.identity.replace("@", "/") for each in self._snapshots}
+
+    def hidden(self, wanted: Collection[str]) -> Mapping[str, str]:
+        """Ids by name, of what has one of the ids: the directory doesn't show an image in the trash, its id does."""
+        ids = {each.replace("/", "@") for each in wanted}
+        with ThreadPoolExecutor(WORKERS, "rbd-locate") as readers:
+            found = rbd_located.located(readers, self._pool.image, ids, ())
+        return {each.name: each.identity.replace("@", "/") for each in found}
 
     def refusals(self) -> dict[str, str]:
         """Why a snapshot can't be managed, by its name."""
@@ -108,9 +116,10 @@ def listed(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -> Mapp
         return {"entries": entries + more, "identities": pool.identities(), "refusals": pool.refusals()}
 
 
-def identities(driver: Driver) -> Mapping[str, str | None]:
-    """Return ids of images, and of snapshots within their image, by their names."""
+def objects(driver: Driver, wanted: Collection[str]) -> Mapping[str, str | None]:
+    """Return ids of images, and of snapshots within their image, by their names; those `wanted` in the trash too."""
     from cinder.volume.drivers.rbd import RADOSClient
 
     with RADOSClient(driver) as client:
-        return CephPool(driver, client.ioctx).identities()
+        pool = CephPool(driver, client.ioctx)
+        return {**pool.hidden(wanted), **pool.identities()}

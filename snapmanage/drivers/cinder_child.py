@@ -125,9 +125,10 @@ class Host:
             self.check()
         return dict(told)
 
-    def objects(self) -> dict[str, str | None] | None:
-        """Identities of all objects by name, of whatever kind, where the vendor's driver tells."""
-        return objects(self._driver)
+    def objects(self, wanted: Sequence[str]) -> dict[str, str | None] | None:
+        """Identities by name of objects of whatever kind, where the vendor's driver tells; see `cinder_identities`."""
+        found = objects(self._driver, wanted)
+        return None if found is None else dict(found)
 
     def size_gb(self, volume: str) -> int:
         """The size of a volume, asked for alone."""

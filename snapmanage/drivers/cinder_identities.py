@@ -4,7 +4,7 @@ Cinder's listings tell names. Where a backend has stable ids as well and its dri
 for them, a function here asks. This runs beside Cinder, in `cinder_child`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from snapmanage.drivers import cinder_ceph
@@ -19,32 +19,18 @@ def _lvm(driver: Driver) -> dict[str, str | None]:
     return {line.split()[0]: line.split()[1] for line in output.splitlines() if line.strip()}
 
 
-def _rbd_trash(driver: Driver) -> dict[str, str | None]:
-    """Ids of images in the trash, and of their snapshots, by the names that they had."""
-    from cinder.volume.drivers.rbd import RADOSClient
-
-    found: dict[str, str | None] = {}
-    with RADOSClient(driver) as client:
-        for trashed in driver.RBDProxy().trash_list(client.ioctx):
-            with driver.rbd.Image(client.ioctx, read_only=True, image_id=trashed["id"]) as image:
-                found[trashed["name"]] = trashed["id"]
-                found |= {
-                    f"{trashed['name']}@{each['name']}": f"{trashed['id']}/{each['id']}" for each in image.list_snaps()
-                }
-    return found
-
-
 # By the module of the driver's class. Names are as `cinder_vendors` writes them.
 _BY_MODULE: Mapping[str, Callable[[Driver], dict[str, str | None]]] = {
     "cinder.volume.drivers.lvm": _lvm,
 }
 
 
-def objects(driver: Driver) -> dict[str, str | None] | None:
-    """Return identities by name of everything on the backend, of whatever kind, where the driver's backend tells."""
-    if _is_ceph(driver):
-        return {**_rbd_trash(driver), **cinder_ceph.identities(driver)}
-    return identities(driver)
+def objects(driver: Driver, wanted: Collection[str]) -> Mapping[str, str | None] | None:
+    """Return identities by name of what is on the backend, of whatever kind, where the driver's backend tells.
+
+    Of what no directory shows, as images in Ceph's trash, there is what has one of the `wanted` identities.
+    """
+    return cinder_ceph.objects(driver, wanted) if _is_ceph(driver) else identities(driver)
 
 
 def identities(driver: Driver) -> dict[str, str | None] | None:

@@ -4,7 +4,7 @@ Three views are put together: its listing of snapshots, its listing of volumes, 
 `cinder_identities`, which has everything that the backend holds, where there is one for the driver.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from snapmanage.core.backend import BackendObject
 from snapmanage.drivers.cinder_process import CinderProcess
@@ -21,19 +21,24 @@ def located(
 ) -> list[BackendObject]:
     """Return what has one of the identities, or one of the names that `records` have by the ids of their records."""
     names = set(records.values())
-    every = _every(process, scans, {} if vendor.renames_to_any_name else records, records)
+    marked = {} if vendor.renames_to_any_name else records
+    every = _every(process, scans, marked, records, sorted(identities))
     return list(dict.fromkeys(each for each in every if each.identity in identities or each.name in names))
 
 
 def _every(
-    process: CinderProcess, scans: Scans, marked: Mapping[str, str], records: Mapping[str, str]
+    process: CinderProcess,
+    scans: Scans,
+    marked: Mapping[str, str],
+    records: Mapping[str, str],
+    identities: Sequence[str],
 ) -> Iterator[BackendObject]:
     """Everything that is shown; `marked` are records whose objects the driver marks and calls by names of its own."""
     for seen in scans.snapshots(records):
         yield BackendObject(marked.get(seen.record_id or "", seen.name), _identity(seen))
     for seen in scans.volumes():
         yield BackendObject(seen.name, _identity(seen))
-    for name, identity in (process.call("objects") or {}).items():
+    for name, identity in (process.call("objects", wanted=identities) or {}).items():
         yield BackendObject(name, identity or "")
 
 

@@ -99,7 +99,11 @@ class CinderRbdLab(RbdLab):
         self.add_volume(self.volume)
 
     def add_oddities(self) -> None:
-        """Snapshots of a group, of another image, and of one in the trash."""
+        """Snapshots of a group, of another image, of one in the trash, and what a migration leaves there.
+
+        `tests/contract/test_cinder_ceph` has every other shape of an image, once.
+        """
+        self.odd.migrating("odd-migrating")
         self.add_unusable("odd-group")
         for image in ("odd-image", "odd-trashed"):
             self.add_snapshot(f"{self.add_volume(image)}@daily")

@@ -94,7 +94,7 @@ class RbdLab:
     def odd_names(self) -> set[str]:
         """Every snapshot with a name in UTF-8, of each image that can be opened."""
         # The bindings list no images at all where the name of one isn't UTF-8.
-        command = ["rbd", "--conf", str(self.ceph.conf), "--pool", self.pool, "ls"]
+        command = ["rbd", "--conf", str(self.ceph.conf), "--pool", self.ioctx.name, "ls"]
         shown = subprocess.run(command, capture_output=True, check=True).stdout.splitlines()
         found = set[str]()
         for image in (line.decode(errors="replace") for line in shown):
