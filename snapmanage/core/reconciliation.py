@@ -5,14 +5,13 @@ under both, but isn't listed as a snapshot any more (its origin was removed, say
 the record still says where it is.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
-from snapmanage.core.records import Operation, Snapshot, Status
+from snapmanage.core.records import Operation, Snapshot, Status, own_name
 
 
 class Kind(Enum):
@@ -125,13 +124,8 @@ def _renamed(snapshot: Snapshot, identity: str, names: Sequence[str], listed: bo
 
 def _still_bears(snapshot: Snapshot, name: str) -> bool:
     """Whether the object's own name is the one that it was given: only what contains it was renamed or moved."""
-    own = _own_name(snapshot.backend_name or "")
-    return snapshot.id in own and own == _own_name(name)
-
-
-def _own_name(name: str) -> str:
-    """Return the last part of `VOLUME@NAME` or `FOLDER/NAME`."""
-    return re.split("[/@]", name)[-1]
+    own = own_name(snapshot.backend_name or "")
+    return snapshot.id in own and own == own_name(name)
 
 
 def _owned_twice(ours: Sequence[Snapshot]) -> Iterator[Difference]:

@@ -90,6 +90,16 @@ def test_name_that_holds_the_id_of_a_managed_snapshot_is_refused_on_another_stor
     assert reasons(world, ELSEWHERE)[copy] == ("already managed", snapshot_id)
 
 
+def test_snapshot_of_a_volume_that_is_named_for_a_managed_snapshot_can_be_managed(world: World, folder: Path) -> None:
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    restored = f"restored-{snapshot_id}.img"
+    for name in (restored, f"{restored}@daily"):
+        (folder / name).write_bytes(b"data")
+
+    assert reasons(world, FIRST)[f"{restored}@daily"] == (None, None)
+    assert world.managed(world.known_volume(restored, host=FIRST), f"{restored}@daily")
+
+
 def test_snapshot_that_was_given_back_may_be_managed_by_the_other_host(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
     assert world.client.unmanage(snapshot_id).status_code == 202
