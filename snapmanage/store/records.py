@@ -191,11 +191,14 @@ def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[st
     return conn.execute(query).scalars().first() if keys else None
 
 
-def not_on(conn: Connection, server: str, storage: str) -> list[Snapshot]:
-    """Return some of a server's snapshots that were resolved to an object and aren't said to be on `storage`."""
+def not_on(conn: Connection, server: str, storage: str, after: str) -> list[Snapshot]:
+    """Return a server's next snapshots that were resolved to an object and aren't said to be on `storage`.
+
+    They are in the order of their ids, which are greater than `after`.
+    """
     elsewhere = or_(snapshots.c.storage.is_(None), snapshots.c.storage != storage)
     mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
-    query = select(snapshots).where(mine).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
+    query = select(snapshots).where(mine, snapshots.c.id > after).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
     return [_record(Snapshot, row) for row in conn.execute(query)]
 
 
