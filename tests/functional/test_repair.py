@@ -131,6 +131,20 @@ def test_what_is_gone_is_told_and_unmanaged_only_when_asked_to(standalone: Stand
     assert manage(standalone, "reconcile").returncode == 0
 
 
+def test_snapshot_that_seems_gone_from_another_storage_is_not_given_away(standalone: Standalone) -> None:
+    client = standalone.start()
+    snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")
+    settled(client, snapshot_id)
+    standalone.backend.rename(standalone.backend.with_name("unmounted"))
+    standalone.backend.mkdir()
+
+    told = manage(standalone, "reconcile", "--mend").stdout
+
+    assert "another storage" in told
+    assert "for a person to decide" in told
+    assert client.snapshot(snapshot_id)["status"] == "available"
+
+
 def test_snapshot_whose_name_another_object_has_is_never_given_away(standalone: Standalone) -> None:
     client = standalone.start()
     snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")
