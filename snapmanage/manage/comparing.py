@@ -1,11 +1,15 @@
 """Comparing a server's records with its backend while both go on."""
 
 from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
+from snapmanage.core.lifecycle import Change
 from snapmanage.core.reconciliation import Difference
-from snapmanage.core.records import Snapshot
+from snapmanage.core.records import Snapshot, changed
 from snapmanage.drivers.base import Driver
 from snapmanage.store import records
 from snapmanage.store.database import Database
@@ -18,6 +22,16 @@ def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
     located = _located(driver, reconciliation.unlisted(before, seen))
     still = reconciliation.settled(before, _resolved(db, server))
     return reconciliation.differences(still, seen, located)
+
+
+def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:
+    """Write a snapshot's size down; return False where the snapshot has changed meanwhile."""
+
+    def write(conn: Connection, now: datetime) -> bool:
+        sized = changed(snapshot, size_gb=size_gb, updated_at=now)
+        return bool(records.update(conn, [Change(snapshot, sized)]))
+
+    return db.write(write)
 
 
 def _resolved(db: Database, server: str) -> Sequence[Snapshot]:
