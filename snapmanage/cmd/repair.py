@@ -29,13 +29,14 @@ _RECONCILE = """Compare records with the enabled backends, on the machine that r
 VANISHED  nothing on the backend has the snapshot's name or its identity
 RENAMED   the snapshot is there under another name
 REPLACED  the snapshot is nowhere on the backend, and another object has its name
-TWICE     two records manage one object
+TWICE     two records manage one object, here or at another server of the same storage
 UNOWNED   an object has the managed name of a record that doesn't manage it
 UNSIZED   the backend didn't know the snapshot's size when it was managed, and knows it now
 
 A snapshot that is there under its name but isn't listed any more (its volume was removed, say) agrees with its
-record. --mend gives a RENAMED snapshot its name back, unless it isn't listed any more or was asked back, and
-unmanages a VANISHED one, and records the size of an UNSIZED one. The others are for a person to decide.
+record. --mend gives a RENAMED snapshot its name back, unless it isn't listed any more, was asked back, has
+several names or is another record's. It unmanages a VANISHED one, unless its record is on another storage than
+the backend is now. It records the size of an UNSIZED one. The others are for a person to decide.
 """
 
 
@@ -123,7 +124,7 @@ def _mend(site: Site, driver: Driver, difference: Difference) -> str:
     try:
         if difference.kind is Kind.RENAMED and difference.binding:
             return f"It is called {driver.manage_snapshot(difference.binding).name!r} again."
-        if difference.kind is Kind.VANISHED:
+        if difference.kind is Kind.VANISHED and difference.certain:
             requests.unmanage(site, difference.snapshot.id, difference.snapshot.requester, everywhere=True)
             return "It is being unmanaged."
         if difference.size_gb is not None:

@@ -5,14 +5,13 @@ under both, but isn't listed as a snapshot any more (its origin was removed, say
 the record still says where it is.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
-from snapmanage.core.records import Operation, Snapshot, Status
+from snapmanage.core.records import Operation, Snapshot, Status, ids_in, own_name
 
 
 class Kind(Enum):
@@ -31,7 +30,8 @@ class Difference:
     """One disagreement.
 
     `binding` tells how what was renamed would get its name back, where it shall; `size_gb` is the size that the
-    backend has learned since the record was written.
+    backend has learned since the record was written. `certain` is False for a snapshot that seems to be gone, and
+    may be on another storage.
     """
 
     kind: Kind
@@ -39,6 +39,7 @@ class Difference:
     text: str
     binding: Binding | None = None
     size_gb: int | None = None
+    certain: bool = True
 
 
 def settled(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> list[Snapshot]:
@@ -98,6 +99,40 @@ def _names_by_identity(objects: Iterable[BackendObject]) -> dict[str, list[str]]
     return names
 
 
+def guarded(found: Iterable[Difference], live: Set[str], elsewhere: Mapping[str, str]) -> Iterator[Difference]:
+    """Yield the differences, those of an object that another record owns, too, without a way to mend them.
+
+    `live` are the ids of records that own an object, `elsewhere` the owners at other servers by our snapshots' ids.
+    """
+    for each in found:
+        owner = elsewhere.get(each.snapshot.id)
+        if each.binding and owner is None:
+            owner = min(ids_in(each.binding.original_name) & live - {each.snapshot.id}, default=None)
+        yield replace(each, binding=None, text=f"{each.text}, and is managed as {owner} too") if owner else each
+
+
+def on_storage(found: Iterable[Difference], storage: str | None) -> Iterator[Difference]:
+    """Yield the differences; a snapshot of another storage than `storage` is not certain to be gone."""
+    for each in found:
+        moved = storage and each.snapshot.storage and each.snapshot.storage != storage
+        if each.kind is Kind.VANISHED and moved:
+            text = (
+                f"{each.text}; but its record is on another storage than the backend is now: see whether the right "
+                "one is mounted, and restart snapmanage-volume if it was replaced"
+            )
+            yield replace(each, text=text, certain=False)
+        else:
+            yield each
+
+
+def owned_elsewhere(snapshots: Sequence[Snapshot], elsewhere: Mapping[str, str]) -> Iterator[Difference]:
+    """Yield the objects that a snapshot of another server owns too."""
+    for each in snapshots:
+        if _is_ours(each) and (owner := elsewhere.get(each.id)):
+            text = f"{each.backend_name!r} is managed as {owner} too, by another server of the same storage"
+            yield Difference(Kind.TWICE, each, text)
+
+
 def _is_ours(snapshot: Snapshot) -> bool:
     """What is managed, and what couldn't be given back."""
     failed = snapshot.status is Status.ERROR and snapshot.operation is Operation.UNMANAGE
@@ -121,24 +156,20 @@ def _misplaced(ours: Sequence[Snapshot], there: _Objects) -> Iterator[Difference
 
 
 def _renamed(snapshot: Snapshot, identity: str, names: Sequence[str], listed: bool) -> Iterator[Difference]:
-    """What can be mended is listed as a snapshot, and wasn't asked back."""
+    """What can be mended is listed as a snapshot, has one name, and wasn't asked back."""
     managed_name = snapshot.backend_name or ""
     if snapshot.original_name == managed_name or (listed and _still_bears(snapshot, names[0])):
         return
-    mendable = listed and snapshot.status is Status.AVAILABLE
+    # Of several names, one may be somebody else's: a hard link, say.
+    mendable = listed and len(set(names)) == 1 and snapshot.status is Status.AVAILABLE
     binding = Binding(identity, names[0], managed_name) if mendable else None
     yield Difference(Kind.RENAMED, snapshot, f"{managed_name!r} is called {names[0]!r} by now", binding)
 
 
 def _still_bears(snapshot: Snapshot, name: str) -> bool:
     """Whether the object's own name is the one that it was given: only what contains it was renamed or moved."""
-    own = _own_name(snapshot.backend_name or "")
-    return snapshot.id in own and own == _own_name(name)
-
-
-def _own_name(name: str) -> str:
-    """Return the last part of `VOLUME@NAME` or `FOLDER/NAME`."""
-    return re.split("[/@]", name)[-1]
+    own = own_name(snapshot.backend_name or "")
+    return snapshot.id in own and own == own_name(name)
 
 
 def _owned_twice(ours: Sequence[Snapshot]) -> Iterator[Difference]:

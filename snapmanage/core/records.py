@@ -165,9 +165,22 @@ def identity_key(record: Record) -> str | None:
     return None if record.backend_id is None else owner_key(storage or record.server, record.backend_id)
 
 
-def ids_in(text: str) -> set[str]:
-    """Return the ids of records that a name or a reference holds, if they are any: each UUID in it."""
-    return {found.lower() for found in _ID.findall(text)}
+def own_name(name: str) -> str:
+    """Return the last part of `VOLUME@NAME` or `FOLDER/NAME`: only that is given to an object when it is managed."""
+    return re.split("[/@]", name)[-1]
+
+
+def ids_in(name: str) -> set[str]:
+    """Return the ids of records that an object's own name may hold: each UUID in it.
+
+    The name of its volume or folder doesn't count: a clone is often named for the snapshot that it was made of.
+    """
+    return {found.lower() for found in _ID.findall(own_name(name))}
+
+
+def ids_meant(reference: Reference) -> set[str]:
+    """Return the ids that the name in a reference may hold, under whatever key it is."""
+    return {found for name in reference.value.values() if isinstance(name, str) for found in ids_in(name)}
 
 
 def readable(text: str) -> str:

@@ -7,6 +7,7 @@ files, or with none that QEMU follows (VDI, VHDX, VPC), name nothing.
 import re
 import struct
 from collections.abc import Callable
+from itertools import islice
 
 _QCOW = struct.Struct(">4sIQI")
 _QED = struct.Struct("<4sIIIQQQQQII")
@@ -16,7 +17,11 @@ _VMDK_MAGICS = (b"KDMV", b"COWD")
 _HEAD_BYTES = 4096
 # A VMDK's text is a file of its own, or lies behind its header.
 _VMDK_BYTES = 64 * 1024
-_VMDK_NAME = re.compile(rb'^(?:parentFileNameHint\s*=|(?:RW|RDONLY|NOACCESS)\s).*?"([^"\n]*)"', re.MULTILINE)
+# QEMU accepts no longer name. A guest may have written these; the bound on their number keeps a scan short.
+_VMDK_NAME = re.compile(
+    rb'^(?:parentFileNameHint\s*=|(?:RW|RDONLY|NOACCESS)\s)[^"\n]*"([^"\n]{0,%d})"' % _LONGEST_NAME, re.MULTILINE
+)
+_MOST_NAMES = 256
 
 # Reads up to `size` bytes at `offset`; less at the end of the file.
 Read = Callable[[int, int], bytes]
@@ -32,7 +37,8 @@ def names(source: Read) -> tuple[str, ...] | None:
         fields = _QED.unpack_from(head)
         return _name(source, *fields[-2:]) if fields[4] & _HAS_BACKING else ()
     if head.startswith(_VMDK_MAGICS) or b"createType" in head:
-        return tuple(map(_text, _VMDK_NAME.findall(source(_VMDK_BYTES, 0))))
+        found = _VMDK_NAME.finditer(source(_VMDK_BYTES, 0))
+        return tuple(_text(each[1]) for each in islice(found, _MOST_NAMES))
     return None
 
 

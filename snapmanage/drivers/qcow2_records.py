@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -26,6 +27,11 @@ _REMOTE = frozenset(("nfs", "ssh", "sftp", "gluster", "gluster+tcp", "gluster+un
 _NODES = frozenset(("file", "backing", "data-file", "image", "raw", "test", "children", "bottom", "target", "log"))
 # A process's own open files, which are others in QEMU than here.
 _OPEN_FILES = ("/proc/", "/dev/fd")
+# No honest record has more colons. Each can begin a name, so that one text could mean hundreds of paths.
+_MOST_COLONS = 16
+# A hostile record repeats `json:` at each level of quotes; without memory, each level multiplies the time. Few
+# meanings are kept, since one can be hundreds of times as long as its text.
+_REMEMBERED = 64
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'', re.DOTALL)
 
 
@@ -55,6 +61,7 @@ _NOTHING = Meaning()
 _ANYTHING = Meaning(anything=True)
 
 
+@lru_cache(_REMEMBERED)
 def meaning(recorded: str) -> Meaning:
     """Read the record of a backing file; a relative path starts at the image."""
     if recorded.startswith("json:"):
@@ -62,6 +69,7 @@ def meaning(recorded: str) -> Meaning:
     return _behind_protocol(recorded) or _path(recorded)
 
 
+@lru_cache(_REMEMBERED)
 def meaning_from_anywhere(recorded: str) -> Meaning:
     """Read the name of a data file, or a path within options: a relative one starts where QEMU does."""
     if recorded.startswith("json:"):
@@ -99,6 +107,8 @@ def _behind_protocol(text: str) -> Meaning | None:
         return _NOTHING
     if protocol in _REMOTE:
         return _named(rest)
+    if rest.count(":") > _MOST_COLONS:
+        return _ANYTHING
     pieces = rest.split(":")
     tails = [":".join(pieces[start:]) for start in range(len(pieces))]
     options = [meaning(tail) for tail in tails if tail.startswith("json:")]

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 
 from snapmanage import errors
@@ -40,12 +40,22 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _by_id(opened: Opened, image_id: str, identities: Sequence[str]) -> list[BackendObject]:
     snapshots = [Ids.parse(each).snapshot for each in identities if each != image_id]
-    # Of an image that can't be read, what is known is found by name.
-    with suppress(errors.SourceNotFound, ImageUnreadable), opened(image_id=image_id) as image:
-        itself = [BackendObject(image.name, image_id)] if image_id in identities else []
-        found = [image.find_id(each) for each in snapshots]
-        return itself + [BackendObject(each.name, each.identity) for each in found if each]
-    return []
+    try:
+        with opened(image_id=image_id) as image:
+            itself = [BackendObject(image.name, image_id)] if image_id in identities else []
+            found = [image.find_id(each) for each in snapshots]
+            return itself + [BackendObject(each.name, each.identity) for each in found if each]
+    except errors.SourceNotFound:
+        return []
+    except ImageUnreadable as failure:
+        # The image may have another name by now, so that nothing would be found by the old one.
+        return [BackendObject(_placeholder(failure.listed.name, each), each) for each in identities]
+
+
+def _placeholder(image: str, identity: str) -> str:
+    """Return a name for an object of an image that can't be read."""
+    _, at, snapshot = identity.partition("@")
+    return f"{image}@(id {snapshot})" if at else image
 
 
 def _by_name(opened: Opened, image_name: str, names: Sequence[str]) -> list[BackendObject]:

@@ -136,8 +136,12 @@ class ZfsDriver:
         if code != 0 or self._dataset not in found or zfs_errors.damaged(error):
             raise self._away(code, error)
         # Records of earlier releases may have the old form.
-        forms = [(each.name, form) for each in found.values() for form in (each.identity, each.old_identity)]
-        return [BackendObject(*each) for each in forms if each[1] in identities or each[0] in names]
+        forms = [(each, form) for each in found.values() for form in (each.identity, each.old_identity)]
+        return [
+            BackendObject(each.name, "" if each.fault else form)
+            for each, form in forms
+            if form in identities or each.name in names
+        ]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{zfs_names.dataset_of(found.name)}@{name}"
@@ -172,7 +176,8 @@ class ZfsDriver:
             return {}
         code, output, error = self._get([self._dataset], recursive=True)
         found = zfs_report.read(output)
-        if code != 0 or self._dataset not in found:
+        # Damage keeps some from being found, and the backend from being served no more than it does listings.
+        if self._dataset not in found or (code != 0 and not zfs_errors.damaged(error)):
             raise self._away(code, error)
         return zfs_identities.renewed(old, [each for each in found.values() if each.is_snapshot])
 

@@ -9,7 +9,7 @@ from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.reconciliation import Difference
-from snapmanage.core.records import Snapshot, changed
+from snapmanage.core.records import Snapshot, changed, ids_in
 from snapmanage.drivers.base import Driver
 from snapmanage.store import records
 from snapmanage.store.database import Database
@@ -21,7 +21,26 @@ def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
     seen = driver.list_snapshots()
     located = _located(driver, reconciliation.unlisted(before, seen))
     still = reconciliation.settled(before, _resolved(db, server))
-    return reconciliation.differences(still, seen, located)
+    found = reconciliation.on_storage(reconciliation.differences(still, seen, located), _storage(driver, still))
+    return _with_other_owners(db, server, still, list(found))
+
+
+def _with_other_owners(
+    db: Database, server: str, snapshots: Sequence[Snapshot], found: Sequence[Difference]
+) -> list[Difference]:
+    """Return the differences with those of objects that another server's records own, which no mending may touch."""
+    named = {each for difference in found if difference.binding for each in ids_in(difference.binding.original_name)}
+    with db.read() as conn:
+        live, elsewhere = records.live(conn, named), records.owners_elsewhere(conn, server, snapshots)
+    return [
+        *reconciliation.guarded(found, live, elsewhere),
+        *reconciliation.owned_elsewhere(snapshots, elsewhere),
+    ]
+
+
+def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
+    """Return which storage the backend is now; None where no record says which it was."""
+    return driver.storage_id() if any(each.storage for each in snapshots) else None
 
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:

@@ -31,19 +31,22 @@ def adopt(db: Database, server: str, storage: str, renew: Renew | None = None) -
     """Write down that the objects of a server's snapshots are on `storage`; return the objects that two snapshots own.
 
     `renew` returns the present identity of each object whose recorded one has a form that its driver doesn't write
-    any more. A snapshot whose object has an owner on the storage already keeps the key that it has.
+    any more. A snapshot whose object has an owner on the storage already keeps the key that it has. Each snapshot is
+    moved once, even if another process of the server has another `storage` in mind and moves it again.
     """
     conflicts: list[Conflict] = []
-    while batch := _next_batch(db, server, storage):
+    last = ""
+    while batch := _next_batch(db, server, storage, last):
+        last = batch[-1].id
         bindings = [snapshot.binding for snapshot in batch if snapshot.binding]
         renewed = renew(bindings) if renew else {}
         conflicts += db.write(partial(_move, [snapshot.id for snapshot in batch], storage, renewed))
     return conflicts
 
 
-def _next_batch(db: Database, server: str, storage: str) -> Sequence[Snapshot]:
+def _next_batch(db: Database, server: str, storage: str, after: str) -> Sequence[Snapshot]:
     with db.read() as conn:
-        return records.not_on(conn, server, storage)
+        return records.not_on(conn, server, storage, after)
 
 
 def _move(
@@ -64,7 +67,10 @@ def _moved(snapshot: Snapshot, storage: str, renewed: Mapping[str, str]) -> Snap
 
 
 def _conflicts(moved: Sequence[Snapshot], owners: Mapping[str, str]) -> Iterator[Conflict]:
+    taken = dict(owners)
     for snapshot in moved:
-        owner = owners.get(snapshot.identity_key or "")
-        if owner not in (None, snapshot.id):
-            yield Conflict(snapshot.id, str(owner))
+        if snapshot.identity_key is None:
+            continue
+        owner = taken.setdefault(snapshot.identity_key, snapshot.id)
+        if owner != snapshot.id:
+            yield Conflict(snapshot.id, owner)

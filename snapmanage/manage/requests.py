@@ -11,7 +11,7 @@ from snapmanage.core import idempotency, lifecycle, listing, messages, quota, se
 from snapmanage.core.idempotency import Key, Use
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.messages import Message
-from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_in
+from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_meant
 from snapmanage.crash import Point
 from snapmanage.manage.site import Site, commit, post
 from snapmanage.store import facts, keys, quotas, records, services
@@ -164,7 +164,7 @@ def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: Facts) -> None:
 
     Its name holds the id of a live record, or another server of the same storage manages it under this reference.
     """
-    named = records.live(conn, ids_in(snapshot.reference.text) - {snapshot.id})
+    named = records.live(conn, ids_meant(snapshot.reference) - {snapshot.id})
     owner = min(named) if named else None
     if owner is None and volume.shared and volume.service:
         owner = records.owner_elsewhere(conn, snapshot, services.sharing(conn, volume.service))

@@ -191,11 +191,14 @@ def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[st
     return conn.execute(query).scalars().first() if keys else None
 
 
-def not_on(conn: Connection, server: str, storage: str) -> list[Snapshot]:
-    """Return some of a server's snapshots that were resolved to an object and aren't said to be on `storage`."""
+def not_on(conn: Connection, server: str, storage: str, after: str) -> list[Snapshot]:
+    """Return a server's next snapshots that were resolved to an object and aren't said to be on `storage`.
+
+    They are in the order of their ids, which are greater than `after`.
+    """
     elsewhere = or_(snapshots.c.storage.is_(None), snapshots.c.storage != storage)
     mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
-    query = select(snapshots).where(mine).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
+    query = select(snapshots).where(mine, snapshots.c.id > after).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
     return [_record(Snapshot, row) for row in conn.execute(query)]
 
 
@@ -203,6 +206,28 @@ def owners(conn: Connection, identity_keys: Collection[str]) -> dict[str, str]:
     """Return the ids of the snapshots that own objects, by the keys of the objects' identities."""
     query = select(snapshots.c.identity_key, snapshots.c.id).where(snapshots.c.identity_key.in_(identity_keys))
     return {row.identity_key: row.id for row in conn.execute(query)}
+
+
+def owners_elsewhere(conn: Connection, server: str, mine: Iterable[Snapshot]) -> dict[str, str]:
+    """Return the ids of other servers' snapshots that own objects of a server's snapshots, by the ids of these.
+
+    Each of two owners has a key of its own: of the storage, or of one of the servers that serve it.
+    """
+    placed = [each for each in mine if each.storage and each.backend_id]
+    storages = {each.storage for each in placed}
+    serving: dict[str | None, set[str]] = {}
+    for row in conn.execute(select(services.c.server, services.c.storage).where(services.c.storage.in_(storages))):
+        serving.setdefault(row.storage, set()).add(row.server)
+    keys = {
+        owner_key(where, each.backend_id or ""): each.id
+        for each in placed
+        for where in {str(each.storage), *serving.get(each.storage, ())}
+    }
+    wanted = sorted(keys)
+    query = select(snapshots.c.identity_key, snapshots.c.id).where(snapshots.c.server != server)
+    parts = [wanted[start : start + IDS_AT_ONCE] for start in range(0, len(wanted), IDS_AT_ONCE)]
+    found = [row for part in parts for row in conn.execute(query.where(snapshots.c.identity_key.in_(part)))]
+    return {keys[row.identity_key]: row.id for row in found}
 
 
 def place(conn: Connection, placed: Sequence[Snapshot], keeping: Collection[str]) -> None:

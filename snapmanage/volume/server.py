@@ -176,7 +176,9 @@ class VolumeServer:
     def _settle_storage(self, server: str, driver: Driver, pace: Pace) -> None:
         """Find out which storage the backend is, and write that down of the server's records."""
         asking = "asking which storage the backend is"
-        storage = deadlines.within(pace.driver_timeout_seconds, asking, driver.storage_id)
+        # A driver that was written for an earlier release doesn't say.
+        ask = getattr(driver, "storage_id", None)
+        storage = deadlines.within(pace.driver_timeout_seconds, asking, ask) if ask else None
         self._workers[server].storage = storage
         if storage is None:
             return

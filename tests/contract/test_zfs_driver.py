@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import Binding, Unsafe, refuse_unsafe
+from snapmanage.core.backend import BackendObject, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import commands, privileged, zfs_mounts
 from snapmanage.drivers.base import Section
@@ -222,6 +222,7 @@ def test_object_without_usable_properties_is_unusable_and_the_others_are_listed(
         "tank/v@odd": (Unsafe.UNUSABLE, "unreadable:tank/v@odd"),
         "tank/v@well": (None, "5-9-7"),
     }
+    assert set(driver.locate((), {"tank/v@odd"})) == {BackendObject("tank/v@odd", "")}
     with pytest.raises(errors.BackendError):
         driver.look("tank/v@odd")
 
@@ -280,6 +281,18 @@ def test_identity_of_an_object_with_another_name_is_not_renewed(lab: ZfsLab) -> 
     lab.zfs.run("zfs", "rename", binding.original_name, lab.name_of("third"))
 
     assert lab.driver.renewed_identities([old_form(binding)]) == {}
+
+
+def test_damage_of_one_dataset_does_not_keep_the_identities_of_others_from_being_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"type": "snapshot", "creation": "1", "guid": "5", "createtxg": "9", "objsetid": "7"}
+    values |= {"referenced": "0", "volsize": "-", "userrefs": "-", "defer_destroy": "off"}
+    lines = [f"{name}\t{key}\t{value}" for name in ("tank/v", "tank/v@well") for key, value in values.items()]
+    say(tmp_path, monkeypatch, "\n".join(lines), "cannot iterate filesystems: I/O error", 1)
+    driver = ZfsDriver("tank/v", zfs_delegated=True)
+
+    assert driver.renewed_identities([Binding("5-9", "tank/v@daily", "tank/v@well")]) == {"5-9": "5-9-7"}
 
 
 def test_present_identities_need_no_renewal_and_no_look(lab: ZfsLab) -> None:

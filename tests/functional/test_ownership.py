@@ -12,6 +12,7 @@ from sqlalchemy import update
 from snapmanage.core.backend import Binding
 from snapmanage.core.records import Snapshot, owner_key
 from snapmanage.drivers.base import Driver
+from snapmanage.drivers.deadline import within
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from snapmanage.manage import ownership
@@ -88,6 +89,16 @@ def test_name_that_holds_the_id_of_a_managed_snapshot_is_refused_on_another_stor
 
     assert refused.status_code == 409
     assert reasons(world, ELSEWHERE)[copy] == ("already managed", snapshot_id)
+
+
+def test_snapshot_of_a_volume_that_is_named_for_a_managed_snapshot_can_be_managed(world: World, folder: Path) -> None:
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    restored = f"restored-{snapshot_id}.img"
+    for name in (restored, f"{restored}@daily"):
+        (folder / name).write_bytes(b"data")
+
+    assert reasons(world, FIRST)[f"{restored}@daily"] == (None, None)
+    assert world.managed(world.known_volume(restored, host=FIRST), f"{restored}@daily")
 
 
 def test_snapshot_that_was_given_back_may_be_managed_by_the_other_host(world: World) -> None:
@@ -195,6 +206,54 @@ def test_object_that_two_records_of_before_own_is_reported_and_left_as_it_is(nam
     assert [(each.snapshot_id, each.owner_id) for each in conflicts] == [(clone.id, first)]
     assert world.record(clone.id).identity_key == key
     assert ownership.adopt(world.db, SECOND, storage) == []
+
+
+def test_object_that_two_records_of_one_server_own_keeps_no_backend_away(nameless_world: World) -> None:
+    world = nameless_world
+    volume = world.known_volume(DISK, host=FIRST)
+    first, second = (world.managed(volume, name) for name in (DAILY, WEEKLY))
+    known = world.record(first)
+    before_storages_were_known(world)
+    assert known.storage
+    assert known.backend_id
+    with world.db.engine.begin() as conn:
+        key = owner_key("another storage", known.backend_id)
+        changes = {"backend_id": known.backend_id, "identity_key": key}
+        conn.execute(update(tables.snapshots).where(tables.snapshots.c.id == second).values(changes))
+
+    [conflict] = ownership.adopt(world.db, FIRST, known.storage)
+
+    assert {conflict.snapshot_id, conflict.owner_id} == {first, second}
+
+
+def test_record_that_another_process_moves_to_another_storage_each_time_is_moved_once(nameless_world: World) -> None:
+    world = nameless_world
+    storage = world.record(world.managed(world.known_volume(DISK, host=FIRST), DAILY)).storage
+    before_storages_were_known(world)
+    assert storage
+    with world.db.engine.begin() as conn:
+        conn.exec_driver_sql(
+            "CREATE TRIGGER elsewhere AFTER UPDATE OF storage ON snapshots "
+            "BEGIN UPDATE snapshots SET storage = 'elsewhere' WHERE id = NEW.id; END"
+        )
+
+    assert within(10, "adopting", lambda: ownership.adopt(world.db, FIRST, storage)) == []
+
+
+class DriverOfBefore(FakeDriver):
+    """Was written when no driver said which storage it is."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "storage_id":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+def test_driver_that_does_not_say_which_storage_it_is_serves(tmp_path: Path) -> None:
+    with a_world(tmp_path, {FIRST: DriverOfBefore()}) as world:
+        snapshot_id = world.managed(world.known_volume("volume-1", host=FIRST), "volume-1-snapshot-1")
+
+        assert world.record(snapshot_id).storage is None
 
 
 class RenewingDriver(FakeDriver):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snapmanage.drivers.deadline import within
 from snapmanage.drivers.qcow2_records import Meaning, last_name, meaning, meaning_from_anywhere
 
 JSON = st.recursive(
@@ -78,6 +79,20 @@ def test_options_nested_as_deep_as_a_record_allows_are_read() -> None:
     assert not meaning("json:" + "[" * 1018).paths
     assert meaning("json:{" + "a." * 400).anything is False
     assert "/b" in meaning('json:{"' + "a." * 400 + 'b":"/b"}').paths
+
+
+def test_record_that_repeats_itself_at_each_level_is_read_once_a_level() -> None:
+    hostile = "/base"
+    for _ in range(6):
+        quoted = json.dumps(hostile).replace(":", "\\u003a")
+        hostile = f"file:{'json:' * 15}{quoted}"
+
+    assert "/base" in within(5, "reading a record", lambda: meaning(hostile)).paths
+
+
+def test_text_with_more_colons_than_a_name_has_may_mean_anything_and_costs_nothing() -> None:
+    assert meaning(f"file{':a' * 500}") == Meaning(anything=True)
+    assert "/b" in meaning(f"file:{'a:' * 15}/b").paths
 
 
 @given(st.text(max_size=40) | JSON.map(json.dumps).map("json:{}".format) | st.text("json:{}[]'\"\\u.,ab/", max_size=30))

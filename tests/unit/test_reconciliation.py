@@ -53,6 +53,14 @@ def test_object_whose_identity_cannot_be_read_is_there() -> None:
     assert differences([managed()], [], BackendObject("snapshot-1", "")) == []
 
 
+def test_object_that_has_several_other_names_is_not_given_its_name_back() -> None:
+    listed = [examples.found(name, identity=IDENTITY) for name in ("one", "other")]
+
+    [difference] = differences([managed()], listed)
+
+    assert (difference.kind, difference.binding) == (Kind.RENAMED, None)
+
+
 def test_object_with_several_names_was_not_renamed() -> None:
     listed = examples.found("second-name", identity=IDENTITY)
 
