@@ -32,17 +32,20 @@ checkout="$folder/root/snapmanage"
 git -C "$checkout" fetch -q "$repository" HEAD
 git -C "$checkout" checkout -q --force --detach FETCH_HEAD
 
-# The folder becomes a mount of its own: a program can unshare its mounts (the tests' zfs-fuse does) only where / is
-# one. The shell stays the first process of the namespace, since it reaps orphans.
+# The folder becomes the root of the mount namespace: in a chroot, a program that enters a mount namespace (the tests'
+# zfs-fuse has one) gets the root of the machine instead. The shell stays the first process, since it reaps orphans.
 unshare --mount --propagation private --pid --fork --kill-child sh -euc '
     folder=$1
     shift
     mount --bind "$folder" "$folder"
-    mount -t proc proc "$folder/proc"
-    mount --rbind /sys "$folder/sys"
-    mount --rbind /dev "$folder/dev"
-    chroot "$folder" env -i -C /root/snapmanage HOME=/root LANG=C.UTF-8 \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    cd "$folder"
+    mount -t proc proc proc
+    mount --rbind /sys sys
+    mount --rbind /dev dev
+    pivot_root . .
+    umount --lazy .
+    cd /root/snapmanage
+    env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
         ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} "$@" || exit
 ' in_debian "$folder" "$@"
