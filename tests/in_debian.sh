@@ -34,7 +34,7 @@ git -C "$checkout" checkout -q --force --detach FETCH_HEAD
 
 # The folder becomes the root of the mount namespace: in a chroot, a program that enters a mount namespace (the tests'
 # zfs-fuse has one) gets the root of the machine instead. The shell stays the first process, since it reaps orphans.
-unshare --mount --propagation private --pid --fork --kill-child sh -euc '
+exec unshare --mount --propagation private --pid --fork --kill-child sh -euc '
     folder=$1
     shift
     mount --bind "$folder" "$folder"
