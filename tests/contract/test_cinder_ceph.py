@@ -68,7 +68,7 @@ def test_snapshot_that_the_driver_could_not_protect_is_listed_unsafe(lab: Cinder
 def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_refused_with_its_reason(
     lab: CinderRbdLab,
 ) -> None:
-    lab.add_oddities()
+    lab.odd.make_all()
     assert lab.driver.find_volume(Reference.named("linked-1")).name == "linked-1"
 
     for snapshot in lab.driver.list_snapshots():
