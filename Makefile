@@ -8,7 +8,7 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit integration chaos bench bench-compare config packages clean
+.PHONY: help demo test lint unit test-trixie integration chaos bench bench-compare config packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,7 +30,9 @@ lint: .venv/tested  ## Check the form, the style and the types
 unit: .venv/tested  ## Run the tests that need nothing of the machine
 	@$(BIN)/python -m pytest tests/unit
 
-test-trixie:  ## Run the tests in a folder with Debian 13, made where TRIXIE says; as root
+# Part of a release, not of each run of CI. The folder needs 3 GB and stays for the next run.
+TRIXIE ?= .trixie
+test-trixie:  ## Check and test the last commit on Debian 13, in the folder TRIXIE; as root
 	@tests/in_debian.sh trixie $(abspath $(TRIXIE))
 
 integration: .venv/tested  ## Run the tests on real brokers, databases and backends

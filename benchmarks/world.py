@@ -17,8 +17,10 @@ import sqlalchemy as sa
 
 from benchmarks import machine, seed
 from snapmanage.bus import Publication, envelope
+from snapmanage.bus.declaring import declare
 from snapmanage.bus.names import Names
-from snapmanage.bus.rabbit import Publisher, Topology
+from snapmanage.bus.rabbit import Publisher
+from snapmanage.bus.topology import Topology
 from snapmanage.core.messages import Message
 from snapmanage.store.database import Database, connect
 from tests.services.deployment import Deployment
@@ -96,13 +98,14 @@ class Site:
         assert synced.returncode == 0, synced.stderr
         self._bus = kombu.Connection(self._world.rabbitmq.amqp_url)
         self._channel = self._bus.channel()
-        self._topology = Topology(self.names.exchange)
+        self._topology = Topology(self.names.exchange, queue_names=self.names.queue_names())
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._processes.close()
-        for queue in {*self._event_queues(), *(q for s in self.servers for q in self.names.server_queues(s))}:
-            self._channel.queue_delete(queue)
+        for key in {*self.names.audited_queues(), *(q for s in self.servers for q in self.names.server_queues(s))}:
+            for queue in (self._topology.name(key), self._topology.dead_letter_name(key)):
+                self._channel.queue_delete(queue)
         self._bus.close()
         self.db.close()
         self._scratch.__exit__(*exception)
@@ -154,7 +157,7 @@ class Site:
 
     def prepare_events(self) -> None:
         """Declare where events arrive, so that none is published before it can be kept."""
-        self._declare(self._event_queues())
+        self._declare(self.names.audited_queues())
 
     def prepare_servers(self) -> None:
         """The same for casts, of servers that come later."""
@@ -183,12 +186,12 @@ class Site:
         with self.db.read() as conn:
             return int(conn.execute(sa.text(query)).scalar_one())
 
-    def _declare(self, queues: Sequence[str]) -> None:
-        for queue in queues:
-            self._topology.queue(queue)(self._channel).declare()
+    def _declare(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            declare(self._bus, self._topology, key)
 
     def _event_queues(self) -> list[str]:
-        return self.names.audited_queues()
+        return list(self.names.queue_names().values())
 
 
 class Meter:

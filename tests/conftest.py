@@ -17,6 +17,7 @@ from tests.services import keystone as keystone_service
 from tests.services import mariadb as mariadb_service
 from tests.services import postgresql as postgresql_service
 from tests.services import rabbitmq as rabbitmq_service
+from tests.services import trixie
 from tests.services import zfs_fuse as zfs_fuse_service
 from tests.services.process import running, unique
 from tests.services.wiretap import Wiretap, wiretap
@@ -32,6 +33,13 @@ settings.load_profile("snapmanage")
 def rabbitmq() -> Iterator[rabbitmq_service.RabbitMQ]:
     needs.require(*rabbitmq_service.PROGRAMS)
     with running(rabbitmq_service.RabbitMQ) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def trixie_rabbitmq() -> Iterator[rabbitmq_service.RabbitMQ]:
+    """RabbitMQ 4.0, where a folder of that release is named; `trixie.BROKERS` has this fixture only then."""
+    with running(trixie.TrixieRabbitMQ) as service:
         yield service
 
 

@@ -36,6 +36,12 @@ class Delivery:
 
 
 Handle = Callable[[Sequence[Delivery]], None]
+# Raises unless a batch could be handled now; asked after a batch could not be.
+Probe = Callable[[], None]
+
+
+def no_probe() -> None:
+    """The probe of a handler that needs nothing which could be away."""
 
 
 class Consumer(Protocol):
@@ -57,10 +63,10 @@ class Bus(Protocol):
         `Unavailable` when the bus is away; whatever isn't returned must be sent again.
         """
 
-    def consume(self, queues: Sequence[str], handle: Handle) -> Consumer:
+    def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> Consumer:
         """Hand batches of deliveries to `handle`, acknowledging each batch once it returns.
 
-        When it raises, the batch is handed to it again later.
+        When it raises, the batch comes again later; nothing is held until `probe` returns.
         """
 
     def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:

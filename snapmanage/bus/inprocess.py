@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.bus import Delivery, Handle, Publication, envelope
+from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.names import Names
 
 LOG = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ class InProcessBus:
             arrived |= self._hand_over(queue, batch)
         return arrived
 
-    def consume(self, queues: Sequence[str], handle: Handle) -> "InProcessConsumer":
+    def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> "InProcessConsumer":
+        """`probe` is not asked: a message is held by its sender."""
         consumer = InProcessConsumer(self._handlers, queues, handle)
         self._handlers |= dict.fromkeys(queues, consumer.hear)
         return consumer

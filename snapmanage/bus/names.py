@@ -10,6 +10,7 @@ VERSION = "1.2"
 # Any newer minor version is understood, since a new argument has a default.
 ACCEPTED_VERSION = "1.65535"
 ACCEPTED_REFERENCE_VERSION = "3.65535"
+AUDIT = "snapmanage-audit"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,15 @@ class Names:
     def notification_queue(self, topic: str, priority: str) -> str:
         return f"{topic}.{priority.lower()}"
 
+    def queue_names(self) -> dict[str, str]:
+        """Return the name of the queue, for each routing key of events, that snapmanage-audit takes from.
+
+        A queue called like its key belongs to oslo.messaging's listeners, which declare it in their own way.
+        """
+        return {key: f"{AUDIT}.{key}" for key in self.audited_queues()}
+
     def audited_queues(self) -> list[str]:
-        """Where events arrive."""
+        """Under which keys events arrive."""
         return [
             self.notification_queue(topic, level) for topic in self.notification_topics for level in ("info", "error")
         ]

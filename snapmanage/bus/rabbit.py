@@ -1,53 +1,29 @@
 """The bus on RabbitMQ: one publisher with confirms, consumers that acknowledge what is done.
 
-Exchange and queues are declared exactly as oslo.messaging declares them under the same options, or
-the broker would refuse one of the two with 406.
+`topology.py` says how exchange and queues are declared.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Protocol
 
 import kombu
-from amqp.exceptions import AMQPError, ChannelError
+from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
 from snapmanage import crash, errors
-from snapmanage.bus import Handle, Publication, frames
+from snapmanage.bus import Handle, Probe, Publication, frames, no_probe
 from snapmanage.bus.consumer import RabbitConsumer
+from snapmanage.bus.declaring import Troubles, declare
+from snapmanage.bus.topology import Topology
 from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)
 
 CONFIRM_TIMEOUT_SECONDS = 30
 BROKEN = (AMQPError, KombuError, OSError)
-
-
-@dataclass(frozen=True)
-class Topology:
-    """How exchange and queues are declared, after the options of `[oslo_messaging_rabbit]`."""
-
-    exchange: str
-    durable: bool = True
-    auto_delete: bool = False
-    queue_arguments: Mapping[str, Any] = field(default_factory=lambda: {"x-queue-type": "quorum"})
-
-    def declared_exchange(self) -> kombu.Exchange:
-        return kombu.Exchange(self.exchange, "topic", durable=self.durable, auto_delete=self.auto_delete)
-
-    def queue(self, name: str) -> kombu.Queue:
-        """A queue under its own name, bound to the exchange."""
-        return kombu.Queue(
-            name,
-            self.declared_exchange(),
-            routing_key=name,
-            durable=self.durable,
-            auto_delete=self.auto_delete,
-            queue_arguments=dict(self.queue_arguments),
-        )
 
 
 Connect = Callable[[int], kombu.Connection]
@@ -77,9 +53,18 @@ class RabbitBus:
     def send(self, publications: Sequence[Publication]) -> set[str]:
         return self._events.send(publications)
 
-    def consume(self, queues: Sequence[str], handle: Handle) -> RabbitConsumer:
-        declared = [self._topology.queue(name) for name in queues]
-        consumer = RabbitConsumer(self._connect, declared, handle, self._prefetch)
+    def declare(self, keys: Sequence[str]) -> None:
+        """Declare queues without consuming; `Unavailable` when the broker is away, or won't have one."""
+        try:
+            with self._connect(0) as connection:
+                refused = [each for key in keys for each in declare(connection, self._topology, key) if not each.usable]
+        except BROKEN as error:
+            raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
+        for each in refused:
+            raise errors.Unavailable(each.trouble.text if each.trouble else f"the broker refuses queue {each.name}")
+
+    def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> RabbitConsumer:
+        consumer = RabbitConsumer(self._connect, self._topology, queues, handle, self._prefetch, probe)
         consumer.start()
         return consumer
 
@@ -111,7 +96,8 @@ class Publisher:
         self._pending: dict[int, Publication] = {}
         self._refused: set[str] = set()
         self._unreached: set[str] = set()
-        self._nacked = False
+        self._troubles = Troubles()
+        self._nacked: set[str] = set()
         self._sent = 0
 
     def send(self, publications: Sequence[Publication], exchange: str | None = None) -> set[str]:
@@ -130,7 +116,7 @@ class Publisher:
     def _send(self, publications: Sequence[Publication], exchange: str) -> set[str]:
         self._open()
         self._refused = set()
-        self._nacked = False
+        self._nacked = set()
         sendable = [publication for publication in publications if self._declare(publication)]
         self._publish(sendable, exchange)
         crash.at(Point.UNCONFIRMED)
@@ -138,7 +124,11 @@ class Publisher:
             self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT_SECONDS)
         if self._nacked:
             # A channel may refuse for good what is meant for a queue that another node leads by now.
-            LOG.warning("The broker refused messages, which are sent again later over another connection.")
+            LOG.warning(
+                "The broker refused messages for %s, which are sent again later over another connection. "
+                "Where it goes on refusing, the queue is full: look at its length limit, and at its consumers.",
+                ", ".join(sorted(self._nacked)),
+            )
             self._drop()
         arrived = [publication for publication in sendable if publication.message_id not in self._refused]
         self._unreached -= {publication.routing_key for publication in arrived}
@@ -149,11 +139,9 @@ class Publisher:
         if publication.queue_must_exist or publication.routing_key in self._declared:
             return True
         assert self._connection is not None
-        try:
-            with self._connection.channel() as channel:  # which an error closes
-                self._topology.queue(publication.routing_key)(channel).declare()
-        except ChannelError as error:
-            self._say_unreached(publication.routing_key, f"won't have this queue: {error}")
+        *_, declared = declare(self._connection, self._topology, publication.routing_key)
+        self._troubles.log(declared)
+        if not declared.usable:
             self._refused.add(publication.message_id)
             return False
         self._declared.add(publication.routing_key)
@@ -191,8 +179,9 @@ class Publisher:
         self._confirmed(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._nacked = True
-        self._refused |= {publication.message_id for publication in self._confirmed(tag, multiple)}
+        for publication in self._confirmed(tag, multiple):
+            self._nacked.add(publication.routing_key)
+            self._refused.add(publication.message_id)
 
     def _confirmed(self, tag: int, multiple: bool) -> list[Publication]:
         """What a confirm is about, which nobody waits for any more."""

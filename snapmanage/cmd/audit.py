@@ -3,7 +3,7 @@
 import sys
 
 from snapmanage.audit import Listener
-from snapmanage.cmd import configuration, parts, running
+from snapmanage.cmd import broker, configuration, parts, running
 from snapmanage.manage.suspicion import Suspicious
 
 DRAIN_SECONDS = 30
@@ -15,9 +15,11 @@ def main() -> int:
 
 def _run() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-audit")
+    broker.require_lossless(conf, lambda names: names.audited_queues())
     bus, names = parts.connect_bus(conf)
     db = parts.open_database(conf)
-    consumer = bus.consume(names.audited_queues(), Suspicious(Listener(db), db, conf.operations.max_attempts))
+    handler = Suspicious(Listener(db), db, conf.operations.max_attempts)
+    consumer = bus.consume(names.audited_queues(), handler, handler.probe)
     running.until_stopped("ready", DRAIN_SECONDS + running.ENDING_SECONDS)
     consumer.stop()
     consumer.join(DRAIN_SECONDS)

@@ -143,6 +143,10 @@ class Connection(server.HTTPConnection):
             with contextlib.suppress(OSError):
                 self._linger()
         super().close()
+        # The socket is closed, so a flush of the rest fails at once. Without it Python 3.13 and later print a traceback
+        # when they collect the buffer of a client that left before its answer.
+        with contextlib.suppress(OSError):
+            self.wfile.close()
 
     def _linger(self) -> None:
         deadline = time.monotonic() + LINGER_SECONDS

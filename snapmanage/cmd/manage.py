@@ -9,7 +9,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import audit, errors
-from snapmanage.cmd import configuration, parts, quarantine, quota, repair, running
+from snapmanage.cmd import broker, configuration, parts, quarantine, quota, repair, running
 from snapmanage.store import schema, services, suitability
 
 BROKEN, INCOMPLETE = 1, 2
@@ -47,6 +47,7 @@ def _add_commands(commands: Any) -> None:
     known.add_parser("enable", help="let requests in again").add_argument("server", help="host@backend")
     quarantine.add_commands(_actions(commands, "quarantine", "what came over the bus and was put aside"))
     repair.add_commands(commands)
+    broker.add_commands(_actions(commands, "broker", "the broker's policies"))
     quota.add_commands(_actions(commands, "quota", "what projects may manage"))
 
 
@@ -112,5 +113,6 @@ COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {
     ("service", "enable"): _service_enable,
     **quarantine.COMMANDS,
     **repair.COMMANDS,
+    **broker.COMMANDS,
     **quota.COMMANDS,
 }

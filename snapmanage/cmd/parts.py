@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from oslo_config import cfg
@@ -18,6 +18,10 @@ from snapmanage.manage.site import Outlet, Site
 from snapmanage.relay import Relay
 from snapmanage.store import schema
 from snapmanage.store.database import Database
+
+if TYPE_CHECKING:
+    from snapmanage.bus.rabbit import RabbitBus
+    from snapmanage.bus.topology import Topology
 
 CONNECT_TIMEOUT_SECONDS = 5
 # How long a broker may take to answer what it is asked, such as to declare a queue; one that hangs is left.
@@ -81,11 +85,22 @@ def make_relay(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Re
     return Relay(db, bus, names, conf.relay.interval_seconds, conf.relay.batch)
 
 
-def connect_bus(conf: cfg.ConfigOpts) -> tuple[Bus, Names]:
+def connect_bus(conf: cfg.ConfigOpts) -> tuple["RabbitBus", Names]:
     """The bus of `transport_url`, which connects when first used."""
-    import oslo_messaging
-
     from snapmanage.bus.rabbit import RabbitBus
+
+    url, names = _transport_url(conf), configuration.names(conf)
+    return RabbitBus(_connector(conf, url), topology(conf, names), _Caller(conf, names)), names
+
+
+def virtual_host(conf: cfg.ConfigOpts) -> str:
+    """Return the broker's virtual host."""
+    return _transport_url(conf).virtual_host or "/"
+
+
+def _transport_url(conf: cfg.ConfigOpts) -> Any:
+    """Return the broker's address; `ConfigurationError` where it is none of RabbitMQ."""
+    import oslo_messaging
 
     try:
         url = oslo_messaging.TransportURL.parse(conf)
@@ -99,8 +114,7 @@ def connect_bus(conf: cfg.ConfigOpts) -> tuple[Bus, Names]:
             f"transport_url begins with {url.transport}://, which doesn't reach other processes: use rabbit://, "
             "or `snapmanage standalone` for everything in one process"
         )
-    names = configuration.names(conf)
-    return RabbitBus(_connector(conf, url), _topology(conf, names), _Caller(conf, names)), names
+    return url
 
 
 class _Caller:
@@ -125,8 +139,9 @@ class _Caller:
             self._stock.close()
 
 
-def _topology(conf: cfg.ConfigOpts, names: Names) -> Any:
-    from snapmanage.bus.rabbit import Topology
+def topology(conf: cfg.ConfigOpts, names: Names) -> "Topology":
+    """Return how queues are declared under the options of `[oslo_messaging_rabbit]`."""
+    from snapmanage.bus.topology import Topology
 
     rabbit = conf.oslo_messaging_rabbit
     arguments = {"x-queue-type": "quorum"} if rabbit.rabbit_quorum_queue else {}
@@ -140,7 +155,7 @@ def _topology(conf: cfg.ConfigOpts, names: Names) -> Any:
     elif rabbit.rabbit_ha_queues:
         arguments["x-ha-policy"] = "all"
     durable = rabbit.amqp_durable_queues or rabbit.rabbit_quorum_queue
-    return Topology(names.exchange, durable, rabbit.amqp_auto_delete, arguments)
+    return Topology(names.exchange, durable, rabbit.amqp_auto_delete, arguments, names.queue_names())
 
 
 def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:

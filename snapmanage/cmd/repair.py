@@ -31,11 +31,12 @@ RENAMED   the snapshot is there under another name
 REPLACED  the snapshot is nowhere on the backend, and another object has its name
 TWICE     two records manage one object, here or at another server of the same storage
 UNOWNED   an object has the managed name of a record that doesn't manage it
+UNSIZED   the backend didn't know the snapshot's size when it was managed, and knows it now
 
 A snapshot that is there under its name but isn't listed any more (its volume was removed, say) agrees with its
 record. --mend gives a RENAMED snapshot its name back, unless it isn't listed any more, was asked back, has
 several names or is another record's. It unmanages a VANISHED one, unless its record is on another storage than
-the backend is now. The others are for a person to decide.
+the backend is now. It records the size of an UNSIZED one. The others are for a person to decide.
 """
 
 
@@ -53,7 +54,11 @@ def add_commands(commands: Any) -> None:
         description=_RECONCILE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    compare.add_argument("--mend", action="store_true", help="rename back what was RENAMED, unmanage what has VANISHED")
+    compare.add_argument(
+        "--mend",
+        action="store_true",
+        help="rename back what was RENAMED, unmanage what has VANISHED, record the size of what was UNSIZED",
+    )
     compare.set_defaults(action="")
 
 
@@ -122,6 +127,9 @@ def _mend(site: Site, driver: Driver, difference: Difference) -> str:
         if difference.kind is Kind.VANISHED and difference.certain:
             requests.unmanage(site, difference.snapshot.id, difference.snapshot.requester, everywhere=True)
             return "It is being unmanaged."
+        if difference.size_gb is not None:
+            sized = comparing.record_size(site.db, difference.snapshot, difference.size_gb)
+            return "Its size is recorded." if sized else "It has changed meanwhile; run reconcile again."
     except errors.SnapmanageError as error:
         return f"It can't be mended: {error}"
     return "This is for a person to decide: unmanage the record, or rename the object."

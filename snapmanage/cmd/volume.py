@@ -4,7 +4,7 @@ import sys
 
 from oslo_config import cfg
 
-from snapmanage.cmd import configuration, running
+from snapmanage.cmd import broker, configuration, running
 from snapmanage.cmd.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
 
@@ -32,6 +32,7 @@ def _run() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-volume")
     if conf.operations.workers > 1:
         open_database(conf).close()  # what can't be served shall end here, not in each worker anew
+    broker.require_lossless(conf, lambda names: broker.server_keys(conf, names))
     running.several(conf.operations.workers, lambda: _serve(conf), conf.operations.graceful_shutdown_timeout)
 
 

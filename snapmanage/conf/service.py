@@ -45,6 +45,14 @@ DEFAULT = [
         ],
         help="Names under which events go out.",
     ),
+    cfg.StrOpt(
+        "broker_management_url",
+        secret=True,
+        help="URL of RabbitMQ's management API, such as http://USER:PASSWORD@HOST:15672 with a user tagged monitoring. "
+        "With it, servers and snapmanage-audit refuse to start while a policy of the broker could drop messages of "
+        "their queues for good, and snapmanage-manage broker check says which. Without it, nobody looks at policies: "
+        "AMQP doesn't show them.",
+    ),
 ]
 
 DATABASE = [

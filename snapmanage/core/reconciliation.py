@@ -22,19 +22,23 @@ class Kind(Enum):
     REPLACED = "REPLACED"
     TWICE = "TWICE"
     UNOWNED = "UNOWNED"
+    UNSIZED = "UNSIZED"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One disagreement; `binding` tells how what was renamed would get its name back, where it shall.
+    """One disagreement.
 
-    `certain` is False for a snapshot that seems to be gone, and may be on another storage.
+    `binding` tells how what was renamed would get its name back, where it shall; `size_gb` is the size that the
+    backend has learned since the record was written. `certain` is False for a snapshot that seems to be gone, and
+    may be on another storage.
     """
 
     kind: Kind
     snapshot: Snapshot
     text: str
     binding: Binding | None = None
+    size_gb: int | None = None
     certain: bool = True
 
 
@@ -65,7 +69,8 @@ def differences(
     """
     ours = [snapshot for snapshot in snapshots if _is_ours(snapshot)]
     seen = {each.identity: each for each in found}
-    return [*_misplaced(ours, _Objects(found, located)), *_owned_twice(ours), *_unowned(snapshots, seen)]
+    misplaced = _misplaced(ours, _Objects(found, located))
+    return [*misplaced, *_owned_twice(ours), *_unowned(snapshots, seen), *_unsized(ours, seen)]
 
 
 class _Objects:
@@ -188,3 +193,12 @@ def _unowned(snapshots: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot])
         ):
             text = f"{there.name!r} bears its managed name, and it is {snapshot.status.value}"
             yield Difference(Kind.UNOWNED, snapshot, text)
+
+
+def _unsized(ours: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
+    """A size that the backend didn't know when the snapshot was managed, as btrfs while quotas are being counted."""
+    for snapshot in ours:
+        there = seen.get(snapshot.backend_id or "")
+        if there is not None and snapshot.size_gb == 0 and there.size_gb:
+            text = f"{there.name!r} was recorded with a size of 0 GiB, and it has {there.size_gb} GiB"
+            yield Difference(Kind.UNSIZED, snapshot, text, size_gb=there.size_gb)

@@ -1,11 +1,15 @@
 """Comparing a server's records with its backend while both go on."""
 
 from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
+from snapmanage.core.lifecycle import Change
 from snapmanage.core.reconciliation import Difference
-from snapmanage.core.records import Snapshot, ids_in
+from snapmanage.core.records import Snapshot, changed, ids_in
 from snapmanage.drivers.base import Driver
 from snapmanage.store import records
 from snapmanage.store.database import Database
@@ -37,6 +41,16 @@ def _with_other_owners(
 def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
     """Return which storage the backend is now; None where no record says which it was."""
     return driver.storage_id() if any(each.storage for each in snapshots) else None
+
+
+def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:
+    """Write a snapshot's size down; return False where the snapshot has changed meanwhile."""
+
+    def write(conn: Connection, now: datetime) -> bool:
+        sized = changed(snapshot, size_gb=size_gb, updated_at=now)
+        return bool(records.update(conn, [Change(snapshot, sized)]))
+
+    return db.write(write)
 
 
 def _resolved(db: Database, server: str) -> Sequence[Snapshot]:

@@ -7,6 +7,7 @@ is taken back, so that nobody's restarts while something is away make a good mes
 """
 
 import logging
+import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -56,6 +57,16 @@ class Suspicious:
         if fresh:
             self._inner(fresh)
 
+    def probe(self) -> None:
+        """Raise unless the database can be written; take back the attempts that it could not be told of.
+
+        By now another process may have handled their messages, which changes nothing.
+        """
+        unhandled = list(self._counted)
+        self._db.write(partial(_probe, unhandled))
+        for key in unhandled:
+            del self._counted[key]
+
     def _handle_alone(self, delivery: Delivery) -> None:
         key = quarantine.key(delivery.queue, delivery.body)
         attempts = self._attempts(key)
@@ -90,6 +101,14 @@ class Suspicious:
             LOG.warning("An attempt stays counted for now, since the database doesn't answer: %s", error)
         else:
             del self._counted[key]
+
+
+def _probe(unhandled: Sequence[str], conn: Connection, now: datetime) -> None:
+    key = quarantine.key("probe", uuid.uuid4().bytes)
+    quarantine.suspect(conn, key, now)
+    quarantine.clear(conn, key)
+    for each in unhandled:
+        quarantine.take_back(conn, each)
 
 
 def _count(key: str, conn: Connection, now: datetime) -> int:

@@ -167,7 +167,8 @@ class VolumeServer:
             self._site.db.write(partial(self._announce, server))
             crash.at(Point.SERVER_ANNOUNCED)
             self._workers[server].start()
-            self._consumers.append(self._bus.consume(self._names.server_queues(server), self._handler(server)))
+            handler = self._handler(server)
+            self._consumers.append(self._bus.consume(self._names.server_queues(server), handler, handler.probe))
             self._up = self._up | {server}
         LOG.info("Serving %s.", server)
         self._warn_of_sharing(server)

@@ -4,6 +4,7 @@ Which blows fall, where and for how long, is drawn from the storm's own source o
 a seed gives the same storm again.
 """
 
+import json
 import random
 import signal
 import time
@@ -143,6 +144,28 @@ def lose_wire(fleet: Fleet, chance: random.Random) -> None:
     wire.reset()
 
 
+def limit_queues(fleet: Fleet, chance: random.Random) -> None:
+    """A policy drops nearly everything from the queues: what is returned once, what waits, and what is too much."""
+    pattern = rf"^(snapmanage-audit\.)?{fleet.exchange}"
+    limits = {"delivery-limit": 1, "message-ttl": 50, "max-length": 20, "overflow": "drop-head"}
+    fleet.broker.control("set_policy", fleet.exchange, pattern, json.dumps(limits), "--apply-to", "queues")
+    chance.choice([wires.to_broker for wires in fleet.wires.values()]).reset()
+    time.sleep(chance.uniform(0.5, 1.5))
+    fleet.broker.control("clear_policy", fleet.exchange)
+
+
+def lose_patience(fleet: Fleet, chance: random.Random) -> None:
+    """The broker takes back what isn't acknowledged within a moment, while the database hangs."""
+    wires = chance.choice(list(fleet.wires.values()))
+    fleet.broker.control("eval", "application:set_env(rabbit, consumer_timeout, 200).")
+    wires.to_broker.reset()  # a channel has the time-out that there was when it was opened
+    wires.to_database.hang()
+    time.sleep(chance.uniform(1.2, 3))
+    wires.to_database.mend()
+    fleet.broker.control("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+    wires.to_broker.reset()
+
+
 # The kinds of them.
 BLOWS: Sequence[Blow] = (
     kill_server,
@@ -163,6 +186,8 @@ BLOWS: Sequence[Blow] = (
     hang_wire,
     break_wire,
     lose_wire,
+    limit_queues,
+    lose_patience,
 )
 
 

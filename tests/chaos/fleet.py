@@ -150,7 +150,7 @@ class Fleet:
     @property
     def queues(self) -> list[str]:
         """Those that last."""
-        topic, notified = f"{self.exchange}-volume", f"{self.exchange}-notifications"
+        topic, notified = f"{self.exchange}-volume", f"snapmanage-audit.{self.exchange}-notifications"
         own = [f"{topic}.{host}@pool" for host in self.storages]
         whole = [f"{topic}.{host}@pool.{host}" for host in self.storages]
         return [topic, *own, *whole, f"{notified}.info", f"{notified}.error"]

@@ -34,12 +34,13 @@ def test_client_manages_is_refused_by_stable_codes_and_gives_back(lab: Lab, tmp_
         }
         snapshot_id = world.managed(volume_id, lab.name_of("daily"))
         [managed_name] = lab.names()
-        refusals["already_managed"] = refusal(world, volume_id, managed_name)
+        again = world.client.manage(volume_id, managed_name)
         [entry] = world.client.manageable()
         world.client.unmanage(snapshot_id)
         world.given_back(snapshot_id)
 
     assert refusals == {code: code for code in refusals}
+    assert again.status_code == 409
     assert (entry["reference"], entry["cinder_id"]) == ({"source-name": managed_name}, snapshot_id)
     assert lab.names() == {lab.name_of("daily")}
 

@@ -236,8 +236,9 @@ def test_every_argument_is_checked_on_the_privileged_side() -> None:
     for group, names in (("-g", []), ("g", ["-a"])):
         with pytest.raises(errors.InvalidReference):
             privileged.lvs(group, names, "", 1)
-    with pytest.raises(errors.InvalidReference):
-        privileged.vgs("-g", "", 1)
+    for group, column in (("-g", "vg_uuid"), ("g", "vg_tags")):
+        with pytest.raises(errors.InvalidReference):
+            privileged.vgs(group, column, "", 1)
 
 
 @pytest.mark.parametrize(("owner", "mode"), [(0, 0o775), (0, 0o757), (NOBODY, 0o755)])

@@ -75,10 +75,9 @@ def test_managed_snapshot_is_refused_under_its_new_name_too(world: World) -> Non
     volume = world.known_volume()
     first = world.managed(volume, SNAPSHOT)
 
-    second = world.asked(volume, f"snapshot-{first}")
+    second = world.client.manage(volume, f"snapshot-{first}")
 
-    assert world.settled(second)["status"] == "error"
-    assert world.client.operation(second)["reason_code"] == "already_managed"
+    assert fault(second)[:2] == (409, "conflictingRequest")
     assert world.client.snapshot(first)["status"] == "available"
 
 

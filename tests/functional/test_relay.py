@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from snapmanage import errors, relay
-from snapmanage.bus import Consumer, Handle, Publication
+from snapmanage.bus import Consumer, Handle, Probe, Publication, no_probe
 from snapmanage.bus.names import Names
 from snapmanage.core import events, messages
 from snapmanage.core.events import Step
@@ -52,7 +52,7 @@ class FakeBus:
             each.message_id for each in publications if each.routing_key in self.full
         }
 
-    def consume(self, queues: Sequence[str], handle: Handle) -> Consumer:
+    def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> Consumer:
         raise NotImplementedError
 
     def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> NoReturn:

@@ -145,6 +145,24 @@ def test_snapshot_that_seems_gone_from_another_storage_is_not_given_away(standal
     assert client.snapshot(snapshot_id)["status"] == "available"
 
 
+def test_size_that_the_backend_learned_later_is_told_and_recorded_only_when_asked_to(standalone: Standalone) -> None:
+    client = standalone.start()
+    with (standalone.backend / f"{VOLUME}@daily").open("r+b") as image:
+        image.truncate(0)
+    snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")
+    settled(client, snapshot_id)
+    with (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").open("r+b") as image:
+        image.truncate(2**30 + 1)
+
+    told = manage(standalone, "reconcile")
+    assert (told.returncode, told.stdout.split(":")[0]) == (2, "UNSIZED")
+    assert client.snapshot(snapshot_id)["size"] == 0
+
+    assert "recorded" in manage(standalone, "reconcile", "--mend").stdout
+    assert client.snapshot(snapshot_id)["size"] == 2
+    assert manage(standalone, "reconcile").returncode == 0
+
+
 def test_snapshot_whose_name_another_object_has_is_never_given_away(standalone: Standalone) -> None:
     client = standalone.start()
     snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")

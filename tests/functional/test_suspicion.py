@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
@@ -154,6 +155,39 @@ def test_what_fails_again_and_again_without_the_database_is_one_attempt(
     assert mortal.put_asides == []
 
 
+def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_answers_the_probe(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Suspicious(Mortal(AWAY), database, MAX_ATTEMPTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine, "take_back", away)
+        fail(handle)
+        with pytest.raises(OperationalError):
+            handle.probe()
+    assert suspects(database) == [1]
+
+    handle.probe()
+
+    assert suspects(database) == []
+
+
+def test_probe_leaves_the_deaths_that_others_have_counted(database: Database) -> None:
+    die(Mortal(Death()), database, [POISON])
+
+    Suspicious(Mortal(None), database, MAX_ATTEMPTS).probe()
+
+    assert suspects(database) == [1]
+
+
+def test_probe_fails_where_the_database_can_be_read_and_not_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "suspect", away_with)
+
+    with pytest.raises(OperationalError):
+        Suspicious(Mortal(None), database, MAX_ATTEMPTS).probe()
+
+
 def test_suspect_that_nobody_sees_again_is_forgotten_after_a_week(database: Database, clock: FakeClock) -> None:
     """As one whose broker gave it to another process, which has handled it before this one counts it, and dies."""
     die(Mortal(Death()), database, [POISON])
@@ -179,3 +213,7 @@ def test_suspect_that_comes_again_late_is_counted_on(database: Database, clock: 
 
 def away(conn: sa.Connection, message_id: str) -> None:
     raise OperationalError("UPDATE", None, ConnectionError("gone"))
+
+
+def away_with(conn: sa.Connection, message_id: str, now: datetime) -> int:
+    raise OperationalError("INSERT", None, OSError("read-only"))

@@ -20,11 +20,13 @@ from snapmanage import errors
 from snapmanage.bus import Bus, Delivery, Handle, Publication, consumer, envelope
 from snapmanage.bus.consumer import RabbitConsumer
 from snapmanage.bus.names import Names
-from snapmanage.bus.rabbit import Publisher, RabbitBus, Topology
+from snapmanage.bus.rabbit import Publisher, RabbitBus
+from snapmanage.bus.topology import Topology
 from snapmanage.cmd import configuration, parts
 from tests.examples import SERVER
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
+from tests.services.trixie import BROKERS
 from tests.services.wire import wire_to
 from tests.waiting import until
 
@@ -54,6 +56,13 @@ class Seen:
         return [body for batch in self.batches for body in batch]
 
 
+@pytest.fixture(params=BROKERS)
+def rabbitmq(request: pytest.FixtureRequest) -> RabbitMQ:
+    """Each version of the broker that is there."""
+    broker: RabbitMQ = request.getfixturevalue(request.param)
+    return broker
+
+
 @pytest.fixture
 def topology() -> Topology:
     """An exchange of the test's own."""
@@ -75,7 +84,7 @@ def connector(broker: RabbitMQ) -> Callable[[int], kombu.Connection]:
 def consuming(
     broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200
 ) -> Iterator[RabbitConsumer]:
-    made = RabbitConsumer(connector(broker), [topology.queue(queue)], handle, prefetch)
+    made = RabbitConsumer(connector(broker), topology, [queue], handle, prefetch)
     made.start()
     try:
         yield made
@@ -200,14 +209,13 @@ def test_deleted_queue_is_declared_again(rabbitmq: RabbitMQ, publisher: Publishe
 
 def test_queue_that_the_broker_will_not_have_holds_up_no_other(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
     other, good = unique("other"), unique("good")
-    with connector(rabbitmq)(0) as connection:
-        kombu.Queue(other, durable=True)(connection.default_channel).declare()  # a classic one
     first, second = to(other, "first"), to(good, "second")
     both = [replace(each, message_id="both") for each in [*to(other, "x"), *to(good, "x")]]
+    with connector(rabbitmq)(0) as connection:
+        kombu.Queue(other, exclusive=True)(connection.default_channel).declare()  # for nobody else
 
-    assert publisher.send([*first, *second, *both]) == {"second"}
+        assert publisher.send([*first, *second, *both]) == {"second"}
 
-    delete(rabbitmq, other)
     assert publisher.send([*first, *both]) == {"first", "both"}
 
 
@@ -318,36 +326,71 @@ def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
     assert received(rabbitmq, queue) is None
 
 
-def test_connection_lives_on_while_the_handler_fails(
+def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_can_not_work(
     rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 3)
-    queue = unique("volume")
+    queue, connections = unique("volume"), list[int]()
     publisher.send(to(queue, "1"))
-    deliveries: list[Delivery] = []
+    seen, probed = list[Delivery](), list[int]()
 
-    def failing(batch: Sequence[Delivery]) -> None:
-        deliveries.extend(batch)
-        if len(deliveries) < 5:
+    def connect(heartbeat: int) -> kombu.Connection:
+        connections.append(heartbeat)
+        return connector(rabbitmq)(heartbeat)
+
+    def handle(batch: Sequence[Delivery]) -> None:
+        seen.extend(batch)
+        if len(probed) < 4:
             fail(batch)
 
-    with consuming(rabbitmq, topology, queue, failing):
-        until(lambda: len(deliveries) == 5, "the fifth try, several heartbeats later")
+    def probe() -> None:
+        probed.append(1)
+        if len(probed) < 4:
+            fail([])
 
-    assert not [each for each in deliveries if each.headers.get("x-delivery-count")]
+    made = RabbitConsumer(connect, topology, [queue], handle, 20, probe)
+    made.start()
+    until(lambda: len(probed) == 4, "the fourth probe, several heartbeats later", 30)
+    until(lambda: seen[-1].again, "the message to come again")
+    made.stop()
+
+    assert len(connections) == 1
+    assert [each.headers.get("x-delivery-count") or 0 for each in seen] == [0, 0, 0, 1]
 
 
-def test_no_more_than_the_prefetch_is_outstanding_while_the_handler_fails(
+def test_nothing_is_held_while_the_handler_can_not_work(
     rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, *(str(number) for number in range(50))))
-    seen = Seen(fail)
+    made = RabbitConsumer(connector(rabbitmq), topology, [queue], fail, 20, lambda: fail([]))
+    made.start()
 
-    with consuming(rabbitmq, topology, queue, seen, prefetch=20):
-        until(lambda: len(seen.batches) >= 3, "the third try")
+    until(lambda: left(rabbitmq, queue) < 50, "a batch to be taken")
+    until(lambda: left(rabbitmq, queue) == 50, "all to be left at the broker")
 
-        until(lambda: left(rabbitmq, queue) == 30, "the others to be left at the broker")
+    made.stop()
+
+
+def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
+    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "HOLD_SECONDS", 1)
+    queue, hanging, batches = unique("volume"), threading.Event(), list[Sequence[Delivery]]()
+    publisher.send(to(queue, "1"))
+
+    def handle(batch: Sequence[Delivery]) -> None:
+        batches.append(batch)
+        hanging.wait(30)
+
+    with consuming(rabbitmq, topology, queue, handle):
+        until(lambda: batches, "the message to be handled")
+        until(lambda: left(rabbitmq, queue) == 1, "it to be left at the broker")
+        assert len(batches) == 1
+        hanging.set()
+        until(lambda: len(batches) == 2, "it to be handled again")
+
+    until(lambda: left(rabbitmq, queue) == 0, "it to be gone")
 
 
 def left(broker: RabbitMQ, queue: str) -> int:
@@ -371,7 +414,7 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
 
         url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
         made = RabbitConsumer(
-            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), [topology.queue(queue)], handle, 200
+            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], handle, 200
         )
         made.start()
         until(lambda: len(handled) >= 2, "the messages to come again")
@@ -391,7 +434,7 @@ def test_half_open_connection_is_given_up(
     with wire_to(rabbitmq.port) as wire:
         url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
         through_wire = RabbitConsumer(
-            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), [topology.queue(queue)], seen, 200
+            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], seen, 200
         )
         through_wire.start()
         until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the consumer's queue")
@@ -423,7 +466,7 @@ def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
                 return connection
 
             seen, queue = Seen(), unique("queue")
-            made = RabbitConsumer(hang_at_first, [topology.queue(queue)], seen, 1)
+            made = RabbitConsumer(hang_at_first, topology, [queue], seen, 1)
             made.start()
             until(lambda: wire.connections >= 2, "the consumer to connect again")
             until(lambda: sent(bus, to(queue, "late")), "it to be sent", seconds=60)
@@ -528,28 +571,33 @@ def sent(through: Publisher | Bus, publications: Sequence[Publication]) -> bool:
 
 
 class Stock:
-    """A server and a notification listener of oslo.messaging's own, under the same configuration."""
+    """A notification listener and a notifier of oslo.messaging's own, under the same configuration.
+
+    The servers' queues are declared by our servers alone: oslo.messaging's clients publish to the exchange.
+    """
 
     def __init__(self, names: Names) -> None:
         exchange = names.exchange
-        target = oslo_messaging.Target(exchange=exchange, topic=names.volume_topic, server=SERVER)
         topics = [oslo_messaging.Target(exchange=exchange, topic=topic) for topic in names.notification_topics]
-        self.server = oslo_messaging.get_rpc_server(oslo_messaging.get_rpc_transport(cfg.CONF), target, [self])
-        self.listener = oslo_messaging.get_notification_listener(
-            oslo_messaging.get_notification_transport(cfg.CONF), topics, [self]
-        )
+        transport = oslo_messaging.get_notification_transport(cfg.CONF)
+        self.listener = oslo_messaging.get_notification_listener(transport, topics, [self])
+        topic = names.notification_topics[0]
+        self.notifier = oslo_messaging.Notifier(transport, "test", driver="messagingv2", topics=[topic], retry=1)
+        self.heard = 0
 
     def info(self, *event: Any) -> None:
         """Makes the listener take this priority."""
+        self.heard += 1
 
     error = info
 
     def run(self) -> None:
-        """Start both, so that everything is declared, and stop them."""
-        for each in (self.server, self.listener):
-            each.start()
-            each.stop()
-            each.wait()
+        """Start it, so that everything is declared, let it hear a notification, and stop it."""
+        self.listener.start()
+        self.notifier.info({}, "test.event", {})
+        until(lambda: self.heard, "the notification")
+        self.listener.stop()
+        self.listener.wait()
 
 
 def run_ours(bus: Bus, names: Names) -> None:
@@ -557,7 +605,8 @@ def run_ours(bus: Bus, names: Names) -> None:
     queues = [*names.server_queues(SERVER), *names.audited_queues()]
     seen = Seen()
     consumer = bus.consume(queues, seen)
-    probes = [probe for queue in queues for probe in to(queue, queue, must_exist=True)]
+    asked = names.server_queues(SERVER)
+    probes = [probe for queue in queues for probe in to(queue, queue, must_exist=queue in asked)]
     until(lambda: bus.send(probes) == set(queues), "all queues")
     until(lambda: {queue.encode() for queue in queues} <= set(seen.bodies), "all messages")
     consumer.stop()
@@ -565,7 +614,7 @@ def run_ours(bus: Bus, names: Names) -> None:
 
 @pytest.mark.parametrize("ours_first", [True, False], ids=["ours first", "theirs first"])
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES.keys())
-def test_queues_are_declared_as_oslo_messaging_declares_them(
+def test_exchange_and_queues_stand_beside_those_of_oslo_messaging(
     rabbitmq: RabbitMQ, tmp_path: Path, choice: str, ours_first: bool
 ) -> None:
     with connected(rabbitmq, tmp_path, choice) as (bus, names):

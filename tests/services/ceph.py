@@ -18,7 +18,8 @@ OSD_PORTS = (PORTS.stop, PORTS.stop + 700)
 PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool")
 
 # Other than the defaults: a change of the cluster's maps doesn't wait for a second, memstore keeps what it holds
-# when it is stopped, and a client that was killed loses its locks soon.
+# when it is stopped, and a client that was killed loses its locks soon. There may be more than 93 pools, which is what
+# the default limit of placement groups allows: each laboratory has a pool of its own.
 CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -31,6 +32,7 @@ ms bind port max = {osd_ports[1]}
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg autoscale mode = off
+mon max pg per osd = 10000
 paxos propose interval = 0.02
 paxos min wait = 0.01
 auth allow insecure global id reclaim = false

@@ -21,6 +21,9 @@ log.console.level = warning
 disk_free_limit.absolute = 50MB
 """
 
+# After how many milliseconds dead letters are tried again that found no room; by default it is three minutes.
+DEAD_LETTERS_AGAIN = "{dead_letter_worker_publisher_confirm_timeout, 1000}"
+
 NODE = "snapmanage@localhost"
 ERLANG = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
@@ -29,9 +32,11 @@ class RabbitMQ(Service):
     """One node without plugins. Queues and exchanges of a test are its own by a name from `unique`."""
 
     node = NODE
-    # More lines of its configuration, and of the other one, in Erlang.
+    plugins = "[]."
+    # More lines of its configuration, and of the other one, in Erlang. Channels look often for messages that were not
+    # acknowledged in time; by default they do each minute.
     more = ""
-    advanced = "[]."
+    advanced = f"[{{rabbit, [{{channel_tick_interval, 500}}, {DEAD_LETTERS_AGAIN}]}}]."
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -52,7 +57,7 @@ class RabbitMQ(Service):
     def prepare(self) -> None:
         self._write("rabbitmq.conf", CONFIGURATION.format(host=LOOPBACK, port=self.port) + self.more)
         self._write("advanced.config", f"{self.advanced}\n")
-        self._write("enabled_plugins", "[].\n")
+        self._write("enabled_plugins", f"{self.plugins}\n")
         self._write("rabbitmq-env.conf", "")  # or it reads the machine's own
         self.launch_epmd()
 
@@ -61,7 +66,11 @@ class RabbitMQ(Service):
         until(lambda: listens(self.epmd_port), "epmd to listen")
 
     def command(self) -> Sequence[str | Path]:
-        return [SERVER]
+        return self.inside([SERVER])
+
+    def inside(self, command: Sequence[str]) -> Sequence[str]:
+        """Return the command as it is run where the broker is installed."""
+        return command
 
     def environment(self) -> Mapping[str, str]:
         return {
@@ -101,8 +110,9 @@ class RabbitMQ(Service):
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl, which must succeed; what it says."""
         command = Program("rabbitmqctl", self.folder)
+        command.as_nobody = self.as_nobody
         command.log.unlink(missing_ok=True)
-        command.launch([CONTROL, "--node", self.node, *arguments], self.environment())
+        command.launch(self.inside([CONTROL, "--node", self.node, *arguments]), self.environment())
         assert command.process is not None
         assert command.process.wait(60) == 0, command.log_tail()
         return command.log.read_text()

@@ -164,3 +164,13 @@ def test_only_what_did_not_move_meanwhile_can_be_compared() -> None:
     after = [still, replace(moved, generation=moved.generation + 1), new, under_way]
 
     assert settled([still, moved, under_way], after) == [still]
+
+
+def test_size_that_the_backend_learned_later_is_told_of() -> None:
+    found = [examples.found("snapshot-1", identity=IDENTITY)]
+
+    [difference] = differences([managed(size_gb=0)], found)
+
+    assert (difference.kind, difference.size_gb) == (Kind.UNSIZED, 3)
+    assert differences([managed(size_gb=3)], found) == []
+    assert differences([managed(size_gb=0)], [replace(found[0], size_bytes=0)]) == []

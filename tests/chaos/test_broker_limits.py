@@ -1,0 +1,130 @@
+"""A confirmed cast, and an event, outlast the broker's own limits, whatever is down or dies meanwhile."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from snapmanage.crash import VARIABLE
+from tests.chaos import stories
+from tests.chaos.conftest import HOST
+from tests.chaos.fleet import Fleet, fleet
+from tests.services import trixie
+from tests.services.mariadb import MariaDB
+from tests.services.process import running
+from tests.services.rabbitmq import DEAD_LETTERS_AGAIN, RabbitMQ
+from tests.services.trixie import TrixieRabbitMQ
+from tests.waiting import until
+
+DELIVERIES = 2
+IMPATIENT = f"[{{rabbit, [{{consumer_timeout, 1000}}, {{channel_tick_interval, 200}}, {DEAD_LETTERS_AGAIN}]}}]."
+
+
+class ImpatientRabbitMQ(RabbitMQ):
+    """It takes messages back after a second."""
+
+    advanced = IMPATIENT
+
+
+class ImpatientTrixieRabbitMQ(TrixieRabbitMQ):
+    advanced = IMPATIENT
+
+
+IMPATIENT_BROKERS = [ImpatientRabbitMQ, *([ImpatientTrixieRabbitMQ] if trixie.folder() else [])]
+
+
+@pytest.fixture(scope="module", params=IMPATIENT_BROKERS, ids=lambda kind: kind.__name__)
+def limited(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB
+) -> Iterator[Fleet]:
+    """Every queue of it has a limit of deliveries."""
+    with running(request.param) as broker:
+        broker.control("set_policy", "limit", ".*", f'{{"delivery-limit": {DELIVERIES}}}', "--apply-to", "queues")
+        with fleet(tmp_path_factory.mktemp("limited"), broker, mariadb, [HOST]) as made:
+            yield made
+
+
+def accepted(deployment: Fleet) -> None:
+    """Wait until all that was promised is done."""
+    until(lambda: deployment.known() >= deployment.promises.keys(), "the casts to be accepted", 60)
+    deployment.rest()
+
+
+def failures(deployment: Fleet) -> int:
+    return deployment.daemons[HOST].log.read_text().count("could not be handled")
+
+
+def test_cast_outlasts_a_stopped_database_and_the_time_out_of_the_broker(limited: Fleet) -> None:
+    before = failures(limited)
+    limited.database.stop()
+
+    stories.cast(limited)()
+    until(lambda: failures(limited) >= before + 6, "the server to fail for longer than several time-outs", 90)
+
+    limited.database.start()
+    accepted(limited)
+
+
+def test_cast_outlasts_a_database_that_hangs_for_several_time_outs(limited: Fleet) -> None:
+    taken_back = limited.broker.log.read_text().count("timed out")
+    limited.wires[HOST].to_database.hang()
+
+    stories.cast(limited)()
+    until(lambda: limited.broker.log.read_text().count("timed out") > taken_back, "the broker to lose patience", 30)
+
+    limited.wires[HOST].to_database.mend()
+    accepted(limited)
+
+
+def test_cast_outlasts_a_server_that_dies_of_each_delivery_more_often_than_the_limit(limited: Fleet) -> None:
+    server = limited.daemons[HOST]
+    server.close()
+    stories.cast(limited)()
+
+    for _ in range(3 * DELIVERIES):
+        server.launch({VARIABLE: "received"})
+        server.ended()
+
+    server.start()
+    accepted(limited)
+
+
+def test_message_that_kills_more_often_than_the_limit_is_put_aside_not_dropped(limited: Fleet) -> None:
+    server, source, snapshot_id = limited.daemons[HOST], limited.storages[HOST].plant("deadly"), str(uuid.uuid4())
+    deadly = {VARIABLE: "accept-uncommitted", "OS_OPERATIONS__MAX_ATTEMPTS": str(2 * DELIVERIES)}
+    server.close()
+    limited.cast(HOST, source, snapshot_id)
+
+    put_aside = "SELECT count(*) FROM quarantine WHERE reason LIKE '%died%'"
+    for _ in range(4 * DELIVERIES):
+        server.launch(deadly)
+        until(
+            lambda: not server.alive or limited.count(put_aside), "the server to die, or to put the message aside", 60
+        )
+        if server.alive:
+            break
+
+    assert server.alive
+    server.close()
+    server.start()
+    accepted(limited)
+
+
+@pytest.mark.parametrize("definition", ['{"message-ttl": 200}', '{"max-length": 1, "overflow": "drop-head"}'])
+def test_events_outlast_limits_of_the_auditors_queues(limited: Fleet, definition: str) -> None:
+    pattern = f"^snapmanage-audit.{limited.exchange}"
+    limited.broker.control("set_policy", "events", pattern, definition, "--apply-to", "queues", "--priority", "1")
+    limited.daemons["audit"].close()
+
+    for _ in range(3):
+        stories.manage(limited)()
+    until(lambda: all(ended(limited, each) for each in limited.promises), "the snapshots to be managed")
+
+    limited.daemons["audit"].start()
+    limited.broker.control("clear_policy", "events")
+    limited.rest()
+
+
+def ended(deployment: Fleet, snapshot_id: str) -> bool:
+    query = "SELECT count(*) FROM snapshots WHERE id = :id AND status = 'available'"
+    return bool(deployment.count(query, id=snapshot_id))

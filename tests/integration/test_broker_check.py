@@ -1,0 +1,118 @@
+"""What can't be kept is refused at the start of a server, by a check that names the policy."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import needs
+from tests.services.deployment import CONFIGURATION, HOST, SERVER, Daemon
+from tests.services.managed_rabbitmq import MANAGED, ManagedRabbitMQ
+from tests.services.process import free_port, running, unique
+from tests.services.rabbitmq import PROGRAMS
+from tests.waiting import until
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(params=MANAGED, ids=lambda kind: kind.__name__, scope="module")
+def broker(request: pytest.FixtureRequest) -> Iterator[ManagedRabbitMQ]:
+    needs.require(*PROGRAMS)
+    with running(request.param) as service:
+        yield service
+
+
+class Host:
+    """A host's configuration, and its commands."""
+
+    def __init__(self, broker: ManagedRabbitMQ, folder: Path) -> None:
+        self.topic = unique("volume")
+        self.folder = folder
+        (folder / "pool").mkdir()
+        self.write(broker.management_url, broker.url)
+
+    def write(self, management_url: str, transport_url: str) -> None:
+        text = CONFIGURATION.format(
+            host=HOST,
+            backend=SERVER.partition("@")[2],
+            transport_url=transport_url,
+            exchange=unique("exchange"),
+            database_url=f"sqlite:///{self.folder}/snapmanage.db",
+            backend_options=f"driver = file\ndirectory = {self.folder}/pool",
+        )
+        own = f"volume_topic = {self.topic}\nnotification_topics = {self.topic}-events\n"
+        own += f"broker_management_url = {management_url}\n"
+        (self.folder / "snapmanage.conf").write_text(text.replace("[DEFAULT]\n", f"[DEFAULT]\n{own}"))
+        assert self.daemon("manage").run("db", "sync").returncode == 0
+
+    def daemon(self, main: str) -> Daemon:
+        command = [str(BIN / f"snapmanage-{main}"), "--config-file", str(self.folder / "snapmanage.conf")]
+        return Daemon(main, command, self.folder / f"{main}.log")
+
+
+@pytest.fixture
+def host(broker: ManagedRabbitMQ, tmp_path: Path) -> Host:
+    return Host(broker, tmp_path)
+
+
+@contextmanager
+def policy(broker: ManagedRabbitMQ, pattern: str, definition: str) -> Iterator[str]:
+    name = unique("policy")
+    broker.control("set_policy", name, pattern, definition, "--apply-to", "queues")
+    try:
+        yield name
+    finally:
+        broker.control("clear_policy", name)
+
+
+# Policies of everything that no declaration withstands.
+LOSING = {"message-ttl": '{"message-ttl": 60000}', "expires": '{"expires": 60000}'}
+
+
+@pytest.mark.parametrize(("key", "definition"), LOSING.items(), ids=LOSING.keys())
+@pytest.mark.parametrize("main", ["volume", "audit"])
+def test_start_is_refused_while_a_policy_of_all_queues_loses_messages(
+    broker: ManagedRabbitMQ, host: Host, main: str, key: str, definition: str
+) -> None:
+    with policy(broker, ".*", definition) as name:
+        refused = host.daemon(main).run()
+
+    assert refused.returncode == 1
+    [line] = [each for each in refused.stderr.splitlines() if each.startswith("error:")]
+    assert f"'{name}'" in line
+    assert key in line
+    assert "Remedy" in line
+
+
+def test_policy_that_queues_withstand_stops_no_start(broker: ManagedRabbitMQ, host: Host) -> None:
+    limits = '{"delivery-limit": 3, "message-ttl": 60000, "max-length": 1000, "dead-letter-exchange": "elsewhere"}'
+    with policy(broker, f"^{host.topic}", limits):
+        server = host.daemon("volume")
+
+        assert server.start() == f"ready: {SERVER}"
+
+        server.close()
+
+
+def test_operator_sees_each_policy_that_loses_messages(broker: ManagedRabbitMQ, host: Host) -> None:
+    with policy(broker, f"^{host.topic}.{SERVER}$", '{"max-length": 10, "overflow": "drop-head"}') as name:
+        found = host.daemon("manage").run("broker", "check")
+
+    assert found.returncode == 2
+    assert [line.split(":")[0] for line in found.stdout.splitlines()] == ["LOSES"]
+    assert f"'{name}'" in found.stdout
+    # The API knows of a change after some seconds.
+    until(lambda: host.daemon("manage").run("broker", "check").returncode == 0, "nothing to be found any more", 60)
+
+
+def test_api_that_does_not_answer_stops_no_start_and_is_told(broker: ManagedRabbitMQ, host: Host) -> None:
+    host.write(f"http://guest:guest@127.0.0.1:{free_port()}", broker.url)
+    server = host.daemon("volume")
+
+    assert server.start() == f"ready: {SERVER}"
+
+    server.close()
+    assert "policies were not checked" in server.log.read_text()
+    assert host.daemon("manage").run("broker", "check").returncode == 1

@@ -1,0 +1,256 @@
+"""The broker's own limits lose nothing: what it drops from a queue is handled all the same, on each version."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import kombu
+import pytest
+
+from snapmanage.bus import Delivery
+from snapmanage.bus.consumer import RabbitConsumer
+from snapmanage.bus.rabbit import Publisher
+from snapmanage.bus.topology import DEAD_LETTERS, Topology, version_of
+from tests.integration.test_rabbit import connector, left, to
+from tests.services.process import unique
+from tests.services.rabbitmq import RabbitMQ
+from tests.services.trixie import BROKERS, TrixieRabbitMQ
+from tests.waiting import until
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> RabbitMQ:
+    made: RabbitMQ = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def topology() -> Topology:
+    return Topology(unique("exchange"))
+
+
+@pytest.fixture
+def queue() -> str:
+    return unique("volume")
+
+
+@pytest.fixture
+def publisher(broker: RabbitMQ, topology: Topology) -> Iterator[Publisher]:
+    made = Publisher(connector(broker), topology)
+    yield made
+    made.close()
+
+
+@contextmanager
+def policy(broker: RabbitMQ, pattern: str, definition: str) -> Iterator[None]:
+    """A policy for all queues whose names match."""
+    name = unique("policy")
+    broker.control("set_policy", name, pattern, definition, "--apply-to", "queues")
+    try:
+        yield
+    finally:
+        broker.control("clear_policy", name)
+
+
+@contextmanager
+def consuming(broker: RabbitMQ, topology: Topology, *queues: str) -> Iterator[list[Delivery]]:
+    """What a consumer is handed."""
+    handed: list[Delivery] = []
+    consumer = RabbitConsumer(connector(broker), topology, queues, handed.extend, 200)
+    consumer.start()
+    try:
+        yield handed
+    finally:
+        consumer.stop()
+        consumer.join(20)
+
+
+def die_with_it(broker: RabbitMQ, queue: str) -> None:
+    """Take the queue's first message, and break the connection."""
+    with connector(broker)(0) as connection:
+        channel = connection.channel()
+        until(lambda: channel.basic_get(queue), "the message")
+        connection.collect()
+
+
+def bodies(handed: list[Delivery]) -> set[bytes]:
+    return {each.body for each in handed}
+
+
+def test_message_that_was_returned_more_often_than_a_policy_allows_is_handled(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with policy(broker, f"^{queue}", '{"delivery-limit": 2}'):
+        publisher.send(to(queue, "kept"))
+        for _ in range(3):
+            die_with_it(broker, queue)
+        until(lambda: left(broker, DEAD_LETTERS + queue), "the message to be dropped")
+
+        with consuming(broker, topology, queue) as handed:
+            until(lambda: handed, "the message")
+
+    assert [(each.queue, each.body, each.again) for each in handed] == [(queue, b"kept", True)]
+    assert f"{DEAD_LETTERS}{queue}: it was returned more often" in caplog.text
+
+
+def test_message_that_was_dropped_and_returned_thirty_times_more_is_handled(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
+) -> None:
+    with policy(broker, queue, '{"delivery-limit": 1}'):  # of both queues, since their names have this in them
+        publisher.send(to(queue, "kept"))
+        for _ in range(2):
+            die_with_it(broker, queue)
+        for _ in range(30):
+            die_with_it(broker, DEAD_LETTERS + queue)
+
+        with consuming(broker, topology, queue) as handed:
+            until(lambda: bodies(handed) == {b"kept"}, "the message")
+
+
+def test_message_that_is_returned_thirty_times_stays_in_its_queue_without_a_policy(
+    broker: RabbitMQ, publisher: Publisher, queue: str
+) -> None:
+    publisher.send(to(queue, "kept"))
+
+    for _ in range(30):
+        die_with_it(broker, queue)
+
+    assert until(lambda: left(broker, queue), "the message") == 1
+
+
+def test_message_that_has_expired_is_handled(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
+) -> None:
+    with policy(broker, f"^{queue}", '{"message-ttl": 100}'):
+        publisher.send(to(queue, "kept"))
+        until(lambda: left(broker, DEAD_LETTERS + queue), "the message to be dropped")
+
+        with consuming(broker, topology, queue) as handed:
+            until(lambda: bodies(handed) == {b"kept"}, "the message")
+
+
+def test_full_queue_refuses_and_loses_nothing_that_it_has_confirmed(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with policy(broker, queue, '{"max-length": 3}'):
+        confirmed = {body for number in range(10) for body in publisher.send(to(queue, str(number)))}
+
+        with consuming(broker, topology, queue) as handed:
+            until(lambda: bodies(handed) == {body.encode() for body in confirmed}, "what was confirmed")
+
+    assert 3 <= len(confirmed) < 10
+    assert f"refused messages for {queue}" in caplog.text
+
+
+def test_head_that_a_policy_drops_is_handled(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
+) -> None:
+    with policy(broker, queue, '{"max-length": 3, "overflow": "drop-head"}'):
+        confirmed = {body for number in range(6) for body in publisher.send(to(queue, str(number)))}
+
+        with consuming(broker, topology, queue) as handed:
+            until(lambda: bodies(handed) == {body.encode() for body in confirmed}, "what was confirmed")
+
+    assert len(confirmed) == 6
+
+
+def test_what_is_dropped_waits_in_its_queue_while_that_for_dropped_messages_is_full(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
+) -> None:
+    with policy(broker, f"^{DEAD_LETTERS}{queue}", '{"max-length": 1}'):
+        with policy(broker, f"^{queue}", '{"message-ttl": 100}'):
+            sent = publisher.send(to(queue, *"abcdef"))
+            until(lambda: not left(broker, queue), "all messages to expire")
+
+        with consuming(broker, topology, queue) as handed:
+            until(lambda: bodies(handed) == {body.encode() for body in sent}, "all messages", 60)
+
+
+def test_dead_letter_exchange_of_a_policy_gets_nothing_of_ours(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
+) -> None:
+    other = unique("other")
+    with connector(broker)(0) as connection:
+        kombu.Queue(other, durable=True)(connection.default_channel).declare()
+    definition = f'{{"message-ttl": 100, "dead-letter-exchange": "", "dead-letter-routing-key": "{other}"}}'
+    with policy(broker, f"^{queue}", definition):
+        publisher.send(to(queue, "kept"))
+
+        with consuming(broker, topology, queue) as handed:
+            until(lambda: bodies(handed) == {b"kept"}, "the message")
+
+    assert left(broker, other) == 0
+
+
+# How a queue may be there before, and what the log must say of it.
+IN_THE_WAY = {
+    "classic": ({"x-queue-type": "classic"}, logging.ERROR, "of another type"),
+    "classic without arguments": ({}, logging.ERROR, "of another type"),
+    "quorum of an older snapmanage": ({"x-queue-type": "quorum"}, logging.WARNING, "declared otherwise before"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "level", "text"), IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
+def test_queue_that_was_there_before_is_served_and_the_log_names_it_with_the_remedy(
+    broker: RabbitMQ,
+    topology: Topology,
+    queue: str,
+    caplog: pytest.LogCaptureFixture,
+    arguments: dict[str, str],
+    level: int,
+    text: str,
+) -> None:
+    publisher = Publisher(connector(broker), topology)
+    with connector(broker)(0) as connection:
+        channel = connection.channel()
+        kombu.Queue(queue, durable=True, queue_arguments=arguments)(channel).declare()
+        channel.basic_publish(channel.prepare_message(b"before", properties={"delivery_mode": 2}), "", queue)
+
+    with consuming(broker, topology, queue) as handed:
+        until(lambda: bodies(handed) == {b"before"}, "the message that was there")
+        until(lambda: publisher.send(to(queue, "after", must_exist=True)), "the exchange to reach the queue")
+        until(lambda: bodies(handed) == {b"before", b"after"}, "the message that came later")
+
+    publisher.close()
+    [told] = [each for each in caplog.records if f"Queue {queue} " in each.getMessage()]
+    assert told.levelno == level
+    assert text in told.getMessage()
+    assert f"rabbitmqctl delete_queue {queue}" in told.getMessage()
+    assert "is away" not in caplog.text
+
+
+def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_free(
+    broker: RabbitMQ,
+    topology: Topology,
+    publisher: Publisher,
+    queue: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("snapmanage.bus.consumer.REFUSED_SECONDS", 0.5)
+    other = unique("other")
+    with connector(broker)(0) as connection:
+        kombu.Queue(other, exclusive=True)(connection.default_channel).declare()
+        with consuming(broker, topology, other, queue) as handed:
+            until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the other queue")
+            until(lambda: bodies(handed) == {b"1"}, "its message")
+            [told] = [each for each in caplog.records if f"Queue {other} " in each.getMessage()]
+            connection.close()
+            until(lambda: publisher.send(to(other, "2", must_exist=True)), "the queue that was held")
+            until(lambda: bodies(handed) == {b"1", b"2"}, "its message")
+
+    assert told.levelno == logging.ERROR
+    assert "can't be used, and is tried again" in told.getMessage()
+
+
+def test_arguments_are_those_that_the_version_knows(broker: RabbitMQ, topology: Topology) -> None:
+    with connector(broker)(0) as connection:
+        connection.connect()
+        version = version_of(connection)
+
+    arguments: Any = vars(topology.queue("queue", version))["queue_arguments"]
+
+    assert version[:2] == (4, 0) or not isinstance(broker, TrixieRabbitMQ)
+    assert arguments["x-dead-letter-strategy"] == "at-least-once"
+    assert arguments.get("x-delivery-limit") == (-1 if version >= (4,) else None)
