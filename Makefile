@@ -33,7 +33,7 @@ unit: .venv/tested  ## Run the tests that need nothing of the machine
 # Part of a release, not of each run of CI. The folder needs 3 GB and stays for the next run.
 TRIXIE ?= .trixie
 test-trixie:  ## Check and test the last commit on Debian 13, in the folder TRIXIE; as root
-	@tests/in_debian.sh trixie $(abspath $(TRIXIE))
+	@tests/in_debian.sh trixie $(abspath $(TRIXIE)) make test TESTERS=$(TESTERS)
 
 integration: .venv/tested  ## Run the tests on real brokers, databases and backends
 	@$(BIN)/python -m pytest tests/integration tests/chaos

@@ -1,6 +1,7 @@
 """A RabbitMQ cluster of three nodes on the loopback: a quorum queue has a member on each, and one leads."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def cluster() -> Iterator[list[Node]]:
         for node in nodes:
             stack.callback(node.close)
             node.prepare()
-        for node in nodes:
-            node.start()
+        # All at once: a node of RabbitMQ 4 waits for the others before it answers.
+        with ThreadPoolExecutor() as starting:
+            list(starting.map(Node.start, nodes))
         yield nodes
