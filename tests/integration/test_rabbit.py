@@ -3,8 +3,9 @@
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,14 +14,16 @@ import amqp
 import kombu
 import oslo_messaging
 import pytest
+from amqp.exceptions import NotFound
 from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.bus import Bus, Delivery, Handle, Publication, consumer, envelope
-from snapmanage.bus.consumer import RabbitConsumer
+from snapmanage.bus import Bus, Delivery, Handle, Probe, Publication, envelope, no_probe, taker
+from snapmanage.bus.declaring import declare
 from snapmanage.bus.names import Names
-from snapmanage.bus.rabbit import Publisher, RabbitBus
+from snapmanage.bus.rabbit import Connect, Publisher, RabbitBus
+from snapmanage.bus.taker import Taker
 from snapmanage.bus.topology import Topology
 from snapmanage.cmd import configuration, parts
 from tests.examples import SERVER
@@ -80,11 +83,16 @@ def connector(broker: RabbitMQ) -> Callable[[int], kombu.Connection]:
     return lambda heartbeat: kombu.Connection(broker.amqp_url, heartbeat=heartbeat, connect_timeout=5)
 
 
+def taker_of(
+    connect: Connect, topology: Topology, queue: str, handle: Handle, prefetch: int, probe: Probe = no_probe
+) -> Taker:
+    """What takes from a queue, without what takes the broker's dead letters."""
+    return Taker(connect, {queue: partial(declare, topology=topology, key=queue)}, handle, prefetch, probe)
+
+
 @contextmanager
-def consuming(
-    broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200
-) -> Iterator[RabbitConsumer]:
-    made = RabbitConsumer(connector(broker), topology, [queue], handle, prefetch)
+def consuming(broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200) -> Iterator[Taker]:
+    made = taker_of(connector(broker), topology, queue, handle, prefetch)
     made.start()
     try:
         yield made
@@ -329,7 +337,7 @@ def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
 def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_can_not_work(
     rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 3)
+    monkeypatch.setattr(taker, "HEARTBEAT_SECONDS", 3)
     queue, connections = unique("volume"), list[int]()
     publisher.send(to(queue, "1"))
     seen, probed = list[Delivery](), list[int]()
@@ -348,7 +356,7 @@ def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_ca
         if len(probed) < 4:
             fail([])
 
-    made = RabbitConsumer(connect, topology, [queue], handle, 20, probe)
+    made = taker_of(connect, topology, queue, handle, 20, probe)
     made.start()
     until(lambda: len(probed) == 4, "the fourth probe, several heartbeats later", 30)
     until(lambda: seen[-1].again, "the message to come again")
@@ -363,7 +371,7 @@ def test_nothing_is_held_while_the_handler_can_not_work(
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, *(str(number) for number in range(50))))
-    made = RabbitConsumer(connector(rabbitmq), topology, [queue], fail, 20, lambda: fail([]))
+    made = taker_of(connector(rabbitmq), topology, queue, fail, 20, lambda: fail([]))
     made.start()
 
     until(lambda: left(rabbitmq, queue) < 50, "a batch to be taken")
@@ -375,7 +383,7 @@ def test_nothing_is_held_while_the_handler_can_not_work(
 def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
     rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "HOLD_SECONDS", 1)
+    monkeypatch.setattr(taker, "HOLD_SECONDS", 1)
     queue, hanging, batches = unique("volume"), threading.Event(), list[Sequence[Delivery]]()
     publisher.send(to(queue, "1"))
 
@@ -394,9 +402,10 @@ def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
 
 
 def left(broker: RabbitMQ, queue: str) -> int:
-    """How many messages of a queue nobody has in his hands."""
-    with connector(broker)(0) as connection:
+    """How many messages of a queue nobody has in his hands; none of one that isn't there yet."""
+    with connector(broker)(0) as connection, suppress(NotFound):
         return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+    return 0
 
 
 def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
@@ -413,9 +422,7 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
             handled.extend(batch)
 
         url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
-        made = RabbitConsumer(
-            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], handle, 200
-        )
+        made = taker_of(lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, queue, handle, 200)
         made.start()
         until(lambda: len(handled) >= 2, "the messages to come again")
         made.stop()
@@ -428,13 +435,13 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
 def test_half_open_connection_is_given_up(
     rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(taker, "HEARTBEAT_SECONDS", 1)
     queue = unique("volume")
     seen = Seen()
     with wire_to(rabbitmq.port) as wire:
         url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
-        through_wire = RabbitConsumer(
-            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], seen, 200
+        through_wire = taker_of(
+            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, queue, seen, 200
         )
         through_wire.start()
         until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the consumer's queue")
@@ -466,7 +473,7 @@ def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
                 return connection
 
             seen, queue = Seen(), unique("queue")
-            made = RabbitConsumer(hang_at_first, topology, [queue], seen, 1)
+            made = taker_of(hang_at_first, topology, queue, seen, 1)
             made.start()
             until(lambda: wire.connections >= 2, "the consumer to connect again")
             until(lambda: sent(bus, to(queue, "late")), "it to be sent", seconds=60)
