@@ -5,7 +5,7 @@ A queue that is there is used as it is, since what was confirmed is in it; the l
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import kombu
@@ -43,6 +43,10 @@ class Declared:
     usable: bool = True
 
 
+# Declares one queue over a connection.
+Declaration = Callable[[kombu.Connection], Declared]
+
+
 class Troubles:
     """Logs each queue's trouble once, until it is another one or over."""
 
@@ -59,13 +63,19 @@ class Troubles:
         self._logged[declared.name] = text
 
 
-def declare(connection: kombu.Connection, topology: Topology, key: str) -> list[Declared]:
-    """Declare the queue of a routing key, and before it the one that keeps what the broker drops from it."""
-    dead_letters, plain = topology.dead_letter_queue(key), topology.plain_queue(key)
-    return [
-        _declared(connection, [dead_letters], dead_letters, Declared(dead_letters.name, key, dead_letters=True)),
-        _declared(connection, topology.variants(key, version_of(connection)), plain, Declared(plain.name, key)),
-    ]
+def declare(connection: kombu.Connection, topology: Topology, key: str) -> Declared:
+    """Declare the queue of a routing key."""
+    plain = topology.plain_queue(key)
+    return _declared(connection, topology.variants(key, version_of(connection)), plain, Declared(plain.name, key))
+
+
+def declare_dead_letters(connection: kombu.Connection, topology: Topology, key: str) -> Declared:
+    """Declare the queue that keeps what the broker drops from the one of a routing key.
+
+    It lives on one node. While that is down, this may take a minute, and end with the connection.
+    """
+    queue = topology.dead_letter_queue(key)
+    return _declared(connection, [queue], queue, Declared(queue.name, key, dead_letters=True))
 
 
 def _declared(

@@ -4,8 +4,11 @@ Those of a published message are made here, so that a batch can be written in on
 each message's by themselves, which takes five times as long. Those that arrive may have properties that it can't read.
 """
 
+import select
 import struct
 from collections.abc import Callable
+
+import kombu
 
 from snapmanage.bus import Publication
 from snapmanage.bus.envelope import CONTENT_ENCODING, CONTENT_TYPE
@@ -66,6 +69,15 @@ def leniently(on_frame: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
             return on_frame((kind, channel, payload[:_BEFORE_FLAGS] + _NO_PROPERTIES))
 
     return read
+
+
+def one_is_here(connection: kombu.Connection) -> bool:
+    """Whether the next frame is here; py-amqp reads frame by frame, so that none hides in a buffer of its own."""
+    sock = connection.connection.sock
+    pending = getattr(sock, "pending", None)
+    if pending is not None and pending():
+        return True
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 _CONTENT = _short(CONTENT_TYPE) + _short(CONTENT_ENCODING) + _PERSISTENT

@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 from snapmanage import crash, errors
 from snapmanage.bus import Handle, Probe, Publication, frames, no_probe
 from snapmanage.bus.consumer import RabbitConsumer
-from snapmanage.bus.declaring import Troubles, declare
+from snapmanage.bus.declaring import Troubles, declare, declare_dead_letters
 from snapmanage.bus.topology import Topology
 from snapmanage.crash import Point
 
@@ -57,11 +57,14 @@ class RabbitBus:
         """Declare queues without consuming; `Unavailable` when the broker is away, or won't have one."""
         try:
             with self._connect(0) as connection:
-                refused = [each for key in keys for each in declare(connection, self._topology, key) if not each.usable]
+                declared = [
+                    way(connection, self._topology, key) for way in (declare, declare_dead_letters) for key in keys
+                ]
         except BROKEN as error:
             raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
-        for each in refused:
-            raise errors.Unavailable(each.trouble.text if each.trouble else f"the broker refuses queue {each.name}")
+        for each in declared:
+            if not each.usable:
+                raise errors.Unavailable(each.trouble.text if each.trouble else f"the broker refuses queue {each.name}")
 
     def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> RabbitConsumer:
         consumer = RabbitConsumer(self._connect, self._topology, queues, handle, self._prefetch, probe)
@@ -139,13 +142,22 @@ class Publisher:
         if publication.queue_must_exist or publication.routing_key in self._declared:
             return True
         assert self._connection is not None
-        *_, declared = declare(self._connection, self._topology, publication.routing_key)
+        declared = declare(self._connection, self._topology, publication.routing_key)
         self._troubles.log(declared)
         if not declared.usable:
             self._refused.add(publication.message_id)
             return False
         self._declared.add(publication.routing_key)
+        threading.Thread(target=self._declare_dead_letters, args=[publication.routing_key], daemon=True).start()
         return True
+
+    def _declare_dead_letters(self, key: str) -> None:
+        """Make the queue that keeps what the broker drops; in a thread, since nothing that is sent waits for it."""
+        try:
+            with self._connect(0) as connection:
+                self._troubles.log(declare_dead_letters(connection, self._topology, key))
+        except BROKEN as error:
+            LOG.warning("The queue for dead letters of %s is not declared yet: %s", self._topology.name(key), error)
 
     def _publish(self, publications: Sequence[Publication], exchange: str) -> None:
         connection = self._channel.connection

@@ -21,7 +21,7 @@ from tests.services.deployment import Daemon
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.process import running
-from tests.services.rabbit_cluster import Node, cluster
+from tests.services.rabbit_cluster import KINDS, Node, cluster
 from tests.services.rabbitmq import RabbitMQ
 from tests.waiting import until
 
@@ -171,8 +171,11 @@ def test_publishers_that_an_alarm_blocks_go_on_when_it_ends(strict: Fleet) -> No
     strict.rest(90)
 
 
-def test_requests_outlast_the_death_of_the_node_that_leads_their_queues(tmp_path: Path, postgresql: PostgreSQL) -> None:
-    with cluster() as nodes:
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_outlast_the_death_of_the_node_that_leads_their_queues(
+    kind: type[Node], tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    with cluster(kind) as nodes:
         ports = [node.port for node in nodes[1:]]
         with fleet(tmp_path / "fleet", nodes[0], postgresql, [HOST], ports) as deployment:
             assert leaders(nodes[1], deployment) == {nodes[0].node}

@@ -1,15 +1,17 @@
 """The broker's own limits lose nothing: what it drops from a queue is handled all the same, on each version."""
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import kombu
 import pytest
 
-from snapmanage.bus import Delivery
+from snapmanage.bus import Delivery, Publication
 from snapmanage.bus.consumer import RabbitConsumer
+from snapmanage.bus.declaring import Declared, declare_dead_letters
 from snapmanage.bus.rabbit import Publisher
 from snapmanage.bus.topology import DEAD_LETTERS, Topology, version_of
 from tests.integration.test_rabbit import connector, left, to
@@ -228,7 +230,7 @@ def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_f
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("snapmanage.bus.consumer.REFUSED_SECONDS", 0.5)
+    monkeypatch.setattr("snapmanage.bus.taker.REFUSED_SECONDS", 0.5)
     other = unique("other")
     with connector(broker)(0) as connection:
         kombu.Queue(other, exclusive=True)(connection.default_channel).declare()
@@ -242,6 +244,59 @@ def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_f
 
     assert told.levelno == logging.ERROR
     assert "can't be used, and is tried again" in told.getMessage()
+
+
+@pytest.fixture
+def node_is_down(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """As on RabbitMQ 4.0 while the node of the queues for dead letters is down, until the event: nobody answers."""
+    back = threading.Event()
+
+    def declared_late(connection: kombu.Connection, topology: Topology, key: str) -> Declared:
+        assert back.wait(60)
+        return declare_dead_letters(connection, topology, key)
+
+    for module in ("consumer", "rabbit"):
+        monkeypatch.setattr(f"snapmanage.bus.{module}.declare_dead_letters", declared_late)
+    yield back
+    back.set()
+
+
+def test_queue_for_dead_letters_whose_node_is_down_holds_up_nothing_and_is_served_when_it_is_back(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, node_is_down: threading.Event
+) -> None:
+    with consuming(broker, topology, queue) as handed:
+        assert publisher.send(to(queue, "1"))
+        until(lambda: bodies(handed) == {b"1"}, "the message")
+        node_is_down.set()
+        until(lambda: publisher.send([dead_letter(queue)], exchange=""), "the queue for dead letters")
+        until(lambda: bodies(handed) == {b"1", b"dropped"}, "what was dropped")
+
+
+def dead_letter(queue: str) -> Publication:
+    return Publication("dropped", DEAD_LETTERS + queue, b"dropped", queue_must_exist=True)
+
+
+def test_batches_of_several_queues_are_handled_one_after_the_other(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
+) -> None:
+    at_work, together, handed = list[int](), list[int](), list[Delivery]()
+
+    def handle(batch: Sequence[Delivery]) -> None:
+        at_work.append(1)
+        together.append(len(at_work))
+        until(lambda: left(broker, DEAD_LETTERS + queue) == 0, "the other batch to be taken")
+        handed.extend(batch)
+        at_work.pop()
+
+    consumer = RabbitConsumer(connector(broker), topology, [queue], handle, 1)
+    publisher.send(to(queue, *"123"))
+    until(lambda: publisher.send([dead_letter(queue)], exchange=""), "the queue for dead letters")
+    consumer.start()
+    until(lambda: bodies(handed) == {b"1", b"2", b"3", b"dropped"}, "all messages")
+    consumer.stop()
+    consumer.join(20)
+
+    assert set(together) == {1}
 
 
 def test_arguments_are_those_that_the_version_knows(broker: RabbitMQ, topology: Topology) -> None:

@@ -3,8 +3,9 @@
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,14 +14,16 @@ import amqp
 import kombu
 import oslo_messaging
 import pytest
+from amqp.exceptions import NotFound
 from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.bus import Bus, Delivery, Handle, Publication, consumer, envelope
-from snapmanage.bus.consumer import RabbitConsumer
+from snapmanage.bus import Bus, Delivery, Handle, Probe, Publication, envelope, no_probe, taker
+from snapmanage.bus.declaring import declare
 from snapmanage.bus.names import Names
-from snapmanage.bus.rabbit import Publisher, RabbitBus
+from snapmanage.bus.rabbit import Connect, Publisher, RabbitBus
+from snapmanage.bus.taker import Taker
 from snapmanage.bus.topology import Topology
 from snapmanage.cmd import configuration, parts
 from tests.examples import SERVER
@@ -57,7 +60,7 @@ class Seen:
 
 
 @pytest.fixture(params=BROKERS)
-def rabbitmq(request: pytest.FixtureRequest) -> RabbitMQ:
+def broker(request: pytest.FixtureRequest) -> RabbitMQ:
     """Each version of the broker that is there."""
     broker: RabbitMQ = request.getfixturevalue(request.param)
     return broker
@@ -70,8 +73,8 @@ def topology() -> Topology:
 
 
 @pytest.fixture
-def publisher(rabbitmq: RabbitMQ, topology: Topology) -> Iterator[Publisher]:
-    made = Publisher(connector(rabbitmq), topology)
+def publisher(broker: RabbitMQ, topology: Topology) -> Iterator[Publisher]:
+    made = Publisher(connector(broker), topology)
     yield made
     made.close()
 
@@ -80,11 +83,16 @@ def connector(broker: RabbitMQ) -> Callable[[int], kombu.Connection]:
     return lambda heartbeat: kombu.Connection(broker.amqp_url, heartbeat=heartbeat, connect_timeout=5)
 
 
+def taker_of(
+    connect: Connect, topology: Topology, queue: str, handle: Handle, prefetch: int, probe: Probe = no_probe
+) -> Taker:
+    """What takes from a queue, without what takes the broker's dead letters."""
+    return Taker(connect, {queue: partial(declare, topology=topology, key=queue)}, handle, prefetch, probe)
+
+
 @contextmanager
-def consuming(
-    broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200
-) -> Iterator[RabbitConsumer]:
-    made = RabbitConsumer(connector(broker), topology, [queue], handle, prefetch)
+def consuming(broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200) -> Iterator[Taker]:
+    made = taker_of(connector(broker), topology, queue, handle, prefetch)
     made.start()
     try:
         yield made
@@ -130,22 +138,20 @@ def connected(broker: RabbitMQ, folder: Path, choice: str = QUORUM) -> Iterator[
 
 
 @pytest.fixture
-def bus_and_names(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[tuple[Bus, Names]]:
-    with connected(rabbitmq, tmp_path) as made:
+def bus_and_names(broker: RabbitMQ, tmp_path: Path) -> Iterator[tuple[Bus, Names]]:
+    with connected(broker, tmp_path) as made:
         yield made
 
 
 # Sending.
 
 
-def test_confirmed_message_is_in_the_queue_that_the_publisher_declared(
-    rabbitmq: RabbitMQ, publisher: Publisher
-) -> None:
+def test_confirmed_message_is_in_the_queue_that_the_publisher_declared(broker: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
 
     assert publisher.send(to(queue, "1", "2")) == {"1", "2"}
 
-    message = received(rabbitmq, queue)
+    message = received(broker, queue)
     assert message.body in ("1", b"1")
     assert (message.content_type, message.content_encoding) == ("application/json", "utf-8")
     assert message.properties["delivery_mode"] == 2
@@ -169,7 +175,7 @@ def test_message_that_reached_one_of_two_queues_has_not_arrived(publisher: Publi
 
 
 def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, caplog: pytest.LogCaptureFixture
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = unique("server")
 
@@ -180,10 +186,10 @@ def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
     publisher.send(to(queue, "1", "2", must_exist=True))
     assert told() == 1
 
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         topology.queue(queue)(connection).declare()
     assert publisher.send(to(queue, "1", must_exist=True)) == {"1"}
-    delete(rabbitmq, queue)
+    delete(broker, queue)
     publisher.send(to(queue, "2", must_exist=True))
     assert told() == 2
 
@@ -198,20 +204,20 @@ def test_reply_that_nobody_waits_for_any_more_is_no_news(
     assert queue not in caplog.text
 
 
-def test_deleted_queue_is_declared_again(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+def test_deleted_queue_is_declared_again(broker: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
     publisher.send(to(queue, "1"))
-    delete(rabbitmq, queue)
+    delete(broker, queue)
 
     assert publisher.send(to(queue, "2")) == set()
     assert publisher.send(to(queue, "2")) == {"2"}
 
 
-def test_queue_that_the_broker_will_not_have_holds_up_no_other(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+def test_queue_that_the_broker_will_not_have_holds_up_no_other(broker: RabbitMQ, publisher: Publisher) -> None:
     other, good = unique("other"), unique("good")
     first, second = to(other, "first"), to(good, "second")
     both = [replace(each, message_id="both") for each in [*to(other, "x"), *to(good, "x")]]
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         kombu.Queue(other, exclusive=True)(connection.default_channel).declare()  # for nobody else
 
         assert publisher.send([*first, *second, *both]) == {"second"}
@@ -219,28 +225,28 @@ def test_queue_that_the_broker_will_not_have_holds_up_no_other(rabbitmq: RabbitM
     assert publisher.send([*first, *both]) == {"first", "both"}
 
 
-def test_what_the_broker_refuses_is_sent_over_another_connection_the_next_time(rabbitmq: RabbitMQ) -> None:
+def test_what_the_broker_refuses_is_sent_over_another_connection_the_next_time(broker: RabbitMQ) -> None:
     queue, connections = unique("full"), []
 
     def connect(heartbeat: int) -> kombu.Connection:
         connections.append(heartbeat)
-        return connector(rabbitmq)(heartbeat)
+        return connector(broker)(heartbeat)
 
     publisher = Publisher(connect, Topology(unique("exchange")))
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         full = {"x-max-length": 1, "x-overflow": "reject-publish"}
         kombu.Queue(queue, queue_arguments=full, durable=True)(connection.default_channel).declare()
     assert publisher.send(to(queue, "first", must_exist=True), exchange="") == {"first"}
 
     refused = publisher.send(to(queue, "second", must_exist=True), exchange="")
-    received(rabbitmq, queue)
+    received(broker, queue)
     taken = publisher.send(to(queue, "second", must_exist=True), exchange="")
 
     assert (refused, taken, len(connections)) == (set(), {"second"}, 2)
     publisher.close()
 
 
-def test_several_threads_send_over_one_connection(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+def test_several_threads_send_over_one_connection(broker: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
     arrived: list[set[str]] = []
     threads = [
@@ -267,42 +273,42 @@ def test_broker_that_is_not_there_is_unavailable() -> None:
 
 
 def test_batch_is_what_has_arrived_up_to_the_prefetch(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     sent = [str(number) for number in range(50)]
     publisher.send(to(queue, *sent))
     seen = Seen()
 
-    with consuming(rabbitmq, topology, queue, seen, prefetch=20):
+    with consuming(broker, topology, queue, seen, prefetch=20):
         until(lambda: len(seen.bodies) >= 50, "all messages")
 
     assert [body.decode() for body in seen.bodies] == sent
     assert 1 < max(len(batch) for batch in seen.batches) <= 20
 
 
-def test_handled_message_is_gone(rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
+def test_handled_message_is_gone(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     seen = Seen()
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the consumer's queue")
         until(lambda: seen.bodies, "the message")
 
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def test_message_that_was_never_handled_goes_back_to_its_queue(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "1"))
     seen = Seen(fail)
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: seen.bodies, "the message")
 
-    message = until(lambda: received(rabbitmq, queue), "the message to be back")
+    message = until(lambda: received(broker, queue), "the message to be back")
     assert message.body in ("1", b"1")
 
 
@@ -311,32 +317,32 @@ def fail(batch: Sequence[Delivery]) -> None:
 
 
 def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "1", "2", "3"))
     seen = Seen(lambda batch: fail(batch) if len(seen.batches) < 3 else None)
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: len(seen.batches) >= 3, "the third try")
         publisher.send(to(queue, "4"))
         until(lambda: seen.bodies[-1] == b"4", "the next message")
 
     assert seen.batches[0] == seen.batches[1] == seen.batches[2]
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_can_not_work(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 3)
+    monkeypatch.setattr(taker, "HEARTBEAT_SECONDS", 3)
     queue, connections = unique("volume"), list[int]()
     publisher.send(to(queue, "1"))
     seen, probed = list[Delivery](), list[int]()
 
     def connect(heartbeat: int) -> kombu.Connection:
         connections.append(heartbeat)
-        return connector(rabbitmq)(heartbeat)
+        return connector(broker)(heartbeat)
 
     def handle(batch: Sequence[Delivery]) -> None:
         seen.extend(batch)
@@ -348,7 +354,7 @@ def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_ca
         if len(probed) < 4:
             fail([])
 
-    made = RabbitConsumer(connect, topology, [queue], handle, 20, probe)
+    made = taker_of(connect, topology, queue, handle, 20, probe)
     made.start()
     until(lambda: len(probed) == 4, "the fourth probe, several heartbeats later", 30)
     until(lambda: seen[-1].again, "the message to come again")
@@ -359,23 +365,23 @@ def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_ca
 
 
 def test_nothing_is_held_while_the_handler_can_not_work(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, *(str(number) for number in range(50))))
-    made = RabbitConsumer(connector(rabbitmq), topology, [queue], fail, 20, lambda: fail([]))
+    made = taker_of(connector(broker), topology, queue, fail, 20, lambda: fail([]))
     made.start()
 
-    until(lambda: left(rabbitmq, queue) < 50, "a batch to be taken")
-    until(lambda: left(rabbitmq, queue) == 50, "all to be left at the broker")
+    until(lambda: left(broker, queue) < 50, "a batch to be taken")
+    until(lambda: left(broker, queue) == 50, "all to be left at the broker")
 
     made.stop()
 
 
 def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "HOLD_SECONDS", 1)
+    monkeypatch.setattr(taker, "HOLD_SECONDS", 1)
     queue, hanging, batches = unique("volume"), threading.Event(), list[Sequence[Delivery]]()
     publisher.send(to(queue, "1"))
 
@@ -383,28 +389,29 @@ def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
         batches.append(batch)
         hanging.wait(30)
 
-    with consuming(rabbitmq, topology, queue, handle):
+    with consuming(broker, topology, queue, handle):
         until(lambda: batches, "the message to be handled")
-        until(lambda: left(rabbitmq, queue) == 1, "it to be left at the broker")
+        until(lambda: left(broker, queue) == 1, "it to be left at the broker")
         assert len(batches) == 1
         hanging.set()
         until(lambda: len(batches) == 2, "it to be handled again")
 
-    until(lambda: left(rabbitmq, queue) == 0, "it to be gone")
+    until(lambda: left(broker, queue) == 0, "it to be gone")
 
 
 def left(broker: RabbitMQ, queue: str) -> int:
-    """How many messages of a queue nobody has in his hands."""
-    with connector(broker)(0) as connection:
+    """How many messages of a queue nobody has in his hands; none of one that isn't there yet."""
+    with connector(broker)(0) as connection, suppress(NotFound):
         return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+    return 0
 
 
 def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue, handled = unique("volume"), list[Delivery]()
     publisher.send(to(queue, "1", "2"))
-    with wire_to(rabbitmq.port) as wire:
+    with wire_to(broker.port) as wire:
 
         def handle(batch: Sequence[Delivery]) -> None:
             if wire.connections == 1:
@@ -412,29 +419,27 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
                 fail(batch)
             handled.extend(batch)
 
-        url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
-        made = RabbitConsumer(
-            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], handle, 200
-        )
+        url = broker.amqp_url.replace(str(broker.port), str(wire.port))
+        made = taker_of(lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, queue, handle, 200)
         made.start()
         until(lambda: len(handled) >= 2, "the messages to come again")
         made.stop()
         made.join(20)
 
     assert [each.body for each in handled] == [b"1", b"2"]
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def test_half_open_connection_is_given_up(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(taker, "HEARTBEAT_SECONDS", 1)
     queue = unique("volume")
     seen = Seen()
-    with wire_to(rabbitmq.port) as wire:
-        url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
-        through_wire = RabbitConsumer(
-            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], seen, 200
+    with wire_to(broker.port) as wire:
+        url = broker.amqp_url.replace(str(broker.port), str(wire.port))
+        through_wire = taker_of(
+            lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, queue, seen, 200
         )
         through_wire.start()
         until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the consumer's queue")
@@ -450,11 +455,11 @@ def test_half_open_connection_is_given_up(
 
 
 def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
-    rabbitmq: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "ANSWER_TIMEOUT_SECONDS", 1)
-    with wire_to(rabbitmq.port) as wire:
-        wired = SimpleNamespace(url=rabbitmq.url.replace(str(rabbitmq.port), str(wire.port)))
+    with wire_to(broker.port) as wire:
+        wired = SimpleNamespace(url=broker.url.replace(str(broker.port), str(wire.port)))
         with connected(cast(RabbitMQ, wired), tmp_path) as (bus, _):
             assert isinstance(bus, RabbitBus)
             connect, topology = bus._connect, bus._topology
@@ -466,7 +471,7 @@ def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
                 return connection
 
             seen, queue = Seen(), unique("queue")
-            made = RabbitConsumer(hang_at_first, topology, [queue], seen, 1)
+            made = taker_of(hang_at_first, topology, queue, seen, 1)
             made.start()
             until(lambda: wire.connections >= 2, "the consumer to connect again")
             until(lambda: sent(bus, to(queue, "late")), "it to be sent", seconds=60)
@@ -475,17 +480,17 @@ def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
 
 
 def test_headers_that_kombu_can_not_decode_stop_nothing(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "first"))
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         headers = {"compression": "nonsense"}
         connection.Producer().publish("odd", routing_key=queue, headers=headers, content_encoding="nonsense")
     publisher.send(to(queue, "last"))
     seen = Seen()
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: b"last" in seen.bodies, "the message behind it")
 
     assert seen.bodies == [b"first", b"odd", b"last"]
@@ -508,14 +513,14 @@ GARBLED = {
 
 @pytest.mark.parametrize(("flags", "properties"), GARBLED.values(), ids=GARBLED.keys())
 def test_properties_that_can_not_be_read_stop_nothing(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, flags: int, properties: bytes
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, flags: int, properties: bytes
 ) -> None:
     queue, odd, deliveries = unique("volume"), rb"\ud800", list[Delivery]()
     publisher.send(to(queue, "first", ""))
-    publish_raw(rabbitmq, queue, odd, flags, properties)
+    publish_raw(broker, queue, odd, flags, properties)
     publisher.send(to(queue, "last"))
 
-    with consuming(rabbitmq, topology, queue, deliveries.extend):
+    with consuming(broker, topology, queue, deliveries.extend):
         until(lambda: len(deliveries) >= 4, "the message behind it")
 
     assert [each.body for each in deliveries] == [b"first", b"", odd, b"last"]
@@ -534,30 +539,28 @@ def publish_raw(broker: RabbitMQ, queue: str, body: bytes, flags: int, propertie
         channel.wait(amqp.spec.Basic.Ack, timeout=20)
 
 
-def test_nothing_is_lost_when_the_broker_is_killed(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
-) -> None:
+def test_nothing_is_lost_when_the_broker_is_killed(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     seen = Seen()
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         publisher.send(to(queue, "before"))
         until(lambda: b"before" in seen.bodies, "the first message")
-        until(lambda: rabbitmq.remembers(queue), "the queue to be written down")
+        until(lambda: broker.remembers(queue), "the queue to be written down")
         seen.act = fail
         publisher.send(to(queue, "in hand"))
         until(lambda: b"in hand" in seen.bodies, "the second message")
 
-        rabbitmq.kill()
+        broker.kill()
         with pytest.raises(errors.Unavailable):
             publisher.send(to(queue, "while it is away"))
-        rabbitmq.start()
+        broker.start()
         seen.batches.clear()  # before what is in hand may be handled
         seen.act = lambda batch: None
 
         until(lambda: sent(publisher, to(queue, "after")), "the publisher to be back", seconds=60)
         until(lambda: {b"in hand", b"after"} <= set(seen.bodies), "both messages", seconds=60)
 
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def sent(through: Publisher | Bus, publications: Sequence[Publication]) -> bool:
@@ -615,16 +618,16 @@ def run_ours(bus: Bus, names: Names) -> None:
 @pytest.mark.parametrize("ours_first", [True, False], ids=["ours first", "theirs first"])
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES.keys())
 def test_exchange_and_queues_stand_beside_those_of_oslo_messaging(
-    rabbitmq: RabbitMQ, tmp_path: Path, choice: str, ours_first: bool
+    broker: RabbitMQ, tmp_path: Path, choice: str, ours_first: bool
 ) -> None:
-    with connected(rabbitmq, tmp_path, choice) as (bus, names):
+    with connected(broker, tmp_path, choice) as (bus, names):
         stock = Stock(names)
 
         for run in [lambda: run_ours(bus, names), stock.run][:: 1 if ours_first else -1]:
             run()
 
     own_names = (names.exchange, names.volume_topic, *names.notification_topics)
-    refused = [line for line in rabbitmq.log.read_text().splitlines() if any(name in line for name in own_names)]
+    refused = [line for line in broker.log.read_text().splitlines() if any(name in line for name in own_names)]
     assert refused == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.services.process import scratch
 from tests.services.rabbitmq import RabbitMQ
+from tests.services.trixie import TrixieRabbitMQ, folder
 
 NODES = 3
 COOKIE = "snapmanage"
@@ -38,12 +39,20 @@ class Node(RabbitMQ):
         return {**known, "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": erlang}
 
 
+class TrixieNode(Node, TrixieRabbitMQ):
+    """One of RabbitMQ 4.0."""
+
+
+# For the parameters of tests that each version must pass.
+KINDS = [Node, *([TrixieNode] if folder() else [])]
+
+
 @contextmanager
-def cluster() -> Iterator[list[Node]]:
+def cluster(kind: type[Node] = Node) -> Iterator[list[Node]]:
     """The running nodes; a queue that is declared on the first is led by it."""
     with ExitStack() as stack:
-        first = Node(stack.enter_context(scratch()), NAMES[0])
-        nodes = [first, *(Node(stack.enter_context(scratch()), name, first.epmd_port) for name in NAMES[1:])]
+        first = kind(stack.enter_context(scratch()), NAMES[0])
+        nodes = [first, *(kind(stack.enter_context(scratch()), name, first.epmd_port) for name in NAMES[1:])]
         for node in nodes:
             stack.callback(node.close)
             node.prepare()
