@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from tests.chaos import invariants
 from tests.chaos.storage import VOLUME, Storage
+from tests.services import warm
 from tests.services.deployment import PROJECT, VERSION, Daemon
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
@@ -121,7 +122,8 @@ class Fleet:
             "--config-file",
             str(self.folder / f"{host}.conf"),
         ]
-        return Daemon(name or main, arguments, self.folder / f"{name or main}.log")
+        log = self.folder / f"{name or main}.log"
+        return Daemon(name or main, arguments, log, is_warm=warm.is_python(arguments))
 
     def start(self) -> None:
         """Start it all, and register each server's volume."""

@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import requests
 
+from tests.services import warm
 from tests.waiting import until
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -44,16 +46,26 @@ retry_delay_seconds = 0.1
 
 
 class Daemon:
-    """One process of snapmanage; its log is for whoever looks into a failure."""
+    """One process of snapmanage; its log is for whoever looks into a failure.
+
+    A warm one has its imports done before it starts.
+    """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        is_warm: bool = False,
     ) -> None:
         self.name = name
         self.log = log
         self._command = command
         self._environment = os.environ | dict(environment or {})
-        self._process: subprocess.Popen[str] | None = None
+        self._kind: Callable[..., subprocess.Popen[str] | warm.Process]
+        self._kind = warm.Process if is_warm else subprocess.Popen
+        self._process: subprocess.Popen[str] | warm.Process | None = None
 
     @property
     def pid(self) -> int:
@@ -67,13 +79,18 @@ class Daemon:
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run it to its end, as a command."""
         argv = [*self._command, *arguments]
-        return subprocess.run(argv, env=self._environment, capture_output=True, text=True, check=False)
+        with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            process = self._kind(argv, stdout=out, stderr=err, text=True, env=self._environment)
+            code = process.wait()
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(argv, code, out.read(), err.read())
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it, with more in its environment, and don't wait for it."""
         self.close()
         with self.log.open("a") as log:
-            self._process = subprocess.Popen(
+            self._process = self._kind(
                 self._command,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -125,9 +142,10 @@ class Daemon:
         assert self._process.stdout is not None
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(30)
-        assert self._process.poll() is not None, f"{self.name} doesn't end:\n{self.log.read_text()[-3000:]}"
+        status = self._process.poll()
+        assert status is not None, f"{self.name} doesn't end:\n{self.log.read_text()[-3000:]}"
         self._process.stdout.close()
-        return self._process.returncode
+        return status
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""Python programs that start at once: each is a fork of a process that has imported what they need, and does nothing.
+
+Most of the processor time of a deployment that is killed over and over goes into imports. A program that starts here
+is a process of its own all the same: with the pid, the arguments, the environment, the output and the exit status
+that it would have from `subprocess`. Tests of how the installed commands start don't use this.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+# What the daemons import sooner or later.
+IMPORTED = (
+    *(f"snapmanage.cmd.{main}" for main in ("api", "audit", "manage", "relay", "volume")),
+    "encodings.idna",
+    "kombu.transport.pyamqp",
+    "oslo_policy._external",
+    "psycopg",
+    "pymysql",
+    "snapmanage.bus.rabbit",
+    "snapmanage.drivers.file",
+    "snapmanage.drivers.privileged",
+    "sqlalchemy.dialects.mysql.pymysql",
+    "sqlalchemy.dialects.postgresql.psycopg",
+)
+LONGEST_MESSAGE = 1 << 18
+
+_turn = threading.Lock()
+_source: socket.socket | None = None
+
+
+class Process:
+    """As much of `subprocess.Popen` as a daemon's test needs; the command is a Python program with its arguments."""
+
+    def __init__(
+        self, command: Sequence[str], stdout: int | IO[str], stderr: IO[str], env: Mapping[str, str], text: bool = True
+    ) -> None:
+        self.returncode: int | None = None
+        self.stdout: IO[str] | None = None
+        output, writing = stdout, -1
+        if stdout == subprocess.PIPE:
+            reading, writing = os.pipe()
+            self.stdout, output = os.fdopen(reading), writing
+        script = command[1:] if command[0] == sys.executable else command
+        files = [output if isinstance(output, int) else output.fileno(), stderr.fileno()]
+        self.pid: int = _ask({"argv": script, "environment": dict(env), "folder": os.getcwd()}, files)
+        self._over = os.pidfd_open(self.pid)  # stays its own: who has ended is a zombie until we ask
+        if writing >= 0:
+            os.close(writing)
+
+    def poll(self) -> int | None:
+        return self._status(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        status = self._status(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _status(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._over], [], [], timeout)[0]:
+            self.returncode = _ask({"ended": self.pid})
+            os.close(self._over)
+        return self.returncode
+
+
+def is_python(command: Sequence[str]) -> bool:
+    """Whether a command is a Python program of this environment."""
+    return command[0] == sys.executable or os.path.dirname(command[0]) == os.path.dirname(sys.executable)
+
+
+def _ask(question: Mapping[str, Any], files: Sequence[int] = ()) -> int:
+    """Ask the process that forks."""
+    global _source
+    with _turn:
+        _source = _source or _start()
+        socket.send_fds(_source, [json.dumps(question).encode()], files)
+        return int(json.loads(_source.recv(LONGEST_MESSAGE)))
+
+
+def _start() -> socket.socket:
+    """It ends when we do."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        # -P, or the modules of this folder would hide others.
+        command = [sys.executable, "-P", __file__, str(its.fileno())]
+        process = subprocess.Popen(command, pass_fds=[its.fileno()], stdout=subprocess.DEVNULL)
+    atexit.register(process.wait)
+    atexit.register(ours.close)  # which is first, and tells it to end
+    return ours
+
+
+def _serve(asker: socket.socket) -> None:
+    """Fork for who asks, and tell how its children ended; in a child, run its program."""
+    while True:
+        message, files, _, _ = socket.recv_fds(asker, LONGEST_MESSAGE, 2)
+        if not message:
+            return
+        question = json.loads(message)
+        if "ended" in question:
+            answer = os.waitstatus_to_exitcode(os.waitpid(question["ended"], 0)[1])
+        elif not (answer := os.fork()):
+            asker.close()
+            return _run(question, files)
+        for file in files:
+            os.close(file)
+        asker.send(json.dumps(answer).encode())
+
+
+def _run(question: Mapping[str, Any], files: Sequence[int]) -> None:
+    for file, place in zip(files, (1, 2), strict=True):
+        os.dup2(file, place)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(question["environment"])
+    time.tzset()
+    os.chdir(question["folder"])
+    sys.argv = question["argv"]
+    sys.path.insert(0, os.path.dirname(os.path.realpath(sys.argv[0])))
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    for module in IMPORTED:
+        importlib.import_module(module)
+    assert threading.active_count() == 1, "a fork has no thread but its own"
+    gc.freeze()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
