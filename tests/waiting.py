@@ -6,14 +6,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
+
 
 def until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
     """Return the condition's value once it is true; fail with what was awaited after `seconds`."""
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > seconds:
             raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {value!r}")
-        time.sleep(0.01)
+        # A look often costs what is waited for its time: the longer it takes, the less often we look.
+        time.sleep(min(SHORTEST_PAUSE + waited / 10, LONGEST_PAUSE))

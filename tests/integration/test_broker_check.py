@@ -1,11 +1,13 @@
 """What can't be kept is refused at the start of a server, by a check that names the policy."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests import needs
 from tests.services.deployment import CONFIGURATION, HOST, SERVER, Daemon
@@ -60,11 +62,13 @@ def host(broker: ManagedRabbitMQ, tmp_path: Path) -> Host:
 @contextmanager
 def policy(broker: ManagedRabbitMQ, pattern: str, definition: str) -> Iterator[str]:
     name = unique("policy")
-    broker.control("set_policy", name, pattern, definition, "--apply-to", "queues")
+    url = f"{broker.management_url}/api/policies/%2F/{name}"
+    wanted = {"pattern": pattern, "definition": json.loads(definition), "apply-to": "queues"}
+    requests.put(url, json=wanted, timeout=10).raise_for_status()
     try:
         yield name
     finally:
-        broker.control("clear_policy", name)
+        requests.delete(url, timeout=10).raise_for_status()
 
 
 # Policies of everything that no declaration withstands.
