@@ -582,10 +582,10 @@ class Stock:
     def __init__(self, names: Names) -> None:
         exchange = names.exchange
         topics = [oslo_messaging.Target(exchange=exchange, topic=topic) for topic in names.notification_topics]
-        transport = oslo_messaging.get_notification_transport(cfg.CONF)
-        self.listener = oslo_messaging.get_notification_listener(transport, topics, [self])
+        self.transport = oslo_messaging.get_notification_transport(cfg.CONF)
+        self.listener = oslo_messaging.get_notification_listener(self.transport, topics, [self])
         topic = names.notification_topics[0]
-        self.notifier = oslo_messaging.Notifier(transport, "test", driver="messagingv2", topics=[topic], retry=1)
+        self.notifier = oslo_messaging.Notifier(self.transport, "test", driver="messagingv2", topics=[topic], retry=1)
         self.heard = 0
 
     def info(self, *event: Any) -> None:
@@ -601,6 +601,7 @@ class Stock:
         until(lambda: self.heard, "the notification")
         self.listener.stop()
         self.listener.wait()
+        self.transport.cleanup()  # or a thread of its connection calls the broker for ever
 
 
 def run_ours(bus: Bus, names: Names) -> None:
@@ -613,6 +614,7 @@ def run_ours(bus: Bus, names: Names) -> None:
     until(lambda: bus.send(probes) == set(queues), "all queues")
     until(lambda: {queue.encode() for queue in queues} <= set(seen.bodies), "all messages")
     consumer.stop()
+    consumer.join(20)
 
 
 @pytest.mark.parametrize("ours_first", [True, False], ids=["ours first", "theirs first"])
