@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from tests.functional.world import PROJECT, Client
+from tests.services import warm
+from tests.services.deployment import Daemon
 from tests.waiting import until
 
 FOLDER = Path(sys.executable).parent
@@ -33,17 +35,18 @@ class Standalone:
         self.folder = folder
         self.backend = folder / "backend"
         self.ready = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._process: warm.Process | None = None
+        self._errors = folder.parent / "standalone.errors"
         self._clients: list[Client] = []
 
     def start(self) -> Client:
         """Start it; a client of the new process."""
-        command: list[str | Path] = [FOLDER / "snapmanage", "standalone"]
-        command += ["--data-dir", self.folder, "--listen", "127.0.0.1:0"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [str(FOLDER / "snapmanage"), "standalone", "--data-dir", str(self.folder), "--listen", "127.0.0.1:0"]
+        with self._errors.open("w") as errors:
+            self._process = warm.Process(command, stdout=subprocess.PIPE, stderr=errors, env=os.environ)
         assert self._process.stdout is not None
         self.ready = self._process.stdout.readline()
-        assert self.ready, self._process.communicate()[1]
+        assert self.ready, self._errors.read_text()
         self._clients.append(Client(self.ready.split()[1].removeprefix("http://").removesuffix("/v3"), version="3.8"))
         return self._clients[-1]
 
@@ -51,8 +54,9 @@ class Standalone:
         """Send a signal; exit code, and what it wrote on both outputs since it was ready."""
         assert self._process is not None
         self._process.send_signal(number)
-        out, err = self._process.communicate(timeout=PATIENCE_SECONDS)
-        return self._process.returncode, out, err
+        status = self._process.wait(timeout=PATIENCE_SECONDS)
+        with self._process.stdout or nullcontext() as written:
+            return status, written.read() if written else "", self._errors.read_text()
 
     def close(self) -> None:
         for client in self._clients:
@@ -75,15 +79,10 @@ def standalone(tmp_path: Path) -> Iterator[Standalone]:
     made.close()
 
 
-def run(command: str, *arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [FOLDER / command, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-        env=os.environ | environment,
-    )
+def run(command: str, *arguments: str | bytes | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command. The one that runs most often is warm; test_api_pipeline.py starts it as it is installed."""
+    argv = [str(FOLDER / command), *map(os.fsdecode, arguments)]
+    return Daemon(command, argv, Path(os.devnull), environment, is_warm=command == "snapmanage-manage").run()
 
 
 def manage(standalone: Standalone, *arguments: str) -> "subprocess.CompletedProcess[str]":

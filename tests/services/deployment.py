@@ -156,6 +156,10 @@ class Surroundings:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+# Others start these as they are installed.
+WARM = ("api", "audit", "manage")
+
+
 class Deployment:
     """Its processes by name, and a client of its API; `server` is that of the one backend."""
 
@@ -174,14 +178,19 @@ class Deployment:
         """The process of a main such as `volume`, or of another command with the same arguments."""
         main = command or [*self.surroundings.prefix, str(Path(sys.executable).parent / f"snapmanage-{name}")]
         arguments = [*main, "--config-file", str(self.configuration)]
-        self.daemons[name] = Daemon(name, arguments, self.folder / f"{name}.log", self.surroundings.environment)
+        self.daemons[name] = self._daemon(name, arguments)
         return self.daemons[name]
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run snapmanage-manage."""
         program = str(Path(sys.executable).parent / "snapmanage-manage")
         command = [*self.surroundings.prefix, program, "--config-file", str(self.configuration)]
-        return Daemon("manage", command, self.folder / "manage.log", self.surroundings.environment).run(*arguments)
+        return self._daemon("manage", command).run(*arguments)
+
+    def _daemon(self, name: str, arguments: Sequence[str]) -> Daemon:
+        """A server starts as it is installed; what only serves the test around it is warm."""
+        is_warm = name in WARM and warm.is_python(arguments)
+        return Daemon(name, arguments, self.folder / f"{name}.log", self.surroundings.environment, is_warm)
 
     def start(self) -> None:
         """Bring the database up to date, then start server, API and audit."""
