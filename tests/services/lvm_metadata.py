@@ -27,7 +27,7 @@ devices {{
     dir="/dev" scan=["/dev"] use_devicesfile=0 global_filter=[{accepted} "r|.*|"]
     obtain_device_list_from_udev=0 external_device_info_source="none"
 }}
-global {{ activation=0 locking_dir="{locks}" use_lvmpolld=0 event_activation=0 }}
+global {{ activation=0 locking_dir="{locks}" use_lvmpolld=0 event_activation=0 use_aio=0 }}
 activation {{ udev_sync=0 udev_rules=0 monitoring=0 }}
 backup {{ backup=0 archive=0 }}
 """
