@@ -57,10 +57,13 @@ class Seen:
 
 
 @pytest.fixture(params=BROKERS)
-def rabbitmq(request: pytest.FixtureRequest) -> RabbitMQ:
-    """Each version of the broker that is there."""
-    broker: RabbitMQ = request.getfixturevalue(request.param)
-    return broker
+def broker(request: pytest.FixtureRequest) -> RabbitMQ:
+    """Each version of the broker that is there.
+
+    Its name must not be that of a broker's own fixture: pytest would start that one anew for each test.
+    """
+    made: RabbitMQ = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture
@@ -70,8 +73,8 @@ def topology() -> Topology:
 
 
 @pytest.fixture
-def publisher(rabbitmq: RabbitMQ, topology: Topology) -> Iterator[Publisher]:
-    made = Publisher(connector(rabbitmq), topology)
+def publisher(broker: RabbitMQ, topology: Topology) -> Iterator[Publisher]:
+    made = Publisher(connector(broker), topology)
     yield made
     made.close()
 
@@ -130,22 +133,20 @@ def connected(broker: RabbitMQ, folder: Path, choice: str = QUORUM) -> Iterator[
 
 
 @pytest.fixture
-def bus_and_names(rabbitmq: RabbitMQ, tmp_path: Path) -> Iterator[tuple[Bus, Names]]:
-    with connected(rabbitmq, tmp_path) as made:
+def bus_and_names(broker: RabbitMQ, tmp_path: Path) -> Iterator[tuple[Bus, Names]]:
+    with connected(broker, tmp_path) as made:
         yield made
 
 
 # Sending.
 
 
-def test_confirmed_message_is_in_the_queue_that_the_publisher_declared(
-    rabbitmq: RabbitMQ, publisher: Publisher
-) -> None:
+def test_confirmed_message_is_in_the_queue_that_the_publisher_declared(broker: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
 
     assert publisher.send(to(queue, "1", "2")) == {"1", "2"}
 
-    message = received(rabbitmq, queue)
+    message = received(broker, queue)
     assert message.body in ("1", b"1")
     assert (message.content_type, message.content_encoding) == ("application/json", "utf-8")
     assert message.properties["delivery_mode"] == 2
@@ -169,7 +170,7 @@ def test_message_that_reached_one_of_two_queues_has_not_arrived(publisher: Publi
 
 
 def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, caplog: pytest.LogCaptureFixture
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = unique("server")
 
@@ -180,10 +181,10 @@ def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
     publisher.send(to(queue, "1", "2", must_exist=True))
     assert told() == 1
 
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         topology.queue(queue)(connection).declare()
     assert publisher.send(to(queue, "1", must_exist=True)) == {"1"}
-    delete(rabbitmq, queue)
+    delete(broker, queue)
     publisher.send(to(queue, "2", must_exist=True))
     assert told() == 2
 
@@ -198,20 +199,20 @@ def test_reply_that_nobody_waits_for_any_more_is_no_news(
     assert queue not in caplog.text
 
 
-def test_deleted_queue_is_declared_again(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+def test_deleted_queue_is_declared_again(broker: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
     publisher.send(to(queue, "1"))
-    delete(rabbitmq, queue)
+    delete(broker, queue)
 
     assert publisher.send(to(queue, "2")) == set()
     assert publisher.send(to(queue, "2")) == {"2"}
 
 
-def test_queue_that_the_broker_will_not_have_holds_up_no_other(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+def test_queue_that_the_broker_will_not_have_holds_up_no_other(broker: RabbitMQ, publisher: Publisher) -> None:
     other, good = unique("other"), unique("good")
     first, second = to(other, "first"), to(good, "second")
     both = [replace(each, message_id="both") for each in [*to(other, "x"), *to(good, "x")]]
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         kombu.Queue(other, exclusive=True)(connection.default_channel).declare()  # for nobody else
 
         assert publisher.send([*first, *second, *both]) == {"second"}
@@ -219,28 +220,28 @@ def test_queue_that_the_broker_will_not_have_holds_up_no_other(rabbitmq: RabbitM
     assert publisher.send([*first, *both]) == {"first", "both"}
 
 
-def test_what_the_broker_refuses_is_sent_over_another_connection_the_next_time(rabbitmq: RabbitMQ) -> None:
+def test_what_the_broker_refuses_is_sent_over_another_connection_the_next_time(broker: RabbitMQ) -> None:
     queue, connections = unique("full"), []
 
     def connect(heartbeat: int) -> kombu.Connection:
         connections.append(heartbeat)
-        return connector(rabbitmq)(heartbeat)
+        return connector(broker)(heartbeat)
 
     publisher = Publisher(connect, Topology(unique("exchange")))
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         full = {"x-max-length": 1, "x-overflow": "reject-publish"}
         kombu.Queue(queue, queue_arguments=full, durable=True)(connection.default_channel).declare()
     assert publisher.send(to(queue, "first", must_exist=True), exchange="") == {"first"}
 
     refused = publisher.send(to(queue, "second", must_exist=True), exchange="")
-    received(rabbitmq, queue)
+    received(broker, queue)
     taken = publisher.send(to(queue, "second", must_exist=True), exchange="")
 
     assert (refused, taken, len(connections)) == (set(), {"second"}, 2)
     publisher.close()
 
 
-def test_several_threads_send_over_one_connection(rabbitmq: RabbitMQ, publisher: Publisher) -> None:
+def test_several_threads_send_over_one_connection(broker: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
     arrived: list[set[str]] = []
     threads = [
@@ -267,42 +268,42 @@ def test_broker_that_is_not_there_is_unavailable() -> None:
 
 
 def test_batch_is_what_has_arrived_up_to_the_prefetch(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     sent = [str(number) for number in range(50)]
     publisher.send(to(queue, *sent))
     seen = Seen()
 
-    with consuming(rabbitmq, topology, queue, seen, prefetch=20):
+    with consuming(broker, topology, queue, seen, prefetch=20):
         until(lambda: len(seen.bodies) >= 50, "all messages")
 
     assert [body.decode() for body in seen.bodies] == sent
     assert 1 < max(len(batch) for batch in seen.batches) <= 20
 
 
-def test_handled_message_is_gone(rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
+def test_handled_message_is_gone(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     seen = Seen()
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the consumer's queue")
         until(lambda: seen.bodies, "the message")
 
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def test_message_that_was_never_handled_goes_back_to_its_queue(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "1"))
     seen = Seen(fail)
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: seen.bodies, "the message")
 
-    message = until(lambda: received(rabbitmq, queue), "the message to be back")
+    message = until(lambda: received(broker, queue), "the message to be back")
     assert message.body in ("1", b"1")
 
 
@@ -311,23 +312,23 @@ def fail(batch: Sequence[Delivery]) -> None:
 
 
 def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "1", "2", "3"))
     seen = Seen(lambda batch: fail(batch) if len(seen.batches) < 3 else None)
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: len(seen.batches) >= 3, "the third try")
         publisher.send(to(queue, "4"))
         until(lambda: seen.bodies[-1] == b"4", "the next message")
 
     assert seen.batches[0] == seen.batches[1] == seen.batches[2]
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_can_not_work(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 3)
     queue, connections = unique("volume"), list[int]()
@@ -336,7 +337,7 @@ def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_ca
 
     def connect(heartbeat: int) -> kombu.Connection:
         connections.append(heartbeat)
-        return connector(rabbitmq)(heartbeat)
+        return connector(broker)(heartbeat)
 
     def handle(batch: Sequence[Delivery]) -> None:
         seen.extend(batch)
@@ -359,21 +360,21 @@ def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_ca
 
 
 def test_nothing_is_held_while_the_handler_can_not_work(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, *(str(number) for number in range(50))))
-    made = RabbitConsumer(connector(rabbitmq), topology, [queue], fail, 20, lambda: fail([]))
+    made = RabbitConsumer(connector(broker), topology, [queue], fail, 20, lambda: fail([]))
     made.start()
 
-    until(lambda: left(rabbitmq, queue) < 50, "a batch to be taken")
-    until(lambda: left(rabbitmq, queue) == 50, "all to be left at the broker")
+    until(lambda: left(broker, queue) < 50, "a batch to be taken")
+    until(lambda: left(broker, queue) == 50, "all to be left at the broker")
 
     made.stop()
 
 
 def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "HOLD_SECONDS", 1)
     queue, hanging, batches = unique("volume"), threading.Event(), list[Sequence[Delivery]]()
@@ -383,14 +384,14 @@ def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
         batches.append(batch)
         hanging.wait(30)
 
-    with consuming(rabbitmq, topology, queue, handle):
+    with consuming(broker, topology, queue, handle):
         until(lambda: batches, "the message to be handled")
-        until(lambda: left(rabbitmq, queue) == 1, "it to be left at the broker")
+        until(lambda: left(broker, queue) == 1, "it to be left at the broker")
         assert len(batches) == 1
         hanging.set()
         until(lambda: len(batches) == 2, "it to be handled again")
 
-    until(lambda: left(rabbitmq, queue) == 0, "it to be gone")
+    until(lambda: left(broker, queue) == 0, "it to be gone")
 
 
 def left(broker: RabbitMQ, queue: str) -> int:
@@ -400,11 +401,11 @@ def left(broker: RabbitMQ, queue: str) -> int:
 
 
 def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue, handled = unique("volume"), list[Delivery]()
     publisher.send(to(queue, "1", "2"))
-    with wire_to(rabbitmq.port) as wire:
+    with wire_to(broker.port) as wire:
 
         def handle(batch: Sequence[Delivery]) -> None:
             if wire.connections == 1:
@@ -412,7 +413,7 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
                 fail(batch)
             handled.extend(batch)
 
-        url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
+        url = broker.amqp_url.replace(str(broker.port), str(wire.port))
         made = RabbitConsumer(
             lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], handle, 200
         )
@@ -422,17 +423,17 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
         made.join(20)
 
     assert [each.body for each in handled] == [b"1", b"2"]
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def test_half_open_connection_is_given_up(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "HEARTBEAT_SECONDS", 1)
     queue = unique("volume")
     seen = Seen()
-    with wire_to(rabbitmq.port) as wire:
-        url = rabbitmq.amqp_url.replace(str(rabbitmq.port), str(wire.port))
+    with wire_to(broker.port) as wire:
+        url = broker.amqp_url.replace(str(broker.port), str(wire.port))
         through_wire = RabbitConsumer(
             lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, [queue], seen, 200
         )
@@ -450,11 +451,11 @@ def test_half_open_connection_is_given_up(
 
 
 def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
-    rabbitmq: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "ANSWER_TIMEOUT_SECONDS", 1)
-    with wire_to(rabbitmq.port) as wire:
-        wired = SimpleNamespace(url=rabbitmq.url.replace(str(rabbitmq.port), str(wire.port)))
+    with wire_to(broker.port) as wire:
+        wired = SimpleNamespace(url=broker.url.replace(str(broker.port), str(wire.port)))
         with connected(cast(RabbitMQ, wired), tmp_path) as (bus, _):
             assert isinstance(bus, RabbitBus)
             connect, topology = bus._connect, bus._topology
@@ -475,17 +476,17 @@ def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
 
 
 def test_headers_that_kombu_can_not_decode_stop_nothing(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
+    broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "first"))
-    with connector(rabbitmq)(0) as connection:
+    with connector(broker)(0) as connection:
         headers = {"compression": "nonsense"}
         connection.Producer().publish("odd", routing_key=queue, headers=headers, content_encoding="nonsense")
     publisher.send(to(queue, "last"))
     seen = Seen()
 
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         until(lambda: b"last" in seen.bodies, "the message behind it")
 
     assert seen.bodies == [b"first", b"odd", b"last"]
@@ -508,14 +509,14 @@ GARBLED = {
 
 @pytest.mark.parametrize(("flags", "properties"), GARBLED.values(), ids=GARBLED.keys())
 def test_properties_that_can_not_be_read_stop_nothing(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher, flags: int, properties: bytes
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, flags: int, properties: bytes
 ) -> None:
     queue, odd, deliveries = unique("volume"), rb"\ud800", list[Delivery]()
     publisher.send(to(queue, "first", ""))
-    publish_raw(rabbitmq, queue, odd, flags, properties)
+    publish_raw(broker, queue, odd, flags, properties)
     publisher.send(to(queue, "last"))
 
-    with consuming(rabbitmq, topology, queue, deliveries.extend):
+    with consuming(broker, topology, queue, deliveries.extend):
         until(lambda: len(deliveries) >= 4, "the message behind it")
 
     assert [each.body for each in deliveries] == [b"first", b"", odd, b"last"]
@@ -534,30 +535,28 @@ def publish_raw(broker: RabbitMQ, queue: str, body: bytes, flags: int, propertie
         channel.wait(amqp.spec.Basic.Ack, timeout=20)
 
 
-def test_nothing_is_lost_when_the_broker_is_killed(
-    rabbitmq: RabbitMQ, topology: Topology, publisher: Publisher
-) -> None:
+def test_nothing_is_lost_when_the_broker_is_killed(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     seen = Seen()
-    with consuming(rabbitmq, topology, queue, seen):
+    with consuming(broker, topology, queue, seen):
         publisher.send(to(queue, "before"))
         until(lambda: b"before" in seen.bodies, "the first message")
-        until(lambda: rabbitmq.remembers(queue), "the queue to be written down")
+        until(lambda: broker.remembers(queue), "the queue to be written down")
         seen.act = fail
         publisher.send(to(queue, "in hand"))
         until(lambda: b"in hand" in seen.bodies, "the second message")
 
-        rabbitmq.kill()
+        broker.kill()
         with pytest.raises(errors.Unavailable):
             publisher.send(to(queue, "while it is away"))
-        rabbitmq.start()
+        broker.start()
         seen.batches.clear()  # before what is in hand may be handled
         seen.act = lambda batch: None
 
         until(lambda: sent(publisher, to(queue, "after")), "the publisher to be back", seconds=60)
         until(lambda: {b"in hand", b"after"} <= set(seen.bodies), "both messages", seconds=60)
 
-    assert received(rabbitmq, queue) is None
+    assert received(broker, queue) is None
 
 
 def sent(through: Publisher | Bus, publications: Sequence[Publication]) -> bool:
@@ -615,16 +614,16 @@ def run_ours(bus: Bus, names: Names) -> None:
 @pytest.mark.parametrize("ours_first", [True, False], ids=["ours first", "theirs first"])
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES.keys())
 def test_exchange_and_queues_stand_beside_those_of_oslo_messaging(
-    rabbitmq: RabbitMQ, tmp_path: Path, choice: str, ours_first: bool
+    broker: RabbitMQ, tmp_path: Path, choice: str, ours_first: bool
 ) -> None:
-    with connected(rabbitmq, tmp_path, choice) as (bus, names):
+    with connected(broker, tmp_path, choice) as (bus, names):
         stock = Stock(names)
 
         for run in [lambda: run_ours(bus, names), stock.run][:: 1 if ours_first else -1]:
             run()
 
     own_names = (names.exchange, names.volume_topic, *names.notification_topics)
-    refused = [line for line in rabbitmq.log.read_text().splitlines() if any(name in line for name in own_names)]
+    refused = [line for line in broker.log.read_text().splitlines() if any(name in line for name in own_names)]
     assert refused == []
 
 
