@@ -61,9 +61,12 @@ class Seen:
 
 @pytest.fixture(params=BROKERS)
 def broker(request: pytest.FixtureRequest) -> RabbitMQ:
-    """Each version of the broker that is there."""
-    broker: RabbitMQ = request.getfixturevalue(request.param)
-    return broker
+    """Each version of the broker that is there.
+
+    Its name must not be that of a broker's own fixture: pytest would start that one anew for each test.
+    """
+    made: RabbitMQ = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture
