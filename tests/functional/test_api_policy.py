@@ -1,5 +1,6 @@
 """Who may do what, over HTTP: roles, projects, and what an operator's policy file changes."""
 
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from snapmanage.cmd import pipeline
 from snapmanage.core.records import Requester
 from tests.functional.callers import by_token, token
 from tests.functional.world import OTHER_PROJECT, PROJECT, SERVER, Client, World, a_world, fault
+from tests.logs import logged
 
 ADMIN = token("admin", PROJECT)
 OTHER_ADMIN = token("admin", OTHER_PROJECT)
@@ -228,7 +230,7 @@ def test_start_without_a_file_makes_no_noise(tmp_path: Path, caplog: pytest.LogC
     made = pipeline.policy(configured(tmp_path, None))
 
     assert made.allows(caller("admin"), policy.MANAGE)
-    assert caplog.text == ""
+    assert logged(caplog, logging.NOTSET) == []
 
 
 def test_administrator_who_is_bound_sees_one_project() -> None:
