@@ -23,6 +23,8 @@ from snapmanage.crash import Point
 LOG = logging.getLogger(__name__)
 
 CONFIRM_TIMEOUT_SECONDS = 30
+# While their node is down, the broker may take a minute to answer about a queue for dead letters.
+DEAD_LETTERS_SECONDS = 1
 BROKEN = (AMQPError, KombuError, OSError)
 
 
@@ -142,17 +144,22 @@ class Publisher:
         if publication.queue_must_exist or publication.routing_key in self._declared:
             return True
         assert self._connection is not None
+        self._declare_dead_letters(publication.routing_key)
         declared = declare(self._connection, self._topology, publication.routing_key)
         self._troubles.log(declared)
         if not declared.usable:
             self._refused.add(publication.message_id)
             return False
         self._declared.add(publication.routing_key)
-        threading.Thread(target=self._declare_dead_letters, args=[publication.routing_key], daemon=True).start()
         return True
 
     def _declare_dead_letters(self, key: str) -> None:
-        """Make the queue that keeps what the broker drops; in a thread, since nothing that is sent waits for it."""
+        """Make the queue that keeps what the broker drops, first; what is sent waits a second for it, and no longer."""
+        declaring = threading.Thread(target=self._declare_dead_letters_of, args=[key], daemon=True)
+        declaring.start()
+        declaring.join(DEAD_LETTERS_SECONDS)
+
+    def _declare_dead_letters_of(self, key: str) -> None:
         try:
             with self._connect(0) as connection:
                 self._troubles.log(declare_dead_letters(connection, self._topology, key))

@@ -14,7 +14,7 @@ from tests.services.zfs_fuse import ZfsFuse
 
 DEADLINE_SECONDS = 30
 DATASETS = 125
-TRIES = 40
+TRIES = 200
 LABEL_BYTES = 4 * 1024**2
 """Where on a device the first byte lies that ZFS counts."""
 
