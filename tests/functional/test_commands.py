@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from tests.functional.world import PROJECT, Client
-from tests.services import warm
 from tests.services.deployment import Daemon
 from tests.waiting import until
 
@@ -35,7 +34,7 @@ class Standalone:
         self.folder = folder
         self.backend = folder / "backend"
         self.ready = ""
-        self._process: warm.Process | None = None
+        self._process: subprocess.Popen[str] | None = None
         self._errors = folder.parent / "standalone.errors"
         self._clients: list[Client] = []
 
@@ -43,7 +42,7 @@ class Standalone:
         """Start it; a client of the new process."""
         command = [str(FOLDER / "snapmanage"), "standalone", "--data-dir", str(self.folder), "--listen", "127.0.0.1:0"]
         with self._errors.open("w") as errors:
-            self._process = warm.Process(command, stdout=subprocess.PIPE, stderr=errors, env=os.environ)
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         assert self._process.stdout is not None
         self.ready = self._process.stdout.readline()
         assert self.ready, self._errors.read_text()
