@@ -16,7 +16,6 @@ from snapmanage.drivers.rbd_unreadable import Listed
 from tests.contract.labs.rbd import RbdLab, rbd_lab
 from tests.contract.labs.rbd_oddities import SHOWN, Oddities
 from tests.functional.world import SERVER, a_world
-from tests.logs import logged
 from tests.services.ceph import told
 
 DAILY = "image-1@daily"
@@ -119,7 +118,7 @@ def test_images_that_cannot_be_read_are_logged_in_one_line_until_it_changes(
         lab.driver.list_snapshots()
         lab.driver.list_snapshots()
 
-    [line] = logged(caplog)
+    [line] = caplog.messages
     assert "'corrupt'" in line
     assert "'old'" in line
 
