@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from oslo_config import cfg
@@ -20,6 +21,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # How long a process without work in hand may take to end.
 ENDING_SECONDS = 10.0
 
+# How often a process looks for a signal that arrived in the moment before it began to wait, and so did not wake it.
+LOOK_SECONDS = 0.5
 # A signal may come at any moment, also while its handler's thread waits here: `put` is made for that, `Event.set` not.
 _stopped: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -40,10 +43,16 @@ def until_stopped(ready: str, ending_seconds: float = ENDING_SECONDS) -> None:
         for known in SIGNALS:
             signal.signal(known, end)
     print(ready, flush=True)
-    _stopped.get()
+    _wait_for_stop()
     latest = threading.Timer(ending_seconds, _leave_anyway)
     latest.daemon = True
     latest.start()
+
+
+def _wait_for_stop() -> None:
+    while True:
+        with suppress(queue.Empty):
+            return _stopped.get(timeout=LOOK_SECONDS)
 
 
 def stop() -> None:
