@@ -19,5 +19,5 @@ def until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
         waited = time.monotonic() - started
         if waited > seconds:
             raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {value!r}")
-        # A look often costs what is waited for its time: the longer it takes, the less often we look.
+        # Each look takes processor time from the awaited process, so the pause grows with the wait.
         time.sleep(min(SHORTEST_PAUSE + waited / 10, LONGEST_PAUSE))

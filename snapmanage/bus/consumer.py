@@ -1,7 +1,7 @@
-"""Consuming queues on RabbitMQ, and what the broker drops from them.
+"""Consume queues and their dead-letter queues on RabbitMQ.
 
-A queue for dead letters lives on one node of a cluster. While that node is down, RabbitMQ 4 leaves whoever asks for the
-queue without an answer for a minute. So each of them is consumed over a connection of its own, and holds up no other.
+A dead-letter queue lives on one node of a cluster. While that node is down, RabbitMQ 4.0 answers a declaration of the
+queue after a minute only. So each dead-letter queue has a connection of its own and delays no other queue.
 """
 
 import threading
@@ -13,14 +13,14 @@ import kombu
 
 from snapmanage.bus import Delivery, Handle, Probe, no_probe
 from snapmanage.bus.declaring import declare, declare_dead_letters
-from snapmanage.bus.taker import Taker
+from snapmanage.bus.queue_consumer import QueueConsumer
 from snapmanage.bus.topology import Topology
 
 
 class RabbitConsumer:
-    """Takes from the queues of routing keys over one connection, and from each queue for dead letters over another.
+    """Consumes the queues of routing keys over one connection, and each of their dead-letter queues over another.
 
-    `handle` is called for one batch at a time.
+    `handle` and `probe` are never called at the same time.
     """
 
     def __init__(
@@ -33,36 +33,42 @@ class RabbitConsumer:
         probe: Probe = no_probe,
     ) -> None:
         queues = {topology.name(key): partial(declare, topology=topology, key=key) for key in keys}
-        dead_letters = {
-            topology.dead_letter_name(key): partial(declare_dead_letters, topology=topology, key=key) for key in keys
-        }
-        in_turn = _in_turn(handle)
-        self._takers = [
-            Taker(connect, wanted, in_turn, prefetch, probe)
-            for wanted in (queues, *({name: each} for name, each in dead_letters.items()))
+        dead_letters = [
+            {topology.dead_letter_name(key): partial(declare_dead_letters, topology=topology, key=key)} for key in keys
+        ]
+        handle, probe = _in_turn(handle, probe)
+        self._consumers = [
+            QueueConsumer(connect, declarations, handle, prefetch, probe) for declarations in (queues, *dead_letters)
         ]
 
     def start(self) -> None:
-        for taker in self._takers:
-            taker.start()
+        for consumer in self._consumers:
+            consumer.start()
 
     def stop(self) -> None:
-        for taker in self._takers:
-            taker.stop()
+        for consumer in self._consumers:
+            consumer.stop()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for the batches in hand, for so long in all."""
+        """Wait for the batches in hand, at most `timeout_seconds` in all."""
         deadline = time.monotonic() + timeout_seconds
-        for taker in self._takers:
-            taker.join(max(0.0, deadline - time.monotonic()))
+        for consumer in self._consumers:
+            consumer.join(max(0.0, deadline - time.monotonic()))
 
 
-def _in_turn(handle: Handle) -> Handle:
-    """Return a handler that several threads may call; each waits until the one before is done."""
+def _in_turn(handle: Handle, probe: Probe) -> tuple[Handle, Probe]:
+    """Return both for use by several threads: each call waits for the call before.
+
+    A handler counts the attempts at the messages in its hands, and its probe takes attempts back.
+    """
     turn = threading.Lock()
 
     def handle_in_turn(batch: Sequence[Delivery]) -> None:
         with turn:
             handle(batch)
 
-    return handle_in_turn
+    def probe_in_turn() -> None:
+        with turn:
+            probe()
+
+    return handle_in_turn, probe_in_turn

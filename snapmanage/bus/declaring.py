@@ -70,9 +70,9 @@ def declare(connection: kombu.Connection, topology: Topology, key: str) -> Decla
 
 
 def declare_dead_letters(connection: kombu.Connection, topology: Topology, key: str) -> Declared:
-    """Declare the queue that keeps what the broker drops from the one of a routing key.
+    """Declare the dead-letter queue of a routing key's queue.
 
-    It lives on one node. While that is down, this may take a minute, and end with the connection.
+    While the node of the dead-letter queue is down, RabbitMQ 4.0 answers after a minute, or the connection times out.
     """
     queue = topology.dead_letter_queue(key)
     return _declared(connection, [queue], queue, Declared(queue.name, key, dead_letters=True))
@@ -81,7 +81,10 @@ def declare_dead_letters(connection: kombu.Connection, topology: Topology, key: 
 def _declared(
     connection: kombu.Connection, variants: Sequence[kombu.Queue], plain: kombu.Queue, wanted: Declared
 ) -> Declared:
-    """Declare the first variant that the broker accepts; where it accepts none, use the queue that is there."""
+    """Declare the first variant that the broker accepts; if it accepts none, use the existing queue.
+
+    Raise `OSError` that names the queue if the broker does not answer.
+    """
     try:
         for queue in variants:
             difference = _tried(connection, queue)
@@ -92,6 +95,9 @@ def _declared(
         difference = _tried(connection, plain) or difference
     except ChannelError as error:
         return replace(wanted, trouble=_refused(wanted.name, error), usable=False)
+    except OSError as error:
+        cause = str(error) or "time-out"
+        raise OSError(f"no answer about queue {wanted.name}, whose node may be down: {cause}") from error
     return replace(wanted, trouble=_different(wanted.name, difference))
 
 

@@ -72,7 +72,7 @@ def leniently(on_frame: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
 
 
 def one_is_here(connection: kombu.Connection) -> bool:
-    """Whether the next frame is here; py-amqp reads frame by frame, so that none hides in a buffer of its own."""
+    """Return whether the socket has a frame to read; py-amqp reads frame by frame and buffers none."""
     sock = connection.connection.sock
     pending = getattr(sock, "pending", None)
     if pending is not None and pending():

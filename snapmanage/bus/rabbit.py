@@ -23,7 +23,7 @@ from snapmanage.crash import Point
 LOG = logging.getLogger(__name__)
 
 CONFIRM_TIMEOUT_SECONDS = 30
-# While their node is down, the broker may take a minute to answer about a queue for dead letters.
+# Wait so long for the declaration of a dead-letter queue; RabbitMQ 4.0 may need a minute while its node is down.
 DEAD_LETTERS_SECONDS = 1
 BROKEN = (AMQPError, KombuError, OSError)
 
@@ -59,9 +59,8 @@ class RabbitBus:
         """Declare queues without consuming; `Unavailable` when the broker is away, or won't have one."""
         try:
             with self._connect(0) as connection:
-                declared = [
-                    way(connection, self._topology, key) for way in (declare, declare_dead_letters) for key in keys
-                ]
+                declared = [declare(connection, self._topology, key) for key in keys]
+                declared += [declare_dead_letters(connection, self._topology, key) for key in keys]
         except BROKEN as error:
             raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
         for each in declared:
@@ -98,6 +97,7 @@ class Publisher:
         self._connection: kombu.Connection | None = None
         self._channel: Any = None
         self._declared: set[str] = set()
+        self._declaring: dict[str, threading.Thread] = {}
         self._pending: dict[int, Publication] = {}
         self._refused: set[str] = set()
         self._unreached: set[str] = set()
@@ -154,17 +154,26 @@ class Publisher:
         return True
 
     def _declare_dead_letters(self, key: str) -> None:
-        """Make the queue that keeps what the broker drops, first; what is sent waits a second for it, and no longer."""
-        declaring = threading.Thread(target=self._declare_dead_letters_of, args=[key], daemon=True)
-        declaring.start()
+        """Start to declare the dead-letter queue, and wait up to `DEAD_LETTERS_SECONDS` for it.
+
+        It comes before the queue itself, which may drop messages from its first moment on.
+        """
+        declaring = self._declaring.get(key)
+        if declaring is None or not declaring.is_alive():
+            name = f"declare {self._topology.dead_letter_name(key)}"
+            declaring = threading.Thread(target=self._declare_dead_letters_apart, args=[key], name=name, daemon=True)
+            self._declaring[key] = declaring
+            declaring.start()
         declaring.join(DEAD_LETTERS_SECONDS)
 
-    def _declare_dead_letters_of(self, key: str) -> None:
+    def _declare_dead_letters_apart(self, key: str) -> None:
+        """Declare the dead-letter queue over a connection of its own, which may hang for a minute."""
         try:
             with self._connect(0) as connection:
                 self._troubles.log(declare_dead_letters(connection, self._topology, key))
         except BROKEN as error:
-            LOG.warning("The queue for dead letters of %s is not declared yet: %s", self._topology.name(key), error)
+            name = self._topology.dead_letter_name(key)
+            LOG.warning("Queue %s is not declared yet (%s); the next connection declares it again.", name, error)
 
     def _publish(self, publications: Sequence[Publication], exchange: str) -> None:
         connection = self._channel.connection

@@ -117,7 +117,7 @@ def _calm(hurt: Fleet, report: Report, clients: Sequence[Client]) -> None:
     try:
         until(rests, "all clients to be answered, and the deployment to come to rest", REST_SECONDS)
         report.recovery_seconds = time.monotonic() - ended
-        hurt.broken_in_the_end(30)  # the last events may be on their way to the audit log; what is broken is told below
+        hurt.broken_in_the_end(30)  # wait for the last events in the audit log; the report below has the violations
         hurt.check_commands()
     except AssertionError as failure:
         failures.append(str(failure))

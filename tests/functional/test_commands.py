@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,17 +35,16 @@ class Standalone:
         self.backend = folder / "backend"
         self.ready = ""
         self._process: subprocess.Popen[str] | None = None
-        self._errors = folder.parent / "standalone.errors"
         self._clients: list[Client] = []
 
     def start(self) -> Client:
         """Start it; a client of the new process."""
-        command = [str(FOLDER / "snapmanage"), "standalone", "--data-dir", str(self.folder), "--listen", "127.0.0.1:0"]
-        with self._errors.open("w") as errors:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        command: list[str | Path] = [FOLDER / "snapmanage", "standalone"]
+        command += ["--data-dir", self.folder, "--listen", "127.0.0.1:0"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.ready = self._process.stdout.readline()
-        assert self.ready, self._errors.read_text()
+        assert self.ready, self._process.communicate()[1]
         self._clients.append(Client(self.ready.split()[1].removeprefix("http://").removesuffix("/v3"), version="3.8"))
         return self._clients[-1]
 
@@ -53,9 +52,8 @@ class Standalone:
         """Send a signal; exit code, and what it wrote on both outputs since it was ready."""
         assert self._process is not None
         self._process.send_signal(number)
-        status = self._process.wait(timeout=PATIENCE_SECONDS)
-        with self._process.stdout or nullcontext() as written:
-            return status, written.read() if written else "", self._errors.read_text()
+        out, err = self._process.communicate(timeout=PATIENCE_SECONDS)
+        return self._process.returncode, out, err
 
     def close(self) -> None:
         for client in self._clients:
@@ -79,7 +77,7 @@ def standalone(tmp_path: Path) -> Iterator[Standalone]:
 
 
 def run(command: str, *arguments: str | bytes | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command. The one that runs most often is warm; test_api_pipeline.py starts it as it is installed."""
+    """Run a command; snapmanage-manage is warm, since test_api_pipeline.py starts it as it is installed."""
     argv = [str(FOLDER / command), *map(os.fsdecode, arguments)]
     return Daemon(command, argv, Path(os.devnull), environment, is_warm=command == "snapmanage-manage").run()
 

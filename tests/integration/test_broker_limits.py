@@ -3,21 +3,23 @@
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import kombu
 import pytest
+from amqp.exceptions import NotFound
 
 from snapmanage.bus import Delivery, Publication
 from snapmanage.bus.consumer import RabbitConsumer
 from snapmanage.bus.declaring import Declared, declare_dead_letters
 from snapmanage.bus.rabbit import Publisher
 from snapmanage.bus.topology import DEAD_LETTERS, Topology, version_of
-from tests.integration.test_rabbit import connector, left, to
+from tests.integration.test_rabbit import connector, fail, left, to
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.trixie import BROKERS, TrixieRabbitMQ
+from tests.services.wire import wire_to
 from tests.waiting import until
 
 
@@ -74,6 +76,13 @@ def die_with_it(broker: RabbitMQ, queue: str) -> None:
         channel = connection.channel()
         until(lambda: channel.basic_get(queue), "the message")
         connection.collect()
+
+
+def exists(broker: RabbitMQ, queue: str) -> bool:
+    with connector(broker)(0) as connection, suppress(NotFound):
+        connection.default_channel.queue_declare(queue, passive=True)
+        return True
+    return False
 
 
 def bodies(handed: list[Delivery]) -> set[bytes]:
@@ -230,7 +239,7 @@ def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_f
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("snapmanage.bus.taker.REFUSED_SECONDS", 0.5)
+    monkeypatch.setattr("snapmanage.bus.queue_consumer.REFUSED_SECONDS", 0.5)
     other = unique("other")
     with connector(broker)(0) as connection:
         kombu.Queue(other, exclusive=True)(connection.default_channel).declare()
@@ -247,8 +256,8 @@ def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_f
 
 
 @pytest.fixture
-def node_is_down(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """As on RabbitMQ 4.0 while the node of the queues for dead letters is down, until the event: nobody answers."""
+def node_is_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Delay each declaration of a dead-letter queue until the event is set, like RabbitMQ 4.0 without its node."""
     back = threading.Event()
 
     def declared_late(connection: kombu.Connection, topology: Topology, key: str) -> Declared:
@@ -261,42 +270,89 @@ def node_is_down(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     back.set()
 
 
-def test_queue_for_dead_letters_whose_node_is_down_holds_up_nothing_and_is_served_when_it_is_back(
-    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, node_is_down: threading.Event
+def dead_letters(queue: str, *bodies: str) -> list[Publication]:
+    return to(DEAD_LETTERS + queue, *bodies, must_exist=True)
+
+
+def test_dead_letter_queue_without_its_node_delays_no_other_queue_and_is_consumed_once_the_node_is_back(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, node_is_back: threading.Event
 ) -> None:
     with consuming(broker, topology, queue) as handed:
         assert publisher.send(to(queue, "1"))
         until(lambda: bodies(handed) == {b"1"}, "the message")
-        node_is_down.set()
-        until(lambda: publisher.send([dead_letter(queue)], exchange=""), "the queue for dead letters")
-        until(lambda: bodies(handed) == {b"1", b"dropped"}, "what was dropped")
+        node_is_back.set()
+        until(lambda: publisher.send(dead_letters(queue, "dropped"), exchange=""), "the dead-letter queue")
+        until(lambda: bodies(handed) == {b"1", b"dropped"}, "the dropped message")
 
 
-def dead_letter(queue: str) -> Publication:
-    return Publication("dropped", DEAD_LETTERS + queue, b"dropped", queue_must_exist=True)
+def test_dead_letter_queue_without_its_node_delays_no_shutdown(
+    broker: RabbitMQ, topology: Topology, queue: str, node_is_back: threading.Event
+) -> None:
+    consumer = RabbitConsumer(connector(broker), topology, [queue], fail, 200)
+    consumer.start()
+    until(lambda: exists(broker, queue), "the consumer's queue")
+    consumer.stop()
+
+    shutdown = threading.Thread(target=consumer.join, args=[60])
+    shutdown.start()
+
+    until(lambda: not shutdown.is_alive(), "the consumer to shut down")
+    assert not node_is_back.is_set()
 
 
-def test_batches_of_several_queues_are_handled_one_after_the_other(
+def test_declaration_without_an_answer_names_the_queue(broker: RabbitMQ, topology: Topology, queue: str) -> None:
+    with wire_to(broker.port) as wire:
+        url = broker.amqp_url.replace(str(broker.port), str(wire.port))
+        with kombu.Connection(url, transport_options={"read_timeout": 1}) as connection:
+            connection.connect()
+            wire.freeze()
+
+            with pytest.raises(OSError, match=f"no answer about queue {DEAD_LETTERS}{queue}, whose node may be down: "):
+                declare_dead_letters(connection, topology, queue)
+
+            wire.reset()
+
+
+def test_publisher_has_one_thread_at_most_that_declares_a_dead_letter_queue(
+    publisher: Publisher, queue: str, node_is_back: threading.Event
+) -> None:
+    for _ in range(3):
+        publisher.close()  # so that it declares its queues again
+        assert publisher.send(to(queue, "1"))
+
+    assert [thread.name for thread in threading.enumerate()].count(f"declare {DEAD_LETTERS}{queue}") == 1
+
+
+def test_handler_and_probe_are_called_one_after_the_other(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
 ) -> None:
-    at_work, together, handed = list[int](), list[int](), list[Delivery]()
+    calls, failures, handed = list[int](), [1, 2, 3], list[Delivery]()
+    overlap = threading.Event()
+
+    def call() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            overlap.set()
+        overlap.wait(0.1)
+        calls.pop()
 
     def handle(batch: Sequence[Delivery]) -> None:
-        at_work.append(1)
-        together.append(len(at_work))
-        until(lambda: left(broker, DEAD_LETTERS + queue) == 0, "the other batch to be taken")
+        call()
+        if failures and batch[0].body.startswith(b"queued"):
+            failures.pop()
+            fail(batch)
         handed.extend(batch)
-        at_work.pop()
 
-    consumer = RabbitConsumer(connector(broker), topology, [queue], handle, 1)
-    publisher.send(to(queue, *"123"))
-    until(lambda: publisher.send([dead_letter(queue)], exchange=""), "the queue for dead letters")
+    publisher.send(to(queue, "queued 1", "queued 2"))
+    publisher.send(dead_letters(queue, *(f"dropped {number}" for number in range(30))), exchange="")
+    consumer = RabbitConsumer(connector(broker), topology, [queue], handle, 1, call)
     consumer.start()
-    until(lambda: bodies(handed) == {b"1", b"2", b"3", b"dropped"}, "all messages")
+    until(lambda: len(bodies(handed)) == 32, "all messages")
     consumer.stop()
     consumer.join(20)
 
-    assert set(together) == {1}
+    assert failures == []
+    assert not overlap.is_set()
 
 
 def test_arguments_are_those_that_the_version_knows(broker: RabbitMQ, topology: Topology) -> None:

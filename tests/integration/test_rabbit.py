@@ -19,11 +19,11 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.bus import Bus, Delivery, Handle, Probe, Publication, envelope, no_probe, taker
+from snapmanage.bus import Bus, Delivery, Handle, Probe, Publication, envelope, no_probe, queue_consumer
 from snapmanage.bus.declaring import declare
 from snapmanage.bus.names import Names
+from snapmanage.bus.queue_consumer import QueueConsumer
 from snapmanage.bus.rabbit import Connect, Publisher, RabbitBus
-from snapmanage.bus.taker import Taker
 from snapmanage.bus.topology import Topology
 from snapmanage.cmd import configuration, parts
 from tests.examples import SERVER
@@ -86,16 +86,18 @@ def connector(broker: RabbitMQ) -> Callable[[int], kombu.Connection]:
     return lambda heartbeat: kombu.Connection(broker.amqp_url, heartbeat=heartbeat, connect_timeout=5)
 
 
-def taker_of(
+def consumer_of(
     connect: Connect, topology: Topology, queue: str, handle: Handle, prefetch: int, probe: Probe = no_probe
-) -> Taker:
-    """What takes from a queue, without what takes the broker's dead letters."""
-    return Taker(connect, {queue: partial(declare, topology=topology, key=queue)}, handle, prefetch, probe)
+) -> QueueConsumer:
+    """Return the consumer of a queue alone, without its dead-letter queue."""
+    return QueueConsumer(connect, {queue: partial(declare, topology=topology, key=queue)}, handle, prefetch, probe)
 
 
 @contextmanager
-def consuming(broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200) -> Iterator[Taker]:
-    made = taker_of(connector(broker), topology, queue, handle, prefetch)
+def consuming(
+    broker: RabbitMQ, topology: Topology, queue: str, handle: Handle, prefetch: int = 200
+) -> Iterator[QueueConsumer]:
+    made = consumer_of(connector(broker), topology, queue, handle, prefetch)
     made.start()
     try:
         yield made
@@ -338,7 +340,7 @@ def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
 def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_can_not_work(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taker, "HEARTBEAT_SECONDS", 3)
+    monkeypatch.setattr(queue_consumer, "HEARTBEAT_SECONDS", 3)
     queue, connections = unique("volume"), list[int]()
     publisher.send(to(queue, "1"))
     seen, probed = list[Delivery](), list[int]()
@@ -357,7 +359,7 @@ def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_ca
         if len(probed) < 4:
             fail([])
 
-    made = taker_of(connect, topology, queue, handle, 20, probe)
+    made = consumer_of(connect, topology, queue, handle, 20, probe)
     made.start()
     until(lambda: len(probed) == 4, "the fourth probe, several heartbeats later", 30)
     until(lambda: seen[-1].again, "the message to come again")
@@ -372,7 +374,7 @@ def test_nothing_is_held_while_the_handler_can_not_work(
 ) -> None:
     queue = unique("volume")
     publisher.send(to(queue, *(str(number) for number in range(50))))
-    made = taker_of(connector(broker), topology, queue, fail, 20, lambda: fail([]))
+    made = consumer_of(connector(broker), topology, queue, fail, 20, lambda: fail([]))
     made.start()
 
     until(lambda: left(broker, queue) < 50, "a batch to be taken")
@@ -384,7 +386,7 @@ def test_nothing_is_held_while_the_handler_can_not_work(
 def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taker, "HOLD_SECONDS", 1)
+    monkeypatch.setattr(queue_consumer, "HOLD_SECONDS", 1)
     queue, hanging, batches = unique("volume"), threading.Event(), list[Sequence[Delivery]]()
     publisher.send(to(queue, "1"))
 
@@ -403,7 +405,7 @@ def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
 
 
 def left(broker: RabbitMQ, queue: str) -> int:
-    """How many messages of a queue nobody has in his hands; none of one that isn't there yet."""
+    """Return how many messages of a queue are not delivered to a consumer; 0 if the queue does not exist."""
     with connector(broker)(0) as connection, suppress(NotFound):
         return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
     return 0
@@ -423,7 +425,7 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
             handled.extend(batch)
 
         url = broker.amqp_url.replace(str(broker.port), str(wire.port))
-        made = taker_of(lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, queue, handle, 200)
+        made = consumer_of(lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, queue, handle, 200)
         made.start()
         until(lambda: len(handled) >= 2, "the messages to come again")
         made.stop()
@@ -436,12 +438,12 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
 def test_half_open_connection_is_given_up(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taker, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(queue_consumer, "HEARTBEAT_SECONDS", 1)
     queue = unique("volume")
     seen = Seen()
     with wire_to(broker.port) as wire:
         url = broker.amqp_url.replace(str(broker.port), str(wire.port))
-        through_wire = taker_of(
+        through_wire = consumer_of(
             lambda heartbeat: kombu.Connection(url, heartbeat=heartbeat), topology, queue, seen, 200
         )
         through_wire.start()
@@ -474,7 +476,7 @@ def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
                 return connection
 
             seen, queue = Seen(), unique("queue")
-            made = taker_of(hang_at_first, topology, queue, seen, 1)
+            made = consumer_of(hang_at_first, topology, queue, seen, 1)
             made.start()
             until(lambda: wire.connections >= 2, "the consumer to connect again")
             until(lambda: sent(bus, to(queue, "late")), "it to be sent", seconds=60)
@@ -604,7 +606,7 @@ class Stock:
         until(lambda: self.heard, "the notification")
         self.listener.stop()
         self.listener.wait()
-        self.transport.cleanup()  # or a thread of its connection calls the broker for ever
+        self.transport.cleanup()  # or its heartbeat thread reconnects for ever
 
 
 def run_ours(bus: Bus, names: Names) -> None:

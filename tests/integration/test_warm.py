@@ -1,4 +1,4 @@
-"""A warm process is to a test what one of `subprocess` is."""
+"""A warm process behaves like a process of `subprocess`."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def daemon(folder: Path, text: str, is_warm: bool, environment: Mapping[str, str
     return Daemon("script", [sys.executable, str(script)], folder / "log", environment, is_warm)
 
 
-def test_warm_process_has_all_that_a_cold_one_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warm_process_has_the_surroundings_of_a_cold_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     more = {"SNAPMANAGE_TEST": "grün \udcff"}
 
@@ -56,20 +56,20 @@ def test_warm_process_has_all_that_a_cold_one_has(tmp_path: Path, monkeypatch: p
     assert (its.returncode, its.stderr) == (cold.returncode, cold.stderr) == (0, "")
 
 
-def test_exit_status_and_both_outputs_are_told(tmp_path: Path, is_warm: bool) -> None:
+def test_exit_status_and_both_outputs_are_returned(tmp_path: Path, is_warm: bool) -> None:
     ended = daemon(tmp_path, LEAVE, is_warm).run()
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "bye\n", "wrong\n")
 
 
-def test_failure_is_told_with_its_traceback(tmp_path: Path, is_warm: bool) -> None:
+def test_failure_prints_its_traceback(tmp_path: Path, is_warm: bool) -> None:
     ended = daemon(tmp_path, FAIL, is_warm).run()
 
     assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, "ValueError: this one")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_process_that_a_signal_kills_is_gone_and_tells_by_which(
+def test_exit_status_of_a_killed_process_names_the_signal(
     tmp_path: Path, is_warm: bool, number: signal.Signals
 ) -> None:
     made = daemon(tmp_path, WAIT, is_warm)
@@ -84,7 +84,7 @@ def test_process_that_a_signal_kills_is_gone_and_tells_by_which(
     assert not made.alive
 
 
-def test_process_that_somebody_else_kills_is_not_alive(tmp_path: Path, is_warm: bool) -> None:
+def test_process_killed_from_elsewhere_is_not_alive(tmp_path: Path, is_warm: bool) -> None:
     made = daemon(tmp_path, WAIT, is_warm)
     made.start()
 

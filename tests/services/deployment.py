@@ -45,6 +45,9 @@ retry_delay_seconds = 0.1
 """
 
 
+COMMAND_SECONDS = 60
+
+
 class Daemon:
     """One process of snapmanage; its log is for whoever looks into a failure.
 
@@ -77,11 +80,14 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run it to its end, as a command."""
+        """Run it as a command, and return its outputs and exit status; kill it after `COMMAND_SECONDS`."""
         argv = [*self._command, *arguments]
         with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
             process = self._kind(argv, stdout=out, stderr=err, text=True, env=self._environment)
-            code = process.wait()
+            try:
+                code = process.wait(COMMAND_SECONDS)
+            finally:
+                process.kill()
             out.seek(0)
             err.seek(0)
             return subprocess.CompletedProcess(argv, code, out.read(), err.read())
@@ -156,7 +162,7 @@ class Surroundings:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-# Others start these as they are installed.
+# Other tests start these commands as they are installed.
 WARM = ("api", "audit", "manage")
 
 
@@ -188,7 +194,7 @@ class Deployment:
         return self._daemon("manage", command).run(*arguments)
 
     def _daemon(self, name: str, arguments: Sequence[str]) -> Daemon:
-        """A server starts as it is installed; what only serves the test around it is warm."""
+        """Make the process of a command; a warm one where other tests start the installed command."""
         is_warm = name in WARM and warm.is_python(arguments)
         return Daemon(name, arguments, self.folder / f"{name}.log", self.surroundings.environment, is_warm)
 

@@ -14,11 +14,7 @@ class ManagedRabbitMQ(RabbitMQ):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.management_port = free_port()
-        # The API knows a new queue, and a change of its policy, after the interval; by default after five seconds.
-        self.more = (
-            f"management.tcp.ip = {LOOPBACK}\nmanagement.tcp.port = {self.management_port}\n"
-            "collect_statistics_interval = 500\n"
-        )
+        self.more = f"management.tcp.ip = {LOOPBACK}\nmanagement.tcp.port = {self.management_port}\n"
 
     @property
     def management_url(self) -> str:

@@ -25,8 +25,7 @@ disk_free_limit.absolute = 50MB
 DEAD_LETTERS_AGAIN = "{dead_letter_worker_publisher_confirm_timeout, 1000}"
 
 NODE = "snapmanage@localhost"
-# Its threads sleep rather than wait busily: the tests need the processors.
-ERLANG = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
+ERLANG = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
 
 class RabbitMQ(Service):

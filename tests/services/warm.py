@@ -1,8 +1,8 @@
-"""Python programs that start at once: each is a fork of a process that has imported what they need, and does nothing.
+"""Start Python programs without the cost of imports: fork a process that has done them.
 
-Most of the processor time of a deployment that is killed over and over goes into imports. A program that starts here
-is a process of its own all the same: with the pid, the arguments, the environment, the output and the exit status
-that it would have from `subprocess`. Tests of how the installed commands start don't use this.
+Imports take most of the processor time of a deployment that a test kills again and again. A warm process has the pid,
+arguments, environment, outputs and exit status that `subprocess` would give it. Tests that check how the installed
+commands start don't use this module.
 """
 
 import atexit
@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-# What the daemons import sooner or later.
+# Modules that the daemons import.
 IMPORTED = (
     *(f"snapmanage.cmd.{main}" for main in ("api", "audit", "manage", "relay", "volume")),
     "encodings.idna",
@@ -42,7 +42,7 @@ _source: socket.socket | None = None
 
 
 class Process:
-    """As much of `subprocess.Popen` as a daemon's test needs; the command is a Python program with its arguments."""
+    """A running Python program, with the part of the interface of `subprocess.Popen` that `Daemon` uses."""
 
     def __init__(
         self, command: Sequence[str], stdout: int | IO[str], stderr: IO[str], env: Mapping[str, str], text: bool = True
@@ -56,7 +56,7 @@ class Process:
         script = command[1:] if command[0] == sys.executable else command
         files = [output if isinstance(output, int) else output.fileno(), stderr.fileno()]
         self.pid: int = _ask({"argv": script, "environment": dict(env), "folder": os.getcwd()}, files)
-        self._over = os.pidfd_open(self.pid)  # stays its own: who has ended is a zombie until we ask
+        self._over = os.pidfd_open(self.pid)  # the pid is not reused: an ended process stays a zombie until `_status`
         if writing >= 0:
             os.close(writing)
 
@@ -84,12 +84,12 @@ class Process:
 
 
 def is_python(command: Sequence[str]) -> bool:
-    """Whether a command is a Python program of this environment."""
+    """Return whether the command is a Python program of this virtual environment."""
     return command[0] == sys.executable or os.path.dirname(command[0]) == os.path.dirname(sys.executable)
 
 
 def _ask(question: Mapping[str, Any], files: Sequence[int] = ()) -> int:
-    """Ask the process that forks."""
+    """Send a question to the forking process, which starts first if it must, and return the answer."""
     global _source
     with _turn:
         _source = _source or _start()
@@ -98,19 +98,19 @@ def _ask(question: Mapping[str, Any], files: Sequence[int] = ()) -> int:
 
 
 def _start() -> socket.socket:
-    """It ends when we do."""
+    """Start the forking process and return the socket to it; it ends with this process."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         # -P, or the modules of this folder would hide others.
         command = [sys.executable, "-P", __file__, str(its.fileno())]
         process = subprocess.Popen(command, pass_fds=[its.fileno()], stdout=subprocess.DEVNULL)
     atexit.register(process.wait)
-    atexit.register(ours.close)  # which is first, and tells it to end
+    atexit.register(ours.close)  # runs before `wait`, and makes the process end
     return ours
 
 
 def _serve(asker: socket.socket) -> None:
-    """Fork for who asks, and tell how its children ended; in a child, run its program."""
+    """Answer questions: fork and answer the pid, or answer a child's exit status. In a child, run its program."""
     while True:
         message, files, _, _ = socket.recv_fds(asker, LONGEST_MESSAGE, 2)
         if not message:
@@ -142,6 +142,6 @@ def _run(question: Mapping[str, Any], files: Sequence[int]) -> None:
 if __name__ == "__main__":
     for module in IMPORTED:
         importlib.import_module(module)
-    assert threading.active_count() == 1, "a fork has no thread but its own"
+    assert threading.active_count() == 1, "a fork copies no other thread"
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,8 +1,7 @@
-"""Taking batches off queues over one connection: handle, then acknowledge, then the next.
+"""Consume queues over one connection: handle a batch, acknowledge it, take the next one.
 
-A broker counts how often it delivers a message, and takes back what isn't acknowledged in its time. So nothing is held
-while it can't be handled: it is given back once, and nothing is consumed until the handler's probe says that it can
-work again. The connection stays.
+The broker counts the deliveries of a message, and requeues a message that is not acknowledged in time. So a batch
+that cannot be handled is requeued once, and consuming pauses until the handler's probe succeeds. The connection stays.
 """
 
 import logging
@@ -30,33 +29,34 @@ HEARTBEAT_SECONDS = 20
 IDLE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
-# A batch is handed over so often before it is given back: what fails for a moment needn't count as a delivery.
+# Handle a batch up to this many times before it is requeued: a short failure should not count as a delivery.
 TRIES = 3
-# How long a batch is held at most. A broker takes it back after its consumer_timeout, by default half an hour.
+# The longest time that a batch is held. The broker requeues it after consumer_timeout, half an hour by default.
 HOLD_SECONDS = 20.0
-# How often a queue that the broker refuses is declared again.
+# Declare a refused queue again after this time.
 REFUSED_SECONDS = 10.0
 READ_SECONDS = 0.01
 _LOST = (AMQPError, KombuError, OSError)
 
 
-class Taker:
-    """One thread with a connection of its own; it connects again for ever. Another thread handles.
+class QueueConsumer:
+    """Consumes queues in a thread with a connection of its own, and reconnects for ever; another thread handles.
 
-    A batch is what has arrived by the time the last one was done, up to the prefetch. Nothing is acknowledged before
-    `handle` returned. While it raises, or hangs, nothing is held. `wanted` says how each queue is declared.
+    `declarations` has a function for each queue, by the queue's name. A batch holds up to `prefetch` messages: all that
+    arrived while the last batch was handled. It is acknowledged after `handle` has returned. While `handle` raises or
+    hangs, no message is held.
     """
 
     def __init__(
         self,
         connect: Callable[[int], kombu.Connection],
-        wanted: Mapping[str, Declaration],
+        declarations: Mapping[str, Declaration],
         handle: Handle,
         prefetch: int,
         probe: Probe,
     ) -> None:
         self._connect = connect
-        self._wanted = wanted
+        self._declarations = declarations
         self._handle = handle
         self._probe = probe
         self._prefetch = prefetch
@@ -80,7 +80,9 @@ class Taker:
         self._stopping.set()
 
     def join(self, timeout_seconds: float) -> None:
-        self._thread.join(timeout_seconds)
+        """Wait for the batch in hand; a consumer that is still declaring its queues has none."""
+        if self._consumed or (self._at_work is not None and not self._at_work.done()):
+            self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -105,7 +107,7 @@ class Taker:
         self._hand.end()
 
     def _consume_once(self) -> None:
-        """Consume over one connection until told to stop, or until it breaks."""
+        """Consume over one connection until `stop` is called or the connection breaks."""
         connection = self._connect(HEARTBEAT_SECONDS)
         try:
             wire = connection.connection
@@ -115,11 +117,11 @@ class Taker:
                     self._consume(connection)
         finally:
             self._failing |= self._at_work is not None and (not self._at_work.done() or bool(self._at_work.exception()))
-            # Not politely: a broker that hangs would never agree. What isn't acknowledged goes back.
+            # Without a closing handshake: a hung broker would not answer. It requeues the unacknowledged messages.
             connection.collect(socket_timeout=IDLE_SECONDS)
 
-    def _log_loss(self, what: str, error: Exception) -> None:
-        LOG.warning("%s (%s); consuming %s again in %g s.", what, error, ", ".join(self._wanted), self._pause)
+    def _log_loss(self, problem: str, error: Exception) -> None:
+        LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, ", ".join(self._declarations), self._pause)
 
     def _rest(self) -> None:
         self._stopping.wait(self._pause)
@@ -129,7 +131,7 @@ class Taker:
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
     def _can_handle(self, connection: kombu.Connection) -> bool:
-        """Whether a batch could be handled now; where it failed before, ask the handler's probe, after a pause."""
+        """Return whether a batch can be handled now; after a failure, pause and call the handler's probe."""
         if not self._failing:
             return True
         self._keep_alive(connection, self._pause)
@@ -142,7 +144,7 @@ class Taker:
         return True
 
     def _consume(self, connection: kombu.Connection) -> None:
-        """Consume until told to stop, or until a batch can't be handled, which is given back."""
+        """Consume until `stop` is called, or until a batch can't be handled and is requeued."""
         self._arrived, self._consumed, self._declare_again_at = [], {}, 0.0
         channel = connection.channel()
         channel.auto_decode = False  # bytes are kept as they came, whatever their encoding is said to be
@@ -152,14 +154,14 @@ class Taker:
                 self._declare(connection, channel)
             self._fill(connection)
             if self._arrived and not self._work_off(connection, channel):
-                channel.close()  # which gives back what isn't acknowledged
+                channel.close()  # the broker requeues the unacknowledged messages
                 return
 
     def _declare(self, connection: kombu.Connection, channel: Any) -> None:
-        """Consume every queue that the broker lets us have, and look again later where it refuses one."""
+        """Declare and consume each queue; try again later if the broker refuses one."""
         known = {declared.name for declared in self._consumed.values()}
         refused = False
-        for declare in self._wanted.values():
+        for declare in self._declarations.values():
             declared = declare(connection)
             self._troubles.log(declared)
             refused |= not declared.usable
@@ -172,7 +174,7 @@ class Taker:
             LOG.info("Consuming %s.", ", ".join(declared.name for declared in self._consumed.values()))
 
     def _fill(self, connection: kombu.Connection) -> None:
-        """Wait for a message, unless some have arrived, then take what else is here already."""
+        """Wait until a message has arrived, then read the messages that are already in the socket."""
         try:
             if not self._arrived:
                 connection.drain_events(timeout=IDLE_SECONDS)
@@ -183,7 +185,7 @@ class Taker:
             self._pause = FIRST_PAUSE_SECONDS
 
     def _work_off(self, connection: kombu.Connection, channel: Any) -> bool:
-        """Handle what has arrived, and acknowledge it; False when it can't be handled for now."""
+        """Handle and acknowledge the batch; return False if it can't be handled for now."""
         batch = list(self._arrived)
         if not self._handled([self._delivery(message) for message in batch], connection):
             self._failing = True
@@ -219,7 +221,7 @@ class Taker:
         return self._at_work
 
     def _worked(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
-        """Whether it was done in time, and without an error; the connection is kept meanwhile."""
+        """Return whether the work succeeded before the deadline; keep the connection alive meanwhile."""
         if not self._ended(connection, work, deadline):
             return False
         error = work.exception()
@@ -229,7 +231,7 @@ class Taker:
         return error is None
 
     def _ended(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
-        """Whether the work has ended in time; once it fails, nobody who is stopped waits for it."""
+        """Return whether the work ended before the deadline; after a failure, a stopped consumer does not wait."""
         while not work.done():
             with suppress(TimeoutError):
                 work.exception(max(0.0, min(IDLE_SECONDS, deadline - time.monotonic())))
@@ -241,7 +243,7 @@ class Taker:
         return True
 
     def _keep_alive(self, connection: kombu.Connection, seconds: float) -> None:
-        """Wait, but read on: unread heartbeats would end the connection, and count as deliveries in vain."""
+        """Wait, and read heartbeats: the broker closes a connection that misses them, which counts as deliveries."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
             with suppress(TimeoutError):
