@@ -175,14 +175,17 @@ def die(each: Fleet, visit: Visit) -> None:
     story = visit.story(each)
     if visit.before:
         die_at(each, daemon, visit.before, 1, story)
-    die_at(each, daemon, visit.point, visit.nth, story)
+    die_at(each, daemon, visit.point, visit.nth, story, redelivered=bool(visit.before))
     recover(each, daemon, story)
 
 
-def die_at(each: Fleet, daemon: Daemon, point: Point, nth: int, story: Story) -> None:
+def die_at(each: Fleet, daemon: Daemon, point: Point, nth: int, story: Story, redelivered: bool = False) -> None:
+    """Start a process that dies at a point; a redelivered message may kill it before it is ready."""
     daemon.close()
     daemon.launch({VARIABLE: f"{point.label}:{nth}"})
-    if point not in WHILE_STARTING:
+    if redelivered:
+        daemon.said()
+    elif point not in WHILE_STARTING:
         daemon.ready()
     story()
     if nth > 1:

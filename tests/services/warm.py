@@ -77,10 +77,16 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def _status(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._over], [], [], timeout)[0]:
+        if self.returncode is None and self._has_ended(timeout):
             self.returncode = _ask({"ended": self.pid})
             os.close(self._over)
         return self.returncode
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        """Wait with `poll`, since `select.select` fails in a process with more than 1,023 open files."""
+        poll = select.poll()
+        poll.register(self._over, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else 1000 * timeout))
 
 
 def is_python(command: Sequence[str]) -> bool:

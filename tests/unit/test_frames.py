@@ -1,5 +1,9 @@
 """What is written for a published message, read back by py-amqp."""
 
+import fcntl
+import os
+import resource
+import socket
 from collections.abc import Iterator
 from struct import unpack_from
 from types import SimpleNamespace
@@ -52,3 +56,24 @@ def test_message_of_any_size_is_read_as_it_was_meant(size: int) -> None:
         "delivery_mode": 2,
         "message_id": "an-id",
     }
+
+
+@pytest.fixture
+def high_descriptor() -> Iterator[int]:
+    """A descriptor of a socket beyond the limit of `select`; its peer has written a byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), max(hard, 2048)))
+    low, peer = socket.socketpair()
+    with low, peer:
+        high = fcntl.fcntl(low, fcntl.F_DUPFD, 1500)
+        peer.send(b"x")
+        yield high
+        os.close(high)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_frame_is_found_in_a_process_with_more_open_files_than_select_allows(high_descriptor: int) -> None:
+    sock = SimpleNamespace(fileno=lambda: high_descriptor)
+    connection: Any = SimpleNamespace(connection=SimpleNamespace(sock=sock))
+
+    assert frames.one_is_here(connection)
