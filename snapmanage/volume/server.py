@@ -101,17 +101,10 @@ class VolumeServer:
             worker.drain()
         for consumer in self._consumers:
             consumer.join(max(0.0, deadline - time.monotonic()))
-        finished = [self._finish(worker, deadline) for worker in workers]
+        finished = [worker.finish(deadline) for worker in workers]
         for callers in self._callers.values():
             callers.shutdown(wait=False, cancel_futures=True)
         return all(finished)
-
-    def _finish(self, worker: Worker, deadline: float) -> bool:
-        try:
-            return worker.finish(deadline)
-        except SQLAlchemyError as error:
-            LOG.warning("%s could not give its work back; its leases run out instead: %s", worker.server, error)
-            return False
 
     def _beat_on(self) -> None:
         while not self._stopping.wait(self._heartbeat_seconds):

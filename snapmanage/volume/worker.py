@@ -80,6 +80,9 @@ class Worker:
         self._more = False
         self._eased = threading.Event()
         self._draining = threading.Event()
+        # Held while operations come into the worker's hands, and while `finish` empties them.
+        self._leaving = threading.Lock()
+        self._has_left = False
         self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
 
     def start(self) -> None:
@@ -103,15 +106,26 @@ class Worker:
         self.nudge()
 
     def finish(self, deadline: float) -> bool:
-        """Wait for the work in hand until the monotonic `deadline`, then give the rest back; False if there was one."""
+        """Wait for the work in hand until the monotonic `deadline`, then give the rest back; False if there was one.
+
+        Operations that are still being claimed in that moment are given back when they arrive.
+        """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         self._calls.stop()
-        rest = [claimed.record for claimed in [*list(self._held.values()), *self._not_begun()]]
+        with self._leaving:
+            self._has_left = True
+            rest = [*list(self._held.values()), *self._not_begun()]
         if rest:
-            LOG.warning("%s gives %d operations back.", self.server, len(rest))
-            claims.give_back(self._site, rest)
+            self._give_back(rest)
             crash.at(Point.GIVEN_BACK)
         return not rest
+
+    def _give_back(self, rest: Sequence[Claimed]) -> None:
+        LOG.warning("%s gives %d operations back.", self.server, len(rest))
+        try:
+            claims.give_back(self._site, [claimed.record for claimed in rest])
+        except SQLAlchemyError as error:
+            LOG.warning("%s could not give operations back; their leases run out instead: %s", self.server, error)
 
     def _not_begun(self) -> Iterator[Claimed]:
         with suppress(queue.Empty):
@@ -200,8 +214,12 @@ class Worker:
         return max(0, room)
 
     def _take(self, claimed: Sequence[Claimed], left: Set[str]) -> None:
-        for each in claimed:
-            self._inbox.put(each)
+        with self._leaving:
+            has_left = self._has_left
+            for each in [] if has_left else claimed:
+                self._inbox.put(each)
+        if has_left and claimed:
+            self._give_back(claimed)
         if left:
             self._turns.wait(left)
             self.nudge()
@@ -233,8 +251,13 @@ class Worker:
                 self._carry_on(each)
 
     def _carry_on(self, claimed: Claimed) -> None:
-        self._held[claimed.record.id] = claimed
-        self._calls.submit(claimed)
+        with self._leaving:
+            if not self._has_left:
+                self._held[claimed.record.id] = claimed
+                self._calls.submit(claimed)
+                return
+        self._held.pop(claimed.record.id, None)
+        self._give_back([claimed])
 
     def _carry_out(self, claimed: Claimed) -> Resolution | Outcome:
         return steps.carry_out(self._driver, claimed, self._site.rules.name_template)

@@ -24,7 +24,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
-from snapmanage.manage import acceptance, settling
+from snapmanage.manage import acceptance, claims, settling
 from snapmanage.manage.acceptance import Ask, Refusal
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.site import Site
@@ -754,6 +754,49 @@ def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypa
     back.set()
     with another_server(world):
         assert [world.settled(each)["status"] for each in (begun, claimed)] == ["available"] * 2
+
+
+def test_what_a_worker_claims_while_it_gives_the_rest_back_is_given_back_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, claim, found_room, drained = world.known_volume(), claims.claim, threading.Event(), threading.Event()
+
+    def claim_late(*arguments: Any) -> list[Claimed]:
+        found_room.set()
+        drained.wait(60)
+        return claim(*arguments)
+
+    with world.stuck("rename") as stuck:
+        snapshot_id = world.asked(volume, SNAPSHOT)
+        stuck.reached()
+        monkeypatch.setattr(claims, "claim", claim_late)
+        assert found_room.wait(20)
+
+        world.server.drain(timeout_seconds=0)
+        assert world.record(snapshot_id).claimed_by is None
+        drained.set()
+
+        stuck.release()
+        until(lambda: workers() == 0, "the late worker to leave")
+        assert world.record(snapshot_id).claimed_by is None
+        with another_server(world):
+            assert world.settled(snapshot_id)["status"] == "available"
+
+
+def test_what_is_accepted_for_a_worker_that_has_left_is_given_back(world: World) -> None:
+    volume = world.known_volume()
+    world.bus.away = True
+    snapshot_id = world.asked(volume, SNAPSHOT)
+    worker = Worker(world.site, SERVER, world.driver, "another", PACE)
+    taker = Taker(SERVER, "another", lambda wanted: wanted, worker.taker.take)
+    worker.start()
+    worker.drain()
+    worker.finish(time.monotonic() + 20)
+
+    acceptance.accept(world.site, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+
+    assert world.record(snapshot_id).claimed_by is None
+    assert world.settled(snapshot_id)["status"] == "available"
 
 
 def test_second_delivery_of_a_request_is_carried_out_once(tmp_path: Path) -> None:
