@@ -18,7 +18,7 @@ TIERS = {
     "chaos": "things are killed, cut off and frozen",
 }
 FOLDER = Path(__file__).parent
-NO_KERNEL = "no_kernel: a test of drivers that involves no snapshot, so LVM on metadata shows all of it"
+NO_KERNEL = "no_kernel: device-mapper plays no part in what the test shows, so LVM on metadata shows all of it"
 
 
 def pytest_configure(config: pytest.Config) -> None:

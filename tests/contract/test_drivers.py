@@ -2,7 +2,8 @@
 
 `fake` and `file` run everywhere. `lvm` runs on metadata here, where no snapshot can be opened, and
 again in a guest with a kernel of its own (`tests/integration/test_lvm_kernel`). The guest leaves out the
-tests that are marked `no_kernel`: they involve no snapshot, so they show the same on metadata.
+tests that are marked `no_kernel`: device-mapper plays no part in what they show, so LVM on metadata, with
+the same lvm2, shows all of it.
 """
 
 import uuid
@@ -20,10 +21,11 @@ from snapmanage.core.listing import Owned, entries
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.renaming import Names
-from tests.contract.labs import BORN, HOLDING, SPOILING, WITH_STORAGE_ID, HoldingLab, Lab, SpoilingLab
+from tests.contract.labs import ACTIVE, BORN, HOLDING, SPOILING, WITH_STORAGE_ID, HoldingLab, Lab, SpoilingLab
 
 only_where_the_storage_has_an_id = pytest.mark.parametrize("lab", WITH_STORAGE_ID, indirect=True)
 only_where_it_is_born = pytest.mark.parametrize("lab", BORN, indirect=True)
+in_the_guest_only_where_it_is_active = pytest.mark.parametrize("lab", ACTIVE, indirect=True)
 only_where_it_can_be_held = pytest.mark.parametrize("lab", HOLDING, indirect=True)
 only_where_it_can_be_spoiled = pytest.mark.parametrize("lab", SPOILING, indirect=True)
 
@@ -96,6 +98,7 @@ def test_backend_that_is_well_passes_the_check(lab: Lab) -> None:
 
 
 @only_where_the_storage_has_an_id
+@pytest.mark.no_kernel
 def test_storage_has_an_id_that_does_not_depend_on_what_is_on_it(lab: Lab) -> None:
     before = lab.driver.storage_id()
     found(lab)
@@ -113,6 +116,7 @@ def test_listing_tells_every_snapshot_and_nothing_else(lab: Lab) -> None:
     assert sorted(listed, key=by_name) == [daily, weekly]
 
 
+@pytest.mark.no_kernel
 def test_snapshot_is_described_with_its_volume_and_size(lab: Lab) -> None:
     volume = lab.driver.find_volume(Reference.named(lab.volume))
 
@@ -124,6 +128,7 @@ def test_snapshot_is_described_with_its_volume_and_size(lab: Lab) -> None:
 
 
 @only_where_it_is_born
+@pytest.mark.no_kernel
 def test_snapshot_has_the_time_of_its_birth(lab: Lab) -> None:
     snapshot = found(lab)
 
@@ -131,6 +136,7 @@ def test_snapshot_has_the_time_of_its_birth(lab: Lab) -> None:
     assert snapshot.created_at.tzinfo is UTC
 
 
+@pytest.mark.no_kernel
 def test_identities_differ(lab: Lab) -> None:
     volume = lab.driver.find_volume(Reference.named(lab.volume))
 
@@ -139,6 +145,7 @@ def test_identities_differ(lab: Lab) -> None:
     assert len(identities) == 3
 
 
+@in_the_guest_only_where_it_is_active
 def test_odd_but_legal_names_are_managed_and_given_back(lab: Lab) -> None:
     snapshots = [found(lab, word) for word in ("_", "a.b+c-d_e", "UPPER", "0")]
 
@@ -149,6 +156,7 @@ def test_odd_but_legal_names_are_managed_and_given_back(lab: Lab) -> None:
     assert sorted(lab.driver.list_snapshots(), key=by_name) == sorted(snapshots, key=by_name)
 
 
+@in_the_guest_only_where_it_is_active
 def test_name_with_every_character_that_the_backend_allows_is_managed_and_given_back(lab: Lab) -> None:
     snapshot = found(lab, f"x{lab.legal_characters}")
     binding = bound(lab, snapshot)
@@ -196,11 +204,13 @@ def test_name_that_the_backend_cannot_have_is_refused(lab: Lab) -> None:
             lab.driver.find_volume(Reference.named(name))
 
 
+@pytest.mark.no_kernel
 def test_volume_is_no_snapshot(lab: Lab) -> None:
     with refused(errors.NotASnapshot, "not_a_snapshot"):
         lab.driver.find_snapshot(Reference.named(lab.volume))
 
 
+@pytest.mark.no_kernel
 def test_snapshot_is_no_volume(lab: Lab) -> None:
     snapshot = found(lab)
 
@@ -208,6 +218,7 @@ def test_snapshot_is_no_volume(lab: Lab) -> None:
         lab.driver.find_volume(Reference.named(snapshot.name))
 
 
+@pytest.mark.no_kernel
 def test_snapshot_is_refused_under_another_volume_and_under_no_other_name_of_its_own(lab: Lab) -> None:
     volume = lab.driver.find_volume(Reference.named(lab.volume))
     other = lab.driver.find_volume(Reference.named(lab.add_volume("other-volume")))
@@ -220,6 +231,7 @@ def test_snapshot_is_refused_under_another_volume_and_under_no_other_name_of_its
     refuse_foreign(snapshot, other.name, volume.identity)
 
 
+@pytest.mark.no_kernel
 def test_backend_that_is_away_is_an_error_that_may_pass_and_no_empty_listing_until_it_is_back(lab: Lab) -> None:
     snapshot = found(lab)
     binding = bound(lab, snapshot)
@@ -269,6 +281,7 @@ def test_managing_renames_and_keeps_the_identity(lab: Lab) -> None:
     assert lab.names() == {managed.name}
 
 
+@pytest.mark.no_kernel
 def test_managed_name_is_one_records_own(lab: Lab) -> None:
     snapshot = found(lab)
 
@@ -277,6 +290,7 @@ def test_managed_name_is_one_records_own(lab: Lab) -> None:
     assert len(names) == 3
 
 
+@pytest.mark.no_kernel
 def test_managing_again_after_a_worker_died_finds_the_finished_state(lab: Lab) -> None:
     binding = bound(lab, found(lab))
     first = lab.driver.manage_snapshot(binding)
@@ -287,6 +301,7 @@ def test_managing_again_after_a_worker_died_finds_the_finished_state(lab: Lab) -
     assert lab.names() == {binding.managed_name}
 
 
+@in_the_guest_only_where_it_is_active
 def test_two_workers_at_once_both_see_one_rename(lab: Lab) -> None:
     binding = bound(lab, found(lab))
 
@@ -297,6 +312,7 @@ def test_two_workers_at_once_both_see_one_rename(lab: Lab) -> None:
     assert lab.names() == {binding.managed_name}
 
 
+@in_the_guest_only_where_it_is_active
 def test_of_two_managers_of_one_snapshot_one_gets_it_and_the_other_learns_that_it_is_gone(lab: Lab) -> None:
     snapshot = found(lab)
     bindings = [bound(lab, snapshot), bound(lab, snapshot)]
@@ -310,6 +326,7 @@ def test_of_two_managers_of_one_snapshot_one_gets_it_and_the_other_learns_that_i
     assert lab.names() == {winner.managed_name}
 
 
+@in_the_guest_only_where_it_is_active
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-rename", "after-the-rename"])
 def test_who_takes_over_from_a_killed_worker_finishes_its_work(lab: Lab, after: bool) -> None:
     snapshot = found(lab)
@@ -328,6 +345,7 @@ def test_who_takes_over_from_a_killed_worker_finishes_its_work(lab: Lab, after: 
     assert lab.driver.list_snapshots() == [snapshot]
 
 
+@pytest.mark.no_kernel
 def test_managed_snapshot_is_known_again_whatever_its_name(lab: Lab) -> None:
     snapshot = found(lab)
     lab.driver.manage_snapshot(Binding(snapshot.identity, snapshot.name, lab.name_of("third")))
@@ -350,6 +368,7 @@ def test_snapshot_that_nobody_can_use_is_not_renamed(spoiling_lab: SpoilingLab) 
     assert spoiling_lab.names() == there
 
 
+@in_the_guest_only_where_it_is_active
 def test_several_workers_manage_their_own_snapshots_at_once(lab: Lab) -> None:
     bindings = [bound(lab, found(lab, f"daily-{number}")) for number in range(4)]
 
@@ -360,6 +379,7 @@ def test_several_workers_manage_their_own_snapshots_at_once(lab: Lab) -> None:
     assert lab.names() == {binding.managed_name for binding in bindings}
 
 
+@pytest.mark.no_kernel
 def test_managing_without_a_new_name_renames_nothing(lab: Lab) -> None:
     snapshot = found(lab)
     binding = Binding(snapshot.identity, snapshot.name, snapshot.name)
@@ -370,6 +390,7 @@ def test_managing_without_a_new_name_renames_nothing(lab: Lab) -> None:
     assert lab.names() == {snapshot.name}
 
 
+@pytest.mark.no_kernel
 def test_managing_never_replaces_another_object(lab: Lab) -> None:
     snapshot = found(lab)
     other = found(lab, "other")
@@ -380,6 +401,7 @@ def test_managing_never_replaces_another_object(lab: Lab) -> None:
     assert {snapshot.identity, other.identity} == {listed.identity for listed in lab.driver.list_snapshots()}
 
 
+@pytest.mark.no_kernel
 def test_another_object_under_the_old_name_is_left_alone(lab: Lab) -> None:
     binding = bound(lab, found(lab))
     lab.remove(binding.original_name)
@@ -391,6 +413,7 @@ def test_another_object_under_the_old_name_is_left_alone(lab: Lab) -> None:
     assert lab.names() == {binding.original_name}
 
 
+@pytest.mark.no_kernel
 def test_managing_what_is_gone_says_so(lab: Lab) -> None:
     binding = bound(lab, found(lab))
     lab.remove(binding.original_name)
@@ -447,6 +470,7 @@ def test_unmanaging_gives_the_old_name_back_and_repeating_it_changes_nothing(lab
     assert lab.driver.list_snapshots() == [snapshot]
 
 
+@pytest.mark.no_kernel
 def test_unmanaging_what_is_gone_is_done(lab: Lab) -> None:
     binding = bound(lab, found(lab))
     lab.driver.manage_snapshot(binding)
@@ -457,6 +481,7 @@ def test_unmanaging_what_is_gone_is_done(lab: Lab) -> None:
     assert lab.names() == set()
 
 
+@pytest.mark.no_kernel
 def test_unmanaging_leaves_a_third_name_alone(lab: Lab) -> None:
     snapshot = found(lab)
     binding = bound(lab, snapshot)
@@ -468,6 +493,7 @@ def test_unmanaging_leaves_a_third_name_alone(lab: Lab) -> None:
     assert lab.names() == {third}
 
 
+@pytest.mark.no_kernel
 def test_unmanaging_never_replaces_what_took_the_old_name(lab: Lab) -> None:
     binding = bound(lab, found(lab))
     lab.driver.manage_snapshot(binding)

@@ -2,8 +2,10 @@
 
 import fcntl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,11 +16,12 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import lvm_names
 from snapmanage.drivers.lvm import LvmDriver
-from tests.contract.labs.lvm import LvmKernelLab, lvm, lvm_lab
+from tests.contract.labs.lvm import LvmKernelLab, lvm_lab
 from tests.services import uml_guest
+from tests.services.lvm_operator import lvm
 
-# Long enough for a command to get as far as the lock on a busy machine: before that it can't tell what it waits for.
-SHORT_DEADLINE_SECONDS = 3
+# Long enough for three commands to reach the lock on a busy machine: before that they can't tell what they wait for.
+SHORT_DEADLINE_SECONDS = 6
 
 
 @pytest.fixture(params=["lvm-thick", "lvm-thin"])
@@ -178,25 +181,19 @@ def test_ordinary_thin_volume_is_refused_until_the_operator_marks_it(lab: LvmKer
     assert find(lab, "ordinary").parent is None
 
 
-def test_command_that_waits_for_the_groups_lock_ends_at_its_deadline(lab: LvmKernelLab) -> None:
+@thick
+def test_commands_that_wait_for_the_groups_lock_end_at_their_deadline_and_change_nothing(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily")
     binding = bound(lab, "daily")
     impatient = LvmDriver(lab.group, uml_guest.LVM_SYSTEM_DIR, SHORT_DEADLINE_SECONDS)
+    rename = partial(impatient.rename, "daily", "late")
+    acts: list[Callable[[], object]] = [impatient.list_snapshots, partial(impatient.manage_snapshot, binding), rename]
 
-    with group_locked(lab):
-        for act in (impatient.list_snapshots, lambda: impatient.manage_snapshot(binding)):
-            with pytest.raises(errors.BackendBusy) as caught:
-                act()
-            assert caught.value.code == "backend_busy"
+    with group_locked(lab), ThreadPoolExecutor(len(acts)) as workers:
+        failures = [waiting.exception() for waiting in [workers.submit(act) for act in acts]]
 
-    assert lab.driver.manage_snapshot(binding).name == binding.managed_name
-
-
-def test_rename_that_waits_for_the_groups_lock_ends_at_its_deadline_and_leaves_the_name(lab: LvmKernelLab) -> None:
-    lab.add_snapshot("daily")
-    impatient = LvmDriver(lab.group, uml_guest.LVM_SYSTEM_DIR, SHORT_DEADLINE_SECONDS)
-
-    with group_locked(lab), pytest.raises(errors.BackendBusy):
-        impatient.rename("daily", "late")
-
+    assert [(type(failure), getattr(failure, "code", "")) for failure in failures] == [
+        (errors.BackendBusy, "backend_busy")
+    ] * len(acts)
     assert lab.names() == {"daily"}
+    assert lab.driver.manage_snapshot(binding).name == binding.managed_name

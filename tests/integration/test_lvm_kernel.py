@@ -14,12 +14,12 @@ import pytest
 from tests.needs import require
 from tests.services import uml
 
-MODULES = {"tests/contract/test_drivers.py": 62, "tests/integration/guest_lvm.py": 14}
+MODULES = {"tests/contract/test_drivers.py": 23, "tests/integration/guest_lvm.py": 12}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not no_kernel"]
 # Imports are slow in the guest, and its tests use no plugin but their own.
 ENVIRONMENT = {"SNAPMANAGE_IN_GUEST": "true", "CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
-# A guest that takes longer hangs: on two cores it needs two minutes, on a machine in heavy use ten.
+# A guest that takes longer hangs: on two cores it needs one minute, on a machine in heavy use five.
 HANGS_AFTER_SECONDS = 1800
 REPORT = """
 <testsuites><testsuite name="pytest">

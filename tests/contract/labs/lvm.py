@@ -2,7 +2,6 @@
 
 import os
 import string
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.contract.labs.base import Lab
 from tests.needs import require
 from tests.services import lvm_oddities, uml_guest
 from tests.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
+from tests.services.lvm_operator import lvm
 
 IMPOSSIBLE_NAMES = ("a/b", "-x", "a b", "..", "x" * 128, "snapshot1", "é", 'x" || lv_name=~".*')
 LEGAL_CHARACTERS = string.ascii_letters + string.digits + "+_.-"
@@ -96,7 +96,6 @@ class LvmKernelLab:
     legal_characters = LEGAL_CHARACTERS
     group = "test-group"
     renamed_group = "another-group"
-    odd_volumes: ClassVar[set[str]] = {"base", "orphan"}
     furniture: ClassVar[dict[str, list[str]]] = {
         "pool": ["--type", "thin-pool", "--size", "64m"],
         "thin-volume": ["--thinpool", "pool", "--virtualsize", "16m"],
@@ -108,7 +107,6 @@ class LvmKernelLab:
         self.volume = "thin-volume" if thin else "thick-volume"
         self.size_bytes = 16 * MIB
         self.driver = LvmDriver(self.group, uml_guest.LVM_SYSTEM_DIR, 60)
-        self._forget_oddities()
         self._tidy()
 
     def name_of(self, word: str) -> str:
@@ -121,19 +119,6 @@ class LvmKernelLab:
     def add_snapshot(self, name: str, store: str = "8m") -> None:
         size = [] if self.thin else ["--size", store]
         lvm("lvcreate", "--snapshot", *size, "--name", name, f"{self.group}/{self.volume}")
-
-    def add_oddities(self) -> None:
-        """Make the odd shapes that the guest's modules can; the next laboratory begins with a new group."""
-        for number, of in enumerate(("thin-volume", "restored-1", "restored-2"), start=1):
-            skipped = "n" if number == 2 else "y"
-            self._make("--snapshot", "--setactivationskip", skipped, "--name", f"restored-{number}", of=of)
-        self._make("--size", "4m", "--wipesignatures", "n", "--name", "base")
-        lvm("lvchange", "--activate", "n", "--permission", "r", f"{self.group}/base")
-        self._make("--snapshot", "--thinpool", "pool", "--name", "clone", of="base")
-        self._make("--thinpool", "pool", "--virtualsize", "4m", "--name", "removed")
-        self._make("--snapshot", "--name", "orphan", of="removed")
-        lvm("lvremove", "--yes", f"{self.group}/removed")
-        self._make("--snapshot", "--addtag", "a=b/c:d!e&f#g", "--name", "tagged", of="thin-volume")
 
     def add_unusable(self, word: str) -> str:
         self.add_snapshot(word, store="4m")
@@ -149,8 +134,7 @@ class LvmKernelLab:
         lvm("lvremove", "--yes", f"{self.group}/{name}")
 
     def names(self) -> set[str]:
-        there = set(lvm("lvs", "--noheadings", "-o", "lv_name", self.group).split())
-        return there - self.furniture.keys() - self.odd_volumes
+        return {name for _, name in self._volumes()} - self.furniture.keys()
 
     def device(self, name: str) -> Path:
         """The block device of a volume or a snapshot, which is activated where it isn't."""
@@ -168,15 +152,8 @@ class LvmKernelLab:
     def come_back(self) -> None:
         lvm("vgrename", self.renamed_group, self.group)
 
-    def _make(self, *how: str, of: str = "") -> None:
-        lvm("lvcreate", "--yes", *how, f"{self.group}/{of}" if of else self.group)
-
-    def _forget_oddities(self) -> None:
-        if "base" in lvm("lvs", "--noheadings", "-o", "lv_name").split():
-            lvm("vgremove", "--yes", "--force", self.group)
-
     def _tidy(self) -> None:
-        found = [line.split() for line in lvm("lvs", "--noheadings", "-o", "vg_name,lv_name").splitlines()]
+        found = self._volumes()
         if not found:
             lvm("vgcreate", "--yes", self.group, uml_guest.DISK)
         elif self.renamed_group in {group for group, _ in found}:
@@ -187,12 +164,12 @@ class LvmKernelLab:
         for name in [name for name in self.furniture if name not in there]:
             lvm("lvcreate", "--yes", *self.furniture[name], "--name", name, self.group)
 
-
-def lvm(*argv: str) -> str:
-    """Run a command of lvm2 as the guest's operator; its failure fails the test with what it said."""
-    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, f"{argv} ended with {ended.returncode}: {ended.stderr}"
-    return ended.stdout
+    def _volumes(self) -> list[tuple[str, str]]:
+        """Return the group and the name of each visible volume and snapshot."""
+        report = lvm("lvs", "--noheadings", "-o", "vg_name,lv_name").split()
+        volumes = zip(report[::2], report[1::2], strict=True)
+        # A process of lvm2 that has once deactivated a volume lists hidden volumes too, in brackets.
+        return [(group, name) for group, name in volumes if not name.startswith("[")]
 
 
 def in_guest() -> bool:
