@@ -34,32 +34,30 @@ class Standalone:
         self.folder = folder
         self.backend = folder / "backend"
         self.ready = ""
-        self._process: subprocess.Popen[str] | None = None
+        self._stderr = folder.with_name("stderr")
+        self._daemon: Daemon | None = None
         self._clients: list[Client] = []
 
-    def start(self) -> Client:
-        """Start it; a client of the new process."""
-        command: list[str | Path] = [FOLDER / "snapmanage", "standalone"]
-        command += ["--data-dir", self.folder, "--listen", "127.0.0.1:0"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.ready = self._process.stdout.readline()
-        assert self.ready, self._process.communicate()[1]
+    def start(self, is_warm: bool = True) -> Client:
+        """Start it, warm or as it is installed, and return a client of the new process."""
+        command = [str(FOLDER / "snapmanage"), "standalone", "--data-dir", str(self.folder), "--listen", "127.0.0.1:0"]
+        self._daemon = Daemon("standalone", command, self._stderr, is_warm=is_warm)
+        self.ready = self._daemon.start()
         self._clients.append(Client(self.ready.split()[1].removeprefix("http://").removesuffix("/v3"), version="3.8"))
         return self._clients[-1]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
         """Send a signal; exit code, and what it wrote on both outputs since it was ready."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        out, err = self._process.communicate(timeout=PATIENCE_SECONDS)
-        return self._process.returncode, out, err
+        assert self._daemon is not None
+        self._daemon.send(number)
+        out = self._daemon.rest()
+        return self._daemon.ended(), out, self._stderr.read_text()
 
     def close(self) -> None:
         for client in self._clients:
             client.close()
-        if self._process is not None and self._process.poll() is None:
-            self.end(signal.SIGKILL)
+        if self._daemon is not None:
+            self._daemon.close()
 
     def files(self) -> set[str]:
         return {path.name for path in self.backend.iterdir()}
@@ -76,10 +74,12 @@ def standalone(tmp_path: Path) -> Iterator[Standalone]:
     made.close()
 
 
-def run(command: str, *arguments: str | bytes | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command; snapmanage-manage is warm, since test_api_pipeline.py starts it as it is installed."""
+def run(
+    command: str, *arguments: str | bytes | Path, is_warm: bool = True, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command: warm, where another test starts it as it is installed."""
     argv = [str(FOLDER / command), *map(os.fsdecode, arguments)]
-    return Daemon(command, argv, Path(os.devnull), environment, is_warm=command == "snapmanage-manage").run()
+    return Daemon(command, argv, Path(os.devnull), environment, is_warm).run()
 
 
 def manage(standalone: Standalone, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -130,7 +130,7 @@ def heard(standalone: Standalone, number: int) -> list[dict[str, Any]]:
 
 def test_snapshot_that_exists_comes_under_management_and_goes_back(standalone: Standalone) -> None:
     client = standalone.start()
-    assert re.fullmatch(r"ready: http://127\.0\.0\.1:\d+/v3 host: localhost@files\n", standalone.ready)
+    assert re.fullmatch(r"ready: http://127\.0\.0\.1:\d+/v3 host: localhost@files", standalone.ready)
 
     volume = registered(client)
     listed = {entry["reference"]["source-name"] for entry in client.manageable(HOST)}
@@ -175,11 +175,11 @@ def test_each_change_of_state_is_a_line_with_the_id_of_its_request(standalone: S
         until(partial(is_logged, line), line)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "is_warm"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_signal_ends_it_well_and_nothing_but_the_ready_line_was_said(
-    standalone: Standalone, number: signal.Signals
+    standalone: Standalone, number: signal.Signals, is_warm: bool
 ) -> None:
-    standalone.start()
+    standalone.start(is_warm)
 
     assert standalone.end(number) == (0, "", "")
 
@@ -286,7 +286,7 @@ def test_folder_may_have_spaces_and_signs_in_its_name(tmp_path: Path) -> None:
 
 
 def test_demo_tells_the_whole_story_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    ended = run("snapmanage", "demo", TMPDIR=str(tmp_path))
+    ended = run("snapmanage", "demo", is_warm=False, TMPDIR=str(tmp_path))
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []

@@ -121,6 +121,12 @@ class Daemon:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
+    def rest(self) -> str:
+        """Wait until it ends or closes its output, and return all that it says until then."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.read()
+
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         self.send(signal.SIGTERM)

@@ -23,7 +23,8 @@ from typing import IO, Any
 
 # Modules that the daemons import.
 IMPORTED = (
-    *(f"snapmanage.cmd.{main}" for main in ("api", "audit", "manage", "relay", "volume")),
+    *(f"snapmanage.cmd.{main}" for main in ("api", "audit", "main", "manage", "relay", "standalone", "volume")),
+    "alembic.command",
     "encodings.idna",
     "kombu.transport.pyamqp",
     "oslo_policy._external",
