@@ -16,7 +16,9 @@ from snapmanage.drivers.deadline import within
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from snapmanage.manage import ownership
+from snapmanage.store import records as store_records
 from snapmanage.store import tables
+from tests import examples
 from tests.functional.world import RULES, World, a_world
 
 FIRST, SECOND, ELSEWHERE = "storage-1@images", "storage-2@images", "storage-3@others"
@@ -264,21 +266,36 @@ class RenewingDriver(FakeDriver):
 
 
 def test_identity_in_a_form_of_before_is_written_anew_when_the_server_comes_up(tmp_path: Path) -> None:
-    with a_world(tmp_path, {FIRST: RenewingDriver(fake_snapshots=700)}) as world:
+    with a_world(tmp_path, {FIRST: RenewingDriver()}) as world:
         volume = world.known_volume("volume-1", host=FIRST)
-        names = [f"volume-1-snapshot-{number}" for number in range(1, 601)]
-        ids = [world.asked(volume, name) for name in names]
-        for snapshot_id in ids:
-            world.settled(snapshot_id)
-        records = [world.record(snapshot_id) for snapshot_id in ids]
+        managed = world.record(world.managed(volume, "volume-1-snapshot-1"))
+        records = [managed, *copied(world, managed, 599)]
         before_storages_were_known(world)
 
         with_the_renewal(world)
 
-        renewed = [world.record(snapshot_id) for snapshot_id in ids]
+        renewed = [world.record(each.id) for each in records]
         assert [each.backend_id for each in renewed] == [f"new-{each.backend_id}" for each in records]
-        assert len({each.identity_key for each in renewed}) == len(names)
+        assert len({each.identity_key for each in renewed}) == len(records)
         assert all(map(is_owned, itertools.chain(records, renewed)))
+
+
+def copied(world: World, managed: Snapshot, number: int) -> list[Snapshot]:
+    """Record so many more snapshots, managed like that one, and return their records."""
+    assert managed.storage
+
+    made = [
+        replace(
+            managed,
+            id=examples.new_id(),
+            reference_key=None,
+            backend_id=f"identity-{each}",
+            identity_key=owner_key(managed.storage, f"identity-{each}"),
+        )
+        for each in range(number)
+    ]
+    world.db.write(lambda conn, _: store_records.insert_missing(conn, made))
+    return made
 
 
 def with_the_renewal(world: World) -> None:

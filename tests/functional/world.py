@@ -10,7 +10,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
@@ -368,6 +370,25 @@ def default_policy() -> Policy:
     return Policy(conf)
 
 
+def sqlite(folder: Path) -> str:
+    """Return the URL of a folder's SQLite database, which is made with the current schema if it is missing."""
+    file = folder / "snapmanage.db"
+    if not file.exists():
+        file.write_bytes(_migrated())
+    return f"sqlite:///{file}"
+
+
+@cache
+def _migrated() -> bytes:
+    """Return a SQLite file after all migrations, which take longer than many tests."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "snapmanage.db"
+        db = connect(f"sqlite:///{file}")
+        schema.sync(db.engine)
+        db.close()
+        return file.read_bytes()
+
+
 @contextmanager
 def a_world(
     folder: Path,
@@ -387,8 +408,9 @@ def a_world(
     It lives in a SQLite file unless `url` names another database, which is empty.
     """
     clock = Clock()
-    db = Database(connect(url or f"sqlite:///{folder}/snapmanage.db").engine, clock)
-    schema.sync(db.engine)
+    db = Database(connect(url or sqlite(folder)).engine, clock)
+    if url:
+        schema.sync(db.engine)
     bus = SwitchedBus(NAMES, call_timeout_seconds)
     relay = Relay(db, bus, NAMES, interval_seconds=0.05)
     site = Site(db, Outlet(relay.nudge, timedelta(seconds=5)), rules)

@@ -21,6 +21,7 @@ from tests.examples import ASKED, NOW, RETRY, SNAPSHOT_ID
 
 SCHEMA = json.loads(resources.files(core).joinpath("event.schema.json").read_text())
 FORMATS = jsonschema.FormatChecker(["uuid"])
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=FORMATS)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 TIMES = st.datetimes(timezones=st.just(NOW.tzinfo))
 
@@ -33,7 +34,7 @@ def is_utc(value: object) -> bool:
 def assert_published(event: Event) -> None:
     """The payload, once it went over the wire, is what the schema says."""
     payload = json.loads(json.dumps(event.payload))
-    jsonschema.validate(payload, SCHEMA, jsonschema.Draft202012Validator, format_checker=FORMATS)
+    VALIDATOR.validate(payload)
     assert set(payload) == set(PAYLOAD_FIELDS)
 
 

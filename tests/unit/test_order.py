@@ -33,12 +33,24 @@ def test_processes_run_files_of_elsewhere_in_the_order_of_collection(tmp_path: P
     for name, text in TWO_FILES.items():
         (tmp_path / name).write_text(text)
     several = ["-n", "1", "--dist", "loadfile", "--no-loadscope-reorder"]
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "tests.order", "-p", "no:cacheprovider", *several]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-p",
+        "xdist",
+        "-p",
+        "tests.order",
+        "-p",
+        "no:cacheprovider",
+        *several,
+    ]
 
     ended = subprocess.run(
         command,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -27,7 +27,8 @@ def test_that_runs():
 
 def run(folder: Path, tests: str, ci: bool) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(tests)
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "CI": str(ci).lower()}
+    named_alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other plugins take longer than the tests
+    environment = os.environ | named_alone | {"PYTHONPATH": str(REPOSITORY), "CI": str(ci).lower()}
     command = [sys.executable, "-m", "pytest", "-p", "tests.tiers", "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
