@@ -15,7 +15,7 @@ import requests
 from snapmanage.cmd import pipeline
 from tests.functional.callers import by_token, token
 from tests.functional.test_api_authentication import configured
-from tests.functional.world import PROJECT, World, a_world, fault, five_snapshots
+from tests.functional.world import PROJECT, World, a_world, fault, five_snapshots, sqlite
 from tests.services.deployment import Daemon
 
 ORIGIN = "https://dashboard.example"
@@ -207,16 +207,13 @@ def test_api_that_can_not_authenticate_says_so_in_a_line_and_ends(tmp_path: Path
     settings = tmp_path / "snapmanage.conf"
     settings.write_text(
         "[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n"
-        f"[database]\nconnection = sqlite:///{tmp_path}/snapmanage.db\n"
+        f"[database]\nconnection = {sqlite(tmp_path)}\n"
         f"[oslo_middleware]\nhttp_basic_auth_user_file = {tmp_path}/missing\n"
         f"[api]\nlisten = 127.0.0.1:0\n{text}"
     )
-    command = [str(FOLDER / "snapmanage-manage"), "--config-file", str(settings), "db", "sync"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    command = [str(FOLDER / "snapmanage-api"), "--config-file", str(settings)]
 
-    ended = subprocess.run(
-        [FOLDER / "snapmanage-api", "--config-file", settings], capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = Daemon("api", command, tmp_path / "output", is_warm=True).run()
 
     assert ended.returncode == 1
     assert ended.stdout == ""

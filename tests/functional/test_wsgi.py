@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from snapmanage.store import schema
-from snapmanage.store.database import connect
+from tests.functional.test_commands import run
+from tests.functional.world import sqlite
+from tests.services.deployment import Daemon
 
 ASK = """
 import sys
@@ -24,24 +25,28 @@ print(answer[0])
 """
 
 
-def python(script: str, folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Run a script where no configuration is found but what the environment names."""
-    known = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-    return subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=folder,
-        env=known | {"HOME": str(folder)} | dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no configuration be found but what a test names."""
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def python(
+    script: str, folder: Path, environment: Mapping[str, str], is_warm: bool = True
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script in a process of its own: warm, where another test imports everything anew."""
+    file = folder / "script.py"
+    file.write_text(script)
+    return Daemon("wsgi", [sys.executable, str(file)], Path(os.devnull), environment, is_warm).run()
 
 
 def test_import_reads_no_configuration_and_connects_nowhere(tmp_path: Path) -> None:
     named = {"OS_SNAPMANAGE_CONFIG_FILES": str(tmp_path / "missing.conf")}
 
-    ended = python("import snapmanage.wsgi, sys; assert 'snapmanage.cmd' not in sys.modules", tmp_path, named)
+    ended = python("import snapmanage.wsgi, sys; assert 'snapmanage.cmd' not in sys.modules", tmp_path, named, False)
 
     assert (ended.returncode, ended.stderr) == (0, "")
 
@@ -71,20 +76,17 @@ def test_bus_within_one_process_is_no_use_to_several(tmp_path: Path, url: str) -
 def test_several_files_are_read_and_the_first_request_is_answered(tmp_path: Path) -> None:
     environment = configured(tmp_path)
     files = environment["OS_SNAPMANAGE_CONFIG_FILES"].split(";")
-    manage = "import sys; from snapmanage.cmd.manage import main; sys.exit(main())"
     options = [option for file in files for option in ("--config-file", file)]
-    subprocess.run([sys.executable, "-c", manage, *options, "db", "sync"], check=True, capture_output=True, timeout=60)
+    assert run("snapmanage-manage", *options, "db", "sync").returncode == 0
 
-    ended = python(ASK, tmp_path, environment)
+    ended = python(ASK, tmp_path, environment, is_warm=False)
 
     assert (ended.returncode, ended.stdout) == (0, "300 Multiple Choices\n"), ended.stderr
 
 
 def test_stranger_is_not_served_without_authentication_wherever_the_server_listens(tmp_path: Path) -> None:
     environment = configured(tmp_path)
-    database = connect(f"sqlite:///{tmp_path}/snapmanage.db")
-    schema.sync(database.engine)
-    database.close()
+    sqlite(tmp_path)
     stranger = 'environ = {"REMOTE_ADDR": "192.0.2.1", "PATH_INFO": "/v3/snapshots"}'
 
     ended = python(ASK.replace("environ = {}", stranger), tmp_path, environment)
