@@ -4,6 +4,7 @@ import signal
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,18 @@ from snapmanage.manage.site import Outlet, Rules, Site
 from snapmanage.store import outbox, records, services
 from snapmanage.store.database import connect
 from tests import examples
-from tests.functional.test_commands import SNAPSHOTS, VOLUME, Standalone, asked, manage, registered, settled, standalone
+from tests.functional.test_commands import (
+    SNAPSHOTS,
+    VOLUME,
+    Standalone,
+    asked,
+    configuration,
+    manage,
+    registered,
+    run,
+    settled,
+    standalone,
+)
 from tests.waiting import until
 
 __all__ = ["standalone"]
@@ -91,10 +103,10 @@ def test_each_reason_for_being_late_is_told(standalone: Standalone) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["soon", "-1", "nan"])
-def test_time_that_is_none_is_refused(standalone: Standalone, seconds: str) -> None:
-    standalone.start()
+def test_time_that_is_none_is_refused(tmp_path: Path, seconds: str) -> None:
+    file = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
 
-    told = manage(standalone, "stuck", "--older-than", seconds)
+    told = run("snapmanage-manage", "--config-file", file, "stuck", "--older-than", seconds)
 
     assert (told.returncode, "number of seconds" in told.stderr) == (2, True)
 

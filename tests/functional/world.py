@@ -130,6 +130,7 @@ class Client:
         self.project = project
         self._version = version
         self._session = requests.Session()
+        self._session.trust_env = False  # for each request it would look for proxies and for a file of passwords
 
     def close(self) -> None:
         self._session.close()
