@@ -607,9 +607,7 @@ def test_message_that_is_put_aside_again_is_not_forgotten_by_who_sent_it_before(
 def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_after_a_while(database: Database) -> None:
     if database.engine.dialect.name == "sqlite":
         return  # it is for one process, and everything of it is frozen
-    # Without TLS: when such a connection is reset, Python 3.13 also reports the thread's next read elsewhere as
-    # reset (https://github.com/python/cpython/issues/148594), and MariaDB 11.8 speaks TLS by default.
-    quick = {"mysql": "init_command=SET SESSION idle_transaction_timeout = 1&ssl_disabled=1"}
+    quick = {"mysql": "init_command=SET SESSION idle_transaction_timeout = 1"}
     url = database.engine.url.update_query_string(
         quick.get(database.engine.dialect.name, "options=-c idle_in_transaction_session_timeout=1s")
     )
