@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from tests import needs
-from tests.services.deployment import SERVER, Deployment, deployed
+from tests.services.deployment import SERVER, Deployment, Surroundings, deployed
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
 from tests.services.mariadb import MariaDB
 from tests.services.process import unique
@@ -17,6 +17,7 @@ from tests.services.rabbitmq import RabbitMQ
 from tests.services.wiretap import Wiretap
 from tests.waiting import until
 
+STARTED = ("audit", "volume", "api", "relay")
 SCHEMA = json.loads(resources.files("snapmanage.core").joinpath("event.schema.json").read_text())
 
 
@@ -113,7 +114,8 @@ def test_relay_of_its_own_carries_what_the_others_do_not(
     for name in ("disk", "disk@daily"):
         (images / name).write_bytes(b"data")
     backend = f"driver = file\ndirectory = {images}\n[relay]\nin_process = false\ninterval_seconds = 0.1\n"
-    with deployed(tmp_path, rabbitmq.url, exchange, mariadb.database(), backend) as running:
+    as_installed = Surroundings(["env"])
+    with deployed(tmp_path, rabbitmq.url, exchange, mariadb.database(), backend, surroundings=as_installed) as running:
         relay = running.daemon("relay")
         relay.start()
 
@@ -121,7 +123,7 @@ def test_relay_of_its_own_carries_what_the_others_do_not(
 
         assert running.settled(snapshot_id) == "available"
         assert running.trail(snapshot_id, "snapshot.manage.end")
-        assert relay.stop() == 0
+        assert {name: daemon.stop() for name, daemon in running.daemons.items()} == dict.fromkeys(STARTED, 0)
 
 
 def check_on_the_wire(notification: dict[str, object], event_type: str, priority: str = "INFO", **fields: str) -> None:

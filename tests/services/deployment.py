@@ -168,8 +168,7 @@ class Surroundings:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-# Other tests start these commands as they are installed.
-WARM = ("api", "audit", "manage")
+WARM = ("api", "audit", "manage", "volume")
 
 
 class Deployment:
@@ -200,7 +199,7 @@ class Deployment:
         return self._daemon("manage", command).run(*arguments)
 
     def _daemon(self, name: str, arguments: Sequence[str]) -> Daemon:
-        """Make the process of a command; a warm one where other tests start the installed command."""
+        """Make the process of a command; a warm one where the command is one of `WARM` without a prefix."""
         is_warm = name in WARM and warm.is_python(arguments)
         return Daemon(name, arguments, self.folder / f"{name}.log", self.surroundings.environment, is_warm)
 

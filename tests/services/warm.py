@@ -8,6 +8,7 @@ commands start don't use this module.
 import atexit
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
 import runpy
@@ -142,13 +143,16 @@ def _run(question: Mapping[str, Any], files: Sequence[int]) -> None:
     time.tzset()
     os.chdir(question["folder"])
     sys.argv = question["argv"]
-    sys.path.insert(0, os.path.dirname(os.path.realpath(sys.argv[0])))
+    more = os.environ.get("PYTHONPATH", "")
+    sys.path[:0] = [os.path.dirname(os.path.realpath(sys.argv[0])), *filter(None, more.split(os.pathsep))]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 if __name__ == "__main__":
     for module in IMPORTED:
         importlib.import_module(module)
+    # Else each process that looks for a driver would read the metadata of every installed package, which takes 0.1 s.
+    importlib.metadata.entry_points = importlib.metadata.entry_points().select
     assert threading.active_count() == 1, "a fork copies no other thread"
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))
