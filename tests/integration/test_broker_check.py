@@ -51,7 +51,7 @@ class Host:
 
     def daemon(self, main: str) -> Daemon:
         command = [str(BIN / f"snapmanage-{main}"), "--config-file", str(self.folder / "snapmanage.conf")]
-        return Daemon(main, command, self.folder / f"{main}.log")
+        return Daemon(main, command, self.folder / f"{main}.log", is_warm=True)
 
 
 @pytest.fixture

@@ -7,9 +7,14 @@ from tests.services.process import LOOPBACK, free_port
 from tests.services.rabbitmq import RabbitMQ
 from tests.services.trixie import TrixieRabbitMQ
 
+# The management API reports a queue's policy once the broker has collected the queue's statistics. By default, the
+# broker does so every five seconds; here, every 200 milliseconds.
+INTERVALS = "{collect_statistics_interval, 200}, {quorum_tick_interval, 200}"
+
 
 class ManagedRabbitMQ(RabbitMQ):
     plugins = "[rabbitmq_management]."
+    advanced = f"[{{rabbit, [{INTERVALS}]}}]."
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
