@@ -14,6 +14,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from tests.chaos.fleet import Fleet
+from tests.services.rabbitmq import CONSUMER_TIMEOUT
 from tests.services.wire import Wire
 
 Blow = Callable[[Fleet, random.Random], None]
@@ -157,12 +158,12 @@ def limit_queues(fleet: Fleet, chance: random.Random) -> None:
 def lose_patience(fleet: Fleet, chance: random.Random) -> None:
     """The broker takes back what isn't acknowledged within a moment, while the database hangs."""
     wires = chance.choice(list(fleet.wires.values()))
-    fleet.broker.control("eval", "application:set_env(rabbit, consumer_timeout, 200).")
-    wires.to_broker.reset()  # a channel has the time-out that there was when it was opened
+    fleet.broker.set_consumer_timeout(200)
+    wires.to_broker.reset()
     wires.to_database.hang()
     time.sleep(chance.uniform(1.2, 3))
     wires.to_database.mend()
-    fleet.broker.control("eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
+    fleet.broker.set_consumer_timeout(CONSUMER_TIMEOUT)
     wires.to_broker.reset()
 
 

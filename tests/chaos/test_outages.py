@@ -18,11 +18,9 @@ from tests.chaos.clients import Client, Task
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
 from tests.services.deployment import Daemon
-from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
-from tests.services.process import running
 from tests.services.rabbit_cluster import KINDS, Node, cluster
-from tests.services.rabbitmq import RabbitMQ
+from tests.services.rabbitmq import CONSUMER_TIMEOUT
 from tests.waiting import until
 
 REQUESTS = 100
@@ -30,16 +28,29 @@ CASTS = "SELECT count(*) FROM outbox WHERE kind = 'cast'"
 PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-class Strict(RabbitMQ):
-    """A broker that soon takes its messages away from whoever doesn't acknowledge them."""
+@pytest.fixture
+def impatient(deployment: Fleet) -> Iterator[Fleet]:
+    """The deployment, whose broker takes back what the server doesn't acknowledge within a second."""
+    reopen_channels(deployment, 1000)
+    yield deployment
+    reopen_channels(deployment, CONSUMER_TIMEOUT)
 
-    advanced = "[{rabbit, [{consumer_timeout, 1000}, {channel_tick_interval, 200}]}]."
+
+def reopen_channels(deployment: Fleet, consumer_timeout: int) -> None:
+    deployment.broker.set_consumer_timeout(consumer_timeout)
+    deployment.wires[HOST].to_broker.reset()
 
 
 @pytest.fixture
-def strict(tmp_path: Path, mariadb: MariaDB) -> Iterator[Fleet]:
-    with running(Strict) as broker, fleet(tmp_path / "fleet", broker, mariadb, [HOST]) as made:
-        yield made
+def alarmed(deployment: Fleet) -> Iterator[Fleet]:
+    """The deployment, whose broker blocks publishers for want of memory."""
+    deployment.broker.control("set_vm_memory_high_watermark", "absolute", "1")
+    yield deployment
+    end_alarm(deployment)
+
+
+def end_alarm(deployment: Fleet) -> None:
+    deployment.broker.control("set_vm_memory_high_watermark", "0.4")
 
 
 def test_requests_are_taken_while_the_broker_is_away_and_carried_out_when_it_is_back(deployment: Fleet) -> None:
@@ -148,27 +159,30 @@ def test_cast_to_a_queue_that_is_not_there_waits_for_its_server(deployment: Flee
     deployment.rest()
 
 
-def test_messages_that_the_broker_takes_back_from_a_slow_consumer_are_accepted_later(strict: Fleet) -> None:
-    strict.wires[HOST].to_database.hang()
+def test_messages_that_the_broker_takes_back_from_a_slow_consumer_are_accepted_later(
+    impatient: Fleet,
+) -> None:
+    def taken_back() -> int:
+        return impatient.broker.log.read_text().count("timed out waiting")
 
-    stories.cast(strict)()
+    before = taken_back()
+    impatient.wires[HOST].to_database.hang()
 
-    until(lambda: "timed out waiting" in strict.broker.log.read_text(), "the broker to lose patience", 30)
-    strict.wires[HOST].to_database.mend()
-    until(lambda: strict.known() >= strict.promises.keys(), "the cast to be accepted")
-    strict.rest()
+    stories.cast(impatient)()
+
+    until(lambda: taken_back() > before, "the broker to lose patience", 30)
+    impatient.wires[HOST].to_database.mend()
+    until(lambda: impatient.known() >= impatient.promises.keys(), "the cast to be accepted")
+    impatient.rest()
 
 
-def test_publishers_that_an_alarm_blocks_go_on_when_it_ends(strict: Fleet) -> None:
-    strict.broker.control("set_vm_memory_high_watermark", "absolute", "1")
+def test_publishers_that_an_alarm_blocks_go_on_when_it_ends(alarmed: Fleet) -> None:
+    for _ in range(10):
+        stories.manage(alarmed)()
 
-    asked = [stories.manage(strict) for _ in range(10)]
-    for story in asked:
-        story()
-
-    assert strict.count(CASTS) == 10
-    strict.broker.control("set_vm_memory_high_watermark", "0.4")
-    strict.rest(90)
+    assert alarmed.count(CASTS) == 10
+    end_alarm(alarmed)
+    alarmed.rest(90)
 
 
 @pytest.mark.parametrize("kind", KINDS)

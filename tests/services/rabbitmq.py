@@ -25,6 +25,7 @@ disk_free_limit.absolute = 50MB
 DEAD_LETTERS_AGAIN = "{dead_letter_worker_publisher_confirm_timeout, 1000}"
 
 NODE = "snapmanage@localhost"
+CONSUMER_TIMEOUT = 1_800_000  # milliseconds, the default
 ERLANG = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
 
@@ -106,6 +107,10 @@ class RabbitMQ(Service):
         places = self.folder / "mnesia" / self.node / "quorum" / self.node / "names.dets"
         name = f"%2F_{queue}".encode()  # behind its length: one queue's name may begin with another's
         return bytes([len(name)]) + name in places.read_bytes()
+
+    def set_consumer_timeout(self, milliseconds: int) -> None:
+        """Set how long a consumer may take to acknowledge a message, for channels that are opened from now on."""
+        self.control("eval", f"application:set_env(rabbit, consumer_timeout, {milliseconds}).")
 
     def control(self, *arguments: str) -> str:
         """Run rabbitmqctl, which must succeed; what it says."""
