@@ -210,6 +210,9 @@ class Deployment:
         for name in ("audit", "volume", "api"):
             line = self.daemon(name).start()
         self.url = f"{line.split()[1]}/{PROJECT}"
+        # A server is ready after ten seconds at most, even where its backend's driver is still being imported.
+        log = self.folder / "volume.log"
+        until(lambda: f"Serving {self.server}." in log.read_text(), f"{self.server} to be served", 60)
 
     def close(self) -> None:
         for daemon in self.daemons.values():
