@@ -25,7 +25,8 @@ from snapmanage.drivers.base import Section
 from snapmanage.drivers.cinder import CinderDriver
 from snapmanage.drivers.cinder_vendors import Vendor
 from snapmanage.manage import comparing
-from tests.functional.world import SERVER, a_world
+from tests.contract.worlds import world_of
+from tests.functional.world import SERVER
 from tests.waiting import until
 
 VENDOR = "tests.services.cinder_vendor"
@@ -373,7 +374,7 @@ def test_snapshot_that_the_vendors_driver_lists_as_a_volume_is_there_and_not_giv
 
 
 def test_reconciling_calls_nothing_gone_where_names_are_all_that_is_known(pliant: Array, tmp_path: Path) -> None:
-    with a_world(tmp_path, {SERVER: pliant.driver}) as world:
+    with world_of(tmp_path, pliant.driver) as world:
         snapshot_id = world.managed(world.known_volume("disk-1"), "daily")
 
         assert comparing.differences(world.db, SERVER, pliant.driver) == []

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.contract.labs import LARGE, Lab, LargeLab
-from tests.functional.world import SERVER, World, a_world
+from tests.contract.worlds import world_of
+from tests.functional.world import World
 
 MANY = 5000
 
@@ -23,7 +24,7 @@ def refusal(world: World, volume_id: str, ref: Any) -> str:
 def test_client_manages_is_refused_by_stable_codes_and_gives_back(lab: Lab, tmp_path: Path) -> None:
     other = lab.add_volume("other-volume")
     lab.add_snapshot(lab.name_of("daily"))
-    with a_world(tmp_path, {SERVER: lab.driver}) as world:
+    with world_of(tmp_path, lab.driver) as world:
         volume_id, other_id = world.known_volume(lab.volume), world.known_volume(other)
 
         refusals = {

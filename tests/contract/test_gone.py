@@ -8,8 +8,9 @@ import pytest
 
 from snapmanage.drivers import privileged
 from snapmanage.drivers.lvm import LvmDriver
+from tests.contract.worlds import world_of
 from tests.functional.test_commands import run
-from tests.functional.world import SERVER, World, a_world
+from tests.functional.world import SERVER, World
 from tests.needs import require
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
 
@@ -28,7 +29,7 @@ def group(tmp_path: Path) -> Iterator[MetadataGroup]:
 
 @pytest.fixture
 def world(group: MetadataGroup, tmp_path: Path) -> Iterator[World]:
-    with a_world(tmp_path, {SERVER: LvmDriver(group.name, str(group.system_dir), 30)}) as made:
+    with world_of(tmp_path, LvmDriver(group.name, str(group.system_dir), 30)) as made:
         yield made
 
 

@@ -11,7 +11,8 @@ from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Reference
 from snapmanage.manage import comparing
 from tests.contract.labs import Lab
-from tests.functional.world import SERVER, a_world
+from tests.contract.worlds import world_of
+from tests.functional.world import SERVER
 
 # Renames what the laboratory's snapshots lie in; what stands in front of their own names then.
 Move = Callable[[Any, str], str]
@@ -69,7 +70,7 @@ def test_managed_snapshot_that_was_moved_gets_its_own_name_back_where_it_is(lab:
 def test_managed_snapshot_that_was_moved_agrees_with_its_record(lab: Lab, move: Move, tmp_path: Path) -> None:
     name = lab.name_of("daily")
     lab.add_snapshot(name)
-    with a_world(tmp_path, {SERVER: lab.driver}) as world:
+    with world_of(tmp_path, lab.driver) as world:
         snapshot_id = world.managed(world.known_volume(lab.volume), name)
         move(lab, str(world.record(snapshot_id).backend_name))
 

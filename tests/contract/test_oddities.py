@@ -17,7 +17,8 @@ from snapmanage.core.reconciliation import Kind
 from snapmanage.core.reference import Reference
 from snapmanage.manage import comparing
 from tests.contract.labs import ORPHANING, Lab, OddLab
-from tests.functional.world import SERVER, World, a_world
+from tests.contract.worlds import world_of
+from tests.functional.world import SERVER, World
 
 only_where_it_can_be_orphaned = pytest.mark.parametrize("lab", ORPHANING, indirect=True)
 
@@ -32,7 +33,7 @@ def odd_lab(lab: Lab) -> OddLab:
 
 @pytest.fixture
 def world(odd_lab: OddLab, tmp_path: Path) -> Iterator[World]:
-    with a_world(tmp_path, {SERVER: odd_lab.driver}) as made:
+    with world_of(tmp_path, odd_lab.driver) as made:
         yield made
 
 
@@ -104,19 +105,21 @@ def found_safe(lab: Lab, name: str) -> str | None:
 def all_managed(world: World, lab: OddLab) -> dict[str, str]:
     """Manage all that is listed safe, one after the other; the ids of the records by what they were called.
 
-    The listing is read again each time: managing one may change what another lies in.
+    The listing is read again for each entry that a rename of another one has changed.
     """
     records: dict[str, str] = {}
     volumes: dict[str, str] = {}
     owned: set[str] = set()
     while left := [each for each in listed(lab) if each.unsafe is None and each.identity not in owned]:
-        entry = left[0]
-        volume = volume_of(lab, entry)
-        of = lab.driver.find_volume(Reference.named(volume)).identity
-        if of not in volumes:
-            volumes[of] = world.known_volume(volume)
-        records[entry.name] = world.managed(volumes[of], entry.name)
-        owned.add(entry.identity)
+        for entry in left:
+            if entry.identity in owned or entry.parent in records:
+                continue
+            volume = volume_of(lab, entry)
+            of = entry.parent_identity or lab.driver.find_volume(Reference.named(volume)).identity
+            if of not in volumes:
+                volumes[of] = world.known_volume(volume)
+            records[entry.name] = world.managed(volumes[of], entry.name)
+            owned.add(entry.identity)
     return records
 
 

@@ -24,7 +24,7 @@ from snapmanage.drivers.rbd_image import OpenImage
 from snapmanage.drivers.rbd_pool import Pool
 from snapmanage.drivers.rbd_unreadable import Listed
 from tests.contract.labs.rbd import RbdLab, rbd_lab
-from tests.functional.world import SERVER, a_world
+from tests.contract.worlds import world_of
 from tests.services.ceph import told
 
 DAILY = "image-1@daily"
@@ -93,7 +93,7 @@ def test_snapshots_of_one_name_are_managed_on_several_volumes_but_only_once_on_e
 ) -> None:
     lab.add_volume("image-2")
     lab.add_snapshot("image-2@daily")
-    with a_world(tmp_path, {SERVER: lab.driver}) as world:
+    with world_of(tmp_path, lab.driver) as world:
         volumes = [world.known_volume(name) for name in ("image-1", "image-2")]
 
         managed = [world.managed(volume, "daily") for volume in volumes]

@@ -15,7 +15,7 @@ from snapmanage.drivers.rbd_pool import Pool
 from snapmanage.drivers.rbd_unreadable import Listed
 from tests.contract.labs.rbd import RbdLab, rbd_lab
 from tests.contract.labs.rbd_oddities import SHOWN, Oddities
-from tests.functional.world import SERVER, a_world
+from tests.contract.worlds import world_of
 from tests.services.ceph import told
 
 DAILY = "image-1@daily"
@@ -90,7 +90,7 @@ def test_snapshot_is_not_taken_for_gone_where_its_image_cannot_be_read(
 
 
 def test_managing_a_snapshot_of_an_unreadable_image_ends_at_the_first_attempt(lab: RbdLab, tmp_path: Path) -> None:
-    with a_world(tmp_path, {SERVER: lab.driver}) as world:
+    with world_of(tmp_path, lab.driver) as world:
         lab.add_volume("odd")
         volume = world.known_volume("odd")
         lab.odd.break_header("odd")

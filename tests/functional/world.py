@@ -403,6 +403,7 @@ def a_world(
     policy: Policy | None = None,
     around: Callable[[Any], Any] = lambda application: application,
     url: str | None = None,
+    relay_interval_seconds: float = 0.05,
 ) -> Iterator[World]:
     """A world that is up; with one fake backend unless others are given, and its API inside of `around`.
 
@@ -413,7 +414,7 @@ def a_world(
     if url:
         schema.sync(db.engine)
     bus = SwitchedBus(NAMES, call_timeout_seconds)
-    relay = Relay(db, bus, NAMES, interval_seconds=0.05)
+    relay = Relay(db, bus, NAMES, interval_seconds=relay_interval_seconds)
     site = Site(db, Outlet(relay.nudge, timedelta(seconds=5)), rules)
     backends = backends or {SERVER: FakeDriver()}
     server = VolumeServer(site, bus, NAMES, _served(backends, pace), heartbeat_seconds)

@@ -46,9 +46,9 @@ class ZfsFuse(Service):
     def prepare(self) -> None:
         Path(self.path).mkdir()
         for name in ("zfs", "zpool"):
-            enter = f"exec {installed('nsenter')} --mount=/proc/$(cat {self.folder}/pid)/ns/mnt"
+            enter = f"exec {installed('nsenter')} --mount=/proc/$pid/ns/mnt"
             command = Path(self.path, name)
-            command.write_text(f'#!/bin/sh\n{enter} {installed(name)} "$@"\n')
+            command.write_text(f'#!/bin/sh\nread -r pid < {self.folder}/pid\n{enter} {installed(name)} "$@"\n')
             command.chmod(0o755)
 
     def command(self) -> Sequence[str | Path]:
@@ -58,7 +58,7 @@ class ZfsFuse(Service):
         return [*namespace, "/bin/sh", "-c", _IN_A_NAMESPACE_OF_ITS_OWN, "sh", *server]
 
     def answers(self) -> bool:
-        (self.folder / "pid").write_text(str(self.pid))
+        (self.folder / "pid").write_text(f"{self.pid}\n")
         return self.attempt("zfs", "list").returncode == 0
 
     def run(self, name: str, *arguments: str) -> str:  # type: ignore[override]

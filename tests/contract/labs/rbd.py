@@ -67,8 +67,8 @@ class RbdLab:
 
     def write_snapshots(self, image_name: str, *names: str) -> None:
         """Write snapshots into an image's header: making one takes the monitor 30 ms."""
-        with self.image(image_name) as image:
-            header = f"rbd_header.{image.id()}"
+        # An object has the id behind four bytes of length; opening the image for it takes 4 ms.
+        header = f"rbd_header.{self.ioctx.read(f'rbd_id.{image_name}')[4:].decode()}"
         for number, name in enumerate(names, 1):
             text = name.encode()
             self.ioctx.execute(header, "rbd", "snapshot_add", struct.pack(f"<I{len(text)}sQ", len(text), text, number))

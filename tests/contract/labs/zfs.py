@@ -115,6 +115,8 @@ class ZfsLab:
             shown = {self.zfs.run("zfs", "get", "-Hp", "-o", "value", "createtxg", f"{twin}@{word}") for twin in twins}
             if len(shown) == 1:
                 return f"{twins[0]}@{word}", f"{twins[1]}@{word}"
+            for twin in twins:
+                self.zfs.run("zfs", "destroy", "-r", twin)
         raise AssertionError(f"no two of {TRIES} pairs were received in one transaction")
 
     def send(self, options: Sequence[str], word: str, target: str) -> None:
