@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -30,6 +32,17 @@ def find(lab: CinderRbdLab, name: str, volume: str | None = None) -> BackendSnap
 def bound(lab: CinderRbdLab, snapshot: BackendSnapshot) -> Binding:
     managed_name = lab.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4())
     return Binding(snapshot.identity, snapshot.name, managed_name)
+
+
+def is_as_listed(lab: CinderRbdLab, snapshot: BackendSnapshot) -> None:
+    """Manage a snapshot that is listed safe; see another one refused with the reason that is listed."""
+    if snapshot.unsafe:
+        with pytest.raises(errors.Unusable) as caught:
+            refuse_unsafe(find(lab, snapshot.name, snapshot.parent))
+        assert snapshot.unsafe_reason in str(caught.value)
+        return
+    binding = bound(lab, snapshot)
+    assert lab.driver.manage_snapshot(binding).name == binding.managed_name
 
 
 def test_image_that_cannot_be_read_is_an_entry_beside_the_others(lab: CinderRbdLab) -> None:
@@ -70,12 +83,10 @@ def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_re
 ) -> None:
     lab.odd.make_all()
     assert lab.driver.find_volume(Reference.named("linked-1")).name == "linked-1"
+    listed = lab.driver.list_snapshots()
 
-    for snapshot in lab.driver.list_snapshots():
-        if snapshot.unsafe:
-            with pytest.raises(errors.Unusable) as caught:
-                refuse_unsafe(find(lab, snapshot.name, snapshot.parent))
-            assert snapshot.unsafe_reason in str(caught.value)
-            continue
-        binding = bound(lab, snapshot)
-        assert lab.driver.manage_snapshot(binding).name == binding.managed_name
+    # Calls that are made at once share their scans, each of which opens every image.
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(partial(is_as_listed, lab), listed))
+
+    assert {each.unsafe for each in listed} == {None, Unsafe.UNUSABLE}

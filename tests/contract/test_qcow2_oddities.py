@@ -38,11 +38,16 @@ def binding(lab: Qcow2Lab, found: BackendSnapshot) -> Binding:
     return Binding(found.identity, found.name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
+def names_and_identities(listed: list[BackendSnapshot]) -> set[tuple[str, str]]:
+    return {(each.name, each.identity) for each in listed}
+
+
 def test_everything_that_is_listed_as_safe_is_managed_and_given_back_and_every_chain_stays_whole(
     lab: Qcow2Lab,
 ) -> None:
     before = whole_chains(lab.folder)
-    safe = [each for each in lab.driver.list_snapshots() if not each.unsafe]
+    listed = lab.driver.list_snapshots()
+    safe = [each for each in listed if not each.unsafe]
     bindings = [binding(lab, each) for each in safe]
 
     for each, bound in zip(safe, bindings, strict=True):
@@ -50,7 +55,7 @@ def test_everything_that_is_listed_as_safe_is_managed_and_given_back_and_every_c
         found = lab.driver.find_snapshot(Reference.named(each.name), volume.name)
         refuse_foreign(found, volume.name, volume.identity)
         refuse_unsafe(found)
-        lab.driver.manage_snapshot(bound)
+        assert lab.driver.manage_snapshot(bound).identity == each.identity
     during = whole_chains(lab.folder)
     for bound in reversed(bindings):
         lab.driver.unmanage_snapshot(bound)
@@ -58,6 +63,7 @@ def test_everything_that_is_listed_as_safe_is_managed_and_given_back_and_every_c
     assert len(safe) > 10
     assert during.keys() == before.keys()
     assert whole_chains(lab.folder) == before
+    assert names_and_identities(lab.driver.list_snapshots()) == names_and_identities(listed)
 
 
 def test_everything_that_is_listed_as_unsafe_is_refused_with_the_same_reason(lab: Qcow2Lab) -> None:
