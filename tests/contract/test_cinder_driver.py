@@ -108,6 +108,14 @@ def pliant(started_pliant: Array) -> Array:
     return started_pliant.tidied()
 
 
+@pytest.fixture(scope="module")
+def optioned(started: Array) -> Iterator[CinderDriver]:
+    """A driver whose section has options of the vendor's, started once for the tests that only look."""
+    port, target, password = ["8443"], ["one", "two"], ["hunter2"]
+    with closing(started.configured(array_port=port, array_target=target, array_password=password)) as driver:
+        yield driver
+
+
 def record_of(binding: Binding) -> str:
     return binding.managed_name.removeprefix(TEMPLATE % "")
 
@@ -115,9 +123,8 @@ def record_of(binding: Binding) -> str:
 # The vendor's driver, and where it runs.
 
 
-def test_vendors_options_are_read_by_the_vendors_driver(array: Array) -> None:
-    with closing(array.configured(array_port=["8443"], array_target=["one", "two"])) as driver:
-        snapshot = driver.find_snapshot(Reference.named("daily"))
+def test_vendors_options_are_read_by_the_vendors_driver(array: Array, optioned: CinderDriver) -> None:
+    snapshot = optioned.find_snapshot(Reference.named("daily"))
 
     assert snapshot.extra == {"port": "8443", "targets": "['one', 'two']"}
 
@@ -130,15 +137,14 @@ def test_cinder_stays_out_of_this_process(array: Array) -> None:
     assert "backend_defaults" not in cfg.CONF
 
 
-def test_secret_of_the_section_is_on_no_command_line_nor_disk(array: Array) -> None:
-    with closing(array.configured(array_password=["hunter2"])) as driver:
-        driver.check()
-        child = driver._process._child
-        assert child
-        told = [Path(f"/proc/{child.pid}/cmdline"), Path(f"/proc/{child.pid}/environ")]
-        left = [path for path in Path(child.folder).rglob("*") if path.is_file()]
+def test_secret_of_the_section_is_on_no_command_line_nor_disk(array: Array, optioned: CinderDriver) -> None:
+    optioned.check()
+    child = optioned._process._child
+    assert child
+    told = [Path(f"/proc/{child.pid}/cmdline"), Path(f"/proc/{child.pid}/environ")]
+    left = [path for path in Path(child.folder).rglob("*") if path.is_file()]
 
-        assert not [path for path in (*told, *left) if b"hunter2" in path.read_bytes()]
+    assert not [path for path in (*told, *left) if b"hunter2" in path.read_bytes()]
 
 
 def test_what_the_vendors_driver_logs_is_logged_here(array: Array, caplog: pytest.LogCaptureFixture) -> None:
@@ -175,8 +181,9 @@ def test_call_whose_process_is_killed_ends_and_the_next_is_answered(array: Array
 
 def test_vendors_driver_ends_when_snapmanage_is_killed(array: Array) -> None:
     program = (
-        "from tests.contract.test_cinder_driver import Array; from pathlib import Path; import sys, time\n"
-        f"driver = Array(Path({str(array.folder)!r})).driver; driver.check()\n"
+        "from snapmanage.drivers.base import Section; from snapmanage.drivers.cinder import CinderDriver; import time\n"
+        f"section = Section('array', {{'array_file': [{str(array.file)!r}]}}, {TEMPLATE!r})\n"
+        f"driver = CinderDriver({f'{VENDOR}.ArrayDriver'!r}, section=section); driver.check()\n"
         "child = driver._process._child; print(child.pid, child.folder, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:

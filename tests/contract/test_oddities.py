@@ -5,16 +5,16 @@ there is never called gone.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, Binding, refuse_foreign, refuse_unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, refuse_foreign, refuse_unsafe
 from snapmanage.core.reconciliation import Kind
 from snapmanage.core.reference import Reference
 from snapmanage.manage import comparing
@@ -54,8 +54,8 @@ def listed(lab: Lab) -> list[BackendSnapshot]:
     return sorted(lab.driver.list_snapshots(), key=lambda found: found.name)
 
 
-def names_and_identities(lab: Lab) -> list[tuple[str, str]]:
-    return [(found.name, found.identity) for found in listed(lab)]
+def names_and_identities(found: Iterable[BackendSnapshot]) -> list[tuple[str, str]]:
+    return [(each.name, each.identity) for each in found]
 
 
 def volume_of(lab: Lab, entry: BackendSnapshot) -> str:
@@ -68,9 +68,8 @@ def volume_of(lab: Lab, entry: BackendSnapshot) -> str:
     return next(taken)
 
 
-def resolved(lab: Lab, entry: BackendSnapshot) -> Binding:
+def resolved(lab: Lab, entry: BackendSnapshot, volume: BackendVolume) -> Binding:
     """Go the way of a request to manage what is listed, on the volume that the listing names, up to the rename."""
-    volume = lab.driver.find_volume(Reference.named(volume_of(lab, entry)))
     found = lab.driver.find_snapshot(Reference.named(entry.name), volume.name)
     refuse_foreign(found, volume.name, volume.identity)
     refuse_unsafe(found)
@@ -92,8 +91,7 @@ def added(lab: Lab, word: str) -> Binding:
     """A new snapshot of the laboratory's own volume, not managed yet."""
     name = lab.name_of(word)
     lab.add_snapshot(name)
-    [entry] = (found for found in listed(lab) if found.name == name)
-    return resolved(lab, entry)
+    return bound(lab, lab.driver.find_snapshot(Reference.named(name), lab.volume))
 
 
 def found_safe(lab: Lab, name: str) -> str | None:
@@ -134,21 +132,22 @@ def told(world: World) -> list[tuple[Kind, str, str]]:
 
 @managed_and_given_back_here
 def test_everything_that_is_listed_as_safe_is_managed_and_given_back(odd_lab: OddLab) -> None:
-    before = names_and_identities(odd_lab)
-    safe = [entry for entry in listed(odd_lab) if entry.unsafe is None]
+    before = listed(odd_lab)
+    safe = [entry for entry in before if entry.unsafe is None]
+    volume = cache(lambda name: odd_lab.driver.find_volume(Reference.named(name)))
 
     for entry in safe:
-        binding = resolved(odd_lab, entry)
+        binding = resolved(odd_lab, entry, volume(volume_of(odd_lab, entry)))
         assert odd_lab.driver.manage_snapshot(binding).identity == entry.identity
         odd_lab.driver.unmanage_snapshot(binding)
 
     assert safe
-    assert names_and_identities(odd_lab) == before
+    assert names_and_identities(listed(odd_lab)) == names_and_identities(before)
 
 
 def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_lab: OddLab) -> None:
-    before = names_and_identities(odd_lab)
-    unsafe = [entry for entry in listed(odd_lab) if entry.unsafe is not None]
+    before = listed(odd_lab)
+    unsafe = [entry for entry in before if entry.unsafe is not None]
 
     # Calls that are made at once share a scan where the driver lets them.
     with ThreadPoolExecutor(8) as callers:
@@ -159,7 +158,7 @@ def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_
             call.result()
         assert entry.unsafe_reason
         assert entry.unsafe_reason in str(caught.value)
-    assert names_and_identities(odd_lab) == before
+    assert names_and_identities(listed(odd_lab)) == names_and_identities(before)
 
 
 def test_everything_that_can_be_managed_when_it_is_named_is_listed(odd_lab: OddLab) -> None:
