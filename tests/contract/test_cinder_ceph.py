@@ -86,7 +86,7 @@ def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_re
     listed = lab.driver.list_snapshots()
 
     # Calls that are made at once share their scans, each of which opens every image.
-    with ThreadPoolExecutor(8) as callers:
+    with ThreadPoolExecutor(24) as callers:
         list(callers.map(partial(is_as_listed, lab), listed))
 
     assert {each.unsafe for each in listed} == {None, Unsafe.UNUSABLE}

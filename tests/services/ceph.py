@@ -18,8 +18,8 @@ OSD_PORTS = (PORTS.stop, PORTS.stop + 700)
 PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool")
 
 # Other than the defaults: a change of the cluster's maps doesn't wait for a second, memstore keeps what it holds
-# when it is stopped, and a client that was killed loses its locks soon. There may be more than 93 pools, which is what
-# the default limit of placement groups allows: each laboratory has a pool of its own.
+# when it is stopped, and a client that was killed loses its locks soon. Each laboratory has a pool of its own, so the
+# limit of placement groups is higher.
 CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -112,7 +112,8 @@ class Ceph(Service):
         """The name of a new pool, ready for images."""
         name = unique("pool")
         with self.connected() as cluster:
-            told(cluster, "osd pool create", pool=name, pg_num=8, pgp_num=8)
+            # More placement groups only cost: the OSD works on each when a pool or a snapshot comes or goes.
+            told(cluster, "osd pool create", pool=name, pg_num=1, pgp_num=1)
             told(cluster, "osd pool application enable", pool=name, app="rbd")
             with cluster.open_ioctx(name) as ioctx:
                 rbd_bindings.load().rbd.RBD().pool_init(ioctx, True)
