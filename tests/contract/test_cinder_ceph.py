@@ -34,15 +34,11 @@ def bound(lab: CinderRbdLab, snapshot: BackendSnapshot) -> Binding:
     return Binding(snapshot.identity, snapshot.name, managed_name)
 
 
-def is_as_listed(lab: CinderRbdLab, snapshot: BackendSnapshot) -> None:
-    """Manage a snapshot that is listed safe; see another one refused with the reason that is listed."""
-    if snapshot.unsafe:
-        with pytest.raises(errors.Unusable) as caught:
-            refuse_unsafe(find(lab, snapshot.name, snapshot.parent))
-        assert snapshot.unsafe_reason in str(caught.value)
-        return
-    binding = bound(lab, snapshot)
-    assert lab.driver.manage_snapshot(binding).name == binding.managed_name
+def is_refused(lab: CinderRbdLab, snapshot: BackendSnapshot) -> None:
+    """See a snapshot refused with the reason that is listed."""
+    with pytest.raises(errors.Unusable) as caught:
+        refuse_unsafe(find(lab, snapshot.name, snapshot.parent))
+    assert snapshot.unsafe_reason in str(caught.value)
 
 
 def test_image_that_cannot_be_read_is_an_entry_beside_the_others(lab: CinderRbdLab) -> None:
@@ -85,8 +81,15 @@ def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_re
     assert lab.driver.find_volume(Reference.named("linked-1")).name == "linked-1"
     listed = lab.driver.list_snapshots()
 
-    # Calls that are made at once share their scans, each of which opens every image.
-    with ThreadPoolExecutor(24) as callers:
-        list(callers.map(partial(is_as_listed, lab), listed))
+    unsafe = [each for each in listed if each.unsafe]
+    safe = [each for each in listed if not each.unsafe]
+    assert unsafe
+    assert safe
 
-    assert {each.unsafe for each in listed} == {None, Unsafe.UNUSABLE}
+    # Calls that are made at once share their scans, each of which opens every image.
+    with ThreadPoolExecutor(len(unsafe)) as callers:
+        list(callers.map(partial(is_refused, lab), unsafe))
+    # These one by one: librbd may end the process when it renames one image while it opens a damaged one.
+    for snapshot in safe:
+        binding = bound(lab, snapshot)
+        assert lab.driver.manage_snapshot(binding).name == binding.managed_name
