@@ -16,8 +16,8 @@ help:  ## Say what can be made
 demo: .venv/installed  ## Show snapmanage at work on this machine, without a broker or a database server
 	@$(BIN)/snapmanage demo
 
-# Most tests wait for other processes, so TESTERS processes run them, one more than a small machine has processors. Each
-# has services of its own; a file stays in one process. tests/order.py says which files start first.
+# Most tests wait for other processes, so three test processes keep two processors busy. Each has services of its own and
+# runs whole files; tests/order.py gives their order.
 TESTERS ?= 3
 test: packages lint  ## Check and test everything; installs missing Debian packages when root
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -80,7 +80,7 @@ class Worker:
         self._more = False
         self._eased = threading.Event()
         self._draining = threading.Event()
-        # Held while operations come into the worker's hands, and while `finish` empties them.
+        # Guards `_has_left`: once `finish` has given the held operations back, the worker begins no other.
         self._leaving = threading.Lock()
         self._has_left = False
         self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
@@ -106,26 +106,37 @@ class Worker:
         self.nudge()
 
     def finish(self, deadline: float) -> bool:
-        """Wait for the work in hand until the monotonic `deadline`, then give the rest back; False if there was one.
+        """Wait for the held operations until the monotonic `deadline`, then give the rest back; False if there was one.
 
-        Operations that are still being claimed in that moment are given back when they arrive.
+        An operation that arrives later, from a claim that was under way, is given back at once.
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
         self._calls.stop()
         with self._leaving:
             self._has_left = True
             rest = [*list(self._held.values()), *self._not_begun()]
-        if rest:
-            self._give_back(rest)
-            crash.at(Point.GIVEN_BACK)
+        self._give_back(rest)
         return not rest
 
     def _give_back(self, rest: Sequence[Claimed]) -> None:
+        if not rest:
+            return
         LOG.warning("%s gives %d operations back.", self.server, len(rest))
         try:
             claims.give_back(self._site, [claimed.record for claimed in rest])
         except SQLAlchemyError as error:
             LOG.warning("%s could not give operations back; their leases run out instead: %s", self.server, error)
+        else:
+            crash.at(Point.GIVEN_BACK)
+
+    def _receive(self, claimed: Sequence[Claimed], act: Callable[[Claimed], None]) -> None:
+        """Call `act` with each operation; if the worker has left, give the operations back instead."""
+        with self._leaving:
+            has_left = self._has_left
+            for each in [] if has_left else claimed:
+                act(each)
+        if has_left:
+            self._give_back(claimed)
 
     def _not_begun(self) -> Iterator[Claimed]:
         with suppress(queue.Empty):
@@ -214,12 +225,7 @@ class Worker:
         return max(0, room)
 
     def _take(self, claimed: Sequence[Claimed], left: Set[str]) -> None:
-        with self._leaving:
-            has_left = self._has_left
-            for each in [] if has_left else claimed:
-                self._inbox.put(each)
-        if has_left and claimed:
-            self._give_back(claimed)
+        self._receive(claimed, self._inbox.put)
         if left:
             self._turns.wait(left)
             self.nudge()
@@ -245,19 +251,17 @@ class Worker:
     def _begin(self, claimed: Sequence[Claimed]) -> None:
         if claimed:
             crash.at(Point.CLAIMED)
-        for each in claimed:
-            held = self._held.get(each.record.id)
-            if held is None or held.record.generation < each.record.generation:  # a claim may be handed over late
-                self._carry_on(each)
+        self._receive(claimed, self._begin_newer)
+
+    def _begin_newer(self, claimed: Claimed) -> None:
+        """Begin an operation, unless a newer claim of its record is held: a claim may be handed over late."""
+        held = self._held.get(claimed.record.id)
+        if held is None or held.record.generation < claimed.record.generation:
+            self._carry_on(claimed)
 
     def _carry_on(self, claimed: Claimed) -> None:
-        with self._leaving:
-            if not self._has_left:
-                self._held[claimed.record.id] = claimed
-                self._calls.submit(claimed)
-                return
-        self._held.pop(claimed.record.id, None)
-        self._give_back([claimed])
+        self._held[claimed.record.id] = claimed
+        self._calls.submit(claimed)
 
     def _carry_out(self, claimed: Claimed) -> Resolution | Outcome:
         return steps.carry_out(self._driver, claimed, self._site.rules.name_template)

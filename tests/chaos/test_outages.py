@@ -30,7 +30,7 @@ PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 @pytest.fixture
 def impatient(deployment: Fleet) -> Iterator[Fleet]:
-    """The deployment, whose broker takes back what the server doesn't acknowledge within a second."""
+    """Give the deployment a broker that requeues messages which are unacknowledged for a second."""
     reopen_channels(deployment, 1000)
     yield deployment
     reopen_channels(deployment, CONSUMER_TIMEOUT)
@@ -43,7 +43,7 @@ def reopen_channels(deployment: Fleet, consumer_timeout: int) -> None:
 
 @pytest.fixture
 def alarmed(deployment: Fleet) -> Iterator[Fleet]:
-    """The deployment, whose broker blocks publishers for want of memory."""
+    """Give the deployment a broker that blocks publishers, because its memory alarm is set."""
     deployment.broker.control("set_vm_memory_high_watermark", "absolute", "1")
     yield deployment
     end_alarm(deployment)
@@ -159,9 +159,7 @@ def test_cast_to_a_queue_that_is_not_there_waits_for_its_server(deployment: Flee
     deployment.rest()
 
 
-def test_messages_that_the_broker_takes_back_from_a_slow_consumer_are_accepted_later(
-    impatient: Fleet,
-) -> None:
+def test_messages_that_the_broker_takes_back_from_a_slow_consumer_are_accepted_later(impatient: Fleet) -> None:
     def taken_back() -> int:
         return impatient.broker.log.read_text().count("timed out waiting")
 

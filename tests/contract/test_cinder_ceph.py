@@ -86,10 +86,10 @@ def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_re
     assert unsafe
     assert safe
 
-    # Calls that are made at once share their scans, each of which opens every image.
+    # A scan opens every image, and simultaneous calls share one.
     with ThreadPoolExecutor(len(unsafe)) as callers:
         list(callers.map(partial(is_refused, lab), unsafe))
-    # These one by one: librbd may end the process when it renames one image while it opens a damaged one.
+    # One by one: librbd may abort the process when one thread renames an image and another opens a damaged one.
     for snapshot in safe:
         binding = bound(lab, snapshot)
         assert lab.driver.manage_snapshot(binding).name == binding.managed_name

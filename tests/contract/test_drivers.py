@@ -237,7 +237,7 @@ def test_backend_that_is_away_is_an_error_that_may_pass_and_no_empty_listing_unt
     binding = bound(lab, snapshot)
     lab.go_away()
 
-    # At once, since each may take as long as the driver waits for the backend.
+    # Simultaneous calls, because each may last until the driver's time-out.
     with ThreadPoolExecutor(5) as callers:
         calls: list[Future[object]] = [
             callers.submit(lab.driver.list_snapshots),

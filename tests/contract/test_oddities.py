@@ -149,7 +149,7 @@ def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_
     before = listed(odd_lab)
     unsafe = [entry for entry in before if entry.unsafe is not None]
 
-    # Calls that are made at once share a scan where the driver lets them.
+    # Simultaneous calls share a scan if the driver allows it.
     with ThreadPoolExecutor(8) as callers:
         calls = [callers.submit(managed_by_name, odd_lab, entry) for entry in unsafe]
 

@@ -1,4 +1,4 @@
-"""The whole of snapmanage over a laboratory's driver."""
+"""Worlds in which snapmanage runs with a laboratory's driver."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from tests.functional.world import SERVER, World, a_world
 
 @contextmanager
 def world_of(folder: Path, driver: Driver) -> Iterator[World]:
-    """Start a world that looks for work as seldom as a real server does.
+    """Start a world whose server looks for work at the default interval.
 
-    Messages bring all its work here, and each look takes processor time from the backend.
+    Its work arrives by messages; a look each 20 ms would take processor time from the backend.
     """
     with a_world(folder, {SERVER: driver}, pace=Pace(), relay_interval_seconds=1.0) as world:
         yield world

@@ -127,9 +127,9 @@ def operations() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[requests.Session]:
-    """Keep the connection from one request to the next, which schemathesis by itself doesn't."""
+    """Keep the connection between requests; schemathesis opens one for each request."""
     with requests.Session() as made:
-        made.trust_env = False  # for each request it would look for proxies and for a file of passwords
+        made.trust_env = False  # else requests looks for proxies and a netrc file for each request
         yield made
 
 

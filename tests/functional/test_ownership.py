@@ -281,7 +281,7 @@ def test_identity_in_a_form_of_before_is_written_anew_when_the_server_comes_up(t
 
 
 def copied(world: World, managed: Snapshot, number: int) -> list[Snapshot]:
-    """Record so many more snapshots, managed like that one, and return their records."""
+    """Write `number` copies of the record of a managed snapshot and return them."""
     assert managed.storage
 
     made = [

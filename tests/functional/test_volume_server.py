@@ -616,13 +616,18 @@ def test_drain_finishes_what_is_in_hand_and_takes_nothing_more(world: World) -> 
     assert world.client.snapshot(later)["status"] == "creating"
 
 
+def accept_for(world: World, worker: Worker, snapshot_id: str) -> None:
+    """Accept a request to manage a snapshot and claim it for the worker, as if it had room."""
+    taker = replace(worker.taker, room=lambda wanted: wanted)
+    acceptance.accept(world.site, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+
+
 def test_what_has_just_come_in_when_a_drain_begins_is_finished(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
     snapshot_id = world.asked(volume, SNAPSHOT)
     worker = Worker(world.site, SERVER, world.driver, "another", PACE)
-    taker = Taker(SERVER, "another", lambda wanted: wanted, worker.taker.take)
-    acceptance.accept(world.site, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+    accept_for(world, worker, snapshot_id)
 
     worker.drain()
     worker.start()
@@ -730,6 +735,23 @@ def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> 
                 assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
+def test_drain_ends_without_an_error_when_the_database_fails_while_operations_are_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OperationalError("UPDATE", {}, Exception("the server has gone away"))
+
+    volume = world.known_volume()
+    monkeypatch.setattr(claims, "give_back", fail)
+    with world.stuck("rename") as stuck:
+        world.asked(volume, SNAPSHOT)
+        stuck.reached()
+
+        assert world.server.drain(timeout_seconds=0) is False
+
+    assert "could not give operations back; their leases run out instead" in caplog.text
+
+
 def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     volume, settle, writing, back = world.known_volume(), settling.settle, threading.Event(), threading.Event()
 
@@ -756,7 +778,7 @@ def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypa
         assert [world.settled(each)["status"] for each in (begun, claimed)] == ["available"] * 2
 
 
-def test_what_a_worker_claims_while_it_gives_the_rest_back_is_given_back_too(
+def test_operation_claimed_again_while_its_worker_leaves_is_given_back_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, claim, found_room, drained = world.known_volume(), claims.claim, threading.Event(), threading.Event()
@@ -783,17 +805,16 @@ def test_what_a_worker_claims_while_it_gives_the_rest_back_is_given_back_too(
             assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_what_is_accepted_for_a_worker_that_has_left_is_given_back(world: World) -> None:
+def test_operation_accepted_for_a_worker_that_has_left_is_given_back(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
     snapshot_id = world.asked(volume, SNAPSHOT)
     worker = Worker(world.site, SERVER, world.driver, "another", PACE)
-    taker = Taker(SERVER, "another", lambda wanted: wanted, worker.taker.take)
     worker.start()
     worker.drain()
     worker.finish(time.monotonic() + 20)
 
-    acceptance.accept(world.site, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+    accept_for(world, worker, snapshot_id)
 
     assert world.record(snapshot_id).claimed_by is None
     assert world.settled(snapshot_id)["status"] == "available"

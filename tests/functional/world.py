@@ -130,7 +130,7 @@ class Client:
         self.project = project
         self._version = version
         self._session = requests.Session()
-        self._session.trust_env = False  # for each request it would look for proxies and for a file of passwords
+        self._session.trust_env = False  # else requests looks for proxies and a netrc file for each request
 
     def close(self) -> None:
         self._session.close()
@@ -372,7 +372,7 @@ def default_policy() -> Policy:
 
 
 def sqlite(folder: Path) -> str:
-    """Return the URL of a folder's SQLite database, which is made with the current schema if it is missing."""
+    """Return the URL of the SQLite database in a folder; make it with the current schema if it is missing."""
     file = folder / "snapmanage.db"
     if not file.exists():
         file.write_bytes(_migrated())
@@ -381,7 +381,7 @@ def sqlite(folder: Path) -> str:
 
 @cache
 def _migrated() -> bytes:
-    """Return a SQLite file after all migrations, which take longer than many tests."""
+    """Return the content of a migrated SQLite file; the migrations take longer than many tests."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "snapmanage.db"
         db = connect(f"sqlite:///{file}")

@@ -20,7 +20,7 @@ from tests.contract.labs.lvm import LvmKernelLab, lvm_lab
 from tests.services import uml_guest
 from tests.services.lvm_operator import lvm
 
-# Long enough for three commands to reach the lock on a busy machine: before that they can't tell what they wait for.
+# Long enough for three commands to reach the lock on a busy machine: a command that ends earlier names no lock.
 SHORT_DEADLINE_SECONDS = 6
 
 

@@ -122,7 +122,7 @@ class Daemon:
         return self._process.stdout.readline().strip()
 
     def rest(self) -> str:
-        """Wait until it ends or closes its output, and return all that it says until then."""
+        """Read the output until the process ends or closes it, and return it."""
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout.read()
@@ -199,7 +199,7 @@ class Deployment:
         return self._daemon("manage", command).run(*arguments)
 
     def _daemon(self, name: str, arguments: Sequence[str]) -> Daemon:
-        """Make the process of a command; a warm one where the command is one of `WARM` without a prefix."""
+        """Return the process of a command: a warm one if `WARM` has the command and it has no prefix."""
         is_warm = name in WARM and warm.is_python(arguments)
         return Daemon(name, arguments, self.folder / f"{name}.log", self.surroundings.environment, is_warm)
 
@@ -210,7 +210,7 @@ class Deployment:
         for name in ("audit", "volume", "api"):
             line = self.daemon(name).start()
         self.url = f"{line.split()[1]}/{PROJECT}"
-        # A server is ready after ten seconds at most, even where its backend's driver is still being imported.
+        # The process prints its ready line after ten seconds at most, even if the driver is still being imported.
         log = self.folder / "volume.log"
         until(lambda: f"Serving {self.server}." in log.read_text(), f"{self.server} to be served", 60)
 

@@ -1,4 +1,4 @@
-"""The operator of a User Mode Linux guest: commands of lvm2, run one after another by one process.
+"""Run lvm2 commands in a User Mode Linux guest, one after another in one process.
 
 Starting a process of lvm2 takes most of a command's time in the guest. lvm2's own command library,
 `liblvm2cmd`, runs a command as the tool does, takes the same locks, and reads the metadata from the disk
@@ -21,7 +21,7 @@ SUCCEEDED = 1
 
 
 def lvm(*argv: str) -> str:
-    """Run a command of lvm2 and return what it printed; its failure fails the test with its messages."""
+    """Run a command of lvm2 and return its output; if it fails, the test fails with its messages."""
     operator = _operator()
     assert operator.stdin is not None
     assert operator.stdout is not None
@@ -35,7 +35,7 @@ def lvm(*argv: str) -> str:
 
 @cache
 def _operator() -> subprocess.Popen[str]:
-    """Start the process, and end it together with this one."""
+    """Start the process; it ends together with this one."""
     program = [sys.executable, "-S", "-E", __file__]
     operator = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(operator.communicate)  # closes its standard input
@@ -43,7 +43,7 @@ def _operator() -> subprocess.Popen[str]:
 
 
 def main() -> None:
-    """Run the command on each line of the standard input and print how it ended, a line of JSON each."""
+    """Run the command on each line of the standard input and print a line of JSON: code, output, messages."""
     lvm2, libc = ctypes.CDLL(LIBRARY), ctypes.CDLL(None)
     lvm2.lvm2_init.restype = ctypes.c_void_p
     handle = ctypes.c_void_p(lvm2.lvm2_init())
@@ -63,7 +63,7 @@ def _capture(descriptor: int) -> int:
 
 
 def _emptied(memory: int) -> str:
-    """Return what was written, and forget it."""
+    """Return the text in the memory and empty it."""
     text = os.pread(memory, os.fstat(memory).st_size, 0)
     os.ftruncate(memory, 0)
     os.lseek(memory, 0, os.SEEK_SET)

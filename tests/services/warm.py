@@ -151,7 +151,7 @@ def _run(question: Mapping[str, Any], files: Sequence[int]) -> None:
 if __name__ == "__main__":
     for module in IMPORTED:
         importlib.import_module(module)
-    # Else each process that looks for a driver would read the metadata of every installed package, which takes 0.1 s.
+    # Read the metadata of all installed packages here: a process that looks for its driver would take 0.1 s for it.
     importlib.metadata.entry_points = importlib.metadata.entry_points().select
     assert threading.active_count() == 1, "a fork copies no other thread"
     gc.freeze()

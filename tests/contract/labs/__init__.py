@@ -59,7 +59,7 @@ _LVM = ["lvm-thick", "lvm-thin"]
 
 # In the guest there is LVM alone, and it can do there what it can't on metadata.
 LABS = _LVM if in_guest() else list(MAKERS)
-# A thin snapshot isn't active there, so device-mapper has no name for it: for what renaming does, metadata shows all.
+# In the guest, thin snapshots are inactive and device-mapper has no names for them; metadata shows their renames too.
 ACTIVE = ["lvm-thick"] if in_guest() else LABS
 HOLDING = _LVM if in_guest() else ["fake", "file", "qcow2", "template", "btrfs"]
 SPOILING = ["lvm-thick"] if in_guest() else ["fake", "qcow2", "rbd", "zfs"]
