@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import consume, machine
 from benchmarks.world import Meter, Site, World
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 
 OPERATIONS = 100_000
 LONGEST_SECONDS = 1800

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.world import Meter, Site, World
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from tests.services.process import send
 from tests.waiting import until
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from benchmarks import seed
 from benchmarks.world import Meter, World
-from snapmanage.core import events, lifecycle, messages
+from snapmanage.core import events, lifecycle
+from snapmanage.core import outbox as messages
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
 from snapmanage.store import outbox

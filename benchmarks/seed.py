@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from snapmanage.core import messages
-from snapmanage.core.messages import Message
+from snapmanage.core import outbox as messages
+from snapmanage.core.outbox import Message
 from snapmanage.core.records import Requester, Snapshot, owner_key
 from snapmanage.core.reference import Reference
 from snapmanage.store.tables import outbox, services, snapshots, volumes

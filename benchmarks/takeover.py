@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import consume, machine
 from benchmarks.world import Site, World
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from tests.services.process import send
 from tests.waiting import until
 

@@ -17,12 +17,12 @@ import sqlalchemy as sa
 
 from benchmarks import machine, seed
 from snapmanage.bus import Publication, envelope
-from snapmanage.bus.declaring import declare
 from snapmanage.bus.names import Names
-from snapmanage.bus.rabbit import Publisher
-from snapmanage.bus.topology import Topology
-from snapmanage.core.messages import Message
-from snapmanage.store.database import Database, connect
+from snapmanage.bus.rabbit.bus import Publisher
+from snapmanage.bus.rabbit.declaring import declare
+from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.core.outbox import Message
+from snapmanage.store.engine.database import Database, connect
 from tests.services.deployment import Deployment
 from tests.services.mariadb import MariaDB
 from tests.services.process import running, scratch, unique

@@ -14,14 +14,16 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
-from snapmanage.core import ledger
+from snapmanage.core import audit as ledger
+from snapmanage.core.audit import Entry, Gap
 from snapmanage.core.events import PAYLOAD_FIELDS
-from snapmanage.core.ledger import Entry, Gap
 from snapmanage.core.records import keepable, readable
 from snapmanage.core.reference import depth
 from snapmanage.crash import Point
-from snapmanage.store import auditlog, database, quarantine
-from snapmanage.store.database import Database
+from snapmanage.store import audit as auditlog
+from snapmanage.store import quarantine
+from snapmanage.store.engine import database
+from snapmanage.store.engine.database import Database
 
 LOG = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, envelope
 from snapmanage.bus.names import Names
-from snapmanage.core.messages import Kind, Message
+from snapmanage.core.outbox import Kind, Message
 from snapmanage.crash import Point
 from snapmanage.store import outbox
-from snapmanage.store.database import Database
+from snapmanage.store.engine.database import Database
 
 LOG = logging.getLogger(__name__)
 

@@ -11,10 +11,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from snapmanage import errors
-from snapmanage.api import answers, auth, policy, routes, schemas, versions
-from snapmanage.api.call import Answer, Call, Limits, Service
+from snapmanage.api import answers, routes, schemas, versions
+from snapmanage.api.access import callers, policy
+from snapmanage.api.request import Answer, Call, Limits, Service
 from snapmanage.api.routes import Operation, Route
-from snapmanage.store import database
+from snapmanage.store.engine import database
 
 LOG = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Marking:
     """What every answer says, those to requests that reach no handler too."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        response.set_header("X-Openstack-Request-Id", auth.begin(request))
+        response.set_header("X-Openstack-Request-Id", callers.begin(request))
         response.append_header("Vary", versions.HEADER)
 
 

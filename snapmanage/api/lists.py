@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions
-from snapmanage.api.call import Call
+from snapmanage.api.request import Call
 from snapmanage.store.paging import Wanted
 
 DEFAULT_SORT_KEY = "created_at"

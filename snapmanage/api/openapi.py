@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from snapmanage.api import answers, policy, routes, versions
+from snapmanage.api import answers, routes, versions
+from snapmanage.api.access import policy
 from snapmanage.api.parameters import Parameter
 from snapmanage.api.routes import Operation, Route
 from snapmanage.api.versions import MINIMUM, Version

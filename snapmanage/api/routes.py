@@ -6,20 +6,11 @@ The application and its document are both made from this table.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from snapmanage.api import (
-    extensions,
-    manageable,
-    parameters,
-    policy,
-    root,
-    schemas,
-    snapshots,
-    usermessages,
-    versions,
-    volumes,
-)
-from snapmanage.api.call import Answer, Call
+from snapmanage.api import parameters, schemas, versions
+from snapmanage.api.access import policy
+from snapmanage.api.handlers import extensions, manageable, root, snapshots, usermessages, volumes
 from snapmanage.api.parameters import Parameter
+from snapmanage.api.request import Answer, Call
 from snapmanage.api.schemas import Schema
 from snapmanage.api.versions import MINIMUM, Version
 

@@ -5,10 +5,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from snapmanage.api import versions
-from snapmanage.api.call import Answer, Call, wire_time
+from snapmanage.api.request import Answer, Call, wire_time
 from snapmanage.api.versions import Version
+from snapmanage.core.audit import Entry
 from snapmanage.core.events import UserMessage
-from snapmanage.core.ledger import Entry
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.reference import Location
 

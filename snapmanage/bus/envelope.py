@@ -13,7 +13,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.bus import Publication
 from snapmanage.bus.names import VERSION, Names
-from snapmanage.core.messages import Kind, Message
+from snapmanage.core.outbox import Kind, Message
 
 CONTENT_TYPE = "application/json"
 CONTENT_ENCODING = "utf-8"

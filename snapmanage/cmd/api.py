@@ -8,10 +8,12 @@ from oslo_config import cfg
 
 from snapmanage import crash
 from snapmanage.api import app
-from snapmanage.api.call import Limits, Service
-from snapmanage.cmd import configuration, http, pipeline, running
-from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback, shared_port
-from snapmanage.cmd.parts import Parts, assemble_for_deployment, open_database
+from snapmanage.api.request import Limits, Service
+from snapmanage.api.serving import server as http
+from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback, shared_port
+from snapmanage.cmd.process import running
+from snapmanage.cmd.wiring import configuration, middleware
+from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 
 
 def main() -> int:
@@ -57,5 +59,5 @@ def _serve(conf: cfg.ConfigOpts, http_server: HttpServer) -> None:
 def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
     """The application with what the configuration puts before it."""
     limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
-    authenticate, policy = pipeline.authentication(conf), pipeline.policy(conf)
-    return pipeline.surround(conf, app.build(Service(parts.site, parts.bus, limits, authenticate, policy)))
+    authenticate, policy = middleware.authentication(conf), middleware.policy(conf)
+    return middleware.surround(conf, app.build(Service(parts.site, parts.bus, limits, authenticate, policy)))

@@ -3,8 +3,9 @@
 import sys
 
 from snapmanage.audit import Listener
-from snapmanage.cmd import broker, configuration, parts, running
-from snapmanage.manage.suspicion import Suspicious
+from snapmanage.cmd.process import running
+from snapmanage.cmd.wiring import broker, configuration, parts
+from snapmanage.manage.redelivery import Suspicious
 
 DRAIN_SECONDS = 30
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from snapmanage.cmd import running
+from snapmanage.cmd.process import running
 
 
 def main() -> int:

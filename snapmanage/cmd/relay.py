@@ -2,7 +2,8 @@
 
 import sys
 
-from snapmanage.cmd import configuration, parts, running
+from snapmanage.cmd.process import running
+from snapmanage.cmd.wiring import configuration, parts
 
 
 def main() -> int:

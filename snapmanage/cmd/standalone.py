@@ -8,12 +8,14 @@ from typing import IO
 from oslo_config import cfg
 
 from snapmanage import errors
+from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback
 from snapmanage.audit import Listener
 from snapmanage.bus.inprocess import InProcessBus
-from snapmanage.cmd import api, configuration, parts, running
-from snapmanage.cmd.http import HttpServer, parse_listen, require_loopback
+from snapmanage.cmd import api
+from snapmanage.cmd.process import running
 from snapmanage.cmd.volume import make_server
-from snapmanage.store import schema
+from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.store.engine import schema
 
 HOST = "localhost"
 BACKEND = "files"

@@ -4,8 +4,9 @@ import sys
 
 from oslo_config import cfg
 
-from snapmanage.cmd import broker, configuration, running
-from snapmanage.cmd.parts import Parts, assemble_for_deployment, open_database
+from snapmanage.cmd.process import running
+from snapmanage.cmd.wiring import broker, configuration
+from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
 
 # Of the time that a server has to end, for finishing; the rest is for giving back and taking leave.
@@ -37,9 +38,9 @@ def _run() -> None:
 
 
 def _serve(conf: cfg.ConfigOpts) -> None:
-    from snapmanage.drivers import privileged
+    from snapmanage.drivers.system import privsep
 
-    privileged.start()
+    privsep.start()
     parts = assemble_for_deployment(conf)
     server = make_server(conf, parts)
     parts.start()

@@ -73,14 +73,14 @@ def register_backend(conf: cfg.ConfigOpts, section: str, driver_options: Iterabl
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """What oslo-config-generator writes into the sample; each driver we ship has an example section."""
-    from snapmanage.drivers.btrfs import BtrfsDriver
-    from snapmanage.drivers.cinder import CinderDriver
+    from snapmanage.drivers.btrfs.driver import BtrfsDriver
+    from snapmanage.drivers.cinder.driver import CinderDriver
     from snapmanage.drivers.fake import FakeDriver
     from snapmanage.drivers.file import FileDriver
-    from snapmanage.drivers.lvm import LvmDriver
-    from snapmanage.drivers.qcow2 import Qcow2Driver
-    from snapmanage.drivers.rbd import RbdDriver
-    from snapmanage.drivers.zfs import ZfsDriver
+    from snapmanage.drivers.lvm.driver import LvmDriver
+    from snapmanage.drivers.qcow2.driver import Qcow2Driver
+    from snapmanage.drivers.rbd.driver import RbdDriver
+    from snapmanage.drivers.zfs.driver import ZfsDriver
 
     examples: dict[str, Any] = {
         "file": FileDriver,

@@ -27,8 +27,9 @@ from snapmanage import crash, errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
-from snapmanage.drivers import files, linux, renaming
-from snapmanage.drivers.files import explained, identity, legal
+from snapmanage.drivers import renaming
+from snapmanage.drivers.system import files, syscalls
+from snapmanage.drivers.system.files import explained, identity, legal
 
 
 class FileDriver:
@@ -112,7 +113,7 @@ class FileDriver:
         with explained(self._directory):
             os.fsync(fd)
 
-    def _regular(self, fd: int, name: str, refusal: type[errors.Invalid]) -> linux.FileStatus:
+    def _regular(self, fd: int, name: str, refusal: type[errors.Invalid]) -> syscalls.FileStatus:
         found = files.status(fd, name)
         if found is None:
             raise errors.SourceNotFound(f"there is no file {name!r} in {self._directory!r}")
@@ -133,7 +134,7 @@ class _OpenDirectory:
 
     def rename(self, old: str, new: str) -> None:
         with explained(new):
-            linux.rename_noreplace(self._fd, old, new)
+            syscalls.rename_noreplace(self._fd, old, new)
 
 
 def _checked(reference: Reference) -> str:
@@ -151,12 +152,12 @@ def _parent(name: str) -> str:
     return volume if snapshot else ""
 
 
-def _seen_alone(fd: int, name: str, found: linux.FileStatus) -> BackendSnapshot:
+def _seen_alone(fd: int, name: str, found: syscalls.FileStatus) -> BackendSnapshot:
     parent = files.status(fd, _parent(name)) if _parent(name) else None
     return _describe(fd, name, found, parent if parent and stat.S_ISREG(parent.mode) else None)
 
 
-def _describe(fd: int, name: str, found: linux.FileStatus, parent: linux.FileStatus | None) -> BackendSnapshot:
+def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.FileStatus | None) -> BackendSnapshot:
     unsafe, reason = _danger(fd, name) if stat.S_ISREG(found.mode) else (None, "")
     return BackendSnapshot(
         name=name,
@@ -164,7 +165,7 @@ def _describe(fd: int, name: str, found: linux.FileStatus, parent: linux.FileSta
         size_bytes=found.size_bytes,
         parent=_parent(name) if parent else None,
         parent_identity=identity(parent) if parent else None,
-        created_at=datetime.fromtimestamp(linux.birth_time(found), UTC),
+        created_at=datetime.fromtimestamp(syscalls.birth_time(found), UTC),
         unsafe=unsafe,
         unsafe_reason=reason,
     )
@@ -180,6 +181,6 @@ def _danger(fd: int, name: str) -> tuple[Unsafe | None, str]:
         return None, ""
     try:
         with explained(name):
-            return (Unsafe.IN_USE, "a process holds a lock on the file") if linux.locked(asking) else (None, "")
+            return (Unsafe.IN_USE, "a process holds a lock on the file") if syscalls.locked(asking) else (None, "")
     finally:
         os.close(asking)

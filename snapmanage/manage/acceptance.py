@@ -8,14 +8,15 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from snapmanage import crash, errors
-from snapmanage.core import lifecycle, messages
+from snapmanage.core import lifecycle
+from snapmanage.core import outbox as messages
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage import writing
+from snapmanage.manage.application import Site, commit
 from snapmanage.manage.claims import NOBODY, Claimed, Taker, with_volumes
-from snapmanage.manage.site import Site, commit
 from snapmanage.store import outbox, records
 
 R = TypeVar("R", bound=Record)

@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from snapmanage import crash
 from snapmanage.core import lifecycle
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage import writing
-from snapmanage.manage.site import Site, commit
+from snapmanage.manage.application import Site, commit
 from snapmanage.store import records
 
 

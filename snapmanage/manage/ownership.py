@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from snapmanage.core.backend import Binding
 from snapmanage.core.records import Snapshot, changed, identity_key
 from snapmanage.store import records
-from snapmanage.store.database import Database
+from snapmanage.store.engine.database import Database
 
 Renew = Callable[[Sequence[Binding]], Mapping[str, str]]
 

@@ -7,14 +7,17 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from snapmanage import crash, errors
-from snapmanage.core import idempotency, lifecycle, listing, messages, quota, service
+from snapmanage.core import idempotency, lifecycle, manageable, outbox
+from snapmanage.core import quotas as quota
+from snapmanage.core import services as service
 from snapmanage.core.idempotency import Key, Use
 from snapmanage.core.inventory import Inventory
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_meant
 from snapmanage.crash import Point
-from snapmanage.manage.site import Site, commit, post
-from snapmanage.store import facts, keys, quotas, records, services
+from snapmanage.manage.application import Site, commit, post
+from snapmanage.store import facts, quotas, records, services
+from snapmanage.store import idempotency as keys
 from snapmanage.store.facts import Facts
 
 R = TypeVar("R", bound=Record)
@@ -78,7 +81,7 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: boo
         lost = snapshot.id in records.lost(conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, now, lost)
         records.write(conn, [change])
-        owed = post(site, conn, [messages.cast(change.after)], now)
+        owed = post(site, conn, [outbox.cast(change.after)], now)
         crash.at(Point.REQUEST_UNCOMMITTED)
         return None, owed
 
@@ -86,8 +89,8 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: boo
 
 
 def list_manageable(
-    site: Site, server: str, inventory: Inventory, wanted: listing.Page, storage: str | None = None
-) -> list[listing.Manageable]:
+    site: Site, server: str, inventory: Inventory, wanted: manageable.Page, storage: str | None = None
+) -> list[manageable.Manageable]:
     """The wanted page of what a backend holds, marking what is managed already, on its storage by any server.
 
     `InvalidRequest` when the marker's entry isn't there, `VolumeNotFound` for an unknown `volume_id`.
@@ -96,13 +99,13 @@ def list_manageable(
         wanted = _with_volume(conn, server, wanted)
         candidates = inventory.wanted(wanted)
         if wanted.filters.safe_to_manage is None:
-            shown = list(listing.cut(candidates, wanted))
-            return listing.entries(shown, records.owned_among(conn, server, shown, storage))
+            shown = list(manageable.cut(candidates, wanted))
+            return manageable.entries(shown, records.owned_among(conn, server, shown, storage))
         held = list(candidates)
-        return listing.page_by_safety(held, records.owned(conn, server, held, storage), wanted)
+        return manageable.page_by_safety(held, records.owned(conn, server, held, storage), wanted)
 
 
-def _with_volume(conn: Connection, server: str, wanted: listing.Page) -> listing.Page:
+def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> manageable.Page:
     """With the record of the volume whose snapshots are wanted, where only one's are."""
     volume_id = wanted.filters.volume_id
     if volume_id is None:
@@ -141,7 +144,7 @@ def _made(conn: Connection, kind: type[R], record_id: str) -> R:
 
 def _insert(site: Site, conn: Connection, record: R, now: datetime) -> tuple[R, list[Message]]:
     records.insert(conn, record)
-    owed = post(site, conn, [messages.cast(record)], now)
+    owed = post(site, conn, [outbox.cast(record)], now)
     crash.at(Point.REQUEST_UNCOMMITTED)
     return record, owed
 

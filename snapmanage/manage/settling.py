@@ -13,12 +13,13 @@ from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from snapmanage.core.records import Operation, Record, Snapshot, Volume, ids_in
 from snapmanage.crash import Point
 from snapmanage.manage import writing
-from snapmanage.manage.site import Site, commit
-from snapmanage.store import database, records
+from snapmanage.manage.application import Site, commit
+from snapmanage.store import records
+from snapmanage.store.engine import database
 
 REFUSED = (errors.AlreadyManaged, *database.UNKEEPABLE)
 

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from snapmanage.core import messages
+from snapmanage.core import outbox
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record
-from snapmanage.manage.site import Site, post
+from snapmanage.manage.application import Site, post
 from snapmanage.store import records, usermessages
 
 R = TypeVar("R", bound=Record)
@@ -36,7 +36,7 @@ def _announce(site: Site, conn: Connection, written: Sequence[Change[R]], now: d
         message
         for change in written
         if change.event
-        for message in messages.notifications(change.event, change.after.requester, both)
+        for message in outbox.notifications(change.event, change.after.requester, both)
     ]
     usermessages.add(conn, [change.message for change in written if change.message])
     return post(site, conn, owed, now)

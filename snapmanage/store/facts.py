@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, exists, select
 
 from snapmanage.core.records import Status
-from snapmanage.core.service import Service
+from snapmanage.core.services import Service
 from snapmanage.store.tables import services, volumes
 
 _others = services.alias("others")

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
-from snapmanage.core.lateness import Waiting
-from snapmanage.core.messages import Kind, Message
+from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.stuck import Waiting
 from snapmanage.store.tables import outbox
 from snapmanage.store.types import LONG_TEXT
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
-from snapmanage.core.quota import Override
-from snapmanage.store import locks
+from snapmanage.core.quotas import Override
+from snapmanage.store.engine import locks
 from snapmanage.store.tables import quotas
 
 _OF_PROJECT = select(quotas).where(quotas.c.project_id == bindparam("project_id"))

@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.listing import Owned
-from snapmanage.core.quota import Amount
+from snapmanage.core.manageable import Owned
+from snapmanage.core.quotas import Amount
 from snapmanage.core.records import (
     Operation,
     Record,

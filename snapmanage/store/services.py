@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select, update
 
-from snapmanage.core.service import Service
-from snapmanage.store import locks
+from snapmanage.core.services import Service
+from snapmanage.store.engine import locks
 from snapmanage.store.tables import services
 
 

@@ -14,7 +14,7 @@ import oslo_messaging
 
 from snapmanage import errors
 from snapmanage.bus import names
-from snapmanage.core.listing import Manageable, Page
+from snapmanage.core.manageable import Manageable, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume, keepable
 from snapmanage.core.reference import Reference
 from snapmanage.manage.acceptance import Ask

@@ -19,14 +19,16 @@ from sqlalchemy import Connection
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
-from snapmanage.core import events, messages
+from snapmanage.core import events
+from snapmanage.core import outbox as messages
 from snapmanage.core.records import readable
 from snapmanage.crash import Point
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask
+from snapmanage.manage.application import Site
 from snapmanage.manage.claims import Taker
-from snapmanage.manage.site import Site
-from snapmanage.store import database, outbox, quarantine
+from snapmanage.store import outbox, quarantine
+from snapmanage.store.engine import database
 
 LOG = logging.getLogger(__name__)
 

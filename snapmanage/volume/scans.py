@@ -9,9 +9,9 @@ import time
 from functools import partial
 
 from snapmanage.core.inventory import Inventory
-from snapmanage.core.listing import Page
-from snapmanage.drivers import deadline
-from snapmanage.drivers.base import Driver
+from snapmanage.core.manageable import Page
+from snapmanage.drivers.protocol import Driver
+from snapmanage.drivers.system import deadline
 from snapmanage.volume import steps
 
 

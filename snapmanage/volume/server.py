@@ -18,14 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
-from snapmanage.core.listing import Manageable, Page
-from snapmanage.core.service import Service
+from snapmanage.core.manageable import Manageable, Page
+from snapmanage.core.services import Service
 from snapmanage.crash import Point
-from snapmanage.drivers import deadline as deadlines
-from snapmanage.drivers.base import Driver
+from snapmanage.drivers.protocol import Driver
+from snapmanage.drivers.system import deadline as deadlines
 from snapmanage.manage import ownership, requests
-from snapmanage.manage.site import Site
-from snapmanage.manage.suspicion import Suspicious
+from snapmanage.manage.application import Site
+from snapmanage.manage.redelivery import Suspicious
 from snapmanage.store import outbox, services
 from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
 from snapmanage.volume.intake import Intake

@@ -17,14 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 from snapmanage.core.records import Record
 from snapmanage.crash import Point
-from snapmanage.drivers.base import Driver
+from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import claims, settling
+from snapmanage.manage.application import Site
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.manage.site import Site
 from snapmanage.volume import steps
-from snapmanage.volume.calls import Calls
-from snapmanage.volume.turns import Turns
+from snapmanage.volume.driver_pool import Calls
+from snapmanage.volume.fairness import Turns
 
 LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from snapmanage.cmd import volume
-from snapmanage.drivers import linux, privileged
+from snapmanage.drivers.lvm import privileged
+from snapmanage.drivers.system import syscalls
 
 
 def journaled(rename: Callable[..., Any], journal: Path, manner: str) -> Callable[..., Any]:
@@ -50,6 +51,6 @@ def note(journal: Path, line: str) -> None:
 if __name__ == "__main__":
     journal, manner = Path(sys.argv[1]), sys.argv[2]
     del sys.argv[1:3]
-    linux.rename_noreplace = journaled(linux.rename_noreplace, journal, manner)
+    syscalls.rename_noreplace = journaled(syscalls.rename_noreplace, journal, manner)
     privileged.lvrename = journaled(privileged.lvrename, journal, manner)  # type: ignore[assignment]
     sys.exit(volume.main())

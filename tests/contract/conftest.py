@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from snapmanage.drivers.cinder import CinderDriver
+from snapmanage.drivers.cinder.driver import CinderDriver
 from tests.contract.labs import LABS, MAKERS, HoldingLab, Lab, LargeLab, SpoilingLab
 from tests.contract.labs.cinder import cinder_lvm, cinder_rbd
 from tests.services.ceph import Ceph

@@ -17,7 +17,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_foreign, refuse_unsafe
-from snapmanage.core.listing import Owned, entries
+from snapmanage.core.manageable import Owned, entries
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.renaming import Names

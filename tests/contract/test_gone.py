@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from snapmanage.drivers import privileged
-from snapmanage.drivers.lvm import LvmDriver
+from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.system import privsep
 from tests.contract.worlds import world_of
-from tests.functional.test_commands import run
+from tests.functional.cmd.test_commands import run
 from tests.functional.world import SERVER, World
 from tests.needs import require
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
@@ -18,7 +18,7 @@ from tests.services.lvm_metadata import MetadataGroup, metadata_group
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[MetadataGroup]:
     require("lvs", "losetup", root=True)
-    privileged.start()
+    privsep.start()
     with metadata_group(tmp_path) as group:
         group.add_pool()
         group.add_thin_volumes("volume")

@@ -9,7 +9,7 @@ import pytest
 
 from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Reference
-from snapmanage.manage import comparing
+from snapmanage.manage import reconciliation
 from tests.contract.labs import Lab
 from tests.contract.worlds import world_of
 from tests.functional.world import SERVER
@@ -74,4 +74,4 @@ def test_managed_snapshot_that_was_moved_agrees_with_its_record(lab: Lab, move: 
         snapshot_id = world.managed(world.known_volume(lab.volume), name)
         move(lab, str(world.record(snapshot_id).backend_name))
 
-        assert comparing.differences(world.db, SERVER, lab.driver) == []
+        assert reconciliation.differences(world.db, SERVER, lab.driver) == []

@@ -17,7 +17,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, refuse_foreign, refuse_unsafe
 from snapmanage.core.reconciliation import Kind
 from snapmanage.core.reference import Reference
-from snapmanage.manage import comparing
+from snapmanage.manage import reconciliation
 from tests.contract.labs import LABS, ORPHANING, Lab, OddLab
 from tests.contract.worlds import world_of
 from tests.functional.world import SERVER, World
@@ -126,7 +126,7 @@ def all_managed(world: World, lab: OddLab) -> dict[str, str]:
 
 
 def told(world: World) -> list[tuple[Kind, str, str]]:
-    found = comparing.differences(world.db, SERVER, world.driver)
+    found = reconciliation.differences(world.db, SERVER, world.driver)
     return [(each.kind, each.snapshot.id, each.text) for each in found]
 
 

@@ -15,8 +15,9 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import privileged
-from snapmanage.drivers.lvm import LvmDriver
+from snapmanage.drivers.lvm import privileged
+from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.system import privsep
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
 from tests.needs import require
@@ -26,7 +27,7 @@ from tests.services.uml import REPOSITORY
 from tests.services.zfs_fuse import ZfsFuse
 from tests.waiting import until
 
-SECTION = privileged.context.cfg_section
+SECTION = privsep.context.cfg_section
 NOBODY = 65534
 HELPER = Path(sys.executable).with_name("privsep-helper")
 
@@ -85,11 +86,11 @@ def children_of(thread: Path) -> str:
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Helper]:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     helper = Helper(tmp_path / "privsep.conf")
-    privileged.context.set_client_mode(True)
+    privsep.context.set_client_mode(True)
     yield helper
-    privileged.context.stop()
+    privsep.context.stop()
     cfg.CONF.clear_override("helper_command", SECTION)
-    privileged.start()
+    privsep.start()
     until(lambda: not helper.daemons(), "the daemon to end with its client")
     gc.collect()
 
@@ -99,10 +100,10 @@ def driver_for(group: MetadataGroup) -> LvmDriver:
 
 
 def test_root_needs_no_daemon(group: MetadataGroup) -> None:
-    privileged.start()
+    privsep.start()
 
     assert [found.name for found in driver_for(group).list_snapshots()] == ["daily"]
-    assert privileged.context.channel is None
+    assert privsep.context.channel is None
 
 
 def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> None:
@@ -118,7 +119,7 @@ def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> Non
 
 def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper) -> None:
     with btrfs_lab(tmp_path) as lab:
-        privileged.context.set_client_mode(True)
+        privsep.context.set_client_mode(True)
         # The daemon may pass no permission by; it needs none inside of snapshots.
         os.chown(lab.folder / lab.volume, NOBODY, NOBODY)
         (lab.folder / lab.volume).chmod(0o700)
@@ -142,7 +143,7 @@ def test_snapshot_in_a_folder_that_is_not_roots_is_listed_as_unusable_and_not_re
         lab.add_snapshot("snapshots/daily")
         os.chown(lab.folder / "snapshots", NOBODY, NOBODY)
         (lab.folder / "snapshots").chmod(0o700)
-        privileged.context.set_client_mode(True)
+        privsep.context.set_client_mode(True)
 
         [found] = lab.driver.list_snapshots()
         with pytest.raises(errors.Unusable, match="folder of root's"):
@@ -158,7 +159,7 @@ def test_zfs_runs_in_the_daemon(zfs_fuse: ZfsFuse, helper: Helper) -> None:
         f"{installed('nsenter')} --mount=/proc/{zfs_fuse.pid}/ns/mnt {HELPER} --config-file {helper.configuration}"
     )
     with zfs_lab(zfs_fuse) as lab:
-        privileged.context.set_client_mode(True)
+        privsep.context.set_client_mode(True)
         lab.add_snapshot(lab.name_of("daily"))
         [found] = lab.driver.list_snapshots()
         managed = lab.driver.managed_name(found, "snapshot-1")
@@ -180,7 +181,7 @@ def test_daemon_that_was_killed_is_started_again(group: MetadataGroup, helper: H
     driver.check()
     [daemon] = helper.daemons()
     os.kill(daemon, signal.SIGKILL)
-    until(lambda: privileged.context.channel and not privileged.context.channel.running, "the daemon's end to be seen")
+    until(lambda: privsep.context.channel and not privsep.context.channel.running, "the daemon's end to be seen")
 
     driver.check()
 
@@ -229,7 +230,7 @@ def test_daemon_without_root_is_a_matter_of_permission(helper: Helper) -> None:
 
 
 def test_every_argument_is_checked_on_the_privileged_side() -> None:
-    privileged.start()
+    privsep.start()
     for arguments in (("-g", "a", "b"), ("g", "-a", "b"), ("g", "a", "-b")):
         with pytest.raises(errors.InvalidReference):
             privileged.lvrename(*arguments, "", 1)
@@ -248,7 +249,7 @@ def test_configuration_that_others_could_change_is_refused(tmp_path: Path, owner
     folder.mkdir()
     folder.chmod(mode)
     os.chown(folder, owner, -1)
-    privileged.start()
+    privsep.start()
 
     with pytest.raises(errors.ConfigurationError, match="only root can change"):
         LvmDriver("group", str(folder)).list_snapshots()
@@ -257,7 +258,7 @@ def test_configuration_that_others_could_change_is_refused(tmp_path: Path, owner
 def test_configuration_behind_a_link_is_refused(tmp_path: Path) -> None:
     require(root=True)
     (tmp_path / "link").symlink_to("/etc")
-    privileged.start()
+    privsep.start()
 
     with pytest.raises(errors.ConfigurationError, match="without symbolic links"):
         LvmDriver("group", str(tmp_path / "link" / "lvm")).list_snapshots()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snapmanage.drivers.base import Driver
+from snapmanage.drivers.protocol import Driver
 from snapmanage.volume.worker import Pace
 from tests.functional.world import SERVER, World, a_world
 

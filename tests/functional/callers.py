@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from snapmanage.api.keystone import Application, Keystone
+from snapmanage.api.access.keystone import Application, Keystone
 
 CHALLENGE = 'Keystone uri="http://keystone.example"'
 

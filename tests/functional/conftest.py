@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from snapmanage.api.call import Limits
-from snapmanage.core.ledger import START
-from snapmanage.core.service import Service
-from snapmanage.manage.site import Outlet, Rules, Site
-from snapmanage.store import records, schema, services, tables
-from snapmanage.store.database import Database, connect
+from snapmanage.api.request import Limits
+from snapmanage.core.audit import START
+from snapmanage.core.services import Service
+from snapmanage.manage.application import Outlet, Rules, Site
+from snapmanage.store import records, services, tables
+from snapmanage.store.engine import schema
+from snapmanage.store.engine.database import Database, connect
 from tests import examples
 from tests.examples import FakeClock
 from tests.functional.world import Client, World, a_world, five_snapshots

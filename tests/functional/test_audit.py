@@ -13,11 +13,12 @@ from snapmanage.audit import Listener
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.bus.names import Names
-from snapmanage.core import events, messages
+from snapmanage.core import events, outbox
+from snapmanage.core.audit import Entry
 from snapmanage.core.events import Event, Step
-from snapmanage.core.ledger import Entry
-from snapmanage.store import auditlog, tables
-from snapmanage.store.database import Database
+from snapmanage.store import audit as auditlog
+from snapmanage.store import tables
+from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import ASKED, NOW, new_id, sample_body
 
@@ -29,7 +30,7 @@ def event(step: Step = Step.START, **fields: Any) -> Event:
 
 
 def delivery(event: Event) -> Delivery:
-    (message,) = messages.notifications(event, ASKED, both_dialects=False)
+    (message,) = outbox.notifications(event, ASKED, both_dialects=False)
     return Delivery(QUEUE, envelope.publications(message, Names(), NOW)[0].body)
 
 

@@ -12,12 +12,13 @@ import pytest
 from snapmanage import errors, relay
 from snapmanage.bus import Consumer, Handle, Probe, Publication, no_probe
 from snapmanage.bus.names import Names
-from snapmanage.core import events, messages
+from snapmanage.core import events
+from snapmanage.core import outbox as messages
 from snapmanage.core.events import Step
-from snapmanage.core.messages import Message
+from snapmanage.core.outbox import Message
 from snapmanage.relay import Relay
 from snapmanage.store import outbox
-from snapmanage.store.database import Database
+from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import ASKED, NOW, SERVER, FakeClock, new_id
 from tests.waiting import until

@@ -20,24 +20,26 @@ from oslo_config import cfg
 from sqlalchemy import Connection, select
 
 from snapmanage import errors
-from snapmanage.api import app, auth
-from snapmanage.api.auth import Authenticate
-from snapmanage.api.call import Limits, Service
-from snapmanage.api.policy import Policy
+from snapmanage.api import app
+from snapmanage.api.access import callers
+from snapmanage.api.access.callers import Authenticate
+from snapmanage.api.access.policy import Policy
+from snapmanage.api.request import Limits, Service
+from snapmanage.api.serving.server import HttpServer
 from snapmanage.audit import Listener
 from snapmanage.bus import Delivery, Handle, Publication, envelope
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
-from snapmanage.cmd.http import HttpServer
-from snapmanage.core import service
+from snapmanage.core import services as service
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Snapshot
-from snapmanage.drivers.base import Driver
 from snapmanage.drivers.fake import FakeDriver
-from snapmanage.manage.site import Outlet, Rules, Site
+from snapmanage.drivers.protocol import Driver
+from snapmanage.manage.application import Outlet, Rules, Site
 from snapmanage.relay import Relay
-from snapmanage.store import auditlog, outbox, records, schema, services, tables
-from snapmanage.store.database import Database, connect
+from snapmanage.store import audit, outbox, records, services, tables
+from snapmanage.store.engine import schema
+from snapmanage.store.engine.database import Database, connect
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import Pace
 from tests.waiting import until
@@ -299,7 +301,7 @@ class World:
 
         def look() -> list[str]:
             with self.db.read() as conn:
-                heard = [entry.event_type for entry in auditlog.of_snapshot(conn, snapshot_id)]
+                heard = [entry.event_type for entry in audit.of_snapshot(conn, snapshot_id)]
             return heard if any(kind.endswith(ending) for kind in heard) else []
 
         return until(look, f"an event {ending} of {snapshot_id}")
@@ -399,7 +401,7 @@ def a_world(
     pace: Pace = PACE,
     call_timeout_seconds: float = 20,
     heartbeat_seconds: float = ONE_BEAT,
-    authenticate: Authenticate = auth.noauth,
+    authenticate: Authenticate = callers.noauth,
     policy: Policy | None = None,
     around: Callable[[Any], Any] = lambda application: application,
     url: str | None = None,

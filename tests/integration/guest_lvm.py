@@ -14,8 +14,8 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.core.reference import Reference
-from snapmanage.drivers import lvm_names
-from snapmanage.drivers.lvm import LvmDriver
+from snapmanage.drivers.lvm import names as lvm_names
+from snapmanage.drivers.lvm.driver import LvmDriver
 from tests.contract.labs.lvm import LvmKernelLab, lvm_lab
 from tests.services import uml_guest
 from tests.services.lvm_operator import lvm

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snapmanage.drivers.fake import FakeDriver
-from snapmanage.store.database import database_clock
+from snapmanage.store.engine.database import database_clock
 from tests.functional.world import SERVER, VOLUME, World, a_world
 from tests.waiting import until
 

@@ -11,10 +11,10 @@ import pytest
 from amqp.exceptions import NotFound
 
 from snapmanage.bus import Delivery, Publication
-from snapmanage.bus.consumer import RabbitConsumer
-from snapmanage.bus.declaring import Declared, declare_dead_letters
-from snapmanage.bus.rabbit import Publisher
-from snapmanage.bus.topology import DEAD_LETTERS, Topology, version_of
+from snapmanage.bus.rabbit.bus import Publisher
+from snapmanage.bus.rabbit.consumer import RabbitConsumer
+from snapmanage.bus.rabbit.declaring import Declared, declare_dead_letters
+from snapmanage.bus.rabbit.topology import DEAD_LETTERS, Topology, version_of
 from tests.integration.test_rabbit import connector, fail, left, to
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
@@ -239,7 +239,7 @@ def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_f
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("snapmanage.bus.queue_consumer.REFUSED_SECONDS", 0.5)
+    monkeypatch.setattr("snapmanage.bus.rabbit.queue_consumer.REFUSED_SECONDS", 0.5)
     other = unique("other")
     with connector(broker)(0) as connection:
         kombu.Queue(other, exclusive=True)(connection.default_channel).declare()

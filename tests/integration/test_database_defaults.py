@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy.exc import DataError, DBAPIError
 
 from snapmanage import errors
-from snapmanage.core.service import Service
-from snapmanage.store import schema, services, suitability
-from snapmanage.store.database import connect, passes
+from snapmanage.core.services import Service
+from snapmanage.store import services
+from snapmanage.store.engine import schema, suitability
+from snapmanage.store.engine.database import connect, passes
 from tests import needs
 from tests.integration.load import SNAPSHOTS, a_world_on, statuses_after_load
 from tests.services import mariadb as mariadb_service

@@ -12,7 +12,7 @@ from cinderclient import client as cinder
 from oslo_config import cfg
 
 from snapmanage import conf as options
-from snapmanage.cmd import pipeline
+from snapmanage.cmd.wiring import middleware
 from tests.functional.world import SERVER, Client, World, a_world, fault
 from tests.services.deployment import Daemon
 from tests.services.keystone import Keystone
@@ -72,7 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, keystone: Keystone, project:
     """A world whose client is the administrator of the project."""
     folder = tmp_path_factory.mktemp("keystone")
     conf = configured(write_configuration(folder, keystone, keystone.url))
-    with a_world(folder, authenticate=pipeline.authentication(conf)) as made:
+    with a_world(folder, authenticate=middleware.authentication(conf)) as made:
         made.client.project = project
         made.client._session.headers["X-Auth-Token"] = admin
         yield made
@@ -205,7 +205,7 @@ def test_good_token_is_told_to_come_back_while_keystone_is_away(
     tmp_path: Path, keystone: Keystone, project: str, admin: str
 ) -> None:
     conf = configured(write_configuration(tmp_path, keystone, f"http://127.0.0.1:{free_port()}/v3"))
-    with a_world(tmp_path, authenticate=pipeline.authentication(conf)) as world:
+    with a_world(tmp_path, authenticate=middleware.authentication(conf)) as world:
         answer = asked_with(world, admin, project=project)
 
     assert fault(answer)[:2] == (503, "serviceUnavailable")
@@ -217,7 +217,7 @@ def test_good_token_is_told_to_come_back_while_our_own_password_is_wrong(
 ) -> None:
     file = write_configuration(tmp_path, keystone, keystone.url)
     file.write_text(file.read_text().replace("password = ", "password = wrong-"))
-    with a_world(tmp_path, authenticate=pipeline.authentication(configured(file))) as world:
+    with a_world(tmp_path, authenticate=middleware.authentication(configured(file))) as world:
         assert fault(asked_with(world, admin, project=project))[:2] == (503, "serviceUnavailable")
         assert fault(asked_with(world, None, project=project))[0] == 401
 

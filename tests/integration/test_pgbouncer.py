@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from snapmanage.store import quotas, schema
-from snapmanage.store.database import Database, connect, passes
+from snapmanage.store import quotas
+from snapmanage.store.engine import schema
+from snapmanage.store.engine.database import Database, connect, passes
 from tests import needs
 from tests.integration.load import SNAPSHOTS, a_world_on, statuses_after_load
 from tests.services import pgbouncer as pgbouncer_service

@@ -19,13 +19,14 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.bus import Bus, Delivery, Handle, Probe, Publication, envelope, no_probe, queue_consumer
-from snapmanage.bus.declaring import declare
+from snapmanage.bus import Bus, Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.names import Names
-from snapmanage.bus.queue_consumer import QueueConsumer
-from snapmanage.bus.rabbit import Connect, Publisher, RabbitBus
-from snapmanage.bus.topology import Topology
-from snapmanage.cmd import configuration, parts
+from snapmanage.bus.rabbit import queue_consumer
+from snapmanage.bus.rabbit.bus import Connect, Publisher, RabbitBus
+from snapmanage.bus.rabbit.declaring import declare
+from snapmanage.bus.rabbit.queue_consumer import QueueConsumer
+from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.cmd.wiring import configuration, parts
 from tests.examples import SERVER
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ

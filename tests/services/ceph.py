@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.drivers import rbd_bindings
+from snapmanage.drivers.system import ceph_bindings
 from tests import needs
 from tests.services.process import LOOPBACK, PORTS, START_SECONDS, Program, Service, give_away, installed, unique
 from tests.waiting import until
@@ -94,7 +94,7 @@ def require() -> None:
     if class_folder() is None:
         needs.lacking("the object classes of Ceph (libcls_rbd.so, of the package ceph-osd or ceph-base)")
     try:
-        rbd_bindings.load()
+        ceph_bindings.load()
     except errors.ConfigurationError as failure:
         needs.lacking(str(failure))
 
@@ -116,7 +116,7 @@ class Ceph(Service):
             told(cluster, "osd pool create", pool=name, pg_num=1, pgp_num=1)
             told(cluster, "osd pool application enable", pool=name, app="rbd")
             with cluster.open_ioctx(name) as ioctx:
-                rbd_bindings.load().rbd.RBD().pool_init(ioctx, True)
+                ceph_bindings.load().rbd.RBD().pool_init(ioctx, True)
         return name
 
     def prepare(self) -> None:
@@ -167,7 +167,7 @@ class Ceph(Service):
             until(lambda: told(cluster, "osd stat")["num_up_osds"] == 0, "the OSD to be down")
 
     def answers(self) -> bool:
-        with suppress(rbd_bindings.load().rados.Error), self.connected():
+        with suppress(ceph_bindings.load().rados.Error), self.connected():
             return True
         return False
 
@@ -175,7 +175,7 @@ class Ceph(Service):
     def connected(self, user: str = "admin") -> Iterator[Any]:
         """A `rados.Rados` of that user."""
         settings = {"client_mount_timeout": "20", "rados_mon_op_timeout": "20", "rados_osd_op_timeout": "20"}
-        rados = rbd_bindings.load().rados
+        rados = ceph_bindings.load().rados
         with rados.Rados(conffile=str(self.conf), rados_id=user, conf=settings) as cluster:
             yield cluster
 

@@ -31,9 +31,9 @@ IMPORTED = (
     "oslo_policy._external",
     "psycopg",
     "pymysql",
-    "snapmanage.bus.rabbit",
+    "snapmanage.bus.rabbit.bus",
     "snapmanage.drivers.file",
-    "snapmanage.drivers.privileged",
+    "snapmanage.drivers.system.privsep",
     "sqlalchemy.dialects.mysql.pymysql",
     "sqlalchemy.dialects.postgresql.psycopg",
 )

@@ -6,7 +6,7 @@ Every laboratory begins with one volume and no snapshot, and has a driver config
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from snapmanage.drivers.base import Driver
+from snapmanage.drivers.protocol import Driver
 
 
 class Lab(Protocol):

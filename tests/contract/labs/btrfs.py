@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snapmanage.drivers import btrfs_trees, privileged
-from snapmanage.drivers.btrfs import BtrfsDriver
+from snapmanage.drivers.btrfs import trees
+from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from snapmanage.drivers.system import privsep
 from tests.services import btrfs as btrfs_service
 from tests.services.btrfs import Btrfs
 
@@ -19,7 +20,7 @@ class BtrfsLab:
 
     volume = "volume-1"
     legal_characters = "".join(map(chr, range(1, 128))).replace("/", "") + "é\u2028\U0001f600"
-    scan = (btrfs_trees, "read")
+    scan = (trees, "read")
     impossible_names = ("../x", "//etc/passwd", "a//b", "a/", "./a", "a/..", "..", "a\0b", "\ud800", f"{LONGEST}x")
 
     def __init__(self, btrfs: Btrfs) -> None:
@@ -163,6 +164,6 @@ class BtrfsLab:
 @contextmanager
 def btrfs_lab(folder: Path) -> Iterator[BtrfsLab]:
     btrfs_service.require_kernel()
-    privileged.start()
+    privsep.start()
     with btrfs_service.mounted_btrfs(folder) as made:
         yield BtrfsLab(made)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from snapmanage.core.backend import GIB
-from snapmanage.drivers import rbd_bindings
-from snapmanage.drivers.base import Driver, Section
-from snapmanage.drivers.cinder import CinderDriver
+from snapmanage.drivers.cinder.driver import CinderDriver
+from snapmanage.drivers.protocol import Driver, Section
+from snapmanage.drivers.system import ceph_bindings
 from tests.contract.labs.lvm import LEGAL_CHARACTERS
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import NOT_UTF8
@@ -92,7 +92,7 @@ class CinderRbdLab(RbdLab):
     def __init__(self, ceph: Ceph, cluster: Any, ioctx: Any, driver: CinderDriver) -> None:
         self.ceph = ceph
         self.cluster = cluster
-        self.rbd = rbd_bindings.load().rbd
+        self.rbd = ceph_bindings.load().rbd
         self.ioctx = ioctx
         self.driver: Any = driver
         self._clear()

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from snapmanage.drivers import privileged
-from snapmanage.drivers.lvm import LvmDriver
+from snapmanage.drivers.lvm import privileged
+from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.system import privsep
 from tests.contract.labs.base import Lab
 from tests.needs import require
 from tests.services import lvm_oddities, uml_guest
@@ -180,7 +181,7 @@ def in_guest() -> bool:
 @contextmanager
 def lvm_lab(thin: bool, folder: Path) -> Iterator[Lab]:
     """A laboratory: in a guest with a kernel, elsewhere on metadata alone."""
-    privileged.start()
+    privsep.start()
     if in_guest():
         yield LvmKernelLab(thin)
         return

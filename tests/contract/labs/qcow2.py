@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snapmanage.drivers.qcow2 import Qcow2Driver
+from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from tests.contract.labs.qcow2_oddities import Oddities
 from tests.needs import require
 from tests.services import qemu

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from snapmanage.drivers import rbd_bindings
-from snapmanage.drivers.rbd import RbdDriver
+from snapmanage.drivers.rbd.driver import RbdDriver
+from snapmanage.drivers.system import ceph_bindings
 from tests.contract.labs.rbd_oddities import Oddities
 from tests.services.ceph import Ceph
 
@@ -27,7 +27,7 @@ class RbdLab:
 
     def __init__(self, ceph: Ceph, cluster: Any, namespace: str = "") -> None:
         self.ceph = ceph
-        self.rbd = rbd_bindings.load().rbd
+        self.rbd = ceph_bindings.load().rbd
         self.pool = ceph.pool()
         self.cluster = cluster
         self.ioctx = cluster.open_ioctx(self.pool)

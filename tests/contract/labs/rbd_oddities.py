@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snapmanage.drivers import rbd_bindings
+from snapmanage.drivers.system import ceph_bindings
 
 MIB = 1024**2
 LAYERING, EXCLUSIVE_LOCK, OPERATIONS, JOURNALING = 1, 4, 256, 64
@@ -20,7 +20,7 @@ class Oddities:
     """Makes odd shapes in the pool and namespace of `ioctx`, which belongs to `cluster`."""
 
     def __init__(self, cluster: Any, ioctx: Any) -> None:
-        self.rados, self.rbd = rbd_bindings.load()
+        self.rados, self.rbd = ceph_bindings.load()
         self.cluster = cluster
         self.ioctx = ioctx
         self.images = self.rbd.RBD()

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from snapmanage.drivers import commands, privileged
-from snapmanage.drivers.zfs import ZfsDriver
+from snapmanage.drivers.system import commands, privsep
+from snapmanage.drivers.zfs.driver import ZfsDriver
 from tests.services.zfs_fuse import ZfsFuse
 
 DEADLINE_SECONDS = 30
@@ -154,7 +154,7 @@ class ZfsLab:
 @contextmanager
 def zfs_lab(zfs: ZfsFuse) -> Iterator[ZfsLab]:
     """A laboratory, with the driver's commands on the way to this zfs-fuse."""
-    privileged.start()
+    privsep.start()
     with pytest.MonkeyPatch.context() as patch, zfs.pool() as pool:
         patch.setitem(commands.ENVIRONMENT, "PATH", f"{zfs.path}:{commands.ENVIRONMENT['PATH']}")
         yield ZfsLab(zfs, pool)

@@ -1,0 +1,104 @@
+"""Who may do what: the policies of every operation, their defaults, and asking oslo.policy.
+
+The names are those of the Block Storage API where it has one. An administrator may do everything; a
+reader of a project may list and show what is that project's.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_policy import policy as oslo_policy
+
+from snapmanage import errors
+from snapmanage.api.access.callers import Caller
+
+ADMIN = "context_is_admin"
+MANAGE = "snapshot_extension:snapshot_manage"
+UNMANAGE = "snapshot_extension:snapshot_unmanage"
+LIST_MANAGEABLE = "snapshot_extension:list_manageable"
+MANAGE_VOLUME = "volume_extension:volume_manage"
+GET_SNAPSHOT = "volume:get_snapshot"
+GET_SNAPSHOTS = "volume:get_all_snapshots"
+GET_OPERATION = "snapshot_extension:get_operation"
+GET_VOLUME = "volume:get"
+GET_VOLUMES = "volume:get_all"
+GET_MESSAGE = "message:get"
+GET_MESSAGES = "message:get_all"
+GET_EXTENSIONS = "extension:get_all"
+
+_ADMIN = f"rule:{ADMIN}"
+_READER = "rule:project_reader"
+
+
+class Policy:
+    """The rules in force: the defaults, and what the operator's policy file says otherwise."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._enforcer = oslo_policy.Enforcer(conf)
+        self._enforcer.register_defaults(list_rules())
+        self._asking = threading.Lock()  # a changed file is read by whoever asks next, and not in one step
+
+    def check(self) -> None:
+        """Read the policy file now; `ConfigurationError` where it can't be understood."""
+        try:
+            self._enforcer.load_rules()
+            self._enforcer.check_rules(raise_on_violation=True)
+        # oslo.policy looks at the file's rules without looking first at what they are.
+        except (AttributeError, OSError, TypeError, ValueError, oslo_policy.InvalidDefinitionError) as error:
+            raise errors.ConfigurationError(
+                f"[oslo_policy] policy_file {self._enforcer.policy_path}: {' '.join(str(error).split())}"
+            ) from error
+
+    def allows(self, caller: Caller, rule: str) -> bool:
+        """Whether the caller may do that in the project of the request."""
+        target = {"project_id": caller.requester.project_id, "user_id": caller.requester.user_id}
+        with self._asking:
+            return bool(self._enforcer.authorize(rule, target, target | {"roles": list(caller.roles)}))
+
+    def require(self, caller: Caller, rule: str) -> None:
+        """Raise `NotPermitted` unless the caller may do that."""
+        if not self.allows(caller, rule):
+            raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
+
+    def everywhere(self, caller: Caller) -> bool:
+        """Whether the caller may see and touch what belongs to other projects."""
+        return not caller.bound and self.allows(caller, ADMIN)
+
+
+def list_rules() -> Sequence[oslo_policy.RuleDefault]:
+    """What oslopolicy-sample-generator writes into the sample."""
+    return [
+        oslo_policy.RuleDefault(ADMIN, "role:admin", "Who is an administrator, and may see every project's records."),
+        oslo_policy.RuleDefault(
+            "project_reader",
+            f"{_ADMIN} or ((role:reader or role:member) and project_id:%(project_id)s)",
+            "Who may list and show a project's records.",
+        ),
+        _rule(MANAGE, _ADMIN, "Manage a snapshot.", "POST /os-snapshot-manage", "POST /manageable_snapshots"),
+        _rule(UNMANAGE, _ADMIN, "Give a snapshot back.", "POST /snapshots/{snapshot_id}/action"),
+        _rule(
+            LIST_MANAGEABLE,
+            _ADMIN,
+            "List what could be managed on a backend, whosoever it is.",
+            "GET /os-snapshot-manage",
+            "GET /os-snapshot-manage/detail",
+            "GET /manageable_snapshots",
+            "GET /manageable_snapshots/detail",
+        ),
+        _rule(MANAGE_VOLUME, _ADMIN, "Register a volume that exists on a backend.", "POST /os-volume-manage"),
+        _rule(GET_SNAPSHOT, _READER, "Show a snapshot.", "GET /snapshots/{snapshot_id}"),
+        _rule(GET_SNAPSHOTS, _READER, "List snapshots.", "GET /snapshots", "GET /snapshots/detail"),
+        _rule(GET_OPERATION, _READER, "Show how an operation fares.", "GET /snapshots/{snapshot_id}/operation"),
+        _rule(GET_VOLUME, _READER, "Show a volume.", "GET /volumes/{volume_id}"),
+        _rule(GET_VOLUMES, _READER, "List volumes.", "GET /volumes", "GET /volumes/detail"),
+        _rule(GET_MESSAGE, _READER, "Show why an operation failed.", "GET /messages/{message_id}"),
+        _rule(GET_MESSAGES, _READER, "List why operations failed.", "GET /messages"),
+        _rule(GET_EXTENSIONS, "@", "List extensions.", "GET /extensions", "GET /extensions/os-snapshot-manage"),
+    ]
+
+
+def _rule(name: str, check: str, description: str, *operations: str) -> oslo_policy.DocumentedRuleDefault:
+    paths: list[Any] = [dict(zip(("method", "path"), each.split(" "), strict=True)) for each in operations]
+    return oslo_policy.DocumentedRuleDefault(name, check, description, paths)

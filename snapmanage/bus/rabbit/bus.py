@@ -1,0 +1,231 @@
+"""The bus on RabbitMQ: one publisher with confirms, consumers that acknowledge what is done.
+
+`topology.py` says how exchange and queues are declared.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Protocol
+
+import kombu
+from amqp.exceptions import AMQPError
+from kombu.exceptions import KombuError
+
+from snapmanage import crash, errors
+from snapmanage.bus import Handle, Probe, Publication, no_probe
+from snapmanage.bus.rabbit import frames
+from snapmanage.bus.rabbit.consumer import RabbitConsumer
+from snapmanage.bus.rabbit.declaring import Troubles, declare, declare_dead_letters
+from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.crash import Point
+
+LOG = logging.getLogger(__name__)
+
+CONFIRM_TIMEOUT_SECONDS = 30
+# Wait so long for the declaration of a dead-letter queue; RabbitMQ 4.0 may need a minute while its node is down.
+DEAD_LETTERS_SECONDS = 1
+BROKEN = (AMQPError, KombuError, OSError)
+
+
+Connect = Callable[[int], kombu.Connection]
+
+
+class Caller(Protocol):
+    """Whoever asks a server and waits for its answer."""
+
+    def __call__(
+        self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any], /
+    ) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class RabbitBus:
+    """`connect` makes a new connection with a heartbeat of so many seconds; `call` is the stock client's."""
+
+    def __init__(self, connect: Connect, topology: Topology, call: Caller, prefetch: int = 200) -> None:
+        self._connect = connect
+        self._topology = topology
+        self._call = call
+        self._prefetch = prefetch
+        self._events = Publisher(connect, topology)
+        self._replies = Publisher(connect, topology)
+
+    def send(self, publications: Sequence[Publication]) -> set[str]:
+        return self._events.send(publications)
+
+    def declare(self, keys: Sequence[str]) -> None:
+        """Declare queues without consuming; `Unavailable` when the broker is away, or won't have one."""
+        try:
+            with self._connect(0) as connection:
+                declared = [declare(connection, self._topology, key) for key in keys]
+                declared += [declare_dead_letters(connection, self._topology, key) for key in keys]
+        except BROKEN as error:
+            raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
+        for each in declared:
+            if not each.usable:
+                raise errors.Unavailable(each.trouble.text if each.trouble else f"the broker refuses queue {each.name}")
+
+    def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> RabbitConsumer:
+        consumer = RabbitConsumer(self._connect, self._topology, queues, handle, self._prefetch, probe)
+        consumer.start()
+        return consumer
+
+    def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+        return self._call(server, method, arguments, context)
+
+    def reply(self, queue: str, body: bytes) -> None:
+        try:
+            self._replies.send([Publication("reply", queue, body, True)], exchange="")
+        except errors.Unavailable as error:
+            LOG.warning("A reply was not sent, its caller will time out: %s", error)
+
+    def close(self) -> None:
+        self._events.close()
+        self._replies.close()
+        self._call.close()
+
+
+class Publisher:
+    """Sends batches over one connection and waits once for all their confirms; for several threads, in turn."""
+
+    def __init__(self, connect: Connect, topology: Topology) -> None:
+        self._connect = connect
+        self._topology = topology
+        self._turn = threading.Lock()
+        self._connection: kombu.Connection | None = None
+        self._channel: Any = None
+        self._declared: set[str] = set()
+        self._declaring: dict[str, threading.Thread] = {}
+        self._pending: dict[int, Publication] = {}
+        self._refused: set[str] = set()
+        self._unreached: set[str] = set()
+        self._troubles = Troubles()
+        self._nacked: set[str] = set()
+        self._sent = 0
+
+    def send(self, publications: Sequence[Publication], exchange: str | None = None) -> set[str]:
+        """As `Bus.send`; the empty exchange reaches queues by name."""
+        with self._turn:
+            try:
+                return self._send(publications, self._topology.exchange if exchange is None else exchange)
+            except BROKEN as error:
+                self._drop()
+                raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
+
+    def close(self) -> None:
+        with self._turn:
+            self._drop()
+
+    def _send(self, publications: Sequence[Publication], exchange: str) -> set[str]:
+        self._open()
+        self._refused = set()
+        self._nacked = set()
+        sendable = [publication for publication in publications if self._declare(publication)]
+        self._publish(sendable, exchange)
+        crash.at(Point.UNCONFIRMED)
+        while self._pending:
+            self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT_SECONDS)
+        if self._nacked:
+            # A channel may refuse for good what is meant for a queue that another node leads by now.
+            LOG.warning(
+                "The broker refused messages for %s, which are sent again later over another connection. "
+                "Where it goes on refusing, the queue is full: look at its length limit, and at its consumers.",
+                ", ".join(sorted(self._nacked)),
+            )
+            self._drop()
+        arrived = [publication for publication in sendable if publication.message_id not in self._refused]
+        self._unreached -= {publication.routing_key for publication in arrived}
+        return {publication.message_id for publication in arrived}
+
+    def _declare(self, publication: Publication) -> bool:
+        """Make its queue, where that is up to us; False when the broker won't have it, which stops no other."""
+        if publication.queue_must_exist or publication.routing_key in self._declared:
+            return True
+        assert self._connection is not None
+        self._declare_dead_letters(publication.routing_key)
+        declared = declare(self._connection, self._topology, publication.routing_key)
+        self._troubles.log(declared)
+        if not declared.usable:
+            self._refused.add(publication.message_id)
+            return False
+        self._declared.add(publication.routing_key)
+        return True
+
+    def _declare_dead_letters(self, key: str) -> None:
+        """Start to declare the dead-letter queue, and wait up to `DEAD_LETTERS_SECONDS` for it.
+
+        It comes before the queue itself, which may drop messages from its first moment on.
+        """
+        declaring = self._declaring.get(key)
+        if declaring is None or not declaring.is_alive():
+            name = f"declare {self._topology.dead_letter_name(key)}"
+            declaring = threading.Thread(target=self._declare_dead_letters_apart, args=[key], name=name, daemon=True)
+            self._declaring[key] = declaring
+            declaring.start()
+        declaring.join(DEAD_LETTERS_SECONDS)
+
+    def _declare_dead_letters_apart(self, key: str) -> None:
+        """Declare the dead-letter queue over a connection of its own, which may hang for a minute."""
+        try:
+            with self._connect(0) as connection:
+                self._troubles.log(declare_dead_letters(connection, self._topology, key))
+        except BROKEN as error:
+            name = self._topology.dead_letter_name(key)
+            LOG.warning("Queue %s is not declared yet (%s); the next connection declares it again.", name, error)
+
+    def _publish(self, publications: Sequence[Publication], exchange: str) -> None:
+        connection = self._channel.connection
+        number = self._channel.channel_id
+        written = [frames.publish(number, exchange, each, connection.frame_max) for each in publications]
+        self._pending = dict(enumerate(publications, self._sent + 1))
+        self._sent += len(publications)
+        connection.transport.write(b"".join(written))
+
+    def _open(self) -> None:
+        if self._channel is not None:
+            return
+        self._connection = self._connect(0)
+        self._connection.connect()
+        self._channel = self._connection.channel()
+        self._topology.declared_exchange()(self._channel).declare()
+        self._channel.confirm_select()
+        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_nack"].add(self._on_nack)
+        self._channel.events["basic_return"].add(self._on_return)
+
+    def _drop(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        self._declared.clear()
+        self._pending.clear()
+        self._sent = 0
+        if connection is not None:
+            connection.collect(socket_timeout=1)
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        self._confirmed(tag, multiple)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        for publication in self._confirmed(tag, multiple):
+            self._nacked.add(publication.routing_key)
+            self._refused.add(publication.message_id)
+
+    def _confirmed(self, tag: int, multiple: bool) -> list[Publication]:
+        """What a confirm is about, which nobody waits for any more."""
+        tags = takewhile(lambda at: at <= tag, list(self._pending)) if multiple else [tag]
+        return [self._pending.pop(at) for at in tags if at in self._pending]
+
+    def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
+        """No queue of that name: a server that never ran, or a queue that was deleted."""
+        if exchange:  # whoever waited for a reply is gone
+            self._say_unreached(routing_key, "has no queue of this name")
+        self._declared.discard(routing_key)
+        self._refused.add(message.properties.get("message_id", ""))
+
+    def _say_unreached(self, queue: str, why: str) -> None:
+        """Once, until a message reaches the queue: each that doesn't would say it again."""
+        if queue not in self._unreached:
+            self._unreached.add(queue)
+            LOG.warning("What is meant for %s waits: the broker %s", queue, why)

@@ -1,0 +1,74 @@
+"""Consume queues and their dead-letter queues on RabbitMQ.
+
+A dead-letter queue lives on one node of a cluster. While that node is down, RabbitMQ 4.0 answers a declaration of the
+queue after a minute only. So each dead-letter queue has a connection of its own and delays no other queue.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import kombu
+
+from snapmanage.bus import Delivery, Handle, Probe, no_probe
+from snapmanage.bus.rabbit.declaring import declare, declare_dead_letters
+from snapmanage.bus.rabbit.queue_consumer import QueueConsumer
+from snapmanage.bus.rabbit.topology import Topology
+
+
+class RabbitConsumer:
+    """Consumes the queues of routing keys over one connection, and each of their dead-letter queues over another.
+
+    `handle` and `probe` are never called at the same time.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[int], kombu.Connection],
+        topology: Topology,
+        keys: Sequence[str],
+        handle: Handle,
+        prefetch: int,
+        probe: Probe = no_probe,
+    ) -> None:
+        queues = {topology.name(key): partial(declare, topology=topology, key=key) for key in keys}
+        dead_letters = [
+            {topology.dead_letter_name(key): partial(declare_dead_letters, topology=topology, key=key)} for key in keys
+        ]
+        handle, probe = _in_turn(handle, probe)
+        self._consumers = [
+            QueueConsumer(connect, declarations, handle, prefetch, probe) for declarations in (queues, *dead_letters)
+        ]
+
+    def start(self) -> None:
+        for consumer in self._consumers:
+            consumer.start()
+
+    def stop(self) -> None:
+        for consumer in self._consumers:
+            consumer.stop()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for the batches in hand, at most `timeout_seconds` in all."""
+        deadline = time.monotonic() + timeout_seconds
+        for consumer in self._consumers:
+            consumer.join(max(0.0, deadline - time.monotonic()))
+
+
+def _in_turn(handle: Handle, probe: Probe) -> tuple[Handle, Probe]:
+    """Return both for use by several threads: each call waits for the call before.
+
+    A handler counts the attempts at the messages in its hands, and its probe takes attempts back.
+    """
+    turn = threading.Lock()
+
+    def handle_in_turn(batch: Sequence[Delivery]) -> None:
+        with turn:
+            handle(batch)
+
+    def probe_in_turn() -> None:
+        with turn:
+            probe()
+
+    return handle_in_turn, probe_in_turn

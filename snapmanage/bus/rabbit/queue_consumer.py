@@ -1,0 +1,252 @@
+"""Consume queues over one connection: handle a batch, acknowledge it, take the next one.
+
+The broker counts the deliveries of a message, and requeues a message that is not acknowledged in time. So a batch
+that cannot be handled is requeued once, and consuming pauses until the handler's probe succeeds. The connection stays.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import kombu
+from amqp.exceptions import AMQPError, ChannelError, PreconditionFailed
+from kombu.exceptions import KombuError
+
+from snapmanage import crash
+from snapmanage.bus import Delivery, Handle, Probe
+from snapmanage.bus.rabbit import deliveries, frames
+from snapmanage.bus.rabbit.declaring import Declaration, Declared, Troubles
+from snapmanage.bus.rabbit.handler_thread import Hand, Work
+from snapmanage.crash import Point
+
+LOG = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 20
+IDLE_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+# Handle a batch up to this many times before it is requeued: a short failure should not count as a delivery.
+TRIES = 3
+# The longest time that a batch is held. The broker requeues it after consumer_timeout, half an hour by default.
+HOLD_SECONDS = 20.0
+# Declare a refused queue again after this time.
+REFUSED_SECONDS = 10.0
+READ_SECONDS = 0.01
+_LOST = (AMQPError, KombuError, OSError)
+
+
+class QueueConsumer:
+    """Consumes queues in a thread with a connection of its own, and reconnects for ever; another thread handles.
+
+    `declarations` has a function for each queue, by the queue's name. A batch holds up to `prefetch` messages: all that
+    arrived while the last batch was handled. It is acknowledged after `handle` has returned. While `handle` raises or
+    hangs, no message is held.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[int], kombu.Connection],
+        declarations: Mapping[str, Declaration],
+        handle: Handle,
+        prefetch: int,
+        probe: Probe,
+    ) -> None:
+        self._connect = connect
+        self._declarations = declarations
+        self._handle = handle
+        self._probe = probe
+        self._prefetch = prefetch
+        self._stopping = threading.Event()
+        self._arrived: list[Any] = []
+        self._pause = FIRST_PAUSE_SECONDS
+        self._troubles = Troubles()
+        self._dead_letters = deliveries.DeadLetters()
+        self._consumed: dict[str, Declared] = {}
+        self._declare_again_at = 0.0
+        self._hand = Hand("handler")
+        self._at_work: Future[None] | None = None
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
+
+    def start(self) -> None:
+        self._hand.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Wait for the batch in hand; a consumer that is still declaring its queues has none."""
+        if self._consumed or (self._at_work is not None and not self._at_work.done()):
+            self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._consume_once()
+            except PreconditionFailed as error:
+                LOG.warning(
+                    "The broker took messages back, since they were not acknowledged within its consumer_timeout; "
+                    "they come again. Where the database is only slow, raise consumer_timeout (%s).",
+                    error,
+                )
+                self._rest()
+            except ChannelError as error:
+                self._log_loss("The broker refused something", error)
+                self._rest()
+            except _LOST as error:
+                self._log_loss("The broker is away", error)
+                self._rest()
+            except Exception:
+                LOG.exception("The consumer failed; it starts again in %g s.", self._pause)
+                self._rest()
+        self._hand.end()
+
+    def _consume_once(self) -> None:
+        """Consume over one connection until `stop` is called or the connection breaks."""
+        connection = self._connect(HEARTBEAT_SECONDS)
+        try:
+            wire = connection.connection
+            wire.on_inbound_frame = frames.leniently(wire.on_inbound_frame)
+            while not self._stopping.is_set():
+                if self._can_handle(connection):
+                    self._consume(connection)
+        finally:
+            self._failing |= self._at_work is not None and (not self._at_work.done() or bool(self._at_work.exception()))
+            # Without a closing handshake: a hung broker would not answer. It requeues the unacknowledged messages.
+            connection.collect(socket_timeout=IDLE_SECONDS)
+
+    def _log_loss(self, problem: str, error: Exception) -> None:
+        LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, ", ".join(self._declarations), self._pause)
+
+    def _rest(self) -> None:
+        self._stopping.wait(self._pause)
+        self._lengthen_pause()
+
+    def _lengthen_pause(self) -> None:
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+
+    def _can_handle(self, connection: kombu.Connection) -> bool:
+        """Return whether a batch can be handled now; after a failure, pause and call the handler's probe."""
+        if not self._failing:
+            return True
+        self._keep_alive(connection, self._pause)
+        self._lengthen_pause()
+        if self._at_work is not None and not self._ended(connection, self._at_work, float("inf")):
+            return False
+        if not self._worked(connection, self._begin(self._probe), float("inf")):
+            return False
+        self._failing = False
+        return True
+
+    def _consume(self, connection: kombu.Connection) -> None:
+        """Consume until `stop` is called, or until a batch can't be handled and is requeued."""
+        self._arrived, self._consumed, self._declare_again_at = [], {}, 0.0
+        channel = connection.channel()
+        channel.auto_decode = False  # bytes are kept as they came, whatever their encoding is said to be
+        channel.basic_qos(0, self._prefetch, False)
+        while not self._stopping.is_set():
+            if time.monotonic() >= self._declare_again_at:
+                self._declare(connection, channel)
+            self._fill(connection)
+            if self._arrived and not self._work_off(connection, channel):
+                channel.close()  # the broker requeues the unacknowledged messages
+                return
+
+    def _declare(self, connection: kombu.Connection, channel: Any) -> None:
+        """Declare and consume each queue; try again later if the broker refuses one."""
+        known = {declared.name for declared in self._consumed.values()}
+        refused = False
+        for declare in self._declarations.values():
+            declared = declare(connection)
+            self._troubles.log(declared)
+            refused |= not declared.usable
+            if declared.usable and declared.name not in known:
+                # On the channel itself: kombu's consumer fails at headers that it can't decode.
+                tag = channel.basic_consume(declared.name, callback=self._arrived.append)
+                self._consumed[tag] = declared
+        self._declare_again_at = time.monotonic() + REFUSED_SECONDS if refused else float("inf")
+        if self._consumed:
+            LOG.info("Consuming %s.", ", ".join(declared.name for declared in self._consumed.values()))
+
+    def _fill(self, connection: kombu.Connection) -> None:
+        """Wait until a message has arrived, then read the messages that are already in the socket."""
+        try:
+            if not self._arrived:
+                connection.drain_events(timeout=IDLE_SECONDS)
+            while len(self._arrived) < self._prefetch and frames.one_is_here(connection):
+                connection.drain_events(timeout=IDLE_SECONDS)
+        except TimeoutError:
+            connection.heartbeat_check()
+            self._pause = FIRST_PAUSE_SECONDS
+
+    def _work_off(self, connection: kombu.Connection, channel: Any) -> bool:
+        """Handle and acknowledge the batch; return False if it can't be handled for now."""
+        batch = list(self._arrived)
+        if not self._handled([self._delivery(message) for message in batch], connection):
+            self._failing = True
+            return False
+        crash.at(Point.HANDLED)
+        channel.basic_ack(batch[-1].delivery_tag, multiple=True)
+        crash.at(Point.ACKNOWLEDGED)
+        del self._arrived[: len(batch)]
+        self._pause = FIRST_PAUSE_SECONDS
+        return True
+
+    def _delivery(self, message: Any) -> Delivery:
+        return self._dead_letters.delivery(message, self._consumed[message.delivery_info["consumer_tag"]])
+
+    def _handled(self, batch: Sequence[Delivery], connection: kombu.Connection) -> bool:
+        deadline, pause = time.monotonic() + HOLD_SECONDS, FIRST_PAUSE_SECONDS
+        for tries_left in reversed(range(TRIES)):
+            done = self._begin(partial(self._handle, batch))
+            if self._worked(connection, done, deadline):
+                return True
+            if not done.done() or not tries_left or self._stopping.is_set():
+                break
+            self._keep_alive(connection, pause)
+            pause *= 2
+        LOG.warning(
+            "%d messages could not be handled: they go back to the broker, and nothing is consumed until they can be.",
+            len(self._arrived),
+        )
+        return False
+
+    def _begin(self, work: Work) -> Future[None]:
+        self._at_work = self._hand.begin(work)
+        return self._at_work
+
+    def _worked(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
+        """Return whether the work succeeded before the deadline; keep the connection alive meanwhile."""
+        if not self._ended(connection, work, deadline):
+            return False
+        error = work.exception()
+        if error is not None:
+            level = logging.WARNING if self._failing else logging.ERROR
+            LOG.log(level, "Messages could not be handled: %s", error, exc_info=None if self._failing else error)
+        return error is None
+
+    def _ended(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
+        """Return whether the work ended before the deadline; after a failure, a stopped consumer does not wait."""
+        while not work.done():
+            with suppress(TimeoutError):
+                work.exception(max(0.0, min(IDLE_SECONDS, deadline - time.monotonic())))
+            if work.done():
+                break
+            if time.monotonic() >= deadline or (self._failing and self._stopping.is_set()):
+                return False
+            self._keep_alive(connection, READ_SECONDS)
+        return True
+
+    def _keep_alive(self, connection: kombu.Connection, seconds: float) -> None:
+        """Wait, and read heartbeats: the broker closes a connection that misses them, which counts as deliveries."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=min(left, IDLE_SECONDS))
+            connection.heartbeat_check()

@@ -1,0 +1,122 @@
+"""snapmanage-manage broker: whether the broker's policies could drop what it has confirmed."""
+
+import json
+import logging
+import sys
+import time
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.bus.names import Names
+from snapmanage.bus.rabbit import policies
+from snapmanage.bus.rabbit.policies import Finding
+from snapmanage.cmd.wiring import parts
+
+LOG = logging.getLogger(__name__)
+
+UNKNOWN, FOUND = 1, 2
+TIMEOUT_SECONDS = 10
+# How long the API may take to know a new queue's policy.
+KNOWN_SECONDS = 30
+LOOK_AGAIN_SECONDS = 0.5
+_POLICY = "effective_policy_definition"
+
+
+def add_commands(actions: Any) -> None:
+    """The command's actions, for its parser."""
+    actions.add_parser(
+        "check",
+        help="judge the policies of this host's queues, by broker_management_url; "
+        f"exit code {FOUND}: one could drop messages, or a queue is not as it should be, {UNKNOWN}: it can't be told",
+    )
+
+
+def server_keys(conf: cfg.ConfigOpts, names: Names) -> list[str]:
+    """Return the routing keys of the queues of this host's servers."""
+    host = conf.cluster or conf.host
+    keys = [key for backend in conf.enabled_backends for key in names.server_queues(f"{host}@{backend}")]
+    return list(dict.fromkeys(keys))
+
+
+def require_lossless(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> None:
+    """Raise `ConfigurationError` where a policy drops what these queues hold; where it can't be told, say so."""
+    if not conf.broker_management_url:
+        return
+    try:
+        found = look(conf, keys)
+    except errors.Unavailable as error:
+        LOG.warning(
+            "The broker's policies were not checked: %s. `snapmanage-manage broker check` does it later.", error
+        )
+        return
+    for finding in found:
+        if finding.loses:
+            raise errors.ConfigurationError(finding.text)
+        LOG.warning("%s.", finding.text)
+
+
+def look(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> list[Finding]:
+    """Declare queues, and return what is wrong with them; `Unavailable` where broker or API doesn't answer."""
+    bus, names = parts.connect_bus(conf)
+    topology = parts.topology(conf, names)
+    try:
+        bus.declare(keys(names))
+    finally:
+        bus.close()
+    return [
+        finding
+        for key in keys(names)
+        for name in (topology.dead_letter_name(key), topology.name(key))
+        for finding in policies.findings(_judged(conf, name), topology.queue_type)
+    ]
+
+
+def _judged(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
+    """Return what the management API shows of a queue, once it tells the policy: of a new one, after five seconds."""
+    deadline = time.monotonic() + KNOWN_SECONDS
+    while _POLICY not in (shown := _shown(conf, queue)):
+        if time.monotonic() > deadline:
+            raise errors.Unavailable(
+                f"the management API tells no policy of queue {queue}, as if it kept no statistics"
+            )
+        time.sleep(LOOK_AGAIN_SECONDS)
+    return shown
+
+
+def _shown(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
+    parsed = urlsplit(conf.broker_management_url)
+    address = parsed.netloc.rpartition("@")[2]
+    path = f"{parsed.path.rstrip('/')}/api/queues/{quote(parts.virtual_host(conf), safe='')}/{quote(queue, safe='')}"
+    request = urllib.request.Request(f"{parsed.scheme}://{address}{path}")
+    login = f"{unquote(parsed.username or 'guest')}:{unquote(parsed.password or 'guest')}"
+    request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            shown: Mapping[str, Any] = json.load(answer)
+            return shown
+    except (OSError, ValueError) as error:
+        raise errors.Unavailable(f"the management API at {address} doesn't tell of queue {queue}: {error}") from error
+
+
+def _check(conf: cfg.ConfigOpts) -> int:
+    if not conf.broker_management_url:
+        raise errors.ConfigurationError(
+            "broker_management_url is missing: only RabbitMQ's management API shows policies"
+        )
+    try:
+        found = look(conf, lambda names: [*server_keys(conf, names), *names.audited_queues()])
+    except errors.Unavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNKNOWN
+    for finding in found:
+        print(f"{'LOSES' if finding.loses else 'NOTE'}: {finding.text}")
+    return FOUND if found else 0
+
+
+COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {("broker", "check"): _check}

@@ -1,0 +1,183 @@
+"""What `lvs` reports, as values.
+
+A snapshot is what has the role `snapshot`. A thin snapshot whose origin is removed loses that role,
+and nothing but one mark is left to tell it from an ordinary thin volume: LVM makes thin snapshots so
+that they are skipped at activation, and thin volumes not. Such an orphan isn't listed, but a caller
+who names it may have it.
+
+A thin snapshot can be a volume too, as a linked clone or a restored volume is: see `is_volume`.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
+from snapmanage.drivers.lvm import names
+
+COLUMNS = (
+    *("lv_uuid", "lv_name", "lv_size", "origin", "origin_uuid", "origin_size", "pool_lv", "lv_tags", "lv_time"),
+    *("lv_device_open", "lv_role", "lv_layout", "lv_snapshot_invalid", "lv_merging", "lv_health_status"),
+    *("lv_skip_activation", "lv_active_locally", "lv_permissions", "lv_allocation_locked"),
+    *("vg_missing_pv_count", "vg_permissions"),
+)
+# What `read` relies on, whatever the host's lvm.conf says of reports; `messages.CONFIG` comes with it.
+CONFIG = (
+    'report{time_format="%s" list_item_separator="," compact_output=0 compact_output_cols="" lvs_sort="lv_name" '
+    'aligned=1 buffered=1 headings=1 separator=" " prefixes=0 quoted=1 columns_as_rows=0 binary_values_as_numeric=1 '
+    'mark_hidden_devices=1} global{units="b" suffix=0}'
+)
+
+
+@dataclass(frozen=True)
+class LogicalVolume:
+    """A line of the report. `unsafe` is told of snapshots and volumes alike."""
+
+    name: str
+    identity: str
+    size_bytes: int
+    origin: str | None
+    origin_identity: str | None
+    roles: frozenset[str]
+    layout: frozenset[str]
+    hidden: bool
+    skipped: bool
+    in_service: bool
+    created_at: datetime | None
+    unsafe: Unsafe | None
+    unsafe_reason: str
+    extra: Mapping[str, str]
+
+    @property
+    def is_snapshot(self) -> bool:
+        return "snapshot" in self.roles
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether it is a thin volume that LVM made as a snapshot, and whose origin is gone."""
+        return "public" in self.roles and "thin" in self.layout and self.origin is None and self.skipped
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether snapshots can be of it: an ordinary volume, or a thin snapshot that serves as one.
+
+        A thin snapshot serves as a volume where it has snapshots of its own, or is active and writable.
+        A thick snapshot never does: LVM makes no snapshots of it. A volume of VDO has the role `private`.
+        """
+        of_vdo = "vdo" in self.layout and "pool" not in self.layout
+        if self.hidden or ("public" not in self.roles and not of_vdo):
+            return False
+        return not self.is_snapshot or "origin" in self.roles or ("thinsnapshot" in self.roles and self.in_service)
+
+    def snapshot(self) -> BackendSnapshot:
+        return BackendSnapshot(
+            name=self.name,
+            identity=self.identity,
+            size_bytes=self.size_bytes,
+            parent=self.origin,
+            parent_identity=self.origin_identity,
+            created_at=self.created_at,
+            unsafe=self.unsafe,
+            unsafe_reason=self.unsafe_reason,
+            extra=self.extra,
+        )
+
+    def volume(self) -> BackendVolume:
+        return BackendVolume(self.name, self.identity, self.size_bytes)
+
+
+def read(text: str, group: str, rigid: str | None = None) -> list[LogicalVolume]:
+    """Return the logical volumes of a report in JSON; raise `BackendError` where it can't be read.
+
+    `rigid` is why LVM renames nothing in the group, where its warnings say so; see `messages`.
+    """
+    try:
+        lines = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
+        return [_line(fields, _danger(fields, group, rigid)) for fields in lines]
+    except (ValueError, KeyError, TypeError, AttributeError) as failure:
+        raise errors.BackendError(f"lvs reported something unreadable ({failure!r}): {text[:200]!r}") from failure
+
+
+def _line(fields: Mapping[str, Any], danger: tuple[Unsafe | None, str]) -> LogicalVolume:
+    roles = _set(fields["lv_role"])
+    unsafe, reason = danger
+    return LogicalVolume(
+        name=_name(fields),
+        identity=fields["lv_uuid"],
+        size_bytes=_size(fields, roles),
+        origin=fields["origin"].strip("[]") or None,
+        origin_identity=fields["origin_uuid"] or None,
+        roles=roles,
+        layout=_set(fields["lv_layout"]),
+        hidden=fields["lv_name"].startswith("["),
+        skipped=_true(fields, "lv_skip_activation"),
+        in_service=_true(fields, "lv_active_locally") and fields["lv_permissions"] == "writeable",
+        created_at=_time(fields["lv_time"]),
+        unsafe=unsafe,
+        unsafe_reason=reason,
+        extra={key: fields[key] for key in ("pool_lv", "lv_tags") if fields[key]},
+    )
+
+
+def _name(fields: Mapping[str, Any]) -> str:
+    return str(fields["lv_name"].strip("[]"))
+
+
+def _size(fields: Mapping[str, Any], roles: frozenset[str]) -> int:
+    # The size of a thick snapshot is its origin's; its own is the store of what was overwritten.
+    return int((fields["origin_size"] if "thicksnapshot" in roles else "") or fields["lv_size"])
+
+
+def _time(text: str) -> datetime | None:
+    """Return the time of creation; None where LVM doesn't know it, or has a number that is no time."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(int(text), UTC)
+    return None
+
+
+def _danger(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[Unsafe | None, str]:
+    """Return why it can't be renamed, with the reason; the same whether it is listed or named."""
+    if reason := _flaw(fields) or _name_flaw(fields, group) or _group_flaw(fields) or rigid:
+        return Unsafe.UNUSABLE, reason
+    if _true(fields, "lv_allocation_locked"):
+        return Unsafe.IN_USE, "LVM has locked it, as pvmove does while it moves the data"
+    if _true(fields, "lv_device_open"):
+        return Unsafe.IN_USE, "its device is open"
+    return None, ""
+
+
+def _flaw(fields: Mapping[str, Any]) -> str | None:
+    if _true(fields, "lv_merging"):
+        return "it is being merged into its origin, or will be at the next activation"
+    if _true(fields, "lv_snapshot_invalid"):
+        return "it has overflowed and is invalid; its data are lost"
+    # Of what isn't active LVM knows no health.
+    if fields["lv_health_status"] not in ("", "unknown"):
+        return f"LVM reports its health as {fields['lv_health_status']!r}"
+    return None
+
+
+def _name_flaw(fields: Mapping[str, Any], group: str) -> str | None:
+    reason = names.refusal(group, _name(fields))
+    return f"its name couldn't be given back: {reason}; rename it first" if reason else None
+
+
+def _group_flaw(fields: Mapping[str, Any]) -> str | None:
+    if fields["vg_missing_pv_count"] != "0":
+        return "its volume group lacks a physical volume, and LVM changes no such group; attach it again"
+    if fields["vg_permissions"] != "writeable":
+        return "its volume group is read-only"
+    return None
+
+
+def _true(fields: Mapping[str, Any], column: str) -> bool:
+    """Whether a column says yes; -1, unknown, is no: there is no device, which could be open or overflowed."""
+    return bool(fields[column] == "1")
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(filter(None, text.split(",")))

@@ -1,0 +1,178 @@
+"""One open directory of images: what is in it, by one scan.
+
+A scan opens every regular file, and what symbolic links lead to, for a look at its beginning. Images are files
+whose names fit the patterns, and what those record as their backing files; other files count only where they
+keep an image from being renamed (`references`). Looking takes no lock, so that it disturbs nobody and
+waits for nobody.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from snapmanage import errors
+from snapmanage.drivers.qcow2 import format as qcow2_format
+from snapmanage.drivers.qcow2 import other_formats
+from snapmanage.drivers.qcow2.chains import Chains, settled
+from snapmanage.drivers.qcow2.image import Image, overlay
+from snapmanage.drivers.qcow2.obstacles import Obstacles
+from snapmanage.drivers.qcow2.paths import Paths, PathsOf
+from snapmanage.drivers.qcow2.permissions import why_fixed, why_sealed
+from snapmanage.drivers.qcow2.references import Sight, obstacles
+from snapmanage.drivers.system import files, syscalls
+from snapmanage.drivers.system.files import explained
+
+# The hidden file whose lock is the directory's.
+LOCK = ".snapmanage.lock"
+
+# What is called so now is none: it has gone, is a symbolic link, or a special file that can't be opened.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ESTALE, errno.ENXIO)
+# A lease, which a file server may have, counts as not being let in.
+_NOT_LET_IN = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
+_FORBIDDEN = "snapmanage may not read it"
+_TO_FOLLOW = files.TO_ASK & ~os.O_NOFOLLOW
+
+
+class Directory:
+    """The images in an open directory; `path` leads to it, `patterns` are what images on top are called."""
+
+    def __init__(self, fd: int, path: str, patterns: Sequence[str], paths: Paths) -> None:
+        self.fd = fd
+        self.path = path
+        # What an overlay may record in front of a file's name. `..` behind a link leads elsewhere than it looks.
+        spellings = (os.path.normpath(path), os.path.realpath(path))
+        self._folders = frozenset(each for each in spellings if _leads_to(each, fd))
+        self._patterns = patterns
+        self._paths = paths
+
+    def names(self) -> list[str]:
+        """Everything in the directory, hidden names too."""
+        return [entry.name for entry in self._entries()]
+
+    def scan(self) -> Chains:
+        sight = self._look_around()
+        images = settled(self._images(sight.files), self._folders)
+        found = obstacles(sight, images, PathsOf(self.fd, self._paths), self._folders)
+        return Chains(images, self._folders, Obstacles.of(found))
+
+    def look_at(self, name: str, flags: int = files.TO_ASK) -> Image | None:
+        """The image under a name; None where that is no regular file. `BackendUnavailable`, `BackendPermission`."""
+        try:
+            fd = os.open(name, flags, dir_fd=self.fd)
+        except OSError as failure:
+            return None if failure.errno in _NO_FILE else self._unread(name, failure)
+        try:
+            return _described(fd, name) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        except OSError as failure:
+            return self._unread(name, failure)
+        finally:
+            os.close(fd)
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        with explained(self.path), os.scandir(self.fd) as entries:
+            return [entry for entry in entries if entry.name != LOCK]
+
+    def _look_around(self) -> Sight:
+        found: dict[str, Image] = {}
+        links: dict[str, str] = {}
+        linked: dict[str, Image] = {}
+        unreadable: dict[str, str] = {}
+        for entry in self._entries():
+            try:
+                if entry.is_symlink():
+                    links[entry.name] = os.readlink(entry.name, dir_fd=self.fd)
+                elif entry.is_file(follow_symlinks=False) and (image := self.look_at(entry.name)):
+                    found[entry.name] = image
+            except FileNotFoundError:
+                continue
+            except (OSError, errors.BackendError) as failure:
+                unreadable[entry.name] = str(failure)
+        for name in links:
+            if self._leads_to_file(name) and (image := self.look_at(name, _TO_FOLLOW)):
+                linked[name] = image
+        if (found or unreadable) and all(image.barred not in ("", _FORBIDDEN) for image in found.values()):
+            raise errors.BackendUnavailable(f"no file of {self.path!r} can be read: does the storage answer?")
+        return Sight(found, links, linked, unreadable)
+
+    def _images(self, found: Mapping[str, Image]) -> list[Image]:
+        """The files that are images by their names, and those that they record as their backing files."""
+        pending = [name for name in found if files.legal(name) and self._called_as_image(name)]
+        seen = set(pending)
+        images = []
+        while pending:
+            images.append(image := found[pending.pop()])
+            on = overlay(image, self._folders)
+            if on and on.backing and on.backing in found and on.backing not in seen:
+                pending.append(on.backing)
+                seen.add(on.backing)
+        return images
+
+    def _leads_to_file(self, link: str) -> bool:
+        target = self._paths.target(self.fd, link)
+        return target.file is not None and stat.S_ISREG(target.file.mode)
+
+    def _unread(self, name: str, failure: OSError) -> Image | None:
+        """The image that can't be read, described from outside."""
+        found = files.status(self.fd, name)
+        if found is None or not stat.S_ISREG(found.mode):
+            return None
+        barred = _FORBIDDEN if failure.errno in _NOT_LET_IN else failure.strerror or str(failure)
+        return _image(name, found, barred=barred, opaque=True)
+
+    def identity(self, name: str) -> str | None:
+        """What bears the name now, be it an image or not."""
+        found = files.status(self.fd, name)
+        return files.identity(found) if found else None
+
+    @contextmanager
+    def opened(self, name: str, flags: int = files.TO_ASK) -> Iterator[int | None]:
+        """Open a regular file, never following a link; None where there is none, or we aren't let in."""
+        fd = None
+        try:
+            fd = os.open(name, flags, dir_fd=self.fd)
+        except OSError as failure:
+            if failure.errno not in (*_NO_FILE, *_NOT_LET_IN):
+                raise errors.BackendUnavailable(f"can't open {name!r}: {failure.strerror}") from failure
+        try:
+            yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def _called_as_image(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._patterns)
+
+
+def _leads_to(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except OSError:
+        return False
+
+
+def _described(fd: int, name: str) -> Image:
+    """Describe an open file; `OSError`."""
+    found = syscalls.opened_status(fd)
+    rights = {"fixed": why_fixed(fd, found), "sealed": why_sealed(fd)}
+    image = _image(name, found, locked=syscalls.locked(fd), **rights)
+
+    def source(size: int, offset: int) -> bytes:
+        return os.pread(fd, size, offset)
+
+    try:
+        return replace(image, header=qcow2_format.read(source))
+    except qcow2_format.Unreadable as unreadable:
+        others = other_formats.names(source)
+        opaque = not isinstance(unreadable, qcow2_format.NotQcow2) and others is None
+        return replace(image, malformed=str(unreadable), opaque=opaque, others=others or ())
+
+
+def _image(name: str, found: syscalls.FileStatus, **more: Any) -> Image:
+    created_at = datetime.fromtimestamp(syscalls.birth_time(found), UTC)
+    return Image((name,), files.identity(found), found.size_bytes, created_at, file=found, **more)

@@ -1,0 +1,105 @@
+"""An image file of a directory, and what it records of its backing file.
+
+A backing file counts only where its overlay records a plain name in this directory, and its format,
+qcow2 or raw: a format that isn't recorded is guessed by QEMU from data that a guest may have written,
+and another path may lead to any file of the host.
+"""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from snapmanage.drivers.qcow2.format import Header
+from snapmanage.drivers.system import files
+from snapmanage.drivers.system.files import legal
+from snapmanage.drivers.system.syscalls import FileStatus
+
+FORMATS = ("qcow2", "raw")
+# A name is put aside with this in front of it, and has room for it.
+ASIDE = ".snapmanage-aside-"
+LONGEST_NAME = files.LONGEST_NAME - len(ASIDE)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One file of the directory, with each of its names there.
+
+    `header` is None where the file is raw, and where it can't be read: then `barred` (the system doesn't
+    let us) or `malformed` (it is no sound qcow2) says why, as a clause. `opaque` says that it may have a
+    backing file all the same. `others` are the files that an image of another format names. `fixed` says why the
+    file can be given no other name, and `sealed` why snapmanage can't write it, as clauses.
+    """
+
+    names: tuple[str, ...]
+    identity: str
+    file_bytes: int
+    created_at: datetime
+    locked: bool = False
+    header: Header | None = None
+    barred: str = ""
+    malformed: str = ""
+    opaque: bool = False
+    file: FileStatus | None = None
+    others: tuple[str, ...] = ()
+    fixed: str = ""
+    sealed: str = ""
+
+    @property
+    def wrong(self) -> str:
+        return self.barred or self.malformed
+
+    @property
+    def size_bytes(self) -> int:
+        return self.header.size_bytes if self.header else self.file_bytes
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """An image with what it records of its backing file.
+
+    `backing` is the name of a file in the directory, or None where `wrong` says why none can be meant.
+    """
+
+    image: Image
+    recorded: str
+    backing: str | None
+    format: str
+    wrong: str
+
+    @property
+    def name(self) -> str:
+        return self.image.names[0]
+
+    @property
+    def rigid(self) -> str:
+        """Why it can't be told another name of its backing file, as a clause."""
+        return self.wrong or self.image.sealed or self._header_flaw()
+
+    def _header_flaw(self) -> str:
+        if self.image.header is None:
+            return ""
+        folder = self.recorded.rpartition("/")[0]
+        if len(os.fsencode(folder)) + len("./") + LONGEST_NAME > self.image.header.backing_room_bytes:
+            return f"its header has no room for a longer name behind {folder!r}"
+        return self.image.header.unwritable
+
+
+def overlay(image: Image, folders: Collection[str]) -> Overlay | None:
+    """The image as an overlay, if it is one; `folders` are the paths that lead to the directory."""
+    if image.header is None or image.header.backing is None:
+        return None
+    recorded, kind = image.header.backing, image.header.backing_format or ""
+    backing, wrong = _inside(recorded, folders)
+    if not wrong and kind not in FORMATS:
+        wrong = f"it records {kind or 'no'} format of its backing file {recorded!r}; only qcow2 and raw are followed"
+    return Overlay(image, recorded, backing, kind, wrong)
+
+
+def _inside(recorded: str, folders: Collection[str]) -> tuple[str | None, str]:
+    folder, slash, name = recorded.rpartition("/")
+    if ":" in recorded.partition("/")[0]:
+        return None, f"its backing file {recorded!r} is told by a protocol, not by a plain name"
+    if (slash and folder not in (".", *folders)) or not legal(name):
+        return None, f"its backing file {recorded!r} isn't a plain name in the directory"
+    return name, ""

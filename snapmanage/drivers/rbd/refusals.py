@@ -1,0 +1,59 @@
+"""Why no snapshot of an image can be renamed, or protected, though the image can be read.
+
+A listing and a manage request ask the same question here, so that what one calls safe the other doesn't refuse.
+Only images with journals cost the cluster further answers.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from snapmanage.drivers.rbd.protection import LAYERING
+from snapmanage.drivers.system.ceph_bindings import Bindings
+
+_FORMAT_1 = "its image has format 1, which has no stable ids: move it to format 2 (rbd migration prepare)"
+_MIGRATING = "its image is being migrated, and an abort would undo the rename: run rbd migration commit or abort"
+_NOT_PRIMARY = (
+    "its image is a mirror that isn't primary, so it is read-only: manage the snapshot in the primary cluster, or "
+    "promote the image (rbd mirror image promote)"
+)
+_NO_JOURNAL = "its image's journal is missing, so it is read-only: disable and enable the feature journaling"
+_UNPROTECTABLE = "its image lacks the feature layering, so it can't be protected: turn rbd_protect off to manage it"
+
+
+def refusal(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> str | None:
+    """Return why snapshots of the open image can't be managed, as a clause; None where they can."""
+    return next(_refusals(image, ioctx, bindings, protect), None)
+
+
+def _refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iterator[str]:
+    rbd, features = bindings.rbd, image.features()
+    if image.old_format():
+        yield _FORMAT_1
+    if features & rbd.RBD_FEATURE_MIGRATING:
+        yield _MIGRATING
+    if features & rbd.RBD_FEATURE_NON_PRIMARY:
+        yield _NOT_PRIMARY
+    yield from _unknown(image, rbd)
+    if features & rbd.RBD_FEATURE_JOURNALING:
+        yield from _journaled(image, ioctx, bindings)
+    if protect and not features & LAYERING:
+        yield _UNPROTECTABLE
+
+
+def _unknown(image: Any, rbd: Any) -> Iterator[str]:
+    """Features that a newer librbd has given the image: this one opens it for reading only."""
+    known = sum(getattr(rbd, name) for name in dir(rbd) if name.startswith("RBD_OPERATION_FEATURE_"))
+    bits = image.features() & ~rbd.RBD_FEATURES_ALL or image.op_features() & ~known
+    if bits:
+        yield f"its image has features that this librbd doesn't know ({bits:#x}): install a newer python3-rbd"
+
+
+def _journaled(image: Any, ioctx: Any, bindings: Bindings) -> Iterator[str]:
+    try:
+        ioctx.stat(f"journal.{image.id()}")
+    except bindings.rados.ObjectNotFound:
+        yield _NO_JOURNAL
+        return
+    mirrored = image.mirror_image_get_info()
+    if mirrored["state"] != bindings.rbd.RBD_MIRROR_IMAGE_DISABLED and not mirrored["primary"]:
+        yield _NOT_PRIMARY

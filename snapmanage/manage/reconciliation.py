@@ -1,0 +1,66 @@
+"""Comparing a server's records with its backend while both go on."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from snapmanage.core import reconciliation
+from snapmanage.core.backend import BackendObject
+from snapmanage.core.lifecycle import Change
+from snapmanage.core.reconciliation import Difference
+from snapmanage.core.records import Snapshot, changed, ids_in
+from snapmanage.drivers.protocol import Driver
+from snapmanage.store import records
+from snapmanage.store.engine.database import Database
+
+
+def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
+    """Where they disagree, leaving out what moved meanwhile; whatever the driver raises."""
+    before = _resolved(db, server)
+    seen = driver.list_snapshots()
+    located = _located(driver, reconciliation.unlisted(before, seen))
+    still = reconciliation.settled(before, _resolved(db, server))
+    found = reconciliation.on_storage(reconciliation.differences(still, seen, located), _storage(driver, still))
+    return _with_other_owners(db, server, still, list(found))
+
+
+def _with_other_owners(
+    db: Database, server: str, snapshots: Sequence[Snapshot], found: Sequence[Difference]
+) -> list[Difference]:
+    """Return the differences with those of objects that another server's records own, which no mending may touch."""
+    named = {each for difference in found if difference.binding for each in ids_in(difference.binding.original_name)}
+    with db.read() as conn:
+        live, elsewhere = records.live(conn, named), records.owners_elsewhere(conn, server, snapshots)
+    return [
+        *reconciliation.guarded(found, live, elsewhere),
+        *reconciliation.owned_elsewhere(snapshots, elsewhere),
+    ]
+
+
+def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
+    """Return which storage the backend is now; None where no record says which it was."""
+    return driver.storage_id() if any(each.storage for each in snapshots) else None
+
+
+def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:
+    """Write a snapshot's size down; return False where the snapshot has changed meanwhile."""
+
+    def write(conn: Connection, now: datetime) -> bool:
+        sized = changed(snapshot, size_gb=size_gb, updated_at=now)
+        return bool(records.update(conn, [Change(snapshot, sized)]))
+
+    return db.write(write)
+
+
+def _resolved(db: Database, server: str) -> Sequence[Snapshot]:
+    with db.read() as conn:
+        return records.resolved(conn, server)
+
+
+def _located(driver: Driver, unlisted: Sequence[Snapshot]) -> Sequence[BackendObject]:
+    """Locate what isn't listed: a snapshot may be there and not be listed, such as one whose volume is gone."""
+    if not unlisted:
+        return []
+    identities = {each.backend_id for each in unlisted if each.backend_id}
+    return driver.locate(identities, {each.backend_name for each in unlisted if each.backend_name})

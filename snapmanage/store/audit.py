@@ -1,0 +1,70 @@
+"""The audit log's rows."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, select, update
+
+from snapmanage.core.audit import START, Entry, Head
+from snapmanage.store.tables import audit, audit_head
+
+_HEAD_ID = 1
+_THE_HEAD = select(audit_head).where(audit_head.c.id == _HEAD_ID)
+
+
+def lock_head(conn: Connection) -> Head:
+    """The end of the chain, kept from other listeners until the transaction ends."""
+    return _head(conn, _THE_HEAD.with_for_update())
+
+
+def head(conn: Connection) -> Head:
+    """The end of the chain; its start where somebody took the row away."""
+    return _head(conn, _THE_HEAD)
+
+
+def known(conn: Connection, event_ids: Collection[str]) -> set[str]:
+    """Which of the events are in the log already."""
+    return set(conn.execute(select(audit.c.event_id).where(audit.c.event_id.in_(event_ids))).scalars())
+
+
+def append(conn: Connection, entries: Sequence[Entry]) -> None:
+    """Write entries that follow the locked head, and move it."""
+    if not entries:
+        return
+    conn.execute(audit.insert(), [dict(vars(entry)) for entry in entries])
+    end = {"number": entries[-1].number, "digest": entries[-1].digest}
+    conn.execute(update(audit_head).where(audit_head.c.id == _HEAD_ID).values(end))
+
+
+def in_order(conn: Connection) -> Iterator[Entry]:
+    """Every entry, by its number; whoever stops early leaves nothing open."""
+    query = select(audit).order_by(audit.c.number).execution_options(yield_per=1000)
+    with conn.execute(query) as rows:
+        for row in rows:
+            yield Entry(**row._mapping)
+
+
+def of_snapshot(conn: Connection, snapshot_id: str) -> list[Entry]:
+    """A snapshot's entries, by generation."""
+    query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(audit.c.generation)
+    return [Entry(**row._mapping) for row in conn.execute(query)]
+
+
+def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[Entry]:
+    """The last entries, oldest of them first."""
+    query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+    if snapshot_id is not None:
+        query = query.where(audit.c.snapshot_id == snapshot_id)
+    return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
+
+
+def steps(conn: Connection) -> list[tuple[str, str, int, Any]]:
+    """What `core.ledger.gaps` takes."""
+    query = select(audit).order_by(audit.c.snapshot_id, audit.c.generation).execution_options(yield_per=1000)
+    entries = (Entry(**row._mapping) for row in conn.execute(query))
+    return [(e.snapshot_id, e.event_type, e.generation, e.payload.get("previous_generation")) for e in entries]
+
+
+def _head(conn: Connection, query: Select[Any]) -> Head:
+    row = conn.execute(query).one_or_none()
+    return START if row is None else Head(row.number, row.digest)

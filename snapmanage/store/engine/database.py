@@ -1,0 +1,207 @@
+"""Transactions on SQLite, MariaDB and PostgreSQL, and the clock that they share."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InvalidatePoolError,
+    OperationalError,
+    StatementError,
+)
+
+from snapmanage.store.engine import mariadb, postgresql
+
+T = TypeVar("T")
+Clock = Callable[[Connection], datetime]
+
+DEADLOCK_TRIES = 10
+# What the database, or its driver, says of values that it can't keep; unless it `passes`.
+UNKEEPABLE = (StatementError, ValueError, OverflowError)
+# A connection that was in use a moment ago is taken to be there; a database takes longer to come back.
+PING_AFTER_SECONDS = 1.0
+_RESTED = "snapmanage_rested_since"
+_DEADLOCKS = {
+    1213,  # MariaDB: deadlock found
+    1205,  # MariaDB: lock wait timeout
+    1020,  # MariaDB: record has changed since last read
+}
+_DEADLOCK_STATES = {"40001", "40P01", "55P03"}
+# PostgreSQL lets nobody write: it is a standby by now, or its disk is full and somebody made it read-only.
+_READ_ONLY_STATE = "25006"
+# A process that is frozen within a transaction keeps its locks, and what is locked can't be taken over. Ours never
+# rest that long between two statements. (MySQL has no such variable, and takes MariaDB's part for a comment.)
+IDLE_SECONDS = 10
+_END_IDLE_MARIADB = "SET @snapmanage = 1 /*M!100300 , SESSION idle_transaction_timeout = {} */"
+# Seconds, but for tcp_user_timeout's milliseconds: a database host that vanishes must not hang a thread for
+# hours. Reading may take longer than waiting for a row's lock does (50 s by default). The URL can say otherwise.
+_MARIADB_DEADLINES = {
+    "connect_timeout": 10,
+    "read_timeout": 120,
+    "write_timeout": 60,
+    "init_command": _END_IDLE_MARIADB.format(IDLE_SECONDS),
+}
+_DEADLINES: dict[str, dict[str, Any]] = {
+    "mysql": _MARIADB_DEADLINES,
+    "mariadb": _MARIADB_DEADLINES,
+    "postgresql": {
+        "connect_timeout": 10,
+        "tcp_user_timeout": 30_000,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    },
+}
+_NOW = {
+    "mysql": sa.text("SELECT UTC_TIMESTAMP(6)"),
+    "mariadb": sa.text("SELECT UTC_TIMESTAMP(6)"),
+    "postgresql": sa.text("SELECT clock_timestamp() AT TIME ZONE 'UTC'"),
+}
+
+
+def database_clock(conn: Connection) -> datetime:
+    """The database's time, UTC, so that hosts need not agree; on SQLite there is one host, and its time."""
+    statement = _NOW.get(conn.dialect.name)
+    if statement is None:
+        return datetime.now(UTC)
+    return datetime.replace(conn.execute(statement).scalar_one(), tzinfo=UTC)
+
+
+class Database:
+    """An engine with its clock.
+
+    `write` hands the work a connection and the time, in one transaction, and starts over when the
+    database broke a deadlock; so the work does nothing but read and write rows.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
+        self.engine = engine
+        self.clock = clock
+        # SQLite lets one writer in and makes others poll: queue in front of it instead.
+        self._turn: Any = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._closed = False
+        event.listen(engine, "checkin", self._close_late)
+
+    def write(self, work: Callable[[Connection, datetime], T]) -> T:
+        for tries_left in reversed(range(DEADLOCK_TRIES)):
+            try:
+                with self._turn, self.engine.begin() as conn:
+                    return work(conn, self.clock(conn))
+            except DBAPIError as error:
+                if not (tries_left and deadlocked(error)):
+                    raise
+            time.sleep(0.01 * (DEADLOCK_TRIES - tries_left))
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def read(self, at_one_moment: bool = False) -> Iterator[Connection]:
+        """A connection that only reads, and waits for no writer; it can show everything as it is at one moment."""
+        options: dict[str, Any] = {"snapmanage_reads": True, postgresql.AT_ONE_MOMENT: at_one_moment}
+        if at_one_moment and self.engine.dialect.name in ("mysql", "mariadb"):
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.engine.connect().execution_options(**options) as conn, conn.begin():
+            yield conn
+
+    def now(self) -> datetime:
+        with self.read() as conn:
+            return self.clock(conn)
+
+    def close(self) -> None:
+        """Close every connection; one that a thread still has is closed when the thread returns it."""
+        self._closed = True
+        self.engine.dispose()
+
+    def _close_late(self, connection: Any, record: Any) -> None:
+        if self._closed and connection is not None:
+            record.invalidate()
+
+
+def deadlocked(error: DBAPIError) -> bool:
+    """Whether the database gave up this transaction for another's sake."""
+    original: Any = error.orig
+    if getattr(original, "sqlstate", None) in _DEADLOCK_STATES:
+        return True
+    code = original.args[0] if getattr(original, "args", None) else None
+    return code in _DEADLOCKS or "database is locked" in str(original)
+
+
+def away(error: Exception) -> bool:
+    """Whether the database is away, has ended the connection, or lets nobody write at the moment."""
+    if not isinstance(error, DBAPIError):
+        return False
+    read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY_STATE
+    return read_only or error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def passes(error: Exception) -> bool:
+    """Whether trying again can help: the database is `away`, or somebody was quicker."""
+    return away(error) or isinstance(error, IntegrityError)
+
+
+def connect(url: str, pool_size: int = 10) -> Database:
+    """A database for a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; connects when first used."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = sa.create_engine(
+            parsed, connect_args={"timeout": 60, "check_same_thread": False}, hide_parameters=True
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return Database(engine)
+    return Database(_server_engine(parsed, pool_size))
+
+
+def _server_engine(url: sa.URL, pool_size: int) -> Engine:
+    deadlines = _DEADLINES[url.get_backend_name()].items()
+    given = {name: value for name, value in deadlines if name not in url.query}
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "hide_parameters": True,  # what users wrote is none of the log's business
+        "pool_recycle": 3600,
+    }
+    if url.get_backend_name() == "postgresql":
+        engine = postgresql.create_engine(url, given, IDLE_SECONDS, **options)
+    else:
+        engine = mariadb.create_engine(url, given, **options)
+    event.listen(engine, "checkin", _note_rest)
+    event.listen(engine, "checkout", partial(_ping_rested, engine))
+    return engine
+
+
+def _note_rest(connection: Any, record: Any) -> None:
+    record.info[_RESTED] = time.monotonic()
+
+
+def _ping_rested(engine: Engine, connection: Any, record: Any, proxy: Any) -> None:
+    """As SQLAlchemy's own ping before each use, which a busy process would wait for all the time."""
+    rested_since = record.info.get(_RESTED)
+    if rested_since is None or time.monotonic() - rested_since < PING_AFTER_SECONDS:
+        return
+    try:
+        alive = engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error:
+        alive = False
+    if not alive:
+        raise InvalidatePoolError("the database has closed a connection that rested")
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # the begin event says when a transaction begins, and how
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(conn: Connection) -> None:
+    """Writers take the lock at once: a reader that turns writer later could only fail."""
+    reads = conn.get_execution_options().get("snapmanage_reads", False)
+    conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

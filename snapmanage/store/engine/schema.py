@@ -1,0 +1,49 @@
+"""Bringing a database to the current schema."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from snapmanage import errors
+from snapmanage.store import tables
+
+_MIGRATIONS = Path(__file__).parents[1] / "migrations"
+_VERSIONS = _MIGRATIONS / "versions"
+
+
+def sync(engine: Engine) -> None:
+    """Run the migrations that are missing; a database that is current stays as it is."""
+    from alembic import command
+
+    with engine.begin() as connection:
+        tables.alembic_version.create(connection, checkfirst=True)
+        command.upgrade(_config(connection), "head")
+
+
+def require_current(engine: Engine) -> None:
+    """Raise `ConfigurationError` unless the schema is the one this version works with."""
+    has, wants = _revision(engine), max(path.stem.partition("_")[0] for path in _VERSIONS.glob("[0-9]*.py"))
+    if has != wants:
+        raise errors.ConfigurationError(
+            f"the database's schema is {has or 'empty'}, this version needs {wants}: run `snapmanage-manage db sync`"
+        )
+
+
+def _revision(engine: Engine) -> str | None:
+    """As alembic keeps it; to import that would take longer than the rest of a start."""
+    with engine.connect() as conn:
+        if not sa.inspect(conn).has_table("alembic_version"):
+            return None
+        revision: str | None = conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        return revision
+
+
+def _config(connection: Any) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config

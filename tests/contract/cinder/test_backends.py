@@ -1,0 +1,163 @@
+"""What Cinder's own drivers get wrong, on real backends, and that the adapter doesn't pass it on."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import GIB, Binding, Unsafe, refuse_foreign
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.cinder.driver import CinderDriver
+from tests.contract.labs.cinder import TEMPLATE, CinderLvmLab, CinderRbdLab, cinder_rbd_lab
+from tests.services.ceph import Ceph
+from tests.services.lvm_metadata import EXTENT_BYTES, POOL, MetadataGroup
+
+
+@pytest.fixture
+def lvm(cinder_of_lvm: tuple[MetadataGroup, CinderDriver]) -> CinderLvmLab:
+    return CinderLvmLab(*cinder_of_lvm)
+
+
+@pytest.fixture
+def rbd(cinder_of_rbd: tuple[Ceph, str, CinderDriver]) -> Iterator[CinderRbdLab]:
+    with cinder_rbd_lab(*cinder_of_rbd) as lab:
+        yield lab
+
+
+def named(name: str) -> Reference:
+    return Reference.named(name)
+
+
+def bound(lab: CinderLvmLab | CinderRbdLab, name: str) -> Binding:
+    snapshot = lab.driver.find_snapshot(named(name))
+    return Binding(snapshot.identity, snapshot.name, lab.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4()))
+
+
+def blindly(lab: CinderLvmLab, name: str) -> None:
+    """What Cinder does with a reference: it hands it to the driver."""
+    reference = {"source-name": name}
+    lab.process.call("snapshot_size_gb", volume=lab.volume, reference=reference)
+    record_id = str(uuid.uuid4())
+    managed_name = TEMPLATE % record_id
+    lab.process.call(
+        "manage", record_id=record_id, name=managed_name, volume=lab.volume, size_gb=1, reference=reference
+    )
+
+
+# LVM. That Cinder's driver does what is refused here is shown first, so that a mended Cinder is noticed.
+
+
+@pytest.mark.parametrize("name", ["ordinary", POOL, "thin-daily"])
+def test_what_is_listed_as_a_volume_is_no_snapshot_though_the_driver_would_rename_it(
+    lvm: CinderLvmLab, name: str
+) -> None:
+    lvm.group.add_volumes("ordinary")
+    lvm.group.add_pool()
+    lvm.group.add_thin_volumes("thin-volume")
+    lvm.group.add_thin_snapshots("thin-volume", "thin-daily")
+    there = lvm.group.names()
+
+    with pytest.raises(errors.NotASnapshot):
+        lvm.driver.find_snapshot(named(name))
+    assert lvm.group.names() == there
+
+    blindly(lvm, name)
+    assert name not in lvm.group.names()
+
+
+def test_snapshot_of_another_volume_is_refused_though_the_driver_would_rename_it(lvm: CinderLvmLab) -> None:
+    other = lvm.driver.find_volume(named(lvm.add_volume("other-volume")))
+    lvm.add_snapshot("daily")
+
+    with pytest.raises(errors.WrongVolume):
+        refuse_foreign(lvm.driver.find_snapshot(named("daily"), other.name), other.name, other.identity)
+    assert lvm.names() == {"daily"}
+
+    blindly(lvm, "daily")
+    assert "daily" not in lvm.names()
+
+
+def test_managed_snapshot_is_known_by_its_identity_though_the_driver_would_rename_it_again(lvm: CinderLvmLab) -> None:
+    lvm.add_snapshot("daily")
+    binding = bound(lvm, "daily")
+    lvm.driver.manage_snapshot(binding)
+
+    assert lvm.driver.find_snapshot(named(binding.managed_name)).identity == binding.identity
+
+    blindly(lvm, binding.managed_name)
+    assert binding.managed_name not in lvm.names()
+
+
+def test_size_is_the_datas_though_the_driver_tells_the_stores(lvm: CinderLvmLab) -> None:
+    extents = 3 * GIB // EXTENT_BYTES
+    lvm.group.add_volumes("large", extents=extents)
+    lvm.group.add_thick_snapshots("large", "daily", extents=extents)
+
+    snapshot = lvm.driver.find_snapshot(named("daily"))
+
+    [entry] = lvm.process.call("snapshots", records={})["entries"]
+    assert (snapshot.size_bytes, entry["size"]) == (3 * GIB, 0)
+    assert [listed.size_bytes for listed in lvm.driver.list_snapshots()] == [3 * GIB]
+    assert lvm.driver.manage_snapshot(bound(lvm, "daily")).size_bytes == 3 * GIB
+
+
+def test_group_that_is_away_is_no_empty_group_though_the_driver_lists_nothing(lvm: CinderLvmLab) -> None:
+    lvm.add_snapshot("daily")
+    lvm.go_away()
+
+    with pytest.raises(errors.BackendUnavailable):
+        lvm.driver.list_snapshots()
+    lvm.come_back()
+
+    assert [snapshot.name for snapshot in lvm.driver.list_snapshots()] == ["daily"]
+
+
+def test_option_of_a_command_is_but_a_name_that_nothing_bears(lvm: CinderLvmLab) -> None:
+    for name in ("--config=global{}", "-an", "a || b"):
+        with pytest.raises(errors.SourceNotFound):
+            lvm.driver.find_snapshot(named(name))
+
+
+# Ceph.
+
+
+def test_name_that_several_images_have_means_the_one_of_the_volume(rbd: CinderRbdLab) -> None:
+    other = rbd.add_volume("image-2")
+    for image in (rbd.volume, other):
+        rbd.add_snapshot(f"{image}@daily")
+
+    assert rbd.driver.find_snapshot(named("daily"), other).name == f"{other}@daily"
+    with pytest.raises(errors.InvalidReference, match="image-1@daily, image-2@daily"):
+        rbd.driver.find_snapshot(named("daily"))
+
+
+def test_managed_snapshot_is_protected_as_cinders_are_and_given_back_unprotected(rbd: CinderRbdLab) -> None:
+    rbd.add_snapshot(rbd.name_of("daily"))
+    binding = bound(rbd, rbd.name_of("daily"))
+
+    rbd.driver.manage_snapshot(binding)
+    with rbd.image() as image:
+        protected = image.is_protected_snap(binding.managed_name.partition("@")[2])
+    rbd.driver.unmanage_snapshot(binding)
+
+    with rbd.image() as image:
+        assert (protected, image.is_protected_snap("daily")) == (True, False)
+
+
+def test_snapshots_of_groups_are_unusable_though_the_driver_lists_them_as_safe(rbd: CinderRbdLab) -> None:
+    rbd.add_snapshot(rbd.name_of("daily"))
+    name = rbd.add_unusable("group-1")
+
+    found = {snapshot.name: snapshot.unsafe for snapshot in rbd.driver.list_snapshots()}
+
+    assert found == {rbd.name_of("daily"): None, name: Unsafe.UNUSABLE}
+    rbd.rbd.Group(rbd.ioctx, "group-1").remove_snap("group-1")
+
+
+def test_snapshot_that_cinder_keeps_for_clones_is_unusable(rbd: CinderRbdLab) -> None:
+    rbd.add_snapshot(rbd.name_of("x.clone_snap"))
+
+    [snapshot] = rbd.driver.list_snapshots()
+
+    assert snapshot.unsafe_reason == "used for clone snap"

@@ -1,0 +1,95 @@
+"""Cinder's Ceph driver over a pool with odd images: it fails on the first, and the adapter passes none of that on."""
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.cinder.driver import CinderDriver
+from tests.contract.labs.cinder import TEMPLATE, CinderRbdLab, cinder_rbd_lab
+from tests.services.ceph import Ceph
+
+DAILY = "image-1@daily"
+
+
+@pytest.fixture
+def lab(cinder_of_rbd: tuple[Ceph, str, CinderDriver]) -> Iterator[CinderRbdLab]:
+    with cinder_rbd_lab(*cinder_of_rbd) as made:
+        made.add_snapshot(DAILY)
+        yield made
+
+
+def find(lab: CinderRbdLab, name: str, volume: str | None = None) -> BackendSnapshot:
+    found: BackendSnapshot = lab.driver.find_snapshot(Reference.named(name), volume)
+    return found
+
+
+def bound(lab: CinderRbdLab, snapshot: BackendSnapshot) -> Binding:
+    managed_name = lab.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4())
+    return Binding(snapshot.identity, snapshot.name, managed_name)
+
+
+def is_refused(lab: CinderRbdLab, snapshot: BackendSnapshot) -> None:
+    """See a snapshot refused with the reason that is listed."""
+    with pytest.raises(errors.Unusable) as caught:
+        refuse_unsafe(find(lab, snapshot.name, snapshot.parent))
+    assert snapshot.unsafe_reason in str(caught.value)
+
+
+def test_image_that_cannot_be_read_is_an_entry_beside_the_others(lab: CinderRbdLab) -> None:
+    lab.odd.corrupt("odd")
+
+    found = {each.name: each for each in lab.driver.list_snapshots()}
+
+    assert (found[DAILY].unsafe, found["odd"].unsafe) == (None, Unsafe.UNUSABLE)
+    for name in ("odd", "odd@daily"):
+        with pytest.raises(errors.Unusable, match="Input/output error"):
+            refuse_unsafe(find(lab, name))
+    with pytest.raises(errors.Unusable, match="Input/output error"):
+        lab.driver.find_volume(Reference.named("odd"))
+    assert lab.driver.find_volume(Reference.named(lab.volume)).name == lab.volume
+
+
+def test_managed_snapshot_is_not_taken_for_gone_where_its_image_cannot_be_read(lab: CinderRbdLab) -> None:
+    lab.odd.image("odd")
+    binding = bound(lab, find(lab, "odd@daily"))
+    lab.driver.manage_snapshot(binding)
+    lab.odd.break_header("odd")
+
+    with pytest.raises(errors.Unusable, match="rbd_header"):
+        lab.driver.unmanage_snapshot(binding)
+
+
+def test_snapshot_that_the_driver_could_not_protect_is_listed_unsafe(lab: CinderRbdLab) -> None:
+    lab.odd.image("plain", features=4)
+
+    [plain] = [each for each in lab.driver.list_snapshots() if each.parent == "plain"]
+
+    assert "layering" in plain.unsafe_reason
+    assert find(lab, plain.name) == plain
+
+
+def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_refused_with_its_reason(
+    lab: CinderRbdLab,
+) -> None:
+    lab.odd.make_all()
+    assert lab.driver.find_volume(Reference.named("linked-1")).name == "linked-1"
+    listed = lab.driver.list_snapshots()
+
+    unsafe = [each for each in listed if each.unsafe]
+    safe = [each for each in listed if not each.unsafe]
+    assert unsafe
+    assert safe
+
+    # A scan opens every image, and simultaneous calls share one.
+    with ThreadPoolExecutor(len(unsafe)) as callers:
+        list(callers.map(partial(is_refused, lab), unsafe))
+    # One by one: librbd may abort the process when one thread renames an image and another opens a damaged one.
+    for snapshot in safe:
+        binding = bound(lab, snapshot)
+        assert lab.driver.manage_snapshot(binding).name == binding.managed_name

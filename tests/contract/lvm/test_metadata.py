@@ -1,0 +1,148 @@
+"""What is LVM's own and can be shown on metadata alone: real commands on a loop device, no kernel."""
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import refuse_unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.lvm import names
+from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.system import privsep
+from tests.needs import require
+from tests.services.lvm_metadata import EXTENT_BYTES, POOL, MetadataGroup, metadata_group
+
+DEADLINE_SECONDS = 30
+POOL_PARTS = ("pool_tdata", "pool_tmeta", "lvol0_pmspare")
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[MetadataGroup]:
+    require("lvs", "losetup", root=True)
+    privsep.start()
+    with metadata_group(tmp_path) as group:
+        group.add_volumes("thick-1", "thick-2")
+        group.add_thick_snapshots("thick-1", "thick-daily")
+        group.add_pool()
+        group.add_thin_volumes("thin-1")
+        group.add_thin_snapshots("thin-1", "thin-daily")
+        yield group
+
+
+@pytest.fixture
+def driver(group: MetadataGroup) -> LvmDriver:
+    return configured(group)
+
+
+def configured(group: MetadataGroup, name: str | None = None, seconds: float = DEADLINE_SECONDS) -> LvmDriver:
+    return LvmDriver(name or group.name, str(group.system_dir), seconds)
+
+
+def test_thick_and_thin_snapshots_are_listed_with_the_size_of_their_data(driver: LvmDriver) -> None:
+    listed = {found.name: (found.parent, found.size_bytes) for found in driver.list_snapshots()}
+
+    assert listed == {"thick-daily": ("thick-1", 2 * EXTENT_BYTES), "thin-daily": ("thin-1", 8 * EXTENT_BYTES)}
+
+
+def test_volumes_and_the_pool_with_its_parts_are_no_snapshots(driver: LvmDriver) -> None:
+    for name in ("thick-1", "thick-2", "thin-1", POOL, *POOL_PARTS):
+        with pytest.raises(errors.NotASnapshot):
+            driver.find_snapshot(Reference.named(name))
+
+
+def test_snapshots_and_the_pool_with_its_parts_are_no_volumes(driver: LvmDriver) -> None:
+    for name in ("thick-daily", "thin-daily", POOL, *POOL_PARTS):
+        with pytest.raises(errors.NotAVolume):
+            driver.find_volume(Reference.named(name))
+
+
+def test_thin_snapshot_without_origin_is_not_listed_but_taken_when_named(
+    driver: LvmDriver, group: MetadataGroup
+) -> None:
+    group.remove_thin("thin-1")
+
+    assert "thin-daily" not in {found.name for found in driver.list_snapshots()}
+    assert driver.find_snapshot(Reference.named("thin-daily")).parent is None
+
+
+def test_pool_is_not_taken_though_it_is_marked_like_an_orphan(driver: LvmDriver, group: MetadataGroup) -> None:
+    group.add_thin_volumes("ordinary")
+    group.lvm("lvchange", "--setactivationskip", "y", f"{group.name}/{POOL}")
+
+    for name in (POOL, "ordinary"):
+        with pytest.raises(errors.NotASnapshot):
+            driver.find_snapshot(Reference.named(name))
+
+
+def test_name_that_lvm_reserves_gets_an_underscore_in_front(driver: LvmDriver) -> None:
+    found = driver.find_snapshot(Reference.named("thin-daily"))
+
+    assert driver.managed_name(found, "snapshot-1") == "_snapshot-1"
+    assert driver.managed_name(found, "mine-1") == "mine-1"
+
+
+def test_template_that_makes_no_legal_name_is_the_operators_to_mend(driver: LvmDriver) -> None:
+    found = driver.find_snapshot(Reference.named("thin-daily"))
+
+    for name in ("x_tdata-1", "x" * 128, "a b", "-a", ""):
+        with pytest.raises(errors.ConfigurationError, match="snapshot_name_template"):
+            driver.managed_name(found, name)
+
+
+def test_snapshot_whose_name_could_not_be_given_back_is_refused(driver: LvmDriver, group: MetadataGroup) -> None:
+    name = "x" * 114
+    group.add_thin_snapshots("thin-1", name)
+    found = driver.find_snapshot(Reference.named(name))
+
+    with pytest.raises(errors.Unusable, match="given back"):
+        refuse_unsafe(found)
+
+
+def test_lvm_itself_reserves_what_we_say_it_reserves(group: MetadataGroup) -> None:
+    for name in (*names.RESERVED_BEGINNINGS, *(f"x{part}y" for part in names.RESERVED_PARTS)):
+        with pytest.raises(AssertionError, match=r"ended with 3: (?s:.*)are reserved"):
+            group.lvm("lvrename", group.name, "thin-daily", name)
+
+
+def test_illegal_name_is_refused_before_it_reaches_a_command(driver: LvmDriver) -> None:
+    with pytest.raises(errors.InvalidReference):
+        driver.rename("thin-daily", "snapshot-1")
+    with pytest.raises(errors.InvalidReference):
+        driver.look('x" || lv_name=~".*')
+
+
+def test_exit_codes_of_lvrename_become_errors_of_ours(driver: LvmDriver) -> None:
+    with pytest.raises(errors.SourceNotFound):
+        driver.rename("absent", "new")
+    with pytest.raises(errors.NameTaken):
+        driver.rename("thin-daily", "thick-daily")
+    with pytest.raises(errors.Unusable, match="a part of another"):
+        driver.rename("pool_tdata", "new")
+
+
+def test_group_that_is_not_there_may_come_back(group: MetadataGroup) -> None:
+    with pytest.raises(errors.BackendUnavailable, match="attached"):
+        configured(group, "absent").list_snapshots()
+
+
+@pytest.mark.parametrize("name", [None, "", "no group"])
+def test_group_that_is_not_configured_is_told_with_the_remedy(name: str | None) -> None:
+    with pytest.raises(errors.ConfigurationError, match="volume_group"):
+        LvmDriver(name).check()
+
+
+def test_locked_group_is_busy_once_the_deadline_has_passed(group: MetadataGroup, driver: LvmDriver) -> None:
+    found = driver.find_snapshot(Reference.named("thin-daily"))
+    impatient = configured(group, seconds=0.2)
+
+    with group.lock_file().open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(errors.BackendBusy):
+            impatient.list_snapshots()
+        with pytest.raises(errors.BackendBusy):
+            impatient.rename("thin-daily", "late")
+
+    assert driver.find_snapshot(Reference.named("thin-daily")) == found

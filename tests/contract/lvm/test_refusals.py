@@ -1,0 +1,189 @@
+"""What LVM refuses is known beforehand, told in the list and by name alike, and never tried in vain.
+
+On the lvm2 that is installed; on that of Debian 13 too where SNAPMANAGE_TRIXIE names a folder with such a system.
+"""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.system import commands, privsep
+from tests.needs import require
+from tests.services import lvm_oddities
+from tests.services.lvm_metadata import MetadataGroup, loop_device, metadata_group
+
+TRIXIE = os.environ.get("SNAPMANAGE_TRIXIE", "")
+WRITABLE = 'status = ["RESIZEABLE", "READ", "WRITE"]'
+
+
+@pytest.fixture(params=["installed", *(["trixie"] if TRIXIE else [])])
+def group(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MetadataGroup]:
+    require("lvs", "losetup", root=True)
+    privsep.start()
+    with metadata_group(tmp_path) as group:
+        group.add_pool()
+        group.add_thin_volumes("volume")
+        group.add_thin_snapshots("volume", "daily", "weekly")
+        if request.param == "trixie":
+            put_in_front(tmp_path / "trixie", monkeypatch)
+        yield group
+
+
+def put_in_front(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the driver run the lvm2 of the other system, with that system's libraries."""
+    folder.mkdir()
+    loader = f"{TRIXIE}/lib64/ld-linux-x86-64.so.2 --library-path {TRIXIE}/lib/x86_64-linux-gnu"
+    for name in ("lvs", "lvrename", "vgs"):
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {loader} {TRIXIE}/usr/sbin/lvm {name} "$@"\n')
+        script.chmod(0o755)
+    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", f"{folder}:{commands.ENVIRONMENT['PATH']}")
+
+
+@pytest.fixture
+def driver(group: MetadataGroup) -> LvmDriver:
+    return LvmDriver(group.name, str(group.system_dir), 30)
+
+
+def find(driver: LvmDriver, name: str) -> BackendSnapshot:
+    return driver.find_snapshot(Reference.named(name))
+
+
+def refused_alike(driver: LvmDriver, binding: Binding, reason: str) -> None:
+    """Assert that the snapshot is listed, named, managed and renamed with one answer: unusable."""
+    [listed] = [found for found in driver.list_snapshots() if found.identity == binding.identity]
+    assert listed.unsafe is Unsafe.UNUSABLE
+    assert reason in listed.unsafe_reason
+    with pytest.raises(errors.Unusable, match=reason):
+        refuse_unsafe(find(driver, binding.original_name))
+    with pytest.raises(errors.Unusable, match=reason):
+        driver.manage_snapshot(binding)
+    with pytest.raises(errors.Unusable):
+        driver.rename(binding.original_name, binding.managed_name)
+
+
+def bound(driver: LvmDriver, name: str = "daily") -> Binding:
+    return Binding(find(driver, name).identity, name, "mine")
+
+
+def test_snapshots_of_a_group_without_one_of_its_disks_are_unusable_until_it_is_back(
+    group: MetadataGroup, driver: LvmDriver
+) -> None:
+    binding = bound(driver)
+    with group.second_device() as device:
+        group.devices.remove(device)
+        group.configure()
+        refused_alike(driver, binding, "lacks a physical volume")
+
+        group.devices.append(device)
+        group.configure()
+        assert driver.manage_snapshot(binding).name == "mine"
+
+
+def test_managed_snapshot_of_a_group_without_one_of_its_disks_is_not_given_back_and_not_tried_again(
+    group: MetadataGroup, driver: LvmDriver
+) -> None:
+    binding = bound(driver)
+    driver.manage_snapshot(binding)
+    with group.second_device() as device:
+        group.devices.remove(device)
+        group.configure()
+
+        with pytest.raises(errors.Unusable, match="attach"):
+            driver.unmanage_snapshot(binding)
+
+
+def test_snapshots_of_a_group_that_is_read_only_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bound(driver)
+    group.rewrite(lambda metadata: metadata.replace(WRITABLE, 'status = ["RESIZEABLE", "READ"]', 1))
+
+    refused_alike(driver, binding, "read-only")
+
+
+def test_snapshots_beside_what_this_lvm2_does_not_know_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bound(driver)
+    group.add(lvm_oddities.unknown(group, "later"))
+
+    refused_alike(driver, binding, "doesn't know")
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ('system_id = "another-host"', "may not have the group"),
+        ('lock_type = "dlm"\nlock_args = "1.0.0:test"', "may not have the group"),
+        ('status = ["RESIZEABLE", "READ", "WRITE", "CLUSTERED"]', "may not have the group"),
+        ('status = ["RESIZEABLE", "READ", "WRITE", "EXPORTED"]', "vgimport"),
+    ],
+    ids=["of-another-host", "with-locks-of-a-cluster", "clustered", "exported"],
+)
+def test_group_that_this_host_may_not_have_is_away_and_nothing_in_it_is_gone(
+    group: MetadataGroup, driver: LvmDriver, change: str, remedy: str
+) -> None:
+    binding = bound(driver)
+    line = change if change.startswith("status") else f"{change}\n{WRITABLE}"
+    group.rewrite(lambda metadata: metadata.replace(WRITABLE, line, 1))
+
+    for act in (driver.list_snapshots, lambda: find(driver, "daily"), lambda: driver.manage_snapshot(binding)):
+        with pytest.raises(errors.BackendUnavailable, match=remedy):
+            act()
+
+
+def test_snapshots_on_a_disk_that_is_there_twice_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bound(driver)
+    with twice(group, group.system_dir / "device"):
+        refused_alike(driver, binding, "hide one")
+
+
+def test_disk_of_another_group_that_is_there_twice_hinders_nothing(group: MetadataGroup, driver: LvmDriver) -> None:
+    with loop_device(group.system_dir / "other") as device:
+        group.devices.append(device)
+        group.configure()
+        group.lvm("vgcreate", "another-group", device)
+        with twice(group, group.system_dir / "other"):
+            assert driver.manage_snapshot(bound(driver)).name == "mine"
+
+
+@contextmanager
+def twice(group: MetadataGroup, device: Path) -> Iterator[None]:
+    """Let lvm2 see a copy of the device beside it."""
+    copy = group.system_dir / "copy"
+    commands.run(["cp", "--sparse=always", str(device), str(copy)], "coreutils", 60)
+    with loop_device(copy) as added:
+        group.devices.append(added)
+        group.configure()
+        yield
+        group.devices.remove(added)
+        group.configure()
+
+
+def test_refusals_of_lvm2_are_told_apart_whichever_version_says_them(group: MetadataGroup, driver: LvmDriver) -> None:
+    with pytest.raises(errors.BackendUnavailable, match=re.escape("attached")):
+        LvmDriver("absent", str(group.system_dir), 30).list_snapshots()
+    with pytest.raises(errors.SourceNotFound):
+        driver.rename("absent", "new")
+    with pytest.raises(errors.NameTaken):
+        driver.rename("daily", "weekly")
+    with pytest.raises(errors.Unusable):
+        driver.rename("pool_tdata", "new")
+    with group.lock_file().open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(errors.BackendBusy):
+            LvmDriver(group.name, str(group.system_dir), 0.5).list_snapshots()
+
+
+def test_report_and_rename_are_understood_whichever_version_makes_them(group: MetadataGroup, driver: LvmDriver) -> None:
+    group.configure('log { prefix="## " report_command_log=1 } report { compact_output=1 output_format="json" }')
+    binding = bound(driver)
+
+    assert driver.manage_snapshot(binding).name == "mine"
+    assert [found.name for found in driver.list_snapshots()] == ["mine", "weekly"]

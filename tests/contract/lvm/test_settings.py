@@ -1,0 +1,157 @@
+"""The host's lvm.conf changes neither the list nor how a rename ends: each setting is tried on the real commands."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.system import privsep
+from tests.needs import require
+from tests.services.lvm_metadata import MetadataGroup, metadata_group
+
+CHANGING = r"(report|log)/.*|global/(units|suffix|si_unit_consistency|lvdisplay_shows_full_device_path|umask)"
+SETTING = re.compile(r"^\t(\w+)=(.*)$", re.MULTILINE)
+WORST = 'log { prefix="## " command_names=1 verbose=3 } report { compact_output=1 separator="|" time_format="%Y" }\n'
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetadataGroup]:
+    require("lvs", "losetup", root=True)
+    privsep.start()
+    with metadata_group(tmp_path_factory.mktemp("group")) as group:
+        group.add_volumes("thick")
+        group.add_thick_snapshots("thick", "thick-daily")
+        group.add_pool()
+        group.add_thin_volumes("thin")
+        group.add_thin_snapshots("thin", "thin-daily")
+        group.lvm("lvchange", "--addtag", "one", "--addtag", "two", f"{group.name}/thin-daily")
+        yield group
+
+
+@pytest.fixture
+def driver(group: MetadataGroup) -> Iterator[LvmDriver]:
+    yield LvmDriver(group.name, str(group.system_dir), 30)
+    group.configure()
+
+
+@pytest.fixture(scope="module")
+def plain(group: MetadataGroup) -> list[BackendSnapshot]:
+    """What is listed where nothing is set."""
+    group.configure()
+    return LvmDriver(group.name, str(group.system_dir), 30).list_snapshots()
+
+
+def settings(group: MetadataGroup) -> dict[str, str]:
+    """Every setting that could change a report or a message, with its default, as this lvm2 knows them."""
+    text = group.lvm("lvmconfig", "--typeconfig", "full", "--unconfigured")
+    sections = re.findall(r"^(\w+) {\n(.*?)^}", text, re.DOTALL | re.MULTILINE)
+    known = {f"{section}/{name}": value for section, body in sections for name, value in SETTING.findall(body)}
+    return {name: value for name, value in known.items() if re.fullmatch(CHANGING, name)}
+
+
+def others(name: str, default: str) -> list[str]:
+    """Two values that a setting doesn't have by default, nonsense among them."""
+    if name == "global/units":
+        # With nonsense here no command of lvm2 works.
+        return ['"H"', '"m"']
+    if default.startswith('"'):
+        return ['"## "', '""']
+    if default.startswith("["):
+        return ['["## "]', "[]"]
+    return [value for value in ("1", "0", "7") if value != default][:2]
+
+
+def configurations(group: MetadataGroup, values: int) -> Iterator[str]:
+    """Configurations with one setting each, by so many values of it."""
+    for name, default in settings(group).items():
+        section, _, setting = name.partition("/")
+        yield from (f"{section} {{ {setting}={value} }}\n" for value in others(name, default)[:values])
+    yield f'log {{ file="{group.system_dir}/log" level=7 }}\n'
+
+
+def outcome(act: Callable[[], object]) -> object:
+    try:
+        return act()
+    except errors.SnapmanageError as failure:
+        return type(failure)
+
+
+def bound(driver: LvmDriver, name: str) -> Binding:
+    found = driver.find_snapshot(Reference.named(name))
+    return Binding(found.identity, name, driver.managed_name(found, f"mine-{uuid.uuid4()}"))
+
+
+def test_no_setting_of_reports_and_logs_changes_what_is_listed(
+    group: MetadataGroup, driver: LvmDriver, plain: list[BackendSnapshot]
+) -> None:
+    listed = {}
+    for text in configurations(group, values=2):
+        group.configure(text)
+        listed[text] = outcome(driver.list_snapshots)
+
+    assert len(listed) > 100
+    assert {text: result for text, result in listed.items() if result != plain} == {}
+
+
+def test_no_setting_of_reports_and_logs_changes_how_a_rename_ends(group: MetadataGroup, driver: LvmDriver) -> None:
+    ended = {}
+    names = ["thin-daily", "renamed"]
+    for text in configurations(group, values=1):
+        group.configure(text)
+        ended[text] = outcome(partial(driver.rename, *names)), outcome(partial(driver.rename, "absent", "new"))
+        names.reverse()
+    group.configure()
+    outcome(partial(driver.rename, "renamed", "thin-daily"))
+
+    assert {text: result for text, result in ended.items() if result != (None, errors.SourceNotFound)} == {}
+
+
+def test_settings_for_hosts_with_a_tag_change_nothing(
+    group: MetadataGroup, driver: LvmDriver, plain: list[BackendSnapshot]
+) -> None:
+    group.configure("tags { loud { } }\n")
+    (group.system_dir / "lvm_loud.conf").write_text(WORST)
+
+    assert driver.list_snapshots() == plain
+
+
+def test_environment_of_the_server_changes_nothing(
+    group: MetadataGroup, driver: LvmDriver, plain: list[BackendSnapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (group.system_dir / "profile").mkdir(exist_ok=True)
+    (group.system_dir / "profile" / "loud.profile").write_text("report { compact_output=1 prefixes=1 }\n")
+    loud = {"LVM_COMMAND_PROFILE": "loud", "LVM_VG_NAME": "other", "LVM_LOG_FILE_EPOCH": "x", "LC_ALL": "de_DE.UTF-8"}
+    for name, value in {**loud, "LVM_OUT_FD": "2", "LVM_ERR_FD": "1", "LVM_REPORT_FD": "2"}.items():
+        monkeypatch.setenv(name, value)
+
+    assert driver.list_snapshots() == plain
+
+
+def test_in_test_mode_everything_is_listed_as_unusable_and_refused(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bound(driver, "thin-daily")
+    group.configure("global { test=1 }\n")
+
+    assert {found.unsafe for found in driver.list_snapshots()} == {Unsafe.UNUSABLE}
+    with pytest.raises(errors.Unusable, match="test mode"):
+        driver.manage_snapshot(binding)
+
+
+def test_rename_that_test_mode_keeps_from_happening_does_not_pass_for_done(
+    group: MetadataGroup, driver: LvmDriver
+) -> None:
+    binding = bound(driver, "thick-daily")
+    driver.manage_snapshot(binding)
+    group.configure("global { test=1 }\n")
+
+    with pytest.raises(errors.Unusable, match="test mode"):
+        driver.unmanage_snapshot(binding)
+
+    group.configure()
+    assert binding.managed_name in group.names()
+    driver.unmanage_snapshot(binding)

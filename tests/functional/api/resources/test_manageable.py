@@ -1,0 +1,298 @@
+"""Listing what could be managed, over HTTP: what is on the backend, and whose fault it is when it can't be said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.api.request import Limits
+from snapmanage.drivers.fake import FakeDriver
+from snapmanage.drivers.file import FileDriver
+from tests.examples import new_id
+from tests.functional.world import (
+    SERVER,
+    VOLUME,
+    World,
+    a_world,
+    fault,
+)
+
+SNAPSHOT = "volume-1-snapshot-1"
+# Stands for a record's id where there is no record yet.
+NO_ID = "00000000-0000-0000-0000-000000000000"
+
+
+def test_listing_says_what_is_managed_already_and_by_whom(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+
+    by_name = {entry["reference"]["source-name"]: entry for entry in world.client.manageable()}
+
+    assert by_name.keys() == {f"snapshot-{snapshot_id}", "volume-1-snapshot-2", "volume-1-snapshot-3"}
+    managed = by_name[f"snapshot-{snapshot_id}"]
+    assert managed == {
+        "reference": {"source-name": f"snapshot-{snapshot_id}"},
+        "source_reference": {"source-name": VOLUME},
+        "size": 1,
+        "safe_to_manage": False,
+        "reason_not_safe": "already managed",
+        "cinder_id": snapshot_id,
+        "extra_info": None,
+    }
+    assert by_name["volume-1-snapshot-2"]["safe_to_manage"] is True
+
+
+def test_plain_listing_shows_four_fields(shared: World) -> None:
+    answer = shared.client.get(f"os-snapshot-manage?host={SERVER}")
+
+    entries = answer.json()["manageable-snapshots"]
+    assert len(entries) == 3
+    assert all(entry.keys() == {"reference", "size", "safe_to_manage", "source_reference"} for entry in entries)
+
+
+def test_listing_goes_by_reference_downwards_unless_told_otherwise(shared: World) -> None:
+    names = [entry["reference"]["source-name"] for entry in shared.client.manageable()]
+
+    assert names == ["volume-1-snapshot-3", "volume-1-snapshot-2", "volume-1-snapshot-1"]
+
+
+@pytest.mark.parametrize("order", [{"sort": "size:asc,reference:asc"}, {"sort_key": "reference", "sort_dir": "asc"}])
+def test_listing_is_sorted_as_asked(shared: World, order: dict[str, str]) -> None:
+    names = [entry["reference"]["source-name"] for entry in shared.client.manageable(**order)]
+
+    assert names == ["volume-1-snapshot-1", "volume-1-snapshot-2", "volume-1-snapshot-3"]
+
+
+def test_pages_of_a_listing_join_up(shared: World) -> None:
+    first = shared.client.manageable(limit=2)
+    marker = json.dumps(first[-1]["reference"])
+
+    second = shared.client.manageable(limit=2, marker=marker)
+
+    assert first + second == shared.client.manageable()
+
+
+def test_page_links_to_the_next_as_long_as_there_is_one(world: World) -> None:
+    scans = world.counted("list")
+    first = world.client.get("os-snapshot-manage", params={"host": SERVER, "limit": 2, "sort": "reference:asc"}).json()
+    [link] = first["manageable-snapshots_links"]
+
+    second = world.client.follow(link["href"])
+    last = world.client.follow(second["manageable-snapshots_links"][0]["href"])
+
+    assert link["rel"] == "next"
+    assert [entry["reference"]["source-name"] for entry in second["manageable-snapshots"]] == ["volume-1-snapshot-3"]
+    assert last == {"manageable-snapshots": []}
+    assert len(scans) == 1
+
+
+def test_whole_list_links_nowhere_and_one_cut_by_the_server_does(tmp_path: Path) -> None:
+    with a_world(tmp_path, limits=Limits(page=2)) as world:
+        first = world.client.get(f"os-snapshot-manage?host={SERVER}").json()
+        second = world.client.follow(first["manageable-snapshots_links"][0]["href"])
+
+    assert len(first["manageable-snapshots"]) == 2
+    assert len(second["manageable-snapshots"]) == 1
+    assert second.keys() == {"manageable-snapshots"}
+
+
+def test_pages_go_on_in_what_the_first_one_saw_and_tell_what_was_managed_since(world: World) -> None:
+    volume_id = world.known_volume()
+    first = world.client.manageable(limit=1, sort="reference:asc")
+    snapshot_id = world.managed(volume_id, "volume-1-snapshot-2")
+
+    second = world.client.manageable(limit=1, sort="reference:asc", marker=json.dumps(first[0]["reference"]))
+
+    assert second[0]["reference"] == {"source-name": "volume-1-snapshot-2"}
+    assert (second[0]["safe_to_manage"], second[0]["cinder_id"]) == (False, snapshot_id)
+
+
+def test_first_page_shows_the_backend_as_it_is(world: World) -> None:
+    world.client.manageable(limit=1)
+    world.driver.add_snapshot(VOLUME, "zz-new")
+
+    assert world.client.manageable(limit=1)[0]["reference"] == {"source-name": "zz-new"}
+
+
+def test_listing_is_of_one_volume_where_that_is_asked(world: World) -> None:
+    world.driver.add_volume("volume-2")
+    world.driver.add_snapshot("volume-2", "of-another")
+    volume_id = world.known_volume("volume-2")
+
+    entries = world.client.manageable(volume_id=volume_id)
+
+    assert [entry["reference"]["source-name"] for entry in entries] == ["of-another"]
+
+
+def test_listing_of_a_volume_that_nobody_knows_is_not_found(shared: World) -> None:
+    unknown = shared.client.get("os-snapshot-manage", params={"host": SERVER, "volume_id": new_id()})
+    senseless = shared.client.get("os-snapshot-manage", params={"host": SERVER, "volume_id": "disk"})
+
+    assert fault(unknown)[:2] == (404, "itemNotFound")
+    assert fault(senseless) == (400, "badRequest", "volume_id must be a UUID, not 'disk'")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"name~": "SHOT-2"}, ["volume-1-snapshot-2"]),
+        ({"safe_to_manage": "false"}, ["snapshot-"]),
+        ({"safe_to_manage": "true", "limit": 1}, ["volume-1-snapshot-3"]),
+        ({"created_before": "2024-01-01T00:00:03Z"}, ["volume-1-snapshot-1"]),
+        ({"created_after": "2024-01-01T00:00:03"}, ["volume-1-snapshot-3"]),
+    ],
+)
+def test_listing_is_cut_to_what_is_asked_for(world: World, filters: dict[str, str], expected: list[str]) -> None:
+    if "safe_to_manage" in filters:
+        world.managed(world.known_volume(), "volume-1-snapshot-1")
+
+    names = [entry["reference"]["source-name"] for entry in world.client.manageable(**filters)]
+
+    assert [name[: len(want)] for name, want in zip(names, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize(
+    "filters", [{"safe_to_manage": "perhaps"}, {"created_after": "yesterday"}, {"created_before": ""}]
+)
+def test_filter_that_can_not_be_meant_is_named(shared: World, filters: dict[str, str]) -> None:
+    answer = shared.client.get("os-snapshot-manage", params={"host": SERVER} | filters)
+
+    status, _, text = fault(answer)
+    assert status == 400
+    assert next(iter(filters)) in text
+
+
+def test_page_is_never_larger_than_the_limit_of_the_server(tmp_path: Path) -> None:
+    with a_world(tmp_path, limits=Limits(page=2)) as world:
+        assert len(world.client.manageable(limit=100)) == 2
+        assert len(world.client.manageable(limit=10**30)) == 2
+
+
+def test_of_a_repeated_parameter_the_last_counts(shared: World) -> None:
+    answer = shared.client.get(f"os-snapshot-manage?host=nobody@nowhere&host={SERVER}")
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "zzz",
+        "{}",
+        "[]",
+        '{"source-name": "nowhere"}',
+        '{"source-name": "\\ud800"}',
+        '{"a": NaN}',
+        '{"a": ' + "[" * 900 + "]" * 900 + "}",
+        '{"a": ' + "9" * 5000 + "}",
+    ],
+)
+def test_marker_that_names_no_entry_is_a_bad_request(shared: World, marker: str) -> None:
+    answer = shared.client.get("os-snapshot-manage", params={"host": SERVER, "marker": marker})
+
+    assert fault(answer)[:2] == (400, "badRequest")
+
+
+def test_unknown_host_is_not_found(shared: World) -> None:
+    answer = shared.client.get("os-snapshot-manage?host=nobody@nowhere")
+
+    assert fault(answer)[:2] == (404, "itemNotFound")
+
+
+def test_bare_host_with_several_backends_is_ambiguous(tmp_path: Path) -> None:
+    backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": FakeDriver()}
+    with a_world(tmp_path, backends) as world:
+        answer = world.client.get("os-snapshot-manage?host=storage-1")
+
+        status, _, text = fault(answer)
+        assert status == 400
+        assert "storage-1@fast, storage-1@slow" in text
+
+
+def test_cluster_is_unknown_from_the_version_that_has_clusters(shared: World) -> None:
+    before = shared.client.get(f"os-snapshot-manage?host={SERVER}&cluster=c", version="3.16")
+    since = shared.client.get("os-snapshot-manage?cluster=c", version="3.17")
+
+    assert (before.status_code, fault(since)[0]) == (200, 404)
+
+
+def test_cluster_lists_through_whichever_of_its_machines_is_there(tmp_path: Path) -> None:
+    with a_world(tmp_path, {"cluster-1@fast": FakeDriver()}) as world:
+        world.server.drain(10)
+        another = world.another_server()
+
+        answer = world.client.get("os-snapshot-manage?cluster=cluster-1@fast", version="3.17")
+
+        assert len(answer.json()["manageable-snapshots"]) == 3
+        another.drain(10)
+
+
+def test_listing_of_a_server_that_does_not_answer_says_when_to_come_again(shared: World) -> None:
+    shared.heard_of("storage-2@silent")
+
+    answer = shared.client.get("os-snapshot-manage?host=storage-2@silent")
+
+    assert fault(answer)[:2] == (503, "serviceUnavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_bad_order_is_the_clients_fault_even_where_nobody_answers(shared: World) -> None:
+    shared.heard_of("storage-2@silent")
+
+    answer = shared.client.get("os-snapshot-manage?host=storage-2@silent&sort=colour")
+
+    assert fault(answer)[:2] == (400, "badRequest")
+
+
+def test_listing_says_what_the_backend_suffers_from(world: World) -> None:
+    world.failing({"list": errors.BackendPermission("let snapmanage read the folder")})
+
+    answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
+
+    assert fault(answer) == (503, "serviceUnavailable", "let snapmanage read the folder")
+
+
+def test_listing_while_the_bus_is_away_says_when_to_come_again(world: World) -> None:
+    world.bus.away = True
+
+    answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
+
+    assert fault(answer)[:2] == (503, "serviceUnavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_listing_is_given_up_when_the_backend_hangs(tmp_path: Path) -> None:
+    with a_world(tmp_path, call_timeout_seconds=0.1) as world:
+        with world.stuck("list"):
+            answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
+
+        assert fault(answer)[:2] == (503, "serviceUnavailable")
+
+
+@pytest.mark.parametrize("failure", [errors.BackendUnavailable("the backend is away"), KeyError("oops"), OSError("no")])
+def test_failing_backend_is_an_error_and_never_an_empty_list(world: World, failure: Exception) -> None:
+    world.failing({"list": failure})
+
+    answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
+
+    assert fault(answer)[:2] == (503, "serviceUnavailable")
+    assert "Retry-After" in answer.headers
+    assert "oops" not in answer.text
+
+
+def test_snapshot_that_could_not_be_given_its_managed_name_is_unsafe_for_the_reason_that_managing_gives(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "images").mkdir()
+    volume = "x" * 220
+    for name in (volume, f"{volume}@daily", "short", "short@daily"):
+        (tmp_path / "images" / name).touch()
+    with a_world(tmp_path, {SERVER: FileDriver(str(tmp_path / "images"))}) as world:
+        listed = {entry["reference"]["source-name"]: entry for entry in world.client.manageable()}
+        snapshot_id = world.asked(world.known_volume(volume), f"{volume}@daily")
+        world.settled(snapshot_id)
+        reason = world.client.operation(snapshot_id)["reason"]
+
+    assert listed["short@daily"]["safe_to_manage"] is True
+    assert listed[f"{volume}@daily"]["safe_to_manage"] is False
+    assert listed[f"{volume}@daily"]["reason_not_safe"] == f"unusable: {reason.replace(snapshot_id, NO_ID)}"

@@ -1,0 +1,241 @@
+"""Asking for snapshots to be managed, over HTTP: what is answered, and what then becomes true."""
+
+from pathlib import Path
+
+from snapmanage.core.backend import GIB, Unsafe
+from snapmanage.core.quotas import Amount
+from snapmanage.drivers.fake import FakeDriver
+from snapmanage.manage.application import Rules
+from tests.functional.world import (
+    OTHER_PROJECT,
+    SERVER,
+    VOLUME,
+    World,
+    a_world,
+    fault,
+)
+
+SNAPSHOT = "volume-1-snapshot-1"
+SUMMARY = {"id", "created_at", "updated_at", "name", "description", "volume_id", "status", "size", "metadata"}
+DETAIL = SUMMARY | {
+    "os-extended-snapshot-attributes:progress",
+    "os-extended-snapshot-attributes:project_id",
+}
+
+
+def test_managed_snapshot_becomes_available_under_its_new_name(world: World) -> None:
+    volume = world.known_volume()
+
+    answer = world.client.manage(volume, {"source-name": SNAPSHOT}, name="daily", metadata={"a": "b"})
+
+    assert answer.status_code == 202
+    asked = answer.json()["snapshot"]
+    assert asked.keys() == SUMMARY
+    assert (asked["status"], asked["name"], asked["volume_id"]) == ("creating", "daily", volume)
+    shown = world.settled(asked["id"])
+    assert (shown["status"], shown["size"], shown["metadata"]) == ("available", 1, {"a": "b"})
+    assert [seen.name for seen in world.driver.list_snapshots() if seen.name.startswith("snapshot-")] == [
+        f"snapshot-{asked['id']}"
+    ]
+    assert world.trail(asked["id"], ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+
+
+def test_text_is_a_reference_by_name(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+
+    assert world.client.operation(snapshot_id)["reference"] == {"source-name": SNAPSHOT}
+
+
+def test_name_is_kept_as_it_was_sent(shared: World, volume_id: str) -> None:
+    answer = shared.client.manage(volume_id, "kept-name", name="  \U0001f600 ")
+
+    assert answer.json()["snapshot"]["name"] == "  \U0001f600 "
+
+
+def test_reference_that_is_under_way_is_refused(world: World) -> None:
+    volume = world.known_volume()
+    world.bus.away = True
+    world.asked(volume, SNAPSHOT)
+
+    second = world.client.manage(volume, {"source-name": SNAPSHOT})
+
+    assert fault(second)[:2] == (409, "conflictingRequest")
+
+
+def test_reference_that_is_managed_is_refused(world: World) -> None:
+    volume = world.known_volume()
+    world.managed(volume, SNAPSHOT)
+
+    second = world.client.manage(volume, SNAPSHOT)
+
+    assert fault(second)[:2] == (409, "conflictingRequest")
+
+
+def test_managed_snapshot_is_refused_under_its_new_name_too(world: World) -> None:
+    volume = world.known_volume()
+    first = world.managed(volume, SNAPSHOT)
+
+    second = world.client.manage(volume, f"snapshot-{first}")
+
+    assert fault(second)[:2] == (409, "conflictingRequest")
+    assert world.client.snapshot(first)["status"] == "available"
+
+
+def test_bad_reference_ends_in_error_and_says_why(world: World) -> None:
+    snapshot_id = world.asked(world.known_volume(), "nowhere")
+
+    assert world.settled(snapshot_id)["status"] == "error"
+    operation = world.client.operation(snapshot_id)
+    assert (operation["reason_code"], operation["attempt"]) == ("source_not_found", 1)
+    assert "nowhere" in operation["reason"]
+    [told] = world.client.messages(snapshot_id)
+    assert told["user_message"] == f"manage snapshot: {operation['reason']}"
+    assert world.trail(snapshot_id, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
+
+
+def test_reference_that_failed_may_be_asked_for_again(world: World) -> None:
+    volume = world.known_volume()
+    world.settled(world.asked(volume, "later"))
+    world.driver.add_snapshot(VOLUME, "later")
+
+    again = world.asked(volume, "later")
+
+    assert world.settled(again)["status"] == "available"
+
+
+def test_snapshot_of_another_volume_is_refused(world: World) -> None:
+    world.driver.add_volume("volume-2")
+    world.driver.add_snapshot("volume-2", "foreign")
+
+    snapshot_id = world.asked(world.known_volume(), "foreign")
+
+    assert world.settled(snapshot_id)["status"] == "error"
+    assert world.client.operation(snapshot_id)["reason_code"] == "wrong_volume"
+
+
+def test_snapshot_in_use_is_refused_and_keeps_its_name(world: World) -> None:
+    world.driver.mark(SNAPSHOT, Unsafe.IN_USE)
+
+    snapshot_id = world.asked(world.known_volume(), SNAPSHOT)
+
+    assert world.settled(snapshot_id)["status"] == "error"
+    operation = world.client.operation(snapshot_id)
+    assert (operation["reason_code"], operation["backend_id"]) == ("in_use", None)
+    assert SNAPSHOT in {seen.name for seen in world.driver.list_snapshots()}
+
+
+def test_request_is_accepted_while_the_bus_is_away_and_carried_out_when_it_is_back(world: World) -> None:
+    volume = world.known_volume()
+    world.bus.away = True
+
+    answer = world.client.manage(volume, SNAPSHOT)
+
+    assert answer.status_code == 202
+    world.bus.away = False
+    world.clock.advance(minutes=2)
+    assert world.settled(answer.json()["snapshot"]["id"])["status"] == "available"
+
+
+def test_volume_that_is_not_available_yet_takes_no_snapshots(world: World) -> None:
+    world.bus.away = True
+    volume = world.client.manage_volume(VOLUME).json()["volume"]["id"]
+
+    answer = world.client.manage(volume, SNAPSHOT)
+
+    status, name, text = fault(answer)
+    assert (status, name) == (400, "badRequest")
+    assert "creating" in text
+
+
+def test_volume_of_another_project_is_not_found(shared: World, volume_id: str) -> None:
+    stranger = shared.another_client(OTHER_PROJECT)
+
+    answer = stranger.manage(volume_id, SNAPSHOT)
+
+    stranger.close()
+    assert fault(answer) == (404, "itemNotFound", f"Volume {volume_id} could not be found.")
+
+
+def test_snapshot_of_another_project_is_not_found(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    stranger = world.another_client(OTHER_PROJECT)
+
+    answers = [
+        stranger.get(f"snapshots/{snapshot_id}"),
+        stranger.get(f"snapshots/{snapshot_id}/operation"),
+        stranger.unmanage(snapshot_id),
+    ]
+
+    stranger.close()
+    assert {fault(answer)[0] for answer in answers} == {404}
+    assert world.client.snapshot(snapshot_id)["status"] == "available"
+
+
+def test_volume_is_shown_to_its_own_project_only(shared: World, volume_id: str) -> None:
+    stranger = shared.another_client(OTHER_PROJECT)
+
+    answer = stranger.get(f"volumes/{volume_id}")
+
+    stranger.close()
+    assert fault(answer)[0] == 404
+
+
+def test_disabled_server_takes_no_new_requests(world: World) -> None:
+    volume = world.known_volume()
+    world.disable(SERVER, "maintenance")
+
+    answers = [
+        world.client.manage(volume, SNAPSHOT),
+        world.client.manage_volume("volume-2"),
+        world.client.get(f"os-snapshot-manage?host={SERVER}"),
+    ]
+
+    assert {fault(answer) for answer in answers} == {(400, "badRequest", "Service is unavailable at this time.")}
+
+
+def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
+    volume = world.known_volume()
+    managed = world.managed(volume, SNAPSHOT)
+    world.clock.advance(hours=2)
+
+    answers = [
+        world.client.manage(volume, "volume-1-snapshot-2"),
+        world.client.unmanage(managed),
+        world.client.manage_volume("volume-2"),
+        world.client.get(f"os-snapshot-manage?host={SERVER}"),
+    ]
+
+    assert {fault(answer) for answer in answers} == {(400, "badRequest", "Service is unavailable at this time.")}
+
+
+def test_quota_counts_what_is_managed_and_what_is_under_way(tmp_path: Path) -> None:
+    with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=2, gigabytes=-1))) as world:
+        volume = world.known_volume()
+        world.managed(volume, SNAPSHOT)
+        world.bus.away = True
+        world.asked(volume, "volume-1-snapshot-2")
+
+        third = world.client.manage(volume, "volume-1-snapshot-3")
+
+        assert fault(third)[:2] == (413, "overLimit")
+
+
+def test_quota_of_gigabytes_counts_the_volumes_size(tmp_path: Path) -> None:
+    driver = FakeDriver(fake_volumes=0)
+    driver.add_volume(VOLUME, 5 * GIB)
+    with a_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Amount(snapshots=-1, gigabytes=4))) as world:
+        answer = world.client.manage(world.known_volume(), "any")
+
+        assert fault(answer)[:2] == (413, "overLimit")
+
+
+def test_what_is_given_back_counts_no_more(tmp_path: Path) -> None:
+    with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
+        volume = world.known_volume()
+        first = world.managed(volume, SNAPSHOT)
+        world.client.unmanage(first)
+        world.given_back(first)
+
+        second = world.client.manage(volume, SNAPSHOT)
+
+        assert second.status_code == 202

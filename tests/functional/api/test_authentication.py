@@ -1,0 +1,311 @@
+"""How callers prove who they are, over HTTP, and what each strategy needs before it starts."""
+
+import base64
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import falcon
+import pytest
+import requests
+import webob.exc
+from falcon import testing
+from keystoneauth1 import exceptions
+from keystonemiddleware import auth_token
+from oslo_config import cfg
+
+from snapmanage import conf as options
+from snapmanage import errors
+from snapmanage.api.access import callers
+from snapmanage.api.access.http_basic import HttpBasic
+from snapmanage.api.access.keystone import Middleware
+from snapmanage.cmd.wiring import middleware as pipeline
+from tests.functional.callers import CHALLENGE, by_token, token
+from tests.functional.world import OTHER_PROJECT, PROJECT, World, a_world, fault
+
+PASSWORD = "correct horse battery"
+OPEN = ["/", "/v3", "/v3/", "/healthcheck"]
+KEYSTONE = """
+[keystone_authtoken]
+www_authenticate_uri = http://keystone.example/v3
+auth_type = password
+auth_url = {auth_url}
+username = snapmanage
+password = not-to-be-told
+project_name = service
+user_domain_id = default
+project_domain_id = default
+http_connect_timeout = 1
+http_request_max_retries = 0
+"""
+
+
+def configured(folder: Path, text: str) -> cfg.ConfigOpts:
+    file = folder / "snapmanage.conf"
+    file.write_text(text)
+    conf = cfg.ConfigOpts()
+    options.register(conf)
+    conf(["--config-file", str(file)], default_config_files=[], default_config_dirs=[])
+    return conf
+
+
+def request_from(address: str | None, peer: str | None = None) -> falcon.Request:
+    environ = testing.create_environ()
+    for name, value in (("REMOTE_ADDR", address), (callers.PEER, peer)):
+        environ.pop(name, None)
+        if value is not None:
+            environ[name] = value
+    request = falcon.Request(environ)
+    callers.begin(request)
+    return request
+
+
+# noauth
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "", None])
+def test_noauth_serves_its_own_machine(tmp_path: Path, address: str | None) -> None:
+    authenticate = pipeline.authentication(configured(tmp_path, ""))
+
+    assert authenticate(request_from(address), PROJECT).roles == ("admin",)
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        ("192.0.2.1", None),
+        ("2001:db8::1", None),
+        ("::ffff:192.0.2.1", None),
+        ("unknown", None),
+        ("127.0.0.1, 192.0.2.1", None),
+        ("127.0.0.1", "192.0.2.1"),
+        ("192.0.2.1", "127.0.0.1"),
+    ],
+)
+def test_noauth_serves_strangers_only_where_it_is_allowed_anywhere(
+    tmp_path: Path, address: str, peer: str | None
+) -> None:
+    careful = pipeline.authentication(configured(tmp_path, ""))
+    careless = pipeline.authentication(configured(tmp_path, "[api]\nnoauth_anywhere = true\n"))
+
+    with pytest.raises(errors.NotPermitted, match="noauth_anywhere"):
+        careful(request_from(address, peer), PROJECT)
+    assert careless(request_from(address, peer), PROJECT).roles == ("admin",)
+
+
+def test_noauth_behind_a_proxy_believes_neither_the_header_nor_the_peer_alone(tmp_path: Path) -> None:
+    conf = configured(tmp_path, "[oslo_middleware]\nenable_proxy_headers_parsing = true\n")
+    with a_world(tmp_path, around=lambda application: pipeline.surround(conf, application)) as world:
+        answers = [
+            world.client.get("snapshots", headers={"X-Forwarded-For": address})
+            for address in ("127.0.0.1", "192.0.2.1", "127.0.0.1, 192.0.2.1")
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 403, 403]
+    assert fault(answers[1])[1] == "forbidden"
+
+
+# http_basic
+
+
+@pytest.fixture(scope="module")
+def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("basic")
+    with a_world(folder, authenticate=HttpBasic(htpasswd(folder))) as world:
+        yield world
+
+
+def htpasswd(folder: Path) -> Path:
+    file = folder / "htpasswd"
+    file.write_text(f"ann:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}\n")
+    return file
+
+
+def test_user_of_the_file_manages_in_the_project_of_the_path(tmp_path: Path) -> None:
+    with a_world(tmp_path, authenticate=HttpBasic(htpasswd(tmp_path))) as world:
+        world.client._session.auth = ("ann", PASSWORD)
+
+        snapshot_id = world.managed(world.known_volume(), "volume-1-snapshot-1")
+
+        assert world.client.snapshot(snapshot_id, version="3.41")["user_id"] == "ann"
+        other = f"/v3/{OTHER_PROJECT}/snapshots/{snapshot_id}"
+        assert fault(world.client.get(other))[0] == 404
+
+
+@pytest.mark.parametrize("credentials", [None, ("ann", "wrong"), ("bob", PASSWORD)])
+def test_without_the_password_nobody_is_served(basic: World, credentials: tuple[str, str] | None) -> None:
+    answer = basic.client.request("POST", "os-snapshot-manage", data=b"not JSON", auth=credentials)
+
+    said = (401, "unauthorized", "The request you have made requires authentication.")
+    assert fault(answer) == said
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="snapmanage"'
+
+
+def test_header_that_can_not_be_decoded_is_refused_in_the_one_shape(basic: World) -> None:
+    answer = basic.client.get("snapshots", headers={"Authorization": "Basic ???"})
+
+    assert fault(answer)[:2] == (400, "badRequest")
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_discovery_needs_no_password(basic: World, path: str) -> None:
+    assert basic.client.get(path).status_code in (200, 300)
+
+
+def test_several_threads_may_be_let_in_at_once(basic: World) -> None:
+    statuses: list[int] = []
+
+    def ask() -> None:
+        url = f"{basic.client.root}/v3/{PROJECT}/snapshots"
+        statuses.extend(requests.get(url, auth=("ann", PASSWORD), timeout=20).status_code for _ in range(5))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert statuses == [200] * 20
+
+
+def test_file_of_passwords_is_named_in_the_configuration(tmp_path: Path) -> None:
+    text = f"[api]\nauth_strategy = http_basic\n[oslo_middleware]\nhttp_basic_auth_user_file = {htpasswd(tmp_path)}\n"
+    authenticate = pipeline.authentication(configured(tmp_path, text))
+    request = request_from("192.0.2.1")
+    request.env["HTTP_AUTHORIZATION"] = "Basic " + base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
+
+    assert authenticate(request, PROJECT).requester.user_id == "ann"
+
+
+# keystone
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with a_world(tmp_path_factory.mktemp("tokens"), authenticate=by_token()) as world:
+        yield world
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Auth-Token": "garbage"}, {"X-Auth-Token": f"ann:{PROJECT}"}])
+def test_without_a_good_token_nobody_is_served(tokens: World, headers: dict[str, str]) -> None:
+    answer = tokens.client.get("snapshots", headers=headers)
+
+    assert fault(answer)[:2] == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == CHALLENGE
+
+
+@pytest.mark.parametrize(("service_token", "status"), [("service@services", 200), ("garbage", 401)])
+def test_service_that_sends_a_token_along_must_be_good_too(tokens: World, service_token: str, status: int) -> None:
+    headers = token("reader", PROJECT) | {"X-Service-Token": service_token}
+
+    assert tokens.client.get("snapshots", headers=headers).status_code == status
+
+
+def test_forged_identity_is_nobody_s(tokens: World) -> None:
+    forged = {"X-Identity-Status": "Confirmed", "X-User-Id": "root", "X-Project-Id": PROJECT, "X-Roles": "admin"}
+
+    assert fault(tokens.client.get("snapshots", headers=forged))[0] == 401
+    allowed = tokens.client.get("os-snapshot-manage", headers=forged | token("reader", PROJECT))
+    assert fault(allowed)[0] == 403
+
+
+def test_token_for_no_project_says_what_is_missing(tokens: World) -> None:
+    answer = tokens.client.get("snapshots", headers=token("admin", ""))
+
+    assert fault(answer) == (403, "forbidden", "The token is for no project; ask for one with the scope of a project.")
+
+
+@pytest.mark.parametrize("role", ["reader", "admin"])
+def test_path_must_name_the_project_of_the_token(tokens: World, role: str) -> None:
+    answer = tokens.client.get("snapshots", headers=token(role, OTHER_PROJECT))
+
+    status, name, said = fault(answer)
+    assert (status, name) == (400, "badRequest")
+    assert said.startswith("Malformed request url")
+
+
+def test_path_may_leave_the_project_to_the_token(tokens: World) -> None:
+    assert tokens.client.get("/v3/snapshots", headers=token("reader", PROJECT)).json() == {"snapshots": []}
+
+
+@pytest.mark.parametrize("path", OPEN)
+@pytest.mark.parametrize("headers", [{}, {"X-Auth-Token": "garbage"}])
+def test_discovery_needs_no_token(tokens: World, path: str, headers: dict[str, str]) -> None:
+    assert tokens.client.get(path, headers=headers).status_code in (200, 300)
+
+
+def test_keystone_that_is_away_is_told_as_such(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v3"
+        authenticate = pipeline.authentication(
+            configured(tmp_path, "[api]\nauth_strategy = keystone\n" + KEYSTONE.format(auth_url=url))
+        )
+        with a_world(tmp_path, authenticate=authenticate) as world:
+            answer = world.client.get("snapshots", headers={"X-Auth-Token": "any"})
+            without = world.client.get("snapshots")
+            discovery = world.client.get("/v3", headers={"X-Auth-Token": "any"})
+
+    assert fault(answer)[:2] == (503, "serviceUnavailable")
+    assert "Keystone doesn't answer" in answer.text
+    assert int(answer.headers["Retry-After"]) > 0
+    assert fault(without)[0] == 401
+    assert without.headers["WWW-Authenticate"] == 'Keystone uri="http://keystone.example/v3"'
+    assert discovery.status_code == 200
+
+
+def test_keystone_that_is_silent_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v3"
+        conf = configured(tmp_path, "[api]\nauth_strategy = keystone\n" + KEYSTONE.format(auth_url=url))
+        with a_world(tmp_path, authenticate=pipeline.authentication(conf)) as world:
+            answer = world.client.get("snapshots", headers={"X-Auth-Token": "any"})
+
+    assert fault(answer)[:2] == (503, "serviceUnavailable")
+
+
+@pytest.mark.parametrize("failure", [exceptions.EndpointNotFound(), webob.exc.HTTPServiceUnavailable()])
+def test_other_failures_to_ask_keystone_are_told_as_such_too(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(middleware: object, token: str) -> None:
+        raise failure
+
+    monkeypatch.setattr(auth_token.AuthProtocol, "fetch_token", fail)
+    middleware = Middleware.__new__(Middleware)
+
+    with pytest.raises(errors.Unavailable, match="Keystone doesn't answer"):
+        middleware.fetch_token("any")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "www_authenticate_uri is missing"),
+        ("www_authenticate_uri = http://k/v3\n", "auth_type is missing"),
+        ("www_authenticate_uri = http://k/v3\nauth_type = password\n", "auth_url"),
+        ("www_authenticate_uri = http://k/v3\nauth_type = nonsense\n", "nonsense"),
+    ],
+)
+def test_configuration_for_keystone_that_is_incomplete_is_told_at_the_start(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    conf = configured(tmp_path, f"[api]\nauth_strategy = keystone\n[keystone_authtoken]\n{text}")
+
+    with pytest.raises(errors.ConfigurationError, match=why) as refusal:
+        pipeline.authentication(conf)
+
+    assert "[keystone_authtoken]" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_package_that_is_missing_is_told_by_the_name_of_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keystonemiddleware", None)
+
+    with pytest.raises(errors.ConfigurationError, match=r"install snapmanage\[keystone\]"):
+        pipeline.authentication(configured(tmp_path, "[api]\nauth_strategy = keystone\n"))

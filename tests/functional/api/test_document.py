@@ -1,0 +1,211 @@
+"""The API's document: it tells all there is and nothing else, and every answer is one that it tells of.
+
+schemathesis makes the requests, from the document alone; a world with something in it answers them.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import falcon
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation.meta import TestPhase
+from schemathesis.specs.openapi import checks
+
+from snapmanage.api import openapi, routes
+from snapmanage.api.access import callers
+from snapmanage.api.access.callers import Caller
+from tests.functional.world import PROJECT, SERVER, World, a_world
+
+# More of them are for a long look now and then.
+EXAMPLES = int(os.environ.get("SNAPMANAGE_TEST_REQUESTS", "4"))
+CONFORMANCE = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.allow_header_conformance,
+]
+BOUNDED = settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+DOCUMENT = openapi.described()
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+# The same operations again: their parameters need no second look one by one.
+WITH_PROJECT = schemathesis.openapi.from_dict(DOCUMENT)
+WITH_PROJECT.config.phases.coverage.enabled = False
+PROJECT_IN_PATH = r"^/v3/\{project_id\}"
+
+
+@pytest.fixture(scope="module")
+def peopled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, str]]]:
+    """A world with a volume, snapshots and messages, and the ids of one each."""
+    with a_world(tmp_path_factory.mktemp("peopled"), authenticate=overseer) as world:
+        volume = world.known_volume()
+        doomed = world.managed(volume, "volume-1-snapshot-1")
+        failed = world.asked(volume, "nowhere")
+        world.settled(failed)
+        [told] = world.client.messages(failed)
+        known = {"volume_id": volume, "snapshot_id": failed, "message_id": told["id"], "doomed": doomed}
+        yield world, known
+
+
+def overseer(request: falcon.Request, project_id: str | None) -> Caller:
+    """Anybody is an administrator of all projects: of others, some parameters aren't even read."""
+    return replace(callers.noauth(request, project_id), bound=False)
+
+
+def test_document_is_served_to_everybody(shared: World) -> None:
+    answer = shared.client.get("/v3/openapi.json", headers={"OpenStack-API-Version": "volume 3.99"})
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.json() == DOCUMENT
+
+
+def test_document_is_made_when_it_is_asked_for() -> None:
+    loaded = "import sys, snapmanage.api.app; sys.exit('snapmanage.api.openapi' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
+
+
+def test_document_is_valid() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_document_tells_of_every_operation_and_no_other() -> None:
+    told = {(path, method.upper()) for path, each in DOCUMENT["paths"].items() for method in each}
+    there_are = {(path, method) for path, route in routes.ROOT.items() for method in route.methods} | {
+        (f"/v3{project}{path}", method)
+        for path, route in routes.PROJECT.items()
+        for project in ("", "/{project_id}")
+        for method in route.methods
+    }
+
+    assert {each for each in told if each[1] != "PARAMETERS"} == there_are
+
+
+def test_operations_have_ids_of_their_own() -> None:
+    ids = [each["operationId"] for each in operations()]
+
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"\w+", each) for each in ids)
+
+
+def test_every_operation_says_what_it_is_for_and_how_it_is_answered() -> None:
+    for each in operations():
+        assert each["summary"].endswith(".")
+        assert each["tags"]
+        assert {"400", "500"} < each["responses"].keys()
+
+
+def test_paths_of_a_later_version_say_so() -> None:
+    [later] = [each for each in operations() if each["operationId"] == "post_v3_manageable_snapshots"]
+
+    assert later["x-min-microversion"] == "3.8"
+    assert "From microversion 3.8 on." in later["description"]
+
+
+def operations() -> list[dict[str, Any]]:
+    return [each for path in DOCUMENT["paths"].values() for method, each in path.items() if method in ("get", "post")]
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    """Keep the connection between requests; schemathesis opens one for each request."""
+    with requests.Session() as made:
+        made.trust_env = False  # else requests looks for proxies and a netrc file for each request
+        yield made
+
+
+@SCHEMA.exclude(path_regex=PROJECT_IN_PATH).parametrize()
+@BOUNDED
+def test_every_answer_is_one_that_the_document_tells_of(
+    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
+) -> None:
+    world, known = peopled
+    make_likely(case, known)
+
+    case.call_and_validate(base_url=world.client.root, session=session, checks=[*CONFORMANCE, *rejection(case)])
+
+
+@WITH_PROJECT.include(path_regex=PROJECT_IN_PATH).parametrize()
+@BOUNDED
+def test_every_answer_is_one_that_the_document_tells_of_with_the_project_in_the_path(
+    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
+) -> None:
+    world, known = peopled
+    make_likely(case, known)
+
+    case.call_and_validate(base_url=world.client.root, session=session, checks=[*CONFORMANCE, *rejection(case)])
+
+
+def make_likely(case: schemathesis.Case, known: dict[str, str]) -> None:
+    """Let requests that could be meant ask for what there is."""
+    case.headers["X-Auth-Token"] = f"ann:{PROJECT}"
+    if not odd_headers(case) and (in_coverage(case) or is_wrong(case)):
+        case.headers["OpenStack-API-Version"] = "volume 3.71"  # below, what is wrong may be ignored
+    if is_wrong(case):
+        return
+    if "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = str(uuid.uuid4())  # one key for all would let one request through
+    asked = known | {"project_id": PROJECT} | ({"snapshot_id": known["doomed"]} if case.method == "POST" else {})
+    case.path_parameters = {name: asked[name] for name in case.path_parameters}
+    case.query = likely_query(case, known)
+    body: Any = case.body
+    if case.path.endswith(("/os-snapshot-manage", "/manageable_snapshots")) and case.method == "POST":
+        body["snapshot"]["volume_id"] = known["volume_id"]
+    elif case.path.endswith("/os-volume-manage"):
+        body["volume"]["host"] = SERVER
+
+
+def likely_query(case: schemathesis.Case, known: dict[str, str]) -> dict[str, Any]:
+    """The parameters of a list, without those that contradict one another, and with values that mean something."""
+    listed = re.search("/(snapshot|volume|message)s", case.path)
+    meant = {
+        "host": SERVER,
+        "metadata": '{"key": "value"}',
+        "marker": known[f"{listed[1]}_id"] if listed else '{"source-name": "volume-1-snapshot-2"}',
+    }
+    other = {"sort_key", "sort_dir"} if "sort" in case.query else set()
+    other |= {"cluster"} if "host" in case.query else set()
+    return {name: meant.get(name, value) for name, value in case.query.items() if name not in other}
+
+
+def rejection(case: schemathesis.Case) -> list[Any]:
+    """Whether what can't be meant is refused; headers that nobody understands are passed over."""
+    return [] if odd_headers(case) else [checks.negative_data_rejection]
+
+
+def is_wrong(case: schemathesis.Case) -> bool:
+    return case.meta is None or case.meta.generation.mode.is_negative
+
+
+def in_coverage(case: schemathesis.Case) -> bool:
+    """Whether it is one that looks at a single parameter; its headers are odd whatever it looks at."""
+    return case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE
+
+
+def odd_headers(case: schemathesis.Case) -> bool:
+    """Whether what is wrong with a request are its headers."""
+    if case.meta is None or in_coverage(case):
+        looked_at = getattr(case.meta and case.meta.phase.data, "parameter_location", None)
+        return looked_at is ParameterLocation.HEADER
+    headers = case.meta.components.get(ParameterLocation.HEADER)
+    return headers is not None and headers.mode.is_negative

@@ -1,0 +1,174 @@
+"""`Idempotency-Key` over HTTP: a client that doesn't know whether it was heard may ask again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from snapmanage.core.quotas import Amount
+from snapmanage.manage.application import Rules
+from tests.functional.world import OTHER_PROJECT, SERVER, VOLUME, Client, World, a_world, fault
+
+SNAPSHOT = "volume-1-snapshot-1"
+KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
+
+
+def ask(client: Client, body: Any, key: str | bytes = KEY, path: str = "os-snapshot-manage") -> requests.Response:
+    headers: Any = {"Idempotency-Key": key, "Content-Type": "application/json"}
+    return client.post(path, data=body if isinstance(body, str) else json.dumps(body), headers=headers, version="3.8")
+
+
+def wanted(volume_id: str, ref: Any = SNAPSHOT, **fields: Any) -> dict[str, Any]:
+    return {"snapshot": {"volume_id": volume_id, "ref": ref} | fields}
+
+
+def wanted_volume(ref: str = VOLUME) -> dict[str, Any]:
+    return {"volume": {"host": SERVER, "ref": ref}}
+
+
+def accepted(answer: requests.Response) -> dict[str, Any]:
+    """The record in an answer that says 202."""
+    assert answer.status_code == 202, answer.text
+    [shown] = answer.json().values()
+    record: dict[str, Any] = shown
+    return record
+
+
+def test_request_sent_again_is_answered_with_the_same_snapshot(world: World) -> None:
+    body = wanted(world.known_volume(), name="daily")
+    world.bus.away = True
+
+    first, again = accepted(ask(world.client, body)), accepted(ask(world.client, body))
+
+    assert again == first
+    assert len(world.client.get("snapshots").json()["snapshots"]) == 1
+
+
+def test_without_a_key_the_second_is_refused(world: World) -> None:
+    volume = world.known_volume()
+    accepted(ask(world.client, wanted(volume)))
+
+    assert fault(world.client.manage(volume, SNAPSHOT))[:2] == (409, "conflictingRequest")
+
+
+def test_repeat_tells_what_has_become_of_the_snapshot(world: World) -> None:
+    body = wanted(world.known_volume())
+    snapshot_id = accepted(ask(world.client, body))["id"]
+    world.settled(snapshot_id)
+
+    again = accepted(ask(world.client, body))
+
+    assert (again["id"], again["status"]) == (snapshot_id, "available")
+    assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+
+
+def test_repeat_of_what_was_given_back_says_that_it_is_deleted_and_manages_nothing(world: World) -> None:
+    body = wanted(world.known_volume())
+    snapshot_id = accepted(ask(world.client, body))["id"]
+    world.settled(snapshot_id)
+    world.client.unmanage(snapshot_id)
+    world.given_back(snapshot_id)
+
+    again = accepted(ask(world.client, body))
+
+    assert (again["id"], again["status"]) == (snapshot_id, "deleted")
+    assert SNAPSHOT in {seen.name for seen in world.driver.list_snapshots()}
+    assert accepted(ask(world.client, body, "another key"))["id"] != snapshot_id
+
+
+def test_form_of_the_body_and_which_of_the_paths_do_not_matter(world: World) -> None:
+    volume = world.known_volume()
+    first = accepted(ask(world.client, f'{{"snapshot": {{"volume_id": "{volume}", "ref": {{"source-name": "x"}}}}}}'))
+
+    same = f'{{"snapshot":\n  {{"ref": {{"source-name":"\\u0078"}}, "volume_id":"{volume}"}}\n}}'
+
+    assert accepted(ask(world.client, same))["id"] == first["id"]
+    assert accepted(ask(world.client, same, path="manageable_snapshots"))["id"] == first["id"]
+
+
+def test_another_body_under_the_key_is_refused(world: World) -> None:
+    volume = world.known_volume()
+    snapshot_id = accepted(ask(world.client, wanted(volume)))["id"]
+
+    answers = [
+        ask(world.client, wanted(volume, "volume-1-snapshot-2")),
+        ask(world.client, wanted(volume, name="named")),
+        ask(world.client, wanted_volume(), path="os-volume-manage"),
+    ]
+
+    said = {fault(answer) for answer in answers}
+    assert {(status, name) for status, name, _ in said} == {(422, "unprocessableEntity")}
+    assert all("Idempotency-Key was used for another request" in text for *_, text in said)
+    assert [each["id"] for each in world.client.get("snapshots").json()["snapshots"]] == [snapshot_id]
+
+
+def test_volume_is_registered_once_under_a_key(world: World) -> None:
+    first = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
+    again = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
+
+    assert again["id"] == first["id"]
+    assert len(world.client.get("volumes").json()["volumes"]) == 1
+    other = ask(world.client, wanted_volume("volume-2"), path="os-volume-manage")
+    assert fault(other)[:2] == (422, "unprocessableEntity")
+
+
+def test_key_is_a_project_s_own(world: World) -> None:
+    stranger = world.another_client(OTHER_PROJECT)
+    first = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
+
+    theirs = accepted(ask(stranger, wanted_volume("volume-2"), path="os-volume-manage"))
+
+    stranger.close()
+    assert theirs["id"] != first["id"]
+
+
+def test_request_that_was_refused_may_be_sent_again_under_its_key(tmp_path: Path) -> None:
+    with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
+        volume = world.known_volume()
+        first = world.managed(volume, "volume-1-snapshot-2")
+        body = wanted(volume)
+        refused = [
+            ask(world.client, wanted("00000000-0000-0000-0000-000000000000")),
+            ask(world.client, wanted(volume, "volume-1-snapshot-2", name=5)),
+            ask(world.client, body),
+        ]
+        world.client.unmanage(first)
+        world.given_back(first)
+
+        taken = accepted(ask(world.client, body))
+
+        assert [fault(answer)[0] for answer in refused] == [404, 400, 413]
+        assert world.settled(taken["id"])["status"] == "available"
+
+
+@pytest.mark.parametrize("key", ["k", "~" * 255, '"quoted, and with spaces"'])
+def test_any_printable_ascii_is_a_key(shared: World, volume_id: str, key: str) -> None:
+    body = wanted(volume_id, f"keyed-{key}")
+
+    assert accepted(ask(shared.client, body, key))["id"] == accepted(ask(shared.client, body, key))["id"]
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 256, b"caf\xe9", "\N{CAMERA}".encode(), b"a\tb"])
+@pytest.mark.parametrize("path", ["os-snapshot-manage", "os-volume-manage"])
+def test_header_that_is_no_key_is_refused(shared: World, volume_id: str, key: bytes, path: str) -> None:
+    body = wanted(volume_id, "unkeyed") if path == "os-snapshot-manage" else wanted_volume("unkeyed")
+
+    status, name, text = fault(ask(shared.client, body, key, path))
+
+    assert (status, name) == (400, "badRequest")
+    assert "Idempotency-Key must have 1 to 255 printable ASCII characters" in text
+
+
+def test_other_operations_do_not_look_at_the_header(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+
+    answers = [
+        world.client.get("snapshots", headers={"Idempotency-Key": ""}),
+        world.client.post(
+            f"snapshots/{snapshot_id}/action", json={"os-unmanage": None}, headers={"Idempotency-Key": ""}
+        ),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 202]

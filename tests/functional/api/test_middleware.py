@@ -1,0 +1,222 @@
+"""What stands around the API: CORS for browsers, headers of proxies, and a log that tells requests apart."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import bcrypt
+import pytest
+import requests
+
+from snapmanage.cmd.wiring import middleware
+from tests.functional.api.test_authentication import configured
+from tests.functional.callers import by_token, token
+from tests.functional.world import PROJECT, World, a_world, fault, five_snapshots, sqlite
+from tests.services.deployment import Daemon
+
+ORIGIN = "https://dashboard.example"
+FOLDER = Path(sys.executable).parent
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def shared_with_browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("cors")
+    conf = configured(folder, f"[cors]\nallowed_origin = {ORIGIN}\n")
+    with a_world(folder, authenticate=by_token(), around=lambda each: middleware.surround(conf, each)) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("proxy")
+    conf = configured(folder, "[oslo_middleware]\nenable_proxy_headers_parsing = true\n")
+    with a_world(folder, around=lambda each: middleware.surround(conf, each)) as world:
+        five_snapshots(world)
+        yield world
+
+
+def preflight(world: World, method: str, headers: str, origin: str = ORIGIN) -> requests.Response:
+    asked = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
+    return world.client.request("OPTIONS", "os-snapshot-manage", headers=asked)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_browser_may_ask_beforehand_without_a_token(shared_with_browsers: World, method: str) -> None:
+    wanted = "x-auth-token,authorization,openstack-api-version,content-type,idempotency-key,x-openstack-request-id"
+
+    answer = preflight(shared_with_browsers, method, wanted)
+
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert answer.headers["Access-Control-Allow-Methods"] == method
+    assert answer.headers["Access-Control-Allow-Headers"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "origin"),
+    [("DELETE", "x-auth-token", ORIGIN), ("GET", "x-other", ORIGIN), ("GET", "x-auth-token", "https://evil.example")],
+)
+def test_browser_is_told_nothing_else(shared_with_browsers: World, method: str, headers: str, origin: str) -> None:
+    assert "Access-Control-Allow-Origin" not in preflight(shared_with_browsers, method, headers, origin).headers
+
+
+def test_page_of_the_origin_may_read_answers_and_refusals(shared_with_browsers: World) -> None:
+    served = shared_with_browsers.client.get("snapshots", headers={"Origin": ORIGIN} | token("reader", PROJECT))
+    refused = shared_with_browsers.client.get("snapshots", headers={"Origin": ORIGIN})
+
+    assert served.json() == {"snapshots": []}
+    assert fault(refused)[0] == 401
+    for answer in (served, refused):
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        exposed = {each.strip() for each in answer.headers["Access-Control-Expose-Headers"].split(",")}
+        assert exposed >= {"X-Openstack-Request-Id", "OpenStack-API-Version", "Retry-After"}
+        assert {each.strip() for each in answer.headers["Vary"].split(",")} >= {"Origin", "OpenStack-API-Version"}
+
+
+def test_page_of_another_origin_may_not(shared_with_browsers: World) -> None:
+    answer = shared_with_browsers.client.get("snapshots", headers={"Origin": "https://evil.example"})
+
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_accepted_request_is_answered_without_a_body_or_a_type(shared_with_browsers: World) -> None:
+    shared_with_browsers.client._session.headers.update(token("admin", PROJECT))
+    snapshot_id = shared_with_browsers.managed(shared_with_browsers.known_volume(), "volume-1-snapshot-1")
+
+    answer = shared_with_browsers.client.unmanage(snapshot_id)
+
+    assert (answer.status_code, answer.content) == (202, b"")
+
+
+FORWARDED = [
+    {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "api.example", "X-Forwarded-Prefix": "/volume"},
+    {"Forwarded": "for=127.0.0.1;proto=https;host=api.example", "X-Forwarded-Prefix": "/volume"},
+]
+
+
+@pytest.mark.parametrize("headers", FORWARDED)
+def test_links_are_those_of_the_proxy(behind_proxy: World, headers: dict[str, str]) -> None:
+    [version] = behind_proxy.client.get("/", headers=headers).json()["versions"]
+    [link] = behind_proxy.client.get("snapshots?limit=2", headers=headers).json()["snapshots_links"]
+
+    assert version["links"][0]["href"] == "https://api.example/volume/v3/"
+    assert link["href"].startswith(f"https://api.example/volume/v3/{PROJECT}/snapshots?limit=2&marker=")
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("X-Forwarded-Host", "evil.example/<script>"),
+        ("X-Forwarded-Proto", "javascript"),
+        ("X-Forwarded-Prefix", "/<script>"),
+        ("Forwarded", "proto=javascript;host=api.example"),
+    ],
+)
+def test_links_are_not_made_of_what_is_no_address(behind_proxy: World, header: str, value: str) -> None:
+    assert fault(behind_proxy.client.get("/v3", headers={header: value}))[:2] == (400, "badRequest")
+
+
+def test_links_are_our_own_without_a_proxy(behind_proxy: World, shared: World) -> None:
+    for world, headers in ((behind_proxy, {}), (shared, FORWARDED[0])):
+        [version] = world.client.get("/", headers=headers).json()["versions"]
+
+        assert version["links"][0]["href"] == f"{world.client.root}/v3/"
+
+
+def test_nothing_stands_around_unless_it_is_configured(tmp_path: Path) -> None:
+    application = object()
+
+    for text in ("", "[cors]\nmax_age = 5\n", "[oslo_middleware]\nhttp_basic_auth_user_file = /x\n"):
+        assert middleware.surround(configured(tmp_path, text), application) is application
+
+
+def test_start_imports_nothing_of_what_nobody_asked_for() -> None:
+    look = (
+        "import sys; from snapmanage.cmd import api; print([n for n in ('webob', 'keystoneauth1') if n in sys.modules])"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60, check=True)
+
+    assert ended.stdout == "[]\n"
+
+
+def test_environment_may_configure_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OS_CORS__ALLOWED_ORIGIN", ORIGIN)
+    application = object()
+
+    assert middleware.surround(configured(tmp_path, ""), application) is not application
+
+
+# The API as a process of its own, with one thread: a request follows another on it.
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[str]:
+    """The URL of a project, of an API that anybody with the password may use from anywhere."""
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    (tmp_path / "htpasswd").write_text(f"ann:{hashed}\n")
+    settings = tmp_path / "snapmanage.conf"
+    settings.write_text(
+        f"[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\nlog_file = {tmp_path}/api.log\n"
+        f"[database]\nconnection = sqlite:///{tmp_path}/snapmanage.db\n"
+        "[api]\nlisten = 0.0.0.0:0\nthreads = 1\nauth_strategy = http_basic\n"
+        f"[oslo_middleware]\nhttp_basic_auth_user_file = {tmp_path}/htpasswd\n"
+    )
+    command = [str(FOLDER / "snapmanage-manage"), "--config-file", str(settings), "db", "sync"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    daemon = Daemon("api", [str(FOLDER / "snapmanage-api"), "--config-file", str(settings)], tmp_path / "output")
+    try:
+        port = daemon.start().split()[1].rpartition(":")[2].partition("/")[0]
+        yield f"http://127.0.0.1:{port}/v3/{PROJECT}"
+    finally:
+        daemon.close()
+
+
+def test_every_line_of_a_request_bears_its_id_and_nothing_of_the_one_before(tmp_path: Path, api: str) -> None:
+    global_id = "req-11111111-2222-3333-4444-555555555555"
+    with closing(sqlite3.connect(tmp_path / "snapmanage.db")) as database:
+        database.execute("ALTER TABLE snapshots RENAME TO elsewhere")
+
+    failed = requests.get(f"{api}/snapshots", auth=("ann", PASSWORD), headers={"X-Openstack-Request-Id": global_id})
+    refused = requests.get(f"{api}/snapshots", auth=("bob", PASSWORD))
+
+    assert (failed.status_code, refused.status_code) == (503, 401)
+    log = (tmp_path / "api.log").read_text()
+    identity = rf"\[{global_id} {failed.headers['X-Openstack-Request-Id']} ann {PROJECT} [- ]*\]"
+    assert re.search(rf"WARNING snapmanage\.api\.app {identity} The database doesn't answer", log)
+    identity = rf"\[None {refused.headers['X-Openstack-Request-Id']} - - [- ]*\]"
+    assert re.search(rf"INFO oslo_middleware\.basic_auth {identity} ", log)
+    assert PASSWORD not in log
+    assert PASSWORD not in (tmp_path / "output").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("listen = 0.0.0.0:0\n", "has no authentication, so it listens on loopback only"),
+        ("auth_strategy = http_basic\n", "[oslo_middleware] http_basic_auth_user_file: FOLDER/missing can't be read"),
+        ("auth_strategy = keystone\n", "[keystone_authtoken] www_authenticate_uri is missing"),
+    ],
+)
+def test_api_that_can_not_authenticate_says_so_in_a_line_and_ends(tmp_path: Path, text: str, why: str) -> None:
+    settings = tmp_path / "snapmanage.conf"
+    settings.write_text(
+        "[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n"
+        f"[database]\nconnection = {sqlite(tmp_path)}\n"
+        f"[oslo_middleware]\nhttp_basic_auth_user_file = {tmp_path}/missing\n"
+        f"[api]\nlisten = 127.0.0.1:0\n{text}"
+    )
+    command = [str(FOLDER / "snapmanage-api"), "--config-file", str(settings)]
+
+    ended = Daemon("api", command, tmp_path / "output", is_warm=True).run()
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert why.replace("FOLDER", str(tmp_path)) in line

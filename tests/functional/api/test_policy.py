@@ -1,0 +1,256 @@
+"""Who may do what, over HTTP: roles, projects, and what an operator's policy file changes."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.api.access import policy
+from snapmanage.api.access.callers import Caller
+from snapmanage.api.access.policy import Policy
+from snapmanage.cmd.wiring import middleware
+from snapmanage.core.records import Requester
+from tests.functional.callers import by_token, token
+from tests.functional.world import OTHER_PROJECT, PROJECT, SERVER, Client, World, a_world, fault
+
+ADMIN = token("admin", PROJECT)
+OTHER_ADMIN = token("admin", OTHER_PROJECT)
+READER = token("reader", PROJECT)
+OTHER_READER = token("reader", OTHER_PROJECT)
+SNAPSHOT = "volume-1-snapshot-1"
+
+
+class TokenClient(Client):
+    """A client who brings a token along."""
+
+    def __init__(self, address: str, headers: dict[str, str], project: str = PROJECT) -> None:
+        super().__init__(address, project)
+        self._session.headers.update(headers)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world that asks for tokens."""
+    with a_world(tmp_path_factory.mktemp("guarded"), authenticate=by_token()) as world:
+        world.client._session.headers.update(ADMIN)
+        yield world
+
+
+@pytest.fixture(scope="module")
+def volume_id(guarded: World) -> str:
+    return guarded.known_volume()
+
+
+@pytest.fixture(scope="module")
+def snapshot_id(guarded: World, volume_id: str) -> str:
+    return guarded.managed(volume_id, SNAPSHOT)
+
+
+def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, str, object]]:
+    """A good request for each policy."""
+    manage = {"snapshot": {"volume_id": volume_id, "ref": "nowhere"}}
+    return {
+        policy.MANAGE: ("POST", "os-snapshot-manage", manage),
+        policy.UNMANAGE: ("POST", f"snapshots/{snapshot_id}/action", {"os-unmanage": None}),
+        policy.LIST_MANAGEABLE: ("GET", f"os-snapshot-manage/detail?host={SERVER}", None),
+        policy.MANAGE_VOLUME: ("POST", "os-volume-manage", {"volume": {"host": SERVER, "ref": "v"}}),
+        policy.GET_SNAPSHOT: ("GET", f"snapshots/{snapshot_id}", None),
+        policy.GET_SNAPSHOTS: ("GET", "snapshots/detail", None),
+        policy.GET_OPERATION: ("GET", f"snapshots/{snapshot_id}/operation", None),
+        policy.GET_VOLUME: ("GET", f"volumes/{volume_id}", None),
+        policy.GET_MESSAGES: ("GET", "messages", None),
+        policy.GET_EXTENSIONS: ("GET", "extensions", None),
+    }
+
+
+CHANGING = [policy.MANAGE, policy.UNMANAGE, policy.LIST_MANAGEABLE, policy.MANAGE_VOLUME]
+SHOWING = [
+    policy.GET_SNAPSHOT,
+    policy.GET_SNAPSHOTS,
+    policy.GET_OPERATION,
+    policy.GET_VOLUME,
+    policy.GET_MESSAGES,
+    policy.GET_EXTENSIONS,
+]
+
+
+def ask(client: Client, operation: tuple[str, str, object], **headers: str) -> requests.Response:
+    method, path, body = operation
+    more = {} if body is None else {"json": body}
+    return client.request(method, path, version="3.5", headers=headers, **more)
+
+
+@pytest.mark.parametrize("rule", SHOWING)
+@pytest.mark.parametrize("role", ["reader", "member", "Member,reader"])
+def test_reader_and_member_of_a_project_are_shown_what_is_in_it(
+    guarded: World, volume_id: str, snapshot_id: str, role: str, rule: str
+) -> None:
+    answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
+
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("rule", CHANGING)
+@pytest.mark.parametrize("role", ["reader", "member", "service", ""])
+def test_only_an_administrator_manages(guarded: World, volume_id: str, snapshot_id: str, role: str, rule: str) -> None:
+    answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
+
+    assert fault(answer) == (403, "forbidden", f"Policy doesn't allow {rule} to be performed.")
+
+
+@pytest.mark.parametrize("rule", [rule for rule in SHOWING if rule != policy.GET_EXTENSIONS])
+def test_without_a_role_nothing_is_shown(guarded: World, volume_id: str, snapshot_id: str, rule: str) -> None:
+    answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token("other", PROJECT))
+
+    assert fault(answer) == (403, "forbidden", f"Policy doesn't allow {rule} to be performed.")
+
+
+def test_reader_of_another_project_finds_nothing(guarded: World, volume_id: str, snapshot_id: str) -> None:
+    other = TokenClient(guarded.client.root.removeprefix("http://"), OTHER_READER, OTHER_PROJECT)
+
+    shown = [other.get(path).status_code for path in (f"snapshots/{snapshot_id}", f"volumes/{volume_id}")]
+
+    assert shown == [404, 404]
+    assert other.get("snapshots").json() == {"snapshots": []}
+
+
+def test_administrator_of_another_project_sees_and_gives_back_everything(tmp_path: Path) -> None:
+    with a_world(tmp_path, authenticate=by_token()) as world:
+        world.client._session.headers.update(ADMIN)
+        snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+        other = TokenClient(world.client.root.removeprefix("http://"), OTHER_ADMIN, OTHER_PROJECT)
+
+        assert other.snapshot(snapshot_id)["os-extended-snapshot-attributes:project_id"] == PROJECT
+        assert other.unmanage(snapshot_id).status_code == 202
+        world.given_back(snapshot_id)
+
+
+def test_authentication_comes_before_the_body_and_the_body_before_policy(guarded: World) -> None:
+    broken: dict[str, object] = {"json": {"snapshot": {}}}
+
+    answers = [
+        guarded.client.post("os-snapshot-manage", headers={"X-Auth-Token": "garbage"}, **broken),
+        guarded.client.post("os-snapshot-manage", headers=READER, **broken),
+        guarded.client.post(
+            "os-snapshot-manage", headers=READER, json={"snapshot": {"volume_id": PROJECT, "ref": "x"}}
+        ),
+    ]
+
+    assert [fault(answer)[:2] for answer in answers] == [
+        (401, "unauthorized"),
+        (400, "badRequest"),
+        (403, "forbidden"),
+    ]
+
+
+def configured(folder: Path, rules: str | None, named: str | None = None) -> cfg.ConfigOpts:
+    """A configuration beside which there is a policy file, if rules are given."""
+    if rules is not None:
+        (folder / (named or "policy.yaml")).write_text(rules)
+    file = folder / "snapmanage.conf"
+    file.write_text(f"[oslo_policy]\npolicy_file = {named}\n" if named else "")
+    conf = cfg.ConfigOpts()
+    conf(["--config-file", str(file)], default_config_files=[], default_config_dirs=[])
+    return conf
+
+
+def test_operator_s_file_overrides_a_rule_and_leaves_the_others(tmp_path: Path) -> None:
+    file = f'"{policy.MANAGE_VOLUME}": "role:member and project_id:%(project_id)s"\n"{policy.GET_MESSAGES}": "!"\n'
+    with a_world(tmp_path, authenticate=by_token(), policy=middleware.policy(configured(tmp_path, file))) as world:
+        world.client._session.headers.update(token("member", PROJECT))
+
+        volume_id = world.known_volume()
+
+        assert fault(world.client.manage(volume_id, SNAPSHOT))[0] == 403
+        assert fault(world.client.get("messages", version="3.5"))[0] == 403
+
+
+def test_file_of_another_name_counts_where_it_is_named(tmp_path: Path) -> None:
+    made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n', named="rules.yaml"))
+
+    assert made.allows(caller("nothing"), policy.MANAGE)
+
+
+def test_changed_file_counts_without_a_restart(tmp_path: Path) -> None:
+    made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'))
+    assert made.allows(caller("nothing"), policy.MANAGE)
+
+    replace(tmp_path / "policy.yaml", f'"{policy.MANAGE}": "!"\n')
+
+    assert not made.allows(caller("admin"), policy.MANAGE)
+    assert made.allows(caller("admin"), policy.UNMANAGE)
+
+
+def test_file_that_changes_refuses_nobody_who_is_allowed_before_and_after(tmp_path: Path) -> None:
+    made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'))
+    refusals: list[int] = []
+
+    def ask_often() -> None:
+        refusals.extend(each for each in range(300) if not made.allows(caller("reader"), policy.GET_SNAPSHOT))
+
+    threads = [threading.Thread(target=ask_often) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for number in range(50):
+            replace(tmp_path / "policy.yaml", f'"{policy.MANAGE}": "role:number-{number}"\n')
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert refusals == []
+
+
+@pytest.mark.parametrize(
+    "rules", ["{", '"a": "rule:missing"\n', '"a": "rule:b"\n"b": "rule:a"\n', "- a list\n", '"a": 5\n', "words"]
+)
+def test_file_that_means_nothing_is_told_at_the_start(tmp_path: Path, rules: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"policy\.yaml: ") as refusal:
+        middleware.policy(configured(tmp_path, rules))
+
+    assert "\n" not in str(refusal.value)
+
+
+def test_file_that_is_named_and_missing_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"there is no file rules\.yaml"):
+        middleware.policy(configured(tmp_path, None, named="rules.yaml"))
+
+
+def test_start_without_a_file_makes_no_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = middleware.policy(configured(tmp_path, None))
+
+    assert made.allows(caller("admin"), policy.MANAGE)
+    assert caplog.text == ""
+
+
+def test_administrator_who_is_bound_sees_one_project() -> None:
+    conf = cfg.ConfigOpts()
+    conf([], default_config_files=[], default_config_dirs=[])
+
+    everywhere = [
+        Policy(conf).everywhere(caller(role, bound)) for role in ("admin", "reader") for bound in (True, False)
+    ]
+
+    assert everywhere == [False, True, False, False]
+
+
+def caller(role: str, bound: bool = False) -> Caller:
+    return Caller(Requester(project_id=PROJECT, user_id="ann"), (role,), bound)
+
+
+def replace(file: Path, text: str) -> None:
+    """Change a file in one step, with a time of change that differs."""
+    now = file.stat().st_mtime
+    fresh = file.with_suffix(".new")
+    fresh.write_text(text)
+    while fresh.stat().st_mtime <= now:
+        fresh.touch()
+    fresh.rename(file)

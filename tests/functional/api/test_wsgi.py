@@ -1,0 +1,102 @@
+"""`snapmanage.wsgi:application`, as a WSGI server finds it: in a process of its own, since configuration is global."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.functional.cmd.test_commands import run
+from tests.functional.world import sqlite
+from tests.services.deployment import Daemon
+
+ASK = """
+import sys
+from wsgiref.util import setup_testing_defaults
+from snapmanage.wsgi import application
+
+environ = {}
+setup_testing_defaults(environ)
+answer = []
+list(application(environ, lambda status, headers: answer.append(status)))
+print(answer[0])
+"""
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide every configuration that the test does not name."""
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def python(
+    script: str, folder: Path, environment: Mapping[str, str], is_warm: bool = True
+) -> "subprocess.CompletedProcess[str]":
+    """Run a script in a process of its own: warm, where another test imports everything anew."""
+    file = folder / "script.py"
+    file.write_text(script)
+    return Daemon("wsgi", [sys.executable, str(file)], Path(os.devnull), environment, is_warm).run()
+
+
+def test_import_reads_no_configuration_and_connects_nowhere(tmp_path: Path) -> None:
+    named = {"OS_SNAPMANAGE_CONFIG_FILES": str(tmp_path / "missing.conf")}
+
+    ended = python("import snapmanage.wsgi, sys; assert 'snapmanage.cmd' not in sys.modules", tmp_path, named, False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_first_request_without_a_configuration_says_what_is_missing(tmp_path: Path) -> None:
+    ended = python(ASK, tmp_path, {})
+
+    assert ended.returncode == 1
+    assert "[database] connection is missing" in ended.stderr
+
+
+def test_first_request_on_an_empty_database_says_what_to_run(tmp_path: Path) -> None:
+    ended = python(ASK, tmp_path, configured(tmp_path))
+
+    assert ended.returncode == 1
+    assert "run `snapmanage-manage db sync`" in ended.stderr
+
+
+@pytest.mark.parametrize("url", ["fake://", "kombu+memory:////"])
+def test_bus_within_one_process_is_no_use_to_several(tmp_path: Path, url: str) -> None:
+    ended = python(ASK, tmp_path, configured(tmp_path, url))
+
+    assert ended.returncode == 1
+    assert "use rabbit://" in ended.stderr
+
+
+def test_several_files_are_read_and_the_first_request_is_answered(tmp_path: Path) -> None:
+    environment = configured(tmp_path)
+    files = environment["OS_SNAPMANAGE_CONFIG_FILES"].split(";")
+    options = [option for file in files for option in ("--config-file", file)]
+    assert run("snapmanage-manage", *options, "db", "sync").returncode == 0
+
+    ended = python(ASK, tmp_path, environment, is_warm=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "300 Multiple Choices\n"), ended.stderr
+
+
+def test_stranger_is_not_served_without_authentication_wherever_the_server_listens(tmp_path: Path) -> None:
+    environment = configured(tmp_path)
+    sqlite(tmp_path)
+    stranger = 'environ = {"REMOTE_ADDR": "192.0.2.1", "PATH_INFO": "/v3/snapshots"}'
+
+    ended = python(ASK.replace("environ = {}", stranger), tmp_path, environment)
+
+    assert (ended.returncode, ended.stdout) == (0, "403 Forbidden\n"), ended.stderr
+
+
+def configured(folder: Path, transport_url: str = "rabbit://guest:guest@127.0.0.1:1/") -> dict[str, str]:
+    """An environment that names two files, of a database that is empty and a broker that isn't there."""
+    first, second = folder / "bus.conf", folder / "database.conf"
+    first.write_text(f"[DEFAULT]\ntransport_url = {transport_url}\n")
+    second.write_text(f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n")
+    return {"OS_SNAPMANAGE_CONFIG_FILES": f"{first};{second}"}

@@ -1,0 +1,936 @@
+"""The use cases on every database, step by step: what a server and its clients can rely on."""
+
+from collections.abc import Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from snapmanage import errors
+from snapmanage.core import manageable
+from snapmanage.core.backend import BackendSnapshot, Unsafe
+from snapmanage.core.events import UserMessage
+from snapmanage.core.inventory import Inventory
+from snapmanage.core.lifecycle import Retry
+from snapmanage.core.manageable import Page
+from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.quotas import UNLIMITED, Amount
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
+from snapmanage.core.reference import Reference
+from snapmanage.core.services import Service
+from snapmanage.drivers.fake import FakeDriver
+from snapmanage.manage import acceptance, claims, requests, settling
+from snapmanage.manage.acceptance import Ask, Refusal
+from snapmanage.manage.application import Outlet, Rules, Site
+from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.settling import Outcome, Resolution
+from snapmanage.store import outbox, records, services, usermessages
+from snapmanage.store.engine.database import Database
+from snapmanage.store.paging import Wanted
+from snapmanage.volume import steps
+from tests import examples
+from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, FakeClock, new_id
+from tests.waiting import until
+
+DISK = "volume-1"
+DAILY, WEEKLY, MONTHLY = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))
+RULES = Rules(LEASE, Retry(3, timedelta(seconds=1), timedelta(seconds=60)), timedelta(hours=1))
+
+# On SQLite one transaction follows the other.
+ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
+
+
+@dataclass
+class Bench:
+    """A site with one fake backend, whose steps a test takes one by one; `nudged` is what the relay was told."""
+
+    db: Database
+    clock: FakeClock
+    site: Site
+    driver: FakeDriver = field(default_factory=FakeDriver)
+    nudged: list[Message] = field(default_factory=list)
+
+    def ask(self, source: str = DAILY, **fields: Any) -> Snapshot:
+        """A snapshot that is requested."""
+        wanted = examples.snapshot(source, **{"id": new_id(), "host": "unknown@yet"} | fields)
+        return requests.request_snapshot(self.site, wanted)
+
+    def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Refusal]:
+        return acceptance.accept(self.site, [Ask(type(each), each.id, operation) for each in snapshots])
+
+    def claim(self, worker: str = "worker 1", limit: int = 10) -> list[Claimed]:
+        return claims.claim(self.site, SERVER, worker, limit)
+
+    def claim_one(self, worker: str = "worker 1") -> Claimed:
+        (claimed,) = self.claim(worker)
+        return claimed
+
+    def drive(self, claimed: Claimed) -> Resolution | Outcome:
+        """The driver's next step."""
+        return steps.carry_out(self.driver, claimed, self.site.rules.name_template)
+
+    def resolve(self, claimed: Claimed) -> list[Snapshot]:
+        resolution = self.drive(claimed)
+        assert isinstance(resolution, Resolution)
+        return settling.resolve(self.site, [resolution])
+
+    def came_to(self, step: type[Resolution | Outcome]) -> Resolution | Outcome:
+        """What came of the one claim's first step, or of its second, and is to be written down."""
+        claimed = self.claim_one()
+        if step is Outcome:
+            (resolved,) = self.resolve(claimed)
+            claimed = Claimed(resolved)
+        return self.drive(claimed)
+
+    def settle(self, *claimed: Claimed) -> list[Record]:
+        outcomes = [self.drive(each) for each in claimed]
+        return settling.settle(self.site, [each for each in outcomes if isinstance(each, Outcome)])
+
+    def work(self) -> None:
+        """Do everything that is due, as a worker would."""
+        while claimed := self.claim():
+            for each in claimed:
+                step = self.drive(each)
+                if isinstance(step, Resolution):
+                    for snapshot in settling.resolve(self.site, [step]):
+                        self.settle(Claimed(snapshot, each.volume))
+                else:
+                    settling.settle(self.site, [step])
+
+    def managed(self, source: str = DAILY, **fields: Any) -> Snapshot:
+        asked = self.ask(source, **fields)
+        self.accept(asked)
+        self.work()
+        return self.kept(asked)
+
+    def kept(self, record: Record) -> Snapshot:
+        """The record as it is in the database now."""
+        with self.db.read() as conn:
+            found = records.get(conn, Snapshot, record.id, deleted=True)
+        assert found is not None
+        return found
+
+    def owed(self, kind: Kind = Kind.NOTIFICATION) -> list[str]:
+        """What waits in the outbox, by name, in the order of writing."""
+        return [message.name for message in self.waiting() if message.kind is kind]
+
+    def waiting(self) -> list[Message]:
+        with self.db.read() as conn:
+            taken = outbox.take(conn, self.clock.now + timedelta(days=1), 1000)
+        return sorted((message for message, _ in taken), key=lambda each: each.body.get("generation", 0))
+
+    def told(self) -> list[UserMessage]:
+        with self.db.read() as conn:
+            return usermessages.list_page(conn, Wanted(PROJECT))
+
+    def rule(self, **rules: Any) -> None:
+        self.site = replace(self.site, rules=replace(self.site.rules, **rules))
+
+
+@pytest.fixture
+def bench(database: Database, clock: FakeClock) -> Bench:
+    made = Bench(database, clock, Site(database, Outlet(), RULES))
+    made.site = replace(made.site, outlet=Outlet(made.nudged.extend))
+    database.write(lambda conn, now: services.beat(conn, Service(SERVER, "fake", now)))
+    database.write(lambda conn, _: records.insert(conn, examples.available_volume(DISK)))
+    return made
+
+
+def fields(snapshot: Snapshot, *names: str) -> list[Any]:
+    return [getattr(snapshot, name) for name in names]
+
+
+# Request.
+
+
+def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) -> None:
+    asked = bench.ask(name="n", metadata={"k": "v"})
+
+    assert bench.kept(asked) == asked
+    assert fields(asked, "status", "host", "size_gb", "generation") == [Status.CREATING, examples.HOST, 1, 1]
+    (cast,) = bench.waiting()
+    assert (cast.name, cast.target, cast.body) == ("manage_snapshot", SERVER, {"snapshot_id": asked.id})
+    assert bench.nudged == [cast]
+
+
+def test_second_request_for_an_object_is_refused_at_once(bench: Bench) -> None:
+    bench.ask()
+
+    with pytest.raises(errors.AlreadyManaged):
+        bench.ask()
+
+    assert bench.owed(Kind.CAST) == ["manage_snapshot"]
+
+
+def test_of_two_requests_at_the_same_time_one_is_refused(bench: Bench) -> None:
+    def ask(_: int) -> Snapshot | None:
+        try:
+            return bench.ask()
+        except errors.AlreadyManaged:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [snapshot for snapshot in pool.map(ask, range(2)) if snapshot]
+
+    assert len(asked) == 1
+    assert [cast.record_id for cast in bench.waiting()] == [asked[0].id]
+
+
+@pytest.mark.parametrize(
+    "volume_id_and_requester",
+    [(new_id(), ASKED), (examples.VOLUME_ID, Requester("another project"))],
+    ids=["unknown", "another project's"],
+)
+def test_volume_that_the_project_does_not_have_is_not_found(
+    bench: Bench, volume_id_and_requester: tuple[str, Requester]
+) -> None:
+    volume_id, requester = volume_id_and_requester
+
+    with pytest.raises(errors.VolumeNotFound, match=volume_id):
+        bench.ask(volume_id=volume_id, requester=requester)
+
+
+def test_volume_that_is_not_available_yet_is_refused(bench: Bench) -> None:
+    coming = requests.register_volume(bench.site, examples.volume("other", id=new_id()))
+
+    with pytest.raises(errors.InvalidState, match="creating"):
+        bench.ask(volume_id=coming.id)
+
+
+def test_server_that_is_silent_is_asked_nothing(bench: Bench) -> None:
+    bench.clock.advance(hours=1)
+
+    with pytest.raises(errors.ServiceDown):
+        bench.ask()
+    assert bench.waiting() == []
+
+
+def test_server_that_nobody_heard_of_is_asked_nothing(bench: Bench) -> None:
+    with pytest.raises(errors.ServiceNotFound):
+        requests.register_volume(bench.site, examples.volume(host="storage-9@fast"))
+
+
+@pytest.mark.parametrize("limit", [Amount(2, UNLIMITED), Amount(UNLIMITED, 2)])
+def test_quota_bounds_what_a_project_owns_and_what_is_freed_may_be_used_again(bench: Bench, limit: Amount) -> None:
+    bench.rule(quota=limit)
+    bench.managed(DAILY)
+    failing = bench.ask("not there")
+
+    with pytest.raises(errors.QuotaExceeded):
+        bench.ask(MONTHLY)
+    bench.accept(failing)
+    bench.work()
+
+    assert bench.ask(MONTHLY).status is Status.CREATING
+
+
+def test_quota_holds_against_requests_at_the_same_time(bench: Bench) -> None:
+    bench.rule(quota=Amount(2, UNLIMITED))
+
+    def ask(number: int) -> bool:
+        try:
+            return bool(bench.ask(f"snapshot-{number}"))
+        except errors.QuotaExceeded:
+            return False
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(ask, range(6))) == 2
+
+
+# Accept.
+
+
+def test_accepted_request_is_due_and_its_cast_is_dropped(bench: Bench) -> None:
+    asked = bench.ask()
+
+    assert bench.accept(asked) == []
+
+    assert bench.kept(asked).due_at == NOW
+    assert bench.waiting() == []
+
+
+def test_request_accepted_twice_is_claimed_once(bench: Bench) -> None:
+    asked = bench.ask()
+    bench.accept(asked, asked)
+    bench.accept(asked)
+
+    assert len(bench.claim()) == 1
+    bench.accept(asked)
+    assert bench.claim() == []
+
+
+def test_what_is_not_accepted_is_not_claimed(bench: Bench) -> None:
+    bench.ask()
+
+    assert bench.claim() == []
+
+
+def test_worker_with_room_begins_what_is_accepted_at_once(bench: Bench) -> None:
+    first, second, third = (bench.ask(source) for source in (DAILY, WEEKLY, MONTHLY))
+    begun: list[Claimed] = []
+
+    def take(claimed: Sequence[Claimed], left: Set[str]) -> None:
+        assert left == {PROJECT}
+        begun.extend(claimed)
+
+    asks = [Ask(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
+    acceptance.accept(bench.site, asks, Taker(SERVER, "worker 1", lambda wanted: wanted - 1, take))
+
+    assert [claimed.record.id for claimed in begun] == [first.id, second.id]
+    assert [claimed.record for claimed in begun] == [bench.kept(each) for each in (first, second)]
+    assert all(claimed.volume for claimed in begun)
+    assert [claimed.record.id for claimed in bench.claim("worker 2")] == [third.id]
+    assert [message.name for message in bench.waiting()] == ["snapshot.manage.start"] * 3
+
+
+def test_unknown_and_incomplete_is_handed_back_and_its_neighbours_are_accepted(bench: Bench) -> None:
+    asked = bench.ask()
+    unknown = Ask(Snapshot, new_id(), Operation.MANAGE)
+
+    refused = acceptance.accept(bench.site, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)])
+    assert [(refusal.ask, refusal.error.code) for refusal in refused] == [(unknown, "not_found")]
+
+    assert bench.kept(asked).due_at == NOW
+
+
+def foreign(source: str = DAILY) -> Ask:
+    """A request of an upstream API that keeps its own records."""
+    volume = examples.available_volume(DISK, id=new_id())
+    record = examples.snapshot(source, id=new_id(), volume_id=volume.id)
+    return Ask(Snapshot, record.id, Operation.MANAGE, record, volume)
+
+
+def test_whole_foreign_record_is_accepted_as_new(bench: Bench) -> None:
+    ask = foreign()
+    later = bench.clock.advance(seconds=5)
+
+    assert acceptance.accept(bench.site, [ask, ask]) == []
+    acceptance.accept(bench.site, [ask])
+
+    assert ask.record is not None
+    kept = bench.kept(ask.record)
+    assert fields(kept, "status", "created_at", "due_at") == [Status.CREATING, later, later]
+    assert bench.claim_one().volume is not None
+
+
+def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> None:
+    bench.rule(name_template="")
+    bench.managed()
+    ask = foreign()
+    acceptance.accept(bench.site, [ask])
+
+    bench.work()
+
+    assert ask.record is not None
+    assert fields(bench.kept(ask.record), "status", "reason_code") == [Status.ERROR, "already_managed"]
+
+
+def test_sender_with_records_of_its_own_may_ask_for_its_snapshot_back(bench: Bench) -> None:
+    ask = foreign()
+    acceptance.accept(bench.site, [ask])
+    bench.work()
+
+    back = replace(ask, operation=Operation.UNMANAGE, record=None, volume=None, requester=Requester(PROJECT, "carol"))
+    acceptance.accept(bench.site, [back])
+    bench.work()
+    acceptance.accept(bench.site, [back, ask])
+
+    assert ask.record is not None
+    assert bench.kept(ask.record).status is Status.DELETED
+    assert bench.claim() == []
+    assert [found.name for found in bench.driver.list_snapshots()].count(DAILY) == 1
+
+
+def test_late_repeat_does_not_hide_what_was_asked_since(bench: Bench) -> None:
+    snapshot = bench.managed()
+    requests.unmanage(bench.site, snapshot.id, ASKED)
+
+    asks = [Ask(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)]
+    acceptance.accept(bench.site, asks)
+
+    assert bench.kept(snapshot).due_at == NOW
+
+
+# Claim.
+
+
+def test_claim_starts_each_operation_once(bench: Bench) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+
+    claimed = bench.claim_one()
+
+    assert claimed.record == bench.kept(asked)
+    assert claimed.volume is not None
+    assert fields(bench.kept(asked), "generation", "attempt", "claimed_by") == [2, 1, "worker 1"]
+    assert bench.owed() == ["snapshot.manage.start"]
+    assert bench.claim("worker 2") == []
+
+
+def test_workers_at_the_same_time_claim_everything_once(bench: Bench) -> None:
+    asked = [bench.ask(f"snapshot-{number}") for number in range(12)]
+    bench.accept(*asked)
+
+    def claim(number: int) -> Sequence[Claimed]:
+        return bench.claim(f"worker {number}", limit=5)
+
+    with ThreadPoolExecutor(4) as pool:
+        claimed = [each.record.id for batch in pool.map(claim, range(4)) for each in batch]
+    claimed += [each.record.id for each in bench.claim("the last", limit=12)]
+
+    assert sorted(claimed) == sorted(snapshot.id for snapshot in asked)
+    assert bench.owed() == ["snapshot.manage.start"] * 12
+
+
+def test_claim_takes_no_more_than_it_may_and_volumes_first(bench: Bench) -> None:
+    snapshots = [bench.ask(source) for source in (DAILY, WEEKLY)]
+    volume = requests.register_volume(bench.site, examples.volume("other", id=new_id()))
+    bench.accept(*snapshots)
+    bench.accept(volume)
+
+    claimed = bench.claim(limit=2)
+
+    assert [type(each.record) for each in claimed] == [Volume, Snapshot]
+    assert len(bench.claim()) == 1
+
+
+def test_renewed_lease_keeps_others_away(bench: Bench) -> None:
+    bench.accept(bench.ask())
+    held = bench.claim_one()
+    bench.clock.advance(seconds=59)
+
+    claims.renew(bench.site, [held.record])
+
+    bench.clock.advance(seconds=59)
+    assert bench.claim("worker 2") == []
+    bench.clock.advance(seconds=1)
+    assert len(bench.claim("worker 2")) == 1
+
+
+def test_dead_worker_s_operation_is_taken_over_without_a_second_start(bench: Bench) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+    bench.claim()
+    bench.clock.advance(seconds=60)
+
+    taken = bench.claim_one("worker 2")
+
+    assert fields(taken.record, "attempt", "claimed_by", "generation") == [2, "worker 2", 3]  # type: ignore[arg-type]
+    assert bench.owed() == ["snapshot.manage.start"]
+
+
+def test_operation_that_kills_every_worker_is_given_up(bench: Bench) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+    for _ in range(3):
+        bench.claim_one()
+        bench.clock.advance(seconds=60)
+
+    assert bench.claim() == []
+
+    assert fields(bench.kept(asked), "status", "reason_code") == [Status.ERROR, "attempts_exhausted"]
+    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.error"]
+    assert [message.resource_id for message in bench.told()] == [asked.id]
+
+
+# Resolve and settle.
+
+
+def test_object_is_renamed_only_after_its_meaning_was_written_down(bench: Bench) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+
+    (resolved,) = bench.resolve(bench.claim_one())
+
+    assert resolved == bench.kept(asked)
+    assert fields(resolved, "original_name", "backend_name") == [DAILY, f"snapshot-{asked.id}"]
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+
+
+def test_managed_snapshot_is_available_under_its_new_name(bench: Bench) -> None:
+    snapshot = bench.managed()
+
+    assert fields(snapshot, "status", "size_gb", "due_at", "claimed_by") == [Status.AVAILABLE, 1, None, None]
+    assert [found.name for found in bench.driver.list_snapshots()].count(f"snapshot-{snapshot.id}") == 1
+    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert [message.body["previous_generation"] for message in bench.waiting()] == [None, 2]
+
+
+def test_both_dialects_are_announced_where_that_is_wanted(bench: Bench) -> None:
+    bench.rule(both_dialects=True)
+
+    bench.managed()
+
+    assert sorted(bench.owed()) == [
+        "snapshot.manage.end",
+        "snapshot.manage.start",
+        "snapshot.manage_existing_snapshot.end",
+        "snapshot.manage_existing_snapshot.start",
+    ]
+
+
+def test_driver_is_told_which_volume_the_caller_means(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str | None] = []
+    find = bench.driver.find_snapshot
+
+    def finding(reference: Reference, volume: str | None = None) -> BackendSnapshot:
+        told.append(volume)
+        return find(reference, volume)
+
+    monkeypatch.setattr(bench.driver, "find_snapshot", finding)
+
+    bench.managed()
+
+    assert told == ["volume-1"]
+
+
+def test_nothing_is_renamed_where_no_name_is_wanted(bench: Bench) -> None:
+    bench.rule(name_template="")
+
+    snapshot = bench.managed()
+
+    assert fields(snapshot, "backend_name", "original_name") == [DAILY, DAILY]
+
+
+def test_of_two_references_to_one_object_the_second_ends_in_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend may know an object by more than one name."""
+    find = bench.driver.find_snapshot
+    monkeypatch.setattr(bench.driver, "find_snapshot", lambda *_: find(Reference.named(DAILY)))
+    one, other, innocent = bench.ask(DAILY), bench.ask("alias"), bench.ask(WEEKLY)
+    bench.accept(one, other)
+    claims = bench.claim()
+    monkeypatch.undo()
+    bench.accept(innocent)
+    claims += bench.claim()
+    found = find(Reference.named(DAILY))
+    resolutions = [
+        Resolution(each.record, found if each.record.id != innocent.id else find(each.record.reference), each.record.id)
+        for each in claims
+        if isinstance(each.record, Snapshot)
+    ]
+
+    going_on = settling.resolve(bench.site, resolutions)
+
+    assert len(going_on) == 2
+    assert innocent.id in {snapshot.id for snapshot in going_on}
+    (refused,) = {one.id, other.id} - {snapshot.id for snapshot in going_on}
+    settled = bench.kept(one if refused == one.id else other)
+    assert fields(settled, "status", "reason_code", "reference_key") == [Status.ERROR, "already_managed", None]
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "code"), [(Unsafe.IN_USE, "in_use"), (Unsafe.UNUSABLE, "unusable")], ids=["in use", "unusable"]
+)
+def test_snapshot_that_can_not_be_managed_ends_in_error_and_tells_why(bench: Bench, unsafe: Unsafe, code: str) -> None:
+    bench.driver.mark(DAILY, unsafe, "mounted on /mnt")
+
+    snapshot = bench.managed()
+
+    assert fields(snapshot, "status", "reason_code", "attempt") == [Status.ERROR, code, 1]
+    (told,) = bench.told()
+    assert "mounted on /mnt" in told.text
+    assert (told.resource_id, told.request_id) == (snapshot.id, ASKED.request_id)
+    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.error"]
+
+
+def test_snapshot_of_another_volume_ends_in_error(bench: Bench) -> None:
+    bench.driver.add_volume("other")
+    bench.driver.add_snapshot("other", "foreign")
+
+    assert bench.managed("foreign").reason_code == "wrong_volume"
+
+
+def test_passing_failure_is_tried_again_after_a_rest(bench: Bench) -> None:
+    bench.driver.go_away()
+    snapshot = bench.managed()
+    assert fields(snapshot, "status", "reason_code", "due_at") == [
+        Status.CREATING,
+        "backend_unavailable",
+        NOW + timedelta(seconds=1),
+    ]
+
+    bench.driver.hook = lambda step: None
+    bench.clock.advance(seconds=1)
+    bench.work()
+
+    assert fields(bench.kept(snapshot), "status", "attempt", "reason") == [Status.AVAILABLE, 2, None]
+    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.end"]
+
+
+def test_failure_that_does_not_pass_ends_in_error_after_the_last_attempt(bench: Bench) -> None:
+    bench.driver.go_away()
+    snapshot = bench.managed()
+    for _ in range(5):
+        bench.clock.advance(minutes=1)
+        bench.work()
+
+    assert fields(bench.kept(snapshot), "status", "attempt", "reason_code") == [Status.ERROR, 3, "backend_unavailable"]
+    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.error"]
+    assert len(bench.told()) == 1
+
+
+def test_operation_that_was_half_done_is_finished_by_the_next_worker(bench: Bench) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+    (resolved,) = bench.resolve(bench.claim_one())
+    bench.drive(Claimed(resolved))
+    bench.clock.advance(seconds=60)
+
+    bench.work()
+
+    assert fields(bench.kept(asked), "status", "attempt") == [Status.AVAILABLE, 2]
+
+
+def test_late_outcome_writes_nothing(bench: Bench) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+    late = bench.claim_one()
+    bench.clock.advance(seconds=60)
+    bench.work()
+    before, owed = bench.kept(asked), bench.waiting()
+
+    settled = settling.settle(bench.site, [Outcome(late.record, error=errors.SourceNotFound("I saw nothing"))])
+
+    assert settled == []
+    assert bench.kept(asked) == before
+    assert bench.waiting() == owed
+    assert bench.told() == []
+
+
+def test_outcome_that_is_late_does_not_hold_up_its_neighbours(bench: Bench) -> None:
+    bench.accept(bench.ask(DAILY), bench.ask(WEEKLY))
+    lost, held = (Outcome(each.record, error=errors.SourceNotFound("gone")) for each in bench.claim())
+    claims.give_back(bench.site, [lost.record])
+
+    settled = settling.settle(bench.site, [lost, held])
+
+    assert [record.id for record in settled] == [held.record.id]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("step", [Resolution, Outcome])
+def test_worker_that_was_frozen_as_it_wrote_takes_nothing_for_refused_by_the_database(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: type[Resolution | Outcome]
+) -> None:
+    bench.rule(retry=Retry(1, timedelta(seconds=1), timedelta(seconds=1)))
+    asked = bench.ask()
+    bench.accept(asked)
+    came = bench.came_to(step)
+
+    freeze_once(monkeypatch, bench.site.db)
+    with pytest.raises(sa.exc.DBAPIError):
+        written(bench, came)
+
+    assert bench.kept(asked).status is Status.CREATING
+    assert len(written(bench, came)) == 1
+
+
+def written(bench: Bench, came: Resolution | Outcome) -> Sequence[Record]:
+    return settling.resolve(bench.site, [came]) if isinstance(came, Resolution) else settling.settle(bench.site, [came])
+
+
+def freeze_once(monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
+    """Let the next to write stand still within its transaction for longer than the database waits."""
+    update = records.update
+
+    def frozen(conn: sa.Connection, changes: Any) -> Any:
+        monkeypatch.setattr(records, "update", update)
+        conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
+        session = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        until(lambda: not has_session(db, session), "the database to end the session")
+        return update(conn, changes)
+
+    monkeypatch.setattr(records, "update", frozen)
+
+
+def has_session(db: Database, number: int) -> bool:
+    query = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = :number")
+    with db.read() as conn:
+        return bool(conn.execute(query, {"number": number}).scalar_one())
+
+
+@pytest.mark.parametrize("step", [Resolution, Outcome])
+def test_what_the_database_refuses_of_an_operation_ends_it_and_is_not_written_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: type[Resolution | Outcome]
+) -> None:
+    asked = bench.ask()
+    bench.accept(asked)
+    came = bench.came_to(step)
+    update = records.update
+
+    def refuse_once(conn: sa.Connection, changes: Any) -> Any:
+        monkeypatch.setattr(records, "update", update)
+        raise sa.exc.IntegrityError("UPDATE snapshots", {}, ValueError("it must not be null"))
+
+    monkeypatch.setattr(records, "update", refuse_once)
+    written(bench, came)
+
+    assert fields(bench.kept(asked), "reason_code", "claimed_by") == ["backend_error", None]
+
+
+def test_record_given_back_is_another_s_at_once(bench: Bench) -> None:
+    bench.accept(bench.ask())
+    claims.give_back(bench.site, [bench.claim_one().record])
+
+    taken = bench.claim_one("worker 2")
+
+    assert (taken.record.attempt, taken.record.claimed_by) == (1, "worker 2")
+    assert bench.owed() == ["snapshot.manage.start"]
+
+
+def test_reason_of_any_length_is_kept(bench: Bench) -> None:
+    snapshot = bench.managed("\N{CAMERA}" * 100_000)
+
+    assert snapshot.status is Status.ERROR
+    assert len(bench.told()) == 1
+
+
+# Volumes.
+
+
+def test_registered_volume_is_known_by_its_size_and_identity(bench: Bench) -> None:
+    found = bench.driver.add_volume("other", 5 * 1024**3)
+    asked = requests.register_volume(bench.site, examples.volume("other", id=new_id()))
+    bench.accept(asked)
+
+    bench.work()
+
+    with bench.db.read() as conn:
+        volume = records.get(conn, Volume, asked.id)
+    assert volume is not None
+    assert (volume.status, volume.size_gb, volume.backend_id) == (Status.AVAILABLE, 5, found.identity)
+    assert bench.owed() == []
+
+
+def test_volume_that_is_not_there_ends_in_error_with_a_message(bench: Bench) -> None:
+    asked = requests.register_volume(bench.site, examples.volume("gone", id=new_id()))
+    bench.accept(asked)
+
+    bench.work()
+
+    assert [(told.resource_type, told.resource_id) for told in bench.told()] == [("VOLUME", asked.id)]
+
+
+# Unmanage.
+
+
+def test_unmanaged_snapshot_has_its_old_name_and_may_be_managed_again(bench: Bench) -> None:
+    snapshot = bench.managed()
+
+    requests.unmanage(bench.site, snapshot.id, ASKED)
+    bench.accept(snapshot, operation=Operation.UNMANAGE)
+    bench.work()
+
+    assert fields(bench.kept(snapshot), "status", "reference_key") == [Status.DELETED, None]
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+    assert bench.owed()[2:] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
+    assert bench.managed().status is Status.AVAILABLE
+
+
+def test_unmanaging_is_cast_under_the_request_that_asked_for_it(bench: Bench) -> None:
+    snapshot = bench.managed()
+
+    requests.unmanage(bench.site, snapshot.id, Requester(PROJECT, "carol", "req-9"))
+
+    (cast,) = (message for message in bench.waiting() if message.kind is Kind.CAST)
+    assert (cast.name, cast.context["request_id"]) == ("unmanage_snapshot", "req-9")
+    assert cast.body == {"snapshot_id": snapshot.id, "generation": bench.kept(snapshot).generation}
+
+
+def unmanage_failed(bench: Bench) -> Snapshot:
+    """A snapshot that an upstream API asked back in vain."""
+    snapshot = bench.managed()
+    acceptance.accept(bench.site, [asked_back(snapshot, "req-1")])
+    (claimed,) = bench.claim()
+    settling.settle(bench.site, [Outcome(claimed.record, error=errors.Unusable("it broke"))])
+    return snapshot
+
+
+def asked_back(snapshot: Snapshot, request_id: str, generation: int | None = None) -> Ask:
+    requester = Requester(PROJECT, "carol", request_id)
+    return Ask(Snapshot, snapshot.id, Operation.UNMANAGE, requester=requester, generation=generation)
+
+
+@pytest.mark.parametrize("repeat_first", [False, True])
+def test_upstream_asks_again_for_what_was_not_given_back(bench: Bench, repeat_first: bool) -> None:
+    snapshot = unmanage_failed(bench)
+    repeat, again = asked_back(snapshot, "req-1"), asked_back(snapshot, "req-2")
+
+    assert acceptance.accept(bench.site, [repeat]) == []
+    assert bench.kept(snapshot).status is Status.ERROR
+    assert acceptance.accept(bench.site, [repeat, again] if repeat_first else [again, repeat]) == []
+
+    assert fields(bench.kept(snapshot), "status", "requester")[1].request_id == "req-2"
+    bench.work()
+    assert bench.kept(snapshot).status is Status.DELETED
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+
+
+def test_late_cast_of_ours_does_not_ask_again_for_what_failed_since(bench: Bench) -> None:
+    snapshot = unmanage_failed(bench)
+    late = asked_back(snapshot, "req-0", generation=bench.kept(snapshot).generation - 2)
+
+    assert acceptance.accept(bench.site, [late]) == []
+
+    assert bench.claim() == []
+    assert bench.kept(snapshot).status is Status.ERROR
+
+
+def test_late_cast_does_not_bring_back_what_was_given_back(bench: Bench) -> None:
+    snapshot = bench.managed()
+    requests.unmanage(bench.site, snapshot.id, ASKED)
+    bench.accept(snapshot, operation=Operation.UNMANAGE)
+    bench.work()
+
+    for operation in Operation:
+        assert bench.accept(snapshot, operation=operation) == []
+    whole = Ask(Snapshot, snapshot.id, Operation.MANAGE, replace(snapshot, status=Status.CREATING))
+    assert acceptance.accept(bench.site, [whole]) == []
+
+    assert bench.claim() == []
+    assert bench.kept(snapshot).status is Status.DELETED
+
+
+@pytest.mark.parametrize("requester", [Requester("another project"), ASKED], ids=["another project's", "unknown"])
+def test_snapshot_that_the_project_does_not_have_can_not_be_unmanaged(bench: Bench, requester: Requester) -> None:
+    snapshot = bench.managed()
+    snapshot_id = new_id() if requester is ASKED else snapshot.id
+
+    with pytest.raises(errors.SnapshotNotFound):
+        requests.unmanage(bench.site, snapshot_id, requester)
+
+
+@ON_SERVERS
+def test_of_two_that_unmanage_one_snapshot_at_once_one_is_told_so(bench: Bench) -> None:
+    snapshot = bench.managed()
+    waiting: list[str] = []
+
+    @sa.event.listens_for(bench.db.engine, "before_cursor_execute")
+    def note(conn: sa.Connection, cursor: Any, statement: str, *more: Any) -> None:
+        if "UPDATE" in statement:
+            waiting.append(statement)
+
+    def unmanage(_: int) -> bool:
+        try:
+            requests.unmanage(bench.site, snapshot.id, ASKED)
+        except errors.InvalidState:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        with bench.db.engine.begin() as somebody:
+            records.lock_many(somebody, Snapshot, [snapshot.id])
+            waiting.clear()
+            both = pool.map(unmanage, range(2))
+            until(lambda: len(waiting) == 2, "both to wait for the record")
+
+        assert sorted(both) == [False, True]
+    assert bench.owed(Kind.CAST) == ["unmanage_snapshot"]
+
+
+def test_tombstone_is_not_found(bench: Bench) -> None:
+    snapshot = bench.managed()
+    requests.unmanage(bench.site, snapshot.id, ASKED)
+    bench.accept(snapshot, operation=Operation.UNMANAGE)
+    bench.work()
+
+    with pytest.raises(errors.SnapshotNotFound):
+        requests.unmanage(bench.site, snapshot.id, ASKED)
+
+
+def test_snapshot_under_way_can_not_be_unmanaged(bench: Bench) -> None:
+    with pytest.raises(errors.InvalidState):
+        requests.unmanage(bench.site, bench.ask().id, ASKED)
+
+
+def renamed_and_failed(bench: Bench) -> Snapshot:
+    """A snapshot whose object was renamed, but which ended in error all the same."""
+    asked = bench.ask()
+    bench.accept(asked)
+    claimed = bench.claim_one()
+    (resolved,) = bench.resolve(claimed)
+    bench.drive(Claimed(resolved, claimed.volume))
+    settling.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+    return asked
+
+
+def test_object_that_was_renamed_in_vain_gets_its_name_back(bench: Bench) -> None:
+    failed = renamed_and_failed(bench)
+
+    requests.unmanage(bench.site, failed.id, ASKED)
+
+    assert bench.kept(failed).identity_key is not None
+    bench.accept(failed, operation=Operation.UNMANAGE)
+    bench.work()
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+    assert fields(bench.kept(failed), "status", "identity_key") == [Status.DELETED, None]
+
+
+@pytest.mark.parametrize("over_the_bus", [False, True])
+def test_object_that_is_another_s_by_now_is_left_alone(bench: Bench, over_the_bus: bool) -> None:
+    failed = renamed_and_failed(bench)
+    bench.site = replace(bench.site, rules=replace(bench.site.rules, name_template=""))
+    owner = bench.ask(f"snapshot-{failed.id}")
+    bench.accept(owner)
+    bench.work()
+
+    if not over_the_bus:
+        requests.unmanage(bench.site, failed.id, ASKED)
+    bench.accept(failed, operation=Operation.UNMANAGE)
+    bench.work()
+
+    assert bench.kept(failed).status is Status.DELETED
+    assert bench.kept(owner).status is Status.AVAILABLE
+    assert f"snapshot-{failed.id}" in [found.name for found in bench.driver.list_snapshots()]
+
+
+def test_of_two_that_ask_for_one_object_back_one_gets_it(bench: Bench) -> None:
+    first = renamed_and_failed(bench)
+    second = bench.ask(f"snapshot-{first.id}")
+    bench.accept(second)
+    claimed = bench.claim_one()
+    (resolved,) = bench.resolve(claimed)
+    settling.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+
+    assert acceptance.accept(bench.site, [Ask(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)]) == []
+    bench.work()
+
+    assert [bench.kept(each).status for each in (first, second)] == [Status.DELETED] * 2
+    assert DAILY in [found.name for found in bench.driver.list_snapshots()]
+
+
+def test_snapshot_that_can_not_be_given_back_stays_ours(bench: Bench) -> None:
+    snapshot = bench.managed()
+    bench.driver.mark(f"snapshot-{snapshot.id}", Unsafe.IN_USE)
+    requests.unmanage(bench.site, snapshot.id, ASKED)
+    bench.accept(snapshot, operation=Operation.UNMANAGE)
+
+    bench.work()
+
+    kept = bench.kept(snapshot)
+    assert fields(kept, "status", "reason_code", "identity_key") == [Status.ERROR, "in_use", snapshot.identity_key]
+    with pytest.raises(errors.AlreadyManaged):
+        bench.ask()
+
+
+# List.
+
+
+def test_listing_marks_what_is_managed_and_what_is_asked_for(bench: Bench) -> None:
+    managed, asked = bench.managed(DAILY), bench.ask(WEEKLY)
+    wanted = Page(sort=(("reference", "asc"),))
+
+    entries = requests.list_manageable(bench.site, SERVER, Inventory(bench.driver.list_snapshots()), wanted)
+
+    assert [(entry.reference.name(), entry.reason_not_safe) for entry in entries] == [
+        (f"snapshot-{managed.id}", "already managed"),
+        (WEEKLY, f"snapshot {asked.id} is managed under this reference"),
+        (MONTHLY, None),
+    ]
+    assert isinstance(entries[0], manageable.Manageable)
+    assert entries[0].snapshot_id == managed.id

@@ -1,0 +1,309 @@
+"""An object has one owner, whichever server reaches it: two hosts on one storage don't take each other's snapshots."""
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from snapmanage.core.backend import Binding
+from snapmanage.core.records import Snapshot, owner_key
+from snapmanage.drivers.fake import FakeDriver
+from snapmanage.drivers.file import FileDriver
+from snapmanage.drivers.protocol import Driver
+from snapmanage.drivers.system.deadline import within
+from snapmanage.manage import ownership
+from snapmanage.store import records as store_records
+from snapmanage.store import tables
+from tests import examples
+from tests.functional.world import RULES, World, a_world
+
+FIRST, SECOND, ELSEWHERE = "storage-1@images", "storage-2@images", "storage-3@others"
+DISK, DAILY, WEEKLY = "disk1.img", "disk1.img@daily", "disk1.img@weekly"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "images"
+    made.mkdir()
+    for name in (DISK, DAILY, WEEKLY):
+        (made / name).write_bytes(b"data")
+    return made
+
+
+def shared(folder: Path, other: Path) -> dict[str, Driver]:
+    """Two hosts that serve one directory, each by itself, and one that serves another."""
+    other.mkdir()
+    for name in (DISK, DAILY):
+        (other / name).write_bytes(b"data")
+    return {FIRST: FileDriver(str(folder)), SECOND: FileDriver(str(folder)), ELSEWHERE: FileDriver(str(other))}
+
+
+@pytest.fixture
+def world(tmp_path: Path, folder: Path) -> Iterator[World]:
+    with a_world(tmp_path, shared(folder, tmp_path / "others")) as made:
+        yield made
+
+
+@pytest.fixture
+def nameless_world(tmp_path: Path, folder: Path) -> Iterator[World]:
+    """Nothing is renamed here, so that no name tells what is managed."""
+    with a_world(tmp_path, shared(folder, tmp_path / "others"), replace(RULES, name_template="")) as made:
+        yield made
+
+
+def reasons(world: World, server: str) -> dict[str, tuple[str | None, str | None]]:
+    """Why each entry of a list isn't safe to manage, with the record that it belongs to."""
+    entries = world.client.manageable(server)
+    return {each["reference"]["source-name"]: (each["reason_not_safe"], each["cinder_id"]) for each in entries}
+
+
+def test_snapshot_that_one_host_manages_is_listed_as_managed_by_the_other(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+
+    listed = reasons(world, SECOND)
+
+    assert listed == {f"{DISK}@snapshot-{snapshot_id}": ("already managed", snapshot_id), WEEKLY: (None, None)}
+    assert listed == reasons(world, FIRST)
+    assert reasons(world, ELSEWHERE) == {DAILY: (None, None)}
+
+
+def test_snapshot_that_one_host_manages_is_refused_by_the_other_at_once(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+
+    refused = world.client.manage(world.known_volume(DISK, host=SECOND), f"{DISK}@snapshot-{snapshot_id}")
+
+    assert refused.status_code == 409
+    assert f"as snapshot {snapshot_id}" in refused.text
+
+
+def test_name_that_holds_the_id_of_a_managed_snapshot_is_refused_on_another_storage_too(
+    world: World, tmp_path: Path
+) -> None:
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    copy = f"{DISK}@snapshot-{snapshot_id}"
+    (tmp_path / "others" / copy).write_bytes(b"data")
+
+    refused = world.client.manage(world.known_volume(DISK, host=ELSEWHERE), copy)
+
+    assert refused.status_code == 409
+    assert reasons(world, ELSEWHERE)[copy] == ("already managed", snapshot_id)
+
+
+def test_snapshot_of_a_volume_that_is_named_for_a_managed_snapshot_can_be_managed(world: World, folder: Path) -> None:
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    restored = f"restored-{snapshot_id}.img"
+    for name in (restored, f"{restored}@daily"):
+        (folder / name).write_bytes(b"data")
+
+    assert reasons(world, FIRST)[f"{restored}@daily"] == (None, None)
+    assert world.managed(world.known_volume(restored, host=FIRST), f"{restored}@daily")
+
+
+def test_snapshot_that_was_given_back_may_be_managed_by_the_other_host(world: World) -> None:
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    assert world.client.unmanage(snapshot_id).status_code == 202
+    world.given_back(snapshot_id)
+
+    assert world.managed(world.known_volume(DISK, host=SECOND), DAILY)
+
+
+def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_where_nothing_is_renamed(
+    nameless_world: World,
+) -> None:
+    world = nameless_world
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    elsewhere = world.known_volume(DISK, host=ELSEWHERE)
+
+    refused = world.client.manage(world.known_volume(DISK, host=SECOND), DAILY)
+
+    assert refused.status_code == 409
+    assert f"as snapshot {snapshot_id}" in refused.text
+    assert reasons(world, SECOND)[DAILY] == ("already managed", snapshot_id)
+    assert world.managed(elsewhere, DAILY)
+
+
+def test_object_that_another_name_leads_to_ends_in_error_where_nothing_is_renamed(
+    nameless_world: World, folder: Path
+) -> None:
+    world = nameless_world
+    world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    (folder / DAILY).rename(folder / f"{DISK}@renamed")
+
+    snapshot_id = world.asked(world.known_volume(DISK, host=SECOND), f"{DISK}@renamed")
+
+    assert world.settled(snapshot_id)["status"] == "error"
+    assert world.client.operation(snapshot_id)["reason_code"] == "already_managed"
+
+
+def test_list_of_what_is_safe_leaves_out_what_the_other_host_manages(world: World) -> None:
+    world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+
+    safe = world.client.get(
+        "os-snapshot-manage", version="3.8", params={"host": SECOND, "safe_to_manage": "true"}
+    ).json()
+
+    assert [each["reference"]["source-name"] for each in safe["manageable-snapshots"]] == [WEEKLY]
+
+
+def test_servers_of_one_storage_are_told_of_each_other_when_they_come_up(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), a_world(tmp_path, shared(folder, tmp_path / "others")) as world:
+        lines = [record.getMessage() for record in caplog.records if "same storage" in record.getMessage()]
+
+        assert len(world.server.servers) == 3
+    assert any(FIRST in line and SECOND in line for line in lines)
+    assert not any(ELSEWHERE in line for line in lines)
+
+
+def before_storages_were_known(world: World, **fields: object) -> None:
+    """Let every record be as it was when keys were made of the server alone."""
+    snapshots = tables.snapshots
+    with world.db.engine.begin() as conn:
+        rows = conn.execute(snapshots.select()).all()
+        for row in rows:
+            key = owner_key(row.server, row.backend_id)
+            conn.execute(
+                update(snapshots).where(snapshots.c.id == row.id).values(storage=None, identity_key=key, **fields)
+            )
+
+
+def test_records_of_before_are_owned_on_their_storage_once_the_server_comes_up(nameless_world: World) -> None:
+    world = nameless_world
+    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    known = world.record(snapshot_id)
+    before_storages_were_known(world)
+    assert known.storage
+
+    conflicts = ownership.adopt(world.db, FIRST, known.storage)
+
+    assert (conflicts, world.record(snapshot_id)) == ([], known)
+    assert reasons(world, SECOND)[DAILY] == ("already managed", snapshot_id)
+
+
+def test_object_that_two_records_of_before_own_is_reported_and_left_as_it_is(nameless_world: World) -> None:
+    world = nameless_world
+    first = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    storage = world.record(first).storage
+    before_storages_were_known(world)
+    volume = world.known_volume(DISK, host=SECOND)
+    clone = replace(
+        world.record(world.managed(volume, WEEKLY)), backend_id=world.record(first).backend_id, storage=None
+    )
+    assert clone.backend_id
+    key = owner_key(SECOND, clone.backend_id)
+    with world.db.engine.begin() as conn:
+        mine = tables.snapshots.c.id == clone.id
+        changes = {"backend_id": clone.backend_id, "storage": None, "identity_key": key}
+        conn.execute(update(tables.snapshots).where(mine).values(changes))
+    assert storage
+
+    assert ownership.adopt(world.db, FIRST, storage) == []
+    conflicts = ownership.adopt(world.db, SECOND, storage)
+
+    assert [(each.snapshot_id, each.owner_id) for each in conflicts] == [(clone.id, first)]
+    assert world.record(clone.id).identity_key == key
+    assert ownership.adopt(world.db, SECOND, storage) == []
+
+
+def test_object_that_two_records_of_one_server_own_keeps_no_backend_away(nameless_world: World) -> None:
+    world = nameless_world
+    volume = world.known_volume(DISK, host=FIRST)
+    first, second = (world.managed(volume, name) for name in (DAILY, WEEKLY))
+    known = world.record(first)
+    before_storages_were_known(world)
+    assert known.storage
+    assert known.backend_id
+    with world.db.engine.begin() as conn:
+        key = owner_key("another storage", known.backend_id)
+        changes = {"backend_id": known.backend_id, "identity_key": key}
+        conn.execute(update(tables.snapshots).where(tables.snapshots.c.id == second).values(changes))
+
+    [conflict] = ownership.adopt(world.db, FIRST, known.storage)
+
+    assert {conflict.snapshot_id, conflict.owner_id} == {first, second}
+
+
+def test_record_that_another_process_moves_to_another_storage_each_time_is_moved_once(nameless_world: World) -> None:
+    world = nameless_world
+    storage = world.record(world.managed(world.known_volume(DISK, host=FIRST), DAILY)).storage
+    before_storages_were_known(world)
+    assert storage
+    with world.db.engine.begin() as conn:
+        conn.exec_driver_sql(
+            "CREATE TRIGGER elsewhere AFTER UPDATE OF storage ON snapshots "
+            "BEGIN UPDATE snapshots SET storage = 'elsewhere' WHERE id = NEW.id; END"
+        )
+
+    assert within(10, "adopting", lambda: ownership.adopt(world.db, FIRST, storage)) == []
+
+
+class DriverOfBefore(FakeDriver):
+    """Was written when no driver said which storage it is."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "storage_id":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+def test_driver_that_does_not_say_which_storage_it_is_serves(tmp_path: Path) -> None:
+    with a_world(tmp_path, {FIRST: DriverOfBefore()}) as world:
+        snapshot_id = world.managed(world.known_volume("volume-1", host=FIRST), "volume-1-snapshot-1")
+
+        assert world.record(snapshot_id).storage is None
+
+
+class RenewingDriver(FakeDriver):
+    """Writes identities in another form than it did before."""
+
+    def renewed_identities(self, bindings: Sequence[Binding]) -> Mapping[str, str]:
+        return {each.identity: f"new-{each.identity}" for each in bindings}
+
+
+def test_identity_in_a_form_of_before_is_written_anew_when_the_server_comes_up(tmp_path: Path) -> None:
+    with a_world(tmp_path, {FIRST: RenewingDriver()}) as world:
+        volume = world.known_volume("volume-1", host=FIRST)
+        managed = world.record(world.managed(volume, "volume-1-snapshot-1"))
+        records = [managed, *copied(world, managed, 599)]
+        before_storages_were_known(world)
+
+        with_the_renewal(world)
+
+        renewed = [world.record(each.id) for each in records]
+        assert [each.backend_id for each in renewed] == [f"new-{each.backend_id}" for each in records]
+        assert len({each.identity_key for each in renewed}) == len(records)
+        assert all(map(is_owned, itertools.chain(records, renewed)))
+
+
+def copied(world: World, managed: Snapshot, number: int) -> list[Snapshot]:
+    """Write `number` copies of the record of a managed snapshot and return them."""
+    assert managed.storage
+
+    made = [
+        replace(
+            managed,
+            id=examples.new_id(),
+            reference_key=None,
+            backend_id=f"identity-{each}",
+            identity_key=owner_key(managed.storage, f"identity-{each}"),
+        )
+        for each in range(number)
+    ]
+    world.db.write(lambda conn, _: store_records.insert_missing(conn, made))
+    return made
+
+
+def with_the_renewal(world: World) -> None:
+    """Let another process of the server come up."""
+    world.another_server().drain(timeout_seconds=10)
+
+
+def is_owned(snapshot: Snapshot) -> bool:
+    assert snapshot.storage
+    assert snapshot.backend_id
+    return snapshot.identity_key == owner_key(snapshot.storage, snapshot.backend_id)

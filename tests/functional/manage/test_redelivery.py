@@ -1,0 +1,219 @@
+"""What was delivered before is handled alone, counted beforehand, and put aside when it killed too often."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from snapmanage.bus import Delivery
+from snapmanage.manage.redelivery import Suspicious
+from snapmanage.store import quarantine, tables
+from snapmanage.store.engine.database import Database
+from tests.examples import FakeClock
+
+POISON = Delivery("queue", b"poison", again=True)
+NEIGHBOUR = Delivery("queue", b"neighbour", again=True)
+FRESH = [Delivery("queue", b"first"), Delivery("queue", b"second")]
+MAX_ATTEMPTS = 3
+AWAY = ValueError("the database is away")
+
+
+class Death(BaseException):
+    """Stands for the end of the process: nothing after it happens."""
+
+
+class Mortal:
+    """A handler that dies of poison."""
+
+    def __init__(self, death: BaseException | None, death_by_reading: BaseException | None = None) -> None:
+        self.death = death
+        self.death_by_reading = death_by_reading
+        self.batches: list[list[bytes]] = []
+        self.put_asides: list[tuple[bytes, bool]] = []
+
+    def __call__(self, batch: Sequence[Delivery]) -> None:
+        self.batches.append([delivery.body for delivery in batch])
+        if self.death and POISON.body in self.batches[-1]:
+            raise self.death
+
+    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+        assert str(MAX_ATTEMPTS) in reason
+        if self.death_by_reading and read:
+            raise self.death_by_reading
+        self.put_asides.append((delivery.body, read))
+
+
+def suspects(database: Database) -> list[int]:
+    with database.read() as conn:
+        return list(conn.execute(sa.select(tables.suspects.c.attempts)).scalars())
+
+
+def die(mortal: Mortal, database: Database, batch: Sequence[Delivery]) -> None:
+    """A process of its own takes the batch."""
+    with pytest.raises(Death):
+        Suspicious(mortal, database, MAX_ATTEMPTS)(batch)
+
+
+def fail(handle: Suspicious) -> None:
+    """A process that lives on fails at the message."""
+    with pytest.raises(ValueError, match="away"):
+        handle([POISON])
+
+
+def test_what_comes_for_the_first_time_is_handled_together_and_not_counted(database: Database) -> None:
+    mortal = Mortal(Death())
+
+    Suspicious(mortal, database, MAX_ATTEMPTS)(FRESH)
+
+    assert mortal.batches == [[b"first", b"second"]]
+    assert suspects(database) == []
+
+
+def test_what_was_delivered_before_is_handled_alone_and_forgotten(database: Database) -> None:
+    mortal = Mortal(Death())
+
+    Suspicious(mortal, database, MAX_ATTEMPTS)([*FRESH, NEIGHBOUR, replace(NEIGHBOUR, body=b"another")])
+
+    assert mortal.batches == [[b"neighbour"], [b"another"], [b"first", b"second"]]
+    assert suspects(database) == []
+
+
+def test_poison_is_put_aside_after_so_many_deaths_and_its_neighbours_go_on(database: Database) -> None:
+    mortal = Mortal(Death())
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        die(mortal, database, [NEIGHBOUR, POISON, *FRESH])
+        assert suspects(database) == [attempt]
+
+    Suspicious(mortal, database, MAX_ATTEMPTS)([NEIGHBOUR, POISON, *FRESH])
+
+    assert mortal.put_asides == [(b"poison", True)]
+    assert mortal.batches[-1] == [b"first", b"second"]
+    assert suspects(database) == []
+
+
+def test_poison_that_kills_whoever_reads_it_to_put_it_aside_is_put_aside_unread(database: Database) -> None:
+    mortal = Mortal(Death())
+    for _ in range(MAX_ATTEMPTS):
+        die(mortal, database, [POISON])
+    die(Mortal(Death(), death_by_reading=Death()), database, [POISON])
+
+    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+
+    assert mortal.put_asides == [(b"poison", False)]
+
+
+def test_message_whose_handler_fails_while_something_is_away_is_not_counted_as_a_death(database: Database) -> None:
+    mortal = Mortal(AWAY)
+
+    for _ in range(2 * MAX_ATTEMPTS):
+        fail(Suspicious(mortal, database, MAX_ATTEMPTS))
+
+    assert suspects(database) == []
+    mortal.death = None
+    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+    assert mortal.put_asides == []
+
+
+def test_deaths_before_and_after_a_failure_are_counted(database: Database) -> None:
+    die(Mortal(Death()), database, [POISON])
+    fail(Suspicious(Mortal(AWAY), database, MAX_ATTEMPTS))
+
+    die(Mortal(Death()), database, [POISON])
+
+    assert suspects(database) == [2]
+
+
+def test_what_could_not_be_put_aside_is_read_when_that_is_tried_again(database: Database) -> None:
+    mortal = Mortal(Death(), death_by_reading=AWAY)
+    for _ in range(MAX_ATTEMPTS):
+        die(mortal, database, [POISON])
+    fail(Suspicious(mortal, database, MAX_ATTEMPTS))
+    mortal.death_by_reading = None
+
+    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+
+    assert mortal.put_asides == [(b"poison", True)]
+
+
+def test_what_fails_again_and_again_without_the_database_is_one_attempt(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mortal = Mortal(AWAY)
+    handle = Suspicious(mortal, database, MAX_ATTEMPTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine, "take_back", away)
+        for _ in range(2 * MAX_ATTEMPTS):
+            fail(handle)
+
+    assert suspects(database) == [1]
+    mortal.death = None
+    handle([POISON])
+    assert suspects(database) == []
+    assert mortal.put_asides == []
+
+
+def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_answers_the_probe(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Suspicious(Mortal(AWAY), database, MAX_ATTEMPTS)
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantine, "take_back", away)
+        fail(handle)
+        with pytest.raises(OperationalError):
+            handle.probe()
+    assert suspects(database) == [1]
+
+    handle.probe()
+
+    assert suspects(database) == []
+
+
+def test_probe_leaves_the_deaths_that_others_have_counted(database: Database) -> None:
+    die(Mortal(Death()), database, [POISON])
+
+    Suspicious(Mortal(None), database, MAX_ATTEMPTS).probe()
+
+    assert suspects(database) == [1]
+
+
+def test_probe_fails_where_the_database_can_be_read_and_not_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "suspect", away_with)
+
+    with pytest.raises(OperationalError):
+        Suspicious(Mortal(None), database, MAX_ATTEMPTS).probe()
+
+
+def test_suspect_that_nobody_sees_again_is_forgotten_after_a_week(database: Database, clock: FakeClock) -> None:
+    """As one whose broker gave it to another process, which has handled it before this one counts it, and dies."""
+    die(Mortal(Death()), database, [POISON])
+    handle = Suspicious(Mortal(None), database, MAX_ATTEMPTS)
+    clock.advance(days=6)
+    handle([NEIGHBOUR])
+    assert suspects(database) == [1]
+
+    clock.advance(days=2)
+    handle([NEIGHBOUR])
+
+    assert suspects(database) == []
+
+
+def test_suspect_that_comes_again_late_is_counted_on(database: Database, clock: FakeClock) -> None:
+    die(Mortal(Death()), database, [POISON])
+    clock.advance(days=8)
+
+    die(Mortal(Death()), database, [POISON])
+
+    assert suspects(database) == [2]
+
+
+def away(conn: sa.Connection, message_id: str) -> None:
+    raise OperationalError("UPDATE", None, ConnectionError("gone"))
+
+
+def away_with(conn: sa.Connection, message_id: str, now: datetime) -> int:
+    raise OperationalError("INSERT", None, OSError("read-only"))

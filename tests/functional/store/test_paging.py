@@ -1,0 +1,202 @@
+"""Lists are sorted, filtered and paged alike on each database."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from snapmanage import errors
+from snapmanage.core.events import UserMessage
+from snapmanage.core.lifecycle import Change
+from snapmanage.core.records import Requester, Snapshot, Status
+from snapmanage.store import records, usermessages
+from snapmanage.store.engine.database import Database
+from snapmanage.store.paging import Wanted
+from tests.examples import NOW, PROJECT, new_id, snapshot, told
+
+SECOND = timedelta(seconds=1)
+OTHER = "another"
+
+
+def fill(database: Database, *made: Snapshot) -> None:
+    for each in made:
+        database.write(lambda conn, _, each=each: records.insert(conn, each))  # type: ignore[misc]
+
+
+def listed(database: Database, **wanted: Any) -> list[Snapshot]:
+    with database.read() as conn:
+        return records.list_page(conn, Snapshot, Wanted(**{"project_id": PROJECT} | wanted))
+
+
+def paged(database: Database, size: int, **wanted: Any) -> list[Snapshot]:
+    """The same, put together from pages."""
+    seen: list[Snapshot] = []
+    while page := listed(database, limit=size, marker=seen[-1].id if seen else None, **wanted):
+        seen += page
+        assert len(seen) < 100, "the pages go round in circles"
+    return seen
+
+
+def nine(database: Database) -> list[Snapshot]:
+    """Snapshots whose fields repeat, and are absent in some."""
+    made = [
+        snapshot(
+            f"s{number}",
+            id=new_id(),
+            name=("b", None, "a")[number % 3],
+            size_gb=(None, 2, 10)[number // 3],
+            status=(Status.ERROR, Status.AVAILABLE)[number % 2],
+            created_at=NOW + number // 4 * SECOND,
+            updated_at=None if number % 2 else NOW - number * SECOND,
+        )
+        for number in range(9)
+    ]
+    fill(database, *made)
+    return made
+
+
+@pytest.mark.parametrize(
+    "sort",
+    [
+        [("name", "asc")],
+        [("name", "desc")],
+        [("size_gb", "asc"), ("name", "desc")],
+        [("size_gb", "desc"), ("status", "asc"), ("name", "asc")],
+        [("updated_at", "asc")],
+        [("updated_at", "desc")],
+        [("created_at", "desc")],
+        [("id", "asc")],
+        [("status", "desc"), ("id", "desc")],
+    ],
+    ids=told,
+)
+def test_pages_join_up_to_the_whole_list_in_every_order(database: Database, sort: Sequence[tuple[str, str]]) -> None:
+    made = nine(database)
+
+    whole = listed(database, sort=sort)
+
+    assert paged(database, 2, sort=sort) == whole
+    assert {each.id for each in whole} == {each.id for each in made}
+
+
+def test_what_is_absent_counts_as_the_least(database: Database) -> None:
+    nine(database)
+
+    upwards = listed(database, sort=[("size_gb", "asc"), ("name", "asc")])
+    downwards = listed(database, sort=[("updated_at", "desc")])
+
+    expected = [(size, name) for size in (None, 2, 10) for name in (None, "a", "b")]
+    assert [(each.size_gb, each.name) for each in upwards] == expected
+    times = [each.updated_at for each in downwards]
+    assert times == [*sorted((t for t in times if t), reverse=True), *[None] * 4]
+
+
+def test_ties_end_by_id_in_the_direction_of_the_last_key(database: Database) -> None:
+    made = nine(database)
+
+    upwards = listed(database, sort=[("operation", "asc")])
+
+    assert [each.id for each in upwards] == sorted(each.id for each in made)
+    assert listed(database, sort=[("operation", "desc")]) == upwards[::-1]
+
+
+def test_list_of_every_project_holds_them_all_and_takes_their_markers(database: Database) -> None:
+    mine, theirs = snapshot("a", id=new_id()), snapshot("b", id=new_id(), requester=Requester(OTHER))
+    fill(database, mine, theirs)
+
+    assert {each.id for each in paged(database, 1, project_id=None)} == {mine.id, theirs.id}
+    assert listed(database) == [mine]
+    assert listed(database, project_id=OTHER) == [theirs]
+    with pytest.raises(errors.InvalidRequest, match="marker"):
+        listed(database, marker=theirs.id)
+
+
+def test_part_of_a_name_matches_literally_whatever_its_case(database: Database) -> None:
+    for name in ("Daily_1", "daily-2", "d%ily", None):
+        fill(database, snapshot(str(name), id=new_id(), name=name))
+
+    assert {each.name for each in listed(database, like={"name": "AILY"})} == {"Daily_1", "daily-2"}
+    assert {each.name for each in listed(database, like={"name": "y_"})} == {"Daily_1"}
+    assert {each.name for each in listed(database, like={"name": "%"})} == {"d%ily"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"k": "v"}, {"one", "two"}),
+        ({"k": "v", "more": "ö"}, {"two"}),
+        ({"K": "v"}, set()),
+        ({"k": "V"}, set()),
+        ({"k": ""}, set()),
+        ({"x": 'a"b'}, {"three"}),
+        ({}, {"one", "two", "three"}),
+    ],
+    ids=told,
+)
+def test_metadata_is_found_by_whole_pairs(database: Database, asked: dict[str, str], found: set[str]) -> None:
+    fill(
+        database,
+        snapshot("1", id=new_id(), name="one", metadata={"k": "v"}),
+        snapshot("2", id=new_id(), name="two", metadata={"first": "1", "k": "v", "more": "ö"}),
+        snapshot("3", id=new_id(), name="three", metadata={"x": 'a"b', "y": ',"k":"v"', 'z,"k': "v"}),
+    )
+
+    assert {each.name for each in listed(database, metadata=asked)} == found
+
+
+def test_pages_of_messages_join_up_too(database: Database) -> None:
+    told = [
+        UserMessage(new_id(), PROJECT, "VOLUME", new_id(), None, "E", "ERROR", "gone", NOW + number // 2 * SECOND)
+        for number in range(5)
+    ]
+    theirs = replace(told[0], id=new_id(), project_id=OTHER)
+    database.write(lambda conn, _: usermessages.add(conn, [*told, theirs]))
+
+    def page(marker: str | None) -> list[UserMessage]:
+        with database.read() as conn:
+            return usermessages.list_page(conn, Wanted(PROJECT, limit=2, marker=marker))
+
+    first = page(None)
+    second = page(first[-1].id)
+    newest_first = sorted(told, key=lambda each: (each.created_at, each.id), reverse=True)
+    assert first + second + page(second[-1].id) == newest_first
+    with pytest.raises(errors.InvalidRequest, match="marker"):
+        page(theirs.id)
+
+
+def test_page_goes_on_where_it_did_when_what_was_before_it_is_gone(database: Database) -> None:
+    made = sorted(nine(database), key=lambda each: (each.created_at, each.id), reverse=True)
+
+    gone = replace(made[3], deleted_at=NOW)
+    database.write(lambda conn, _: records.update(conn, [Change(made[3], gone)]))
+
+    assert listed(database, marker=made[3].id) == made[4:]
+    assert gone.id not in {each.id for each in listed(database)}
+
+
+# Servers ask their statistics, and read so few rows as they lie.
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("marked", [False, True])
+def test_page_in_the_default_order_is_read_from_its_index(database: Database, marked: bool) -> None:
+    made = nine(database)
+    asked: list[tuple[str, Any]] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+
+    listed(database, limit=2, marker=made[0].id if marked else None)
+
+    statement, parameters = asked[-1]
+    with database.engine.connect() as conn:
+        [step] = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    bound = " AND created_at<?" if marked else ""
+    assert f"INDEX ix_snapshots_project_id_created_at_id (project_id=?{bound})" in step.detail
+
+
+def test_what_no_row_can_be_finds_nothing(database: Database) -> None:
+    fill(database, snapshot())
+
+    with database.read() as conn:
+        assert records.list_page(conn, Snapshot, Wanted(PROJECT, never=True)) == []
+        assert records.count(conn, Snapshot, Wanted(PROJECT, never=True)) == 0

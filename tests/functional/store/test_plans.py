@@ -1,0 +1,131 @@
+"""No step of an operation reads a whole table: what it asks of a database is found by an index."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, Table, event, select
+
+from snapmanage.core import outbox as messages
+from snapmanage.core.backend import GIB, BackendSnapshot
+from snapmanage.core.records import Operation, Snapshot
+from snapmanage.manage import acceptance, claims, requests, settling
+from snapmanage.manage.acceptance import Ask
+from snapmanage.manage.application import Site
+from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.settling import Outcome, Resolution
+from snapmanage.store import outbox, records, tables
+from snapmanage.store.engine.database import Database
+from snapmanage.store.paging import Wanted
+from tests import examples
+from tests.examples import NOW, PROJECT, SERVER, new_id
+
+ROWS = 3000
+LARGE = ("snapshots", "outbox")
+Statement = tuple[str, Any]
+
+
+@pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
+def test_every_step_finds_its_rows_by_an_index(database: Database, site: Site) -> None:
+    fill(database, tables.snapshots, examples_of_snapshots(site), ("id", "reference_key", "identity_key"))
+    fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
+
+    with overheard(database.engine) as statements:
+        manage(site)
+
+    assert len(statements) > 20
+    assert [text for text, values in statements if reads_all(database, text, values)] == []
+
+
+@pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
+def test_statement_without_an_index_is_seen(database: Database, site: Site) -> None:
+    fill(database, tables.snapshots, examples_of_snapshots(site), ("id", "reference_key", "identity_key"))
+
+    with overheard(database.engine) as statements, database.read() as conn:
+        conn.execute(select(tables.snapshots.c.id).where(tables.snapshots.c.name == "unknown")).all()
+
+    assert [reads_all(database, text, values) for text, values in statements] == [True]
+
+
+def manage(site: Site) -> None:
+    """Take two snapshots all the way, and look at what there is."""
+    asked = [requests.request_snapshot(site, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
+    first, second = (Ask(Snapshot, each.id, Operation.MANAGE) for each in asked)
+    held: list[Claimed] = []
+    acceptance.accept(site, [first], Taker(SERVER, "me", len_of_one, lambda claimed, left: held.extend(claimed)))
+    acceptance.accept(site, [second])
+    held += claims.claim(site, SERVER, "me", 10, [PROJECT])
+    claims.renew(site, [each.record for each in held])
+    found = [BackendSnapshot(each.record.id, f"id of {each.record.id}", GIB, "volume-1") for each in held]
+    resolutions = [
+        Resolution(each.record, seen, "managed")
+        for each, seen in zip(held, found, strict=True)
+        if isinstance(each.record, Snapshot)
+    ]
+    going_on = settling.resolve(site, resolutions)
+    settled = settling.settle(site, [Outcome(each, seen) for each, seen in zip(going_on, found, strict=True)])
+    assert [record.status.value for record in settled] == ["available", "available"]
+    site.db.write(relay)
+    with site.db.read() as conn:
+        records.list_page(conn, Snapshot, Wanted(PROJECT, limit=10))
+        records.owned_among(conn, SERVER, found)
+
+
+def len_of_one(wanted: int) -> int:
+    return 1
+
+
+def relay(conn: Connection, now: datetime) -> None:
+    """What the relay does with what is due."""
+    taken = [message.id for message, _ in outbox.take(conn, now, 10)]
+    assert taken
+    outbox.postpone(conn, {key: now + timedelta(seconds=5) for key in taken})
+    outbox.forget(conn, taken)
+
+
+def examples_of_snapshots(site: Site) -> dict[str, Any]:
+    """What is special about snapshots of before: they are another project's, and settled."""
+    return {"status": "available", "project_id": "another", "due_at": None}
+
+
+def fill(database: Database, table: Table, fields: dict[str, Any], unique: tuple[str, ...]) -> None:
+    """Copy a row as it is when something was just asked for, many times over."""
+    with database.engine.begin() as conn:
+        records.insert(conn, asked := examples.snapshot("before", id=new_id()))
+        outbox.add(conn, [messages.cast(asked)], NOW, NOW)
+        like = dict(conn.execute(select(table)).mappings().first() or {}) | fields
+        conn.execute(tables.outbox.delete())
+        conn.execute(tables.snapshots.delete().where(tables.snapshots.c.id == asked.id))
+        conn.execute(table.insert(), [like | {name: new_id() for name in unique} for _ in range(ROWS)])
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        analyze = "ANALYZE TABLE" if conn.dialect.name == "mysql" else "ANALYZE"
+        conn.exec_driver_sql(f"{analyze} {table.name}").close()
+
+
+@contextmanager
+def overheard(engine: Engine) -> Iterator[list[Statement]]:
+    """Every statement about a large table, with values it came with."""
+    heard: list[Statement] = []
+
+    def listen(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
+        if any(name in statement for name in LARGE) and not statement.startswith("INSERT"):
+            heard.append((statement, parameters[0] if executemany else parameters))
+
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        yield heard
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+
+
+def reads_all(database: Database, statement: str, parameters: Any) -> bool:
+    """Whether the database would read a large table from end to end."""
+    with database.engine.connect() as conn:
+        if conn.dialect.name == "mysql":
+            plan = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings()
+            return any(row["table"] in LARGE and row["type"] in ("ALL", "index") for row in plan)
+        conn.exec_driver_sql("SET LOCAL enable_seqscan = off")  # it is quicker on so few rows
+        lines = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+        return any(f"Seq Scan on {name}" in line for line in lines for name in LARGE)

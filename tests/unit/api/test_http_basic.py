@@ -1,0 +1,270 @@
+"""Names and passwords: what a file of htpasswd says, and whom it lets in."""
+
+import base64
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bcrypt
+import falcon
+import pytest
+from falcon import testing
+from oslo_middleware import basic_auth
+
+from snapmanage import errors
+from snapmanage.api.access import callers, http_basic
+from snapmanage.api.access.callers import Caller
+from snapmanage.api.access.http_basic import HttpBasic
+
+PROJECT = "0123456789abcdef0123456789abcdef"
+PASSWORD = "correct horse"
+
+
+class Seconds:
+    """A clock that stands still until it is moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def line(user: str, password: str = PASSWORD, cost: int = 4) -> str:
+    return f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()}\n"
+
+
+def asking(user: str, password: str = PASSWORD) -> falcon.Request:
+    """A request of that user."""
+    return sending("Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+
+
+def sending(header: str) -> falcon.Request:
+    request = falcon.Request(testing.create_environ(headers={"Authorization": header} if header else {}))
+    callers.begin(request)
+    return request
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "htpasswd"
+    made.write_text(line("ann") + line("bob", "other"))
+    return made
+
+
+@pytest.fixture
+def clock() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def strategy(file: Path, clock: Seconds) -> HttpBasic:
+    return HttpBasic(file, clock)
+
+
+def refused(strategy: HttpBasic, request: falcon.Request) -> bool:
+    try:
+        strategy(request, PROJECT)
+    except errors.NotAuthenticated:
+        return True
+    return False
+
+
+def test_user_of_the_file_is_an_administrator_of_the_project_in_the_path(strategy: HttpBasic) -> None:
+    caller = strategy(asking("ann"), PROJECT)
+
+    assert caller.requester.user_id == "ann"
+    assert caller.requester.project_id == PROJECT
+    assert caller == Caller(caller.requester, ("admin",), bound=True)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [
+        ("ann", "other"),
+        ("ann", ""),
+        ("carl", PASSWORD),
+        ("", PASSWORD),
+        ("", ""),
+        ("an", PASSWORD),
+        ("ann\nroot", PASSWORD),
+        ("ann", "x" * 73),
+        ("ann", "nul\0"),
+    ],
+)
+def test_others_are_strangers(strategy: HttpBasic, user: str, password: str) -> None:
+    assert refused(strategy, asking(user, password))
+
+
+@pytest.mark.parametrize("user", ["a" * 256, "ann\0"])
+def test_name_that_no_record_could_keep_is_nobody_s(file: Path, user: str) -> None:
+    file.write_text(line(user))
+
+    assert refused(HttpBasic(file), asking(user))
+
+
+@pytest.mark.parametrize("header", ["", "Basic", "Bearer abc", "Digest username=x", "basicx abc"])
+def test_other_headers_prove_nothing(strategy: HttpBasic, header: str) -> None:
+    with pytest.raises(errors.NotAuthenticated) as refusal:
+        strategy(sending(header), PROJECT)
+
+    assert refusal.value.challenge == 'Basic realm="snapmanage"'
+
+
+@pytest.mark.parametrize("header", ["Basic !", "Basic YQ", "Basic YW5u", "Basic /zr/", "Basic a b"])
+def test_header_that_can_not_be_decoded_is_a_bad_request(strategy: HttpBasic, header: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match="base64 of USER:PASSWORD"):
+        strategy(sending(header), PROJECT)
+
+
+def test_password_of_72_bytes_counts_whole(file: Path) -> None:
+    file.write_text(line("ann", "x" * 72))
+    strategy = HttpBasic(file)
+
+    assert not refused(strategy, asking("ann", "x" * 72))
+    assert refused(strategy, asking("ann", "x" * 71))
+
+
+def test_who_was_let_in_is_remembered_for_a_while(
+    strategy: HttpBasic, clock: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy(asking("ann"), PROJECT)
+    monkeypatch.setattr(basic_auth, "auth_entry", broken)
+
+    clock.now += http_basic.REMEMBERED_SECONDS - 1
+    strategy(asking("ann"), PROJECT)
+    with pytest.raises(RuntimeError):
+        strategy(asking("ann", "other"), PROJECT)
+    with pytest.raises(RuntimeError):
+        strategy(asking("bob"), PROJECT)
+    clock.now += 1
+    with pytest.raises(RuntimeError):
+        strategy(asking("ann"), PROJECT)
+
+
+def test_who_was_refused_is_not_remembered(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused(strategy, asking("ann", "wrong"))
+    monkeypatch.setattr(basic_auth, "auth_entry", broken)
+
+    with pytest.raises(RuntimeError):
+        strategy(asking("ann", "wrong"), PROJECT)
+
+
+def test_password_of_a_stranger_is_hashed_too(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basic_auth, "auth_entry", broken)
+
+    with pytest.raises(RuntimeError):
+        strategy(asking("nobody"), PROJECT)
+
+
+def test_stranger_costs_what_the_dearest_user_costs(file: Path) -> None:
+    file.write_text(line("ann", cost=4) + line("bob", cost=6) + line("carl", cost=5))
+
+    assert ":$2b$06$" in http_basic.read_accounts(file).stranger
+
+
+def test_name_of_a_stranger_stays_out_of_the_log(strategy: HttpBasic, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+
+    assert refused(strategy, asking("a password in the wrong field", ""))
+
+    assert "Password for an unknown user does not match" in caplog.text
+    assert "wrong field" not in caplog.text
+
+
+def test_memory_is_bounded_and_forgets_the_oldest() -> None:
+    memory = http_basic.Memory(Seconds())
+
+    for number in range(http_basic.REMEMBERED + 1):
+        memory.keep(number)
+
+    assert [memory.holds(number) for number in (0, 1, http_basic.REMEMBERED)] == [False, True, True]
+    assert len(memory._until) == http_basic.REMEMBERED
+
+
+def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_basic, "REMEMBERED", 1)
+    memory = http_basic.Memory(Seconds())
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(memory.keep, range(5000)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert len(memory._until) == 1
+
+
+def test_memory_holds_no_password() -> None:
+    memory = http_basic.Memory(Seconds())
+
+    memory.keep("ann", b"secret")
+
+    assert b"secret" not in repr(vars(memory)).encode()
+
+
+def test_changed_file_counts_at_once(strategy: HttpBasic, file: Path) -> None:
+    strategy(asking("ann"), PROJECT)
+    replacement = file.with_name("new")
+    replacement.write_text(line("ann", "changed") + line("bob", "other"))
+
+    replacement.rename(file)
+
+    assert refused(strategy, asking("ann"))
+    assert not refused(strategy, asking("ann", "changed"))
+
+
+def test_nobody_is_let_in_while_the_file_is_gone(
+    strategy: HttpBasic, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    strategy(asking("ann"), PROJECT)
+    aside = file.rename(file.with_name("aside"))
+
+    with pytest.raises(errors.Unavailable):
+        strategy(asking("ann"), PROJECT)
+    assert f"{file} can't be read" in caplog.text
+    aside.rename(file)
+    assert not refused(strategy, asking("ann"))
+
+
+def test_comments_and_empty_lines_say_nothing_and_the_first_line_of_a_user_counts(file: Path) -> None:
+    file.write_text(f"# ann: not a user\n\n  {line('ann')}{line('ann', 'second')}")
+    strategy = HttpBasic(file)
+
+    assert not refused(strategy, asking("ann"))
+    assert refused(strategy, asking("ann", "second"))
+    assert refused(strategy, asking("# ann", " not a user"))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "names no user: write it with `htpasswd -nbB USER PASSWORD`"),
+        (b"ann:$apr1$SALT$SECRETHASH\n", "has no user with a bcrypt hash in line 1"),
+        (b"\nann:SECRETHASH\n", "in line 2"),
+        (b"ann:$2y$10$tooshort\n", "in line 1"),
+        (b"just words\n", "in line 1"),
+        (line("").encode(), "in line 1"),
+        (b"\xff\xfe", "can't be read"),
+    ],
+    ids=["empty", "another hash", "no hash", "short hash", "no colon", "no name", "no text"],
+)
+def test_file_that_can_not_be_used_is_told_without_its_secrets(file: Path, content: bytes, why: str) -> None:
+    file.write_bytes(content)
+
+    with pytest.raises(errors.ConfigurationError) as refusal:
+        HttpBasic(file)
+
+    assert str(refusal.value).startswith(f"[oslo_middleware] http_basic_auth_user_file: {file} ")
+    assert why in str(refusal.value)
+    assert "SECRETHASH" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["missing", ""])
+def test_file_that_is_no_file_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match="can't be read"):
+        HttpBasic(tmp_path / name)
+
+
+def broken(entry: str, password: bytes) -> None:
+    raise RuntimeError("asked")

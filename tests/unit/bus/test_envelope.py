@@ -1,0 +1,240 @@
+"""The form of a message on the wire, against messages that other services exchanged."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapmanage import errors
+from snapmanage.bus import envelope
+from snapmanage.bus.envelope import Incoming
+from snapmanage.bus.names import VERSION, Names
+from snapmanage.core import events, outbox
+from snapmanage.core.events import Step
+from snapmanage.core.outbox import Message
+from snapmanage.core.records import Status
+from tests import examples
+from tests.examples import ASKED, NOW, sample, sample_body, sample_content
+
+NAMES = Names(notification_topics=("notifications", "billing"))
+CAST = outbox.cast(examples.snapshot())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+# Who asked, as oslo.context flattens it; ours leaves the rest, and any token, out.
+OUR_CONTEXT = {"_context_user_id", "_context_project_id", "_context_request_id", "_context_global_request_id"}
+
+
+def notification() -> Message:
+    event = events.announce(examples.snapshot(status=Status.AVAILABLE), Step.END, NOW)
+    return outbox.notifications(event, ASKED, both_dialects=False)[0]
+
+
+def envelope_of(body: bytes) -> dict[str, Any]:
+    outer: dict[str, Any] = json.loads(body)
+    return outer
+
+
+def keys(content: dict[str, Any]) -> set[str]:
+    """The keys beside the context's."""
+    return {key for key in content if not key.startswith("_context_")}
+
+
+def wrapped(content: Any) -> bytes:
+    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "version", "arguments"),
+    [
+        ("cast_manage_existing_snapshot", "manage_existing_snapshot", "3.0", {"snapshot", "ref"}),
+        ("cast_manage_existing_snapshot_bad_ref", "manage_existing_snapshot", "3.0", {"snapshot", "ref"}),
+        ("cast_delete_snapshot_unmanage_only", "delete_snapshot", "3.0", {"snapshot", "unmanage_only"}),
+        (
+            "call_get_manageable_snapshots",
+            "get_manageable_snapshots",
+            "3.10",
+            {"marker", "limit", "offset", "sort_keys", "sort_dirs", "want_objects"},
+        ),
+    ],
+)
+def test_request_of_the_reference_is_opened(name: str, method: str, version: str, arguments: set[str]) -> None:
+    incoming = envelope.open_request(sample_body(name))
+
+    assert incoming.message["method"] == method
+    assert incoming.message["version"] == version
+    assert set(incoming.message["args"]) == arguments
+    assert incoming.ctxt["project_id"] == "a" * 32
+    assert incoming.ctxt["request_id"].startswith("req-")
+    assert not any(key.startswith("_context_") for key in incoming.message)
+
+
+def test_call_tells_where_its_answer_goes_and_a_cast_wants_none() -> None:
+    call = envelope.open_request(sample_body("call_get_manageable_snapshots"))
+    cast = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
+
+    assert call.expects_reply
+    assert (call.msg_id, call.reply_q) == (
+        "5daa70806a1d48bca975e221cc9adff9",
+        "reply_f50ee24692c646d288243c1b86b05f6f",
+    )
+    assert not cast.expects_reply
+
+
+def test_cast_looks_on_the_wire_as_the_reference_s_does() -> None:
+    (publication,) = envelope.publications(CAST, NAMES, NOW)
+
+    assert keys(envelope_of(publication.body)) == keys(sample("cast_manage_existing_snapshot")["body"])
+    content = envelope.unwrap(publication.body)
+    assert keys(content) == keys(sample_content("cast_manage_existing_snapshot"))
+    assert content.keys() - keys(content) == OUR_CONTEXT
+
+
+def test_call_looks_on_the_wire_as_the_reference_s_does() -> None:
+    body = envelope.request("get_manageable_snapshots", {}, {}, "1", _msg_id="2", _reply_q="3")
+
+    assert keys(envelope.unwrap(body)) == keys(sample_content("call_get_manageable_snapshots")) - {"_timeout"}
+
+
+def test_notification_looks_on_the_wire_as_the_reference_s_does() -> None:
+    theirs = sample_content("notification_manage_existing_snapshot_end")
+
+    ours = envelope.unwrap(envelope.publications(notification(), NAMES, NOW)[0].body)
+
+    assert keys(ours) == keys(theirs)
+    assert {key: type(ours[key]) for key in keys(ours)} == {key: type(theirs[key]) for key in keys(theirs)}
+    assert ours["publisher_id"] == "snapshot.storage-1@fast"
+    assert ours["timestamp"] == "2026-03-01 12:30:15.123456"
+    assert len(ours["timestamp"]) == len(theirs["timestamp"])
+    assert ours.keys() - keys(ours) == OUR_CONTEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "failure"),
+    [("reply_get_manageable_snapshots", [], None), ("reply_failure", None, errors.InvalidRequest("bad marker"))],
+)
+def test_answer_looks_on_the_wire_as_the_reference_s_does(name: str, result: Any, failure: Exception | None) -> None:
+    theirs = sample_content(name)
+
+    ours = envelope.unwrap(envelope.answer(Incoming({}, {}, "7", "reply_7"), result, failure))
+
+    assert keys(ours) == keys(theirs)
+    assert {key: type(ours[key]) for key in ours} == {key: type(theirs[key]) for key in theirs}
+    if failure is not None:
+        assert json.loads(ours["failure"]).keys() == json.loads(theirs["failure"]).keys()
+
+
+def test_cast_goes_to_the_queue_of_its_server_which_only_that_may_make() -> None:
+    (publication,) = envelope.publications(CAST, NAMES, NOW)
+
+    assert publication.routing_key == "snapmanage-volume.storage-1@fast"
+    assert publication.queue_must_exist
+    assert publication.message_id == CAST.id
+
+
+def test_notification_goes_to_every_topic_by_its_priority() -> None:
+    sent = envelope.publications(notification(), NAMES, NOW)
+
+    assert [publication.routing_key for publication in sent] == ["notifications.info", "billing.info"]
+    assert not any(publication.queue_must_exist for publication in sent)
+    assert {publication.message_id for publication in sent} == {notification().id}
+
+
+def test_names_are_those_that_casts_of_either_dialect_go_to() -> None:
+    names = Names(volume_topic="cinder-volume")
+
+    assert names.server_queues("labhost@null") == [
+        "cinder-volume",
+        "cinder-volume.labhost@null",
+        sample("cast_manage_existing_snapshot")["routing_key"],
+    ]
+    assert Names(notification_topics=("a", "b")).audited_queues() == ["a.info", "a.error", "b.info", "b.error"]
+
+
+@given(method=st.text(), arguments=st.dictionaries(st.text(), JSON), unique_id=st.text())
+def test_request_arrives_as_it_was_sent(method: str, arguments: dict[str, Any], unique_id: str) -> None:
+    incoming = envelope.open_request(envelope.request(method, arguments, outbox.context(ASKED), unique_id))
+
+    assert incoming.message == {"method": method, "args": arguments, "version": VERSION, "_unique_id": unique_id}
+    assert incoming.ctxt == outbox.context(ASKED)
+
+
+@given(JSON)
+def test_result_arrives_as_it_was_answered(result: Any) -> None:
+    assert envelope.open_answer(envelope.answer(Incoming({}, {}, "7", "q"), result)) == result
+
+
+@pytest.mark.parametrize("kind", examples.deliberate_errors(), ids=lambda kind: kind.__name__)
+def test_deliberate_error_arrives_as_its_class_with_its_text(kind: type[errors.SnapmanageError]) -> None:
+    error = kind.__new__(kind, "of seven kinds")  # whatever its constructor makes of a text
+    body = envelope.answer(Incoming({}, {}, "7", "q"), failure=error)
+
+    with pytest.raises(errors.SnapmanageError) as arrived:
+        envelope.open_answer(body)
+
+    assert type(arrived.value) is kind
+    assert str(arrived.value) == str(error)
+
+
+def test_stumble_of_the_server_tells_nothing_of_its_inside() -> None:
+    body = envelope.answer(Incoming({}, {}, "7", "q"), failure=KeyError("password"))
+
+    with pytest.raises(errors.Unavailable, match="its log tells why"):
+        envelope.open_answer(body)
+    assert b"password" not in body
+    assert b"KeyError" not in body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"{}",
+        b'{"oslo.version": "2.0"}',
+        b'{"oslo.version": 2, "oslo.message": "{}"}',
+        b'{"oslo.version": "3.0", "oslo.message": "{}"}',
+        b'{"oslo.version": "2.0", "oslo.message": {}}',
+        b'{"oslo.version": "2.0", "oslo.message": "{"}',
+        b'{"oslo.version": "2.0", "oslo.message": "[]"}',
+        b'{"oslo.version": "2.0", "oslo.message": ' + b"[" * 100_000,
+        wrapped({}),
+        wrapped({"method": 7}),
+        wrapped({"method": "manage_snapshot", "args": []}),
+        wrapped({"method": "manage_snapshot", "args": None}),
+        wrapped({"method": "manage_snapshot", "version": 1.0}),
+        wrapped({"method": "manage_snapshot", "version": None}),
+    ],
+    ids=lambda body: body[:60].decode(errors="replace"),
+)
+def test_message_of_another_form_is_refused(body: bytes) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        envelope.open_request(body)
+
+
+@given(st.binary())
+def test_any_bytes_are_opened_or_refused(body: bytes) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        envelope.open_request(body)
+
+
+@given(JSON)
+def test_any_content_is_opened_or_refused(content: Any) -> None:
+    try:
+        envelope.open_request(wrapped(content))
+    except errors.InvalidRequest:
+        assert not (isinstance(content, dict) and isinstance(content.get("method"), str) and len(content) == 1)
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.99"])
+def test_newer_minor_envelope_is_opened(version: str) -> None:
+    body = json.dumps({"oslo.version": version, "oslo.message": json.dumps({"method": "m"})}).encode()
+
+    assert envelope.open_request(body).message == {"method": "m"}

@@ -1,0 +1,80 @@
+"""What is written for a published message, read back by py-amqp."""
+
+import fcntl
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from struct import unpack_from
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from amqp.method_framing import frame_handler
+from amqp.serialization import loads
+
+from snapmanage.bus import Publication
+from snapmanage.bus.rabbit import frames
+
+FRAME_MAX = 4096
+DELIVER = b"\x00\x3c\x00\x3c"
+PUBLISH = b"\x00\x3c\x00\x28"
+
+
+def split(written: bytes) -> Iterator[tuple[int, int, bytes]]:
+    while written:
+        kind, channel, size = unpack_from(">BHI", written)
+        assert size + frames.OVERHEAD <= FRAME_MAX
+        assert written[7 + size] == 0xCE
+        yield kind, channel, written[7 : 7 + size]
+        written = written[8 + size :]
+
+
+def read(written: bytes) -> tuple[Any, Any]:
+    """Method arguments and message, as a peer understands them."""
+    heard: list[Any] = []
+    on_frame = frame_handler(SimpleNamespace(bytes_recv=0), lambda *arguments: heard.append(arguments))
+    for kind, channel, payload in split(written):
+        # Its reader knows content only of what a broker sends.
+        assert kind != 1 or payload.startswith(PUBLISH)
+        on_frame((kind, channel, payload.replace(PUBLISH, DELIVER, 1) if kind == 1 else payload))
+    [(channel, _, arguments, message)] = heard
+    assert channel == 5
+    return loads("Bssbb", arguments, 4)[0], message
+
+
+@pytest.mark.parametrize("size", [0, 1, FRAME_MAX - 8, FRAME_MAX - 7, 3 * FRAME_MAX])
+def test_message_of_any_size_is_read_as_it_was_meant(size: int) -> None:
+    publication = Publication("an-id", "a.queue", bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+
+    arguments, message = read(frames.publish(5, "an-exchange", publication, FRAME_MAX))
+
+    assert arguments == [0, "an-exchange", "a.queue", True, False]
+    assert bytes(message.body if size else b"") == publication.body
+    assert message.properties == {
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "delivery_mode": 2,
+        "message_id": "an-id",
+    }
+
+
+@pytest.fixture
+def high_descriptor() -> Iterator[int]:
+    """A descriptor of a socket beyond the limit of `select`; its peer has written a byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), max(hard, 2048)))
+    low, peer = socket.socketpair()
+    with low, peer:
+        high = fcntl.fcntl(low, fcntl.F_DUPFD, 1500)
+        peer.send(b"x")
+        yield high
+        os.close(high)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_frame_is_found_in_a_process_with_more_open_files_than_select_allows(high_descriptor: int) -> None:
+    sock = SimpleNamespace(fileno=lambda: high_descriptor)
+    connection: Any = SimpleNamespace(connection=SimpleNamespace(sock=sock))
+
+    assert frames.one_is_here(connection)

@@ -1,0 +1,60 @@
+"""A backend's section in a configuration file becomes a driver, or a sentence that names what is wrong."""
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from oslo_config import cfg
+
+from snapmanage import conf, errors
+from snapmanage.cmd.wiring import configuration
+
+
+class Greedy:
+    """A driver from elsewhere, with an option that every backend has."""
+
+    options: ClassVar[Sequence[cfg.Opt]] = [cfg.FloatOpt("driver-timeout-seconds", default=1)]
+
+
+def loaded(folder: Path, section: str, driver: str) -> cfg.ConfigOpts:
+    file = folder / "snapmanage.conf"
+    file.write_text(f"[DEFAULT]\nhost = storage-1\nenabled_backends = {section}\n[{section}]\ndriver = {driver}\n")
+    read = cfg.ConfigOpts()
+    conf.register(read)
+    read([], default_config_files=[str(file)])
+    return read
+
+
+def shipped() -> list[str]:
+    known = entry_points(group="snapmanage.drivers")
+    return sorted(each.name for each in known if each.value.startswith("snapmanage."))
+
+
+@pytest.mark.parametrize("driver", shipped())
+def test_driver_is_made_from_a_section_with_its_name_alone(tmp_path: Path, driver: str) -> None:
+    [(server, (name, made, _))] = configuration.backends(loaded(tmp_path, "fast", driver)).items()
+
+    assert (server, name) == ("storage-1@fast", driver)
+    assert isinstance(made, known(driver))
+
+
+def test_driver_with_an_option_that_every_backend_has_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configuration, "_driver_class", lambda section, name: Greedy)
+
+    with pytest.raises(errors.ConfigurationError, match=r"\[fast\] driver 'greedy' .*driver.timeout.seconds.*rename"):
+        configuration.backends(loaded(tmp_path, "fast", "greedy"))
+
+
+@pytest.mark.parametrize("section", ["api", "database", "oslo_messaging_rabbit", "fast@1", "fast#1"])
+def test_section_that_cannot_be_a_backends_is_refused_by_name(tmp_path: Path, section: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=f"enabled_backends: '{section}' .*choose another name"):
+        configuration.backends(loaded(tmp_path, section, "fake"))
+
+
+def known(driver: str) -> Any:
+    [found] = entry_points(group="snapmanage.drivers", name=driver)
+    return found.load()

@@ -1,0 +1,37 @@
+"""How the parts of a process are put together."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from oslo_config import cfg
+
+from snapmanage import conf as options
+from snapmanage.bus.names import Names
+from snapmanage.bus.rabbit import oslo_client
+from snapmanage.cmd.wiring import parts
+
+CALLS = 4
+
+
+class SlowlyConnected:
+    """A stock client that takes so long to make that every call comes meanwhile; it answers with itself."""
+
+    def __init__(self, *arguments: object) -> None:
+        threading.Event().wait(0.2)
+
+    def __call__(self, *arguments: Any) -> "SlowlyConnected":
+        return self
+
+
+def test_calls_that_come_first_and_together_share_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oslo_client, "StockCaller", SlowlyConnected)
+    conf = cfg.ConfigOpts()
+    options.register(conf)
+    caller = parts._Caller(conf, Names())
+
+    with ThreadPoolExecutor(CALLS) as pool:
+        answered = set(pool.map(lambda number: caller("server", "method", {}, {}), range(CALLS)))
+
+    assert len(answered) == 1

@@ -1,0 +1,125 @@
+"""The audit log's chain: what was changed, removed or never heard shows."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapmanage.core import audit
+from snapmanage.core.audit import START, Entry, Gap, Head
+from tests.examples import NOW, SNAPSHOT_ID, new_id
+
+
+def chain(length: int) -> tuple[list[Entry], Head]:
+    entries: list[Entry] = []
+    head = START
+    for generation in range(1, length + 1):
+        payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": generation, "name": "\N{CAMERA}"}
+        entries.append(audit.append(head, "snapshot.manage.start", payload, NOW + timedelta(seconds=generation)))
+        head = audit.head_of(entries[-1])
+    return entries, head
+
+
+@given(st.integers(0, 20))
+def test_untouched_chain_is_whole(length: int) -> None:
+    entries, head = chain(length)
+
+    assert audit.first_break(entries, head) is None
+    assert head.number == length
+
+
+def test_entry_holds_the_event_as_it_was_heard() -> None:
+    payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": 4, "metadata": {"k": "v"}}
+
+    entry = audit.append(Head(6, "d" * 64), "snapshot.manage.end", payload, NOW)
+
+    assert entry.payload == payload
+    assert (entry.number, entry.previous_digest, entry.generation) == (7, "d" * 64, 4)
+
+
+@pytest.mark.parametrize(
+    "tampered",
+    [
+        {"event_id": new_id()},
+        {"event_type": "snapshot.manage.end"},
+        {"snapshot_id": new_id()},
+        {"generation": 9},
+        {"content": "{}"},
+        {"heard_at": NOW},
+        {"digest": "0" * 64},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+@pytest.mark.parametrize("row", [1, 2, 3])
+def test_changed_row_is_found(tampered: dict[str, Any], row: int) -> None:
+    entries, head = chain(3)
+    entries[row - 1] = replace(entries[row - 1], **tampered)
+
+    assert audit.first_break(entries, head) == f"row {row} was changed"
+
+
+def test_row_with_a_digest_made_anew_breaks_the_next() -> None:
+    entries, head = chain(3)
+    entries[1] = audit.append(audit.head_of(entries[0]), "snapshot.manage.end", entries[1].payload, NOW)
+
+    assert audit.first_break(entries, head) == "row 3 doesn't follow from row 2"
+
+
+@pytest.mark.parametrize(("removed", "message"), [(0, "row 1 is missing"), (1, "row 2 is missing")])
+def test_removed_row_is_missed(removed: int, message: str) -> None:
+    entries, head = chain(3)
+    del entries[removed]
+
+    assert (audit.first_break(entries, head) or "").startswith(message)
+
+
+def test_rows_out_of_order_are_found() -> None:
+    entries, head = chain(3)
+
+    assert audit.first_break([entries[0], entries[2], entries[1]], head) is not None
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_cut_end_shows_by_the_head(kept: int) -> None:
+    entries, head = chain(3)
+
+    assert "rows were cut off" in (audit.first_break(entries[:kept], head) or "")
+
+
+def test_row_added_without_the_head_is_found() -> None:
+    entries, _ = chain(3)
+
+    assert audit.first_break(entries, audit.head_of(entries[1])) is not None
+
+
+@pytest.mark.parametrize(
+    ("steps", "gaps"),
+    [
+        ([], []),
+        ([("snapshot.manage.start", 2, None), ("snapshot.manage.end", 3, 2)], []),
+        ([("snapshot.manage.error", 0, None)], []),
+        ([("snapshot.manage.start", 2, None)], ["snapshot.manage.start (2) has no ending"]),
+        ([("snapshot.manage.end", 3, 2)], ["generation 2 is missing before snapshot.manage.end (3)"]),
+        (
+            [("snapshot.manage.start", 2, None), ("snapshot.unmanage.start", 5, 3), ("snapshot.unmanage.end", 6, 5)],
+            ["generation 3 is missing before snapshot.unmanage.start (5)"],
+        ),
+        (
+            [("snapshot.manage.start", 2, None), ("snapshot.manage.end", 3, 2), ("snapshot.unmanage.start", 5, 3)],
+            ["snapshot.unmanage.start (5) has no ending"],
+        ),
+    ],
+)
+def test_what_the_log_lacks_of_a_snapshot_is_told(steps: list[Any], gaps: list[str]) -> None:
+    heard = [(SNAPSHOT_ID, *step) for step in steps]
+
+    assert audit.gaps(heard) == [Gap(SNAPSHOT_ID, reason) for reason in gaps]
+
+
+def test_one_snapshot_s_events_fill_no_gap_of_another() -> None:
+    heard = [("a", "snapshot.manage.start", 2, None), ("b", "snapshot.manage.end", 3, 2)]
+
+    assert {gap.snapshot_id for gap in audit.gaps(heard)} == {"a", "b"}

@@ -1,0 +1,304 @@
+"""What is announced keeps the published schema, and tells repeats apart."""
+
+import json
+import uuid
+from datetime import datetime, timedelta
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapmanage import core, errors
+from snapmanage.core import events, lifecycle, outbox
+from snapmanage.core.events import PAYLOAD_FIELDS, Event, Step
+from snapmanage.core.records import Operation, Requester, Snapshot, Status
+from snapmanage.core.reference import Reference
+from tests import examples
+from tests.examples import ASKED, NOW, RETRY, SNAPSHOT_ID
+
+SCHEMA = json.loads(resources.files(core).joinpath("event.schema.json").read_text())
+FORMATS = jsonschema.FormatChecker(["uuid"])
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=FORMATS)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+TIMES = st.datetimes(timezones=st.just(NOW.tzinfo))
+
+
+@FORMATS.checks("date-time", raises=ValueError)
+def is_utc(value: object) -> bool:
+    return not isinstance(value, str) or datetime.fromisoformat(value).utcoffset() == timedelta(0)
+
+
+def assert_published(event: Event) -> None:
+    """The payload, once it went over the wire, is what the schema says."""
+    payload = json.loads(json.dumps(event.payload))
+    VALIDATOR.validate(payload)
+    assert set(payload) == set(PAYLOAD_FIELDS)
+
+
+def announced(step: Step = Step.END, **fields: Any) -> Event:
+    return events.announce(examples.snapshot(**fields), step, NOW)
+
+
+SNAPSHOTS: st.SearchStrategy[Snapshot] = st.builds(
+    Snapshot,
+    id=st.uuids().map(str),
+    volume_id=st.uuids().map(str),
+    requester=st.builds(Requester, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS),
+    host=st.just(examples.HOST),
+    reference=TEXTS.map(Reference.named),
+    name=st.none() | TEXTS,
+    metadata=st.dictionaries(TEXTS, TEXTS),
+    size_gb=st.none() | st.integers(0, 2**40),
+    status=st.sampled_from(Status),
+    operation=st.sampled_from(Operation),
+    generation=st.integers(1, 2**31),
+    attempt=st.integers(0, 2**31),
+    reason=st.none() | TEXTS,
+    reason_code=st.none() | st.just("in_use"),
+    backend_name=st.none() | TEXTS,
+    original_name=st.none() | TEXTS,
+    backend_created_at=st.none() | TIMES,
+    created_at=TIMES,
+    deleted_at=st.none() | TIMES,
+    announced=st.none() | st.integers(1, 2**31),
+)
+
+
+def test_schema_is_itself_valid_and_requires_every_field() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+    assert SCHEMA["required"] == list(PAYLOAD_FIELDS)
+    assert set(SCHEMA["properties"]) == set(PAYLOAD_FIELDS)
+
+
+@given(snapshot=SNAPSHOTS, step=st.sampled_from(Step), now=TIMES)
+def test_whatever_happens_to_a_snapshot_is_announced_as_published(
+    snapshot: Snapshot, step: Step, now: datetime
+) -> None:
+    assert_published(events.announce(snapshot, step, now))
+
+
+@given(
+    key=st.uuids().map(str),
+    said=st.dictionaries(st.sampled_from(["volume_id", "project_id", "user_id", "name", "ref"]), TEXTS | st.integers()),
+    reason=TEXTS,
+)
+def test_request_that_is_not_understood_is_announced_as_published(key: str, said: dict[str, Any], reason: str) -> None:
+    event = events.rejected(key, "manage_snapshot", {"snapshot_id": SNAPSHOT_ID} | said, reason, NOW, examples.HOST)
+
+    assert event is not None
+    assert_published(event)
+
+
+@pytest.mark.parametrize("broken", [{"event_id": "7"}, {"occurred_at": "today"}, {"reason": "x"}, {"surplus": 1}])
+def test_schema_refuses_what_was_not_published(broken: dict[str, Any]) -> None:
+    event = announced()
+    event.payload.update(broken)
+
+    with pytest.raises(jsonschema.ValidationError):
+        assert_published(event)
+
+
+def test_every_deliberate_error_has_a_code_that_the_schema_allows() -> None:
+    for error in examples.deliberate_errors():
+        assert_published(announced(reason="because", reason_code=error.code))
+
+
+@pytest.mark.parametrize(
+    ("operation", "step", "event_type", "priority"),
+    [
+        (Operation.MANAGE, Step.START, "snapshot.manage.start", "INFO"),
+        (Operation.MANAGE, Step.END, "snapshot.manage.end", "INFO"),
+        (Operation.MANAGE, Step.ERROR, "snapshot.manage.error", "ERROR"),
+        (Operation.UNMANAGE, Step.START, "snapshot.unmanage.start", "INFO"),
+        (Operation.UNMANAGE, Step.END, "snapshot.unmanage.end", "INFO"),
+        (Operation.UNMANAGE, Step.ERROR, "snapshot.unmanage.error", "ERROR"),
+    ],
+)
+def test_event_is_called_after_its_operation_and_step(
+    operation: Operation, step: Step, event_type: str, priority: str
+) -> None:
+    event = announced(step, operation=operation)
+
+    assert (event.event_type, event.priority) == (event_type, priority)
+
+
+def test_payload_tells_all_that_is_known() -> None:
+    event = announced(
+        name="for users",
+        metadata={"k": "v"},
+        size_gb=3,
+        status=Status.AVAILABLE,
+        generation=3,
+        announced=2,
+        attempt=1,
+        backend_name="snapshot-2",
+        original_name="daily",
+        backend_created_at=NOW - timedelta(days=1),
+    )
+
+    assert event.payload == {
+        "event_id": event.event_id,
+        "generation": 3,
+        "previous_generation": 2,
+        "occurred_at": "2026-03-01T12:30:15.123456+00:00",
+        "snapshot_id": SNAPSHOT_ID,
+        "volume_id": examples.VOLUME_ID,
+        "project_id": ASKED.project_id,
+        "tenant_id": ASKED.project_id,
+        "user_id": ASKED.user_id,
+        "request_id": ASKED.request_id,
+        "global_request_id": ASKED.global_request_id,
+        "host": examples.HOST,
+        "reference": {"source-name": "daily"},
+        "backend_name": "snapshot-2",
+        "name": "for users",
+        "display_name": "for users",
+        "metadata": {"k": "v"},
+        "size_gb": 3,
+        "volume_size": 3,
+        "status": "available",
+        "attempt": 1,
+        "reason": None,
+        "created_at": "2026-03-01T12:30:15.123456+00:00",
+        "backend_created_at": "2026-02-28T12:30:15.123456+00:00",
+        "deleted": False,
+    }
+
+
+def test_event_id_is_the_same_in_every_repeat() -> None:
+    assert (
+        announced(generation=4).event_id
+        == events.announce(examples.snapshot(generation=4), Step.START, NOW + timedelta(days=1)).event_id
+    )
+
+
+def test_event_id_is_another_for_each_step_and_each_snapshot() -> None:
+    distinct = {announced(id=str(uuid.UUID(int=who)), generation=at).event_id for who in range(5) for at in range(5)}
+
+    assert len(distinct) == 25
+
+
+def test_event_id_does_not_change_between_versions() -> None:
+    assert events.event_id(SNAPSHOT_ID, 3) == "925dbda4-68f4-55ae-9c0e-74f2ec07f0e4"
+
+
+@pytest.mark.parametrize(
+    ("status", "operation", "name"),
+    [
+        (Status.CREATING, Operation.MANAGE, "daily"),
+        (Status.AVAILABLE, Operation.MANAGE, "snapshot-2"),
+        (Status.ERROR, Operation.MANAGE, "daily"),
+        (Status.UNMANAGING, Operation.UNMANAGE, "snapshot-2"),
+        (Status.ERROR, Operation.UNMANAGE, "snapshot-2"),
+        (Status.DELETED, Operation.UNMANAGE, "daily"),
+    ],
+)
+def test_event_tells_what_the_object_is_called_after_the_step(status: Status, operation: Operation, name: str) -> None:
+    event = announced(status=status, operation=operation, backend_name="snapshot-2", original_name="daily")
+
+    assert event.payload["backend_name"] == name
+
+
+def test_failure_tells_its_user_what_failed_and_why() -> None:
+    change = lifecycle.fail(examples.snapshot(), errors.SourceNotFound("there is no 'daily'"), NOW, RETRY)
+
+    message = change.message
+    assert message is not None
+    assert message.text == "manage snapshot: there is no 'daily'"
+    assert (message.event_id, message.level) == ("SNAPSHOT_MANAGE_SOURCE_NOT_FOUND", "ERROR")
+    assert (message.resource_type, message.resource_id) == ("VOLUME_SNAPSHOT", SNAPSHOT_ID)
+    assert (message.project_id, message.request_id) == (ASKED.project_id, ASKED.request_id)
+    assert message.guaranteed_until == NOW + timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"snapshot_id": None}, {"snapshot_id": "seven"}, {"snapshot": {}}, {"snapshot": {"versioned_object.data": 7}}],
+)
+def test_request_that_names_no_snapshot_is_announced_by_nobody(arguments: dict[str, Any]) -> None:
+    assert events.rejected(SNAPSHOT_ID, "manage_snapshot", arguments, "odd", NOW, examples.HOST) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "event_type"),
+    [
+        ("manage_snapshot", "snapshot.manage.error"),
+        ("manage_existing_snapshot", "snapshot.manage.error"),
+        ("no such method", "snapshot.manage.error"),
+        ("unmanage_snapshot", "snapshot.unmanage.error"),
+        ("delete_snapshot", "snapshot.unmanage.error"),
+    ],
+)
+def test_rejection_is_an_error_of_the_operation_that_was_asked_for(method: str, event_type: str) -> None:
+    arguments = {"snapshot": {"versioned_object.data": {"id": SNAPSHOT_ID}}}
+
+    event = events.rejected(examples.VOLUME_ID, method, arguments, "odd", NOW, examples.HOST)
+
+    assert event is not None
+    assert event.event_type == event_type
+    assert event.payload["snapshot_id"] == SNAPSHOT_ID
+    assert event.payload["generation"] == 0
+    assert event.payload["reason"] == {"code": "invalid_request", "text": "odd"}
+
+
+def test_cast_carries_an_identifier_and_no_secret() -> None:
+    cast = outbox.cast(examples.snapshot())
+
+    assert cast.name == "manage_snapshot"
+    assert cast.target == examples.SERVER
+    assert cast.body == {"snapshot_id": SNAPSHOT_ID}
+    assert set(cast.context) == {"user_id", "project_id", "request_id", "global_request_id"}
+
+
+@pytest.mark.parametrize(
+    ("record", "method"),
+    [
+        (examples.snapshot(operation=Operation.UNMANAGE), "unmanage_snapshot"),
+        (examples.volume(), "manage_volume"),
+    ],
+)
+def test_cast_calls_the_method_of_its_operation(record: Any, method: str) -> None:
+    assert outbox.cast(record).name == method
+
+
+def test_each_operation_of_a_snapshot_has_a_cast_of_its_own() -> None:
+    made = {outbox.cast(examples.snapshot(generation=generation)).id for generation in range(5)}
+
+    assert len(made) == 5
+
+
+def test_notification_is_published_by_the_server_of_the_snapshot() -> None:
+    event = announced()
+
+    (notification,) = outbox.notifications(event, ASKED, both_dialects=False)
+
+    assert notification.target == "snapshot.storage-1@fast"
+    assert (notification.id, notification.name) == (event.event_id, "snapshot.manage.end")
+    assert notification.body == event.payload
+
+
+@pytest.mark.parametrize(
+    ("operation", "step", "also"),
+    [
+        (Operation.MANAGE, Step.START, ["snapshot.manage_existing_snapshot.start"]),
+        (Operation.MANAGE, Step.END, ["snapshot.manage_existing_snapshot.end"]),
+        (Operation.MANAGE, Step.ERROR, []),
+        (Operation.UNMANAGE, Step.START, ["snapshot.delete.start"]),
+        (Operation.UNMANAGE, Step.END, ["snapshot.delete.end"]),
+        (Operation.UNMANAGE, Step.ERROR, []),
+    ],
+)
+def test_both_dialects_name_an_event_twice_where_the_reference_has_a_name(
+    operation: Operation, step: Step, also: list[str]
+) -> None:
+    event = announced(step, operation=operation)
+
+    own, *others = outbox.notifications(event, ASKED, both_dialects=True)
+
+    assert own.name == event.event_type
+    assert [other.name for other in others] == also
+    assert len({own.id, *(other.id for other in others)}) == 1 + len(also)

@@ -1,0 +1,248 @@
+"""What could be managed: marked, sorted and paged."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapmanage import errors
+from snapmanage.core import manageable
+from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
+from snapmanage.core.inventory import Inventory
+from snapmanage.core.manageable import Filters, Owned, Page, Sort
+from snapmanage.core.reference import Reference
+from tests import examples
+from tests.examples import NOW, VOLUME_ID
+
+BY_REFERENCE = (("reference", "asc"),)
+SORTS = st.lists(
+    st.tuples(st.sampled_from(manageable.SORT_KEYS), st.sampled_from(manageable.SORT_DIRECTIONS)),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+BACKENDS = st.lists(
+    st.tuples(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 3)),
+    unique_by=lambda each: each[0],
+    max_size=12,
+)
+
+
+def backend(*sizes: tuple[str, int]) -> list[BackendSnapshot]:
+    return [examples.found(name, size_bytes=size * GIB) for name, size in sizes]
+
+
+def page(found: list[BackendSnapshot], wanted: Page) -> list[str]:
+    """The names on the page."""
+    return [each.name for each in manageable.cut(Inventory(found).wanted(wanted), wanted)]
+
+
+def test_safe_entry_goes_over_the_wire_with_every_field() -> None:
+    (entry,) = manageable.entries([examples.found(extra={"lv_attr": "swi---s---"})], Owned())
+
+    assert entry.as_wire() == {
+        "reference": {"source-name": "daily"},
+        "size": 3,
+        "safe_to_manage": True,
+        "source_reference": {"source-name": "disk"},
+        "reason_not_safe": None,
+        "extra_info": {"lv_attr": "swi---s---"},
+        "cinder_id": None,
+    }
+
+
+def test_entry_without_a_volume_has_an_empty_source() -> None:
+    (entry,) = manageable.entries([examples.found(parent=None)], Owned())
+
+    assert entry.as_wire()["source_reference"] == {}
+    assert entry.as_wire()["extra_info"] is None
+
+
+@pytest.mark.parametrize(
+    ("found", "owned", "reason"),
+    [
+        (examples.found(), Owned({"identity of daily": "7"}, {}), "already managed"),
+        (
+            examples.found(),
+            Owned({}, {Reference.named("daily").text: "7"}),
+            "snapshot 7 is managed under this reference",
+        ),
+        (examples.found(unsafe=Unsafe.IN_USE, unsafe_reason="mounted"), Owned(), "in use: mounted"),
+        (examples.found(unsafe=Unsafe.UNUSABLE), Owned(), "unusable"),
+        (examples.found(unsafe=Unsafe.IN_USE), Owned({"identity of daily": "7"}, {}), "already managed"),
+    ],
+)
+def test_unsafe_entry_says_why(found: Any, owned: Owned, reason: str) -> None:
+    (entry,) = manageable.entries([found], owned)
+
+    assert not entry.safe_to_manage
+    assert entry.reason_not_safe == reason
+
+
+def test_managed_entry_tells_its_snapshot_by_identity_only() -> None:
+    owned = Owned({"identity of daily": "7"}, {Reference.named("weekly").text: "8"})
+
+    managed, namesake = manageable.entries([examples.found("daily"), examples.found("weekly")], owned)
+
+    assert (managed.snapshot_id, namesake.snapshot_id) == ("7", None)
+
+
+def test_listing_begins_with_the_last_name_unless_asked_otherwise() -> None:
+    assert page(backend(("a", 1), ("c", 2), ("b", 3)), Page()) == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ((("reference", "asc"),), "abcd"),
+        ((("size", "asc"), ("reference", "asc")), "bdac"),
+        ((("size", "desc"), ("reference", "asc")), "acbd"),
+        ((("size", "asc"), ("reference", "desc")), "dbca"),
+        ((("size", "asc"),), "bdac"),
+    ],
+)
+def test_listing_is_sorted_by_each_key_in_its_direction_and_names_end_ties(sort: Sort, expected: str) -> None:
+    unsorted = backend(("c", 2), ("a", 2), ("d", 1), ("b", 1))
+
+    assert "".join(page(unsorted, Page(sort=sort))) == expected
+
+
+@pytest.mark.parametrize(
+    ("marker", "limit", "offset", "expected"),
+    [
+        (None, None, 0, "abcde"),
+        (None, 2, 0, "ab"),
+        (None, 2, 1, "bc"),
+        (None, None, 4, "e"),
+        (None, None, 9, ""),
+        (None, 0, 0, ""),
+        ("b", None, 0, "cde"),
+        ("b", 1, 0, "c"),
+        ("b", 1, 1, "d"),
+        ("e", 5, 0, ""),
+    ],
+)
+def test_page_begins_after_marker_and_offset(marker: str | None, limit: int | None, offset: int, expected: str) -> None:
+    wanted = Page(Reference.named(marker) if marker else None, limit, offset, BY_REFERENCE)
+
+    assert "".join(page(backend(*((name, 1) for name in "edcba")), wanted)) == expected
+
+
+@pytest.mark.parametrize("marker", [{"source-name": "gone"}, {"source-id": "a"}, {"source-name": ["a"]}])
+def test_marker_that_is_gone_is_refused_by_name(marker: dict[str, Any]) -> None:
+    with pytest.raises(errors.InvalidRequest, match="is not in the listing"):
+        page(backend(("a", 1)), Page(marker=Reference.of(marker)))
+
+
+@given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
+def test_pages_one_after_another_are_the_whole_listing_though_each_is_of_another_scan(
+    sizes: list[tuple[str, int]], sort: Sort, limit: int
+) -> None:
+    paged: list[str] = []
+    while following := page(backend(*sizes), Page(Reference.named(paged[-1]) if paged else None, limit, 0, sort)):
+        paged += following
+        sizes = sizes[::-1]
+
+    assert paged == page(backend(*sizes), Page(sort=sort))
+
+
+@given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
+def test_offsets_one_after_another_are_the_whole_listing(sizes: list[tuple[str, int]], sort: Sort, limit: int) -> None:
+    paged: list[str] = []
+    for start in range(0, len(sizes), limit):
+        paged += page(backend(*sizes), Page(None, limit, start, sort))
+
+    assert paged == page(backend(*sizes), Page(sort=sort))
+
+
+OF_VOLUME = examples.available_volume("disk", backend_id="identity of disk")
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(), ["Daily", "orphan", "renamed", "undated", "weekly"]),
+        (Filters(name_part="LY"), ["Daily", "weekly"]),
+        (Filters(volume=OF_VOLUME), ["Daily", "renamed", "undated"]),
+        (Filters(created_before=NOW), ["Daily"]),
+        (Filters(created_after=NOW - timedelta(hours=1)), ["orphan", "renamed", "weekly"]),
+        (Filters(created_after=NOW - timedelta(hours=2), created_before=NOW, name_part="d"), ["Daily"]),
+    ],
+    ids=["all", "name", "volume", "before", "after", "together"],
+)
+def test_filters_let_pass_what_the_backend_tells_of(filters: Filters, expected: list[str]) -> None:
+    held = [
+        examples.found("Daily", created_at=NOW - timedelta(hours=1)),
+        examples.found("weekly", parent="other"),
+        examples.found("orphan", parent=None),
+        examples.found("renamed", parent="disk's new name", parent_identity="identity of disk"),
+        examples.found("undated", created_at=None),
+    ]
+
+    assert page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
+
+
+def test_marker_that_the_filters_stop_still_has_its_place() -> None:
+    wanted = Page(Reference.named("b"), sort=BY_REFERENCE, filters=Filters(name_part="c"))
+
+    assert page(backend(("a", 1), ("b", 1), ("c", 1)), wanted) == ["c"]
+
+
+@pytest.mark.parametrize(("safe", "expected"), [(True, ["d"]), (False, ["c", "b"])])
+def test_page_by_safety_counts_only_what_it_shows(safe: bool, expected: list[str]) -> None:
+    owned = Owned({"identity of a": "1", "identity of b": "2", "identity of c": "3"}, {})
+    offset = 0 if safe else 1
+    wanted = Page(limit=2, offset=offset, sort=BY_REFERENCE, filters=Filters(safe_to_manage=safe))
+
+    shown = manageable.page_by_safety(backend(*((name, 1) for name in "abcd")), owned, wanted)
+
+    assert [entry.reference.name() for entry in shown] == (expected if safe else sorted(expected))
+
+
+def test_filters_go_over_the_wire_and_come_back() -> None:
+    filters = Filters("part", VOLUME_ID, None, False, NOW, NOW - timedelta(hours=1))
+
+    assert Filters.of(json.loads(json.dumps(filters.as_wire()))) == filters
+    assert Filters().as_wire() == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"name_part": 7}, "name_part"),
+        ({"volume": {}}, "volume"),
+        ({"created_before": "yesterday"}, "created_before"),
+        ({"created_after": 7}, "created_after"),
+    ],
+)
+def test_filter_that_nobody_can_mean_is_refused_by_name(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=named):
+        Filters.of(given)
+
+
+def test_time_without_a_zone_is_utc() -> None:
+    assert manageable.moment("created_before", "2026-03-01T12:30:15.123456") == NOW
+    assert manageable.moment("created_before", "2026-03-01T13:30:15.123456+01:00") == NOW
+
+
+def test_page_is_read_from_the_arguments_of_a_call() -> None:
+    wanted = Page.of({"source-name": "daily"}, 10, 5, ["size", "reference"], ["asc", "desc"], {"name_part": "d"})
+
+    sort = (("size", "asc"), ("reference", "desc"))
+    assert wanted == Page(Reference.named("daily"), 10, 5, sort, Filters("d"))
+
+
+def test_call_without_arguments_asks_for_everything() -> None:
+    assert Page.of(None, None, 0, (), (), {}) == Page()
+
+
+@pytest.mark.parametrize(
+    ("keys", "directions", "named"),
+    [(["name"], ["asc"], "'name'"), (["size"], ["up"], "'up'"), (["size"], [], "as many"), ([], ["asc"], "as many")],
+)
+def test_bad_sort_is_refused_by_name(keys: list[str], directions: list[str], named: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=named):
+        Page.of(None, None, 0, keys, directions, {})

@@ -1,0 +1,31 @@
+"""Whether a server may be given work."""
+
+from datetime import timedelta
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.services import Service, require_up
+from tests.examples import NOW, SERVER
+
+DOWN_AFTER = timedelta(seconds=60)
+UP = Service(SERVER, "fake", NOW - timedelta(seconds=59))
+
+
+def test_server_whose_heart_beat_lately_is_given_work() -> None:
+    assert require_up(UP, SERVER, NOW, DOWN_AFTER) == UP
+
+
+def test_server_that_nobody_heard_of_is_named() -> None:
+    with pytest.raises(errors.ServiceNotFound, match=SERVER):
+        require_up(None, SERVER, NOW, DOWN_AFTER)
+
+
+@pytest.mark.parametrize(
+    "down",
+    [Service(SERVER, "fake", NOW - DOWN_AFTER), Service(SERVER, "fake", NOW, disabled_reason="new disks")],
+    ids=["overdue", "disabled"],
+)
+def test_server_that_is_overdue_or_disabled_is_given_no_work(down: Service) -> None:
+    with pytest.raises(errors.ServiceDown):
+        require_up(down, SERVER, NOW, DOWN_AFTER)

@@ -1,0 +1,66 @@
+"""Why an operation isn't over yet, as an operator reads it."""
+
+from datetime import timedelta
+
+import pytest
+
+from snapmanage.core.records import Operation, Snapshot, Status
+from snapmanage.core.services import Service
+from snapmanage.core.stuck import Waiting, late
+from tests import examples
+from tests.examples import NOW, SERVER
+
+MINUTE = timedelta(minutes=1)
+LONG_AGO = NOW - 5 * MINUTE
+UP = Service(SERVER, "fake", NOW)
+DOWN = Service(SERVER, "fake", LONG_AGO)
+
+
+def asked(**fields: object) -> Snapshot:
+    return examples.snapshot(**{"created_at": LONG_AGO, **fields})
+
+
+def why(record: Snapshot, cast: Waiting | None = None, service: Service | None = UP) -> str:
+    found = late(record, NOW, MINUTE, cast, service, MINUTE)
+    assert found is not None
+    return found.why
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (asked(), "hasn't accepted it, and no cast"),
+        (asked(due_at=NOW - MINUTE), "nobody claims it"),
+        (asked(due_at=NOW + MINUTE, claimed_by="w", attempt=2), "attempt 2 is at w, whose lease runs until"),
+        (asked(due_at=NOW - MINUTE, claimed_by="w", attempt=2), "whose lease ran out at"),
+        (asked(due_at=NOW + MINUTE, attempt=3, reason="it is away"), "attempt 3 failed, the next is at"),
+    ],
+)
+def test_each_way_to_be_late_is_told(record: Snapshot, said: str) -> None:
+    assert said in why(record)
+
+
+def test_cast_that_waits_tells_how_often_it_was_sent() -> None:
+    assert "its cast is sent again at" in why(asked(), Waiting(NOW + MINUTE))
+
+
+def test_reason_of_the_last_failure_is_told() -> None:
+    assert "it is away" in why(asked(due_at=NOW + MINUTE, reason="it is away"))
+
+
+@pytest.mark.parametrize(("service", "said"), [(UP, "is up"), (DOWN, "last heard of"), (None, "never heard of")])
+def test_state_of_the_server_is_told(service: Service | None, said: str) -> None:
+    assert said in why(asked(), service=service)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        asked(created_at=NOW),
+        asked(status=Status.AVAILABLE),
+        asked(status=Status.ERROR),
+        asked(status=Status.UNMANAGING, operation=Operation.UNMANAGE, updated_at=NOW),
+    ],
+)
+def test_what_is_over_or_young_is_not_late(record: Snapshot) -> None:
+    assert late(record, NOW, MINUTE, None, UP, MINUTE) is None

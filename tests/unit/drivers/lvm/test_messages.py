@@ -1,0 +1,94 @@
+"""What lvm2 says of its failures, wherever its version says it: recorded from 2.03.16 and 2.03.31."""
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.drivers.lvm import privileged
+from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.lvm.messages import messages
+from snapmanage.drivers.system.commands import Ended
+
+# `lvs --reportformat json absent` on each of the two.
+ON_STANDARD_ERROR = (
+    '  {\n      "report": [\n          {\n              "lv": [\n              ]\n          }\n      ]\n  }\n',
+    "  WARNING: Activation disabled. No device-mapper interaction will be attempted.\n"
+    '  Volume group "absent" not found\n'
+    "  Cannot process volume group absent\n",
+)
+IN_THE_REPORT = (
+    r"""  {
+      "report": [
+          {
+              "lv": [
+              ]
+          }
+      ]
+      ,
+      "log": [
+          {"log_seq_num":"1", "log_type":"error", "log_context":"processing", "log_object_type":"vg",
+           "log_object_name":"absent", "log_object_id":"", "log_object_group":"", "log_object_group_id":"",
+           "log_message":"Volume group \"absent\" not found", "log_errno":"-1", "log_ret_code":"0"},
+          {"log_seq_num":"2", "log_type":"error", "log_context":"processing", "log_object_type":"vg",
+           "log_object_name":"absent", "log_object_id":"", "log_object_group":"", "log_object_group_id":"",
+           "log_message":"Cannot process volume group absent", "log_errno":"-1", "log_ret_code":"0"},
+          {"log_seq_num":"3", "log_type":"status", "log_context":"processing", "log_object_type":"vg",
+           "log_object_name":"absent", "log_object_id":"", "log_object_group":"", "log_object_group_id":"",
+           "log_message":"failure", "log_errno":"-1", "log_ret_code":"5"}
+      ]
+  }
+""",
+    "  WARNING: Activation disabled. No device-mapper interaction will be attempted.\n",
+)
+# `lvrename group absent new` with `log { report_command_log=1 }`, on both.
+IN_A_TABLE = (
+    "  Command Log\n"
+    "  ===========\n"
+    "  Seq LogType Context    ObjType ObjName ObjID Msg\n"
+    '    1 error   processing vg      group   rjkT  Existing logical volume "absent" not found in volume group "g"\n'
+    "    2 status  processing vg      group   rjkT  failure\n",
+    "  WARNING: Activation disabled. No device-mapper interaction will be attempted.\n",
+)
+
+
+@pytest.mark.parametrize("said", [ON_STANDARD_ERROR, IN_THE_REPORT], ids=["2.03.16", "2.03.31"])
+def test_errors_are_found_on_standard_error_and_in_the_reports_log(said: tuple[str, str]) -> None:
+    lines = [line.strip() for line in messages(*said).splitlines()]
+
+    assert 'Volume group "absent" not found' in lines
+    assert "Cannot process volume group absent" in lines
+    assert "failure" not in lines
+
+
+def test_errors_are_found_in_a_log_that_is_a_table() -> None:
+    assert 'Existing logical volume "absent" not found in volume group "g"' in messages(*IN_A_TABLE)
+
+
+def test_output_without_a_log_adds_nothing_that_could_be_taken_for_an_error() -> None:
+    assert messages('{"report": [{"lv": []}]}', "said").split() == ["said"]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("  LV locked by other host: group/daily", errors.InUse),
+        ("  Cannot rename locked LV daily", errors.InUse),
+        ("  Cannot rename daily while it is tracking a split image", errors.Unusable),
+        ("  Cannot rename a RAID image directly", errors.Unusable),
+        ("  Cannot access VG group due to failed lock.", errors.BackendUnavailable),
+        ("  /dev/sda: open failed: Permission denied", errors.BackendPermission),
+        ("  It is said otherwise", errors.BackendError),
+    ],
+)
+def test_message_decides_which_error_a_failed_rename_is(
+    monkeypatch: pytest.MonkeyPatch, said: str, kind: type[errors.SnapmanageError]
+) -> None:
+    def failing(*arguments: object) -> Ended:
+        return 5, "", said
+
+    monkeypatch.setattr(privileged, "lvrename", failing)
+
+    with pytest.raises(kind) as caught:
+        LvmDriver("group").rename("daily", "mine")
+
+    assert type(caught.value) is kind
+    assert said.strip() in str(caught.value)

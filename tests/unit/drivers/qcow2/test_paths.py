@@ -1,0 +1,66 @@
+"""Where paths lead, though a mount on the way may hang, and one file may be seen through two mounts."""
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from snapmanage.drivers.qcow2.paths import Paths, PathsOf, Target, same_file
+from snapmanage.drivers.system import syscalls
+from snapmanage.drivers.system.syscalls import FileStatus
+
+DISK, NETWORK = (8, 1), (0, 52)
+FILE = FileStatus(0o100644, 12, 4096, 5, 7, DISK)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (FILE, True),
+        (replace(FILE, size_bytes=8192, modified_ns=8), True),
+        (replace(FILE, inode=13), False),
+        (replace(FILE, device=(8, 2)), False),
+        (replace(FILE, device=NETWORK, born_ns=None), True),
+        (replace(FILE, device=NETWORK, size_bytes=8192), False),
+        (replace(FILE, device=NETWORK, modified_ns=8), False),
+    ],
+)
+def test_file_is_the_same_by_device_and_inode_or_as_a_network_file_system_shows_it(
+    other: FileStatus, same: bool
+) -> None:
+    assert same_file(FILE, other) is same
+    assert same_file(other, FILE) is same
+
+
+def test_path_that_leads_nowhere_is_told_from_one_that_cannot_be_followed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        found = {path: Paths().target(fd, path) for path in ("file", "gone", "file/x", "loop", "x" * 300)}
+    finally:
+        os.close(fd)
+
+    assert found["file"].file
+    assert found["file"].file.inode == (tmp_path / "file").stat().st_ino
+    assert {found[path] for path in ("gone", "file/x", "loop", "x" * 300)} == {Target()}
+
+
+def test_mount_that_hangs_holds_up_one_look_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, asked = threading.Event(), []
+
+    def hang(_: int, path: str) -> FileStatus:
+        asked.append(path)
+        answers.wait()
+        return FILE
+
+    monkeypatch.setattr(syscalls, "target_status", hang)
+    paths = PathsOf(0, Paths(patience_seconds=0.05))
+
+    found = [paths.target(path) for path in ("/mnt/a", "/mnt/b", "/mnt/a")]
+    answers.set()
+
+    assert found == [Target(known=False)] * 3
+    assert asked == ["/mnt/a"]

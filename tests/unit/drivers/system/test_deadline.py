@@ -1,0 +1,44 @@
+"""A call gets so much time, and what it answers is what its caller gets."""
+
+import threading
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.drivers.system.deadline import within
+from tests.waiting import until
+
+LONG = 60
+
+
+def test_answer_of_the_call_is_given() -> None:
+    assert within(LONG, "answering", lambda: 42) == 42
+
+
+@pytest.mark.parametrize("kind", [ValueError, TimeoutError, KeyboardInterrupt])
+def test_failure_of_the_call_is_its_callers(kind: type[BaseException]) -> None:
+    failure = kind()
+
+    def fail() -> None:
+        raise failure
+
+    with pytest.raises(kind) as caught:
+        within(LONG, "failing", fail)
+
+    assert caught.value is failure
+
+
+def test_call_that_goes_on_is_given_up_by_name_and_holds_up_no_exit() -> None:
+    release = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        release.wait(LONG)
+
+    with pytest.raises(errors.BackendUnavailable, match="hanging took longer than"):
+        within(0.01, "hanging", hang)
+
+    until(lambda: threads, "the call to begin, which may take longer than it has")
+    assert [thread.daemon for thread in threads] == [True]
+    release.set()

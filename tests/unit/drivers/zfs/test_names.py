@@ -1,0 +1,51 @@
+"""Which names ZFS has, and what never becomes an argument of its commands."""
+
+import pytest
+
+from snapmanage.drivers.zfs import commands, names
+from snapmanage.errors import InvalidReference
+
+
+@pytest.mark.parametrize("name", ["tank", "t", "tank/a-b_c.d:e f", "tank/ x ", "tank/1/2", "x" * 255])
+def test_dataset_may_be_called_so(name: str) -> None:
+    assert names.is_dataset(name)
+    assert not names.is_snapshot(name)
+
+
+@pytest.mark.parametrize("name", ["tank@a", "tank/v@-x", "tank/v@a b:c.d_e", f"tank@{'x' * 250}"])
+def test_snapshot_may_be_called_so(name: str) -> None:
+    assert names.is_snapshot(name)
+    assert not names.is_dataset(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "-r", "1tank", "/tank", "tank/", "tank//v", "@a", "tank@", "tank@a/b", "tank@a@b", "tank#a", "tank@a#b"),
+        *("tank@a+b", "tank@a%b", "tank@é", "tank@a\tb", "tank@a\n", "tank\n@a", "tank@\0", "\ud800@a"),
+        *("x" * 256, f"tank@{'x' * 251}"),
+    ],
+)
+def test_nothing_of_zfs_can_be_called_so_and_no_command_gets_it(name: str) -> None:
+    assert not names.is_dataset(name)
+    assert not names.is_snapshot(name)
+    with pytest.raises(InvalidReference):
+        commands.get([name], False, 1)
+    with pytest.raises(InvalidReference):
+        commands.rename("tank@a", name, 1)
+    with pytest.raises(InvalidReference):
+        commands.rename(name, "tank@a", 1)
+
+
+def test_only_snapshots_are_renamed_and_only_within_their_dataset() -> None:
+    with pytest.raises(InvalidReference, match="no snapshot"):
+        commands.rename("tank/volume", "tank/other", 1)
+    with pytest.raises(InvalidReference, match="stays in its dataset"):
+        commands.rename("tank/volume@a", "tank/other@a", 1)
+
+
+def test_beneath_a_dataset_is_what_has_its_whole_name_in_front() -> None:
+    for name in ("tank/v", "tank/v@a", "tank/v/w", "tank/v/w@a"):
+        assert names.is_within(name, "tank/v")
+    for name in ("tank", "tank@a", "tank/v2", "tank/v2@a", "other/tank/v"):
+        assert not names.is_within(name, "tank/v")

@@ -1,0 +1,60 @@
+"""The order in which several processes run the test files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import order
+
+REPOSITORY = Path(__file__).parents[3]
+FOLDER = REPOSITORY / "tests"
+
+TWO_FILES = {"test_a.py": "def test_it():\n    pass\n", "test_b.py": "def test_it():\n    pass\n"}
+
+
+def test_longest_files_are_there() -> None:
+    assert [name for name in order.LONGEST if not (FOLDER / name).is_file()] == []
+
+
+def test_every_folder_of_tests_has_its_place() -> None:
+    assert {file.parent.name for file in FOLDER.glob("*/test_*.py")} == set(order.TIERS)
+
+
+def test_longest_files_come_first_and_unit_tests_last() -> None:
+    files = sorted(FOLDER.glob("*/test_*.py"), key=order.rank)
+
+    names = [str(file.relative_to(FOLDER)) for file in files]
+    assert names[: len(order.LONGEST)] == list(order.LONGEST)
+    assert files[-1].parent.name == "unit"
+
+
+def test_processes_run_files_of_elsewhere_in_the_order_of_collection(tmp_path: Path) -> None:
+    for name, text in TWO_FILES.items():
+        (tmp_path / name).write_text(text)
+    several = ["-n", "1", "--dist", "loadfile", "--no-loadscope-reorder"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-p",
+        "xdist",
+        "-p",
+        "tests.order",
+        "-p",
+        "no:cacheprovider",
+        *several,
+    ]
+
+    ended = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.index("PASSED test_a.py") < ended.stdout.index("PASSED test_b.py")

@@ -1,0 +1,36 @@
+"""How texts are escaped for MariaDB; that they arrive as they are is shown on a real one."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pymysql.constants.SERVER_STATUS import SERVER_STATUS_NO_BACKSLASH_ESCAPES
+
+from snapmanage.store.engine import mariadb
+
+
+def connection(charset: str = "utf8mb4", server_status: int = 0) -> Any:
+    made = SimpleNamespace(escape=lambda value, mapping: ("stock", value), charset=charset, server_status=server_status)
+    mariadb.escape_quickly(made, None)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("", "''"), ('a"b%s', "'a\"b%s'"), ("it's", r"'it\'s'"), ("\\", r"'\\'"), ("\\'", r"'\\\''"), ("\0", r"'\0'")],
+)
+def test_text_is_escaped_where_it_could_end(text: str, written: str) -> None:
+    assert connection().escape(text) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (b"'", {}),
+        (7, {}),
+        ("'", {"charset": "gbk"}),
+        ("'", {"server_status": SERVER_STATUS_NO_BACKSLASH_ESCAPES}),
+    ],
+)
+def test_what_is_no_such_text_is_left_to_the_driver(value: Any, where: dict[str, Any]) -> None:
+    assert connection(**where).escape(value) == str(("stock", value))

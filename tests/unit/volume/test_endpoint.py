@@ -1,0 +1,336 @@
+"""What a server makes of requests, in its own dialect and in the reference's."""
+
+import copy
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import oslo_messaging
+import pytest
+from oslo_messaging import RPCDispatcher
+
+from snapmanage import errors
+from snapmanage.bus import envelope
+from snapmanage.bus.envelope import Incoming
+from snapmanage.core import manageable
+from snapmanage.core.backend import Unsafe
+from snapmanage.core.inventory import Inventory
+from snapmanage.core.manageable import Manageable, Owned, Page
+from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
+from snapmanage.core.reference import Reference
+from snapmanage.manage.acceptance import Ask
+from snapmanage.volume.endpoint import Endpoint, ReferenceEndpoint
+from snapmanage.volume.intake import MISUNDERSTOOD
+from tests import examples
+from tests.examples import SERVER, SNAPSHOT_ID, VOLUME_ID, sample_body
+
+CONTEXT = {"project_id": "a" * 32, "user_id": "b" * 32, "request_id": "req-1", "global_request_id": "req-2"}
+WHOLE: dict[str, Any] = {"snapshot_id": SNAPSHOT_ID, "volume_id": VOLUME_ID, "ref": {"source-name": "daily"}}
+ASKING = Requester("a" * 32, "b" * 32, "req-1", "req-2")
+HELD = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_reason="mounted")]
+
+
+class Server:
+    """Both endpoints behind oslo.messaging's dispatcher, as a server has them."""
+
+    def __init__(self) -> None:
+        self.asks: list[Ask] = []
+        self.pages: list[Page] = []
+        endpoints = [
+            Endpoint(SERVER, self.asks.append, self.list),
+            ReferenceEndpoint(SERVER, self.asks.append, self.list, "volume-%s"),
+        ]
+        self._dispatcher = RPCDispatcher(endpoints, None, oslo_messaging.DefaultRPCAccessPolicy)
+
+    def list(self, wanted: Page) -> list[Manageable]:
+        self.pages.append(wanted)
+        return manageable.entries(list(manageable.cut(Inventory(HELD).wanted(wanted), wanted)), Owned())
+
+    def receive(self, incoming: Incoming) -> Any:
+        return self._dispatcher.dispatch(incoming)
+
+    def ask(
+        self, method: str, arguments: Mapping[str, Any], version: str = "1.0", context: Mapping[str, Any] = CONTEXT
+    ) -> Any:
+        message = {"method": method, "args": dict(arguments), "version": version}
+        return self.receive(Incoming(message, dict(context)))
+
+    @property
+    def record(self) -> Snapshot:
+        """The snapshot that the only ask describes whole."""
+        (ask,) = self.asks
+        assert isinstance(ask.record, Snapshot)
+        return ask.record
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "ask"),
+    [
+        ("manage_snapshot", {"snapshot_id": SNAPSHOT_ID}, Ask(Snapshot, SNAPSHOT_ID, Operation.MANAGE)),
+        (
+            "unmanage_snapshot",
+            {"snapshot_id": SNAPSHOT_ID},
+            Ask(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING),
+        ),
+        (
+            "unmanage_snapshot",
+            {"snapshot_id": SNAPSHOT_ID, "generation": 7},
+            Ask(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING, generation=7),
+        ),
+        ("manage_volume", {"volume_id": VOLUME_ID}, Ask(Volume, VOLUME_ID, Operation.MANAGE)),
+    ],
+)
+def test_cast_names_what_it_is_about(server: Server, method: str, arguments: dict[str, Any], ask: Ask) -> None:
+    server.ask(method, arguments)
+
+    assert server.asks == [ask]
+
+
+def test_identifier_counts_however_it_is_spelt(server: Server) -> None:
+    server.ask("manage_snapshot", {"snapshot_id": uuid.UUID(SNAPSHOT_ID).hex.upper()})
+
+    assert server.asks == [Ask(Snapshot, SNAPSHOT_ID, Operation.MANAGE)]
+
+
+def test_upstream_s_own_record_comes_whole(server: Server) -> None:
+    described = {"name": "s1", "description": "d1", "metadata": {"k": "v"}, "project_id": "p", "user_id": "u"}
+
+    server.ask("manage_snapshot", WHOLE | described)
+
+    record = server.record
+    assert (record.id, record.volume_id, record.host) == (SNAPSHOT_ID, VOLUME_ID, SERVER)
+    assert record.reference == Reference.named("daily")
+    assert (record.name, record.description, record.metadata) == ("s1", "d1", {"k": "v"})
+    assert record.requester == Requester("p", "u", "req-1", "req-2")
+    assert record.status is Status.CREATING
+    assert record.reference_key is None
+
+
+def test_project_of_the_context_will_do(server: Server) -> None:
+    server.ask("manage_snapshot", WHOLE)
+
+    assert server.record.requester.project_id == "a" * 32
+
+
+@pytest.mark.parametrize("lacking", ["volume_id", "ref", "project_id"])
+def test_record_with_a_part_missing_is_none(server: Server, lacking: str) -> None:
+    arguments = {name: value for name, value in WHOLE.items() if name != lacking}
+    context = {name: value for name, value in CONTEXT.items() if name != lacking}
+
+    server.ask("manage_snapshot", arguments, context=context)
+
+    assert [ask.record for ask in server.asks] == [None]
+
+
+def test_reference_s_cast_to_manage_is_taken_as_it_is(server: Server) -> None:
+    server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot")))
+
+    record = server.record
+    assert record.id == "d6d925e0-eec3-4905-993c-4bba6f7f57c0"
+    assert record.reference == Reference.named("backend-snap-0000001")
+    assert (record.name, record.description, record.metadata, record.size_gb) == ("s1", "d1", {"k": "v"}, 1)
+    assert record.requester == Requester(
+        "a" * 32,
+        "b" * 32,
+        "req-0ff386a5-a97a-4a66-adcd-f3803f169683",
+        "req-7755cbf4-984e-4a82-90df-f240017e3fbf",
+    )
+
+
+def test_volume_of_the_reference_is_known_by_its_template(server: Server) -> None:
+    server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot")))
+
+    (ask,) = server.asks
+    assert ask.volume is not None
+    assert ask.volume.id == server.record.volume_id == "916bf7fc-22b0-4089-9528-bec5083ba14e"
+    assert ask.volume.backend_name == "volume-916bf7fc-22b0-4089-9528-bec5083ba14e"
+    assert ask.volume.status is Status.AVAILABLE
+
+
+def test_bad_reference_is_for_the_driver_to_refuse(server: Server) -> None:
+    server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot_bad_ref")))
+
+    assert server.record.reference == Reference.named("bad")
+
+
+def test_reference_s_cast_to_unmanage_is_taken_as_it_is(server: Server) -> None:
+    server.receive(envelope.open_request(sample_body("cast_delete_snapshot_unmanage_only")))
+
+    (ask,) = server.asks
+    assert (ask.record_id, ask.operation) == ("d6d925e0-eec3-4905-993c-4bba6f7f57c0", Operation.UNMANAGE)
+    assert ask.requester is not None
+    assert ask.requester.request_id == "req-e8076d53-d4c8-439f-a207-4395493a272e"
+
+
+@pytest.mark.parametrize("flag", [{}, {"unmanage_only": False}, {"unmanage_only": None}, {"unmanage_only": "true"}])
+def test_nothing_is_ever_deleted(server: Server, flag: dict[str, Any]) -> None:
+    incoming = envelope.open_request(sample_body("cast_delete_snapshot_unmanage_only"))
+    del incoming.message["args"]["unmanage_only"]
+    incoming.message["args"] |= flag
+
+    with pytest.raises(errors.InvalidRequest, match="never deletes"):
+        server.receive(incoming)
+    assert server.asks == []
+
+
+def test_listing_is_answered_in_the_api_s_words(server: Server) -> None:
+    entries = server.ask("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
+
+    assert entries == [manageable.entries(HELD, Owned())[0].as_wire()]
+
+
+def test_listing_of_the_reference_is_answered_with_objects_of_the_same_form(server: Server) -> None:
+    incoming = envelope.open_request(sample_body("call_get_manageable_snapshots"))
+
+    answered = server.receive(incoming)
+
+    theirs = envelope.open_answer(sample_body("reply_get_manageable_snapshots"))
+    assert server.pages == [Page(None, 3, 0, (("reference", "desc"),))]
+    assert [entry["versioned_object.data"]["reference"]["source-name"] for entry in answered] == ["weekly", "daily"]
+    assert shape(answered[0]) == shape(theirs[0])
+
+
+def shape(entry: Any) -> Any:
+    """The keys of an entry and what stands for its names; a text stays, unless it is a value of a field."""
+    data = entry["versioned_object.data"]
+    return {key: value for key, value in entry.items() if key != "versioned_object.data"} | {"fields": set(data)}
+
+
+def test_listing_comes_without_objects_unless_they_are_wanted(server: Server) -> None:
+    own = server.ask("get_manageable_snapshots", {})
+
+    assert server.ask("get_manageable_snapshots", {"want_objects": False}, "3.10") == own
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "arguments"),
+    [
+        ("manage_snapshot", "1.1", {"snapshot_id": SNAPSHOT_ID}),
+        ("manage_snapshot", "1.999", {"snapshot_id": SNAPSHOT_ID}),
+        ("get_manageable_snapshots", "3.0", {"want_objects": True}),
+        ("get_manageable_snapshots", "3.99", {}),
+    ],
+)
+def test_newer_minor_version_is_understood(
+    server: Server, method: str, version: str, arguments: dict[str, Any]
+) -> None:
+    server.ask(method, arguments, version)
+
+    assert len(server.asks) + len(server.pages) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "version"),
+    [
+        ("manage_snapshot", "2.0"),
+        ("manage_snapshot", "3.0"),
+        ("manage_snapshot", "0.9"),
+        ("manage_existing_snapshot", "1.0"),
+        ("manage_existing_snapshot", "4.0"),
+        ("manage_snapshot", "newest"),
+        ("no_such_method", "1.0"),
+        ("_ask", "1.0"),
+        ("__init__", "1.0"),
+        ("target", "1.0"),
+    ],
+)
+def test_other_major_version_or_method_is_refused(server: Server, method: str, version: str) -> None:
+    with pytest.raises(MISUNDERSTOOD):
+        server.ask(method, {"snapshot_id": SNAPSHOT_ID}, version)
+    assert server.asks == []
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("manage_snapshot", {}),
+        ("unmanage_snapshot", {}),
+        ("unmanage_snapshot", {"snapshot_id": SNAPSHOT_ID, "generation": "7"}),
+        ("unmanage_snapshot", {"snapshot_id": SNAPSHOT_ID, "generation": True}),
+        ("unmanage_snapshot", {"snapshot_id": SNAPSHOT_ID, "generation": 0}),
+        ("manage_volume", {"snapshot_id": SNAPSHOT_ID}),
+        ("manage_snapshot", {"snapshot_id": SNAPSHOT_ID, "surplus": 1}),
+        ("manage_snapshot", {"snapshot_id": "seven"}),
+        ("manage_snapshot", {"snapshot_id": 7}),
+        ("manage_snapshot", {"snapshot_id": None}),
+        ("manage_snapshot", WHOLE | {"volume_id": "seven"}),
+        ("manage_snapshot", WHOLE | {"ref": {}}),
+        ("manage_snapshot", WHOLE | {"ref": 7}),
+        ("manage_snapshot", WHOLE | {"name": 7}),
+        ("manage_snapshot", WHOLE | {"name": "n" * 256}),
+        ("manage_snapshot", WHOLE | {"description": []}),
+        ("manage_snapshot", WHOLE | {"name": "NUL \0"}),
+        ("manage_snapshot", WHOLE | {"name": "half a pair \ud83d"}),
+        ("manage_snapshot", WHOLE | {"user_id": "u" * 256}),
+        ("manage_snapshot", WHOLE | {"metadata": {"k": 7}}),
+        ("manage_snapshot", WHOLE | {"metadata": ["k"]}),
+        ("manage_snapshot", WHOLE | {"project_id": 7}),
+        ("get_manageable_snapshots", {"sort_keys": ["name"], "sort_dirs": ["asc"]}),
+        ("get_manageable_snapshots", {"marker": {"source-name": "gone"}}),
+        ("get_manageable_snapshots", {"marker": 7}),
+    ],
+)
+def test_arguments_that_are_missing_surplus_or_odd_are_refused(
+    server: Server, method: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(MISUNDERSTOOD):
+        server.ask(method, arguments)
+    assert server.asks == []
+
+
+Break = Callable[[dict[str, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda args: args.pop("ref"),
+        lambda args: args.pop("snapshot"),
+        lambda args: args.update(snapshot=None),
+        lambda args: args.update(snapshot="d6d925e0-eec3-4905-993c-4bba6f7f57c0"),
+        lambda args: args["snapshot"].pop("versioned_object.name"),
+        lambda args: args["snapshot"].pop("versioned_object.data"),
+        lambda args: args["snapshot"].update({"versioned_object.name": "Volume"}),
+        lambda args: args["snapshot"].update({"versioned_object.data": []}),
+        lambda args: args["snapshot"]["versioned_object.data"].pop("id"),
+        lambda args: args["snapshot"]["versioned_object.data"].pop("volume_id"),
+        lambda args: args["snapshot"]["versioned_object.data"].update(display_name=7),
+        lambda args: args["snapshot"]["versioned_object.data"].update(metadata=[]),
+        lambda args: args["snapshot"]["versioned_object.data"].update(volume_size="large"),
+        lambda args: args["snapshot"]["versioned_object.data"].update(volume_size=-1),
+        lambda args: args["snapshot"]["versioned_object.data"].update(volume_size=2**70),
+    ],
+)
+def test_damaged_cast_of_the_reference_is_refused(server: Server, damage: Break) -> None:
+    incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
+    damage(incoming.message["args"])
+
+    with pytest.raises(MISUNDERSTOOD):
+        server.receive(incoming)
+    assert server.asks == []
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.6", "1.99"])
+def test_fields_that_a_newer_object_has_are_passed_over(server: Server, version: str) -> None:
+    incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
+    incoming.message["args"]["snapshot"]["versioned_object.version"] = version
+    incoming.message["args"]["snapshot"]["versioned_object.data"]["mood"] = "sunny"
+    incoming.ctxt["weather"] = "rainy"
+
+    server.receive(incoming)
+
+    assert server.record.name == "s1"
+
+
+def test_object_s_project_counts_more_than_the_context_s(server: Server) -> None:
+    incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
+    context = copy.deepcopy(incoming.ctxt) | {"project_id": "of the administrator"}
+
+    server.receive(Incoming(incoming.message, context))
+
+    assert server.record.requester.project_id == "a" * 32

@@ -1,0 +1,143 @@
+"""One scan serves many pages, as long as it isn't too old; nobody is shown what was there before they asked."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.inventory import Inventory
+from snapmanage.core.manageable import Page
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.fake import FakeDriver
+from snapmanage.volume import scans as module
+from snapmanage.volume.scans import Scans
+from tests.waiting import until
+
+FIRST = Page()
+NEXT = Page(marker=Reference.named("volume-1-snapshot-2"))
+BY_OFFSET = Page(offset=1)
+TTL_SECONDS = 60
+TIMEOUT_SECONDS = 60
+
+
+class Watch:
+    """Monotonic time that a test may put forward, and which goes on a little with each look at it."""
+
+    now = 1000.0
+    looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        self.now += 0.001
+        return self.now
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    monkeypatch.setattr(module, "time", watch)
+    return watch
+
+
+@pytest.fixture
+def driver() -> FakeDriver:
+    return FakeDriver()
+
+
+@pytest.fixture
+def scans(driver: FakeDriver) -> Scans:
+    return Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS)
+
+
+def names(inventory: Inventory) -> set[str]:
+    return {each.name for each in inventory.wanted(FIRST)}
+
+
+@pytest.mark.parametrize("following", [NEXT, BY_OFFSET])
+def test_pages_that_follow_are_read_of_the_same_scan(scans: Scans, watch: Watch, following: Page) -> None:
+    first = scans.for_page(FIRST)
+    watch.now += TTL_SECONDS - 1
+
+    assert scans.for_page(following) is first
+
+
+def test_scan_that_is_too_old_serves_nobody(scans: Scans, watch: Watch) -> None:
+    first = scans.for_page(FIRST)
+    watch.now += TTL_SECONDS + 1
+
+    assert scans.for_page(NEXT) is not first
+
+
+def test_first_page_is_always_of_a_new_scan(scans: Scans, watch: Watch, driver: FakeDriver) -> None:
+    scans.for_page(FIRST)
+    watch.now += 1
+    driver.add_snapshot("volume-1", "new")
+
+    assert "new" in names(scans.for_page(FIRST))
+
+
+def test_backend_that_can_not_be_scanned_is_an_error_and_the_next_one_asks_again(
+    scans: Scans, watch: Watch, driver: FakeDriver
+) -> None:
+    well = driver.hook
+    driver.go_away()
+    with pytest.raises(errors.BackendUnavailable):
+        scans.for_page(FIRST)
+    driver.hook = well
+
+    assert len(names(scans.for_page(NEXT))) == 3
+
+
+def test_scan_that_hangs_is_given_up_and_the_next_one_asks_again(driver: FakeDriver) -> None:
+    released = threading.Event()
+
+    def hook(step: str) -> None:
+        released.wait(60)
+
+    driver.hook = hook
+    hasty = Scans(driver, TTL_SECONDS, 0.01)
+
+    with pytest.raises(errors.BackendUnavailable, match="was given up"):
+        hasty.for_page(FIRST)
+    released.set()
+
+    assert len(names(Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS).for_page(FIRST))) == 3
+
+
+def test_what_nobody_goes_on_with_is_forgotten(scans: Scans, watch: Watch) -> None:
+    first = scans.for_page(FIRST)
+    scans.forget_old()
+    assert scans.for_page(NEXT) is first
+
+    watch.now += TTL_SECONDS + 1
+    scans.forget_old()
+    watch.now -= TTL_SECONDS
+
+    assert scans.for_page(NEXT) is not first
+
+
+def test_who_asked_while_another_scanned_shares_the_one_scan_that_begins_then(
+    driver: FakeDriver, scans: Scans, watch: Watch
+) -> None:
+    begun: list[threading.Event] = []
+    may_end = threading.Event()
+
+    def hook(step: str) -> None:
+        begun.append(threading.Event())
+        assert may_end.wait(20)
+
+    driver.hook = hook
+    with ThreadPoolExecutor(5) as pool:
+        early = pool.submit(scans.for_page, FIRST)
+        until(lambda: begun, "the first scan to begin")
+        looks = watch.looks
+        late = [pool.submit(scans.for_page, FIRST) for _ in range(4)]
+        until(lambda: watch.looks == looks + 4, "four to have asked")
+        driver.add_snapshot("volume-1", "meanwhile")
+        may_end.set()
+        seen = {id(each.result(20)) for each in late}
+
+        assert len(begun) == 2
+        assert seen != {id(early.result(20))}
+        assert len(seen) == 1
