@@ -14,7 +14,7 @@ from snapmanage import errors
 from snapmanage.api import answers, routes, schemas, versions
 from snapmanage.api.access import callers, policy
 from snapmanage.api.request import Answer, Call, Limits, Service
-from snapmanage.api.routes import Operation, Route
+from snapmanage.api.route import Operation, Route
 from snapmanage.store.engine import database
 
 LOG = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from snapmanage.api import answers, routes, versions
+from snapmanage.api import answers, versions
 from snapmanage.api.access import policy
 from snapmanage.api.parameters import Parameter
-from snapmanage.api.routes import Operation, Route
+from snapmanage.api.route import Operation, Route, Table
 from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.core import idempotency
 
@@ -51,13 +51,13 @@ _SUMMARIES = {
 }
 
 
-@functools.cache
-def document() -> bytes:
-    """The document, as JSON."""
-    return json.dumps(described()).encode()
+def document(root: Table, project: Table) -> bytes:
+    """Return the document as JSON; `root` and `project` are the tables of `routes`."""
+    return json.dumps(described(root, project)).encode()
 
 
-def described() -> Json:
+def described(root: Table, project: Table) -> Json:
+    routes = list(_routes(root, project))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,8 +67,8 @@ def described() -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in sorted({_tag(each) for _, route in _routes() for each in _of(route)})],
-        "paths": {path: _path(path, route) for path, route in _routes()},
+        "tags": [{"name": name} for name in sorted({_tag(each) for _, route in routes for each in _of(route)})],
+        "paths": {path: _path(path, route) for path, route in routes},
         "components": {
             "schemas": answers.SCHEMAS,
             "parameters": _parameters(),
@@ -82,9 +82,9 @@ def described() -> Json:
     }
 
 
-def _routes() -> Iterator[tuple[str, Route]]:
-    yield from routes.ROOT.items()
-    for path, route in routes.PROJECT.items():
+def _routes(root: Table, project: Table) -> Iterator[tuple[str, Route]]:
+    yield from root.items()
+    for path, route in project.items():
         yield f"/v3{path}", route
         yield f"/v3/{{project_id}}{path}", route
 

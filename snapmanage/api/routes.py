@@ -3,42 +3,14 @@
 The application and its document are both made from this table.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from snapmanage.api import parameters, schemas, versions
 from snapmanage.api.access import policy
 from snapmanage.api.handlers import extensions, manageable, root, snapshots, usermessages, volumes
 from snapmanage.api.parameters import Parameter
-from snapmanage.api.request import Answer, Call
-from snapmanage.api.schemas import Schema
+from snapmanage.api.route import Handler, Operation, Route, Table
 from snapmanage.api.versions import MINIMUM, Version
-
-Handler = Callable[[Call], Answer]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A method of a path: whoever `rule` allows may; one without a rule is everybody's, unauthenticated.
-
-    `answers` names the schema of each answer that is no refusal, None for an empty one. `keyed` is one
-    that makes something, once for each idempotency key.
-    """
-
-    handler: Handler
-    rule: str | None = None
-    body: Schema | None = None
-    answers: Mapping[int, str | None] = field(default_factory=dict)
-    query: Sequence[Parameter] = ()
-    keyed: bool = False
-
-
-@dataclass(frozen=True)
-class Route:
-    """The operations of a path, by method; below `since` the path isn't there."""
-
-    methods: Mapping[str, Operation]
-    since: Version = MINIMUM
 
 
 def _get(
@@ -68,15 +40,15 @@ _VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
 _MESSAGES = parameters.listing(usermessages.SHAPE, since=versions.MESSAGE_FILTERS)
 
 # Everybody may call these, in any version: discovery is how clients learn which there are.
-ROOT = {
+ROOT: Table = {
     "/": Route({"GET": Operation(root.choices, answers={300: "versions"})}),
     "/v3": _get(root.current, None, "versions"),
-    "/v3/openapi.json": _get(root.description, None, "document"),
+    "/v3/openapi.json": _get(root.description(lambda: (ROOT, PROJECT)), None, "document"),
     "/healthcheck": Route({"GET": Operation(root.health, answers={200: "health", 503: "health"})}),
 }
 
 # Under /v3/{project_id}, and under /v3 with the project from the token.
-PROJECT = {
+PROJECT: Table = {
     "/os-snapshot-manage": Route(_MANAGE),
     "/os-snapshot-manage/detail": _get(*_DETAIL),
     "/manageable_snapshots": Route(_MANAGE, versions.MANAGEABLE_PATH),

@@ -11,7 +11,7 @@ from snapmanage.api import app
 from snapmanage.api.request import Limits, Service
 from snapmanage.api.serving import server as http
 from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback, shared_port
-from snapmanage.cmd.process import running
+from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.wiring import configuration, middleware
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 
@@ -39,7 +39,7 @@ def _run() -> None:
         return _serve(conf, HttpServer(host, port, conf.api.threads))
     open_database(conf).close()  # what can't be served shall end here, not in each worker anew
     with shared_port(host, port) as port:
-        running.several(
+        workers.run(
             conf.api.workers,
             lambda: _serve(conf, HttpServer(host, port, conf.api.threads, shared=True)),
             http.SHUTDOWN_SECONDS,

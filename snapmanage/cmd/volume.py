@@ -4,7 +4,7 @@ import sys
 
 from oslo_config import cfg
 
-from snapmanage.cmd.process import running
+from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.wiring import broker, configuration
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
@@ -34,7 +34,7 @@ def _run() -> None:
     if conf.operations.workers > 1:
         open_database(conf).close()  # what can't be served shall end here, not in each worker anew
     broker.require_lossless(conf, lambda names: broker.server_keys(conf, names))
-    running.several(conf.operations.workers, lambda: _serve(conf), conf.operations.graceful_shutdown_timeout)
+    workers.run(conf.operations.workers, lambda: _serve(conf), conf.operations.graceful_shutdown_timeout)
 
 
 def _serve(conf: cfg.ConfigOpts) -> None:

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 # Modules that the daemons import.
 IMPORTED = (
-    *(f"snapmanage.cmd.{main}" for main in ("api", "audit", "main", "manage", "relay", "standalone", "volume")),
+    *(f"snapmanage.cmd.{main}" for main in ("api", "audit", "main", "manage.main", "relay", "standalone", "volume")),
     "alembic.command",
     "encodings.idna",
     "kombu.transport.pyamqp",

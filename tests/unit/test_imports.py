@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,26 @@ def _violations(tree: ast.Module, path: Path) -> Iterator[tuple[int, str]]:
                 yield line, f"{part} must not import {top}"
 
 
+def circle(root: Path) -> list[str]:
+    """Return modules below `root` that import one another, by imports inside functions too; none is right."""
+    modules = {_module(path.relative_to(root)): path for path in root.rglob("*.py") if path.name != "__init__.py"}
+    try:
+        TopologicalSorter({module: _imported(path) & modules.keys() for module, path in modules.items()}).prepare()
+    except CycleError as error:
+        return sorted(set(error.args[1]))
+    return []
+
+
+def _module(path: Path) -> str:
+    return ".".join(("snapmanage", *path.with_suffix("").parts))
+
+
+def _imported(path: Path) -> set[str]:
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    packages = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    return packages | {name for node in nodes for _, name in _reached(node)}
+
+
 def _reached(node: ast.AST) -> list[tuple[int, str]]:
     """The full names that a node imports, or the configuration that it takes, with their line."""
     match node:
@@ -69,6 +90,18 @@ def _reached(node: ast.AST) -> list[tuple[int, str]]:
         case ast.Attribute(lineno=line) if ast.unparse(node) == "cfg.CONF":
             return [(line, CONF)]
     return []
+
+
+def test_no_modules_import_one_another() -> None:
+    assert circle(ROOT) == []
+
+
+def test_circle_of_imports_is_found(tmp_path: Path) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "quotas.py").write_text("from snapmanage.core.records import Record\n")
+    (tmp_path / "core" / "records.py").write_text("def f():\n    from snapmanage.core import quotas\n")
+
+    assert circle(tmp_path) == ["snapmanage.core.quotas", "snapmanage.core.records"]
 
 
 def test_imports_point_inwards() -> None:

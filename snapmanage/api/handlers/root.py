@@ -1,9 +1,13 @@
 """Handlers outside any project: version discovery, the API's document, health. They need no authentication."""
 
+import functools
+from collections.abc import Callable
+
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage.api import versions
 from snapmanage.api.request import Answer, Call
+from snapmanage.api.route import Handler, Table
 
 
 def choices(call: Call) -> Answer:
@@ -14,11 +18,19 @@ def current(call: Call) -> Answer:
     return Answer(200, versions.document(call.http.prefix))
 
 
-def description(call: Call) -> Answer:
-    """`GET /v3/openapi.json`; made when it is first asked for, since it costs a start some time."""
-    from snapmanage.api.openapi import document
+def description(tables: Callable[[], tuple[Table, Table]]) -> Handler:
+    """Make the handler of `GET /v3/openapi.json`; it makes the document at the first call, for that takes some time."""
 
-    return Answer(200, document())
+    @functools.cache
+    def document() -> bytes:
+        from snapmanage.api import openapi
+
+        return openapi.document(*tables())
+
+    def describe(call: Call) -> Answer:
+        return Answer(200, document())
+
+    return describe
 
 
 def health(call: Call) -> Answer:

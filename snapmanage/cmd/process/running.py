@@ -83,15 +83,6 @@ def main(run: Callable[[], int | None]) -> int:
         return _fail(f"the database fails: {error}")
 
 
-def several(count: int, live: Callable[[], None], drain_seconds: float) -> None:
-    """Live in this process, or in several that this one supervises."""
-    if count == 1:
-        return live()
-    from snapmanage.cmd.process import workers
-
-    workers.supervise(count, live, drain_seconds)
-
-
 def _fail(text: str) -> int:
     print(f"error: {text.splitlines()[0]}", file=sys.stderr)
     return 1

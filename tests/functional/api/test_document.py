@@ -46,7 +46,7 @@ BOUNDED = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-DOCUMENT = openapi.described()
+DOCUMENT = openapi.described(routes.ROOT, routes.PROJECT)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 # The same operations again: their parameters need no second look one by one.
 WITH_PROJECT = schemathesis.openapi.from_dict(DOCUMENT)
