@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks import consume, machine
-from benchmarks.world import Meter, Site, World
+from benchmarks.world import Installation, Meter, World
 from snapmanage.core.outbox import Message
 
 OPERATIONS = 100_000
@@ -15,38 +15,38 @@ Sample = tuple[float, int]
 
 def of_own_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
     """Requests of our own API, written down when they were cast."""
-    return _run(world, operations, lambda site: site.request(operations))
+    return _run(world, operations, lambda app: app.request(operations))
 
 
 def of_described_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
     """Those of an upstream API with records of its own, which the server writes down."""
-    return _run(world, operations, lambda site: site.describe(operations))
+    return _run(world, operations, lambda app: app.describe(operations))
 
 
-def _run(world: World, operations: int, ask: Callable[[Site], Sequence[Message]]) -> dict[str, Any]:
-    with world.site(f"driver = fake\nfake_snapshots = {operations}") as site:
-        casts = ask(site)
-        site.prepare_events()
-        site.prepare_servers()
-        site.queue(casts)
-        pid, _ = site.start("volume")
+def _run(world: World, operations: int, ask: Callable[[Installation], Sequence[Message]]) -> dict[str, Any]:
+    with world.installation(f"driver = fake\nfake_snapshots = {operations}") as app:
+        casts = ask(app)
+        app.prepare_events()
+        app.prepare_servers()
+        app.queue(casts)
+        pid, _ = app.start("volume")
         meter = Meter(world, {"volume": [pid]})
         memory = {"ready_mb": machine.memory_mb(pid)}  # the fake backend with all its snapshots is in there
-        samples = list(_samples(site, operations))
+        samples = list(_samples(app, operations))
         figures = meter.read(operations) | _rates(samples) | memory
         figures["peak_mb"] = machine.memory_mb(pid, "VmHWM")
-        consume.check(site, operations)
+        consume.check(app, operations)
         return figures
 
 
-def _samples(site: Site, operations: int) -> Iterator[Sample]:
+def _samples(app: Installation, operations: int) -> Iterator[Sample]:
     """How many are done at which second, until all are and the outbox is empty."""
     started = time.monotonic()
     done = 0
     yield 0.0, done
-    while done < operations or site.counted("SELECT COUNT(*) FROM outbox") > 0:
+    while done < operations or app.counted("SELECT COUNT(*) FROM outbox") > 0:
         time.sleep(0.2)
-        done, seconds = site.events() // 2, time.monotonic() - started
+        done, seconds = app.events() // 2, time.monotonic() - started
         assert seconds < LONGEST_SECONDS, f"{done} are done"
         yield seconds, done
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from benchmarks import machine, seed
 from benchmarks.clients import Client, timed
-from benchmarks.world import Site, World
+from benchmarks.world import Installation, World
 from tests import needs
 from tests.services.lvm_metadata import metadata_group
 from tests.services.process import unique
@@ -22,11 +22,11 @@ LVM_VOLUMES = 5_000
 
 def of_a_large_backend(world: World) -> dict[str, Any]:
     """Pages of 1,000, each going on after the last; the first scans the backend."""
-    with world.site(f"driver = fake\nfake_snapshots = {ENTRIES}") as site:
-        [(server, volume_id)] = site.seed_volumes().items()
-        with site.db.engine.begin() as conn:
+    with world.installation(f"driver = fake\nfake_snapshots = {ENTRIES}") as app:
+        [(server, volume_id)] = app.seed_volumes().items()
+        with app.db.engine.begin() as conn:
             seed.managed(conn, server, volume_id, range(1, MANAGED + 1))
-        pid, client = _serve(site)
+        pid, client = _serve(app)
         times = _walk(client, _path(server), PAGES)
         return {
             "entries": ENTRIES,
@@ -46,16 +46,16 @@ def of_lvm(world: World) -> dict[str, Any]:
         group.add_thin_volumes("disk")
         group.add_thin_snapshots("disk", *(f"disk-{number}" for number in range(1, LVM_VOLUMES)))
         backend = f"driver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}"
-        with world.site(backend) as site:
-            _, client = _serve(site)
-            seconds, _ = timed(lambda: client.get(_path(site.servers[0])))
+        with world.installation(backend) as app:
+            _, client = _serve(app)
+            seconds, _ = timed(lambda: client.get(_path(app.servers[0])))
             return {"volumes": LVM_VOLUMES, "first_page_ms": round(1000 * seconds, 1)}
 
 
-def _serve(site: Site) -> tuple[int, Client]:
+def _serve(app: Installation) -> tuple[int, Client]:
     """A server and an API that have made their connections."""
-    pid, _ = site.start("volume")
-    client = Client(site.start("api")[1].partition("http://")[2].partition("/")[0])
+    pid, _ = app.start("volume")
+    client = Client(app.start("api")[1].partition("http://")[2].partition("/")[0])
     client.get("/snapshots?limit=1")
     return pid, client
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import machine, seed
 from benchmarks.clients import Client, manage, timed, together
-from benchmarks.world import Meter, Site, World
+from benchmarks.world import Installation, Meter, World
 from tests.waiting import until
 
 ALONE = 300
@@ -16,12 +16,12 @@ TOGETHER = 3000
 
 def one_at_a_time(world: World) -> dict[str, Any]:
     """From the request until the snapshot can be read as `available`."""
-    with world.site(f"driver = fake\nfake_snapshots = {ALONE + WARM}") as site:
-        site.prepare_events()
-        volume_id = next(iter(site.seed_volumes().values()))
-        site.start("volume")
-        client = Client(_address(site.start("api")[1]))
-        look: Any = site.db.engine.raw_connection()
+    with world.installation(f"driver = fake\nfake_snapshots = {ALONE + WARM}") as app:
+        app.prepare_events()
+        volume_id = next(iter(app.seed_volumes().values()))
+        app.start("volume")
+        client = Client(_address(app.start("api")[1]))
+        look: Any = app.db.engine.raw_connection()
         look.autocommit(True)
         answers, available = [], []
         for number in range(1, ALONE + WARM + 1):
@@ -43,32 +43,32 @@ def one_at_a_time(world: World) -> dict[str, Any]:
 
 def from_many(world: World, clients: int, served: bool, workers: int = 1) -> dict[str, Any]:
     """Answers of so many `workers`, with a server that works them off beside, or only a heartbeat of one."""
-    with world.site(f"driver = fake\nfake_snapshots = {TOGETHER}", extra=f"workers = {workers}") as site:
-        site.prepare_events()
-        [(server, volume_id)] = site.seed_volumes().items()
+    with world.installation(f"driver = fake\nfake_snapshots = {TOGETHER}", extra=f"workers = {workers}") as app:
+        app.prepare_events()
+        [(server, volume_id)] = app.seed_volumes().items()
         pids = {}
         if served:
-            pids["volume"] = [site.start("volume")[0]]
+            pids["volume"] = [app.start("volume")[0]]
         else:
-            with site.db.engine.begin() as conn:
+            with app.db.engine.begin() as conn:
                 seed.alive(conn, server)
-        pid, line = site.start("api")
+        pid, line = app.start("api")
         pids["api"] = [pid]
-        together(_address(line), 2, 10, _other(site, server))
+        together(_address(line), 2, 10, _other(app, server))
         meter = Meter(world, pids)
         seconds, latencies = together(_address(line), clients, TOGETHER // clients, volume_id)
         figures = meter.read(len(latencies), seconds) | machine.latencies(latencies)
         if served:
-            until(lambda: site.counted(_LEFT) == 0, "all to be available", seconds=120)
+            until(lambda: app.counted(_LEFT) == 0, "all to be available", seconds=120)
         return figures | {"clients": clients, "peak_mb": machine.memory_mb(pid, "VmHWM")}
 
 
 _LEFT = "SELECT COUNT(*) FROM snapshots WHERE status = 'creating' AND server = 'storage-1@pool1'"
 
 
-def _other(site: Site, server: str) -> str:
+def _other(app: Installation, server: str) -> str:
     """A volume that nobody serves, to warm the API up with."""
-    with site.db.engine.begin() as conn:
+    with app.db.engine.begin() as conn:
         seed.alive(conn, f"{server}-away")
         return seed.volume(conn, f"{server}-away")
 

@@ -15,16 +15,14 @@ EVENTS = 10_000
 
 
 def run(world: World) -> dict[str, Any]:
-    with world.site() as site:
-        site.prepare_events()
-        owed = [message for number in range(EVENTS) for message in _event(site.servers[0], number)]
-        with site.db.engine.begin() as conn:
+    with world.installation() as app:
+        app.prepare_events()
+        owed = [message for number in range(EVENTS) for message in _event(app.servers[0], number)]
+        with app.db.engine.begin() as conn:
             outbox.add(conn, owed, seed.BORN, seed.BORN)
-        pid, _ = site.start("relay")
+        pid, _ = app.start("relay")
         meter = Meter(world, {"relay": [pid]})
-        until(
-            lambda: site.events() >= EVENTS and site.counted("SELECT COUNT(*) FROM outbox") == 0, "the last event", 300
-        )
+        until(lambda: app.events() >= EVENTS and app.counted("SELECT COUNT(*) FROM outbox") == 0, "the last event", 300)
         return meter.read(EVENTS)
 
 

@@ -11,16 +11,16 @@ REST_SECONDS = 1.0
 
 
 def run(world: World) -> dict[str, Any]:
-    with world.site() as site:
+    with world.installation() as app:
         figures: dict[str, Any] = {}
         for main in ("volume", "api", "relay", "audit"):
             ready, memory = [], []
             for number in range(STARTS):
                 started = time.perf_counter()
-                pid, _ = site.start(main, number)
+                pid, _ = app.start(main, number)
                 ready.append(time.perf_counter() - started)
                 time.sleep(REST_SECONDS)
                 memory.append(machine.memory_mb(pid))
-                site.stop(main, number)
+                app.stop(main, number)
             figures[main] = {"ready_s": machine.median(ready), "memory_mb": machine.median(memory, 1)}
         return figures

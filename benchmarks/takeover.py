@@ -13,7 +13,7 @@ from signal import Signals
 from typing import Any
 
 from benchmarks import consume, machine
-from benchmarks.world import Site, World
+from benchmarks.world import Installation, World
 from snapmanage.core.outbox import Message
 from tests.services.process import send
 from tests.waiting import until
@@ -57,51 +57,51 @@ def _repeated(once: Callable[[float], Mapping[str, float]]) -> dict[str, Any]:
 
 
 def _finished(world: World, rest: float) -> dict[str, float]:
-    with world.site(f"driver = fake\nfake_snapshots = {QUEUED}") as site:
-        casts = site.request(QUEUED)
-        site.prepare_events()
-        first, _ = (_start(site, number, USUAL) for number in (1, 2))
-        site.queue(casts)
-        until(lambda: site.counted(AVAILABLE) > 0, "the first to be available")
+    with world.installation(f"driver = fake\nfake_snapshots = {QUEUED}") as app:
+        casts = app.request(QUEUED)
+        app.prepare_events()
+        first, _ = (_start(app, number, USUAL) for number in (1, 2))
+        app.queue(casts)
+        until(lambda: app.counted(AVAILABLE) > 0, "the first to be available")
         time.sleep(rest)
-        held, since = site.counted(_claimed_by(first)), time.monotonic()
+        held, since = app.counted(_claimed_by(first)), time.monotonic()
         send(Signals.SIGTERM, [first])
-        until(lambda: not site.alive("volume"), "the first server to end", 60)
+        until(lambda: not app.alive("volume"), "the first server to end", 60)
         took = time.monotonic() - since
-        until(lambda: site.counted(AVAILABLE) == QUEUED, "the rest to be available", 60)
-        consume.check(site, QUEUED)  # each was claimed once, so none was given back
+        until(lambda: app.counted(AVAILABLE) == QUEUED, "the rest to be available", 60)
+        consume.check(app, QUEUED)  # each was claimed once, so none was given back
         return {"in_hand": held, "exit_s": took}
 
 
 def _left(world: World, number: Signals, extra: str, rest: float, more: int, at_once: int) -> dict[str, float]:
     """The second server starts when the first has its hands full, so that it has none of this."""
-    with world.site(f"driver = fake\nfake_snapshots = {IN_HAND + more}", extra=extra) as site:
-        casts = site.request(IN_HAND + more)
-        site.prepare_events()
-        first = _start(site, 1, HANGING)
-        site.queue(casts[:IN_HAND])
-        until(lambda: site.counted(_claimed_by(first)) == IN_HAND, "the first server to have its hands full")
-        second = _start(site, 2, USUAL)
+    with world.installation(f"driver = fake\nfake_snapshots = {IN_HAND + more}", extra=extra) as app:
+        casts = app.request(IN_HAND + more)
+        app.prepare_events()
+        first = _start(app, 1, HANGING)
+        app.queue(casts[:IN_HAND])
+        until(lambda: app.counted(_claimed_by(first)) == IN_HAND, "the first server to have its hands full")
+        second = _start(app, 2, USUAL)
         time.sleep(rest)
-        with _coming(site, casts[IN_HAND:], at_once):
-            times = _times(site, number, first, second, casts[:IN_HAND])
-        until(lambda: site.counted(AVAILABLE) == len(casts), "all to be available", 60)
-        events = site.event_types()
+        with _coming(app, casts[IN_HAND:], at_once):
+            times = _times(app, number, first, second, casts[:IN_HAND])
+        until(lambda: app.counted(AVAILABLE) == len(casts), "all to be available", 60)
+        events = app.event_types()
         assert events == {"snapshot.manage.end": len(casts), "snapshot.manage.start": len(casts)}, events
         return times
 
 
-def _start(site: Site, number: int, seconds: float) -> int:
+def _start(app: Installation, number: int, seconds: float) -> int:
     """A server whose driver takes so many seconds for a rename; its process id."""
-    return site.start("volume", number, [sys.executable, "-m", "benchmarks.slow_volume", str(seconds)])[0]
+    return app.start("volume", number, [sys.executable, "-m", "benchmarks.slow_volume", str(seconds)])[0]
 
 
-def _times(site: Site, number: Signals, first: int, second: int, casts: Sequence[Message]) -> dict[str, float]:
+def _times(app: Installation, number: Signals, first: int, second: int, casts: Sequence[Message]) -> dict[str, float]:
     """Seconds until the first server has ended; and from when it gave back or died until the second has all."""
     signs = {
-        "exit": lambda: not site.alive("volume"),
-        "left": lambda: number is Signals.SIGKILL or site.counted(_claimed_by(first)) == 0,
-        "taken": lambda: site.counted(_taken_by(second, casts)) == len(casts),
+        "exit": lambda: not app.alive("volume"),
+        "left": lambda: number is Signals.SIGKILL or app.counted(_claimed_by(first)) == 0,
+        "taken": lambda: app.counted(_taken_by(second, casts)) == len(casts),
     }
     seen: dict[str, float] = {}
     since = time.monotonic()
@@ -118,12 +118,12 @@ def _times(site: Site, number: Signals, first: int, second: int, casts: Sequence
 
 
 @contextmanager
-def _coming(site: Site, casts: Sequence[Message], at_once: int) -> Iterator[None]:
+def _coming(app: Installation, casts: Sequence[Message], at_once: int) -> Iterator[None]:
     """Casts that come one handful after the other, until all have."""
 
     def cast() -> None:
         for start in range(0, len(casts), at_once):
-            site.queue(casts[start:][:at_once])
+            app.queue(casts[start:][:at_once])
             time.sleep(PAUSE_SECONDS)
 
     thread = threading.Thread(target=cast)

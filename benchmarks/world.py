@@ -62,9 +62,9 @@ class World:
         self.rabbitmq = rabbitmq
         self.mariadb = mariadb
 
-    def site(self, backend: str = "driver = fake", backends: int = 1, extra: str = "") -> "Site":
+    def installation(self, backend: str = "driver = fake", backends: int = 1, extra: str = "") -> "Installation":
         """A new deployment whose backends each have the lines of `backend` in their section."""
-        return Site(self, backend, [f"pool{number}" for number in range(1, backends + 1)], extra)
+        return Installation(self, backend, [f"pool{number}" for number in range(1, backends + 1)], extra)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def world() -> Iterator[World]:
         yield World(rabbitmq, mariadb)
 
 
-class Site:
+class Installation:
     """One deployment: its database, its names on the bus, its processes. A context that ends them."""
 
     def __init__(self, world: World, backend: str, backends: Sequence[str], extra: str) -> None:
@@ -92,7 +92,7 @@ class Site:
             **settings,
         ) + "".join(f"\n[{name}]\n{backend}\n" for name in backends)
 
-    def __enter__(self) -> "Site":
+    def __enter__(self) -> "Installation":
         self._processes = Deployment(self._scratch.__enter__(), self._configuration)
         synced = self._processes.manage("db", "sync")
         assert synced.returncode == 0, synced.stderr

@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from snapmanage import errors
 from snapmanage.api import answers, routes, schemas, versions
 from snapmanage.api.access import callers, policy
-from snapmanage.api.request import Answer, Call, Limits, Service
+from snapmanage.api.request import Answer, ApiRequest, Limits, Service
 from snapmanage.api.route import Operation, Route
 from snapmanage.store.engine import database
 
@@ -49,7 +49,7 @@ class ProjectConverter(BaseConverter):
         return value if re.fullmatch(r"[0-9a-fA-F-]{1,255}", value) else None
 
 
-class Marking:
+class RequestIdMiddleware:
     """What every answer says, those to requests that reach no handler too."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -57,7 +57,7 @@ class Marking:
         response.append_header("Vary", versions.HEADER)
 
 
-class Guarding:
+class RequestGuard:
     """What no URL may hold, whatever it asks for."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
@@ -86,7 +86,7 @@ class Public:
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         response.set_header(versions.HEADER, f"{versions.SERVICE} {versions.MINIMUM}")
-        _write(response, self._route.methods[request.method].handler(Call(self._service, request, path)))
+        _write(response, self._route.methods[request.method].handler(ApiRequest(self._service, request, path)))
 
 
 class Protected(Public):
@@ -99,14 +99,16 @@ class Protected(Public):
         if version < self._route.since:
             raise falcon.HTTPNotFound
         operation = self._route.methods[request.method]
-        call = Call(self._service, request, path, caller, version, _body(request, operation, self._service.limits))
+        call = ApiRequest(
+            self._service, request, path, caller, version, _body(request, operation, self._service.limits)
+        )
         self._service.policy.require(caller, operation.rule or policy.ADMIN)
         _write(response, operation.handler(call))
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     """The application."""
-    middleware: list[Any] = [Marking(), Guarding()]
+    middleware: list[Any] = [RequestIdMiddleware(), RequestGuard()]
     app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     app.router_options.converters["project"] = ProjectConverter
@@ -169,7 +171,7 @@ def _fault(response: falcon.Response, status: int, text: str) -> None:
 def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """What falcon itself refuses: no such path, no such method, a body too large."""
     if response.get_header("X-Openstack-Request-Id") is None:  # it asks no middleware about the method WEBSOCKET
-        Marking().process_request(request, response)
+        RequestIdMiddleware().process_request(request, response)
     _fault(response, error.status_code, error.description or error.title or "The request can't be served.")
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions
-from snapmanage.api.request import Call
-from snapmanage.store.paging import Wanted
+from snapmanage.api.request import ApiRequest
+from snapmanage.store.paging import ListQuery
 
 DEFAULT_SORT_KEY = "created_at"
 LARGEST_SIZE_GB = 2**63 - 1
@@ -27,10 +27,10 @@ class Shape:
     metadata: bool = False
 
 
-def wanted(call: Call, shape: Shape) -> Wanted:
+def wanted(call: ApiRequest, shape: Shape) -> ListQuery:
     """The page that a request wants; `InvalidRequest` names the parameter that can't be meant."""
     parameters = call.parameters
-    return Wanted(
+    return ListQuery(
         project_id=_project(call),
         equal=_equal(parameters, shape),
         like=_inexact(call, shape),
@@ -43,17 +43,17 @@ def wanted(call: Call, shape: Shape) -> Wanted:
     )
 
 
-def one_more(page: Wanted) -> Wanted:
+def one_more(page: ListQuery) -> ListQuery:
     """One entry beyond the page tells whether there is a next one."""
     return replace(page, limit=page.limit + 1)
 
 
-def counted(call: Call) -> bool:
+def counted(call: ApiRequest) -> bool:
     """Whether the answer shall say how many there are on all pages."""
     return call.version >= versions.WITH_COUNT and bool(schemas.boolean(call.parameters, "with_count"))
 
 
-def _project(call: Call) -> str | None:
+def _project(call: ApiRequest) -> str | None:
     """The caller's project; another or all where the caller sees them, as the Block Storage API does it."""
     if call.everywhere and schemas.boolean(call.parameters, "all_tenants"):
         return call.parameters.get("project_id")
@@ -69,7 +69,7 @@ def _equal(parameters: Mapping[str, str], shape: Shape) -> dict[str, str | int]:
     return given
 
 
-def _inexact(call: Call, shape: Shape) -> dict[str, str]:
+def _inexact(call: ApiRequest, shape: Shape) -> dict[str, str]:
     if call.version < versions.INEXACT_FILTERS:
         return {}
     parameters = call.parameters

@@ -15,10 +15,10 @@ from snapmanage.api.access.policy import ADMIN, Policy
 from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency, outbox
-from snapmanage.core.idempotency import Key
+from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.records import Record, Requester
 from snapmanage.core.reference import Location, Reference
-from snapmanage.manage.application import Site
+from snapmanage.manage.application import Application
 from snapmanage.store import services
 
 
@@ -34,7 +34,7 @@ class Limits:
 class Service:
     """What every handler works with."""
 
-    site: Site
+    app: Application
     bus: Bus
     limits: Limits
     authenticate: Authenticate
@@ -42,7 +42,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiRequest:
     """One request, understood as far as all handlers need it; `body` is checked by its schema."""
 
     service: Service
@@ -53,8 +53,8 @@ class Call:
     body: Any = None
 
     @property
-    def site(self) -> Site:
-        return self.service.site
+    def app(self) -> Application:
+        return self.service.app
 
     @property
     def requester(self) -> Requester:
@@ -95,14 +95,14 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_server(call: Call, host: str) -> Location:
+def find_server(call: ApiRequest, host: str) -> Location:
     """Where `host` points: `host@backend[#pool]`, or a bare host where it has one backend.
 
     `ServiceNotFound`, or `InvalidRequest` where a bare host has several.
     """
     if "@" in host:
         return Location.parse(host)
-    with call.site.db.read() as conn:
+    with call.app.db.read() as conn:
         known = services.on_host(conn, host)
     if not known:
         raise errors.ServiceNotFound(host)
@@ -111,7 +111,7 @@ def find_server(call: Call, host: str) -> Location:
     return Location.parse(known[0])
 
 
-def asked_fields(call: Call, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def asked_fields(call: ApiRequest, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a new record that every checked body says in the same way."""
     return {
         "id": str(uuid.uuid4()),
@@ -124,13 +124,13 @@ def asked_fields(call: Call, wanted: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def key(call: Call, operation: str) -> Key | None:
+def key(call: ApiRequest, operation: str) -> IdempotencyKey | None:
     """Under which a client may send this request again, if it wants to; `InvalidRequest` where it can't be one."""
     text = call.http.get_header(idempotency.HEADER)
-    return None if text is None else Key.of(call.requester.project_id, text, operation, call.body)
+    return None if text is None else IdempotencyKey.of(call.requester.project_id, text, operation, call.body)
 
 
-def rpc_context(call: Call) -> dict[str, Any]:
+def rpc_context(call: ApiRequest) -> dict[str, Any]:
     return outbox.context(call.requester)
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from snapmanage.api.parameters import Parameter
-from snapmanage.api.request import Answer, Call
+from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.schemas import Schema
 from snapmanage.api.versions import MINIMUM, Version
 
-Handler = Callable[[Call], Answer]
+Handler = Callable[[ApiRequest], Answer]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from snapmanage.api import versions
-from snapmanage.api.request import Answer, Call, wire_time
+from snapmanage.api.request import Answer, ApiRequest, wire_time
 from snapmanage.api.versions import Version
 from snapmanage.core.audit import Entry
 from snapmanage.core.events import UserMessage
@@ -13,7 +13,7 @@ from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.reference import Location
 
 
-def snapshot_summary(call: Call, snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_summary(call: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
     return {
         "id": snapshot.id,
         "created_at": wire_time(snapshot.created_at),
@@ -27,7 +27,7 @@ def snapshot_summary(call: Call, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def snapshot_detail(call: Call, snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_detail(call: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
     """A snapshot shown: the summary, and what the microversion adds."""
     view = snapshot_summary(call, snapshot) | {
         "os-extended-snapshot-attributes:progress": "100%" if snapshot.status is Status.AVAILABLE else "0%",
@@ -42,11 +42,11 @@ def snapshot_detail(call: Call, snapshot: Snapshot) -> dict[str, Any]:
     return view
 
 
-def volume_summary(call: Call, volume: Volume) -> dict[str, Any]:
+def volume_summary(call: ApiRequest, volume: Volume) -> dict[str, Any]:
     return {"id": volume.id, "name": volume.name, "links": _links(call, f"volumes/{volume.id}")}
 
 
-def volume_detail(call: Call, volume: Volume) -> dict[str, Any]:
+def volume_detail(call: ApiRequest, volume: Volume) -> dict[str, Any]:
     """A volume shown, with what the microversion adds; it is what a plain, unattached one is elsewhere.
 
     Where it lives is for administrators only.
@@ -99,7 +99,7 @@ _VOLUME_ADDITIONS: tuple[tuple[Version, str, Any], ...] = (
 )
 
 
-def message(call: Call, told: UserMessage) -> dict[str, Any]:
+def message(call: ApiRequest, told: UserMessage) -> dict[str, Any]:
     return {
         "id": told.id,
         "event_id": told.event_id,
@@ -114,14 +114,14 @@ def message(call: Call, told: UserMessage) -> dict[str, Any]:
     }
 
 
-def operation(call: Call, snapshot: Snapshot, heard: list[Entry]) -> dict[str, Any]:
+def operation(call: ApiRequest, snapshot: Snapshot, heard: list[Entry]) -> dict[str, Any]:
     """snapmanage's own view of how an operation fares; `events` are those in the audit log of this database."""
     waiting = snapshot.status.in_progress and snapshot.claimed_by is None
     return {
         "snapshot_id": snapshot.id,
         "status": snapshot.status.value,
         "attempt": snapshot.attempt,
-        "max_attempts": call.site.rules.retry.max_attempts,
+        "max_attempts": call.app.rules.retry.max_attempts,
         "reference": snapshot.reference.value,
         "backend_name": snapshot.backend_name,
         "backend_id": snapshot.backend_id,
@@ -145,7 +145,7 @@ def _event(entry: Entry) -> dict[str, Any]:
     return {"event_type": entry.event_type} | {name: payload[name] for name in names}
 
 
-def page(call: Call, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
+def page(call: ApiRequest, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
     """A page of a list, with a link to the next one where more was found than is shown."""
     body: dict[str, Any] = {name: entries}
     if found > len(entries) > 0:
@@ -153,7 +153,7 @@ def page(call: Call, name: str, entries: list[dict[str, Any]], found: int, total
     return Answer(200, body if total is None else body | {"count": total})
 
 
-def manageable_page(call: Call, entries: list[dict[str, Any]], found: int) -> Answer:
+def manageable_page(call: ApiRequest, entries: list[dict[str, Any]], found: int) -> Answer:
     """A page of what could be managed, with a link to the next one.
 
     Where a limit is asked for there is one until a page is empty: the field's SDK goes on by itself
@@ -167,14 +167,14 @@ def manageable_page(call: Call, entries: list[dict[str, Any]], found: int) -> An
     return Answer(200, body)
 
 
-def next_link(call: Call, marker: str) -> list[dict[str, str]]:
+def next_link(call: ApiRequest, marker: str) -> list[dict[str, str]]:
     """Where the page that goes on after `marker` is."""
     parameters = {name: value for name, value in call.parameters.items() if name not in ("marker", "offset")}
     query = urlencode(parameters | {"marker": marker})
     return [{"rel": "next", "href": f"{call.http.prefix}{call.http.path}?{query}"}]
 
 
-def _links(call: Call, path: str) -> list[dict[str, str]]:
+def _links(call: ApiRequest, path: str) -> list[dict[str, str]]:
     """Where a resource is, with and without the version, as the Block Storage API shows it."""
     project = call.path.get("project_id")
     bookmark = f"{call.http.prefix}/{project}/{path}" if project else f"{call.http.prefix}/{path}"

@@ -60,4 +60,4 @@ def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
     """The application with what the configuration puts before it."""
     limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
     authenticate, policy = middleware.authentication(conf), middleware.policy(conf)
-    return middleware.surround(conf, app.build(Service(parts.site, parts.bus, limits, authenticate, policy)))
+    return middleware.surround(conf, app.build(Service(parts.app, parts.bus, limits, authenticate, policy)))

@@ -5,7 +5,7 @@ import sys
 from snapmanage.audit import Listener
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import broker, configuration, parts
-from snapmanage.manage.redelivery import Suspicious
+from snapmanage.manage.redelivery import PoisonMessageGuard
 
 DRAIN_SECONDS = 30
 
@@ -19,7 +19,7 @@ def _run() -> None:
     broker.require_lossless(conf, lambda names: names.audited_queues())
     bus, names = parts.connect_bus(conf)
     db = parts.open_database(conf)
-    handler = Suspicious(Listener(db), db, conf.operations.max_attempts)
+    handler = PoisonMessageGuard(Listener(db), db, conf.operations.max_attempts)
     consumer = bus.consume(names.audited_queues(), handler, handler.probe)
     running.until_stopped("ready", DRAIN_SECONDS + running.ENDING_SECONDS)
     consumer.stop()

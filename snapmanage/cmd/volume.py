@@ -20,7 +20,7 @@ def main() -> int:
 
 def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
     return VolumeServer(
-        parts.site,
+        parts.app,
         parts.bus,
         parts.names,
         configuration.backends(conf),

@@ -16,14 +16,14 @@ HEADER = "Idempotency-Key"
 
 
 @dataclass(frozen=True)
-class Key:
+class IdempotencyKey:
     """A key as a request bears it: whose it is and what it says, and what is asked for under it."""
 
     key_digest: str
     request_digest: str
 
     @classmethod
-    def of(cls, project_id: str, text: str, operation: str, body: Any) -> "Key":
+    def of(cls, project_id: str, text: str, operation: str, body: Any) -> "IdempotencyKey":
         """`InvalidRequest` unless the text is one. Bodies that mean the same JSON are the same request."""
         if not re.fullmatch(r"[ -~]{1,255}", text):
             raise errors.InvalidRequest(
@@ -33,7 +33,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Use:
+class KeyUse:
     """What a key stands for since its first request: that request, and the record that it made."""
 
     key_digest: str
@@ -42,7 +42,7 @@ class Use:
     created_at: datetime
 
 
-def repeats(asked: Use, held: Use, ttl: timedelta) -> bool:
+def repeats(asked: KeyUse, held: KeyUse, ttl: timedelta) -> bool:
     """Whether `asked` repeats the request that holds the key; `KeyReused` where it is another, within `ttl`."""
     if asked.record_id == held.record_id or held.created_at + ttl <= asked.created_at:
         return False

@@ -19,7 +19,7 @@ NO_LIMIT = Amount(UNLIMITED, UNLIMITED)
 
 
 @dataclass(frozen=True)
-class Override:
+class ProjectQuota:
     """The limits that a project has of its own; None where the default holds."""
 
     project_id: str

@@ -8,14 +8,14 @@ from snapmanage.core.services import Service
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingCast:
     """A cast in the outbox, and when it is sent again."""
 
     due_at: datetime
 
 
 @dataclass(frozen=True)
-class Late:
+class StuckOperation:
     """An operation that was asked for long ago; `since` is when, or for one given back, when it last moved."""
 
     record: Record
@@ -27,18 +27,18 @@ def late(
     record: Record,
     now: datetime,
     patience: timedelta,
-    cast: Waiting | None,
+    cast: PendingCast | None,
     service: Service | None,
     down_after: timedelta,
-) -> Late | None:
+) -> StuckOperation | None:
     """What is to be said of a record that is under way for longer than `patience`; None of any other."""
     since = record.created_at if record.operation is Operation.MANAGE else record.updated_at or record.created_at
     if not record.status.in_progress or now - since < patience:
         return None
-    return Late(record, since, f"{_step(record, now, cast)}; {_server(record, now, service, down_after)}")
+    return StuckOperation(record, since, f"{_step(record, now, cast)}; {_server(record, now, service, down_after)}")
 
 
-def _step(record: Record, now: datetime, cast: Waiting | None) -> str:
+def _step(record: Record, now: datetime, cast: PendingCast | None) -> str:
     if record.due_at is None:
         sent = "no cast for it is waiting to be sent"
         if cast is not None:

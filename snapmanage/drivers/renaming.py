@@ -20,7 +20,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Uns
 from snapmanage.crash import Point
 
 
-class Names(Protocol):
+class Renamer(Protocol):
     """The names on a backend."""
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
@@ -33,7 +33,7 @@ class Names(Protocol):
         """Rename at once, never replacing; any error of snapmanage when it may not have happened."""
 
 
-def manage(names: Names, binding: Binding) -> BackendSnapshot:
+def manage(names: Renamer, binding: Binding) -> BackendSnapshot:
     """Make the object bear `managed_name`, as `Driver.manage_snapshot` promises."""
     found = _ours(names, binding.identity, binding.original_name, binding.managed_name)
     if binding.managed_name in found:
@@ -44,7 +44,7 @@ def manage(names: Names, binding: Binding) -> BackendSnapshot:
     return _rename(names, binding.identity, binding.original_name, binding.managed_name)
 
 
-def unmanage(names: Names, binding: Binding) -> bool:
+def unmanage(names: Renamer, binding: Binding) -> bool:
     """Make the object bear `original_name` again, as `Driver.unmanage_snapshot` promises.
 
     Return whether it bore one of the two names. If not, it is gone, is called otherwise, or is elsewhere.
@@ -77,12 +77,12 @@ def relocated(binding: Binding, located: Iterable[BackendObject], separator: str
     return None
 
 
-def _ours(names: Names, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:
+def _ours(names: Renamer, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:
     """Where the object is; the old name is looked at first, so that another worker's rename can't hide it."""
     return {name: found for name, found in names.look(old, new).items() if found.identity == identity}
 
 
-def _rename(names: Names, identity: str, old: str, new: str) -> BackendSnapshot:
+def _rename(names: Renamer, identity: str, old: str, new: str) -> BackendSnapshot:
     """Rename, then judge by what bears the names and not by how the rename ended."""
     crash.at(Point.RENAMING)
     failure = _attempt(names, old, new)
@@ -101,7 +101,7 @@ def _rename(names: Names, identity: str, old: str, new: str) -> BackendSnapshot:
     raise failure
 
 
-def _attempt(names: Names, old: str, new: str) -> errors.SnapmanageError | None:
+def _attempt(names: Renamer, old: str, new: str) -> errors.SnapmanageError | None:
     try:
         names.rename(old, new)
     except errors.SnapmanageError as failure:
@@ -109,7 +109,7 @@ def _attempt(names: Names, old: str, new: str) -> errors.SnapmanageError | None:
     return None
 
 
-def _put_back(names: Names, seen: Mapping[str, BackendSnapshot], old: str, new: str) -> None:
+def _put_back(names: Renamer, seen: Mapping[str, BackendSnapshot], old: str, new: str) -> None:
     """Undo a rename that moved another object, which took the old name after we had looked."""
     if new in seen and old not in seen:
         names.rename(new, old)

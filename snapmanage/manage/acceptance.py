@@ -15,7 +15,7 @@ from snapmanage.core.outbox import Message
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage import writing
-from snapmanage.manage.application import Site, commit
+from snapmanage.manage.application import Application, commit
 from snapmanage.manage.claims import NOBODY, Claimed, Taker, with_volumes
 from snapmanage.store import outbox, records
 
@@ -59,7 +59,7 @@ class _Accepted:
     left: set[str] = field(default_factory=set)
 
 
-def accept(site: Site, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refusal]:
+def accept(app: Application, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refusal]:
     """Make sure that what was asked is in the database, and drop its casts; return what can't be accepted.
 
     What a sender with its own records asks for is written as new. Asked twice is accepted once. Of what is its
@@ -72,7 +72,7 @@ def accept(site: Site, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refus
     def write(conn: Connection, now: datetime) -> tuple[_Accepted, list[Message]]:
         accepted, owed = _Accepted(taker, room), list[Message]()
         for kind in (Volume, Snapshot):
-            owed += _accept_kind(site, conn, kind, [ask for ask in asks if ask.kind is kind], accepted, now)
+            owed += _accept_kind(app, conn, kind, [ask for ask in asks if ask.kind is kind], accepted, now)
         accepted.claimed = with_volumes(conn, accepted.taken)
         crash.at(Point.ACCEPT_UNCOMMITTED)
         if accepted.claimed:
@@ -80,18 +80,18 @@ def accept(site: Site, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refus
         return accepted, owed
 
     try:
-        accepted = commit(site, write)
+        accepted = commit(app, write)
     except errors.AlreadyManaged:
         if len(asks) == 1:
             raise  # somebody else was quicker; asked again, this finds it
-        return [refusal for ask in asks for refusal in accept(site, [ask], taker)]
+        return [refusal for ask in asks for refusal in accept(app, [ask], taker)]
     crash.at(Point.ACCEPTED)
     taker.take(accepted.claimed, accepted.left)
     return accepted.refused
 
 
 def _accept_kind(
-    site: Site, conn: Connection, kind: type[R], asks: Sequence[Ask], accepted: _Accepted, now: datetime
+    app: Application, conn: Connection, kind: type[R], asks: Sequence[Ask], accepted: _Accepted, now: datetime
 ) -> list[Message]:
     if not asks:
         return []
@@ -102,15 +102,15 @@ def _accept_kind(
     lost = records.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
     changes = _decide(known, lost, asks, accepted, now)
     _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
-    return writing.write(site, conn, _take(site, changes, accepted, now), now)
+    return writing.write(app, conn, _take(app, changes, accepted, now), now)
 
 
-def _take(site: Site, changes: Sequence[Change[R]], accepted: _Accepted, now: datetime) -> list[Change[R]]:
+def _take(app: Application, changes: Sequence[Change[R]], accepted: _Accepted, now: datetime) -> list[Change[R]]:
     """Claim what there is room for; what came to the wrong server is due for the one that owns it."""
     others = [change for change in changes if change.after.server != accepted.taker.server]
     own = [change for change in changes if change.after.server == accepted.taker.server]
     room = max(0, accepted.room - len(accepted.taken))
-    taken = [_taken(site, change, accepted.taker.worker, now) for change in own[:room]]
+    taken = [_taken(app, change, accepted.taker.worker, now) for change in own[:room]]
     accepted.taken += [change.after for change in taken if change.after.claimed_by]
     accepted.left |= {change.after.requester.project_id for change in own[room:]}
     return [*taken, *own[room:], *others]
@@ -131,9 +131,9 @@ def _decide(
     return changes
 
 
-def _taken(site: Site, accepted: Change[R], worker: str, now: datetime) -> Change[R]:
+def _taken(app: Application, accepted: Change[R], worker: str, now: datetime) -> Change[R]:
     """What was just accepted, claimed."""
-    claimed = lifecycle.claim(accepted.after, worker, now, site.rules.lease, site.rules.retry)
+    claimed = lifecycle.claim(accepted.after, worker, now, app.rules.lease, app.rules.retry)
     return replace(claimed, before=accepted.before) if claimed else accepted
 
 

@@ -32,7 +32,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Outlet:
+class OutboxWriter:
     """The way to the bus: a row in the outbox, and a nudge to the relay of this process.
 
     Other relays leave a row alone for `hold`, since this process sends it at once.
@@ -43,24 +43,24 @@ class Outlet:
 
 
 @dataclass(frozen=True)
-class Site:
+class Application:
     """What every use case works with."""
 
     db: Database
-    outlet: Outlet
+    outbox_writer: OutboxWriter
     rules: Rules
 
 
-def commit(site: Site, write: Callable[[Connection, datetime], tuple[T, list[Message]]]) -> T:
+def commit(app: Application, write: Callable[[Connection, datetime], tuple[T, list[Message]]]) -> T:
     """Write, then let the relay have what is owed to the bus."""
-    result, owed = site.db.write(write)
+    result, owed = app.db.write(write)
     if owed:
         crash.at(Point.OWED_COMMITTED)
-        site.outlet.nudge(owed)
+        app.outbox_writer.nudge(owed)
     return result
 
 
-def post(site: Site, conn: Connection, owed: list[Message], now: datetime) -> list[Message]:
+def post(app: Application, conn: Connection, owed: list[Message], now: datetime) -> list[Message]:
     """Put messages into the outbox, in the transaction that they tell of."""
-    outbox.add(conn, owed, now, now + site.outlet.hold)
+    outbox.add(conn, owed, now, now + app.outbox_writer.hold)
     return owed

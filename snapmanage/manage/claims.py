@@ -15,7 +15,7 @@ from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage import writing
-from snapmanage.manage.application import Site, commit
+from snapmanage.manage.application import Application, commit
 from snapmanage.store import records
 
 
@@ -44,7 +44,7 @@ class Taker:
 NOBODY = Taker("", "", lambda wanted: 0, lambda claimed, left: None)
 
 
-def claim(site: Site, server: str, worker: str, limit: int, turns: Sequence[str] = ()) -> list[Claimed]:
+def claim(app: Application, server: str, worker: str, limit: int, turns: Sequence[str] = ()) -> list[Claimed]:
     """Take up to `limit` due operations of a server, of volumes first; starts are announced.
 
     The projects whose turn it is get their share first.
@@ -55,31 +55,31 @@ def claim(site: Site, server: str, worker: str, limit: int, turns: Sequence[str]
         claimed: list[Record] = []
         for kind in (Volume, Snapshot):
             due = records.take_due(conn, kind, server, now, limit - len(claimed), turns)
-            changes = [lifecycle.claim(record, worker, now, site.rules.lease, site.rules.retry) for record in due]
+            changes = [lifecycle.claim(record, worker, now, app.rules.lease, app.rules.retry) for record in due]
             written = [change for change in changes if change]
-            owed += writing.write(site, conn, written, now)
+            owed += writing.write(app, conn, written, now)
             claimed += [change.after for change in written if change.after.status.in_progress]
         if claimed:
             crash.at(Point.CLAIM_UNCOMMITTED)
         return with_volumes(conn, claimed), owed
 
-    return commit(site, write)
+    return commit(app, write)
 
 
-def renew(site: Site, held: Iterable[Record]) -> None:
+def renew(app: Application, held: Iterable[Record]) -> None:
     """Keep the claims on what the driver still works at."""
     mine = list(held)
 
     def write(conn: Connection, now: datetime) -> None:
         for kind in (Volume, Snapshot):
-            kept = [lifecycle.renew(record, now, site.rules.lease) for record in mine if isinstance(record, kind)]
+            kept = [lifecycle.renew(record, now, app.rules.lease) for record in mine if isinstance(record, kind)]
             records.update(conn, kept)
 
     if mine:
-        site.db.write(write)
+        app.db.write(write)
 
 
-def give_back(site: Site, held: Sequence[Record]) -> None:
+def give_back(app: Application, held: Sequence[Record]) -> None:
     """Let other workers have what this one can't finish."""
 
     def write(conn: Connection, now: datetime) -> None:
@@ -88,7 +88,7 @@ def give_back(site: Site, held: Sequence[Record]) -> None:
         crash.at(Point.GIVE_BACK_UNCOMMITTED)
 
     if held:
-        site.db.write(write)
+        app.db.write(write)
 
 
 def with_volumes(conn: Connection, claimed: Sequence[Record]) -> list[Claimed]:

@@ -40,7 +40,7 @@ class Handler(Protocol):
         """Into the quarantine; without `read` its content is not looked at."""
 
 
-class Suspicious:
+class PoisonMessageGuard:
     """The handler `inner`, which is spared what `max_attempts` processes have died of."""
 
     def __init__(self, inner: Handler, db: Database, max_attempts: int) -> None:

@@ -10,15 +10,15 @@ from snapmanage import crash, errors
 from snapmanage.core import idempotency, lifecycle, manageable, outbox
 from snapmanage.core import quotas as quota
 from snapmanage.core import services as service
-from snapmanage.core.idempotency import Key, Use
+from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_meant
 from snapmanage.crash import Point
-from snapmanage.manage.application import Site, commit, post
+from snapmanage.manage.application import Application, commit, post
 from snapmanage.store import facts, quotas, records, services
 from snapmanage.store import idempotency as keys
-from snapmanage.store.facts import Facts
+from snapmanage.store.facts import VolumeForRequest
 
 R = TypeVar("R", bound=Record)
 
@@ -26,7 +26,9 @@ R = TypeVar("R", bound=Record)
 FORGOTTEN_AT_ONCE = 10
 
 
-def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False, key: Key | None = None) -> Snapshot:
+def request_snapshot(
+    app: Application, snapshot: Snapshot, everywhere: bool = False, key: IdempotencyKey | None = None
+) -> Snapshot:
     """Write a snapshot that shall be managed, and the cast for it; `snapshot.host` comes from its volume.
 
     The volume must be the requester's project's, unless the requester may act `everywhere`. Under a key that was
@@ -35,39 +37,39 @@ def request_snapshot(site: Site, snapshot: Snapshot, everywhere: bool = False, k
     """
 
     def write(conn: Connection, now: datetime) -> tuple[Snapshot, list[Message]]:
-        if (made := _made_before(site, conn, snapshot, key, now)) is not None:
+        if (made := _made_before(app, conn, snapshot, key, now)) is not None:
             return made, []
         volume = _usable_volume(conn, snapshot, everywhere)
-        service.require_up(volume.service, volume.server, now, site.rules.service_down)
-        _check_quota(site, conn, snapshot.requester.project_id, volume.size_gb or 0)
+        service.require_up(volume.service, volume.server, now, app.rules.service_down)
+        _check_quota(app, conn, snapshot.requester.project_id, volume.size_gb or 0)
         asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
         _refuse_owned(conn, asked, volume)
-        return _insert(site, conn, lifecycle.request(asked), now)
+        return _insert(app, conn, lifecycle.request(asked), now)
 
     try:
-        return commit(site, write)
+        return commit(app, write)
     except quotas.NoQueue:
-        site.db.write(lambda conn, _: quotas.open_queue(conn, snapshot.requester.project_id))
+        app.db.write(lambda conn, _: quotas.open_queue(conn, snapshot.requester.project_id))
         crash.at(Point.QUOTA_QUEUE_OPENED)
-        return commit(site, write)
+        return commit(app, write)
 
 
-def register_volume(site: Site, volume: Volume, key: Key | None = None) -> Volume:
+def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
     """Write a volume that shall be known, and the cast for it; a key counts as for snapshots.
 
     `KeyReused`, `ServiceNotFound`, `ServiceDown`, `AlreadyManaged`.
     """
 
     def write(conn: Connection, now: datetime) -> tuple[Volume, list[Message]]:
-        if (made := _made_before(site, conn, volume, key, now)) is not None:
+        if (made := _made_before(app, conn, volume, key, now)) is not None:
             return made, []
-        _require_service(site, conn, volume.server, now)
-        return _insert(site, conn, lifecycle.request(replace(volume, created_at=now)), now)
+        _require_service(app, conn, volume.server, now)
+        return _insert(app, conn, lifecycle.request(replace(volume, created_at=now)), now)
 
-    return commit(site, write)
+    return commit(app, write)
 
 
-def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: bool = False) -> None:
+def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> None:
     """Ask for a snapshot to be given back; `SnapshotNotFound`, `InvalidState`, `ServiceDown`.
 
     It must be the requester's project's, unless the requester may act `everywhere`.
@@ -77,25 +79,25 @@ def unmanage(site: Site, snapshot_id: str, requester: Requester, everywhere: boo
         snapshot = next((s for s in records.lock_many(conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
         if snapshot is None or not (everywhere or _same_project(snapshot, requester)):
             raise errors.SnapshotNotFound(snapshot_id)
-        _require_service(site, conn, snapshot.server, now)
+        _require_service(app, conn, snapshot.server, now)
         lost = snapshot.id in records.lost(conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, now, lost)
         records.write(conn, [change])
-        owed = post(site, conn, [outbox.cast(change.after)], now)
+        owed = post(app, conn, [outbox.cast(change.after)], now)
         crash.at(Point.REQUEST_UNCOMMITTED)
         return None, owed
 
-    return commit(site, write)
+    return commit(app, write)
 
 
 def list_manageable(
-    site: Site, server: str, inventory: Inventory, wanted: manageable.Page, storage: str | None = None
+    app: Application, server: str, inventory: Inventory, wanted: manageable.Page, storage: str | None = None
 ) -> list[manageable.Manageable]:
     """The wanted page of what a backend holds, marking what is managed already, on its storage by any server.
 
     `InvalidRequest` when the marker's entry isn't there, `VolumeNotFound` for an unknown `volume_id`.
     """
-    with site.db.read() as conn:
+    with app.db.read() as conn:
         wanted = _with_volume(conn, server, wanted)
         candidates = inventory.wanted(wanted)
         if wanted.filters.safe_to_manage is None:
@@ -116,20 +118,20 @@ def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> mana
     return replace(wanted, filters=replace(wanted.filters, volume=volume))
 
 
-def _made_before(site: Site, conn: Connection, record: R, key: Key | None, now: datetime) -> R | None:
+def _made_before(app: Application, conn: Connection, record: R, key: IdempotencyKey | None, now: datetime) -> R | None:
     """What an earlier request made under this key, a tombstone too; None lets it stand for `record` from now on.
 
     Asked before anything else, so that of two at the same time the second waits for the first, and finds it.
     """
     if key is None:
         return None
-    asked = Use(key.key_digest, key.request_digest, record.id, now)
+    asked = KeyUse(key.key_digest, key.request_digest, record.id, now)
     held = keys.hold(conn, asked)
-    if idempotency.repeats(asked, held, site.rules.idempotency_key_ttl):
+    if idempotency.repeats(asked, held, app.rules.idempotency_key_ttl):
         return _made(conn, type(record), held.record_id)
     if held != asked:
         keys.replace(conn, asked)
-    keys.forget(conn, now - site.rules.idempotency_key_ttl, FORGOTTEN_AT_ONCE)
+    keys.forget(conn, now - app.rules.idempotency_key_ttl, FORGOTTEN_AT_ONCE)
     return None
 
 
@@ -142,14 +144,14 @@ def _made(conn: Connection, kind: type[R], record_id: str) -> R:
     return made
 
 
-def _insert(site: Site, conn: Connection, record: R, now: datetime) -> tuple[R, list[Message]]:
+def _insert(app: Application, conn: Connection, record: R, now: datetime) -> tuple[R, list[Message]]:
     records.insert(conn, record)
-    owed = post(site, conn, [outbox.cast(record)], now)
+    owed = post(app, conn, [outbox.cast(record)], now)
     crash.at(Point.REQUEST_UNCOMMITTED)
     return record, owed
 
 
-def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Facts:
+def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
     """The volume of a snapshot, with what else counts; `VolumeNotFound`, `InvalidState`."""
     project_id = snapshot.requester.project_id
     volume = facts.of_volume(conn, snapshot.volume_id)
@@ -162,7 +164,7 @@ def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Fa
     return volume
 
 
-def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: Facts) -> None:
+def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: VolumeForRequest) -> None:
     """Raise `AlreadyManaged` where the reference is known to mean an object that another record owns.
 
     Its name holds the id of a live record, or another server of the same storage manages it under this reference.
@@ -182,12 +184,12 @@ def _same_project(record: Record, requester: Requester) -> bool:
     return record.requester.project_id == requester.project_id
 
 
-def _require_service(site: Site, conn: Connection, server: str, now: datetime) -> None:
-    service.require_up(services.get(conn, server), server, now, site.rules.service_down)
+def _require_service(app: Application, conn: Connection, server: str, now: datetime) -> None:
+    service.require_up(services.get(conn, server), server, now, app.rules.service_down)
 
 
-def _check_quota(site: Site, conn: Connection, project_id: str, size_gb: int) -> None:
-    if quota.bounded(quotas.get(conn, project_id).over(site.rules.quota)):
+def _check_quota(app: Application, conn: Connection, project_id: str, size_gb: int) -> None:
+    if quota.bounded(quotas.get(conn, project_id).over(app.rules.quota)):
         # Whoever was before us in the queue may have changed the limit.
-        limit = quotas.queue(conn, project_id).over(site.rules.quota)
+        limit = quotas.queue(conn, project_id).over(app.rules.quota)
         quota.check(records.usage(conn, project_id), limit, size_gb)

@@ -17,7 +17,7 @@ from snapmanage.core.outbox import Message
 from snapmanage.core.records import Operation, Record, Snapshot, Volume, ids_in
 from snapmanage.crash import Point
 from snapmanage.manage import writing
-from snapmanage.manage.application import Site, commit
+from snapmanage.manage.application import Application, commit
 from snapmanage.store import records
 from snapmanage.store.engine import database
 
@@ -42,7 +42,7 @@ class Outcome:
     error: errors.SnapmanageError | None = None
 
 
-def resolve(site: Site, resolutions: Sequence[Resolution], storage: str | None = None) -> list[Snapshot]:
+def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | None = None) -> list[Snapshot]:
     """Write down what references mean before anything is renamed; return the snapshots that may go on.
 
     One that the database refuses, since its object is another's already or its values can't be kept, has failed.
@@ -50,7 +50,7 @@ def resolve(site: Site, resolutions: Sequence[Resolution], storage: str | None =
     """
 
     def write(conn: Connection, now: datetime) -> list[Snapshot]:
-        lease_end = now + site.rules.lease
+        lease_end = now + app.rules.lease
         _refuse_named(conn, resolutions)
         changes = [
             lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end, storage) for each in resolutions
@@ -60,13 +60,13 @@ def resolve(site: Site, resolutions: Sequence[Resolution], storage: str | None =
         return written
 
     try:
-        return site.db.write(write)
+        return app.db.write(write)
     except REFUSED as error:
         if database.away(error):
             raise  # that says nothing of what was written: it is written again
         if len(resolutions) > 1:
-            return [snapshot for each in resolutions for snapshot in resolve(site, [each], storage)]
-        settle(site, [Outcome(resolutions[0].snapshot, error=_refused(error))])
+            return [snapshot for each in resolutions for snapshot in resolve(app, [each], storage)]
+        settle(app, [Outcome(resolutions[0].snapshot, error=_refused(error))])
         return []
 
 
@@ -81,41 +81,41 @@ def _refuse_named(conn: Connection, resolutions: Sequence[Resolution]) -> None:
             )
 
 
-def settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
+def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
     """Write down how operations ended, or when they are tried again; return what was written.
 
     What isn't returned was lost to another worker, whose outcome counts. One that the database
     refuses, since its object is another's already or its values can't be kept, has failed.
     """
     try:
-        return _settle(site, outcomes)
+        return _settle(app, outcomes)
     except REFUSED as error:
         if database.away(error):
             raise  # that says nothing of what was written: it is written again
         if len(outcomes) > 1:
-            return [record for each in outcomes for record in settle(site, [each])]
-        return _settle(site, [replace(outcomes[0], found=None, error=_refused(error))])
+            return [record for each in outcomes for record in settle(app, [each])]
+        return _settle(app, [replace(outcomes[0], found=None, error=_refused(error))])
 
 
-def _settle(site: Site, outcomes: Sequence[Outcome]) -> list[Record]:
+def _settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
     def write(conn: Connection, now: datetime) -> tuple[list[Record], list[Message]]:
         settled: list[Record] = []
         owed: list[Message] = []
         for kind in (Volume, Snapshot):
-            changes = [_ending(site, outcome, now) for outcome in outcomes if isinstance(outcome.record, kind)]
-            written, announced = writing.apply(site, conn, changes, now)
+            changes = [_ending(app, outcome, now) for outcome in outcomes if isinstance(outcome.record, kind)]
+            written, announced = writing.apply(app, conn, changes, now)
             settled += [change.after for change in written]
             owed += announced
         crash.at(Point.SETTLE_UNCOMMITTED)
         return settled, owed
 
-    return commit(site, write)
+    return commit(app, write)
 
 
-def _ending(site: Site, outcome: Outcome, now: datetime) -> Change[Record]:
+def _ending(app: Application, outcome: Outcome, now: datetime) -> Change[Record]:
     match outcome:
         case Outcome(record=record, error=errors.SnapmanageError() as error):
-            return lifecycle.fail(record, error, now, site.rules.retry)
+            return lifecycle.fail(record, error, now, app.rules.retry)
         case Outcome(record=Volume() as volume, found=BackendVolume() as found):
             return lifecycle.register_succeeded(volume, found, now)
         case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):

@@ -10,28 +10,28 @@ from snapmanage.core import outbox
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record
-from snapmanage.manage.application import Site, post
+from snapmanage.manage.application import Application, post
 from snapmanage.store import records, usermessages
 
 R = TypeVar("R", bound=Record)
 
 
 def apply(
-    site: Site, conn: Connection, changes: Sequence[Change[R]], now: datetime
+    app: Application, conn: Connection, changes: Sequence[Change[R]], now: datetime
 ) -> tuple[list[Change[R]], list[Message]]:
     """Write changes that are current yet, with their events and messages to users."""
     written = records.update(conn, changes)
-    return written, _announce(site, conn, written, now)
+    return written, _announce(app, conn, written, now)
 
 
-def write(site: Site, conn: Connection, changes: Sequence[Change[R]], now: datetime) -> list[Message]:
+def write(app: Application, conn: Connection, changes: Sequence[Change[R]], now: datetime) -> list[Message]:
     """The same with records that this transaction has locked."""
     records.write(conn, changes)
-    return _announce(site, conn, changes, now)
+    return _announce(app, conn, changes, now)
 
 
-def _announce(site: Site, conn: Connection, written: Sequence[Change[R]], now: datetime) -> list[Message]:
-    both = site.rules.both_dialects
+def _announce(app: Application, conn: Connection, written: Sequence[Change[R]], now: datetime) -> list[Message]:
+    both = app.rules.both_dialects
     owed = [
         message
         for change in written
@@ -39,4 +39,4 @@ def _announce(site: Site, conn: Connection, written: Sequence[Change[R]], now: d
         for message in outbox.notifications(change.event, change.after.requester, both)
     ]
     usermessages.add(conn, [change.message for change in written if change.message])
-    return post(site, conn, owed, now)
+    return post(app, conn, owed, now)

@@ -29,7 +29,7 @@ _OF_VOLUME = (
 
 
 @dataclass(frozen=True)
-class Facts:
+class VolumeForRequest:
     """A volume as far as its snapshots depend on it, with its server's heartbeat if there is one.
 
     `shared` says that other servers serve the same storage.
@@ -44,7 +44,7 @@ class Facts:
     shared: bool = False
 
 
-def of_volume(conn: Connection, volume_id: str) -> Facts | None:
+def of_volume(conn: Connection, volume_id: str) -> VolumeForRequest | None:
     """What counts for a snapshot of that volume; None when there is no such volume."""
     row = conn.execute(_OF_VOLUME, {"volume_id": volume_id}).one_or_none()
     if row is None:
@@ -52,4 +52,6 @@ def of_volume(conn: Connection, volume_id: str) -> Facts | None:
     beats = row.heartbeat_at is not None
     beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
     service = Service(*beat) if beats else None
-    return Facts(row.project_id, row.host, row.server, Status(row.status), row.size_gb, service, bool(row.shared))
+    return VolumeForRequest(
+        row.project_id, row.host, row.server, Status(row.status), row.size_gb, service, bool(row.shared)
+    )

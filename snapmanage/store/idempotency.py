@@ -4,19 +4,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 
-from snapmanage.core.idempotency import Use
+from snapmanage.core.idempotency import KeyUse
 from snapmanage.store.engine import locks
 from snapmanage.store.tables import idempotency_keys
 
 _key_digest = idempotency_keys.c.key_digest
 
 
-def hold(conn: Connection, asked: Use) -> Use:
+def hold(conn: Connection, asked: KeyUse) -> KeyUse:
     """The use that a key has, `asked` where it had none; others that come with it wait until the transaction ends."""
-    return Use(**locks.lock(conn, idempotency_keys, dict(vars(asked)))._mapping)
+    return KeyUse(**locks.lock(conn, idempotency_keys, dict(vars(asked)))._mapping)
 
 
-def replace(conn: Connection, use: Use) -> None:
+def replace(conn: Connection, use: KeyUse) -> None:
     """Let a key that is held stand for another request."""
     conn.execute(update(idempotency_keys).where(_key_digest == use.key_digest).values(vars(use)))
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from snapmanage.core.outbox import Kind, Message
-from snapmanage.core.stuck import Waiting
+from snapmanage.core.stuck import PendingCast
 from snapmanage.store.tables import outbox
 from snapmanage.store.types import LONG_TEXT
 
@@ -79,10 +79,10 @@ def waiting(conn: Connection) -> int:
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
 
 
-def waiting_casts(conn: Connection) -> dict[str, Waiting]:
+def waiting_casts(conn: Connection) -> dict[str, PendingCast]:
     """The casts that their servers haven't accepted, by the record's id."""
     query = select(outbox.c.record_id, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
-    return {row.record_id: Waiting(row.due_at) for row in conn.execute(query)}
+    return {row.record_id: PendingCast(row.due_at) for row in conn.execute(query)}
 
 
 def older_than(conn: Connection, moment: datetime) -> int:

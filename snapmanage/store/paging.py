@@ -29,7 +29,7 @@ from snapmanage import errors
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ListQuery:
     """What is wanted of a list.
 
     `project_id` None means every project's. `equal` and `like` compare columns, `metadata` asks for
@@ -47,7 +47,7 @@ class Wanted:
     marker: str | None = None
 
 
-def rows(conn: Connection, table: Table, wanted: Wanted) -> Sequence[Row[Any]]:
+def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]]:
     """The page's rows; `InvalidRequest` when the marker is none of the list's."""
     order = _order(table, wanted.sort)
     query = select(table).where(*_conditions(conn, table, wanted))
@@ -57,13 +57,13 @@ def rows(conn: Connection, table: Table, wanted: Wanted) -> Sequence[Row[Any]]:
     return conn.execute(query.order_by(*ordered).limit(wanted.limit).offset(wanted.offset)).all()
 
 
-def count(conn: Connection, table: Table, wanted: Wanted) -> int:
+def count(conn: Connection, table: Table, wanted: ListQuery) -> int:
     """How many rows all pages have together."""
     query = select(func.count()).select_from(table).where(*_conditions(conn, table, wanted))
     return int(conn.execute(query).scalar_one())
 
 
-def _conditions(conn: Connection, table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
+def _conditions(conn: Connection, table: Table, wanted: ListQuery) -> list[ColumnElement[bool]]:
     conditions = _there(table, wanted)
     conditions += [table.c[name] == value for name, value in wanted.equal.items()]
     conditions += [table.c[name].icontains(text, autoescape=True) for name, text in wanted.like.items()]
@@ -71,7 +71,7 @@ def _conditions(conn: Connection, table: Table, wanted: Wanted) -> list[ColumnEl
     return [*conditions, false()] if wanted.never else conditions
 
 
-def _there(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
+def _there(table: Table, wanted: ListQuery) -> list[ColumnElement[bool]]:
     """Whose rows there are, those of tombstones left out."""
     kept: list[ColumnElement[bool]] = [table.c.deleted_at.is_(None)] if "deleted_at" in table.c else []
     return kept if wanted.project_id is None else [table.c.project_id == wanted.project_id, *kept]
@@ -98,7 +98,7 @@ def _keys(column: Column[Any], direction: str) -> list[ColumnElement[Any]]:
     return [key.desc() if direction == "desc" else key.asc() for key in keys]
 
 
-def _marked(conn: Connection, table: Table, wanted: Wanted, order: Sequence[tuple[Column[Any], str]]) -> Row[Any]:
+def _marked(conn: Connection, table: Table, wanted: ListQuery, order: Sequence[tuple[Column[Any], str]]) -> Row[Any]:
     query = select(*(column for column, _ in order)).where(table.c.id == wanted.marker)
     if wanted.project_id is not None:
         query = query.where(table.c.project_id == wanted.project_id)

@@ -20,7 +20,7 @@ TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
-class Kept:
+class QuarantinedMessage:
     """A message as it last came to `queue`, and why it was put aside; of a very large one the first part."""
 
     id: str
@@ -36,7 +36,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Listed:
+class QuarantineEntry:
     """The same without its bytes."""
 
     id: str
@@ -74,18 +74,18 @@ def put_aside(
     return None
 
 
-def all_of(conn: Connection) -> list[Listed]:
+def all_of(conn: Connection) -> list[QuarantineEntry]:
     """What is there, oldest first."""
     shown = quarantine.c
     query = select(
         shown.id, shown.queue, func.length(shown.body).label("size_bytes"), shown.reason, shown.received_at
     ).order_by(shown.received_at, shown.id)
-    return [Listed(**row._mapping) for row in conn.execute(query)]
+    return [QuarantineEntry(**row._mapping) for row in conn.execute(query)]
 
 
-def get(conn: Connection, message_id: str) -> Kept | None:
+def get(conn: Connection, message_id: str) -> QuarantinedMessage | None:
     row = conn.execute(select(quarantine).where(quarantine.c.id == message_id)).one_or_none()
-    return None if row is None else Kept(**row._mapping)
+    return None if row is None else QuarantinedMessage(**row._mapping)
 
 
 def drop(conn: Connection, message_id: str) -> bool:
@@ -93,7 +93,7 @@ def drop(conn: Connection, message_id: str) -> bool:
     return bool(conn.execute(delete(quarantine).where(quarantine.c.id == message_id)).rowcount)
 
 
-def drop_unless_back(conn: Connection, sent: Kept) -> bool:
+def drop_unless_back(conn: Connection, sent: QuarantinedMessage) -> bool:
     """Forget a message that was sent again; False when it was put aside once more, or is unknown."""
     this = (quarantine.c.id == sent.id) & (quarantine.c.received_at == sent.received_at)
     return bool(conn.execute(delete(quarantine).where(this)).rowcount)

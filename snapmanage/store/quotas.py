@@ -5,23 +5,23 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
-from snapmanage.core.quotas import Override
+from snapmanage.core.quotas import ProjectQuota
 from snapmanage.store.engine import locks
 from snapmanage.store.tables import quotas
 
 _OF_PROJECT = select(quotas).where(quotas.c.project_id == bindparam("project_id"))
 
 
-def get(conn: Connection, project_id: str) -> Override:
+def get(conn: Connection, project_id: str) -> ProjectQuota:
     row = conn.execute(_OF_PROJECT, {"project_id": project_id}).one_or_none()
-    return Override(project_id) if row is None else _override(row)
+    return ProjectQuota(project_id) if row is None else _override(row)
 
 
 class NoQueue(Exception):
     """The project has no row to queue on yet: `open_queue`, in a transaction of its own, makes it."""
 
 
-def queue(conn: Connection, project_id: str) -> Override:
+def queue(conn: Connection, project_id: str) -> ProjectQuota:
     """The same, letting concurrent requests of a project count one after the other until the transaction ends."""
     row = conn.execute(select(quotas).where(quotas.c.project_id == project_id).with_for_update()).one_or_none()
     if row is None:
@@ -34,7 +34,7 @@ def open_queue(conn: Connection, project_id: str) -> None:
 
     Requests don't make it: on MariaDB, whoever waits for a new row deadlocks with the others when it is rolled back.
     """
-    locks.lock(conn, quotas, dict(vars(Override(project_id))))
+    locks.lock(conn, quotas, dict(vars(ProjectQuota(project_id))))
 
 
 def change(conn: Connection, project_id: str, limits: Mapping[str, int | None]) -> None:
@@ -43,11 +43,11 @@ def change(conn: Connection, project_id: str, limits: Mapping[str, int | None]) 
     conn.execute(update(quotas).where(quotas.c.project_id == project_id).values(dict(limits)))
 
 
-def all_of(conn: Connection) -> list[Override]:
+def all_of(conn: Connection) -> list[ProjectQuota]:
     """Of each project that has limits of its own."""
     differs = or_(quotas.c.snapshots.is_not(None), quotas.c.gigabytes.is_not(None))
     return [_override(row) for row in conn.execute(select(quotas).where(differs).order_by(quotas.c.project_id))]
 
 
-def _override(row: Row[Any]) -> Override:
-    return Override(**row._mapping)
+def _override(row: Row[Any]) -> ProjectQuota:
+    return ProjectQuota(**row._mapping)

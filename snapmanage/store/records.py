@@ -27,7 +27,7 @@ from snapmanage.core.records import (
 )
 from snapmanage.core.reference import Reference
 from snapmanage.store import batches, paging
-from snapmanage.store.paging import Wanted
+from snapmanage.store.paging import ListQuery
 from snapmanage.store.tables import services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)
@@ -262,12 +262,12 @@ def _owned(conn: Connection, by_identity: ColumnElement[bool], by_reference: Col
     return Owned(identities, {row.reference: row.id for row in conn.execute(columns.where(by_reference))})
 
 
-def list_page(conn: Connection, kind: type[R], wanted: Wanted) -> list[R]:
+def list_page(conn: Connection, kind: type[R], wanted: ListQuery) -> list[R]:
     """The wanted page of records; `InvalidRequest` when the marker is none of them."""
     return [_record(kind, row) for row in paging.rows(conn, _TABLES[kind], wanted)]
 
 
-def count(conn: Connection, kind: type[Record], wanted: Wanted) -> int:
+def count(conn: Connection, kind: type[Record], wanted: ListQuery) -> int:
     """How many records all pages have together."""
     return paging.count(conn, _TABLES[kind], wanted)
 

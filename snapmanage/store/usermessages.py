@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from snapmanage.core.events import UserMessage
 from snapmanage.store import paging
-from snapmanage.store.paging import Wanted
+from snapmanage.store.paging import ListQuery
 from snapmanage.store.tables import messages
 
 
@@ -17,10 +17,10 @@ def add(conn: Connection, told: Sequence[UserMessage]) -> None:
 
 def get(conn: Connection, project_id: str | None, message_id: str) -> UserMessage | None:
     """A message of a project, or of any with None."""
-    rows = list_page(conn, Wanted(project_id, equal={"id": message_id}, limit=1))
+    rows = list_page(conn, ListQuery(project_id, equal={"id": message_id}, limit=1))
     return rows[0] if rows else None
 
 
-def list_page(conn: Connection, wanted: Wanted) -> list[UserMessage]:
+def list_page(conn: Connection, wanted: ListQuery) -> list[UserMessage]:
     """The wanted page of messages; `InvalidRequest` when the marker is none of them."""
     return [UserMessage(**row._mapping) for row in paging.rows(conn, messages, wanted)]

@@ -23,7 +23,7 @@ HANGING = 4
 Step = Resolution | Outcome
 
 
-class Calls:
+class DriverPool:
     """Threads that `call` with what was submitted, one after the other, and hand what comes of it to `answer`.
 
     They start with the first. A future each, as executors have, would cost more than a fast driver's call.

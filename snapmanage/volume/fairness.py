@@ -13,7 +13,7 @@ MOST = 1000
 AT_ONCE = 4
 
 
-class Turns:
+class ProjectRoundRobin:
     """Projects with operations that wait, whoever was served longest ago first; for several threads."""
 
     def __init__(self) -> None:

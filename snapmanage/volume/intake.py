@@ -25,7 +25,7 @@ from snapmanage.core.records import readable
 from snapmanage.crash import Point
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask
-from snapmanage.manage.application import Site
+from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Taker
 from snapmanage.store import outbox, quarantine
 from snapmanage.store.engine import database
@@ -52,14 +52,14 @@ class Intake:
 
     def __init__(
         self,
-        site: Site,
+        app: Application,
         bus: Bus,
         server: str,
         endpoints: Callable[[Accept], list[Any]],
         taker: Taker,
         callers: Executor,
     ) -> None:
-        self._site = site
+        self._app = app
         self._bus = bus
         self._server = server
         self._taker = taker
@@ -114,7 +114,7 @@ class Intake:
         if not asks:
             return
         try:
-            refused = acceptance.accept(self._site, [ask for ask, _ in asks], self._taker)
+            refused = acceptance.accept(self._app, [ask for ask, _ in asks], self._taker)
         except database.UNKEEPABLE as error:
             if database.passes(error):
                 raise  # the database is away, or somebody was quicker: the batch comes again
@@ -140,14 +140,14 @@ class Intake:
     def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Keep a message apart, for people to look at; without `read` nobody is told what it was about."""
         LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, readable(reason))
-        write = partial(_put_aside, self._site, delivery, self._server, reason, read)
-        owed = self._site.db.write(write)
+        write = partial(_put_aside, self._app, delivery, self._server, reason, read)
+        owed = self._app.db.write(write)
         crash.at(Point.QUARANTINED)
-        self._site.outlet.nudge(owed)
+        self._app.outbox_writer.nudge(owed)
 
 
 def _put_aside(
-    site: Site, delivery: Delivery, host: str, reason: str, read: bool, conn: Connection, now: datetime
+    app: Application, delivery: Delivery, host: str, reason: str, read: bool, conn: Connection, now: datetime
 ) -> list[messages.Message]:
     """Keep the message, and tell auditors where it was about a snapshot; a repeat is known by its bytes."""
     key = quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
@@ -155,7 +155,7 @@ def _put_aside(
         return []
     event = events.rejected(key, *_said(delivery), reason, now, host)
     owed = [] if event is None else messages.notifications(event, events.NOBODY, both_dialects=False)
-    outbox.add(conn, owed, now, now + site.outlet.hold)
+    outbox.add(conn, owed, now, now + app.outbox_writer.hold)
     return owed
 
 

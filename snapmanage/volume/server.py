@@ -24,13 +24,13 @@ from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.drivers.system import deadline as deadlines
 from snapmanage.manage import ownership, requests
-from snapmanage.manage.application import Site
-from snapmanage.manage.redelivery import Suspicious
+from snapmanage.manage.application import Application
+from snapmanage.manage.redelivery import PoisonMessageGuard
 from snapmanage.store import outbox, services
 from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
 from snapmanage.volume.intake import Intake
 from snapmanage.volume.scans import Scans
-from snapmanage.volume.worker import Pace, Worker
+from snapmanage.volume.worker import BackendLimits, Worker
 
 LOG = logging.getLogger(__name__)
 
@@ -48,14 +48,14 @@ class VolumeServer:
 
     def __init__(
         self,
-        site: Site,
+        app: Application,
         bus: Bus,
         names: Names,
-        backends: Mapping[str, tuple[str, Driver, Pace]],
+        backends: Mapping[str, tuple[str, Driver, BackendLimits]],
         heartbeat_seconds: float,
         volume_template: str = "volume-%s",
     ) -> None:
-        self._site = site
+        self._app = app
         self._bus = bus
         self._names = names
         self._backends = backends
@@ -64,11 +64,11 @@ class VolumeServer:
         self._callers = {server: ThreadPoolExecutor(CALLERS, f"caller {server}") for server in backends}
         me = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._workers = {
-            server: Worker(site, server, driver, me, pace) for server, (_, driver, pace) in backends.items()
+            server: Worker(app, server, driver, me, limits) for server, (_, driver, limits) in backends.items()
         }
         self._scans = {
-            server: Scans(driver, pace.inventory_ttl_seconds, pace.driver_timeout_seconds, site.rules.name_template)
-            for server, (_, driver, pace) in backends.items()
+            server: Scans(driver, limits.inventory_ttl_seconds, limits.driver_timeout_seconds, app.rules.name_template)
+            for server, (_, driver, limits) in backends.items()
         }
         self._consumers: list[Consumer] = []
         self._up: frozenset[str] = frozenset()
@@ -114,7 +114,7 @@ class VolumeServer:
 
     def _beat(self) -> None:
         try:
-            self._beaten = self._site.db.write(self._beat_all)
+            self._beaten = self._app.db.write(self._beat_all)
             for server in self._backends:
                 if server not in self._up and self._openings[server].done():
                     self._try_to_open(server)
@@ -151,13 +151,13 @@ class VolumeServer:
 
     def _open(self, server: str) -> None:
         """Serve a backend that answers; casts that waited for it are due at once."""
-        _, driver, pace = self._backends[server]
-        deadlines.within(pace.driver_timeout_seconds, "checking the backend", driver.check)
-        self._settle_storage(server, driver, pace)
+        _, driver, limits = self._backends[server]
+        deadlines.within(limits.driver_timeout_seconds, "checking the backend", driver.check)
+        self._settle_storage(server, driver, limits)
         with self._opened:
             if self._stopping.is_set():
                 return
-            self._site.db.write(partial(self._announce, server))
+            self._app.db.write(partial(self._announce, server))
             crash.at(Point.SERVER_ANNOUNCED)
             self._workers[server].start()
             handler = self._handler(server)
@@ -166,16 +166,16 @@ class VolumeServer:
         LOG.info("Serving %s.", server)
         self._warn_of_sharing(server)
 
-    def _settle_storage(self, server: str, driver: Driver, pace: Pace) -> None:
+    def _settle_storage(self, server: str, driver: Driver, limits: BackendLimits) -> None:
         """Find out which storage the backend is, and write that down of the server's records."""
         asking = "asking which storage the backend is"
         # A driver that was written for an earlier release doesn't say.
         ask = getattr(driver, "storage_id", None)
-        storage = deadlines.within(pace.driver_timeout_seconds, asking, ask) if ask else None
+        storage = deadlines.within(limits.driver_timeout_seconds, asking, ask) if ask else None
         self._workers[server].storage = storage
         if storage is None:
             return
-        for each in ownership.adopt(self._site.db, server, storage, getattr(driver, "renewed_identities", None)):
+        for each in ownership.adopt(self._app.db, server, storage, getattr(driver, "renewed_identities", None)):
             LOG.error(
                 "Snapshot %s on %s and snapshot %s own one object; unmanage one of them.",
                 each.snapshot_id,
@@ -185,8 +185,8 @@ class VolumeServer:
 
     def _warn_of_sharing(self, server: str) -> None:
         """Say which other servers, running or not, serve the same storage."""
-        with self._site.db.read() as conn:
-            others = services.sharing(conn, self._service(server, self._site.db.clock(conn)))
+        with self._app.db.read() as conn:
+            others = services.sharing(conn, self._service(server, self._app.db.clock(conn)))
         if others:
             LOG.warning(
                 "%s serves the same storage as %s. A snapshot that one manages is refused by the other. Use "
@@ -198,10 +198,10 @@ class VolumeServer:
     def _service(self, server: str, now: datetime) -> Service:
         return Service(server, self._backends[server][0], now, storage=self._workers[server].storage)
 
-    def _handler(self, server: str) -> Suspicious:
+    def _handler(self, server: str) -> PoisonMessageGuard:
         endpoints, taker = partial(self._endpoints, server), self._workers[server].taker
-        intake = Intake(self._site, self._bus, server, endpoints, taker, self._callers[server])
-        return Suspicious(intake, self._site.db, self._site.rules.retry.max_attempts)
+        intake = Intake(self._app, self._bus, server, endpoints, taker, self._callers[server])
+        return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
     def _announce(self, server: str, conn: Connection, now: datetime) -> None:
         outbox.hurry_casts(conn, server, now)
@@ -216,5 +216,5 @@ class VolumeServer:
 
     def _list(self, server: str, wanted: Page) -> list[Manageable]:
         return requests.list_manageable(
-            self._site, server, self._scans[server].for_page(wanted), wanted, self._workers[server].storage
+            self._app, server, self._scans[server].for_page(wanted), wanted, self._workers[server].storage
         )

@@ -19,12 +19,12 @@ from snapmanage.core.records import Record
 from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import claims, settling
-from snapmanage.manage.application import Site
+from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.volume import steps
-from snapmanage.volume.driver_pool import Calls
-from snapmanage.volume.fairness import Turns
+from snapmanage.volume.driver_pool import DriverPool
+from snapmanage.volume.fairness import ProjectRoundRobin
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class BackendLimits:
     """How much a backend is given at once, how long each call may take, how often its worker looks by itself, and
     how long a listing is kept.
     """
@@ -62,19 +62,19 @@ class Worker:
     It holds two operations for each call that the driver may be given at once; of a fast driver, two batches.
     """
 
-    def __init__(self, site: Site, server: str, driver: Driver, worker_id: str, pace: Pace) -> None:
+    def __init__(self, app: Application, server: str, driver: Driver, worker_id: str, limits: BackendLimits) -> None:
         self.server = server
         # Which storage the backend is, once it has answered; None where its driver can't say.
         self.storage: str | None = None
-        self._site = site
+        self._app = app
         self._driver = driver
         self._id = worker_id
-        self._pace = pace
+        self._limits = limits
         self._inbox: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
-        self._turns = Turns()
-        self._calls = Calls(f"driver {server}", pace.driver_calls, self._carry_out, self._inbox.put)
-        self._renew_every = site.rules.lease.total_seconds() / 3
+        self._round_robin = ProjectRoundRobin()
+        self._pool = DriverPool(f"driver {server}", limits.driver_calls, self._carry_out, self._inbox.put)
+        self._renew_every = app.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
         self._look_at = 0.0
         self._more = False
@@ -111,7 +111,7 @@ class Worker:
         An operation that arrives later, from a claim that was under way, is given back at once.
         """
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        self._calls.stop()
+        self._pool.stop()
         with self._leaving:
             self._has_left = True
             rest = [*list(self._held.values()), *self._not_begun()]
@@ -123,7 +123,7 @@ class Worker:
             return
         LOG.warning("%s gives %d operations back.", self.server, len(rest))
         try:
-            claims.give_back(self._site, [claimed.record for claimed in rest])
+            claims.give_back(self._app, [claimed.record for claimed in rest])
         except SQLAlchemyError as error:
             LOG.warning("%s could not give operations back; their leases run out instead: %s", self.server, error)
         else:
@@ -159,10 +159,10 @@ class Worker:
     def _gather(self) -> list[_Arrival]:
         """Wait for the first arrival, or for the next look or renewal; then take what else there is."""
         try:
-            arrived = [self._inbox.get(timeout=min(self._pace.scan_interval_seconds, self._renew_every))]
+            arrived = [self._inbox.get(timeout=min(self._limits.scan_interval_seconds, self._renew_every))]
         except queue.Empty:
             return []
-        return arrived + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._pace.batch))]
+        return arrived + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._limits.batch))]
 
     def _turn(self, arrived: Sequence[_Arrival]) -> None:
         """Write down what has arrived, then take more. What fails to be written is put back first."""
@@ -185,7 +185,7 @@ class Worker:
         if not outcomes:
             return
         crash.at(Point.CARRIED_OUT)
-        settled = settling.settle(self._site, outcomes)
+        settled = settling.settle(self._app, outcomes)
         crash.at(Point.SETTLED)
         for record in settled:
             _log_change(record)
@@ -200,7 +200,7 @@ class Worker:
         if not resolutions:
             return
         crash.at(Point.FOUND)
-        going_on = {snapshot.id: snapshot for snapshot in settling.resolve(self._site, resolutions, self.storage)}
+        going_on = {snapshot.id: snapshot for snapshot in settling.resolve(self._app, resolutions, self.storage)}
         crash.at(Point.RESOLVED)
         for each in resolutions:
             held = self._mine(each.snapshot)
@@ -211,11 +211,11 @@ class Worker:
 
     def _room(self) -> int:
         """How many operations more it may hold."""
-        most = min(max(2 * self._pace.driver_calls, self._calls.within(HELD_SECONDS)), 2 * self._pace.batch)
+        most = min(max(2 * self._limits.driver_calls, self._pool.within(HELD_SECONDS)), 2 * self._limits.batch)
         return 0 if self._draining.is_set() else max(0, most - len(self._held))
 
     def _await_room(self, wanted: int) -> int:
-        patience = PATIENCE_SECONDS if self._calls.within(PATIENCE_SECONDS) > wanted else 0
+        patience = PATIENCE_SECONDS if self._pool.within(PATIENCE_SECONDS) > wanted else 0
         deadline = time.monotonic() + patience
         while (room := self._room() - self._inbox.qsize()) < wanted and not self._draining.is_set():
             if (left := deadline - time.monotonic()) <= 0:
@@ -227,17 +227,17 @@ class Worker:
     def _take(self, claimed: Sequence[Claimed], left: Set[str]) -> None:
         self._receive(claimed, self._inbox.put)
         if left:
-            self._turns.wait(left)
+            self._round_robin.wait(left)
             self.nudge()
 
     def _claim(self) -> None:
-        self._look_at = time.monotonic() + self._pace.scan_interval_seconds
+        self._look_at = time.monotonic() + self._limits.scan_interval_seconds
         room = self._room()
-        wanted = min(self._pace.batch, room)
-        turns = self._turns.next(wanted)
-        claimed = claims.claim(self._site, self.server, self._id, wanted, turns) if wanted else []
+        wanted = min(self._limits.batch, room)
+        turns = self._round_robin.next(wanted)
+        claimed = claims.claim(self._app, self.server, self._id, wanted, turns) if wanted else []
         served = {each.record.requester.project_id for each in claimed}
-        self._turns.wait(project for project in turns if project in served)  # who got none has no more
+        self._round_robin.wait(project for project in turns if project in served)  # who got none has no more
         self._begin(claimed)
         self._more = len(claimed) == wanted
         if self._more and 0 < wanted < room:
@@ -261,15 +261,15 @@ class Worker:
 
     def _carry_on(self, claimed: Claimed) -> None:
         self._held[claimed.record.id] = claimed
-        self._calls.submit(claimed)
+        self._pool.submit(claimed)
 
     def _carry_out(self, claimed: Claimed) -> Resolution | Outcome:
-        return steps.carry_out(self._driver, claimed, self._site.rules.name_template)
+        return steps.carry_out(self._driver, claimed, self._app.rules.name_template)
 
     def _give_up_late(self) -> None:
         """A call that hangs has failed; what it may do yet is as harmless as what a frozen worker may."""
-        seconds = self._pace.driver_timeout_seconds
-        for claimed in self._calls.given_up(seconds):
+        seconds = self._limits.driver_timeout_seconds
+        for claimed in self._pool.given_up(seconds):
             error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s and was given up")
             LOG.error("%s: %s (%s).", self.server, error, claimed.record.id)
             self._inbox.put(Outcome(claimed.record, error=error))
@@ -277,7 +277,7 @@ class Worker:
     def _renew_when_due(self) -> None:
         now = time.monotonic()
         if self._held and now >= self._renew_at:
-            claims.renew(self._site, [claimed.record for claimed in self._held.values()])
+            claims.renew(self._app, [claimed.record for claimed in self._held.values()])
             self._renew_at = now + self._renew_every
 
 

@@ -20,7 +20,7 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_for
 from snapmanage.core.manageable import Owned, entries
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.renaming import Names
+from snapmanage.drivers.renaming import Renamer
 from tests.contract.labs import ACTIVE, BORN, HOLDING, SPOILING, WITH_STORAGE_ID, HoldingLab, Lab, SpoilingLab
 
 only_where_the_storage_has_an_id = pytest.mark.parametrize("lab", WITH_STORAGE_ID, indirect=True)
@@ -55,7 +55,7 @@ class Killed(BaseException):
 class Dying:
     """The names on a backend, as a worker sees them who dies right before or after the rename."""
 
-    names: Names
+    names: Renamer
     after: bool
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
@@ -77,7 +77,7 @@ def dying(after: bool) -> Iterator[None]:
             yield
 
 
-def _dying(act: Callable[[Names, Binding], object], after: bool) -> Callable[[Names, Binding], object]:
+def _dying(act: Callable[[Renamer, Binding], object], after: bool) -> Callable[[Renamer, Binding], object]:
     return lambda names, binding: act(Dying(names, after), binding)
 
 

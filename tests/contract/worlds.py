@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snapmanage.drivers.protocol import Driver
-from snapmanage.volume.worker import Pace
+from snapmanage.volume.worker import BackendLimits
 from tests.functional.world import SERVER, World, a_world
 
 
@@ -15,5 +15,5 @@ def world_of(folder: Path, driver: Driver) -> Iterator[World]:
 
     Its work arrives by messages; a look each 20 ms would take processor time from the backend.
     """
-    with a_world(folder, {SERVER: driver}, pace=Pace(), relay_interval_seconds=1.0) as world:
+    with a_world(folder, {SERVER: driver}, backend_limits=BackendLimits(), relay_interval_seconds=1.0) as world:
         yield world

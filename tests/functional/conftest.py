@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from snapmanage.api.request import Limits
 from snapmanage.core.audit import START
 from snapmanage.core.services import Service
-from snapmanage.manage.application import Outlet, Rules, Site
+from snapmanage.manage.application import Application, OutboxWriter, Rules
 from snapmanage.store import records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
@@ -74,11 +74,11 @@ def database(
 
 
 @pytest.fixture
-def site(database: Database) -> Site:
+def app(database: Database) -> Application:
     """A site on each database: a server that was heard of, and an available volume."""
     database.write(lambda conn, now: services.beat(conn, Service(examples.SERVER, "fake", now)))
     database.write(lambda conn, _: records.insert(conn, examples.available_volume(size_gb=3)))
-    return Site(database, Outlet(), Rules())
+    return Application(database, OutboxWriter(), Rules())
 
 
 def empty(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from oslo_config import cfg
 from sqlalchemy import Connection, select
 
 from snapmanage import errors
-from snapmanage.api import app
+from snapmanage.api import app as wsgi
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.policy import Policy
@@ -35,13 +35,13 @@ from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Snapshot
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.protocol import Driver
-from snapmanage.manage.application import Outlet, Rules, Site
+from snapmanage.manage.application import Application, OutboxWriter, Rules
 from snapmanage.relay import Relay
 from snapmanage.store import audit, outbox, records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.volume.server import VolumeServer
-from snapmanage.volume.worker import Pace
+from snapmanage.volume.worker import BackendLimits
 from tests.waiting import until
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -51,7 +51,7 @@ VOLUME = "volume-1"
 # The server beats once, when it starts, and nothing is overdue for an hour: tests move the clock instead.
 RULES = Rules(retry=Retry(3, timedelta(minutes=1), timedelta(minutes=1)), service_down=timedelta(hours=1))
 ONE_BEAT = 3600.0
-PACE = Pace(scan_interval_seconds=0.02)
+PACE = BackendLimits(scan_interval_seconds=0.02)
 NAMES = Names()
 
 
@@ -233,7 +233,7 @@ class World:
     clock: Clock
     bus: SwitchedBus
     relay: Relay
-    site: Site
+    app: Application
     server: VolumeServer
     backends: Mapping[str, Driver]
     client: Client
@@ -358,7 +358,7 @@ class World:
     def another_server(self, driver: Driver | None = None) -> VolumeServer:
         """One more process that serves the same backend, or a backend as another process sees it; to be drained."""
         [name] = self.backends
-        server = VolumeServer(self.site, self.bus, NAMES, _served({name: driver or self.driver}), ONE_BEAT)
+        server = VolumeServer(self.app, self.bus, NAMES, _served({name: driver or self.driver}), ONE_BEAT)
         server.start()
         return server
 
@@ -398,7 +398,7 @@ def a_world(
     backends: Mapping[str, Driver] | None = None,
     rules: Rules = RULES,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    pace: Pace = PACE,
+    backend_limits: BackendLimits = PACE,
     call_timeout_seconds: float = 20,
     heartbeat_seconds: float = ONE_BEAT,
     authenticate: Authenticate = callers.noauth,
@@ -417,18 +417,18 @@ def a_world(
         schema.sync(db.engine)
     bus = SwitchedBus(NAMES, call_timeout_seconds)
     relay = Relay(db, bus, NAMES, interval_seconds=relay_interval_seconds)
-    site = Site(db, Outlet(relay.nudge, timedelta(seconds=5)), rules)
+    app = Application(db, OutboxWriter(relay.nudge, timedelta(seconds=5)), rules)
     backends = backends or {SERVER: FakeDriver()}
-    server = VolumeServer(site, bus, NAMES, _served(backends, pace), heartbeat_seconds)
+    server = VolumeServer(app, bus, NAMES, _served(backends, backend_limits), heartbeat_seconds)
     with QuickHttpServer() as http:
         bus.consume(NAMES.audited_queues(), Listener(db))
         relay.start()
         server.start()
-        application = app.build(Service(site, bus, limits, authenticate, policy or default_policy()))
+        application = wsgi.build(Service(app, bus, limits, authenticate, policy or default_policy()))
         http.start(around(application), limits.body)
         client = Client(http.address)
         try:
-            yield World(db, clock, bus, relay, site, server, backends, client)
+            yield World(db, clock, bus, relay, app, server, backends, client)
         finally:
             client.close()
             server.drain(timeout_seconds=10)
@@ -437,8 +437,10 @@ def a_world(
             db.close()
 
 
-def _served(backends: Mapping[str, Driver], pace: Pace = PACE) -> dict[str, tuple[str, Driver, Pace]]:
-    return {server: ("fake", driver, pace) for server, driver in backends.items()}
+def _served(
+    backends: Mapping[str, Driver], limits: BackendLimits = PACE
+) -> dict[str, tuple[str, Driver, BackendLimits]]:
+    return {server: ("fake", driver, limits) for server, driver in backends.items()}
 
 
 def five_snapshots(world: World) -> list[str]:

@@ -1,6 +1,6 @@
 """Handlers of extensions, which is how clients once learnt that snapshots can be managed."""
 
-from snapmanage.api.request import Answer, Call
+from snapmanage.api.request import Answer, ApiRequest
 
 SNAPSHOT_MANAGE = {
     "name": "SnapshotManage",
@@ -11,9 +11,9 @@ SNAPSHOT_MANAGE = {
 }
 
 
-def index(call: Call) -> Answer:
+def index(call: ApiRequest) -> Answer:
     return Answer(200, {"extensions": [SNAPSHOT_MANAGE]})
 
 
-def show(call: Call) -> Answer:
+def show(call: ApiRequest) -> Answer:
     return Answer(200, {"extension": SNAPSHOT_MANAGE})

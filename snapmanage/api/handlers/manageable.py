@@ -6,35 +6,35 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions, views
-from snapmanage.api.request import Answer, Call, find_server, rpc_context
+from snapmanage.api.request import Answer, ApiRequest, find_server, rpc_context
 from snapmanage.core import manageable
 from snapmanage.core import services as heartbeats
 from snapmanage.store import services
 
 
-def index(call: Call) -> Answer:
+def index(call: ApiRequest) -> Answer:
     """`GET /os-snapshot-manage`."""
     return _manageable(call, detail=False)
 
 
-def detail(call: Call) -> Answer:
+def detail(call: ApiRequest) -> Answer:
     """`GET /os-snapshot-manage/detail`."""
     return _manageable(call, detail=True)
 
 
-def _manageable(call: Call, detail: bool) -> Answer:
+def _manageable(call: ApiRequest, detail: bool) -> Answer:
     server = find_server(call, _wanted_host(call)).server
     limit, arguments = _page_arguments(call)
-    with call.site.db.read() as conn:
-        now = call.site.db.clock(conn)
+    with call.app.db.read() as conn:
+        now = call.app.db.clock(conn)
         known = services.get(conn, server)
-        heartbeats.require_up(known, server, now, call.site.rules.service_down)
+        heartbeats.require_up(known, server, now, call.app.rules.service_down)
     found = call.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(call))
     shown = [views.manageable(entry, detail) for entry in found[:limit]]
     return views.manageable_page(call, shown, len(found))
 
 
-def _wanted_host(call: Call) -> str:
+def _wanted_host(call: ApiRequest) -> str:
     """The server that is asked. A cluster is one as well, which several machines are; any of them answers."""
     host = call.parameters.get("host")
     cluster = call.parameters.get("cluster") if call.version >= versions.CLUSTERS else None
@@ -44,7 +44,7 @@ def _wanted_host(call: Call) -> str:
     return str(host or cluster)
 
 
-def _page_arguments(call: Call) -> tuple[int, dict[str, Any]]:
+def _page_arguments(call: ApiRequest) -> tuple[int, dict[str, Any]]:
     """The page's size, and what the server is asked for: one entry more tells whether there is a next page."""
     parameters = call.parameters
     pairs = schemas.sort(parameters, "reference")

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage.api import versions
-from snapmanage.api.request import Answer, Call
+from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.route import Handler, Table
 
 
-def choices(call: Call) -> Answer:
+def choices(call: ApiRequest) -> Answer:
     return Answer(300, versions.document(call.http.prefix))
 
 
-def current(call: Call) -> Answer:
+def current(call: ApiRequest) -> Answer:
     return Answer(200, versions.document(call.http.prefix))
 
 
@@ -27,16 +27,16 @@ def description(tables: Callable[[], tuple[Table, Table]]) -> Handler:
 
         return openapi.document(*tables())
 
-    def describe(call: Call) -> Answer:
+    def describe(call: ApiRequest) -> Answer:
         return Answer(200, document())
 
     return describe
 
 
-def health(call: Call) -> Answer:
+def health(call: ApiRequest) -> Answer:
     """200 while the database answers; requests need nothing else."""
     try:
-        call.site.db.now()
+        call.app.db.now()
     except SQLAlchemyError:
         return Answer(503, {"detailed": False, "reasons": [{"reason": "The database doesn't answer."}]})
     return Answer(200, {"detailed": False, "reasons": []})

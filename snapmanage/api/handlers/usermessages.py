@@ -2,9 +2,9 @@
 
 from snapmanage import errors
 from snapmanage.api import lists, versions, views
-from snapmanage.api.request import Answer, Call
+from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.store import usermessages
-from snapmanage.store.paging import Wanted
+from snapmanage.store.paging import ListQuery
 
 _COLUMNS = {
     "event_id": "event_id",
@@ -18,18 +18,18 @@ SHAPE = lists.Shape(
 )
 
 
-def index(call: Call) -> Answer:
+def index(call: ApiRequest) -> Answer:
     """`GET /messages`; filters, order and pages count from their microversion on."""
-    page = Wanted(call.requester.project_id, limit=call.service.limits.page)
+    page = ListQuery(call.requester.project_id, limit=call.service.limits.page)
     if call.version >= versions.MESSAGE_FILTERS:
         page = lists.wanted(call, SHAPE)
-    with call.site.db.read() as conn:
+    with call.app.db.read() as conn:
         told = usermessages.list_page(conn, lists.one_more(page))
     return views.page(call, "messages", [views.message(call, each) for each in told[: page.limit]], len(told))
 
 
-def show(call: Call) -> Answer:
-    with call.site.db.read() as conn:
+def show(call: ApiRequest) -> Answer:
+    with call.app.db.read() as conn:
         told = usermessages.get(conn, None if call.everywhere else call.requester.project_id, call.path["message_id"])
     if told is None:
         raise errors.MessageNotFound(call.path["message_id"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
-from snapmanage.api.request import Answer, Call, asked_fields, find_server, key
+from snapmanage.api.request import Answer, ApiRequest, asked_fields, find_server, key
 from snapmanage.core.records import Volume
 from snapmanage.crash import Point
 from snapmanage.manage import requests
@@ -23,36 +23,36 @@ SHAPE = lists.Shape(
 )
 
 
-def create(call: Call) -> Answer:
+def create(call: ApiRequest) -> Answer:
     """`POST /os-volume-manage`: its server looks the volume up, and never renames it."""
     wanted = call.body["volume"]
     asked = Volume(host=str(find_server(call, wanted["host"])), **asked_fields(call, wanted))
-    volume = requests.register_volume(call.site, asked, key(call, "manage volume"))
+    volume = requests.register_volume(call.app, asked, key(call, "manage volume"))
     crash.at(Point.UNANSWERED)
     LOG.info("Volume %s is %s.", volume.id, volume.status.value)
     return Answer(202, {"volume": views.volume_detail(call, volume)})
 
 
-def list_summary(call: Call) -> Answer:
+def list_summary(call: ApiRequest) -> Answer:
     return _list(call, views.volume_summary)
 
 
-def list_detail(call: Call) -> Answer:
+def list_detail(call: ApiRequest) -> Answer:
     return _list(call, views.volume_detail)
 
 
-def show(call: Call) -> Answer:
+def show(call: ApiRequest) -> Answer:
     volume_id = call.path["volume_id"]
-    with call.site.db.read() as conn:
+    with call.app.db.read() as conn:
         volume = records.get(conn, Volume, volume_id)
     if volume is None or not call.sees(volume):
         raise errors.VolumeNotFound(volume_id)
     return Answer(200, {"volume": views.volume_detail(call, volume)})
 
 
-def _list(call: Call, view: Any) -> Answer:
+def _list(call: ApiRequest, view: Any) -> Answer:
     page = lists.wanted(call, SHAPE)
-    with call.site.db.read() as conn:
+    with call.app.db.read() as conn:
         found = records.list_page(conn, Volume, lists.one_more(page))
         total = records.count(conn, Volume, page) if lists.counted(call) else None
     return views.page(call, "volumes", [view(call, each) for each in found[: page.limit]], len(found), total)

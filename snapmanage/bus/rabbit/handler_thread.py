@@ -8,7 +8,7 @@ from concurrent.futures import Future
 Work = Callable[[], None]
 
 
-class Hand:
+class HandlerThread:
     """One daemon thread, which does one piece of work after the other."""
 
     def __init__(self, name: str) -> None:

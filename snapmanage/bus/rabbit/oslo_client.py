@@ -10,7 +10,7 @@ from snapmanage import errors
 from snapmanage.bus.names import VERSION, Names
 
 
-class StockCaller:
+class OsloCaller:
     """`RabbitBus`'s way to call; a server's deliberate error is raised as it was answered."""
 
     def __init__(self, conf: cfg.ConfigOpts, names: Names, timeout_seconds: float) -> None:

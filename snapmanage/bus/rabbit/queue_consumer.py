@@ -21,7 +21,7 @@ from snapmanage import crash
 from snapmanage.bus import Delivery, Handle, Probe
 from snapmanage.bus.rabbit import deliveries, frames
 from snapmanage.bus.rabbit.declaring import Declaration, Declared, Troubles
-from snapmanage.bus.rabbit.handler_thread import Hand, Work
+from snapmanage.bus.rabbit.handler_thread import HandlerThread, Work
 from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)
@@ -68,13 +68,13 @@ class QueueConsumer:
         self._dead_letters = deliveries.DeadLetters()
         self._consumed: dict[str, Declared] = {}
         self._declare_again_at = 0.0
-        self._hand = Hand("handler")
+        self._handler_thread = HandlerThread("handler")
         self._at_work: Future[None] | None = None
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
     def start(self) -> None:
-        self._hand.start()
+        self._handler_thread.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -105,7 +105,7 @@ class QueueConsumer:
             except Exception:
                 LOG.exception("The consumer failed; it starts again in %g s.", self._pause)
                 self._rest()
-        self._hand.end()
+        self._handler_thread.end()
 
     def _consume_once(self) -> None:
         """Consume over one connection until `stop` is called or the connection breaks."""
@@ -218,7 +218,7 @@ class QueueConsumer:
         return False
 
     def _begin(self, work: Work) -> Future[None]:
-        self._at_work = self._hand.begin(work)
+        self._at_work = self._handler_thread.begin(work)
         return self._at_work
 
     def _worked(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:

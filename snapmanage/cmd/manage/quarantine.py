@@ -13,7 +13,7 @@ from snapmanage.cmd.wiring import parts
 from snapmanage.crash import Point
 from snapmanage.store import quarantine
 from snapmanage.store.engine.database import Database
-from snapmanage.store.quarantine import Kept
+from snapmanage.store.quarantine import QuarantinedMessage
 
 
 def add_commands(actions: Any) -> None:
@@ -56,7 +56,7 @@ def _retry(conf: cfg.ConfigOpts) -> None:
             print(f"{kept.id} was sent to {kept.queue} again{'.' if forgotten else ', and has come back.'}")
 
 
-def send_again(db: Database, bus: Bus, kept: Kept) -> bool:
+def send_again(db: Database, bus: Bus, kept: QuarantinedMessage) -> bool:
     """Send a message, then forget it; False when it was put aside again by then, and stays.
 
     Without its headers: nobody here reads them, and what brokers count there isn't true of a new message. A process
@@ -76,7 +76,7 @@ def _drop(conf: cfg.ConfigOpts) -> None:
             print(f"{message_id} is forgotten.")
 
 
-def _get(db: Database, message_id: str) -> Kept:
+def _get(db: Database, message_id: str) -> QuarantinedMessage:
     with db.read() as conn:
         kept = quarantine.get(conn, message_id)
     if kept is None:
@@ -84,7 +84,7 @@ def _get(db: Database, message_id: str) -> Kept:
     return kept
 
 
-def _whole(kept: Kept) -> Kept:
+def _whole(kept: QuarantinedMessage) -> QuarantinedMessage:
     if not kept.whole:
         raise errors.InvalidRequest(f"{kept.id} can't be sent again: only its first {len(kept.body)} bytes were kept")
     return kept

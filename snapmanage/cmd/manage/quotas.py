@@ -8,7 +8,7 @@ from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.core.quotas import UNLIMITED, Override
+from snapmanage.core.quotas import UNLIMITED, ProjectQuota
 from snapmanage.core.records import keepable
 from snapmanage.store import quotas, records
 
@@ -80,7 +80,7 @@ def _project(conf: cfg.ConfigOpts) -> str:
     return project
 
 
-def _own(own: Override, kind: str) -> str:
+def _own(own: ProjectQuota, kind: str) -> str:
     limit = getattr(own, kind)
     return "default" if limit is None else _said(limit)
 

@@ -17,7 +17,7 @@ from snapmanage.core.reconciliation import Difference, Kind
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import reconciliation, requests
-from snapmanage.manage.application import Outlet, Site
+from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.store import outbox, records, services
 
 LOG = logging.getLogger(__name__)
@@ -97,15 +97,15 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
 
     privsep.start()
     with parts.opened_database(conf) as db:
-        site = Site(db, Outlet(), configuration.rules(conf))
+        app = Application(db, OutboxWriter(), configuration.rules(conf))
         backends = configuration.backends(conf).items()
-        return max(_compare(site, server, driver, conf.command.mend) for server, (_, driver, _) in backends)
+        return max(_compare(app, server, driver, conf.command.mend) for server, (_, driver, _) in backends)
 
 
-def _compare(site: Site, server: str, driver: Driver, mend: bool) -> int:
+def _compare(app: Application, server: str, driver: Driver, mend: bool) -> int:
     """Tell of one backend; one that fails keeps nobody from hearing of the others."""
     try:
-        found = reconciliation.differences(site.db, server, driver)
+        found = reconciliation.differences(app.db, server, driver)
     except SQLAlchemyError:
         raise
     except Exception as error:
@@ -116,19 +116,19 @@ def _compare(site: Site, server: str, driver: Driver, mend: bool) -> int:
     for difference in found:
         print(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
         if mend:
-            print(f"  {_mend(site, driver, difference)}")
+            print(f"  {_mend(app, driver, difference)}")
     return FOUND if found else 0
 
 
-def _mend(site: Site, driver: Driver, difference: Difference) -> str:
+def _mend(app: Application, driver: Driver, difference: Difference) -> str:
     try:
         if difference.kind is Kind.RENAMED and difference.binding:
             return f"It is called {driver.manage_snapshot(difference.binding).name!r} again."
         if difference.kind is Kind.VANISHED and difference.certain:
-            requests.unmanage(site, difference.snapshot.id, difference.snapshot.requester, everywhere=True)
+            requests.unmanage(app, difference.snapshot.id, difference.snapshot.requester, everywhere=True)
             return "It is being unmanaged."
         if difference.size_gb is not None:
-            sized = reconciliation.record_size(site.db, difference.snapshot, difference.size_gb)
+            sized = reconciliation.record_size(app.db, difference.snapshot, difference.size_gb)
             return "Its size is recorded." if sized else "It has changed meanwhile; run reconcile again."
     except errors.SnapmanageError as error:
         return f"It can't be mended: {error}"

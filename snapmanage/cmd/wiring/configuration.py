@@ -20,7 +20,7 @@ from snapmanage.core.quotas import Amount
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.manage.application import Rules
 from snapmanage.store.engine.database import Database, connect
-from snapmanage.volume.worker import Pace
+from snapmanage.volume.worker import BackendLimits
 
 RABBIT = "oslo_messaging_rabbit"
 DRIVERS = "snapmanage.drivers"
@@ -101,7 +101,7 @@ def rules(conf: cfg.ConfigOpts) -> Rules:
     )
 
 
-def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, Pace]]:
+def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, BackendLimits]]:
     """Each enabled backend by its server's name: the driver's name, the driver, and its pace."""
     if not conf.enabled_backends:
         raise errors.ConfigurationError("enabled_backends is empty: name the sections of the backends to serve")
@@ -109,7 +109,7 @@ def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, Pace]]:
     return {f"{name}@{section}": _backend(conf, section) for section in conf.enabled_backends}
 
 
-def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
+def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, BackendLimits]:
     _refuse_name(section)
     given = options.register_backend(conf, section)
     _require(section, options.BACKEND, given)
@@ -119,14 +119,14 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, Pace]:
     arguments: dict[str, Any] = {option.dest: given[option.dest] for option in driver.options}
     if getattr(driver, "takes_section", False):
         arguments["section"] = _section(conf, section)
-    pace = Pace(
+    limits = BackendLimits(
         given.driver_calls,
         given.claim_batch,
         conf.operations.scan_interval_seconds,
         given.inventory_ttl_seconds,
         given.driver_timeout_seconds,
     )
-    return given.driver, driver(**arguments), pace
+    return given.driver, driver(**arguments), limits
 
 
 def _refuse_name(section: str) -> None:

@@ -14,7 +14,7 @@ from snapmanage import errors
 from snapmanage.bus import Bus
 from snapmanage.bus.names import Names
 from snapmanage.cmd.wiring import configuration
-from snapmanage.manage.application import Outlet, Site
+from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.relay import Relay
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database
@@ -35,7 +35,7 @@ class Parts:
     db: Database
     bus: Bus
     names: Names
-    site: Site
+    app: Application
     relay: Relay | None
 
     def start(self) -> None:
@@ -53,8 +53,8 @@ class Parts:
 def assemble(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Parts:
     """A site whose messages go out through this process's own relay, unless that is switched off."""
     relay = make_relay(conf, db, bus, names) if conf.relay.in_process else None
-    outlet = Outlet(relay.nudge, timedelta(seconds=conf.relay.hold_seconds)) if relay else Outlet()
-    return Parts(db, bus, names, Site(db, outlet, configuration.rules(conf)), relay)
+    outbox_writer = OutboxWriter(relay.nudge, timedelta(seconds=conf.relay.hold_seconds)) if relay else OutboxWriter()
+    return Parts(db, bus, names, Application(db, outbox_writer, configuration.rules(conf)), relay)
 
 
 def assemble_for_deployment(conf: cfg.ConfigOpts) -> Parts:
@@ -127,11 +127,11 @@ class _Caller:
         self._turn = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
-        from snapmanage.bus.rabbit.oslo_client import StockCaller
+        from snapmanage.bus.rabbit.oslo_client import OsloCaller
 
         with self._turn:  # a second one would keep its connection and its thread for good
             if self._stock is None:
-                self._stock = StockCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
+                self._stock = OsloCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
         return self._stock(*arguments)
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ class BtrfsDriver:
     ]
 
     def __init__(self, btrfs_folder: str | None = None, btrfs_uuid: str = "") -> None:
-        self._folder = folder or ""
+        self._folder = btrfs_folder or ""
         self._file_system = btrfs_uuid.lower()
 
     def check(self) -> None:

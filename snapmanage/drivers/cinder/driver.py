@@ -124,7 +124,7 @@ class CinderDriver:
         return self._vendor.managed_name(found.parent, name)
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        return renaming.manage(_Names(self, binding), binding)
+        return renaming.manage(_Renamer(self, binding), binding)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         if self._give_back(binding):
@@ -142,7 +142,7 @@ class CinderDriver:
 
     def _give_back(self, binding: Binding) -> bool:
         """Return whether the vendor's driver lists the object under one of its names."""
-        names = _Names(self, binding)
+        names = _Renamer(self, binding)
         if not self._vendor.renames_to_any_name:
             return names.let_go()
         listed = renaming.unmanage(names, binding)
@@ -180,7 +180,7 @@ class CinderDriver:
 
 
 @dataclass
-class _Names:
+class _Renamer:
     """The names on a backend as `renaming` asks for them, on behalf of one binding."""
 
     driver: CinderDriver

@@ -173,7 +173,7 @@ class RbdDriver:
             if self._protect:
                 with opened() as image:
                     protection.refuse_unprotectable(image.image)
-            managed = renaming.manage(_Names(opened), binding)
+            managed = renaming.manage(_Renamer(opened), binding)
             if self._protect:
                 with opened(read_only=False) as image:
                     protection.protect(image.image, ids.snapshot, image.short_name(managed))
@@ -190,7 +190,7 @@ class RbdDriver:
     def _give_back(self, pool: Pool, binding: Binding) -> None:
         ids = Ids.parse(binding.identity)
         opened = partial(pool.image, image_id=ids.image)
-        renaming.unmanage(_Names(opened), binding)
+        renaming.unmanage(_Renamer(opened), binding)
         with opened(read_only=False) as image:
             name = image.name_of(ids.snapshot)
             protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
@@ -204,7 +204,7 @@ class RbdDriver:
         self._left_out = reasons
 
 
-class _Names:
+class _Renamer:
     """The names of one image's snapshots, as `renaming` wants them.
 
     The image is opened for each look: who has it open learns of others' renames a moment too late.

@@ -14,7 +14,7 @@ from snapmanage.core import outbox as messages
 from snapmanage.core.records import Operation, Status
 from snapmanage.core.services import Service
 from snapmanage.manage import requests
-from snapmanage.manage.application import Outlet, Rules, Site
+from snapmanage.manage.application import Application, OutboxWriter, Rules
 from snapmanage.store import outbox, records, services
 from snapmanage.store.engine.database import connect
 from tests import examples
@@ -61,7 +61,7 @@ def ask_without_it(standalone: Standalone, volume_id: str) -> None:
     """What an API of its own would write, while no server is there."""
     db = connect(f"sqlite:///{standalone.folder}/snapmanage.db")
     wanted = examples.snapshot(f"{VOLUME}@daily", volume_id=volume_id)
-    requests.request_snapshot(Site(db, Outlet(), Rules()), wanted, everywhere=True)
+    requests.request_snapshot(Application(db, OutboxWriter(), Rules()), wanted, everywhere=True)
     db.close()
 
 

@@ -24,12 +24,12 @@ from snapmanage.core.services import Service
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Outlet, Rules, Site
+from snapmanage.manage.application import Application, OutboxWriter, Rules
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import Wanted
+from snapmanage.store.paging import ListQuery
 from snapmanage.volume import steps
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, FakeClock, new_id
@@ -49,20 +49,20 @@ class Bench:
 
     db: Database
     clock: FakeClock
-    site: Site
+    app: Application
     driver: FakeDriver = field(default_factory=FakeDriver)
     nudged: list[Message] = field(default_factory=list)
 
     def ask(self, source: str = DAILY, **fields: Any) -> Snapshot:
         """A snapshot that is requested."""
         wanted = examples.snapshot(source, **{"id": new_id(), "host": "unknown@yet"} | fields)
-        return requests.request_snapshot(self.site, wanted)
+        return requests.request_snapshot(self.app, wanted)
 
     def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Refusal]:
-        return acceptance.accept(self.site, [Ask(type(each), each.id, operation) for each in snapshots])
+        return acceptance.accept(self.app, [Ask(type(each), each.id, operation) for each in snapshots])
 
     def claim(self, worker: str = "worker 1", limit: int = 10) -> list[Claimed]:
-        return claims.claim(self.site, SERVER, worker, limit)
+        return claims.claim(self.app, SERVER, worker, limit)
 
     def claim_one(self, worker: str = "worker 1") -> Claimed:
         (claimed,) = self.claim(worker)
@@ -70,12 +70,12 @@ class Bench:
 
     def drive(self, claimed: Claimed) -> Resolution | Outcome:
         """The driver's next step."""
-        return steps.carry_out(self.driver, claimed, self.site.rules.name_template)
+        return steps.carry_out(self.driver, claimed, self.app.rules.name_template)
 
     def resolve(self, claimed: Claimed) -> list[Snapshot]:
         resolution = self.drive(claimed)
         assert isinstance(resolution, Resolution)
-        return settling.resolve(self.site, [resolution])
+        return settling.resolve(self.app, [resolution])
 
     def came_to(self, step: type[Resolution | Outcome]) -> Resolution | Outcome:
         """What came of the one claim's first step, or of its second, and is to be written down."""
@@ -87,7 +87,7 @@ class Bench:
 
     def settle(self, *claimed: Claimed) -> list[Record]:
         outcomes = [self.drive(each) for each in claimed]
-        return settling.settle(self.site, [each for each in outcomes if isinstance(each, Outcome)])
+        return settling.settle(self.app, [each for each in outcomes if isinstance(each, Outcome)])
 
     def work(self) -> None:
         """Do everything that is due, as a worker would."""
@@ -95,10 +95,10 @@ class Bench:
             for each in claimed:
                 step = self.drive(each)
                 if isinstance(step, Resolution):
-                    for snapshot in settling.resolve(self.site, [step]):
+                    for snapshot in settling.resolve(self.app, [step]):
                         self.settle(Claimed(snapshot, each.volume))
                 else:
-                    settling.settle(self.site, [step])
+                    settling.settle(self.app, [step])
 
     def managed(self, source: str = DAILY, **fields: Any) -> Snapshot:
         asked = self.ask(source, **fields)
@@ -124,16 +124,16 @@ class Bench:
 
     def told(self) -> list[UserMessage]:
         with self.db.read() as conn:
-            return usermessages.list_page(conn, Wanted(PROJECT))
+            return usermessages.list_page(conn, ListQuery(PROJECT))
 
     def rule(self, **rules: Any) -> None:
-        self.site = replace(self.site, rules=replace(self.site.rules, **rules))
+        self.app = replace(self.app, rules=replace(self.app.rules, **rules))
 
 
 @pytest.fixture
 def bench(database: Database, clock: FakeClock) -> Bench:
-    made = Bench(database, clock, Site(database, Outlet(), RULES))
-    made.site = replace(made.site, outlet=Outlet(made.nudged.extend))
+    made = Bench(database, clock, Application(database, OutboxWriter(), RULES))
+    made.app = replace(made.app, outbox_writer=OutboxWriter(made.nudged.extend))
     database.write(lambda conn, now: services.beat(conn, Service(SERVER, "fake", now)))
     database.write(lambda conn, _: records.insert(conn, examples.available_volume(DISK)))
     return made
@@ -194,7 +194,7 @@ def test_volume_that_the_project_does_not_have_is_not_found(
 
 
 def test_volume_that_is_not_available_yet_is_refused(bench: Bench) -> None:
-    coming = requests.register_volume(bench.site, examples.volume("other", id=new_id()))
+    coming = requests.register_volume(bench.app, examples.volume("other", id=new_id()))
 
     with pytest.raises(errors.InvalidState, match="creating"):
         bench.ask(volume_id=coming.id)
@@ -210,7 +210,7 @@ def test_server_that_is_silent_is_asked_nothing(bench: Bench) -> None:
 
 def test_server_that_nobody_heard_of_is_asked_nothing(bench: Bench) -> None:
     with pytest.raises(errors.ServiceNotFound):
-        requests.register_volume(bench.site, examples.volume(host="storage-9@fast"))
+        requests.register_volume(bench.app, examples.volume(host="storage-9@fast"))
 
 
 @pytest.mark.parametrize("limit", [Amount(2, UNLIMITED), Amount(UNLIMITED, 2)])
@@ -277,7 +277,7 @@ def test_worker_with_room_begins_what_is_accepted_at_once(bench: Bench) -> None:
         begun.extend(claimed)
 
     asks = [Ask(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
-    acceptance.accept(bench.site, asks, Taker(SERVER, "worker 1", lambda wanted: wanted - 1, take))
+    acceptance.accept(bench.app, asks, Taker(SERVER, "worker 1", lambda wanted: wanted - 1, take))
 
     assert [claimed.record.id for claimed in begun] == [first.id, second.id]
     assert [claimed.record for claimed in begun] == [bench.kept(each) for each in (first, second)]
@@ -290,7 +290,7 @@ def test_unknown_and_incomplete_is_handed_back_and_its_neighbours_are_accepted(b
     asked = bench.ask()
     unknown = Ask(Snapshot, new_id(), Operation.MANAGE)
 
-    refused = acceptance.accept(bench.site, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)])
+    refused = acceptance.accept(bench.app, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)])
     assert [(refusal.ask, refusal.error.code) for refusal in refused] == [(unknown, "not_found")]
 
     assert bench.kept(asked).due_at == NOW
@@ -307,8 +307,8 @@ def test_whole_foreign_record_is_accepted_as_new(bench: Bench) -> None:
     ask = foreign()
     later = bench.clock.advance(seconds=5)
 
-    assert acceptance.accept(bench.site, [ask, ask]) == []
-    acceptance.accept(bench.site, [ask])
+    assert acceptance.accept(bench.app, [ask, ask]) == []
+    acceptance.accept(bench.app, [ask])
 
     assert ask.record is not None
     kept = bench.kept(ask.record)
@@ -320,7 +320,7 @@ def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> Non
     bench.rule(name_template="")
     bench.managed()
     ask = foreign()
-    acceptance.accept(bench.site, [ask])
+    acceptance.accept(bench.app, [ask])
 
     bench.work()
 
@@ -330,13 +330,13 @@ def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> Non
 
 def test_sender_with_records_of_its_own_may_ask_for_its_snapshot_back(bench: Bench) -> None:
     ask = foreign()
-    acceptance.accept(bench.site, [ask])
+    acceptance.accept(bench.app, [ask])
     bench.work()
 
     back = replace(ask, operation=Operation.UNMANAGE, record=None, volume=None, requester=Requester(PROJECT, "carol"))
-    acceptance.accept(bench.site, [back])
+    acceptance.accept(bench.app, [back])
     bench.work()
-    acceptance.accept(bench.site, [back, ask])
+    acceptance.accept(bench.app, [back, ask])
 
     assert ask.record is not None
     assert bench.kept(ask.record).status is Status.DELETED
@@ -346,10 +346,10 @@ def test_sender_with_records_of_its_own_may_ask_for_its_snapshot_back(bench: Ben
 
 def test_late_repeat_does_not_hide_what_was_asked_since(bench: Bench) -> None:
     snapshot = bench.managed()
-    requests.unmanage(bench.site, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, ASKED)
 
     asks = [Ask(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)]
-    acceptance.accept(bench.site, asks)
+    acceptance.accept(bench.app, asks)
 
     assert bench.kept(snapshot).due_at == NOW
 
@@ -387,7 +387,7 @@ def test_workers_at_the_same_time_claim_everything_once(bench: Bench) -> None:
 
 def test_claim_takes_no_more_than_it_may_and_volumes_first(bench: Bench) -> None:
     snapshots = [bench.ask(source) for source in (DAILY, WEEKLY)]
-    volume = requests.register_volume(bench.site, examples.volume("other", id=new_id()))
+    volume = requests.register_volume(bench.app, examples.volume("other", id=new_id()))
     bench.accept(*snapshots)
     bench.accept(volume)
 
@@ -402,7 +402,7 @@ def test_renewed_lease_keeps_others_away(bench: Bench) -> None:
     held = bench.claim_one()
     bench.clock.advance(seconds=59)
 
-    claims.renew(bench.site, [held.record])
+    claims.renew(bench.app, [held.record])
 
     bench.clock.advance(seconds=59)
     assert bench.claim("worker 2") == []
@@ -514,7 +514,7 @@ def test_of_two_references_to_one_object_the_second_ends_in_error(
         if isinstance(each.record, Snapshot)
     ]
 
-    going_on = settling.resolve(bench.site, resolutions)
+    going_on = settling.resolve(bench.app, resolutions)
 
     assert len(going_on) == 2
     assert innocent.id in {snapshot.id for snapshot in going_on}
@@ -594,7 +594,7 @@ def test_late_outcome_writes_nothing(bench: Bench) -> None:
     bench.work()
     before, owed = bench.kept(asked), bench.waiting()
 
-    settled = settling.settle(bench.site, [Outcome(late.record, error=errors.SourceNotFound("I saw nothing"))])
+    settled = settling.settle(bench.app, [Outcome(late.record, error=errors.SourceNotFound("I saw nothing"))])
 
     assert settled == []
     assert bench.kept(asked) == before
@@ -605,9 +605,9 @@ def test_late_outcome_writes_nothing(bench: Bench) -> None:
 def test_outcome_that_is_late_does_not_hold_up_its_neighbours(bench: Bench) -> None:
     bench.accept(bench.ask(DAILY), bench.ask(WEEKLY))
     lost, held = (Outcome(each.record, error=errors.SourceNotFound("gone")) for each in bench.claim())
-    claims.give_back(bench.site, [lost.record])
+    claims.give_back(bench.app, [lost.record])
 
-    settled = settling.settle(bench.site, [lost, held])
+    settled = settling.settle(bench.app, [lost, held])
 
     assert [record.id for record in settled] == [held.record.id]
 
@@ -622,7 +622,7 @@ def test_worker_that_was_frozen_as_it_wrote_takes_nothing_for_refused_by_the_dat
     bench.accept(asked)
     came = bench.came_to(step)
 
-    freeze_once(monkeypatch, bench.site.db)
+    freeze_once(monkeypatch, bench.app.db)
     with pytest.raises(sa.exc.DBAPIError):
         written(bench, came)
 
@@ -631,7 +631,7 @@ def test_worker_that_was_frozen_as_it_wrote_takes_nothing_for_refused_by_the_dat
 
 
 def written(bench: Bench, came: Resolution | Outcome) -> Sequence[Record]:
-    return settling.resolve(bench.site, [came]) if isinstance(came, Resolution) else settling.settle(bench.site, [came])
+    return settling.resolve(bench.app, [came]) if isinstance(came, Resolution) else settling.settle(bench.app, [came])
 
 
 def freeze_once(monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
@@ -675,7 +675,7 @@ def test_what_the_database_refuses_of_an_operation_ends_it_and_is_not_written_fo
 
 def test_record_given_back_is_another_s_at_once(bench: Bench) -> None:
     bench.accept(bench.ask())
-    claims.give_back(bench.site, [bench.claim_one().record])
+    claims.give_back(bench.app, [bench.claim_one().record])
 
     taken = bench.claim_one("worker 2")
 
@@ -695,7 +695,7 @@ def test_reason_of_any_length_is_kept(bench: Bench) -> None:
 
 def test_registered_volume_is_known_by_its_size_and_identity(bench: Bench) -> None:
     found = bench.driver.add_volume("other", 5 * 1024**3)
-    asked = requests.register_volume(bench.site, examples.volume("other", id=new_id()))
+    asked = requests.register_volume(bench.app, examples.volume("other", id=new_id()))
     bench.accept(asked)
 
     bench.work()
@@ -708,7 +708,7 @@ def test_registered_volume_is_known_by_its_size_and_identity(bench: Bench) -> No
 
 
 def test_volume_that_is_not_there_ends_in_error_with_a_message(bench: Bench) -> None:
-    asked = requests.register_volume(bench.site, examples.volume("gone", id=new_id()))
+    asked = requests.register_volume(bench.app, examples.volume("gone", id=new_id()))
     bench.accept(asked)
 
     bench.work()
@@ -722,7 +722,7 @@ def test_volume_that_is_not_there_ends_in_error_with_a_message(bench: Bench) -> 
 def test_unmanaged_snapshot_has_its_old_name_and_may_be_managed_again(bench: Bench) -> None:
     snapshot = bench.managed()
 
-    requests.unmanage(bench.site, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, ASKED)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.work()
 
@@ -735,7 +735,7 @@ def test_unmanaged_snapshot_has_its_old_name_and_may_be_managed_again(bench: Ben
 def test_unmanaging_is_cast_under_the_request_that_asked_for_it(bench: Bench) -> None:
     snapshot = bench.managed()
 
-    requests.unmanage(bench.site, snapshot.id, Requester(PROJECT, "carol", "req-9"))
+    requests.unmanage(bench.app, snapshot.id, Requester(PROJECT, "carol", "req-9"))
 
     (cast,) = (message for message in bench.waiting() if message.kind is Kind.CAST)
     assert (cast.name, cast.context["request_id"]) == ("unmanage_snapshot", "req-9")
@@ -745,9 +745,9 @@ def test_unmanaging_is_cast_under_the_request_that_asked_for_it(bench: Bench) ->
 def unmanage_failed(bench: Bench) -> Snapshot:
     """A snapshot that an upstream API asked back in vain."""
     snapshot = bench.managed()
-    acceptance.accept(bench.site, [asked_back(snapshot, "req-1")])
+    acceptance.accept(bench.app, [asked_back(snapshot, "req-1")])
     (claimed,) = bench.claim()
-    settling.settle(bench.site, [Outcome(claimed.record, error=errors.Unusable("it broke"))])
+    settling.settle(bench.app, [Outcome(claimed.record, error=errors.Unusable("it broke"))])
     return snapshot
 
 
@@ -761,9 +761,9 @@ def test_upstream_asks_again_for_what_was_not_given_back(bench: Bench, repeat_fi
     snapshot = unmanage_failed(bench)
     repeat, again = asked_back(snapshot, "req-1"), asked_back(snapshot, "req-2")
 
-    assert acceptance.accept(bench.site, [repeat]) == []
+    assert acceptance.accept(bench.app, [repeat]) == []
     assert bench.kept(snapshot).status is Status.ERROR
-    assert acceptance.accept(bench.site, [repeat, again] if repeat_first else [again, repeat]) == []
+    assert acceptance.accept(bench.app, [repeat, again] if repeat_first else [again, repeat]) == []
 
     assert fields(bench.kept(snapshot), "status", "requester")[1].request_id == "req-2"
     bench.work()
@@ -775,7 +775,7 @@ def test_late_cast_of_ours_does_not_ask_again_for_what_failed_since(bench: Bench
     snapshot = unmanage_failed(bench)
     late = asked_back(snapshot, "req-0", generation=bench.kept(snapshot).generation - 2)
 
-    assert acceptance.accept(bench.site, [late]) == []
+    assert acceptance.accept(bench.app, [late]) == []
 
     assert bench.claim() == []
     assert bench.kept(snapshot).status is Status.ERROR
@@ -783,14 +783,14 @@ def test_late_cast_of_ours_does_not_ask_again_for_what_failed_since(bench: Bench
 
 def test_late_cast_does_not_bring_back_what_was_given_back(bench: Bench) -> None:
     snapshot = bench.managed()
-    requests.unmanage(bench.site, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, ASKED)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.work()
 
     for operation in Operation:
         assert bench.accept(snapshot, operation=operation) == []
     whole = Ask(Snapshot, snapshot.id, Operation.MANAGE, replace(snapshot, status=Status.CREATING))
-    assert acceptance.accept(bench.site, [whole]) == []
+    assert acceptance.accept(bench.app, [whole]) == []
 
     assert bench.claim() == []
     assert bench.kept(snapshot).status is Status.DELETED
@@ -802,7 +802,7 @@ def test_snapshot_that_the_project_does_not_have_can_not_be_unmanaged(bench: Ben
     snapshot_id = new_id() if requester is ASKED else snapshot.id
 
     with pytest.raises(errors.SnapshotNotFound):
-        requests.unmanage(bench.site, snapshot_id, requester)
+        requests.unmanage(bench.app, snapshot_id, requester)
 
 
 @ON_SERVERS
@@ -817,7 +817,7 @@ def test_of_two_that_unmanage_one_snapshot_at_once_one_is_told_so(bench: Bench) 
 
     def unmanage(_: int) -> bool:
         try:
-            requests.unmanage(bench.site, snapshot.id, ASKED)
+            requests.unmanage(bench.app, snapshot.id, ASKED)
         except errors.InvalidState:
             return False
         return True
@@ -835,17 +835,17 @@ def test_of_two_that_unmanage_one_snapshot_at_once_one_is_told_so(bench: Bench) 
 
 def test_tombstone_is_not_found(bench: Bench) -> None:
     snapshot = bench.managed()
-    requests.unmanage(bench.site, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, ASKED)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.work()
 
     with pytest.raises(errors.SnapshotNotFound):
-        requests.unmanage(bench.site, snapshot.id, ASKED)
+        requests.unmanage(bench.app, snapshot.id, ASKED)
 
 
 def test_snapshot_under_way_can_not_be_unmanaged(bench: Bench) -> None:
     with pytest.raises(errors.InvalidState):
-        requests.unmanage(bench.site, bench.ask().id, ASKED)
+        requests.unmanage(bench.app, bench.ask().id, ASKED)
 
 
 def renamed_and_failed(bench: Bench) -> Snapshot:
@@ -855,14 +855,14 @@ def renamed_and_failed(bench: Bench) -> Snapshot:
     claimed = bench.claim_one()
     (resolved,) = bench.resolve(claimed)
     bench.drive(Claimed(resolved, claimed.volume))
-    settling.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+    settling.settle(bench.app, [Outcome(resolved, error=errors.Unusable("it broke"))])
     return asked
 
 
 def test_object_that_was_renamed_in_vain_gets_its_name_back(bench: Bench) -> None:
     failed = renamed_and_failed(bench)
 
-    requests.unmanage(bench.site, failed.id, ASKED)
+    requests.unmanage(bench.app, failed.id, ASKED)
 
     assert bench.kept(failed).identity_key is not None
     bench.accept(failed, operation=Operation.UNMANAGE)
@@ -874,13 +874,13 @@ def test_object_that_was_renamed_in_vain_gets_its_name_back(bench: Bench) -> Non
 @pytest.mark.parametrize("over_the_bus", [False, True])
 def test_object_that_is_another_s_by_now_is_left_alone(bench: Bench, over_the_bus: bool) -> None:
     failed = renamed_and_failed(bench)
-    bench.site = replace(bench.site, rules=replace(bench.site.rules, name_template=""))
+    bench.app = replace(bench.app, rules=replace(bench.app.rules, name_template=""))
     owner = bench.ask(f"snapshot-{failed.id}")
     bench.accept(owner)
     bench.work()
 
     if not over_the_bus:
-        requests.unmanage(bench.site, failed.id, ASKED)
+        requests.unmanage(bench.app, failed.id, ASKED)
     bench.accept(failed, operation=Operation.UNMANAGE)
     bench.work()
 
@@ -895,9 +895,9 @@ def test_of_two_that_ask_for_one_object_back_one_gets_it(bench: Bench) -> None:
     bench.accept(second)
     claimed = bench.claim_one()
     (resolved,) = bench.resolve(claimed)
-    settling.settle(bench.site, [Outcome(resolved, error=errors.Unusable("it broke"))])
+    settling.settle(bench.app, [Outcome(resolved, error=errors.Unusable("it broke"))])
 
-    assert acceptance.accept(bench.site, [Ask(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)]) == []
+    assert acceptance.accept(bench.app, [Ask(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)]) == []
     bench.work()
 
     assert [bench.kept(each).status for each in (first, second)] == [Status.DELETED] * 2
@@ -907,7 +907,7 @@ def test_of_two_that_ask_for_one_object_back_one_gets_it(bench: Bench) -> None:
 def test_snapshot_that_can_not_be_given_back_stays_ours(bench: Bench) -> None:
     snapshot = bench.managed()
     bench.driver.mark(f"snapshot-{snapshot.id}", Unsafe.IN_USE)
-    requests.unmanage(bench.site, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, ASKED)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
 
     bench.work()
@@ -925,7 +925,7 @@ def test_listing_marks_what_is_managed_and_what_is_asked_for(bench: Bench) -> No
     managed, asked = bench.managed(DAILY), bench.ask(WEEKLY)
     wanted = Page(sort=(("reference", "asc"),))
 
-    entries = requests.list_manageable(bench.site, SERVER, Inventory(bench.driver.list_snapshots()), wanted)
+    entries = requests.list_manageable(bench.app, SERVER, Inventory(bench.driver.list_snapshots()), wanted)
 
     assert [(entry.reference.name(), entry.reason_not_safe) for entry in entries] == [
         (f"snapshot-{managed.id}", "already managed"),

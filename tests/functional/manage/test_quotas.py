@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Connection
 
 from snapmanage import errors
-from snapmanage.core.quotas import UNLIMITED, Amount, Override
+from snapmanage.core.quotas import UNLIMITED, Amount, ProjectQuota
 from snapmanage.core.records import Snapshot
 from snapmanage.manage import requests
-from snapmanage.manage.application import Site
+from snapmanage.manage.application import Application
 from snapmanage.store import outbox, quotas, records
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
@@ -25,12 +25,12 @@ EACH = 13
 SIZE_GB = 3  # of the volume, and so of each snapshot
 
 
-def ask(site: Site, source: str = "daily", **fields: Any) -> Snapshot:
-    return requests.request_snapshot(site, examples.snapshot(source, id=new_id(), **fields))
+def ask(app: Application, source: str = "daily", **fields: Any) -> Snapshot:
+    return requests.request_snapshot(app, examples.snapshot(source, id=new_id(), **fields))
 
 
-def allow(site: Site, snapshots: int = UNLIMITED, gigabytes: int = UNLIMITED) -> Site:
-    return replace(site, rules=replace(site.rules, quota=Amount(snapshots, gigabytes)))
+def allow(app: Application, snapshots: int = UNLIMITED, gigabytes: int = UNLIMITED) -> Application:
+    return replace(app, rules=replace(app.rules, quota=Amount(snapshots, gigabytes)))
 
 
 def used(database: Database) -> Amount:
@@ -49,10 +49,10 @@ def used(database: Database) -> Amount:
     ids=["snapshots", "gigabytes", "both", "nothing"],
 )
 def test_two_hundred_who_ask_at_once_get_what_the_limit_is_and_no_more(
-    site: Site, limit: Amount, fits: int, monkeypatch: pytest.MonkeyPatch
+    app: Application, limit: Amount, fits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "deadlocked", lambda error: False)  # they queue, so that none needs a second try
-    limited = allow(site, limit.snapshots, limit.gigabytes)
+    limited = allow(app, limit.snapshots, limit.gigabytes)
     together = threading.Barrier(THREADS, timeout=20)
 
     def keep_asking(thread: int) -> list[Snapshot | errors.QuotaExceeded]:
@@ -64,13 +64,13 @@ def test_two_hundred_who_ask_at_once_get_what_the_limit_is_and_no_more(
 
     granted = [answer for answer in answers if isinstance(answer, Snapshot)]
     assert (len(granted), len(answers)) == (fits, THREADS * EACH)
-    assert used(site.db) == Amount(fits, fits * SIZE_GB)
-    assert len(casts(site.db)) == fits
+    assert used(app.db) == Amount(fits, fits * SIZE_GB)
+    assert len(casts(app.db)) == fits
 
 
-def _asked_or_refused(site: Site, source: str) -> Snapshot | errors.QuotaExceeded:
+def _asked_or_refused(app: Application, source: str) -> Snapshot | errors.QuotaExceeded:
     try:
-        return ask(site, source)
+        return ask(app, source)
     except errors.QuotaExceeded as refused:
         return refused
 
@@ -81,56 +81,56 @@ def casts(database: Database) -> set[str]:
         return {message.record_id for message, _ in outbox.take(conn, NOW + timedelta(days=1), 1000)}
 
 
-def test_projects_do_not_count_one_another_s(site: Site) -> None:
-    ask(allow(site, snapshots=1), "daily")
+def test_projects_do_not_count_one_another_s(app: Application) -> None:
+    ask(allow(app, snapshots=1), "daily")
 
     mine = replace(examples.ASKED, project_id="another")
-    requests.request_snapshot(allow(site, snapshots=1), examples.snapshot("b", id=new_id(), requester=mine), True)
+    requests.request_snapshot(allow(app, snapshots=1), examples.snapshot("b", id=new_id(), requester=mine), True)
 
-    assert used(site.db) == Amount(1, SIZE_GB)
+    assert used(app.db) == Amount(1, SIZE_GB)
 
 
-def test_limit_of_its_own_counts_at_once_and_in_both_directions(site: Site) -> None:
-    limited = allow(site, snapshots=1)
+def test_limit_of_its_own_counts_at_once_and_in_both_directions(app: Application) -> None:
+    limited = allow(app, snapshots=1)
     ask(limited, "a")
 
     with pytest.raises(errors.QuotaExceeded):
         ask(limited, "b")
-    change(site.db, snapshots=2)
+    change(app.db, snapshots=2)
     ask(limited, "b")
-    change(site.db, snapshots=0)
+    change(app.db, snapshots=0)
     with pytest.raises(errors.QuotaExceeded, match="2 of 0"):
         ask(limited, "c")
-    change(site.db, snapshots=UNLIMITED)
+    change(app.db, snapshots=UNLIMITED)
     ask(limited, "c")
-    change(site.db, snapshots=None)
+    change(app.db, snapshots=None)
     with pytest.raises(errors.QuotaExceeded, match="3 of 1"):
         ask(limited, "d")
 
 
-def test_limit_of_its_own_counts_where_there_is_no_default(site: Site) -> None:
-    change(site.db, gigabytes=SIZE_GB)
-    ask(site, "a")
+def test_limit_of_its_own_counts_where_there_is_no_default(app: Application) -> None:
+    change(app.db, gigabytes=SIZE_GB)
+    ask(app, "a")
 
     with pytest.raises(errors.QuotaExceeded, match="gigabytes"):
-        ask(site, "b")
+        ask(app, "b")
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
-def test_limit_that_changed_while_a_request_queued_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_that_changed_while_a_request_queued_counts(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     """On SQLite nobody else writes between a transaction's steps."""
-    change(site.db, snapshots=5)
+    change(app.db, snapshots=5)
     get = quotas.get
 
-    def get_then_change(conn: Connection, project_id: str) -> Override:
+    def get_then_change(conn: Connection, project_id: str) -> ProjectQuota:
         found = get(conn, project_id)
-        change(site.db, snapshots=0)
+        change(app.db, snapshots=0)
         return found
 
     monkeypatch.setattr(quotas, "get", get_then_change)
 
     with pytest.raises(errors.QuotaExceeded):
-        ask(site)
+        ask(app)
 
 
 def change(database: Database, **limits: int | None) -> None:

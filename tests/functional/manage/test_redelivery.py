@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from snapmanage.bus import Delivery
-from snapmanage.manage.redelivery import Suspicious
+from snapmanage.manage.redelivery import PoisonMessageGuard
 from snapmanage.store import quarantine, tables
 from snapmanage.store.engine.database import Database
 from tests.examples import FakeClock
@@ -54,10 +54,10 @@ def suspects(database: Database) -> list[int]:
 def die(mortal: Mortal, database: Database, batch: Sequence[Delivery]) -> None:
     """A process of its own takes the batch."""
     with pytest.raises(Death):
-        Suspicious(mortal, database, MAX_ATTEMPTS)(batch)
+        PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)(batch)
 
 
-def fail(handle: Suspicious) -> None:
+def fail(handle: PoisonMessageGuard) -> None:
     """A process that lives on fails at the message."""
     with pytest.raises(ValueError, match="away"):
         handle([POISON])
@@ -66,7 +66,7 @@ def fail(handle: Suspicious) -> None:
 def test_what_comes_for_the_first_time_is_handled_together_and_not_counted(database: Database) -> None:
     mortal = Mortal(Death())
 
-    Suspicious(mortal, database, MAX_ATTEMPTS)(FRESH)
+    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)(FRESH)
 
     assert mortal.batches == [[b"first", b"second"]]
     assert suspects(database) == []
@@ -75,7 +75,7 @@ def test_what_comes_for_the_first_time_is_handled_together_and_not_counted(datab
 def test_what_was_delivered_before_is_handled_alone_and_forgotten(database: Database) -> None:
     mortal = Mortal(Death())
 
-    Suspicious(mortal, database, MAX_ATTEMPTS)([*FRESH, NEIGHBOUR, replace(NEIGHBOUR, body=b"another")])
+    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([*FRESH, NEIGHBOUR, replace(NEIGHBOUR, body=b"another")])
 
     assert mortal.batches == [[b"neighbour"], [b"another"], [b"first", b"second"]]
     assert suspects(database) == []
@@ -87,7 +87,7 @@ def test_poison_is_put_aside_after_so_many_deaths_and_its_neighbours_go_on(datab
         die(mortal, database, [NEIGHBOUR, POISON, *FRESH])
         assert suspects(database) == [attempt]
 
-    Suspicious(mortal, database, MAX_ATTEMPTS)([NEIGHBOUR, POISON, *FRESH])
+    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([NEIGHBOUR, POISON, *FRESH])
 
     assert mortal.put_asides == [(b"poison", True)]
     assert mortal.batches[-1] == [b"first", b"second"]
@@ -100,7 +100,7 @@ def test_poison_that_kills_whoever_reads_it_to_put_it_aside_is_put_aside_unread(
         die(mortal, database, [POISON])
     die(Mortal(Death(), death_by_reading=Death()), database, [POISON])
 
-    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
 
     assert mortal.put_asides == [(b"poison", False)]
 
@@ -109,17 +109,17 @@ def test_message_whose_handler_fails_while_something_is_away_is_not_counted_as_a
     mortal = Mortal(AWAY)
 
     for _ in range(2 * MAX_ATTEMPTS):
-        fail(Suspicious(mortal, database, MAX_ATTEMPTS))
+        fail(PoisonMessageGuard(mortal, database, MAX_ATTEMPTS))
 
     assert suspects(database) == []
     mortal.death = None
-    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
     assert mortal.put_asides == []
 
 
 def test_deaths_before_and_after_a_failure_are_counted(database: Database) -> None:
     die(Mortal(Death()), database, [POISON])
-    fail(Suspicious(Mortal(AWAY), database, MAX_ATTEMPTS))
+    fail(PoisonMessageGuard(Mortal(AWAY), database, MAX_ATTEMPTS))
 
     die(Mortal(Death()), database, [POISON])
 
@@ -130,10 +130,10 @@ def test_what_could_not_be_put_aside_is_read_when_that_is_tried_again(database: 
     mortal = Mortal(Death(), death_by_reading=AWAY)
     for _ in range(MAX_ATTEMPTS):
         die(mortal, database, [POISON])
-    fail(Suspicious(mortal, database, MAX_ATTEMPTS))
+    fail(PoisonMessageGuard(mortal, database, MAX_ATTEMPTS))
     mortal.death_by_reading = None
 
-    Suspicious(mortal, database, MAX_ATTEMPTS)([POISON])
+    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
 
     assert mortal.put_asides == [(b"poison", True)]
 
@@ -142,7 +142,7 @@ def test_what_fails_again_and_again_without_the_database_is_one_attempt(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mortal = Mortal(AWAY)
-    handle = Suspicious(mortal, database, MAX_ATTEMPTS)
+    handle = PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
         patch.setattr(quarantine, "take_back", away)
         for _ in range(2 * MAX_ATTEMPTS):
@@ -158,7 +158,7 @@ def test_what_fails_again_and_again_without_the_database_is_one_attempt(
 def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_answers_the_probe(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle = Suspicious(Mortal(AWAY), database, MAX_ATTEMPTS)
+    handle = PoisonMessageGuard(Mortal(AWAY), database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
         patch.setattr(quarantine, "take_back", away)
         fail(handle)
@@ -174,7 +174,7 @@ def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_an
 def test_probe_leaves_the_deaths_that_others_have_counted(database: Database) -> None:
     die(Mortal(Death()), database, [POISON])
 
-    Suspicious(Mortal(None), database, MAX_ATTEMPTS).probe()
+    PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS).probe()
 
     assert suspects(database) == [1]
 
@@ -185,13 +185,13 @@ def test_probe_fails_where_the_database_can_be_read_and_not_written(
     monkeypatch.setattr(quarantine, "suspect", away_with)
 
     with pytest.raises(OperationalError):
-        Suspicious(Mortal(None), database, MAX_ATTEMPTS).probe()
+        PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS).probe()
 
 
 def test_suspect_that_nobody_sees_again_is_forgotten_after_a_week(database: Database, clock: FakeClock) -> None:
     """As one whose broker gave it to another process, which has handled it before this one counts it, and dies."""
     die(Mortal(Death()), database, [POISON])
-    handle = Suspicious(Mortal(None), database, MAX_ATTEMPTS)
+    handle = PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS)
     clock.advance(days=6)
     handle([NEIGHBOUR])
     assert suspects(database) == [1]

@@ -14,7 +14,7 @@ from snapmanage.core.lifecycle import Change
 from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.store import records, usermessages
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import Wanted
+from snapmanage.store.paging import ListQuery
 from tests.examples import NOW, PROJECT, new_id, snapshot, told
 
 SECOND = timedelta(seconds=1)
@@ -28,7 +28,7 @@ def fill(database: Database, *made: Snapshot) -> None:
 
 def listed(database: Database, **wanted: Any) -> list[Snapshot]:
     with database.read() as conn:
-        return records.list_page(conn, Snapshot, Wanted(**{"project_id": PROJECT} | wanted))
+        return records.list_page(conn, Snapshot, ListQuery(**{"project_id": PROJECT} | wanted))
 
 
 def paged(database: Database, size: int, **wanted: Any) -> list[Snapshot]:
@@ -157,7 +157,7 @@ def test_pages_of_messages_join_up_too(database: Database) -> None:
 
     def page(marker: str | None) -> list[UserMessage]:
         with database.read() as conn:
-            return usermessages.list_page(conn, Wanted(PROJECT, limit=2, marker=marker))
+            return usermessages.list_page(conn, ListQuery(PROJECT, limit=2, marker=marker))
 
     first = page(None)
     second = page(first[-1].id)
@@ -198,5 +198,5 @@ def test_what_no_row_can_be_finds_nothing(database: Database) -> None:
     fill(database, snapshot())
 
     with database.read() as conn:
-        assert records.list_page(conn, Snapshot, Wanted(PROJECT, never=True)) == []
-        assert records.count(conn, Snapshot, Wanted(PROJECT, never=True)) == 0
+        assert records.list_page(conn, Snapshot, ListQuery(PROJECT, never=True)) == []
+        assert records.count(conn, Snapshot, ListQuery(PROJECT, never=True)) == 0

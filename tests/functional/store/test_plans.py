@@ -13,12 +13,12 @@ from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.records import Operation, Snapshot
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import Ask
-from snapmanage.manage.application import Site
+from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, tables
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import Wanted
+from snapmanage.store.paging import ListQuery
 from tests import examples
 from tests.examples import NOW, PROJECT, SERVER, new_id
 
@@ -28,20 +28,20 @@ Statement = tuple[str, Any]
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
-def test_every_step_finds_its_rows_by_an_index(database: Database, site: Site) -> None:
-    fill(database, tables.snapshots, examples_of_snapshots(site), ("id", "reference_key", "identity_key"))
+def test_every_step_finds_its_rows_by_an_index(database: Database, app: Application) -> None:
+    fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
     fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
 
     with overheard(database.engine) as statements:
-        manage(site)
+        manage(app)
 
     assert len(statements) > 20
     assert [text for text, values in statements if reads_all(database, text, values)] == []
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
-def test_statement_without_an_index_is_seen(database: Database, site: Site) -> None:
-    fill(database, tables.snapshots, examples_of_snapshots(site), ("id", "reference_key", "identity_key"))
+def test_statement_without_an_index_is_seen(database: Database, app: Application) -> None:
+    fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
 
     with overheard(database.engine) as statements, database.read() as conn:
         conn.execute(select(tables.snapshots.c.id).where(tables.snapshots.c.name == "unknown")).all()
@@ -49,27 +49,27 @@ def test_statement_without_an_index_is_seen(database: Database, site: Site) -> N
     assert [reads_all(database, text, values) for text, values in statements] == [True]
 
 
-def manage(site: Site) -> None:
+def manage(app: Application) -> None:
     """Take two snapshots all the way, and look at what there is."""
-    asked = [requests.request_snapshot(site, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
+    asked = [requests.request_snapshot(app, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
     first, second = (Ask(Snapshot, each.id, Operation.MANAGE) for each in asked)
     held: list[Claimed] = []
-    acceptance.accept(site, [first], Taker(SERVER, "me", len_of_one, lambda claimed, left: held.extend(claimed)))
-    acceptance.accept(site, [second])
-    held += claims.claim(site, SERVER, "me", 10, [PROJECT])
-    claims.renew(site, [each.record for each in held])
+    acceptance.accept(app, [first], Taker(SERVER, "me", len_of_one, lambda claimed, left: held.extend(claimed)))
+    acceptance.accept(app, [second])
+    held += claims.claim(app, SERVER, "me", 10, [PROJECT])
+    claims.renew(app, [each.record for each in held])
     found = [BackendSnapshot(each.record.id, f"id of {each.record.id}", GIB, "volume-1") for each in held]
     resolutions = [
         Resolution(each.record, seen, "managed")
         for each, seen in zip(held, found, strict=True)
         if isinstance(each.record, Snapshot)
     ]
-    going_on = settling.resolve(site, resolutions)
-    settled = settling.settle(site, [Outcome(each, seen) for each, seen in zip(going_on, found, strict=True)])
+    going_on = settling.resolve(app, resolutions)
+    settled = settling.settle(app, [Outcome(each, seen) for each, seen in zip(going_on, found, strict=True)])
     assert [record.status.value for record in settled] == ["available", "available"]
-    site.db.write(relay)
-    with site.db.read() as conn:
-        records.list_page(conn, Snapshot, Wanted(PROJECT, limit=10))
+    app.db.write(relay)
+    with app.db.read() as conn:
+        records.list_page(conn, Snapshot, ListQuery(PROJECT, limit=10))
         records.owned_among(conn, SERVER, found)
 
 
@@ -85,7 +85,7 @@ def relay(conn: Connection, now: datetime) -> None:
     outbox.forget(conn, taken)
 
 
-def examples_of_snapshots(site: Site) -> dict[str, Any]:
+def examples_of_snapshots(app: Application) -> dict[str, Any]:
     """What is special about snapshots of before: they are another project's, and settled."""
     return {"status": "available", "project_id": "another", "due_at": None}
 

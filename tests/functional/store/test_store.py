@@ -22,10 +22,10 @@ from snapmanage.core import lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.events import UserMessage
-from snapmanage.core.idempotency import Use
+from snapmanage.core.idempotency import KeyUse
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.manageable import Owned
-from snapmanage.core.quotas import Amount, Override
+from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
@@ -34,8 +34,8 @@ from snapmanage.store import idempotency, outbox, quarantine, quotas, records, s
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, database_clock, passes
-from snapmanage.store.paging import Wanted
-from snapmanage.store.quarantine import Kept
+from snapmanage.store.paging import ListQuery
+from snapmanage.store.quarantine import QuarantinedMessage
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, FakeClock, new_id
 from tests.waiting import until
@@ -226,7 +226,7 @@ def test_references_that_look_alike_do_not_collide(database: Database, other: st
     insert(database, owning(other))
 
     with database.read() as conn:
-        assert records.count(conn, Snapshot, Wanted(PROJECT)) == 2
+        assert records.count(conn, Snapshot, ListQuery(PROJECT)) == 2
 
 
 def test_same_reference_on_another_server_is_another_object(database: Database) -> None:
@@ -452,11 +452,11 @@ def test_pages_by_marker_are_the_whole_list_though_times_are_equal(database: Dat
     with database.read() as conn:
         paged: list[Snapshot] = []
         while page := records.list_page(
-            conn, Snapshot, Wanted(PROJECT, limit=2, marker=paged[-1].id if paged else None)
+            conn, Snapshot, ListQuery(PROJECT, limit=2, marker=paged[-1].id if paged else None)
         ):
             paged += page
-        everything = records.list_page(conn, Snapshot, Wanted(PROJECT))
-        behind = records.list_page(conn, Snapshot, Wanted(PROJECT, limit=2, offset=3))
+        everything = records.list_page(conn, Snapshot, ListQuery(PROJECT))
+        behind = records.list_page(conn, Snapshot, ListQuery(PROJECT, limit=2, offset=3))
 
     assert paged == everything
     assert behind == everything[3:5]
@@ -469,9 +469,9 @@ def test_list_shows_what_matches_and_no_tombstone(database: Database) -> None:
     insert(database, named, other, owning("c", name="n", deleted_at=NOW))
 
     with database.read() as conn:
-        assert records.list_page(conn, Snapshot, Wanted(PROJECT, {"name": "n"})) == [named]
-        assert records.count(conn, Snapshot, Wanted(PROJECT, {"name": "n"})) == 1
-        assert records.count(conn, Snapshot, Wanted(PROJECT)) == 2
+        assert records.list_page(conn, Snapshot, ListQuery(PROJECT, {"name": "n"})) == [named]
+        assert records.count(conn, Snapshot, ListQuery(PROJECT, {"name": "n"})) == 1
+        assert records.count(conn, Snapshot, ListQuery(PROJECT)) == 2
 
 
 def test_marker_of_another_project_is_unknown(database: Database) -> None:
@@ -479,7 +479,7 @@ def test_marker_of_another_project_is_unknown(database: Database) -> None:
     insert(database, theirs)
 
     with database.read() as conn, pytest.raises(errors.InvalidRequest, match=theirs.id):
-        records.list_page(conn, Snapshot, Wanted(PROJECT, marker=theirs.id))
+        records.list_page(conn, Snapshot, ListQuery(PROJECT, marker=theirs.id))
 
 
 # The outbox.
@@ -563,7 +563,7 @@ def put_aside(database: Database, body: bytes, reason: str) -> str | None:
     return database.write(lambda conn, now: quarantine.put_aside(conn, "q", body, {"x-n": 1}, reason, now))
 
 
-def the_one_aside(database: Database) -> Kept:
+def the_one_aside(database: Database) -> QuarantinedMessage:
     """The only message that is put aside."""
     with database.read() as conn:
         (row,) = quarantine.all_of(conn)
@@ -577,7 +577,7 @@ def test_message_put_aside_keeps_its_bytes(database: Database) -> None:
 
     known = put_aside(database, body, TEXTS[0])
 
-    assert the_one_aside(database) == Kept(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
+    assert the_one_aside(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
 
 
 def test_message_put_aside_again_is_kept_once_and_received_later_than_before_whatever_the_clock_says(
@@ -692,16 +692,16 @@ def test_project_has_the_limits_that_were_set_last_and_those_alone(database: Dat
     database.write(lambda conn, _: quotas.open_queue(conn, "queued"))
 
     with database.read() as conn:
-        assert quotas.get(conn, PROJECT) == Override(PROJECT, None, 0)
-        assert quotas.get(conn, "unknown") == Override("unknown")
-        assert quotas.all_of(conn) == [Override(PROJECT, None, 0)]
+        assert quotas.get(conn, PROJECT) == ProjectQuota(PROJECT, None, 0)
+        assert quotas.get(conn, "unknown") == ProjectQuota("unknown")
+        assert quotas.all_of(conn) == [ProjectQuota(PROJECT, None, 0)]
 
 
 # Idempotency keys.
 
 
-def use(**fields: Any) -> Use:
-    return replace(Use("k" * 64, "r" * 64, new_id(), NOW), **fields)
+def use(**fields: Any) -> KeyUse:
+    return replace(KeyUse("k" * 64, "r" * 64, new_id(), NOW), **fields)
 
 
 def test_key_stands_for_its_first_request_until_it_is_replaced(database: Database) -> None:
@@ -754,9 +754,9 @@ def test_messages_to_users_are_listed_newest_first_and_per_project(database: Dat
     database.write(lambda conn, _: usermessages.add(conn, [old, new, theirs]))
 
     with database.read() as conn:
-        assert usermessages.list_page(conn, Wanted(PROJECT)) == [new, old]
-        assert usermessages.list_page(conn, Wanted(PROJECT, marker=new.id)) == [old]
-        assert usermessages.list_page(conn, Wanted(PROJECT, {"resource_id": old.resource_id})) == [old]
+        assert usermessages.list_page(conn, ListQuery(PROJECT)) == [new, old]
+        assert usermessages.list_page(conn, ListQuery(PROJECT, marker=new.id)) == [old]
+        assert usermessages.list_page(conn, ListQuery(PROJECT, {"resource_id": old.resource_id})) == [old]
         assert usermessages.get(conn, PROJECT, theirs.id) is None
 
 
@@ -772,7 +772,7 @@ def test_work_that_fails_leaves_nothing_behind(database: Database) -> None:
         database.write(work)
 
     with database.read() as conn:
-        assert records.count(conn, Snapshot, Wanted(PROJECT)) == 0
+        assert records.count(conn, Snapshot, ListQuery(PROJECT)) == 0
 
 
 @ON_SERVERS

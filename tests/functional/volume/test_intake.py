@@ -12,9 +12,9 @@ from snapmanage.bus.envelope import LARGEST_REQUEST
 from snapmanage.cmd.manage.quarantine import send_again
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Site
+from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Taker
-from snapmanage.store.quarantine import LARGEST_KEPT, Kept
+from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from tests.functional.volume.test_server import publish, quarantined, request, whole_request
 from tests.functional.world import SERVER, World
 from tests.waiting import until
@@ -28,10 +28,10 @@ def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on
     volume = world.known_volume()
     first, refused, last = unaccepted(world, volume, 3)
 
-    def accept(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+    def accept(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
         if refused in [ask.record_id for ask in asks]:
             raise DataError("INSERT", None, ValueError("out of range"))
-        return ACCEPT(site, asks, taker)
+        return ACCEPT(app, asks, taker)
 
     monkeypatch.setattr(acceptance, "accept", accept)
     world.bus.deliver(SERVER, *(asked_for(each) for each in (first, refused, last)))
@@ -55,7 +55,7 @@ def test_batch_whose_failure_says_nothing_of_it_comes_again_and_is_not_put_aside
     volume = world.known_volume()
     [snapshot_id] = unaccepted(world, volume, 1)
 
-    def fail(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+    def fail(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
         raise failure
 
     with monkeypatch.context() as patch:
@@ -105,7 +105,7 @@ def test_message_that_can_not_be_understood_when_it_is_tried_again_stays_in_the_
     publish(world, b"garbage")
     heard = world.overheard()
 
-    assert not send_again(world.db, world.bus, Kept(**quarantined(world)[0]._mapping))
+    assert not send_again(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
     [kept] = quarantined(world)
     assert kept.body == b"garbage"
@@ -118,7 +118,7 @@ def test_message_that_is_understood_when_it_is_tried_again_is_carried_out_and_fo
     publish(world, whole_request(snapshot_id=snapshot_id))
     world.trail(snapshot_id, "manage.end")
 
-    assert send_again(world.db, world.bus, Kept(**quarantined(world)[0]._mapping))
+    assert send_again(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
     assert world.trail(snapshot_id, "unmanage.end")
     assert quarantined(world) == []

@@ -26,12 +26,12 @@ from snapmanage.drivers.file import FileDriver
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import acceptance, claims, settling
 from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Site
+from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.store import records, services, tables
-from snapmanage.store.paging import Wanted
+from snapmanage.store.paging import ListQuery
 from snapmanage.volume.server import VolumeServer
-from snapmanage.volume.worker import Pace, Worker
+from snapmanage.volume.worker import BackendLimits, Worker
 from tests.functional.world import NAMES, OTHER_PROJECT, PACE, RULES, SERVER, VOLUME, World, a_world
 from tests.waiting import until
 
@@ -133,7 +133,7 @@ def test_slow_backend_holds_no_other_backend_up(tmp_path: Path) -> None:
 
 def test_long_queue_of_one_project_keeps_no_other_waiting(tmp_path: Path) -> None:
     backends = {SERVER: FakeDriver(fake_volumes=2, fake_snapshots=40)}
-    with a_world(tmp_path, backends, pace=Pace(driver_calls=1, scan_interval_seconds=0.02)) as world:
+    with a_world(tmp_path, backends, backend_limits=BackendLimits(driver_calls=1, scan_interval_seconds=0.02)) as world:
         volume, other = world.known_volume(), world.another_client(OTHER_PROJECT)
         other_volume = other.manage_volume("volume-2").json()["volume"]["id"]
         until(lambda: other.volume(other_volume)["status"] == "available", "the other volume to be available")
@@ -165,8 +165,8 @@ def test_one_reference_on_two_backends_is_two_objects(tmp_path: Path) -> None:
 def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, scan_interval_seconds: float) -> None:
     driver = CountingDriver()
     rules = replace(RULES, lease=timedelta(seconds=0.3))
-    pace = Pace(scan_interval_seconds=scan_interval_seconds)
-    with a_world(tmp_path, {SERVER: driver}, rules, pace=pace) as world:
+    backend_limits = BackendLimits(scan_interval_seconds=scan_interval_seconds)
+    with a_world(tmp_path, {SERVER: driver}, rules, backend_limits=backend_limits) as world:
         world.clock.stand_still()
         assert world.server._workers[SERVER]._renew_every < rules.lease.total_seconds() / 2
         volume = world.known_volume()
@@ -192,9 +192,9 @@ def renewed_in(world: World, snapshot_id: str, passed: timedelta) -> None:
 
 
 def test_server_that_is_kept_busy_looks_for_what_a_fellow_left_all_the_same(tmp_path: Path) -> None:
-    pace = replace(PACE, scan_interval_seconds=1.0)
+    backend_limits = replace(PACE, scan_interval_seconds=1.0)
     with ExitStack() as stack:
-        world = stack.enter_context(a_world(tmp_path, {SERVER: FakeDriver()}, pace=pace))
+        world = stack.enter_context(a_world(tmp_path, {SERVER: FakeDriver()}, backend_limits=backend_limits))
         volume = world.known_volume()
         stuck = stack.enter_context(world.stuck("find"))
         snapshot_id = world.asked(volume, SNAPSHOT)
@@ -204,7 +204,7 @@ def test_server_that_is_kept_busy_looks_for_what_a_fellow_left_all_the_same(tmp_
             world.bus.away = True
             left = world.asked(volume, OTHERS[0])
 
-            acceptance.accept(world.site, [Ask(Snapshot, left, Operation.MANAGE)])
+            acceptance.accept(world.app, [Ask(Snapshot, left, Operation.MANAGE)])
 
             assert world.settled(left)["status"] == "available"
 
@@ -347,16 +347,16 @@ def test_call_that_never_returns_is_given_up_and_tried_again(tmp_path: Path) -> 
 def impatient(world: World) -> Iterator[None]:
     """A driver has a third of a second meanwhile; for one that is well, a busy machine may take longer."""
     worker = world.server._workers[SERVER]
-    patient = worker._pace
-    worker._pace = replace(patient, driver_timeout_seconds=0.3)
+    patient = worker._limits
+    worker._limits = replace(patient, driver_timeout_seconds=0.3)
     try:
         yield
     finally:
-        worker._pace = patient
+        worker._limits = patient
 
 
 def test_operation_whose_calls_all_hang_ends_in_error_and_holds_nobody_up(tmp_path: Path) -> None:
-    with a_world(tmp_path, {SERVER: FakeDriver()}, pace=replace(PACE, driver_calls=1)) as world:
+    with a_world(tmp_path, {SERVER: FakeDriver()}, backend_limits=replace(PACE, driver_calls=1)) as world:
         volume, released = world.known_volume(), threading.Event()
 
         def hook(step: str) -> None:
@@ -619,14 +619,14 @@ def test_drain_finishes_what_is_in_hand_and_takes_nothing_more(world: World) -> 
 def accept_for(world: World, worker: Worker, snapshot_id: str) -> None:
     """Accept a request to manage a snapshot and claim it for the worker, as if it had room."""
     taker = replace(worker.taker, room=lambda wanted: wanted)
-    acceptance.accept(world.site, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+    acceptance.accept(world.app, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
 
 
 def test_what_has_just_come_in_when_a_drain_begins_is_finished(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
     snapshot_id = world.asked(volume, SNAPSHOT)
-    worker = Worker(world.site, SERVER, world.driver, "another", PACE)
+    worker = Worker(world.app, SERVER, world.driver, "another", PACE)
     accept_for(world, worker, snapshot_id)
 
     worker.drain()
@@ -687,13 +687,13 @@ def test_batch_in_the_consumer_s_hands_is_settled_or_given_back_by_a_drain(
     volume, claimed, released = world.known_volume(), threading.Event(), threading.Event()
     accept, join = acceptance.accept, InProcessConsumer.join
 
-    def accept_slowly(site: Site, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+    def accept_slowly(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
         def take(*arguments: Any) -> None:
             claimed.set()
             released.wait(60)
             taker.take(*arguments)
 
-        return accept(site, asks, replace(taker, take=take))
+        return accept(app, asks, replace(taker, take=take))
 
     def finish(consumer: InProcessConsumer, timeout_seconds: float) -> None:
         released.set()
@@ -809,7 +809,7 @@ def test_operation_accepted_for_a_worker_that_has_left_is_given_back(world: Worl
     volume = world.known_volume()
     world.bus.away = True
     snapshot_id = world.asked(volume, SNAPSHOT)
-    worker = Worker(world.site, SERVER, world.driver, "another", PACE)
+    worker = Worker(world.app, SERVER, world.driver, "another", PACE)
     worker.start()
     worker.drain()
     worker.finish(time.monotonic() + 20)
@@ -1158,13 +1158,15 @@ def test_empty_template_renames_nothing(tmp_path: Path) -> None:
 
 def test_everything_asked_at_once_ends_well(tmp_path: Path) -> None:
     driver = FakeDriver(fake_snapshots=60)
-    with a_world(tmp_path, {SERVER: driver}, pace=Pace(driver_calls=3, batch=7, scan_interval_seconds=0.02)) as world:
+    with a_world(
+        tmp_path, {SERVER: driver}, backend_limits=BackendLimits(driver_calls=3, batch=7, scan_interval_seconds=0.02)
+    ) as world:
         volume = world.known_volume()
         asked = [world.asked(volume, f"volume-1-snapshot-{number}") for number in range(1, 61)]
 
         def left() -> int:
             with world.db.read() as conn:
-                return len(records.list_page(conn, Snapshot, Wanted(world.client.project, {"status": "creating"})))
+                return len(records.list_page(conn, Snapshot, ListQuery(world.client.project, {"status": "creating"})))
 
         until(lambda: left() == 0, "all to be settled")
 

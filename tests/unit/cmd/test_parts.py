@@ -26,7 +26,7 @@ class SlowlyConnected:
 
 
 def test_calls_that_come_first_and_together_share_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oslo_client, "StockCaller", SlowlyConnected)
+    monkeypatch.setattr(oslo_client, "OsloCaller", SlowlyConnected)
     conf = cfg.ConfigOpts()
     options.register(conf)
     caller = parts._Caller(conf, Names())

@@ -8,16 +8,16 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core import idempotency
-from snapmanage.core.idempotency import Key, Use
+from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from tests.examples import NOW, PROJECT
 
 DAY = timedelta(days=1)
 BODY = {"snapshot": {"volume_id": "1", "ref": {"source-name": "daily"}}}
-HELD = Use("key", "request", "first", NOW)
+HELD = KeyUse("key", "request", "first", NOW)
 
 
-def key(project: str = PROJECT, text: str = "k", operation: str = "manage", body: Any = BODY) -> Key:
-    return Key.of(project, text, operation, body)
+def key(project: str = PROJECT, text: str = "k", operation: str = "manage", body: Any = BODY) -> IdempotencyKey:
+    return IdempotencyKey.of(project, text, operation, body)
 
 
 @pytest.mark.parametrize("text", ["k", " ", "~" * 255, '"8e03978e-40d5"', ",;/"])
@@ -66,5 +66,5 @@ def test_another_request_under_the_key_is_refused() -> None:
         idempotency.repeats(asked_after(timedelta(0), "another"), HELD, DAY)
 
 
-def asked_after(time: timedelta, request: str = "request") -> Use:
-    return Use("key", request, "second", NOW + time)
+def asked_after(time: timedelta, request: str = "request") -> KeyUse:
+    return KeyUse("key", request, "second", NOW + time)

@@ -36,7 +36,7 @@ SETTLED = (Status.AVAILABLE, Status.ERROR, Status.DELETED)
 
 
 @dataclass
-class Hand:
+class HandlerThread:
     """What a worker believes to hold; it may have lost it long ago."""
 
     record: Snapshot
@@ -64,13 +64,13 @@ class Life(RuleBasedStateMachine):
         self.events += [change.event] if change.event else []
         return True
 
-    def take(self, worker: str, read: Snapshot) -> Hand | None:
+    def take(self, worker: str, read: Snapshot) -> HandlerThread | None:
         """One worker's claim of the snapshot as it read it."""
         change = lifecycle.claim(read, worker, self.now, LEASE, RETRY)
         if change is None or not self.write(change):
             return None
         assert self.claims.setdefault(change.after.generation, worker) == worker
-        return Hand(change.after) if change.after.status.in_progress else None
+        return HandlerThread(change.after) if change.after.status.in_progress else None
 
     @rule(operation=st.sampled_from(Operation))
     def deliver(self, operation: Operation) -> None:
@@ -98,36 +98,36 @@ class Life(RuleBasedStateMachine):
         return multiple(*winners)
 
     @rule(hand=consumes(hands))
-    def die(self, hand: Hand) -> None:
+    def die(self, hand: HandlerThread) -> None:
         """Nothing is written, and nobody is told."""
 
     @rule(hand=hands)
-    def renew(self, hand: Hand) -> None:
+    def renew(self, hand: HandlerThread) -> None:
         self.write(lifecycle.renew(hand.record, self.now, LEASE))
 
     @rule(hand=hands)
-    def resolve(self, hand: Hand) -> None:
+    def resolve(self, hand: HandlerThread) -> None:
         if hand.record.operation is Operation.MANAGE and hand.record.binding is None:
             change = lifecycle.resolve(hand.record, examples.found(), "snapshot-2", self.now + LEASE)
             if self.write(change):
                 hand.record = change.after
 
     @rule(hand=hands)
-    def succeed(self, hand: Hand) -> None:
+    def succeed(self, hand: HandlerThread) -> None:
         if hand.record.operation is Operation.UNMANAGE:
             self.settle(hand, lifecycle.unmanage_succeeded(hand.record, self.now))
         elif hand.record.binding is not None:
             self.settle(hand, lifecycle.manage_succeeded(hand.record, examples.found("snapshot-2"), self.now))
 
     @rule(hand=hands, error=st.sampled_from([PASSING, FINAL]))
-    def fail(self, hand: Hand, error: errors.SnapmanageError) -> None:
+    def fail(self, hand: HandlerThread, error: errors.SnapmanageError) -> None:
         self.settle(hand, lifecycle.fail(hand.record, error, self.now, RETRY))
 
     @rule(hand=hands)
-    def give_back(self, hand: Hand) -> None:
+    def give_back(self, hand: HandlerThread) -> None:
         self.settle(hand, lifecycle.give_back(hand.record, self.now))
 
-    def settle(self, hand: Hand, change: Change[Snapshot]) -> None:
+    def settle(self, hand: HandlerThread, change: Change[Snapshot]) -> None:
         """Written only by whoever holds the claim; the hand stays, and may try that again as a ghost."""
         holds = self.snapshot.generation == hand.record.generation
         assert self.write(change) is holds

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core import quotas
-from snapmanage.core.quotas import NO_LIMIT, UNLIMITED, Amount, Override
+from snapmanage.core.quotas import NO_LIMIT, UNLIMITED, Amount, ProjectQuota
 
 COUNTS = st.integers(min_value=0, max_value=1000)
 
@@ -60,11 +60,11 @@ def test_usage_is_counted_only_where_something_is_limited(limit: Amount, counts:
 @pytest.mark.parametrize(
     ("own", "allowed"),
     [
-        (Override("p"), Amount(10, 100)),
-        (Override("p", snapshots=3), Amount(3, 100)),
-        (Override("p", gigabytes=0), Amount(10, 0)),
-        (Override("p", 11, UNLIMITED), Amount(11, UNLIMITED)),
+        (ProjectQuota("p"), Amount(10, 100)),
+        (ProjectQuota("p", snapshots=3), Amount(3, 100)),
+        (ProjectQuota("p", gigabytes=0), Amount(10, 0)),
+        (ProjectQuota("p", 11, UNLIMITED), Amount(11, UNLIMITED)),
     ],
 )
-def test_limit_of_a_project_s_own_counts_in_place_of_the_default(own: Override, allowed: Amount) -> None:
+def test_limit_of_a_project_s_own_counts_in_place_of_the_default(own: ProjectQuota, allowed: Amount) -> None:
     assert own.over(Amount(10, 100)) == allowed

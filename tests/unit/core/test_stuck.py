@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage.core.records import Operation, Snapshot, Status
 from snapmanage.core.services import Service
-from snapmanage.core.stuck import Waiting, late
+from snapmanage.core.stuck import PendingCast, late
 from tests import examples
 from tests.examples import NOW, SERVER
 
@@ -20,7 +20,7 @@ def asked(**fields: object) -> Snapshot:
     return examples.snapshot(**{"created_at": LONG_AGO, **fields})
 
 
-def why(record: Snapshot, cast: Waiting | None = None, service: Service | None = UP) -> str:
+def why(record: Snapshot, cast: PendingCast | None = None, service: Service | None = UP) -> str:
     found = late(record, NOW, MINUTE, cast, service, MINUTE)
     assert found is not None
     return found.why
@@ -41,7 +41,7 @@ def test_each_way_to_be_late_is_told(record: Snapshot, said: str) -> None:
 
 
 def test_cast_that_waits_tells_how_often_it_was_sent() -> None:
-    assert "its cast is sent again at" in why(asked(), Waiting(NOW + MINUTE))
+    assert "its cast is sent again at" in why(asked(), PendingCast(NOW + MINUTE))
 
 
 def test_reason_of_the_last_failure_is_told() -> None:

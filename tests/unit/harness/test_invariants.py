@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.chaos.invariants import Facts, lateness, violations
+from tests.chaos.invariants import VolumeForRequest, lateness, violations
 from tests.chaos.storage import Storage
 
 Row = dict[str, Any]
@@ -78,13 +78,13 @@ class World:
             self.events.remove(event)
 
     @property
-    def known(self) -> Facts:
+    def known(self) -> VolumeForRequest:
         chained = [
             event | {"number": number, "previous_digest": f"{number - 1:064}", "digest": f"{number:064}"}
             for number, event in enumerate(self.events, 1)
         ]
         audit = sorted(chained, key=lambda event: (event["snapshot_id"], event["generation"]))
-        return Facts(self.snapshots, audit, self.outbox, self.suspects, [self.storage])
+        return VolumeForRequest(self.snapshots, audit, self.outbox, self.suspects, [self.storage])
 
 
 @pytest.fixture

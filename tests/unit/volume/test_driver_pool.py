@@ -10,7 +10,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.volume.driver_pool import HANGING, Calls, Step
+from snapmanage.volume.driver_pool import HANGING, DriverPool, Step
 from tests import examples
 from tests.waiting import until
 
@@ -26,7 +26,7 @@ class Hanging:
     def __init__(self, threads: int) -> None:
         self.begun: list[threading.Event] = []
         self.answers: list[Step] = []
-        self.calls = Calls(f"driver {id(self)}", threads, self._call, self.answers.append)
+        self.calls = DriverPool(f"driver {id(self)}", threads, self._call, self.answers.append)
 
     def __enter__(self) -> "Hanging":
         return self
@@ -91,7 +91,7 @@ def test_nothing_more_is_begun_after_stop(driver: Hanging) -> None:
 @pytest.mark.parametrize("steps", [[OVER], [FOUND, OVER]], ids=["one step", "two steps"])
 def test_fast_driver_gets_through_more_than_one_that_has_shown_nothing(steps: list[Step]) -> None:
     turns = itertools.cycle(steps)
-    calls = Calls("driver", 2, lambda claimed: next(turns), lambda came: None)
+    calls = DriverPool("driver", 2, lambda claimed: next(turns), lambda came: None)
     unknown = calls.within(0.5)
 
     def is_fast() -> bool:
@@ -107,7 +107,7 @@ def test_fast_driver_gets_through_more_than_one_that_has_shown_nothing(steps: li
 
 def test_driver_that_has_only_found_things_so_far_is_not_taken_for_fast() -> None:
     found: list[Step] = []
-    calls = Calls("driver", 2, lambda claimed: FOUND, found.append)
+    calls = DriverPool("driver", 2, lambda claimed: FOUND, found.append)
 
     for _ in range(200):
         calls.submit(ONE)

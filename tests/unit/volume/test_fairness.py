@@ -1,10 +1,10 @@
 """Projects that wait are served by turns."""
 
-from snapmanage.volume.fairness import AT_ONCE, MOST, Turns
+from snapmanage.volume.fairness import AT_ONCE, MOST, ProjectRoundRobin
 
 
-def waiting(*projects: str) -> Turns:
-    turns = Turns()
+def waiting(*projects: str) -> ProjectRoundRobin:
+    turns = ProjectRoundRobin()
     turns.wait(projects)
     return turns
 
