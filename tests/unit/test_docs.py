@@ -35,7 +35,9 @@ def test_page_of_the_bus_names_every_argument_of_a_method(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", sorted(PAGES.parent.glob("*.md")) + sorted(PAGES.glob("*.md")), ids=lambda page: page.name
+    "page",
+    sorted(PAGES.parent.glob("*.md")) + sorted(PAGES.rglob("*.md")),
+    ids=lambda page: str(page.relative_to(PAGES.parent)),
 )
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
