@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage import conf
 from snapmanage.api import routes
 from snapmanage.volume.endpoint import Endpoint
+from tests.example_sections import ExampleSection, example_sections
 
 PAGES = Path(__file__).parents[2] / "docs"
 API = (PAGES / "api.md").read_text()
 BUS = (PAGES / "bus.md").read_text()
+DRIVERS = {each.name: each for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module}
 
 
 @pytest.mark.parametrize("path", [*(f"/v3{each}" for each in routes.PROJECT), *routes.ROOT])
@@ -45,12 +48,30 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def shipped() -> list[str]:
-    """The modules of our own drivers."""
-    return sorted(each.module for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module)
+@pytest.mark.parametrize("driver", sorted(DRIVERS))
+def test_page_of_a_driver_names_each_of_its_options(driver: str) -> None:
+    page = (PAGES / "reference" / "drivers" / f"{driver}.md").read_text()
+
+    assert [option.name for option in DRIVERS[driver].load().options if f"| `{option.name}` |" not in page] == []
 
 
-@pytest.mark.parametrize("module", shipped())
+@pytest.mark.parametrize("driver", sorted(DRIVERS))
+def test_page_of_a_driver_describes_late_renames(driver: str) -> None:
+    page = (PAGES / "reference" / "drivers" / f"{driver}.md").read_text()
+
+    assert "\n## Late renames\n" in page
+
+
+@pytest.mark.parametrize(
+    "section", [each for each in example_sections() if each.driver in DRIVERS and not each.vendor], ids=str
+)
+def test_example_section_sets_only_options_of_its_driver(section: ExampleSection) -> None:
+    known = {option.name for option in (*conf.BACKEND, *DRIVERS[section.driver].load().options)}
+
+    assert set(re.findall(r"(?m)^(\w+) *=", section.lines)) <= known
+
+
+@pytest.mark.parametrize("module", sorted(each.module for each in DRIVERS.values()))
 def test_driver_s_docstring_tells_what_late_renames_could_do(module: str) -> None:
     source = (PAGES.parent / module.replace(".", "/")).with_suffix(".py").read_text()
 
@@ -58,4 +79,6 @@ def test_driver_s_docstring_tells_what_late_renames_could_do(module: str) -> Non
 
 
 def test_drivers_whose_docstrings_are_read_are_all_that_there_are() -> None:
-    assert {"snapmanage.drivers.fake", "snapmanage.drivers.file", "snapmanage.drivers.qcow2.driver"} < set(shipped())
+    assert {"snapmanage.drivers.fake", "snapmanage.drivers.file", "snapmanage.drivers.qcow2.driver"} < {
+        each.module for each in DRIVERS.values()
+    }
