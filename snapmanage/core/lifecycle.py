@@ -2,7 +2,7 @@
 
 Each function takes a record as it is and says what shall become of it, as a `Change`, or None
 where nothing shall. The caller writes the change down only if the record's generation is still
-that of `Change.before`: who loses stops. `docs/explanation/architecture.md` draws the statuses.
+that of `Change.before`: who loses stops. `docs/explanation/architecture.md` lists the statuses.
 """
 
 from dataclasses import dataclass, replace

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pkgutil
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +14,10 @@ from snapmanage.api import routes
 from snapmanage.volume.endpoint import Endpoint
 from tests.example_sections import ExampleSection, example_sections
 
-PAGES = Path(__file__).parents[2] / "docs"
+REPOSITORY = Path(__file__).parents[2]
+PAGES = REPOSITORY / "docs"
+# Pages name a file from the repository or from the package.
+ROOTS = (REPOSITORY, REPOSITORY / "snapmanage")
 API = (PAGES / "api.md").read_text()
 BUS = (PAGES / "bus.md").read_text()
 DRIVERS = {each.name: each for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module}
@@ -82,3 +86,25 @@ def test_drivers_whose_docstrings_are_read_are_all_that_there_are() -> None:
     assert {"snapmanage.drivers.fake", "snapmanage.drivers.file", "snapmanage.drivers.qcow2.driver"} < {
         each.module for each in DRIVERS.values()
     }
+
+
+def principal_functions() -> list[str]:
+    """Return the names in the table below the figure of the architecture page, in its order."""
+    page = (PAGES / "explanation" / "architecture.md").read_text()
+    return re.findall(r"(?m)^\| \d+ \| `([\w.]+)` \|", page)
+
+
+@pytest.mark.parametrize("name", principal_functions())
+def test_architecture_page_names_functions_that_exist(name: str) -> None:
+    assert callable(pkgutil.resolve_name(f"snapmanage.{name}"))
+
+
+def test_architecture_page_names_the_eleven_principal_functions() -> None:
+    assert len(principal_functions()) == 11
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.rglob("*.md")), ids=lambda page: str(page.relative_to(PAGES)))
+def test_page_names_only_files_that_exist(page: Path) -> None:
+    named = re.findall(r"`((?:[\w-]+/)+[\w*-]+\.(?:py|sh|json))`", page.read_text())
+
+    assert [name for name in named if not any(any(root.glob(name)) for root in ROOTS)] == []
