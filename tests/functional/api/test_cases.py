@@ -47,7 +47,7 @@ def title(case: dict[str, Any]) -> str:
     ("number", "case"),
     [pytest.param(number, case, id=title(case)) for number, case in enumerate(CASES)],
 )
-def test_case_is_answered_as_the_contract_says(lab: Lab, number: int, case: dict[str, Any]) -> None:
+def test_case_is_answered_like_the_reference(lab: Lab, number: int, case: dict[str, Any]) -> None:
     headers = case["headers"] | {"X-Auth-Token": f"somebody:{PROJECT}"}
 
     answer = lab.world.client.request(

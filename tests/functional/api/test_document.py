@@ -72,14 +72,14 @@ def overseer(request: falcon.Request, project_id: str | None) -> Caller:
     return replace(callers.noauth(request, project_id), bound=False)
 
 
-def test_document_is_served_to_everybody(shared: World) -> None:
+def test_document_needs_no_authentication(shared: World) -> None:
     answer = shared.client.get("/v3/openapi.json", headers={"OpenStack-API-Version": "volume 3.99"})
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.json() == DOCUMENT
 
 
-def test_document_is_made_when_it_is_asked_for() -> None:
+def test_document_is_made_at_the_first_request() -> None:
     loaded = "import sys, snapmanage.api.app; sys.exit('snapmanage.api.openapi' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
@@ -89,7 +89,7 @@ def test_document_is_valid() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_document_tells_of_every_operation_and_no_other() -> None:
+def test_document_describes_every_operation_and_no_other() -> None:
     told = {(path, method.upper()) for path, each in DOCUMENT["paths"].items() for method in each}
     there_are = {(path, method) for path, route in routes.ROOT.items() for method in route.methods} | {
         (f"/v3{project}{path}", method)
@@ -101,21 +101,21 @@ def test_document_tells_of_every_operation_and_no_other() -> None:
     assert {each for each in told if each[1] != "PARAMETERS"} == there_are
 
 
-def test_operations_have_ids_of_their_own() -> None:
+def test_operation_ids_are_unique() -> None:
     ids = [each["operationId"] for each in operations()]
 
     assert len(ids) == len(set(ids))
     assert all(re.fullmatch(r"\w+", each) for each in ids)
 
 
-def test_every_operation_says_what_it_is_for_and_how_it_is_answered() -> None:
+def test_every_operation_has_a_summary_and_its_answers() -> None:
     for each in operations():
         assert each["summary"].endswith(".")
         assert each["tags"]
         assert {"400", "500"} < each["responses"].keys()
 
 
-def test_paths_of_a_later_version_say_so() -> None:
+def test_paths_of_a_later_microversion_name_it() -> None:
     [later] = [each for each in operations() if each["operationId"] == "post_v3_manageable_snapshots"]
 
     assert later["x-min-microversion"] == "3.8"
@@ -136,7 +136,7 @@ def session() -> Iterator[requests.Session]:
 
 @SCHEMA.exclude(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
-def test_every_answer_is_one_that_the_document_tells_of(
+def test_every_answer_matches_the_document(
     peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
 ) -> None:
     world, known = peopled
@@ -147,7 +147,7 @@ def test_every_answer_is_one_that_the_document_tells_of(
 
 @WITH_PROJECT.include(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
-def test_every_answer_is_one_that_the_document_tells_of_with_the_project_in_the_path(
+def test_every_answer_matches_the_document_with_the_project_in_the_path(
     peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
 ) -> None:
     world, known = peopled
