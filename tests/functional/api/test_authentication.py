@@ -1,4 +1,4 @@
-"""How callers prove who they are, over HTTP, and what each strategy needs before it starts."""
+"""Authentication over HTTP, and the requirements of each strategy at start."""
 
 import base64
 import socket

@@ -1,4 +1,4 @@
-"""The API's document: it tells all there is and nothing else, and every answer is one that it tells of.
+"""The OpenAPI document describes all operations and no others, and every answer matches it.
 
 schemathesis makes the requests, from the document alone; a world with something in it answers them.
 """
@@ -28,7 +28,7 @@ from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
 from tests.functional.world import PROJECT, SERVER, World, a_world
 
-# More of them are for a long look now and then.
+# Raise it for an occasional long run.
 EXAMPLES = int(os.environ.get("SNAPMANAGE_TEST_REQUESTS", "4"))
 CONFORMANCE = [
     not_a_server_error,
@@ -48,7 +48,7 @@ BOUNDED = settings(
 )
 DOCUMENT = openapi.described(routes.ROOT, routes.PROJECT)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
-# The same operations again: their parameters need no second look one by one.
+# The same operations with a project in the path: fewer examples are enough.
 WITH_PROJECT = schemathesis.openapi.from_dict(DOCUMENT)
 WITH_PROJECT.config.phases.coverage.enabled = False
 PROJECT_IN_PATH = r"^/v3/\{project_id\}"
@@ -56,7 +56,7 @@ PROJECT_IN_PATH = r"^/v3/\{project_id\}"
 
 @pytest.fixture(scope="module")
 def peopled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, str]]]:
-    """A world with a volume, snapshots and messages, and the ids of one each."""
+    """A world with a volume, snapshots and messages, and the id of one of each."""
     with a_world(tmp_path_factory.mktemp("peopled"), authenticate=overseer) as world:
         volume = world.known_volume()
         doomed = world.managed(volume, "volume-1-snapshot-1")
@@ -68,7 +68,7 @@ def peopled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, d
 
 
 def overseer(request: falcon.Request, project_id: str | None) -> Caller:
-    """Anybody is an administrator of all projects: of others, some parameters aren't even read."""
+    """Make each caller an administrator of all projects; for other callers some parameters are ignored."""
     return replace(callers.noauth(request, project_id), bound=False)
 
 
@@ -157,7 +157,7 @@ def test_every_answer_matches_the_document_with_the_project_in_the_path(
 
 
 def make_likely(case: schemathesis.Case, known: dict[str, str]) -> None:
-    """Let requests that could be meant ask for what there is."""
+    """Replace ids in well-formed requests by ids of existing records."""
     case.headers["X-Auth-Token"] = f"ann:{PROJECT}"
     if not odd_headers(case) and (in_coverage(case) or is_wrong(case)):
         case.headers["OpenStack-API-Version"] = "volume 3.71"  # below, what is wrong may be ignored
@@ -176,7 +176,7 @@ def make_likely(case: schemathesis.Case, known: dict[str, str]) -> None:
 
 
 def likely_query(case: schemathesis.Case, known: dict[str, str]) -> dict[str, Any]:
-    """The parameters of a list, without those that contradict one another, and with values that mean something."""
+    """Return the query of a list without contradictory parameters and with meaningful values."""
     listed = re.search("/(snapshot|volume|message)s", case.path)
     meant = {
         "host": SERVER,
@@ -189,7 +189,7 @@ def likely_query(case: schemathesis.Case, known: dict[str, str]) -> dict[str, An
 
 
 def rejection(case: schemathesis.Case) -> list[Any]:
-    """Whether what can't be meant is refused; headers that nobody understands are passed over."""
+    """Check that malformed requests are refused; unknown headers are ignored."""
     return [] if odd_headers(case) else [checks.negative_data_rejection]
 
 
@@ -198,12 +198,12 @@ def is_wrong(case: schemathesis.Case) -> bool:
 
 
 def in_coverage(case: schemathesis.Case) -> bool:
-    """Whether it is one that looks at a single parameter; its headers are odd whatever it looks at."""
+    """Return whether a case is about a single parameter; such a case has odd headers too."""
     return case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE
 
 
 def odd_headers(case: schemathesis.Case) -> bool:
-    """Whether what is wrong with a request are its headers."""
+    """Return whether only the headers of a request are malformed."""
     if case.meta is None or in_coverage(case):
         looked_at = getattr(case.meta and case.meta.phase.data, "parameter_location", None)
         return looked_at is ParameterLocation.HEADER

@@ -1,4 +1,4 @@
-"""What strangers may send: no HTTP, or HTTP that means no good. Each gets a clean refusal in the one shape."""
+"""Malformed or hostile HTTP requests: each gets a refusal in the form of the API."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ UNKNOWN = "11111111-1111-1111-1111-111111111111"
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    """A server of an API that waits for nobody for long."""
+    """An API server with short time limits."""
     applications: list[Any] = []
 
     def keep(application: Any) -> Any:
@@ -42,7 +42,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer as it came; `rest` is what followed it on the connection."""
+    """A raw answer; `rest` has the bytes after it on the connection."""
 
     status: int
     headers: dict[str, str]
@@ -59,7 +59,7 @@ class Raw:
 
 
 def sent(address: str, data: bytes) -> bytes:
-    """All that comes back for some bytes, until the server closes the connection."""
+    """Send bytes; return all bytes received until the server closes the connection."""
     with connected(address) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -73,7 +73,7 @@ def connected(address: str) -> Iterator[socket.socket]:
 
 
 def request(line: str, *headers: str, host: str | None = "Host: x", body: str = "") -> bytes:
-    """One request on a connection of its own; characters are bytes."""
+    """Send one request on a new connection; each character is one byte."""
     head = [line if " HTTP/" in line else f"{line} HTTP/1.1", *([host] if host else []), *headers, CLOSE]
     return "\r\n".join([*head, "", body]).encode("latin-1")
 
@@ -202,7 +202,7 @@ NO_GOOD = {
 
 
 def refused(world: World, data: bytes) -> Raw:
-    """The one answer to a request, which refuses it as it should."""
+    """Return the only answer to a request, which must be a refusal."""
     received = sent(world.client.root.removeprefix("http://"), data)
     answer = Raw.of(received)
     [said] = json.loads(answer.body).values()

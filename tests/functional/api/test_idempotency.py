@@ -1,4 +1,4 @@
-"""`Idempotency-Key` over HTTP: a client that doesn't know whether it was heard may ask again."""
+"""`Idempotency-Key` over HTTP: a client that got no answer may repeat its request."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def wanted_volume(ref: str = VOLUME) -> dict[str, Any]:
 
 
 def accepted(answer: requests.Response) -> dict[str, Any]:
-    """The record in an answer that says 202."""
+    """Return the record of an answer with status 202."""
     assert answer.status_code == 202, answer.text
     [shown] = answer.json().values()
     record: dict[str, Any] = shown

@@ -1,4 +1,4 @@
-"""What stands around the API: CORS for browsers, headers of proxies, and a log that tells requests apart."""
+"""Middleware of the API: CORS for browsers, proxy headers, and a log with request ids."""
 
 import re
 import sqlite3
@@ -154,12 +154,12 @@ def test_environment_variables_can_configure_middleware(tmp_path: Path, monkeypa
     assert middleware.surround(configured(tmp_path, ""), application) is not application
 
 
-# The API as a process of its own, with one thread: a request follows another on it.
+# The API in a separate process with one thread, so that requests run one after the other.
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[str]:
-    """The URL of a project, of an API that anybody with the password may use from anywhere."""
+    """The URL of a project of an API with http_basic, which serves other machines too."""
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     (tmp_path / "htpasswd").write_text(f"ann:{hashed}\n")
     settings = tmp_path / "snapmanage.conf"

@@ -1,4 +1,4 @@
-"""Who may do what, over HTTP: roles, projects, and what an operator's policy file changes."""
+"""Policies over HTTP: roles, projects, and the operator's policy file."""
 
 import sys
 import threading
@@ -26,7 +26,7 @@ SNAPSHOT = "volume-1-snapshot-1"
 
 
 class TokenClient(Client):
-    """A client who brings a token along."""
+    """A client with a token."""
 
     def __init__(self, address: str, headers: dict[str, str], project: str = PROJECT) -> None:
         super().__init__(address, project)
@@ -35,7 +35,7 @@ class TokenClient(Client):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world that asks for tokens."""
+    """A world with token authentication."""
     with a_world(tmp_path_factory.mktemp("guarded"), authenticate=by_token()) as world:
         world.client._session.headers.update(ADMIN)
         yield world
@@ -52,7 +52,7 @@ def snapshot_id(guarded: World, volume_id: str) -> str:
 
 
 def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, str, object]]:
-    """A good request for each policy."""
+    """Return a valid request for each policy."""
     manage = {"snapshot": {"volume_id": volume_id, "ref": "nowhere"}}
     return {
         policy.MANAGE: ("POST", "os-snapshot-manage", manage),
@@ -151,7 +151,7 @@ def test_authentication_comes_before_the_body_and_the_body_before_policy(guarded
 
 
 def configured(folder: Path, rules: str | None, named: str | None = None) -> cfg.ConfigOpts:
-    """A configuration beside which there is a policy file, if rules are given."""
+    """Write a configuration, and a policy file beside it if rules are given."""
     if rules is not None:
         (folder / (named or "policy.yaml")).write_text(rules)
     file = folder / "snapmanage.conf"

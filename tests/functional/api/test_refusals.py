@@ -1,4 +1,4 @@
-"""Requests that can't be meant, over HTTP: each is refused with a reason, in the one shape."""
+"""Malformed requests over HTTP: each is refused with a reason in the form of the API."""
 
 import json
 import socket

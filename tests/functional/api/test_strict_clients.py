@@ -1,4 +1,4 @@
-"""Answers hold exactly the fields of the Block Storage API, as the strictest of its clients, Tempest's, checks them."""
+"""Answers have exactly the fields of the Block Storage API: checked by Tempest, its strictest client."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -39,7 +39,7 @@ VOLUMES = {
     "3.69": volumes_3_69,
     "latest": volumes_3_69,
 }
-# Tempest has snapshots of 3.0 alone; this is what the API's reference adds in 3.x.
+# Tempest has a schema for snapshots of 3.0 only; these are the later fields from the API reference.
 SNAPSHOT_ADDITIONS: dict[int, Schema] = {
     14: {"group_snapshot_id": parameter_types.uuid_or_null},
     41: {"user_id": {"type": "string", "format": "uuid"}},
@@ -65,7 +65,7 @@ MANAGEABLE_DETAIL = MANAGEABLE | {
 
 @pytest.fixture(scope="module")
 def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Somebody with an id like those of Keystone, in a project with a volume and six snapshots, one of them managed."""
+    """A user with an id like Keystone's, in a project with a volume and six snapshots, one of them managed."""
     with a_world(tmp_path_factory.mktemp("strict")) as world:
         world.client._session.headers["X-Auth-Token"] = f"{ANN}:{PROJECT}"
         managing(world)
@@ -79,7 +79,7 @@ def managing(world: World) -> None:
 
 
 def check(schema: Schema, answer: requests.Response) -> Any:
-    """The answer's body, once it has passed what Tempest's clients do with every answer."""
+    """Return the body of an answer that has passed the checks of Tempest's clients."""
     assert answer.ok, answer.text
     body = answer.json()
     RestClient.validate_response(schema, SimpleNamespace(status=answer.status_code), body)
@@ -87,7 +87,7 @@ def check(schema: Schema, answer: requests.Response) -> Any:
 
 
 def of_version(schema: Schema, version: str, *where: str) -> Schema:
-    """A schema for a snapshot, or for snapshots, with what later versions add to it."""
+    """Return a schema of snapshots with the fields of later microversions."""
     later = deepcopy(schema)
     described = later["response_body"]
     for name in where:

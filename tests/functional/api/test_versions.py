@@ -1,4 +1,4 @@
-"""What holds for every request over HTTP: versions, headers, discovery, health."""
+"""Every request over HTTP: microversions, headers, discovery, health."""
 
 import uuid
 from typing import Any

@@ -1,4 +1,4 @@
-"""`snapmanage.wsgi:application`, as a WSGI server finds it: in a process of its own, since configuration is global."""
+"""`snapmanage.wsgi:application`, as a WSGI server imports it: in a separate process, because its configuration is global."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def python(
     script: str, folder: Path, environment: Mapping[str, str], is_warm: bool = True
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a script in a process of its own: warm, where another test imports everything anew."""
+    """Run a script in a separate process; with `warm` its imports are done already."""
     file = folder / "script.py"
     file.write_text(script)
     return Daemon("wsgi", [sys.executable, str(file)], Path(os.devnull), environment, is_warm).run()
@@ -95,7 +95,7 @@ def test_other_machine_is_refused_without_authentication_on_any_listen_address(t
 
 
 def configured(folder: Path, transport_url: str = "rabbit://guest:guest@127.0.0.1:1/") -> dict[str, str]:
-    """An environment that names two files, of a database that is empty and a broker that isn't there."""
+    """An environment that names two configuration files: an empty database, and a broker that does not exist."""
     first, second = folder / "bus.conf", folder / "database.conf"
     first.write_text(f"[DEFAULT]\ntransport_url = {transport_url}\n")
     second.write_text(f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n")

@@ -1,4 +1,4 @@
-"""Lists of volumes and snapshots: whose, which, in which order."""
+"""Lists of volumes and snapshots over HTTP: projects, filters and order."""
 
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -16,7 +16,7 @@ LISTS = ["volumes", "volumes/detail", "snapshots", "snapshots/detail"]
 
 
 def administrator(request: falcon.Request, project_id: str | None) -> Caller:
-    """Somebody who isn't bound to the project in the path."""
+    """A caller that is not bound to the project in the path."""
     return callers.identified(request, project_id, "root", "", ("admin",), bound=False)
 
 
@@ -37,7 +37,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A volume, five snapshots and five messages of a project, in a world whose callers are bound to theirs."""
+    """A volume, five snapshots and five messages of a project, in a world with bound callers."""
     with a_world(tmp_path_factory.mktemp("bound")) as world:
         five_snapshots(world)
         yield world

@@ -1,4 +1,4 @@
-"""Listing what could be managed, over HTTP: what is on the backend, and whose fault it is when it can't be said."""
+"""Lists of manageable snapshots over HTTP: the backend's snapshots, or the reason of a failure."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.functional.world import (
 )
 
 SNAPSHOT = "volume-1-snapshot-1"
-# Stands for a record's id where there is no record yet.
+# A placeholder for the id of a record that does not exist yet.
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 

@@ -1,4 +1,4 @@
-"""Asking for snapshots to be managed, over HTTP: what is answered, and what then becomes true."""
+"""Managing snapshots over HTTP: the answer, and the result."""
 
 from pathlib import Path
 

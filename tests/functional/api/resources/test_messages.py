@@ -1,4 +1,4 @@
-"""Why operations failed or how they fare, over HTTP."""
+"""User messages and the progress of operations over HTTP."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Showing and listing what is managed, over HTTP."""
+"""Managed snapshots over HTTP: show and list."""
 
 from urllib.parse import urlsplit
 

@@ -1,4 +1,4 @@
-"""Giving snapshots back, over HTTP."""
+"""Unmanaging snapshots over HTTP."""
 
 import uuid
 from typing import Any

@@ -43,7 +43,7 @@ FIELDS = {
     "user_id",
     "volume_type",
 }
-# Those of administrators only.
+# Fields for administrators only.
 WHERE = {
     "migration_status",
     "os-vol-host-attr:host",
