@@ -213,7 +213,7 @@ def test_forged_identity_headers_are_ignored(tokens: World) -> None:
 def test_token_without_a_project_is_refused_with_the_reason(tokens: World) -> None:
     answer = tokens.client.get("snapshots", headers=token("admin", ""))
 
-    assert fault(answer) == (403, "forbidden", "The token is for no project; ask for one with the scope of a project.")
+    assert fault(answer) == (403, "forbidden", "The token has no project; request a token with project scope.")
 
 
 @pytest.mark.parametrize("role", ["reader", "admin"])
@@ -248,7 +248,7 @@ def test_unreachable_keystone_is_reported_as_unavailable(tmp_path: Path) -> None
             discovery = world.client.get("/v3", headers={"X-Auth-Token": "any"})
 
     assert fault(answer)[:2] == (503, "serviceUnavailable")
-    assert "Keystone doesn't answer" in answer.text
+    assert "Keystone can't be reached" in answer.text
     assert int(answer.headers["Retry-After"]) > 0
     assert fault(without)[0] == 401
     assert without.headers["WWW-Authenticate"] == 'Keystone uri="http://keystone.example/v3"'
@@ -275,7 +275,7 @@ def test_other_failures_of_keystone_are_reported_as_unavailable(
     monkeypatch.setattr(auth_token.AuthProtocol, "fetch_token", fail)
     middleware = Middleware.__new__(Middleware)
 
-    with pytest.raises(errors.Unavailable, match="Keystone doesn't answer"):
+    with pytest.raises(errors.Unavailable, match="Keystone can't be reached"):
         middleware.fetch_token("any")
 
 

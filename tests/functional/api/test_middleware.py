@@ -190,7 +190,7 @@ def test_every_log_line_of_a_request_has_only_its_own_id(tmp_path: Path, api: st
     assert (failed.status_code, refused.status_code) == (503, 401)
     log = (tmp_path / "api.log").read_text()
     identity = rf"\[{global_id} {failed.headers['X-Openstack-Request-Id']} ann {PROJECT} [- ]*\]"
-    assert re.search(rf"WARNING snapmanage\.api\.app {identity} The database doesn't answer", log)
+    assert re.search(rf"WARNING snapmanage\.api\.app {identity} The database can't be reached", log)
     identity = rf"\[None {refused.headers['X-Openstack-Request-Id']} - - [- ]*\]"
     assert re.search(rf"INFO oslo_middleware\.basic_auth {identity} ", log)
     assert PASSWORD not in log
@@ -200,7 +200,7 @@ def test_every_log_line_of_a_request_has_only_its_own_id(tmp_path: Path, api: st
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("listen = 0.0.0.0:0\n", "has no authentication, so it listens on loopback only"),
+        ("listen = 0.0.0.0:0\n", "has no authentication, so listen must be a loopback address"),
         ("auth_strategy = http_basic\n", "[oslo_middleware] http_basic_auth_user_file: FOLDER/missing can't be read"),
         ("auth_strategy = keystone\n", "[keystone_authtoken] www_authenticate_uri is missing"),
     ],

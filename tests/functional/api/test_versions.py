@@ -107,7 +107,7 @@ def test_unreachable_database_is_reported_as_unavailable(world: World, monkeypat
     health = world.client.get("/healthcheck")
     listing = world.client.get(f"os-snapshot-manage?host={SERVER}")
 
-    assert (health.status_code, health.json()["reasons"]) == (503, [{"reason": "The database doesn't answer."}])
+    assert (health.status_code, health.json()["reasons"]) == (503, [{"reason": "The database can't be reached."}])
     assert fault(listing)[:2] == (503, "serviceUnavailable")
     assert "Retry-After" in listing.headers
     assert "secret-host" not in listing.text
@@ -124,5 +124,5 @@ def test_unexpected_failure_reveals_no_details(world: World, monkeypatch: pytest
     assert fault(answer) == (
         500,
         "computeFault",
-        "The server failed in a way it shouldn't; its log tells more under this request's id.",
+        "The server failed unexpectedly; its log has the reason under this request's id.",
     )

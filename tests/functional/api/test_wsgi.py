@@ -1,4 +1,4 @@
-"""`snapmanage.wsgi:application`, as a WSGI server imports it: in a separate process, because its configuration is global."""
+"""`snapmanage.wsgi:application`, imported like a WSGI server does: in a separate process with its own configuration."""
 
 import os
 import subprocess
