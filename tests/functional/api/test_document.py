@@ -137,7 +137,7 @@ def session() -> Iterator[requests.Session]:
 @SCHEMA.exclude(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
 def test_every_answer_matches_the_document(
-    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
+    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
 ) -> None:
     world, known = peopled
     make_likely(case, known)
@@ -148,7 +148,7 @@ def test_every_answer_matches_the_document(
 @WITH_PROJECT.include(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
 def test_every_answer_matches_the_document_with_the_project_in_the_path(
-    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
+    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
 ) -> None:
     world, known = peopled
     make_likely(case, known)
@@ -156,7 +156,7 @@ def test_every_answer_matches_the_document_with_the_project_in_the_path(
     case.call_and_validate(base_url=world.client.root, session=session, checks=[*CONFORMANCE, *rejection(case)])
 
 
-def make_likely(case: schemathesis.Case, known: dict[str, str]) -> None:
+def make_likely(case: schemathesis.Case[Any], known: dict[str, str]) -> None:
     """Replace ids in well-formed requests by ids of existing records."""
     case.headers["X-Auth-Token"] = f"ann:{PROJECT}"
     if not odd_headers(case) and (in_coverage(case) or is_wrong(case)):
@@ -175,7 +175,7 @@ def make_likely(case: schemathesis.Case, known: dict[str, str]) -> None:
         body["volume"]["host"] = SERVER
 
 
-def likely_query(case: schemathesis.Case, known: dict[str, str]) -> dict[str, Any]:
+def likely_query(case: schemathesis.Case[Any], known: dict[str, str]) -> dict[str, Any]:
     """Return the query of a list without contradictory parameters and with meaningful values."""
     listed = re.search("/(snapshot|volume|message)s", case.path)
     meant = {
@@ -188,21 +188,21 @@ def likely_query(case: schemathesis.Case, known: dict[str, str]) -> dict[str, An
     return {name: meant.get(name, value) for name, value in case.query.items() if name not in other}
 
 
-def rejection(case: schemathesis.Case) -> list[Any]:
+def rejection(case: schemathesis.Case[Any]) -> list[Any]:
     """Check that malformed requests are refused; unknown headers are ignored."""
     return [] if odd_headers(case) else [checks.negative_data_rejection]
 
 
-def is_wrong(case: schemathesis.Case) -> bool:
+def is_wrong(case: schemathesis.Case[Any]) -> bool:
     return case.meta is None or case.meta.generation.mode.is_negative
 
 
-def in_coverage(case: schemathesis.Case) -> bool:
+def in_coverage(case: schemathesis.Case[Any]) -> bool:
     """Return whether a case is about a single parameter; such a case has odd headers too."""
     return case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE
 
 
-def odd_headers(case: schemathesis.Case) -> bool:
+def odd_headers(case: schemathesis.Case[Any]) -> bool:
     """Return whether only the headers of a request are malformed."""
     if case.meta is None or in_coverage(case):
         looked_at = getattr(case.meta and case.meta.phase.data, "parameter_location", None)
