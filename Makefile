@@ -27,6 +27,8 @@ lint: $(VENV)/tested  ## Check the form, the style and the types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@git ls-files -z | xargs -0 $(BIN)/codespell
+	@$(BIN)/python -m tools.prose
 
 # The tiers of tests/tiers.py.
 unit: $(VENV)/tested  ## Run the tests of decisions and small parts
