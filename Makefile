@@ -9,7 +9,7 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit contract functional integration test-lowest test-trixie chaos bench bench-compare config packages clean
+.PHONY: help demo test lint unit contract functional integration test-lowest test-trixie chaos bench bench-compare config hooks packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -76,6 +76,11 @@ bench-compare: $(VENV)/tested  ## Show two files of results side by side: A=... 
 config: $(VENV)/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf
 	@$(BIN)/oslopolicy-sample-generator --config-file etc/snapmanage/policy-generator.conf
+
+# pre-commit runs the tools of `make lint` on the files of a commit.
+hooks: $(VENV)/tested  ## Check each commit before it is made
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'pre-commit>=4.0'
+	@$(BIN)/pre-commit install
 
 # What bindep.txt lists for the tests. RUNLEVEL=1 keeps the packages from starting their services.
 packages: $(VENV)/tested
