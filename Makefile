@@ -23,7 +23,7 @@ TESTERS ?= 3
 test: packages lint  ## Check and test everything; installs missing Debian packages when root
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/tested  ## Check the form, the style and the types
+lint: $(VENV)/tested  ## Check form, types, spelling and prose
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
