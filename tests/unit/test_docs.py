@@ -12,8 +12,8 @@ from snapmanage.api import routes
 from snapmanage.volume.endpoint import Endpoint
 
 PAGES = Path(__file__).parents[2] / "docs"
-API = (PAGES / "api.md").read_text()
-BUS = (PAGES / "bus.md").read_text()
+API = (PAGES / "reference" / "api.md").read_text()
+BUS = (PAGES / "reference" / "bus.md").read_text()
 
 
 @pytest.mark.parametrize("path", [*(f"/v3{each}" for each in routes.PROJECT), *routes.ROOT])
