@@ -23,10 +23,6 @@ extensions = [
 ]
 
 source_suffix = {".md": "markdown"}
-# These four pages become explanation/, adr/, measurements/ and reference/drivers/.
-exclude_patterns = ["architecture.md", "drivers.md", "performance.md", "reliability.md"]
-# Some folders have no pages yet. Sphinx has no option for this warning.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "glob pattern" not in record.msg)
 # It logs its backend when a command is imported.
 logging.getLogger("oslo_service").setLevel(logging.WARNING)
 
