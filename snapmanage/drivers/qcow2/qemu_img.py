@@ -21,7 +21,7 @@ def rebase(image: int, backing: str, backing_format: str, lock: int, deadline_se
     """
     # The format is said for each file: none is probed.
     argv = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", backing_format, "-b", backing, f"/proc/self/fd/{image}"]
-    code, _, said = commands.run(argv, _PACKAGE, deadline_seconds, kept=(image, lock))
+    code, _, said = commands.run(argv, _PACKAGE, deadline_seconds, inherited_fds=(image, lock))
     if code < 0:
         raise errors.BackendUnavailable(f"qemu-img didn't end within {deadline_seconds:g} s: does the storage answer?")
     return f"exit code {code}: {' '.join(said.split())}"

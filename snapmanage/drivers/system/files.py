@@ -9,15 +9,26 @@ import errno
 import hashlib
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
-from snapmanage.drivers.system import mounts, syscalls
+from snapmanage.drivers.system import failures, mounts, syscalls
+from snapmanage.drivers.system.failures import KnownFailure
 
 LONGEST_NAME = 255
 # To ask about a file: no link is followed, and neither a fifo nor a lease lets us wait.
 TO_ASK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_NOT_PERMITTED = KnownFailure(errors.BackendPermission, "snapmanage may not do this to {}; give it the permission")
+_FAILURES = {
+    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {}"),
+    errno.EEXIST: KnownFailure(errors.NameTaken, "there is a file {} already; rename it"),
+    errno.EACCES: _NOT_PERMITTED,
+    errno.EPERM: _NOT_PERMITTED,
+    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is longer than a file's name may be"),
+}
+_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
 
 
 def legal(name: str) -> bool:
@@ -85,18 +96,6 @@ def opened(directory: str) -> Iterator[int]:
         os.close(fd)
 
 
-@contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Turn what the system says of `name` into an error of snapmanage."""
-    try:
-        yield
-    except FileNotFoundError as failure:
-        raise errors.SourceNotFound(f"there is no file {name!r}") from failure
-    except FileExistsError as failure:
-        raise errors.NameTaken(f"there is a file {name!r} already") from failure
-    except PermissionError as failure:
-        raise errors.BackendPermission(f"snapmanage may not do this to {name!r}; give it the right to") from failure
-    except OSError as failure:
-        if failure.errno == errno.ENAMETOOLONG:
-            raise errors.InvalidReference(f"{name!r} is longer than a file's name may be") from failure
-        raise errors.BackendUnavailable(f"the file system failed on {name!r}: {failure.strerror}") from failure
+def explained(name: str) -> AbstractContextManager[None]:
+    """Turn the failure of a system call on the file `name` into an error of snapmanage."""
+    return failures.explained(repr(name), _FAILURES, _OTHER_FAILURE)
