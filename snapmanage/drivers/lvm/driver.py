@@ -21,7 +21,7 @@ this host is seen.
 Nothing is ever removed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar
 
 from oslo_config import cfg
@@ -31,7 +31,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.lvm import messages, privileged, report
-from snapmanage.drivers.lvm import names as lvm_names
+from snapmanage.drivers.lvm.names import begins_reserved, is_legal, refusal
 from snapmanage.drivers.lvm.report import LogicalVolume
 from snapmanage.drivers.system import privsep
 from snapmanage.drivers.system.commands import CompletedCommand
@@ -62,10 +62,10 @@ class LvmDriver:
         self, volume_group: str | None = None, lvm_system_dir: str = "", command_timeout_seconds: float = 60
     ) -> None:
         self._group = volume_group or ""
-        self._surroundings = (lvm_system_dir, command_timeout_seconds)
+        self._settings = (lvm_system_dir, command_timeout_seconds)
 
     def check(self) -> None:
-        if not lvm_names.legal(self._group):
+        if not is_legal(self._group):
             raise errors.ConfigurationError(f"volume_group is {self._group!r}: set it to the name of a volume group")
         self._report()
 
@@ -99,8 +99,8 @@ class LvmDriver:
         return [each for each in every if each.identity in identities or each.name in names]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
-        wanted = f"_{name}" if lvm_names.begins_reserved(name) else name
-        if reason := lvm_names.refusal(self._group, wanted):
+        wanted = f"_{name}" if begins_reserved(name) else name
+        if reason := refusal(self._group, wanted):
             raise errors.ConfigurationError(f"{wanted!r} can't be a name: {reason}; change snapshot_name_template")
         return wanted
 
@@ -114,37 +114,40 @@ class LvmDriver:
         return {line.name: line.snapshot() for line in self._report(*names)}
 
     def rename(self, old: str, new: str) -> None:
-        completed = CompletedCommand(*privsep.call(privileged.lvrename, self._group, old, new, *self._surroundings))
-        messages.refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", completed)
+        action = f"renaming {old!r} to {new!r} in volume group {self._group!r}"
+        completed = self._run(action, privileged.lvrename, old, new, *self._settings)
         if reason := messages.rigidity(completed.error):
             raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
     def _find(self, reference: Reference) -> LogicalVolume:
         name = reference.name()
-        if not lvm_names.legal(name):
+        if not is_legal(name):
             raise errors.InvalidReference(f"no logical volume can be called {name!r}")
         for line in self._report(name):
             return line
-        if lvm_names.begins_reserved(name):
+        if begins_reserved(name):
             raise errors.InvalidReference(f"no logical volume can be called {name!r}")
         raise errors.SourceNotFound(f"volume group {self._group!r} has no logical volume {name!r}")
 
     def _report(self, *names: str, hidden: bool = False) -> list[LogicalVolume]:
         """Every visible volume and snapshot, or the hidden ones too; with names, whichever of them exists."""
-        completed = CompletedCommand(*privsep.call(privileged.lvs, self._group, names, *self._surroundings, hidden))
-        messages.refuse_failure(f"listing volume group {self._group!r}", completed)
-        _, output, warnings = completed
-        return report.read(output, self._group, messages.rigidity(warnings) or self._doubled(warnings))
+        action = f"listing volume group {self._group!r}"
+        completed = self._run(action, privileged.lvs, names, *self._settings, hidden)
+        rigid = messages.rigidity(completed.error) or self._doubled(completed.error)
+        return report.read(completed.output, self._group, rigid)
 
     def _doubled(self, warnings: str) -> str | None:
         """Return why LVM renames nothing, where it warns that it sees one of the group's disks twice."""
         doubled = messages.doubled(warnings)
-        if not doubled:
-            return None
-        return messages.DOUBLED if doubled & frozenset(self._of_group("pv_uuid")) else None
+        return messages.DOUBLED if doubled and doubled & frozenset(self._of_group("pv_uuid")) else None
 
     def _of_group(self, column: str) -> list[str]:
         """Return what `vgs` reports of the group in one column, which holds no spaces."""
-        completed = CompletedCommand(*privsep.call(privileged.vgs, self._group, column, *self._surroundings))
-        messages.refuse_failure(f"looking at volume group {self._group!r}", completed)
-        return completed.output.split()
+        action = f"looking at volume group {self._group!r}"
+        return self._run(action, privileged.vgs, column, *self._settings).output.split()
+
+    def _run(self, action: str, entrypoint: Callable[..., CompletedCommand], *arguments: object) -> CompletedCommand:
+        """Run a command on the group; raise the error of one that failed."""
+        completed = CompletedCommand(*privsep.call(entrypoint, self._group, *arguments))
+        messages.refuse_failure(action, completed)
+        return completed

@@ -68,13 +68,9 @@ def messages(output: str, error: str) -> str:
     lvm2 2.03.16 writes errors on standard error; 2.03.31 can write them into the report on standard
     output, as the `log_message` of its lines, with nothing but warnings left on standard error.
     """
-    return f"{_logged(output)}\n{error}"
-
-
-def _logged(output: str) -> str:
-    """Return the errors in a report's log, or the whole output where it isn't in JSON."""
     try:
         lines = json.loads(output).get("log", ())
-        return "\n".join(line["log_message"] for line in lines if line["log_type"] != "status")
+        logged = "\n".join(line["log_message"] for line in lines if line["log_type"] != "status")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return output
+        logged = output
+    return f"{logged}\n{error}"

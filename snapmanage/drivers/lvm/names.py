@@ -16,7 +16,7 @@ RESERVED_PARTS = (
 _LEGAL = re.compile(r"[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*", re.ASCII)
 
 
-def legal(name: str) -> bool:
+def is_legal(name: str) -> bool:
     """Whether a group or a logical volume could be called so, LVM's internal volumes included."""
     return bool(_LEGAL.fullmatch(name)) and name not in (".", "..") and len(name) <= LONGEST_NAME
 
@@ -27,17 +27,14 @@ def begins_reserved(name: str) -> bool:
 
 def refusal(group: str, name: str) -> str | None:
     """Why a logical volume of the group can't be given the name, as a clause; None where it can."""
-    if not legal(name):
+    if not is_legal(name):
         return f"a name has 1 to {LONGEST_NAME} letters, digits or '+_.-', and doesn't begin with '-'"
     if begins_reserved(name):
         return f"LVM reserves names that begin with {' or '.join(map(repr, RESERVED_BEGINNINGS))}"
     for part in RESERVED_PARTS:
         if part in name:
             return f"LVM reserves names with {part!r} in them"
-    if len(_device_name(group, name) + LONGEST_LAYER) > LONGEST_DEVICE_NAME:
+    device_name = "-".join(part.replace("-", "--") for part in (group, name))
+    if len(device_name + LONGEST_LAYER) > LONGEST_DEVICE_NAME:
         return "together with the group's name it is too long for device-mapper"
     return None
-
-
-def _device_name(group: str, name: str) -> str:
-    return f"{group.replace('-', '--')}-{name.replace('-', '--')}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snapmanage import errors
 from snapmanage.drivers.lvm import messages, report
-from snapmanage.drivers.lvm import names as lvm_names
+from snapmanage.drivers.lvm.names import is_legal, refusal
 from snapmanage.drivers.system import commands, privsep
 from snapmanage.drivers.system.commands import CompletedCommand
 
@@ -27,7 +27,10 @@ def lvs(
         _refuse_illegal(name)
     columns = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(report.COLUMNS)]
     config = f"{messages.CONFIG} {report.CONFIG}"
-    selection = ["--all"] if hidden else _selection(names)
+    # A selection that finds nothing succeeds, so absence needs no reading of messages. It costs what
+    # `group/name` costs: either way lvm2 reads the whole group.
+    by_name = ["--select", " || ".join(f'lv_name="{name}"' for name in names)] if names and not hidden else []
+    selection = ["--all", *by_name] if hidden or names else []
     return _run(["lvs", "--config", config, *columns, *selection, group], system_dir, deadline_seconds)
 
 
@@ -46,32 +49,26 @@ def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: 
     """Rename a logical volume; `InvalidReference` for a name that LVM doesn't give, `BackendUnavailable`."""
     for name in (group, old):
         _refuse_illegal(name)
-    if reason := lvm_names.refusal(group, new):
+    if reason := refusal(group, new):
         raise errors.InvalidReference(f"{new!r} can't be the name of a logical volume: {reason}")
     return _run(["lvrename", "--config", messages.CONFIG, group, old, new], system_dir, deadline_seconds)
 
 
 def _refuse_illegal(name: str) -> None:
-    if not lvm_names.legal(name):
+    if not is_legal(name):
         raise errors.InvalidReference(f"LVM has nothing that could be called {name!r}")
 
 
-def _selection(names: Sequence[str]) -> list[str]:
-    # A selection that finds nothing succeeds, so absence needs no reading of messages. It costs what
-    # `group/name` costs: either way lvm2 reads the whole group.
-    return ["--all", "--select", " || ".join(f'lv_name="{name}"' for name in names)] if names else []
-
-
 def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> CompletedCommand:
-    more = {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else {}
-    return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | more)
+    folder = {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else {}
+    return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | folder)
 
 
 def _trusted(system_dir: str) -> str:
     """Refuse a folder whose lvm.conf somebody but root could write: it may name programs to be run."""
     folder = Path(system_dir)
     chain = [folder, *folder.parents]
-    if not folder.is_absolute() or folder.resolve() != folder or not all(map(_only_roots, chain)):
+    if not folder.is_absolute() or folder.resolve() != folder or not all(map(_only_root_can_change, chain)):
         raise errors.ConfigurationError(
             f"lvm_system_dir {system_dir!r} must be an absolute path without symbolic links, to a folder that "
             "only root can change"
@@ -79,7 +76,7 @@ def _trusted(system_dir: str) -> str:
     return system_dir
 
 
-def _only_roots(folder: Path) -> bool:
+def _only_root_can_change(folder: Path) -> bool:
     try:
         found = folder.stat()
     except OSError:

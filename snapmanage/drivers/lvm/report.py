@@ -104,11 +104,13 @@ def read(text: str, group: str, rigid: str | None = None) -> list[LogicalVolume]
 
 def _line(fields: Mapping[str, Any], danger: tuple[Unsafe | None, str]) -> LogicalVolume:
     roles = _set(fields["lv_role"])
+    # The size of a thick snapshot is its origin's; its own is the store of what was overwritten.
+    origin_size = fields["origin_size"] if "thicksnapshot" in roles else ""
     unsafe, reason = danger
     return LogicalVolume(
         name=_name(fields),
         identity=fields["lv_uuid"],
-        size_bytes=_size(fields, roles),
+        size_bytes=int(origin_size or fields["lv_size"]),
         origin=fields["origin"].strip("[]") or None,
         origin_identity=fields["origin_uuid"] or None,
         roles=roles,
@@ -127,11 +129,6 @@ def _name(fields: Mapping[str, Any]) -> str:
     return str(fields["lv_name"].strip("[]"))
 
 
-def _size(fields: Mapping[str, Any], roles: frozenset[str]) -> int:
-    # The size of a thick snapshot is its origin's; its own is the store of what was overwritten.
-    return int((fields["origin_size"] if "thicksnapshot" in roles else "") or fields["lv_size"])
-
-
 def _time(text: str) -> datetime | None:
     """Return the time of creation; None where LVM doesn't know it, or has a number that is no time."""
     with contextlib.suppress(ValueError, OverflowError, OSError):
@@ -141,7 +138,7 @@ def _time(text: str) -> datetime | None:
 
 def _danger(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[Unsafe | None, str]:
     """Return why it can't be renamed, with the reason; the same whether it is listed or named."""
-    if reason := _flaw(fields) or _name_flaw(fields, group) or _group_flaw(fields) or rigid:
+    if reason := _flaw(fields, group) or rigid:
         return Unsafe.UNUSABLE, reason
     if _true(fields, "lv_allocation_locked"):
         return Unsafe.IN_USE, "LVM has locked it, as pvmove does while it moves the data"
@@ -150,7 +147,7 @@ def _danger(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[U
     return None, ""
 
 
-def _flaw(fields: Mapping[str, Any]) -> str | None:
+def _flaw(fields: Mapping[str, Any], group: str) -> str | None:
     if _true(fields, "lv_merging"):
         return "it is being merged into its origin, or will be at the next activation"
     if _true(fields, "lv_snapshot_invalid"):
@@ -158,15 +155,8 @@ def _flaw(fields: Mapping[str, Any]) -> str | None:
     # Of what isn't active LVM knows no health.
     if fields["lv_health_status"] not in ("", "unknown"):
         return f"LVM reports its health as {fields['lv_health_status']!r}"
-    return None
-
-
-def _name_flaw(fields: Mapping[str, Any], group: str) -> str | None:
-    reason = names.refusal(group, _name(fields))
-    return f"its name couldn't be given back: {reason}; rename it first" if reason else None
-
-
-def _group_flaw(fields: Mapping[str, Any]) -> str | None:
+    if reason := names.refusal(group, _name(fields)):
+        return f"its name couldn't be given back: {reason}; rename it first"
     if fields["vg_missing_pv_count"] != "0":
         return "its volume group lacks a physical volume, and LVM changes no such group; attach it again"
     if fields["vg_permissions"] != "writeable":

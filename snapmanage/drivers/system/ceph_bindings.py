@@ -29,19 +29,19 @@ class Bindings(NamedTuple):
 def load(folder: str = FOLDER) -> Bindings:
     """The bindings that Python finds by itself, or else those in `folder`; `ConfigurationError` without either."""
     # In this order: the second is linked to the first and imports it.
-    return Bindings(_loaded("rados", folder), _loaded("rbd", folder))
+    return Bindings(_load("rados", folder), _load("rbd", folder))
 
 
-def _loaded(name: str, folder: str) -> ModuleType:
+def _load(name: str, folder: str) -> ModuleType:
     try:
         if name in sys.modules or importlib.util.find_spec(name):
             return importlib.import_module(name)
-        return _loaded_from(name, folder)
+        return _load_from_folder(name, folder)
     except ImportError as failure:
         raise errors.ConfigurationError(f"the module {name} can't be loaded ({failure}): {_REMEDY}") from failure
 
 
-def _loaded_from(name: str, folder: str) -> ModuleType:
+def _load_from_folder(name: str, folder: str) -> ModuleType:
     spec = PathFinder.find_spec(name, [folder])
     if spec is None or spec.loader is None:
         raise errors.ConfigurationError(_missing(name, folder))
