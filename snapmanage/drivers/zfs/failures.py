@@ -1,4 +1,4 @@
-"""What went wrong in a command of ZFS, read from its exit code and from what it says on standard error."""
+"""Failures of the command `zfs`, read from its exit code and its messages on standard error."""
 
 import re
 from collections.abc import Container, Sequence
@@ -13,8 +13,8 @@ _FAILURES = {
     r"[Pp]ermission denied": KnownFailure(
         errors.BackendPermission, "let snapmanage be root, or delegate to it with zfs allow"
     ),
-    r"dataset already exists": KnownFailure(errors.NameTaken, "rename the other one"),
-    r"dataset is busy": KnownFailure(errors.InUse, "see who is in its folder beneath .zfs/snapshot"),
+    r"dataset already exists": KnownFailure(errors.NameTaken, "rename the other snapshot"),
+    r"dataset is busy": KnownFailure(errors.InUse, "end the processes that use its folder beneath .zfs/snapshot"),
     r"currently suspended": KnownFailure(errors.BackendUnavailable, "see zpool status"),
     r"zfs-fuse daemon is running|ZFS modules": KnownFailure(errors.BackendUnavailable, "start ZFS"),
     _DAMAGE: KnownFailure(errors.BackendError, "see zpool status -v"),
@@ -23,19 +23,19 @@ _FAILURES = {
 }
 
 
-def only_absent(asked: Sequence[str], found: Container[str], error: str) -> bool:
-    """Whether each name that wasn't reported is said not to be there, and nothing else went wrong."""
-    absent = [name for name in asked if name not in found]
+def only_absent(requested: Sequence[str], found: Container[str], error: str) -> bool:
+    """Return whether ZFS reports each name that wasn't found as absent, so that nothing else went wrong."""
+    absent = [name for name in requested if name not in found]
     return all(f"cannot open '{name}': dataset does not exist" in error for name in absent)
 
 
 def damaged(error: str) -> bool:
-    """Whether ZFS says that something on the pool can't be read."""
+    """Return whether ZFS reports that a part of the pool can't be read."""
     return re.search(_DAMAGE, error) is not None
 
 
 def may_pass(code: int, error: str) -> bool:
-    """Whether the command failed for all of the backend, in a way that may pass."""
+    """Return whether the command failed for the whole backend, in a way that may pass."""
     return code < 0 or isinstance(failure("", code, error), errors.BackendUnavailable | errors.BackendPermission)
 
 

@@ -1,4 +1,4 @@
-"""What needs root in ZFS: its two commands, with their arguments checked."""
+"""Entry points of ZFS that run as root: its two commands, with checked arguments."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from snapmanage.drivers.zfs import commands
 
 @privsep.context.entrypoint
 def zfs_get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> CompletedCommand:
-    """See `zfs.commands.get`."""
+    """Run `zfs.commands.get`."""
     return commands.get(names, recursive, deadline_seconds)
 
 
 @privsep.context.entrypoint
 def zfs_rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
-    """See `zfs.commands.rename`."""
+    """Run `zfs.commands.rename`."""
     return commands.rename(old, new, deadline_seconds)

@@ -13,7 +13,7 @@ from snapmanage.core.backend import BackendObject, Binding, Unsafe, refuse_unsaf
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.protocol import Section
 from snapmanage.drivers.system import commands
-from snapmanage.drivers.zfs import mounts, privileged
+from snapmanage.drivers.zfs import privileged, scan
 from snapmanage.drivers.zfs.driver import ZfsDriver
 from tests.contract.labs.zfs import ZfsLab, zfs_lab
 from tests.services.zfs_fuse import ZfsFuse
@@ -194,7 +194,7 @@ def test_datasets_that_are_mounted_are_listed_whatever_is_damaged_beside_them(
     lab.zfs.run("zfs", "snapshot", "-r", f"{lab.dataset}@of-all")
     lab.damage(lab.volume)
     # zfs-fuse runs in a mount namespace of its own.
-    monkeypatch.setattr(mounts, "datasets", lambda *_: datasets)
+    monkeypatch.setattr(scan, "visible_datasets", lambda *_: datasets)
 
     listed = {found.name for found in lab.driver.list_snapshots()}
 

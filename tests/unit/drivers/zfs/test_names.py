@@ -38,7 +38,7 @@ def test_nothing_of_zfs_can_be_called_so_and_no_command_gets_it(name: str) -> No
 
 
 def test_only_snapshots_are_renamed_and_only_within_their_dataset() -> None:
-    with pytest.raises(InvalidReference, match="no snapshot"):
+    with pytest.raises(InvalidReference, match="a snapshot named"):
         commands.rename("tank/volume", "tank/other", 1)
     with pytest.raises(InvalidReference, match="stays in its dataset"):
         commands.rename("tank/volume@a", "tank/other@a", 1)

@@ -57,7 +57,7 @@ def test_snapshot_that_is_mounted_by_wish_is_in_use_and_not_what_appears_by_itse
         Mount(2, "0:2", b"/", b"/mnt", "zfs", b"tank/v@b"),
         Mount(3, "0:3", b"/", b"/elsewhere", "tmpfs", b"tank/v@c"),
     ]
-    assert mounts.snapshots(known) == {"tank/v@b": "/mnt"}
+    assert mounts.mounted_snapshots(known) == {"tank/v@b": "/mnt"}
 
     [found] = report.read(reported("tank/v@b")).values()
 
@@ -71,7 +71,7 @@ def test_datasets_are_known_by_their_mounts_and_devices(tmp_path: Path, monkeypa
     sources = (b"tank/v", b"tank/v/fs", b"tank/v@snapshot", b"tank/other", b"tank/v/\xff", b"/dev/sda1", b"tmpfs")
     known = [Mount(1, "0:1", b"/", b"/mnt", "zfs", source) for source in sources]
 
-    assert mounts.datasets(known, "tank/v") == ["tank/v", "tank/v/fs", "tank/v/inner/volume"]
+    assert mounts.visible_datasets(known, "tank/v") == ["tank/v", "tank/v/fs", "tank/v/inner/volume"]
 
 
 @pytest.mark.parametrize("text", ["internal error", "tank\ttype\tfilesystem\tmore\n"])
