@@ -1,9 +1,9 @@
-"""LVM's own rules for names; nothing that breaks them ever becomes an argument of a command."""
+"""LVM's rules for names; a name that breaks them never becomes an argument of a command."""
 
 import re
 
 LONGEST_NAME = 127
-# Device-mapper's limit. LVM checks it too late: it has suspended the origin by then, and leaves it so.
+# Device-mapper's limit. LVM checks it too late: by then it has suspended the origin, and leaves it suspended.
 LONGEST_DEVICE_NAME = 127
 LONGEST_LAYER = "-real"
 
@@ -16,8 +16,8 @@ RESERVED_PARTS = (
 _LEGAL = re.compile(r"[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*", re.ASCII)
 
 
-def is_legal(name: str) -> bool:
-    """Whether a group or a logical volume could be called so, LVM's internal volumes included."""
+def legal(name: str) -> bool:
+    """Return whether a group or a logical volume, also an internal one, can have this name."""
     return bool(_LEGAL.fullmatch(name)) and name not in (".", "..") and len(name) <= LONGEST_NAME
 
 
@@ -26,8 +26,8 @@ def begins_reserved(name: str) -> bool:
 
 
 def refusal(group: str, name: str) -> str | None:
-    """Why a logical volume of the group can't be given the name, as a clause; None where it can."""
-    if not is_legal(name):
+    """Return the reason why a logical volume of the group can't get this name, as a clause; None where it can."""
+    if not legal(name):
         return f"a name has 1 to {LONGEST_NAME} letters, digits or '+_.-', and doesn't begin with '-'"
     if begins_reserved(name):
         return f"LVM reserves names that begin with {' or '.join(map(repr, RESERVED_BEGINNINGS))}"

@@ -1,4 +1,4 @@
-"""What needs root in LVM: lvm2's commands, with their arguments checked."""
+"""Entry points of LVM that run as root: commands of lvm2, with checked arguments."""
 
 import stat
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snapmanage import errors
 from snapmanage.drivers.lvm import messages, report
-from snapmanage.drivers.lvm.names import is_legal, refusal
+from snapmanage.drivers.lvm.names import legal, refusal
 from snapmanage.drivers.system import commands, privsep
 from snapmanage.drivers.system.commands import CompletedCommand
 
@@ -18,17 +18,17 @@ LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 def lvs(
     group: str, names: Sequence[str], system_dir: str, deadline_seconds: float, hidden: bool = False
 ) -> CompletedCommand:
-    """Report the group's volumes and snapshots; with `names` those of them that exist, internal ones too.
+    """Report the group's visible volumes and snapshots.
 
-    With `hidden`, report everything, internal ones too. `InvalidReference` for a name that LVM doesn't have,
-    `BackendUnavailable`.
+    With `names`, report those of them that exist, also internal ones. With `hidden`, report everything.
+    Raise `InvalidReference` for a name that LVM can't have, `BackendUnavailable`.
     """
     for name in (group, *names):
         _refuse_illegal(name)
     columns = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(report.COLUMNS)]
     config = f"{messages.CONFIG} {report.CONFIG}"
-    # A selection that finds nothing succeeds, so absence needs no reading of messages. It costs what
-    # `group/name` costs: either way lvm2 reads the whole group.
+    # A selection that finds nothing succeeds, so no message has to be read to detect absence. It costs as much as
+    # `group/name`: in both cases lvm2 reads the whole group.
     by_name = ["--select", " || ".join(f'lv_name="{name}"' for name in names)] if names and not hidden else []
     selection = ["--all", *by_name] if hidden or names else []
     return _run(["lvs", "--config", config, *columns, *selection, group], system_dir, deadline_seconds)
@@ -39,14 +39,14 @@ def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Co
     """Print one of `GROUP_COLUMNS` of the group, a line each; `InvalidReference`, `BackendUnavailable`."""
     _refuse_illegal(group)
     if column not in GROUP_COLUMNS:
-        raise errors.InvalidReference(f"{column!r} of a volume group is not for the privileged side to print")
+        raise errors.InvalidReference(f"the column {column!r} of a volume group isn't one of {GROUP_COLUMNS}")
     config = f"{messages.CONFIG} {report.CONFIG}"
     return _run(["vgs", "--config", config, "--noheadings", "-o", column, group], system_dir, deadline_seconds)
 
 
 @privsep.context.entrypoint
 def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
-    """Rename a logical volume; `InvalidReference` for a name that LVM doesn't give, `BackendUnavailable`."""
+    """Rename a logical volume; `InvalidReference` for a name that LVM can't give, `BackendUnavailable`."""
     for name in (group, old):
         _refuse_illegal(name)
     if reason := refusal(group, new):
@@ -55,8 +55,8 @@ def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: 
 
 
 def _refuse_illegal(name: str) -> None:
-    if not is_legal(name):
-        raise errors.InvalidReference(f"LVM has nothing that could be called {name!r}")
+    if not legal(name):
+        raise errors.InvalidReference(f"LVM can't have a volume group or logical volume named {name!r}")
 
 
 def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> CompletedCommand:
@@ -65,7 +65,7 @@ def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> Compl
 
 
 def _trusted(system_dir: str) -> str:
-    """Refuse a folder whose lvm.conf somebody but root could write: it may name programs to be run."""
+    """Refuse a folder that other users than root can change: its lvm.conf may name programs that lvm2 runs."""
     folder = Path(system_dir)
     chain = [folder, *folder.parents]
     if not folder.is_absolute() or folder.resolve() != folder or not all(map(_only_root_can_change, chain)):

@@ -97,7 +97,7 @@ def test_snapshot_whose_name_could_not_be_given_back_is_refused(driver: LvmDrive
     group.add_thin_snapshots("thin-1", name)
     found = driver.find_snapshot(Reference.named(name))
 
-    with pytest.raises(errors.Unusable, match="given back"):
+    with pytest.raises(errors.Unusable, match="restored at unmanage"):
         refuse_unsafe(found)
 
 

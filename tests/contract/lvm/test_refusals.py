@@ -119,9 +119,9 @@ def test_snapshots_beside_what_this_lvm2_does_not_know_are_unusable(group: Metad
 @pytest.mark.parametrize(
     ("change", "remedy"),
     [
-        ('system_id = "another-host"', "may not have the group"),
-        ('lock_type = "dlm"\nlock_args = "1.0.0:test"', "may not have the group"),
-        ('status = ["RESIZEABLE", "READ", "WRITE", "CLUSTERED"]', "may not have the group"),
+        ('system_id = "another-host"', "may not use the group"),
+        ('lock_type = "dlm"\nlock_args = "1.0.0:test"', "may not use the group"),
+        ('status = ["RESIZEABLE", "READ", "WRITE", "CLUSTERED"]', "may not use the group"),
         ('status = ["RESIZEABLE", "READ", "WRITE", "EXPORTED"]', "vgimport"),
     ],
     ids=["of-another-host", "with-locks-of-a-cluster", "clustered", "exported"],
