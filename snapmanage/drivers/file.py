@@ -81,7 +81,7 @@ class FileDriver:
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with files.opened(self._directory) as fd:
-            return files.located(fd, self._directory, identities, names)
+            return files.locate(fd, self._directory, identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{_parent(found.name)}@{name}"
@@ -102,7 +102,7 @@ class FileDriver:
         with files.opened(self._directory) as fd:
             there = _OpenDirectory(fd)
             if not renaming.unmanage(there, binding):
-                located = files.located(fd, self._directory, {binding.identity}, ())
+                located = files.locate(fd, self._directory, {binding.identity}, ())
                 if moved := renaming.relocated(binding, located, "@"):
                     renaming.unmanage(there, moved)
             self._keep(fd)
@@ -173,7 +173,7 @@ def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.F
 
 def _danger(fd: int, name: str) -> tuple[Unsafe | None, str]:
     try:
-        asking = os.open(name, files.TO_ASK, dir_fd=fd)
+        asking = os.open(name, files.EXAMINE, dir_fd=fd)
     except PermissionError:
         return Unsafe.UNUSABLE, "snapmanage may not read the file"
     except OSError:

@@ -36,7 +36,7 @@ _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ESTALE, errno.ENXIO)
 # A lease, which a file server may have, counts as not being let in.
 _NOT_LET_IN = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
 _FORBIDDEN = "snapmanage may not read it"
-_TO_FOLLOW = files.TO_ASK & ~os.O_NOFOLLOW
+_TO_FOLLOW = files.EXAMINE & ~os.O_NOFOLLOW
 
 
 class Directory:
@@ -61,7 +61,7 @@ class Directory:
         found = obstacles(sight, images, PathsOf(self.fd, self._paths), self._folders)
         return Chains(images, self._folders, Obstacles.of(found))
 
-    def look_at(self, name: str, flags: int = files.TO_ASK) -> Image | None:
+    def look_at(self, name: str, flags: int = files.EXAMINE) -> Image | None:
         """The image under a name; None where that is no regular file. `BackendUnavailable`, `BackendPermission`."""
         try:
             fd = os.open(name, flags, dir_fd=self.fd)
@@ -131,7 +131,7 @@ class Directory:
         return files.identity(found) if found else None
 
     @contextmanager
-    def opened(self, name: str, flags: int = files.TO_ASK) -> Iterator[int | None]:
+    def opened(self, name: str, flags: int = files.EXAMINE) -> Iterator[int | None]:
         """Open a regular file, never following a link; None where there is none, or we aren't let in."""
         fd = None
         try:

@@ -104,7 +104,7 @@ class LockedDirectory:
     def _rebase(self, overlay: Overlay, backing: str) -> None:
         if overlay.rigid:
             raise errors.Unusable(f"{overlay.name!r} can't be told another name of its backing file: {overlay.rigid}")
-        with self.directory.opened(overlay.name, files.TO_ASK | os.O_RDWR) as fd:
+        with self.directory.opened(overlay.name, files.EXAMINE | os.O_RDWR) as fd:
             if fd is None or files.identity(syscalls.opened_status(fd)) != overlay.image.identity:
                 raise errors.BackendBusy(f"{overlay.name!r} has changed meanwhile, or snapmanage may not write it")
             ended = qemu_img.rebase(fd, backing, overlay.format, self._lock, self._deadline_seconds)

@@ -1,7 +1,7 @@
-"""Where librados and librbd are for Python: extension modules that no package index has.
+"""Find librados and librbd for Python: extension modules that no package index has.
 
-The distribution's packages put them beside hundreds of other modules, so that its folder must not be on
-the path of a virtual environment. Here just these two files are loaded from it.
+The distribution's packages put them beside hundreds of other modules, so that folder must not be on the path of a
+virtual environment. This module loads just the two files from it.
 """
 
 import importlib
@@ -27,8 +27,8 @@ class Bindings(NamedTuple):
 
 
 def load(folder: str = FOLDER) -> Bindings:
-    """The bindings that Python finds by itself, or else those in `folder`; `ConfigurationError` without either."""
-    # In this order: the second is linked to the first and imports it.
+    """Return the bindings on Python's own path, else those in `folder`; raise `ConfigurationError` without either."""
+    # In this order: rbd is linked to rados and imports it.
     return Bindings(_load("rados", folder), _load("rbd", folder))
 
 
@@ -60,4 +60,4 @@ def _missing(name: str, folder: str) -> str:
     if others:
         found, ours = ", ".join(others), sys.implementation.cache_tag
         return f"rbd_bindings {folder!r} has {found}, which this Python ({ours}) can't load: {_REMEDY}"
-    return f"there is no module {name}, in rbd_bindings {folder!r} neither: {_REMEDY}"
+    return f"the module {name} is neither on Python's path nor in rbd_bindings {folder!r}: {_REMEDY}"

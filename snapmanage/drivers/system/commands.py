@@ -1,4 +1,4 @@
-"""Commands of storage systems: run without a shell, in a fixed environment, ended at a deadline."""
+"""Run commands of storage systems: without a shell, in a fixed environment, with a deadline."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -56,11 +56,11 @@ def _communicate(process: subprocess.Popen[str], command: str, deadline_seconds:
         return process.communicate(timeout=deadline_seconds)
     except subprocess.TimeoutExpired:
         process.terminate()
-    # lvm2 heeds SIGTERM while it waits for a lock, and holds it back while devices are suspended.
-    # SIGKILL then would freeze everybody's I/O on them, so a command that won't end is left alone.
+    # lvm2 obeys SIGTERM while it waits for a lock, and defers it while devices are suspended. A SIGKILL at that moment
+    # would freeze all I/O on those devices, so a command that ignores SIGTERM is left running.
     try:
         return process.communicate(timeout=GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         raise errors.BackendUnavailable(
-            f"{command} didn't end within {deadline_seconds:g} s, nor when asked to: look for a device that hangs"
+            f"{command} didn't end within {deadline_seconds:g} s and ignores SIGTERM: look for a device that hangs"
         ) from None

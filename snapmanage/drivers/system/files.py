@@ -1,8 +1,8 @@
-"""What drivers share whose backend is a directory of files: its names, a file's identity, the system's refusals.
+"""Helpers for drivers whose backend is a directory of files: names, identities, errors.
 
-A file's identity is its inode's number together with its birth in nanoseconds: a rename keeps both, and
-a file that is given a freed number is born later. Where the file system keeps no birth times (some
-network file systems), the number stands alone.
+The identity of a file is the number of its inode together with its birth time in nanoseconds. A rename keeps both, and
+a file that gets a freed number is born later. Where the file system has no birth times (some network file systems),
+the identity is the number alone.
 """
 
 import errno
@@ -17,8 +17,8 @@ from snapmanage.drivers.system import failures, mounts, syscalls
 from snapmanage.drivers.system.failures import KnownFailure
 
 LONGEST_NAME = 255
-# To ask about a file: no link is followed, and neither a fifo nor a lease lets us wait.
-TO_ASK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Flags to open a file only to examine it: no link is followed, and neither a fifo nor a lease makes the call wait.
+EXAMINE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOT_PERMITTED = KnownFailure(errors.BackendPermission, "snapmanage may not do this to {}; give it the permission")
 _FAILURES = {
@@ -32,7 +32,7 @@ _OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed
 
 
 def legal(name: str) -> bool:
-    """Whether a file in the directory can have the name and be seen: hidden files are not."""
+    """Return whether a file in the directory can have this name. Hidden files don't count as part of a backend."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -45,7 +45,7 @@ def identity(found: syscalls.FileStatus) -> str:
 
 
 def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:
-    """Describe an entry of an open directory; None where there is none."""
+    """Return the status of an entry of an open directory; None where it doesn't exist."""
     try:
         with explained(name):
             return syscalls.status(directory_fd, name)
@@ -54,19 +54,19 @@ def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:
 
 
 def storage_id(directory: str) -> str | None:
-    """Return which directory of which file system this is, on every host that mounts it; None where that isn't known.
+    """Return the identity of the directory on every host that mounts it; None where it has none.
 
-    A local file system has an id of its own; one from the network goes by the name under which it is mounted, so
-    that hosts which mount it under different names don't find each other.
+    A local file system has an id. A network file system is identified by the name under which it is mounted, so hosts
+    that mount it under different names have different identities.
     """
     with opened(directory) as fd, explained(directory):
-        number, itself = os.statvfs(fd).f_fsid, identity(syscalls.opened_status(fd))
-        file_system = f"{number:x}" if number else _mounted_from(fd)
-    return f"directory:{file_system}/{itself}" if file_system else None
+        number, directory_identity = os.statvfs(fd).f_fsid, identity(syscalls.opened_status(fd))
+        file_system = f"{number:x}" if number else _network_source(fd)
+    return f"directory:{file_system}/{directory_identity}" if file_system else None
 
 
-def _mounted_from(fd: int) -> str:
-    """The source of the mount, such as `server:/export`, as a digest; empty where that isn't on the network."""
+def _network_source(fd: int) -> str:
+    """Return a digest of the source of a network mount, such as `server:/export`; empty for other mounts."""
     ours = mounts.mount_of(fd)
     for mount in mounts.mounts():
         if mount.number == ours and b":" in mount.source:
@@ -74,13 +74,13 @@ def _mounted_from(fd: int) -> str:
     return ""
 
 
-def located(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-    """Return every entry of an open directory, of whatever kind, that has one of the identities or names."""
+def locate(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+    """Return every entry of an open directory, of any kind, that has one of the identities or names."""
     with explained(path), os.scandir(directory_fd) as entries:
         present = [entry.name for entry in entries]
-    described = ((name, status(directory_fd, name)) for name in present)
-    every = [BackendObject(name, identity(found)) for name, found in described if found]
-    return [each for each in every if each.identity in identities or each.name in names]
+    statuses = ((name, status(directory_fd, name)) for name in present)
+    objects = [BackendObject(name, identity(found)) for name, found in statuses if found]
+    return [each for each in objects if each.identity in identities or each.name in names]
 
 
 @contextmanager

@@ -496,7 +496,7 @@ def test_looking_up_a_pool_is_given_up_where_the_monitor_hangs(lab: RbdLab, driv
     lab.ceph.freeze()
 
     # That an empty list is the truth, only the monitor can tell.
-    with pytest.raises(errors.BackendUnavailable, match="given up"):
+    with pytest.raises(errors.BackendUnavailable, match="abandoned"):
         driver.list_snapshots()
 
     lab.ceph.thaw()
