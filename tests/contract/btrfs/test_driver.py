@@ -215,7 +215,7 @@ def test_read_only_snapshot_is_a_volume_as_long_as_it_has_snapshots(btrfs: Btrfs
     btrfs.remove("copy")
 
     assert volume.identity == driver.find_snapshot(Reference.named("frozen")).identity
-    with pytest.raises(errors.NotAVolume, match="none of its own"):
+    with pytest.raises(errors.NotAVolume, match="without snapshots of its own"):
         driver.find_volume(Reference.named("frozen"))
 
 
@@ -379,7 +379,7 @@ def test_snapshot_with_something_mounted_on_it_is_not_renamed(btrfs: Btrfs, driv
     run("mount", "-t", "tmpfs", "tmpfs", str(btrfs.top / "daily"))
     try:
         [found] = driver.list_snapshots()
-        with pytest.raises(errors.InUse, match="something is mounted on it"):
+        with pytest.raises(errors.InUse, match="a file system is mounted on it"):
             driver.manage_snapshot(binding)
     finally:
         run("umount", str(btrfs.top / "daily"))
@@ -568,6 +568,6 @@ def test_arguments_are_checked_on_the_privileged_side(btrfs: Btrfs, binding: Bin
         with pytest.raises(errors.InvalidReference):
             privileged.rename_subvolume(top, "", old, new)
     with pytest.raises(errors.InvalidReference):
-        privileged.keep_names(top, "", "../a")
+        privileged.sync_names(top, "", "../a")
     with pytest.raises(errors.ConfigurationError):
         privileged.subvolumes("relative", "", [])

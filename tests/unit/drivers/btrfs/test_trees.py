@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from snapmanage.drivers.btrfs import quotas, search, trees
-from snapmanage.drivers.btrfs.driver import _moment
+from snapmanage.drivers.btrfs.driver import creation_time
 from snapmanage.drivers.btrfs.quotas import Count, Counting
 
 ENABLED, RESCAN, INCONSISTENT, SIMPLE = 1, 2, 4, 8
@@ -26,7 +26,7 @@ def test_root_item_is_read_by_the_kernels_layout() -> None:
     item = root(READ_ONLY)
     assert len(item) == 439
 
-    found = trees._subvolume(300, 9, item, b"daily", (256, 256, b"daily"), Count(5))
+    found = trees.subvolume(300, 9, item, b"daily", (256, 256, b"daily"), Count(5))
 
     assert found is not None
     assert found.identity == "69696969-6969-6969-6969-696969696969"
@@ -35,12 +35,12 @@ def test_root_item_is_read_by_the_kernels_layout() -> None:
 
 
 def test_deleted_subvolume_is_none() -> None:
-    assert trees._subvolume(300, 9, root(references=0), b"daily", None, None) is None
+    assert trees.subvolume(300, 9, root(references=0), b"daily", None, None) is None
 
 
 @pytest.mark.parametrize("item", [root(again=6), root(identity=bytes(16)), root(again=6)[:239].ljust(439, b"\0")])
 def test_snapshot_that_an_old_kernel_made_has_no_identity(item: bytes) -> None:
-    found = trees._subvolume(300, 9, item, b"daily", None, None)
+    found = trees.subvolume(300, 9, item, b"daily", None, None)
 
     assert found is not None
     assert (found.identity, found.is_snapshot) == ("", True)
@@ -50,7 +50,7 @@ def test_snapshot_of_a_subvolume_without_identity_is_known_by_its_key() -> None:
     item = root().replace(b"p" * 16, bytes(16))
 
     for offset, is_snapshot in ((9, True), (0, False)):
-        found = trees._subvolume(300, offset, item, b"daily", None, None)
+        found = trees.subvolume(300, offset, item, b"daily", None, None)
         assert found is not None
         assert (found.is_snapshot, found.parent_identity) == (is_snapshot, None)
 
@@ -81,5 +81,5 @@ def test_only_quotas_that_have_counted_what_is_referred_to_tell_sizes(
 
 
 def test_birth_that_no_calendar_has_is_unknown() -> None:
-    assert [_moment(seconds) for seconds in (2.0**63, 0.0)] == [None, None]
-    assert _moment(1.5) == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
+    assert [creation_time(seconds) for seconds in (2.0**63, 0.0)] == [None, None]
+    assert creation_time(1.5) == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
