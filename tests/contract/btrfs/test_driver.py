@@ -1,4 +1,4 @@
-"""What is btrfs's own: where snapshots lie and what they are called, what a size is, and how a rename lasts."""
+"""Behaviour of the driver that is special to btrfs: places, names, sizes, obstacles, and durable renames."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from snapmanage.drivers.system import privsep
 from tests.contract.labs.btrfs import BtrfsLab
 from tests.services.btrfs import Btrfs, mounted_btrfs, require_kernel, run
 
-# Of so many looks, about a tenth would see nothing if they didn't take care.
+# Without the driver's care, about a tenth of the looks would find no object.
 MANY_LOOKS = 3000
 RENAME_TO_AND_FRO = """
 import os, sys
@@ -32,7 +32,7 @@ while True:
 
 
 class Killed(BaseException):
-    """The worker's end, which nothing in the product catches."""
+    """The death of a worker, which snapmanage never catches."""
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def driver(btrfs: Btrfs) -> BtrfsDriver:
 
 @pytest.fixture
 def binding(btrfs: Btrfs, driver: BtrfsDriver) -> Binding:
-    """A snapshot `snapshots/daily` that is to be managed."""
+    """Make a snapshot `snapshots/daily` and return the binding to manage it."""
     (btrfs.top / "snapshots").mkdir()
     btrfs.add_snapshots("volume-1", "snapshots/daily")
     return bound(driver, "snapshots/daily")
@@ -65,15 +65,15 @@ def binding_of(driver: BtrfsDriver, found: BackendSnapshot) -> Binding:
     return Binding(found.identity, found.name, driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
-def first_look_at_counting(btrfs: Btrfs, driver: BtrfsDriver) -> BackendSnapshot:
-    """Enable quotas and look at once; again where counting was quicker, since it takes milliseconds here."""
+def snapshot_during_first_count(btrfs: Btrfs, driver: BtrfsDriver) -> BackendSnapshot:
+    """Return a snapshot during the first count of quotas; retry where the count, of milliseconds, ended earlier."""
     for _ in range(50):
         btrfs.btrfs("quota", "enable", str(btrfs.top))
         [found] = driver.list_snapshots()
         if found.size_bytes == 0:
             return found
         btrfs.btrfs("quota", "disable", str(btrfs.top))
-    raise AssertionError("quotas were always counted before the first look")
+    raise AssertionError("quotas were always counted before the first listing")
 
 
 def make_read_only(btrfs: Btrfs, name: str, value: str) -> None:
@@ -81,11 +81,11 @@ def make_read_only(btrfs: Btrfs, name: str, value: str) -> None:
 
 
 def listed(driver: BtrfsDriver) -> dict[str, str | None]:
-    """The parent of each snapshot."""
+    """Return the parent of each listed snapshot."""
     return {found.name: found.parent for found in driver.list_snapshots()}
 
 
-# What a snapshot is.
+# Snapshots and volumes.
 
 
 def test_snapshots_are_found_in_folders_and_in_one_another(btrfs: Btrfs, driver: BtrfsDriver) -> None:
@@ -98,7 +98,7 @@ def test_snapshots_are_found_in_folders_and_in_one_another(btrfs: Btrfs, driver:
     assert listed(driver) == {"here": "volume-1", "a/b/writable": "volume-1", "a/b/writable/c/inner": "here"}
 
 
-def test_folder_is_all_that_is_looked_at_and_its_snapshots_know_volumes_elsewhere(btrfs: Btrfs) -> None:
+def test_only_the_folder_is_listed_and_its_snapshots_show_volumes_elsewhere(btrfs: Btrfs) -> None:
     (btrfs.top / "snapshots").mkdir()
     (btrfs.top / "snapshots-of-others").mkdir()
     btrfs.add_snapshots("volume-1", "snapshots/daily", "snapshots-of-others/daily", "outside")
@@ -118,7 +118,9 @@ def test_folder_seen_through_a_mount_of_its_own_subvolume_has_the_same_names(btr
         assert listed(BtrfsDriver(str(elsewhere))) == {"daily": "volume-2"}
 
 
-def test_subvolume_that_the_folder_is_may_be_a_volume_and_is_no_snapshot(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_subvolume_of_the_folder_itself_can_be_a_volume_and_is_not_a_snapshot(
+    btrfs: Btrfs, driver: BtrfsDriver
+) -> None:
     btrfs.add_snapshots(".", "daily")
 
     volume = driver.find_volume(Reference.named("."))
@@ -128,7 +130,7 @@ def test_subvolume_that_the_folder_is_may_be_a_volume_and_is_no_snapshot(btrfs: 
         BtrfsDriver(str(btrfs.top / "daily")).find_snapshot(Reference.named("."))
 
 
-def test_writable_snapshot_is_told_apart_and_can_be_a_volume(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_writable_snapshot_is_marked_and_can_be_a_volume(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_snapshots("volume-1", "frozen")
     btrfs.add_snapshots("volume-1", "writable", read_only=False)
 
@@ -148,7 +150,7 @@ def test_snapshot_whose_volume_is_gone_is_listed_without_one(btrfs: Btrfs, drive
     assert (found.name, found.parent, found.parent_identity) == ("daily", None, None)
 
 
-def test_what_is_deleted_and_not_cleaned_away_yet_is_not_listed(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_deleted_snapshot_that_is_not_cleaned_up_yet_is_not_listed(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_snapshots("volume-1", "daily", "weekly")
 
     btrfs.remove("daily")
@@ -167,7 +169,7 @@ def test_directory_is_neither_found_nor_renamed(btrfs: Btrfs, driver: BtrfsDrive
     assert (btrfs.top / "directory").is_dir()
 
 
-def test_every_parent_that_is_listed_can_be_registered_and_what_is_safe_can_be_managed_on_it(
+def test_every_listed_parent_can_be_registered_and_every_safe_snapshot_managed_on_it(
     btrfs: Btrfs, tmp_path: Path
 ) -> None:
     lab = BtrfsLab(btrfs)
@@ -219,7 +221,7 @@ def test_read_only_snapshot_is_a_volume_as_long_as_it_has_snapshots(btrfs: Btrfs
         driver.find_volume(Reference.named("frozen"))
 
 
-def test_volume_outside_of_the_folder_can_be_registered_and_nothing_there_is_a_snapshot(btrfs: Btrfs) -> None:
+def test_volume_outside_of_the_folder_can_be_registered_but_no_snapshot_there_is_found(btrfs: Btrfs) -> None:
     (btrfs.top / "snapshots").mkdir()
     btrfs.add_snapshots("volume-1", "snapshots/daily", "outside")
     driver = BtrfsDriver(str(btrfs.top / "snapshots"))
@@ -238,14 +240,14 @@ def test_volume_outside_of_the_folder_can_be_registered_and_nothing_there_is_a_s
 # Names.
 
 
-def test_line_break_in_a_name_makes_no_second_snapshot(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_name_with_a_line_break_does_not_pass_for_two(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     name = "daily\nID 999 gen 9 top level 5 path weekly"
     btrfs.add_snapshots("volume-1", name)
 
     assert list(listed(driver)) == [name]
 
 
-def test_name_that_is_no_text_is_listed_escaped_as_unusable_and_can_be_a_volume(
+def test_name_that_is_not_utf_8_is_listed_escaped_as_unusable_and_can_be_a_volume(
     btrfs: Btrfs, driver: BtrfsDriver
 ) -> None:
     nameless = os.fsdecode(b"\xff")
@@ -270,7 +272,7 @@ def test_path_that_is_too_long_for_the_kernel_is_listed_as_unusable(btrfs: Btrfs
         refuse_unsafe(driver.find_snapshot(Reference.named(deep.name)))
 
 
-def test_thousand_subvolumes_in_one_another_do_not_break_the_listing(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_thousand_nested_subvolumes_do_not_break_the_listing(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_nested_volumes(1100)
     btrfs.add_snapshots("volume-1", "daily")
 
@@ -278,9 +280,7 @@ def test_thousand_subvolumes_in_one_another_do_not_break_the_listing(btrfs: Btrf
 
 
 @pytest.mark.parametrize("template", ["a/b", "x" * 256, "a\0b", "..", ""])
-def test_template_that_makes_no_name_is_the_operators_to_mend(
-    driver: BtrfsDriver, binding: Binding, template: str
-) -> None:
+def test_error_for_an_illegal_name_names_the_template(driver: BtrfsDriver, binding: Binding, template: str) -> None:
     found = driver.find_snapshot(Reference.named(binding.original_name))
 
     with pytest.raises(errors.ConfigurationError, match="snapshot_name_template"):
@@ -314,7 +314,7 @@ def test_mount_on_the_way_is_not_crossed(btrfs: Btrfs, driver: BtrfsDriver, bind
 # Sizes.
 
 
-def test_size_is_what_quotas_count_and_unknown_without(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_size_is_the_count_of_quotas_and_unknown_without_them(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     (btrfs.top / "volume-1" / "data").write_bytes(os.urandom(1024**2))
     btrfs.add_snapshots("volume-1", "daily")
 
@@ -327,12 +327,12 @@ def test_size_is_what_quotas_count_and_unknown_without(btrfs: Btrfs, driver: Btr
     assert (without.size_bytes, counted.size_bytes // 1024**2, disabled.size_bytes) == (0, 1, 0)
 
 
-def test_size_is_unknown_and_said_to_be_while_quotas_are_counted_first(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_size_is_unknown_and_marked_so_during_the_first_count_of_quotas(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     (btrfs.top / "volume-1" / "data").write_bytes(os.urandom(1024**2))
     btrfs.add_snapshots("volume-1", "daily")
     btrfs.btrfs("filesystem", "sync", str(btrfs.top))
 
-    counting = first_look_at_counting(btrfs, driver)
+    counting = snapshot_during_first_count(btrfs, driver)
     btrfs.btrfs("quota", "rescan", "-w", str(btrfs.top))
     btrfs.btrfs("filesystem", "sync", str(btrfs.top))
     [counted] = driver.list_snapshots()
@@ -358,7 +358,7 @@ def test_snapshot_with_a_part_of_it_mounted_is_in_use(btrfs: Btrfs, driver: Btrf
     assert unsafe == {"daily": Unsafe.IN_USE, "weekly": None}
 
 
-def test_what_is_mounted_of_another_file_system_is_no_part_of_a_snapshot(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_mount_of_another_file_system_does_not_put_a_snapshot_in_use(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_snapshots("volume-1", "daily")
     other = btrfs.folder / "other"
     other.mkdir()
@@ -373,7 +373,7 @@ def test_what_is_mounted_of_another_file_system_is_no_part_of_a_snapshot(btrfs: 
     assert found.unsafe is None
 
 
-def test_snapshot_with_something_mounted_on_it_is_not_renamed(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_snapshot_with_a_mount_on_it_is_not_renamed(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_snapshots("volume-1", "daily")
     binding = bound(driver, "daily")
     run("mount", "-t", "tmpfs", "tmpfs", str(btrfs.top / "daily"))
@@ -388,7 +388,7 @@ def test_snapshot_with_something_mounted_on_it_is_not_renamed(btrfs: Btrfs, driv
     assert btrfs.snapshots() == {"daily"}
 
 
-def test_snapshot_that_is_mounted_on_by_way_of_another_mount_is_in_use(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_snapshot_with_a_mount_on_it_through_another_mount_is_in_use(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_snapshots("volume-1", "daily", "weekly")
     elsewhere = btrfs.folder / "other"
     elsewhere.mkdir()
@@ -404,10 +404,12 @@ def test_snapshot_that_is_mounted_on_by_way_of_another_mount_is_in_use(btrfs: Bt
     assert unsafe == {"daily": Unsafe.IN_USE, "weekly": None}
 
 
-# What can't be renamed.
+# Obstacles.
 
 
-def test_snapshot_within_a_read_only_one_is_unusable_until_that_is_writable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_snapshot_within_a_read_only_one_is_unusable_until_the_outer_one_is_writable(
+    btrfs: Btrfs, driver: BtrfsDriver
+) -> None:
     btrfs.add_snapshots("volume-1", "holder", read_only=False)
     btrfs.add_snapshots("volume-1", "holder/inner")
     make_read_only(btrfs, "holder", "true")
@@ -420,7 +422,7 @@ def test_snapshot_within_a_read_only_one_is_unusable_until_that_is_writable(btrf
     driver.manage_snapshot(bound(driver, "holder/inner"))
 
 
-def test_snapshots_on_what_is_mounted_read_only_are_unusable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_snapshots_on_a_read_only_mount_are_unusable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     btrfs.add_snapshots("volume-1", "daily")
     run("mount", "-o", "remount,ro", str(btrfs.top))
 
@@ -443,7 +445,9 @@ def test_snapshot_that_another_mount_hides_is_unusable(btrfs: Btrfs, driver: Btr
         refuse_unsafe(found)
 
 
-def test_damaged_subvolume_makes_what_lies_in_it_unusable_and_hides_no_other(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_damaged_subvolume_makes_the_snapshots_in_it_unusable_and_hides_no_other(
+    btrfs: Btrfs, driver: BtrfsDriver
+) -> None:
     btrfs.add_volume("damaged")
     (btrfs.top / "damaged/folder").mkdir()
     btrfs.add_snapshots("volume-1", "daily", "damaged/folder/weekly")
@@ -459,13 +463,13 @@ def test_damaged_subvolume_makes_what_lies_in_it_unusable_and_hides_no_other(btr
         refuse_unsafe(odd)
 
 
-# Renaming.
+# Renames.
 
 
-# Renaming.
+# Renames.
 
 
-def test_data_are_the_same_through_managing(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_data_survive_a_manage_request(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     (btrfs.top / "volume-1" / "data").write_bytes(b"before")
     btrfs.add_snapshots("volume-1", "daily")
     (btrfs.top / "volume-1" / "data").write_bytes(b"after")
@@ -476,7 +480,7 @@ def test_data_are_the_same_through_managing(btrfs: Btrfs, driver: BtrfsDriver) -
     assert (btrfs.top / binding.managed_name / "data").read_bytes() == b"before"
 
 
-def test_object_that_is_renamed_while_it_is_looked_for_is_seen_under_one_of_its_names(
+def test_object_that_is_renamed_during_a_look_is_found_under_one_of_its_names(
     btrfs: Btrfs, driver: BtrfsDriver
 ) -> None:
     btrfs.add_snapshots("volume-1", "one")
@@ -491,7 +495,7 @@ def test_object_that_is_renamed_while_it_is_looked_for_is_seen_under_one_of_its_
     assert [look for look in looks if len(look) != 1] == []
 
 
-def test_worker_killed_before_the_name_is_on_the_disk_leaves_it_to_the_next(
+def test_next_worker_completes_a_rename_that_is_not_on_the_disk_yet(
     btrfs: Btrfs, driver: BtrfsDriver, binding: Binding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(at: Point) -> None:
@@ -508,13 +512,13 @@ def test_worker_killed_before_the_name_is_on_the_disk_leaves_it_to_the_next(
     assert btrfs.snapshots() == {binding.original_name}
 
 
-def test_new_name_outlives_a_power_failure(btrfs: Btrfs, driver: BtrfsDriver, binding: Binding) -> None:
+def test_new_name_survives_a_power_failure(btrfs: Btrfs, driver: BtrfsDriver, binding: Binding) -> None:
     driver.manage_snapshot(binding)
 
     assert Path(binding.managed_name).name in btrfs.on_disk()
 
 
-def test_name_that_a_killed_worker_gave_outlives_a_power_failure_once_it_is_reported(
+def test_name_from_a_killed_worker_survives_a_power_failure_once_it_is_reported(
     btrfs: Btrfs, driver: BtrfsDriver, binding: Binding
 ) -> None:
     driver.rename(binding.original_name, binding.managed_name)
@@ -525,7 +529,9 @@ def test_name_that_a_killed_worker_gave_outlives_a_power_failure_once_it_is_repo
     assert Path(binding.managed_name).name in btrfs.on_disk()
 
 
-def test_giving_back_what_is_gone_with_its_folder_is_done(btrfs: Btrfs, driver: BtrfsDriver, binding: Binding) -> None:
+def test_unmanage_succeeds_for_a_snapshot_that_is_gone_with_its_folder(
+    btrfs: Btrfs, driver: BtrfsDriver, binding: Binding
+) -> None:
     driver.manage_snapshot(binding)
     btrfs.remove(binding.managed_name)
     (btrfs.top / "snapshots").rmdir()
@@ -538,7 +544,7 @@ def test_giving_back_what_is_gone_with_its_folder_is_done(btrfs: Btrfs, driver: 
 # The folder and its file system.
 
 
-def test_folder_on_another_file_system_than_the_configured_one_is_away(btrfs: Btrfs) -> None:
+def test_folder_on_another_file_system_than_the_configured_one_is_unavailable(btrfs: Btrfs) -> None:
     own = run("findmnt", "--noheadings", "--output", "UUID", str(btrfs.top)).strip()
 
     BtrfsDriver(str(btrfs.top), own.upper()).check()
@@ -546,18 +552,18 @@ def test_folder_on_another_file_system_than_the_configured_one_is_away(btrfs: Bt
         BtrfsDriver(str(btrfs.top), str(uuid.uuid4())).list_snapshots()
 
 
-def test_folder_that_is_not_on_a_btrfs_is_away(btrfs: Btrfs) -> None:
+def test_folder_that_is_not_on_a_btrfs_is_unavailable(btrfs: Btrfs) -> None:
     with pytest.raises(errors.BackendUnavailable, match="mounted"):
         BtrfsDriver("/proc/self").list_snapshots()
 
 
 @pytest.mark.parametrize("folder", [None, "", "relative/folder"])
-def test_folder_that_is_not_configured_is_told_with_the_remedy(folder: str | None) -> None:
+def test_error_for_a_folder_that_is_not_configured_names_the_option(folder: str | None) -> None:
     with pytest.raises(errors.ConfigurationError, match="btrfs_folder"):
         BtrfsDriver(folder).check()
 
 
-def test_uuid_that_is_none_is_told_with_the_remedy(btrfs: Btrfs) -> None:
+def test_error_for_an_invalid_uuid_names_the_option(btrfs: Btrfs) -> None:
     with pytest.raises(errors.ConfigurationError, match="btrfs_uuid"):
         BtrfsDriver(str(btrfs.top), "mine").check()
 

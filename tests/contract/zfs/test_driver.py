@@ -1,4 +1,4 @@
-"""What is ZFS's own: identities, what a rename leaves alone, and a ZFS that doesn't answer."""
+"""Behaviour of the driver that is special to ZFS: identities, damage, renames, and a ZFS that doesn't answer."""
 
 import subprocess
 import uuid
@@ -33,14 +33,14 @@ def bound(lab: ZfsLab, name: str) -> Binding:
     return Binding(found.identity, name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
-def taken(lab: ZfsLab, word: str = "daily") -> Binding:
-    """A new snapshot that is to be managed."""
+def new_binding(lab: ZfsLab, word: str = "daily") -> Binding:
+    """Make a snapshot and return the binding to manage it."""
     lab.add_snapshot(lab.name_of(word))
     return bound(lab, lab.name_of(word))
 
 
-def say(folder: Path, monkeypatch: pytest.MonkeyPatch, output: str, error: str, code: int) -> None:
-    """Put a `zfs` in the way that says this, whatever it is asked."""
+def replace_zfs(folder: Path, monkeypatch: pytest.MonkeyPatch, output: str, error: str, code: int) -> None:
+    """Replace `zfs` by a script that always prints this."""
     (folder / "output").write_text(output)
     command = folder / "zfs"
     command.write_text(f"""#!/bin/sh\ncat {folder}/output\necho "{error}" >&2\nexit {code}\n""")
@@ -48,10 +48,10 @@ def say(folder: Path, monkeypatch: pytest.MonkeyPatch, output: str, error: str, 
     monkeypatch.setitem(commands.ENVIRONMENT, "PATH", f"{folder}:/bin")
 
 
-# What is found.
+# Listings.
 
 
-def test_snapshots_of_all_datasets_beneath_are_listed_and_no_others(lab: ZfsLab) -> None:
+def test_snapshots_of_all_datasets_beneath_and_no_others_are_listed(lab: ZfsLab) -> None:
     for dataset in (f"{lab.volume}/inner", f"{lab.dataset}-other"):
         lab.zfs.run("zfs", "create", dataset)
     lab.zfs.run("zfs", "snapshot", "-r", f"{lab.pool}@all")
@@ -62,7 +62,7 @@ def test_snapshots_of_all_datasets_beneath_are_listed_and_no_others(lab: ZfsLab)
     assert listed == {f"{dataset}@all": dataset for dataset in datasets}
 
 
-def test_what_is_not_within_the_dataset_is_not_found(lab: ZfsLab) -> None:
+def test_snapshot_outside_of_the_dataset_is_not_found(lab: ZfsLab) -> None:
     lab.zfs.run("zfs", "create", f"{lab.dataset}-other")
     lab.zfs.run("zfs", "snapshot", "-r", f"{lab.pool}@all")
 
@@ -72,7 +72,7 @@ def test_what_is_not_within_the_dataset_is_not_found(lab: ZfsLab) -> None:
 
 
 def test_replica_has_the_guid_of_the_original_and_an_identity_of_its_own(lab: ZfsLab) -> None:
-    taken(lab)
+    new_binding(lab)
 
     lab.send([], "daily", f"{lab.dataset}/replica")
 
@@ -82,7 +82,7 @@ def test_replica_has_the_guid_of_the_original_and_an_identity_of_its_own(lab: Zf
 
 
 def test_two_replicas_that_were_received_in_one_transaction_have_two_identities(lab: ZfsLab) -> None:
-    taken(lab)
+    new_binding(lab)
 
     twins = lab.add_twins("daily")
 
@@ -92,8 +92,8 @@ def test_two_replicas_that_were_received_in_one_transaction_have_two_identities(
     assert len({each.identity for each in listed}) == len(listed)
 
 
-def test_snapshot_that_a_promoted_clone_took_over_has_another_parent_and_the_same_identity(lab: ZfsLab) -> None:
-    binding = taken(lab)
+def test_snapshot_of_a_promoted_clone_has_a_new_parent_and_its_old_identity(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
     lab.zfs.run("zfs", "clone", binding.original_name, f"{lab.dataset}/clone")
 
     lab.zfs.run("zfs", "promote", f"{lab.dataset}/clone")
@@ -102,8 +102,8 @@ def test_snapshot_that_a_promoted_clone_took_over_has_another_parent_and_the_sam
     assert (found.identity, found.parent) == (binding.identity, f"{lab.dataset}/clone")
 
 
-def test_snapshot_keeps_its_identity_when_its_dataset_is_renamed_and_its_pool_comes_back(lab: ZfsLab) -> None:
-    binding = taken(lab)
+def test_snapshot_keeps_its_identity_through_rename_of_its_dataset_and_reimport_of_its_pool(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
 
     lab.zfs.run("zfs", "rename", lab.volume, f"{lab.dataset}/renamed")
     lab.go_away()
@@ -129,7 +129,7 @@ def test_snapshot_whose_managed_name_would_be_too_long_is_unusable(lab: ZfsLab) 
         refuse_unsafe(lab.driver.find_snapshot(Reference.named(names[1])))
 
 
-def test_length_of_a_name_does_not_matter_where_nothing_is_renamed(lab: ZfsLab) -> None:
+def test_length_of_a_name_does_not_matter_without_renames(lab: ZfsLab) -> None:
     dataset = f"{lab.dataset}/{'x' * (252 - len(lab.dataset))}"
     lab.zfs.run("zfs", "create", dataset)
     lab.add_snapshot(f"{dataset}@y")
@@ -139,8 +139,8 @@ def test_length_of_a_name_does_not_matter_where_nothing_is_renamed(lab: ZfsLab) 
     assert found.unsafe is None
 
 
-def test_dataset_that_is_being_received_is_no_snapshot_and_hides_none(lab: ZfsLab) -> None:
-    taken(lab)
+def test_dataset_that_is_being_received_is_not_a_snapshot_and_hides_none(lab: ZfsLab) -> None:
+    new_binding(lab)
     zfs = f"{lab.zfs.path}/zfs"
     stream = subprocess.run([zfs, "send", lab.name_of("daily")], capture_output=True, check=True).stdout
     target = f"{lab.dataset}/half"
@@ -155,7 +155,7 @@ def test_dataset_that_is_being_received_is_no_snapshot_and_hides_none(lab: ZfsLa
     assert listed == [lab.name_of("daily")]
 
 
-def test_odd_shapes_have_identities_of_their_own_and_parents_that_can_be_registered(lab: ZfsLab) -> None:
+def test_odd_shapes_have_unique_identities_and_parents_that_can_be_registered(lab: ZfsLab) -> None:
     lab.add_oddities()
 
     listed = lab.driver.list_snapshots()
@@ -171,8 +171,8 @@ def test_odd_shapes_have_identities_of_their_own_and_parents_that_can_be_registe
 # Damage.
 
 
-def test_damaged_dataset_is_told_of_and_does_not_keep_the_others_from_being_listed(lab: ZfsLab) -> None:
-    binding = taken(lab)
+def test_damaged_dataset_has_an_entry_and_the_others_are_listed(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
     lab.add_snapshot(f"{lab.dataset}@of-all")
     lab.damage(lab.volume)
 
@@ -187,9 +187,7 @@ def test_damaged_dataset_is_told_of_and_does_not_keep_the_others_from_being_list
             act()
 
 
-def test_datasets_that_are_mounted_are_listed_whatever_is_damaged_beside_them(
-    lab: ZfsLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mounted_datasets_are_listed_despite_damage_beside_them(lab: ZfsLab, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = [lab.volume, *(lab.add_volume(f"volume-{number}") for number in range(2, 8))]
     lab.zfs.run("zfs", "snapshot", "-r", f"{lab.dataset}@of-all")
     lab.damage(lab.volume)
@@ -198,11 +196,11 @@ def test_datasets_that_are_mounted_are_listed_whatever_is_damaged_beside_them(
 
     listed = {found.name for found in lab.driver.list_snapshots()}
 
-    well = {f"{dataset}@of-all" for dataset in (lab.dataset, *datasets[1:])}
-    assert listed == well | {f"{lab.dataset}@*"}
+    undamaged = {f"{dataset}@of-all" for dataset in (lab.dataset, *datasets[1:])}
+    assert listed == undamaged | {f"{lab.dataset}@*"}
 
 
-def test_listing_has_no_entry_for_damage_where_there_is_none(lab: ZfsLab) -> None:
+def test_listing_without_damage_has_no_entry_for_it(lab: ZfsLab) -> None:
     with pytest.raises(errors.InvalidReference):
         lab.driver.find_snapshot(Reference.named(f"{lab.dataset}@*"))
 
@@ -214,7 +212,7 @@ def test_object_without_usable_properties_is_unusable_and_the_others_are_listed(
     values |= {"referenced": "0", "volsize": "-", "userrefs": "-", "defer_destroy": "off"}
     odd = {"tank/v": {"type": "filesystem"}, "tank/v@odd": {"guid": "-", "creation": "-"}, "tank/v@well": {}}
     lines = [f"{name}\t{key}\t{value}" for name, more in odd.items() for key, value in (values | more).items()]
-    say(tmp_path, monkeypatch, "\n".join(lines), "", 0)
+    replace_zfs(tmp_path, monkeypatch, "\n".join(lines), "", 0)
     driver = ZfsDriver("tank/v", zfs_delegated=True)
 
     listed = {found.name: (found.unsafe, found.identity) for found in driver.list_snapshots()}
@@ -235,8 +233,8 @@ def old_form(binding: Binding) -> Binding:
     return replace(binding, identity=binding.identity.rpartition("-")[0])
 
 
-def test_record_of_an_earlier_release_is_managed_and_given_back(lab: ZfsLab) -> None:
-    binding = taken(lab)
+def test_record_of_an_earlier_release_is_managed_and_unmanaged(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
 
     first = lab.driver.manage_snapshot(old_form(binding))
     again = lab.driver.manage_snapshot(old_form(binding))
@@ -249,7 +247,7 @@ def test_record_of_an_earlier_release_is_managed_and_given_back(lab: ZfsLab) -> 
 
 
 def test_identities_of_earlier_releases_are_renewed_by_either_name(lab: ZfsLab) -> None:
-    managed, waiting = taken(lab, "one"), taken(lab, "other")
+    managed, waiting = new_binding(lab, "one"), new_binding(lab, "other")
     lab.driver.manage_snapshot(managed)
     gone = Binding("5-9", lab.name_of("gone"), lab.name_of("snapshot-gone"))
 
@@ -258,8 +256,8 @@ def test_identities_of_earlier_releases_are_renewed_by_either_name(lab: ZfsLab) 
     assert renewed == {old_form(each).identity: each.identity for each in (managed, waiting)}
 
 
-def test_of_two_replicas_with_one_old_form_the_record_keeps_its_own(lab: ZfsLab) -> None:
-    taken(lab)
+def test_record_keeps_its_own_replica_of_two_with_one_old_identity(lab: ZfsLab) -> None:
+    new_binding(lab)
     for name in lab.add_twins("daily"):
         binding = bound(lab, name)
         lab.driver.manage_snapshot(old_form(binding))
@@ -270,7 +268,7 @@ def test_of_two_replicas_with_one_old_form_the_record_keeps_its_own(lab: ZfsLab)
 
 
 def test_identity_is_renewed_by_the_managed_name_after_a_dataset_was_renamed(lab: ZfsLab) -> None:
-    binding = taken(lab)
+    binding = new_binding(lab)
     lab.driver.manage_snapshot(binding)
     lab.zfs.run("zfs", "rename", lab.volume, f"{lab.dataset}/renamed")
 
@@ -278,36 +276,36 @@ def test_identity_is_renewed_by_the_managed_name_after_a_dataset_was_renamed(lab
 
 
 def test_identity_of_an_object_with_another_name_is_not_renewed(lab: ZfsLab) -> None:
-    binding = taken(lab)
+    binding = new_binding(lab)
     lab.zfs.run("zfs", "rename", binding.original_name, lab.name_of("third"))
 
     assert lab.driver.renewed_identities([old_form(binding)]) == {}
 
 
-def test_damage_of_one_dataset_does_not_keep_the_identities_of_others_from_being_renewed(
+def test_identities_are_renewed_despite_damage_of_another_dataset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {"type": "snapshot", "creation": "1", "guid": "5", "createtxg": "9", "objsetid": "7"}
     values |= {"referenced": "0", "volsize": "-", "userrefs": "-", "defer_destroy": "off"}
     lines = [f"{name}\t{key}\t{value}" for name in ("tank/v", "tank/v@well") for key, value in values.items()]
-    say(tmp_path, monkeypatch, "\n".join(lines), "cannot iterate filesystems: I/O error", 1)
+    replace_zfs(tmp_path, monkeypatch, "\n".join(lines), "cannot iterate filesystems: I/O error", 1)
     driver = ZfsDriver("tank/v", zfs_delegated=True)
 
     assert driver.renewed_identities([Binding("5-9", "tank/v@daily", "tank/v@well")]) == {"5-9": "5-9-7"}
 
 
-def test_present_identities_need_no_renewal_and_no_look(lab: ZfsLab) -> None:
-    binding = taken(lab)
+def test_present_identities_need_neither_renewal_nor_a_command(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
     lab.go_away()
 
     assert lab.driver.renewed_identities([binding]) == {}
 
 
-# Renaming.
+# Renames.
 
 
-def test_holds_and_clones_stay_through_managing(lab: ZfsLab) -> None:
-    binding = taken(lab)
+def test_holds_and_clones_survive_a_manage_request(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
     lab.zfs.run("zfs", "hold", "mine", binding.original_name)
     lab.zfs.run("zfs", "clone", binding.original_name, f"{lab.dataset}/clone")
 
@@ -320,15 +318,15 @@ def test_holds_and_clones_stay_through_managing(lab: ZfsLab) -> None:
 
 
 @pytest.mark.parametrize("template", ["a/b", "a@b", "a+b", "", "x" * 255])
-def test_template_that_makes_no_name_is_the_operators_to_mend(lab: ZfsLab, template: str) -> None:
-    found = lab.driver.find_snapshot(Reference.named(taken(lab).original_name))
+def test_error_for_an_illegal_name_names_the_template(lab: ZfsLab, template: str) -> None:
+    found = lab.driver.find_snapshot(Reference.named(new_binding(lab).original_name))
 
     with pytest.raises(errors.ConfigurationError, match="snapshot_name_template"):
         lab.driver.managed_name(found, template)
 
 
-def test_exit_codes_of_zfs_become_errors_of_ours(lab: ZfsLab) -> None:
-    one, other = taken(lab, "one").original_name, taken(lab, "other").original_name
+def test_failures_of_zfs_become_errors_of_snapmanage(lab: ZfsLab) -> None:
+    one, other = new_binding(lab, "one").original_name, new_binding(lab, "other").original_name
 
     with pytest.raises(errors.SourceNotFound):
         lab.driver.rename(lab.name_of("absent"), lab.name_of("new"))
@@ -339,13 +337,13 @@ def test_exit_codes_of_zfs_become_errors_of_ours(lab: ZfsLab) -> None:
 # A ZFS that doesn't answer.
 
 
-def test_zfs_that_hangs_is_given_up_at_the_deadline_and_served_again_afterwards(lab: ZfsLab) -> None:
-    binding = taken(lab)
-    impatient = ZfsDriver(lab.dataset, command_timeout_seconds=SHORT_DEADLINE_SECONDS)
+def test_hanging_zfs_is_abandoned_at_the_deadline_and_used_again_afterwards(lab: ZfsLab) -> None:
+    binding = new_binding(lab)
+    hurried = ZfsDriver(lab.dataset, command_timeout_seconds=SHORT_DEADLINE_SECONDS)
 
     lab.zfs.freeze()
     try:
-        for act in (impatient.list_snapshots, lambda: impatient.manage_snapshot(binding)):
+        for act in (hurried.list_snapshots, lambda: hurried.manage_snapshot(binding)):
             with pytest.raises(errors.BackendUnavailable, match="deadline"):
                 act()
     finally:
@@ -354,12 +352,12 @@ def test_zfs_that_hangs_is_given_up_at_the_deadline_and_served_again_afterwards(
     assert lab.driver.manage_snapshot(binding).name == binding.managed_name
 
 
-def test_dataset_that_is_not_there_may_come_back(lab: ZfsLab) -> None:
+def test_missing_dataset_is_an_error_that_is_retried(lab: ZfsLab) -> None:
     with pytest.raises(errors.BackendUnavailable, match="imported"):
         ZfsDriver(f"{lab.pool}/absent").list_snapshots()
 
 
-def test_zfs_that_does_not_run_is_away(lab: ZfsLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backend_is_unavailable_where_zfs_cannot_run(lab: ZfsLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(commands.ENVIRONMENT, "PATH", "/nowhere")
 
     with pytest.raises(errors.BackendUnavailable, match="installed"):
@@ -367,7 +365,7 @@ def test_zfs_that_does_not_run_is_away(lab: ZfsLab, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("message", "kind"),
     [
         ("cannot open 'tank/v@daily': I/O error", errors.BackendError),
         ("cannot open 'tank/v@daily': permission denied", errors.BackendPermission),
@@ -375,12 +373,14 @@ def test_zfs_that_does_not_run_is_away(lab: ZfsLab, monkeypatch: pytest.MonkeyPa
         ("pool I/O is currently suspended", errors.BackendUnavailable),
     ],
 )
-def test_snapshot_is_gone_only_when_zfs_says_so_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, kind: type[errors.SnapmanageError]
+def test_snapshot_is_gone_only_when_zfs_reports_that_it_does_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str, kind: type[errors.SnapmanageError]
 ) -> None:
     values = {"creation": "1", "guid": "5", "createtxg": "9", "objsetid": "7", "referenced": "0", "volsize": "-"}
     values |= {"type": "filesystem", "userrefs": "-", "defer_destroy": "-"}
-    say(tmp_path, monkeypatch, "\n".join(f"tank/v\t{key}\t{value}" for key, value in values.items()), said, 1)
+    replace_zfs(
+        tmp_path, monkeypatch, "\n".join(f"tank/v\t{key}\t{value}" for key, value in values.items()), message, 1
+    )
     driver = ZfsDriver("tank/v", zfs_delegated=True)
 
     with pytest.raises(kind) as caught:
@@ -390,17 +390,17 @@ def test_snapshot_is_gone_only_when_zfs_says_so_of_it(
 
 
 @pytest.mark.parametrize("dataset", [None, "", "-r", "tank@a"])
-def test_dataset_that_is_not_configured_is_told_with_the_remedy(dataset: str | None) -> None:
+def test_error_for_a_dataset_that_is_not_configured_names_the_option(dataset: str | None) -> None:
     with pytest.raises(errors.ConfigurationError, match="zfs_dataset"):
         ZfsDriver(dataset).check()
 
 
-def test_delegated_rights_need_no_root(lab: ZfsLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    binding = taken(lab)
+def test_delegated_permissions_need_no_root(lab: ZfsLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    binding = new_binding(lab)
     delegated = ZfsDriver(lab.dataset, zfs_delegated=True, command_timeout_seconds=30)
 
     def refuse(*arguments: object) -> None:
-        raise AssertionError(f"root was asked for {arguments}")
+        raise AssertionError(f"an entry point was called with {arguments}")
 
     for name in ("zfs_get", "zfs_rename"):
         monkeypatch.setattr(privileged, name, refuse)
