@@ -5,9 +5,9 @@ the rename need root, so `privileged` has them.
 
 **Snapshots** are subvolumes that btrfs made from another subvolume, even if that one no longer exists.
 
-**Volumes** are the subvolumes that snapshots were made from. A volume may itself be a snapshot, if it is writable, as
-after a rollback, or has snapshots of its own, as in a chain of received increments. A volume may lie elsewhere on the
-file system; its name then begins with a slash.
+**Volumes** are the subvolumes that snapshots were made from. A snapshot can be a volume if it is writable, as after a
+rollback. It can also be one if it has snapshots of its own, as in a chain of received increments. A volume may lie
+elsewhere on the file system; its name then begins with a slash.
 
 **Names** are paths from the folder: `volume-1`, `.snapshots/daily`. The subvolume whose top is the folder is named `.`.
 A managed snapshot stays in its own folder, as `.snapshots/snapshot-UUID`. A path that isn't UTF-8 is listed escaped,
@@ -19,8 +19,8 @@ after `./`. Such a subvolume can't be managed, but it can be a volume.
 most 30 s ago). The size is 0 without quotas, with simple quotas, and during their first count. `extra` shows a
 count under way, and a count that btrfs itself calls inconsistent.
 
-**Refusals.** A snapshot that can't be renamed in its folder is unusable: in a read-only subvolume, on a read-only
-mount, beneath another mount, in a folder that root's helper may not change, or with a path that is too long or
+**Refusals.** A snapshot that can't be renamed in its folder is unusable. It lies in a read-only subvolume, on a
+read-only mount or beneath another mount. Or root's helper may not change its folder, or its path is too long or
 unreadable.
 
 **In use** is a snapshot that is mounted itself or in part, or that has a mount on it, in snapmanage's own mount

@@ -2,7 +2,7 @@
 
 This module has no rules about snapshots. Errors are plain `OSError`s.
 
-The tools don't suffice: the bindings of libbtrfsutil exist for Debian's own Python only and lack quotas, and
+The tools don't suffice. The bindings of libbtrfsutil exist for Debian's own Python only, and lack quotas.
 `btrfs subvolume list` prints names raw, so that one name with a line break can pass for two.
 """
 

@@ -141,13 +141,12 @@ class LvmDriver:
         """Return the visible volumes and snapshots; with `hidden`, all; with `names`, those of them that exist."""
         action = f"listing volume group {self._group!r}"
         completed = self._run(action, privileged.lvs, names, *self._settings, hidden)
-        rigid = messages.rigidity(completed.error) or self._doubled(completed.error)
+        rigid = messages.rigidity(completed.error)
+        doubled = messages.doubled(completed.error)
+        # The disks that LVM sees twice may belong to other groups.
+        if doubled and doubled & frozenset(self._of_group("pv_uuid")):
+            rigid = messages.DOUBLED
         return report.read(completed.output, self._group, rigid)
-
-    def _doubled(self, warnings: str) -> str | None:
-        """Return why LVM renames nothing, if it warns that it sees one of the group's disks twice."""
-        doubled = messages.doubled(warnings)
-        return messages.DOUBLED if doubled and doubled & frozenset(self._of_group("pv_uuid")) else None
 
     def _of_group(self, column: str) -> list[str]:
         """Return the values of one column of `vgs` for the group; they have no spaces."""

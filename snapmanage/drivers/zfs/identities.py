@@ -20,8 +20,8 @@ def is_old(identity: str) -> bool:
 def renewed(bindings: Iterable[Binding], snapshots: Sequence[Dataset]) -> dict[str, str]:
     """Return the present identity of each binding's object, by its old identity.
 
-    An object counts as found when its old form and its whole name agree. After a rename of its dataset, or a promotion
-    of a clone, it counts when no other object has both the old form and the managed name behind the @.
+    An object counts as found when its old form and its whole name agree. Its dataset changes with a rename, or with the
+    promotion of a clone. Then the old form and the managed name behind the @ must agree, for this object alone.
 
     Bindings whose object isn't found are left out. So are two bindings with one old form and two objects, since one old
     identity can't be replaced by two.

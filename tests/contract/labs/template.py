@@ -20,7 +20,7 @@ CREATE TABLE snapshots (
 
 
 def template() -> ModuleType:
-    """The template as a module; `docs` is no package."""
+    """Return the template as a module; `docs` is not a package."""
     spec = importlib.util.spec_from_file_location("driver_template", TEMPLATE)
     assert spec is not None
     assert spec.loader is not None
@@ -44,7 +44,7 @@ class TemplateLab:
 
     @property
     def scan(self) -> tuple[Any, str]:
-        return self.driver._array, "ask"
+        return self.driver._array, "query"
 
     def name_of(self, word: str) -> str:
         return word

@@ -71,14 +71,14 @@ def assert_refused(driver: LvmDriver, binding: Binding, reason: str) -> None:
         driver.rename(binding.original_name, binding.managed_name)
 
 
-def bound(driver: LvmDriver, name: str = "daily") -> Binding:
+def bind(driver: LvmDriver, name: str = "daily") -> Binding:
     return Binding(find(driver, name).identity, name, "mine")
 
 
 def test_snapshots_of_a_group_without_one_of_its_disks_are_unusable_until_it_is_back(
     group: MetadataGroup, driver: LvmDriver
 ) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     with group.second_device() as device:
         group.devices.remove(device)
         group.configure()
@@ -92,7 +92,7 @@ def test_snapshots_of_a_group_without_one_of_its_disks_are_unusable_until_it_is_
 def test_unmanage_in_a_group_without_one_of_its_disks_fails_without_a_retry(
     group: MetadataGroup, driver: LvmDriver
 ) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     driver.manage_snapshot(binding)
     with group.second_device() as device:
         group.devices.remove(device)
@@ -103,14 +103,14 @@ def test_unmanage_in_a_group_without_one_of_its_disks_fails_without_a_retry(
 
 
 def test_snapshots_of_a_read_only_group_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     group.rewrite(lambda metadata: metadata.replace(WRITABLE, 'status = ["RESIZEABLE", "READ"]', 1))
 
     assert_refused(driver, binding, "read-only")
 
 
 def test_snapshots_beside_a_volume_of_an_unknown_kind_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     group.add(lvm_oddities.unknown(group, "later"))
 
     assert_refused(driver, binding, "doesn't know")
@@ -129,7 +129,7 @@ def test_snapshots_beside_a_volume_of_an_unknown_kind_are_unusable(group: Metada
 def test_group_that_this_host_may_not_use_is_unavailable_and_its_snapshots_are_not_gone(
     group: MetadataGroup, driver: LvmDriver, change: str, remedy: str
 ) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     line = change if change.startswith("status") else f"{change}\n{WRITABLE}"
     group.rewrite(lambda metadata: metadata.replace(WRITABLE, line, 1))
 
@@ -139,7 +139,7 @@ def test_group_that_this_host_may_not_use_is_unavailable_and_its_snapshots_are_n
 
 
 def test_snapshots_on_a_disk_that_lvm_sees_twice_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     with duplicate(group, group.system_dir / "device"):
         assert_refused(driver, binding, "hide one")
 
@@ -150,7 +150,7 @@ def test_disk_of_another_group_that_lvm_sees_twice_prevents_no_rename(group: Met
         group.configure()
         group.lvm("vgcreate", "another-group", device)
         with duplicate(group, group.system_dir / "other"):
-            assert driver.manage_snapshot(bound(driver)).name == "mine"
+            assert driver.manage_snapshot(bind(driver)).name == "mine"
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def test_failures_of_lvm2_are_distinguished_in_each_version(group: MetadataGroup
 
 def test_report_and_rename_work_in_each_version(group: MetadataGroup, driver: LvmDriver) -> None:
     group.configure('log { prefix="## " report_command_log=1 } report { compact_output=1 output_format="json" }')
-    binding = bound(driver)
+    binding = bind(driver)
 
     assert driver.manage_snapshot(binding).name == "mine"
     assert [found.name for found in driver.list_snapshots()] == ["mine", "weekly"]

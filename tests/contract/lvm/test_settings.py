@@ -82,7 +82,7 @@ def outcome(act: Callable[[], object]) -> object:
         return type(failure)
 
 
-def bound(driver: LvmDriver, name: str) -> Binding:
+def bind(driver: LvmDriver, name: str) -> Binding:
     found = driver.find_snapshot(Reference.named(name))
     return Binding(found.identity, name, driver.managed_name(found, f"mine-{uuid.uuid4()}"))
 
@@ -134,7 +134,7 @@ def test_environment_of_the_server_changes_nothing(
 
 
 def test_in_test_mode_everything_is_listed_as_unusable_and_refused(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver, "thin-daily")
+    binding = bind(driver, "thin-daily")
     group.configure("global { test=1 }\n")
 
     assert {found.unsafe for found in driver.list_snapshots()} == {Unsafe.UNUSABLE}
@@ -143,7 +143,7 @@ def test_in_test_mode_everything_is_listed_as_unusable_and_refused(group: Metada
 
 
 def test_rename_in_test_mode_does_not_count_as_done(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver, "thick-daily")
+    binding = bind(driver, "thick-daily")
     driver.manage_snapshot(binding)
     group.configure("global { test=1 }\n")
 
