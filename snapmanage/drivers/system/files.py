@@ -20,9 +20,9 @@ LONGEST_NAME = 255
 # Flags to open a file only to examine it: no link is followed, and neither a fifo nor a lease makes the call wait.
 EXAMINE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-_NOT_PERMITTED = KnownFailure(errors.BackendPermission, "snapmanage may not do this to {}; give it the permission")
+_NOT_PERMITTED = KnownFailure(errors.BackendPermission, "snapmanage lacks the permission for {}: grant it")
 _FAILURES = {
-    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {}"),
+    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {}; list the backend again"),
     errno.EEXIST: KnownFailure(errors.NameTaken, "there is a file {} already; rename it"),
     errno.EACCES: _NOT_PERMITTED,
     errno.EPERM: _NOT_PERMITTED,
