@@ -9,23 +9,17 @@ waits for nobody.
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any
 
 from snapmanage import errors
-from snapmanage.drivers.qcow2 import format as qcow2_format
-from snapmanage.drivers.qcow2 import other_formats
+from snapmanage.core.backend import BackendObject
 from snapmanage.drivers.qcow2.chains import Chains, settled
-from snapmanage.drivers.qcow2.image import Image, overlay
-from snapmanage.drivers.qcow2.obstacles import Obstacles
+from snapmanage.drivers.qcow2.image import Image, described_from_outside, overlay, read_image
+from snapmanage.drivers.qcow2.obstacles import Obstacles, Sight, obstacles
 from snapmanage.drivers.qcow2.paths import Paths, PathsOf
-from snapmanage.drivers.qcow2.permissions import why_fixed, why_sealed
-from snapmanage.drivers.qcow2.references import Sight, obstacles
-from snapmanage.drivers.system import files, syscalls
+from snapmanage.drivers.system import files
 from snapmanage.drivers.system.files import explained
 
 # The hidden file whose lock is the directory's.
@@ -61,6 +55,21 @@ class Directory:
         found = obstacles(sight, images, PathsOf(self.fd, self._paths), self._folders)
         return Chains(images, self._folders, Obstacles.of(found))
 
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        """Return files and internal snapshots that have one of the identities or names; `BackendError`.
+
+        A file is found whether or not an overlay records it, under hidden names too. A snapshot inside of an image
+        counts as there where the image's own snapshots can't be read.
+        """
+        found = {name: identity for name in self.names() if (identity := self.identity(name))}
+        every = [BackendObject(name, identity) for name, identity in found.items()]
+        asked_files = {name.partition("/")[0] for name in names if "/" in name}
+        asked_images = {identity.partition("/")[0] for identity in identities if "/" in identity}
+        for name, identity in found.items():
+            if name in asked_files or identity in asked_images:
+                every += self._located_inside(name, identity, identities, names)
+        return [each for each in every if each.identity in identities or each.name in names]
+
     def look_at(self, name: str, flags: int = files.TO_ASK) -> Image | None:
         """The image under a name; None where that is no regular file. `BackendUnavailable`, `BackendPermission`."""
         try:
@@ -68,7 +77,7 @@ class Directory:
         except OSError as failure:
             return None if failure.errno in _NO_FILE else self._unread(name, failure)
         try:
-            return _described(fd, name) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+            return read_image(fd, name) if stat.S_ISREG(os.fstat(fd).st_mode) else None
         except OSError as failure:
             return self._unread(name, failure)
         finally:
@@ -113,6 +122,18 @@ class Directory:
                 seen.add(on.backing)
         return images
 
+    def _located_inside(
+        self, file: str, identity: str, identities: Collection[str], names: Collection[str]
+    ) -> Iterator[BackendObject]:
+        if (image := self.look_at(file)) is None:
+            return
+        if image.barred or image.opaque or (image.header and image.header.internal_wrong):
+            yield from (BackendObject(name, "") for name in names if name.startswith(f"{file}/"))
+            yield from (BackendObject(file, each) for each in identities if each.startswith(f"{identity}/"))
+            return
+        for entry in image.header.internal if image.header else ():
+            yield BackendObject(f"{file}/{entry.id}", f"{image.identity}/{entry.mark}")
+
     def _leads_to_file(self, link: str) -> bool:
         target = self._paths.target(self.fd, link)
         return target.file is not None and stat.S_ISREG(target.file.mode)
@@ -123,7 +144,7 @@ class Directory:
         if found is None or not stat.S_ISREG(found.mode):
             return None
         barred = _FORBIDDEN if failure.errno in _NOT_LET_IN else failure.strerror or str(failure)
-        return _image(name, found, barred=barred, opaque=True)
+        return described_from_outside(name, found, barred=barred, opaque=True)
 
     def identity(self, name: str) -> str | None:
         """What bears the name now, be it an image or not."""
@@ -154,25 +175,3 @@ def _leads_to(path: str, fd: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except OSError:
         return False
-
-
-def _described(fd: int, name: str) -> Image:
-    """Describe an open file; `OSError`."""
-    found = syscalls.opened_status(fd)
-    rights = {"fixed": why_fixed(fd, found), "sealed": why_sealed(fd)}
-    image = _image(name, found, locked=syscalls.locked(fd), **rights)
-
-    def source(size: int, offset: int) -> bytes:
-        return os.pread(fd, size, offset)
-
-    try:
-        return replace(image, header=qcow2_format.read(source))
-    except qcow2_format.Unreadable as unreadable:
-        others = other_formats.names(source)
-        opaque = not isinstance(unreadable, qcow2_format.NotQcow2) and others is None
-        return replace(image, malformed=str(unreadable), opaque=opaque, others=others or ())
-
-
-def _image(name: str, found: syscalls.FileStatus, **more: Any) -> Image:
-    created_at = datetime.fromtimestamp(syscalls.birth_time(found), UTC)
-    return Image((name,), files.identity(found), found.size_bytes, created_at, file=found, **more)

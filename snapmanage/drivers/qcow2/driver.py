@@ -38,7 +38,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.qcow2 import lookup, qemu_img, renames
+from snapmanage.drivers.qcow2 import qemu_img, renames
 from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.format import InternalSnapshot
@@ -133,7 +133,7 @@ class Qcow2Driver:
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with self._locked() as there:
-            return lookup.located(there.directory, identities, names)
+            return there.directory.locate(identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if "/" in found.name:

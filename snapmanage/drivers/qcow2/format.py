@@ -89,7 +89,7 @@ class Header:
     backing_room_bytes: int = LONGEST_BACKING
 
 
-def read(source: Read) -> Header:
+def read_header(source: Read) -> Header:
     """The header of a file, with its snapshot table; `Unreadable`, `NotQcow2`."""
     head = source(_HEAD_BYTES, 0)
     if not head.startswith(MAGIC):

@@ -7,11 +7,14 @@ and another path may lead to any file of the host.
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from snapmanage.drivers.qcow2.format import Header
-from snapmanage.drivers.system import files
+from snapmanage.drivers.qcow2 import other_formats
+from snapmanage.drivers.qcow2.format import Header, NotQcow2, Unreadable, read_header
+from snapmanage.drivers.system import files, syscalls
 from snapmanage.drivers.system.files import legal
 from snapmanage.drivers.system.syscalls import FileStatus
 
@@ -19,6 +22,8 @@ FORMATS = ("qcow2", "raw")
 # A name is put aside with this in front of it, and has room for it.
 ASIDE = ".snapmanage-aside-"
 LONGEST_NAME = files.LONGEST_NAME - len(ASIDE)
+
+_PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
 
 
 @dataclass(frozen=True)
@@ -103,3 +108,47 @@ def _inside(recorded: str, folders: Collection[str]) -> tuple[str | None, str]:
     if (slash and folder not in (".", *folders)) or not legal(name):
         return None, f"its backing file {recorded!r} isn't a plain name in the directory"
     return name, ""
+
+
+def read_image(fd: int, name: str) -> Image:
+    """Describe an open file; `OSError`."""
+    found = syscalls.opened_status(fd)
+    rights = {"fixed": _why_fixed(fd, found), "sealed": _why_sealed(fd)}
+    image = described_from_outside(name, found, locked=syscalls.locked(fd), **rights)
+
+    def source(size: int, offset: int) -> bytes:
+        return os.pread(fd, size, offset)
+
+    try:
+        return replace(image, header=read_header(source))
+    except Unreadable as unreadable:
+        others = other_formats.names(source)
+        opaque = not isinstance(unreadable, NotQcow2) and others is None
+        return replace(image, malformed=str(unreadable), opaque=opaque, others=others or ())
+
+
+def described_from_outside(name: str, found: syscalls.FileStatus, **more: Any) -> Image:
+    created_at = datetime.fromtimestamp(syscalls.birth_time(found), UTC)
+    return Image((name,), files.identity(found), found.size_bytes, created_at, file=found, **more)
+
+
+def _why_fixed(fd: int, found: FileStatus) -> str:
+    """Why the file can be given no other name, as a clause; empty where it can."""
+    if found.immovable:
+        return "it is immutable, append-only or mounted on: see lsattr and findmnt"
+    try:
+        protected = _PROTECTED.read_text().strip() != "0"
+    except OSError:
+        protected = True
+    if not protected or os.geteuid() in (0, os.fstat(fd).st_uid) or _may(fd, os.R_OK | os.W_OK):
+        return ""
+    return "it must be snapmanage's own, or readable and writable (fs.protected_hardlinks)"
+
+
+def _why_sealed(fd: int) -> str:
+    """Why the file can't be written, as a clause; empty where it can."""
+    return "" if _may(fd, os.W_OK) else "snapmanage may not write it"
+
+
+def _may(fd: int, mode: int) -> bool:
+    return os.access(f"/proc/self/fd/{fd}", mode, effective_ids=True)

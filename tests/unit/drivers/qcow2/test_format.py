@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapmanage.drivers.qcow2 import format as qcow2_format
-from snapmanage.drivers.qcow2.format import Header, NotQcow2, Unreadable
+from snapmanage.drivers.qcow2.format import (
+    LARGEST_TABLE,
+    MOST_SNAPSHOTS,
+    Header,
+    NotQcow2,
+    Unreadable,
+    read_header,
+)
 from tests.unit.drivers.qcow2.images import BACKING_FORMAT, Entry, Qcow2, extension
 
 OVERLAY = Qcow2(backing=b"base.img", backing_format=b"raw")
@@ -18,7 +24,7 @@ OVERLAY = Qcow2(backing=b"base.img", backing_format=b"raw")
 
 def read(image: Qcow2 | bytes) -> Header:
     data = image if isinstance(image, bytes) else image.packed()
-    return qcow2_format.read(lambda size, offset: data[offset : offset + size])
+    return read_header(lambda size, offset: data[offset : offset + size])
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -161,7 +167,7 @@ def test_snapshot_table_that_lies_is_left_out_with_a_reason_and_the_image_stays(
 
 
 def test_as_many_snapshots_are_read_as_are_allowed() -> None:
-    entries = [Entry(b"%d" % number) for number in range(qcow2_format.MOST_SNAPSHOTS)]
+    entries = [Entry(b"%d" % number) for number in range(MOST_SNAPSHOTS)]
 
     assert len(read(Qcow2(entries=entries)).internal) == len(entries)
 
@@ -174,9 +180,9 @@ def test_nothing_is_read_beyond_the_bounds_whatever_the_file_claims() -> None:
         asked.append(size)
         return data[offset : offset + size]
 
-    qcow2_format.read(source)
+    read_header(source)
 
-    assert max(asked) <= qcow2_format.LARGEST_TABLE
+    assert max(asked) <= LARGEST_TABLE
 
 
 SOUND = Qcow2(backing=b"base.img", backing_format=b"raw", entries=[Entry(), Entry(b"2", disk_bytes=512)]).packed()
