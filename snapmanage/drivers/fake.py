@@ -66,13 +66,16 @@ class FakeDriver:
         self._volumes: dict[str, BackendVolume] = {}
         self._snapshots: dict[str, BackendSnapshot] = {}
         for number in range(1, fake_volumes + 1):
-            self._fill(f"volume-{number}", fake_snapshots)
+            volume = f"volume-{number}"
+            self.add_volume(volume)
+            for snapshot in range(1, fake_snapshots + 1):
+                self.add_snapshot(volume, f"{volume}-snapshot-{snapshot}")
 
     # What a test may do to the backend.
 
     def add_volume(self, name: str, size_bytes: int = GIB) -> BackendVolume:
         with self._lock:
-            self._volumes[name] = BackendVolume(name, self._identity(), size_bytes)
+            self._volumes[name] = BackendVolume(name, f"fake-{next(self._serial)}", size_bytes)
             return self._volumes[name]
 
     def add_snapshot(self, volume: str, name: str) -> BackendSnapshot:
@@ -96,8 +99,11 @@ class FakeDriver:
         """Remove a volume or a snapshot behind snapmanage's back; a volume's snapshots lose their parent."""
         with self._lock:
             self._snapshots.pop(name, None)
-            if self._volumes.pop(name, None) is not None:
-                self._orphan_snapshots_of(name)
+            if self._volumes.pop(name, None) is None:
+                return
+            for snapshot in self._snapshots.values():
+                if snapshot.parent == name:
+                    self._snapshots[snapshot.name] = replace(snapshot, parent=None, parent_identity=None)
 
     def go_away(self) -> None:
         """Let every step fail from now on, as a backend does that can't be reached."""
@@ -173,16 +179,3 @@ class FakeDriver:
                 raise errors.NameTaken(f"the fake backend has an object called {new!r} already")
             self._snapshots[new] = replace(self._snapshots.pop(old), name=new)
         self.hook("renamed")
-
-    def _fill(self, volume: str, snapshots: int) -> None:
-        self.add_volume(volume)
-        for number in range(1, snapshots + 1):
-            self.add_snapshot(volume, f"{volume}-snapshot-{number}")
-
-    def _orphan_snapshots_of(self, volume: str) -> None:
-        for name, snapshot in self._snapshots.items():
-            if snapshot.parent == volume:
-                self._snapshots[name] = replace(snapshot, parent=None, parent_identity=None)
-
-    def _identity(self) -> str:
-        return f"fake-{next(self._serial)}"

@@ -109,7 +109,9 @@ class Chains:
             below = self._below(on) if on else None
         inherited = ""
         if below and below.identity in path:
-            inherited = _loop(list(path.values()), below)
+            # The same text whichever image of the loop is looked at first.
+            looped = list(path.values())[list(path).index(below.identity) :]
+            inherited = f"the chain below {min(each.names[0] for each in looped)!r} is a loop"
         elif below:
             inherited = self._flaws[below.identity]
         for each in reversed(path.values()):
@@ -193,14 +195,18 @@ class Chains:
 
 
 def settled(images: Sequence[Image], folders: Collection[str]) -> list[Image]:
-    """The images, each file once with all its names, and read as its overlays record it."""
-    return list(_formats_settled(_merged(images), folders).values())
+    """The images, each file once with all its names, and read as its overlays record it.
 
-
-def _loop(path: Sequence[Image], first: Image) -> str:
-    """Why no image of a loop can be used; told alike whichever is looked at first."""
-    name = min(each.names[0] for each in path[path.index(first) :])
-    return f"the chain below {name!r} is a loop"
+    What an overlay records as raw is raw, whatever its name and its data look like.
+    """
+    merged: dict[str, Image] = {}
+    for image in images:
+        if first := merged.get(image.identity):
+            image = replace(first, names=tuple(sorted({*first.names, *image.names})))
+        merged[image.identity] = image
+    overlays = (overlay(image, folders) for image in merged.values())
+    raw = {each.backing for each in overlays if each and each.format == "raw" and each.backing}
+    return [image.as_raw() if raw.intersection(image.names) else image for image in merged.values()]
 
 
 def _lock(image: Image, above: Sequence[Overlay]) -> str:
@@ -209,24 +215,3 @@ def _lock(image: Image, above: Sequence[Overlay]) -> str:
         return "a process holds a lock on the file"
     holder = next((each.name for each in above if each.image.locked), None)
     return f"a process holds a lock on its overlay {holder!r}" if holder else ""
-
-
-def _merged(images: Sequence[Image]) -> dict[str, Image]:
-    merged: dict[str, Image] = {}
-    for image in images:
-        if first := merged.get(image.identity):
-            image = replace(first, names=tuple(sorted({*first.names, *image.names})))
-        merged[image.identity] = image
-    return merged
-
-
-def _formats_settled(images: dict[str, Image], folders: Collection[str]) -> dict[str, Image]:
-    """What an overlay records as raw is raw, whatever its name and its data look like."""
-    overlays = (overlay(image, folders) for image in images.values())
-    raw = {each.backing for each in overlays if each and each.format == "raw" and each.backing}
-    return {
-        identity: replace(image, header=None, malformed="", opaque=bool(image.barred), others=())
-        if raw.intersection(image.names)
-        else image
-        for identity, image in images.items()
-    }

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 
 from snapmanage import errors
@@ -41,7 +41,11 @@ class Directory:
         self.path = path
         # What an overlay may record in front of a file's name. `..` behind a link leads elsewhere than it looks.
         spellings = (os.path.normpath(path), os.path.realpath(path))
-        self._folders = frozenset(each for each in spellings if _leads_to(each, fd))
+        self._folders = set()
+        for each in spellings:
+            with suppress(OSError):
+                if os.path.samestat(os.stat(each), os.fstat(fd)):
+                    self._folders.add(each)
         self._patterns = patterns
         self._paths = paths
 
@@ -103,7 +107,8 @@ class Directory:
             except (OSError, errors.BackendError) as failure:
                 unreadable[entry.name] = str(failure)
         for name in links:
-            if self._leads_to_file(name) and (image := self.look_at(name, _TO_FOLLOW)):
+            target = self._paths.target(self.fd, name).file
+            if target and stat.S_ISREG(target.mode) and (image := self.look_at(name, _TO_FOLLOW)):
                 linked[name] = image
         if (found or unreadable) and all(image.barred not in ("", _FORBIDDEN) for image in found.values()):
             raise errors.BackendUnavailable(f"no file of {self.path!r} can be read: does the storage answer?")
@@ -111,7 +116,11 @@ class Directory:
 
     def _images(self, found: Mapping[str, Image]) -> list[Image]:
         """The files that are images by their names, and those that they record as their backing files."""
-        pending = [name for name in found if files.legal(name) and self._called_as_image(name)]
+        pending = [
+            name
+            for name in found
+            if files.legal(name) and any(fnmatchcase(name, pattern) for pattern in self._patterns)
+        ]
         seen = set(pending)
         images = []
         while pending:
@@ -133,10 +142,6 @@ class Directory:
             return
         for entry in image.header.internal if image.header else ():
             yield BackendObject(f"{file}/{entry.id}", f"{image.identity}/{entry.mark}")
-
-    def _leads_to_file(self, link: str) -> bool:
-        target = self._paths.target(self.fd, link)
-        return target.file is not None and stat.S_ISREG(target.file.mode)
 
     def _unread(self, name: str, failure: OSError) -> Image | None:
         """The image that can't be read, described from outside."""
@@ -165,13 +170,3 @@ class Directory:
         finally:
             if fd is not None:
                 os.close(fd)
-
-    def _called_as_image(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self._patterns)
-
-
-def _leads_to(path: str, fd: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(fd))
-    except OSError:
-        return False

@@ -154,7 +154,13 @@ class Qcow2Driver:
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
         with self._locked() as names:
             if "/" in binding.managed_name:
-                return _inside(names.directory.scan(), binding)
+                # Its file may have been renamed since it was found.
+                for found in names.directory.scan().snapshots():
+                    if found.identity == binding.identity:
+                        return found
+                raise errors.SourceNotFound(
+                    f"{binding.original_name!r} is gone, or is another snapshot by now; list it again"
+                )
             names.finish(binding.identity, binding.original_name, binding.managed_name)
             return renaming.manage(names, binding)
 
@@ -194,14 +200,6 @@ _NO_IMAGE = (
     "is no image: it is no regular file, or neither does its name fit image_patterns nor has an image recorded it "
     "as its backing file"
 )
-
-
-def _inside(chains: Chains, binding: Binding) -> BackendSnapshot:
-    """The internal snapshot by its identity: its file may have been renamed since it was found."""
-    for found in chains.snapshots():
-        if found.identity == binding.identity:
-            return found
-    raise errors.SourceNotFound(f"{binding.original_name!r} is gone, or is another snapshot by now; list it again")
 
 
 def _entry(image: Image, file: str, id: str) -> InternalSnapshot:

@@ -139,13 +139,8 @@ def _options(text: str) -> Iterator[Meaning]:
             case list():
                 pending.extend((key, each, remote) for each in value)
             case str() if value:
-                yield _option(key, value, remote)
-
-
-def _option(key: str, value: str, remote: bool) -> Meaning:
-    if key in _NODES or key.isdigit():
-        return _ANYTHING
-    return _named(value) if remote else meaning_from_anywhere(value)
+                node = key in _NODES or key.isdigit()
+                yield _ANYTHING if node else _named(value) if remote else meaning_from_anywhere(value)
 
 
 def _nested(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -167,11 +162,8 @@ def _nested(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _quoted(text: str) -> Iterator[str]:
     for found in _QUOTED.findall(text):
         inside = found[1:-1]
+        requoted = inside if found[0] == '"' else inside.replace("\\'", "'").replace('"', '\\"')
         try:
-            yield json.loads(f'"{inside}"' if found[0] == '"' else f'"{_requoted(inside)}"', strict=False)
+            yield json.loads(f'"{requoted}"', strict=False)
         except ValueError:
             yield inside
-
-
-def _requoted(inside: str) -> str:
-    return inside.replace("\\'", "'").replace('"', '\\"')

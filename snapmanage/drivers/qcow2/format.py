@@ -104,13 +104,17 @@ def read_header(source: Read) -> Header:
         raise Unreadable(f"it tells of clusters of 2**{cluster_bits} bytes")
     internal, internal_wrong = _internal(source, count, offset, _sane(size))
     unusable = _unusable(features)
+    unwritable = unusable or ("it is encrypted" if encryption else "")
+    if features & _DIRTY and not unusable:
+        unwritable = "it was not closed cleanly: try qemu-img check -r leaks"
     extensions = dict(_extensions(head[header_size : min(1 << cluster_bits, backing_offset or _HEAD_BYTES)]))
+    backing_format = extensions.get(_BACKING_FORMAT)
     return Header(
         size_bytes=size,
         backing=_backing(source, backing_offset, backing_size, 1 << cluster_bits),
-        backing_format=_format(extensions.get(_BACKING_FORMAT)),
+        backing_format=None if backing_format is None else backing_format.decode(errors="replace"),
         unusable=unusable,
-        unwritable=unusable or _unwritable(features, encryption),
+        unwritable=unwritable,
         internal=internal,
         internal_wrong=internal_wrong,
         data_file=_text(extensions.get(_DATA_FILE)),
@@ -148,14 +152,6 @@ def _unusable(features: int) -> str:
     return ""
 
 
-def _unwritable(features: int, encryption: int) -> str:
-    if features & _DIRTY:
-        return "it was not closed cleanly: try qemu-img check -r leaks"
-    if encryption:
-        return "it is encrypted"
-    return ""
-
-
 def _backing(source: Read, offset: int, size: int, cluster_bytes: int) -> str | None:
     if not offset or not size:
         return None
@@ -163,10 +159,6 @@ def _backing(source: Read, offset: int, size: int, cluster_bytes: int) -> str | 
     if size > LONGEST_BACKING or offset + size > cluster_bytes or len(found := source(size, offset)) < size:
         raise Unreadable("the name of its backing file isn't where it should be")
     return _text(found)
-
-
-def _format(found: bytes | None) -> str | None:
-    return None if found is None else found.decode(errors="replace")
 
 
 def _text(found: bytes | None) -> str | None:
@@ -216,19 +208,12 @@ def _entries(table: bytes, count: int, image_bytes: int) -> Iterator[InternalSna
         if end > len(table) or nanoseconds >= _NANOSECONDS:
             raise Unreadable("its snapshot table has an impossible entry")
         size = _EXTRA.unpack_from(table, extra_at)[1] if extra_size >= _EXTRA.size else image_bytes
+        id = table[id_at:name_at].decode(errors="surrogateescape")
+        if not id.isprintable() or not 1 <= id_size <= LONGEST_ID:
+            raise Unreadable("one of its snapshots has an id that can't be written")
         name = table[name_at:end].decode(errors="replace")
-        yield InternalSnapshot(_id(table[id_at:name_at]), name, seconds, nanoseconds, _sane(size))
+        yield InternalSnapshot(id, name, seconds, nanoseconds, _sane(size))
         position = _padded(end)
-
-
-def _id(found: bytes) -> str:
-    try:
-        text = found.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if not text.isprintable() or not 1 <= len(found) <= LONGEST_ID:
-        raise Unreadable("one of its snapshots has an id that can't be written")
-    return text
 
 
 def _padded(size: int) -> int:

@@ -58,6 +58,10 @@ class Image:
     def size_bytes(self) -> int:
         return self.header.size_bytes if self.header else self.file_bytes
 
+    def as_raw(self) -> "Image":
+        """The file as a raw image, whatever its data look like."""
+        return replace(self, header=None, malformed="", opaque=bool(self.barred), others=())
+
 
 @dataclass(frozen=True)
 class Overlay:
@@ -79,11 +83,8 @@ class Overlay:
     @property
     def rigid(self) -> str:
         """Why it can't be told another name of its backing file, as a clause."""
-        return self.wrong or self.image.sealed or self._header_flaw()
-
-    def _header_flaw(self) -> str:
-        if self.image.header is None:
-            return ""
+        if self.wrong or self.image.sealed or self.image.header is None:
+            return self.wrong or self.image.sealed
         folder = self.recorded.rpartition("/")[0]
         if len(os.fsencode(folder)) + len("./") + LONGEST_NAME > self.image.header.backing_room_bytes:
             return f"its header has no room for a longer name behind {folder!r}"
@@ -95,19 +96,19 @@ def overlay(image: Image, folders: Collection[str]) -> Overlay | None:
     if image.header is None or image.header.backing is None:
         return None
     recorded, kind = image.header.backing, image.header.backing_format or ""
-    backing, wrong = _inside(recorded, folders)
-    if not wrong and kind not in FORMATS:
+    folder, slash, backing = recorded.rpartition("/")
+    if ":" in recorded.partition("/")[0]:
+        return Overlay(
+            image, recorded, None, kind, f"its backing file {recorded!r} is told by a protocol, not by a plain name"
+        )
+    if (slash and folder not in (".", *folders)) or not legal(backing):
+        return Overlay(
+            image, recorded, None, kind, f"its backing file {recorded!r} isn't a plain name in the directory"
+        )
+    wrong = ""
+    if kind not in FORMATS:
         wrong = f"it records {kind or 'no'} format of its backing file {recorded!r}; only qcow2 and raw are followed"
     return Overlay(image, recorded, backing, kind, wrong)
-
-
-def _inside(recorded: str, folders: Collection[str]) -> tuple[str | None, str]:
-    folder, slash, name = recorded.rpartition("/")
-    if ":" in recorded.partition("/")[0]:
-        return None, f"its backing file {recorded!r} is told by a protocol, not by a plain name"
-    if (slash and folder not in (".", *folders)) or not legal(name):
-        return None, f"its backing file {recorded!r} isn't a plain name in the directory"
-    return name, ""
 
 
 def read_image(fd: int, name: str) -> Image:

@@ -101,7 +101,10 @@ def obstacles(sight: Sight, images: Collection[Image], paths: PathsOf, folders: 
     for name in sight.links:
         yield from _of_link(name, sight, known, paths)
     yield from _left_aside(sight)
-    yield from _unread(sight, images)
+    unread = {image.names[0]: image.wrong for image in images if image.opaque}
+    unread |= {name: image.barred for name, image in [*sight.files.items(), *sight.linked.items()] if image.barred}
+    for name, wrong in [*unread.items(), *sight.unreadable.items()]:
+        yield Obstacle(f"{name!r} can't be read: {wrong}", everything=True)
 
 
 class _Known:
@@ -186,11 +189,3 @@ def _left_aside(sight: Sight) -> Iterator[Obstacle]:
         if name != aside and name in sight.files and image.identity not in kept:
             reason = f"the hidden file {aside!r} is in the way; see whose data it has, and move it"
             yield Obstacle(reason, names=frozenset({name}))
-
-
-def _unread(sight: Sight, images: Collection[Image]) -> Iterator[Obstacle]:
-    reasons = {image.names[0]: image.wrong for image in images if image.opaque}
-    barred = [*sight.files.items(), *sight.linked.items()]
-    reasons |= {name: image.barred for name, image in barred if image.barred}
-    for name, wrong in [*reasons.items(), *sight.unreadable.items()]:
-        yield Obstacle(f"{name!r} can't be read: {wrong}", everything=True)

@@ -30,7 +30,7 @@ Read = Callable[[int, int], bytes]
 def names(source: Read) -> tuple[str, ...] | None:
     """What the file records of other files, as it stands there; None where it is of none of these formats."""
     head = source(_HEAD_BYTES, 0)
-    if _is_qcow(head):
+    if head.startswith(b"QFI\xfb\0\0\0\1") and len(head) >= _QCOW.size:
         _, _, offset, size = _QCOW.unpack_from(head)
         return _name(source, offset, size)
     if head.startswith(b"QED\0") and len(head) >= _QED.size:
@@ -40,10 +40,6 @@ def names(source: Read) -> tuple[str, ...] | None:
         found = _VMDK_NAME.finditer(source(_VMDK_BYTES, 0))
         return tuple(_text(each[1]) for each in islice(found, _MOST_NAMES))
     return None
-
-
-def _is_qcow(head: bytes) -> bool:
-    return head.startswith(b"QFI\xfb\0\0\0\1") and len(head) >= _QCOW.size
 
 
 def _name(source: Read, offset: int, size: int) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
@@ -110,10 +109,7 @@ class LockedDirectory:
             ended = qemu_img.rebase(fd, backing, overlay.format, self._lock, self._deadline_seconds)
             with explained(overlay.name):
                 os.fsync(fd)
-        self._judge(overlay, backing, ended)
-
-    def _judge(self, overlay: Overlay, backing: str, ended: str) -> None:
-        """Believe what the overlay records by now, rather than how the command ended."""
+        # Believe what the overlay records by now, rather than how the command ended.
         now = self.directory.look_at(overlay.name)
         if now and now.header and now.header.backing == backing:
             return
@@ -163,7 +159,10 @@ def locked(directory: Directory, deadline_seconds: float) -> Iterator[LockedDire
     give_up_at = time.monotonic() + deadline_seconds
     while True:
         with _opened_lock(directory) as fd:
-            if _got(directory, fd):
+            with explained(LOCK):
+                # Whoever tidies up may have removed the file that we have opened.
+                got = syscalls.try_lock(fd) and files.identity(syscalls.opened_status(fd)) == directory.identity(LOCK)
+            if got:
                 yield LockedDirectory(directory, fd, deadline_seconds)
                 return
         if time.monotonic() > give_up_at:
@@ -188,12 +187,6 @@ def _opened_lock(directory: Directory) -> Iterator[int]:
         os.close(fd)
 
 
-def _got(directory: Directory, fd: int) -> bool:
-    with explained(LOCK):
-        # Whoever tidies up may have removed the file that we have opened.
-        return syscalls.try_lock(fd) and files.identity(syscalls.opened_status(fd)) == directory.identity(LOCK)
-
-
 def described(directory: Directory, chains: Chains, name: str) -> BackendSnapshot | None:
     """What bears the name, `FILE` or `FILE/ID`; None where nothing does."""
     file, slash, id = name.partition("/")
@@ -203,7 +196,7 @@ def described(directory: Directory, chains: Chains, name: str) -> BackendSnapsho
         return next((chains.internal(image, file, each) for each in entries if image and each.id == id), None)
     if image is None and (found := directory.look_at(file)):
         # No overlay records it any more, so nothing says what its data are.
-        image = replace(found, header=None, malformed="")
+        image = found.as_raw()
     return chains.external(image, file) if image else None
 
 
