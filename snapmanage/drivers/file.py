@@ -29,7 +29,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
 from snapmanage.drivers.system import files, syscalls
-from snapmanage.drivers.system.files import explained, identity, legal
+from snapmanage.drivers.system.files import identity, is_valid_name, translated_errors
 
 
 class FileDriver:
@@ -48,7 +48,7 @@ class FileDriver:
     def check(self) -> None:
         if not self._directory:
             raise errors.ConfigurationError("the file driver needs the option directory: set it to an absolute path")
-        with files.opened(self._directory):
+        with files.opened_directory(self._directory):
             if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
                 raise errors.BackendPermission(f"let snapmanage read, enter and write {self._directory!r}")
 
@@ -56,53 +56,57 @@ class FileDriver:
         return files.storage_id(self._directory)
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        with files.opened(self._directory) as fd:
-            with explained(self._directory), os.scandir(fd) as entries:
-                names = [entry.name for entry in entries if legal(entry.name) and entry.is_file(follow_symlinks=False)]
+        with files.opened_directory(self._directory) as fd:
+            with translated_errors(self._directory), os.scandir(fd) as entries:
+                names = [
+                    entry.name
+                    for entry in entries
+                    if is_valid_name(entry.name) and entry.is_file(follow_symlinks=False)
+                ]
             volumes = {name: files.status(fd, name) for name in names if "@" not in name}
             snapshots = ((name, files.status(fd, name)) for name in names if _parent(name))
             return [_describe(fd, name, found, volumes.get(_parent(name))) for name, found in snapshots if found]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         name = _checked(reference)
-        with files.opened(self._directory) as fd:
+        with files.opened_directory(self._directory) as fd:
             found = self._regular(fd, name, errors.NotASnapshot)
             if not _parent(name):
                 raise errors.NotASnapshot(f"{name!r} isn't called VOLUME@NAME, so it is no snapshot")
-            return _seen_alone(fd, name, found)
+            return _describe_alone(fd, name, found)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         name = _checked(reference)
-        with files.opened(self._directory) as fd:
+        with files.opened_directory(self._directory) as fd:
             found = self._regular(fd, name, errors.NotAVolume)
             if "@" in name:
                 raise errors.NotAVolume(f"{name!r} has an @ in its name, so it is no volume")
             return BackendVolume(name, identity(found), found.size_bytes)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-        with files.opened(self._directory) as fd:
-            return files.located(fd, self._directory, identities, names)
+        with files.opened_directory(self._directory) as fd:
+            return files.locate(fd, self._directory, identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         wanted = f"{_parent(found.name)}@{name}"
-        if not legal(wanted) or len(wanted.encode()) > files.LONGEST_NAME:
+        if not is_valid_name(wanted) or len(wanted.encode()) > files.MAX_NAME_BYTES:
             raise errors.ConfigurationError(
                 f"{found.name!r} can't be renamed to {wanted!r}, which is no file name of at most "
-                f"{files.LONGEST_NAME} bytes: change snapshot_name_template"
+                f"{files.MAX_NAME_BYTES} bytes: change snapshot_name_template"
             )
         return wanted
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        with files.opened(self._directory) as fd:
+        with files.opened_directory(self._directory) as fd:
             managed = renaming.manage(_OpenDirectory(fd), binding)
             self._keep(fd)
             return managed
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        with files.opened(self._directory) as fd:
+        with files.opened_directory(self._directory) as fd:
             there = _OpenDirectory(fd)
             if not renaming.unmanage(there, binding):
-                located = files.located(fd, self._directory, {binding.identity}, ())
+                located = files.locate(fd, self._directory, {binding.identity}, ())
                 if moved := renaming.relocated(binding, located, "@"):
                     renaming.unmanage(there, moved)
             self._keep(fd)
@@ -110,7 +114,7 @@ class FileDriver:
     def _keep(self, fd: int) -> None:
         """Make the names outlive a power failure, also where an earlier worker died after its rename."""
         crash.at(Point.RENAME_UNSYNCED)
-        with explained(self._directory):
+        with translated_errors(self._directory):
             os.fsync(fd)
 
     def _regular(self, fd: int, name: str, refusal: type[errors.Invalid]) -> syscalls.FileStatus:
@@ -130,16 +134,16 @@ class _OpenDirectory:
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         seen = {name: files.status(self._fd, name) for name in names}
-        return {name: _seen_alone(self._fd, name, found) for name, found in seen.items() if found}
+        return {name: _describe_alone(self._fd, name, found) for name, found in seen.items() if found}
 
     def rename(self, old: str, new: str) -> None:
-        with explained(new):
+        with translated_errors(new):
             syscalls.rename_noreplace(self._fd, old, new)
 
 
 def _checked(reference: Reference) -> str:
     name = reference.name()
-    if not legal(name):
+    if not is_valid_name(name):
         raise errors.InvalidReference(
             f"{name!r} is no image in the directory: the name must have no '/' and no NUL and mustn't begin with a dot"
         )
@@ -152,7 +156,7 @@ def _parent(name: str) -> str:
     return volume if snapshot else ""
 
 
-def _seen_alone(fd: int, name: str, found: syscalls.FileStatus) -> BackendSnapshot:
+def _describe_alone(fd: int, name: str, found: syscalls.FileStatus) -> BackendSnapshot:
     parent = files.status(fd, _parent(name)) if _parent(name) else None
     return _describe(fd, name, found, parent if parent and stat.S_ISREG(parent.mode) else None)
 
@@ -173,14 +177,14 @@ def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.F
 
 def _danger(fd: int, name: str) -> tuple[Unsafe | None, str]:
     try:
-        asking = os.open(name, files.TO_ASK, dir_fd=fd)
+        asking = os.open(name, files.PROBE_FLAGS, dir_fd=fd)
     except PermissionError:
         return Unsafe.UNUSABLE, "snapmanage may not read the file"
     except OSError:
         # It has just gone, or become another kind of file: then its identity won't match either.
         return None, ""
     try:
-        with explained(name):
+        with translated_errors(name):
             return (Unsafe.IN_USE, "a process holds a lock on the file") if syscalls.locked(asking) else (None, "")
     finally:
         os.close(asking)

@@ -15,12 +15,12 @@ from fnmatch import fnmatchcase
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
-from snapmanage.drivers.qcow2.chains import Chains, settled
-from snapmanage.drivers.qcow2.image import Image, described_from_outside, overlay, read_image
-from snapmanage.drivers.qcow2.obstacles import Obstacles, Sight, obstacles
-from snapmanage.drivers.qcow2.paths import Paths, PathsOf
+from snapmanage.drivers.qcow2.chains import Chains, consolidate
+from snapmanage.drivers.qcow2.image import Image, overlay, read_image, unopened_image
+from snapmanage.drivers.qcow2.obstacles import DirectoryEntries, Obstacles, obstacles
+from snapmanage.drivers.qcow2.paths import DirectoryPaths, PathResolver
 from snapmanage.drivers.system import files
-from snapmanage.drivers.system.files import explained
+from snapmanage.drivers.system.files import translated_errors
 
 # The hidden file whose lock is the directory's.
 LOCK = ".snapmanage.lock"
@@ -28,24 +28,24 @@ LOCK = ".snapmanage.lock"
 # What is called so now is none: it has gone, is a symbolic link, or a special file that can't be opened.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ESTALE, errno.ENXIO)
 # A lease, which a file server may have, counts as not being let in.
-_NOT_LET_IN = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
-_FORBIDDEN = "snapmanage may not read it"
-_TO_FOLLOW = files.TO_ASK & ~os.O_NOFOLLOW
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
+_NOT_READABLE = "snapmanage may not read it"
+_FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 
 
 class Directory:
     """The images in an open directory; `path` leads to it, `patterns` are what images on top are called."""
 
-    def __init__(self, fd: int, path: str, patterns: Sequence[str], paths: Paths) -> None:
+    def __init__(self, fd: int, path: str, patterns: Sequence[str], paths: PathResolver) -> None:
         self.fd = fd
         self.path = path
         # What an overlay may record in front of a file's name. `..` behind a link leads elsewhere than it looks.
         spellings = (os.path.normpath(path), os.path.realpath(path))
-        self._folders = set()
+        self._directory_paths = set()
         for each in spellings:
             with suppress(OSError):
                 if os.path.samestat(os.stat(each), os.fstat(fd)):
-                    self._folders.add(each)
+                    self._directory_paths.add(each)
         self._patterns = patterns
         self._paths = paths
 
@@ -54,10 +54,10 @@ class Directory:
         return [entry.name for entry in self._entries()]
 
     def scan(self) -> Chains:
-        sight = self._look_around()
-        images = settled(self._images(sight.files), self._folders)
-        found = obstacles(sight, images, PathsOf(self.fd, self._paths), self._folders)
-        return Chains(images, self._folders, Obstacles.of(found))
+        sight = self._read_entries()
+        images = consolidate(self._images(sight.files), self._directory_paths)
+        found = obstacles(sight, images, DirectoryPaths(self.fd, self._paths), self._directory_paths)
+        return Chains(images, self._directory_paths, Obstacles.of(found))
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         """Return files and internal snapshots that have one of the identities or names; `BackendError`.
@@ -74,7 +74,7 @@ class Directory:
                 every += self._located_inside(name, identity, identities, names)
         return [each for each in every if each.identity in identities or each.name in names]
 
-    def look_at(self, name: str, flags: int = files.TO_ASK) -> Image | None:
+    def read_image(self, name: str, flags: int = files.PROBE_FLAGS) -> Image | None:
         """The image under a name; None where that is no regular file. `BackendUnavailable`, `BackendPermission`."""
         try:
             fd = os.open(name, flags, dir_fd=self.fd)
@@ -88,10 +88,10 @@ class Directory:
             os.close(fd)
 
     def _entries(self) -> list[os.DirEntry[str]]:
-        with explained(self.path), os.scandir(self.fd) as entries:
+        with translated_errors(self.path), os.scandir(self.fd) as entries:
             return [entry for entry in entries if entry.name != LOCK]
 
-    def _look_around(self) -> Sight:
+    def _read_entries(self) -> DirectoryEntries:
         found: dict[str, Image] = {}
         links: dict[str, str] = {}
         linked: dict[str, Image] = {}
@@ -100,32 +100,34 @@ class Directory:
             try:
                 if entry.is_symlink():
                     links[entry.name] = os.readlink(entry.name, dir_fd=self.fd)
-                elif entry.is_file(follow_symlinks=False) and (image := self.look_at(entry.name)):
+                elif entry.is_file(follow_symlinks=False) and (image := self.read_image(entry.name)):
                     found[entry.name] = image
             except FileNotFoundError:
                 continue
             except (OSError, errors.BackendError) as failure:
                 unreadable[entry.name] = str(failure)
         for name in links:
-            target = self._paths.target(self.fd, name).file
-            if target and stat.S_ISREG(target.mode) and (image := self.look_at(name, _TO_FOLLOW)):
+            target = self._paths.resolve(self.fd, name).file
+            if target and stat.S_ISREG(target.mode) and (image := self.read_image(name, _FOLLOW_FLAGS)):
                 linked[name] = image
-        if (found or unreadable) and all(image.barred not in ("", _FORBIDDEN) for image in found.values()):
+        if (found or unreadable) and all(
+            image.unreadable_reason not in ("", _NOT_READABLE) for image in found.values()
+        ):
             raise errors.BackendUnavailable(f"no file of {self.path!r} can be read: does the storage answer?")
-        return Sight(found, links, linked, unreadable)
+        return DirectoryEntries(found, links, linked, unreadable)
 
     def _images(self, found: Mapping[str, Image]) -> list[Image]:
         """The files that are images by their names, and those that they record as their backing files."""
         pending = [
             name
             for name in found
-            if files.legal(name) and any(fnmatchcase(name, pattern) for pattern in self._patterns)
+            if files.is_valid_name(name) and any(fnmatchcase(name, pattern) for pattern in self._patterns)
         ]
         seen = set(pending)
         images = []
         while pending:
             images.append(image := found[pending.pop()])
-            on = overlay(image, self._folders)
+            on = overlay(image, self._directory_paths)
             if on and on.backing and on.backing in found and on.backing not in seen:
                 pending.append(on.backing)
                 seen.add(on.backing)
@@ -134,13 +136,13 @@ class Directory:
     def _located_inside(
         self, file: str, identity: str, identities: Collection[str], names: Collection[str]
     ) -> Iterator[BackendObject]:
-        if (image := self.look_at(file)) is None:
+        if (image := self.read_image(file)) is None:
             return
-        if image.barred or image.opaque or (image.header and image.header.internal_wrong):
+        if image.unreadable_reason or image.backing_unknown or (image.header and image.header.internal_error):
             yield from (BackendObject(name, "") for name in names if name.startswith(f"{file}/"))
             yield from (BackendObject(file, each) for each in identities if each.startswith(f"{identity}/"))
             return
-        for entry in image.header.internal if image.header else ():
+        for entry in image.header.internal_snapshots if image.header else ():
             yield BackendObject(f"{file}/{entry.id}", f"{image.identity}/{entry.mark}")
 
     def _unread(self, name: str, failure: OSError) -> Image | None:
@@ -148,8 +150,8 @@ class Directory:
         found = files.status(self.fd, name)
         if found is None or not stat.S_ISREG(found.mode):
             return None
-        barred = _FORBIDDEN if failure.errno in _NOT_LET_IN else failure.strerror or str(failure)
-        return described_from_outside(name, found, barred=barred, opaque=True)
+        unreadable_reason = _NOT_READABLE if failure.errno in _REFUSED else failure.strerror or str(failure)
+        return unopened_image(name, found, unreadable_reason=unreadable_reason, backing_unknown=True)
 
     def identity(self, name: str) -> str | None:
         """What bears the name now, be it an image or not."""
@@ -157,13 +159,13 @@ class Directory:
         return files.identity(found) if found else None
 
     @contextmanager
-    def opened(self, name: str, flags: int = files.TO_ASK) -> Iterator[int | None]:
+    def opened(self, name: str, flags: int = files.PROBE_FLAGS) -> Iterator[int | None]:
         """Open a regular file, never following a link; None where there is none, or we aren't let in."""
         fd = None
         try:
             fd = os.open(name, flags, dir_fd=self.fd)
         except OSError as failure:
-            if failure.errno not in (*_NO_FILE, *_NOT_LET_IN):
+            if failure.errno not in (*_NO_FILE, *_REFUSED):
                 raise errors.BackendUnavailable(f"can't open {name!r}: {failure.strerror}") from failure
         try:
             yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None

@@ -42,8 +42,8 @@ from snapmanage.drivers.qcow2 import qemu_img, renames
 from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.format import InternalSnapshot
-from snapmanage.drivers.qcow2.image import LONGEST_NAME, Image
-from snapmanage.drivers.qcow2.paths import Paths
+from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image
+from snapmanage.drivers.qcow2.paths import PathResolver
 from snapmanage.drivers.system import files
 
 LOG = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Qcow2Driver:
         self._path = directory or ""
         self._patterns = image_patterns
         self._deadline_seconds = command_timeout_seconds
-        self._paths = Paths()
+        self._paths = PathResolver()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
@@ -109,25 +109,25 @@ class Qcow2Driver:
         file, slash, id = name.partition("/")
         chains, image = self._find(file)
         if image is None:
-            raise errors.NotASnapshot(f"{file!r} {_NO_IMAGE}")
+            raise errors.NotASnapshot(f"{file!r} {_NOT_AN_IMAGE}")
         if slash:
             found = chains.internal(image, file, _entry(image, file, id))
-        elif chains.above(image):
+        elif chains.overlays_of(image):
             found = chains.external(image, file)
         else:
             raise errors.NotASnapshot(f"no image has {file!r} as its backing file, so it is no snapshot")
-        return found if found.parent or volume is None else chains.seen_from(volume, found, image)
+        return found if found.parent or volume is None else chains.for_volume(volume, found, image)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         file, slash, _ = reference.name().partition("/")
         chains, image = self._find(file)
         if image is None:
-            raise errors.NotAVolume(f"{file!r} {_NO_IMAGE}")
+            raise errors.NotAVolume(f"{file!r} {_NOT_AN_IMAGE}")
         if slash:
             raise errors.NotAVolume(f"{reference.name()!r} is a snapshot inside of {file!r}")
-        if above := chains.above(image):
+        if above := chains.overlays_of(image):
             raise errors.NotAVolume(f"{file!r} is the backing file of {above[0].name!r}, so it is a snapshot")
-        if flaw := chains.flaw(image):
+        if flaw := chains.unusable_reason(image):
             raise errors.NotAVolume(f"{file!r} can't be used as a volume: {flaw}")
         return BackendVolume(file, image.identity, image.size_bytes)
 
@@ -139,15 +139,15 @@ class Qcow2Driver:
         if "/" in found.name:
             return found.name
         ending = os.path.splitext(found.name)[1]
-        wanted = f"{name}{ending if len(ending.encode()) <= _LONGEST_ENDING else ''}"
-        if not files.legal(wanted) or len(wanted.encode()) > LONGEST_NAME:
+        wanted = f"{name}{ending if len(ending.encode()) <= _MAX_EXTENSION_BYTES else ''}"
+        if not files.is_valid_name(wanted) or len(wanted.encode()) > MAX_NAME_BYTES:
             raise errors.ConfigurationError(
                 f"{found.name!r} can't be renamed to {wanted!r}, which is no file name of at most "
-                f"{LONGEST_NAME} bytes: change snapshot_name_template"
+                f"{MAX_NAME_BYTES} bytes: change snapshot_name_template"
             )
-        if len(found.name.encode()) > LONGEST_NAME:
+        if len(found.name.encode()) > MAX_NAME_BYTES:
             raise errors.InvalidReference(
-                f"{found.name!r} couldn't be given back: rename it to at most {LONGEST_NAME} bytes first"
+                f"{found.name!r} couldn't be given back: rename it to at most {MAX_NAME_BYTES} bytes first"
             )
         return wanted
 
@@ -161,17 +161,17 @@ class Qcow2Driver:
                 raise errors.SourceNotFound(
                     f"{binding.original_name!r} is gone, or is another snapshot by now; list it again"
                 )
-            names.finish(binding.identity, binding.original_name, binding.managed_name)
+            names.finish_interrupted(binding.identity, binding.original_name, binding.managed_name)
             return renaming.manage(names, binding)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         with self._locked() as names:
-            names.finish(binding.identity, binding.managed_name, binding.original_name)
+            names.finish_interrupted(binding.identity, binding.managed_name, binding.original_name)
             renaming.unmanage(names, binding)
 
     @contextmanager
     def _opened(self) -> Iterator[Directory]:
-        with files.opened(self._path) as fd:
+        with files.opened_directory(self._path) as fd:
             yield Directory(fd, self._path, self._patterns, self._paths)
 
     @contextmanager
@@ -181,7 +181,7 @@ class Qcow2Driver:
             yield names
 
     def _find(self, file: str) -> tuple[Chains, Image | None]:
-        if not files.legal(file):
+        if not files.is_valid_name(file):
             raise errors.InvalidReference(
                 f"{file!r} is no image in the directory: give FILE, or FILE/ID for a snapshot inside of an image; "
                 "the file's name has no NUL and doesn't begin with a dot"
@@ -194,19 +194,19 @@ class Qcow2Driver:
 
 
 # A longer one is no kind of file, and would leave no room for the name.
-_LONGEST_ENDING = 16
+_MAX_EXTENSION_BYTES = 16
 
-_NO_IMAGE = (
+_NOT_AN_IMAGE = (
     "is no image: it is no regular file, or neither does its name fit image_patterns nor has an image recorded it "
     "as its backing file"
 )
 
 
 def _entry(image: Image, file: str, id: str) -> InternalSnapshot:
-    if image.header is None or image.header.internal_wrong:
-        wrong = image.header.internal_wrong if image.header else image.wrong or "it is raw"
+    if image.header is None or image.header.internal_error:
+        wrong = image.header.internal_error if image.header else image.error or "it is raw"
         raise errors.NotASnapshot(f"the snapshots inside of {file!r} can't be read: {wrong}")
-    for entry in image.header.internal:
+    for entry in image.header.internal_snapshots:
         if entry.id == id:
             return entry
     raise errors.SourceNotFound(f"{file!r} has no snapshot of the id {id!r}; see qemu-img snapshot -l {file}")

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 
 MAGIC = b"QFI\xfb"
 # QEMU's own bounds: of an image's size, an off_t, and of the name of a backing file.
-LARGEST_IMAGE = 2**63 - 512
-LONGEST_BACKING = 1023
+MAX_IMAGE_BYTES = 2**63 - 512
+MAX_BACKING_NAME_BYTES = 1023
 # QEMU allows 65,536 snapshots and 64 MiB of them. A scan reads the tables of a whole directory.
-MOST_SNAPSHOTS = 10_000
-LARGEST_TABLE = 4 * 1024**2
+MAX_SNAPSHOTS = 10_000
+MAX_TABLE_BYTES = 4 * 1024**2
 # Extra data have 1,024 bytes at most, an id 127 and a name 255.
-LARGEST_ENTRY = 2048
-LONGEST_ID = 127
+MAX_ENTRY_BYTES = 2048
+MAX_ID_BYTES = 127
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _FEATURES = struct.Struct(">QQQII")
@@ -74,19 +74,19 @@ class Header:
     """A qcow2 file as its header tells it.
 
     `unusable` says, as a clause, why the data can't be relied on; `unwritable` why qemu-img can't be let
-    change the header. Where the snapshot table can't be read, `internal_wrong` says why. `data_file` is the
-    file that has the data instead, and `backing_room_bytes` the longest name of a backing file that surely fits.
+    change the header. Where the snapshot table can't be read, `internal_error` says why. `data_file_name` is the
+    file that has the data instead, and `backing_name_max_bytes` the longest name of a backing file that surely fits.
     """
 
     size_bytes: int
     backing: str | None = None
     backing_format: str | None = None
-    unusable: str = ""
-    unwritable: str = ""
-    internal: tuple[InternalSnapshot, ...] = ()
-    internal_wrong: str = ""
-    data_file: str | None = None
-    backing_room_bytes: int = LONGEST_BACKING
+    unusable_reason: str = ""
+    unwritable_reason: str = ""
+    internal_snapshots: tuple[InternalSnapshot, ...] = ()
+    internal_error: str = ""
+    data_file_name: str | None = None
+    backing_name_max_bytes: int = MAX_BACKING_NAME_BYTES
 
 
 def read_header(source: Read) -> Header:
@@ -102,7 +102,7 @@ def read_header(source: Read) -> Header:
     features, header_size = _features(head, version)
     if not 9 <= cluster_bits <= 21:
         raise Unreadable(f"it tells of clusters of 2**{cluster_bits} bytes")
-    internal, internal_wrong = _internal(source, count, offset, _sane(size))
+    internal, internal_error = _internal(source, count, offset, _sane(size))
     unusable = _unusable(features)
     unwritable = unusable or ("it is encrypted" if encryption else "")
     if features & _DIRTY and not unusable:
@@ -113,12 +113,12 @@ def read_header(source: Read) -> Header:
         size_bytes=size,
         backing=_backing(source, backing_offset, backing_size, 1 << cluster_bits),
         backing_format=None if backing_format is None else backing_format.decode(errors="replace"),
-        unusable=unusable,
-        unwritable=unwritable,
-        internal=internal,
-        internal_wrong=internal_wrong,
-        data_file=_text(extensions.get(_DATA_FILE)),
-        backing_room_bytes=min(LONGEST_BACKING, (1 << cluster_bits) - _BESIDE_BACKING_BYTES),
+        unusable_reason=unusable,
+        unwritable_reason=unwritable,
+        internal_snapshots=internal,
+        internal_error=internal_error,
+        data_file_name=_text(extensions.get(_DATA_FILE)),
+        backing_name_max_bytes=min(MAX_BACKING_NAME_BYTES, (1 << cluster_bits) - _BESIDE_BACKING_BYTES),
     )
 
 
@@ -137,7 +137,7 @@ def _features(head: bytes, version: int) -> tuple[int, int]:
 
 
 def _sane(size: int) -> int:
-    if size > LARGEST_IMAGE:
+    if size > MAX_IMAGE_BYTES:
         raise Unreadable(f"it tells of a size of {size} bytes, more than can be")
     return size
 
@@ -156,7 +156,7 @@ def _backing(source: Read, offset: int, size: int, cluster_bytes: int) -> str | 
     if not offset or not size:
         return None
     # It follows the extensions, within the first cluster.
-    if size > LONGEST_BACKING or offset + size > cluster_bytes or len(found := source(size, offset)) < size:
+    if size > MAX_BACKING_NAME_BYTES or offset + size > cluster_bytes or len(found := source(size, offset)) < size:
         raise Unreadable("the name of its backing file isn't where it should be")
     return _text(found)
 
@@ -182,11 +182,11 @@ def _extensions(area: bytes) -> Iterator[tuple[int, bytes]]:
 def _internal(source: Read, count: int, offset: int, image_bytes: int) -> tuple[tuple[InternalSnapshot, ...], str]:
     """The snapshot table, or why it can't be read: the image itself may be sound all the same."""
     try:
-        if count > MOST_SNAPSHOTS:
-            raise Unreadable(f"it tells of {count} snapshots, more than {MOST_SNAPSHOTS}")
-        if count and offset > LARGEST_IMAGE:
+        if count > MAX_SNAPSHOTS:
+            raise Unreadable(f"it tells of {count} snapshots, more than {MAX_SNAPSHOTS}")
+        if count and offset > MAX_IMAGE_BYTES:
             raise Unreadable("its snapshot table is beyond the end of the file")
-        table = source(min(count * LARGEST_ENTRY, LARGEST_TABLE), offset) if count else b""
+        table = source(min(count * MAX_ENTRY_BYTES, MAX_TABLE_BYTES), offset) if count else b""
         entries = tuple(_entries(table, count, image_bytes))
         if len({entry.id for entry in entries}) < count:
             raise Unreadable("two of its snapshots have one id")
@@ -209,7 +209,7 @@ def _entries(table: bytes, count: int, image_bytes: int) -> Iterator[InternalSna
             raise Unreadable("its snapshot table has an impossible entry")
         size = _EXTRA.unpack_from(table, extra_at)[1] if extra_size >= _EXTRA.size else image_bytes
         id = table[id_at:name_at].decode(errors="surrogateescape")
-        if not id.isprintable() or not 1 <= id_size <= LONGEST_ID:
+        if not id.isprintable() or not 1 <= id_size <= MAX_ID_BYTES:
             raise Unreadable("one of its snapshots has an id that can't be written")
         name = table[name_at:end].decode(errors="replace")
         yield InternalSnapshot(id, name, seconds, nanoseconds, _sane(size))

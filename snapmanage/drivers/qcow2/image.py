@@ -15,13 +15,13 @@ from typing import Any
 from snapmanage.drivers.qcow2 import other_formats
 from snapmanage.drivers.qcow2.format import Header, NotQcow2, Unreadable, read_header
 from snapmanage.drivers.system import files, syscalls
-from snapmanage.drivers.system.files import legal
+from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
 FORMATS = ("qcow2", "raw")
 # A name is put aside with this in front of it, and has room for it.
-ASIDE = ".snapmanage-aside-"
-LONGEST_NAME = files.LONGEST_NAME - len(ASIDE)
+HIDDEN_PREFIX = ".snapmanage-aside-"
+MAX_NAME_BYTES = files.MAX_NAME_BYTES - len(HIDDEN_PREFIX)
 
 _PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
 
@@ -30,10 +30,10 @@ _PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
 class Image:
     """One file of the directory, with each of its names there.
 
-    `header` is None where the file is raw, and where it can't be read: then `barred` (the system doesn't
-    let us) or `malformed` (it is no sound qcow2) says why, as a clause. `opaque` says that it may have a
-    backing file all the same. `others` are the files that an image of another format names. `fixed` says why the
-    file can be given no other name, and `sealed` why snapmanage can't write it, as clauses.
+    `header` is None where the file is raw, and where it can't be read: then `unreadable_reason` (the system refuses)
+    or `malformed_reason` (it is no sound qcow2) says why, as a clause. With `backing_unknown` it may have a backing
+    file all the same. `other_file_names` are those in an image of another format. `immovable_reason` says why the
+    file can't get another name, `read_only_reason` why snapmanage can't write it.
     """
 
     names: tuple[str, ...]
@@ -42,17 +42,17 @@ class Image:
     created_at: datetime
     locked: bool = False
     header: Header | None = None
-    barred: str = ""
-    malformed: str = ""
-    opaque: bool = False
+    unreadable_reason: str = ""
+    malformed_reason: str = ""
+    backing_unknown: bool = False
     file: FileStatus | None = None
-    others: tuple[str, ...] = ()
-    fixed: str = ""
-    sealed: str = ""
+    other_file_names: tuple[str, ...] = ()
+    immovable_reason: str = ""
+    read_only_reason: str = ""
 
     @property
-    def wrong(self) -> str:
-        return self.barred or self.malformed
+    def error(self) -> str:
+        return self.unreadable_reason or self.malformed_reason
 
     @property
     def size_bytes(self) -> int:
@@ -60,7 +60,9 @@ class Image:
 
     def as_raw(self) -> "Image":
         """The file as a raw image, whatever its data look like."""
-        return replace(self, header=None, malformed="", opaque=bool(self.barred), others=())
+        return replace(
+            self, header=None, malformed_reason="", backing_unknown=bool(self.unreadable_reason), other_file_names=()
+        )
 
 
 @dataclass(frozen=True)
@@ -74,25 +76,25 @@ class Overlay:
     recorded: str
     backing: str | None
     format: str
-    wrong: str
+    error: str
 
     @property
     def name(self) -> str:
         return self.image.names[0]
 
     @property
-    def rigid(self) -> str:
+    def rebase_refusal(self) -> str:
         """Why it can't be told another name of its backing file, as a clause."""
-        if self.wrong or self.image.sealed or self.image.header is None:
-            return self.wrong or self.image.sealed
+        if self.error or self.image.read_only_reason or self.image.header is None:
+            return self.error or self.image.read_only_reason
         folder = self.recorded.rpartition("/")[0]
-        if len(os.fsencode(folder)) + len("./") + LONGEST_NAME > self.image.header.backing_room_bytes:
+        if len(os.fsencode(folder)) + len("./") + MAX_NAME_BYTES > self.image.header.backing_name_max_bytes:
             return f"its header has no room for a longer name behind {folder!r}"
-        return self.image.header.unwritable
+        return self.image.header.unwritable_reason
 
 
-def overlay(image: Image, folders: Collection[str]) -> Overlay | None:
-    """The image as an overlay, if it is one; `folders` are the paths that lead to the directory."""
+def overlay(image: Image, directory_paths: Collection[str]) -> Overlay | None:
+    """The image as an overlay, if it is one; `directory_paths` are the paths that lead to the directory."""
     if image.header is None or image.header.backing is None:
         return None
     recorded, kind = image.header.backing, image.header.backing_format or ""
@@ -101,7 +103,7 @@ def overlay(image: Image, folders: Collection[str]) -> Overlay | None:
         return Overlay(
             image, recorded, None, kind, f"its backing file {recorded!r} is told by a protocol, not by a plain name"
         )
-    if (slash and folder not in (".", *folders)) or not legal(backing):
+    if (slash and folder not in (".", *directory_paths)) or not is_valid_name(backing):
         return Overlay(
             image, recorded, None, kind, f"its backing file {recorded!r} isn't a plain name in the directory"
         )
@@ -114,8 +116,8 @@ def overlay(image: Image, folders: Collection[str]) -> Overlay | None:
 def read_image(fd: int, name: str) -> Image:
     """Describe an open file; `OSError`."""
     found = syscalls.opened_status(fd)
-    rights = {"fixed": _why_fixed(fd, found), "sealed": _why_sealed(fd)}
-    image = described_from_outside(name, found, locked=syscalls.locked(fd), **rights)
+    rights = {"immovable_reason": _why_fixed(fd, found), "read_only_reason": _why_sealed(fd)}
+    image = unopened_image(name, found, locked=syscalls.locked(fd), **rights)
 
     def source(size: int, offset: int) -> bytes:
         return os.pread(fd, size, offset)
@@ -124,11 +126,13 @@ def read_image(fd: int, name: str) -> Image:
         return replace(image, header=read_header(source))
     except Unreadable as unreadable:
         others = other_formats.names(source)
-        opaque = not isinstance(unreadable, NotQcow2) and others is None
-        return replace(image, malformed=str(unreadable), opaque=opaque, others=others or ())
+        backing_unknown = not isinstance(unreadable, NotQcow2) and others is None
+        return replace(
+            image, malformed_reason=str(unreadable), backing_unknown=backing_unknown, other_file_names=others or ()
+        )
 
 
-def described_from_outside(name: str, found: syscalls.FileStatus, **more: Any) -> Image:
+def unopened_image(name: str, found: syscalls.FileStatus, **more: Any) -> Image:
     created_at = datetime.fromtimestamp(syscalls.birth_time(found), UTC)
     return Image((name,), files.identity(found), found.size_bytes, created_at, file=found, **more)
 

@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from snapmanage.drivers.qcow2.filenames import Meaning, last_name, meaning, meaning_from_anywhere
-from snapmanage.drivers.qcow2.image import ASIDE, Image, overlay
-from snapmanage.drivers.qcow2.paths import PathsOf, same_file
-from snapmanage.drivers.system.files import legal
+from snapmanage.drivers.qcow2.filenames import PossibleFiles, last_name, possible_files, possible_files_from_cwd
+from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX, Image, overlay
+from snapmanage.drivers.qcow2.paths import DirectoryPaths, same_file
+from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
 _REBASE = "let it record a plain name in the directory (qemu-img rebase -u)"
@@ -31,7 +31,7 @@ class Obstacle:
     reason: str
     identities: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
-    everything: bool = False
+    every_image: bool = False
 
 
 @dataclass
@@ -50,22 +50,22 @@ class Obstacles:
                 obstacles._by_identity.setdefault(identity, each.reason)
             for name in each.names:
                 obstacles._by_name.setdefault(name, each.reason)
-            if each.everything:
+            if each.every_image:
                 obstacles._everything = obstacles._everything or each.reason
         return obstacles
 
-    def before(self, identity: str, names: Collection[str]) -> str:
+    def of_image(self, identity: str, names: Collection[str]) -> str:
         """Why the image can't be renamed; empty where nothing is in the way."""
         by_name = next((self._by_name[name] for name in names if name in self._by_name), "")
         return self._by_identity.get(identity) or by_name or self._everything
 
-    def before_name(self, name: str) -> str:
+    def of_name(self, name: str) -> str:
         """Like `before`, for what may lead to exactly this name."""
         return self._by_name.get(name, "")
 
 
 @dataclass(frozen=True)
-class Sight:
+class DirectoryEntries:
     """What a look at each entry of the directory showed.
 
     `files` has each regular file, hidden ones too. `links` has where each symbolic link points, and `linked` the
@@ -88,26 +88,32 @@ class _Record:
     holder: str
     identity: str
     text: str
-    meaning: Meaning
+    possible_files: PossibleFiles
     fits: bool
     remedy: str
 
 
-def obstacles(sight: Sight, images: Collection[Image], paths: PathsOf, folders: Collection[str]) -> Iterator[Obstacle]:
+def obstacles(
+    sight: DirectoryEntries, images: Collection[Image], paths: DirectoryPaths, directory_paths: Collection[str]
+) -> Iterator[Obstacle]:
     """What keeps images from being renamed; obstacles that surely hold for an image come before others."""
-    known = _Known(sight.files.values())
-    for record in _records(sight, images, known, folders):
+    known = _FileIndex(sight.files.values())
+    for record in _records(sight, images, known, directory_paths):
         yield from _of_record(record, known, paths)
     for name in sight.links:
         yield from _of_link(name, sight, known, paths)
     yield from _left_aside(sight)
-    unread = {image.names[0]: image.wrong for image in images if image.opaque}
-    unread |= {name: image.barred for name, image in [*sight.files.items(), *sight.linked.items()] if image.barred}
+    unread = {image.names[0]: image.error for image in images if image.backing_unknown}
+    unread |= {
+        name: image.unreadable_reason
+        for name, image in [*sight.files.items(), *sight.linked.items()]
+        if image.unreadable_reason
+    }
     for name, wrong in [*unread.items(), *sight.unreadable.items()]:
-        yield Obstacle(f"{name!r} can't be read: {wrong}", everything=True)
+        yield Obstacle(f"{name!r} can't be read: {wrong}", every_image=True)
 
 
-class _Known:
+class _FileIndex:
     """The files of the directory, found by what a look at the end of a path shows."""
 
     def __init__(self, files: Iterable[Image]) -> None:
@@ -121,10 +127,12 @@ class _Known:
         return frozenset(identity for file, identity in candidates if same_file(file, found))
 
 
-def _records(sight: Sight, images: Collection[Image], known: "_Known", folders: Collection[str]) -> Iterator[_Record]:
+def _records(
+    sight: DirectoryEntries, images: Collection[Image], known: "_FileIndex", directory_paths: Collection[str]
+) -> Iterator[_Record]:
     names = {name for image in images for name in image.names}
     for image in images:
-        on = overlay(image, folders)
+        on = overlay(image, directory_paths)
         followed = on is not None and on.backing in names
         yield from _recorded(image.names[0], image, True, followed)
     seen = {image.identity for image in images}
@@ -137,42 +145,42 @@ def _records(sight: Sight, images: Collection[Image], known: "_Known", folders: 
 
 
 def _recorded(name: str, image: Image, fits: bool, followed: bool = False) -> Iterator[_Record]:
-    def record(text: str, meaning: Meaning, remedy: str) -> _Record:
+    def record(text: str, meaning: PossibleFiles, remedy: str) -> _Record:
         return _Record(name, image.identity, text, meaning, fits, remedy if fits else _UNFIT)
 
     header = image.header
     if header and header.backing and not followed:
-        yield record(header.backing, meaning(header.backing), _REBASE)
-    if header and header.data_file:
-        yield record(header.data_file, meaning_from_anywhere(header.data_file), _DATA)
-    for other in image.others:
-        yield record(other, meaning(other), _OTHER)
+        yield record(header.backing, possible_files(header.backing), _REBASE)
+    if header and header.data_file_name:
+        yield record(header.data_file_name, possible_files_from_cwd(header.data_file_name), _DATA)
+    for other in image.other_file_names:
+        yield record(other, possible_files(other), _OTHER)
 
 
-def _of_record(record: _Record, known: _Known, paths: PathsOf) -> Iterator[Obstacle]:
-    targets = {path: paths.target(path) for path in sorted(record.meaning.paths)}
+def _of_record(record: _Record, known: _FileIndex, paths: DirectoryPaths) -> Iterator[Obstacle]:
+    targets = {path: paths.resolve(path) for path in sorted(record.possible_files.paths)}
     sure = frozenset(
         identity for target in targets.values() if target.file for identity in known.identities(target.file)
     )
-    lost = {last_name(path) for path, target in targets.items() if target.known and not target.file}
+    lost = {last_name(path) for path, target in targets.items() if target.resolved and not target.file}
     if others := sure - {record.identity}:
         yield Obstacle(f"{record.holder!r} records it as {record.text!r}: {record.remedy}", identities=others)
-    if names := record.meaning.names | lost:
+    if names := record.possible_files.names | lost:
         yield Obstacle(
             f"{record.holder!r} records {record.text!r}, which may be this file: {record.remedy}", names=names
         )
     # Data that make no sense may be a guest's, who could stop every rename by them.
-    if record.fits and (record.meaning.anything or not all(target.known for target in targets.values())):
+    if record.fits and (record.possible_files.any_file or not all(target.resolved for target in targets.values())):
         reason = (
             f"{record.holder!r} records {record.text!r}, which can't be followed and may be any file: {record.remedy}"
         )
-        yield Obstacle(reason, everything=True)
+        yield Obstacle(reason, every_image=True)
 
 
-def _of_link(name: str, sight: Sight, known: _Known, paths: PathsOf) -> Iterator[Obstacle]:
-    target = paths.target(name)
-    if not target.known:
-        yield Obstacle(f"the symbolic link {name!r} can't be followed and may lead to any file", everything=True)
+def _of_link(name: str, sight: DirectoryEntries, known: _FileIndex, paths: DirectoryPaths) -> Iterator[Obstacle]:
+    target = paths.resolve(name)
+    if not target.resolved:
+        yield Obstacle(f"the symbolic link {name!r} can't be followed and may lead to any file", every_image=True)
     elif target.file is None:
         names = frozenset({last_name(sight.links[name])})
         yield Obstacle(f"the symbolic link {name!r} may lead to it: remove the link", names=names)
@@ -181,11 +189,11 @@ def _of_link(name: str, sight: Sight, known: _Known, paths: PathsOf) -> Iterator
         yield Obstacle(reason, identities=known.identities(target.file))
 
 
-def _left_aside(sight: Sight) -> Iterator[Obstacle]:
+def _left_aside(sight: DirectoryEntries) -> Iterator[Obstacle]:
     """Files that have the hidden name which a renamed file needs for a moment, and whose data nothing else has."""
-    kept = {image.identity for name, image in sight.files.items() if legal(name)}
+    kept = {image.identity for name, image in sight.files.items() if is_valid_name(name)}
     for aside, image in sight.files.items():
-        name = aside.removeprefix(ASIDE)
+        name = aside.removeprefix(HIDDEN_PREFIX)
         if name != aside and name in sight.files and image.identity not in kept:
             reason = f"the hidden file {aside!r} is in the way; see whose data it has, and move it"
             yield Obstacle(reason, names=frozenset({name}))

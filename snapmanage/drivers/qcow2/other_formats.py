@@ -12,16 +12,16 @@ from itertools import islice
 _QCOW = struct.Struct(">4sIQI")
 _QED = struct.Struct("<4sIIIQQQQQII")
 _HAS_BACKING = 1
-_LONGEST_NAME = 1023
+_MAX_NAME_BYTES = 1023
 _VMDK_MAGICS = (b"KDMV", b"COWD")
 _HEAD_BYTES = 4096
 # A VMDK's text is a file of its own, or lies behind its header.
 _VMDK_BYTES = 64 * 1024
 # QEMU accepts no longer name. A guest may have written these; the bound on their number keeps a scan short.
 _VMDK_NAME = re.compile(
-    rb'^(?:parentFileNameHint\s*=|(?:RW|RDONLY|NOACCESS)\s)[^"\n]*"([^"\n]{0,%d})"' % _LONGEST_NAME, re.MULTILINE
+    rb'^(?:parentFileNameHint\s*=|(?:RW|RDONLY|NOACCESS)\s)[^"\n]*"([^"\n]{0,%d})"' % _MAX_NAME_BYTES, re.MULTILINE
 )
-_MOST_NAMES = 256
+_MAX_NAMES = 256
 
 # Reads up to `size` bytes at `offset`; less at the end of the file.
 Read = Callable[[int, int], bytes]
@@ -38,12 +38,12 @@ def names(source: Read) -> tuple[str, ...] | None:
         return _name(source, *fields[-2:]) if fields[4] & _HAS_BACKING else ()
     if head.startswith(_VMDK_MAGICS) or b"createType" in head:
         found = _VMDK_NAME.finditer(source(_VMDK_BYTES, 0))
-        return tuple(_text(each[1]) for each in islice(found, _MOST_NAMES))
+        return tuple(_text(each[1]) for each in islice(found, _MAX_NAMES))
     return None
 
 
 def _name(source: Read, offset: int, size: int) -> tuple[str, ...]:
-    if not offset or not 0 < size <= _LONGEST_NAME or offset > 2**62:
+    if not offset or not 0 < size <= _MAX_NAME_BYTES or offset > 2**62:
         return ()
     return (_text(source(size, offset)),)
 

@@ -11,7 +11,7 @@ from snapmanage import errors
 from snapmanage.drivers.system import syscalls
 from snapmanage.drivers.system.deadline import within
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 _PAUSE_SECONDS = 60
 
 
@@ -20,38 +20,38 @@ class Target:
     """The file at the end of a path: `file` is None where there is none, or where it isn't `known`."""
 
     file: syscalls.FileStatus | None = None
-    known: bool = True
+    resolved: bool = True
 
 
-class Paths:
+class PathResolver:
     """Follows paths from directories, for any number of threads."""
 
-    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self._patience_seconds = patience_seconds
+    def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
         self._paused_until = 0.0
 
-    def target(self, directory_fd: int, path: str) -> Target:
+    def resolve(self, directory_fd: int, path: str) -> Target:
         """Follow a path, which starts at the directory unless it is absolute."""
         if time.monotonic() < self._paused_until:
-            return Target(known=False)
+            return Target(resolved=False)
         try:
-            return within(self._patience_seconds, "looking for a backing file", lambda: _followed(directory_fd, path))
+            return within(self._timeout_seconds, "looking for a backing file", lambda: _followed(directory_fd, path))
         except errors.BackendUnavailable:
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
-            return Target(known=False)
+            return Target(resolved=False)
 
 
 @dataclass
-class PathsOf:
-    """Paths from one open directory, each followed once."""
+class DirectoryPaths:
+    """PathResolver from one open directory, each followed once."""
 
     fd: int
-    paths: Paths
+    paths: PathResolver
     _seen: dict[str, Target] = field(default_factory=dict)
 
-    def target(self, path: str) -> Target:
+    def resolve(self, path: str) -> Target:
         if path not in self._seen:
-            self._seen[path] = self.paths.target(self.fd, path)
+            self._seen[path] = self.paths.resolve(self.fd, path)
         return self._seen[path]
 
 
@@ -73,4 +73,4 @@ def _followed(directory_fd: int, path: str) -> Target:
         return Target(syscalls.target_status(directory_fd, path))
     except OSError as failure:
         # Elsewhere it may lead somewhere; where we aren't let in, it does already.
-        return Target(known=failure.errno in syscalls.LEADS_NOWHERE)
+        return Target(resolved=failure.errno in syscalls.LEADS_NOWHERE)

@@ -15,12 +15,12 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject
 from snapmanage.drivers.system import mounts, syscalls
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 # To ask about a file: no link is followed, and neither a fifo nor a lease lets us wait.
-TO_ASK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+PROBE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def legal(name: str) -> bool:
+def is_valid_name(name: str) -> bool:
     """Whether a file in the directory can have the name and be seen: hidden files are not."""
     try:
         name.encode()
@@ -36,7 +36,7 @@ def identity(found: syscalls.FileStatus) -> str:
 def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:
     """Describe an entry of an open directory; None where there is none."""
     try:
-        with explained(name):
+        with translated_errors(name):
             return syscalls.status(directory_fd, name)
     except errors.SourceNotFound:
         return None
@@ -48,7 +48,7 @@ def storage_id(directory: str) -> str | None:
     A local file system has an id of its own; one from the network goes by the name under which it is mounted, so
     that hosts which mount it under different names don't find each other.
     """
-    with opened(directory) as fd, explained(directory):
+    with opened_directory(directory) as fd, translated_errors(directory):
         number, itself = os.statvfs(fd).f_fsid, identity(syscalls.opened_status(fd))
         file_system = f"{number:x}" if number else _mounted_from(fd)
     return f"directory:{file_system}/{itself}" if file_system else None
@@ -63,9 +63,9 @@ def _mounted_from(fd: int) -> str:
     return ""
 
 
-def located(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+def locate(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
     """Return every entry of an open directory, of whatever kind, that has one of the identities or names."""
-    with explained(path), os.scandir(directory_fd) as entries:
+    with translated_errors(path), os.scandir(directory_fd) as entries:
         present = [entry.name for entry in entries]
     described = ((name, status(directory_fd, name)) for name in present)
     every = [BackendObject(name, identity(found)) for name, found in described if found]
@@ -73,7 +73,7 @@ def located(directory_fd: int, path: str, identities: Collection[str], names: Co
 
 
 @contextmanager
-def opened(directory: str) -> Iterator[int]:
+def opened_directory(directory: str) -> Iterator[int]:
     """Open the directory; `BackendUnavailable`."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -86,7 +86,7 @@ def opened(directory: str) -> Iterator[int]:
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
+def translated_errors(name: str) -> Iterator[None]:
     """Turn what the system says of `name` into an error of snapmanage."""
     try:
         yield

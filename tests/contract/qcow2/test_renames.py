@@ -19,7 +19,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.qcow2 import qemu_img
 from snapmanage.drivers.qcow2.directory import LOCK
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
-from snapmanage.drivers.qcow2.image import ASIDE
+from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX
 from snapmanage.drivers.system import commands, syscalls
 from tests.needs import require
 from tests.services import qemu
@@ -588,7 +588,7 @@ def test_overlay_that_qemu_img_cannot_open_keeps_its_snapshot_from_being_renamed
 def test_leftover_that_is_in_the_way_is_never_replaced(chain: Chain) -> None:
     """Both the name put aside and the name that it had are other files'."""
     binding = chain.binding()
-    aside = chain.folder / f"{ASIDE}{OLD}"
+    aside = chain.folder / f"{HIDDEN_PREFIX}{OLD}"
     aside.write_bytes(b"precious")
 
     with pytest.raises(errors.Unusable, match="in the way"):

@@ -11,7 +11,7 @@ from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.format import Header, InternalSnapshot
 from snapmanage.drivers.qcow2.image import Image
 
-FOLDERS = {"/srv/images", "/mnt/nfs/images"}
+DIRECTORY_PATHS = {"/srv/images", "/mnt/nfs/images"}
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -25,7 +25,7 @@ def raw(name: str) -> Image:
 
 
 def chains(*images: Image) -> Chains:
-    return Chains(images, FOLDERS)
+    return Chains(images, DIRECTORY_PATHS)
 
 
 def snapshot(found: Chains, name: str) -> BackendSnapshot:
@@ -71,7 +71,7 @@ def test_internal_snapshots_belong_to_the_volume_on_top() -> None:
     inside = InternalSnapshot("1", "daily", 1_700_000_000, 5, 512)
     base = image("base")
     assert base.header
-    found = chains(image("top", "base"), replace(base, header=replace(base.header, internal=(inside,))))
+    found = chains(image("top", "base"), replace(base, header=replace(base.header, internal_snapshots=(inside,))))
 
     internal = snapshot(found, "base/1")
 
@@ -116,7 +116,7 @@ def test_backing_file_that_leads_elsewhere_makes_all_above_unusable_and_is_not_f
     seen = snapshot(found, "middle")
     assert seen.unsafe is Unsafe.UNUSABLE
     assert "'middle': its backing file" in seen.unsafe_reason
-    assert not found.above(outside)
+    assert not found.overlays_of(outside)
 
 
 @pytest.mark.parametrize("kind", [None, "", "vmdk", "QCOW2", "host_device"])
@@ -131,7 +131,7 @@ def test_backing_file_of_no_or_another_format_is_unusable(kind: str | None) -> N
 
 
 def test_what_is_recorded_as_raw_is_raw_whatever_its_data_claim() -> None:
-    hostile = image("guest", "victim", unusable="no", internal_wrong="no")
+    hostile = image("guest", "victim", unusable_reason="no", internal_error="no")
 
     found = chains(image("top", "guest", "raw"), hostile, image("victim"))
 
@@ -156,7 +156,7 @@ def test_loop_ends_and_is_unusable_below_and_above() -> None:
     assert "loop" in snapshot(found, "a").unsafe_reason
     top = found.image("top")
     assert top
-    assert "loop" in found.flaw(top)
+    assert "loop" in found.unusable_reason(top)
 
 
 def test_chain_of_ten_thousand_is_no_deeper_than_any() -> None:
@@ -168,13 +168,13 @@ def test_chain_of_ten_thousand_is_no_deeper_than_any() -> None:
 
 
 def test_flaw_of_an_image_is_told_of_all_that_stand_on_it() -> None:
-    found = chains(image("top", "middle"), image("middle", "base"), image("base", unusable="it is corrupt"))
+    found = chains(image("top", "middle"), image("middle", "base"), image("base", unusable_reason="it is corrupt"))
 
     assert snapshot(found, "middle").unsafe_reason == snapshot(found, "base").unsafe_reason == "'base': it is corrupt"
 
 
 def test_file_that_is_recorded_as_qcow2_and_is_none_is_unusable() -> None:
-    broken = replace(raw("base"), malformed="it doesn't begin as a qcow2 file does")
+    broken = replace(raw("base"), malformed_reason="it doesn't begin as a qcow2 file does")
 
     found = chains(image("top", "base"), broken)
 
@@ -183,7 +183,7 @@ def test_file_that_is_recorded_as_qcow2_and_is_none_is_unusable() -> None:
 
 
 def test_overlay_that_cannot_be_written_makes_what_is_below_unusable() -> None:
-    found = chains(image("top", "base", unwritable="it is encrypted"), image("base"))
+    found = chains(image("top", "base", unwritable_reason="it is encrypted"), image("base"))
 
     assert snapshot(found, "base").unsafe_reason == "its overlay 'top' can't be told another name: it is encrypted"
 
@@ -201,5 +201,5 @@ def test_snapshot_is_in_use_with_its_file_or_its_overlay() -> None:
 def test_overlays_of_a_name_are_those_that_record_it_be_it_there_or_not() -> None:
     found = chains(image("a", "base"), image("b", "./base"), image("c", "gone"), image("base"))
 
-    assert {each.name for each in found.recording("base")} == {"a", "b"}
-    assert [each.name for each in found.recording("gone")] == ["c"]
+    assert {each.name for each in found.overlays_recording("base")} == {"a", "b"}
+    assert [each.name for each in found.overlays_recording("gone")] == ["c"]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapmanage.drivers.qcow2.format import (
-    LARGEST_TABLE,
-    MOST_SNAPSHOTS,
+    MAX_SNAPSHOTS,
+    MAX_TABLE_BYTES,
     Header,
     NotQcow2,
     Unreadable,
@@ -59,13 +59,13 @@ def test_name_of_a_backing_file_is_read_wherever_the_first_cluster_has_it() -> N
 
 
 def test_file_of_the_data_is_read() -> None:
-    assert read(Qcow2(features=1 << 2, extensions=extension(0x44415441, b"data.raw"))).data_file == "data.raw"
+    assert read(Qcow2(features=1 << 2, extensions=extension(0x44415441, b"data.raw"))).data_file_name == "data.raw"
 
 
 def test_internal_snapshots_are_read() -> None:
     entries = [Entry(), Entry(b"2", b"daily", disk_bytes=512), Entry(b"x/y", "Übung".encode(), 5, 6)]
 
-    first, second, third = read(Qcow2(entries=entries)).internal
+    first, second, third = read(Qcow2(entries=entries)).internal_snapshots
 
     assert (first.id, first.name, first.size_bytes) == ("1", "daily", 1024**2)
     assert first.created_at == datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
@@ -74,13 +74,13 @@ def test_internal_snapshots_are_read() -> None:
 
 
 def test_mark_tells_a_snapshot_from_a_later_one_with_its_id() -> None:
-    marks = [read(Qcow2(entries=[Entry(nanoseconds=number)])).internal[0].mark for number in (1, 2)]
+    marks = [read(Qcow2(entries=[Entry(nanoseconds=number)])).internal_snapshots[0].mark for number in (1, 2)]
 
     assert marks == ["1@1700000000.000000001", "1@1700000000.000000002"]
 
 
 def test_name_that_is_no_text_is_shown_as_far_as_it_can_be() -> None:
-    assert read(Qcow2(entries=[Entry(name=b"a\xffb")])).internal[0].name == "a\ufffdb"
+    assert read(Qcow2(entries=[Entry(name=b"a\xffb")])).internal_snapshots[0].name == "a\ufffdb"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_name_that_is_no_text_is_shown_as_far_as_it_can_be() -> None:
 def test_image_whose_data_are_not_what_they_seem_is_unusable(image: Qcow2, said: str) -> None:
     header = read(image)
 
-    assert said in header.unusable
-    assert header.unwritable == header.unusable
+    assert said in header.unusable_reason
+    assert header.unwritable_reason == header.unusable_reason
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_image_whose_data_are_not_what_they_seem_is_unusable(image: Qcow2, said:
 def test_image_that_qemu_img_could_not_open_for_writing_is_unwritable(image: Qcow2, said: str) -> None:
     header = read(image)
 
-    assert said in header.unwritable
-    assert header.unusable == ""
+    assert said in header.unwritable_reason
+    assert header.unusable_reason == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"QF", b"raw data", bytes(8192)])
@@ -161,15 +161,15 @@ def test_header_that_lies_is_unreadable_with_a_reason(image: Qcow2 | bytes, said
 def test_snapshot_table_that_lies_is_left_out_with_a_reason_and_the_image_stays(image: Qcow2, said: str) -> None:
     header = read(image)
 
-    assert header.internal == ()
-    assert said in header.internal_wrong
+    assert header.internal_snapshots == ()
+    assert said in header.internal_error
     assert header.size_bytes == 1024**2
 
 
 def test_as_many_snapshots_are_read_as_are_allowed() -> None:
-    entries = [Entry(b"%d" % number) for number in range(MOST_SNAPSHOTS)]
+    entries = [Entry(b"%d" % number) for number in range(MAX_SNAPSHOTS)]
 
-    assert len(read(Qcow2(entries=entries)).internal) == len(entries)
+    assert len(read(Qcow2(entries=entries)).internal_snapshots) == len(entries)
 
 
 def test_nothing_is_read_beyond_the_bounds_whatever_the_file_claims() -> None:
@@ -182,7 +182,7 @@ def test_nothing_is_read_beyond_the_bounds_whatever_the_file_claims() -> None:
 
     read_header(source)
 
-    assert max(asked) <= LARGEST_TABLE
+    assert max(asked) <= MAX_TABLE_BYTES
 
 
 SOUND = Qcow2(backing=b"base.img", backing_format=b"raw", entries=[Entry(), Entry(b"2", disk_bytes=512)]).packed()
@@ -198,4 +198,4 @@ def test_any_damage_ends_in_a_header_or_in_what_says_that_there_is_none(
         data[place] = byte
     for whole in (bytes(data), bytes(data[:length])):
         with suppress(Unreadable):
-            assert all(entry.created_at for entry in read(whole).internal)
+            assert all(entry.created_at for entry in read(whole).internal_snapshots)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snapmanage.drivers.qcow2.paths import Paths, PathsOf, Target, same_file
+from snapmanage.drivers.qcow2.paths import DirectoryPaths, PathResolver, Target, same_file
 from snapmanage.drivers.system import syscalls
 from snapmanage.drivers.system.syscalls import FileStatus
 
@@ -39,7 +39,7 @@ def test_path_that_leads_nowhere_is_told_from_one_that_cannot_be_followed(tmp_pa
     (tmp_path / "loop").symlink_to("loop")
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        found = {path: Paths().target(fd, path) for path in ("file", "gone", "file/x", "loop", "x" * 300)}
+        found = {path: PathResolver().resolve(fd, path) for path in ("file", "gone", "file/x", "loop", "x" * 300)}
     finally:
         os.close(fd)
 
@@ -57,10 +57,10 @@ def test_mount_that_hangs_holds_up_one_look_and_no_more(monkeypatch: pytest.Monk
         return FILE
 
     monkeypatch.setattr(syscalls, "target_status", hang)
-    paths = PathsOf(0, Paths(patience_seconds=0.05))
+    paths = DirectoryPaths(0, PathResolver(timeout_seconds=0.05))
 
-    found = [paths.target(path) for path in ("/mnt/a", "/mnt/b", "/mnt/a")]
+    found = [paths.resolve(path) for path in ("/mnt/a", "/mnt/b", "/mnt/a")]
     answers.set()
 
-    assert found == [Target(known=False)] * 3
+    assert found == [Target(resolved=False)] * 3
     assert asked == ["/mnt/a"]
