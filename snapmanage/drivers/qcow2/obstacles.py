@@ -1,10 +1,11 @@
-"""What files and links of a directory refer to, and which images therefore can't be renamed.
+"""Obstacles to a rename: files and links that may lead to an image and that snapmanage can't rewrite.
 
-A record that `chains` follows is rewritten when its file is renamed, and is no obstacle. Every other one is:
-in another spelling, of a file that is no image here, or of another kind than that of a backing file.
+A backing file name that `chains` follows is rewritten when its file is renamed, so it is no obstacle. Every other name
+of a file is one: a backing file name in another spelling, a name in a file that is no image, and a data file name.
 
-An obstacle holds for the images that a record surely means, compared by device and inode; for those with a name
-that it may mean on another host; or, where it can't be followed, for every image of the directory.
+An obstacle applies to the images that the name certainly leads to, compared by device and inode. If the name may lead
+to a file on another host, it applies to the images with the same last name. If it can't be followed at all, it applies
+to every image of the directory.
 """
 
 import stat
@@ -14,19 +15,19 @@ from dataclasses import dataclass, field
 
 from snapmanage.drivers.qcow2.filenames import PossibleFiles, last_name, possible_files, possible_files_from_cwd
 from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX, Image, overlay
-from snapmanage.drivers.qcow2.paths import DirectoryPaths, same_file
+from snapmanage.drivers.qcow2.paths import CachedResolver, same_file
 from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
-_REBASE = "let it record a plain name in the directory (qemu-img rebase -u)"
-_UNFIT = "snapmanage changes only images whose names fit image_patterns"
-_DATA = "snapmanage can't change where an image has its data"
-_OTHER = "snapmanage changes only qcow2 images"
+_REBASE = "change that to a plain name in the directory with qemu-img rebase -u"
+_NOT_AN_IMAGE = "snapmanage rewrites only images whose names match image_patterns"
+_DATA_FILE = "snapmanage can't rewrite the name of a data file"
+_OTHER_FORMAT = "snapmanage rewrites only qcow2 images"
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """One reason, a clause for an operator, and the images that it holds for."""
+    """One reason, a clause for an operator, and the images that can't be renamed for it."""
 
     reason: str
     identities: frozenset[str] = frozenset()
@@ -36,11 +37,11 @@ class Obstacle:
 
 @dataclass
 class Obstacles:
-    """The obstacles of one scan; of several for one image, the first that was added is told."""
+    """The obstacles of one scan; for an image with several, the first one is reported."""
 
     _by_identity: dict[str, str] = field(default_factory=dict)
     _by_name: dict[str, str] = field(default_factory=dict)
-    _everything: str = ""
+    _of_every_image: str = ""
 
     @classmethod
     def of(cls, found: Iterable[Obstacle]) -> "Obstacles":
@@ -51,25 +52,27 @@ class Obstacles:
             for name in each.names:
                 obstacles._by_name.setdefault(name, each.reason)
             if each.every_image:
-                obstacles._everything = obstacles._everything or each.reason
+                obstacles._of_every_image = obstacles._of_every_image or each.reason
         return obstacles
 
     def of_image(self, identity: str, names: Collection[str]) -> str:
-        """Why the image can't be renamed; empty where nothing is in the way."""
+        """Return why the image can't be renamed; empty if it can."""
         by_name = next((self._by_name[name] for name in names if name in self._by_name), "")
-        return self._by_identity.get(identity) or by_name or self._everything
+        return self._by_identity.get(identity) or by_name or self._of_every_image
 
     def of_name(self, name: str) -> str:
-        """Like `before`, for what may lead to exactly this name."""
+        """Return the obstacle of exactly this name; empty if there is none."""
         return self._by_name.get(name, "")
 
 
 @dataclass(frozen=True)
 class DirectoryEntries:
-    """What a look at each entry of the directory showed.
+    """The entries of a directory, by name.
 
-    `files` has each regular file, hidden ones too. `links` has where each symbolic link points, and `linked` the
-    file at its end, if it is a regular one. `unreadable` says of others why they can't be looked at.
+    * `files`: each regular file, including hidden ones.
+    * `links`: the target path of each symbolic link.
+    * `linked`: the file at the end of a symbolic link, if it is a regular file.
+    * `unreadable`: why any other entry can't be examined.
     """
 
     files: Mapping[str, Image]
@@ -79,42 +82,41 @@ class DirectoryEntries:
 
 
 @dataclass(frozen=True)
-class _Record:
-    """A text by which a file refers to another one; `fits` says that the file is called as an image.
+class _RecordedName:
+    """A name of another file, as the data of a file record it.
 
-    `remedy` says what to do, or why snapmanage can do nothing, as a clause.
+    `file` and `identity` are those of the recording file; `in_image` is true if that is an image of this driver.
+    `remedy` is a clause: the remedy, or why there is none.
     """
 
-    holder: str
+    file: str
     identity: str
     text: str
     possible_files: PossibleFiles
-    fits: bool
+    in_image: bool
     remedy: str
 
 
 def obstacles(
-    sight: DirectoryEntries, images: Collection[Image], paths: DirectoryPaths, directory_paths: Collection[str]
+    entries: DirectoryEntries, images: Collection[Image], resolver: CachedResolver, directory_paths: Collection[str]
 ) -> Iterator[Obstacle]:
-    """What keeps images from being renamed; obstacles that surely hold for an image come before others."""
-    known = _FileIndex(sight.files.values())
-    for record in _records(sight, images, known, directory_paths):
-        yield from _of_record(record, known, paths)
-    for name in sight.links:
-        yield from _of_link(name, sight, known, paths)
-    yield from _left_aside(sight)
-    unread = {image.names[0]: image.error for image in images if image.backing_unknown}
-    unread |= {
-        name: image.unreadable_reason
-        for name, image in [*sight.files.items(), *sight.linked.items()]
-        if image.unreadable_reason
-    }
-    for name, wrong in [*unread.items(), *sight.unreadable.items()]:
-        yield Obstacle(f"{name!r} can't be read: {wrong}", every_image=True)
+    """Yield the obstacles in a directory; those that certainly apply to an image are yielded first."""
+    index = _FileIndex(entries.files.values())
+    for name in _recorded_names(entries, images, index, directory_paths):
+        yield from _of_recorded_name(name, index, resolver)
+    for link in entries.links:
+        yield from _of_link(link, entries, index, resolver)
+    yield from _of_hidden_names(entries)
+    unreadable = {image.names[0]: image.error for image in images if image.backing_unknown}
+    for file, image in [*entries.files.items(), *entries.linked.items()]:
+        if image.unreadable_reason:
+            unreadable[file] = image.unreadable_reason
+    for file, reason in [*unreadable.items(), *entries.unreadable.items()]:
+        yield Obstacle(f"{file!r} can't be read: {reason}", every_image=True)
 
 
 class _FileIndex:
-    """The files of the directory, found by what a look at the end of a path shows."""
+    """The files of the directory, indexed by inode."""
 
     def __init__(self, files: Iterable[Image]) -> None:
         self._by_inode: dict[int, list[tuple[FileStatus, str]]] = defaultdict(list)
@@ -122,78 +124,78 @@ class _FileIndex:
             if each.file:
                 self._by_inode[each.file.inode].append((each.file, each.identity))
 
-    def identities(self, found: FileStatus) -> frozenset[str]:
-        candidates = self._by_inode.get(found.inode, ())
-        return frozenset(identity for file, identity in candidates if same_file(file, found))
+    def identities(self, status: FileStatus) -> frozenset[str]:
+        """Return the identities of the files that may be the file with this status."""
+        candidates = self._by_inode.get(status.inode, ())
+        return frozenset(identity for file, identity in candidates if same_file(file, status))
 
 
-def _records(
-    sight: DirectoryEntries, images: Collection[Image], known: "_FileIndex", directory_paths: Collection[str]
-) -> Iterator[_Record]:
+def _recorded_names(
+    entries: DirectoryEntries, images: Collection[Image], index: _FileIndex, directory_paths: Collection[str]
+) -> Iterator[_RecordedName]:
     names = {name for image in images for name in image.names}
     for image in images:
-        on = overlay(image, directory_paths)
-        followed = on is not None and on.backing in names
-        yield from _recorded(image.names[0], image, True, followed)
-    seen = {image.identity for image in images}
-    for name, stray in sight.files.items():
-        if stray.identity not in seen:
-            yield from _recorded(name, stray, False)
-    for name, elsewhere in sight.linked.items():
-        if elsewhere.file and not known.identities(elsewhere.file):
-            yield from _recorded(name, elsewhere, False)
+        own_overlay = overlay(image, directory_paths)
+        followed = own_overlay is not None and own_overlay.backing_file in names
+        yield from _names_in(image.names[0], image, in_image=True, backing_file_followed=followed)
+    identities = {image.identity for image in images}
+    for name, other in entries.files.items():
+        if other.identity not in identities:
+            yield from _names_in(name, other)
+    for name, outside in entries.linked.items():
+        if outside.file and not index.identities(outside.file):
+            yield from _names_in(name, outside)
 
 
-def _recorded(name: str, image: Image, fits: bool, followed: bool = False) -> Iterator[_Record]:
-    def record(text: str, meaning: PossibleFiles, remedy: str) -> _Record:
-        return _Record(name, image.identity, text, meaning, fits, remedy if fits else _UNFIT)
+def _names_in(
+    name: str, image: Image, in_image: bool = False, backing_file_followed: bool = False
+) -> Iterator[_RecordedName]:
+    def recorded(text: str, possible: PossibleFiles, remedy: str) -> _RecordedName:
+        return _RecordedName(name, image.identity, text, possible, in_image, remedy if in_image else _NOT_AN_IMAGE)
 
     header = image.header
-    if header and header.backing and not followed:
-        yield record(header.backing, possible_files(header.backing), _REBASE)
+    if header and header.backing_file_name and not backing_file_followed:
+        yield recorded(header.backing_file_name, possible_files(header.backing_file_name), _REBASE)
     if header and header.data_file_name:
-        yield record(header.data_file_name, possible_files_from_cwd(header.data_file_name), _DATA)
+        yield recorded(header.data_file_name, possible_files_from_cwd(header.data_file_name), _DATA_FILE)
     for other in image.other_file_names:
-        yield record(other, possible_files(other), _OTHER)
+        yield recorded(other, possible_files(other), _OTHER_FORMAT)
 
 
-def _of_record(record: _Record, known: _FileIndex, paths: DirectoryPaths) -> Iterator[Obstacle]:
-    targets = {path: paths.resolve(path) for path in sorted(record.possible_files.paths)}
-    sure = frozenset(
-        identity for target in targets.values() if target.file for identity in known.identities(target.file)
+def _of_recorded_name(name: _RecordedName, index: _FileIndex, resolver: CachedResolver) -> Iterator[Obstacle]:
+    targets = {path: resolver.resolve(path) for path in sorted(name.possible_files.paths)}
+    certain = frozenset(
+        identity for target in targets.values() if target.file for identity in index.identities(target.file)
     )
-    lost = {last_name(path) for path, target in targets.items() if target.resolved and not target.file}
-    if others := sure - {record.identity}:
-        yield Obstacle(f"{record.holder!r} records it as {record.text!r}: {record.remedy}", identities=others)
-    if names := record.possible_files.names | lost:
-        yield Obstacle(
-            f"{record.holder!r} records {record.text!r}, which may be this file: {record.remedy}", names=names
-        )
-    # Data that make no sense may be a guest's, who could stop every rename by them.
-    if record.fits and (record.possible_files.any_file or not all(target.resolved for target in targets.values())):
-        reason = (
-            f"{record.holder!r} records {record.text!r}, which can't be followed and may be any file: {record.remedy}"
-        )
+    dangling = {last_name(path) for path, target in targets.items() if target.resolved and not target.file}
+    if others := certain - {name.identity}:
+        yield Obstacle(f"{name.file!r} records it as {name.text!r}: {name.remedy}", identities=others)
+    if names := name.possible_files.names | dangling:
+        yield Obstacle(f"{name.file!r} records {name.text!r}, which may be this file: {name.remedy}", names=names)
+    # A guest may have written the data of a file that is no image, and could stop every rename by them.
+    if name.in_image and (name.possible_files.any_file or not all(target.resolved for target in targets.values())):
+        reason = f"{name.file!r} records {name.text!r}, which can't be followed and may be any file: {name.remedy}"
         yield Obstacle(reason, every_image=True)
 
 
-def _of_link(name: str, sight: DirectoryEntries, known: _FileIndex, paths: DirectoryPaths) -> Iterator[Obstacle]:
-    target = paths.resolve(name)
+def _of_link(link: str, entries: DirectoryEntries, index: _FileIndex, resolver: CachedResolver) -> Iterator[Obstacle]:
+    target = resolver.resolve(link)
     if not target.resolved:
-        yield Obstacle(f"the symbolic link {name!r} can't be followed and may lead to any file", every_image=True)
+        reason = f"the symbolic link {link!r} can't be followed and may lead to any file: remove the link"
+        yield Obstacle(reason, every_image=True)
     elif target.file is None:
-        names = frozenset({last_name(sight.links[name])})
-        yield Obstacle(f"the symbolic link {name!r} may lead to it: remove the link", names=names)
+        reason = f"the symbolic link {link!r} may lead to this file on another host: remove the link"
+        yield Obstacle(reason, names=frozenset({last_name(entries.links[link])}))
     elif stat.S_ISREG(target.file.mode):
-        reason = f"the symbolic link {name!r} leads to it, and would lead nowhere: remove the link"
-        yield Obstacle(reason, identities=known.identities(target.file))
+        reason = f"the symbolic link {link!r} leads to it and would break: remove the link"
+        yield Obstacle(reason, identities=index.identities(target.file))
 
 
-def _left_aside(sight: DirectoryEntries) -> Iterator[Obstacle]:
-    """Files that have the hidden name which a renamed file needs for a moment, and whose data nothing else has."""
-    kept = {image.identity for name, image in sight.files.items() if is_valid_name(name)}
-    for aside, image in sight.files.items():
-        name = aside.removeprefix(HIDDEN_PREFIX)
-        if name != aside and name in sight.files and image.identity not in kept:
-            reason = f"the hidden file {aside!r} is in the way; see whose data it has, and move it"
+def _of_hidden_names(entries: DirectoryEntries) -> Iterator[Obstacle]:
+    """Yield the files that have a hidden name which a rename would need, and no other name."""
+    visible = {image.identity for name, image in entries.files.items() if is_valid_name(name)}
+    for hidden, image in entries.files.items():
+        name = hidden.removeprefix(HIDDEN_PREFIX)
+        if name != hidden and name in entries.files and image.identity not in visible:
+            reason = f"the hidden file {hidden!r} is in the way: find out whose data it has, then move it away"
             yield Obstacle(reason, names=frozenset({name}))

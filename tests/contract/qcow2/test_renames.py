@@ -28,17 +28,17 @@ from tests.waiting import until
 SIZE = 1024**2
 TOPS = ("disk.qcow2", "branch.qcow2")
 FILES = {"base.img", "middle.qcow2", *TOPS}
-# Where a qcow2 header has it.
-CRYPT_METHOD = 32
+# The offset in a qcow2 header.
+CRYPT_METHOD_OFFSET = 32
 OLD, NEW = "middle.qcow2", "snapshot-1.qcow2"
 
 
-class Killed(BaseException):
-    """What a worker feels of SIGKILL: nothing after it is done."""
+class WorkerKilled(BaseException):
+    """Stands for SIGKILL: no code of the driver handles it."""
 
 
 class Chain:
-    """Two volumes on one snapshot on a raw base, with data in each layer."""
+    """Two volumes above one snapshot above a raw backing file, with data in each layer."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,15 +55,15 @@ class Chain:
         return cls(folder)
 
     def copied(self, folder: Path) -> "Chain":
-        """A chain of the same content, in which the volume records a whole path."""
+        """Copy the chain to a folder; there the first volume records an absolute path."""
         shutil.copytree(self.folder, folder)
         backing = f"{folder}/middle.qcow2"
         qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing, folder / "disk.qcow2")
         return Chain(folder)
 
     def backing(self, name: str) -> str:
-        told: str = qemu.chain(self.folder / name)[0]["backing-filename"]
-        return told
+        name_in_overlay: str = qemu.chain(self.folder / name)[0]["backing-filename"]
+        return name_in_overlay
 
     def binding(self, name: str = OLD, managed_name: str = NEW) -> Binding:
         return Binding(self.driver.find_snapshot(Reference.named(name)).identity, name, managed_name)
@@ -72,13 +72,13 @@ class Chain:
         return {name for name in os.listdir(self.folder) if not name.startswith(".")}
 
     def check_data(self) -> None:
-        """Read each layer's data through the volumes."""
+        """Read the data of each layer through the volumes."""
         for top, byte in zip(TOPS, (0x33, 0x44), strict=True):
             reads = [f"read -P {layer} {layer * 4096} 4096" for layer in (0x22, byte)]
-            said = qemu.qemu_io(self.folder / top, "read -P 0x11 0 4096", *reads)
-            assert "verification failed" not in said
+            output = qemu.qemu_io(self.folder / top, "read -P 0x11 0 4096", *reads)
+            assert "verification failed" not in output
 
-    def check_given_back(self) -> None:
+    def check_unmanaged(self) -> None:
         self.check_data()
         assert self.names() == FILES
         assert {name: self.backing(name) for name in TOPS} == self.recorded
@@ -103,7 +103,7 @@ def chain(model: Chain, tmp_path: Path) -> Chain:
 
 
 def create(image: Path, backing: str, kind: str, byte: int) -> None:
-    """Make an overlay with data of its own, which are told by their byte."""
+    """Make an overlay with data of its own; `byte` is their value and gives their place."""
     qemu.create(image, SIZE, backing, kind)
     qemu.qemu_io(image, f"write -P {byte} {byte * 4096} 4096")
 
@@ -114,7 +114,7 @@ def hidden(folder: Path) -> set[str]:
 
 @contextmanager
 def before_each_step(happens: Callable[[str], None]) -> Iterator[None]:
-    """Let something happen before each step that outlives a crash."""
+    """Call `happens` with the name of each step that changes the disk, right before the step."""
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((os, "link"), (os, "fsync"), (os, "rename"), (os, "unlink"), (qemu_img, "rebase")):
             patch.setattr(owner, name, _preceded(getattr(owner, name), name, happens))
@@ -130,17 +130,17 @@ def _preceded(step: Callable[..., Any], name: str, happens: Callable[[str], None
 
 
 def killed(operation: Callable[[Binding], object], binding: Binding, step: int) -> bool:
-    """Do the operation in a worker that is killed before a step; False where it has no such step."""
+    """Run the operation and kill the worker before a step; return False if there is no such step."""
     passed = itertools.count()
 
     def die(_: str) -> None:
         if next(passed) == step:
-            raise Killed
+            raise WorkerKilled
 
     with before_each_step(die):
         try:
             operation(binding)
-        except Killed:
+        except WorkerKilled:
             return True
     return False
 
@@ -161,17 +161,17 @@ def once_before(step: str, happens: Callable[[], object]) -> Iterator[None]:
 # All goes well.
 
 
-def test_data_are_the_same_through_managing_and_giving_back(chain: Chain) -> None:
+def test_data_are_the_same_after_managing_and_unmanaging(chain: Chain) -> None:
     binding = chain.binding()
 
     chain.driver.manage_snapshot(binding)
     chain.check_managed()
     chain.driver.unmanage_snapshot(binding)
 
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_raw_base_is_renamed_too_and_stays_raw(chain: Chain) -> None:
+def test_raw_backing_file_is_renamed_and_stays_raw(chain: Chain) -> None:
     binding = chain.binding("base.img", "snapshot-1.img")
 
     chain.driver.manage_snapshot(binding)
@@ -180,10 +180,10 @@ def test_raw_base_is_renamed_too_and_stays_raw(chain: Chain) -> None:
     assert qemu.chain(chain.folder / OLD)[0]["backing-filename-format"] == "raw"
     chain.driver.unmanage_snapshot(binding)
 
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_overlay_goes_on_writing_the_directory_as_it_did(chain: Chain) -> None:
+def test_backing_file_name_keeps_the_spelling_of_the_directory(chain: Chain) -> None:
     chain.driver.manage_snapshot(chain.binding())
 
     assert {name: chain.backing(name) for name in TOPS} == {
@@ -192,7 +192,7 @@ def test_overlay_goes_on_writing_the_directory_as_it_did(chain: Chain) -> None:
     }
 
 
-def test_permissions_and_owner_stay(chain: Chain) -> None:
+def test_rename_keeps_inode_and_permissions(chain: Chain) -> None:
     (chain.folder / OLD).chmod(0o640)
     before = (chain.folder / OLD).stat()
 
@@ -205,7 +205,7 @@ def test_permissions_and_owner_stay(chain: Chain) -> None:
 @pytest.mark.parametrize(
     "name", ["a:b", "-x", "a b", "a,b=c", "%s", "#1", "@", "üß", "a\nb", "json:{}", "'\"", "\\", "*", "x" * 237]
 )
-def test_name_of_any_characters_is_managed_and_given_back(chain: Chain, name: str) -> None:
+def test_file_name_with_any_characters_is_managed_and_unmanaged(chain: Chain, name: str) -> None:
     (chain.folder / "base.img").rename(chain.folder / name)
     qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", f"./{name}", chain.folder / OLD)
     binding = chain.binding(name)
@@ -230,12 +230,12 @@ def test_managed_name_with_a_colon_is_not_taken_for_a_protocol(chain: Chain) -> 
 
 @pytest.mark.parametrize("then", ["manage", "unmanage"])
 @pytest.mark.parametrize("first", ["manage", "unmanage"])
-def test_worker_killed_at_any_step_leaves_whole_chains_and_whoever_comes_next_finishes(
+def test_worker_killed_at_any_step_leaves_complete_chains_and_the_next_operation_finishes(
     chain: Chain, first: str, then: str
 ) -> None:
     binding = chain.binding()
     operations = {"manage": chain.driver.manage_snapshot, "unmanage": chain.driver.unmanage_snapshot}
-    checks = {"manage": chain.check_managed, "unmanage": chain.check_given_back}
+    checks = {"manage": chain.check_managed, "unmanage": chain.check_unmanaged}
     for step in itertools.count():
         if first == "unmanage":
             chain.driver.manage_snapshot(binding)
@@ -247,13 +247,13 @@ def test_worker_killed_at_any_step_leaves_whole_chains_and_whoever_comes_next_fi
 
         checks[then]()
         chain.driver.unmanage_snapshot(binding)
-        chain.check_given_back()
-    # A second name, its place in the directory; two overlays, told and kept; the old name aside, gone, and kept so.
+        chain.check_unmanaged()
+    # Link and sync the directory; rebase and sync both overlays; hide and remove the old name, sync the directory.
     assert step == 9
     checks[first]()
 
 
-def test_listing_and_a_registered_volume_are_as_ever_between_a_crash_and_its_mending(chain: Chain) -> None:
+def test_listing_and_volume_stay_the_same_between_a_crash_and_the_next_operation(chain: Chain) -> None:
     binding = chain.binding()
     for step in range(9):
         assert killed(chain.driver.manage_snapshot, binding, step)
@@ -281,54 +281,54 @@ def test_qemu_img_that_outlives_its_worker_keeps_the_lock(chain: Chain, tmp_path
         worker = threading.Thread(target=qemu_img.rebase, args=(lock, NEW, "qcow2", lock, 20))
         worker.start()
         with gate.open("w") as opened:
-            # The command has begun, since it has opened the gate as well. The worker is gone:
+            # The command has started, because it has opened the gate too. Closing the lock stands for the dead worker.
             os.close(lock)
             another = os.open(tmp_path / "lock", os.O_RDWR)
             assert not syscalls.try_lock(another)
             opened.write("go on\n")
-        until(lambda: syscalls.try_lock(another), "the command to end, and its lock with it")
+        until(lambda: syscalls.try_lock(another), "the command to end and to release its lock")
         worker.join()
         os.close(another)
 
 
-def test_worker_that_waits_while_another_is_frozen_gives_up_in_a_way_that_may_pass(chain: Chain) -> None:
+def test_worker_gives_up_with_a_retryable_error_if_another_worker_is_frozen(chain: Chain) -> None:
     binding = chain.binding()
-    impatient = Qcow2Driver(str(chain.folder), command_timeout_seconds=0.1)
+    impatient_driver = Qcow2Driver(str(chain.folder), command_timeout_seconds=0.1)
     fd = os.open(chain.folder / LOCK, os.O_RDWR)
     assert syscalls.try_lock(fd)
 
     with pytest.raises(errors.BackendBusy, match="lock"):
-        impatient.manage_snapshot(binding)
+        impatient_driver.manage_snapshot(binding)
 
     os.close(fd)
     chain.driver.manage_snapshot(binding)
     chain.check_managed()
 
 
-def test_lock_counts_only_while_its_file_has_its_name(chain: Chain) -> None:
-    """Somebody has tidied up between our opening the lock's file and locking it."""
+def test_lock_counts_only_while_the_lock_file_has_its_name(chain: Chain) -> None:
+    """Another process removes the lock file after the worker has opened it and before it locks it."""
     real = syscalls.try_lock
-    tidied: list[int] = []
+    locked_fds: list[int] = []
 
-    def tidied_up_before(fd: int) -> bool:
-        if not tidied:
+    def lock_after_removal(fd: int) -> bool:
+        if not locked_fds:
             (chain.folder / LOCK).unlink()
-        tidied.append(fd)
+        locked_fds.append(fd)
         return real(fd)
 
     binding = chain.binding()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(syscalls, "try_lock", tidied_up_before)
+        patch.setattr(syscalls, "try_lock", lock_after_removal)
         chain.driver.manage_snapshot(binding)
 
-    assert len(tidied) == 2
+    assert len(locked_fds) == 2
     chain.check_managed()
 
 
 # Something comes between.
 
 
-def test_overlay_that_is_opened_meanwhile_is_in_use_and_all_is_as_before(chain: Chain) -> None:
+def test_overlay_opened_during_the_rename_is_in_use_and_the_rename_is_undone(chain: Chain) -> None:
     binding = chain.binding()
     with ExitStack() as guests:
 
@@ -338,12 +338,12 @@ def test_overlay_that_is_opened_meanwhile_is_in_use_and_all_is_as_before(chain: 
         with once_before("rebase", start_guest), pytest.raises(errors.InUse, match=r"disk\.qcow2"):
             chain.driver.manage_snapshot(binding)
 
-    chain.check_given_back()
+    chain.check_unmanaged()
     chain.driver.manage_snapshot(binding)
     chain.check_managed()
 
 
-def test_overlay_that_is_made_meanwhile_is_told_the_new_name(chain: Chain) -> None:
+def test_overlay_made_during_the_rename_gets_the_new_name(chain: Chain) -> None:
     with once_before("rename", lambda: create(chain.folder / "late.qcow2", OLD, "qcow2", 0x55)):
         chain.driver.manage_snapshot(chain.binding())
 
@@ -351,7 +351,7 @@ def test_overlay_that_is_made_meanwhile_is_told_the_new_name(chain: Chain) -> No
     assert OLD not in chain.names()
 
 
-def test_overlay_that_is_made_and_opened_meanwhile_keeps_its_backing_file(chain: Chain) -> None:
+def test_overlay_made_and_opened_during_the_rename_keeps_its_backing_file(chain: Chain) -> None:
     binding = chain.binding()
     late = chain.folder / "late.qcow2"
     with ExitStack() as guests:
@@ -365,11 +365,11 @@ def test_overlay_that_is_made_and_opened_meanwhile_keeps_its_backing_file(chain:
 
     assert len(qemu.chain(late)) == 3
     late.unlink()
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
 @pytest.mark.parametrize("recorded", ["FOLDER//middle.qcow2", "file:FOLDER/middle.qcow2", "link"])
-def test_overlay_whose_record_cannot_be_changed_is_made_meanwhile_and_keeps_its_backing_file(
+def test_overlay_made_during_the_rename_keeps_its_backing_file_if_its_name_cannot_be_rewritten(
     chain: Chain, recorded: str
 ) -> None:
     binding, late = chain.binding(), chain.folder / "late.qcow2"
@@ -385,10 +385,10 @@ def test_overlay_whose_record_cannot_be_changed_is_made_meanwhile_and_keeps_its_
     assert len(qemu.chain(late)) == 3
     late.unlink()
     (chain.folder / "link").unlink(missing_ok=True)
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_record_that_cannot_be_changed_is_made_after_a_crash_and_nothing_is_taken_from_it(chain: Chain) -> None:
+def test_overlay_made_after_a_crash_keeps_its_backing_file_if_its_name_cannot_be_rewritten(chain: Chain) -> None:
     binding, late = chain.binding(), chain.folder / "late.qcow2"
     assert killed(chain.driver.manage_snapshot, binding, 4)
     create(late, f"{chain.folder}//{OLD}", "qcow2", 0x55)
@@ -400,11 +400,11 @@ def test_record_that_cannot_be_changed_is_made_after_a_crash_and_nothing_is_take
 
     assert len(qemu.chain(late)) == 3
     late.unlink()
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_last_name_is_never_taken_from_a_file(chain: Chain) -> None:
-    """A host that lost its lock, and wakes when somebody else has given the snapshot back."""
+def test_last_name_of_a_file_is_never_removed(chain: Chain) -> None:
+    """A host that lost its lock continues after another worker has unmanaged the snapshot."""
     with once_before("rename", (chain.folder / NEW).unlink), pytest.raises(errors.BackendError):
         chain.driver.manage_snapshot(chain.binding())
 
@@ -412,7 +412,7 @@ def test_last_name_is_never_taken_from_a_file(chain: Chain) -> None:
     assert not hidden(chain.folder)
 
 
-def test_file_that_takes_the_old_name_after_the_look_gets_it_back(chain: Chain) -> None:
+def test_file_that_takes_the_old_name_during_the_rename_keeps_it(chain: Chain) -> None:
     binding = chain.binding()
     another = chain.folder / "another.qcow2"
     qemu.create(another, SIZE)
@@ -425,7 +425,7 @@ def test_file_that_takes_the_old_name_after_the_look_gets_it_back(chain: Chain) 
     assert NEW not in chain.names()
 
 
-def test_overlays_of_another_file_with_the_old_name_are_left_alone(chain: Chain) -> None:
+def test_overlays_of_another_file_with_the_old_name_stay_unchanged(chain: Chain) -> None:
     binding = chain.binding()
     chain.driver.manage_snapshot(binding)
     qemu.create(chain.folder / OLD, SIZE)
@@ -436,7 +436,7 @@ def test_overlays_of_another_file_with_the_old_name_are_left_alone(chain: Chain)
     assert chain.backing("late.qcow2") == OLD
 
 
-def test_link_that_was_put_under_the_old_name_is_left_alone(chain: Chain) -> None:
+def test_symbolic_link_with_the_old_name_stays_unchanged(chain: Chain) -> None:
     binding = chain.binding()
     chain.driver.manage_snapshot(binding)
     (chain.folder / OLD).symlink_to("/etc/hostname")
@@ -448,16 +448,16 @@ def test_link_that_was_put_under_the_old_name_is_left_alone(chain: Chain) -> Non
     assert {Path(chain.backing(name)).name for name in TOPS} == {NEW}
 
 
-def test_neighbours_are_never_seen_in_use_or_broken_by_our_own_renames(chain: Chain) -> None:
+def test_other_snapshots_are_never_listed_as_unsafe_during_a_rename(chain: Chain) -> None:
     binding = chain.binding()
 
-    def rename_to_and_fro() -> None:
+    def rename_repeatedly() -> None:
         for _ in range(5):
             chain.driver.manage_snapshot(binding)
             chain.driver.unmanage_snapshot(binding)
 
     with ThreadPoolExecutor(1) as worker:
-        renaming, seen = worker.submit(rename_to_and_fro), set()
+        renaming, seen = worker.submit(rename_repeatedly), set()
         while not renaming.done():
             seen.add(chain.driver.find_snapshot(Reference.named("base.img")).unsafe)
             seen.update(each.unsafe for each in chain.driver.list_snapshots())
@@ -469,7 +469,7 @@ def test_neighbours_are_never_seen_in_use_or_broken_by_our_own_renames(chain: Ch
 # Something fails, or can't be known.
 
 
-def test_qemu_img_that_hangs_is_ended_and_all_is_as_before(chain: Chain, tmp_path: Path) -> None:
+def test_hanging_qemu_img_is_ended_and_the_rename_is_undone(chain: Chain, tmp_path: Path) -> None:
     binding = chain.binding()
     fake = tmp_path / "bin" / "qemu-img"
     fake.parent.mkdir()
@@ -477,15 +477,15 @@ def test_qemu_img_that_hangs_is_ended_and_all_is_as_before(chain: Chain, tmp_pat
     fake.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(commands.ENVIRONMENT, "PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-        impatient = Qcow2Driver(str(chain.folder), command_timeout_seconds=0.2)
+        impatient_driver = Qcow2Driver(str(chain.folder), command_timeout_seconds=0.2)
 
-        with pytest.raises(errors.BackendUnavailable, match="didn't end"):
-            impatient.manage_snapshot(binding)
+        with pytest.raises(errors.BackendUnavailable, match="did not finish within"):
+            impatient_driver.manage_snapshot(binding)
 
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_qemu_img_that_is_not_installed_is_told_with_the_remedy(chain: Chain, tmp_path: Path) -> None:
+def test_missing_qemu_img_is_an_error_with_the_remedy(chain: Chain, tmp_path: Path) -> None:
     binding = chain.binding()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(commands.ENVIRONMENT, "PATH", str(tmp_path))
@@ -495,10 +495,10 @@ def test_qemu_img_that_is_not_installed_is_told_with_the_remedy(chain: Chain, tm
         with pytest.raises(errors.BackendUnavailable, match="is qemu-utils installed"):
             chain.driver.manage_snapshot(binding)
 
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_qemu_img_that_only_says_so_is_not_believed(chain: Chain, tmp_path: Path) -> None:
+def test_rename_fails_if_qemu_img_reports_success_but_changes_nothing(chain: Chain, tmp_path: Path) -> None:
     binding = chain.binding()
     fake = tmp_path / "bin" / "qemu-img"
     fake.parent.mkdir()
@@ -509,10 +509,10 @@ def test_qemu_img_that_only_says_so_is_not_believed(chain: Chain, tmp_path: Path
         with pytest.raises(errors.BackendError, match="couldn't change"):
             chain.driver.manage_snapshot(binding)
 
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_overlay_whose_name_fits_no_pattern_keeps_its_snapshot_from_being_renamed(chain: Chain) -> None:
+def test_overlay_whose_name_matches_no_pattern_blocks_the_rename(chain: Chain) -> None:
     qemu.create(chain.folder / "vm.snap1", SIZE, OLD)
 
     with pytest.raises(errors.Unusable, match=r"'vm\.snap1' records it.*image_patterns"):
@@ -521,7 +521,7 @@ def test_overlay_whose_name_fits_no_pattern_keeps_its_snapshot_from_being_rename
     assert chain.names() == {*FILES, "vm.snap1"}
 
 
-def test_image_that_may_be_an_overlay_and_cannot_be_read_keeps_snapshots_from_being_renamed(chain: Chain) -> None:
+def test_unreadable_image_that_may_be_an_overlay_blocks_every_rename(chain: Chain) -> None:
     (chain.folder / "odd.qcow2").write_bytes(b"QFI\xfb" + bytes(100))
 
     with pytest.raises(errors.Unusable, match=r"'odd\.qcow2' can't be read"):
@@ -531,8 +531,8 @@ def test_image_that_may_be_an_overlay_and_cannot_be_read_keeps_snapshots_from_be
 
 
 @pytest.mark.parametrize("data", [b"QFI\xfb" + bytes(100), b"", b"anything"])
-def test_data_of_other_files_do_not_matter(chain: Chain, data: bytes) -> None:
-    """A guest can write what it likes into a raw disk."""
+def test_data_of_files_that_are_no_images_block_nothing(chain: Chain, data: bytes) -> None:
+    """A guest can write anything into a raw disk."""
     (chain.folder / "guest.img").write_bytes(data)
 
     chain.driver.manage_snapshot(chain.binding())
@@ -541,7 +541,7 @@ def test_data_of_other_files_do_not_matter(chain: Chain, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["private.qcow2", "private.img"])
-def test_file_that_snapmanage_may_not_read_keeps_snapshots_from_being_renamed(chain: Chain, name: str) -> None:
+def test_file_that_snapmanage_may_not_read_blocks_every_rename(chain: Chain, name: str) -> None:
     (chain.folder / name).write_bytes(b"secret")
     binding = chain.binding()
     real = os.open
@@ -552,7 +552,7 @@ def test_file_that_snapmanage_may_not_read_keeps_snapshots_from_being_renamed(ch
         return real(path, *arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        # Root may read everything.
+        # Root may read everything, so the system call stands in for the refusal.
         patch.setattr(os, "open", guarded)
         with pytest.raises(errors.Unusable, match="may not read it"):
             chain.driver.manage_snapshot(binding)
@@ -560,7 +560,7 @@ def test_file_that_snapmanage_may_not_read_keeps_snapshots_from_being_renamed(ch
     assert chain.names() == {*FILES, name}
 
 
-def test_file_system_without_hard_links_is_told_with_the_remedy(chain: Chain) -> None:
+def test_file_system_without_hard_links_is_an_error_with_the_remedy(chain: Chain) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -570,13 +570,13 @@ def test_file_system_without_hard_links_is_told_with_the_remedy(chain: Chain) ->
         with pytest.raises(errors.BackendPermission, match="hard links"):
             chain.driver.manage_snapshot(binding)
 
-    chain.check_given_back()
+    chain.check_unmanaged()
 
 
-def test_overlay_that_qemu_img_cannot_open_keeps_its_snapshot_from_being_renamed(chain: Chain) -> None:
+def test_overlay_that_qemu_img_cannot_open_blocks_the_rename(chain: Chain) -> None:
     binding = chain.binding()
     with (chain.folder / "disk.qcow2").open("r+b") as image:
-        image.seek(CRYPT_METHOD)
+        image.seek(CRYPT_METHOD_OFFSET)
         image.write((2).to_bytes(4))
 
     with pytest.raises(errors.Unusable, match=r"overlay 'disk\.qcow2'.*encrypted"):
@@ -585,21 +585,21 @@ def test_overlay_that_qemu_img_cannot_open_keeps_its_snapshot_from_being_renamed
     assert chain.names() == FILES
 
 
-def test_leftover_that_is_in_the_way_is_never_replaced(chain: Chain) -> None:
-    """Both the name put aside and the name that it had are other files'."""
+def test_file_with_the_hidden_name_is_never_replaced(chain: Chain) -> None:
+    """Both the hidden name and the old name belong to other files."""
     binding = chain.binding()
-    aside = chain.folder / f"{HIDDEN_PREFIX}{OLD}"
-    aside.write_bytes(b"precious")
+    hidden_file = chain.folder / f"{HIDDEN_PREFIX}{OLD}"
+    hidden_file.write_bytes(b"precious")
 
     with pytest.raises(errors.Unusable, match="in the way"):
         chain.driver.manage_snapshot(binding)
 
-    assert aside.read_bytes() == b"precious"
-    aside.unlink()
-    chain.check_given_back()
+    assert hidden_file.read_bytes() == b"precious"
+    hidden_file.unlink()
+    chain.check_unmanaged()
 
 
-def test_reader_of_the_snapshot_alone_holds_it_in_use(chain: Chain) -> None:
+def test_snapshot_opened_for_reading_is_in_use(chain: Chain) -> None:
     with (
         qemu.held_open(chain.folder / OLD, "qcow2", "-r"),
         pytest.raises(errors.InUse, match="holds a lock on the file"),
@@ -607,7 +607,7 @@ def test_reader_of_the_snapshot_alone_holds_it_in_use(chain: Chain) -> None:
         chain.driver.manage_snapshot(chain.binding())
 
 
-def test_looking_keeps_no_guest_from_starting(chain: Chain) -> None:
+def test_scan_blocks_no_guest_from_starting(chain: Chain) -> None:
     done = threading.Event()
 
     def look() -> None:
