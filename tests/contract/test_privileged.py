@@ -148,7 +148,7 @@ def test_snapshot_in_a_folder_that_is_not_roots_is_listed_as_unusable_and_not_re
         [found] = lab.driver.list_snapshots()
         with pytest.raises(errors.Unusable, match="folder of root's"):
             lab.driver.manage_snapshot(Binding(found.identity, found.name, "snapshots/snapshot-1"))
-        with pytest.raises(errors.BackendPermission, match="owns the folder"):
+        with pytest.raises(errors.BackendPermission, match="owner of its folder"):
             lab.driver.rename(found.name, "snapshots/snapshot-1")
 
         assert lab.names() == {"snapshots/daily"}

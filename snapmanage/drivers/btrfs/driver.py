@@ -76,7 +76,7 @@ class BtrfsDriver:
         self._members()
 
     def storage_id(self) -> str | None:
-        return f"btrfs:{privsep.ask(privileged.folder_id, self._folder, self._file_system)}"
+        return f"btrfs:{privsep.call(privileged.folder_id, self._folder, self._file_system)}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         return [_snapshot(member) for member in self._members() if _is_snapshot(member)]
@@ -97,7 +97,7 @@ class BtrfsDriver:
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         asked = (sorted(identities), sorted(names))
-        found = privsep.ask(privileged.located_subvolumes, self._folder, self._file_system, *asked)
+        found = privsep.call(privileged.located_subvolumes, self._folder, self._file_system, *asked)
         return [BackendObject(*fields) for fields in found]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
@@ -132,12 +132,12 @@ class BtrfsDriver:
         return {member.name: _snapshot(member) for member in self._members(*names)}
 
     def rename(self, old: str, new: str) -> None:
-        privsep.ask(privileged.rename_subvolume, self._folder, self._file_system, old, new)
+        privsep.call(privileged.rename_subvolume, self._folder, self._file_system, old, new)
 
     def _keep(self, name: str) -> None:
         """Make the names outlive a power failure, also where an earlier worker died after its rename."""
         crash.at(Point.RENAME_UNSYNCED)
-        privsep.ask(privileged.keep_names, self._folder, self._file_system, name)
+        privsep.call(privileged.keep_names, self._folder, self._file_system, name)
 
     def _find(self, reference: Reference, *beginnings: str) -> Member:
         """Find what is named by its path from the folder, or by a name that begins in one of those ways."""
@@ -155,7 +155,7 @@ class BtrfsDriver:
 
     def _members(self, *names: str) -> list[Member]:
         """Every subvolume in the folder; with names, whichever of them exists."""
-        found = privsep.ask(privileged.subvolumes, self._folder, self._file_system, names)
+        found = privsep.call(privileged.subvolumes, self._folder, self._file_system, names)
         return [Member(*fields) for fields in found]
 
 

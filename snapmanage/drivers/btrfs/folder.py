@@ -10,13 +10,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from snapmanage import errors
 from snapmanage.drivers.btrfs import members as btrfs_members
 from snapmanage.drivers.btrfs import search, trees
 from snapmanage.drivers.btrfs.members import Member
-from snapmanage.drivers.system import syscalls
+from snapmanage.drivers.system import failures, syscalls
+from snapmanage.drivers.system.failures import KnownFailure
 
 LONGEST_NAME = 255
 
@@ -156,26 +157,24 @@ def _beneath(fd: int, place: str) -> Iterator[int]:
         os.close(inner)
 
 
-_RIGHTS = "no right to do this to {!r}: it takes root, with CAP_SYS_ADMIN, who owns the folder where that is"
-_REFUSALS: dict[int, tuple[type[errors.SnapmanageError], str]] = {
-    errno.ENOENT: (errors.SourceNotFound, "there is no {!r} in the folder"),
-    errno.ENOTDIR: (errors.SourceNotFound, "{!r} is in no directory"),
-    errno.EEXIST: (errors.NameTaken, "something has the name already that {!r} should get"),
-    errno.ELOOP: (errors.InvalidReference, "{!r} leads over a symbolic link, which isn't followed"),
-    errno.EXDEV: (errors.InvalidReference, "{!r} leads over another mount; configure a backend for that one"),
-    errno.EBUSY: (errors.InUse, "something is mounted on {!r}; unmount it first"),
-    errno.ENAMETOOLONG: (errors.InvalidReference, "{!r} is longer than a path may be"),
-    errno.EACCES: (errors.BackendPermission, _RIGHTS),
-    errno.EPERM: (errors.BackendPermission, _RIGHTS),
-    errno.EROFS: (errors.BackendPermission, "{!r} is on a file system, or in a subvolume, that is read-only"),
+_NOT_PERMITTED = KnownFailure(
+    errors.BackendPermission, "root with CAP_SYS_ADMIN alone may not change {}: make root the owner of its folder"
+)
+_FAILURES = {
+    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no {} in the folder"),
+    errno.ENOTDIR: KnownFailure(errors.SourceNotFound, "{} is in no directory"),
+    errno.EEXIST: KnownFailure(errors.NameTaken, "something has the name already that {} should get"),
+    errno.ELOOP: KnownFailure(errors.InvalidReference, "{} leads over a symbolic link, which isn't followed"),
+    errno.EXDEV: KnownFailure(errors.InvalidReference, "{} leads over another mount; configure a backend for that one"),
+    errno.EBUSY: KnownFailure(errors.InUse, "something is mounted on {}; unmount it first"),
+    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is longer than a path may be"),
+    errno.EACCES: _NOT_PERMITTED,
+    errno.EPERM: _NOT_PERMITTED,
+    errno.EROFS: KnownFailure(errors.BackendPermission, "{} is on a file system, or in a subvolume, that is read-only"),
 }
+_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
 
 
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn what the system says of `name` into an error of snapmanage."""
-    try:
-        yield
-    except OSError as failure:
-        kind, text = _REFUSALS.get(failure.errno or 0, (errors.BackendUnavailable, "the file system failed on {!r}"))
-        raise kind(f"{text.format(name)} ({failure.strerror})") from failure
+def _explained(name: str) -> AbstractContextManager[None]:
+    """Turn the failure of a system call on `name` into an error of snapmanage."""
+    return failures.explained(repr(name), _FAILURES, _OTHER_FAILURE)

@@ -34,6 +34,7 @@ from snapmanage.drivers.lvm import messages, privileged, report
 from snapmanage.drivers.lvm import names as lvm_names
 from snapmanage.drivers.lvm.report import LogicalVolume
 from snapmanage.drivers.system import privsep
+from snapmanage.drivers.system.commands import CompletedCommand
 
 
 class LvmDriver:
@@ -113,9 +114,9 @@ class LvmDriver:
         return {line.name: line.snapshot() for line in self._report(*names)}
 
     def rename(self, old: str, new: str) -> None:
-        ended = privsep.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
-        messages.refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", ended)
-        if reason := messages.rigidity(ended[2]):
+        completed = CompletedCommand(*privsep.call(privileged.lvrename, self._group, old, new, *self._surroundings))
+        messages.refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", completed)
+        if reason := messages.rigidity(completed.error):
             raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
     def _find(self, reference: Reference) -> LogicalVolume:
@@ -130,10 +131,10 @@ class LvmDriver:
 
     def _report(self, *names: str, hidden: bool = False) -> list[LogicalVolume]:
         """Every visible volume and snapshot, or the hidden ones too; with names, whichever of them exists."""
-        ended = privsep.ask(privileged.lvs, self._group, names, *self._surroundings, hidden)
-        messages.refuse_failure(f"listing volume group {self._group!r}", ended)
-        _, output, error = ended
-        return report.read(output, self._group, messages.rigidity(error) or self._doubled(error))
+        completed = CompletedCommand(*privsep.call(privileged.lvs, self._group, names, *self._surroundings, hidden))
+        messages.refuse_failure(f"listing volume group {self._group!r}", completed)
+        _, output, warnings = completed
+        return report.read(output, self._group, messages.rigidity(warnings) or self._doubled(warnings))
 
     def _doubled(self, warnings: str) -> str | None:
         """Return why LVM renames nothing, where it warns that it sees one of the group's disks twice."""
@@ -144,6 +145,6 @@ class LvmDriver:
 
     def _of_group(self, column: str) -> list[str]:
         """Return what `vgs` reports of the group in one column, which holds no spaces."""
-        ended = privsep.ask(privileged.vgs, self._group, column, *self._surroundings)
-        messages.refuse_failure(f"looking at volume group {self._group!r}", ended)
-        return ended[1].split()
+        completed = CompletedCommand(*privsep.call(privileged.vgs, self._group, column, *self._surroundings))
+        messages.refuse_failure(f"looking at volume group {self._group!r}", completed)
+        return completed.output.split()

@@ -5,10 +5,10 @@ Messages only choose among errors and reasons: whether something was done is jud
 
 import json
 import re
-from collections.abc import Sequence
 
 from snapmanage import errors
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
+from snapmanage.drivers.system.failures import KnownFailure, command_error
 
 # `--config` wins over lvm.conf, lvmlocal.conf, the files of tags and profiles. This is for every command, so that
 # errors come on standard error, as they are.
@@ -20,38 +20,36 @@ _WARNINGS = {
     "TEST MODE:": "LVM runs in test mode and changes nothing; set global/test to 0 in lvm.conf",
     "Unrecognised segment type": "its volume group has a kind of logical volume that this lvm2 doesn't know",
 }
-# What the messages of a command that failed add to its exit code, most telling first.
-_MEANINGS: Sequence[tuple[str, type[errors.SnapmanageError], str]] = (
-    (r"Permission denied", errors.BackendPermission, "let snapmanage run lvm2 as root"),
-    (r"Can't get lock", errors.BackendBusy, "another command holds the group's lock"),
-    (r"Volume group .* not found", errors.BackendUnavailable, "see whether its physical volumes are attached"),
-    (r"Volume group .* is exported", errors.BackendUnavailable, "import it: vgimport"),
-    (r"Cannot access (clustered )?VG", errors.BackendUnavailable, "this host may not have the group as it is"),
-    (r"already exists in volume group", errors.NameTaken, "rename the other one"),
-    (r"Existing logical volume .* not found", errors.SourceNotFound, "list the backend again"),
-    (r"LV locked by other host", errors.InUse, "another host has it active"),
-    (r"Cannot rename locked LV", errors.InUse, "LVM has locked it, as pvmove does while it moves the data"),
-    (r"Cannot rename ", errors.Unusable, "it is a part of another logical volume"),
-    (r"while PVs are missing", errors.Unusable, "attach the group's missing physical volume again"),
-    (r"Volume group .* is read-only", errors.Unusable, "LVM changes nothing in the group"),
-    (r"with unknown segments", errors.Unusable, "the group has a kind of logical volume that this lvm2 doesn't know"),
-    (r"with duplicate PV", errors.Unusable, DOUBLED),
-)
+# Failures by the messages of the command, the most specific first.
+_FAILURES = {
+    r"Permission denied": KnownFailure(errors.BackendPermission, "let snapmanage run lvm2 as root"),
+    r"Can't get lock": KnownFailure(errors.BackendBusy, "another command holds the group's lock"),
+    r"Volume group .* not found": KnownFailure(
+        errors.BackendUnavailable, "see whether its physical volumes are attached"
+    ),
+    r"Volume group .* is exported": KnownFailure(errors.BackendUnavailable, "import it: vgimport"),
+    r"Cannot access (clustered )?VG": KnownFailure(
+        errors.BackendUnavailable, "this host may not have the group as it is"
+    ),
+    r"already exists in volume group": KnownFailure(errors.NameTaken, "rename the other one"),
+    r"Existing logical volume .* not found": KnownFailure(errors.SourceNotFound, "list the backend again"),
+    r"LV locked by other host": KnownFailure(errors.InUse, "another host has it active"),
+    r"Cannot rename locked LV": KnownFailure(errors.InUse, "LVM has locked it, as pvmove does while it moves the data"),
+    r"Cannot rename ": KnownFailure(errors.Unusable, "it is a part of another logical volume"),
+    r"while PVs are missing": KnownFailure(errors.Unusable, "attach the group's missing physical volume again"),
+    r"Volume group .* is read-only": KnownFailure(errors.Unusable, "LVM changes nothing in the group"),
+    r"with unknown segments": KnownFailure(
+        errors.Unusable, "the group has a kind of logical volume that this lvm2 doesn't know"
+    ),
+    r"with duplicate PV": KnownFailure(errors.Unusable, DOUBLED),
+}
 
 
-def refuse_failure(doing: str, ended: Ended) -> None:
-    """Raise what went wrong in a command that failed, as far as it can be told."""
-    code, output, error = ended
-    if code == 0:
-        return
-    said = messages(output, error)
-    in_a_line = " ".join(said.split())
-    for text, kind, remedy in _MEANINGS:
-        if re.search(text, said):
-            raise kind(f"{doing} failed: {remedy} (lvm2 says: {in_a_line})")
-    if code < 0:
-        raise errors.BackendUnavailable(f"{doing} was ended at its deadline (signal {-code}): {in_a_line}")
-    raise errors.BackendError(f"{doing} failed with exit code {code}: {in_a_line}")
+def refuse_failure(action: str, completed: CompletedCommand) -> None:
+    """Raise the error of a command that failed."""
+    code, output, error = completed
+    if code != 0:
+        raise command_error(action, "lvm2", code, messages(output, error), _FAILURES)
 
 
 def rigidity(warnings: str) -> str | None:

@@ -8,14 +8,16 @@ from snapmanage import errors
 from snapmanage.drivers.lvm import messages, report
 from snapmanage.drivers.lvm import names as lvm_names
 from snapmanage.drivers.system import commands, privsep
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
 
 GROUP_COLUMNS = ("vg_uuid", "pv_uuid")
 LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
 @privsep.context.entrypoint
-def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: float, hidden: bool = False) -> Ended:
+def lvs(
+    group: str, names: Sequence[str], system_dir: str, deadline_seconds: float, hidden: bool = False
+) -> CompletedCommand:
     """Report the group's volumes and snapshots; with `names` those of them that exist, internal ones too.
 
     With `hidden`, report everything, internal ones too. `InvalidReference` for a name that LVM doesn't have,
@@ -30,7 +32,7 @@ def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: flo
 
 
 @privsep.context.entrypoint
-def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Ended:
+def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     """Print one of `GROUP_COLUMNS` of the group, a line each; `InvalidReference`, `BackendUnavailable`."""
     _refuse_illegal(group)
     if column not in GROUP_COLUMNS:
@@ -40,7 +42,7 @@ def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> En
 
 
 @privsep.context.entrypoint
-def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> Ended:
+def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     """Rename a logical volume; `InvalidReference` for a name that LVM doesn't give, `BackendUnavailable`."""
     for name in (group, old):
         _refuse_illegal(name)
@@ -60,7 +62,7 @@ def _selection(names: Sequence[str]) -> list[str]:
     return ["--all", "--select", " || ".join(f'lv_name="{name}"' for name in names)] if names else []
 
 
-def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> Ended:
+def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> CompletedCommand:
     more = {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else {}
     return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | more)
 

@@ -22,7 +22,7 @@ def rebase(image: int, backing_file_name: str, backing_format: str, lock: int, t
     # With the format of each file, qemu-img probes none.
     formats = ["-f", "qcow2", "-F", backing_format]
     argv = ["qemu-img", "rebase", "-u", *formats, "-b", backing_file_name, f"/proc/self/fd/{image}"]
-    code, _, output = commands.run(argv, _PACKAGE, timeout_seconds, kept=(image, lock))
+    code, _, output = commands.run(argv, _PACKAGE, timeout_seconds, inherited_fds=(image, lock))
     if code < 0:
         raise errors.BackendUnavailable(
             f"qemu-img did not finish within {timeout_seconds:g} s: check that the storage responds, or raise "

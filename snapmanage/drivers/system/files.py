@@ -9,15 +9,28 @@ import errno
 import hashlib
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
-from snapmanage.drivers.system import mounts, syscalls
+from snapmanage.drivers.system import failures, mounts, syscalls
+from snapmanage.drivers.system.failures import KnownFailure
 
 MAX_NAME_BYTES = 255
 # Flags to open a file for examination: follow no link, and wait for no fifo and no lease.
 PROBE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_NOT_PERMITTED = KnownFailure(
+    errors.BackendPermission, "the system doesn't permit this operation on {}: give snapmanage's user the permission"
+)
+_FAILURES = {
+    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {}"),
+    errno.EEXIST: KnownFailure(errors.NameTaken, "there is already a file {}: rename it first"),
+    errno.EACCES: _NOT_PERMITTED,
+    errno.EPERM: _NOT_PERMITTED,
+    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is too long for the name of a file"),
+}
+_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
 
 
 def is_valid_name(name: str) -> bool:
@@ -87,22 +100,6 @@ def opened_directory(directory: str) -> Iterator[int]:
         os.close(fd)
 
 
-@contextmanager
-def translated_errors(name: str) -> Iterator[None]:
+def translated_errors(name: str) -> AbstractContextManager[None]:
     """Turn an error of a system call on the file `name` into an error of snapmanage."""
-    try:
-        yield
-    except FileNotFoundError as failure:
-        raise errors.SourceNotFound(f"there is no file {name!r}") from failure
-    except FileExistsError as failure:
-        raise errors.NameTaken(f"there is already a file {name!r}: rename it first") from failure
-    except PermissionError as failure:
-        raise errors.BackendPermission(
-            f"the system doesn't permit this operation on {name!r}: give snapmanage's user the permission"
-        ) from failure
-    except OSError as failure:
-        if failure.errno == errno.ENAMETOOLONG:
-            raise errors.InvalidReference(f"{name!r} is too long for the name of a file") from failure
-        raise errors.BackendUnavailable(
-            f"the file system failed on {name!r}: {failure.strerror}; check the storage"
-        ) from failure
+    return failures.explained(repr(name), _FAILURES, _OTHER_FAILURE)

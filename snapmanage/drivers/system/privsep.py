@@ -1,4 +1,4 @@
-"""What needs root: entry points of oslo.privsep that drivers call by `ask`; nothing else has root.
+"""What needs root: entry points of oslo.privsep that drivers call by `call`; nothing else has root.
 
 The entry points are in the modules `privileged` of the drivers. The process that asks is not trusted:
 every argument is checked on the privileged side, there or in what is called from there, and what is
@@ -34,7 +34,7 @@ def start() -> None:
     context.set_client_mode(os.geteuid() != 0)
 
 
-def ask(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+def call(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Call an entry point; `BackendPermission` where we can't be root, `BackendUnavailable` when the daemon is lost."""
     try:
         return entrypoint(*arguments, **named)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from snapmanage import errors
 from snapmanage.drivers.system import commands
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
 from snapmanage.drivers.zfs import names as zfs_names
 
 PROPERTIES = (
@@ -17,7 +17,7 @@ PROPERTIES = (
 PACKAGE = "zfsutils-linux"
 
 
-def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Ended:
+def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> CompletedCommand:
     """Report `PROPERTIES` of datasets and snapshots, in the order given; of all beneath them too if `recursive`.
 
     The exit code is 1 when one of them isn't there; the others are reported all the same.
@@ -30,7 +30,7 @@ def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Ended
     return commands.run(["zfs", "get", *report, *names], PACKAGE, deadline_seconds)
 
 
-def rename(old: str, new: str, deadline_seconds: float) -> Ended:
+def rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
     """Rename a snapshot, and nothing else, within its dataset; `InvalidReference`, `BackendUnavailable`."""
     for name in (old, new):
         if not zfs_names.is_snapshot(name):

@@ -41,7 +41,8 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.protocol import Section
 from snapmanage.drivers.system import mounts, privsep
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
+from snapmanage.drivers.system.failures import on_one_line
 from snapmanage.drivers.zfs import commands, failures, privileged, report
 from snapmanage.drivers.zfs import identities as zfs_identities
 from snapmanage.drivers.zfs import mounts as zfs_mounts
@@ -195,7 +196,7 @@ class ZfsDriver:
         if self._delegated:
             code, _, error = commands.rename(old, new, self._deadline)
         else:
-            code, _, error = privsep.ask(privileged.zfs_rename, old, new, self._deadline)
+            code, _, error = privsep.call(privileged.zfs_rename, old, new, self._deadline)
         if code != 0:
             raise failures.failure(f"renaming {old!r} to {new!r}", code, error)
 
@@ -220,10 +221,10 @@ class ZfsDriver:
             raise self._away(code, error)
         return found
 
-    def _get(self, names: list[str], recursive: bool) -> Ended:
+    def _get(self, names: list[str], recursive: bool) -> CompletedCommand:
         if self._delegated:
             return commands.get(names, recursive, self._deadline)
-        return privsep.ask(privileged.zfs_get, names, recursive, self._deadline)
+        return CompletedCommand(*privsep.call(privileged.zfs_get, names, recursive, self._deadline))
 
     def _snapshots(self, found: dict[str, Dataset]) -> list[BackendSnapshot]:
         mounted = zfs_mounts.snapshots(mounts.mounts())
@@ -257,7 +258,7 @@ class ZfsDriver:
 
     def _rest(self, error: str) -> BackendSnapshot:
         """Stand for what ZFS couldn't list; no real snapshot has such a name."""
-        reason = f"zfs can't list everything in the dataset, see zpool status -v (zfs says: {failures.line(error)})"
+        reason = f"zfs can't list everything in the dataset, see zpool status -v (zfs reports: {on_one_line(error)})"
         identity = report.unreadable_identity(self._rest_name)
         return BackendSnapshot(self._rest_name, identity, 0, None, unsafe=Unsafe.UNUSABLE, unsafe_reason=reason)
 

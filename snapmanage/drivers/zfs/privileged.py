@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 from snapmanage.drivers.system import privsep
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
 from snapmanage.drivers.zfs import commands
 
 
 @privsep.context.entrypoint
-def zfs_get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Ended:
+def zfs_get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> CompletedCommand:
     """See `zfs.commands.get`."""
     return commands.get(names, recursive, deadline_seconds)
 
 
 @privsep.context.entrypoint
-def zfs_rename(old: str, new: str, deadline_seconds: float) -> Ended:
+def zfs_rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
     """See `zfs.commands.rename`."""
     return commands.rename(old, new, deadline_seconds)

@@ -6,7 +6,7 @@ from snapmanage import errors
 from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.lvm.messages import messages
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
 
 # `lvs --reportformat json absent` on each of the two.
 ON_STANDARD_ERROR = (
@@ -82,8 +82,8 @@ def test_output_without_a_log_adds_nothing_that_could_be_taken_for_an_error() ->
 def test_message_decides_which_error_a_failed_rename_is(
     monkeypatch: pytest.MonkeyPatch, said: str, kind: type[errors.SnapmanageError]
 ) -> None:
-    def failing(*arguments: object) -> Ended:
-        return 5, "", said
+    def failing(*arguments: object) -> CompletedCommand:
+        return CompletedCommand(5, "", said)
 
     monkeypatch.setattr(privileged, "lvrename", failing)
 
