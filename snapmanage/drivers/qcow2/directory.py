@@ -101,7 +101,9 @@ class Directory:
             fd = os.open(name, flags, dir_fd=self.fd)
         except OSError as failure:
             if failure.errno not in (*_NO_FILE, *_REFUSED):
-                raise errors.BackendUnavailable(f"can't open {name!r}: {failure.strerror}") from failure
+                raise errors.BackendUnavailable(
+                    f"can't open {name!r}: {failure.strerror}; check the storage"
+                ) from failure
         try:
             yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None
         finally:

@@ -172,7 +172,7 @@ def locked(directory: Directory, timeout_seconds: float) -> Iterator[LockedDirec
     while True:
         with _lock_file(directory) as fd:
             with translated_errors(LOCK):
-                # The lock counts only if nobody has removed the opened lock file.
+                # The lock counts only if the opened file is still the lock file of the directory.
                 acquired = syscalls.try_lock(fd) and (
                     files.identity(syscalls.opened_status(fd)) == directory.identity(LOCK)
                 )
