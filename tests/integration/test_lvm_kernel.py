@@ -14,7 +14,12 @@ import pytest
 from tests.needs import require
 from tests.services import uml
 
-MODULES = {"tests/contract/test_drivers.py": 23, "tests/integration/guest_lvm.py": 12}
+MODULES = {
+    "tests/contract/test_drivers_finding.py": 3,
+    "tests/contract/test_drivers_managing.py": 16,
+    "tests/contract/test_drivers_unmanaging.py": 4,
+    "tests/integration/guest_lvm.py": 12,
+}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not no_kernel"]
 # Imports are slow in the guest, and its tests use no plugin but their own.
 ENVIRONMENT = {"SNAPMANAGE_IN_GUEST": "true", "CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -48,7 +53,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return Results(outcome, outcomes_in(report) if report.exists() else {})
 
 
-@pytest.mark.parametrize(("module", "at_least"), MODULES.items(), ids=["contract", "kernel"])
+@pytest.mark.parametrize(("module", "at_least"), MODULES.items(), ids=list(MODULES))
 def test_lvm_passes_the_contract_on_a_kernel_with_device_mapper(module: str, at_least: int, results: Results) -> None:
     outcomes = results.outcomes.get(module, [])
 

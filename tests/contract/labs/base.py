@@ -1,6 +1,6 @@
-"""The protocols of laboratories. A laboratory is a backend under test, where a test acts as an operator.
+"""Protocols of a laboratory: a backend under test, with methods for the actions of an operator.
 
-Every laboratory begins with one volume and no snapshot, and has a configured driver.
+Every laboratory starts with one volume and no snapshot, and has a driver that is configured for it.
 """
 
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from snapmanage.drivers.protocol import Driver
 
 
 class Lab(Protocol):
-    """A backend under test. Names are whole names, as the driver returns them."""
+    """A backend under test. Names are complete names, as the driver reports them."""
 
     volume: str
     size_bytes: int
@@ -20,17 +20,17 @@ class Lab(Protocol):
 
     @property
     def impossible_names(self) -> tuple[str, ...]:
-        """Names that a caller may send, but the backend can't have."""
+        """Return names that a caller may send but that no object of the backend can have."""
 
     @property
     def legal_characters(self) -> str:
-        """Characters that a snapshot's name may have after its first letter; one name has room for all of them."""
+        """Return the characters allowed after the first letter of a snapshot's name; one name has room for all."""
 
     def name_of(self, word: str) -> str:
-        """Return a name that a snapshot of the volume may have on this backend."""
+        """Return a name, made of the word, that a snapshot of the volume may have."""
 
     def add_volume(self, word: str) -> str:
-        """Make one more volume and return its name."""
+        """Make another volume and return its name."""
 
     def add_snapshot(self, name: str) -> None:
         """Make a snapshot of the volume."""
@@ -38,39 +38,38 @@ class Lab(Protocol):
     def remove(self, name: str) -> None: ...
 
     def names(self) -> set[str]:
-        """Return the snapshots on the backend, without the driver."""
+        """Return the names of the snapshots on the backend, read without the driver."""
 
     def go_away(self) -> None:
         """Make the backend unreachable."""
 
     def come_back(self) -> None:
-        """Make the backend reachable again, unchanged."""
+        """Make the backend reachable again, with unchanged content."""
 
 
 class HoldingLab(Lab, Protocol):
-    """A laboratory that can open a snapshot as its users do; the driver then refuses the snapshot."""
+    """A laboratory that can open a snapshot as its users do, so that the driver refuses it."""
 
     def held(self, name: str) -> AbstractContextManager[None]:
-        """Keep the snapshot in use."""
+        """Keep the snapshot in use inside the context."""
 
 
 class SpoilingLab(Lab, Protocol):
-    """A laboratory with unusable snapshots: overflowed, merging, or a part of another object."""
+    """A laboratory with unusable snapshots: overflowed, merging, or part of another object."""
 
     def add_unusable(self, word: str) -> str:
         """Make an unusable snapshot of the volume and return its name."""
 
 
 class OddLab(Lab, Protocol):
-    """A laboratory with every odd shape of an object that an operator may have on such a backend.
+    """A laboratory with every odd kind of object that an operator may have on such a backend.
 
-    Optional attributes:
+    Optional members:
 
-    * `unlisted`: names of safe snapshots that the driver finds by name but doesn't list, as its docs describe.
-    * `orphan(name)`: remove the sign by which the driver recognizes a snapshot, such as its volume. Leave the object
-      itself and all other snapshots there.
-    * `odd_names()`: every name on the backend that may be a snapshot's, where `names()` is too strict for that.
-    * `volumes`: names of volumes for snapshots that are listed without one.
+    * `unlisted`: names of objects that the driver manages by name but doesn't list, as its docs say.
+    * `orphan(name)`: remove the object that makes this one a snapshot, such as its volume; keep all other snapshots.
+    * `odd_names()`: every name on the backend that may belong to a snapshot, if `names()` doesn't return them all.
+    * `volumes`: names of volumes for snapshots that are listed without a parent.
     """
 
     def add_oddities(self) -> None:
@@ -82,7 +81,7 @@ class LargeLab(Lab, Protocol):
 
     @property
     def scan(self) -> tuple[Any, str] | None:
-        """Owner and name of the function that reads the whole backend once; None where its calls can't be counted."""
+        """Return owner and name of the function that reads the whole backend; None if its calls can't be counted."""
 
     def add_many(self, count: int) -> None:
-        """Make this number of snapshots of the volume."""
+        """Make `count` snapshots of the volume."""
