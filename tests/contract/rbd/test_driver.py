@@ -362,7 +362,7 @@ ACT = """
 import os, sys
 from snapmanage import crash
 from snapmanage.core.backend import Binding
-from snapmanage.drivers.rbd import RbdDriver
+from snapmanage.drivers.rbd.driver import RbdDriver
 
 crash.arm(os.environ)
 pool, conf, act, *binding = sys.argv[1:]
