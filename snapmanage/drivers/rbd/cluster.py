@@ -121,12 +121,10 @@ class Cluster:
         """Return the error of snapmanage's for what the bindings raised at `what`."""
         number = getattr(failure, "errno", 0)
         kind = _KINDS.get(number, errors.BackendError)
-        remedy = self._remedy if kind is errors.BackendPermission else _REMEDIES.get(number, "")
+        remedy = _REMEDIES.get(number, "")
+        if kind is errors.BackendPermission:
+            remedy = f"; give client.{self._settings.user} the profile rbd, for pool {self._settings.pool!r}"
         return kind(f"the Ceph cluster refuses at {what}: {failure}{remedy}")
-
-    @property
-    def _remedy(self) -> str:
-        return f"; give client.{self._settings.user} the profile rbd, for pool {self._settings.pool!r}"
 
     def _joined(self) -> "_Shared":
         # Whoever waits here for somebody else's connecting mustn't wait for one after the other.

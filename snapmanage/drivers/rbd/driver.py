@@ -180,20 +180,17 @@ class RbdDriver:
             return managed
 
     def _unmanage(self, binding: Binding) -> None:
+        ids = Ids.parse(binding.identity)
         with self._pool() as pool:
+            opened = partial(pool.image, image_id=ids.image)
             try:
-                self._give_back(pool, binding)
+                renaming.unmanage(_Renamer(opened), binding)
+                with opened(read_only=False) as image:
+                    name = image.name_of(ids.snapshot)
+                    protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
             except errors.SourceNotFound:
                 # Where the image is gone, there is nothing left to give back, provided the namespace is there.
                 pool.verify()
-
-    def _give_back(self, pool: Pool, binding: Binding) -> None:
-        ids = Ids.parse(binding.identity)
-        opened = partial(pool.image, image_id=ids.image)
-        renaming.unmanage(_Renamer(opened), binding)
-        with opened(read_only=False) as image:
-            name = image.name_of(ids.snapshot)
-            protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
 
     def _log_left_out(self, found: Sequence[BackendSnapshot]) -> None:
         """Log which images' snapshots can't be managed or aren't known, in one line and only when that changes."""

@@ -11,7 +11,7 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
 from snapmanage.drivers.rbd import names as rbd_names
 from snapmanage.drivers.rbd import raw
 from snapmanage.drivers.rbd.names import Ids
-from snapmanage.drivers.rbd.refusals import refusal
+from snapmanage.drivers.rbd.refusals import refusals
 from snapmanage.drivers.rbd.unreadable import ImageUnreadable, Listed
 from snapmanage.drivers.system.ceph_bindings import Bindings
 
@@ -42,7 +42,7 @@ class OpenImage:
     @cached_property
     def refusal(self) -> str | None:
         """Why none of the image's snapshots can be managed, as a clause."""
-        return refusal(self.image, self._ioctx, self._bindings, self._protect)
+        return next(refusals(self.image, self._ioctx, self._bindings, self._protect), None)
 
     def volume(self) -> BackendVolume:
         """The image as a volume; `Unusable` where it has no id, and so nothing of it can be managed."""
@@ -96,13 +96,15 @@ class OpenImage:
     def _described(self, snap: Mapping[str, Any]) -> BackendSnapshot:
         ids = str(Ids(self._id, snap["id"]))
         why = next(self._reasons(snap), None)
+        noted: datetime = self.image.get_snap_timestamp(snap["id"]).replace(tzinfo=UTC)
         return BackendSnapshot(
             name=f"{self.name}@{snap['name']}",
             identity=ids if self._id else f"format-1 {self.name}@{snap['id']}",
             size_bytes=snap["size"],
             parent=self.name,
             parent_identity=self._id or None,
-            created_at=self._created_at(snap["id"]),
+            # Format 1 and old clusters note no time.
+            created_at=noted if noted.timestamp() else None,
             unsafe=Unsafe.UNUSABLE if why else None,
             unsafe_reason=why or "",
             extra={"source-id": ids} if self._id else {},
@@ -117,8 +119,3 @@ class OpenImage:
             yield ODD_NAME
         if self.refusal:
             yield self.refusal
-
-    def _created_at(self, snapshot_id: int) -> datetime | None:
-        """The time that the cluster has noted; format 1 and old clusters note none."""
-        noted: datetime = self.image.get_snap_timestamp(snapshot_id).replace(tzinfo=UTC)
-        return noted if noted.timestamp() else None

@@ -49,13 +49,11 @@ def _by_id(opened: Opened, image_id: str, identities: Sequence[str]) -> list[Bac
         return []
     except ImageUnreadable as failure:
         # The image may have another name by now, so that nothing would be found by the old one.
-        return [BackendObject(_placeholder(failure.listed.name, each), each) for each in identities]
-
-
-def _placeholder(image: str, identity: str) -> str:
-    """Return a name for an object of an image that can't be read."""
-    _, at, snapshot = identity.partition("@")
-    return f"{image}@(id {snapshot})" if at else image
+        name = failure.listed.name
+        return [
+            BackendObject(name if each == image_id else f"{name}@(id {Ids.parse(each).snapshot})", each)
+            for each in identities
+        ]
 
 
 def _by_name(opened: Opened, image_name: str, names: Sequence[str]) -> list[BackendObject]:

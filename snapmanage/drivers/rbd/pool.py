@@ -134,7 +134,11 @@ class Pool:
         except rbd.ImageNotFound as failure:
             return self._found_otherwise(read_only, which, failure)
         except (rbd.Error, self._bindings.rados.Error) as failure:
-            raise self._refused(which, failure) from failure
+            number = getattr(failure, "errno", 0)
+            if number not in rbd_unreadable.REMEDIES:
+                raise self.cluster.error(f"image {next(iter(which.values()))!r}", failure) from failure
+            remedy = rbd_unreadable.REMEDIES[number]
+            raise ImageUnreadable(self._meant(which), os.strerror(number), remedy) from failure
 
     def _found_otherwise(self, read_only: bool, which: dict[str, Any], failure: Exception) -> Any:
         """Open the image by the id that the directory tells, where its name leads nowhere; raise why it can't be."""
@@ -167,13 +171,6 @@ class Pool:
             except self._bindings.rados.ObjectNotFound:
                 return False
         return True
-
-    def _refused(self, which: dict[str, Any], failure: Exception) -> errors.SnapmanageError:
-        """What an error at opening means: the image's own, or the cluster's."""
-        number = getattr(failure, "errno", 0)
-        if number not in rbd_unreadable.REMEDIES:
-            return self.cluster.error(f"image {next(iter(which.values()))!r}", failure)
-        return ImageUnreadable(self._meant(which), os.strerror(number), rbd_unreadable.REMEDIES[number])
 
     def _meant(self, which: dict[str, Any]) -> Listed:
         """The image in the directory, or what is known of it where the directory doesn't know it any more."""

@@ -35,7 +35,9 @@ def protect(image: Any, snap_id: int, name: str) -> None:
 
 def restore(image: Any, snap_id: int, name: str | None, busy: type[Exception]) -> None:
     """Unprotect a snapshot that we protected; `name` is None where it is gone. `InUse` while it has clones."""
-    if not _noted(image, snap_id):
+    try:
+        image.metadata_get(_note(snap_id))
+    except KeyError:
         return
     if name is not None and image.is_protected_snap(name):
         try:
@@ -47,13 +49,6 @@ def restore(image: Any, snap_id: int, name: str | None, busy: type[Exception]) -
             ) from failure
     crash.at(Point.UNPROTECTED)
     image.metadata_remove(_note(snap_id))
-
-
-def _noted(image: Any, snap_id: int) -> bool:
-    try:
-        return bool(image.metadata_get(_note(snap_id)))
-    except KeyError:
-        return False
 
 
 def _note(snap_id: int) -> str:

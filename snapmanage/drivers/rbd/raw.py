@@ -5,7 +5,7 @@ the same objects. A name that isn't UTF-8 is shown with its bytes escaped: `caf\
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,14 +21,6 @@ def shown(name: bytes) -> str:
     return name.decode(errors="backslashreplace")
 
 
-def text(read: Callable[[], str]) -> tuple[str, bool]:
-    """Return the text that the bindings read, and whether it is UTF-8."""
-    try:
-        return read(), True
-    except UnicodeDecodeError as failure:
-        return shown(failure.object), False
-
-
 def images(ioctx: Any) -> Iterator[tuple[bytes, str]]:
     """Yield the name and the id of every image; the id is empty for an image of format 1."""
     blob = ioctx.read(DIRECTORY, _LONGEST_DIRECTORY)
@@ -36,7 +28,9 @@ def images(ioctx: Any) -> Iterator[tuple[bytes, str]]:
         (header,) = struct.unpack_from("<I", blob)
         yield from ((name, "") for name, _ in _pairs(blob, 4 + header))
     after = b""
-    while page := list(_pairs(_call(ioctx, DIRECTORY, "dir_list", _string(after) + struct.pack("<Q", _PAGE)))):
+    while page := list(
+        _pairs(_call(ioctx, DIRECTORY, "dir_list", struct.pack(f"<I{len(after)}sQ", len(after), after, _PAGE)))
+    ):
         yield from ((name, image_id.decode()) for name, image_id in page)
         after = page[-1][0]
 
@@ -51,23 +45,19 @@ def snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) -> Iter
     _, count = struct.unpack_from("<QI", context)
     for snapshot_id in reversed(struct.unpack_from(f"<{count}Q", context, 12)):
         with suppress(*gone):
-            yield _snapshot(ioctx, image, header, snapshot_id)
-
-
-def _snapshot(ioctx: Any, image: Any, header: str, snapshot_id: int) -> Mapping[str, Any]:
-    name, utf8 = text(lambda: str(image.snap_get_name(snapshot_id)))
-    kind = image.snap_get_namespace_type(snapshot_id)
-    _, size = struct.unpack_from("<BQ", _call(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
-    return {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "odd": not utf8}
+            odd = False
+            try:
+                name = str(image.snap_get_name(snapshot_id))
+            except UnicodeDecodeError as failure:
+                name, odd = shown(failure.object), True
+            kind = image.snap_get_namespace_type(snapshot_id)
+            _, size = struct.unpack_from("<BQ", _call(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
+            yield {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "odd": odd}
 
 
 def _call(ioctx: Any, name: str, method: str, argument: bytes) -> bytes:
     answer: bytes = ioctx.execute(name, "rbd", method, argument, _LONGEST_ANSWER)[1]
     return answer
-
-
-def _string(value: bytes) -> bytes:
-    return struct.pack("<I", len(value)) + value
 
 
 def _pairs(blob: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:

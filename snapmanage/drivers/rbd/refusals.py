@@ -20,12 +20,8 @@ _NO_JOURNAL = "its image's journal is missing, so it is read-only: disable and e
 _UNPROTECTABLE = "its image lacks the feature layering, so it can't be protected: turn rbd_protect off to manage it"
 
 
-def refusal(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> str | None:
-    """Return why snapshots of the open image can't be managed, as a clause; None where they can."""
-    return next(_refusals(image, ioctx, bindings, protect), None)
-
-
-def _refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iterator[str]:
+def refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iterator[str]:
+    """Yield why snapshots of the open image can't be managed, as clauses."""
     rbd, features = bindings.rbd, image.features()
     if image.old_format():
         yield _FORMAT_1
@@ -33,19 +29,14 @@ def _refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iter
         yield _MIGRATING
     if features & rbd.RBD_FEATURE_NON_PRIMARY:
         yield _NOT_PRIMARY
-    yield from _unknown(image, rbd)
+    # A newer librbd has given them to the image; this one opens it for reading only.
+    operations = sum(getattr(rbd, name) for name in dir(rbd) if name.startswith("RBD_OPERATION_FEATURE_"))
+    if unknown := features & ~rbd.RBD_FEATURES_ALL or image.op_features() & ~operations:
+        yield f"its image has features that this librbd doesn't know ({unknown:#x}): install a newer python3-rbd"
     if features & rbd.RBD_FEATURE_JOURNALING:
         yield from _journaled(image, ioctx, bindings)
     if protect and not features & LAYERING:
         yield _UNPROTECTABLE
-
-
-def _unknown(image: Any, rbd: Any) -> Iterator[str]:
-    """Features that a newer librbd has given the image: this one opens it for reading only."""
-    known = sum(getattr(rbd, name) for name in dir(rbd) if name.startswith("RBD_OPERATION_FEATURE_"))
-    bits = image.features() & ~rbd.RBD_FEATURES_ALL or image.op_features() & ~known
-    if bits:
-        yield f"its image has features that this librbd doesn't know ({bits:#x}): install a newer python3-rbd"
 
 
 def _journaled(image: Any, ioctx: Any, bindings: Bindings) -> Iterator[str]:

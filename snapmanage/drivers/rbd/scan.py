@@ -39,7 +39,12 @@ class Scan:
             self._pool.verify()
         if self._doubtful:
             self._judge()
-        return found + self._entries()
+        own = [unreadable.entry(failure.listed, failure.reason) for failure in self._own.values()]
+        doubtful = [
+            unreadable.entry(listed, unreadable.reason(listed, str(failure), "list again when the image can be read"))
+            for listed, failure in self._doubtful.items()
+        ]
+        return found + own + doubtful
 
     def _snapshots(self, listed: Listed) -> list[BackendSnapshot]:
         if self._hopeless():
@@ -72,10 +77,3 @@ class Scan:
         # It may have been removed since; what counts is that the cluster answers.
         with suppress(errors.Invalid):
             self._pool.snapshots(self._read[0])
-
-    def _entries(self) -> list[BackendSnapshot]:
-        own = [unreadable.entry(failure.listed, failure.reason) for failure in self._own.values()]
-        return own + [
-            unreadable.entry(listed, unreadable.reason(listed, str(failure), "list again when the image can be read"))
-            for listed, failure in self._doubtful.items()
-        ]

@@ -44,7 +44,13 @@ def _loaded(name: str, folder: str) -> ModuleType:
 def _loaded_from(name: str, folder: str) -> ModuleType:
     spec = PathFinder.find_spec(name, [folder])
     if spec is None or spec.loader is None:
-        raise errors.ConfigurationError(_missing(name, folder))
+        others = sorted(path.name for path in Path(folder).glob(f"{name}.*.so"))
+        if others:
+            found, ours = ", ".join(others), sys.implementation.cache_tag
+            raise errors.ConfigurationError(
+                f"rbd_bindings {folder!r} has {found}, which this Python ({ours}) can't load: {_REMEDY}"
+            )
+        raise errors.ConfigurationError(f"there is no module {name}, in rbd_bindings {folder!r} neither: {_REMEDY}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -53,11 +59,3 @@ def _loaded_from(name: str, folder: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def _missing(name: str, folder: str) -> str:
-    others = sorted(path.name for path in Path(folder).glob(f"{name}.*.so"))
-    if others:
-        found, ours = ", ".join(others), sys.implementation.cache_tag
-        return f"rbd_bindings {folder!r} has {found}, which this Python ({ours}) can't load: {_REMEDY}"
-    return f"there is no module {name}, in rbd_bindings {folder!r} neither: {_REMEDY}"
