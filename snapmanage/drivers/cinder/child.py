@@ -178,15 +178,12 @@ class Host:
         for kind, name in kinds:
             if isinstance(error, kind):
                 return name
-        return "failed" if self._well() else "unavailable"
-
-    def _well(self) -> bool:
         try:
             self.check()
         except Exception:
             LOG.debug("The check of the backend failed.", exc_info=True)
-            return False
-        return True
+            return "unavailable"
+        return "failed"
 
 
 def _configure(text: str) -> None:

@@ -19,20 +19,21 @@ name that the vendor chose, or keeps the managed one.
 them holds here, with identities as far as there are any.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import GIB, BackendObject, BackendSnapshot, BackendVolume, Binding, Unsafe, refuse_unsafe
+from snapmanage.core.backend import GIB, BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.cinder import lookup, objects
+from snapmanage.drivers.cinder.entries import IDENTITY_KEYS, Seen, refuse_unseen
 from snapmanage.drivers.cinder.process import CinderProcess
-from snapmanage.drivers.cinder.scan import IDENTITY_KEYS, Scans, Seen, refuse_unseen
-from snapmanage.drivers.cinder.vendors import record_id, unfit, vendor_of
+from snapmanage.drivers.cinder.renamer import SnapshotRenamer
+from snapmanage.drivers.cinder.scan import Scans
+from snapmanage.drivers.cinder.vendors import record_id, record_of, unfit, vendor_of
 from snapmanage.drivers.protocol import Section
 
 LONGEST_NAME = 16384
@@ -102,7 +103,7 @@ class CinderDriver:
         if seen.unsafe:
             return self._scans.described([seen])[0]
         # The vendor's own checks are made where it is asked for the size.
-        size_gb = self._process.call("snapshot_size_gb", volume=seen.parent, reference=_reference(seen))
+        size_gb = self._process.call("snapshot_size_gb", volume=seen.parent, reference=seen.vendor_reference)
         return self._scans.described([seen if self._vendor.size_of_volume else replace(seen, size_gb=size_gb)])[0]
 
     def find_volume(self, reference: Reference) -> BackendVolume:
@@ -112,19 +113,19 @@ class CinderDriver:
                 return BackendVolume(seen.name, seen.identity, seen.size_gb * GIB)
         listed = self._scans.snapshots({})
         refuse_unseen(listed, name)
-        if any(_is(seen, "source-name", name) for seen in listed):
+        if any(seen.matches("source-name", name) for seen in listed):
             raise errors.NotAVolume(f"{name!r} is a snapshot; name the volume it was taken of")
         raise errors.SourceNotFound(f"the vendor's driver lists no volume {name!r}")
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-        records = {self._record_id(name): name for name in names}
-        return lookup.located(self._process, self._scans, self._vendor, records, identities)
+        records = {record_of(self._template, name): name for name in names}
+        return self._scans.located(records, identities)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         return self._vendor.managed_name(found.parent, name)
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        return renaming.manage(_Renamer(self, binding), binding)
+        return renaming.manage(self._renamer(binding), binding)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         if self._give_back(binding):
@@ -142,7 +143,7 @@ class CinderDriver:
 
     def _give_back(self, binding: Binding) -> bool:
         """Return whether the vendor's driver lists the object under one of its names."""
-        names = _Renamer(self, binding)
+        names = self._renamer(binding)
         if not self._vendor.renames_to_any_name:
             return names.let_go()
         listed = renaming.unmanage(names, binding)
@@ -150,13 +151,13 @@ class CinderDriver:
             names.release(binding.original_name)
         return listed
 
-    def _record_id(self, managed_name: str) -> str:
-        return record_id(self._template, managed_name) or objects.id_of(managed_name)
+    def _renamer(self, binding: Binding) -> SnapshotRenamer:
+        return SnapshotRenamer(self._scans, self._vendor, self._template, binding)
 
     def _meant(self, key: str, value: str, volume: str | None) -> Seen:
         """The one snapshot that is listed so; a name that several volumes have means the one of `volume`."""
         everything = self._scans.snapshots({})
-        listed = [each for each in everything if _is(each, key, value)]
+        listed = [each for each in everything if each.matches(key, value)]
         seen = (
             [each for each in listed if volume and volume == each.parent]
             or [each for each in listed if each.name == value]
@@ -167,89 +168,14 @@ class CinderDriver:
                 return one
             case []:
                 refuse_unseen(everything, value, volume)
-                raise self._no_snapshot(value)
+                if any(seen.name == value for seen in self._scans.volumes()):
+                    raise errors.NotASnapshot(
+                        f"the vendor's driver lists {value!r} among volumes and not among snapshots; name one of its "
+                        "snapshots"
+                    )
+                raise errors.SourceNotFound(f"the vendor's driver lists no snapshot {value!r}")
         names = ", ".join(sorted(each.name for each in seen))
         raise errors.InvalidReference(f"{value!r} is the name of several snapshots; name one of {names}")
-
-    def _no_snapshot(self, name: str) -> errors.Invalid:
-        if any(seen.name == name for seen in self._scans.volumes()):
-            return errors.NotASnapshot(
-                f"the vendor's driver lists {name!r} among volumes and not among snapshots; name one of its snapshots"
-            )
-        return errors.SourceNotFound(f"the vendor's driver lists no snapshot {name!r}")
-
-
-@dataclass
-class _Renamer:
-    """The names on a backend as `renaming` asks for them, on behalf of one binding."""
-
-    driver: CinderDriver
-    binding: Binding
-    seen: dict[str, Seen] = field(default_factory=dict)
-    renamed: bool = False
-
-    @property
-    def record_id(self) -> str:
-        return self.driver._record_id(self.binding.managed_name)
-
-    def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
-        listed = self.driver._scans.snapshots({self.record_id: self.binding.managed_name})
-        refuse_unseen(listed, *names)
-        self.seen = {name: seen for seen in map(self._as_ours, listed) if (name := seen.name) in names}
-        self._tell_apart()
-        return {found.name: found for found in self.driver._scans.described(list(self.seen.values()))}
-
-    def rename(self, old: str, new: str) -> None:
-        self.renamed = True
-        try:
-            self._ask("manage", self.seen[old], new, reference=_reference(self.seen[old]))
-        except errors.SnapmanageError:
-            if any(volume.name == new for volume in self.driver._scans.volumes()):
-                raise errors.NameTaken(f"a volume is called {new!r} already") from None
-            raise
-
-    def let_go(self) -> bool:
-        """Unmanage as the vendor's driver does, under whatever name; done twice equals once. Whether it is listed."""
-        managed = self.binding.managed_name
-        found = self.look(managed).get(managed)
-        if found is None or managed == self.binding.original_name:
-            return found is not None
-        if found.unsafe is Unsafe.IN_USE:
-            refuse_unsafe(found)
-        self.release(managed)
-        return True
-
-    def release(self, name: str) -> None:
-        """Let the vendor's driver do what else unmanaging is to it; nothing where somebody else has the name by now."""
-        if name in self.seen and self.seen[name].identity == self.binding.identity:
-            self._ask("unmanage", self.seen[name], name)
-
-    def _ask(self, operation: str, seen: Seen, name: str, **more: object) -> None:
-        with self.driver._scans.held_off():
-            self.driver._process.call(
-                operation,
-                record_id=self.record_id,
-                name=self.driver._vendor.handed_name(seen.parent, name),
-                volume=seen.parent,
-                size_gb=seen.size_gb,
-                **more,
-            )
-
-    def _as_ours(self, seen: Seen) -> Seen:
-        """With a driver that names snapshots in its own way, what it takes for the record's bears the managed name."""
-        if self.driver._vendor.renames_to_any_name or seen.record_id != self.record_id:
-            return seen
-        return replace(seen, name=self.binding.managed_name)
-
-    def _tell_apart(self) -> None:
-        """Where names are all the identity there is, what has the record's name is the one that was meant."""
-        managed, original = self.binding.managed_name, self.binding.original_name
-        if managed == original or managed not in self.seen or self.seen[managed].stable:
-            return
-        if record_id(self.driver._template, managed):
-            self.seen[managed] = replace(self.seen[managed], identity=self.binding.identity)
-            if original in self.seen:
-                self.seen[original] = replace(self.seen[original], identity=f"another {original}")
 
 
 def _read(reference: Reference, keys: Sequence[str]) -> tuple[str, str]:
@@ -259,14 +185,3 @@ def _read(reference: Reference, keys: Sequence[str]) -> tuple[str, str]:
     if "\0" in value or len(value) > LONGEST_NAME or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise errors.InvalidReference(f"no snapshot or volume can be called {value!r}")
     return key, value
-
-
-def _is(seen: Seen, key: str, value: str) -> bool:
-    if key == "source-name":
-        return value in (seen.name, seen.listed_name)
-    return seen.reference.get(key) == value
-
-
-def _reference(seen: Seen) -> dict[str, str]:
-    """A reference that any driver takes: listings of some have keys that their own managing refuses."""
-    return {"source-name": seen.listed_name, "name": seen.listed_name, **seen.reference}

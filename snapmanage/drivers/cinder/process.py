@@ -215,13 +215,9 @@ def _configuration(section: Section, folder: str) -> str:
     if "volume_backend_name" not in section.values:
         lines.append(f"volume_backend_name = {section.name}")
     for key, values in section.values.items():
-        lines += [f"{key} = {_continued(value)}" for value in values]
+        # oslo.config reads an indented line as part of the value above it.
+        lines += [f"{key} = {value}".replace("\n", "\n    ") for value in values]
     return "\n".join(lines) + "\n"
-
-
-def _continued(value: str) -> str:
-    """A value of several lines, as oslo.config reads it."""
-    return value.replace("\n", "\n    ")
 
 
 def _went_away() -> errors.BackendUnavailable:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from snapmanage.drivers.cinder import objects
+
 
 @dataclass(frozen=True)
 class Vendor:
@@ -81,3 +83,8 @@ def record_id(template: str, name: str) -> str | None:
     before, _, after = template.partition("%s")
     found = re.search(f"{re.escape(before)}({_RECORD.pattern}){re.escape(after)}$", name) if template else None
     return found[1] if found else None
+
+
+def record_of(template: str, managed_name: str) -> str:
+    """The id of the record that a managed name is for; made up of the name where none is in it."""
+    return record_id(template, managed_name) or objects.id_of(managed_name)

@@ -9,7 +9,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe
-from snapmanage.drivers.cinder.scan import Scans, Seen
+from snapmanage.drivers.cinder.entries import Seen
+from snapmanage.drivers.cinder.scan import Scans
 from snapmanage.drivers.cinder.vendors import Vendor
 from tests.waiting import until
 
