@@ -16,8 +16,8 @@ from snapmanage.drivers.rbd.cluster import Cluster, Settings
 from snapmanage.drivers.rbd.image import ODD_NAME
 from snapmanage.drivers.rbd.names import snapshot_part
 from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.scan import Scan
-from snapmanage.drivers.rbd.unreadable import is_image
+from snapmanage.drivers.rbd.scan import PoolScan
+from snapmanage.drivers.rbd.unreadable import is_listing_entry
 from snapmanage.drivers.system import ceph_bindings
 
 Driver = Any
@@ -43,9 +43,9 @@ class CephPool:
         # Cinder's driver protects each snapshot that it manages.
         self._pool = _Pool(Cluster(settings), ioctx, options.rbd_pool, protect=True)
         self._images = {each.name: each for each in self._pool.images()}
-        self._snapshots = Scan(self._pool, WORKERS).snapshots()
+        self._snapshots = PoolScan(self._pool, WORKERS).snapshots()
         # What the driver can't open, by the image's name; and what it opens, and can't list the snapshots of.
-        self._unseen = {each.name: each.unsafe_reason for each in self._snapshots if is_image(each.identity)}
+        self._unseen = {each.name: each.unsafe_reason for each in self._snapshots if is_listing_entry(each.identity)}
         self._unseen |= {name: _UNADDRESSABLE for name in self._images if set(name) & set("@/")}
         self._odd = {each.parent for each in self._snapshots if each.unsafe_reason == ODD_NAME}
 
@@ -58,7 +58,7 @@ class CephPool:
         """Ids by name, of what has one of the ids: the directory doesn't show an image in the trash, its id does."""
         ids = {each.replace("/", "@") for each in wanted}
         with ThreadPoolExecutor(WORKERS, "rbd-locate") as readers:
-            found = lookup.located(readers, self._pool.image, ids, ())
+            found = lookup.locate(readers, self._pool.open_image, ids, ())
         return {each.name: each.identity.replace("@", "/") for each in found}
 
     def refusals(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
 from snapmanage.drivers.cinder.vendors import Vendor
-from snapmanage.drivers.rbd.unreadable import is_image
+from snapmanage.drivers.rbd.unreadable import is_listing_entry
 
 NAME_KEYS = ("source-name", "name", "source-id", "volume-id")
 IDENTITY_KEYS = ("source-guid", "source-id")
@@ -73,7 +73,7 @@ class Seen:
 def refuse_unseen(listed: Sequence[Seen], *names: str | None) -> None:
     """Raise `Unusable` where a name is an image's, or one of its snapshots', that `ceph` couldn't read."""
     for seen in listed:
-        if is_image(seen.identity) and any(
+        if is_listing_entry(seen.identity) and any(
             name == seen.name or (name or "").startswith(f"{seen.name}@") for name in names
         ):
             raise errors.Unusable(f"{seen.name!r} can't be used: {seen.unsafe_reason}")

@@ -1,7 +1,7 @@
-"""Why no snapshot of an image can be renamed, or protected, though the image can be read.
+"""Reasons why no snapshot of a readable image can be renamed or protected.
 
-A listing and a manage request ask the same question here, so that what one calls safe the other doesn't refuse.
-Only images with journals cost the cluster further answers.
+Listings and manage requests share these reasons, so that a manage request accepts every snapshot that a listing
+reports as safe. Only images with journals cost further calls to the cluster.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any
 from snapmanage.drivers.rbd.protection import LAYERING
 from snapmanage.drivers.system.ceph_bindings import Bindings
 
-_FORMAT_1 = "its image has format 1, which has no stable ids: move it to format 2 (rbd migration prepare)"
+_FORMAT_1 = "its image has format 1, which has no stable ids: convert it to format 2 (rbd migration prepare)"
 _MIGRATING = "its image is being migrated, and an abort would undo the rename: run rbd migration commit or abort"
 _NOT_PRIMARY = (
     "its image is a mirror that isn't primary, so it is read-only: manage the snapshot in the primary cluster, or "
@@ -21,7 +21,10 @@ _UNPROTECTABLE = "its image lacks the feature layering, so it can't be protected
 
 
 def refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iterator[str]:
-    """Yield why snapshots of the open image can't be managed, as clauses."""
+    """Yield the reasons against managing snapshots of the open image, as clauses.
+
+    `protect` says that managed snapshots are protected.
+    """
     rbd, features = bindings.rbd, image.features()
     if image.old_format():
         yield _FORMAT_1
@@ -29,17 +32,17 @@ def refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Itera
         yield _MIGRATING
     if features & rbd.RBD_FEATURE_NON_PRIMARY:
         yield _NOT_PRIMARY
-    # A newer librbd has given them to the image; this one opens it for reading only.
+    # An image with features of a newer librbd is read-only for this one.
     operations = sum(getattr(rbd, name) for name in dir(rbd) if name.startswith("RBD_OPERATION_FEATURE_"))
     if unknown := features & ~rbd.RBD_FEATURES_ALL or image.op_features() & ~operations:
         yield f"its image has features that this librbd doesn't know ({unknown:#x}): install a newer python3-rbd"
     if features & rbd.RBD_FEATURE_JOURNALING:
-        yield from _journaled(image, ioctx, bindings)
+        yield from _journal_refusals(image, ioctx, bindings)
     if protect and not features & LAYERING:
         yield _UNPROTECTABLE
 
 
-def _journaled(image: Any, ioctx: Any, bindings: Bindings) -> Iterator[str]:
+def _journal_refusals(image: Any, ioctx: Any, bindings: Bindings) -> Iterator[str]:
     try:
         ioctx.stat(f"journal.{image.id()}")
     except bindings.rados.ObjectNotFound:
