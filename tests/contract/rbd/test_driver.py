@@ -156,7 +156,7 @@ def test_name_longer_than_the_cluster_accepts_is_refused(driver: RbdDriver) -> N
         driver.find_volume(Reference.named("x" * 3000))
 
 
-# What may be managed.
+# Refusals and listings.
 
 
 def test_snapshot_of_a_group_is_listed_unsafe_with_the_reason(lab: RbdLab, driver: RbdDriver) -> None:
