@@ -1,4 +1,4 @@
-"""The modules rados and rbd are found, or an error names the remedy."""
+"""Loading the modules rados and rbd, and the errors where they are missing or broken."""
 
 import importlib.util
 import sys
@@ -13,7 +13,7 @@ from snapmanage.drivers.system import ceph_bindings
 
 @pytest.fixture(autouse=True)
 def without_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a Python that finds neither module on its own path."""
+    """Hide both modules from Python's own search."""
     find = importlib.util.find_spec
     for name in ("rados", "rbd"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -32,7 +32,7 @@ def test_error_for_bindings_of_another_python_names_their_file(tmp_path: Path) -
         ceph_bindings.load(str(tmp_path))
 
 
-def test_broken_bindings_are_an_error_and_do_not_stay_loaded(tmp_path: Path) -> None:
+def test_broken_bindings_are_an_error_and_leave_no_module_behind(tmp_path: Path) -> None:
     (tmp_path / f"rados{EXTENSION_SUFFIXES[0]}").write_text("no library")
 
     with pytest.raises(errors.ConfigurationError, match="can't be loaded"):
