@@ -104,7 +104,7 @@ class TemplateDriver:
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         # `name()` refuses other keys. `volume` is for references that are incomplete without it.
-        name = _legal(reference.name())
+        name = _valid_name(reference.name())
         if found := self.look(name):
             return found[name]
         if self._volumes(name):
@@ -112,7 +112,7 @@ class TemplateDriver:
         raise errors.SourceNotFound(f"the array has no snapshot {name!r}")
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        name = _legal(reference.name())
+        name = _valid_name(reference.name())
         for row in self._volumes(name):
             return BackendVolume(row["name"], f"volume-{row['id']}", row["size_bytes"])
         if self.look(name):
@@ -167,7 +167,7 @@ def _described(row: Any) -> BackendSnapshot:
     )
 
 
-def _legal(name: str) -> str:
+def _valid_name(name: str) -> str:
     """Refuse a name that breaks the array's rules, before the array gets it."""
     try:
         name.encode()

@@ -15,7 +15,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm.driver import LvmDriver
-from snapmanage.drivers.lvm.names import LONGEST_NAME, refusal
+from snapmanage.drivers.lvm.names import MAX_NAME_LENGTH, refusal
 from tests.contract.labs.lvm import LvmKernelLab, lvm_lab
 from tests.services import uml_guest
 from tests.services.lvm_operator import lvm
@@ -120,7 +120,7 @@ def test_merging_snapshot_is_unusable(lab: LvmKernelLab) -> None:
 @thick
 def test_rename_to_the_longest_name_does_not_leave_the_volume_suspended(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily")
-    names = ["x" * length for length in range(1, LONGEST_NAME)]
+    names = ["x" * length for length in range(1, MAX_NAME_LENGTH)]
     longest = [name for name in names if refusal(lab.group, name) is None][-1]
 
     lab.driver.manage_snapshot(Binding(find(lab, "daily").identity, "daily", longest))

@@ -3,27 +3,27 @@
 One search of the file system's own trees reads everything, also on a large file system; see `trees`. The search and
 the rename need root, so `privileged` has them.
 
-**Snapshots** are subvolumes that btrfs made from another subvolume, even if that one no longer exists.
+**Snapshots.** A snapshot is a subvolume that btrfs made from another subvolume, even if that one no longer exists.
 
-**Volumes** are the subvolumes that snapshots were made from. A snapshot can be a volume if it is writable, as after a
-rollback. It can also be one if it has snapshots of its own, as in a chain of received increments. A volume may lie
-elsewhere on the file system; its name then begins with a slash.
+**Volumes.** A volume is a subvolume that snapshots were made from. A snapshot can be a volume if it is writable, as
+after a rollback. It can also be one if it has snapshots of its own, as in a chain of received increments. A volume
+may lie elsewhere on the file system; its name then begins with a slash.
 
-**Names** are paths from the folder: `volume-1`, `.snapshots/daily`. The subvolume whose top is the folder is named `.`.
-A managed snapshot stays in its own folder, as `.snapshots/snapshot-UUID`. A path that isn't UTF-8 is listed escaped,
-after `./`. Such a subvolume can't be managed, but it can be a volume.
+**Names.** A name is a path from the folder: `volume-1`, `.snapshots/daily`. The subvolume whose top is the folder is
+named `.`. A managed snapshot stays in its own folder, as `.snapshots/snapshot-UUID`. A path that isn't UTF-8 is
+listed escaped, after `./`. Such a subvolume can't be managed, but it can be a volume.
 
-**Identity** is the UUID of the subvolume.
+**Identity.** A subvolume is identified by its UUID.
 
-**Size** is the amount that a subvolume refers to according to quotas, shared data included, as of the last commit (at
-most 30 s ago). The size is 0 without quotas, with simple quotas, and during their first count. `extra` shows a
-count under way, and a count that btrfs itself calls inconsistent.
+**Sizes.** The size is the amount of data that a subvolume refers to according to quotas, shared data included, as of
+the last commit (at most 30 s ago). The size is 0 without quotas, with simple quotas, and during their first count.
+`extra` shows a count under way, and a count that btrfs itself calls inconsistent.
 
 **Refusals.** A snapshot that can't be renamed in its folder is unusable. It lies in a read-only subvolume, on a
 read-only mount or beneath another mount. Or root's helper may not change its folder, or its path is too long or
 unreadable.
 
-**In use** is a snapshot that is mounted itself or in part, or that has a mount on it, in snapmanage's own mount
+**In use.** A snapshot is in use if it is mounted itself or in part, or has a mount on it, in snapmanage's own mount
 namespace. Open files, a swap file and a send in the snapshot survive a rename, so the driver doesn't look for them.
 An unfinished receive does not survive it, but can't be distinguished from a writable snapshot.
 
@@ -112,10 +112,10 @@ class BtrfsDriver:
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         place, slash, _ = found.name.rpartition("/")
         managed = f"{place}{slash}{name}"
-        if "/" in name or not folder.legal(managed):
+        if "/" in name or not folder.is_valid_path(managed):
             raise errors.ConfigurationError(
                 f"{found.name!r} can't be renamed to {managed!r}: the last part must be a file name of at most "
-                f"{folder.LONGEST_NAME} bytes; change snapshot_name_template"
+                f"{folder.MAX_NAME_BYTES} bytes; change snapshot_name_template"
             )
         return managed
 
@@ -128,7 +128,7 @@ class BtrfsDriver:
         if not renaming.unmanage(self, binding):
             # A folder on the way to it may have been renamed.
             moved = renaming.relocated(binding, self.locate({binding.identity}, ()), "/")
-            if moved and folder.legal(moved.managed_name):
+            if moved and folder.is_valid_path(moved.managed_name):
                 renaming.unmanage(self, moved)
                 binding = moved
         try:
@@ -154,11 +154,11 @@ class BtrfsDriver:
     def _find(self, reference: Reference, *beginnings: str) -> Member:
         """Return the subvolume with this path from the folder, or with a name that begins with one of `beginnings`."""
         name = reference.name()
-        legal = name == ITSELF or folder.legal(name)
-        if legal or (name.startswith(beginnings) and folder.is_text(name)):
+        valid = name == ITSELF or folder.is_valid_path(name)
+        if valid or (name.startswith(beginnings) and folder.is_text(name)):
             for member in self._members(name):
                 return member
-        if legal or (OUTSIDE in beginnings and folder.legal(name.removeprefix(OUTSIDE))):
+        if valid or (OUTSIDE in beginnings and folder.is_valid_path(name.removeprefix(OUTSIDE))):
             raise errors.SourceNotFound(f"there is no subvolume {name!r} in {self._folder!r}")
         raise errors.InvalidReference(
             f"{name!r} is not a path from {self._folder!r} to a subvolume: it must neither begin nor end with '/', "

@@ -18,7 +18,7 @@ from snapmanage.drivers.btrfs.members import Member
 from snapmanage.drivers.system import failures, syscalls
 from snapmanage.drivers.system.failures import KnownFailure
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
 
 _ROOT_ONLY = KnownFailure(
     errors.BackendPermission, "root with CAP_SYS_ADMIN alone may not change {}: make root the owner of its folder"
@@ -40,13 +40,13 @@ _FAILURES = {
 _OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
 
 
-def legal(name: str) -> bool:
+def is_valid_path(name: str) -> bool:
     """Return whether a subvolume in a folder can have this path."""
     try:
         parts = name.encode().split(b"/")
     except UnicodeEncodeError:
         return False
-    return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= LONGEST_NAME for part in parts)
+    return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= MAX_NAME_BYTES for part in parts)
 
 
 def is_text(name: str) -> bool:
@@ -62,7 +62,7 @@ def subvolumes(folder: str, file_system: str, names: Collection[str] = ()) -> li
 
     With `names`, return those of them that exist, also outside of the folder.
     """
-    with _opened(folder, file_system) as fd, _explained(folder):
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
         found = members.read(fd, names)
         if found is None:
             raise _removed(folder)
@@ -71,7 +71,7 @@ def subvolumes(folder: str, file_system: str, names: Collection[str] = ()) -> li
 
 def folder_id(folder: str, file_system: str) -> str:
     """Return the identity of the folder: the file system's UUID, and a digest of the folder's path from the top."""
-    with _opened(folder, file_system) as fd, _explained(folder):
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
         here, _ = trees.read(fd)
         if here is None:
             raise _removed(folder)
@@ -84,12 +84,12 @@ def locate(folder: str, file_system: str, identities: Collection[str], names: Co
     Subvolumes are found anywhere on the file system; the name of one outside of the folder begins with a slash. An
     object of another kind with one of the names, such as a directory, has the number of its inode as its identity.
     """
-    with _opened(folder, file_system) as fd, _explained(folder):
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
         known = members.names_and_identities(fd)
         if known is None:
             raise _removed(folder)
         taken = {name for name, _ in known}
-        others = [(name, _inode(fd, name)) for name in names if name not in taken and legal(name)]
+        others = [(name, _inode(fd, name)) for name in names if name not in taken and is_valid_path(name)]
     return [
         *(each for each in known if each[0] in names or each[1] in identities),
         *((name, f"inode {inode}") for name, inode in others if inode is not None),
@@ -102,7 +102,7 @@ def rename(folder: str, file_system: str, old: str, new: str) -> None:
     new_place, new_name = _split(new)
     if place != new_place:
         raise errors.InvalidReference(f"{old!r} can't become {new!r}: a subvolume stays in its folder")
-    with _opened(folder, file_system) as fd, _explained(old), _opened_beneath(fd, place) as inner:
+    with _opened(folder, file_system) as fd, _translated_errors(old), _opened_beneath(fd, place) as inner:
         found = syscalls.status(inner, old_name)
         # On a btrfs, only the top of a subvolume has this inode.
         if not stat.S_ISDIR(found.mode) or found.inode != trees.TOP_INODE:
@@ -113,13 +113,13 @@ def rename(folder: str, file_system: str, old: str, new: str) -> None:
 def sync(folder: str, file_system: str, name: str) -> None:
     """Write the names in the folder of `name` to the disk; `SourceNotFound` when that folder is gone."""
     place, _ = _split(name)
-    with _opened(folder, file_system) as fd, _explained(place or folder), _opened_beneath(fd, place) as inner:
+    with _opened(folder, file_system) as fd, _translated_errors(place or folder), _opened_beneath(fd, place) as inner:
         os.fsync(inner)
 
 
 def _split(name: str) -> tuple[str, str]:
     """Return the path of the folder that has `name`, and the last part of `name`."""
-    if not legal(name):
+    if not is_valid_path(name):
         raise errors.InvalidReference(f"a folder can't have a subvolume named {name!r}")
     place, _, last = name.rpartition("/")
     return place, last
@@ -129,7 +129,7 @@ def _inode(fd: int, name: str) -> int | None:
     """Return the number of the inode with this name; None where there is no such name."""
     place, last = _split(name)
     try:
-        with _explained(name), _opened_beneath(fd, place) as inner:
+        with _translated_errors(name), _opened_beneath(fd, place) as inner:
             return syscalls.status(inner, last).inode
     except (errors.SourceNotFound, errors.InvalidReference):
         return None
@@ -173,9 +173,9 @@ def _opened_beneath(fd: int, place: str) -> Iterator[int]:
         os.close(inner)
 
 
-def _explained(name: str) -> AbstractContextManager[None]:
+def _translated_errors(name: str) -> AbstractContextManager[None]:
     """Turn the failure of a system call on `name` into an error of snapmanage."""
-    return failures.explained(repr(name), _FAILURES, _OTHER_FAILURE)
+    return failures.translated_errors(repr(name), _FAILURES, _OTHER_FAILURE)
 
 
 def _removed(folder: str) -> errors.BackendUnavailable:

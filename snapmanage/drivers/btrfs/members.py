@@ -21,7 +21,7 @@ ESCAPED = "./"
 OUTSIDE = "/"
 """The beginning of the name of a subvolume outside of the folder. The rest is its path from the top."""
 
-LONGEST_PATH = 4095
+MAX_PATH_BYTES = 4095
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ def _obstacle(fd: int, place: str) -> str:
 
     It is also empty where the folder was removed.
     """
-    if len(os.fsencode(place)) > LONGEST_PATH:
-        return f"its folder has a path of more than {LONGEST_PATH} bytes; move it"
+    if len(os.fsencode(place)) > MAX_PATH_BYTES:
+        return f"its folder has a path of more than {MAX_PATH_BYTES} bytes; move it"
     try:
         inner = syscalls.open_directory_beneath(fd, place) if place else os.dup(fd)
     except FileNotFoundError:

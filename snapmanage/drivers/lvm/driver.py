@@ -3,26 +3,26 @@
 The driver runs commands of lvm2. One `lvs` lists a whole group; lvm2 reads the whole group even for a single name.
 Decisions rest on the report of `lvs`. Messages only choose among errors where nothing can be seen.
 
-**Snapshots** are logical volumes with the role `snapshot`. A thin snapshot whose origin was removed has lost role and
-origin. It isn't listed, but it can be managed by its name, with an unknown volume, if it has the mark of thin
-snapshots: it is skipped at activation, the `k` in `lvs`. Without the mark it can't be distinguished from an ordinary
-volume and is refused. An operator can set the mark: `lvchange --setactivationskip y GROUP/NAME`.
+**Snapshots.** A snapshot is a logical volume with the role `snapshot`. A thin snapshot whose origin was removed has
+lost role and origin. It isn't listed, but it can be managed by its name, with an unknown volume, if it has the mark
+of thin snapshots: it is skipped at activation, the `k` in `lvs`. Without the mark it can't be distinguished from an
+ordinary volume and is refused. An operator can set the mark: `lvchange --setactivationskip y GROUP/NAME`.
 
-**Volumes** are the other visible logical volumes. A thin snapshot can also be a volume, see
+**Volumes.** The other visible logical volumes are volumes. A thin snapshot can also be a volume, see
 `report.LogicalVolume.is_volume`.
 
-**Names** are those of logical volumes. LVM reserves some; a managed name that begins like a reserved one gets an
-underscore in front.
+**Names.** A name is that of a logical volume. LVM reserves some; a managed name that begins like a reserved one gets
+an underscore in front.
 
-**Identity** is LVM's UUID of the logical volume.
+**Identity.** A logical volume is identified by LVM's UUID.
 
-**Size** of a thin snapshot is its own virtual size, and of a thick snapshot that of its origin.
+**Sizes.** A thin snapshot has its own virtual size, a thick snapshot that of its origin.
 
 **Refusals.** A snapshot that LVM would not rename is listed as unusable, with the reason; see `report`.
 
 **In use.** LVM reports open devices and overflowed snapshots for active logical volumes only. An inactive snapshot
-can't be open on this host; an overflow of an inactive thick snapshot shows when it is activated. In a group that hosts
-share, the driver sees this host only.
+can't be open on this host; an overflow of an inactive thick snapshot shows when it is activated. In a group that
+hosts share, the driver sees this host only.
 
 **Renames.** LVM renames by name only. The driver never removes an object.
 
@@ -39,7 +39,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.lvm import messages, privileged, report
-from snapmanage.drivers.lvm.names import begins_reserved, legal, refusal
+from snapmanage.drivers.lvm.names import begins_reserved, is_valid_name, refusal
 from snapmanage.drivers.lvm.report import LogicalVolume
 from snapmanage.drivers.system import privsep
 from snapmanage.drivers.system.commands import CompletedCommand
@@ -73,7 +73,7 @@ class LvmDriver:
         self._settings = (lvm_system_dir, command_timeout_seconds)
 
     def check(self) -> None:
-        if not legal(self._group):
+        if not is_valid_name(self._group):
             raise errors.ConfigurationError(f"volume_group is {self._group!r}: set it to the name of a volume group")
         self._report()
 
@@ -129,7 +129,7 @@ class LvmDriver:
 
     def _find(self, reference: Reference) -> LogicalVolume:
         name = reference.name()
-        if not legal(name):
+        if not is_valid_name(name):
             raise errors.InvalidReference(f"LVM can't have a logical volume named {name!r}")
         for found in self._report(name):
             return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snapmanage import errors
 from snapmanage.drivers.lvm import messages, report
-from snapmanage.drivers.lvm.names import legal, refusal
+from snapmanage.drivers.lvm.names import is_valid_name, refusal
 from snapmanage.drivers.system import commands, privsep
 from snapmanage.drivers.system.commands import CompletedCommand
 
@@ -24,7 +24,7 @@ def lvs(
     Raise `InvalidReference` for a name that LVM can't have, `BackendUnavailable`.
     """
     for name in (group, *names):
-        _refuse_illegal(name)
+        _refuse_invalid(name)
     columns = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(report.COLUMNS)]
     config = f"{messages.CONFIG} {report.CONFIG}"
     # A selection that finds nothing succeeds, so no message has to be read to detect absence. It costs as much as
@@ -37,7 +37,7 @@ def lvs(
 @privsep.context.entrypoint
 def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     """Print one of `GROUP_COLUMNS` of the group, a line each; `InvalidReference`, `BackendUnavailable`."""
-    _refuse_illegal(group)
+    _refuse_invalid(group)
     if column not in GROUP_COLUMNS:
         raise errors.InvalidReference(f"the column {column!r} of a volume group isn't one of {GROUP_COLUMNS}")
     config = f"{messages.CONFIG} {report.CONFIG}"
@@ -48,14 +48,14 @@ def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Co
 def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     """Rename a logical volume; `InvalidReference` for a name that LVM can't give, `BackendUnavailable`."""
     for name in (group, old):
-        _refuse_illegal(name)
+        _refuse_invalid(name)
     if reason := refusal(group, new):
         raise errors.InvalidReference(f"{new!r} can't be the name of a logical volume: {reason}")
     return _run(["lvrename", "--config", messages.CONFIG, group, old, new], system_dir, deadline_seconds)
 
 
-def _refuse_illegal(name: str) -> None:
-    if not legal(name):
+def _refuse_invalid(name: str) -> None:
+    if not is_valid_name(name):
         raise errors.InvalidReference(f"LVM can't have a volume group or logical volume named {name!r}")
 
 

@@ -47,16 +47,11 @@ def call_error(
 
 
 @contextmanager
-def explained(
-    subject: str,
-    known: Mapping[int, KnownFailure],
-    otherwise: KnownFailure,
-    kinds: type[Exception] | tuple[type[Exception], ...] = OSError,
-) -> Iterator[None]:
-    """Raise `call_error` in the place of an exception of `kinds`."""
+def translated_errors(subject: str, known: Mapping[int, KnownFailure], otherwise: KnownFailure) -> Iterator[None]:
+    """Raise `call_error` in the place of an `OSError`."""
     try:
         yield
-    except kinds as failure:
+    except OSError as failure:
         raise call_error(subject, failure, known, otherwise) from failure
 
 

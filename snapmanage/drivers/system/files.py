@@ -102,4 +102,4 @@ def opened_directory(directory: str) -> Iterator[int]:
 
 def translated_errors(name: str) -> AbstractContextManager[None]:
     """Turn an error of a system call on the file `name` into an error of snapmanage."""
-    return failures.explained(repr(name), _FAILURES, _OTHER_FAILURE)
+    return failures.translated_errors(repr(name), _FAILURES, _OTHER_FAILURE)

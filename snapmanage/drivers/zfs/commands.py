@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from snapmanage import errors
 from snapmanage.drivers.system import commands
 from snapmanage.drivers.system.commands import CompletedCommand
-from snapmanage.drivers.zfs.names import dataset_of, is_dataset, is_snapshot
+from snapmanage.drivers.zfs.names import dataset_of, is_dataset_name, is_snapshot_name
 
 PROPERTIES = (
     *("type", "creation", "guid", "createtxg", "objsetid"),
@@ -24,7 +24,7 @@ def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Compl
     Raise `InvalidReference` for a name that ZFS can't have, `BackendUnavailable`.
     """
     for name in names:
-        if not is_dataset(name) and not is_snapshot(name):
+        if not is_dataset_name(name) and not is_snapshot_name(name):
             raise errors.InvalidReference(f"ZFS can't have an object named {name!r}")
     report = ["-H", "-p", *(["-r"] if recursive else []), "-o", "name,property,value", ",".join(PROPERTIES)]
     return commands.run(["zfs", "get", *report, *names], PACKAGE, deadline_seconds)
@@ -33,7 +33,7 @@ def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Compl
 def rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
     """Rename a snapshot, and no other kind of object, within its dataset; `InvalidReference`, `BackendUnavailable`."""
     for name in (old, new):
-        if not is_snapshot(name):
+        if not is_snapshot_name(name):
             raise errors.InvalidReference(f"ZFS can't have a snapshot named {name!r}: a snapshot is DATASET@NAME")
     if dataset_of(old) != dataset_of(new):
         raise errors.InvalidReference(f"{old!r} can't become {new!r}: a snapshot stays in its dataset")

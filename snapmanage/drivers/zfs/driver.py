@@ -1,26 +1,27 @@
 """ZFS: the snapshots of one dataset and of the datasets beneath it, file systems and volumes.
 
-The driver runs the command `zfs`. One `zfs get` reports everything; to find single objects, it gets their names.
-The commands and properties are those that OpenZFS shares with zfs-fuse 0.7, which has no volumes.
+The driver runs the command `zfs`. One `zfs get` reports everything; to find single objects, it gets their names. The
+commands and properties are those that OpenZFS shares with zfs-fuse 0.7, which has no volumes.
 
-**Names** are whole names of ZFS: `tank/volumes/volume-1@daily`. A managed snapshot stays in its dataset, as
+**Names.** A name is a whole name of ZFS: `tank/volumes/volume-1@daily`. A managed snapshot stays in its dataset, as
 `tank/volumes/volume-1@snapshot-UUID`.
 
-**Identity** of a snapshot is its guid, the transaction that made it, and its number in the pool (`objsetid`).
-The guid alone is not enough: a received snapshot has the guid of the sent one. The transaction is not enough either:
-two receives of one stream can end in one transaction. All three survive a rename of the snapshot or its dataset,
-export and import, and `zfs promote`, after which the snapshot has another parent. Records of earlier releases lack
-the number and are still valid, see `renewed_identities`. The identity of a dataset is its guid with its transaction.
+**Identity.** A snapshot is identified by its guid, the transaction that made it, and its number in the pool
+(`objsetid`). The guid alone is not enough: a received snapshot has the guid of the sent one. The transaction is not
+enough either: two receives of one stream can end in one transaction. All three survive a rename of the snapshot or
+its dataset, export and import, and `zfs promote`, after which the snapshot has another parent. Records of earlier
+releases lack the number and are still valid, see `renewed_identities`. The identity of a dataset is its guid with its
+transaction.
 
-**Size** of a volume is `volsize`, the room for its data. Size of a file system is `referenced`.
+**Sizes.** The size of a volume is `volsize`, the room for its data. The size of a file system is `referenced`.
 
 **Refusals.** An object with unreadable properties is listed as unusable. Where damage keeps ZFS from listing
 everything, the listing has the remaining snapshots and an entry `DATASET@*` with the reason. The driver then also
 reads by name the datasets that this host has mounted or has devices of. A snapshot that waits to be destroyed
 (`zfs destroy -d`) is unusable.
 
-**In use.** A snapshot that is mounted outside of `.zfs/snapshot`, in snapmanage's own mount namespace, is in use.
-ZFS itself unmounts a snapshot beneath `.zfs/snapshot`, and refuses the rename while a process works there. Holds and
+**In use.** A snapshot that is mounted outside of `.zfs/snapshot`, in snapmanage's own mount namespace, is in use. ZFS
+itself unmounts a snapshot beneath `.zfs/snapshot`, and refuses the rename while a process works there. Holds and
 clones survive a rename.
 
 **Renames.** ZFS renames by name only. A command gets SIGTERM at its deadline. One that hangs in the kernel, on a
@@ -47,7 +48,7 @@ from snapmanage.drivers.system.failures import on_one_line
 from snapmanage.drivers.zfs import commands, failures, privileged, report
 from snapmanage.drivers.zfs.identities import is_old, renewed
 from snapmanage.drivers.zfs.mounts import mounted_snapshots
-from snapmanage.drivers.zfs.names import LONGEST_NAME, dataset_of, is_dataset, is_snapshot, is_within
+from snapmanage.drivers.zfs.names import MAX_NAME_LENGTH, dataset_of, is_dataset_name, is_snapshot_name, is_within
 from snapmanage.drivers.zfs.report import Dataset
 from snapmanage.drivers.zfs.scan import Scanner
 
@@ -87,13 +88,13 @@ class ZfsDriver:
         template = section.snapshot_name_template
         self._dataset = zfs_dataset or ""
         # 0 where snapshots keep their names.
-        self._longest_own_name = len(template % uuid.UUID(int=0)) if template else 0
+        self._managed_own_length = len(template % uuid.UUID(int=0)) if template else 0
         self._delegated = zfs_delegated
         self._deadline_seconds = command_timeout_seconds
         self._scanner = Scanner(self._dataset, zfs_delegated, command_timeout_seconds)
 
     def check(self) -> None:
-        if not is_dataset(self._dataset):
+        if not is_dataset_name(self._dataset):
             raise errors.ConfigurationError(f"zfs_dataset is {self._dataset!r}: set it to the name of a dataset")
         self._scanner.named()
 
@@ -135,10 +136,10 @@ class ZfsDriver:
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         managed = f"{dataset_of(found.name)}@{name}"
-        if not is_snapshot(managed):
+        if not is_snapshot_name(managed):
             raise errors.ConfigurationError(
                 f"{managed!r} can't be a name: a snapshot of ZFS is named with letters, digits and '-_.: ', and its "
-                f"whole name has at most {LONGEST_NAME} characters; change snapshot_name_template"
+                f"whole name has at most {MAX_NAME_LENGTH} characters; change snapshot_name_template"
             )
         return managed
 
@@ -194,7 +195,7 @@ class ZfsDriver:
 
     def _find(self, name: str) -> dict[str, Dataset]:
         """Return the object of this name and its dataset, each by its name."""
-        if not is_dataset(name) and not is_snapshot(name):
+        if not is_dataset_name(name) and not is_snapshot_name(name):
             raise errors.InvalidReference(f"ZFS can't have an object named {name!r}")
         if not is_within(name, self._dataset):
             raise errors.SourceNotFound(f"{name!r} isn't within the dataset {self._dataset!r}")
@@ -206,7 +207,7 @@ class ZfsDriver:
     def _snapshots(self, found: Mapping[str, Dataset]) -> list[BackendSnapshot]:
         mounted = mounted_snapshots(mounts.mounts())
         return [
-            each.snapshot(found.get(dataset_of(each.name)), mounted.get(each.name, ""), self._longest_own_name)
+            each.snapshot(found.get(dataset_of(each.name)), mounted.get(each.name, ""), self._managed_own_length)
             for each in found.values()
             if each.is_snapshot
         ]

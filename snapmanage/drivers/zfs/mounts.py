@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from snapmanage.drivers.system.mounts import Mount
-from snapmanage.drivers.zfs.names import is_dataset, is_within
+from snapmanage.drivers.zfs.names import is_dataset_name, is_within
 
 DEVICES = Path("/dev/zvol")
 
@@ -26,4 +26,4 @@ def visible_datasets(mounts: Iterable[Mount], within: str) -> list[str]:
     mounted = (mount.source.decode(errors="replace") for mount in mounts)
     # Partitions have links too, called NAME-part1; ZFS reports that those don't exist.
     links = (str(link.relative_to(DEVICES)) for link in (DEVICES / within).rglob("*") if link.is_symlink())
-    return sorted({name for name in (*mounted, *links) if is_dataset(name) and is_within(name, within)})
+    return sorted({name for name in (*mounted, *links) if is_dataset_name(name) and is_within(name, within)})

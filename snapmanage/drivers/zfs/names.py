@@ -2,7 +2,7 @@
 
 import re
 
-LONGEST_NAME = 255
+MAX_NAME_LENGTH = 255
 """Length in characters of the longest whole name, dataset and snapshot together."""
 
 _CHARACTERS = "[a-zA-Z0-9_.: -]"
@@ -10,15 +10,15 @@ _DATASET = re.compile(f"[a-zA-Z]{_CHARACTERS}*(/{_CHARACTERS}+)*", re.ASCII)
 _SNAPSHOT = re.compile(f"{_CHARACTERS}+", re.ASCII)
 
 
-def is_dataset(name: str) -> bool:
+def is_dataset_name(name: str) -> bool:
     """Return whether a file system or a volume can have this name."""
-    return bool(_DATASET.fullmatch(name)) and len(name) <= LONGEST_NAME
+    return bool(_DATASET.fullmatch(name)) and len(name) <= MAX_NAME_LENGTH
 
 
-def is_snapshot(name: str) -> bool:
+def is_snapshot_name(name: str) -> bool:
     """Return whether a snapshot can have this whole name, `DATASET@NAME`."""
     dataset, _, own = name.partition("@")
-    return is_dataset(dataset) and bool(_SNAPSHOT.fullmatch(own)) and len(name) <= LONGEST_NAME
+    return is_dataset_name(dataset) and bool(_SNAPSHOT.fullmatch(own)) and len(name) <= MAX_NAME_LENGTH
 
 
 def dataset_of(name: str) -> str:

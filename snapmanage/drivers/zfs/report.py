@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.drivers.zfs.names import LONGEST_NAME, dataset_of, is_dataset, is_snapshot
+from snapmanage.drivers.zfs.names import MAX_NAME_LENGTH, dataset_of, is_dataset_name, is_snapshot_name
 
 KINDS = ("filesystem", "volume", "snapshot")
 
@@ -33,13 +33,13 @@ class Dataset:
     def is_snapshot(self) -> bool:
         return self.kind == "snapshot"
 
-    def snapshot(self, parent: "Dataset | None", mounted_at: str, longest_own_name: int) -> BackendSnapshot:
+    def snapshot(self, parent: "Dataset | None", mounted_at: str, managed_own_length: int) -> BackendSnapshot:
         """Return this snapshot as the driver protocol describes it.
 
-        `mounted_at` is empty for a snapshot that isn't mounted. `longest_own_name` is the length of the part behind
+        `mounted_at` is empty for a snapshot that isn't mounted. `managed_own_length` is the length of the part behind
         the @ of managed names.
         """
-        unsafe, reason = self._danger(mounted_at, longest_own_name)
+        unsafe, reason = self._danger(mounted_at, managed_own_length)
         return BackendSnapshot(
             name=self.name,
             identity=self.identity,
@@ -52,14 +52,14 @@ class Dataset:
             extra={} if self.fault else {"userrefs": str(self.holds)},
         )
 
-    def _danger(self, mounted_at: str, longest_own_name: int) -> tuple[Unsafe | None, str]:
+    def _danger(self, mounted_at: str, managed_own_length: int) -> tuple[Unsafe | None, str]:
         if self.fault:
             return Unsafe.UNUSABLE, self.fault
         if self.to_be_destroyed:
             return Unsafe.UNUSABLE, "ZFS destroys it once its holds and clones are gone (zfs destroy -d)"
-        if len(dataset_of(self.name)) + 1 + longest_own_name > LONGEST_NAME:
+        if len(dataset_of(self.name)) + 1 + managed_own_length > MAX_NAME_LENGTH:
             return Unsafe.UNUSABLE, (
-                f"its managed name would be longer than the {LONGEST_NAME} characters that ZFS allows; "
+                f"its managed name would be longer than the {MAX_NAME_LENGTH} characters that ZFS allows; "
                 "give the dataset a shorter name, or shorten snapshot_name_template"
             )
         if mounted_at:
@@ -83,8 +83,8 @@ def read(text: str) -> dict[str, Dataset]:
 
 
 def _is_supported(name: str, properties: Mapping[str, str]) -> bool:
-    legal = is_snapshot(name) if "@" in name else is_dataset(name)
-    return legal and properties.get("type", "-") in (*KINDS, "-")
+    valid = is_snapshot_name(name) if "@" in name else is_dataset_name(name)
+    return valid and properties.get("type", "-") in (*KINDS, "-")
 
 
 def _read_one(name: str, properties: Mapping[str, str]) -> Dataset:

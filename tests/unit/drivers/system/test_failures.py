@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from snapmanage import errors
-from snapmanage.drivers.system.failures import KnownFailure, command_error, explained
+from snapmanage.drivers.system.failures import KnownFailure, command_error, translated_errors
 
 MESSAGES = {
     r"busy": KnownFailure(errors.InUse, "close it"),
@@ -41,12 +41,12 @@ def test_messages_decide_the_error_of_a_command_unless_a_signal_cut_them_short(
     ],
 )
 def test_errno_decides_the_error_of_a_call(number: int, error: type[errors.SnapmanageError], text: str) -> None:
-    with pytest.raises(error) as caught, explained("'daily'", NUMBERS, OTHER):
+    with pytest.raises(error) as caught, translated_errors("'daily'", NUMBERS, OTHER):
         raise OSError(number, "File exists" if number == errno.EEXIST else "Input/output error")
 
     assert str(caught.value) == text
 
 
 def test_exceptions_of_other_kinds_pass_unchanged() -> None:
-    with pytest.raises(KeyError), explained("'daily'", NUMBERS, OTHER):
+    with pytest.raises(KeyError), translated_errors("'daily'", NUMBERS, OTHER):
         raise KeyError("daily")

@@ -8,14 +8,14 @@ from snapmanage.errors import InvalidReference
 
 @pytest.mark.parametrize("name", ["tank", "t", "tank/a-b_c.d:e f", "tank/ x ", "tank/1/2", "x" * 255])
 def test_dataset_can_have_this_name(name: str) -> None:
-    assert names.is_dataset(name)
-    assert not names.is_snapshot(name)
+    assert names.is_dataset_name(name)
+    assert not names.is_snapshot_name(name)
 
 
 @pytest.mark.parametrize("name", ["tank@a", "tank/v@-x", "tank/v@a b:c.d_e", f"tank@{'x' * 250}"])
 def test_snapshot_can_have_this_name(name: str) -> None:
-    assert names.is_snapshot(name)
-    assert not names.is_dataset(name)
+    assert names.is_snapshot_name(name)
+    assert not names.is_dataset_name(name)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ def test_snapshot_can_have_this_name(name: str) -> None:
     ],
 )
 def test_name_that_zfs_cannot_have_reaches_no_command(name: str) -> None:
-    assert not names.is_dataset(name)
-    assert not names.is_snapshot(name)
+    assert not names.is_dataset_name(name)
+    assert not names.is_snapshot_name(name)
     with pytest.raises(InvalidReference):
         commands.get([name], False, 1)
     with pytest.raises(InvalidReference):
