@@ -57,11 +57,11 @@ class CephPool:
         images = {name: each.image_id or f"format-1 {name}" for name, each in self._images.items()}
         return images | {each.name: each.identity.replace("@", "/") for each in self._snapshots}
 
-    def locate(self, wanted: Collection[str]) -> Mapping[str, str]:
-        """Return the ids of objects with one of the ids `wanted`, by name; the trash is searched too."""
-        ids = {each.replace("/", "@") for each in wanted}
+    def locate(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the objects with one of `ids`, as ids by name; the trash is searched too."""
+        identities = {each.replace("/", "@") for each in ids}
         with ThreadPoolExecutor(WORKERS, "rbd-locate") as readers:
-            found = lookup.locate(readers, self._pool.open_image, ids, ())
+            found = lookup.locate(readers, self._pool.open_image, identities, ())
         return {each.name: each.identity.replace("@", "/") for each in found}
 
     def refusals(self) -> dict[str, str]:
@@ -119,10 +119,10 @@ def list_entries(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -
         return {"entries": entries + more, "identities": pool.identities(), "refusals": pool.refusals()}
 
 
-def all_identities(driver: Driver, wanted: Collection[str]) -> Mapping[str, str | None]:
-    """Return the ids of images, and of snapshots within their image, by name; in the trash, only those `wanted`."""
+def all_identities(driver: Driver, ids: Collection[str]) -> Mapping[str, str | None]:
+    """Return the ids of images, and of snapshots within their image, by name; from the trash only those in `ids`."""
     from cinder.volume.drivers.rbd import RADOSClient
 
     with RADOSClient(driver) as client:
         pool = CephPool(driver, client.ioctx)
-        return {**pool.locate(wanted), **pool.identities()}
+        return {**pool.locate(ids), **pool.identities()}

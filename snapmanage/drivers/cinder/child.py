@@ -126,9 +126,9 @@ class VendorDriver:
             self.check()
         return dict(listing)
 
-    def identities(self, wanted: Sequence[str]) -> dict[str, str | None] | None:
+    def identities(self, ids: Sequence[str]) -> dict[str, str | None] | None:
         """Return the identities of all objects, by name; None where the driver can't read any."""
-        found = all_identities(self._driver, wanted)
+        found = all_identities(self._driver, ids)
         return None if found is None else dict(found)
 
     def volume_size_gb(self, volume: str) -> int:
@@ -151,16 +151,17 @@ class VendorDriver:
         of = objects.volume(self._volume_fields, volume, size_gb)
         self._driver.unmanage_snapshot(objects.snapshot(self._snapshot_fields, record_id, name, of))
 
-    def answer(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Run an operation; return its `value`, or the kind of its `error` and a `text`."""
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Run an operation; return the request's `id` with the `value`, or with the kind of `error` and a `text`."""
+        operation = request["operation"]
         try:
-            return {"value": getattr(self, operation)(**arguments)}
+            return {"id": request["id"], "value": getattr(self, operation)(**request["arguments"])}
         except Exception as error:
             LOG.debug("The operation %s of the vendor driver failed.", operation, exc_info=True)
             kind = self._error_kind(error)
             if operation == "open" and kind == "invalid":
                 kind = "configuration"
-            return {"error": kind, "text": _in_one_line(f"{type(error).__name__}: {error}")}
+            return {"id": request["id"], "error": kind, "text": _in_one_line(f"{type(error).__name__}: {error}")}
 
     def _error_kind(self, error: Exception) -> str:
         """Return the key of snapmanage's error; for an unspecific error, check whether the backend is available."""
@@ -220,11 +221,6 @@ def _in_one_line(text: str) -> str:
     return " ".join(text.split())[:MAX_TEXT_LENGTH]
 
 
-def _serve(channel: Channel, driver: VendorDriver, request: Mapping[str, Any]) -> None:
-    answer = driver.answer(request["operation"], request["arguments"])
-    channel.send({"id": request["id"], **answer})
-
-
 def main(descriptor: int, folder: str) -> None:
     """Serve requests from an inherited socket until it is closed; then exit at once, even during a call.
 
@@ -236,6 +232,7 @@ def main(descriptor: int, folder: str) -> None:
     channel, driver = Channel(descriptor), VendorDriver()
     logging.root.addHandler(LogForwarder(channel))
     for line in channel.lines:
-        threading.Thread(target=_serve, args=(channel, driver, json.loads(line)), daemon=True).start()
+        request = json.loads(line)
+        threading.Thread(target=lambda each: channel.send(driver.answer(each)), args=(request,), daemon=True).start()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)

@@ -25,13 +25,12 @@ _BY_MODULE: Mapping[str, Callable[[Driver], dict[str, str | None]]] = {
 }
 
 
-def all_identities(driver: Driver, wanted: Collection[str]) -> Mapping[str, str | None] | None:
+def all_identities(driver: Driver, ids: Collection[str]) -> Mapping[str, str | None] | None:
     """Return the identities of all objects on the backend, by name; None where the driver can't read any.
 
-    Objects that no directory shows, such as images in Ceph's trash, are included if they have one of the identities
-    `wanted`.
+    The backend doesn't list some objects, such as images in Ceph's trash; those with one of `ids` are included.
     """
-    return ceph.all_identities(driver, wanted) if _is_ceph(driver) else read_identities(driver)
+    return ceph.all_identities(driver, ids) if _is_ceph(driver) else read_identities(driver)
 
 
 def read_identities(driver: Driver) -> dict[str, str | None] | None:

@@ -104,16 +104,16 @@ class Child:
         self.ended = False
         self._scratch = tempfile.TemporaryDirectory(prefix="snapmanage-cinder-", ignore_cleanup_errors=True)
         self.folder = self._scratch.name
-        self._socket, theirs = socket.socketpair()
-        program = _PROGRAM.format(root=str(_ROOT), descriptor=theirs.fileno(), folder=self.folder)
+        self._socket, childs_socket = socket.socketpair()
+        program = _PROGRAM.format(root=str(_ROOT), descriptor=childs_socket.fileno(), folder=self.folder)
         try:
-            self._process = _run([python, "-P", "-W", "ignore", "-c", program], theirs.fileno())
+            self._process = _run([python, "-P", "-W", "ignore", "-c", program], childs_socket.fileno())
         except BaseException:
             self._socket.close()
             self._scratch.cleanup()
             raise
         finally:
-            theirs.close()
+            childs_socket.close()
         self._lock = threading.Lock()
         self._serial = itertools.count()
         self._pending: dict[int, Future[Any]] = {}

@@ -88,7 +88,7 @@ class Scanner:
             yield BackendObject(marked.get(entry.record_id or "", entry.name), entry.identity if entry.stable else "")
         for entry in self.volumes():
             yield BackendObject(entry.name, entry.identity if entry.stable else "")
-        for name, identity in (self._process.call("identities", wanted=identities) or {}).items():
+        for name, identity in (self._process.call("identities", ids=identities) or {}).items():
             yield BackendObject(name, identity or "")
 
     def _scan(self, scan: Callable[[], Any]) -> list[ListingEntry]:

@@ -31,7 +31,7 @@ class Pool:
 
     def images(self) -> list[ImageEntry]:
         """Return every image of the pool's directory, including those that can't be opened."""
-        with self.cluster.translate_errors(f"listing the images of pool {self._name!r}"):
+        with self.cluster.translate_errors(f"the directory of pool {self._name!r}"):
             with suppress(UnicodeDecodeError):
                 found = list(self._bindings.rbd.RBD().list2(self.ioctx))
                 return [ImageEntry(each["name"], each["id"], each["name"].encode()) for each in found]
@@ -118,7 +118,10 @@ class Pool:
     def _trash_hint(self, name: str) -> str:
         """Return a clause that names the image in the trash; empty where the trash has none of that name."""
         # The bindings of Ceph 16 fail on some sources of images in the trash, and on names that aren't UTF-8.
-        with suppress(IndexError, UnicodeDecodeError), self.cluster.translate_errors("listing the trash"):
+        with (
+            suppress(IndexError, UnicodeDecodeError),
+            self.cluster.translate_errors(f"the trash of pool {self._name!r}"),
+        ):
             for each in self._bindings.rbd.RBD().trash_list(self.ioctx):
                 if each["name"] == name or name.startswith(f"{each['name']}@"):
                     return f"; the image {each['name']!r} is in the trash (rbd trash restore {each['id']})"

@@ -49,9 +49,9 @@ def _load_from(name: str, folder: str) -> ModuleType:
     if spec is None or spec.loader is None:
         others = sorted(path.name for path in Path(folder).glob(f"{name}.*.so"))
         if others:
-            found, ours = ", ".join(others), sys.implementation.cache_tag
+            found, this_python = ", ".join(others), sys.implementation.cache_tag
             raise errors.ConfigurationError(
-                f"rbd_bindings {folder!r} has {found}, which this Python ({ours}) can't load: {_REMEDY}"
+                f"rbd_bindings {folder!r} has {found}, which this Python ({this_python}) can't load: {_REMEDY}"
             )
         raise errors.ConfigurationError(
             f"the module {name} is missing, from Python's path and from rbd_bindings {folder!r}: {_REMEDY}"

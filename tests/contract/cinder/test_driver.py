@@ -47,8 +47,8 @@ class Array:
         return CinderDriver(f"{VENDOR}.{self.kind}", python, 60, Section("array", values, TEMPLATE))
 
     def tidied(self) -> "Array":
-        for left in self.folder.iterdir():
-            left.unlink()
+        for file in self.folder.iterdir():
+            file.unlink()
         self.holds({"daily": "disk-1", "weekly": "disk-1"})
         return self
 
@@ -142,9 +142,9 @@ def test_secret_option_is_on_no_command_line_and_no_disk(array: Array, optioned:
     child = optioned.process.child
     assert child
     public = [Path(f"/proc/{child.pid}/cmdline"), Path(f"/proc/{child.pid}/environ")]
-    left = [path for path in Path(child.folder).rglob("*") if path.is_file()]
+    files = [path for path in Path(child.folder).rglob("*") if path.is_file()]
 
-    assert not [path for path in (*public, *left) if b"hunter2" in path.read_bytes()]
+    assert not [path for path in (*public, *files) if b"hunter2" in path.read_bytes()]
 
 
 def test_log_records_of_the_vendor_driver_are_forwarded(array: Array, caplog: pytest.LogCaptureFixture) -> None:
