@@ -17,10 +17,10 @@ from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.renaming import Renamer
-from tests.contract.labs import ACTIVE, BORN, HOLDING, SPOILING, WITH_STORAGE_ID, Lab
+from tests.contract.labs import ACTIVE, HOLDING, SPOILING, WITH_CREATION_TIME, WITH_STORAGE_ID, Lab
 
 only_labs_with_storage_id = pytest.mark.parametrize("lab", WITH_STORAGE_ID, indirect=True)
-only_labs_with_creation_time = pytest.mark.parametrize("lab", BORN, indirect=True)
+only_labs_with_creation_time = pytest.mark.parametrize("lab", WITH_CREATION_TIME, indirect=True)
 in_guest_only_active_labs = pytest.mark.parametrize("lab", ACTIVE, indirect=True)
 only_labs_that_can_hold = pytest.mark.parametrize("lab", HOLDING, indirect=True)
 only_labs_that_can_spoil = pytest.mark.parametrize("lab", SPOILING, indirect=True)

@@ -23,13 +23,13 @@ from tests.contract.labs.zfs import zfs_lab
 
 __all__ = [
     "ACTIVE",
-    "BORN",
     "HOLDING",
     "LABS",
     "LARGE",
     "MAKERS",
     "ORPHANING",
     "SPOILING",
+    "WITH_CREATION_TIME",
     "WITH_STORAGE_ID",
     "HoldingLab",
     "Lab",
@@ -69,4 +69,4 @@ ORPHANING = [name for name in LABS if name != "zfs"]
 # Drivers that can identify their storage. Cinder's vendor drivers can't, and neither can the array of the template.
 WITH_STORAGE_ID = [name for name in LABS if not name.startswith("cinder-") and name != "template"]
 # Backends that report the creation time of a snapshot; Cinder's drivers don't.
-BORN = [name for name in LABS if not name.startswith("cinder-")]
+WITH_CREATION_TIME = [name for name in LABS if not name.startswith("cinder-")]

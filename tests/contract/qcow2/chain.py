@@ -88,27 +88,28 @@ def create(image: Path, backing: str, kind: str, byte: int) -> None:
 
 
 def hidden(folder: Path) -> set[str]:
+    """Return the hidden names in the folder that a rename left behind."""
     return {name for name in os.listdir(folder) if name.startswith(".")} - {LOCK}
 
 
 @contextmanager
-def before_each_step(happens: Callable[[str], None]) -> Iterator[None]:
-    """Call `happens` with the name of each step that changes the disk, right before the step."""
+def before_each_step(action: Callable[[str], None]) -> Iterator[None]:
+    """Call `action` with the name of each step that changes the disk, right before the step."""
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((os, "link"), (os, "fsync"), (os, "rename"), (os, "unlink"), (qemu_img, "rebase")):
-            patch.setattr(owner, name, _preceded(getattr(owner, name), name, happens))
+            patch.setattr(owner, name, _preceded(getattr(owner, name), name, action))
         yield
 
 
-def _preceded(step: Callable[..., Any], name: str, happens: Callable[[str], None]) -> Callable[..., Any]:
-    def stepping(*arguments: Any, **named: Any) -> Any:
-        happens(name)
+def _preceded(step: Callable[..., Any], name: str, action: Callable[[str], None]) -> Callable[..., Any]:
+    def act_and_step(*arguments: Any, **named: Any) -> Any:
+        action(name)
         return step(*arguments, **named)
 
-    return stepping
+    return act_and_step
 
 
-def killed(operation: Callable[[Binding], object], binding: Binding, step: int) -> bool:
+def killed_before(operation: Callable[[Binding], object], binding: Binding, step: int) -> bool:
     """Run the operation and kill the worker before a step; return False if there is no such step."""
     passed = itertools.count()
 
@@ -125,13 +126,14 @@ def killed(operation: Callable[[Binding], object], binding: Binding, step: int) 
 
 
 @contextmanager
-def once_before(step: str, happens: Callable[[], object]) -> Iterator[None]:
+def once_before(step: str, action: Callable[[], object]) -> Iterator[None]:
+    """Call `action` right before the first step of this name."""
     done: list[str] = []
 
-    def happen(name: str) -> None:
+    def act_once(name: str) -> None:
         if name == step and not done:
             done.append(name)
-            happens()
+            action()
 
-    with before_each_step(happen):
+    with before_each_step(act_once):
         yield

@@ -11,13 +11,7 @@ from snapmanage import errors
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX
 from snapmanage.drivers.system import commands
-from tests.contract.qcow2.chain import (
-    FILES,
-    NEW,
-    OLD,
-    SIZE,
-    Chain,
-)
+from tests.contract.qcow2.chain import FILES, NEW, OLD, SIZE, Chain
 from tests.services import qemu
 
 # The offset in a qcow2 header.

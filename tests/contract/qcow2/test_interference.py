@@ -8,7 +8,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.reference import Reference
-from tests.contract.qcow2.chain import NEW, OLD, SIZE, TOPS, Chain, create, hidden, killed, once_before
+from tests.contract.qcow2.chain import NEW, OLD, SIZE, TOPS, Chain, create, hidden, killed_before, once_before
 from tests.services import qemu
 
 
@@ -74,7 +74,7 @@ def test_overlay_made_during_the_rename_keeps_its_backing_file_if_its_name_canno
 
 def test_overlay_made_after_a_crash_keeps_its_backing_file_if_its_name_cannot_be_rewritten(chain: Chain) -> None:
     binding, late = chain.binding(), chain.folder / "late.qcow2"
-    assert killed(chain.driver.manage_snapshot, binding, 4)
+    assert killed_before(chain.driver.manage_snapshot, binding, 4)
     create(late, f"{chain.folder}//{OLD}", "qcow2", 0x55)
 
     with pytest.raises(errors.Unusable, match=r"late\.qcow2"):
