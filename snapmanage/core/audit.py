@@ -45,6 +45,17 @@ class Entry:
         loaded: dict[str, Any] = json.loads(self.content)
         return loaded
 
+    @property
+    def previous_generation(self) -> int | None:
+        """Return the generation of the snapshot's event before; None for its first, and for a rejected request.
+
+        Generations of older events have gaps of their own, so that the payload has the previous one.
+        """
+        if "previous_generation" in (payload := self.payload):
+            previous: int | None = payload["previous_generation"]
+            return previous
+        return self.generation - 1 if self.generation > 1 else None
+
 
 def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: datetime) -> Entry:
     """The entry that follows `head`."""

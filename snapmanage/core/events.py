@@ -16,7 +16,6 @@ UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")
 PAYLOAD_FIELDS = (
     "event_id",
     "generation",
-    "previous_generation",
     "occurred_at",
     "snapshot_id",
     "volume_id",
@@ -148,7 +147,6 @@ def _payload(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
     return {
         "event_id": event_id(snapshot.id, snapshot.generation),
         "generation": snapshot.generation,
-        "previous_generation": snapshot.announced,
         "occurred_at": now.isoformat(),
         "snapshot_id": snapshot.id,
         "volume_id": snapshot.volume_id,

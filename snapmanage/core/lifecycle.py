@@ -1,7 +1,7 @@
 """How a record moves: request, accept, claim, resolve, settle, unmanage.
 
 Each function takes a record as it is and says what shall become of it, as a `Change`, or None
-where nothing shall. The caller writes the change down only if the record's generation is still
+where nothing shall. The caller writes the change down only if the record's `fence` is still
 that of `Change.before`: who loses stops. `docs/architecture.md` draws the statuses.
 """
 
@@ -73,7 +73,7 @@ def accept(
 
     A sender that keeps records of its own asks for a snapshot back that is still settled in ours;
     `InvalidState` when it is on its way yet. `lost` is as for `unmanage`, `generation` that of the
-    record as the sender knows it.
+    snapshot's latest event that the sender knows.
     """
     if record.status is operation.status and record.due_at is None:
         return Change(record, changed(record, due_at=now))
@@ -96,7 +96,7 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
     first = record.started_at is None
     claimed = changed(
         record,
-        generation=record.generation + 1,
+        claim_number=record.claim_number + 1,
         attempt=record.attempt + 1,
         claimed_by=worker,
         due_at=now + lease,
@@ -158,21 +158,20 @@ def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> C
         original_name=found.name,
         identity_key=owner_key(volume.server, found.identity),
     )
-    return Change(volume, settled)
+    return _announced(volume, settled, Step.END, now)
 
 
 def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> Change[R]:
     """Try again later where that may help, and end in `error` where it can't, or not any more."""
     if isinstance(error, errors.BackendError) and record.attempt < retry.max_attempts:
         return Change(record, _resting(record, error, now, retry))
-    return _give_up(record, changed(record, generation=record.generation + 1), error, now)
+    return _give_up(record, record, error, now)
 
 
 def give_back(record: R, now: datetime) -> Change[R]:
     """Let another worker have it at once, before what came later; being drained is no attempt."""
     returned = changed(
         record,
-        generation=record.generation + 1,
         attempt=record.attempt - 1,
         claimed_by=None,
         due_at=record.started_at or now,
@@ -221,7 +220,6 @@ def _asked_back(record: R, requester: Requester, now: datetime, lost: bool) -> R
         requester=replace(requester, project_id=record.requester.project_id),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
-        generation=record.generation + 1,
         attempt=0,
         started_at=None,
         reason=None,
@@ -234,7 +232,6 @@ def _settled(record: R, status: Status, now: datetime) -> R:
     return changed(
         record,
         status=status,
-        generation=record.generation + 1,
         due_at=None,
         claimed_by=None,
         reason=None,
@@ -246,7 +243,6 @@ def _settled(record: R, status: Status, now: datetime) -> R:
 def _resting(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> R:
     return changed(
         record,
-        generation=record.generation + 1,
         due_at=now + retry.delay(record.attempt),
         claimed_by=None,
         reason=readable(str(error)),
@@ -269,7 +265,7 @@ def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime)
     if record.operation is Operation.MANAGE:
         settled = _disowned(settled)
     change = _announced(before, settled, Step.ERROR, now)
-    return replace(change, message=events.tell_user(settled, now))
+    return replace(change, message=events.tell_user(change.after, now))
 
 
 def _owning(record: R) -> R:
@@ -285,11 +281,10 @@ def _disowned(record: R) -> R:
 
 
 def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
-    """With the step's event, where the record is a snapshot; volumes have none."""
-    if not isinstance(after, Snapshot):
-        return Change(before, after)
-    event = events.announce(after, step, now)
-    return Change(before, changed(after, announced=after.generation), event)
+    """Count the step, and announce it where the record is a snapshot; volumes have no events."""
+    counted = changed(after, generation=before.generation + 1)
+    event = events.announce(counted, step, now) if isinstance(counted, Snapshot) else None
+    return Change(before, counted, event)
 
 
 def _exhausted(record: Record) -> errors.AttemptsExhausted:

@@ -64,7 +64,7 @@ def cast(record: Record) -> Message:
 
 
 def _asked_at(record: Record) -> dict[str, Any]:
-    """By its generation, a repeat of what has failed is known from a new request."""
+    """By the generation of the latest event before the request, a repeat after a failure is known as such."""
     return {"generation": record.generation} if record.operation is Operation.UNMANAGE else {}
 
 

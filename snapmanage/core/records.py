@@ -57,14 +57,17 @@ class Requester:
     global_request_id: str | None = None
 
 
+Fence = tuple[Status, int, str | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What volumes and snapshots have in common.
 
-    `generation` counts claims and changes of status: every write is conditional on it. `due_at` is
-    when a worker may claim: from accepting on, the end of the lease while claimed, the end of the
-    back-off after a failure; None when settled, or not accepted yet. `reference_key` and
-    `identity_key` are unique over what is owned, None for what isn't.
+    `generation` counts the announced steps: 0 until the first start. `claim_number` counts the claims
+    of workers. `due_at` is when a worker may claim: from accepting on, the end of the lease while
+    claimed, the end of the back-off after a failure; None when settled, or not accepted yet.
+    `reference_key` and `identity_key` are unique over what is owned, None for what isn't.
     """
 
     id: str
@@ -78,7 +81,8 @@ class Record:
 
     status: Status = Status.CREATING
     operation: Operation = Operation.MANAGE
-    generation: int = 1
+    generation: int = 0
+    claim_number: int = 0
     attempt: int = 0
     started_at: datetime | None = None
     due_at: datetime | None = None
@@ -101,6 +105,11 @@ class Record:
     def server(self) -> str:
         return Location.parse(self.host).server
 
+    @property
+    def fence(self) -> Fence:
+        """Return the part of the record that every move changes: a write requires that it is unchanged."""
+        return self.status, self.claim_number, self.claimed_by
+
 
 @dataclass(frozen=True, kw_only=True)
 class Volume(Record):
@@ -111,13 +120,11 @@ class Volume(Record):
 class Snapshot(Record):
     """A snapshot under management, or on its way.
 
-    `announced` is the generation of its latest event, by which an auditor sees whether one is missing. `storage`
-    is which storage its object is on (`Driver.storage_id`), None where that isn't known: its object is owned there,
-    whichever server reaches it.
+    `storage` is which storage its object is on (`Driver.storage_id`), None where that isn't known: its object is
+    owned there, whichever server reaches it.
     """
 
     volume_id: str
-    announced: int | None = None
     storage: str | None = None
 
     @property

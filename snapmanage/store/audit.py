@@ -58,11 +58,11 @@ def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list
     return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
 
 
-def steps(conn: Connection) -> list[tuple[str, str, int, Any]]:
-    """What `core.ledger.gaps` takes."""
+def steps(conn: Connection) -> list[tuple[str, str, int, int | None]]:
+    """What `core.audit.gaps` takes."""
     query = select(audit).order_by(audit.c.snapshot_id, audit.c.generation).execution_options(yield_per=1000)
     entries = (Entry(**row._mapping) for row in conn.execute(query))
-    return [(e.snapshot_id, e.event_type, e.generation, e.payload.get("previous_generation")) for e in entries]
+    return [(e.snapshot_id, e.event_type, e.generation, e.previous_generation) for e in entries]
 
 
 def _head(conn: Connection, query: Select[Any]) -> Head:

@@ -14,6 +14,7 @@ from snapmanage.core.lifecycle import Change
 from snapmanage.core.manageable import Owned
 from snapmanage.core.quotas import Amount
 from snapmanage.core.records import (
+    Fence,
     Operation,
     Record,
     Requester,
@@ -106,15 +107,15 @@ def resolved(conn: Connection, server: str) -> list[Snapshot]:
 
 
 def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
-    """Write changes down, each only if its record's generation is unchanged; return those written.
+    """Write changes down, each only if its record's fence is unchanged; return those written.
 
     `AlreadyManaged` when one of them would own what another record owns: then nothing is written.
     """
     if not changes:
         return []
     table = _TABLES[type(changes[0].before)]
-    held = _lock_generations(conn, table, [change.before.id for change in changes])
-    current = [change for change in changes if held.get(change.before.id) == change.before.generation]
+    fences = _lock_fences(conn, table, [change.before.id for change in changes])
+    current = [change for change in changes if fences.get(change.before.id) == change.before.fence]
     write(conn, current)
     return current
 
@@ -272,10 +273,12 @@ def count(conn: Connection, kind: type[Record], wanted: ListQuery) -> int:
     return paging.count(conn, _TABLES[kind], wanted)
 
 
-def _lock_generations(conn: Connection, table: Table, record_ids: Collection[str]) -> dict[str, int]:
-    """As `lock_many`, but only the generations, by id: the rest is known."""
-    query = select(table.c.id, table.c.generation).where(table.c.id.in_(record_ids))
-    return {row.id: row.generation for row in conn.execute(query.order_by(table.c.id).with_for_update())}
+def _lock_fences(conn: Connection, table: Table, record_ids: Collection[str]) -> dict[str, Fence]:
+    """Like `lock_many`, but return only the fences, by id: the caller has the records."""
+    columns = (table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by)
+    query = select(*columns).where(table.c.id.in_(record_ids)).order_by(table.c.id).with_for_update()
+    rows = conn.execute(query)
+    return {record_id: (Status(status), number, worker) for record_id, status, number, worker in rows}
 
 
 def _differences(change: Change[Record]) -> dict[str, Any]:

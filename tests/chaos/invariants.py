@@ -133,9 +133,8 @@ def _story(snapshot: Mapping[str, Any], heard: Sequence[Mapping[str, Any]]) -> I
     elif not kinds or not kinds[-1].endswith(ENDINGS.get(snapshot["status"], "")):
         yield f"EVENTS: {snapshot['id']} is {snapshot['status']} after {kinds}"
     generations = [row["generation"] for row in heard]
-    previous = [json.loads(row["content"])["previous_generation"] for row in heard]
-    if previous != [None, *generations[:-1]] or (heard and snapshot["announced"] != generations[-1]):
-        yield f"EVENTS: {snapshot['id']} has a gap: {generations} after {previous}"
+    if generations != list(range(1, snapshot["generation"] + 1)):
+        yield f"EVENTS: {snapshot['id']} has a gap: {generations} of 1 to {snapshot['generation']}"
 
 
 def _chain(known: VolumeForRequest) -> Iterator[str]:

@@ -13,13 +13,13 @@ _MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _VERSIONS = _MIGRATIONS / "versions"
 
 
-def sync(engine: Engine) -> None:
-    """Run the migrations that are missing; a database that is current stays as it is."""
+def sync(engine: Engine, revision: str = "head") -> None:
+    """Run the missing migrations up to `revision`; a database that is current stays as it is."""
     from alembic import command
 
     with engine.begin() as connection:
         tables.alembic_version.create(connection, checkfirst=True)
-        command.upgrade(_config(connection), "head")
+        command.upgrade(_config(connection), revision)
 
 
 def require_current(engine: Engine) -> None:

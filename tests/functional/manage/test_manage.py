@@ -150,7 +150,7 @@ def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) 
     asked = bench.ask(name="n", metadata={"k": "v"})
 
     assert bench.kept(asked) == asked
-    assert fields(asked, "status", "host", "size_gb", "generation") == [Status.CREATING, examples.HOST, 1, 1]
+    assert fields(asked, "status", "host", "size_gb", "generation") == [Status.CREATING, examples.HOST, 1, 0]
     (cast,) = bench.waiting()
     assert (cast.name, cast.target, cast.body) == ("manage_snapshot", SERVER, {"snapshot_id": asked.id})
     assert bench.nudged == [cast]
@@ -365,7 +365,7 @@ def test_claim_starts_each_operation_once(bench: Bench) -> None:
 
     assert claimed.record == bench.kept(asked)
     assert claimed.volume is not None
-    assert fields(bench.kept(asked), "generation", "attempt", "claimed_by") == [2, 1, "worker 1"]
+    assert fields(bench.kept(asked), "generation", "attempt", "claimed_by") == [1, 1, "worker 1"]
     assert bench.owed() == ["snapshot.manage.start"]
     assert bench.claim("worker 2") == []
 
@@ -418,7 +418,7 @@ def test_dead_worker_s_operation_is_taken_over_without_a_second_start(bench: Ben
 
     taken = bench.claim_one("worker 2")
 
-    assert fields(taken.record, "attempt", "claimed_by", "generation") == [2, "worker 2", 3]  # type: ignore[arg-type]
+    assert fields(taken.record, "attempt", "claimed_by", "claim_number") == [2, "worker 2", 2]  # type: ignore[arg-type]
     assert bench.owed() == ["snapshot.manage.start"]
 
 
@@ -456,7 +456,7 @@ def test_managed_snapshot_is_available_under_its_new_name(bench: Bench) -> None:
     assert fields(snapshot, "status", "size_gb", "due_at", "claimed_by") == [Status.AVAILABLE, 1, None, None]
     assert [found.name for found in bench.driver.list_snapshots()].count(f"snapshot-{snapshot.id}") == 1
     assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.end"]
-    assert [message.body["previous_generation"] for message in bench.waiting()] == [None, 2]
+    assert [message.body["generation"] for message in bench.waiting()] == [1, 2]
 
 
 def test_both_dialects_are_announced_where_that_is_wanted(bench: Bench) -> None:

@@ -143,6 +143,7 @@ def whole(**fields: Any) -> Snapshot:
         status=Status.ERROR,
         operation=Operation.UNMANAGE,
         generation=2**31 - 1,
+        claim_number=2**31 - 1,
         attempt=7,
         started_at=NOW - SECOND,
         due_at=NOW + SECOND,
@@ -157,7 +158,6 @@ def whole(**fields: Any) -> Snapshot:
         identity_key="b" * 64,
         updated_at=NOW + SECOND,
         deleted_at=NOW + 2 * SECOND,
-        announced=6,
         storage="array:1",
         **fields,
     )
@@ -308,7 +308,7 @@ def test_usage_counts_what_a_project_owns(database: Database) -> None:
 # Who was quicker.
 
 
-def test_second_change_of_the_same_generation_writes_nothing(database: Database) -> None:
+def test_second_change_of_the_same_record_writes_nothing(database: Database) -> None:
     before = due()
     insert(database, before)
     won, lost = claim(before), replace(claim(before), after=replace(claim(before).after, claimed_by="worker 2"))
@@ -327,7 +327,7 @@ def test_one_that_lost_does_not_hold_up_its_neighbours(database: Database) -> No
     written = update(database, claim(first), claim(lost), claim(last))
 
     assert {change.before.id for change in written} == {first.id, last.id}
-    assert [kept(database, each.id).generation for each in (first, lost, last)] == [2, 2, 2]
+    assert [kept(database, each.id).claim_number for each in (first, lost, last)] == [1, 1, 1]
 
 
 def test_change_of_what_is_gone_writes_nothing(database: Database) -> None:
@@ -339,10 +339,10 @@ def test_nothing_to_change_is_no_work(database: Database) -> None:
 
 
 def test_batch_writes_to_each_record_its_own_values(database: Database) -> None:
-    one, other = due("a", reason="kept"), due("b", reason="dropped")
+    one, other = due("a", reason="kept"), due("b", reason="dropped", status=Status.AVAILABLE)
     insert(database, one, other)
 
-    update(database, claim(one), lifecycle.unmanage(replace(other, status=Status.AVAILABLE), ASKED, NOW))
+    update(database, claim(one), lifecycle.unmanage(other, ASKED, NOW))
 
     assert (kept(database, one.id).reason, kept(database, other.id).reason) == ("kept", None)
 
@@ -381,11 +381,11 @@ def backend_snapshot(name: str, identity: str | None = None) -> BackendSnapshot:
     return BackendSnapshot(name, identity or f"id of {name}", GIB, "volume-1", created_at=NOW)
 
 
-def test_lease_is_renewed_only_under_the_generation_that_holds_it(database: Database) -> None:
-    held, lost = due("a", generation=5), due("b", generation=5)
+def test_lease_is_renewed_only_under_the_claim_that_holds_it(database: Database) -> None:
+    held, lost = due("a", claim_number=5), due("b", claim_number=5)
     insert(database, held, lost)
 
-    renewed = [lifecycle.renew(held, NOW, LEASE), lifecycle.renew(replace(lost, generation=4), NOW, LEASE)]
+    renewed = [lifecycle.renew(held, NOW, LEASE), lifecycle.renew(replace(lost, claim_number=4), NOW, LEASE)]
     database.write(lambda conn, _: records.update(conn, renewed))
 
     assert kept(database, held.id) == replace(held, due_at=NOW + LEASE)
