@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from snapmanage.core import outbox as messages
+from snapmanage.core.location import Location
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Requester, Snapshot, owner_key
 from snapmanage.core.reference import Reference
@@ -173,7 +174,7 @@ def _as_record(row: dict[str, Any]) -> Snapshot:
     return Snapshot(
         id=row["id"],
         requester=Requester(PROJECT),
-        host=row["host"],
+        location=Location.parse(row["host"]),
         reference=Reference(row["reference"]),
         created_at=BORN,
         volume_id=row["volume_id"],

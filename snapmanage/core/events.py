@@ -155,7 +155,7 @@ def _payload(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
         "user_id": asked.user_id,
         "request_id": asked.request_id,
         "global_request_id": asked.global_request_id,
-        "host": snapshot.host,
+        "host": str(snapshot.location),
         "reference": snapshot.reference.value,
         "backend_name": _name_afterwards(snapshot),
         "name": snapshot.name,

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from snapmanage.core.backend import Binding
-from snapmanage.core.reference import Location, Reference
+from snapmanage.core.location import Location
+from snapmanage.core.reference import Reference
 
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 
@@ -72,7 +73,7 @@ class Record:
 
     id: str
     requester: Requester
-    host: str
+    location: Location
     reference: Reference
     name: str | None = None
     description: str | None = None
@@ -103,7 +104,7 @@ class Record:
 
     @property
     def server(self) -> str:
-        return Location.parse(self.host).server
+        return self.location.server
 
     @property
     def fence(self) -> Fence:

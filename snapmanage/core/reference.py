@@ -1,4 +1,4 @@
-"""How a caller names an existing backend object, and where backends are."""
+"""How a caller names an existing backend object."""
 
 import json
 from collections.abc import Mapping
@@ -51,32 +51,6 @@ class Reference:
             case {**fields} if set(fields) == {key} and isinstance(fields[key], str) and fields[key]:
                 return str(fields[key])
         raise errors.InvalidReference(f"the reference {self.text} must have exactly one key, {key!r}, with a name")
-
-
-@dataclass(frozen=True)
-class Location:
-    """`host@backend#pool`; the pool may be absent."""
-
-    host: str
-    backend: str
-    pool: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Location":
-        """Read `host@backend` or `host@backend#pool`; `InvalidRequest` otherwise."""
-        server, _, pool = text.partition("#")
-        host, at, backend = server.partition("@")
-        if not (host and at and backend) or "@" in backend:
-            raise errors.InvalidRequest(f"host {text!r} must have the form host@backend or host@backend#pool")
-        return cls(host, backend, pool or None)
-
-    @property
-    def server(self) -> str:
-        """`host@backend`: the address of the server that owns the backend."""
-        return f"{self.host}@{self.backend}"
-
-    def __str__(self) -> str:
-        return f"{self.server}#{self.pool}" if self.pool else self.server
 
 
 def depth(value: Any) -> int:

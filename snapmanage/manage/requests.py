@@ -29,7 +29,7 @@ FORGOTTEN_AT_ONCE = 10
 def request_snapshot(
     app: Application, snapshot: Snapshot, everywhere: bool = False, key: IdempotencyKey | None = None
 ) -> Snapshot:
-    """Write a snapshot that shall be managed, and the cast for it; `snapshot.host` comes from its volume.
+    """Write a snapshot that shall be managed, and the cast for it; `snapshot.location` comes from its volume.
 
     The volume must be the requester's project's, unless the requester may act `everywhere`. Under a key that was
     used for the same request, the snapshot of that one is returned, as it is now, and nothing is written.
@@ -42,7 +42,7 @@ def request_snapshot(
         volume = _usable_volume(conn, snapshot, everywhere)
         service.require_up(volume.service, volume.server, now, app.rules.service_down)
         _check_quota(app, conn, snapshot.requester.project_id, volume.size_gb or 0)
-        asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
+        asked = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=now)
         _refuse_owned(conn, asked, volume)
         return _insert(app, conn, lifecycle.request(asked), now)
 

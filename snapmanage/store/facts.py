@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, exists, select
 
+from snapmanage.core.location import Location
 from snapmanage.core.records import Status
 from snapmanage.core.services import Service
 from snapmanage.store.tables import services, volumes
@@ -36,7 +37,7 @@ class VolumeForRequest:
     """
 
     project_id: str
-    host: str
+    location: Location
     server: str
     status: Status
     size_gb: int | None
@@ -53,5 +54,5 @@ def of_volume(conn: Connection, volume_id: str) -> VolumeForRequest | None:
     beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
     service = Service(*beat) if beats else None
     return VolumeForRequest(
-        row.project_id, row.host, row.server, Status(row.status), row.size_gb, service, bool(row.shared)
+        row.project_id, Location.parse(row.host), row.server, Status(row.status), row.size_gb, service, bool(row.shared)
     )

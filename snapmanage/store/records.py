@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, or_, select
@@ -11,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lifecycle import Change
+from snapmanage.core.location import Location
 from snapmanage.core.manageable import Owned
 from snapmanage.core.quotas import Amount
 from snapmanage.core.records import (
@@ -35,6 +37,8 @@ R = TypeVar("R", bound=Record)
 _TABLES: dict[type[Record], Table] = {Volume: volumes, Snapshot: snapshots}
 # Of a list of any length, so many go into one statement.
 IDS_AT_ONCE = 500
+# A deployment has few hosts, and many rows.
+_location = lru_cache(256)(Location.parse)
 _REQUESTER = ("project_id", "user_id", "request_id", "global_request_id")
 
 
@@ -294,7 +298,7 @@ def _owned_text(record: Record) -> str:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    columns = {"server": record.server}
+    columns: dict[str, Any] = {}
     for name, value in vars(record).items():
         columns |= _columns(name, value)
     return columns
@@ -305,6 +309,8 @@ def _columns(name: str, value: Any) -> dict[str, Any]:
     match value:
         case Requester():
             return dict(vars(value))
+        case Location():
+            return {"host": str(value), "server": value.server}
         case Reference():
             return {name: value.text}
         case Status() | Operation():
@@ -316,10 +322,12 @@ def _record(kind: type[R], row: Row[Any]) -> R:
     values = dict(zip(row._fields, row, strict=True))
     del values["server"]
     requester = Requester(**{column: values.pop(column) for column in _REQUESTER})
+    location = _location(values.pop("host"))
     return kind(
         **{
             **values,
             "requester": requester,
+            "location": location,
             "reference": Reference(values["reference"]),
             "status": Status(values["status"]),
             "operation": Operation(values["operation"]),

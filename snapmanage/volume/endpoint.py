@@ -14,6 +14,7 @@ import oslo_messaging
 
 from snapmanage import errors
 from snapmanage.bus import names
+from snapmanage.core.location import Location
 from snapmanage.core.manageable import Manageable, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume, keepable
 from snapmanage.core.reference import Reference
@@ -31,7 +32,7 @@ class Endpoint:
     target = oslo_messaging.Target(version=names.ACCEPTED_VERSION)
 
     def __init__(self, server: str, accept: Accept, list_manageable: ListManageable) -> None:
-        self._server = server
+        self._location = Location.parse(server)
         self._accept = accept
         self._list = list_manageable
 
@@ -53,7 +54,7 @@ class Endpoint:
             record = Snapshot(
                 id=_uuid("snapshot_id", snapshot_id),
                 volume_id=_uuid("volume_id", volume_id),
-                host=self._server,
+                location=self._location,
                 reference=Reference.of(ref),
                 name=_text("name", name),
                 description=_text("description", description),
@@ -97,7 +98,7 @@ class ReferenceEndpoint:
     target = oslo_messaging.Target(version=names.ACCEPTED_REFERENCE_VERSION)
 
     def __init__(self, server: str, accept: Accept, list_manageable: ListManageable, volume_template: str) -> None:
-        self._server = server
+        self._location = Location.parse(server)
         self._accept = accept
         self._own = Endpoint(server, accept, list_manageable)
         self._volume_template = volume_template
@@ -109,7 +110,7 @@ class ReferenceEndpoint:
         record = Snapshot(
             id=_uuid("id", fields["id"]),
             volume_id=volume.id,
-            host=self._server,
+            location=self._location,
             reference=Reference.of(ref),
             name=_text("display_name", fields.get("display_name")),
             description=_text("display_description", fields.get("display_description")),
@@ -139,7 +140,7 @@ class ReferenceEndpoint:
         volume_id = _uuid("volume_id", fields["volume_id"])
         return Volume(
             id=volume_id,
-            host=self._server,
+            location=self._location,
             reference=Reference.named(self._volume_template % volume_id),
             status=Status.AVAILABLE,
             size_gb=_size(fields.get("volume_size")),

@@ -7,6 +7,7 @@ from typing import Any
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, asked_fields, key
+from snapmanage.core.location import UNPLACED
 from snapmanage.core.records import Snapshot, Status
 from snapmanage.crash import Point
 from snapmanage.manage import requests
@@ -27,7 +28,7 @@ def create(call: ApiRequest) -> Answer:
     """`POST /os-snapshot-manage`: the answer tells that it is asked for; what comes of it shows later."""
     wanted = call.body["snapshot"]
     volume_id = str(uuid.UUID(wanted["volume_id"]))
-    asked = Snapshot(volume_id=volume_id, host="", **asked_fields(call, wanted))
+    asked = Snapshot(volume_id=volume_id, location=UNPLACED, **asked_fields(call, wanted))
     snapshot = requests.request_snapshot(call.app, asked, call.everywhere, key(call, "manage snapshot"))
     crash.at(Point.UNANSWERED)
     LOG.info("Snapshot %s is %s.", snapshot.id, snapshot.status.value)

@@ -26,7 +26,7 @@ SHAPE = lists.Shape(
 def create(call: ApiRequest) -> Answer:
     """`POST /os-volume-manage`: its server looks the volume up, and never renames it."""
     wanted = call.body["volume"]
-    asked = Volume(host=str(find_server(call, wanted["host"])), **asked_fields(call, wanted))
+    asked = Volume(location=find_server(call, wanted["host"]), **asked_fields(call, wanted))
     volume = requests.register_volume(call.app, asked, key(call, "manage volume"))
     crash.at(Point.UNANSWERED)
     LOG.info("Volume %s is %s.", volume.id, volume.status.value)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from snapmanage.core import outbox as messages
+from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Status
 from snapmanage.core.services import Service
 from snapmanage.manage import requests
@@ -78,8 +79,8 @@ def test_each_reason_for_being_late_is_told(standalone: Standalone) -> None:
         "whose lease ran out at": {"due_at": now - minute, "claimed_by": "w"},
         "failed, the next is at": {"due_at": now + minute, "reason": "it is away"},
         "is unmanaging since": {"status": Status.UNMANAGING, "operation": Operation.UNMANAGE},
-        "storage-2@fast was last heard of at": {"host": "storage-2@fast#pool"},
-        "storage-3@fast is up": {"host": "storage-3@fast#pool"},
+        "storage-2@fast was last heard of at": {"location": Location("storage-2", "fast", "pool")},
+        "storage-3@fast is up": {"location": Location("storage-3", "fast", "pool")},
     }
     made = [examples.snapshot(id=examples.new_id(), created_at=now - minute, **fields) for fields in late.values()]
 

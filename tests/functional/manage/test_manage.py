@@ -15,6 +15,7 @@ from snapmanage.core.backend import BackendSnapshot, Unsafe
 from snapmanage.core.events import UserMessage
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.lifecycle import Retry
+from snapmanage.core.location import UNPLACED, Location
 from snapmanage.core.manageable import Page
 from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.quotas import UNLIMITED, Amount
@@ -55,7 +56,7 @@ class Bench:
 
     def ask(self, source: str = DAILY, **fields: Any) -> Snapshot:
         """A snapshot that is requested."""
-        wanted = examples.snapshot(source, **{"id": new_id(), "host": "unknown@yet"} | fields)
+        wanted = examples.snapshot(source, **{"id": new_id(), "location": UNPLACED} | fields)
         return requests.request_snapshot(self.app, wanted)
 
     def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Refusal]:
@@ -150,7 +151,12 @@ def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) 
     asked = bench.ask(name="n", metadata={"k": "v"})
 
     assert bench.kept(asked) == asked
-    assert fields(asked, "status", "host", "size_gb", "generation") == [Status.CREATING, examples.HOST, 1, 0]
+    assert fields(asked, "status", "location", "size_gb", "generation") == [
+        Status.CREATING,
+        examples.LOCATION,
+        1,
+        0,
+    ]
     (cast,) = bench.waiting()
     assert (cast.name, cast.target, cast.body) == ("manage_snapshot", SERVER, {"snapshot_id": asked.id})
     assert bench.nudged == [cast]
@@ -210,7 +216,7 @@ def test_server_that_is_silent_is_asked_nothing(bench: Bench) -> None:
 
 def test_server_that_nobody_heard_of_is_asked_nothing(bench: Bench) -> None:
     with pytest.raises(errors.ServiceNotFound):
-        requests.register_volume(bench.app, examples.volume(host="storage-9@fast"))
+        requests.register_volume(bench.app, examples.volume(location=Location("storage-9", "fast")))
 
 
 @pytest.mark.parametrize("limit", [Amount(2, UNLIMITED), Amount(UNLIMITED, 2)])

@@ -24,6 +24,7 @@ from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.events import UserMessage
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.core.lifecycle import Change
+from snapmanage.core.location import Location
 from snapmanage.core.manageable import Owned
 from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
@@ -216,7 +217,7 @@ def test_object_has_one_owner_whatever_its_pool(database: Database) -> None:
     insert(database, owning())
 
     with pytest.raises(errors.AlreadyManaged, match="daily"):
-        insert(database, owning(host=f"{SERVER}#another"))
+        insert(database, owning(location=replace(examples.LOCATION, pool="another")))
 
 
 @pytest.mark.parametrize("other", ["Daily", "daily ", "d\u00e1ily", "DAILY"])
@@ -230,7 +231,7 @@ def test_references_that_look_alike_do_not_collide(database: Database, other: st
 
 
 def test_same_reference_on_another_server_is_another_object(database: Database) -> None:
-    insert(database, owning(), owning(host="storage-2@fast"))
+    insert(database, owning(), owning(location=Location("storage-2", "fast")))
 
 
 def test_object_that_nobody_owns_any_more_may_be_had_again(database: Database) -> None:
@@ -259,7 +260,7 @@ def test_change_to_what_another_owns_is_refused_and_nothing_is_written(database:
 
 def test_owned_objects_are_told_by_identity_and_by_reference(database: Database) -> None:
     managed, asked, freed = due("a"), due("b"), due("c")
-    insert(database, managed, asked, freed, due("d", host="storage-2@fast"))
+    insert(database, managed, asked, freed, due("d", location=Location("storage-2", "fast")))
     update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
     update(database, lifecycle.fail(freed, errors.SourceNotFound("gone"), NOW, RETRY))
 
@@ -399,7 +400,12 @@ def take(conn: Connection, limit: int = 10) -> list[str]:
 def test_longest_due_is_taken_first_and_what_is_not_due_is_left(database: Database) -> None:
     second, first, third = (due(str(seconds), due_at=NOW - seconds * SECOND) for seconds in (2, 3, 1))
     insert(database, second, first, third)
-    insert(database, owning("not accepted"), due("later", due_at=NOW + SECOND), due("x", host="storage-2@fast"))
+    insert(
+        database,
+        owning("not accepted"),
+        due("later", due_at=NOW + SECOND),
+        due("x", location=Location("storage-2", "fast")),
+    )
 
     with database.read() as conn:
         assert take(conn) == [first.id, second.id, third.id]

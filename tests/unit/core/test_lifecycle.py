@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from snapmanage import errors
 from snapmanage.core import lifecycle
 from snapmanage.core.lifecycle import Change, Retry
+from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER
@@ -69,13 +70,15 @@ def test_request_owns_its_reference_on_its_server() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"host": "storage-2@fast"},
+        {"location": Location("storage-2", "fast")},
         {"reference": examples.snapshot("Daily").reference},
         {"volume_id": examples.new_id()},
     ],
 )
 def test_requests_collide_on_the_same_server_volume_and_reference_only(other: dict[str, Any]) -> None:
-    same_object = lifecycle.request(examples.snapshot(id=examples.new_id(), host=f"{SERVER}#another-pool"))
+    same_object = lifecycle.request(
+        examples.snapshot(id=examples.new_id(), location=replace(examples.LOCATION, pool="another-pool"))
+    )
 
     assert same_object.reference_key == requested().reference_key
     assert lifecycle.request(examples.snapshot(**other)).reference_key != requested().reference_key
