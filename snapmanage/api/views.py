@@ -8,9 +8,9 @@ from snapmanage.api import versions
 from snapmanage.api.request import Answer, ApiRequest, wire_time
 from snapmanage.api.versions import Version
 from snapmanage.core.audit import Entry
-from snapmanage.core.events import UserMessage
 from snapmanage.core.location import Location
 from snapmanage.core.records import Snapshot, Status, Volume
+from snapmanage.core.usermessages import UserMessage
 
 
 def snapshot_summary(call: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:

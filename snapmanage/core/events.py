@@ -1,15 +1,15 @@
-"""What snapmanage announces: events of a snapshot's operations, and messages to its users."""
+"""The events of a snapshot's operations."""
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, readable
+from snapmanage.core import ids
+from snapmanage.core.records import Operation, Requester, Snapshot, Status
+from snapmanage.core.text import readable
 
-MESSAGE_LIFETIME = timedelta(days=30)
 NOBODY = Requester(project_id="")
 UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")
 # `event.schema.json` beside this file says what each of them may be.
@@ -62,25 +62,6 @@ class Event:
         return str(self.payload["event_id"])
 
 
-@dataclass(frozen=True)
-class UserMessage:
-    """Why an asynchronous operation failed, as `GET /messages` shows it."""
-
-    id: str
-    project_id: str
-    resource_type: str
-    resource_id: str
-    request_id: str | None
-    event_id: str
-    level: str
-    text: str
-    created_at: datetime
-
-    @property
-    def guaranteed_until(self) -> datetime:
-        return self.created_at + MESSAGE_LIFETIME
-
-
 def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
     """The event of a step that has just taken `snapshot` to where it is."""
     return Event(
@@ -92,23 +73,7 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
 
 def event_id(snapshot_id: str, generation: int) -> str:
     """The same in every repeat, and another for every step."""
-    return str(uuid.uuid5(uuid.UUID(snapshot_id), str(generation)))
-
-
-def tell_user(record: Record, now: datetime) -> UserMessage:
-    """The message that a failed operation leaves for its project."""
-    kind = "snapshot" if isinstance(record, Snapshot) else "volume"
-    return UserMessage(
-        id=str(uuid.uuid5(uuid.UUID(record.id), f"message {record.generation}")),
-        project_id=record.requester.project_id,
-        resource_type="VOLUME_SNAPSHOT" if kind == "snapshot" else "VOLUME",
-        resource_id=record.id,
-        request_id=record.requester.request_id,
-        event_id=f"{kind}_{record.operation.value}_{record.reason_code}".upper(),
-        level="ERROR",
-        text=f"{record.operation.value} {kind}: {record.reason}",
-        created_at=now,
-    )
+    return ids.derive(snapshot_id, str(generation))
 
 
 def rejected(
@@ -125,7 +90,7 @@ def rejected(
     known = {name: readable(value) if isinstance(value, str) else None for name, value in said.items()}
     payload = dict.fromkeys(PAYLOAD_FIELDS) | known
     payload |= {
-        "event_id": str(uuid.uuid5(uuid.UUID(key), "rejected")),
+        "event_id": ids.derive(key, "rejected"),
         "generation": 0,
         "occurred_at": now.isoformat(),
         "snapshot_id": snapshot_id,
@@ -195,7 +160,4 @@ def _snapshot_id(arguments: Mapping[str, Any]) -> str | None:
     given = arguments.get("snapshot_id")
     if isinstance(snapshot, Mapping) and isinstance(snapshot.get("versioned_object.data"), Mapping):
         given = snapshot["versioned_object.data"].get("id")
-    try:
-        return str(uuid.UUID(given))
-    except (ValueError, AttributeError, TypeError):
-        return None
+    return ids.uuid_text(given)

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from snapmanage import errors
-from snapmanage.core import events
+from snapmanage.core import events, usermessages
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
-from snapmanage.core.events import Event, Step, UserMessage
+from snapmanage.core.events import Event, Step
 from snapmanage.core.records import (
     Operation,
     Record,
@@ -23,9 +23,10 @@ from snapmanage.core.records import (
     changed,
     identity_key,
     owner_key,
-    readable,
     reference_key,
 )
+from snapmanage.core.text import readable
+from snapmanage.core.usermessages import UserMessage
 
 R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)
@@ -265,7 +266,7 @@ def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime)
     if record.operation is Operation.MANAGE:
         settled = _disowned(settled)
     change = _announced(before, settled, Step.ERROR, now)
-    return replace(change, message=events.tell_user(change.after, now))
+    return replace(change, message=usermessages.of_failure(change.after, now))
 
 
 def _owning(record: R) -> R:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, belongs
-from snapmanage.core.records import Volume, ids_in
+from snapmanage.core.ids import ids_in
+from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 
 T = TypeVar("T")

@@ -1,13 +1,13 @@
 """Messages that a change of state owes the bus; they wait in the outbox until they are carried."""
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from snapmanage.core import ids
 from snapmanage.core.events import Event
 from snapmanage.core.records import Operation, Record, Requester, Snapshot
 
@@ -53,7 +53,7 @@ def cast(record: Record) -> Message:
     """The cast that asks a record's server for the operation that is due."""
     kind = "snapshot" if isinstance(record, Snapshot) else "volume"
     return Message(
-        id=_message_id(record.id, f"cast {record.generation}"),
+        id=ids.derive(record.id, f"cast {record.generation}"),
         kind=Kind.CAST,
         record_id=record.id,
         target=record.server,
@@ -94,7 +94,7 @@ def context(requester: Requester) -> dict[str, Any]:
 def _notification(event: Event, name: str, requester: Requester) -> Message:
     own = name == event.event_type
     return Message(
-        id=event.event_id if own else _message_id(event.event_id, name),
+        id=event.event_id if own else ids.derive(event.event_id, name),
         kind=Kind.NOTIFICATION,
         record_id=event.payload["snapshot_id"],
         target=f"snapshot.{event.payload['host'].partition('#')[0]}",
@@ -103,7 +103,3 @@ def _notification(event: Event, name: str, requester: Requester) -> Message:
         priority=event.priority,
         context=context(requester),
     )
-
-
-def _message_id(namespace: str, name: str) -> str:
-    return str(uuid.uuid5(uuid.UUID(namespace), name))

@@ -5,7 +5,6 @@ at a time, settled. Sizes are GiB, times are aware UTC.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,11 +14,6 @@ from typing import Any, TypeVar
 from snapmanage.core.backend import Binding
 from snapmanage.core.location import Location
 from snapmanage.core.reference import Reference
-
-_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
-
-# A reason may repeat a name as long as a request can be; nobody reads more than this.
-LONGEST_REASON = 2000
 
 
 class Status(Enum):
@@ -171,36 +165,3 @@ def identity_key(record: Record) -> str | None:
     """
     storage = record.storage if isinstance(record, Snapshot) else None
     return None if record.backend_id is None else owner_key(storage or record.server, record.backend_id)
-
-
-def own_name(name: str) -> str:
-    """Return the last part of `VOLUME@NAME` or `FOLDER/NAME`: only that is given to an object when it is managed."""
-    return re.split("[/@]", name)[-1]
-
-
-def ids_in(name: str) -> set[str]:
-    """Return the ids of records that an object's own name may hold: each UUID in it.
-
-    The name of its volume or folder doesn't count: a clone is often named for the snapshot that it was made of.
-    """
-    return {found.lower() for found in _ID.findall(own_name(name))}
-
-
-def ids_meant(reference: Reference) -> set[str]:
-    """Return the ids that the name in a reference may hold, under whatever key it is."""
-    return {found for name in reference.value.values() if isinstance(name, str) for found in ids_in(name)}
-
-
-def readable(text: str) -> str:
-    """A text of a stranger's as every database keeps it: cut where it is long, and what none keeps spelled out."""
-    kept = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-    return kept if len(kept) <= LONGEST_REASON else f"{kept[:LONGEST_REASON]}…"
-
-
-def keepable(text: str) -> bool:
-    """Whether every database keeps a text as it is: Unicode without NUL, and without half a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snapmanage import errors
-
-# A deeper one could be read here, and then exceed what JSON can be written with inside of an event.
-DEEPEST = 32
+from snapmanage.core.text import DEEPEST, depth
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,3 @@ class Reference:
             case {**fields} if set(fields) == {key} and isinstance(fields[key], str) and fields[key]:
                 return str(fields[key])
         raise errors.InvalidReference(f"the reference {self.text} must have exactly one key, {key!r}, with a name")
-
-
-def depth(value: Any) -> int:
-    """Levels of nesting, counted without recursion: what came may be as deep as it likes."""
-    level, levels = [value], 0
-    while level:
-        nested = [each for each in level if isinstance(each, Mapping | list)]
-        level = [part for each in nested for part in (each.values() if isinstance(each, Mapping) else each)]
-        levels += bool(nested)
-    return levels

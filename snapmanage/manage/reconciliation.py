@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
+from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.reconciliation import Difference
-from snapmanage.core.records import Snapshot, changed, ids_in
+from snapmanage.core.records import Snapshot, changed
 from snapmanage.drivers.protocol import Driver
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database

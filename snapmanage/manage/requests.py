@@ -11,9 +11,10 @@ from snapmanage.core import idempotency, lifecycle, manageable, outbox
 from snapmanage.core import quotas as quota
 from snapmanage.core import services as service
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
+from snapmanage.core.ids import ids_in_reference
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.outbox import Message
-from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_meant
+from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application, commit, post
 from snapmanage.store import facts, quotas, records, services
@@ -169,7 +170,7 @@ def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: VolumeForRequest
 
     Its name holds the id of a live record, or another server of the same storage manages it under this reference.
     """
-    named = records.live(conn, ids_meant(snapshot.reference) - {snapshot.id})
+    named = records.live(conn, ids_in_reference(snapshot.reference) - {snapshot.id})
     owner = min(named) if named else None
     if owner is None and volume.shared and volume.service:
         owner = records.owner_elsewhere(conn, snapshot, services.sharing(conn, volume.service))

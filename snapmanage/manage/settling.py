@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.outbox import Message
-from snapmanage.core.records import Operation, Record, Snapshot, Volume, ids_in
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage import writing
 from snapmanage.manage.application import Application, commit

@@ -5,8 +5,7 @@ before it moves nothing. An absent value counts as the least on every database.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -26,25 +25,7 @@ from sqlalchemy import (
 )
 
 from snapmanage import errors
-
-
-@dataclass(frozen=True)
-class ListQuery:
-    """What is wanted of a list.
-
-    `project_id` None means every project's. `equal` and `like` compare columns, `metadata` asks for
-    pairs; `never` is for what no row can be. `sort` holds pairs of column and direction, asc or desc.
-    """
-
-    project_id: str | None
-    equal: Mapping[str, Any] = field(default_factory=dict)
-    like: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    never: bool = False
-    sort: Sequence[tuple[str, str]] = (("created_at", "desc"),)
-    limit: int = 1000
-    offset: int = 0
-    marker: str | None = None
+from snapmanage.core.paging import ListQuery
 
 
 def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from snapmanage.core.records import readable
+from snapmanage.core.text import readable
 from snapmanage.store.tables import quarantine, suspects
 
 # Bytes: escaped, they must fit into one packet of MariaDB, which by default has 16 MiB.

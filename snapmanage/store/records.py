@@ -11,9 +11,11 @@ from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.location import Location
 from snapmanage.core.manageable import Owned
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import Amount
 from snapmanage.core.records import (
     Fence,
@@ -24,13 +26,11 @@ from snapmanage.core.records import (
     Status,
     Volume,
     identity_key,
-    ids_in,
     owner_key,
     reference_key,
 )
 from snapmanage.core.reference import Reference
 from snapmanage.store import batches, paging
-from snapmanage.store.paging import ListQuery
 from snapmanage.store.tables import services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)

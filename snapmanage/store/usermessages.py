@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from snapmanage.core.events import UserMessage
+from snapmanage.core.paging import ListQuery
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import paging
-from snapmanage.store.paging import ListQuery
 from snapmanage.store.tables import messages
 
 

@@ -4,7 +4,6 @@ A cast becomes an `Ask`, handed to `accept`; a call is answered by `list_managea
 happens here, so that whatever these methods raise means that the message can't be understood.
 """
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,10 +13,12 @@ import oslo_messaging
 
 from snapmanage import errors
 from snapmanage.bus import names
+from snapmanage.core.ids import uuid_text
 from snapmanage.core.location import Location
 from snapmanage.core.manageable import Manageable, Page
-from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume, keepable
+from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.text import keepable
 from snapmanage.manage.acceptance import Ask
 
 Accept = Callable[[Ask], None]
@@ -178,10 +179,9 @@ def _known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
 
 
 def _uuid(argument: str, value: Any) -> str:
-    try:
-        return str(uuid.UUID(value))
-    except (ValueError, AttributeError, TypeError):
-        raise errors.InvalidRequest(f"{argument} must be a UUID, not {value!r}") from None
+    if (read := uuid_text(value)) is None:
+        raise errors.InvalidRequest(f"{argument} must be a UUID, not {value!r}")
+    return read
 
 
 def _text(argument: str, value: Any) -> str | None:

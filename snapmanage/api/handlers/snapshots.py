@@ -1,12 +1,12 @@
 """Handlers of snapshots: manage, show, list, unmanage."""
 
 import logging
-import uuid
 from typing import Any
 
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, asked_fields, key
+from snapmanage.core.ids import uuid_text
 from snapmanage.core.location import UNPLACED
 from snapmanage.core.records import Snapshot, Status
 from snapmanage.crash import Point
@@ -27,7 +27,7 @@ SHAPE = lists.Shape(
 def create(call: ApiRequest) -> Answer:
     """`POST /os-snapshot-manage`: the answer tells that it is asked for; what comes of it shows later."""
     wanted = call.body["snapshot"]
-    volume_id = str(uuid.UUID(wanted["volume_id"]))
+    volume_id = str(uuid_text(wanted["volume_id"]))  # its schema requires a UUID
     asked = Snapshot(volume_id=volume_id, location=UNPLACED, **asked_fields(call, wanted))
     snapshot = requests.request_snapshot(call.app, asked, call.everywhere, key(call, "manage snapshot"))
     crash.at(Point.UNANSWERED)

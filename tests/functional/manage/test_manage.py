@@ -12,16 +12,17 @@ import sqlalchemy as sa
 from snapmanage import errors
 from snapmanage.core import manageable
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.core.events import UserMessage
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.location import UNPLACED, Location
 from snapmanage.core.manageable import Page
 from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import Ask, Refusal
@@ -30,7 +31,6 @@ from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from snapmanage.volume import steps
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, FakeClock, new_id

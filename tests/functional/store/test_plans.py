@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Table, event, select
 
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import Ask
@@ -18,7 +19,6 @@ from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, tables
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from tests import examples
 from tests.examples import NOW, PROJECT, SERVER, new_id
 

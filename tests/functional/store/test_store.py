@@ -21,21 +21,21 @@ from snapmanage.core import audit as ledger
 from snapmanage.core import lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
-from snapmanage.core.events import UserMessage
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.location import Location
 from snapmanage.core.manageable import Owned
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import audit as auditlog
 from snapmanage.store import idempotency, outbox, quarantine, quotas, records, services, tables, usermessages
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, database_clock, passes
-from snapmanage.store.paging import ListQuery
 from snapmanage.store.quarantine import QuarantinedMessage
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, FakeClock, new_id

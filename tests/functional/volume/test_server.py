@@ -19,6 +19,7 @@ from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope
 from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import outbox
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
@@ -29,7 +30,6 @@ from snapmanage.manage.acceptance import Ask, Refusal
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.store import records, services, tables
-from snapmanage.store.paging import ListQuery
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker
 from tests.functional.world import NAMES, OTHER_PROJECT, PACE, RULES, SERVER, VOLUME, World, a_world
