@@ -67,7 +67,7 @@ class Listener:
         """Keep a message apart, for people to look at."""
         LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, readable(reason))
         self._db.write(
-            lambda conn, now: quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+            lambda conn, now: quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
         crash.at(Point.QUARANTINED)
 

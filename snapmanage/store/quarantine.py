@@ -1,4 +1,4 @@
-"""Messages that were put aside, and those under suspicion of killing whoever handles them."""
+"""Messages in quarantine."""
 
 import hashlib
 import json
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from snapmanage.core.text import readable
-from snapmanage.store.tables import quarantine, suspects
+from snapmanage.store.tables import quarantine
 
 # Bytes: escaped, they must fit into one packet of MariaDB, which by default has 16 MiB.
 LARGEST_KEPT = 4 * 1024**2
@@ -51,7 +51,7 @@ def key(queue: str, body: bytes) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{queue} {hashlib.sha256(body).hexdigest()}"))
 
 
-def put_aside(
+def add(
     conn: Connection, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
 ) -> str | None:
     """Keep a message that can't be understood, with its bytes, headers and the reason.
@@ -97,30 +97,3 @@ def drop_unless_back(conn: Connection, sent: QuarantinedMessage) -> bool:
     """Forget a message that was sent again; False when it was put aside once more, or is unknown."""
     this = (quarantine.c.id == sent.id) & (quarantine.c.received_at == sent.received_at)
     return bool(conn.execute(delete(quarantine).where(this)).rowcount)
-
-
-def suspect(conn: Connection, message_id: str, now: datetime) -> int:
-    """Note that a message is being handled which was delivered before; how often that was noted, this time included."""
-    counted = update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts + 1, seen_at=now)
-    if not conn.execute(counted).rowcount:
-        conn.execute(insert(suspects), {"id": message_id, "attempts": 1, "seen_at": now})
-    return int(conn.execute(select(suspects.c.attempts).where(suspects.c.id == message_id)).scalar_one())
-
-
-def forget_suspects(conn: Connection, before: datetime, limit: int) -> None:
-    """Drop suspects that were last seen before a time, at most `limit`, leaving out those that others count."""
-    old = select(suspects.c.id).where(suspects.c.seen_at < before).limit(limit)
-    found = conn.execute(old.with_for_update(skip_locked=True)).scalars().all()
-    if found:
-        conn.execute(delete(suspects).where(suspects.c.id.in_(found)))
-
-
-def take_back(conn: Connection, message_id: str) -> None:
-    """Count an attempt less: whoever handled the message failed, and lives."""
-    conn.execute(delete(suspects).where(suspects.c.id == message_id, suspects.c.attempts <= 1))
-    conn.execute(update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts - 1))
-
-
-def clear(conn: Connection, message_id: str) -> None:
-    """A suspect was handled, or put aside."""
-    conn.execute(delete(suspects).where(suspects.c.id == message_id))

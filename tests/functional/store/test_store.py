@@ -566,7 +566,7 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
 
 
 def put_aside(database: Database, body: bytes, reason: str) -> str | None:
-    return database.write(lambda conn, now: quarantine.put_aside(conn, "q", body, {"x-n": 1}, reason, now))
+    return database.write(lambda conn, now: quarantine.add(conn, "q", body, {"x-n": 1}, reason, now))
 
 
 def the_one_aside(database: Database) -> QuarantinedMessage:
