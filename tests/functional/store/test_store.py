@@ -32,7 +32,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import audit as auditlog
-from snapmanage.store import idempotency, outbox, quarantine, quotas, records, services, tables, usermessages
+from snapmanage.store import idempotency, outbox, ownership, quarantine, quotas, records, services, tables, usermessages
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, database_clock, passes
@@ -265,7 +265,7 @@ def test_owned_objects_are_told_by_identity_and_by_reference(database: Database)
     update(database, lifecycle.fail(freed, errors.SourceNotFound("gone"), NOW, RETRY))
 
     with database.read() as conn:
-        owned = records.owned(conn, SERVER)
+        owned = ownership.owned(conn, SERVER)
 
     assert owned.identities == {"identity of a": managed.id}
     assert owned.references == {Reference.named("a").text: managed.id, Reference.named("b").text: asked.id}
@@ -281,8 +281,8 @@ def test_owned_objects_are_told_among_some_without_the_others(database: Database
     foreign = examples.found("c", parent_identity="identity of another disk")
 
     with database.read() as conn:
-        owned = records.owned_among(conn, SERVER, [*found, foreign])
-        nothing = records.owned_among(conn, SERVER, [])
+        owned = ownership.owned_among(conn, SERVER, [*found, foreign])
+        nothing = ownership.owned_among(conn, SERVER, [])
 
     assert owned == Owned({"identity of a": managed.id}, {Reference.named("b").text: asked.id})
     assert nothing == Owned()
