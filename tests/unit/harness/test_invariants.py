@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.chaos.invariants import VolumeForRequest, lateness, violations
+from tests.chaos.invariants import Observed, lateness, violations
 from tests.chaos.storage import Storage
 
 Row = dict[str, Any]
@@ -76,13 +76,13 @@ class World:
             self.events.remove(event)
 
     @property
-    def known(self) -> VolumeForRequest:
+    def known(self) -> Observed:
         chained = [
             event | {"number": number, "previous_digest": f"{number - 1:064}", "digest": f"{number:064}"}
             for number, event in enumerate(self.events, 1)
         ]
         audit = sorted(chained, key=lambda event: (event["snapshot_id"], event["generation"]))
-        return VolumeForRequest(self.snapshots, audit, self.outbox, self.suspects, [self.storage])
+        return Observed(self.snapshots, audit, self.outbox, self.suspects, [self.storage])
 
 
 @pytest.fixture
