@@ -108,7 +108,8 @@ def rejected(
 
 
 def _payload(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
-    asked = snapshot.requester
+    asked, born = snapshot.requester, snapshot.backend_created_at
+    reason = {"code": snapshot.reason_code, "text": snapshot.reason}
     return {
         "event_id": event_id(snapshot.id, snapshot.generation),
         "generation": snapshot.generation,
@@ -130,9 +131,9 @@ def _payload(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
         "volume_size": snapshot.size_gb,
         "status": snapshot.status.value,
         "attempt": snapshot.attempt,
-        "reason": _reason(snapshot),
+        "reason": reason if snapshot.reason and snapshot.reason_code else None,
         "created_at": snapshot.created_at.isoformat(),
-        "backend_created_at": _iso(snapshot.backend_created_at),
+        "backend_created_at": born.isoformat() if born else None,
         "deleted": snapshot.deleted_at is not None,
     }
 
@@ -143,16 +144,6 @@ def _name_afterwards(snapshot: Snapshot) -> str | None:
         return snapshot.original_name
     settled_managed = snapshot.status is Status.AVAILABLE or snapshot.operation is Operation.UNMANAGE
     return snapshot.backend_name if settled_managed else snapshot.original_name
-
-
-def _reason(snapshot: Snapshot) -> dict[str, str] | None:
-    if snapshot.reason is None or snapshot.reason_code is None:
-        return None
-    return {"code": snapshot.reason_code, "text": snapshot.reason}
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 def _snapshot_id(arguments: Mapping[str, Any]) -> str | None:

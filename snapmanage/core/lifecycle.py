@@ -105,7 +105,11 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         updated_at=now,
     )
     if record.attempt >= retry.max_attempts:
-        return _give_up(record, changed(claimed, attempt=record.attempt), _exhausted(record), now)
+        last = f"; the last reason was: {record.reason}" if record.reason else ""
+        exhausted = errors.AttemptsExhausted(
+            f"gave up after {record.attempt} attempts, each of which ended without an answer{last}"
+        )
+        return _give_up(record, changed(claimed, attempt=record.attempt), exhausted, now)
     return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
 
 
@@ -165,7 +169,15 @@ def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> C
 def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> Change[R]:
     """Try again later where that may help, and end in `error` where it can't, or not any more."""
     if isinstance(error, errors.BackendError) and record.attempt < retry.max_attempts:
-        return Change(record, _resting(record, error, now, retry))
+        resting = changed(
+            record,
+            due_at=now + retry.delay(record.attempt),
+            claimed_by=None,
+            reason=readable(str(error)),
+            reason_code=error.code,
+            updated_at=now,
+        )
+        return Change(record, resting)
     return _give_up(record, record, error, now)
 
 
@@ -216,8 +228,13 @@ def _asks_back(record: Record, requester: Requester | None, generation: int | No
 
 def _asked_back(record: R, requester: Requester, now: datetime, lost: bool) -> R:
     """The object is owned again, so that nobody else takes it meanwhile; or forgotten, where it is lost."""
+    if lost:
+        binding = dict.fromkeys(("backend_id", "backend_name", "original_name"))
+    else:
+        binding = {"identity_key": identity_key(record) or record.identity_key}
     return changed(
-        _unbound(record) if lost else _owning(record),
+        record,
+        **binding,
         requester=replace(requester, project_id=record.requester.project_id),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
@@ -241,17 +258,6 @@ def _settled(record: R, status: Status, now: datetime) -> R:
     )
 
 
-def _resting(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> R:
-    return changed(
-        record,
-        due_at=now + retry.delay(record.attempt),
-        claimed_by=None,
-        reason=readable(str(error)),
-        reason_code=error.code,
-        updated_at=now,
-    )
-
-
 def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime) -> Change[R]:
     """End in `error`. What wasn't managed is free for others; what couldn't be given back stays ours."""
     settled = changed(
@@ -269,14 +275,6 @@ def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime)
     return replace(change, message=usermessages.of_failure(change.after, now))
 
 
-def _owning(record: R) -> R:
-    return record if record.backend_id is None else changed(record, identity_key=identity_key(record))
-
-
-def _unbound(record: R) -> R:
-    return changed(record, backend_id=None, backend_name=None, original_name=None)
-
-
 def _disowned(record: R) -> R:
     return changed(record, reference_key=None, identity_key=None)
 
@@ -286,10 +284,3 @@ def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
     counted = changed(after, generation=before.generation + 1)
     event = events.announce(counted, step, now) if isinstance(counted, Snapshot) else None
     return Change(before, counted, event)
-
-
-def _exhausted(record: Record) -> errors.AttemptsExhausted:
-    last = f"; the last reason was: {record.reason}" if record.reason else ""
-    return errors.AttemptsExhausted(
-        f"gave up after {record.attempt} attempts, each of which ended without an answer{last}"
-    )

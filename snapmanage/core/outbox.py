@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -52,20 +52,19 @@ class Message:
 def cast(record: Record) -> Message:
     """The cast that asks a record's server for the operation that is due."""
     kind = "snapshot" if isinstance(record, Snapshot) else "volume"
+    body: dict[str, Any] = {f"{kind}_id": record.id}
+    if record.operation is Operation.UNMANAGE:
+        # By the generation of the latest event before the request, a repeat after a failure is known as such.
+        body["generation"] = record.generation
     return Message(
         id=ids.derive(record.id, f"cast {record.generation}"),
         kind=Kind.CAST,
         record_id=record.id,
         target=record.server,
         name=method_of(kind, record.operation),
-        body={f"{kind}_id": record.id, **_asked_at(record)},
+        body=body,
         context=context(record.requester),
     )
-
-
-def _asked_at(record: Record) -> dict[str, Any]:
-    """By the generation of the latest event before the request, a repeat after a failure is known as such."""
-    return {"generation": record.generation} if record.operation is Operation.UNMANAGE else {}
 
 
 def method_of(kind: str, operation: Operation) -> str:
@@ -74,11 +73,19 @@ def method_of(kind: str, operation: Operation) -> str:
 
 
 def notifications(event: Event, requester: Requester, both_dialects: bool) -> list[Message]:
-    """The notification of an event, and once more under the reference's name where that is wanted."""
-    names = [event.event_type]
-    if both_dialects and event.event_type in REFERENCE_NAMES:
-        names.append(REFERENCE_NAMES[event.event_type])
-    return [_notification(event, name, requester) for name in names]
+    """Return the notification of an event, and with `both_dialects` one under the reference's name, if it has one."""
+    also = REFERENCE_NAMES.get(event.event_type) if both_dialects else None
+    own = Message(
+        id=event.event_id,
+        kind=Kind.NOTIFICATION,
+        record_id=event.payload["snapshot_id"],
+        target=f"snapshot.{event.payload['host'].partition('#')[0]}",
+        name=event.event_type,
+        body=event.payload,
+        priority=event.priority,
+        context=context(requester),
+    )
+    return [own, replace(own, id=ids.derive(own.id, also), name=also)] if also else [own]
 
 
 def context(requester: Requester) -> dict[str, Any]:
@@ -89,17 +96,3 @@ def context(requester: Requester) -> dict[str, Any]:
         "request_id": requester.request_id,
         "global_request_id": requester.global_request_id,
     }
-
-
-def _notification(event: Event, name: str, requester: Requester) -> Message:
-    own = name == event.event_type
-    return Message(
-        id=event.event_id if own else ids.derive(event.event_id, name),
-        kind=Kind.NOTIFICATION,
-        record_id=event.payload["snapshot_id"],
-        target=f"snapshot.{event.payload['host'].partition('#')[0]}",
-        name=name,
-        body=event.payload,
-        priority=event.priority,
-        context=context(requester),
-    )

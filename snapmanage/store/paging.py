@@ -45,17 +45,15 @@ def count(conn: Connection, table: Table, wanted: ListQuery) -> int:
 
 
 def _conditions(conn: Connection, table: Table, wanted: ListQuery) -> list[ColumnElement[bool]]:
-    conditions = _there(table, wanted)
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.project_id is not None:
+        conditions.append(table.c.project_id == wanted.project_id)
+    if "deleted_at" in table.c:
+        conditions.append(table.c.deleted_at.is_(None))
     conditions += [table.c[name] == value for name, value in wanted.equal.items()]
     conditions += [table.c[name].icontains(text, autoescape=True) for name, text in wanted.like.items()]
     conditions += [_has_pair(conn, table, pair) for pair in wanted.metadata.items()]
     return [*conditions, false()] if wanted.never else conditions
-
-
-def _there(table: Table, wanted: ListQuery) -> list[ColumnElement[bool]]:
-    """Whose rows there are, those of tombstones left out."""
-    kept: list[ColumnElement[bool]] = [table.c.deleted_at.is_(None)] if "deleted_at" in table.c else []
-    return kept if wanted.project_id is None else [table.c.project_id == wanted.project_id, *kept]
 
 
 def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnElement[bool]:
