@@ -12,7 +12,7 @@ from snapmanage.core.text import readable
 
 NOBODY = Requester(project_id="")
 UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")
-# `event.schema.json` beside this file says what each of them may be.
+# `event.schema.json` beside this file describes each field.
 PAYLOAD_FIELDS = (
     "event_id",
     "generation",
@@ -42,7 +42,7 @@ PAYLOAD_FIELDS = (
 
 
 class Step(Enum):
-    """The steps of an operation that are announced; the value ends the event's type."""
+    """The announced steps of an operation; the value ends the event's type."""
 
     START = "start"
     END = "end"
@@ -51,7 +51,7 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """One announcement: `snapshot.manage.start` and the like, with the payload that listeners get."""
+    """An event, such as `snapshot.manage.start`, with the payload that listeners receive."""
 
     event_type: str
     priority: str
@@ -63,7 +63,7 @@ class Event:
 
 
 def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
-    """The event of a step that has just taken `snapshot` to where it is."""
+    """Return the event of a step; `snapshot` is the record after the step."""
     return Event(
         event_type=f"snapshot.{snapshot.operation.value}.{step.value}",
         priority="ERROR" if step is Step.ERROR else "INFO",
@@ -72,16 +72,16 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
 
 
 def event_id(snapshot_id: str, generation: int) -> str:
-    """The same in every repeat, and another for every step."""
+    """Return the id of a snapshot's event: the same in each repeat, and different for each step."""
     return ids.derive(snapshot_id, str(generation))
 
 
 def rejected(
     key: str, method: str, arguments: Mapping[str, Any], reason: str, now: datetime, host: str
 ) -> Event | None:
-    """The error event of a request that can't be understood; None where it names no snapshot.
+    """Return the error event of a request that can't be understood; None if the request names no snapshot.
 
-    It belongs to no record, so its generation is 0; what the request said is repeated where it is text.
+    The event belongs to no record, so its generation is 0. It repeats those arguments of the request that are texts.
     """
     snapshot_id = _snapshot_id(arguments)
     if snapshot_id is None:
@@ -139,7 +139,7 @@ def _payload(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
 
 
 def _name_afterwards(snapshot: Snapshot) -> str | None:
-    """The backend object's name after the step, as far as it is known."""
+    """Return the backend object's name after the step, if it is known."""
     if snapshot.status is Status.DELETED:
         return snapshot.original_name
     settled_managed = snapshot.status is Status.AVAILABLE or snapshot.operation is Operation.UNMANAGE

@@ -1,4 +1,4 @@
-"""Messages that a change of state owes the bus; they wait in the outbox until they are carried."""
+"""Messages about changes of state; they wait in the outbox until they are sent."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from snapmanage.core import ids
 from snapmanage.core.events import Event
 from snapmanage.core.records import Operation, Record, Requester, Snapshot
 
-# What the reference calls the same steps, for collectors written for it; it has no name for an error.
+# The reference's names of the same steps, for its collectors; the reference has no name for an error.
 REFERENCE_NAMES = {
     "snapshot.manage.start": "snapshot.manage_existing_snapshot.start",
     "snapshot.manage.end": "snapshot.manage_existing_snapshot.end",
@@ -31,7 +31,7 @@ class Message:
 
     A cast goes to the server `target` and calls its method `name` with `body` as arguments. A
     notification of the event type `name` is published by `target` with `body` as its payload. `id`
-    is the same whenever it is sent.
+    is the same each time the message is sent.
     """
 
     id: str
@@ -45,12 +45,12 @@ class Message:
 
     @cached_property
     def body_text(self) -> str:
-        """The body as JSON, in ASCII; written once for outbox and bus."""
+        """Return the body as JSON, in ASCII; the outbox and the bus share it."""
         return json.dumps(self.body, separators=(",", ":"))
 
 
 def cast(record: Record) -> Message:
-    """The cast that asks a record's server for the operation that is due."""
+    """Return the cast that requires a record's operation from its server."""
     kind = "snapshot" if isinstance(record, Snapshot) else "volume"
     body: dict[str, Any] = {f"{kind}_id": record.id}
     if record.operation is Operation.UNMANAGE:
@@ -68,7 +68,7 @@ def cast(record: Record) -> Message:
 
 
 def method_of(kind: str, operation: Operation) -> str:
-    """The RPC method of an operation, such as `manage_snapshot`."""
+    """Return the RPC method of an operation, such as `manage_snapshot`."""
     return f"{operation.value}_{kind}"
 
 
@@ -89,7 +89,7 @@ def notifications(event: Event, requester: Requester, both_dialects: bool) -> li
 
 
 def context(requester: Requester) -> dict[str, Any]:
-    """Who asked, as it crosses the bus: never a token."""
+    """Return the requester's ids for the bus; there is never a token in them."""
     return {
         "user_id": requester.user_id,
         "project_id": requester.project_id,

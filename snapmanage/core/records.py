@@ -1,7 +1,7 @@
-"""The records that snapmanage keeps: volumes it knows and snapshots it manages.
+"""The records of snapmanage: registered volumes and managed snapshots.
 
-Both live the same life (`snapmanage.core.lifecycle`): asked for, accepted, claimed by one worker
-at a time, settled. Sizes are GiB, times are aware UTC.
+Both have the same lifecycle (`snapmanage.core.lifecycle`): requested, accepted, claimed by one worker
+at a time, settled. Sizes are in GiB, times are aware and in UTC.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from snapmanage.core.reference import Reference
 
 
 class Status(Enum):
-    """What a client sees; `DELETED` marks the tombstone of what was given back, which no client sees."""
+    """The status that a client sees; `DELETED` marks the tombstone of an unmanaged snapshot, which no client sees."""
 
     CREATING = "creating"
     AVAILABLE = "available"
@@ -31,20 +31,20 @@ class Status(Enum):
 
 
 class Operation(Enum):
-    """What was last asked for a record."""
+    """The operation that was last requested for a record."""
 
     MANAGE = "manage"
     UNMANAGE = "unmanage"
 
     @property
     def status(self) -> Status:
-        """The status of a record while the operation is under way."""
+        """Return the status of a record while the operation is under way."""
         return Status.CREATING if self is Operation.MANAGE else Status.UNMANAGING
 
 
 @dataclass(frozen=True)
 class Requester:
-    """On whose behalf, and under which request ids; no secret is ever kept."""
+    """The project and the user of a request, and its ids; no secret is ever kept."""
 
     project_id: str
     user_id: str | None = None
@@ -57,12 +57,12 @@ Fence = tuple[Status, int, str | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What volumes and snapshots have in common.
+    """The common part of volumes and snapshots.
 
-    `generation` counts the announced steps: 0 until the first start. `claim_number` counts the claims
-    of workers. `due_at` is when a worker may claim: from accepting on, the end of the lease while
-    claimed, the end of the back-off after a failure; None when settled, or not accepted yet.
-    `reference_key` and `identity_key` are unique over what is owned, None for what isn't.
+    `generation` counts the announced steps: 0 before the first start. `claim_number` counts the claims of workers.
+    `due_at` is the time from which a worker may claim the record: when it was accepted, the end of the lease while it
+    is claimed, the end of the back-off after a failure. It is None if the record is settled, or not accepted yet.
+    `reference_key` and `identity_key` are unique; they are None if the record doesn't own its object.
     """
 
     id: str
@@ -102,21 +102,21 @@ class Record:
 
     @property
     def fence(self) -> Fence:
-        """Return the part of the record that every move changes: a write requires that it is unchanged."""
+        """Return the part that each move of the record changes; a worker's write requires that it is unchanged."""
         return self.status, self.claim_number, self.claimed_by
 
 
 @dataclass(frozen=True, kw_only=True)
 class Volume(Record):
-    """A backend volume that snapshots may belong to; never renamed."""
+    """A backend volume with snapshots; it is never renamed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot(Record):
-    """A snapshot under management, or on its way.
+    """A snapshot that is managed, or is to be managed.
 
-    `storage` is which storage its object is on (`Driver.storage_id`), None where that isn't known: its object is
-    owned there, whichever server reaches it.
+    `storage` is the id of the storage of its object (`Driver.storage_id`), None if the id is unknown. On one storage
+    an object has one owner, even if several servers reach it.
     """
 
     volume_id: str
@@ -124,7 +124,7 @@ class Snapshot(Record):
 
     @property
     def binding(self) -> Binding | None:
-        """The backend object and its two names, once the reference was resolved."""
+        """Return the backend object and its two names; None until the reference is resolved."""
         if self.backend_id is None or self.original_name is None or self.backend_name is None:
             return None
         return Binding(self.backend_id, self.original_name, self.backend_name)
@@ -134,14 +134,14 @@ R = TypeVar("R", bound=Record)
 
 
 def changed(record: R, **fields: Any) -> R:
-    """The record with other values in some of its fields.
+    """Return the record with other values in some of its fields.
 
-    As `dataclasses.replace`, which takes ten times as long: it gets and sets every field, one by one.
+    `dataclasses.replace` does the same, but takes ten times as long, since it reads and sets the fields one by one.
     """
     copy = object.__new__(type(record))
     vars(copy).update(vars(record), **fields)
     if len(vars(copy)) != len(vars(record)):
-        raise TypeError(f"{type(record).__name__} has not all of the fields {', '.join(fields)}")
+        raise TypeError(f"{type(record).__name__} lacks a field of these: {', '.join(fields)}")
     return copy
 
 
@@ -154,14 +154,14 @@ def owner_key(where: str, what: str) -> str:
 
 
 def reference_key(server: str, reference: Reference, volume_id: str | None) -> str:
-    """The key of what a reference names: a snapshot's may mean something only together with its volume."""
+    """Return the key of a reference; a snapshot's reference may name an object only together with its volume."""
     return owner_key(server, f"{volume_id}\n{reference.text}" if volume_id else reference.text)
 
 
 def identity_key(record: Record) -> str | None:
-    """The key of the object that a record was resolved to; None where it was not.
+    """Return the key of the object that a record was resolved to; None if it was not resolved.
 
-    A volume is registered by each server that serves it; a snapshot has one owner on its storage.
+    Each server may register a volume; a snapshot has one owner on its storage.
     """
     storage = record.storage if isinstance(record, Snapshot) else None
     return None if record.backend_id is None else owner_key(storage or record.server, record.backend_id)

@@ -11,16 +11,16 @@ from snapmanage.core.text import DEEPEST, depth
 
 @dataclass(frozen=True)
 class Reference:
-    """`ref` on the wire: an object such as `{"source-name": "disk1.img@daily"}`.
+    """The field `ref` of a request: an object such as `{"source-name": "disk1.img@daily"}`.
 
-    A string means `{"source-name": string}`. Two references are the same when their `text` is.
+    A string means `{"source-name": string}`. Two references are equal if their texts are.
     """
 
     text: str
 
     @classmethod
     def of(cls, value: str | Mapping[str, Any]) -> "Reference":
-        """Read what a caller sent; `InvalidReference` when it names nothing."""
+        """Read the value of a request; raise `InvalidReference` if it names no object."""
         if isinstance(value, str):
             value = {"source-name": value}
         if not isinstance(value, Mapping) or not value:
@@ -34,17 +34,17 @@ class Reference:
 
     @classmethod
     def named(cls, name: str) -> "Reference":
-        """The reference to a name; a listing makes thousands, so it is written as `of` would without its checks."""
+        """Return the reference to a name. A list makes thousands of them, so this skips the checks of `of`."""
         return cls(f'{{"source-name":{json.dumps(name)}}}')
 
     @property
     def value(self) -> dict[str, Any]:
-        """The object as it goes on the wire."""
+        """Return the object for the wire."""
         loaded: dict[str, Any] = json.loads(self.text)
         return loaded
 
     def name(self, key: str = "source-name") -> str:
-        """The text under the one key that a driver takes; `InvalidReference` for any other shape."""
+        """Return the name under `key`; raise `InvalidReference` unless the reference has only this key, with a text."""
         match self.value:
             case {**fields} if set(fields) == {key} and isinstance(fields[key], str) and fields[key]:
                 return str(fields[key])

@@ -379,14 +379,14 @@ def test_rest_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: t
 
 
 def test_drained_worker_s_attempt_does_not_count() -> None:
-    change = lifecycle.give_back(resolved(), LATER)
+    change = lifecycle.release(resolved(), LATER)
 
     assert change.after == resolved(attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
     assert event_type(taken(change.after, LATER)) is None
 
 
 def test_what_is_given_back_is_due_before_what_came_after_it_was_begun() -> None:
-    given_back = lifecycle.give_back(resolved(started_at=NOW), LATER).after
+    given_back = lifecycle.release(resolved(started_at=NOW), LATER).after
 
     came_later = lifecycle.accept(requested(), Operation.MANAGE, NOW + timedelta(microseconds=1))
 
@@ -431,7 +431,7 @@ def moves(record: Snapshot) -> list[Change[Any]]:
         lifecycle.unmanage_succeeded(record, NOW),
         lifecycle.fail(record, PASSING, NOW, RETRY),
         lifecycle.fail(record, FINAL, NOW, RETRY),
-        lifecycle.give_back(record, NOW),
+        lifecycle.release(record, NOW),
     ]
     return [change for change in possible if change]
 

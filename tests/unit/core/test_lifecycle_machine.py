@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(hand=hands)
     def give_back(self, hand: HandlerThread) -> None:
-        self.settle(hand, lifecycle.give_back(hand.record, self.now))
+        self.settle(hand, lifecycle.release(hand.record, self.now))
 
     def settle(self, hand: HandlerThread, change: Change[Snapshot]) -> None:
         """Written only by whoever holds the claim; the hand stays, and may try that again as a ghost."""
