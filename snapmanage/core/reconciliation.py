@@ -147,7 +147,7 @@ def _misplaced(ours: Sequence[Snapshot], there: _Objects) -> Iterator[Difference
         if names:
             yield from _renamed(snapshot, identity, names, there.is_listed(identity))
         elif name in there.taken:
-            text = f"{name!r} is another object by now, and the snapshot is nowhere on the backend"
+            text = f"{name!r} is another object now, and the snapshot is nowhere on the backend"
             yield Difference(Kind.REPLACED, snapshot, text)
         else:
             text = f"{name!r} is gone: nothing on the backend has its name or its identity"
@@ -162,7 +162,7 @@ def _renamed(snapshot: Snapshot, identity: str, names: Sequence[str], listed: bo
     # One of several names may belong to another owner, such as a hard link.
     fixable = listed and len(set(names)) == 1 and snapshot.status is Status.AVAILABLE
     binding = Binding(identity, names[0], managed_name) if fixable else None
-    yield Difference(Kind.RENAMED, snapshot, f"{managed_name!r} is called {names[0]!r} by now", binding)
+    yield Difference(Kind.RENAMED, snapshot, f"{managed_name!r} is named {names[0]!r} now", binding)
 
 
 def _keeps_own_name(snapshot: Snapshot, name: str) -> bool:
@@ -190,7 +190,7 @@ def _unowned(snapshots: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot])
             and there.identity not in owned
             and snapshot.backend_name == there.name != snapshot.original_name
         ):
-            text = f"{there.name!r} bears its managed name, and it is {snapshot.status.value}"
+            text = f"{there.name!r} has the managed name of the snapshot, which is {snapshot.status.value}"
             yield Difference(Kind.UNOWNED, snapshot, text)
 
 

@@ -1,7 +1,7 @@
-"""Pages of a list: which rows, in which order, from where on.
+"""Pages of a list.
 
-A page goes on after its marker by comparing what the rows are sorted by, so that what comes or goes
-before it moves nothing. An absent value counts as the least on every database.
+A page compares the columns of its order with those of the marker's row, so that a row that is added or removed before
+the page moves nothing. NULL counts as the least value on every database.
 """
 
 import json
@@ -29,7 +29,7 @@ from snapmanage.core.paging import ListQuery
 
 
 def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]]:
-    """The page's rows; `InvalidRequest` when the marker is none of the list's."""
+    """Return the rows of a page; raise `InvalidRequest` if the marker is not in the list."""
     order = _order(table, wanted.sort)
     query = select(table).where(*_conditions(conn, table, wanted))
     if wanted.marker is not None:
@@ -39,7 +39,7 @@ def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]
 
 
 def count(conn: Connection, table: Table, wanted: ListQuery) -> int:
-    """How many rows all pages have together."""
+    """Return the number of rows on all pages together."""
     query = select(func.count()).select_from(table).where(*_conditions(conn, table, wanted))
     return int(conn.execute(query).scalar_one())
 
@@ -57,7 +57,7 @@ def _conditions(conn: Connection, table: Table, wanted: ListQuery) -> list[Colum
 
 
 def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnElement[bool]:
-    """Whether the text of `metadata`, as the type `Json` writes it, has a pair: quotes inside are escaped."""
+    """Return the condition that `metadata` has a pair, in the text that the type `Json` writes: it escapes quotes."""
     written = ":".join(json.dumps(part) for part in pair)
     position = func.strpos if conn.dialect.name == "postgresql" else func.instr
     text = type_coerce(table.c.metadata, Text)
@@ -65,14 +65,14 @@ def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnEl
 
 
 def _order(table: Table, sort: Sequence[tuple[str, str]]) -> list[tuple[Column[Any], str]]:
-    """What rows are sorted by; ids end every tie, in the direction of the last key."""
+    """Return the columns of the order; the id is the last one, in the direction of the one before."""
     keys = [(table.c[name], direction) for name, direction in sort if name != "id"]
     last = next((direction for name, direction in sort if name == "id"), sort[-1][1])
     return [*keys, (table.c.id, last)]
 
 
 def _keys(column: Column[Any], direction: str) -> list[ColumnElement[Any]]:
-    # Databases differ in where NULL goes, and MariaDB can't be told.
+    # Databases sort NULL differently, and MariaDB has no option for it.
     keys = [case((column.is_(None), 0), else_=1), column] if column.nullable else [column]
     return [key.desc() if direction == "desc" else key.asc() for key in keys]
 
@@ -88,7 +88,7 @@ def _marked(conn: Connection, table: Table, wanted: ListQuery, order: Sequence[t
 
 
 def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> ColumnElement[bool]:
-    """What comes behind a row: equal in some keys, and behind it in the next."""
+    """Return the condition of the rows behind a row: equal in some columns, and behind it in the next one."""
     later: list[ColumnElement[bool]] = []
     for place, (column, direction) in enumerate(order):
         same = [key == held for (key, _), held in zip(order[:place], marked, strict=False)]
@@ -96,7 +96,7 @@ def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> Column
     first, direction = order[0]
     if first.nullable:
         return or_(*later)
-    # It follows from the rest, but PostgreSQL begins in the middle of an index only where it is said.
+    # The rest implies this condition, but PostgreSQL needs it to begin in the middle of an index.
     return and_(first <= marked[0] if direction == "desc" else first >= marked[0], or_(*later))
 
 
