@@ -91,7 +91,7 @@ def _event(delivery: Delivery) -> list[Heard]:
     event_type, payload = content.get("event_type"), content.get("payload")
     if not isinstance(event_type, str) or not event_type.startswith(OURS):
         return []
-    envelope.refuse_larger(delivery.body, envelope.LARGEST_EVENT)
+    envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
     if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
     if not (_fits(event_type) and is_uuid(payload["event_id"]) and is_uuid(payload["snapshot_id"])):

@@ -5,6 +5,40 @@ Each error has a stable `code`, on which clients and auditors may rely; its text
 `api/app.py` chooses the HTTP statuses.
 """
 
+__all__ = [
+    "AlreadyManaged",
+    "AttemptsExhausted",
+    "BackendBusy",
+    "BackendError",
+    "BackendPermission",
+    "BackendUnavailable",
+    "ConfigurationError",
+    "InUse",
+    "Invalid",
+    "InvalidReference",
+    "InvalidRequest",
+    "InvalidState",
+    "KeyReused",
+    "MessageNotFound",
+    "NameTaken",
+    "NotASnapshot",
+    "NotAVolume",
+    "NotAcceptable",
+    "NotAuthenticated",
+    "NotFound",
+    "NotPermitted",
+    "QuotaExceeded",
+    "ServiceDown",
+    "ServiceNotFound",
+    "SnapmanageError",
+    "SnapshotNotFound",
+    "SourceNotFound",
+    "Unavailable",
+    "Unusable",
+    "VolumeNotFound",
+    "WrongVolume",
+]
+
 
 class SnapmanageError(Exception):
     """The base of all deliberate errors; a client may see the text."""

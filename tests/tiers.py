@@ -12,8 +12,8 @@ import pytest
 
 TIERS = {
     "unit": "decisions and small parts, nothing outside the process",
-    "contract": "what clients, other services and drivers rely on",
-    "functional": "the whole of snapmanage in one process",
+    "contract": "every driver on its real backend",
+    "functional": "the whole of snapmanage in the test's process, on SQLite, MariaDB and PostgreSQL",
     "integration": "real brokers, databases and backends",
     "chaos": "things are killed, cut off and frozen",
 }

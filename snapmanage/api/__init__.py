@@ -1,5 +1,5 @@
 """The REST API, in the shape of Block Storage v3.
 
-`routes` is the table of what there is; a handler takes a `Call` and returns an `Answer`; errors
-become statuses in `app`, once.
+`routes` is the table of paths and operations. A handler takes an `ApiRequest` and returns an `Answer`. `app` maps
+errors to HTTP statuses, in one place.
 """

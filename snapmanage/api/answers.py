@@ -1,13 +1,13 @@
-"""What answers look like: the one shape of every refusal, and JSON Schemas of all others for the document.
+"""The form of refusals, and the JSON Schemas of all other answers, for the OpenAPI document.
 
-`views` makes what is described here; tests hold the two together.
+`views` makes the answers; tests check that both agree.
 """
 
 from typing import Any
 
 from snapmanage.core.records import Status
 
-# What the Block Storage API calls them; anything else is a computeFault.
+# The names in the Block Storage API; every other status is a computeFault.
 FAULTS = {
     400: "badRequest",
     401: "unauthorized",
@@ -24,9 +24,9 @@ LONGEST_TEXT = 1000
 
 
 def fault(status: int, text: str) -> dict[str, Any]:
-    """The body of a refusal; what it repeats of a request may be long, and is cut."""
-    told = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-    return {_fault_name(status): {"code": status, "message": told}}
+    """Return the body of a refusal; a text that repeats a long value of the request is cut."""
+    message = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    return {_fault_name(status): {"code": status, "message": message}}
 
 
 def fault_schema(status: int) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _fault_name(status: int) -> str:
 
 
 def _object(properties: dict[str, Any], **sometimes: Any) -> dict[str, Any]:
-    """Exactly these properties; `sometimes` are there or not."""
+    """Return the schema of an object with exactly these properties; those in `sometimes` are optional."""
     return {
         "type": "object",
         "required": list(properties),
@@ -60,7 +60,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _page(name: str, entry: str) -> dict[str, Any]:
-    """A list, with a link to its next page where there is one, and counted where that was asked for."""
+    """Return the schema of a page: entries, and optionally a link to the next page and a count."""
     return _object({name: _list(_ref(entry))}, **{f"{name}_links": _ref("links"), "count": _COUNT})
 
 
@@ -92,7 +92,7 @@ _MANAGEABLE = {
     "source_reference": _REFERENCE,
 }
 
-# By name, as answers of the routes table refer to them; each may refer to others of them.
+# By the names that the routes table uses; schemas refer to each other by these names too.
 SCHEMAS: dict[str, dict[str, Any]] = {
     "links": _list(_object({"rel": _TEXT, "href": {"type": "string", "format": "uri"}})),
     "snapshot": _object(_SNAPSHOT),

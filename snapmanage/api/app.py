@@ -1,4 +1,4 @@
-"""The WSGI application: from HTTP to a handler and back; the one place where errors become statuses."""
+"""The WSGI application: it parses HTTP requests, calls handlers, and maps errors to HTTP statuses."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = "5"
 
-# The first class that fits decides.
+# The first class that matches decides.
 STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.NotAuthenticated, 401),
     (errors.NotAcceptable, 406),
@@ -36,21 +36,21 @@ STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.BackendError, 503),
 )
 MOST_PARAMETERS = 100
-# HOST[:PORT], as links repeat it.
+# HOST[:PORT]; links repeat it.
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-# What a proxy may put before our paths.
+# A path prefix that a proxy may add.
 _PREFIX = re.compile(r"[A-Za-z0-9/._~-]*")
 
 
 class ProjectConverter(BaseConverter):
-    """Project ids are hexadecimal, with or without hyphens; anything else is another path."""
+    """Accepts project ids: hexadecimal digits with or without hyphens; other path segments are not project ids."""
 
     def convert(self, value: str) -> str | None:
         return value if re.fullmatch(r"[0-9a-fA-F-]{1,255}", value) else None
 
 
 class RequestIdMiddleware:
-    """What every answer says, those to requests that reach no handler too."""
+    """Adds a request id to every response, also to refusals before a handler."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         response.set_header("X-Openstack-Request-Id", callers.begin(request))
@@ -58,25 +58,27 @@ class RequestIdMiddleware:
 
 
 class RequestGuard:
-    """What no URL may hold, whatever it asks for."""
+    """Refuses malformed URLs and Host headers before any handler."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         host, query = request.env.get("HTTP_HOST"), request.query_string
         if host is not None and not _HOST.fullmatch(host):
             raise errors.InvalidRequest("the Host header must be HOST or HOST:PORT")
         if request.scheme not in ("http", "https") or not _PREFIX.fullmatch(request.root_path):
-            raise errors.InvalidRequest("the headers of a proxy must name http or https, and a plain path as prefix")
-        # No text that is kept holds one, and PostgreSQL refuses to look for it.
+            raise errors.InvalidRequest(
+                "the headers of the proxy must have http or https as scheme and a plain path as prefix"
+            )
+        # No stored text holds NUL, and PostgreSQL refuses NUL in a query.
         if "\0" in request.path or "%00" in query:
-            raise errors.InvalidRequest("the URL holds a NUL; texts are Unicode without NUL")
+            raise errors.InvalidRequest("the URL holds a NUL character; remove it")
         if re.search("%(?![0-9A-Fa-f]{2})", query):
-            raise errors.InvalidRequest("the query has a % that is not followed by two hexadecimal digits")
+            raise errors.InvalidRequest("the query has a % without two hexadecimal digits after it; write % as %25")
         if query.count("&") >= MOST_PARAMETERS:
-            raise errors.InvalidRequest(f"a query may have {MOST_PARAMETERS} parameters")
+            raise errors.InvalidRequest(f"the query has more than {MOST_PARAMETERS} parameters")
 
 
 class Public:
-    """A route that everybody may call, as falcon takes it: a responder for each method."""
+    """A route without authentication, as a falcon resource: one responder for each method."""
 
     def __init__(self, service: Service, route: Route) -> None:
         self._service = service
@@ -90,7 +92,7 @@ class Public:
 
 
 class Protected(Public):
-    """A route for those who may: authentication first, then version and body, then policy."""
+    """A route with authentication: it checks caller, microversion, body and policy, in this order."""
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         caller = self._service.authenticate(request, path.get("project_id"))
@@ -99,15 +101,15 @@ class Protected(Public):
         if version < self._route.since:
             raise falcon.HTTPNotFound
         operation = self._route.methods[request.method]
-        call = ApiRequest(
+        api_request = ApiRequest(
             self._service, request, path, caller, version, _body(request, operation, self._service.limits)
         )
         self._service.policy.require(caller, operation.rule or policy.ADMIN)
-        _write(response, operation.handler(call))
+        _write(response, operation.handler(api_request))
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
-    """The application."""
+    """Return the WSGI application."""
     middleware: list[Any] = [RequestIdMiddleware(), RequestGuard()]
     app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
@@ -126,7 +128,7 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
 
 
 def _body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
-    """The checked body of an operation that takes one."""
+    """Return the request's body after checking its schema; None for an operation without a body."""
     if operation.body is None:
         return None
     body = _read_body(request, limits.body)
@@ -136,17 +138,19 @@ def _body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
 
 def _read_body(request: falcon.Request, largest: int) -> Any:
     if request.get_header("Transfer-Encoding"):
-        raise falcon.HTTPLengthRequired(description="Missing Content-Length: send the body in one piece.")
+        raise falcon.HTTPLengthRequired(
+            description="Missing Content-Length: send the body in one piece, not in chunks."
+        )
     if (request.content_length or 0) > largest:
-        raise falcon.HTTPContentTooLarge(description=f"Request is too large: a body may have {largest} bytes.")
+        raise falcon.HTTPContentTooLarge(description=f"Request is too large: the limit of a body is {largest} bytes.")
     try:
         raw = request.bounded_stream.read()
     except TimeoutError as error:
-        raise falcon.HTTPError("408 Request Timeout", description="The body didn't arrive in time.") from error
+        raise falcon.HTTPError("408 Request Timeout", description="The body did not arrive in time.") from error
     if len(raw) < (request.content_length or 0):
-        raise errors.InvalidRequest("the body is shorter than its Content-Length")
+        raise errors.InvalidRequest("the body is shorter than its Content-Length; send it whole")
     if not raw:
-        raise errors.InvalidRequest("Missing body: the request needs one, in JSON.")
+        raise errors.InvalidRequest("Missing body: send a JSON object.")
     if (request.content_type or "").partition(";")[0].strip().lower() != "application/json":
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
@@ -169,10 +173,10 @@ def _fault(response: falcon.Response, status: int, text: str) -> None:
 
 
 def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
-    """What falcon itself refuses: no such path, no such method, a body too large."""
-    if response.get_header("X-Openstack-Request-Id") is None:  # it asks no middleware about the method WEBSOCKET
+    """Answer an error of falcon's own: unknown path, unknown method, too large body."""
+    if response.get_header("X-Openstack-Request-Id") is None:  # falcon calls no middleware for the method WEBSOCKET
         RequestIdMiddleware().process_request(request, response)
-    _fault(response, error.status_code, error.description or error.title or "The request can't be served.")
+    _fault(response, error.status_code, error.description or error.title or "The request can't be processed.")
 
 
 def _deliberate(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:
@@ -186,10 +190,10 @@ def _database_failed(request: Any, response: falcon.Response, error: DBAPIError,
 
 
 def _database_away(request: Any, response: falcon.Response, error: SQLAlchemyError, path: Any) -> None:
-    LOG.warning("The database doesn't answer: %s", error)
-    _fault(response, 503, "The database doesn't answer at the moment; try again later.")
+    LOG.warning("The database can't be reached, the request is answered with 503: %s", error)
+    _fault(response, 503, "The database can't be reached; try again later.")
 
 
 def _unexpected(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
-    LOG.error("A request failed: %s %s", request.method, request.path, exc_info=error)
-    _fault(response, 500, "The server failed in a way it shouldn't; its log tells more under this request's id.")
+    LOG.error("Request failed unexpectedly: %s %s", request.method, request.path, exc_info=error)
+    _fault(response, 500, "The server failed unexpectedly; its log has the reason under this request's id.")

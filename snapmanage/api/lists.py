@@ -1,4 +1,4 @@
-"""The parameters that lists of records share: whose, which, in which order, from where on."""
+"""The query parameters that lists of records share: project, filters, order and page."""
 
 import ast
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ LARGEST_SIZE_GB = 2**63 - 1
 
 @dataclass(frozen=True)
 class Shape:
-    """What a kind of list can do.
+    """The filters and sort keys of one kind of record.
 
-    `filters` and `sort_keys` map parameters of the API to columns. `constants` is what all have in
-    common, None where the API shows null: another value finds nothing, and they sort nothing.
+    `filters` and `sort_keys` map parameters of the API to columns. `constants` are fields with the same value in all
+    records, None where the API shows null: filtering by another value finds nothing, and sorting has no effect.
     """
 
     filters: Mapping[str, str]
@@ -27,37 +27,37 @@ class Shape:
     metadata: bool = False
 
 
-def wanted(call: ApiRequest, shape: Shape) -> ListQuery:
-    """The page that a request wants; `InvalidRequest` names the parameter that can't be meant."""
-    parameters = call.parameters
+def query(request: ApiRequest, shape: Shape) -> ListQuery:
+    """Parse the query of a list; raise `InvalidRequest` that names a malformed parameter."""
+    parameters = request.parameters
     return ListQuery(
-        project_id=_project(call),
+        project_id=_project(request),
         equal=_equal(parameters, shape),
-        like=_inexact(call, shape),
+        like=_inexact(request, shape),
         metadata=_metadata(parameters) if shape.metadata else {},
         never=any(name in parameters and parameters[name].lower() != held for name, held in shape.constants.items()),
         sort=_sort(parameters, shape),
-        limit=schemas.limit(parameters, call.service.limits.page),
+        limit=schemas.limit(parameters, request.service.limits.page),
         offset=schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET),
         marker=parameters.get("marker"),
     )
 
 
-def one_more(page: ListQuery) -> ListQuery:
-    """One entry beyond the page tells whether there is a next one."""
+def with_next(page: ListQuery) -> ListQuery:
+    """Return the query with one more entry, which shows whether there is a next page."""
     return replace(page, limit=page.limit + 1)
 
 
-def counted(call: ApiRequest) -> bool:
-    """Whether the answer shall say how many there are on all pages."""
-    return call.version >= versions.WITH_COUNT and bool(schemas.boolean(call.parameters, "with_count"))
+def wants_count(request: ApiRequest) -> bool:
+    """Return whether the answer must have the number of records on all pages."""
+    return request.version >= versions.WITH_COUNT and bool(schemas.boolean(request.parameters, "with_count"))
 
 
-def _project(call: ApiRequest) -> str | None:
-    """The caller's project; another or all where the caller sees them, as the Block Storage API does it."""
-    if call.everywhere and schemas.boolean(call.parameters, "all_tenants"):
-        return call.parameters.get("project_id")
-    return call.requester.project_id
+def _project(request: ApiRequest) -> str | None:
+    """Return the project to list; None for all projects, for callers that may see them."""
+    if request.everywhere and schemas.boolean(request.parameters, "all_tenants"):
+        return request.parameters.get("project_id")
+    return request.requester.project_id
 
 
 def _equal(parameters: Mapping[str, str], shape: Shape) -> dict[str, str | int]:
@@ -69,16 +69,16 @@ def _equal(parameters: Mapping[str, str], shape: Shape) -> dict[str, str | int]:
     return given
 
 
-def _inexact(call: ApiRequest, shape: Shape) -> dict[str, str]:
-    if call.version < versions.INEXACT_FILTERS:
+def _inexact(request: ApiRequest, shape: Shape) -> dict[str, str]:
+    if request.version < versions.INEXACT_FILTERS:
         return {}
-    parameters = call.parameters
+    parameters = request.parameters
     texts = {f"{name}~": column for name, column in shape.filters.items() if column != "size_gb"}
     return {column: parameters[name] for name, column in texts.items() if name in parameters}
 
 
 def _metadata(parameters: Mapping[str, str]) -> dict[str, str]:
-    """`metadata={"key": "value"}`; clients written in Python send it with Python's quotes."""
+    """Parse `metadata={"key": "value"}`; Python clients send it with single quotes."""
     text = parameters.get("metadata")
     if text is None:
         return {}
@@ -87,7 +87,7 @@ def _metadata(parameters: Mapping[str, str]) -> dict[str, str]:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         pairs = None
     if not isinstance(pairs, dict) or not all(isinstance(part, str) for pair in pairs.items() for part in pair):
-        raise errors.InvalidRequest('metadata must be an object of texts, such as {"key": "value"}')
+        raise errors.InvalidRequest('metadata must be an object with string values, such as {"key": "value"}')
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""The API described to machines: OpenAPI 3.1, made from the routes table and the schemas that check requests."""
+"""The OpenAPI 3.1 document of the API, made from the routes table and the schemas that check requests."""
 
 import functools
 import importlib.metadata
@@ -17,7 +17,7 @@ from snapmanage.core import idempotency
 Json = dict[str, Any]
 
 REQUEST_ID = "X-Openstack-Request-Id"
-# What may be refused: every request, those that are authenticated, those with a body, those that make something.
+# Statuses of refusals: every request, authenticated ones, ones with a body, ones that create a record.
 EVERY = (400, 405, 408, 411, 413, 414, 500)
 PROTECTED = (401, 403, 404, 406, 503)
 WITH_BODY = (415,)
@@ -26,9 +26,9 @@ FAULT_HEADERS = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
 
 _ABOUT = """Manage snapshots that exist on a storage backend, in the shape of the Block Storage API v3.
 
-Paths are with and without the project; without, it is the token's. `OpenStack-API-Version: volume 3.x`
-chooses a microversion from {minimum} to {maximum}, {minimum} without it; below its microversion, a path
-isn't found and a parameter is ignored, like one that nobody knows."""
+Each path exists with and without the project id; without it, the token's project is used.
+`OpenStack-API-Version: volume 3.x` selects a microversion from {minimum} to {maximum}; the default is {minimum}.
+Below its microversion a path is not found, and a parameter is ignored like an unknown one."""
 _PATH = {
     "project_id": {"type": "string", "pattern": "^[0-9a-fA-F-]{1,255}$"},
     "snapshot_id": {"type": "string", "format": "uuid"},
@@ -37,17 +37,17 @@ _PATH = {
 }
 _TEXT = {"type": "string"}
 _HEADERS = {
-    REQUEST_ID: "Under which the service's log tells of this request.",
-    versions.HEADER: "The microversion that the answer is of.",
-    "WWW-Authenticate": "How a caller could prove who it is.",
-    "Allow": "The methods there are.",
-    "Retry-After": "Seconds after which asking again may help.",
+    REQUEST_ID: "The id of this request in the service's log.",
+    versions.HEADER: "The microversion of the answer.",
+    "WWW-Authenticate": "The authentication scheme that the service accepts.",
+    "Allow": "The methods that the path has.",
+    "Retry-After": "The number of seconds to wait before a retry.",
 }
 _SUMMARIES = {
-    "/": "Discover versions, as a choice.",
-    "/v3": "Discover versions.",
-    "/v3/openapi.json": "Describe the API; this document.",
-    "/healthcheck": "Tell whether the service can work.",
+    "/": "List the API versions as choices.",
+    "/v3": "List the API versions.",
+    "/v3/openapi.json": "Return this document.",
+    "/healthcheck": "Report whether the service can process requests.",
 }
 
 
@@ -75,7 +75,12 @@ def described(root: Table, project: Table) -> Json:
             "headers": {name: _header(about) for name, about in _HEADERS.items()},
             "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)},
             "securitySchemes": {
-                "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "From Keystone."},
+                "token": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Auth-Token",
+                    "description": "A token of Keystone.",
+                },
                 "basic": {"type": "http", "scheme": "basic"},
             },
         },
@@ -132,14 +137,14 @@ def _query(parameter: Parameter) -> Json:
 
 
 def _parameters() -> Json:
-    """Those that operations share, by the names that they are referred to by."""
+    """Return the parameters that operations share, by reference name."""
     ids = {name: {"name": name, "in": "path", "required": True, "schema": schema} for name, schema in _PATH.items()}
-    key = "Repeated under the same key, the request is carried out once."
+    key = "A request that is repeated with the same key is carried out once."
     return ids | {
         "microversion": {
             "name": versions.HEADER,
             "in": "header",
-            "description": "The microversion that the request is of.",
+            "description": "The microversion of the request.",
             "schema": {
                 "type": "string",
                 "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)$",
@@ -149,7 +154,7 @@ def _parameters() -> Json:
         "idempotency_key": {
             "name": idempotency.HEADER,
             "in": "header",
-            "description": f"{key} A UUID for each request will do.",
+            "description": f"{key} Use a new UUID for each new request.",
             "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
         },
     }
@@ -164,14 +169,14 @@ def _responses(operation: Operation) -> Json:
 
 def _answer(status: int, schema: str | None) -> Json:
     headers = {name: _ref("headers", name) for name in (REQUEST_ID, versions.HEADER)}
-    made: Json = {"description": "As asked." if status < 400 else "Not at the moment.", "headers": headers}
+    made: Json = {"description": "Success." if status < 400 else "Temporarily unavailable.", "headers": headers}
     return made | ({"content": _json(_ref("schemas", schema))} if schema else {})
 
 
 def _fault(status: int) -> Json:
     names = [REQUEST_ID, *([FAULT_HEADERS[status]] if status in FAULT_HEADERS else [])]
     return {
-        "description": "Refused, and why.",
+        "description": "Refused; the message has the reason.",
         "headers": {name: _ref("headers", name) for name in names},
         "content": _json(answers.fault_schema(status)),
     }
@@ -195,5 +200,5 @@ def _tag(operation: Operation) -> str:
 
 @functools.cache
 def _rules() -> Mapping[str | None, str]:
-    """What policies say that they are about."""
+    """Return the descriptions of the policies by name."""
     return {rule.name: rule.description or "" for rule in policy.list_rules()}

@@ -1,4 +1,4 @@
-"""What queries may say, as the document tells it: made from the values that the lists read their parameters by."""
+"""The query parameters in the OpenAPI document, made from the same values that `lists` parses them by."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ _MOMENT = {"type": "string", "format": "date-time"}
 
 @dataclass(frozen=True)
 class Parameter:
-    """One that counts from the microversion `since` on; below, it is ignored like any that nobody knows."""
+    """A query parameter; below microversion `since` it is ignored, like an unknown one."""
 
     name: str
     description: str
@@ -28,56 +28,61 @@ class Parameter:
 
 
 def _sort(keys: Iterable[str], default: str) -> tuple[Parameter, ...]:
-    """`sort`, or the older two instead of it."""
+    """Return the parameter `sort` and its older form, `sort_key` with `sort_dir`."""
     known = list(keys)
     one = f"({'|'.join(re.escape(key) for key in known)})(:(asc|desc))?"
     pattern = {"type": "string", "pattern": f"^{one}(,{one})*$"}
-    told = f"KEY:DIRECTION,…; without it {default}:desc. Not together with sort_key and sort_dir."
+    description = f"KEY:DIRECTION,…; the default is {default}:desc. It can't be combined with sort_key and sort_dir."
     return (
-        Parameter("sort", told, pattern),
+        Parameter("sort", description, pattern),
         Parameter("sort_key", "The older form of sort.", {"type": "string", "enum": known}),
         Parameter("sort_dir", "The older form of sort.", {"type": "string", "enum": ["asc", "desc"]}),
     )
 
 
 _PAGE = (
-    Parameter("limit", "The page's size; cut to what the service allows.", _COUNT),
-    Parameter("offset", "How many entries to pass over.", _COUNT | {"maximum": schemas.LARGEST_OFFSET}),
+    Parameter("limit", "The number of entries on the page; the service reduces it to its own limit.", _COUNT),
+    Parameter("offset", "The number of entries to skip.", _COUNT | {"maximum": schemas.LARGEST_OFFSET}),
 )
-WITH_COUNT = Parameter("with_count", "Whether to tell how many there are on all pages.", _BOOLEAN, versions.WITH_COUNT)
+WITH_COUNT = Parameter("with_count", "Return the number of entries on all pages too.", _BOOLEAN, versions.WITH_COUNT)
 MANAGEABLE = (
-    Parameter("host", "HOST@BACKEND, with #POOL or without, or a HOST of one backend; or else cluster.", _TEXT),
-    Parameter("cluster", "CLUSTER@BACKEND: any machine of the cluster answers.", _TEXT, versions.CLUSTERS),
+    Parameter("host", "HOST@BACKEND[#POOL], or a HOST with one backend. Required unless cluster is given.", _TEXT),
+    Parameter("cluster", "CLUSTER@BACKEND: any server of the cluster answers.", _TEXT, versions.CLUSTERS),
     *_PAGE,
-    Parameter("marker", "The JSON of the last reference of the page before.", _JSON),
+    Parameter("marker", "The last reference of the previous page, as JSON.", _JSON),
     *_sort(SORT_KEYS, "reference"),
-    Parameter("name~", "Entries whose name holds this, whatever the case.", _TEXT),
-    Parameter("volume_id", "Entries of this volume.", {"type": "string", "format": "uuid"}),
-    Parameter("safe_to_manage", "Entries that are safe to manage, or those that aren't.", _BOOLEAN),
-    Parameter("created_before", "Entries that the backend made earlier.", _MOMENT),
-    Parameter("created_after", "Entries that the backend made later.", _MOMENT),
+    Parameter("name~", "Only entries whose name contains this text, ignoring case.", _TEXT),
+    Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
+    Parameter("safe_to_manage", "Only entries that are, or are not, safe to manage.", _BOOLEAN),
+    Parameter("created_before", "Only snapshots that the backend created before this time.", _MOMENT),
+    Parameter("created_after", "Only snapshots that the backend created after this time.", _MOMENT),
 )
 
 
 def listing(shape: Shape, *more: Parameter, since: Version = MINIMUM) -> tuple[Parameter, ...]:
-    """Those of a list of records, and more; from a microversion on."""
+    """Return the parameters of a list of records and `more`, from microversion `since` on."""
     texts = [name for name, column in shape.filters.items() if column != "size_gb"]
     sizes = [name for name, column in shape.filters.items() if column == "size_gb"]
     made = (
         *_PAGE,
-        Parameter("marker", "The id of the last entry of the page before.", _TEXT),
+        Parameter("marker", "The id of the last entry of the previous page.", _TEXT),
         *_sort([*shape.sort_keys, *shape.constants], DEFAULT_SORT_KEY),
-        *(Parameter(name, "Entries with this value.", _TEXT) for name in [*texts, *shape.constants]),
-        *(Parameter(name, "Entries of this size, in GB.", _COUNT | {"maximum": LARGEST_SIZE_GB}) for name in sizes),
-        *(Parameter(f"{name}~", "Entries whose value holds this.", _TEXT, versions.INEXACT_FILTERS) for name in texts),
+        *(Parameter(name, "Only entries with this value.", _TEXT) for name in [*texts, *shape.constants]),
+        *(Parameter(name, "Only entries of this size in GB.", _COUNT | {"maximum": LARGEST_SIZE_GB}) for name in sizes),
+        *(
+            Parameter(f"{name}~", "Only entries whose value contains this text.", _TEXT, versions.INEXACT_FILTERS)
+            for name in texts
+        ),
         *([_METADATA] if shape.metadata else []),
-        Parameter("all_tenants", "Whether to list every project's, for those who see them.", _BOOLEAN),
-        Parameter("project_id", "With all_tenants: whose to list.", _TEXT),
+        Parameter("all_tenants", "List the records of all projects; for administrators.", _BOOLEAN),
+        Parameter("project_id", "With all_tenants: list the records of this project.", _TEXT),
         *more,
     )
     return tuple(replace(each, since=max(each.since, since)) for each in made)
 
 
 _METADATA = Parameter(
-    "metadata", "Entries with these metadata: an object of texts.", _JSON | {"examples": ['{"key": "value"}']}
+    "metadata",
+    "Only entries with these metadata: an object with string values.",
+    _JSON | {"examples": ['{"key": "value"}']},
 )

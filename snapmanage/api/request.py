@@ -1,4 +1,4 @@
-"""What a handler gets and returns."""
+"""The request that a handler gets, the answer that it returns, and their helpers."""
 
 import uuid
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from snapmanage.store import services
 
 @dataclass(frozen=True)
 class Limits:
-    """What the configuration bounds; bodies in bytes."""
+    """The configured limits: entries of a page, bytes of a body."""
 
     page: int = 1000
     body: int = 114688
@@ -33,7 +33,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Service:
-    """What every handler works with."""
+    """The objects that every handler works with."""
 
     app: Application
     bus: Bus
@@ -44,7 +44,7 @@ class Service:
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """One request, understood as far as all handlers need it; `body` is checked by its schema."""
+    """A parsed request; `body` has been checked against its schema."""
 
     service: Service
     http: falcon.Request
@@ -62,79 +62,79 @@ class ApiRequest:
         return self.caller.requester
 
     @cached_property
-    def administers(self) -> bool:
-        """Whether the caller is shown what only administrators are."""
+    def is_admin(self) -> bool:
+        """Return whether the caller may see fields for administrators."""
         return self.service.policy.allows(self.caller, ADMIN)
 
     @property
     def everywhere(self) -> bool:
-        """Whether the caller sees every project's records."""
+        """Return whether the caller may see the records of all projects."""
         return self.service.policy.everywhere(self.caller)
 
-    def sees(self, record: Record) -> bool:
-        """Whether a record is there for this caller."""
+    def may_see(self, record: Record) -> bool:
+        """Return whether the caller may see a record."""
         return record.requester.project_id == self.requester.project_id or self.everywhere
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The query's parameters; of one that is given several times, the last counts."""
+        """Return the query's parameters; the last value of a repeated parameter counts."""
         return {name: value if isinstance(value, str) else value[-1] for name, value in self.http.params.items()}
 
     @property
     def base(self) -> str:
-        """The URL that this project's resources are under, with the project where the request had it there."""
+        """Return the base URL of the project's resources, with the project id if the request had it in its path."""
         project = self.path.get("project_id")
         return f"{self.http.prefix}/v3/{project}" if project else f"{self.http.prefix}/v3"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`body` is what JSON is made of, or JSON that was made already, or None."""
+    """A response; `body` is a value to encode as JSON, encoded JSON, or None."""
 
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_server(call: ApiRequest, host: str) -> Location:
-    """Where `host` points: `host@backend[#pool]`, or a bare host where it has one backend.
+def find_server(request: ApiRequest, host: str) -> Location:
+    """Return the location of `host@backend[#pool]`, or of a host with a single backend.
 
-    `ServiceNotFound`, or `InvalidRequest` where a bare host has several.
+    Raise `ServiceNotFound` for an unknown host, and `InvalidRequest` for a host with several backends.
     """
     if "@" in host:
         return Location.parse(host)
-    with call.app.db.read() as conn:
+    with request.app.db.read() as conn:
         known = services.on_host(conn, host)
     if not known:
         raise errors.ServiceNotFound(host)
     if len(known) > 1:
-        raise errors.InvalidRequest(f"host {host!r} has several backends, name one of: {', '.join(known)}")
+        raise errors.InvalidRequest(f"host {host!r} has several backends; name one of: {', '.join(known)}")
     return Location.parse(known[0])
 
 
-def asked_fields(call: ApiRequest, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a new record that every checked body says in the same way."""
+def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that new volumes and new snapshots have in common."""
     return {
         "id": str(uuid.uuid4()),
-        "reference": Reference.of(wanted["ref"]),
-        "name": wanted.get("name"),
-        "description": wanted.get("description"),
-        "metadata": wanted.get("metadata") or {},
-        "requester": call.requester,
+        "reference": Reference.of(resource["ref"]),
+        "name": resource.get("name"),
+        "description": resource.get("description"),
+        "metadata": resource.get("metadata") or {},
+        "requester": request.requester,
         "created_at": datetime.now(UTC),
     }
 
 
-def key(call: ApiRequest, operation: str) -> IdempotencyKey | None:
-    """Under which a client may send this request again, if it wants to; `InvalidRequest` where it can't be one."""
-    text = call.http.get_header(idempotency.HEADER)
-    return None if text is None else IdempotencyKey.of(call.requester.project_id, text, operation, call.body)
+def idempotency_key(request: ApiRequest, operation: str) -> IdempotencyKey | None:
+    """Return the request's idempotency key, or None; raise `InvalidRequest` for a malformed key."""
+    text = request.http.get_header(idempotency.HEADER)
+    return None if text is None else IdempotencyKey.of(request.requester.project_id, text, operation, request.body)
 
 
-def rpc_context(call: ApiRequest) -> dict[str, Any]:
-    return outbox.context(call.requester)
+def rpc_context(request: ApiRequest) -> dict[str, Any]:
+    return outbox.context(request.requester)
 
 
 def wire_time(moment: datetime | None) -> str | None:
-    """A time as the Block Storage API writes it: UTC, without saying so."""
+    """Return a time in the format of the Block Storage API: UTC, without a time zone."""
     return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="microseconds")

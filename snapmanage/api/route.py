@@ -1,4 +1,4 @@
-"""The dataclasses of the routes table: a path, and the operations on it."""
+"""The dataclasses of the routes table: a path and its operations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ Handler = Callable[[ApiRequest], Answer]
 
 @dataclass(frozen=True)
 class Operation:
-    """A method of a path: whoever `rule` allows may; one without a rule is everybody's, unauthenticated.
+    """A method of a path; `rule` is its policy. Without a rule it needs no authentication.
 
-    `answers` names the schema of each answer that is no refusal, None for an empty one. `keyed` is one
-    that makes something, once for each idempotency key.
+    `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
+    record once for each idempotency key.
     """
 
     handler: Handler
@@ -29,7 +29,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Route:
-    """The operations of a path, by method; below `since` the path isn't there."""
+    """The operations of a path, by method; below microversion `since` the path does not exist."""
 
     methods: Mapping[str, Operation]
     since: Version = MINIMUM

@@ -1,6 +1,6 @@
-"""What there is: paths, methods, who may, what requests and answers say, and from which microversion on.
+"""The table of paths and methods, with policy, request schema, answers and first microversion of each.
 
-The application and its document are both made from this table.
+The application and the OpenAPI document are both made from this table.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ _SNAPSHOTS = parameters.listing(snapshots.SHAPE, parameters.WITH_COUNT)
 _VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
 _MESSAGES = parameters.listing(usermessages.SHAPE, since=versions.MESSAGE_FILTERS)
 
-# Everybody may call these, in any version: discovery is how clients learn which there are.
+# Without authentication and in any version: clients learn from discovery which versions exist.
 ROOT: Table = {
     "/": Route({"GET": Operation(root.choices, answers={300: "versions"})}),
     "/v3": _get(root.current, None, "versions"),
@@ -47,7 +47,7 @@ ROOT: Table = {
     "/healthcheck": Route({"GET": Operation(root.health, answers={200: "health", 503: "health"})}),
 }
 
-# Under /v3/{project_id}, and under /v3 with the project from the token.
+# Below /v3/{project_id}, and below /v3 with the project of the token.
 PROJECT: Table = {
     "/os-snapshot-manage": Route(_MANAGE),
     "/os-snapshot-manage/detail": _get(*_DETAIL),

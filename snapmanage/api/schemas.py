@@ -1,4 +1,4 @@
-"""What requests may say, and reading it: bodies by JSON Schema, parameters by hand."""
+"""Parse and check requests: bodies by JSON Schema, query parameters by functions."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from snapmanage.core import ids
 from snapmanage.core.text import DEEPEST, keepable, walk
 
 LARGEST_OFFSET = 2**31 - 1
-# Beyond, one reader's number isn't another's.
+# JSON parsers disagree about larger numbers.
 LARGEST_NUMBER = 2**63 - 1
 
 Schema = jsonschema.Draft202012Validator
@@ -63,7 +63,7 @@ MANAGE_SNAPSHOT = _resource(
     },
     {"volume_id": "0f2b7c1e-5a0d-4c57-9b1f-6f2f0a4c9d11", "ref": _EXAMPLE_REF, "name": "monday"},
 )
-# The last four are what the field's clients send along; there is nothing that they could mean here.
+# Common clients send the last four; they have no meaning here and are ignored.
 MANAGE_VOLUME = _resource(
     "volume",
     ["host", "ref"],
@@ -92,7 +92,7 @@ UNMANAGE = Schema(
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON of a body; `InvalidRequest` for what is none, or can't be kept."""
+    """Parse a body; raise `InvalidRequest` if it is not JSON, or if it can't be stored."""
     try:
         body = json.loads(
             raw.decode(), object_pairs_hook=_object, parse_int=_whole, parse_float=_float, parse_constant=_float
@@ -101,16 +101,14 @@ def parse(raw: bytes) -> Any:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
     for depth, value in walk(body):
         if depth > DEEPEST:
-            raise errors.InvalidRequest(f"the body is nested more than {DEEPEST} levels deep")
+            raise errors.InvalidRequest(f"the body is nested deeper than {DEEPEST} levels")
         if isinstance(value, str) and not keepable(value):
-            raise errors.InvalidRequest(
-                "the body holds a NUL or half of a surrogate pair; texts are Unicode without NUL"
-            )
+            raise errors.InvalidRequest("the body holds a NUL or an unpaired surrogate; send Unicode text without NUL")
     return body
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names are its own: of two values for one, another reader may take the other."""
+    """Return the object; raise `InvalidRequest` for a repeated key, of which parsers keep different values."""
     made: dict[str, Any] = {}
     for name, value in pairs:
         if name in made:
@@ -122,19 +120,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _whole(text: str) -> int:
     value = int(text) if len(text) < 30 else LARGEST_NUMBER + 1
     if abs(value) > LARGEST_NUMBER:
-        raise errors.InvalidRequest(f"the body holds a number beyond 64 bits: {_cut(text)}")
+        raise errors.InvalidRequest(f"the body holds a number that does not fit into 64 bits: {_cut(text)}")
     return value
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise errors.InvalidRequest(f"the body is not JSON that others can read: {_cut(text)} is no number")
+        raise errors.InvalidRequest(f"the body is not JSON: {_cut(text)} is not a finite number")
     return value
 
 
 def check(body: Any, schema: Schema) -> None:
-    """Raise `InvalidRequest` naming the field that breaks the schema."""
+    """Raise `InvalidRequest` that names the field which violates the schema."""
     error = jsonschema.exceptions.best_match(schema.iter_errors(body))
     if error is not None:
         field = "/".join(str(part) for part in error.absolute_path) or "body"
@@ -142,7 +140,7 @@ def check(body: Any, schema: Schema) -> None:
 
 
 def integer(parameters: Mapping[str, str], name: str, default: int, largest: int) -> int:
-    """A parameter that is a whole number from 0 to `largest`; `InvalidRequest` otherwise."""
+    """Return a parameter as a whole number from 0 to `largest`; raise `InvalidRequest` for another value."""
     text = parameters.get(name)
     if text is None:
         return default
@@ -155,7 +153,7 @@ def integer(parameters: Mapping[str, str], name: str, default: int, largest: int
 
 
 def boolean(parameters: Mapping[str, str], name: str) -> bool | None:
-    """A parameter that is true or false, None where it isn't there; `InvalidRequest` otherwise."""
+    """Return a parameter as a boolean, None if it is absent; raise `InvalidRequest` for another value."""
     try:
         return bool(strutils.bool_from_string(parameters[name], strict=True)) if name in parameters else None
     except ValueError as error:
@@ -163,7 +161,7 @@ def boolean(parameters: Mapping[str, str], name: str) -> bool | None:
 
 
 def uuid_text(parameters: Mapping[str, str], name: str) -> str | None:
-    """A parameter that is a UUID, None where it isn't there; `InvalidRequest` otherwise."""
+    """Return a parameter as a UUID, None if it is absent; raise `InvalidRequest` for another value."""
     text = parameters.get(name)
     read = ids.uuid_text(text)
     if text is not None and read is None:
@@ -172,7 +170,7 @@ def uuid_text(parameters: Mapping[str, str], name: str) -> str | None:
 
 
 def limit(parameters: Mapping[str, str], largest: int) -> int:
-    """The page's size: what is asked for, cut to the largest."""
+    """Return the page size: the parameter `limit`, reduced to `largest`."""
     text = parameters.get("limit", "")
     if text.isascii() and text.isdigit() and len(text) > 18:
         return largest
@@ -180,7 +178,7 @@ def limit(parameters: Mapping[str, str], largest: int) -> int:
 
 
 def sort(parameters: Mapping[str, str], default: str) -> list[tuple[str, str]]:
-    """Keys with directions: `sort=key:dir,…`, or the older `sort_key` and `sort_dir`, not both; desc by default."""
+    """Return sort keys with directions from `sort=key:dir,…` or `sort_key` and `sort_dir`; the default is desc."""
     if "sort" not in parameters:
         return [(parameters.get("sort_key", default), parameters.get("sort_dir", "desc"))]
     if "sort_key" in parameters or "sort_dir" in parameters:
@@ -189,10 +187,10 @@ def sort(parameters: Mapping[str, str], default: str) -> list[tuple[str, str]]:
     return [(key, direction or "desc") for key, _, direction in pairs]
 
 
-def one_of(what: str, value: str, known: Iterable[str]) -> None:
-    """Raise `InvalidRequest` unless the value is one of those known."""
+def one_of(kind: str, value: str, known: Iterable[str]) -> None:
+    """Raise `InvalidRequest` unless `value` is in `known`."""
     if value not in known:
-        raise errors.InvalidRequest(f"{what} {_cut(value)!r} must be one of {', '.join(known)}")
+        raise errors.InvalidRequest(f"{kind} {_cut(value)!r} must be one of {', '.join(known)}")
 
 
 def _cut(text: str) -> str:

@@ -41,7 +41,10 @@ CONSUMES_QUOTA = Version(3, 65)
 
 
 def negotiate(headers: Mapping[str, str]) -> Version:
-    """The version that a request is for; `InvalidRequest` for no version at all, `NotAcceptable` outside the range."""
+    """Return the microversion of a request.
+
+    Raise `InvalidRequest` for a malformed version, and `NotAcceptable` for one outside the supported range.
+    """
     text = microversion_parse.get_version(dict(headers), service_type=SERVICE)
     if text is None:
         return MINIMUM
@@ -60,7 +63,7 @@ def negotiate(headers: Mapping[str, str]) -> Version:
 
 
 def document(prefix: str) -> dict[str, Any]:
-    """What version discovery shows."""
+    """Return the version document of version discovery."""
     return {
         "versions": [
             {

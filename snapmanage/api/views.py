@@ -1,4 +1,4 @@
-"""Records as clients see them: exactly the fields of the Block Storage API, since strict clients refuse more."""
+"""Records in the form of the Block Storage API: exactly its fields, because strict clients refuse others."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
 
 
-def snapshot_summary(call: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_summary(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
     return {
         "id": snapshot.id,
         "created_at": wire_time(snapshot.created_at),
@@ -27,31 +27,31 @@ def snapshot_summary(call: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def snapshot_detail(call: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
-    """A snapshot shown: the summary, and what the microversion adds."""
-    view = snapshot_summary(call, snapshot) | {
+def snapshot_detail(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the summary of a snapshot with the detail fields of the request's microversion."""
+    view = snapshot_summary(request, snapshot) | {
         "os-extended-snapshot-attributes:progress": "100%" if snapshot.status is Status.AVAILABLE else "0%",
         "os-extended-snapshot-attributes:project_id": snapshot.requester.project_id,
     }
-    if call.version >= versions.GROUP_SNAPSHOT_ID:
+    if request.version >= versions.GROUP_SNAPSHOT_ID:
         view["group_snapshot_id"] = None
-    if call.version >= versions.SNAPSHOT_USER_ID:
+    if request.version >= versions.SNAPSHOT_USER_ID:
         view["user_id"] = snapshot.requester.user_id
-    if call.version >= versions.CONSUMES_QUOTA:
+    if request.version >= versions.CONSUMES_QUOTA:
         view["consumes_quota"] = snapshot.reference_key is not None or snapshot.identity_key is not None
     return view
 
 
-def volume_summary(call: ApiRequest, volume: Volume) -> dict[str, Any]:
-    return {"id": volume.id, "name": volume.name, "links": _links(call, f"volumes/{volume.id}")}
+def volume_summary(request: ApiRequest, volume: Volume) -> dict[str, Any]:
+    return {"id": volume.id, "name": volume.name, "links": _links(request, f"volumes/{volume.id}")}
 
 
-def volume_detail(call: ApiRequest, volume: Volume) -> dict[str, Any]:
-    """A volume shown, with what the microversion adds; it is what a plain, unattached one is elsewhere.
+def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
+    """Return the detail fields of a volume in the request's microversion, as of a plain, unattached volume.
 
-    Where it lives is for administrators only.
+    Its host and similar fields are for administrators only.
     """
-    view = volume_summary(call, volume) | {
+    view = volume_summary(request, volume) | {
         "description": volume.description,
         "status": volume.status.value,
         "size": volume.size_gb or 0,
@@ -75,8 +75,8 @@ def volume_detail(call: ApiRequest, volume: Volume) -> dict[str, Any]:
         "os-vol-mig-status-attr:name_id": None,
         "os-vol-tenant-attr:tenant_id": volume.requester.project_id,
     }
-    view |= {name: value for since, name, value in _VOLUME_ADDITIONS if call.version >= since}
-    return {name: value for name, value in view.items() if call.administers or name not in _FOR_ADMINISTRATORS}
+    view |= {name: value for since, name, value in _VOLUME_ADDITIONS if request.version >= since}
+    return {name: value for name, value in view.items() if request.is_admin or name not in _FOR_ADMINISTRATORS}
 
 
 _FOR_ADMINISTRATORS = {
@@ -99,29 +99,29 @@ _VOLUME_ADDITIONS: tuple[tuple[Version, str, Any], ...] = (
 )
 
 
-def message(call: ApiRequest, told: UserMessage) -> dict[str, Any]:
+def message(request: ApiRequest, user_message: UserMessage) -> dict[str, Any]:
     return {
-        "id": told.id,
-        "event_id": told.event_id,
-        "user_message": told.text,
-        "message_level": told.level,
-        "resource_type": told.resource_type,
-        "resource_uuid": told.resource_id,
-        "created_at": wire_time(told.created_at),
-        "guaranteed_until": wire_time(told.guaranteed_until),
-        "request_id": told.request_id,
-        "links": _links(call, f"messages/{told.id}"),
+        "id": user_message.id,
+        "event_id": user_message.event_id,
+        "user_message": user_message.text,
+        "message_level": user_message.level,
+        "resource_type": user_message.resource_type,
+        "resource_uuid": user_message.resource_id,
+        "created_at": wire_time(user_message.created_at),
+        "guaranteed_until": wire_time(user_message.guaranteed_until),
+        "request_id": user_message.request_id,
+        "links": _links(request, f"messages/{user_message.id}"),
     }
 
 
-def operation(call: ApiRequest, snapshot: Snapshot, heard: list[Entry]) -> dict[str, Any]:
-    """snapmanage's own view of how an operation fares; `events` are those in the audit log of this database."""
+def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> dict[str, Any]:
+    """Return the progress of an operation; `entries` are the snapshot's events in the audit log."""
     waiting = snapshot.status.in_progress and snapshot.claimed_by is None
     return {
         "snapshot_id": snapshot.id,
         "status": snapshot.status.value,
         "attempt": snapshot.attempt,
-        "max_attempts": call.app.rules.retry.max_attempts,
+        "max_attempts": request.app.rules.retry.max_attempts,
         "reference": snapshot.reference.value,
         "backend_name": snapshot.backend_name,
         "backend_id": snapshot.backend_id,
@@ -129,12 +129,12 @@ def operation(call: ApiRequest, snapshot: Snapshot, heard: list[Entry]) -> dict[
         "reason": snapshot.reason,
         "reason_code": snapshot.reason_code,
         "next_attempt_at": wire_time(snapshot.due_at) if waiting else None,
-        "events": [_event(entry) for entry in heard],
+        "events": [_event(entry) for entry in entries],
     }
 
 
 def manageable(entry: dict[str, Any], detail: bool) -> dict[str, Any]:
-    """An entry of `get_manageable_snapshots`, whole or cut to what the plain list shows."""
+    """Return an entry of `get_manageable_snapshots`, reduced to the summary's fields unless `detail` is set."""
     summary = ("reference", "size", "safe_to_manage", "source_reference")
     return entry if detail else {name: entry[name] for name in summary}
 
@@ -145,42 +145,42 @@ def _event(entry: Entry) -> dict[str, Any]:
     return {"event_type": entry.event_type} | {name: payload[name] for name in names}
 
 
-def page(call: ApiRequest, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
-    """A page of a list, with a link to the next one where more was found than is shown."""
+def page(request: ApiRequest, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
+    """Return a page of a list; it has a link to the next page if `found` exceeds the shown entries."""
     body: dict[str, Any] = {name: entries}
     if found > len(entries) > 0:
-        body[f"{name}_links"] = next_link(call, entries[-1]["id"])
+        body[f"{name}_links"] = next_link(request, entries[-1]["id"])
     return Answer(200, body if total is None else body | {"count": total})
 
 
-def manageable_page(call: ApiRequest, entries: list[dict[str, Any]], found: int) -> Answer:
-    """A page of what could be managed, with a link to the next one.
+def manageable_page(request: ApiRequest, entries: list[dict[str, Any]], found: int) -> Answer:
+    """Return a page of manageable snapshots with a link to the next page.
 
-    Where a limit is asked for there is one until a page is empty: the field's SDK goes on by itself
-    where it is given none, and since these entries have no id, it would begin at the first page again.
+    With `limit`, each page has a link until a page is empty. Without a link openstacksdk computes the next page from
+    the entries' ids, and since these entries have no id, it would start at the first page again.
     """
     body: dict[str, Any] = {"manageable-snapshots": entries}
-    if entries and (found > len(entries) or "limit" in call.parameters):
+    if entries and (found > len(entries) or "limit" in request.parameters):
         body["manageable-snapshots_links"] = next_link(
-            call, json.dumps(entries[-1]["reference"], separators=(",", ":"))
+            request, json.dumps(entries[-1]["reference"], separators=(",", ":"))
         )
     return Answer(200, body)
 
 
-def next_link(call: ApiRequest, marker: str) -> list[dict[str, str]]:
-    """Where the page that goes on after `marker` is."""
-    parameters = {name: value for name, value in call.parameters.items() if name not in ("marker", "offset")}
+def next_link(request: ApiRequest, marker: str) -> list[dict[str, str]]:
+    """Return the link to the page after `marker`."""
+    parameters = {name: value for name, value in request.parameters.items() if name not in ("marker", "offset")}
     query = urlencode(parameters | {"marker": marker})
-    return [{"rel": "next", "href": f"{call.http.prefix}{call.http.path}?{query}"}]
+    return [{"rel": "next", "href": f"{request.http.prefix}{request.http.path}?{query}"}]
 
 
-def _links(call: ApiRequest, path: str) -> list[dict[str, str]]:
-    """Where a resource is, with and without the version, as the Block Storage API shows it."""
-    project = call.path.get("project_id")
-    bookmark = f"{call.http.prefix}/{project}/{path}" if project else f"{call.http.prefix}/{path}"
-    return [{"rel": "self", "href": f"{call.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
+def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
+    """Return a resource's links with and without the API version, like the Block Storage API."""
+    project = request.path.get("project_id")
+    bookmark = f"{request.http.prefix}/{project}/{path}" if project else f"{request.http.prefix}/{path}"
+    return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
 
 
 def _with_pool(location: Location) -> str:
-    """Return host@backend#pool; a backend without pools has one pool of its own name."""
+    """Return host@backend#pool; a backend without pools is its own pool."""
     return str(location) if location.pool else f"{location}#{location.backend}"

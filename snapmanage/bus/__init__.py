@@ -1,7 +1,7 @@
-"""The bus: names, the envelope on the wire, and the two ways to carry it.
+"""The message bus: its names, its envelope, and its two implementations.
 
-`rabbit.RabbitBus` speaks to RabbitMQ, `inprocess.InProcessBus` hands over within one process; both
-keep the same promises, those of `Bus`.
+`rabbit.bus.RabbitBus` uses RabbitMQ. `inprocess.InProcessBus` delivers messages within one process. Both keep the
+contract of `Bus`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Publication:
-    """A message as it is sent: `message_id` tells which one it carries, `routing_key` names its queue.
+    """A message to send: `message_id` identifies the outbox message, `routing_key` selects the queue.
 
-    `queue_must_exist` is for what only its server may make a queue for.
+    With `queue_must_exist` the publisher does not declare the queue: only the server that consumes it may.
     """
 
     message_id: str
@@ -24,56 +24,59 @@ class Publication:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message as it arrived, not understood yet.
+    """A received message, not parsed yet.
 
-    `again` says that it was delivered before, to somebody who didn't acknowledge it.
+    `redelivered`: the broker delivered it before, to a consumer that did not acknowledge it.
     """
 
     queue: str
     body: bytes
     headers: Mapping[str, Any] = field(default_factory=dict)
-    again: bool = False
+    redelivered: bool = False
 
 
 Handle = Callable[[Sequence[Delivery]], None]
-# Raises unless a batch could be handled now; asked after a batch could not be.
+# Raises unless the handler could handle a batch now; the consumer calls it after a batch has failed.
 Probe = Callable[[], None]
 
 
 def no_probe() -> None:
-    """The probe of a handler that needs nothing which could be away."""
+    """Succeed always: for handlers that need no database or other service."""
 
 
 class Consumer(Protocol):
-    """Somebody who takes deliveries off queues."""
+    """A consumer of queues."""
 
     def stop(self) -> None:
-        """Take nothing more; what isn't acknowledged goes back to its queue."""
+        """Stop consuming; the broker requeues unacknowledged messages."""
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for the batch in hand."""
+        """Wait until the current batch is handled."""
 
 
 class Bus(Protocol):
-    """What snapmanage asks of a message bus."""
+    """The interface of a message bus."""
 
     def send(self, publications: Sequence[Publication]) -> set[str]:
-        """Send, and return the ids of the messages that arrived in their queues for good.
+        """Send, and return the ids of the messages that are stored durably in their queues.
 
-        `Unavailable` when the bus is away; whatever isn't returned must be sent again.
+        Raise `Unavailable` if the bus can't be reached. The caller must resend every message whose id is not returned.
         """
 
     def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> Consumer:
-        """Hand batches of deliveries to `handle`, acknowledging each batch once it returns.
+        """Call `handle` with batches of deliveries; acknowledge each batch after `handle` has returned.
 
-        When it raises, the batch comes again later; nothing is held until `probe` returns.
+        If `handle` raises, the batch is redelivered later, and consuming pauses until `probe` succeeds.
         """
 
     def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
-        """Ask a server and wait for its answer; `Unavailable` when there is none, or the error it answered."""
+        """Call a method of a server and return its result.
+
+        Raise the error that the server replied with, or `Unavailable` if no reply arrives in time.
+        """
 
     def reply(self, queue: str, body: bytes) -> None:
-        """Answer a call."""
+        """Send the reply to a call."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""

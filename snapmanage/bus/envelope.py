@@ -1,7 +1,4 @@
-"""The form of a message on the wire: oslo.messaging's envelope 2.0, and what is inside.
-
-Pure: bytes and values, no connection.
-"""
+"""Read and write oslo.messaging's envelope 2.0 and its content: bytes to values and back, without a connection."""
 
 import json
 import uuid
@@ -17,16 +14,16 @@ from snapmanage.core.outbox import Kind, Message
 
 CONTENT_TYPE = "application/json"
 CONTENT_ENCODING = "utf-8"
-# Bytes; far more than any request needs, far less than what would hold its neighbours up.
+# Bytes. Far more than any request needs; small enough not to delay the rest of a batch.
 LARGEST_REQUEST = 1024**2
-# An event repeats what its request said, with characters escaped that may have come as they are: 3.5 times as long.
+# An event repeats the fields of its request and may escape their characters, which makes them up to 3.5 times as long.
 LARGEST_EVENT = 4 * LARGEST_REQUEST
 _CONTEXT = "_context_"
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """A message taken out of its envelope, with the attributes that oslo.messaging's dispatcher reads."""
+    """A request without its envelope, with the attributes that oslo.messaging's dispatcher reads."""
 
     message: dict[str, Any]
     ctxt: dict[str, Any]
@@ -40,7 +37,7 @@ class Incoming:
 
 
 def publications(message: Message, names: Names, now: datetime) -> list[Publication]:
-    """How a message is sent: once to a server, or once to each notification topic."""
+    """Return the publications of a message: one for a cast, one for each notification topic for an event."""
     if message.kind is Kind.CAST:
         key = names.server_queue(message.target)
         return [Publication(message.id, key, request(message.name, message.body, message.context, message.id), True)]
@@ -52,13 +49,13 @@ def publications(message: Message, names: Names, now: datetime) -> list[Publicat
 def request(
     method: str, arguments: Mapping[str, Any], context: Mapping[str, Any], unique_id: str, **call: Any
 ) -> bytes:
-    """A cast, or a call when `_msg_id` and `_reply_q` are given."""
+    """Return the body of a cast, or of a call if `_msg_id` and `_reply_q` are given."""
     content = {"method": method, "args": dict(arguments), "version": VERSION, "_unique_id": unique_id, **call}
     return _wrap(content | _flattened(context))
 
 
-def answer(incoming: Incoming, result: Any = None, failure: Exception | None = None) -> bytes:
-    """The reply to a call; a failure tells its class and text, never where in the code it happened."""
+def reply(incoming: Incoming, result: Any = None, failure: Exception | None = None) -> bytes:
+    """Return the body of the reply to a call; a failure is sent as its class and text, without a traceback."""
     content = {
         "result": result,
         "failure": None if failure is None else json.dumps(_failure(failure)),
@@ -70,44 +67,44 @@ def answer(incoming: Incoming, result: Any = None, failure: Exception | None = N
 
 
 def unwrap(body: bytes) -> dict[str, Any]:
-    """The content of an envelope; `InvalidRequest` when it is none."""
+    """Return the content of an envelope; raise `InvalidRequest` if `body` is not an envelope 2.x."""
     try:
         outer = json.loads(body)
         if outer["oslo.version"].partition(".")[0] != "2":
-            raise errors.InvalidRequest(f"envelope version {outer['oslo.version']!r} is unknown; 2.x is understood")
+            raise errors.InvalidRequest(f"envelope version {outer['oslo.version']!r} is not supported; send 2.x")
         content = json.loads(outer["oslo.message"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise errors.InvalidRequest(f"the message is no oslo.messaging 2.0 envelope: {error!r}") from error
+        raise errors.InvalidRequest(f"the message is not an oslo.messaging 2.0 envelope: {error!r}") from error
     if not isinstance(content, dict):
-        raise errors.InvalidRequest("the envelope must hold an object")
+        raise errors.InvalidRequest("the content of the envelope must be a JSON object")
     return content
 
 
-def refuse_larger(body: bytes, largest: int) -> None:
-    """`InvalidRequest` when a message has more bytes than one of its kind may have."""
+def limit_size(body: bytes, largest: int) -> None:
+    """Raise `InvalidRequest` if a message has more than `largest` bytes."""
     if len(body) > largest:
-        raise errors.InvalidRequest(f"the message has {len(body)} bytes; one of its kind may have {largest}")
+        raise errors.InvalidRequest(f"the message has {len(body)} bytes; the limit for its kind is {largest}")
 
 
 def open_request(body: bytes) -> Incoming:
-    """A cast or a call as it came; `InvalidRequest` when it can't be one."""
+    """Parse a cast or a call; raise `InvalidRequest` if the message is neither."""
     content = unwrap(body)
     ctxt = {name.removeprefix(_CONTEXT): content.pop(name) for name in list(content) if name.startswith(_CONTEXT)}
     if not isinstance(content.get("method"), str) or not isinstance(content.get("args", {}), dict):
-        raise errors.InvalidRequest("a request must have a method, a text, and args, an object")
+        raise errors.InvalidRequest("a request must have a string `method` and an object `args`")
     if not isinstance(content.get("version", VERSION), str):
-        raise errors.InvalidRequest("the version of a request must be a text such as '1.0'")
+        raise errors.InvalidRequest("the `version` of a request must be a string such as '1.0'")
     return Incoming(content, ctxt, content.get("_msg_id"), content.get("_reply_q"))
 
 
-def open_answer(body: bytes) -> Any:
-    """The result of a call; raises the error that was answered."""
+def open_reply(body: bytes) -> Any:
+    """Return the result of a call; raise the error that the server replied with."""
     content = unwrap(body)
     if content.get("failure") is None:
         return content.get("result")
     failure = json.loads(content["failure"])
     known = getattr(errors, failure["class"], errors.Unavailable)
-    # Not by the constructor, which may word its text of something else than a text.
+    # Without the constructor: some constructors take values other than the final text.
     raise known.__new__(known, *failure["args"])
 
 
@@ -138,6 +135,6 @@ def _flattened(context: Mapping[str, Any]) -> dict[str, Any]:
 
 def _failure(error: Exception) -> dict[str, Any]:
     deliberate = isinstance(error, errors.SnapmanageError)
-    text = str(error) if deliberate else "the server failed; its log tells why"
+    text = str(error) if deliberate else "the server failed; see its log for the reason"
     kind = type(error) if deliberate else errors.Unavailable
     return {"class": kind.__name__, "module": kind.__module__, "message": text, "tb": [], "args": [text], "kwargs": {}}

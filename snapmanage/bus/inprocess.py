@@ -1,7 +1,7 @@
-"""The bus within one process (`fake://`): whoever sends calls whoever consumes.
+"""The bus within one process (`fake://`): a sender calls the consumer's handler directly.
 
-A message has arrived once it was handled, so that nothing is confirmed which a kill could lose. (The
-in-memory driver of oslo.messaging confirms what it keeps in memory, and polls every 50 ms.)
+A message counts as arrived after it was handled, so a kill loses no confirmed message. (oslo.messaging's in-memory
+driver confirms messages that are only in memory, and polls every 50 ms.)
 """
 
 import logging
@@ -33,9 +33,9 @@ class InProcessBus:
         return arrived
 
     def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> "InProcessConsumer":
-        """`probe` is not asked: a message is held by its sender."""
+        """Register `handle`. `probe` is not called: the sender keeps a message until it is handled."""
         consumer = InProcessConsumer(self._handlers, queues, handle)
-        self._handlers |= dict.fromkeys(queues, consumer.hear)
+        self._handlers |= dict.fromkeys(queues, consumer.receive)
         return consumer
 
     def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
@@ -45,10 +45,12 @@ class InProcessBus:
         body = envelope.request(method, arguments, context, uuid.uuid4().hex, _msg_id=msg_id, _reply_q=msg_id)
         try:
             if not self.send([Publication(msg_id, self._names.server_queue(server), body, True)]):
-                raise errors.Unavailable(f"{server} takes no requests at the moment; try again later")
-            return envelope.open_answer(answered.result(self._call_timeout))
+                raise errors.Unavailable(f"{server} is not accepting requests; try again later")
+            return envelope.open_reply(answered.result(self._call_timeout))
         except TimeoutError:
-            raise errors.Unavailable(f"{server} didn't answer within {self._call_timeout:g} seconds") from None
+            raise errors.Unavailable(
+                f"{server} did not reply within {self._call_timeout:g} s; try again later"
+            ) from None
         finally:
             del self._calls[msg_id]
 
@@ -62,18 +64,18 @@ class InProcessBus:
 
     def _hand_over(self, queue: str, batch: Sequence[Publication]) -> set[str]:
         handle = self._handlers.get(queue)
-        if handle is None:  # nobody listens; only a server's queue is waited for
+        if handle is None:  # without a consumer, events are dropped and casts are kept
             return {publication.message_id for publication in batch if not publication.queue_must_exist}
         try:
             handle([Delivery(queue, publication.body) for publication in batch])
         except Exception:
-            LOG.exception("Messages on %s were not handled; they will be sent again.", queue)
+            LOG.exception("Handling messages of queue %s failed; they are sent again later.", queue)
             return set()
         return {publication.message_id for publication in batch}
 
 
 class InProcessConsumer:
-    """`hear` is called in the senders' threads, by several at once."""
+    """The consumer of some queues; several sender threads may call `receive` at the same time."""
 
     def __init__(self, handlers: dict[str, Handle], queues: Sequence[str], handle: Handle) -> None:
         self._handlers = handlers
@@ -82,7 +84,7 @@ class InProcessConsumer:
         self._in_hand = 0
         self._idle = threading.Condition()
 
-    def hear(self, batch: Sequence[Delivery]) -> None:
+    def receive(self, batch: Sequence[Delivery]) -> None:
         with self._idle:
             self._in_hand += 1
         try:

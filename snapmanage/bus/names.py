@@ -1,4 +1,4 @@
-"""Every name on the bus."""
+"""The names of exchange, queues and routing keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from snapmanage.core.location import Location
 
 # 1.1: get_manageable_snapshots takes filters. 1.2: unmanage_snapshot takes generation.
 VERSION = "1.2"
-# Any newer minor version is understood, since a new argument has a default.
+# Every newer minor version is accepted, because a new argument always has a default.
 ACCEPTED_VERSION = "1.65535"
 ACCEPTED_REFERENCE_VERSION = "3.65535"
 AUDIT = "snapmanage-audit"
@@ -15,18 +15,18 @@ AUDIT = "snapmanage-audit"
 
 @dataclass(frozen=True)
 class Names:
-    """The configured names: an exchange, the servers' topic, and where notifications go."""
+    """The configured names: the exchange, the servers' topic and the notification topics."""
 
     exchange: str = "openstack"
     volume_topic: str = "snapmanage-volume"
     notification_topics: Sequence[str] = ("notifications",)
 
     def server_queue(self, server: str) -> str:
-        """Where a cast or call to one server goes."""
+        """Return the queue of casts and calls to one server."""
         return f"{self.volume_topic}.{server}"
 
     def server_queues(self, server: str) -> list[str]:
-        """The queues a server takes from: its own, that of whichever server comes first, and the reference's."""
+        """Return the queues that a server consumes: the shared one, its own, and its own in the reference's naming."""
         own = self.server_queue(server)
         return [self.volume_topic, own, f"{own}.{Location.parse(server).host}"]
 
@@ -34,14 +34,14 @@ class Names:
         return f"{topic}.{priority.lower()}"
 
     def queue_names(self) -> dict[str, str]:
-        """Return the name of the queue, for each routing key of events, that snapmanage-audit takes from.
+        """Return the name of the queue that snapmanage-audit consumes, by routing key of events.
 
-        A queue called like its key belongs to oslo.messaging's listeners, which declare it in their own way.
+        A queue that is named like its routing key belongs to oslo.messaging's listeners, which declare it differently.
         """
         return {key: f"{AUDIT}.{key}" for key in self.audited_queues()}
 
     def audited_queues(self) -> list[str]:
-        """Under which keys events arrive."""
+        """Return the routing keys of events."""
         return [
             self.notification_queue(topic, level) for topic in self.notification_topics for level in ("info", "error")
         ]

@@ -113,7 +113,7 @@ BACKEND = [
         "driver",
         required=True,
         help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, "
-        "qcow2, btrfs, zfs or cinder; docs/drivers.md tells of each.",
+        "qcow2, btrfs, zfs or cinder; docs/reference/drivers has a page for each.",
     ),
     cfg.IntOpt(
         "driver_calls",

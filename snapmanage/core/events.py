@@ -10,6 +10,8 @@ from snapmanage.core import ids
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
 from snapmanage.core.text import readable
 
+__all__ = ["PAYLOAD_FIELDS", "Event", "Step"]
+
 NOBODY = Requester(project_id="")
 UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")
 # `event.schema.json` beside this file describes each field.

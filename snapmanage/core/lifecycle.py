@@ -2,7 +2,7 @@
 
 Each function takes a record and returns a `Change` of it, or None if the record stays as it is.
 The caller writes the change only if the record's `fence` in the database is that of `Change.before`; a worker
-whose change isn't written has lost its claim. `docs/architecture.md` draws the statuses.
+whose change isn't written has lost its claim. `docs/explanation/architecture.md` lists the statuses.
 """
 
 from dataclasses import dataclass, replace

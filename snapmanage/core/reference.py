@@ -8,6 +8,8 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.core.text import DEEPEST, depth
 
+__all__ = ["Reference"]
+
 
 @dataclass(frozen=True)
 class Reference:

@@ -1,1 +1,1 @@
-"""Storage backends: the `Driver` protocol and one file a backend."""
+"""Storage backends: the `Driver` protocol, and a module or a package for each kind of backend."""

@@ -51,9 +51,9 @@ class PoisonMessageGuard:
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
-            if delivery.again:
+            if delivery.redelivered:
                 self._handle_alone(delivery)
-        fresh = [delivery for delivery in batch if not delivery.again]
+        fresh = [delivery for delivery in batch if not delivery.redelivered]
         if fresh:
             self._inner(fresh)
 

@@ -80,7 +80,7 @@ class Intake:
 
     def _sort(self, delivery: Delivery, asks: list[tuple[Ask, Delivery]]) -> None:
         try:
-            envelope.refuse_larger(delivery.body, envelope.LARGEST_REQUEST)
+            envelope.limit_size(delivery.body, envelope.LARGEST_REQUEST)
             incoming = envelope.open_request(delivery.body)
             if incoming.expects_reply:
                 self._callers.submit(self._answer, delivery, incoming)
@@ -94,14 +94,14 @@ class Intake:
         """Answer a call, with its result or with what went wrong."""
         self._sink.take = lambda ask: self._accept([(ask, delivery)])
         try:
-            body = envelope.answer(incoming, self._dispatcher.dispatch(incoming))
+            body = envelope.reply(incoming, self._dispatcher.dispatch(incoming))
         except errors.SnapmanageError as error:
-            body = envelope.answer(incoming, failure=error)
+            body = envelope.reply(incoming, failure=error)
         except MISUNDERSTOOD as error:
-            body = envelope.answer(incoming, failure=errors.InvalidRequest(f"the call can't be understood: {error}"))
+            body = envelope.reply(incoming, failure=errors.InvalidRequest(f"the call can't be understood: {error}"))
         except Exception as error:
             LOG.exception("The call %s failed.", incoming.message["method"])
-            body = envelope.answer(incoming, failure=error)
+            body = envelope.reply(incoming, failure=error)
         self._reply(incoming, body)
 
     def _reply(self, incoming: Incoming, body: bytes) -> None:

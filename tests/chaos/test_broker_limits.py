@@ -51,7 +51,7 @@ def accepted(deployment: Fleet) -> None:
 
 
 def failures(deployment: Fleet) -> int:
-    return deployment.daemons[HOST].log.read_text().count("could not be handled")
+    return deployment.daemons[HOST].log.read_text().count("messages failed")
 
 
 def test_cast_outlasts_a_stopped_database_and_the_time_out_of_the_broker(limited: Fleet) -> None:

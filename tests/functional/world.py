@@ -106,7 +106,7 @@ class SwitchedBus(InProcessBus):
         call = {"version": version, "_msg_id": "asked", "_reply_q": "asked"}
         body = envelope.request(method, arguments, {}, "asked", **call)
         assert self.send([Publication("asked", NAMES.server_queue(server), body, True)])
-        return envelope.open_answer(answered.result(20))
+        return envelope.open_reply(answered.result(20))
 
     def overhear(self, queues: Sequence[str]) -> list[str]:
         """The types of the notifications on queues from now on; who listens there goes on listening."""

@@ -77,7 +77,7 @@ LOSING = {"message-ttl": '{"message-ttl": 60000}', "expires": '{"expires": 60000
 
 @pytest.mark.parametrize(("key", "definition"), LOSING.items(), ids=LOSING.keys())
 @pytest.mark.parametrize("main", ["volume", "audit"])
-def test_start_is_refused_while_a_policy_of_all_queues_loses_messages(
+def test_server_refuses_to_start_while_a_policy_loses_messages(
     broker: ManagedRabbitMQ, host: Host, main: str, key: str, definition: str
 ) -> None:
     with policy(broker, ".*", definition) as name:
@@ -90,7 +90,7 @@ def test_start_is_refused_while_a_policy_of_all_queues_loses_messages(
     assert "Remedy" in line
 
 
-def test_policy_that_queues_withstand_stops_no_start(broker: ManagedRabbitMQ, host: Host) -> None:
+def test_harmless_policy_prevents_no_start(broker: ManagedRabbitMQ, host: Host) -> None:
     limits = '{"delivery-limit": 3, "message-ttl": 60000, "max-length": 1000, "dead-letter-exchange": "elsewhere"}'
     with policy(broker, f"^{host.topic}", limits):
         server = host.daemon("volume")
@@ -100,7 +100,7 @@ def test_policy_that_queues_withstand_stops_no_start(broker: ManagedRabbitMQ, ho
         server.close()
 
 
-def test_operator_sees_each_policy_that_loses_messages(broker: ManagedRabbitMQ, host: Host) -> None:
+def test_broker_check_reports_each_policy_that_loses_messages(broker: ManagedRabbitMQ, host: Host) -> None:
     with policy(broker, f"^{host.topic}.{SERVER}$", '{"max-length": 10, "overflow": "drop-head"}') as name:
         found = host.daemon("manage").run("broker", "check")
 
@@ -111,7 +111,7 @@ def test_operator_sees_each_policy_that_loses_messages(broker: ManagedRabbitMQ, 
     until(lambda: host.daemon("manage").run("broker", "check").returncode == 0, "nothing to be found any more", 60)
 
 
-def test_api_that_does_not_answer_stops_no_start_and_is_told(broker: ManagedRabbitMQ, host: Host) -> None:
+def test_unreachable_management_api_prevents_no_start_and_is_logged(broker: ManagedRabbitMQ, host: Host) -> None:
     host.write(f"http://guest:guest@127.0.0.1:{free_port()}", broker.url)
     server = host.daemon("volume")
 

@@ -13,7 +13,7 @@ from amqp.exceptions import NotFound
 from snapmanage.bus import Delivery, Publication
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
-from snapmanage.bus.rabbit.declaring import Declared, declare_dead_letters
+from snapmanage.bus.rabbit.declaring import DeclaredQueue, declare_dead_letters
 from snapmanage.bus.rabbit.topology import DEAD_LETTERS, Topology, version_of
 from tests.integration.test_rabbit import connector, fail, left, to
 from tests.services.process import unique
@@ -89,7 +89,7 @@ def bodies(handed: list[Delivery]) -> set[bytes]:
     return {each.body for each in handed}
 
 
-def test_message_that_was_returned_more_often_than_a_policy_allows_is_handled(
+def test_message_beyond_a_policy_s_delivery_limit_is_handled(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with policy(broker, f"^{queue}", '{"delivery-limit": 2}'):
@@ -101,11 +101,11 @@ def test_message_that_was_returned_more_often_than_a_policy_allows_is_handled(
         with consuming(broker, topology, queue) as handed:
             until(lambda: handed, "the message")
 
-    assert [(each.queue, each.body, each.again) for each in handed] == [(queue, b"kept", True)]
+    assert [(each.queue, each.body, each.redelivered) for each in handed] == [(queue, b"kept", True)]
     assert f"{DEAD_LETTERS}{queue}: it was returned more often" in caplog.text
 
 
-def test_message_that_was_dropped_and_returned_thirty_times_more_is_handled(
+def test_dropped_message_that_is_requeued_thirty_times_is_handled(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
 ) -> None:
     with policy(broker, queue, '{"delivery-limit": 1}'):  # of both queues, since their names have this in them
@@ -119,7 +119,7 @@ def test_message_that_was_dropped_and_returned_thirty_times_more_is_handled(
             until(lambda: bodies(handed) == {b"kept"}, "the message")
 
 
-def test_message_that_is_returned_thirty_times_stays_in_its_queue_without_a_policy(
+def test_message_that_is_requeued_thirty_times_stays_in_its_queue_without_a_policy(
     broker: RabbitMQ, publisher: Publisher, queue: str
 ) -> None:
     publisher.send(to(queue, "kept"))
@@ -130,9 +130,7 @@ def test_message_that_is_returned_thirty_times_stays_in_its_queue_without_a_poli
     assert until(lambda: left(broker, queue), "the message") == 1
 
 
-def test_message_that_has_expired_is_handled(
-    broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
-) -> None:
+def test_expired_message_is_handled(broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str) -> None:
     with policy(broker, f"^{queue}", '{"message-ttl": 100}'):
         publisher.send(to(queue, "kept"))
         until(lambda: left(broker, DEAD_LETTERS + queue), "the message to be dropped")
@@ -141,7 +139,7 @@ def test_message_that_has_expired_is_handled(
             until(lambda: bodies(handed) == {b"kept"}, "the message")
 
 
-def test_full_queue_refuses_and_loses_nothing_that_it_has_confirmed(
+def test_full_queue_refuses_messages_and_keeps_confirmed_ones(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with policy(broker, queue, '{"max-length": 3}'):
@@ -154,7 +152,7 @@ def test_full_queue_refuses_and_loses_nothing_that_it_has_confirmed(
     assert f"refused messages for {queue}" in caplog.text
 
 
-def test_head_that_a_policy_drops_is_handled(
+def test_head_of_the_queue_that_a_policy_drops_is_handled(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
 ) -> None:
     with policy(broker, queue, '{"max-length": 3, "overflow": "drop-head"}'):
@@ -166,7 +164,7 @@ def test_head_that_a_policy_drops_is_handled(
     assert len(confirmed) == 6
 
 
-def test_what_is_dropped_waits_in_its_queue_while_that_for_dropped_messages_is_full(
+def test_dropped_message_stays_in_its_queue_while_the_dead_letter_queue_is_full(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
 ) -> None:
     with policy(broker, f"^{DEAD_LETTERS}{queue}", '{"max-length": 1}'):
@@ -178,7 +176,7 @@ def test_what_is_dropped_waits_in_its_queue_while_that_for_dropped_messages_is_f
             until(lambda: bodies(handed) == {body.encode() for body in sent}, "all messages", 60)
 
 
-def test_dead_letter_exchange_of_a_policy_gets_nothing_of_ours(
+def test_dead_letter_exchange_of_a_policy_gets_no_message(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str
 ) -> None:
     other = unique("other")
@@ -194,16 +192,16 @@ def test_dead_letter_exchange_of_a_policy_gets_nothing_of_ours(
     assert left(broker, other) == 0
 
 
-# How a queue may be there before, and what the log must say of it.
+# Arguments of an existing queue, with the level and text of the log line.
 IN_THE_WAY = {
-    "classic": ({"x-queue-type": "classic"}, logging.ERROR, "of another type"),
-    "classic without arguments": ({}, logging.ERROR, "of another type"),
-    "quorum of an older snapmanage": ({"x-queue-type": "quorum"}, logging.WARNING, "declared otherwise before"),
+    "classic": ({"x-queue-type": "classic"}, logging.ERROR, "has another type"),
+    "classic without arguments": ({}, logging.ERROR, "has another type"),
+    "quorum of an older snapmanage": ({"x-queue-type": "quorum"}, logging.WARNING, "declared with other arguments"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "level", "text"), IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
-def test_queue_that_was_there_before_is_served_and_the_log_names_it_with_the_remedy(
+def test_existing_queue_is_consumed_and_logged_with_its_remedy(
     broker: RabbitMQ,
     topology: Topology,
     queue: str,
@@ -224,14 +222,14 @@ def test_queue_that_was_there_before_is_served_and_the_log_names_it_with_the_rem
         until(lambda: bodies(handed) == {b"before", b"after"}, "the message that came later")
 
     publisher.close()
-    [told] = [each for each in caplog.records if f"Queue {queue} " in each.getMessage()]
-    assert told.levelno == level
-    assert text in told.getMessage()
-    assert f"rabbitmqctl delete_queue {queue}" in told.getMessage()
-    assert "is away" not in caplog.text
+    [record] = [each for each in caplog.records if f"Queue {queue} " in each.getMessage()]
+    assert record.levelno == level
+    assert text in record.getMessage()
+    assert f"rabbitmqctl delete_queue {queue}" in record.getMessage()
+    assert "can't be reached" not in caplog.text
 
 
-def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_free(
+def test_exclusively_held_queue_delays_no_other_and_is_consumed_when_it_is_free(
     broker: RabbitMQ,
     topology: Topology,
     publisher: Publisher,
@@ -246,13 +244,13 @@ def test_queue_that_is_held_by_another_stops_no_other_and_is_served_when_it_is_f
         with consuming(broker, topology, other, queue) as handed:
             until(lambda: publisher.send(to(queue, "1", must_exist=True)), "the other queue")
             until(lambda: bodies(handed) == {b"1"}, "its message")
-            [told] = [each for each in caplog.records if f"Queue {other} " in each.getMessage()]
+            [record] = [each for each in caplog.records if f"Queue {other} " in each.getMessage()]
             connection.close()
             until(lambda: publisher.send(to(other, "2", must_exist=True)), "the queue that was held")
             until(lambda: bodies(handed) == {b"1", b"2"}, "its message")
 
-    assert told.levelno == logging.ERROR
-    assert "can't be used, and is tried again" in told.getMessage()
+    assert record.levelno == logging.ERROR
+    assert "can't be used: the broker refuses it" in record.getMessage()
 
 
 @pytest.fixture
@@ -260,12 +258,12 @@ def node_is_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Delay each declaration of a dead-letter queue until the event is set, like RabbitMQ 4.0 without its node."""
     back = threading.Event()
 
-    def declared_late(connection: kombu.Connection, topology: Topology, key: str) -> Declared:
+    def declared_late(connection: kombu.Connection, topology: Topology, key: str) -> DeclaredQueue:
         assert back.wait(60)
         return declare_dead_letters(connection, topology, key)
 
-    for module in ("consumer", "rabbit"):
-        monkeypatch.setattr(f"snapmanage.bus.{module}.declare_dead_letters", declared_late)
+    for module in ("consumer", "bus"):
+        monkeypatch.setattr(f"snapmanage.bus.rabbit.{module}.declare_dead_letters", declared_late)
     yield back
     back.set()
 
@@ -274,7 +272,7 @@ def dead_letters(queue: str, *bodies: str) -> list[Publication]:
     return to(DEAD_LETTERS + queue, *bodies, must_exist=True)
 
 
-def test_dead_letter_queue_without_its_node_delays_no_other_queue_and_is_consumed_once_the_node_is_back(
+def test_dead_letter_queue_on_a_stopped_node_delays_no_other_queue_and_is_consumed_later(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, queue: str, node_is_back: threading.Event
 ) -> None:
     with consuming(broker, topology, queue) as handed:
@@ -285,7 +283,7 @@ def test_dead_letter_queue_without_its_node_delays_no_other_queue_and_is_consume
         until(lambda: bodies(handed) == {b"1", b"dropped"}, "the dropped message")
 
 
-def test_dead_letter_queue_without_its_node_delays_no_shutdown(
+def test_dead_letter_queue_on_a_stopped_node_delays_no_shutdown(
     broker: RabbitMQ, topology: Topology, queue: str, node_is_back: threading.Event
 ) -> None:
     consumer = RabbitConsumer(connector(broker), topology, [queue], fail, 200)
@@ -300,7 +298,9 @@ def test_dead_letter_queue_without_its_node_delays_no_shutdown(
     assert not node_is_back.is_set()
 
 
-def test_declaration_without_an_answer_names_the_queue(broker: RabbitMQ, topology: Topology, queue: str) -> None:
+def test_declaration_without_an_answer_raises_an_error_that_names_the_queue(
+    broker: RabbitMQ, topology: Topology, queue: str
+) -> None:
     with wire_to(broker.port) as wire:
         url = broker.amqp_url.replace(str(broker.port), str(wire.port))
         with kombu.Connection(url, transport_options={"read_timeout": 1}) as connection:
@@ -313,7 +313,7 @@ def test_declaration_without_an_answer_names_the_queue(broker: RabbitMQ, topolog
             wire.reset()
 
 
-def test_publisher_has_one_thread_at_most_that_declares_a_dead_letter_queue(
+def test_publisher_declares_a_dead_letter_queue_in_at_most_one_thread(
     publisher: Publisher, queue: str, node_is_back: threading.Event
 ) -> None:
     for _ in range(3):
@@ -355,7 +355,7 @@ def test_handler_and_probe_are_called_one_after_the_other(
     assert not overlap.is_set()
 
 
-def test_arguments_are_those_that_the_version_knows(broker: RabbitMQ, topology: Topology) -> None:
+def test_queue_arguments_depend_on_the_broker_s_version(broker: RabbitMQ, topology: Topology) -> None:
     with connector(broker)(0) as connection:
         connection.connect()
         version = version_of(connection)

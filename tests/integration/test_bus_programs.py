@@ -1,4 +1,4 @@
-"""The programs of docs/bus.md, run as they stand there: an API casts, a listener hears what becomes of it."""
+"""Run the two programs of docs/how-to/cast-and-listen.md: one casts a request, the other receives its events."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from tests.services.deployment import SERVER, Daemon, Deployment, deployed
 from tests.services.mariadb import MariaDB
 from tests.services.rabbitmq import RabbitMQ
 
-PAGE = Path(__file__).parents[2] / "docs" / "bus.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "cast-and-listen.md"
 PROGRAMS = re.findall(r'```python\n("""(\S+): .*?)```', PAGE.read_text(), re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def programs(tmp_path: Path, rabbitmq: RabbitMQ, exchange: str) -> dict[str, lis
     return {name: [sys.executable, str(tmp_path / name), str(tmp_path / "programs.conf")] for _, name in PROGRAMS}
 
 
-def test_program_that_listens_hears_what_became_of_what_the_other_program_cast(
+def test_listening_program_receives_the_events_of_the_casting_program(
     deployment: Deployment, programs: dict[str, list[str]]
 ) -> None:
     volume_id = deployment.register("disk")
@@ -59,7 +59,9 @@ def test_program_that_listens_hears_what_became_of_what_the_other_program_cast(
         listener.close()
 
 
-def test_cast_to_a_server_that_never_ran_is_no_silent_loss(programs: dict[str, list[str]], tmp_path: Path) -> None:
+def test_cast_to_a_server_that_never_ran_is_reported_to_its_sender(
+    programs: dict[str, list[str]], tmp_path: Path
+) -> None:
     nobody = Daemon("cast", programs["cast.py"], tmp_path / "cast.log")
 
     ended = nobody.run("storage-9@nowhere", "11111111-1111-4111-8111-111111111111", "disk@daily")

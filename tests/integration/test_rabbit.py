@@ -152,7 +152,7 @@ def bus_and_names(broker: RabbitMQ, tmp_path: Path) -> Iterator[tuple[Bus, Names
 # Sending.
 
 
-def test_confirmed_message_is_in_the_queue_that_the_publisher_declared(broker: RabbitMQ, publisher: Publisher) -> None:
+def test_confirmed_message_is_in_the_declared_queue(broker: RabbitMQ, publisher: Publisher) -> None:
     queue = unique("notifications")
 
     assert publisher.send(to(queue, "1", "2")) == {"1", "2"}
@@ -164,7 +164,7 @@ def test_confirmed_message_is_in_the_queue_that_the_publisher_declared(broker: R
     assert message.properties["message_id"] == "1"
 
 
-def test_message_without_a_queue_has_not_arrived_and_its_neighbours_have(publisher: Publisher) -> None:
+def test_message_without_a_queue_is_not_confirmed_and_the_others_are(publisher: Publisher) -> None:
     nowhere, somewhere = unique("nowhere"), unique("somewhere")
 
     arrived = publisher.send(
@@ -174,13 +174,13 @@ def test_message_without_a_queue_has_not_arrived_and_its_neighbours_have(publish
     assert arrived == {"2"}
 
 
-def test_message_that_reached_one_of_two_queues_has_not_arrived(publisher: Publisher) -> None:
+def test_message_that_reached_one_of_two_queues_is_not_confirmed(publisher: Publisher) -> None:
     arrived = publisher.send([*to(unique("nowhere"), "1", must_exist=True), *to(unique("somewhere"), "1")])
 
     assert arrived == set()
 
 
-def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
+def test_missing_queue_is_logged_once_until_a_message_reaches_it(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, caplog: pytest.LogCaptureFixture
 ) -> None:
     queue = unique("server")
@@ -200,9 +200,7 @@ def test_queue_that_is_not_there_is_told_once_until_a_message_reaches_it(
     assert told() == 2
 
 
-def test_reply_that_nobody_waits_for_any_more_is_no_news(
-    publisher: Publisher, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_reply_without_a_queue_is_not_logged(publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
     queue = unique("reply")
 
     assert publisher.send(to(queue, "1", must_exist=True), exchange="") == set()
@@ -219,7 +217,7 @@ def test_deleted_queue_is_declared_again(broker: RabbitMQ, publisher: Publisher)
     assert publisher.send(to(queue, "2")) == {"2"}
 
 
-def test_queue_that_the_broker_will_not_have_holds_up_no_other(broker: RabbitMQ, publisher: Publisher) -> None:
+def test_refused_queue_does_not_delay_other_queues(broker: RabbitMQ, publisher: Publisher) -> None:
     other, good = unique("other"), unique("good")
     first, second = to(other, "first"), to(good, "second")
     both = [replace(each, message_id="both") for each in [*to(other, "x"), *to(good, "x")]]
@@ -231,7 +229,7 @@ def test_queue_that_the_broker_will_not_have_holds_up_no_other(broker: RabbitMQ,
     assert publisher.send([*first, *both]) == {"first", "both"}
 
 
-def test_what_the_broker_refuses_is_sent_over_another_connection_the_next_time(broker: RabbitMQ) -> None:
+def test_refused_message_is_sent_over_another_connection_next_time(broker: RabbitMQ) -> None:
     queue, connections = unique("full"), []
 
     def connect(heartbeat: int) -> kombu.Connection:
@@ -268,7 +266,7 @@ def test_several_threads_send_over_one_connection(broker: RabbitMQ, publisher: P
     assert set().union(*arrived) == {f"{n}-{m}" for n in range(4) for m in range(50)}
 
 
-def test_broker_that_is_not_there_is_unavailable() -> None:
+def test_unreachable_broker_raises_unavailable() -> None:
     nowhere = Publisher(lambda heartbeat: kombu.Connection("amqp://127.0.0.1:1//", connect_timeout=1), Topology("e"))
 
     with pytest.raises(errors.Unavailable):
@@ -278,7 +276,7 @@ def test_broker_that_is_not_there_is_unavailable() -> None:
 # Consuming.
 
 
-def test_batch_is_what_has_arrived_up_to_the_prefetch(
+def test_batch_holds_the_arrived_messages_up_to_the_prefetch(
     broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
@@ -293,7 +291,7 @@ def test_batch_is_what_has_arrived_up_to_the_prefetch(
     assert 1 < max(len(batch) for batch in seen.batches) <= 20
 
 
-def test_handled_message_is_gone(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
+def test_handled_message_is_removed_from_its_queue(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     seen = Seen()
 
@@ -304,9 +302,7 @@ def test_handled_message_is_gone(broker: RabbitMQ, topology: Topology, publisher
     assert received(broker, queue) is None
 
 
-def test_message_that_was_never_handled_goes_back_to_its_queue(
-    broker: RabbitMQ, topology: Topology, publisher: Publisher
-) -> None:
+def test_unhandled_message_is_requeued(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "1"))
     seen = Seen(fail)
@@ -322,9 +318,7 @@ def fail(batch: Sequence[Delivery]) -> None:
     raise errors.Unavailable("the database is away")
 
 
-def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
-    broker: RabbitMQ, topology: Topology, publisher: Publisher
-) -> None:
+def test_failed_batch_is_redelivered_unchanged(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     publisher.send(to(queue, "1", "2", "3"))
     seen = Seen(lambda batch: fail(batch) if len(seen.batches) < 3 else None)
@@ -338,7 +332,7 @@ def test_batch_whose_handler_fails_is_handed_over_again_as_it_was(
     assert received(broker, queue) is None
 
 
-def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_can_not_work(
+def test_failing_handler_keeps_the_connection_and_requeues_messages_once(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_consumer, "HEARTBEAT_SECONDS", 3)
@@ -363,16 +357,14 @@ def test_connection_lives_on_and_messages_are_returned_once_while_the_handler_ca
     made = consumer_of(connect, topology, queue, handle, 20, probe)
     made.start()
     until(lambda: len(probed) == 4, "the fourth probe, several heartbeats later", 30)
-    until(lambda: seen[-1].again, "the message to come again")
+    until(lambda: seen[-1].redelivered, "the message to come again")
     made.stop()
 
     assert len(connections) == 1
     assert [each.headers.get("x-delivery-count") or 0 for each in seen] == [0, 0, 0, 1]
 
 
-def test_nothing_is_held_while_the_handler_can_not_work(
-    broker: RabbitMQ, topology: Topology, publisher: Publisher
-) -> None:
+def test_failing_handler_holds_no_messages(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     publisher.send(to(queue, *(str(number) for number in range(50))))
     made = consumer_of(connector(broker), topology, queue, fail, 20, lambda: fail([]))
@@ -384,7 +376,7 @@ def test_nothing_is_held_while_the_handler_can_not_work(
     made.stop()
 
 
-def test_handler_that_hangs_holds_nothing_for_long_and_is_waited_for(
+def test_hanging_handler_releases_its_messages_and_is_awaited(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_consumer, "HOLD_SECONDS", 1)
@@ -436,7 +428,7 @@ def test_batch_of_a_lost_connection_is_not_acknowledged_on_the_next(
     assert received(broker, queue) is None
 
 
-def test_half_open_connection_is_given_up(
+def test_half_open_connection_is_abandoned(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_consumer, "HEARTBEAT_SECONDS", 1)
@@ -460,7 +452,7 @@ def test_half_open_connection_is_given_up(
         through_wire.join(20)
 
 
-def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
+def test_broker_that_does_not_answer_the_first_request_is_abandoned(
     broker: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "ANSWER_TIMEOUT_SECONDS", 1)
@@ -485,7 +477,7 @@ def test_broker_that_does_not_answer_as_consuming_begins_is_given_up(
             made.stop()
 
 
-def test_headers_that_kombu_can_not_decode_stop_nothing(
+def test_headers_that_kombu_can_not_decode_stop_no_consumer(
     broker: RabbitMQ, topology: Topology, publisher: Publisher
 ) -> None:
     queue = unique("volume")
@@ -518,7 +510,7 @@ GARBLED = {
 
 
 @pytest.mark.parametrize(("flags", "properties"), GARBLED.values(), ids=GARBLED.keys())
-def test_properties_that_can_not_be_read_stop_nothing(
+def test_unreadable_properties_stop_no_consumer(
     broker: RabbitMQ, topology: Topology, publisher: Publisher, flags: int, properties: bytes
 ) -> None:
     queue, odd, deliveries = unique("volume"), rb"\ud800", list[Delivery]()
@@ -545,7 +537,7 @@ def publish_raw(broker: RabbitMQ, queue: str, body: bytes, flags: int, propertie
         channel.wait(amqp.spec.Basic.Ack, timeout=20)
 
 
-def test_nothing_is_lost_when_the_broker_is_killed(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
+def test_killed_broker_loses_no_confirmed_message(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
     queue = unique("volume")
     seen = Seen()
     with consuming(broker, topology, queue, seen):
@@ -625,7 +617,7 @@ def run_ours(bus: Bus, names: Names) -> None:
 
 @pytest.mark.parametrize("ours_first", [True, False], ids=["ours first", "theirs first"])
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES.keys())
-def test_exchange_and_queues_stand_beside_those_of_oslo_messaging(
+def test_exchange_and_queues_are_compatible_with_oslo_messaging(
     broker: RabbitMQ, tmp_path: Path, choice: str, ours_first: bool
 ) -> None:
     with connected(broker, tmp_path, choice) as (bus, names):
@@ -664,9 +656,9 @@ def called(bus: Bus, arguments: dict[str, Any], context: dict[str, Any]) -> Any:
         return None
 
 
-def test_call_of_the_stock_client_is_answered(bus_and_names: tuple[Bus, Names]) -> None:
+def test_call_of_oslo_messaging_s_client_gets_its_reply(bus_and_names: tuple[Bus, Names]) -> None:
     def answer(incoming: envelope.Incoming) -> bytes:
-        return envelope.answer(incoming, [incoming.message["args"], incoming.ctxt["user_id"]])
+        return envelope.reply(incoming, [incoming.message["args"], incoming.ctxt["user_id"]])
 
     with answering(bus_and_names, answer):
         answered = until(lambda: called(bus_and_names[0], {"limit": 3}, {"user_id": "carol"}), "an answer")
@@ -674,9 +666,9 @@ def test_call_of_the_stock_client_is_answered(bus_and_names: tuple[Bus, Names]) 
     assert answered == [{"limit": 3}, "carol"]
 
 
-def test_deliberate_error_comes_back_as_its_class(bus_and_names: tuple[Bus, Names]) -> None:
+def test_deliberate_error_of_a_call_is_raised_as_its_class(bus_and_names: tuple[Bus, Names]) -> None:
     def answer(incoming: envelope.Incoming) -> bytes:
-        return envelope.answer(incoming, failure=errors.InvalidRequest("marker is gone"))
+        return envelope.reply(incoming, failure=errors.InvalidRequest("marker is gone"))
 
     with answering(bus_and_names, answer), pytest.raises(errors.InvalidRequest, match="marker is gone") as raised:
         until(lambda: called(bus_and_names[0], {}, {}), "an answer")

@@ -1,4 +1,4 @@
-"""Who calls: each `auth_strategy` turns a request into a `Caller`; here `noauth`, and what all have in common."""
+"""Authentication: each `auth_strategy` turns a request into a `Caller`; `noauth` and shared functions."""
 
 import ipaddress
 import re
@@ -16,15 +16,15 @@ ADMINISTRATOR = ("admin",)
 DEFAULT_USER = "admin"
 DEFAULT_PROJECT = "admin"
 LONGEST_NAME = 255
-# Where a WSGI environment keeps the address of who is connected, when a proxy's headers have replaced it.
+# The key in a WSGI environment for the peer's address, when the headers of a proxy have replaced REMOTE_ADDR.
 PEER = "snapmanage.peer"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """On whose behalf a request comes, and with which roles.
+    """The authenticated user and project of a request, with its roles.
 
-    One that is `bound` sees the one project of its request, whatever its roles.
+    A `bound` caller sees only the project of its request, regardless of its roles.
     """
 
     requester: Requester
@@ -34,28 +34,28 @@ class Caller:
 
 NOBODY = Caller(Requester(project_id=""), (), bound=True)
 
-# Takes the request and the project in its path, if there is one; `NotAuthenticated`, `NotPermitted`, `InvalidRequest`.
+# Takes the request and the project id of its path or None; raises `NotAuthenticated`, `NotPermitted`, `InvalidRequest`.
 Authenticate = Callable[[falcon.Request, str | None], Caller]
 
 
 def noauth(request: falcon.Request, project_id: str | None) -> Caller:
-    """The same as `noauth_anywhere`, for callers on this machine; `NotPermitted` for all others.
+    """Authenticate like `noauth_anywhere`, but raise `NotPermitted` for callers on other machines.
 
-    A foreign WSGI server listens where it likes, so the address it listens on can't be refused instead.
+    The check is on callers, because another WSGI server may listen on any address.
     """
-    if not all(_is_near(address) for address in (request.env.get("REMOTE_ADDR"), request.env.get(PEER))):
+    if not all(_is_local(address) for address in (request.env.get("REMOTE_ADDR"), request.env.get(PEER))):
         raise errors.NotPermitted(
-            "There is no authentication (auth_strategy noauth), so only callers on the service's own machine are "
-            "served; [api] noauth_anywhere would serve all."
+            "The service has no authentication (auth_strategy noauth), so it serves only callers on its own machine. "
+            "Choose another auth_strategy, or set [api] noauth_anywhere to serve all callers."
         )
     return noauth_anywhere(request, project_id)
 
 
 def noauth_anywhere(request: falcon.Request, project_id: str | None) -> Caller:
-    """Any token or none will do, and everybody is an administrator of the project in the path.
+    """Accept any token or none; every caller is an administrator of the project in the path.
 
-    `user:project` as a token is honoured, and must agree with the path. Any other says nothing, and
-    may be a secret: it is not kept.
+    A token `USER:PROJECT` names user and project, and must agree with the path. Any other token is ignored and not
+    stored, because it may be a secret.
     """
     user, project = _user_and_project(request.get_header("X-Auth-Token") or "")
     return identified(request, project_id, user or DEFAULT_USER, project, ADMINISTRATOR, bound=True)
@@ -69,12 +69,12 @@ def identified(
     roles: tuple[str, ...],
     bound: bool,
 ) -> Caller:
-    """The caller whose identity is known; `InvalidRequest` where the path names another project.
+    """Return the authenticated caller; raise `InvalidRequest` if the path names another project.
 
-    `project_id` may be empty where the strategy knows of none: then the path's counts.
+    `project_id` is empty if the strategy knows no project: then the project of the path is used.
     """
     if project_id and project_in_path and project_id != project_in_path:
-        raise errors.InvalidRequest(f"Malformed request url: the project {project_in_path} isn't that of the token")
+        raise errors.InvalidRequest(f"Malformed request url: project {project_in_path} is not the token's project")
     requester = Requester(
         project_id=project_in_path or project_id or DEFAULT_PROJECT,
         user_id=user_id,
@@ -86,9 +86,9 @@ def identified(
 
 
 def begin(request: falcon.Request) -> str:
-    """Give a request its id, under which the log tells of it from now on.
+    """Give a request a new id, which the log shows from now on, and return it.
 
-    One that it brings along is the global one.
+    The id that the client sent becomes the global request id.
     """
     made: Any = context.generate_request_id()
     request.context.request_id = str(made)
@@ -98,7 +98,7 @@ def begin(request: falcon.Request) -> str:
 
 
 def _log_as(requester: Requester) -> None:
-    """For the log: oslo.log finds it by thread."""
+    """Set the thread's context, which oslo.log adds to log lines."""
     context.RequestContext(
         user_id=requester.user_id,
         project_id=requester.project_id,
@@ -107,8 +107,8 @@ def _log_as(requester: Requester) -> None:
     )
 
 
-def _is_near(address: str | None) -> bool:
-    """Whether somebody at that address is on this machine; a server on a UNIX socket names none."""
+def _is_local(address: str | None) -> bool:
+    """Return whether an address is of this machine; a server on a UNIX socket has no address."""
     if not address:
         return True
     try:
@@ -123,10 +123,10 @@ def _user_and_project(token: str) -> tuple[str, str]:
     if not colon:
         return "", ""
     if len(user) > LONGEST_NAME or len(project) > LONGEST_NAME:
-        raise errors.InvalidRequest(f"user and project of a token may have {LONGEST_NAME} characters each")
+        raise errors.InvalidRequest(f"user and project of a token must have at most {LONGEST_NAME} characters each")
     return user, project
 
 
 def _global_id(inbound: str | None) -> str | None:
-    """Only the form that request ids have; anything else could be meant for the log."""
+    """Return the client's request id if it has the form of one; other text could be meant to forge log lines."""
     return inbound if inbound and re.fullmatch(r"req-[0-9a-fA-F-]{1,64}", inbound) else None

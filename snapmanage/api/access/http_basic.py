@@ -1,7 +1,7 @@
-"""Callers who send a name and a password, which a file of htpasswd knows by its bcrypt hash.
+"""The strategy `http_basic`: user and password, checked against the bcrypt hashes of an htpasswd file.
 
-Header and hashes are understood by oslo.middleware; the one strategy that costs time on purpose
-remembers for a while whom it has let in.
+oslo.middleware parses the header and checks hashes. Checking a bcrypt hash is slow on purpose, so successful
+credentials are remembered for a while.
 """
 
 import hmac
@@ -26,7 +26,7 @@ from snapmanage.api.access.callers import Caller
 LOG = logging.getLogger(__name__)
 
 CHALLENGE = 'Basic realm="snapmanage"'
-# bcrypt knows no more of a password: what lies behind would count for nothing.
+# In bytes. bcrypt ignores all bytes after these.
 LONGEST_PASSWORD = 72
 REMEMBERED = 1000
 REMEMBERED_SECONDS = 300.0
@@ -37,7 +37,7 @@ _REMEDY = "write it with `htpasswd -nbB USER PASSWORD`"
 
 @dataclass(frozen=True)
 class Accounts:
-    """What a file said when it was of that stamp: a line for each user, and one that no password fits."""
+    """The content of an htpasswd file at `stamp`: a line for each user, and one that no password matches."""
 
     stamp: tuple[int, ...]
     lines: Mapping[str, str]
@@ -45,10 +45,10 @@ class Accounts:
 
 
 class HttpBasic:
-    """The strategy `http_basic`: whoever is in the file is an administrator of the project in the path."""
+    """The strategy `http_basic`: each user of the file is an administrator of the project in the path."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raise `ConfigurationError` where the file can't be used."""
+        """Raise `ConfigurationError` if the file can't be used."""
         self._file = file
         self._accounts = read_accounts(file)
         self._memory = Memory(clock)
@@ -62,18 +62,18 @@ class HttpBasic:
         return callers.identified(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
 
     def _current(self) -> Accounts:
-        """What the file says now; `Unavailable` while it can't be used."""
+        """Return the file's present accounts; raise `Unavailable` while the file can't be used."""
         try:
             if _stamp(self._file) != self._accounts.stamp:
                 self._accounts = read_accounts(self._file)
         except errors.ConfigurationError as error:
-            LOG.error("Nobody can be authenticated: %s", error)
-            raise errors.Unavailable("Nobody can be authenticated at the moment; try again later.") from error
+            LOG.error("Authentication fails for all callers: %s", error)
+            raise errors.Unavailable("Authentication is not possible now; try again later.") from error
         return self._accounts
 
 
 class Memory:
-    """Who was let in a short while ago, as digests under a key that only this process has."""
+    """Recently accepted credentials, as digests with a key of this process."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -95,7 +95,7 @@ class Memory:
 
 
 def read_accounts(file: Path) -> Accounts:
-    """What a file of htpasswd says; `ConfigurationError` where that is nothing, or anything but bcrypt hashes."""
+    """Read an htpasswd file; raise `ConfigurationError` if it is empty or has other lines than bcrypt hashes."""
     stamp = _stamp(file)
     try:
         text = file.read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def read_accounts(file: Path) -> Accounts:
 
 
 def _check(accounts: Accounts, user: str, password: bytes) -> None:
-    """Raise `NotAuthenticated` unless the password is the user's; for a stranger that takes as long."""
+    """Raise `NotAuthenticated` unless the password is the user's; the check of an unknown user takes as long."""
     try:
         basic_auth.auth_entry(accounts.lines.get(user, accounts.stranger), password)
     except webob.exc.HTTPException as error:
@@ -125,14 +125,14 @@ def _check(accounts: Accounts, user: str, password: bytes) -> None:
 
 
 def _credentials(header: str) -> tuple[str, bytes]:
-    """User and password; `NotAuthenticated`, or `InvalidRequest` where they can't be decoded."""
+    """Return user and password; raise `NotAuthenticated`, or `InvalidRequest` if they can't be decoded."""
     if not header.lower().startswith("basic "):
         raise errors.NotAuthenticated(CHALLENGE)
     try:
         user, password = basic_auth.parse_token(basic_auth.parse_header({"HTTP_AUTHORIZATION": header}))
     except webob.exc.HTTPException as error:
         raise errors.InvalidRequest(
-            "The header Authorization can't be decoded: Basic, then base64 of USER:PASSWORD."
+            "The header Authorization can't be decoded; send Basic and the base64 encoding of USER:PASSWORD."
         ) from error
     if not user.isprintable() or len(user) > callers.LONGEST_NAME or len(password) > LONGEST_PASSWORD:
         raise errors.NotAuthenticated(CHALLENGE)
@@ -140,7 +140,7 @@ def _credentials(header: str) -> tuple[str, bytes]:
 
 
 def _stamp(file: Path) -> tuple[int, ...]:
-    """What is different once the file has changed; `ConfigurationError` where there is none."""
+    """Return values that change with the file; raise `ConfigurationError` if the file can't be read."""
     try:
         now = os.stat(file)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Callers who bring a token of Keystone, which keystonemiddleware checks.
+"""The strategy `keystone`: keystonemiddleware checks the caller's token.
 
-The middleware is asked by the strategy, and does not stand before the application: what needs no
-token is answered whatever Keystone does, and every refusal has our shape. Only who chose this
-strategy imports this module; it needs the extra `snapmanage[keystone]`.
+The strategy calls the middleware, which does not wrap the application: requests that need no token are answered while
+Keystone is away, and every refusal has the form of this API. This module is imported only if the strategy is
+configured; it needs the extra `snapmanage[keystone]`.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,8 +28,8 @@ _AWAY = (
 )
 
 
-class Middleware(auth_token.AuthProtocol):
-    """The stock middleware, but for a Keystone that doesn't answer: `Unavailable`, where it would blame the token."""
+class Middleware(auth_token.AuthProtocol):  # type: ignore[misc]  # keystonemiddleware has no annotations
+    """keystonemiddleware that raises `Unavailable` while Keystone can't be reached, instead of refusing the token."""
 
     def fetch_token(self, token: str, **more: Any) -> Any:
         try:
@@ -43,38 +43,36 @@ class Middleware(auth_token.AuthProtocol):
 
 
 class Keystone:
-    """The strategy `keystone`: `NotPermitted` for a token that is for no project."""
+    """The strategy `keystone`; it raises `NotPermitted` for a token without a project."""
 
     def __init__(self, middleware: Callable[[Application], Application]) -> None:
-        self._checked = middleware(_judge)
+        self._checked = middleware(_respond)
 
     def __call__(self, request: falcon.Request, project_id: str | None) -> Caller:
         environ = dict(request.env)
-        said: dict[str, str] = {}
-        for _ in self._checked(environ, lambda status, headers, *error: said.update(headers)):
+        answered: dict[str, str] = {}
+        for _ in self._checked(environ, lambda status, headers, *error: answered.update(headers)):
             pass
         if not _confirmed(environ):
-            raise errors.NotAuthenticated(said["WWW-Authenticate"])
+            raise errors.NotAuthenticated(answered["WWW-Authenticate"])
         project = environ.get("HTTP_X_PROJECT_ID")
         if not project:
-            raise errors.NotPermitted("The token is for no project; ask for one with the scope of a project.")
+            raise errors.NotPermitted("The token has no project; request a token with project scope.")
         roles = tuple(filter(None, environ.get("HTTP_X_ROLES", "").split(",")))
         return callers.identified(request, project_id, environ["HTTP_X_USER_ID"], project, roles, bound=False)
 
 
-def _judge(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """What stands behind the middleware: it adds its challenge to a 401."""
+def _respond(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answer as the application behind the middleware, which adds its challenge to a 401."""
     start_response("200 OK" if _confirmed(environ) else "401 Unauthorized", [("Content-Length", "0")])
     return []
 
 
 def _confirmed(environ: dict[str, Any]) -> bool:
-    """Whether the token is good, and that of the service which sent it along, if one did."""
+    """Return whether the user's token is valid, and the service's token if there is one."""
     statuses = environ.get("HTTP_X_IDENTITY_STATUS"), environ.get("HTTP_X_SERVICE_IDENTITY_STATUS", CONFIRMED)
     return statuses == (CONFIRMED, CONFIRMED)
 
 
 def _away() -> errors.Unavailable:
-    return errors.Unavailable(
-        "Keystone doesn't answer at the moment, so that no token can be checked; try again later."
-    )
+    return errors.Unavailable("Keystone can't be reached, so tokens can't be checked; try again later.")

@@ -1,7 +1,7 @@
-"""Who may do what: the policies of every operation, their defaults, and asking oslo.policy.
+"""The policies of all operations with their defaults, and their check by oslo.policy.
 
-The names are those of the Block Storage API where it has one. An administrator may do everything; a
-reader of a project may list and show what is that project's.
+Policies have the names of the Block Storage API where it has one. By default an administrator may call every
+operation, and a reader may list and show the records of its project.
 """
 
 import threading
@@ -33,55 +33,55 @@ _READER = "rule:project_reader"
 
 
 class Policy:
-    """The rules in force: the defaults, and what the operator's policy file says otherwise."""
+    """The rules in force: the defaults, and those of the operator's policy file."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._enforcer = oslo_policy.Enforcer(conf)
         self._enforcer.register_defaults(list_rules())
-        self._asking = threading.Lock()  # a changed file is read by whoever asks next, and not in one step
+        self._lock = threading.Lock()  # the next check reads a changed file, which takes several steps
 
     def check(self) -> None:
-        """Read the policy file now; `ConfigurationError` where it can't be understood."""
+        """Read the policy file; raise `ConfigurationError` if it is malformed."""
         try:
             self._enforcer.load_rules()
             self._enforcer.check_rules(raise_on_violation=True)
-        # oslo.policy looks at the file's rules without looking first at what they are.
+        # oslo.policy raises these for rules of a wrong type.
         except (AttributeError, OSError, TypeError, ValueError, oslo_policy.InvalidDefinitionError) as error:
             raise errors.ConfigurationError(
                 f"[oslo_policy] policy_file {self._enforcer.policy_path}: {' '.join(str(error).split())}"
             ) from error
 
     def allows(self, caller: Caller, rule: str) -> bool:
-        """Whether the caller may do that in the project of the request."""
+        """Return whether the caller may perform `rule` in the project of the request."""
         target = {"project_id": caller.requester.project_id, "user_id": caller.requester.user_id}
-        with self._asking:
+        with self._lock:
             return bool(self._enforcer.authorize(rule, target, target | {"roles": list(caller.roles)}))
 
     def require(self, caller: Caller, rule: str) -> None:
-        """Raise `NotPermitted` unless the caller may do that."""
+        """Raise `NotPermitted` unless the caller may perform `rule`."""
         if not self.allows(caller, rule):
             raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
 
     def everywhere(self, caller: Caller) -> bool:
-        """Whether the caller may see and touch what belongs to other projects."""
+        """Return whether the caller may see and change records of other projects."""
         return not caller.bound and self.allows(caller, ADMIN)
 
 
 def list_rules() -> Sequence[oslo_policy.RuleDefault]:
-    """What oslopolicy-sample-generator writes into the sample."""
+    """Return all rules, for oslopolicy-sample-generator too."""
     return [
-        oslo_policy.RuleDefault(ADMIN, "role:admin", "Who is an administrator, and may see every project's records."),
+        oslo_policy.RuleDefault(ADMIN, "role:admin", "Administrators, who may see the records of all projects."),
         oslo_policy.RuleDefault(
             "project_reader",
             f"{_ADMIN} or ((role:reader or role:member) and project_id:%(project_id)s)",
-            "Who may list and show a project's records.",
+            "Callers who may list and show the records of their project.",
         ),
         _rule(MANAGE, _ADMIN, "Manage a snapshot.", "POST /os-snapshot-manage", "POST /manageable_snapshots"),
-        _rule(UNMANAGE, _ADMIN, "Give a snapshot back.", "POST /snapshots/{snapshot_id}/action"),
+        _rule(UNMANAGE, _ADMIN, "Unmanage a snapshot.", "POST /snapshots/{snapshot_id}/action"),
         _rule(
             LIST_MANAGEABLE,
             _ADMIN,
-            "List what could be managed on a backend, whosoever it is.",
+            "List manageable snapshots on a backend, regardless of project.",
             "GET /os-snapshot-manage",
             "GET /os-snapshot-manage/detail",
             "GET /manageable_snapshots",
@@ -90,11 +90,11 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
         _rule(MANAGE_VOLUME, _ADMIN, "Register a volume that exists on a backend.", "POST /os-volume-manage"),
         _rule(GET_SNAPSHOT, _READER, "Show a snapshot.", "GET /snapshots/{snapshot_id}"),
         _rule(GET_SNAPSHOTS, _READER, "List snapshots.", "GET /snapshots", "GET /snapshots/detail"),
-        _rule(GET_OPERATION, _READER, "Show how an operation fares.", "GET /snapshots/{snapshot_id}/operation"),
+        _rule(GET_OPERATION, _READER, "Show the progress of an operation.", "GET /snapshots/{snapshot_id}/operation"),
         _rule(GET_VOLUME, _READER, "Show a volume.", "GET /volumes/{volume_id}"),
         _rule(GET_VOLUMES, _READER, "List volumes.", "GET /volumes", "GET /volumes/detail"),
-        _rule(GET_MESSAGE, _READER, "Show why an operation failed.", "GET /messages/{message_id}"),
-        _rule(GET_MESSAGES, _READER, "List why operations failed.", "GET /messages"),
+        _rule(GET_MESSAGE, _READER, "Show the reason of a failed operation.", "GET /messages/{message_id}"),
+        _rule(GET_MESSAGES, _READER, "List the reasons of failed operations.", "GET /messages"),
         _rule(GET_EXTENSIONS, "@", "List extensions.", "GET /extensions", "GET /extensions/os-snapshot-manage"),
     ]
 

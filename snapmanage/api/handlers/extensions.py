@@ -1,4 +1,4 @@
-"""Handlers of extensions, which is how clients once learnt that snapshots can be managed."""
+"""Handlers of extensions; old clients find out from them that snapshots can be managed."""
 
 from snapmanage.api.request import Answer, ApiRequest
 
@@ -11,9 +11,9 @@ SNAPSHOT_MANAGE = {
 }
 
 
-def index(call: ApiRequest) -> Answer:
+def index(request: ApiRequest) -> Answer:
     return Answer(200, {"extensions": [SNAPSHOT_MANAGE]})
 
 
-def show(call: ApiRequest) -> Answer:
+def show(request: ApiRequest) -> Answer:
     return Answer(200, {"extension": SNAPSHOT_MANAGE})

@@ -1,4 +1,4 @@
-"""Handlers of what could be managed: the snapshots that a backend holds."""
+"""Handlers of manageable snapshots: the snapshots that a backend holds."""
 
 import json
 from collections.abc import Mapping
@@ -12,45 +12,45 @@ from snapmanage.core import services as heartbeats
 from snapmanage.store import services
 
 
-def index(call: ApiRequest) -> Answer:
-    """`GET /os-snapshot-manage`."""
-    return _manageable(call, detail=False)
+def index(request: ApiRequest) -> Answer:
+    """Handle `GET /os-snapshot-manage`."""
+    return _manageable(request, detail=False)
 
 
-def detail(call: ApiRequest) -> Answer:
-    """`GET /os-snapshot-manage/detail`."""
-    return _manageable(call, detail=True)
+def detail(request: ApiRequest) -> Answer:
+    """Handle `GET /os-snapshot-manage/detail`."""
+    return _manageable(request, detail=True)
 
 
-def _manageable(call: ApiRequest, detail: bool) -> Answer:
-    server = find_server(call, _wanted_host(call)).server
-    limit, arguments = _page_arguments(call)
-    with call.app.db.read() as conn:
-        now = call.app.db.clock(conn)
+def _manageable(request: ApiRequest, detail: bool) -> Answer:
+    server = find_server(request, _host(request)).server
+    limit, arguments = _page_arguments(request)
+    with request.app.db.read() as conn:
+        now = request.app.db.clock(conn)
         known = services.get(conn, server)
-        heartbeats.require_up(known, server, now, call.app.rules.service_down)
-    found = call.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(call))
+        heartbeats.require_up(known, server, now, request.app.rules.service_down)
+    found = request.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(request))
     shown = [views.manageable(entry, detail) for entry in found[:limit]]
-    return views.manageable_page(call, shown, len(found))
+    return views.manageable_page(request, shown, len(found))
 
 
-def _wanted_host(call: ApiRequest) -> str:
-    """The server that is asked. A cluster is one as well, which several machines are; any of them answers."""
-    host = call.parameters.get("host")
-    cluster = call.parameters.get("cluster") if call.version >= versions.CLUSTERS else None
+def _host(request: ApiRequest) -> str:
+    """Return the parameter `host` or `cluster`; any server of a cluster may answer."""
+    host = request.parameters.get("host")
+    cluster = request.parameters.get("cluster") if request.version >= versions.CLUSTERS else None
     if bool(host) == bool(cluster):
-        wanted = "exactly one of host and cluster" if call.version >= versions.CLUSTERS else "host"
-        raise errors.InvalidRequest(f"the query must name {wanted}, such as host=HOST@BACKEND")
+        needed = "exactly one of host and cluster" if request.version >= versions.CLUSTERS else "host"
+        raise errors.InvalidRequest(f"the query must name {needed}, such as host=HOST@BACKEND")
     return str(host or cluster)
 
 
-def _page_arguments(call: ApiRequest) -> tuple[int, dict[str, Any]]:
-    """The page's size, and what the server is asked for: one entry more tells whether there is a next page."""
-    parameters = call.parameters
+def _page_arguments(request: ApiRequest) -> tuple[int, dict[str, Any]]:
+    """Return the page size, and the arguments of the RPC: one more entry shows whether there is a next page."""
+    parameters = request.parameters
     pairs = schemas.sort(parameters, "reference")
     keys, directions = [key for key, _ in pairs], [direction for _, direction in pairs]
     manageable.check_sort(keys, directions)
-    limit = schemas.limit(parameters, call.service.limits.page)
+    limit = schemas.limit(parameters, request.service.limits.page)
     arguments = {
         "marker": _marker(parameters.get("marker")),
         "limit": limit + 1,
@@ -59,11 +59,11 @@ def _page_arguments(call: ApiRequest) -> tuple[int, dict[str, Any]]:
         "sort_dirs": directions,
     }
     filters = _filters(parameters).as_wire()
-    return limit, arguments | ({"filters": filters} if filters else {})  # older servers don't know them
+    return limit, arguments | ({"filters": filters} if filters else {})  # older servers do not know the argument
 
 
 def _filters(parameters: Mapping[str, str]) -> manageable.Filters:
-    """What the list goes beyond the reference with."""
+    """Parse the filters that the Block Storage API does not have."""
     before, after = (parameters.get(name) for name in ("created_before", "created_after"))
     return manageable.Filters(
         name_part=parameters.get("name~", ""),

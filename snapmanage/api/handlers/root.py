@@ -1,4 +1,4 @@
-"""Handlers outside any project: version discovery, the API's document, health. They need no authentication."""
+"""Handlers without authentication: version discovery, the OpenAPI document, health."""
 
 import functools
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.route import Handler, Table
 
 
-def choices(call: ApiRequest) -> Answer:
-    return Answer(300, versions.document(call.http.prefix))
+def choices(request: ApiRequest) -> Answer:
+    return Answer(300, versions.document(request.http.prefix))
 
 
-def current(call: ApiRequest) -> Answer:
-    return Answer(200, versions.document(call.http.prefix))
+def current(request: ApiRequest) -> Answer:
+    return Answer(200, versions.document(request.http.prefix))
 
 
 def description(tables: Callable[[], tuple[Table, Table]]) -> Handler:
-    """Make the handler of `GET /v3/openapi.json`; it makes the document at the first call, for that takes some time."""
+    """Return the handler of `GET /v3/openapi.json`; it builds the document at the first call, which takes a moment."""
 
     @functools.cache
     def document() -> bytes:
@@ -27,16 +27,16 @@ def description(tables: Callable[[], tuple[Table, Table]]) -> Handler:
 
         return openapi.document(*tables())
 
-    def describe(call: ApiRequest) -> Answer:
+    def describe(request: ApiRequest) -> Answer:
         return Answer(200, document())
 
     return describe
 
 
-def health(call: ApiRequest) -> Answer:
-    """200 while the database answers; requests need nothing else."""
+def health(request: ApiRequest) -> Answer:
+    """Handle `GET /healthcheck`: 200 while the database can be reached, which is all that requests need."""
     try:
-        call.app.db.now()
+        request.app.db.now()
     except SQLAlchemyError:
-        return Answer(503, {"detailed": False, "reasons": [{"reason": "The database doesn't answer."}]})
+        return Answer(503, {"detailed": False, "reasons": [{"reason": "The database can't be reached."}]})
     return Answer(200, {"detailed": False, "reasons": []})

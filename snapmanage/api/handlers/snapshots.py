@@ -5,7 +5,7 @@ from typing import Any
 
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
-from snapmanage.api.request import Answer, ApiRequest, asked_fields, key
+from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
 from snapmanage.core.ids import uuid_text
 from snapmanage.core.location import UNPLACED
 from snapmanage.core.records import Snapshot, Status
@@ -24,56 +24,58 @@ SHAPE = lists.Shape(
 )
 
 
-def create(call: ApiRequest) -> Answer:
-    """`POST /os-snapshot-manage`: the answer tells that it is asked for; what comes of it shows later."""
-    wanted = call.body["snapshot"]
-    volume_id = str(uuid_text(wanted["volume_id"]))  # its schema requires a UUID
-    asked = Snapshot(volume_id=volume_id, location=UNPLACED, **asked_fields(call, wanted))
-    snapshot = requests.request_snapshot(call.app, asked, call.everywhere, key(call, "manage snapshot"))
+def create(request: ApiRequest) -> Answer:
+    """Handle `POST /os-snapshot-manage`: accept the request; the snapshot's status shows the result later."""
+    resource = request.body["snapshot"]
+    volume_id = str(uuid_text(resource["volume_id"]))  # its schema requires a UUID
+    new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
+    snapshot = requests.request_snapshot(
+        request.app, new, request.everywhere, idempotency_key(request, "manage snapshot")
+    )
     crash.at(Point.UNANSWERED)
     LOG.info("Snapshot %s is %s.", snapshot.id, snapshot.status.value)
-    return Answer(202, {"snapshot": views.snapshot_summary(call, snapshot)})
+    return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})
 
 
-def show(call: ApiRequest) -> Answer:
-    return Answer(200, {"snapshot": views.snapshot_detail(call, _get(call))})
+def show(request: ApiRequest) -> Answer:
+    return Answer(200, {"snapshot": views.snapshot_detail(request, _get(request))})
 
 
-def list_summary(call: ApiRequest) -> Answer:
-    return _list(call, views.snapshot_summary)
+def list_summary(request: ApiRequest) -> Answer:
+    return _list(request, views.snapshot_summary)
 
 
-def list_detail(call: ApiRequest) -> Answer:
-    return _list(call, views.snapshot_detail)
+def list_detail(request: ApiRequest) -> Answer:
+    return _list(request, views.snapshot_detail)
 
 
-def operation(call: ApiRequest) -> Answer:
-    """`GET /snapshots/{id}/operation`: how the operation under way fares, or why the last one failed."""
-    snapshot = _get(call)
-    with call.app.db.read() as conn:
-        heard = audit.of_snapshot(conn, snapshot.id)
-    return Answer(200, {"operation": views.operation(call, snapshot, heard)})
+def operation(request: ApiRequest) -> Answer:
+    """Handle `GET /snapshots/{id}/operation`: show the progress of the operation, or why the last one failed."""
+    snapshot = _get(request)
+    with request.app.db.read() as conn:
+        entries = audit.of_snapshot(conn, snapshot.id)
+    return Answer(200, {"operation": views.operation(request, snapshot, entries)})
 
 
-def act(call: ApiRequest) -> Answer:
-    """`POST /snapshots/{id}/action`: `os-unmanage` is the one there is."""
-    requests.unmanage(call.app, call.path["snapshot_id"], call.requester, call.everywhere)
+def act(request: ApiRequest) -> Answer:
+    """Handle `POST /snapshots/{id}/action`; `os-unmanage` is the only action."""
+    requests.unmanage(request.app, request.path["snapshot_id"], request.requester, request.everywhere)
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot %s is %s.", call.path["snapshot_id"], Status.UNMANAGING.value)
+    LOG.info("Snapshot %s is %s.", request.path["snapshot_id"], Status.UNMANAGING.value)
     return Answer(202)
 
 
-def _get(call: ApiRequest) -> Snapshot:
-    with call.app.db.read() as conn:
-        snapshot = records.get(conn, Snapshot, call.path["snapshot_id"])
-    if snapshot is None or not call.sees(snapshot):
-        raise errors.SnapshotNotFound(call.path["snapshot_id"])
+def _get(request: ApiRequest) -> Snapshot:
+    with request.app.db.read() as conn:
+        snapshot = records.get(conn, Snapshot, request.path["snapshot_id"])
+    if snapshot is None or not request.may_see(snapshot):
+        raise errors.SnapshotNotFound(request.path["snapshot_id"])
     return snapshot
 
 
-def _list(call: ApiRequest, view: Any) -> Answer:
-    page = lists.wanted(call, SHAPE)
-    with call.app.db.read() as conn:
-        found = records.list_page(conn, Snapshot, lists.one_more(page))
-        total = records.count(conn, Snapshot, page) if lists.counted(call) else None
-    return views.page(call, "snapshots", [view(call, each) for each in found[: page.limit]], len(found), total)
+def _list(request: ApiRequest, view: Any) -> Answer:
+    page = lists.query(request, SHAPE)
+    with request.app.db.read() as conn:
+        found = records.list_page(conn, Snapshot, lists.with_next(page))
+        total = records.count(conn, Snapshot, page) if lists.wants_count(request) else None
+    return views.page(request, "snapshots", [view(request, each) for each in found[: page.limit]], len(found), total)

@@ -1,4 +1,4 @@
-"""Handlers of messages: why asynchronous operations failed."""
+"""Handlers of user messages: the reasons of failed operations."""
 
 from snapmanage import errors
 from snapmanage.api import lists, versions, views
@@ -18,19 +18,21 @@ SHAPE = lists.Shape(
 )
 
 
-def index(call: ApiRequest) -> Answer:
-    """`GET /messages`; filters, order and pages count from their microversion on."""
-    page = ListQuery(call.requester.project_id, limit=call.service.limits.page)
-    if call.version >= versions.MESSAGE_FILTERS:
-        page = lists.wanted(call, SHAPE)
-    with call.app.db.read() as conn:
-        told = usermessages.list_page(conn, lists.one_more(page))
-    return views.page(call, "messages", [views.message(call, each) for each in told[: page.limit]], len(told))
+def index(request: ApiRequest) -> Answer:
+    """Handle `GET /messages`; filters, order and pages are ignored below their microversion."""
+    page = ListQuery(request.requester.project_id, limit=request.service.limits.page)
+    if request.version >= versions.MESSAGE_FILTERS:
+        page = lists.query(request, SHAPE)
+    with request.app.db.read() as conn:
+        found = usermessages.list_page(conn, lists.with_next(page))
+    return views.page(request, "messages", [views.message(request, each) for each in found[: page.limit]], len(found))
 
 
-def show(call: ApiRequest) -> Answer:
-    with call.app.db.read() as conn:
-        told = usermessages.get(conn, None if call.everywhere else call.requester.project_id, call.path["message_id"])
-    if told is None:
-        raise errors.MessageNotFound(call.path["message_id"])
-    return Answer(200, {"message": views.message(call, told)})
+def show(request: ApiRequest) -> Answer:
+    with request.app.db.read() as conn:
+        found = usermessages.get(
+            conn, None if request.everywhere else request.requester.project_id, request.path["message_id"]
+        )
+    if found is None:
+        raise errors.MessageNotFound(request.path["message_id"])
+    return Answer(200, {"message": views.message(request, found)})

@@ -1,11 +1,11 @@
-"""Handlers of volumes: register one that exists on a backend, show, list."""
+"""Handlers of volumes: register a volume that exists on a backend, show, list."""
 
 import logging
 from typing import Any
 
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
-from snapmanage.api.request import Answer, ApiRequest, asked_fields, find_server, key
+from snapmanage.api.request import Answer, ApiRequest, common_fields, find_server, idempotency_key
 from snapmanage.core.records import Volume
 from snapmanage.crash import Point
 from snapmanage.manage import requests
@@ -23,36 +23,36 @@ SHAPE = lists.Shape(
 )
 
 
-def create(call: ApiRequest) -> Answer:
-    """`POST /os-volume-manage`: its server looks the volume up, and never renames it."""
-    wanted = call.body["volume"]
-    asked = Volume(location=find_server(call, wanted["host"]), **asked_fields(call, wanted))
-    volume = requests.register_volume(call.app, asked, key(call, "manage volume"))
+def create(request: ApiRequest) -> Answer:
+    """Handle `POST /os-volume-manage`: the server looks the volume up, and never renames it."""
+    resource = request.body["volume"]
+    new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource))
+    volume = requests.register_volume(request.app, new, idempotency_key(request, "manage volume"))
     crash.at(Point.UNANSWERED)
     LOG.info("Volume %s is %s.", volume.id, volume.status.value)
-    return Answer(202, {"volume": views.volume_detail(call, volume)})
+    return Answer(202, {"volume": views.volume_detail(request, volume)})
 
 
-def list_summary(call: ApiRequest) -> Answer:
-    return _list(call, views.volume_summary)
+def list_summary(request: ApiRequest) -> Answer:
+    return _list(request, views.volume_summary)
 
 
-def list_detail(call: ApiRequest) -> Answer:
-    return _list(call, views.volume_detail)
+def list_detail(request: ApiRequest) -> Answer:
+    return _list(request, views.volume_detail)
 
 
-def show(call: ApiRequest) -> Answer:
-    volume_id = call.path["volume_id"]
-    with call.app.db.read() as conn:
+def show(request: ApiRequest) -> Answer:
+    volume_id = request.path["volume_id"]
+    with request.app.db.read() as conn:
         volume = records.get(conn, Volume, volume_id)
-    if volume is None or not call.sees(volume):
+    if volume is None or not request.may_see(volume):
         raise errors.VolumeNotFound(volume_id)
-    return Answer(200, {"volume": views.volume_detail(call, volume)})
+    return Answer(200, {"volume": views.volume_detail(request, volume)})
 
 
-def _list(call: ApiRequest, view: Any) -> Answer:
-    page = lists.wanted(call, SHAPE)
-    with call.app.db.read() as conn:
-        found = records.list_page(conn, Volume, lists.one_more(page))
-        total = records.count(conn, Volume, page) if lists.counted(call) else None
-    return views.page(call, "volumes", [view(call, each) for each in found[: page.limit]], len(found), total)
+def _list(request: ApiRequest, view: Any) -> Answer:
+    page = lists.query(request, SHAPE)
+    with request.app.db.read() as conn:
+        found = records.list_page(conn, Volume, lists.with_next(page))
+        total = records.count(conn, Volume, page) if lists.wants_count(request) else None
+    return views.page(request, "volumes", [view(request, each) for each in found[: page.limit]], len(found), total)

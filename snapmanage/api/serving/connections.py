@@ -1,6 +1,6 @@
-"""HTTP taken strictly: what a proxy could understand otherwise is refused, and every refusal has the API's shape.
+"""Strict HTTP: requests that a proxy could parse differently are refused, in the form of this API.
 
-These requests reach no application. What one of those refuses is in `api/app.py`.
+These requests do not reach the application. The refusals of the application are in `api/app.py`.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ LOG = logging.getLogger(__name__)
 
 LARGEST_HEAD = 65536
 MOST_HEADERS = 100
-# How long a refused client may go on sending; a connection that is closed on it takes the answer along.
+# A refused client may continue to send for this time: closing earlier would discard the answer.
 LINGER_SECONDS = 0.5
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
-# Two of these could mean one thing to a proxy and another to us; others that repeat are lists.
+# A repeated header of these could be parsed differently by a proxy; other repeated headers are lists.
 _ONCE = {b"Host", b"Content-Length", b"Content-Type", b"Authorization", b"X-Auth-Token", b"Idempotency-Key"}
 
 
 class Refusal(Exception):
-    """The request can't be taken; `status` with its reason phrase."""
+    """The request is refused; `status` has a code and a reason phrase."""
 
     def __init__(self, status: str, text: str) -> None:
         super().__init__(text)
@@ -38,9 +38,9 @@ class Refusal(Exception):
 
 
 class StrictHeaders(server.HeaderReader):
-    """Reads headers as RFC 9112 has them, without what it deprecates.
+    """Reads headers after RFC 9112, without its deprecated forms.
 
-    Names with an underscore are dropped: in a WSGI environment they could pass for others.
+    Headers with an underscore in their name are dropped: in a WSGI environment they could replace other headers.
     """
 
     def __call__(self, rfile: Any, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
@@ -53,16 +53,16 @@ class StrictHeaders(server.HeaderReader):
             name, value = _header(line)
             if name in headers:
                 if name in _ONCE:
-                    raise Refusal("400 Bad Request", f"The header {name.decode()} is there twice.")
+                    raise Refusal("400 Bad Request", f"The header {name.decode()} is repeated.")
                 value = headers[name] + b", " + value
             if b"_" not in name:
                 headers[name] = value
-        raise Refusal("413 Content Too Large", f"A request may have {MOST_HEADERS} headers.")
+        raise Refusal("413 Content Too Large", f"The request has more than {MOST_HEADERS} headers.")
 
 
 def _require_plain_length(headers: dict[bytes, bytes]) -> None:
     if b"Transfer-Encoding" in headers:
-        raise Refusal("411 Length Required", "Missing Content-Length: send the body in one piece.")
+        raise Refusal("411 Length Required", "Missing Content-Length: send the body in one piece, not in chunks.")
     if not re.fullmatch(rb"[0-9]{1,18}", headers.get(b"Content-Length", b"0")):
         raise Refusal("400 Bad Request", "Malformed Content-Length Header.")
 
@@ -76,7 +76,7 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
 
 
 class Request(server.HTTPRequest):
-    """A request, with the answers to those that are none."""
+    """A request; malformed ones are answered here."""
 
     header_reader = StrictHeaders()
 
@@ -85,35 +85,35 @@ class Request(server.HTTPRequest):
             super().parse_request()
         except Refusal as refusal:
             self.simple_response(refusal.status, str(refusal))
-        except ValueError:  # the URL names an impossible address
+        except ValueError:  # the URL has an invalid address
             self.simple_response("400 Bad Request", "Malformed Request-URI")
 
     def read_request_line(self) -> bool:
-        if not super().read_request_line():
+        if not super().read_request_line():  # type: ignore[no-untyped-call]  # cheroot has no annotations
             return False
         if self.request_protocol not in (b"HTTP/1.0", b"HTTP/1.1"):
             raise Refusal("400 Bad Request", "Malformed Request-Line: bad version")
         if not _TOKEN.fullmatch(self.method) or not re.fullmatch(rb"/[!-~]*", self.uri):
-            raise Refusal("400 Bad Request", "Malformed Request-Line: a method, a path and a version make one")
+            raise Refusal("400 Bad Request", "Malformed Request-Line: send METHOD PATH VERSION")
         return True
 
     def read_request_headers(self) -> bool:
-        taken = bool(super().read_request_headers())
-        if taken and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
+        accepted = bool(super().read_request_headers())  # type: ignore[no-untyped-call]
+        if accepted and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
             raise Refusal("400 Bad Request", "The request has no Host header.")
-        return taken
+        return accepted
 
     def send_headers(self) -> None:
-        """As ever; but what is left of a body isn't waited for when it was refused, or never came."""
+        """Send headers; close the connection if the body was refused or did not arrive, without reading its rest."""
         if int(self.status[:3]) in (408, 413):
             self.close_connection = self.conn.refused = True
         super().send_headers()
 
     def simple_response(self, status: Any, msg: Any = "") -> None:
-        """Write an answer of our shape and give up the connection."""
+        """Write a refusal in the form of this API and close the connection."""
         code, _, reason = str(status).partition(" ")
         request_id = str(context.generate_request_id())
-        LOG.debug("[%s] No request: %s %s", request_id, status, msg)
+        LOG.debug("[%s] Malformed request refused: %s %s", request_id, status, msg)
         body = json.dumps(answers.fault(int(code), str(msg) or f"{reason}.")).encode()
         allow = ["Allow: GET, POST, OPTIONS"] if code == "405" else []
         head = [
@@ -128,12 +128,12 @@ class Request(server.HTTPRequest):
         ]
         shown = b"" if getattr(self, "method", b"") == b"HEAD" else body
         self.close_connection = self.conn.refused = True
-        with contextlib.suppress(OSError):  # who has gone needs no answer
+        with contextlib.suppress(OSError):  # the client may have left
             self.conn.wfile.write("\r\n".join([*head, "", ""]).encode() + shown)
 
 
 class Connection(server.HTTPConnection):
-    """A connection that lets a refused client read why, before it is closed."""
+    """A connection that stays open until a refused client has read the reason."""
 
     RequestHandlerClass = Request
     refused = False

@@ -1,6 +1,6 @@
-"""The bus on RabbitMQ: one publisher with confirms, consumers that acknowledge what is done.
+"""The bus on RabbitMQ: publishers with confirms, and consumers that acknowledge handled messages.
 
-`topology.py` says how exchange and queues are declared.
+`topology` has the declarations of exchange and queues.
 """
 
 import logging
@@ -17,7 +17,7 @@ from snapmanage import crash, errors
 from snapmanage.bus import Handle, Probe, Publication, no_probe
 from snapmanage.bus.rabbit import frames
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
-from snapmanage.bus.rabbit.declaring import Troubles, declare, declare_dead_letters
+from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters
 from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.crash import Point
 
@@ -33,7 +33,7 @@ Connect = Callable[[int], kombu.Connection]
 
 
 class Caller(Protocol):
-    """Whoever asks a server and waits for its answer."""
+    """An RPC client: it calls a method of a server and returns the reply."""
 
     def __call__(
         self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any], /
@@ -43,7 +43,10 @@ class Caller(Protocol):
 
 
 class RabbitBus:
-    """`connect` makes a new connection with a heartbeat of so many seconds; `call` is the stock client's."""
+    """The bus on RabbitMQ.
+
+    `connect` makes a connection with a heartbeat of the given seconds; `call` is the RPC client.
+    """
 
     def __init__(self, connect: Connect, topology: Topology, call: Caller, prefetch: int = 200) -> None:
         self._connect = connect
@@ -57,16 +60,19 @@ class RabbitBus:
         return self._events.send(publications)
 
     def declare(self, keys: Sequence[str]) -> None:
-        """Declare queues without consuming; `Unavailable` when the broker is away, or won't have one."""
+        """Declare queues without consuming them.
+
+        Raise `Unavailable` if the broker can't be reached or refuses a queue.
+        """
         try:
             with self._connect(0) as connection:
                 declared = [declare(connection, self._topology, key) for key in keys]
                 declared += [declare_dead_letters(connection, self._topology, key) for key in keys]
         except BROKEN as error:
-            raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
+            raise errors.Unavailable(f"the broker can't be reached: {error}") from error
         for each in declared:
             if not each.usable:
-                raise errors.Unavailable(each.trouble.text if each.trouble else f"the broker refuses queue {each.name}")
+                raise errors.Unavailable(each.problem.text if each.problem else f"the broker refuses queue {each.name}")
 
     def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> RabbitConsumer:
         consumer = RabbitConsumer(self._connect, self._topology, queues, handle, self._prefetch, probe)
@@ -80,7 +86,7 @@ class RabbitBus:
         try:
             self._replies.send([Publication("reply", queue, body, True)], exchange="")
         except errors.Unavailable as error:
-            LOG.warning("A reply was not sent, its caller will time out: %s", error)
+            LOG.warning("Sending a reply failed; the caller will time out: %s", error)
 
     def close(self) -> None:
         self._events.close()
@@ -89,34 +95,34 @@ class RabbitBus:
 
 
 class Publisher:
-    """Sends batches over one connection and waits once for all their confirms; for several threads, in turn."""
+    """Sends batches over one connection, and waits for all confirms of a batch at once; thread-safe."""
 
     def __init__(self, connect: Connect, topology: Topology) -> None:
         self._connect = connect
         self._topology = topology
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._connection: kombu.Connection | None = None
         self._channel: Any = None
         self._declared: set[str] = set()
         self._declaring: dict[str, threading.Thread] = {}
         self._pending: dict[int, Publication] = {}
         self._refused: set[str] = set()
-        self._unreached: set[str] = set()
-        self._troubles = Troubles()
+        self._unroutable: set[str] = set()
+        self._problems = QueueProblemLog()
         self._nacked: set[str] = set()
         self._sent = 0
 
     def send(self, publications: Sequence[Publication], exchange: str | None = None) -> set[str]:
-        """As `Bus.send`; the empty exchange reaches queues by name."""
-        with self._turn:
+        """Send like `Bus.send`; with the empty exchange, routing keys are queue names."""
+        with self._lock:
             try:
                 return self._send(publications, self._topology.exchange if exchange is None else exchange)
             except BROKEN as error:
                 self._drop()
-                raise errors.Unavailable(f"the broker doesn't answer: {error}") from error
+                raise errors.Unavailable(f"the broker can't be reached: {error}") from error
 
     def close(self) -> None:
-        with self._turn:
+        with self._lock:
             self._drop()
 
     def _send(self, publications: Sequence[Publication], exchange: str) -> set[str]:
@@ -129,25 +135,25 @@ class Publisher:
         while self._pending:
             self._channel.connection.drain_events(timeout=CONFIRM_TIMEOUT_SECONDS)
         if self._nacked:
-            # A channel may refuse for good what is meant for a queue that another node leads by now.
+            # A channel may refuse all later messages for a queue whose leader has moved to another node.
             LOG.warning(
-                "The broker refused messages for %s, which are sent again later over another connection. "
-                "Where it goes on refusing, the queue is full: look at its length limit, and at its consumers.",
+                "The broker refused messages for %s; they are sent again over another connection. "
+                "If this repeats, the queue is full: check its length limit and its consumers.",
                 ", ".join(sorted(self._nacked)),
             )
             self._drop()
         arrived = [publication for publication in sendable if publication.message_id not in self._refused]
-        self._unreached -= {publication.routing_key for publication in arrived}
+        self._unroutable -= {publication.routing_key for publication in arrived}
         return {publication.message_id for publication in arrived}
 
     def _declare(self, publication: Publication) -> bool:
-        """Make its queue, where that is up to us; False when the broker won't have it, which stops no other."""
+        """Declare the publication's queue unless it must exist; return False if the broker refuses the queue."""
         if publication.queue_must_exist or publication.routing_key in self._declared:
             return True
         assert self._connection is not None
         self._declare_dead_letters(publication.routing_key)
         declared = declare(self._connection, self._topology, publication.routing_key)
-        self._troubles.log(declared)
+        self._problems.log(declared)
         if not declared.usable:
             self._refused.add(publication.message_id)
             return False
@@ -157,7 +163,7 @@ class Publisher:
     def _declare_dead_letters(self, key: str) -> None:
         """Start to declare the dead-letter queue, and wait up to `DEAD_LETTERS_SECONDS` for it.
 
-        It comes before the queue itself, which may drop messages from its first moment on.
+        It is declared before the queue itself, because that queue may drop messages from its first moment on.
         """
         declaring = self._declaring.get(key)
         if declaring is None or not declaring.is_alive():
@@ -171,7 +177,7 @@ class Publisher:
         """Declare the dead-letter queue over a connection of its own, which may hang for a minute."""
         try:
             with self._connect(0) as connection:
-                self._troubles.log(declare_dead_letters(connection, self._topology, key))
+                self._problems.log(declare_dead_letters(connection, self._topology, key))
         except BROKEN as error:
             name = self._topology.dead_letter_name(key)
             LOG.warning("Queue %s is not declared yet (%s); the next connection declares it again.", name, error)
@@ -213,19 +219,19 @@ class Publisher:
             self._refused.add(publication.message_id)
 
     def _confirmed(self, tag: int, multiple: bool) -> list[Publication]:
-        """What a confirm is about, which nobody waits for any more."""
+        """Remove the publications that a confirm covers from the pending ones, and return them."""
         tags = takewhile(lambda at: at <= tag, list(self._pending)) if multiple else [tag]
         return [self._pending.pop(at) for at in tags if at in self._pending]
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
-        """No queue of that name: a server that never ran, or a queue that was deleted."""
-        if exchange:  # whoever waited for a reply is gone
-            self._say_unreached(routing_key, "has no queue of this name")
+        """Note a message that no queue took: its server never ran, or the queue was deleted."""
+        if exchange:  # a reply without a queue is normal: its caller has ended
+            self._warn_unroutable(routing_key)
         self._declared.discard(routing_key)
         self._refused.add(message.properties.get("message_id", ""))
 
-    def _say_unreached(self, queue: str, why: str) -> None:
-        """Once, until a message reaches the queue: each that doesn't would say it again."""
-        if queue not in self._unreached:
-            self._unreached.add(queue)
-            LOG.warning("What is meant for %s waits: the broker %s", queue, why)
+    def _warn_unroutable(self, queue: str) -> None:
+        """Log once that the queue does not exist, until a message reaches it."""
+        if queue not in self._unroutable:
+            self._unroutable.add(queue)
+            LOG.warning("The broker has no queue %s; its messages wait in the outbox. Start its server.", queue)

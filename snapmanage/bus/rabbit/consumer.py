@@ -36,7 +36,7 @@ class RabbitConsumer:
         dead_letters = [
             {topology.dead_letter_name(key): partial(declare_dead_letters, topology=topology, key=key)} for key in keys
         ]
-        handle, probe = _in_turn(handle, probe)
+        handle, probe = _serialized(handle, probe)
         self._consumers = [
             QueueConsumer(connect, declarations, handle, prefetch, probe) for declarations in (queues, *dead_letters)
         ]
@@ -50,25 +50,25 @@ class RabbitConsumer:
             consumer.stop()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for the batches in hand, at most `timeout_seconds` in all."""
+        """Wait for the current batches, at most `timeout_seconds` in total."""
         deadline = time.monotonic() + timeout_seconds
         for consumer in self._consumers:
             consumer.join(max(0.0, deadline - time.monotonic()))
 
 
-def _in_turn(handle: Handle, probe: Probe) -> tuple[Handle, Probe]:
-    """Return both for use by several threads: each call waits for the call before.
+def _serialized(handle: Handle, probe: Probe) -> tuple[Handle, Probe]:
+    """Return both for use by several threads, one call at a time.
 
-    A handler counts the attempts at the messages in its hands, and its probe takes attempts back.
+    A handler counts attempts at its messages, and its probe uncounts them.
     """
-    turn = threading.Lock()
+    lock = threading.Lock()
 
-    def handle_in_turn(batch: Sequence[Delivery]) -> None:
-        with turn:
+    def serialized_handle(batch: Sequence[Delivery]) -> None:
+        with lock:
             handle(batch)
 
-    def probe_in_turn() -> None:
-        with turn:
+    def serialized_probe() -> None:
+        with lock:
             probe()
 
-    return handle_in_turn, probe_in_turn
+    return serialized_handle, serialized_probe

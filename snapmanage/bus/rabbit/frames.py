@@ -1,7 +1,7 @@
-"""AMQP's frames, where py-amqp's way with them isn't ours.
+"""AMQP frames: write a batch in one piece, and read messages with unreadable properties.
 
-Those of a published message are made here, so that a batch can be written in one piece: py-amqp makes and writes
-each message's by themselves, which takes five times as long. Those that arrive may have properties that it can't read.
+py-amqp builds and writes the frames of each message separately, which takes five times as long. It also fails at
+messages whose properties it can't read.
 """
 
 import select
@@ -23,7 +23,7 @@ OVERHEAD = 8
 _PUBLISH = struct.pack(">HHH", 60, 40, 0)
 _MANDATORY = b"\x01"
 _PERSISTENT = b"\x02"
-# Bytes of a header frame that tell class and length; the flags follow.
+# Bytes of a header frame before its flags: class and length.
 _BEFORE_FLAGS = 12
 _NO_PROPERTIES = b"\0\0"
 # Content type, encoding, delivery mode, message id: the properties that follow the header, in this order.
@@ -31,7 +31,7 @@ _FLAGS = 0x8000 | 0x4000 | 0x1000 | 0x0080
 
 
 def publish(channel: int, exchange: str, publication: Publication, frame_max: int) -> bytes:
-    """A persistent, mandatory message; `frame_max` is what the broker allows."""
+    """Return the frames of a persistent, mandatory message; `frame_max` is the broker's limit in bytes."""
     body = publication.body
     method = _PUBLISH + _short(exchange) + _short(publication.routing_key) + _MANDATORY
     properties = _CONTENT + _short(publication.message_id)
@@ -47,16 +47,16 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def _short(text: str) -> bytes:
-    """AMQP's short text; `ValueError` beyond 255 bytes."""
+    """Encode an AMQP short string; raise `ValueError` beyond 255 bytes."""
     encoded = text.encode()
     return bytes([len(encoded)]) + encoded
 
 
-def leniently(on_frame: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
-    """As py-amqp's `on_frame`, but a message whose properties it can't read comes without them.
+def tolerate_unreadable_properties(on_frame: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
+    """Wrap py-amqp's `on_frame`: a message with unreadable properties is delivered without properties.
 
-    A stranger's may hold a time in milliseconds, or a text that is none. What that raised would be raised by each
-    delivery, so that neither this message nor any behind it was ever handled.
+    Another service's message may have a timestamp in milliseconds, or a string that is not UTF-8. Without the wrapper
+    every delivery of it would raise, and block the messages behind it.
     """
 
     def read(frame: Frame) -> bool:
@@ -71,7 +71,7 @@ def leniently(on_frame: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
     return read
 
 
-def one_is_here(connection: kombu.Connection) -> bool:
+def frame_available(connection: kombu.Connection) -> bool:
     """Return whether the socket has a frame to read; py-amqp reads frame by frame and buffers none."""
     sock = connection.connection.sock
     pending = getattr(sock, "pending", None)

@@ -1,4 +1,4 @@
-"""A thread that works while its owner goes on reading the broker's heartbeats."""
+"""A thread that handles messages while the consumer's thread reads the broker's heartbeats."""
 
 import queue
 import threading
@@ -9,7 +9,7 @@ Work = Callable[[], None]
 
 
 class HandlerThread:
-    """One daemon thread, which does one piece of work after the other."""
+    """One daemon thread that runs the given functions one after the other."""
 
     def __init__(self, name: str) -> None:
         self._waiting: queue.SimpleQueue[tuple[Work, Future[None]] | None] = queue.SimpleQueue()
@@ -19,11 +19,11 @@ class HandlerThread:
         self._thread.start()
 
     def end(self) -> None:
-        """End after what was given to it."""
+        """End the thread after the functions that are queued."""
         self._waiting.put(None)
 
     def begin(self, work: Work) -> Future[None]:
-        """Return what becomes of the work."""
+        """Queue a function; return the future of its end."""
         done: Future[None] = Future()
         self._waiting.put((work, done))
         return done
@@ -33,7 +33,7 @@ class HandlerThread:
             work, done = given
             try:
                 work()
-            except BaseException as error:  # noqa: BLE001 - its owner gets it
+            except BaseException as error:  # noqa: BLE001 - the future carries it to the owner
                 done.set_exception(error)
             else:
                 done.set_result(None)

@@ -1,4 +1,4 @@
-"""Calls through oslo.messaging's own client, which keeps the reply queue."""
+"""RPC calls through oslo.messaging's client, which manages the reply queue."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from snapmanage.bus.names import VERSION, Names
 
 
 class OsloCaller:
-    """`RabbitBus`'s way to call; a server's deliberate error is raised as it was answered."""
+    """The RPC client of `RabbitBus`; it raises the errors of `snapmanage.errors` that a server replies with."""
 
     def __init__(self, conf: cfg.ConfigOpts, names: Names, timeout_seconds: float) -> None:
         self._transport = oslo_messaging.get_rpc_transport(conf, allowed_remote_exmods=["snapmanage.errors"])
@@ -30,4 +30,4 @@ class OsloCaller:
         except (oslo_messaging.MessagingException, oslo_messaging.MessageUndeliverable) as error:
             if isinstance(error, errors.SnapmanageError):
                 raise
-            raise errors.Unavailable(f"{server} doesn't answer at the moment; try again later") from error
+            raise errors.Unavailable(f"{server} did not reply; try again later") from error

@@ -20,7 +20,7 @@ from kombu.exceptions import KombuError
 from snapmanage import crash
 from snapmanage.bus import Delivery, Handle, Probe
 from snapmanage.bus.rabbit import deliveries, frames
-from snapmanage.bus.rabbit.declaring import Declaration, Declared, Troubles
+from snapmanage.bus.rabbit.declaring import Declaration, DeclaredQueue, QueueProblemLog
 from snapmanage.bus.rabbit.handler_thread import HandlerThread, Work
 from snapmanage.crash import Point
 
@@ -64,9 +64,9 @@ class QueueConsumer:
         self._stopping = threading.Event()
         self._arrived: list[Any] = []
         self._pause = FIRST_PAUSE_SECONDS
-        self._troubles = Troubles()
+        self._problems = QueueProblemLog()
         self._dead_letters = deliveries.DeadLetters()
-        self._consumed: dict[str, Declared] = {}
+        self._consumed: dict[str, DeclaredQueue] = {}
         self._declare_again_at = 0.0
         self._handler_thread = HandlerThread("handler")
         self._at_work: Future[None] | None = None
@@ -91,20 +91,20 @@ class QueueConsumer:
                 self._consume_once()
             except PreconditionFailed as error:
                 LOG.warning(
-                    "The broker took messages back, since they were not acknowledged within its consumer_timeout; "
-                    "they come again. Where the database is only slow, raise consumer_timeout (%s).",
+                    "The broker requeued messages that were not acknowledged within its consumer_timeout; "
+                    "they are redelivered. If the database is only slow, raise consumer_timeout (%s).",
                     error,
                 )
-                self._rest()
+                self._pause_once()
             except ChannelError as error:
-                self._log_loss("The broker refused something", error)
-                self._rest()
+                self._log_loss("The broker refused a request", error)
+                self._pause_once()
             except _LOST as error:
-                self._log_loss("The broker is away", error)
-                self._rest()
+                self._log_loss("The broker can't be reached", error)
+                self._pause_once()
             except Exception:
                 LOG.exception("The consumer failed; it starts again in %g s.", self._pause)
-                self._rest()
+                self._pause_once()
         self._handler_thread.end()
 
     def _consume_once(self) -> None:
@@ -112,7 +112,7 @@ class QueueConsumer:
         connection = self._connect(HEARTBEAT_SECONDS)
         try:
             wire = connection.connection
-            wire.on_inbound_frame = frames.leniently(wire.on_inbound_frame)
+            wire.on_inbound_frame = frames.tolerate_unreadable_properties(wire.on_inbound_frame)
             while not self._stopping.is_set():
                 if self._can_handle(connection):
                     self._consume(connection)
@@ -124,7 +124,7 @@ class QueueConsumer:
     def _log_loss(self, problem: str, error: Exception) -> None:
         LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, ", ".join(self._declarations), self._pause)
 
-    def _rest(self) -> None:
+    def _pause_once(self) -> None:
         self._stopping.wait(self._pause)
         self._lengthen_pause()
 
@@ -148,7 +148,7 @@ class QueueConsumer:
         """Consume until `stop` is called, or until a batch can't be handled and is requeued."""
         self._arrived, self._consumed, self._declare_again_at = [], {}, 0.0
         channel = connection.channel()
-        channel.auto_decode = False  # bytes are kept as they came, whatever their encoding is said to be
+        channel.auto_decode = False  # keep the bytes as received, regardless of the encoding that the message claims
         channel.basic_qos(0, self._prefetch, False)
         while not self._stopping.is_set():
             if time.monotonic() >= self._declare_again_at:
@@ -164,7 +164,7 @@ class QueueConsumer:
         refused = False
         for declare in self._declarations.values():
             declared = declare(connection)
-            self._troubles.log(declared)
+            self._problems.log(declared)
             refused |= not declared.usable
             if declared.usable and declared.name not in known:
                 # On the channel itself: kombu's consumer fails at headers that it can't decode.
@@ -179,7 +179,7 @@ class QueueConsumer:
         try:
             if not self._arrived:
                 connection.drain_events(timeout=IDLE_SECONDS)
-            while len(self._arrived) < self._prefetch and frames.one_is_here(connection):
+            while len(self._arrived) < self._prefetch and frames.frame_available(connection):
                 connection.drain_events(timeout=IDLE_SECONDS)
         except TimeoutError:
             connection.heartbeat_check()
@@ -212,7 +212,7 @@ class QueueConsumer:
             self._keep_alive(connection, pause)
             pause *= 2
         LOG.warning(
-            "%d messages could not be handled: they go back to the broker, and nothing is consumed until they can be.",
+            "Handling %d messages failed: the broker requeues them; consuming pauses until the handler works again.",
             len(self._arrived),
         )
         return False
@@ -228,7 +228,7 @@ class QueueConsumer:
         error = work.exception()
         if error is not None:
             level = logging.WARNING if self._failing else logging.ERROR
-            LOG.log(level, "Messages could not be handled: %s", error, exc_info=None if self._failing else error)
+            LOG.log(level, "Handling messages failed: %s", error, exc_info=None if self._failing else error)
         return error is None
 
     def _ended(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:

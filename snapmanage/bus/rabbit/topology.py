@@ -1,8 +1,8 @@
-"""How exchange and queues are declared, so that the broker's own limits drop no message for good.
+"""The declarations of exchange and queues, made so that the broker's limits lose no message.
 
-A queue of ours dead-letters into a queue of its own, which the same consumer takes from. Dead-lettering is at least
-once, and a full queue refuses what is published, so that its publisher knows. Only arguments protect a queue: a policy
-may lower a limit at any time, but it can't take these arguments away.
+Each queue has a dead-letter queue, which the same consumer consumes. Dead-lettering is at least once, and a full queue
+refuses new messages, so that their publisher keeps them. This protection is in arguments of the queue: a policy may
+lower a limit at any time, but can't remove arguments.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ import kombu
 
 Version = tuple[int, ...]
 
-# It begins with the word, so that a policy for the queues of a topic doesn't match it as well.
+# A prefix, so that a policy whose pattern is a topic's name does not match dead-letter queues.
 DEAD_LETTERS = "dead-letters."
-# Before it, -1 is a limit that every returned message exceeds; from it on, it is none.
+# Before this version, a limit of -1 drops each requeued message; from it on, -1 means no limit.
 KNOWS_NO_LIMIT: Version = (4, 0)
 DEAD_LETTERS_AT_LEAST_ONCE: Version = (3, 10)
 _REFUSE_WHEN_FULL = {"x-overflow": "reject-publish"}
@@ -25,8 +25,8 @@ _REFUSE_WHEN_FULL = {"x-overflow": "reject-publish"}
 class Topology:
     """Names and arguments, after the options of `[oslo_messaging_rabbit]`.
 
-    A queue is known by its routing key. `queue_names` has those whose name is another one: queues of ours that are
-    bound to a key of others, and declared by nobody else.
+    A queue is identified by its routing key. `queue_names` has the names of queues that are not named like their key:
+    snapmanage's own queues, bound to a key that other services use too.
     """
 
     exchange: str
@@ -43,34 +43,33 @@ class Topology:
         return kombu.Exchange(self.exchange, "topic", durable=self.durable, auto_delete=self.auto_delete)
 
     def name(self, key: str) -> str:
-        """Return the name of the queue that takes what is sent under `key`."""
+        """Return the name of the queue of messages with routing key `key`."""
         return self.queue_names.get(key, key)
 
     def dead_letter_name(self, key: str) -> str:
         return DEAD_LETTERS + self.name(key)
 
     def queue(self, key: str, version: Version = ()) -> kombu.Queue:
-        """Return the queue as a broker of this version should have it."""
+        """Return the declaration of the queue for a broker of this version."""
         return self._queue(key, self._arguments(key, version))
 
     def variants(self, key: str, version: Version) -> list[kombu.Queue]:
-        """Return declarations that keep what is sent equally well, the best first.
+        """Return the declarations that protect messages equally well, the preferred one first.
 
-        The last has no limit of deliveries, as an older version of the broker has declared it.
+        The last one has no delivery limit, like a queue that was declared on an older broker.
         """
         arguments = self._arguments(key, version)
         without = {name: value for name, value in arguments.items() if value != -1}
         return [self._queue(key, each) for each in ([arguments] if without == arguments else [arguments, without])]
 
     def plain_queue(self, key: str) -> kombu.Queue:
-        """Return the queue as oslo.messaging would declare it, without what protects it."""
+        """Return the queue as oslo.messaging would declare it, without protection."""
         return self._queue(key, self.queue_arguments)
 
     def dead_letter_queue(self, key: str) -> kombu.Queue:
-        """Return the queue that gets what the broker drops.
+        """Return the declaration of the dead-letter queue.
 
-        It is a classic one, since these have no limit of deliveries, and since no policy changes how a classic queue
-        overflows that was declared with the argument.
+        It is a classic queue: classic queues have no delivery limit, and no policy overrides their overflow argument.
         """
         arguments = {"x-queue-type": "classic"} | _REFUSE_WHEN_FULL
         return kombu.Queue(self.dead_letter_name(key), durable=True, auto_delete=False, queue_arguments=arguments)
@@ -88,7 +87,7 @@ class Topology:
     def _arguments(self, key: str, version: Version) -> dict[str, Any]:
         given = dict(self.queue_arguments)
         ours: dict[str, Any] = {
-            "x-dead-letter-exchange": "",  # the default one, which can't be deleted
+            "x-dead-letter-exchange": "",  # the default exchange, which can't be deleted
             "x-dead-letter-routing-key": self.dead_letter_name(key),
         } | _REFUSE_WHEN_FULL
         if given.get("x-queue-type") == "quorum":
@@ -100,8 +99,8 @@ class Topology:
 
 
 def version_of(connection: kombu.Connection) -> Version:
-    """Return the connected broker's version; () where it tells none."""
-    told = connection.connection.server_properties.get("version", "")
-    text = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
+    """Return the connected broker's version; () if it reports none."""
+    reported = connection.connection.server_properties.get("version", "")
+    text = reported.decode(errors="replace") if isinstance(reported, bytes) else str(reported)
     numbers = text.partition("-")[0].partition("+")[0].split(".")
     return tuple(int(number) for number in numbers) if all(number.isdecimal() for number in numbers) else ()

@@ -240,9 +240,9 @@ def test_folder_is_served_once(standalone: Standalone) -> None:
 @pytest.mark.parametrize(
     ("listen", "why"),
     [
-        ("0.0.0.0:0", "listens on loopback only"),
-        ("[::]:0", "listens on loopback only"),
-        ("example.org:0", "listens on loopback only"),
+        ("0.0.0.0:0", "listen must be a loopback address"),
+        ("[::]:0", "listen must be a loopback address"),
+        ("example.org:0", "listen must be a loopback address"),
         ("127.0.0.1", "must be HOST:PORT"),
         ("127.0.0.1:http", "must be HOST:PORT"),
         ("127.0.0.1:65536", "must be HOST:PORT"),

@@ -14,8 +14,8 @@ from snapmanage.store import redeliveries, tables
 from snapmanage.store.engine.database import Database
 from tests.examples import FakeClock
 
-POISON = Delivery("queue", b"poison", again=True)
-NEIGHBOUR = Delivery("queue", b"neighbour", again=True)
+POISON = Delivery("queue", b"poison", redelivered=True)
+NEIGHBOUR = Delivery("queue", b"neighbour", redelivered=True)
 FRESH = [Delivery("queue", b"first"), Delivery("queue", b"second")]
 MAX_ATTEMPTS = 3
 AWAY = ValueError("the database is away")

@@ -61,7 +61,7 @@ def wrapped(content: Any) -> bytes:
         ),
     ],
 )
-def test_request_of_the_reference_is_opened(name: str, method: str, version: str, arguments: set[str]) -> None:
+def test_request_of_the_reference_is_parsed(name: str, method: str, version: str, arguments: set[str]) -> None:
     incoming = envelope.open_request(sample_body(name))
 
     assert incoming.message["method"] == method
@@ -72,7 +72,7 @@ def test_request_of_the_reference_is_opened(name: str, method: str, version: str
     assert not any(key.startswith("_context_") for key in incoming.message)
 
 
-def test_call_tells_where_its_answer_goes_and_a_cast_wants_none() -> None:
+def test_call_names_its_reply_queue_and_a_cast_does_not() -> None:
     call = envelope.open_request(sample_body("call_get_manageable_snapshots"))
     cast = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
 
@@ -84,7 +84,7 @@ def test_call_tells_where_its_answer_goes_and_a_cast_wants_none() -> None:
     assert not cast.expects_reply
 
 
-def test_cast_looks_on_the_wire_as_the_reference_s_does() -> None:
+def test_cast_has_the_wire_format_of_the_reference() -> None:
     (publication,) = envelope.publications(CAST, NAMES, NOW)
 
     assert keys(envelope_of(publication.body)) == keys(sample("cast_manage_existing_snapshot")["body"])
@@ -93,13 +93,13 @@ def test_cast_looks_on_the_wire_as_the_reference_s_does() -> None:
     assert content.keys() - keys(content) == OUR_CONTEXT
 
 
-def test_call_looks_on_the_wire_as_the_reference_s_does() -> None:
+def test_call_has_the_wire_format_of_the_reference() -> None:
     body = envelope.request("get_manageable_snapshots", {}, {}, "1", _msg_id="2", _reply_q="3")
 
     assert keys(envelope.unwrap(body)) == keys(sample_content("call_get_manageable_snapshots")) - {"_timeout"}
 
 
-def test_notification_looks_on_the_wire_as_the_reference_s_does() -> None:
+def test_notification_has_the_wire_format_of_the_reference() -> None:
     theirs = sample_content("notification_manage_existing_snapshot_end")
 
     ours = envelope.unwrap(envelope.publications(notification(), NAMES, NOW)[0].body)
@@ -116,10 +116,10 @@ def test_notification_looks_on_the_wire_as_the_reference_s_does() -> None:
     ("name", "result", "failure"),
     [("reply_get_manageable_snapshots", [], None), ("reply_failure", None, errors.InvalidRequest("bad marker"))],
 )
-def test_answer_looks_on_the_wire_as_the_reference_s_does(name: str, result: Any, failure: Exception | None) -> None:
+def test_reply_has_the_wire_format_of_the_reference(name: str, result: Any, failure: Exception | None) -> None:
     theirs = sample_content(name)
 
-    ours = envelope.unwrap(envelope.answer(Incoming({}, {}, "7", "reply_7"), result, failure))
+    ours = envelope.unwrap(envelope.reply(Incoming({}, {}, "7", "reply_7"), result, failure))
 
     assert keys(ours) == keys(theirs)
     assert {key: type(ours[key]) for key in ours} == {key: type(theirs[key]) for key in theirs}
@@ -127,7 +127,7 @@ def test_answer_looks_on_the_wire_as_the_reference_s_does(name: str, result: Any
         assert json.loads(ours["failure"]).keys() == json.loads(theirs["failure"]).keys()
 
 
-def test_cast_goes_to_the_queue_of_its_server_which_only_that_may_make() -> None:
+def test_cast_goes_to_its_server_s_queue_and_does_not_declare_it() -> None:
     (publication,) = envelope.publications(CAST, NAMES, NOW)
 
     assert publication.routing_key == "snapmanage-volume.storage-1@fast"
@@ -135,7 +135,7 @@ def test_cast_goes_to_the_queue_of_its_server_which_only_that_may_make() -> None
     assert publication.message_id == CAST.id
 
 
-def test_notification_goes_to_every_topic_by_its_priority() -> None:
+def test_notification_goes_to_every_topic_with_its_priority_in_the_key() -> None:
     sent = envelope.publications(notification(), NAMES, NOW)
 
     assert [publication.routing_key for publication in sent] == ["notifications.info", "billing.info"]
@@ -143,7 +143,7 @@ def test_notification_goes_to_every_topic_by_its_priority() -> None:
     assert {publication.message_id for publication in sent} == {notification().id}
 
 
-def test_names_are_those_that_casts_of_either_dialect_go_to() -> None:
+def test_server_consumes_the_queues_of_both_dialects() -> None:
     names = Names(volume_topic="cinder-volume")
 
     assert names.server_queues("labhost@null") == [
@@ -155,7 +155,7 @@ def test_names_are_those_that_casts_of_either_dialect_go_to() -> None:
 
 
 @given(method=st.text(), arguments=st.dictionaries(st.text(), JSON), unique_id=st.text())
-def test_request_arrives_as_it_was_sent(method: str, arguments: dict[str, Any], unique_id: str) -> None:
+def test_request_survives_the_envelope_unchanged(method: str, arguments: dict[str, Any], unique_id: str) -> None:
     incoming = envelope.open_request(envelope.request(method, arguments, outbox.context(ASKED), unique_id))
 
     assert incoming.message == {"method": method, "args": arguments, "version": VERSION, "_unique_id": unique_id}
@@ -163,27 +163,27 @@ def test_request_arrives_as_it_was_sent(method: str, arguments: dict[str, Any], 
 
 
 @given(JSON)
-def test_result_arrives_as_it_was_answered(result: Any) -> None:
-    assert envelope.open_answer(envelope.answer(Incoming({}, {}, "7", "q"), result)) == result
+def test_result_survives_the_envelope_unchanged(result: Any) -> None:
+    assert envelope.open_reply(envelope.reply(Incoming({}, {}, "7", "q"), result)) == result
 
 
 @pytest.mark.parametrize("kind", examples.deliberate_errors(), ids=lambda kind: kind.__name__)
-def test_deliberate_error_arrives_as_its_class_with_its_text(kind: type[errors.SnapmanageError]) -> None:
+def test_deliberate_error_keeps_its_class_and_text_in_a_reply(kind: type[errors.SnapmanageError]) -> None:
     error = kind.__new__(kind, "of seven kinds")  # whatever its constructor makes of a text
-    body = envelope.answer(Incoming({}, {}, "7", "q"), failure=error)
+    body = envelope.reply(Incoming({}, {}, "7", "q"), failure=error)
 
     with pytest.raises(errors.SnapmanageError) as arrived:
-        envelope.open_answer(body)
+        envelope.open_reply(body)
 
     assert type(arrived.value) is kind
     assert str(arrived.value) == str(error)
 
 
-def test_stumble_of_the_server_tells_nothing_of_its_inside() -> None:
-    body = envelope.answer(Incoming({}, {}, "7", "q"), failure=KeyError("password"))
+def test_unexpected_error_reveals_no_internals_in_a_reply() -> None:
+    body = envelope.reply(Incoming({}, {}, "7", "q"), failure=KeyError("password"))
 
-    with pytest.raises(errors.Unavailable, match="its log tells why"):
-        envelope.open_answer(body)
+    with pytest.raises(errors.Unavailable, match="see its log"):
+        envelope.open_reply(body)
     assert b"password" not in body
     assert b"KeyError" not in body
 
@@ -214,19 +214,19 @@ def test_stumble_of_the_server_tells_nothing_of_its_inside() -> None:
     ],
     ids=lambda body: body[:60].decode(errors="replace"),
 )
-def test_message_of_another_form_is_refused(body: bytes) -> None:
+def test_message_without_a_valid_envelope_is_refused(body: bytes) -> None:
     with pytest.raises(errors.InvalidRequest):
         envelope.open_request(body)
 
 
 @given(st.binary())
-def test_any_bytes_are_opened_or_refused(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     with pytest.raises(errors.InvalidRequest):
         envelope.open_request(body)
 
 
 @given(JSON)
-def test_any_content_is_opened_or_refused(content: Any) -> None:
+def test_any_content_is_parsed_or_refused(content: Any) -> None:
     try:
         envelope.open_request(wrapped(content))
     except errors.InvalidRequest:
@@ -234,7 +234,7 @@ def test_any_content_is_opened_or_refused(content: Any) -> None:
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.99"])
-def test_newer_minor_envelope_is_opened(version: str) -> None:
+def test_newer_minor_envelope_version_is_accepted(version: str) -> None:
     body = json.dumps({"oslo.version": version, "oslo.message": json.dumps({"method": "m"})}).encode()
 
     assert envelope.open_request(body).message == {"method": "m"}

@@ -44,7 +44,7 @@ def read(written: bytes) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("size", [0, 1, FRAME_MAX - 8, FRAME_MAX - 7, 3 * FRAME_MAX])
-def test_message_of_any_size_is_read_as_it_was_meant(size: int) -> None:
+def test_message_of_any_size_is_read_unchanged(size: int) -> None:
     publication = Publication("an-id", "a.queue", bytes(range(256)) * (size // 256) + b"x" * (size % 256))
 
     arguments, message = read(frames.publish(5, "an-exchange", publication, FRAME_MAX))
@@ -77,4 +77,4 @@ def test_frame_is_found_in_a_process_with_more_open_files_than_select_allows(hig
     sock = SimpleNamespace(fileno=lambda: high_descriptor)
     connection: Any = SimpleNamespace(connection=SimpleNamespace(sock=sock))
 
-    assert frames.one_is_here(connection)
+    assert frames.frame_available(connection)

@@ -8,7 +8,7 @@ from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
 
 
-def test_joining_a_consumer_waits_for_what_is_in_its_hands() -> None:
+def test_joining_a_consumer_waits_for_its_current_batch() -> None:
     bus, begun, released, joined = InProcessBus(Names()), threading.Event(), threading.Event(), threading.Event()
 
     def handle(batch: Sequence[Delivery]) -> None:
@@ -30,7 +30,7 @@ def test_joining_a_consumer_waits_for_what_is_in_its_hands() -> None:
     assert joined.wait(20)
 
 
-def test_batch_that_failed_is_in_nobody_s_hands() -> None:
+def test_failed_batch_does_not_delay_joining_the_consumer() -> None:
     bus = InProcessBus(Names())
 
     def handle(batch: Sequence[Delivery]) -> None:

@@ -58,19 +58,19 @@ LOSING = {
 
 
 @pytest.mark.parametrize("queue", HARMLESS.values(), ids=HARMLESS.keys())
-def test_policy_that_drops_nothing_for_good_is_no_finding(queue: dict[str, Any]) -> None:
+def test_harmless_policy_is_no_finding(queue: dict[str, Any]) -> None:
     assert findings(queue, "quorum") == []
 
 
 @pytest.mark.parametrize(("key", "queue"), LOSING.items(), ids=LOSING.keys())
-def test_policy_that_drops_messages_for_good_is_named_with_its_key(key: str, queue: dict[str, Any]) -> None:
+def test_policy_that_loses_messages_is_reported_with_its_key(key: str, queue: dict[str, Any]) -> None:
     [loss] = [finding for finding in findings(queue, "quorum") if finding.loses]
 
     assert "'strict'" in loss.text
     assert key in loss.text
 
 
-def test_operator_policy_is_named_beside_the_policy() -> None:
+def test_operator_policy_is_named_together_with_the_policy() -> None:
     [loss] = findings(main(expires=1000) | {"operator_policy": "tenant"}, "quorum")
 
     assert "'strict' and 'tenant'" in loss.text
@@ -78,9 +78,9 @@ def test_operator_policy_is_named_beside_the_policy() -> None:
 
 @pytest.mark.parametrize(
     ("queue", "text"),
-    [(old(), "without a queue for what the broker drops"), (old() | {"type": "classic"}, "is a classic queue")],
+    [(old(), "without a dead-letter queue"), (old() | {"type": "classic"}, "is a classic queue")],
 )
-def test_queue_from_before_is_noted(queue: dict[str, Any], text: str) -> None:
+def test_queue_with_old_arguments_is_reported(queue: dict[str, Any], text: str) -> None:
     [note] = findings(queue, "quorum")
 
     assert (note.loses, text in note.text) == (False, True)

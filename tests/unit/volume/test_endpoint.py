@@ -189,7 +189,7 @@ def test_listing_of_the_reference_is_answered_with_objects_of_the_same_form(serv
 
     answered = server.receive(incoming)
 
-    theirs = envelope.open_answer(sample_body("reply_get_manageable_snapshots"))
+    theirs = envelope.open_reply(sample_body("reply_get_manageable_snapshots"))
     assert server.pages == [Page(None, 3, 0, (("reference", "desc"),))]
     assert [entry["versioned_object.data"]["reference"]["source-name"] for entry in answered] == ["weekly", "daily"]
     assert shape(answered[0]) == shape(theirs[0])
