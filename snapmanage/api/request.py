@@ -16,8 +16,9 @@ from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency, outbox
 from snapmanage.core.idempotency import IdempotencyKey
+from snapmanage.core.location import Location
 from snapmanage.core.records import Record, Requester
-from snapmanage.core.reference import Location, Reference
+from snapmanage.core.reference import Reference
 from snapmanage.manage.application import Application
 from snapmanage.store import services
 

@@ -8,9 +8,9 @@ from snapmanage.api import versions
 from snapmanage.api.request import Answer, ApiRequest, wire_time
 from snapmanage.api.versions import Version
 from snapmanage.core.audit import Entry
-from snapmanage.core.events import UserMessage
+from snapmanage.core.location import Location
 from snapmanage.core.records import Snapshot, Status, Volume
-from snapmanage.core.reference import Location
+from snapmanage.core.usermessages import UserMessage
 
 
 def snapshot_summary(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
         "consistencygroup_id": None,
         "replication_status": None,
         "migration_status": None,
-        "os-vol-host-attr:host": _with_pool(volume.host),
+        "os-vol-host-attr:host": _with_pool(volume.location),
         "os-vol-mig-status-attr:migstat": None,
         "os-vol-mig-status-attr:name_id": None,
         "os-vol-tenant-attr:tenant_id": volume.requester.project_id,
@@ -181,7 +181,6 @@ def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
     return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
 
 
-def _with_pool(host: str) -> str:
+def _with_pool(location: Location) -> str:
     """Return host@backend#pool; a backend without pools is its own pool."""
-    location = Location.parse(host)
-    return host if location.pool else f"{host}#{location.backend}"
+    return str(location) if location.pool else f"{location}#{location.backend}"

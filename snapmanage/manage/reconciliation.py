@@ -7,11 +7,12 @@ from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
+from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.reconciliation import Difference
-from snapmanage.core.records import Snapshot, changed, ids_in
+from snapmanage.core.records import Snapshot, changed
 from snapmanage.drivers.protocol import Driver
-from snapmanage.store import records
+from snapmanage.store import ownership, records
 from snapmanage.store.engine.database import Database
 
 
@@ -31,7 +32,7 @@ def _with_other_owners(
     """Return the differences with those of objects that another server's records own, which no mending may touch."""
     named = {each for difference in found if difference.binding for each in ids_in(difference.binding.original_name)}
     with db.read() as conn:
-        live, elsewhere = records.live(conn, named), records.owners_elsewhere(conn, server, snapshots)
+        live, elsewhere = ownership.live(conn, named), ownership.owners_elsewhere(conn, server, snapshots)
     return [
         *reconciliation.guarded(found, live, elsewhere),
         *reconciliation.owned_elsewhere(snapshots, elsewhere),

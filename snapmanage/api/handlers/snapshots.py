@@ -1,12 +1,13 @@
 """Handlers of snapshots: manage, show, list, unmanage."""
 
 import logging
-import uuid
 from typing import Any
 
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
+from snapmanage.core.ids import uuid_text
+from snapmanage.core.location import UNPLACED
 from snapmanage.core.records import Snapshot, Status
 from snapmanage.crash import Point
 from snapmanage.manage import requests
@@ -26,8 +27,8 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-snapshot-manage`: accept the request; the snapshot's status shows the result later."""
     resource = request.body["snapshot"]
-    volume_id = str(uuid.UUID(resource["volume_id"]))
-    new = Snapshot(volume_id=volume_id, host="", **common_fields(request, resource))
+    volume_id = str(uuid_text(resource["volume_id"]))  # its schema requires a UUID
+    new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
     snapshot = requests.request_snapshot(
         request.app, new, request.everywhere, idempotency_key(request, "manage snapshot")
     )

@@ -3,8 +3,8 @@
 from snapmanage import errors
 from snapmanage.api import lists, versions, views
 from snapmanage.api.request import Answer, ApiRequest
+from snapmanage.core.paging import ListQuery
 from snapmanage.store import usermessages
-from snapmanage.store.paging import ListQuery
 
 _COLUMNS = {
     "event_id": "event_id",

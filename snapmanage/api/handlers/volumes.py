@@ -26,7 +26,7 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-volume-manage`: the server looks the volume up, and never renames it."""
     resource = request.body["volume"]
-    new = Volume(host=str(find_server(request, resource["host"])), **common_fields(request, resource))
+    new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource))
     volume = requests.register_volume(request.app, new, idempotency_key(request, "manage volume"))
     crash.at(Point.UNANSWERED)
     LOG.info("Volume %s is %s.", volume.id, volume.status.value)

@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import errors
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.core import stuck as lateness
 from snapmanage.core.reconciliation import Difference, Kind
 from snapmanage.core.records import Record, Snapshot, Volume
+from snapmanage.core.stuck import explain
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import reconciliation, requests
 from snapmanage.manage.application import Application, OutboxWriter
@@ -82,7 +82,7 @@ def _stuck(conf: cfg.ConfigOpts) -> int:
     found = [
         late
         for record in under_way
-        if (late := lateness.late(record, now, patience, casts.get(record.id), known.get(record.server), down))
+        if (late := explain(record, now, patience, casts.get(record.id), known.get(record.server), down))
     ]
     for late in found:
         kind = type(late.record).__name__

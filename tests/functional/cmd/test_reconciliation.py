@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from snapmanage.core import outbox as messages
+from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Status
 from snapmanage.core.services import Service
 from snapmanage.manage import requests
@@ -73,13 +74,13 @@ def test_each_reason_for_being_late_is_told(standalone: Standalone) -> None:
     late: dict[str, dict[str, Any]] = {
         "hasn't accepted it, and its cast is sent again at": {},
         "hasn't accepted it, and no cast for it is waiting": {},
-        "nobody claims it; storage-1@fast was never heard of": {"due_at": now - minute},
+        "no worker claims it; storage-1@fast never sent a heartbeat": {"due_at": now - minute},
         "whose lease runs until": {"due_at": now + minute, "claimed_by": "w"},
         "whose lease ran out at": {"due_at": now - minute, "claimed_by": "w"},
         "failed, the next is at": {"due_at": now + minute, "reason": "it is away"},
         "is unmanaging since": {"status": Status.UNMANAGING, "operation": Operation.UNMANAGE},
-        "storage-2@fast was last heard of at": {"host": "storage-2@fast#pool"},
-        "storage-3@fast is up": {"host": "storage-3@fast#pool"},
+        "storage-2@fast sent its last heartbeat at": {"location": Location("storage-2", "fast", "pool")},
+        "storage-3@fast is up": {"location": Location("storage-3", "fast", "pool")},
     }
     made = [examples.snapshot(id=examples.new_id(), created_at=now - minute, **fields) for fields in late.values()]
 
