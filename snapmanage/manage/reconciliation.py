@@ -8,9 +8,11 @@ from sqlalchemy import Connection
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.reconciliation import Difference
+from snapmanage.core.reconciliation import Difference, Kind
 from snapmanage.core.records import Snapshot, changed, ids_in
 from snapmanage.drivers.protocol import Driver
+from snapmanage.manage import requests
+from snapmanage.manage.application import Application
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 
@@ -41,6 +43,20 @@ def _with_other_owners(
 def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
     """Return which storage the backend is now; None where no record says which it was."""
     return driver.storage_id() if any(each.storage for each in snapshots) else None
+
+
+def fix(app: Application, driver: Driver, difference: Difference) -> str:
+    """Fix a difference if that is safe; return a sentence that says what was done, or why a person must decide."""
+    snapshot = difference.snapshot
+    if difference.kind is Kind.RENAMED and difference.binding:
+        return f"It is called {driver.manage_snapshot(difference.binding).name!r} again."
+    if difference.kind is Kind.VANISHED and difference.certain:
+        requests.unmanage(app, snapshot.id, snapshot.requester, everywhere=True)
+        return "It is being unmanaged."
+    if difference.size_gb is not None:
+        sized = record_size(app.db, snapshot, difference.size_gb)
+        return "Its size is recorded." if sized else "It has changed meanwhile; run reconcile again."
+    return "This is for a person to decide: unmanage the record, or rename the object."
 
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:

@@ -1,7 +1,7 @@
 """snapmanage-manage quota: what projects may manage."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_config import cfg
@@ -16,18 +16,20 @@ LARGEST = 2**31 - 1
 KINDS = ("snapshots", "gigabytes")
 
 
-def add_commands(actions: Any) -> None:
-    """The command's actions, for its parser."""
-    actions.add_parser("list", help="print the limits of each project that has its own")
-    known = {
-        "show": actions.add_parser("show", help="print what a project may manage, and what it does"),
-        "set": actions.add_parser("set", help="give a project limits of its own; they count at once"),
-        "unset": actions.add_parser("unset", help="let the configured limits hold for a project again"),
-    }
-    for action in known.values():
-        action.add_argument("project", help="the project's id")
+def add_commands(commands: Any) -> None:
+    """Add `quota` and its actions to the parser."""
+    actions = commands.add_parser("quota", help="what projects may manage").add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="print the limits of each project that has its own").set_defaults(run=_list)
+    show = actions.add_parser("show", help="print what a project may manage, and what it does")
+    show.set_defaults(run=_show)
+    change = actions.add_parser("set", help="give a project limits of its own; they count at once")
+    change.set_defaults(run=_set)
+    unset = actions.add_parser("unset", help="let the configured limits hold for a project again")
+    unset.set_defaults(run=_unset)
+    for parser in (show, change, unset):
+        parser.add_argument("project", help="the project's id")
     for kind in KINDS:
-        known["set"].add_argument(f"--{kind}", type=_limit, metavar="N", help=f"at most; {UNLIMITED} is no limit")
+        change.add_argument(f"--{kind}", type=_limit, metavar="N", help=f"at most; {UNLIMITED} is no limit")
 
 
 def _limit(text: str) -> int:
@@ -87,11 +89,3 @@ def _own(own: ProjectQuota, kind: str) -> str:
 
 def _said(limit: int) -> str:
     return "unlimited" if limit == UNLIMITED else str(limit)
-
-
-COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {
-    ("quota", "list"): _list,
-    ("quota", "show"): _show,
-    ("quota", "set"): _set,
-    ("quota", "unset"): _unset,
-}

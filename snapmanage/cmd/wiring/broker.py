@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import time
 import urllib.request
 from base64 import b64encode
@@ -20,21 +19,11 @@ from snapmanage.cmd.wiring import parts
 
 LOG = logging.getLogger(__name__)
 
-UNKNOWN, FOUND = 1, 2
 TIMEOUT_SECONDS = 10
 # How long the API may take to know a new queue's policy.
 KNOWN_SECONDS = 30
 LOOK_AGAIN_SECONDS = 0.5
 _POLICY = "effective_policy_definition"
-
-
-def add_commands(actions: Any) -> None:
-    """The command's actions, for its parser."""
-    actions.add_parser(
-        "check",
-        help="judge the policies of this host's queues, by broker_management_url; "
-        f"exit code {FOUND}: one could drop messages, or a queue is not as it should be, {UNKNOWN}: it can't be told",
-    )
 
 
 def server_keys(conf: cfg.ConfigOpts, names: Names) -> list[str]:
@@ -102,21 +91,3 @@ def _shown(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
             return shown
     except (OSError, ValueError) as error:
         raise errors.Unavailable(f"the management API at {address} doesn't tell of queue {queue}: {error}") from error
-
-
-def _check(conf: cfg.ConfigOpts) -> int:
-    if not conf.broker_management_url:
-        raise errors.ConfigurationError(
-            "broker_management_url is missing: only RabbitMQ's management API shows policies"
-        )
-    try:
-        found = look(conf, lambda names: [*server_keys(conf, names), *names.audited_queues()])
-    except errors.Unavailable as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UNKNOWN
-    for finding in found:
-        print(f"{'LOSES' if finding.loses else 'NOTE'}: {finding.text}")
-    return FOUND if found else 0
-
-
-COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {("broker", "check"): _check}
