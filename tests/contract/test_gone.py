@@ -1,4 +1,4 @@
-"""What an operator is told is gone, and what `reconcile --mend` gives away, after thin snapshots lost their origin."""
+"""What an operator is told is gone, and what `reconcile --fix` gives away, after thin snapshots lost their origin."""
 
 import subprocess
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def mended(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[s
         f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n"
         f"[{backend}]\ndriver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}\n"
     )
-    return run("snapmanage-manage", "--config-file", file, "reconcile", "--mend")
+    return run("snapmanage-manage", "--config-file", file, "reconcile", "--fix")
 
 
 def test_snapshots_that_lost_their_origin_agree_with_their_records_and_are_not_given_away(

@@ -29,7 +29,7 @@ UNOWNED   an object has the managed name of a record that doesn't manage it
 UNSIZED   the backend didn't know the snapshot's size when it was managed, and knows it now
 
 A snapshot that is there under its name but isn't listed any more (its volume was removed, say) agrees with its
-record. --mend gives a RENAMED snapshot its name back, unless it isn't listed any more, was asked back, has
+record. --fix gives a RENAMED snapshot its name back, unless it isn't listed any more, was asked back, has
 several names or is another record's. It unmanages a VANISHED one, unless its record is on another storage than
 the backend is now. It records the size of an UNSIZED one. The others are for a person to decide.
 """
@@ -45,24 +45,28 @@ def add_commands(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     compare.add_argument(
-        "--mend",
+        "--fix",
         action="store_true",
         help="rename back what was RENAMED, unmanage what has VANISHED, record the size of what was UNSIZED",
     )
+    compare.add_argument("--mend", action="store_true", help=argparse.SUPPRESS)
     compare.set_defaults(run=_reconcile)
 
 
 def _reconcile(conf: cfg.ConfigOpts) -> int:
     from snapmanage.drivers.system import privsep
 
+    if conf.command.mend:
+        print("warning: --mend is deprecated and goes with the next release; use --fix", file=sys.stderr)
+    fix = conf.command.fix or conf.command.mend
     privsep.start()
     with parts.opened_database(conf) as db:
         app = Application(db, OutboxWriter(), configuration.rules(conf))
         backends = configuration.backends(conf).items()
-        return max(_compare(app, server, driver, conf.command.mend) for server, (_, driver, _) in backends)
+        return max(_compare(app, server, driver, fix) for server, (_, driver, _) in backends)
 
 
-def _compare(app: Application, server: str, driver: Driver, mend: bool) -> int:
+def _compare(app: Application, server: str, driver: Driver, fix: bool) -> int:
     """Tell of one backend; one that fails keeps nobody from hearing of the others."""
     try:
         found = reconciliation.differences(app.db, server, driver)
@@ -75,13 +79,13 @@ def _compare(app: Application, server: str, driver: Driver, mend: bool) -> int:
         return UNKNOWN
     for difference in found:
         print(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
-        if mend:
-            print(f"  {_mended(app, driver, difference)}")
+        if fix:
+            print(f"  {_fixed(app, driver, difference)}")
     return FOUND if found else 0
 
 
-def _mended(app: Application, driver: Driver, difference: Difference) -> str:
+def _fixed(app: Application, driver: Driver, difference: Difference) -> str:
     try:
         return reconciliation.fix(app, driver, difference)
     except errors.SnapmanageError as error:
-        return f"It can't be mended: {error}"
+        return f"It can't be fixed: {error}"

@@ -123,9 +123,24 @@ def test_what_was_renamed_behind_our_back_is_told_and_renamed_back_only_when_ask
     assert told.stdout.startswith(f"RENAMED: snapshot {snapshot_id} on localhost@files")
     assert name not in standalone.files()
 
-    assert "again" in manage(standalone, "reconcile", "--mend").stdout
+    assert "again" in manage(standalone, "reconcile", "--fix").stdout
     assert name in standalone.files()
     assert manage(standalone, "reconcile").returncode == 0
+
+
+@pytest.mark.parametrize(("option", "warned"), [("--fix", False), ("--mend", True)])
+def test_old_name_of_fix_still_works_and_prints_a_warning(standalone: Standalone, option: str, warned: bool) -> None:
+    client = standalone.start()
+    snapshot_id = asked(client, registered(client), f"{VOLUME}@daily")
+    settled(client, snapshot_id)
+    name = f"{VOLUME}@snapshot-{snapshot_id}"
+    (standalone.backend / name).rename(standalone.backend / f"{VOLUME}@mine")
+
+    ended = manage(standalone, "reconcile", option)
+
+    assert name in standalone.files()
+    assert ("warning: --mend is deprecated" in ended.stderr) == warned
+    assert "--mend" not in manage(standalone, "reconcile", "--help").stdout
 
 
 def test_what_is_gone_is_told_and_unmanaged_only_when_asked_to(standalone: Standalone) -> None:
@@ -138,7 +153,7 @@ def test_what_is_gone_is_told_and_unmanaged_only_when_asked_to(standalone: Stand
     assert (told.returncode, told.stdout.split(":")[0]) == (2, "VANISHED")
     assert client.snapshot(snapshot_id)["status"] == "available"
 
-    assert "unmanaged" in manage(standalone, "reconcile", "--mend").stdout
+    assert "unmanaged" in manage(standalone, "reconcile", "--fix").stdout
     until(lambda: client.get(f"/snapshots/{snapshot_id}").status_code == 404, "it to be forgotten")
     assert manage(standalone, "reconcile").returncode == 0
 
@@ -150,7 +165,7 @@ def test_snapshot_that_seems_gone_from_another_storage_is_not_given_away(standal
     standalone.backend.rename(standalone.backend.with_name("unmounted"))
     standalone.backend.mkdir()
 
-    told = manage(standalone, "reconcile", "--mend").stdout
+    told = manage(standalone, "reconcile", "--fix").stdout
 
     assert "another storage" in told
     assert "for a person to decide" in told
@@ -170,7 +185,7 @@ def test_size_that_the_backend_learned_later_is_told_and_recorded_only_when_aske
     assert (told.returncode, told.stdout.split(":")[0]) == (2, "UNSIZED")
     assert client.snapshot(snapshot_id)["size"] == 0
 
-    assert "recorded" in manage(standalone, "reconcile", "--mend").stdout
+    assert "recorded" in manage(standalone, "reconcile", "--fix").stdout
     assert client.snapshot(snapshot_id)["size"] == 2
     assert manage(standalone, "reconcile").returncode == 0
 
@@ -183,7 +198,7 @@ def test_snapshot_whose_name_another_object_has_is_never_given_away(standalone: 
     file.rename(standalone.folder / "elsewhere")
     file.write_text("another")
 
-    told = manage(standalone, "reconcile", "--mend")
+    told = manage(standalone, "reconcile", "--fix")
 
     assert told.returncode == 2
     assert told.stdout.startswith(f"REPLACED: snapshot {snapshot_id} on localhost@files")
@@ -198,7 +213,7 @@ def test_snapshot_that_is_no_snapshots_name_any_more_is_told_of_and_never_given_
     settled(client, snapshot_id)
     (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").rename(standalone.backend / "backup.img")
 
-    told = manage(standalone, "reconcile", "--mend")
+    told = manage(standalone, "reconcile", "--fix")
 
     assert told.returncode == 2
     assert told.stdout.startswith(f"RENAMED: snapshot {snapshot_id} on localhost@files")
@@ -214,7 +229,7 @@ def test_snapshot_whose_volume_was_removed_agrees_with_its_record(standalone: St
     settled(client, snapshot_id)
     (standalone.backend / VOLUME).unlink()
 
-    told = manage(standalone, "reconcile", "--mend")
+    told = manage(standalone, "reconcile", "--fix")
 
     assert (told.returncode, told.stdout) == (0, "")
     assert client.snapshot(snapshot_id)["status"] == "available"
@@ -229,7 +244,7 @@ def test_what_bears_a_name_of_ours_that_nobody_manages_is_for_a_person_to_decide
     (standalone.backend / f"{VOLUME}@daily").rename(standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}")
     before = standalone.files()
 
-    told = manage(standalone, "reconcile", "--mend")
+    told = manage(standalone, "reconcile", "--fix")
 
     assert told.returncode == 2
     assert told.stdout.startswith(f"UNOWNED: snapshot {snapshot_id} on localhost@files")
@@ -244,7 +259,7 @@ def test_object_that_two_records_manage_is_for_a_person_to_decide(standalone: St
     assert {settled(client, each)["status"] for each in (first, second)} == {"available"}
     confuse(standalone, first, second)
 
-    told = manage(standalone, "reconcile", "--mend")
+    told = manage(standalone, "reconcile", "--fix")
 
     assert told.returncode == 2
     [line, mended] = told.stdout.splitlines()
@@ -277,12 +292,12 @@ def test_what_could_not_be_given_back_is_told_of_when_it_was_renamed_and_when_it
     mine = standalone.backend / f"{VOLUME}@mine"
     (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").rename(mine)
 
-    told = manage(standalone, "reconcile", "--mend").stdout
+    told = manage(standalone, "reconcile", "--fix").stdout
 
     assert told.startswith(f"RENAMED: snapshot {snapshot_id}")
     assert "for a person to decide" in told
     mine.unlink()
-    assert manage(standalone, "reconcile", "--mend").stdout.startswith(f"VANISHED: snapshot {snapshot_id}")
+    assert manage(standalone, "reconcile", "--fix").stdout.startswith(f"VANISHED: snapshot {snapshot_id}")
     until(lambda: client.get(f"snapshots/{snapshot_id}").status_code == 404, "it to be forgotten")
 
 
