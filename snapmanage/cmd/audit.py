@@ -1,4 +1,4 @@
-"""snapmanage-audit: the listener that keeps every event."""
+"""snapmanage-audit: store every event in the audit log."""
 
 import sys
 

@@ -49,14 +49,15 @@ def fix(app: Application, driver: Driver, difference: Difference) -> str:
     """Fix a difference if that is safe; return a sentence that says what was done, or why a person must decide."""
     snapshot = difference.snapshot
     if difference.kind is Kind.RENAMED and difference.binding:
-        return f"It is called {driver.manage_snapshot(difference.binding).name!r} again."
+        return f"Renamed it back to {driver.manage_snapshot(difference.binding).name!r}."
     if difference.kind is Kind.VANISHED and difference.certain:
         requests.unmanage(app, snapshot.id, snapshot.requester, everywhere=True)
-        return "It is being unmanaged."
+        return "Requested to unmanage it."
     if difference.size_gb is not None:
-        sized = record_size(app.db, snapshot, difference.size_gb)
-        return "Its size is recorded." if sized else "It has changed meanwhile; run reconcile again."
-    return "This is for a person to decide: unmanage the record, or rename the object."
+        if record_size(app.db, snapshot, difference.size_gb):
+            return f"Recorded its size, {difference.size_gb} GiB."
+        return "Not fixed: its record changed meanwhile; repeat the command."
+    return "Not fixed: a person must decide whether to unmanage the record or to rename the object."
 
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:

@@ -1,4 +1,4 @@
-"""What an operator is told is gone, and what `reconcile --fix` gives away, after thin snapshots lost their origin."""
+"""`reconcile` reports no thin snapshot as vanished whose origin was removed, and `--fix` unmanages none."""
 
 import subprocess
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def managed(world: World, group: MetadataGroup) -> list[str]:
     return ids
 
 
-def mended(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[str]":
+def fixed(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run the real command on the world's database and on the group."""
     host, _, backend = SERVER.partition("@")
     file = folder / "snapmanage.conf"
@@ -54,27 +54,27 @@ def mended(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[s
     return run("snapmanage-manage", "--config-file", file, "reconcile", "--fix")
 
 
-def test_snapshots_that_lost_their_origin_agree_with_their_records_and_are_not_given_away(
+def test_snapshots_that_lost_their_origin_agree_with_their_records_and_stay_managed(
     managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
 ) -> None:
-    ended = mended(group, tmp_path)
+    ended = fixed(group, tmp_path)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     assert [world.client.snapshot(each)["status"] for each in managed] == ["available", "available"]
 
 
-def test_of_two_snapshots_that_lost_their_origin_only_the_removed_one_is_given_away(
+def test_of_two_snapshots_that_lost_their_origin_only_the_removed_one_is_unmanaged(
     managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
 ) -> None:
     marked, unmarked = managed
     group.remove_thin(f"_snapshot-{marked}")
 
-    ended = mended(group, tmp_path)
+    ended = fixed(group, tmp_path)
 
-    [told, mended_how] = ended.stdout.splitlines()
+    [reported, fix] = ended.stdout.splitlines()
     assert ended.returncode == 2
-    assert told.startswith(f"VANISHED: snapshot {marked} on {SERVER}: ")
-    assert "unmanaged" in mended_how
+    assert reported.startswith(f"VANISHED: snapshot {marked} on {SERVER}: ")
+    assert fix == "  Requested to unmanage it."
     assert world.client.snapshot(unmarked)["status"] == "available"
 
 

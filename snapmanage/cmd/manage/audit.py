@@ -1,4 +1,4 @@
-"""snapmanage-manage audit: the audit log."""
+"""snapmanage-manage audit: list and verify the audit log."""
 
 import json
 from typing import Any
@@ -13,15 +13,17 @@ BROKEN, INCOMPLETE = 1, 2
 
 def add_commands(commands: Any) -> None:
     """Add `audit` and its actions to the parser."""
-    actions = commands.add_parser("audit", help="the audit log").add_subparsers(dest="action", required=True)
-    newest = actions.add_parser("list", help="print the newest events, one JSON object a line")
-    newest.add_argument("--limit", type=int, default=100, help="how many at most (default: %(default)s)")
-    newest.add_argument("--snapshot", help="only those of this snapshot's id")
+    actions = commands.add_parser("audit", help="list or verify the audit log").add_subparsers(
+        dest="action", required=True
+    )
+    newest = actions.add_parser("list", help="print the newest events, each as a JSON object on one line")
+    newest.add_argument("--limit", type=int, default=100, help="print at most this many events (default: %(default)s)")
+    newest.add_argument("--snapshot", help="print only the events of the snapshot with this id")
     newest.set_defaults(run=_list)
     verify = actions.add_parser(
         "verify",
-        help="check the chain, and that no event is missing; "
-        f"exit code {BROKEN}: the chain is broken, {INCOMPLETE}: events or endings are missing",
+        help="check that the chain is unbroken and that no event is missing; "
+        f"exit code {BROKEN} if the chain is broken, {INCOMPLETE} if events are missing",
     )
     verify.set_defaults(run=_verify)
 

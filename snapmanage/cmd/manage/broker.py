@@ -1,4 +1,4 @@
-"""snapmanage-manage broker: whether the broker's policies could drop what it has confirmed."""
+"""snapmanage-manage broker: find broker policies that could drop messages."""
 
 import sys
 from typing import Any
@@ -13,11 +13,14 @@ UNKNOWN, FOUND = 1, 2
 
 def add_commands(commands: Any) -> None:
     """Add `broker` and its actions to the parser."""
-    actions = commands.add_parser("broker", help="the broker's policies").add_subparsers(dest="action", required=True)
+    actions = commands.add_parser("broker", help="check the broker's policies").add_subparsers(
+        dest="action", required=True
+    )
     check = actions.add_parser(
         "check",
-        help="judge the policies of this host's queues, by broker_management_url; "
-        f"exit code {FOUND}: one could drop messages, or a queue is not as it should be, {UNKNOWN}: it can't be told",
+        help="check the policies and the arguments of this host's queues; needs broker_management_url; exit code "
+        f"{FOUND} if a policy could drop messages or a queue has wrong arguments, {UNKNOWN} if the management API or "
+        "the broker does not answer",
     )
     check.set_defaults(run=_check)
 
@@ -25,10 +28,11 @@ def add_commands(commands: Any) -> None:
 def _check(conf: cfg.ConfigOpts) -> int:
     if not conf.broker_management_url:
         raise errors.ConfigurationError(
-            "broker_management_url is missing: only RabbitMQ's management API shows policies"
+            "[DEFAULT] broker_management_url is missing; set it to the URL of RabbitMQ's management API, which alone "
+            "shows policies"
         )
     try:
-        found = broker.look(conf, lambda names: [*broker.server_keys(conf, names), *names.audited_queues()])
+        found = broker.check(conf, lambda names: [*broker.server_keys(conf, names), *names.audited_queues()])
     except errors.Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""snapmanage-manage db: the database's schema."""
+"""snapmanage-manage db: manage the database's schema."""
 
 import sys
 from contextlib import closing
@@ -12,8 +12,10 @@ from snapmanage.store.engine import schema, suitability
 
 def add_commands(commands: Any) -> None:
     """Add `db` and its actions to the parser."""
-    actions = commands.add_parser("db", help="the database's schema").add_subparsers(dest="action", required=True)
-    sync = actions.add_parser("sync", help="bring the schema up to date; safe to repeat")
+    actions = commands.add_parser("db", help="manage the database's schema").add_subparsers(
+        dest="action", required=True
+    )
+    sync = actions.add_parser("sync", help="create or upgrade the schema; can be repeated")
     sync.set_defaults(run=_sync)
 
 

@@ -1,4 +1,4 @@
-"""snapmanage-manage: what an operator does to a deployment."""
+"""snapmanage-manage: operate a deployment."""
 
 import sys
 from typing import Any
@@ -16,10 +16,10 @@ def main() -> int:
 
 
 def _run() -> int | None:
-    cfg.CONF.register_cli_opt(cfg.SubCommandOpt("command", handler=_add_commands))
+    cfg.CONF.register_cli_opt(cfg.SubCommandOpt("command", title="commands", handler=_add_commands))
     conf = configuration.load(sys.argv[1:], "snapmanage-manage")
     if conf.command.name is None:
-        raise errors.ConfigurationError("name a command; --help lists them")
+        raise errors.ConfigurationError("snapmanage-manage requires a command; --help lists the commands")
     exit_code: int | None = conf.command.run(conf)
     return exit_code
 

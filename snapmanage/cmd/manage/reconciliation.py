@@ -1,4 +1,4 @@
-"""snapmanage-manage reconcile: where records and backends disagree."""
+"""snapmanage-manage reconcile: compare records with backends, and fix differences."""
 
 import argparse
 import logging
@@ -19,38 +19,40 @@ LOG = logging.getLogger(__name__)
 
 UNKNOWN, FOUND = 1, 2
 
-_RECONCILE = """Compare records with the enabled backends, on the machine that reaches them.
+_DESCRIPTION = """Compare the records of the enabled backends with the objects on them, on the host that reaches them.
 
 VANISHED  nothing on the backend has the snapshot's name or its identity
-RENAMED   the snapshot is there under another name
+RENAMED   the snapshot exists under another name
 REPLACED  the snapshot is nowhere on the backend, and another object has its name
-TWICE     two records manage one object, here or at another server of the same storage
-UNOWNED   an object has the managed name of a record that doesn't manage it
-UNSIZED   the backend didn't know the snapshot's size when it was managed, and knows it now
+TWICE     two records manage one object, of this server or of another server on the same storage
+UNOWNED   an object has the managed name of a record that does not manage it
+UNSIZED   the backend did not know the snapshot's size when it was managed, and knows it now
 
-A snapshot that is there under its name but isn't listed any more (its volume was removed, say) agrees with its
-record. --fix gives a RENAMED snapshot its name back, unless it isn't listed any more, was asked back, has
-several names or is another record's. It unmanages a VANISHED one, unless its record is on another storage than
-the backend is now. It records the size of an UNSIZED one. The others are for a person to decide.
+A snapshot that exists under its name but is not listed any more agrees with its record. This happens, for
+example, when its volume was removed.
+
+--fix renames a RENAMED snapshot back, unless it is not listed any more, has a request to unmanage it, has several
+names, or belongs to another record. --fix unmanages a VANISHED snapshot, unless its record is on another storage
+than the backend is now. --fix records the size of an UNSIZED snapshot. A person must decide about the others.
 """
 
 
 def add_commands(commands: Any) -> None:
     """Add `reconcile` to the parser."""
-    compare = commands.add_parser(
+    parser = commands.add_parser(
         "reconcile",
-        help="compare records with the enabled backends, on the machine that reaches them; "
-        f"exit code {FOUND} when they disagree, {UNKNOWN} when there is a backend that can't be asked",
-        description=_RECONCILE,
+        help="compare records with the enabled backends, on the host that reaches them; "
+        f"exit code {FOUND} if they disagree, {UNKNOWN} if a backend could not be queried and nothing else disagrees",
+        description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    compare.add_argument(
+    parser.add_argument(
         "--fix",
         action="store_true",
-        help="rename back what was RENAMED, unmanage what has VANISHED, record the size of what was UNSIZED",
+        help="rename RENAMED snapshots back, unmanage VANISHED ones, record the sizes of UNSIZED ones",
     )
-    compare.add_argument("--mend", action="store_true", help=argparse.SUPPRESS)
-    compare.set_defaults(run=_reconcile)
+    parser.add_argument("--mend", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=_reconcile)
 
 
 def _reconcile(conf: cfg.ConfigOpts) -> int:
@@ -67,25 +69,25 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
 
 
 def _compare(app: Application, server: str, driver: Driver, fix: bool) -> int:
-    """Tell of one backend; one that fails keeps nobody from hearing of the others."""
+    """Print the differences of one backend; a backend that fails does not keep the others from being compared."""
     try:
         found = reconciliation.differences(app.db, server, driver)
     except SQLAlchemyError:
         raise
     except Exception as error:
         if not isinstance(error, errors.SnapmanageError):
-            LOG.exception("%s can't be compared.", server)
+            LOG.exception("The records of %s can't be compared with its backend.", server)
         print(f"error: {server} can't be compared: {error}", file=sys.stderr)
         return UNKNOWN
     for difference in found:
         print(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
         if fix:
-            print(f"  {_fixed(app, driver, difference)}")
+            print(f"  {_fix(app, driver, difference)}")
     return FOUND if found else 0
 
 
-def _fixed(app: Application, driver: Driver, difference: Difference) -> str:
+def _fix(app: Application, driver: Driver, difference: Difference) -> str:
     try:
         return reconciliation.fix(app, driver, difference)
     except errors.SnapmanageError as error:
-        return f"It can't be fixed: {error}"
+        return f"Not fixed: {error}"

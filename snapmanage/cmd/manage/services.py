@@ -1,4 +1,4 @@
-"""snapmanage-manage service: the servers that own backends."""
+"""snapmanage-manage service: list, disable and enable servers."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from snapmanage.store import services
 
 def add_commands(commands: Any) -> None:
     """Add `service` and its actions to the parser."""
-    service = commands.add_parser("service", help="the servers that own backends")
+    service = commands.add_parser("service", help="list, disable or enable servers (snapmanage-volume processes)")
     actions = service.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="print each with its last heartbeat").set_defaults(run=_list)
-    disable = actions.add_parser("disable", help="keep new requests away from a server")
-    disable.add_argument("server", help="host@backend")
-    disable.add_argument("--reason", required=True, help="why, for your colleagues")
-    disable.set_defaults(run=_disable)
-    enable = actions.add_parser("enable", help="let requests in again")
-    enable.add_argument("server", help="host@backend")
-    enable.set_defaults(run=_enable)
+    actions.add_parser("list", help="print each server with its last heartbeat").set_defaults(run=_list)
+    disable = actions.add_parser("disable", help="refuse new requests for a server")
+    disable.add_argument("server", help="name of the server, HOST@BACKEND")
+    disable.add_argument("--reason", required=True, help="reason, which `service list` shows")
+    disable.set_defaults(run=_set_disabled)
+    enable = actions.add_parser("enable", help="accept new requests for a server again")
+    enable.add_argument("server", help="name of the server, HOST@BACKEND")
+    enable.set_defaults(run=_set_disabled, reason=None)
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
@@ -30,16 +30,8 @@ def _list(conf: cfg.ConfigOpts) -> None:
             print(f"{known.server}  driver {known.driver}  heartbeat {known.heartbeat_at.isoformat()}  {state}")
 
 
-def _disable(conf: cfg.ConfigOpts) -> None:
-    _set_disabled(conf, conf.command.reason)
-
-
-def _enable(conf: cfg.ConfigOpts) -> None:
-    _set_disabled(conf, None)
-
-
-def _set_disabled(conf: cfg.ConfigOpts, reason: str | None) -> None:
-    server = conf.command.server
+def _set_disabled(conf: cfg.ConfigOpts) -> None:
+    server, reason = conf.command.server, conf.command.reason
     with parts.opened_database(conf) as db:
         known = db.write(lambda conn, now: services.disable(conn, server, reason))
     if not known:

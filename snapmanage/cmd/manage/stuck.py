@@ -1,4 +1,4 @@
-"""snapmanage-manage stuck: what is late, and why."""
+"""snapmanage-manage stuck: report stuck operations and messages."""
 
 import argparse
 from datetime import timedelta
@@ -15,9 +15,15 @@ FOUND = 2
 
 def add_commands(commands: Any) -> None:
     """Add `stuck` to the parser."""
-    parser = commands.add_parser("stuck", help=f"print what is late, and why; exit code {FOUND} when something is")
+    parser = commands.add_parser(
+        "stuck", help=f"print stuck operations with the reason, and count stuck messages; exit code {FOUND} if any"
+    )
     parser.add_argument(
-        "--older-than", type=_seconds, default=60.0, metavar="SECONDS", help="what counts as late (default: 60)"
+        "--older-than",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="age from which an operation or a message counts as stuck (default: 60)",
     )
     parser.set_defaults(run=_stuck)
 
@@ -28,7 +34,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = -1
     if not 0 <= value < 10**9:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of seconds below 1000000000, not {text!r}")
     return value
 
 
@@ -36,9 +42,12 @@ def _stuck(conf: cfg.ConfigOpts) -> int:
     with parts.opened_database(conf) as db:
         app = Application(db, OutboxWriter(), configuration.rules(conf))
         found, undelivered = stuck.find(app, timedelta(seconds=conf.command.older_than))
-    for late in found:
-        kind = type(late.record).__name__
-        print(f"{kind} {late.record.id} is {late.record.status.value} since {late.since.isoformat()}: {late.why}")
+    for each in found:
+        kind, status = type(each.record).__name__, each.record.status.value
+        print(f"{kind} {each.record.id} has been {status} since {each.since.isoformat()}: {each.why}")
     if undelivered:
-        print(f"{undelivered} messages are in the outbox for longer than that: see whether broker and relays are up")
+        print(
+            f"{undelivered} messages have been in the outbox for longer than {conf.command.older_than:g} seconds; "
+            "check that the broker and the relays are up"
+        )
     return FOUND if found or undelivered else 0

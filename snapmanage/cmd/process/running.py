@@ -1,4 +1,4 @@
-"""How a main lives: start, wait for a signal, stop, exit."""
+"""The life of a main: start, wait for a signal, shut down, exit."""
 
 import logging
 import os
@@ -18,20 +18,20 @@ from snapmanage import crash, errors
 LOG = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# How long a process without work in hand may take to end.
+# Shutdown time of a process without operations.
 ENDING_SECONDS = 10.0
 
-# How often a process looks for a signal that arrived in the moment before it began to wait, and so did not wake it.
-LOOK_SECONDS = 0.5
-# A signal may come at any moment, also while its handler's thread waits here: `put` is made for that, `Event.set` not.
+# Interval of checks for a signal that arrived just before the process began to wait, and so did not wake it.
+CHECK_SECONDS = 0.5
+# A signal handler may interrupt the thread that waits here; `SimpleQueue.put` is reentrant, `Event.set` is not.
 _stopped: queue.SimpleQueue[None] = queue.SimpleQueue()
 
 
 def until_stopped(ready: str, ending_seconds: float = ENDING_SECONDS) -> None:
-    """Say that it is ready, and wait for SIGTERM or Ctrl-C; a second one kills.
+    """Print `ready`, and wait for SIGTERM or Ctrl-C; a second signal kills the process.
 
-    From then on it has `ending_seconds`, even where a broker or a database hangs that it takes leave of. One of
-    several workers gets no signals here, but is told by `stop`.
+    After the signal the process exits within `ending_seconds`, even if a broker or a database hangs. A worker process
+    gets no signals here: its supervisor's library calls `stop`.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -52,37 +52,37 @@ def until_stopped(ready: str, ending_seconds: float = ENDING_SECONDS) -> None:
 def _wait_for_stop() -> None:
     while True:
         with suppress(queue.Empty):
-            return _stopped.get(timeout=LOOK_SECONDS)
+            return _stopped.get(timeout=CHECK_SECONDS)
 
 
 def stop() -> None:
-    """What a signal does."""
+    """End the wait of `until_stopped`, like a signal."""
     _stopped.put(None)
 
 
 def leave() -> None:
-    """Exit 0 at once, even where a driver hangs in a thread that can't be stopped: its work was given back."""
+    """Exit 0 at once, even if a driver call hangs in a thread; its claim has been released."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
 
 
 def _leave_anyway() -> None:
-    LOG.warning("The end takes too long; what is in hand goes on where its leases run out.")
+    LOG.warning("Shutdown timed out; exiting now. Unfinished operations are retried when their leases expire.")
     leave()
 
 
 def main(run: Callable[[], int | None]) -> int:
-    """Run a command; what an operator can mend is told in a line, not in a traceback."""
+    """Run a command, and return its exit code; print errors that an operator can fix in one line, without traceback."""
     try:
         crash.arm(os.environ)
         return run() or 0
     except (errors.SnapmanageError, cfg.Error) as error:
-        return _fail(str(error))
+        return _print_error(str(error))
     except SQLAlchemyError as error:
-        return _fail(f"the database fails: {error}")
+        return _print_error(f"the database failed: {error}")
 
 
-def _fail(text: str) -> int:
+def _print_error(text: str) -> int:
     print(f"error: {text.splitlines()[0]}", file=sys.stderr)
     return 1

@@ -1,4 +1,4 @@
-"""Several processes of one main: watched, started again when they die, and drained together."""
+"""Several processes of one main: start them, restart one that died, and shut them down together."""
 
 import threading
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import cotyledon
 
 from snapmanage.cmd.process import running
 
-# How much longer than its work a process may take to end.
+# Time for a process to exit after it has drained.
 ENDING_SECONDS = 15
 
 
 class _Worker(cotyledon.Service):
-    """One process; what `live` does there ends with `running.until_stopped`."""
+    """One process, which runs `live`; `stop` ends it, since `live` waits in `running.until_stopped`."""
 
     name = "worker"
 
@@ -34,7 +34,7 @@ class _Worker(cotyledon.Service):
 
 
 def supervise(count: int, live: Callable[[], None], drain_seconds: float) -> None:
-    """Have `count` processes live until SIGTERM; each makes its own connections, so that this one has none to share."""
+    """Run `live` in `count` processes until SIGTERM; each opens connections of its own."""
     manager = cotyledon.ServiceManager(graceful_shutdown_timeout=int(drain_seconds) + ENDING_SECONDS)
     manager.add(_Worker, workers=count, args=(live,))
     manager.run()
