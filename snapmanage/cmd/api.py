@@ -52,7 +52,7 @@ def _serve(conf: cfg.ConfigOpts, http_server: HttpServer) -> None:
         application = assemble(conf, parts)
         parts.start()
         server.start(application, conf.api.max_request_body_size)
-        running.until_stopped(f"ready: http://{server.address}/v3", http.SHUTDOWN_SECONDS + running.ENDING_SECONDS)
+        running.until_stopped(f"ready: http://{server.address}/v3", http.SHUTDOWN_SECONDS + running.SHUTDOWN_SECONDS)
     parts.stop()
 
 

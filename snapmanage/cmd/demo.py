@@ -16,7 +16,7 @@ from snapmanage import errors
 PROJECT = "0123456789abcdef0123456789abcdef"
 VOLUME = "disk1.img"
 SNAPSHOTS = ("daily", "weekly", "before-upgrade")
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 def run() -> int:
@@ -28,7 +28,7 @@ def run() -> int:
         arguments = ["standalone", "--data-dir", str(scratch), "--listen", "127.0.0.1:0"]
         with subprocess.Popen(command + arguments, stdout=subprocess.PIPE, text=True) as process:
             try:
-                _show_steps(scratch, _ready(process))
+                _show_steps(scratch, _await_ready(process))
             finally:
                 process.terminate()
         print(f"\nThe server shut down with exit code {process.returncode}. Removing {scratch}.")
@@ -46,7 +46,7 @@ def _make_storage(backend: Path) -> None:
     _show_files(backend)
 
 
-def _ready(process: "subprocess.Popen[str]") -> str:
+def _await_ready(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if not line.startswith("ready: "):
@@ -71,7 +71,7 @@ def _show_steps(scratch: Path, url: str) -> None:
 
 def _trail(url: str, snapshot_id: str) -> list[dict[str, Any]]:
     """Return the events of a settled operation; its last event reaches the audit log a moment later."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         events: list[dict[str, Any]] = _get(f"{url}/snapshots/{snapshot_id}/operation")["operation"]["events"]
         if time.monotonic() > deadline or (events and events[-1]["event_type"].endswith((".end", ".error"))):
@@ -83,7 +83,7 @@ def _register(url: str) -> str:
     _step("Register the volume, which its snapshots need: POST /os-volume-manage")
     body = {"host": "localhost@files", "ref": {"source-name": VOLUME}, "name": "my disk"}
     volume_id = str(_post(f"{url}/os-volume-manage", {"volume": body})["volume"]["id"])
-    _settled(lambda: _get(f"{url}/volumes/{volume_id}")["volume"])
+    _await_settled(lambda: _get(f"{url}/volumes/{volume_id}")["volume"])
     return volume_id
 
 
@@ -98,7 +98,7 @@ def _manage(url: str, volume_id: str, source: str) -> str:
     _step(f"Manage {source}: POST /os-snapshot-manage")
     body = {"volume_id": volume_id, "ref": {"source-name": source}, "name": source.partition("@")[2]}
     snapshot_id = str(_post(f"{url}/os-snapshot-manage", {"snapshot": body})["snapshot"]["id"])
-    _settled(lambda: _get(f"{url}/snapshots/{snapshot_id}")["snapshot"])
+    _await_settled(lambda: _get(f"{url}/snapshots/{snapshot_id}")["snapshot"])
     return snapshot_id
 
 
@@ -108,14 +108,14 @@ def _explain(url: str, snapshot_id: str) -> None:
         print(f"   {message['event_id']}: {message['user_message']}")
 
 
-def _settled(look: Callable[[], dict[str, Any]]) -> None:
+def _await_settled(look: Callable[[], dict[str, Any]]) -> None:
     """Print each status of a resource until it is `available` or `error`."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     seen = ""
     while seen not in ("available", "error"):
         if time.monotonic() > deadline:
             raise errors.Unavailable(
-                f"the status is still {seen} after {PATIENCE_SECONDS} seconds; see the log of the server above"
+                f"the status is still {seen} after {TIMEOUT_SECONDS} seconds; repeat the demo when this host is less busy"
             )
         resource = look()
         if resource["status"] != seen:
@@ -140,7 +140,7 @@ def _get(url: str) -> Any:
 def _request(request: urllib.request.Request) -> Any:
     request.add_header("Content-Type", "application/json")
     request.add_header("OpenStack-API-Version", "volume 3.8")
-    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         return json.load(answer)
 
 

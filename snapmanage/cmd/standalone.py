@@ -27,7 +27,7 @@ def run(data_dir: Path, listen: str) -> None:
     """Serve the folder `data_dir` until SIGTERM or Ctrl-C."""
     host, port = parse_listen(listen)
     require_loopback(host, "snapmanage standalone")
-    data_dir = _created(data_dir.absolute())
+    data_dir = _create(data_dir.absolute())
     with _lock(data_dir), HttpServer(host, port, threads=16) as server:
         _serve(_configure(data_dir), server)
 
@@ -37,22 +37,22 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     schema.sync(db.engine)
     names = configuration.names(conf)
     bus = InProcessBus(names, conf.api.call_timeout_seconds)
-    everything = parts.assemble(conf, db, bus, names)
+    assembled = parts.assemble(conf, db, bus, names)
     bus.consume(names.audited_queues(), Listener(db))
-    volume = make_server(conf, everything)
-    everything.start()
+    volume = make_server(conf, assembled)
+    assembled.start()
     volume.start()
-    http.start(api.assemble(conf, everything), conf.api.max_request_body_size)
+    http.start(api.assemble(conf, assembled), conf.api.max_request_body_size)
     timeout = conf.operations.graceful_shutdown_timeout
     ready = f"ready: http://{http.address}/v3 host: {HOST}@{BACKEND}"
-    running.until_stopped(ready, timeout + running.ENDING_SECONDS)
+    running.until_stopped(ready, timeout + running.SHUTDOWN_SECONDS)
     http.stop()
     volume.drain(timeout)
-    everything.stop()
-    running.leave()
+    assembled.stop()
+    running.exit_now()
 
 
-def _created(data_dir: Path) -> Path:
+def _create(data_dir: Path) -> Path:
     """Return the folder, created if it is missing; raise `ConfigurationError` if that fails."""
     if set(str(data_dir)) & RESERVED:
         raise errors.ConfigurationError(

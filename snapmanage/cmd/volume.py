@@ -49,4 +49,4 @@ def _serve(conf: cfg.ConfigOpts) -> None:
     running.until_stopped(f"ready: {' '.join(sorted(server.servers))}", max(timeout, MINIMUM_SHUTDOWN_SECONDS))
     server.drain(DRAIN_SHARE * timeout)
     parts.stop()
-    running.leave()
+    running.exit_now()

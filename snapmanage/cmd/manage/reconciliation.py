@@ -59,7 +59,7 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
     from snapmanage.drivers.system import privsep
 
     if conf.command.mend:
-        print("warning: --mend is deprecated and goes with the next release; use --fix", file=sys.stderr)
+        print("warning: --mend is deprecated, and the next release removes it; use --fix", file=sys.stderr)
     fix = conf.command.fix or conf.command.mend
     privsep.start()
     with parts.opened_database(conf) as db:

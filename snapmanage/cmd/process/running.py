@@ -19,57 +19,70 @@ LOG = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Shutdown time of a process without operations.
-ENDING_SECONDS = 10.0
-
-# Interval of checks for a signal that arrived just before the process began to wait, and so did not wake it.
-CHECK_SECONDS = 0.5
-# A signal handler may interrupt the thread that waits here; `SimpleQueue.put` is reentrant, `Event.set` is not.
-_stopped: queue.SimpleQueue[None] = queue.SimpleQueue()
+SHUTDOWN_SECONDS = 10.0
 
 
-def until_stopped(ready: str, ending_seconds: float = ENDING_SECONDS) -> None:
+class StopRequest:
+    """The request to shut down, which a signal handler may make while it interrupts the thread that waits for it.
+
+    Therefore it is a queue: `SimpleQueue.put` is reentrant, `Event.set` is not.
+    """
+
+    # A signal that arrives just before the thread waits does not wake it, so the thread checks at this interval.
+    CHECK_SECONDS = 0.5
+
+    def __init__(self, requests: queue.SimpleQueue[None] | None = None) -> None:
+        self._requests = requests or queue.SimpleQueue[None]()
+
+    def make(self) -> None:
+        self._requests.put(None)
+
+    def wait(self) -> None:
+        while True:
+            with suppress(queue.Empty):
+                return self._requests.get(timeout=self.CHECK_SECONDS)
+
+
+_stop_request = StopRequest()
+
+
+def until_stopped(ready: str, shutdown_seconds: float = SHUTDOWN_SECONDS) -> None:
     """Print `ready`, and wait for SIGTERM or Ctrl-C; a second signal kills the process.
 
-    After the signal the process exits within `ending_seconds`, even if a broker or a database hangs. A worker process
+    After the signal the process exits within `shutdown_seconds`, even if a broker or a database hangs. A worker process
     gets no signals here: its supervisor's library calls `stop`.
     """
 
-    def end(number: int, frame: FrameType | None) -> None:
-        for known in SIGNALS:
-            signal.signal(known, signal.SIG_DFL)
-        _stopped.put(None)
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        _stop_request.make()
 
     if threading.current_thread() is threading.main_thread():
-        for known in SIGNALS:
-            signal.signal(known, end)
+        for each in SIGNALS:
+            signal.signal(each, request_stop)
     print(ready, flush=True)
-    _wait_for_stop()
-    latest = threading.Timer(ending_seconds, _leave_anyway)
-    latest.daemon = True
-    latest.start()
-
-
-def _wait_for_stop() -> None:
-    while True:
-        with suppress(queue.Empty):
-            return _stopped.get(timeout=CHECK_SECONDS)
+    _stop_request.wait()
+    time_out = threading.Timer(shutdown_seconds, _exit_unfinished)
+    time_out.daemon = True
+    time_out.start()
 
 
 def stop() -> None:
     """End the wait of `until_stopped`, like a signal."""
-    _stopped.put(None)
+    _stop_request.make()
 
 
-def leave() -> None:
+def exit_now() -> None:
     """Exit 0 at once, even if a driver call hangs in a thread; its claim has been released."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
 
 
-def _leave_anyway() -> None:
+def _exit_unfinished() -> None:
     LOG.warning("Shutdown timed out; exiting now. Unfinished operations are retried when their leases expire.")
-    leave()
+    exit_now()
 
 
 def main(run: Callable[[], int | None]) -> int:

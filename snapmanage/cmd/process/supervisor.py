@@ -9,32 +9,32 @@ import cotyledon
 from snapmanage.cmd.process import running
 
 # Time for a process to exit after it has drained.
-ENDING_SECONDS = 15
+EXIT_SECONDS = 15
 
 
 class _Worker(cotyledon.Service):
-    """One process, which runs `live`; `stop` ends it, since `live` waits in `running.until_stopped`."""
+    """One process, which runs `serve`; `stop` ends it, since `serve` waits in `running.until_stopped`."""
 
     name = "worker"
 
-    def __init__(self, worker_id: Any, live: Callable[[], None]) -> None:
+    def __init__(self, worker_id: Any, serve: Callable[[], None]) -> None:
         super().__init__(worker_id)
-        self._live = live
-        self._over = threading.Event()
+        self._serve = serve
+        self._ended = threading.Event()
 
     def run(self) -> None:
         try:
-            self._live()
+            self._serve()
         finally:
-            self._over.set()
+            self._ended.set()
 
     def terminate(self) -> None:
         running.stop()
-        self._over.wait()
+        self._ended.wait()
 
 
-def supervise(count: int, live: Callable[[], None], drain_seconds: float) -> None:
-    """Run `live` in `count` processes until SIGTERM; each opens connections of its own."""
-    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=int(drain_seconds) + ENDING_SECONDS)
-    manager.add(_Worker, workers=count, args=(live,))
+def supervise(count: int, serve: Callable[[], None], drain_seconds: float) -> None:
+    """Run `serve` in `count` processes until SIGTERM; each opens connections of its own."""
+    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=int(drain_seconds) + EXIT_SECONDS)
+    manager.add(_Worker, workers=count, args=(serve,))
     manager.run()

@@ -30,7 +30,7 @@ QUIET = ["amqp=WARNING", "kombu=WARNING", "oslo.messaging=WARNING", "stevedore=W
 def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None) -> cfg.ConfigOpts:
     """Read the command line and the configuration files, and set up logging."""
     options.register(cfg.CONF)
-    _register_messaging(cfg.CONF)
+    register_messaging(cfg.CONF)
     log.register_options(cfg.CONF)
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *QUIET])
     cfg.CONF(
@@ -46,7 +46,7 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
     return cfg.CONF
 
 
-def _register_messaging(conf: cfg.ConfigOpts) -> None:
+def register_messaging(conf: cfg.ConfigOpts) -> None:
     """Register the options of oslo.messaging, with quorum queues as default: messages must survive a broker's restart.
 
     RabbitMQ 4.3 refuses the queues of oslo.messaging's own defaults, which are transient and not exclusive.
@@ -125,7 +125,7 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, BackendLi
     _refuse_name(section)
     given = options.register_backend(conf, section)
     _require(section, options.BACKEND, given)
-    driver = _driver_class(section, given.driver)
+    driver = driver_class(section, given.driver)
     given = _with_options(conf, section, given.driver, driver.options)
     _require(section, driver.options, given)
     arguments: dict[str, Any] = {option.dest: given[option.dest] for option in driver.options}
@@ -181,7 +181,8 @@ def _require(section: str, known: Sequence[cfg.Opt], given: Any) -> None:
             raise errors.ConfigurationError(f"[{section}] {option.name} is missing; its help is: {option.help}")
 
 
-def _driver_class(section: str, name: str) -> Any:
+def driver_class(section: str, name: str) -> Any:
+    """Return the class of the driver `name`; raise `ConfigurationError` if no installed package has it."""
     for found in importlib.metadata.entry_points(group=DRIVERS, name=name):
         return found.load()
     known = ", ".join(sorted(importlib.metadata.entry_points(group=DRIVERS).names))

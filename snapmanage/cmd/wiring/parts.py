@@ -90,7 +90,7 @@ def connect_bus(conf: cfg.ConfigOpts) -> tuple["RabbitBus", Names]:
     from snapmanage.bus.rabbit.bus import RabbitBus
 
     url, names = _transport_url(conf), configuration.names(conf)
-    return RabbitBus(_connector(conf, url), topology(conf, names), _Caller(conf, names)), names
+    return RabbitBus(_connector(conf, url), topology(conf, names), LazyCaller(conf, names)), names
 
 
 def virtual_host(conf: cfg.ConfigOpts) -> str:
@@ -117,7 +117,7 @@ def _transport_url(conf: cfg.ConfigOpts) -> Any:
     return url
 
 
-class _Caller:
+class LazyCaller:
     """The RPC client of oslo.messaging, built for the first call, since servers never call."""
 
     def __init__(self, conf: cfg.ConfigOpts, names: Names) -> None:
@@ -162,7 +162,7 @@ def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
     """Return a function that connects to the first broker that answers."""
     import kombu
 
-    addresses = [_address(host, url.virtual_host) for host in url.hosts]
+    addresses = [broker_address(host, url.virtual_host) for host in url.hosts]
     tls = _tls(conf.oslo_messaging_rabbit)
 
     def connect(heartbeat_seconds: int) -> kombu.Connection:
@@ -178,7 +178,8 @@ def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
     return connect
 
 
-def _address(host: Any, virtual_host: str | None) -> str:
+def broker_address(host: Any, virtual_host: str | None) -> str:
+    """Return the URL of a broker for kombu."""
     user, password = quote(host.username or "guest", safe=""), quote(host.password or "guest", safe="")
     name = f"[{host.hostname}]" if ":" in host.hostname else host.hostname
     return f"amqp://{user}:{password}@{name}:{host.port or 5672}/{quote(virtual_host or '/', safe='')}"

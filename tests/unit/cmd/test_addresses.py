@@ -15,7 +15,7 @@ from snapmanage.store.engine import database, postgresql
 def test_broker_s_address_has_the_form_that_kombu_parses(name: str, written: str) -> None:
     host = SimpleNamespace(hostname=name, port=5673, username="me", password="p/w")
 
-    assert parts._address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
+    assert parts.broker_address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_section_that_only_names_the_driver_is_enough(tmp_path: Path, driver: st
 def test_driver_with_an_option_that_every_backend_has_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(configuration, "_driver_class", lambda section, name: Greedy)
+    monkeypatch.setattr(configuration, "driver_class", lambda section, name: Greedy)
 
     with pytest.raises(errors.ConfigurationError, match=r"\[fast\] driver 'greedy' .*driver.timeout.seconds.*rename"):
         configuration.backends(loaded(tmp_path, "fast", "greedy"))

@@ -25,7 +25,7 @@ class SectionDriver:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(configuration, "_driver_class", lambda section, name: SectionDriver)
+    monkeypatch.setattr(configuration, "driver_class", lambda section, name: SectionDriver)
     first, second, folder = tmp_path / "first.conf", tmp_path / "second.conf", tmp_path / "more.conf.d"
     folder.mkdir()
     first.write_text("[DEFAULT]\nenabled_backends = array\nsecret = x\n[array]\ndriver = curious\ntarget = one\n")

@@ -29,7 +29,7 @@ def test_first_calls_at_the_same_time_share_one_client(monkeypatch: pytest.Monke
     monkeypatch.setattr(oslo_client, "OsloCaller", SlowlyConnected)
     conf = cfg.ConfigOpts()
     options.register(conf)
-    caller = parts._Caller(conf, Names())
+    caller = parts.LazyCaller(conf, Names())
 
     with ThreadPoolExecutor(CALLS) as pool:
         answered = set(pool.map(lambda number: caller("server", "method", {}, {}), range(CALLS)))

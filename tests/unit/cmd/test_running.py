@@ -14,7 +14,7 @@ HANGING = """
 import threading
 from snapmanage.cmd.process import running
 
-running.until_stopped("ready", ending_seconds=0.1)
+running.until_stopped("ready", shutdown_seconds=0.1)
 threading.Event().wait()
 """
 
@@ -24,24 +24,24 @@ class Unwoken(queue.SimpleQueue[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks = 0
+        self.checks = 0
 
     def get(self, block: bool = True, timeout: float | None = None) -> None:
         assert timeout is not None, "a reader without a time-out waits forever"
-        self.looks += 1
-        if self.looks == 1:
+        self.checks += 1
+        if self.checks == 1:
             raise queue.Empty
         return super().get(block, timeout)
 
 
-def test_signal_that_arrives_just_before_the_process_waits_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_that_arrives_just_before_the_process_waits_stops_it() -> None:
     unwoken = Unwoken()
-    monkeypatch.setattr(running, "_stopped", unwoken)
-    running.stop()
+    stop_request = running.StopRequest(unwoken)
+    stop_request.make()
 
-    running._wait_for_stop()
+    stop_request.wait()
 
-    assert unwoken.looks == 2
+    assert unwoken.checks == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
