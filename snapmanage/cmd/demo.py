@@ -115,7 +115,7 @@ def _await_settled(look: Callable[[], dict[str, Any]]) -> None:
     while seen not in ("available", "error"):
         if time.monotonic() > deadline:
             raise errors.Unavailable(
-                f"the status is still {seen} after {TIMEOUT_SECONDS} seconds; repeat the demo when this host is less busy"
+                f"the status is still {seen} after {TIMEOUT_SECONDS} seconds; repeat the demo when the host is idle"
             )
         resource = look()
         if resource["status"] != seen:
