@@ -1,19 +1,20 @@
-# Everything starts in a fresh clone: each target makes the .venv that it needs.
+# Everything starts in a fresh clone: each target makes the virtual environment that it needs.
 #
-# PYTHON is the interpreter that .venv is made of, 3.11 or later.
+# PYTHON is the interpreter that the virtual environment VENV is made of, 3.11 or later. tox.ini calls these targets.
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit test-trixie integration chaos bench bench-compare config packages clean
+.PHONY: help demo test lint unit contract functional integration test-lowest test-trixie chaos bench bench-compare config hooks packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: .venv/installed  ## Show snapmanage at work on this machine, without a broker or a database server
+demo: $(VENV)/installed  ## Show snapmanage at work on this machine, without a broker or a database server
 	@$(BIN)/snapmanage demo
 
 # Most tests wait for other processes, so three test processes keep two processors busy. Each has services of its own and
@@ -22,27 +23,43 @@ TESTERS ?= 3
 test: packages lint  ## Check and test everything; installs missing Debian packages when root
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-lint: .venv/tested  ## Check the form, the style and the types
+lint: $(VENV)/tested  ## Check form, types, spelling and prose
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@git ls-files -z | xargs -0 $(BIN)/codespell
+	@$(BIN)/python -m tools.prose
 
-unit: .venv/tested  ## Run the tests that need nothing of the machine
-	@$(BIN)/python -m pytest tests/unit
+# The tiers of tests/tiers.py.
+unit: $(VENV)/tested  ## Run the tests of decisions and small parts
+	@$(BIN)/python -m pytest $(or $(TESTS),tests/unit)
+
+contract: $(VENV)/tested  ## Run the tests of every driver on its real backend
+	@$(BIN)/python -m pytest $(or $(TESTS),tests/contract)
+
+functional: $(VENV)/tested  ## Run the tests of snapmanage in one process, on each database
+	@$(BIN)/python -m pytest $(or $(TESTS),tests/functional)
 
 # Part of a release, not of each run of CI. The folder needs 3 GB and stays for the next run.
 TRIXIE ?= .trixie
 test-trixie:  ## Check and test the last commit on Debian 13, in the folder TRIXIE; as root
 	@tests/in_debian.sh trixie $(abspath $(TRIXIE)) make test TESTERS=$(TESTERS)
 
-integration: .venv/tested  ## Run the tests on real brokers, databases and backends
-	@$(BIN)/python -m pytest tests/integration tests/chaos
+integration: $(VENV)/tested  ## Run the tests on real brokers, databases and backends, tier chaos included
+	@$(BIN)/python -m pytest $(or $(TESTS),tests/integration tests/chaos)
+
+# The old libraries call functions that newer ones deprecate. Python 3.11 is the oldest that snapmanage supports.
+LOWEST ?= .venv-lowest
+LOWEST_TESTS ?= tests/unit tests/functional
+test-lowest: packages  ## Run the tiers unit and functional on the lowest versions of the dependencies
+	@$(MAKE) --no-print-directory VENV=$(LOWEST) $(LOWEST)/lowest
+	@$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning --numprocesses $(TESTERS) --dist loadfile $(LOWEST_TESTS)
 
 # What the round of a seed did wrong stays in chaos-SEED.ROUND.
 SEED ?= 1
 ROUNDS ?= 2
 REQUESTS ?= 1000
-chaos: .venv/tested  ## Hurt a deployment at random: SEED=1 ROUNDS=2 REQUESTS=1000
+chaos: $(VENV)/tested  ## Hurt a deployment at random: SEED=1 ROUNDS=2 REQUESTS=1000
 	@$(BIN)/python -m tests.chaos.storm --seed $(SEED) --rounds $(ROUNDS) --requests $(REQUESTS)
 
 RESULTS ?= benchmarks.jsonl
@@ -53,39 +70,53 @@ CASTS ?= 100000
 bench: packages  ## Measure on real services, eight minutes long; the results go to RESULTS, BENCH names some
 	@$(BIN)/python -m benchmarks --output $(RESULTS) --casts $(CASTS) $(BENCH)
 
-bench-compare: .venv/tested  ## Show two files of results side by side: A=... B=...
+bench-compare: $(VENV)/tested  ## Show two files of results side by side: A=... B=...
 	@$(BIN)/python -m benchmarks.compare $(A) $(B)
 
-config: .venv/tested  ## Write the samples of configuration and policy
+config: $(VENV)/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslo-config-generator --config-file etc/snapmanage/config-generator.conf
 	@$(BIN)/oslopolicy-sample-generator --config-file etc/snapmanage/policy-generator.conf
 
+# pre-commit runs the tools of `make lint` on the files of a commit.
+hooks: $(VENV)/tested  ## Check each commit before it is made
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'pre-commit>=4.0'
+	@$(BIN)/pre-commit install
+
 # What bindep.txt lists for the tests. RUNLEVEL=1 keeps the packages from starting their services.
-packages: .venv/tested
+packages: $(VENV)/tested
 	@missing=$$($(BIN)/bindep -b test); \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "Not root, so these Debian packages stay missing:" $$missing; exit 0; fi; \
 	$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing
 
 clean:  ## Remove what was made
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find snapmanage tests -name __pycache__ -prune -exec rm -rf {} +
 
 # pbr takes the version from the history, which an unpacked archive doesn't have.
-.venv/installed: requirements.txt setup.cfg setup.py pyproject.toml | .venv/made
-	@echo "Installing snapmanage and what it needs into .venv; the first time takes a minute."
+$(VENV)/installed: requirements.txt setup.cfg setup.py pyproject.toml | $(VENV)/made
+	@echo "Installing snapmanage and what it needs into $(VENV); the first time takes a minute."
 	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || export PBR_VERSION=0.0.0; \
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-.venv/tested: test-requirements.txt .venv/installed
+$(VENV)/tested: test-requirements.txt $(VENV)/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement test-requirements.txt
 	@touch $@
 
-.venv/made:
+# Without the two lines of test-requirements.txt that require newer libraries.
+$(VENV)/lowest: lower-constraints.txt requirements.txt setup.cfg test-requirements.txt | $(VENV)/made
+	@echo "Installing the lowest versions into $(VENV); it takes some minutes."
+	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || export PBR_VERSION=0.0.0; \
+	grep -vE '^(cinder|keystone)>' test-requirements.txt > $(VENV)/test-requirements.txt; \
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint lower-constraints.txt \
+	--editable '.[keystone,mysql,postgresql]' --requirement $(VENV)/test-requirements.txt
+	@touch $@
+
+$(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("snapmanage needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	[ "$$(id -u)" = 0 ] || { echo "Python can't make a virtual environment here; as root: apt-get install python3-venv" >&2; exit 1; }; \
 	$(APT) update -q && $(APT) install -q -y --no-install-recommends python3-venv; }
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@

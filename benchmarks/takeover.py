@@ -98,7 +98,7 @@ def _start(app: Installation, number: int, seconds: float) -> int:
 
 def _times(app: Installation, number: Signals, first: int, second: int, casts: Sequence[Message]) -> dict[str, float]:
     """Seconds until the first server has ended; and from when it gave back or died until the second has all."""
-    signs = {
+    signs: dict[str, Callable[[], bool]] = {
         "exit": lambda: not app.alive("volume"),
         "left": lambda: number is Signals.SIGKILL or app.counted(_claimed_by(first)) == 0,
         "taken": lambda: app.counted(_taken_by(second, casts)) == len(casts),

@@ -115,7 +115,7 @@ def _fits(event_type: str) -> bool:
 
 def _identifies(value: Any) -> bool:
     try:
-        return str(uuid.UUID(value)) == value
+        return isinstance(value, str) and str(uuid.UUID(value)) == value
     except (ValueError, AttributeError, TypeError):
         return False
 

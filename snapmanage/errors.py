@@ -5,6 +5,40 @@ Two questions decide a class: can trying again help (`BackendError`, `Unavailabl
 an operator. HTTP statuses are chosen elsewhere, in `api/app.py`.
 """
 
+__all__ = [
+    "AlreadyManaged",
+    "AttemptsExhausted",
+    "BackendBusy",
+    "BackendError",
+    "BackendPermission",
+    "BackendUnavailable",
+    "ConfigurationError",
+    "InUse",
+    "Invalid",
+    "InvalidReference",
+    "InvalidRequest",
+    "InvalidState",
+    "KeyReused",
+    "MessageNotFound",
+    "NameTaken",
+    "NotASnapshot",
+    "NotAVolume",
+    "NotAcceptable",
+    "NotAuthenticated",
+    "NotFound",
+    "NotPermitted",
+    "QuotaExceeded",
+    "ServiceDown",
+    "ServiceNotFound",
+    "SnapmanageError",
+    "SnapshotNotFound",
+    "SourceNotFound",
+    "Unavailable",
+    "Unusable",
+    "VolumeNotFound",
+    "WrongVolume",
+]
+
 
 class SnapmanageError(Exception):
     """What snapmanage raises on purpose; its text may be shown to a client."""

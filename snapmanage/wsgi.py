@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+__all__ = ["application"]
+
 _building = threading.Lock()
 
 

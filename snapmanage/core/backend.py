@@ -11,6 +11,19 @@ from enum import Enum
 
 from snapmanage import errors
 
+__all__ = [
+    "GIB",
+    "BackendObject",
+    "BackendSnapshot",
+    "BackendVolume",
+    "Binding",
+    "Unsafe",
+    "belongs",
+    "refuse_foreign",
+    "refuse_unsafe",
+    "size_gb",
+]
+
 GIB = 1024**3
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, readable
 
+__all__ = ["PAYLOAD_FIELDS", "Event", "Step"]
+
 MESSAGE_LIFETIME = timedelta(days=30)
 NOBODY = Requester(project_id="")
 UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")

@@ -7,6 +7,8 @@ from typing import Any
 
 from snapmanage import errors
 
+__all__ = ["Location", "Reference"]
+
 # A deeper one could be read here, and then exceed what JSON can be written with inside of an event.
 DEEPEST = 32
 

@@ -17,6 +17,8 @@ from oslo_config import cfg
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 
+__all__ = ["Driver", "Section"]
+
 
 @dataclass(frozen=True)
 class Section:

@@ -19,6 +19,8 @@ from snapmanage import crash, errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.crash import Point
 
+__all__ = ["Renamer", "manage", "relocated", "unmanage"]
+
 
 class Renamer(Protocol):
     """The names on a backend."""

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import amqp
 import kombu.exceptions
@@ -82,7 +81,7 @@ class Client:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
-                answer: Any = ask()
+                answer = ask()
             except requests.RequestException as error:
                 self._answers[type(error).__name__] += 1
             else:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def request(method: str = "manage_snapshot", version: str = "1.0", **arguments: 
     return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
 
 
-BAD = {
+BAD: dict[str, Callable[[str], bytes]] = {
     "not JSON": lambda key: b"\xff not JSON",
     "wrong envelope": lambda key: json.dumps({"oslo.version": "3.0", "oslo.message": "{}"}).encode(),
     "unknown method": lambda key: request("grow_snapshot", snapshot_id=key),

@@ -62,7 +62,11 @@ def volume_of(lab: Lab, entry: BackendSnapshot) -> str:
     """The volume to name for a snapshot: its parent, or one that the driver takes where the listing tells none."""
     if entry.parent is not None:
         return entry.parent
-    volumes = {lab.volume, *(each.parent for each in listed(lab) if each.parent), *getattr(lab, "volumes", ())}
+    volumes: set[str] = {
+        lab.volume,
+        *(each.parent for each in listed(lab) if each.parent),
+        *getattr(lab, "volumes", ()),
+    }
     reference = Reference.named(entry.name)
     taken = (each for each in sorted(volumes) if lab.driver.find_snapshot(reference, each).parent in (None, each))
     return next(taken)

@@ -192,10 +192,10 @@ def test_dead_letter_exchange_of_a_policy_gets_no_message(
     assert left(broker, other) == 0
 
 
-# How a queue may be there before, and what the log must say of it.
+# Arguments of an existing queue, with the level and text of the log line.
 IN_THE_WAY = {
-    "classic": ({"x-queue-type": "classic"}, logging.ERROR, "of another type"),
-    "classic without arguments": ({}, logging.ERROR, "of another type"),
+    "classic": ({"x-queue-type": "classic"}, logging.ERROR, "has another type"),
+    "classic without arguments": ({}, logging.ERROR, "has another type"),
     "quorum of an older snapmanage": ({"x-queue-type": "quorum"}, logging.WARNING, "declared with other arguments"),
 }
 
@@ -262,8 +262,8 @@ def node_is_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         assert back.wait(60)
         return declare_dead_letters(connection, topology, key)
 
-    for module in ("consumer", "rabbit"):
-        monkeypatch.setattr(f"snapmanage.bus.{module}.declare_dead_letters", declared_late)
+    for module in ("consumer", "bus"):
+        monkeypatch.setattr(f"snapmanage.bus.rabbit.{module}.declare_dead_letters", declared_late)
     yield back
     back.set()
 

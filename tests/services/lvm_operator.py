@@ -28,6 +28,7 @@ def lvm(*argv: str) -> str:
     print(shlex.join(argv), file=operator.stdin, flush=True)
     answer = operator.stdout.readline()
     assert answer, f"lvm2's library ended with {operator.wait()} in {argv}"
+    printed: str
     code, printed, messages = json.loads(answer)
     assert code == SUCCEEDED, f"{argv} ended with {code}: {messages}"
     return printed

@@ -28,7 +28,7 @@ _AWAY = (
 )
 
 
-class Middleware(auth_token.AuthProtocol):
+class Middleware(auth_token.AuthProtocol):  # type: ignore[misc]  # keystonemiddleware has no annotations
     """keystonemiddleware that raises `Unavailable` while Keystone can't be reached, instead of refusing the token."""
 
     def fetch_token(self, token: str, **more: Any) -> Any:

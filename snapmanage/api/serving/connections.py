@@ -89,7 +89,7 @@ class Request(server.HTTPRequest):
             self.simple_response("400 Bad Request", "Malformed Request-URI")
 
     def read_request_line(self) -> bool:
-        if not super().read_request_line():
+        if not super().read_request_line():  # type: ignore[no-untyped-call]  # cheroot has no annotations
             return False
         if self.request_protocol not in (b"HTTP/1.0", b"HTTP/1.1"):
             raise Refusal("400 Bad Request", "Malformed Request-Line: bad version")
@@ -98,7 +98,7 @@ class Request(server.HTTPRequest):
         return True
 
     def read_request_headers(self) -> bool:
-        accepted = bool(super().read_request_headers())
+        accepted = bool(super().read_request_headers())  # type: ignore[no-untyped-call]
         if accepted and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
             raise Refusal("400 Bad Request", "The request has no Host header.")
         return accepted

@@ -77,7 +77,7 @@ def _oddities(queue: Mapping[str, Any], wanted_type: str) -> list[str]:
 
 def _protected(queue: Mapping[str, Any]) -> bool:
     """Return whether dropped messages of this queue go to its dead-letter queue."""
-    arguments = queue.get("arguments", {})
+    arguments: Mapping[str, object] = queue.get("arguments", {})
     return (
         arguments.get("x-dead-letter-exchange") == ""
         and arguments.get("x-dead-letter-routing-key") == f"{DEAD_LETTERS}{queue['name']}"

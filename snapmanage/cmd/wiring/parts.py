@@ -173,7 +173,8 @@ def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
             ssl=tls,
             transport_options={"read_timeout": ANSWER_TIMEOUT_SECONDS, "write_timeout": ANSWER_TIMEOUT_SECONDS},
         )
-        return connection.ensure_connection(max_retries=len(addresses), interval_start=0, interval_max=0.1)
+        connection.ensure_connection(max_retries=len(addresses), interval_start=0, interval_max=0.1)
+        return connection
 
     return connect
 

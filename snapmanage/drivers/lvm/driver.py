@@ -34,6 +34,7 @@ from snapmanage.drivers.lvm import messages, privileged, report
 from snapmanage.drivers.lvm import names as lvm_names
 from snapmanage.drivers.lvm.report import LogicalVolume
 from snapmanage.drivers.system import privsep
+from snapmanage.drivers.system.commands import Ended
 
 
 class LvmDriver:
@@ -144,6 +145,6 @@ class LvmDriver:
 
     def _of_group(self, column: str) -> list[str]:
         """Return what `vgs` reports of the group in one column, which holds no spaces."""
-        ended = privsep.ask(privileged.vgs, self._group, column, *self._surroundings)
+        ended: Ended = privsep.ask(privileged.vgs, self._group, column, *self._surroundings)
         messages.refuse_failure(f"looking at volume group {self._group!r}", ended)
         return ended[1].split()

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from snapmanage import errors
 
+__all__ = ["within"]
+
 T = TypeVar("T")
 
 

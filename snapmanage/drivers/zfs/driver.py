@@ -223,7 +223,8 @@ class ZfsDriver:
     def _get(self, names: list[str], recursive: bool) -> Ended:
         if self._delegated:
             return commands.get(names, recursive, self._deadline)
-        return privsep.ask(privileged.zfs_get, names, recursive, self._deadline)
+        ended: Ended = privsep.ask(privileged.zfs_get, names, recursive, self._deadline)
+        return ended
 
     def _snapshots(self, found: dict[str, Dataset]) -> list[BackendSnapshot]:
         mounted = zfs_mounts.snapshots(mounts.mounts())

@@ -73,7 +73,8 @@ def database_clock(conn: Connection) -> datetime:
     statement = _NOW.get(conn.dialect.name)
     if statement is None:
         return datetime.now(UTC)
-    return datetime.replace(conn.execute(statement).scalar_one(), tzinfo=UTC)
+    now: datetime = conn.execute(statement).scalar_one()
+    return now.replace(tzinfo=UTC)
 
 
 class Database:

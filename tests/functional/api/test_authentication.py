@@ -1,4 +1,4 @@
-"""How callers prove who they are, over HTTP, and what each strategy needs before it starts."""
+"""Authentication over HTTP, and the requirements of each strategy at start."""
 
 import base64
 import socket
@@ -67,7 +67,7 @@ def request_from(address: str | None, peer: str | None = None) -> falcon.Request
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "", None])
-def test_noauth_serves_its_own_machine(tmp_path: Path, address: str | None) -> None:
+def test_noauth_serves_callers_on_the_same_machine(tmp_path: Path, address: str | None) -> None:
     authenticate = pipeline.authentication(configured(tmp_path, ""))
 
     assert authenticate(request_from(address), PROJECT).roles == ("admin",)
@@ -85,9 +85,7 @@ def test_noauth_serves_its_own_machine(tmp_path: Path, address: str | None) -> N
         ("192.0.2.1", "127.0.0.1"),
     ],
 )
-def test_noauth_serves_strangers_only_where_it_is_allowed_anywhere(
-    tmp_path: Path, address: str, peer: str | None
-) -> None:
+def test_noauth_serves_other_machines_only_with_noauth_anywhere(tmp_path: Path, address: str, peer: str | None) -> None:
     careful = pipeline.authentication(configured(tmp_path, ""))
     careless = pipeline.authentication(configured(tmp_path, "[api]\nnoauth_anywhere = true\n"))
 
@@ -96,7 +94,7 @@ def test_noauth_serves_strangers_only_where_it_is_allowed_anywhere(
     assert careless(request_from(address, peer), PROJECT).roles == ("admin",)
 
 
-def test_noauth_behind_a_proxy_believes_neither_the_header_nor_the_peer_alone(tmp_path: Path) -> None:
+def test_noauth_behind_a_proxy_checks_both_the_header_and_the_peer(tmp_path: Path) -> None:
     conf = configured(tmp_path, "[oslo_middleware]\nenable_proxy_headers_parsing = true\n")
     with a_world(tmp_path, around=lambda application: pipeline.surround(conf, application)) as world:
         answers = [
@@ -136,7 +134,7 @@ def test_user_of_the_file_manages_in_the_project_of_the_path(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("credentials", [None, ("ann", "wrong"), ("bob", PASSWORD)])
-def test_without_the_password_nobody_is_served(basic: World, credentials: tuple[str, str] | None) -> None:
+def test_request_without_the_password_is_refused(basic: World, credentials: tuple[str, str] | None) -> None:
     answer = basic.client.request("POST", "os-snapshot-manage", data=b"not JSON", auth=credentials)
 
     said = (401, "unauthorized", "The request you have made requires authentication.")
@@ -144,7 +142,7 @@ def test_without_the_password_nobody_is_served(basic: World, credentials: tuple[
     assert answer.headers["WWW-Authenticate"] == 'Basic realm="snapmanage"'
 
 
-def test_header_that_can_not_be_decoded_is_refused_in_the_one_shape(basic: World) -> None:
+def test_undecodable_header_is_refused_in_the_form_of_the_api(basic: World) -> None:
     answer = basic.client.get("snapshots", headers={"Authorization": "Basic ???"})
 
     assert fault(answer)[:2] == (400, "badRequest")
@@ -155,7 +153,7 @@ def test_discovery_needs_no_password(basic: World, path: str) -> None:
     assert basic.client.get(path).status_code in (200, 300)
 
 
-def test_several_threads_may_be_let_in_at_once(basic: World) -> None:
+def test_several_threads_authenticate_at_the_same_time(basic: World) -> None:
     statuses: list[int] = []
 
     def ask() -> None:
@@ -171,7 +169,7 @@ def test_several_threads_may_be_let_in_at_once(basic: World) -> None:
     assert statuses == [200] * 20
 
 
-def test_file_of_passwords_is_named_in_the_configuration(tmp_path: Path) -> None:
+def test_configuration_names_the_password_file(tmp_path: Path) -> None:
     text = f"[api]\nauth_strategy = http_basic\n[oslo_middleware]\nhttp_basic_auth_user_file = {htpasswd(tmp_path)}\n"
     authenticate = pipeline.authentication(configured(tmp_path, text))
     request = request_from("192.0.2.1")
@@ -190,7 +188,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Auth-Token": "garbage"}, {"X-Auth-Token": f"ann:{PROJECT}"}])
-def test_without_a_good_token_nobody_is_served(tokens: World, headers: dict[str, str]) -> None:
+def test_request_without_a_valid_token_is_refused(tokens: World, headers: dict[str, str]) -> None:
     answer = tokens.client.get("snapshots", headers=headers)
 
     assert fault(answer)[:2] == (401, "unauthorized")
@@ -198,13 +196,13 @@ def test_without_a_good_token_nobody_is_served(tokens: World, headers: dict[str,
 
 
 @pytest.mark.parametrize(("service_token", "status"), [("service@services", 200), ("garbage", 401)])
-def test_service_that_sends_a_token_along_must_be_good_too(tokens: World, service_token: str, status: int) -> None:
+def test_service_token_must_be_valid_too(tokens: World, service_token: str, status: int) -> None:
     headers = token("reader", PROJECT) | {"X-Service-Token": service_token}
 
     assert tokens.client.get("snapshots", headers=headers).status_code == status
 
 
-def test_forged_identity_is_nobody_s(tokens: World) -> None:
+def test_forged_identity_headers_are_ignored(tokens: World) -> None:
     forged = {"X-Identity-Status": "Confirmed", "X-User-Id": "root", "X-Project-Id": PROJECT, "X-Roles": "admin"}
 
     assert fault(tokens.client.get("snapshots", headers=forged))[0] == 401
@@ -212,10 +210,10 @@ def test_forged_identity_is_nobody_s(tokens: World) -> None:
     assert fault(allowed)[0] == 403
 
 
-def test_token_for_no_project_says_what_is_missing(tokens: World) -> None:
+def test_token_without_a_project_is_refused_with_the_reason(tokens: World) -> None:
     answer = tokens.client.get("snapshots", headers=token("admin", ""))
 
-    assert fault(answer) == (403, "forbidden", "The token is for no project; ask for one with the scope of a project.")
+    assert fault(answer) == (403, "forbidden", "The token has no project; request a token with project scope.")
 
 
 @pytest.mark.parametrize("role", ["reader", "admin"])
@@ -237,7 +235,7 @@ def test_discovery_needs_no_token(tokens: World, path: str, headers: dict[str, s
     assert tokens.client.get(path, headers=headers).status_code in (200, 300)
 
 
-def test_keystone_that_is_away_is_told_as_such(tmp_path: Path) -> None:
+def test_unreachable_keystone_is_reported_as_unavailable(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v3"
@@ -250,14 +248,14 @@ def test_keystone_that_is_away_is_told_as_such(tmp_path: Path) -> None:
             discovery = world.client.get("/v3", headers={"X-Auth-Token": "any"})
 
     assert fault(answer)[:2] == (503, "serviceUnavailable")
-    assert "Keystone doesn't answer" in answer.text
+    assert "Keystone can't be reached" in answer.text
     assert int(answer.headers["Retry-After"]) > 0
     assert fault(without)[0] == 401
     assert without.headers["WWW-Authenticate"] == 'Keystone uri="http://keystone.example/v3"'
     assert discovery.status_code == 200
 
 
-def test_keystone_that_is_silent_is_not_waited_for_without_end(tmp_path: Path) -> None:
+def test_silent_keystone_times_out(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v3"
         conf = configured(tmp_path, "[api]\nauth_strategy = keystone\n" + KEYSTONE.format(auth_url=url))
@@ -268,7 +266,7 @@ def test_keystone_that_is_silent_is_not_waited_for_without_end(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("failure", [exceptions.EndpointNotFound(), webob.exc.HTTPServiceUnavailable()])
-def test_other_failures_to_ask_keystone_are_told_as_such_too(
+def test_other_failures_of_keystone_are_reported_as_unavailable(
     failure: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(middleware: object, token: str) -> None:
@@ -277,7 +275,7 @@ def test_other_failures_to_ask_keystone_are_told_as_such_too(
     monkeypatch.setattr(auth_token.AuthProtocol, "fetch_token", fail)
     middleware = Middleware.__new__(Middleware)
 
-    with pytest.raises(errors.Unavailable, match="Keystone doesn't answer"):
+    with pytest.raises(errors.Unavailable, match="Keystone can't be reached"):
         middleware.fetch_token("any")
 
 
@@ -290,9 +288,7 @@ def test_other_failures_to_ask_keystone_are_told_as_such_too(
         ("www_authenticate_uri = http://k/v3\nauth_type = nonsense\n", "nonsense"),
     ],
 )
-def test_configuration_for_keystone_that_is_incomplete_is_told_at_the_start(
-    tmp_path: Path, text: str, why: str
-) -> None:
+def test_incomplete_configuration_of_keystone_is_reported_at_start(tmp_path: Path, text: str, why: str) -> None:
     conf = configured(tmp_path, f"[api]\nauth_strategy = keystone\n[keystone_authtoken]\n{text}")
 
     with pytest.raises(errors.ConfigurationError, match=why) as refusal:
@@ -302,7 +298,7 @@ def test_configuration_for_keystone_that_is_incomplete_is_told_at_the_start(
     assert "\n" not in str(refusal.value)
 
 
-def test_package_that_is_missing_is_told_by_the_name_of_its_extra(
+def test_missing_package_is_reported_with_the_name_of_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "keystonemiddleware", None)

@@ -1,4 +1,4 @@
-"""The contract's cases, each sent over HTTP: what the reference answers, or where it is wrong, what is right.
+"""The contract's cases over HTTP: the reference's answer, or the right answer where the reference is wrong.
 
 `data/rest_cases.json` holds them in one form. Every case names its existing snapshot `x`, and here each
 gets a name of its own, since a reference that is under way answers 409. Every database answers alike.
@@ -22,7 +22,7 @@ BACKEND_VOLUME = "backend-vol-00001"
 
 @dataclass(frozen=True)
 class Lab:
-    """The world that the cases were made for: a volume with twenty snapshots."""
+    """The world of the cases: a volume with twenty snapshots."""
 
     world: World
     volume_id: str
@@ -47,7 +47,7 @@ def title(case: dict[str, Any]) -> str:
     ("number", "case"),
     [pytest.param(number, case, id=title(case)) for number, case in enumerate(CASES)],
 )
-def test_case_is_answered_as_the_contract_says(lab: Lab, number: int, case: dict[str, Any]) -> None:
+def test_case_is_answered_like_the_reference(lab: Lab, number: int, case: dict[str, Any]) -> None:
     headers = case["headers"] | {"X-Auth-Token": f"somebody:{PROJECT}"}
 
     answer = lab.world.client.request(
@@ -64,7 +64,7 @@ def test_case_is_answered_as_the_contract_says(lab: Lab, number: int, case: dict
 
 
 def body_of(case: dict[str, Any], number: int, lab: Lab) -> bytes | None:
-    """A case's body; one that isn't UTF-8 is written as Python writes bytes."""
+    """Return the body of a case; a body that is not UTF-8 is written as a Python bytes literal."""
     text: str | None = case["body"]
     if text is None:
         return None

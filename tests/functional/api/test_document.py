@@ -1,4 +1,4 @@
-"""The API's document: it tells all there is and nothing else, and every answer is one that it tells of.
+"""The OpenAPI document describes all operations and no others, and every answer matches it.
 
 schemathesis makes the requests, from the document alone; a world with something in it answers them.
 """
@@ -28,7 +28,7 @@ from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
 from tests.functional.world import PROJECT, SERVER, World, a_world
 
-# More of them are for a long look now and then.
+# Raise it for an occasional long run.
 EXAMPLES = int(os.environ.get("SNAPMANAGE_TEST_REQUESTS", "4"))
 CONFORMANCE = [
     not_a_server_error,
@@ -48,7 +48,7 @@ BOUNDED = settings(
 )
 DOCUMENT = openapi.described(routes.ROOT, routes.PROJECT)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
-# The same operations again: their parameters need no second look one by one.
+# The same operations with a project in the path: fewer examples are enough.
 WITH_PROJECT = schemathesis.openapi.from_dict(DOCUMENT)
 WITH_PROJECT.config.phases.coverage.enabled = False
 PROJECT_IN_PATH = r"^/v3/\{project_id\}"
@@ -56,7 +56,7 @@ PROJECT_IN_PATH = r"^/v3/\{project_id\}"
 
 @pytest.fixture(scope="module")
 def peopled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, str]]]:
-    """A world with a volume, snapshots and messages, and the ids of one each."""
+    """A world with a volume, snapshots and messages, and the id of one of each."""
     with a_world(tmp_path_factory.mktemp("peopled"), authenticate=overseer) as world:
         volume = world.known_volume()
         doomed = world.managed(volume, "volume-1-snapshot-1")
@@ -68,18 +68,18 @@ def peopled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, d
 
 
 def overseer(request: falcon.Request, project_id: str | None) -> Caller:
-    """Anybody is an administrator of all projects: of others, some parameters aren't even read."""
+    """Make each caller an administrator of all projects; for other callers some parameters are ignored."""
     return replace(callers.noauth(request, project_id), bound=False)
 
 
-def test_document_is_served_to_everybody(shared: World) -> None:
+def test_document_needs_no_authentication(shared: World) -> None:
     answer = shared.client.get("/v3/openapi.json", headers={"OpenStack-API-Version": "volume 3.99"})
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.json() == DOCUMENT
 
 
-def test_document_is_made_when_it_is_asked_for() -> None:
+def test_document_is_made_at_the_first_request() -> None:
     loaded = "import sys, snapmanage.api.app; sys.exit('snapmanage.api.openapi' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0
@@ -89,7 +89,7 @@ def test_document_is_valid() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_document_tells_of_every_operation_and_no_other() -> None:
+def test_document_describes_every_operation_and_no_other() -> None:
     told = {(path, method.upper()) for path, each in DOCUMENT["paths"].items() for method in each}
     there_are = {(path, method) for path, route in routes.ROOT.items() for method in route.methods} | {
         (f"/v3{project}{path}", method)
@@ -101,21 +101,21 @@ def test_document_tells_of_every_operation_and_no_other() -> None:
     assert {each for each in told if each[1] != "PARAMETERS"} == there_are
 
 
-def test_operations_have_ids_of_their_own() -> None:
+def test_operation_ids_are_unique() -> None:
     ids = [each["operationId"] for each in operations()]
 
     assert len(ids) == len(set(ids))
     assert all(re.fullmatch(r"\w+", each) for each in ids)
 
 
-def test_every_operation_says_what_it_is_for_and_how_it_is_answered() -> None:
+def test_every_operation_has_a_summary_and_its_answers() -> None:
     for each in operations():
         assert each["summary"].endswith(".")
         assert each["tags"]
         assert {"400", "500"} < each["responses"].keys()
 
 
-def test_paths_of_a_later_version_say_so() -> None:
+def test_paths_of_a_later_microversion_name_it() -> None:
     [later] = [each for each in operations() if each["operationId"] == "post_v3_manageable_snapshots"]
 
     assert later["x-min-microversion"] == "3.8"
@@ -136,8 +136,8 @@ def session() -> Iterator[requests.Session]:
 
 @SCHEMA.exclude(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
-def test_every_answer_is_one_that_the_document_tells_of(
-    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
+def test_every_answer_matches_the_document(
+    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
 ) -> None:
     world, known = peopled
     make_likely(case, known)
@@ -147,8 +147,8 @@ def test_every_answer_is_one_that_the_document_tells_of(
 
 @WITH_PROJECT.include(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
-def test_every_answer_is_one_that_the_document_tells_of_with_the_project_in_the_path(
-    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case
+def test_every_answer_matches_the_document_with_the_project_in_the_path(
+    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
 ) -> None:
     world, known = peopled
     make_likely(case, known)
@@ -156,8 +156,8 @@ def test_every_answer_is_one_that_the_document_tells_of_with_the_project_in_the_
     case.call_and_validate(base_url=world.client.root, session=session, checks=[*CONFORMANCE, *rejection(case)])
 
 
-def make_likely(case: schemathesis.Case, known: dict[str, str]) -> None:
-    """Let requests that could be meant ask for what there is."""
+def make_likely(case: schemathesis.Case[Any], known: dict[str, str]) -> None:
+    """Replace ids in well-formed requests by ids of existing records."""
     case.headers["X-Auth-Token"] = f"ann:{PROJECT}"
     if not odd_headers(case) and (in_coverage(case) or is_wrong(case)):
         case.headers["OpenStack-API-Version"] = "volume 3.71"  # below, what is wrong may be ignored
@@ -175,8 +175,8 @@ def make_likely(case: schemathesis.Case, known: dict[str, str]) -> None:
         body["volume"]["host"] = SERVER
 
 
-def likely_query(case: schemathesis.Case, known: dict[str, str]) -> dict[str, Any]:
-    """The parameters of a list, without those that contradict one another, and with values that mean something."""
+def likely_query(case: schemathesis.Case[Any], known: dict[str, str]) -> dict[str, Any]:
+    """Return the query of a list without contradictory parameters and with meaningful values."""
     listed = re.search("/(snapshot|volume|message)s", case.path)
     meant = {
         "host": SERVER,
@@ -188,22 +188,22 @@ def likely_query(case: schemathesis.Case, known: dict[str, str]) -> dict[str, An
     return {name: meant.get(name, value) for name, value in case.query.items() if name not in other}
 
 
-def rejection(case: schemathesis.Case) -> list[Any]:
-    """Whether what can't be meant is refused; headers that nobody understands are passed over."""
+def rejection(case: schemathesis.Case[Any]) -> list[Any]:
+    """Check that malformed requests are refused; unknown headers are ignored."""
     return [] if odd_headers(case) else [checks.negative_data_rejection]
 
 
-def is_wrong(case: schemathesis.Case) -> bool:
+def is_wrong(case: schemathesis.Case[Any]) -> bool:
     return case.meta is None or case.meta.generation.mode.is_negative
 
 
-def in_coverage(case: schemathesis.Case) -> bool:
-    """Whether it is one that looks at a single parameter; its headers are odd whatever it looks at."""
+def in_coverage(case: schemathesis.Case[Any]) -> bool:
+    """Return whether a case is about a single parameter; such a case has odd headers too."""
     return case.meta is not None and case.meta.phase.name is TestPhase.COVERAGE
 
 
-def odd_headers(case: schemathesis.Case) -> bool:
-    """Whether what is wrong with a request are its headers."""
+def odd_headers(case: schemathesis.Case[Any]) -> bool:
+    """Return whether only the headers of a request are malformed."""
     if case.meta is None or in_coverage(case):
         looked_at = getattr(case.meta and case.meta.phase.data, "parameter_location", None)
         return looked_at is ParameterLocation.HEADER

@@ -1,4 +1,4 @@
-"""Extensions, by which clients once learnt that snapshots can be managed."""
+"""Extensions over HTTP; old clients find out from them that snapshots can be managed."""
 
 import pytest
 

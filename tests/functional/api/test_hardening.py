@@ -1,4 +1,4 @@
-"""What strangers may send: no HTTP, or HTTP that means no good. Each gets a clean refusal in the one shape."""
+"""Malformed or hostile HTTP requests: each gets a refusal in the form of the API."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ UNKNOWN = "11111111-1111-1111-1111-111111111111"
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    """A server of an API that waits for nobody for long."""
+    """An API server with short time limits."""
     applications: list[Any] = []
 
     def keep(application: Any) -> Any:
@@ -42,7 +42,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer as it came; `rest` is what followed it on the connection."""
+    """A raw answer; `rest` has the bytes after it on the connection."""
 
     status: int
     headers: dict[str, str]
@@ -59,7 +59,7 @@ class Raw:
 
 
 def sent(address: str, data: bytes) -> bytes:
-    """All that comes back for some bytes, until the server closes the connection."""
+    """Send bytes; return all bytes received until the server closes the connection."""
     with connected(address) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -73,7 +73,7 @@ def connected(address: str) -> Iterator[socket.socket]:
 
 
 def request(line: str, *headers: str, host: str | None = "Host: x", body: str = "") -> bytes:
-    """One request on a connection of its own; characters are bytes."""
+    """Send one request on a new connection; each character is one byte."""
     head = [line if " HTTP/" in line else f"{line} HTTP/1.1", *([host] if host else []), *headers, CLOSE]
     return "\r\n".join([*head, "", body]).encode("latin-1")
 
@@ -202,7 +202,7 @@ NO_GOOD = {
 
 
 def refused(world: World, data: bytes) -> Raw:
-    """The one answer to a request, which refuses it as it should."""
+    """Return the only answer to a request, which must be a refusal."""
     received = sent(world.client.root.removeprefix("http://"), data)
     answer = Raw.of(received)
     [said] = json.loads(answer.body).values()
@@ -219,7 +219,7 @@ def refused(world: World, data: bytes) -> Raw:
 
 
 @pytest.mark.parametrize(("data", "status"), [pytest.param(*case, id=name) for name, case in NO_HTTP.items()])
-def test_what_is_no_http_is_refused_before_it_reaches_the_application(
+def test_malformed_http_is_refused_before_the_application(
     shared: World, caplog: pytest.LogCaptureFixture, data: bytes, status: int
 ) -> None:
     answer = refused(shared, data)
@@ -230,7 +230,7 @@ def test_what_is_no_http_is_refused_before_it_reaches_the_application(
 
 
 @pytest.mark.parametrize(("data", "status"), [pytest.param(*case, id=name) for name, case in NO_GOOD.items()])
-def test_what_means_no_good_is_refused(
+def test_suspicious_request_is_refused(
     shared: World, caplog: pytest.LogCaptureFixture, data: bytes, status: int
 ) -> None:
     assert refused(shared, data).status == status
@@ -238,11 +238,11 @@ def test_what_means_no_good_is_refused(
 
 
 @pytest.mark.parametrize("method", ["CONNECT x:80", "TRACE /v3", f"DELETE {SNAPSHOTS}"])
-def test_refused_method_is_told_the_others(shared: World, method: str) -> None:
+def test_refused_method_gets_the_allowed_methods(shared: World, method: str) -> None:
     assert "GET" in refused(shared, request(method)).headers["allow"]
 
 
-def test_key_that_is_there_twice_is_named(shared: World) -> None:
+def test_repeated_json_key_is_named(shared: World) -> None:
     assert b"'volume_id' twice" in refused(shared, post('{"snapshot": {"volume_id": "a", "volume_id": "b"}}')).body
 
 
@@ -262,14 +262,14 @@ def test_key_that_is_there_twice_is_named(shared: World) -> None:
         pytest.param(request(f"GET {SNAPSHOTS}?{'&'.join(['limit=1'] * 100)}"), id="100 parameters"),
     ],
 )
-def test_what_does_no_harm_is_served(shared: World, data: bytes) -> None:
+def test_unusual_but_harmless_request_is_served(shared: World, data: bytes) -> None:
     answer = Raw.of(sent(shared.client.root.removeprefix("http://"), data))
 
     assert answer.status == 200
     assert answer.rest == b""
 
 
-def test_version_in_two_headers_is_one_list(shared: World) -> None:
+def test_version_in_two_headers_is_read_as_one_list(shared: World) -> None:
     spoken = ("OpenStack-API-Version: compute 2.1", "OpenStack-API-Version: volume 3.44")
 
     answer = Raw.of(sent(shared.client.root.removeprefix("http://"), request(f"GET {SNAPSHOTS}", *spoken)))
@@ -285,7 +285,7 @@ def test_head_is_refused_without_a_body(shared: World) -> None:
         assert after == b""
 
 
-def test_client_that_waits_to_go_on_is_told_to(shared: World) -> None:
+def test_client_that_expects_100_continue_gets_it(shared: World) -> None:
     received = sent(shared.client.root.removeprefix("http://"), post("{}", "Expect: 100-continue"))
 
     first, _, rest = received.partition(b"\r\n\r\n")
@@ -293,13 +293,13 @@ def test_client_that_waits_to_go_on_is_told_to(shared: World) -> None:
     assert Raw.of(rest).status == 400
 
 
-def test_refusal_is_read_by_a_client_that_goes_on_sending(shared: World) -> None:
+def test_client_that_continues_to_send_can_read_the_refusal(shared: World) -> None:
     data = request(f"POST {MANAGE}", f"Content-Length: {10**8}", body="x" * 10**6)
 
     assert refused(shared, data).status == 413
 
 
-def test_clients_that_wait_keep_nobody_else_waiting(shared: World) -> None:
+def test_idle_clients_delay_no_other_client(shared: World) -> None:
     address = shared.client.root.removeprefix("http://")
     with connected(address) as first, connected(address) as second:
         first.sendall(b"GET /v3 HTTP/1.1\r\n")
@@ -316,7 +316,7 @@ def test_clients_that_wait_keep_nobody_else_waiting(shared: World) -> None:
     ],
     ids=["head", "body"],
 )
-def test_client_that_stops_halfway_is_given_up(
+def test_client_that_stops_halfway_times_out(
     impatient: HttpServer, caplog: pytest.LogCaptureFixture, data: bytes
 ) -> None:
     answer = Raw.of(sent(impatient.address, data))
@@ -326,7 +326,7 @@ def test_client_that_stops_halfway_is_given_up(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_client_that_leaves_halfway_does_no_harm(shared: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_client_that_disconnects_halfway_does_no_harm(shared: World, caplog: pytest.LogCaptureFixture) -> None:
     for data in (
         b"GET /v3 HT",
         request(f"POST {MANAGE}", "Content-Type: application/json", "Content-Length: 9", body="{"),

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` over HTTP: a client that doesn't know whether it was heard may ask again."""
+"""`Idempotency-Key` over HTTP: a client that got no answer may repeat its request."""
 
 import json
 from pathlib import Path
@@ -29,14 +29,14 @@ def wanted_volume(ref: str = VOLUME) -> dict[str, Any]:
 
 
 def accepted(answer: requests.Response) -> dict[str, Any]:
-    """The record in an answer that says 202."""
+    """Return the record of an answer with status 202."""
     assert answer.status_code == 202, answer.text
     [shown] = answer.json().values()
     record: dict[str, Any] = shown
     return record
 
 
-def test_request_sent_again_is_answered_with_the_same_snapshot(world: World) -> None:
+def test_repeated_request_returns_the_same_snapshot(world: World) -> None:
     body = wanted(world.known_volume(), name="daily")
     world.bus.away = True
 
@@ -46,14 +46,14 @@ def test_request_sent_again_is_answered_with_the_same_snapshot(world: World) -> 
     assert len(world.client.get("snapshots").json()["snapshots"]) == 1
 
 
-def test_without_a_key_the_second_is_refused(world: World) -> None:
+def test_second_request_without_a_key_is_refused(world: World) -> None:
     volume = world.known_volume()
     accepted(ask(world.client, wanted(volume)))
 
     assert fault(world.client.manage(volume, SNAPSHOT))[:2] == (409, "conflictingRequest")
 
 
-def test_repeat_tells_what_has_become_of_the_snapshot(world: World) -> None:
+def test_repeat_shows_the_present_status_of_the_snapshot(world: World) -> None:
     body = wanted(world.known_volume())
     snapshot_id = accepted(ask(world.client, body))["id"]
     world.settled(snapshot_id)
@@ -64,7 +64,7 @@ def test_repeat_tells_what_has_become_of_the_snapshot(world: World) -> None:
     assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
-def test_repeat_of_what_was_given_back_says_that_it_is_deleted_and_manages_nothing(world: World) -> None:
+def test_repeat_after_unmanage_shows_deleted_and_manages_nothing(world: World) -> None:
     body = wanted(world.known_volume())
     snapshot_id = accepted(ask(world.client, body))["id"]
     world.settled(snapshot_id)
@@ -78,7 +78,7 @@ def test_repeat_of_what_was_given_back_says_that_it_is_deleted_and_manages_nothi
     assert accepted(ask(world.client, body, "another key"))["id"] != snapshot_id
 
 
-def test_form_of_the_body_and_which_of_the_paths_do_not_matter(world: World) -> None:
+def test_form_of_the_body_and_choice_of_the_path_do_not_matter(world: World) -> None:
     volume = world.known_volume()
     first = accepted(ask(world.client, f'{{"snapshot": {{"volume_id": "{volume}", "ref": {{"source-name": "x"}}}}}}'))
 
@@ -88,7 +88,7 @@ def test_form_of_the_body_and_which_of_the_paths_do_not_matter(world: World) -> 
     assert accepted(ask(world.client, same, path="manageable_snapshots"))["id"] == first["id"]
 
 
-def test_another_body_under_the_key_is_refused(world: World) -> None:
+def test_another_body_with_the_same_key_is_refused(world: World) -> None:
     volume = world.known_volume()
     snapshot_id = accepted(ask(world.client, wanted(volume)))["id"]
 
@@ -104,7 +104,7 @@ def test_another_body_under_the_key_is_refused(world: World) -> None:
     assert [each["id"] for each in world.client.get("snapshots").json()["snapshots"]] == [snapshot_id]
 
 
-def test_volume_is_registered_once_under_a_key(world: World) -> None:
+def test_volume_is_registered_once_for_a_key(world: World) -> None:
     first = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
     again = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
 
@@ -114,7 +114,7 @@ def test_volume_is_registered_once_under_a_key(world: World) -> None:
     assert fault(other)[:2] == (422, "unprocessableEntity")
 
 
-def test_key_is_a_project_s_own(world: World) -> None:
+def test_projects_have_separate_keys(world: World) -> None:
     stranger = world.another_client(OTHER_PROJECT)
     first = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
 
@@ -124,7 +124,7 @@ def test_key_is_a_project_s_own(world: World) -> None:
     assert theirs["id"] != first["id"]
 
 
-def test_request_that_was_refused_may_be_sent_again_under_its_key(tmp_path: Path) -> None:
+def test_refused_request_can_be_repeated_with_its_key(tmp_path: Path) -> None:
     with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
         volume = world.known_volume()
         first = world.managed(volume, "volume-1-snapshot-2")
@@ -144,7 +144,7 @@ def test_request_that_was_refused_may_be_sent_again_under_its_key(tmp_path: Path
 
 
 @pytest.mark.parametrize("key", ["k", "~" * 255, '"quoted, and with spaces"'])
-def test_any_printable_ascii_is_a_key(shared: World, volume_id: str, key: str) -> None:
+def test_any_printable_ascii_is_a_valid_key(shared: World, volume_id: str, key: str) -> None:
     body = wanted(volume_id, f"keyed-{key}")
 
     assert accepted(ask(shared.client, body, key))["id"] == accepted(ask(shared.client, body, key))["id"]
@@ -152,7 +152,7 @@ def test_any_printable_ascii_is_a_key(shared: World, volume_id: str, key: str) -
 
 @pytest.mark.parametrize("key", [b"", b"k" * 256, b"caf\xe9", "\N{CAMERA}".encode(), b"a\tb"])
 @pytest.mark.parametrize("path", ["os-snapshot-manage", "os-volume-manage"])
-def test_header_that_is_no_key_is_refused(shared: World, volume_id: str, key: bytes, path: str) -> None:
+def test_malformed_key_is_refused(shared: World, volume_id: str, key: bytes, path: str) -> None:
     body = wanted(volume_id, "unkeyed") if path == "os-snapshot-manage" else wanted_volume("unkeyed")
 
     status, name, text = fault(ask(shared.client, body, key, path))
@@ -161,7 +161,7 @@ def test_header_that_is_no_key_is_refused(shared: World, volume_id: str, key: by
     assert "Idempotency-Key must have 1 to 255 printable ASCII characters" in text
 
 
-def test_other_operations_do_not_look_at_the_header(world: World) -> None:
+def test_other_operations_ignore_the_key(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
 
     answers = [

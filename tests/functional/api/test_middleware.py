@@ -1,4 +1,4 @@
-"""What stands around the API: CORS for browsers, headers of proxies, and a log that tells requests apart."""
+"""Middleware of the API: CORS for browsers, proxy headers, and a log with request ids."""
 
 import re
 import sqlite3
@@ -46,7 +46,7 @@ def preflight(world: World, method: str, headers: str, origin: str = ORIGIN) -> 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_browser_may_ask_beforehand_without_a_token(shared_with_browsers: World, method: str) -> None:
+def test_browser_s_preflight_needs_no_token(shared_with_browsers: World, method: str) -> None:
     wanted = "x-auth-token,authorization,openstack-api-version,content-type,idempotency-key,x-openstack-request-id"
 
     answer = preflight(shared_with_browsers, method, wanted)
@@ -61,11 +61,13 @@ def test_browser_may_ask_beforehand_without_a_token(shared_with_browsers: World,
     ("method", "headers", "origin"),
     [("DELETE", "x-auth-token", ORIGIN), ("GET", "x-other", ORIGIN), ("GET", "x-auth-token", "https://evil.example")],
 )
-def test_browser_is_told_nothing_else(shared_with_browsers: World, method: str, headers: str, origin: str) -> None:
+def test_preflight_answer_reveals_nothing_else(
+    shared_with_browsers: World, method: str, headers: str, origin: str
+) -> None:
     assert "Access-Control-Allow-Origin" not in preflight(shared_with_browsers, method, headers, origin).headers
 
 
-def test_page_of_the_origin_may_read_answers_and_refusals(shared_with_browsers: World) -> None:
+def test_page_of_an_allowed_origin_may_read_answers_and_refusals(shared_with_browsers: World) -> None:
     served = shared_with_browsers.client.get("snapshots", headers={"Origin": ORIGIN} | token("reader", PROJECT))
     refused = shared_with_browsers.client.get("snapshots", headers={"Origin": ORIGIN})
 
@@ -100,7 +102,7 @@ FORWARDED = [
 
 
 @pytest.mark.parametrize("headers", FORWARDED)
-def test_links_are_those_of_the_proxy(behind_proxy: World, headers: dict[str, str]) -> None:
+def test_links_have_the_address_of_the_proxy(behind_proxy: World, headers: dict[str, str]) -> None:
     [version] = behind_proxy.client.get("/", headers=headers).json()["versions"]
     [link] = behind_proxy.client.get("snapshots?limit=2", headers=headers).json()["snapshots_links"]
 
@@ -117,25 +119,25 @@ def test_links_are_those_of_the_proxy(behind_proxy: World, headers: dict[str, st
         ("Forwarded", "proto=javascript;host=api.example"),
     ],
 )
-def test_links_are_not_made_of_what_is_no_address(behind_proxy: World, header: str, value: str) -> None:
+def test_malformed_proxy_headers_are_refused(behind_proxy: World, header: str, value: str) -> None:
     assert fault(behind_proxy.client.get("/v3", headers={header: value}))[:2] == (400, "badRequest")
 
 
-def test_links_are_our_own_without_a_proxy(behind_proxy: World, shared: World) -> None:
+def test_links_ignore_proxy_headers_without_a_proxy(behind_proxy: World, shared: World) -> None:
     for world, headers in ((behind_proxy, {}), (shared, FORWARDED[0])):
         [version] = world.client.get("/", headers=headers).json()["versions"]
 
         assert version["links"][0]["href"] == f"{world.client.root}/v3/"
 
 
-def test_nothing_stands_around_unless_it_is_configured(tmp_path: Path) -> None:
+def test_no_middleware_is_used_unless_it_is_configured(tmp_path: Path) -> None:
     application = object()
 
     for text in ("", "[cors]\nmax_age = 5\n", "[oslo_middleware]\nhttp_basic_auth_user_file = /x\n"):
         assert middleware.surround(configured(tmp_path, text), application) is application
 
 
-def test_start_imports_nothing_of_what_nobody_asked_for() -> None:
+def test_start_imports_no_unused_middleware() -> None:
     look = (
         "import sys; from snapmanage.cmd import api; print([n for n in ('webob', 'keystoneauth1') if n in sys.modules])"
     )
@@ -145,19 +147,19 @@ def test_start_imports_nothing_of_what_nobody_asked_for() -> None:
     assert ended.stdout == "[]\n"
 
 
-def test_environment_may_configure_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_can_configure_middleware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_CORS__ALLOWED_ORIGIN", ORIGIN)
     application = object()
 
     assert middleware.surround(configured(tmp_path, ""), application) is not application
 
 
-# The API as a process of its own, with one thread: a request follows another on it.
+# The API in a separate process with one thread, so that requests run one after the other.
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[str]:
-    """The URL of a project, of an API that anybody with the password may use from anywhere."""
+    """The URL of a project of an API with http_basic, which serves other machines too."""
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     (tmp_path / "htpasswd").write_text(f"ann:{hashed}\n")
     settings = tmp_path / "snapmanage.conf"
@@ -177,7 +179,7 @@ def api(tmp_path: Path) -> Iterator[str]:
         daemon.close()
 
 
-def test_every_line_of_a_request_bears_its_id_and_nothing_of_the_one_before(tmp_path: Path, api: str) -> None:
+def test_every_log_line_of_a_request_has_only_its_own_id(tmp_path: Path, api: str) -> None:
     global_id = "req-11111111-2222-3333-4444-555555555555"
     with closing(sqlite3.connect(tmp_path / "snapmanage.db")) as database:
         database.execute("ALTER TABLE snapshots RENAME TO elsewhere")
@@ -188,7 +190,7 @@ def test_every_line_of_a_request_bears_its_id_and_nothing_of_the_one_before(tmp_
     assert (failed.status_code, refused.status_code) == (503, 401)
     log = (tmp_path / "api.log").read_text()
     identity = rf"\[{global_id} {failed.headers['X-Openstack-Request-Id']} ann {PROJECT} [- ]*\]"
-    assert re.search(rf"WARNING snapmanage\.api\.app {identity} The database doesn't answer", log)
+    assert re.search(rf"WARNING snapmanage\.api\.app {identity} The database can't be reached", log)
     identity = rf"\[None {refused.headers['X-Openstack-Request-Id']} - - [- ]*\]"
     assert re.search(rf"INFO oslo_middleware\.basic_auth {identity} ", log)
     assert PASSWORD not in log
@@ -198,12 +200,12 @@ def test_every_line_of_a_request_bears_its_id_and_nothing_of_the_one_before(tmp_
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("listen = 0.0.0.0:0\n", "has no authentication, so it listens on loopback only"),
+        ("listen = 0.0.0.0:0\n", "has no authentication, so listen must be a loopback address"),
         ("auth_strategy = http_basic\n", "[oslo_middleware] http_basic_auth_user_file: FOLDER/missing can't be read"),
         ("auth_strategy = keystone\n", "[keystone_authtoken] www_authenticate_uri is missing"),
     ],
 )
-def test_api_that_can_not_authenticate_says_so_in_a_line_and_ends(tmp_path: Path, text: str, why: str) -> None:
+def test_api_without_working_authentication_ends_with_one_error_line(tmp_path: Path, text: str, why: str) -> None:
     settings = tmp_path / "snapmanage.conf"
     settings.write_text(
         "[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n"

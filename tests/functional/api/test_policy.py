@@ -1,4 +1,4 @@
-"""Who may do what, over HTTP: roles, projects, and what an operator's policy file changes."""
+"""Policies over HTTP: roles, projects, and the operator's policy file."""
 
 import sys
 import threading
@@ -26,7 +26,7 @@ SNAPSHOT = "volume-1-snapshot-1"
 
 
 class TokenClient(Client):
-    """A client who brings a token along."""
+    """A client with a token."""
 
     def __init__(self, address: str, headers: dict[str, str], project: str = PROJECT) -> None:
         super().__init__(address, project)
@@ -35,7 +35,7 @@ class TokenClient(Client):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world that asks for tokens."""
+    """A world with token authentication."""
     with a_world(tmp_path_factory.mktemp("guarded"), authenticate=by_token()) as world:
         world.client._session.headers.update(ADMIN)
         yield world
@@ -52,7 +52,7 @@ def snapshot_id(guarded: World, volume_id: str) -> str:
 
 
 def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, str, object]]:
-    """A good request for each policy."""
+    """Return a valid request for each policy."""
     manage = {"snapshot": {"volume_id": volume_id, "ref": "nowhere"}}
     return {
         policy.MANAGE: ("POST", "os-snapshot-manage", manage),
@@ -87,7 +87,7 @@ def ask(client: Client, operation: tuple[str, str, object], **headers: str) -> r
 
 @pytest.mark.parametrize("rule", SHOWING)
 @pytest.mark.parametrize("role", ["reader", "member", "Member,reader"])
-def test_reader_and_member_of_a_project_are_shown_what_is_in_it(
+def test_reader_and_member_see_the_records_of_their_project(
     guarded: World, volume_id: str, snapshot_id: str, role: str, rule: str
 ) -> None:
     answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
@@ -97,14 +97,16 @@ def test_reader_and_member_of_a_project_are_shown_what_is_in_it(
 
 @pytest.mark.parametrize("rule", CHANGING)
 @pytest.mark.parametrize("role", ["reader", "member", "service", ""])
-def test_only_an_administrator_manages(guarded: World, volume_id: str, snapshot_id: str, role: str, rule: str) -> None:
+def test_only_administrators_manage_snapshots(
+    guarded: World, volume_id: str, snapshot_id: str, role: str, rule: str
+) -> None:
     answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
 
     assert fault(answer) == (403, "forbidden", f"Policy doesn't allow {rule} to be performed.")
 
 
 @pytest.mark.parametrize("rule", [rule for rule in SHOWING if rule != policy.GET_EXTENSIONS])
-def test_without_a_role_nothing_is_shown(guarded: World, volume_id: str, snapshot_id: str, rule: str) -> None:
+def test_caller_without_a_role_sees_nothing(guarded: World, volume_id: str, snapshot_id: str, rule: str) -> None:
     answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token("other", PROJECT))
 
     assert fault(answer) == (403, "forbidden", f"Policy doesn't allow {rule} to be performed.")
@@ -119,7 +121,7 @@ def test_reader_of_another_project_finds_nothing(guarded: World, volume_id: str,
     assert other.get("snapshots").json() == {"snapshots": []}
 
 
-def test_administrator_of_another_project_sees_and_gives_back_everything(tmp_path: Path) -> None:
+def test_administrator_sees_and_unmanages_records_of_all_projects(tmp_path: Path) -> None:
     with a_world(tmp_path, authenticate=by_token()) as world:
         world.client._session.headers.update(ADMIN)
         snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
@@ -149,7 +151,7 @@ def test_authentication_comes_before_the_body_and_the_body_before_policy(guarded
 
 
 def configured(folder: Path, rules: str | None, named: str | None = None) -> cfg.ConfigOpts:
-    """A configuration beside which there is a policy file, if rules are given."""
+    """Write a configuration, and a policy file beside it if rules are given."""
     if rules is not None:
         (folder / (named or "policy.yaml")).write_text(rules)
     file = folder / "snapmanage.conf"
@@ -159,7 +161,7 @@ def configured(folder: Path, rules: str | None, named: str | None = None) -> cfg
     return conf
 
 
-def test_operator_s_file_overrides_a_rule_and_leaves_the_others(tmp_path: Path) -> None:
+def test_policy_file_overrides_one_rule_and_keeps_the_others(tmp_path: Path) -> None:
     file = f'"{policy.MANAGE_VOLUME}": "role:member and project_id:%(project_id)s"\n"{policy.GET_MESSAGES}": "!"\n'
     with a_world(tmp_path, authenticate=by_token(), policy=middleware.policy(configured(tmp_path, file))) as world:
         world.client._session.headers.update(token("member", PROJECT))
@@ -170,13 +172,13 @@ def test_operator_s_file_overrides_a_rule_and_leaves_the_others(tmp_path: Path) 
         assert fault(world.client.get("messages", version="3.5"))[0] == 403
 
 
-def test_file_of_another_name_counts_where_it_is_named(tmp_path: Path) -> None:
+def test_policy_file_with_another_name_is_read(tmp_path: Path) -> None:
     made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n', named="rules.yaml"))
 
     assert made.allows(caller("nothing"), policy.MANAGE)
 
 
-def test_changed_file_counts_without_a_restart(tmp_path: Path) -> None:
+def test_changed_policy_file_applies_without_a_restart(tmp_path: Path) -> None:
     made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'))
     assert made.allows(caller("nothing"), policy.MANAGE)
 
@@ -186,7 +188,7 @@ def test_changed_file_counts_without_a_restart(tmp_path: Path) -> None:
     assert made.allows(caller("admin"), policy.UNMANAGE)
 
 
-def test_file_that_changes_refuses_nobody_who_is_allowed_before_and_after(tmp_path: Path) -> None:
+def test_changing_policy_file_never_refuses_callers_that_both_versions_allow(tmp_path: Path) -> None:
     made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'))
     refusals: list[int] = []
 
@@ -212,26 +214,26 @@ def test_file_that_changes_refuses_nobody_who_is_allowed_before_and_after(tmp_pa
 @pytest.mark.parametrize(
     "rules", ["{", '"a": "rule:missing"\n', '"a": "rule:b"\n"b": "rule:a"\n', "- a list\n", '"a": 5\n', "words"]
 )
-def test_file_that_means_nothing_is_told_at_the_start(tmp_path: Path, rules: str) -> None:
+def test_malformed_policy_file_is_reported_at_start(tmp_path: Path, rules: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=r"policy\.yaml: ") as refusal:
         middleware.policy(configured(tmp_path, rules))
 
     assert "\n" not in str(refusal.value)
 
 
-def test_file_that_is_named_and_missing_is_told_at_the_start(tmp_path: Path) -> None:
+def test_missing_policy_file_is_reported_at_start(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigurationError, match=r"there is no file rules\.yaml"):
         middleware.policy(configured(tmp_path, None, named="rules.yaml"))
 
 
-def test_start_without_a_file_makes_no_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_start_without_a_policy_file_logs_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = middleware.policy(configured(tmp_path, None))
 
     assert made.allows(caller("admin"), policy.MANAGE)
     assert caplog.text == ""
 
 
-def test_administrator_who_is_bound_sees_one_project() -> None:
+def test_bound_administrator_sees_one_project() -> None:
     conf = cfg.ConfigOpts()
     conf([], default_config_files=[], default_config_dirs=[])
 

@@ -1,4 +1,4 @@
-"""Requests that can't be meant, over HTTP: each is refused with a reason, in the one shape."""
+"""Malformed requests over HTTP: each is refused with a reason in the form of the API."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ JSON = {"Content-Type": "application/json"}
         (b'{"snapshot": {"volume_id": "VOLUME", "ref": ""}}', "snapshot/ref"),
     ],
 )
-def test_body_that_can_not_be_kept_is_refused(shared: World, volume_id: str, body: bytes, text: str) -> None:
+def test_body_that_can_not_be_stored_is_refused(shared: World, volume_id: str, body: bytes, text: str) -> None:
     sent = body.replace(b"VOLUME", volume_id.encode())
 
     answer = shared.client.post("os-snapshot-manage", data=sent, headers=JSON)
@@ -61,7 +61,7 @@ def test_body_that_is_too_large_is_refused(shared: World) -> None:
     assert [fault(answer)[:2] for answer in answers] == [(400, "badRequest"), (413, "overLimit"), (413, "overLimit")]
 
 
-def test_body_that_is_much_too_large_is_refused_unread(shared: World) -> None:
+def test_body_far_beyond_the_limit_is_refused_unread(shared: World) -> None:
     host, _, port = shared.client.root.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(b"POST /v3/nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
@@ -91,7 +91,7 @@ def test_body_of_another_type_is_refused(shared: World, kind: str) -> None:
     assert fault(answer)[:2] == (415, "badMediaType")
 
 
-def test_type_of_a_body_may_name_its_encoding(shared: World, volume_id: str) -> None:
+def test_content_type_may_have_a_charset(shared: World, volume_id: str) -> None:
     body = json.dumps({"snapshot": {"volume_id": volume_id, "ref": "with-charset"}})
 
     answer = shared.client.post(
@@ -111,7 +111,7 @@ def test_type_of_a_body_may_name_its_encoding(shared: World, volume_id: str) -> 
         ("POST", "/v3", {"GET", "OPTIONS"}),
     ],
 )
-def test_other_methods_are_refused_with_those_there_are(
+def test_unknown_method_is_refused_with_the_allowed_methods(
     shared: World, method: str, path: str, allowed: set[str]
 ) -> None:
     answer = shared.client.request(method, path)
@@ -130,7 +130,7 @@ def test_nul_in_an_address_is_a_bad_request(shared: World, path: str) -> None:
     assert fault(answer)[:2] == (400, "badRequest")
 
 
-def test_bytes_that_are_no_text_match_nothing(shared: World) -> None:
+def test_bytes_that_are_not_utf8_match_no_record(shared: World) -> None:
     assert shared.client.get("snapshots?name=%ff%fe").json() == {"snapshots": []}
     assert fault(shared.client.get("snapshots/%ff"))[0] == 404
 
@@ -144,14 +144,14 @@ def test_trailing_slash_makes_no_difference(shared: World) -> None:
     assert shared.client.get("snapshots/").json() == shared.client.get("snapshots").json()
 
 
-def test_token_and_path_must_name_one_project(shared: World) -> None:
+def test_token_and_path_must_name_the_same_project(shared: World) -> None:
     answer = shared.client.get("snapshots", headers={"X-Auth-Token": f"ann:{OTHER_PROJECT}"})
 
     assert fault(answer)[:2] == (400, "badRequest")
 
 
 @pytest.mark.parametrize("token", [f"{'u' * 256}:{PROJECT}", f"u:{'p' * 256}"])
-def test_names_in_a_token_are_bounded(shared: World, token: str) -> None:
+def test_names_in_a_token_have_a_maximum_length(shared: World, token: str) -> None:
     answer = shared.client.get("/v3/snapshots", headers={"X-Auth-Token": token})
 
     assert fault(answer)[:2] == (400, "badRequest")

@@ -1,4 +1,4 @@
-"""Answers hold exactly the fields of the Block Storage API, as the strictest of its clients, Tempest's, checks them."""
+"""Answers have exactly the fields of the Block Storage API: checked by Tempest, its strictest client."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -39,7 +39,7 @@ VOLUMES = {
     "3.69": volumes_3_69,
     "latest": volumes_3_69,
 }
-# Tempest has snapshots of 3.0 alone; this is what the API's reference adds in 3.x.
+# Tempest has a schema for snapshots of 3.0 only; these are the later fields from the API reference.
 SNAPSHOT_ADDITIONS: dict[int, Schema] = {
     14: {"group_snapshot_id": parameter_types.uuid_or_null},
     41: {"user_id": {"type": "string", "format": "uuid"}},
@@ -65,7 +65,7 @@ MANAGEABLE_DETAIL = MANAGEABLE | {
 
 @pytest.fixture(scope="module")
 def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Somebody with an id like those of Keystone, in a project with a volume and six snapshots, one of them managed."""
+    """A user with an id like Keystone's, in a project with a volume and six snapshots, one of them managed."""
     with a_world(tmp_path_factory.mktemp("strict")) as world:
         world.client._session.headers["X-Auth-Token"] = f"{ANN}:{PROJECT}"
         managing(world)
@@ -79,7 +79,7 @@ def managing(world: World) -> None:
 
 
 def check(schema: Schema, answer: requests.Response) -> Any:
-    """The answer's body, once it has passed what Tempest's clients do with every answer."""
+    """Return the body of an answer that has passed the checks of Tempest's clients."""
     assert answer.ok, answer.text
     body = answer.json()
     RestClient.validate_response(schema, SimpleNamespace(status=answer.status_code), body)
@@ -87,7 +87,7 @@ def check(schema: Schema, answer: requests.Response) -> Any:
 
 
 def of_version(schema: Schema, version: str, *where: str) -> Schema:
-    """A schema for a snapshot, or for snapshots, with what later versions add to it."""
+    """Return a schema of snapshots with the fields of later microversions."""
     later = deepcopy(schema)
     described = later["response_body"]
     for name in where:
@@ -110,7 +110,7 @@ def listing(properties: Schema) -> Schema:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_volumes_are_as_tempest_wants_them(ann: Client, version: str) -> None:
+def test_volumes_match_tempest_s_schemas(ann: Client, version: str) -> None:
     schemas: Any = VOLUMES.get(version, volumes)
 
     made = ann.post("os-volume-manage", version=version, json={"volume": {"host": SERVER, "ref": f"none {version}"}})
@@ -126,7 +126,7 @@ def test_volumes_are_as_tempest_wants_them(ann: Client, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_snapshots_are_as_tempest_wants_them(ann: Client, version: str) -> None:
+def test_snapshots_match_tempest_s_schemas(ann: Client, version: str) -> None:
     [volume] = ann.get("volumes?status=available").json()["volumes"]
     asked = {"snapshot": {"volume_id": volume["id"], "ref": f"none {version}", "metadata": {"k": "v"}}}
     many = ("properties", "snapshots", "items")
@@ -142,7 +142,7 @@ def test_snapshots_are_as_tempest_wants_them(ann: Client, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.0", "3.8", "latest"])
-def test_lists_of_what_could_be_managed_are_as_the_reference_describes_them(ann: Client, version: str) -> None:
+def test_manageable_snapshots_match_the_reference_s_description(ann: Client, version: str) -> None:
     path = "os-snapshot-manage" if version == "3.0" else "manageable_snapshots"
 
     check(listing(MANAGEABLE), ann.get(f"{path}?host={SERVER}", version=version))
@@ -150,23 +150,23 @@ def test_lists_of_what_could_be_managed_are_as_the_reference_describes_them(ann:
 
 
 @pytest.mark.parametrize("version", ["3.3", "3.5", "latest"])
-def test_messages_are_as_tempest_wants_them(ann: Client, version: str) -> None:
+def test_messages_match_tempest_s_schemas(ann: Client, version: str) -> None:
     listed = check(messages.list_messages, ann.get("messages", version=version))
 
     check(messages.show_message, ann.get(f"messages/{listed['messages'][0]['id']}", version=version))
 
 
 @pytest.mark.parametrize("version", ["3.0", "latest"])
-def test_extensions_are_as_tempest_wants_them(ann: Client, version: str) -> None:
+def test_extensions_match_tempest_s_schemas(ann: Client, version: str) -> None:
     check(extensions.list_extensions, ann.get("extensions", version=version))
 
 
-def test_versions_are_as_tempest_wants_them(ann: Client) -> None:
+def test_versions_match_tempest_s_schemas(ann: Client) -> None:
     check(versions.list_versions, ann.get("/"))
     check(versions.volume_api_version_details, ann.get("/v3/"))
 
 
-def test_field_too_many_would_be_noticed(ann: Client) -> None:
+def test_additional_field_fails_the_schema(ann: Client) -> None:
     [volume] = ann.get("volumes/detail?status=available", version="3.61").json()["volumes"]
 
     with pytest.raises(InvalidHTTPResponseBody, match="cluster_name"):

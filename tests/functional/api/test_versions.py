@@ -1,4 +1,4 @@
-"""What holds for every request over HTTP: versions, headers, discovery, health."""
+"""Every request over HTTP: microversions, headers, discovery, health."""
 
 import uuid
 from typing import Any
@@ -16,14 +16,14 @@ SNAPSHOT = "volume-1-snapshot-1"
 
 
 @pytest.mark.parametrize("path", ["/", "/v3", "snapshots", "/nowhere", "snapshots/%00"])
-def test_every_answer_has_a_request_id_of_its_own_and_says_what_it_varies_by(shared: World, path: str) -> None:
+def test_every_answer_has_its_own_request_id_and_a_vary_header(shared: World, path: str) -> None:
     first, second = shared.client.get(path), shared.client.get(path)
 
     assert first.headers["X-Openstack-Request-Id"] != second.headers["X-Openstack-Request-Id"]
     assert first.headers["Vary"] == "OpenStack-API-Version"
 
 
-def test_request_id_that_came_along_is_kept_as_the_global_one(world: World) -> None:
+def test_client_s_request_id_becomes_the_global_one(world: World) -> None:
     volume = world.known_volume()
     came = f"req-{uuid.uuid4()}"
 
@@ -39,7 +39,7 @@ def test_request_id_that_came_along_is_kept_as_the_global_one(world: World) -> N
 
 
 @pytest.mark.parametrize("came", ["no id", "req-" + "a" * 300, "req-<script>"])
-def test_what_is_no_request_id_is_not_kept(world: World, came: str) -> None:
+def test_malformed_request_id_is_ignored(world: World, came: str) -> None:
     volume = world.known_volume()
 
     answer = world.client.post(
@@ -61,20 +61,20 @@ def test_what_is_no_request_id_is_not_kept(world: World, came: str) -> None:
         ("compute 2.1", "volume 3.0"),
     ],
 )
-def test_answer_says_the_version_it_is_of(shared: World, asked: str | None, spoken: str) -> None:
+def test_answer_names_its_microversion(shared: World, asked: str | None, spoken: str) -> None:
     answer = shared.client.get("snapshots", headers={"OpenStack-API-Version": asked} if asked else {})
 
     assert answer.headers["OpenStack-API-Version"] == spoken
 
 
 @pytest.mark.parametrize("asked", ["volume 3.8 and more", "volume three", "volume 3", "volume 3.8.1"])
-def test_what_is_no_version_is_a_bad_request(shared: World, asked: str) -> None:
+def test_malformed_version_is_a_bad_request(shared: World, asked: str) -> None:
     answer = shared.client.get("snapshots", headers={"OpenStack-API-Version": asked})
 
     assert fault(answer)[:2] == (400, "badRequest")
 
 
-def test_version_out_of_range_is_not_acceptable_and_says_the_range(shared: World) -> None:
+def test_version_out_of_range_is_not_acceptable_and_names_the_range(shared: World) -> None:
     answers = [shared.client.get("snapshots", version=version) for version in ("2.99", "3.72", "4.0")]
 
     assert {fault(answer)[0] for answer in answers} == {406}
@@ -92,13 +92,13 @@ def test_discovery_needs_neither_token_nor_version(shared: World, path: str, sta
     assert known["links"] == [{"rel": "self", "href": f"{shared.client.root}/v3/"}]
 
 
-def test_health_is_good_while_the_database_answers(shared: World) -> None:
+def test_health_is_ok_while_the_database_answers(shared: World) -> None:
     answer = shared.client.get("/healthcheck", version="3.99")
 
     assert (answer.status_code, answer.json()) == (200, {"detailed": False, "reasons": []})
 
 
-def test_database_that_is_away_is_told_as_such(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_database_is_reported_as_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> Any:
         raise OperationalError("SELECT", {}, Exception("connection refused by secret-host"))
 
@@ -107,13 +107,13 @@ def test_database_that_is_away_is_told_as_such(world: World, monkeypatch: pytest
     health = world.client.get("/healthcheck")
     listing = world.client.get(f"os-snapshot-manage?host={SERVER}")
 
-    assert (health.status_code, health.json()["reasons"]) == (503, [{"reason": "The database doesn't answer."}])
+    assert (health.status_code, health.json()["reasons"]) == (503, [{"reason": "The database can't be reached."}])
     assert fault(listing)[:2] == (503, "serviceUnavailable")
     assert "Retry-After" in listing.headers
     assert "secret-host" not in listing.text
 
 
-def test_failure_nobody_foresaw_tells_no_details(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_failure_reveals_no_details(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("details")
 
@@ -124,5 +124,5 @@ def test_failure_nobody_foresaw_tells_no_details(world: World, monkeypatch: pyte
     assert fault(answer) == (
         500,
         "computeFault",
-        "The server failed in a way it shouldn't; its log tells more under this request's id.",
+        "The server failed unexpectedly; its log has the reason under this request's id.",
     )

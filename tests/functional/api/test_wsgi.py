@@ -1,4 +1,4 @@
-"""`snapmanage.wsgi:application`, as a WSGI server finds it: in a process of its own, since configuration is global."""
+"""`snapmanage.wsgi:application`, imported like a WSGI server does: in a separate process with its own configuration."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def python(
     script: str, folder: Path, environment: Mapping[str, str], is_warm: bool = True
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a script in a process of its own: warm, where another test imports everything anew."""
+    """Run a script in a separate process; with `warm` its imports are done already."""
     file = folder / "script.py"
     file.write_text(script)
     return Daemon("wsgi", [sys.executable, str(file)], Path(os.devnull), environment, is_warm).run()
@@ -51,14 +51,14 @@ def test_import_reads_no_configuration_and_connects_nowhere(tmp_path: Path) -> N
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_first_request_without_a_configuration_says_what_is_missing(tmp_path: Path) -> None:
+def test_first_request_without_a_configuration_names_the_missing_option(tmp_path: Path) -> None:
     ended = python(ASK, tmp_path, {})
 
     assert ended.returncode == 1
     assert "[database] connection is missing" in ended.stderr
 
 
-def test_first_request_on_an_empty_database_says_what_to_run(tmp_path: Path) -> None:
+def test_first_request_on_an_empty_database_names_the_command_to_run(tmp_path: Path) -> None:
     ended = python(ASK, tmp_path, configured(tmp_path))
 
     assert ended.returncode == 1
@@ -66,7 +66,7 @@ def test_first_request_on_an_empty_database_says_what_to_run(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("url", ["fake://", "kombu+memory:////"])
-def test_bus_within_one_process_is_no_use_to_several(tmp_path: Path, url: str) -> None:
+def test_in_process_bus_is_refused_for_several_processes(tmp_path: Path, url: str) -> None:
     ended = python(ASK, tmp_path, configured(tmp_path, url))
 
     assert ended.returncode == 1
@@ -84,7 +84,7 @@ def test_several_files_are_read_and_the_first_request_is_answered(tmp_path: Path
     assert (ended.returncode, ended.stdout) == (0, "300 Multiple Choices\n"), ended.stderr
 
 
-def test_stranger_is_not_served_without_authentication_wherever_the_server_listens(tmp_path: Path) -> None:
+def test_other_machine_is_refused_without_authentication_on_any_listen_address(tmp_path: Path) -> None:
     environment = configured(tmp_path)
     sqlite(tmp_path)
     stranger = 'environ = {"REMOTE_ADDR": "192.0.2.1", "PATH_INFO": "/v3/snapshots"}'
@@ -95,7 +95,7 @@ def test_stranger_is_not_served_without_authentication_wherever_the_server_liste
 
 
 def configured(folder: Path, transport_url: str = "rabbit://guest:guest@127.0.0.1:1/") -> dict[str, str]:
-    """An environment that names two files, of a database that is empty and a broker that isn't there."""
+    """An environment that names two configuration files: an empty database, and a broker that does not exist."""
     first, second = folder / "bus.conf", folder / "database.conf"
     first.write_text(f"[DEFAULT]\ntransport_url = {transport_url}\n")
     second.write_text(f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n")

@@ -78,7 +78,7 @@ def test_operator_policy_is_named_together_with_the_policy() -> None:
 
 @pytest.mark.parametrize(
     ("queue", "text"),
-    [(old(), "without a queue for what the broker drops"), (old() | {"type": "classic"}, "is a classic queue")],
+    [(old(), "without a dead-letter queue"), (old() | {"type": "classic"}, "is a classic queue")],
 )
 def test_queue_with_old_arguments_is_reported(queue: dict[str, Any], text: str) -> None:
     [note] = findings(queue, "quorum")

@@ -1,4 +1,4 @@
-"""Lists of volumes and snapshots: whose, which, in which order."""
+"""Lists of volumes and snapshots over HTTP: projects, filters and order."""
 
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -16,7 +16,7 @@ LISTS = ["volumes", "volumes/detail", "snapshots", "snapshots/detail"]
 
 
 def administrator(request: falcon.Request, project_id: str | None) -> Caller:
-    """Somebody who isn't bound to the project in the path."""
+    """A caller that is not bound to the project in the path."""
     return callers.identified(request, project_id, "root", "", ("admin",), bound=False)
 
 
@@ -37,7 +37,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A volume, five snapshots and five messages of a project, in a world whose callers are bound to theirs."""
+    """A volume, five snapshots and five messages of a project, in a world with bound callers."""
     with a_world(tmp_path_factory.mktemp("bound")) as world:
         five_snapshots(world)
         yield world
@@ -55,7 +55,7 @@ def test_volumes_are_listed_newest_first(listed: Client) -> None:
     assert names(listed, "volumes/detail") == ["three", "two", "one", None]
 
 
-def test_list_of_volumes_shows_names_and_links_and_in_detail_all(listed: Client) -> None:
+def test_list_of_volumes_shows_names_and_links_and_the_detailed_list_all_fields(listed: Client) -> None:
     [summary] = listed.get("volumes?name=one").json()["volumes"]
     [detail] = listed.get("volumes/detail?name=one").json()["volumes"]
 
@@ -91,7 +91,7 @@ def test_volumes_are_filtered(listed: Client, query: dict[str, str], expected: s
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_record_is_found_by_its_name_however_clients_ask(listed: Client, path: str) -> None:
+def test_record_is_found_by_its_name_in_each_form_of_the_filter(listed: Client, path: str) -> None:
     wanted = "two" if path.startswith("volumes") else "n2"
 
     for more in ({}, {"all_tenants": "1"}, {"all_tenants": "True"}, {"all_tenants": "True", "limit": "2"}):
@@ -105,7 +105,7 @@ def test_name_in_place_of_an_id_is_not_found(listed: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_part_of_a_text_is_enough_from_its_version_on(listed: Client, path: str) -> None:
+def test_inexact_filter_works_from_its_microversion_on(listed: Client, path: str) -> None:
     part, whole = ("hre", "three") if path.startswith("volumes") else ("3", "n3")
     every = names(listed, path)
 
@@ -131,11 +131,13 @@ def test_part_of_a_text_is_enough_from_its_version_on(listed: Client, path: str)
     ],
     ids=examples.told,
 )
-def test_volumes_are_sorted_as_asked(listed: Client, order: dict[str, str], expected: list[str | None]) -> None:
+def test_volumes_are_sorted_by_the_given_keys(
+    listed: Client, order: dict[str, str], expected: list[str | None]
+) -> None:
     assert names(listed, "volumes", **order) == expected
 
 
-def test_snapshots_are_sorted_as_asked(listed: Client) -> None:
+def test_snapshots_are_sorted_by_the_given_keys(listed: Client) -> None:
     assert names(listed, "snapshots", sort="name:asc") == ["n0", "n1", "n2", "n3", "n4"]
     assert names(listed, "snapshots/detail", sort="volume_size:asc,name:desc") == ["n4", "n3", "n2", "n1", "n0"]
 
@@ -157,7 +159,7 @@ def test_linked_pages_join_up_in_any_order(listed: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_link_to_the_next_page_keeps_what_was_asked_for(listed: Client, path: str) -> None:
+def test_link_to_the_next_page_keeps_the_query(listed: Client, path: str) -> None:
     page = listed.get(f"{path}?limit=1&offset=1&status~=e&sort=name:asc&something=else", version="3.31").json()
 
     [link] = page.get("volumes_links") or page["snapshots_links"]
@@ -197,7 +199,7 @@ def test_link_to_the_next_page_keeps_what_was_asked_for(listed: Client, path: st
     ],
     ids=lambda given: str(given)[:40],
 )
-def test_what_can_not_be_meant_is_refused_by_name(listed: Client, path: str, query: str, said: tuple[str, ...]) -> None:
+def test_malformed_parameter_is_refused_by_name(listed: Client, path: str, query: str, said: tuple[str, ...]) -> None:
     answer = listed.get(f"{path}?{query}", version="3.45")
 
     status, name, text = fault(answer)
@@ -206,11 +208,11 @@ def test_what_can_not_be_meant_is_refused_by_name(listed: Client, path: str, que
 
 
 @pytest.mark.parametrize("size", ["big", "-1", "1.5", "99999999999999999999"])
-def test_size_that_is_none_is_refused(listed: Client, size: str) -> None:
+def test_malformed_size_is_refused(listed: Client, size: str) -> None:
     assert "size" in fault(listed.get(f"volumes?size={size}"))[2]
 
 
-def test_messages_are_sorted_from_their_version_on(listed: Client) -> None:
+def test_messages_are_sorted_from_their_microversion_on(listed: Client) -> None:
     newest_first = listed.get("messages", version="3.4", params={"sort": "created_at:asc"}).json()["messages"]
     oldest_first = listed.get("messages", version="3.5", params={"sort": "created_at:asc"}).json()["messages"]
 
@@ -255,7 +257,7 @@ def test_count_is_of_all_pages(listed: Client, path: str) -> None:
     assert "count" not in listed.get(path, version="3.45").json()
 
 
-def test_count_is_of_what_was_asked_for(listed: Client) -> None:
+def test_count_respects_the_filters(listed: Client) -> None:
     counts = [
         listed.get(f"volumes?with_count=1&{query}", version="3.45").json()["count"]
         for query in ("name=two", "all_tenants=1", "metadata={'number':'1'}", "bootable=true")
@@ -265,7 +267,7 @@ def test_count_is_of_what_was_asked_for(listed: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["all_tenants=1", f"project_id={PROJECT}", f"all_tenants=1&project_id={PROJECT}"])
-def test_whoever_is_bound_to_a_project_lists_that_one_only(bound: World, query: str) -> None:
+def test_bound_caller_lists_only_its_project(bound: World, query: str) -> None:
     stranger = bound.another_client(OTHER_PROJECT, "3.45")
 
     seen = [stranger.get(f"{path}?{query}&with_count=1").json() for path in (*LISTS, "messages")]
@@ -274,12 +276,12 @@ def test_whoever_is_bound_to_a_project_lists_that_one_only(bound: World, query: 
     assert [each for answer in seen for each in answer.values()] == [[], 0, [], 0, [], 0, [], 0, []]
 
 
-def test_what_a_bound_caller_says_of_other_projects_is_not_even_read(bound: World) -> None:
+def test_parameters_about_other_projects_are_ignored_for_a_bound_caller(bound: World) -> None:
     assert names(bound.client, "volumes", all_tenants="perhaps") == [None]
 
 
 @pytest.mark.parametrize("path", ["volumes", "snapshots", "messages"])
-def test_marker_of_another_project_leads_nowhere(bound: World, path: str) -> None:
+def test_marker_of_another_project_is_refused(bound: World, path: str) -> None:
     mine = bound.client.get(path, version="3.5").json()[path][0]["id"]
     stranger = bound.another_client(OTHER_PROJECT, "3.5")
 

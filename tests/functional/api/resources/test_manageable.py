@@ -1,4 +1,4 @@
-"""Listing what could be managed, over HTTP: what is on the backend, and whose fault it is when it can't be said."""
+"""Lists of manageable snapshots over HTTP: the backend's snapshots, or the reason of a failure."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,11 @@ from tests.functional.world import (
 )
 
 SNAPSHOT = "volume-1-snapshot-1"
-# Stands for a record's id where there is no record yet.
+# A placeholder for the id of a record that does not exist yet.
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
-def test_listing_says_what_is_managed_already_and_by_whom(world: World) -> None:
+def test_list_shows_managed_snapshots_with_their_records(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
 
     by_name = {entry["reference"]["source-name"]: entry for entry in world.client.manageable()}
@@ -42,7 +42,7 @@ def test_listing_says_what_is_managed_already_and_by_whom(world: World) -> None:
     assert by_name["volume-1-snapshot-2"]["safe_to_manage"] is True
 
 
-def test_plain_listing_shows_four_fields(shared: World) -> None:
+def test_plain_list_shows_four_fields(shared: World) -> None:
     answer = shared.client.get(f"os-snapshot-manage?host={SERVER}")
 
     entries = answer.json()["manageable-snapshots"]
@@ -50,20 +50,20 @@ def test_plain_listing_shows_four_fields(shared: World) -> None:
     assert all(entry.keys() == {"reference", "size", "safe_to_manage", "source_reference"} for entry in entries)
 
 
-def test_listing_goes_by_reference_downwards_unless_told_otherwise(shared: World) -> None:
+def test_list_is_sorted_by_reference_descending_by_default(shared: World) -> None:
     names = [entry["reference"]["source-name"] for entry in shared.client.manageable()]
 
     assert names == ["volume-1-snapshot-3", "volume-1-snapshot-2", "volume-1-snapshot-1"]
 
 
 @pytest.mark.parametrize("order", [{"sort": "size:asc,reference:asc"}, {"sort_key": "reference", "sort_dir": "asc"}])
-def test_listing_is_sorted_as_asked(shared: World, order: dict[str, str]) -> None:
+def test_list_is_sorted_by_the_given_keys(shared: World, order: dict[str, str]) -> None:
     names = [entry["reference"]["source-name"] for entry in shared.client.manageable(**order)]
 
     assert names == ["volume-1-snapshot-1", "volume-1-snapshot-2", "volume-1-snapshot-3"]
 
 
-def test_pages_of_a_listing_join_up(shared: World) -> None:
+def test_pages_of_the_list_join_up(shared: World) -> None:
     first = shared.client.manageable(limit=2)
     marker = json.dumps(first[-1]["reference"])
 
@@ -72,7 +72,7 @@ def test_pages_of_a_listing_join_up(shared: World) -> None:
     assert first + second == shared.client.manageable()
 
 
-def test_page_links_to_the_next_as_long_as_there_is_one(world: World) -> None:
+def test_page_links_to_the_next_while_there_is_one(world: World) -> None:
     scans = world.counted("list")
     first = world.client.get("os-snapshot-manage", params={"host": SERVER, "limit": 2, "sort": "reference:asc"}).json()
     [link] = first["manageable-snapshots_links"]
@@ -86,7 +86,7 @@ def test_page_links_to_the_next_as_long_as_there_is_one(world: World) -> None:
     assert len(scans) == 1
 
 
-def test_whole_list_links_nowhere_and_one_cut_by_the_server_does(tmp_path: Path) -> None:
+def test_whole_list_has_no_link_and_a_truncated_list_has_one(tmp_path: Path) -> None:
     with a_world(tmp_path, limits=Limits(page=2)) as world:
         first = world.client.get(f"os-snapshot-manage?host={SERVER}").json()
         second = world.client.follow(first["manageable-snapshots_links"][0]["href"])
@@ -96,7 +96,7 @@ def test_whole_list_links_nowhere_and_one_cut_by_the_server_does(tmp_path: Path)
     assert second.keys() == {"manageable-snapshots"}
 
 
-def test_pages_go_on_in_what_the_first_one_saw_and_tell_what_was_managed_since(world: World) -> None:
+def test_further_pages_show_the_first_page_s_scan_and_newer_managed_snapshots(world: World) -> None:
     volume_id = world.known_volume()
     first = world.client.manageable(limit=1, sort="reference:asc")
     snapshot_id = world.managed(volume_id, "volume-1-snapshot-2")
@@ -107,14 +107,14 @@ def test_pages_go_on_in_what_the_first_one_saw_and_tell_what_was_managed_since(w
     assert (second[0]["safe_to_manage"], second[0]["cinder_id"]) == (False, snapshot_id)
 
 
-def test_first_page_shows_the_backend_as_it_is(world: World) -> None:
+def test_first_page_shows_the_present_backend(world: World) -> None:
     world.client.manageable(limit=1)
     world.driver.add_snapshot(VOLUME, "zz-new")
 
     assert world.client.manageable(limit=1)[0]["reference"] == {"source-name": "zz-new"}
 
 
-def test_listing_is_of_one_volume_where_that_is_asked(world: World) -> None:
+def test_list_can_be_filtered_by_volume(world: World) -> None:
     world.driver.add_volume("volume-2")
     world.driver.add_snapshot("volume-2", "of-another")
     volume_id = world.known_volume("volume-2")
@@ -124,7 +124,7 @@ def test_listing_is_of_one_volume_where_that_is_asked(world: World) -> None:
     assert [entry["reference"]["source-name"] for entry in entries] == ["of-another"]
 
 
-def test_listing_of_a_volume_that_nobody_knows_is_not_found(shared: World) -> None:
+def test_list_of_an_unknown_volume_is_not_found(shared: World) -> None:
     unknown = shared.client.get("os-snapshot-manage", params={"host": SERVER, "volume_id": new_id()})
     senseless = shared.client.get("os-snapshot-manage", params={"host": SERVER, "volume_id": "disk"})
 
@@ -142,7 +142,7 @@ def test_listing_of_a_volume_that_nobody_knows_is_not_found(shared: World) -> No
         ({"created_after": "2024-01-01T00:00:03"}, ["volume-1-snapshot-3"]),
     ],
 )
-def test_listing_is_cut_to_what_is_asked_for(world: World, filters: dict[str, str], expected: list[str]) -> None:
+def test_list_is_filtered_by_each_parameter(world: World, filters: dict[str, str], expected: list[str]) -> None:
     if "safe_to_manage" in filters:
         world.managed(world.known_volume(), "volume-1-snapshot-1")
 
@@ -154,7 +154,7 @@ def test_listing_is_cut_to_what_is_asked_for(world: World, filters: dict[str, st
 @pytest.mark.parametrize(
     "filters", [{"safe_to_manage": "perhaps"}, {"created_after": "yesterday"}, {"created_before": ""}]
 )
-def test_filter_that_can_not_be_meant_is_named(shared: World, filters: dict[str, str]) -> None:
+def test_malformed_filter_is_named(shared: World, filters: dict[str, str]) -> None:
     answer = shared.client.get("os-snapshot-manage", params={"host": SERVER} | filters)
 
     status, _, text = fault(answer)
@@ -168,7 +168,7 @@ def test_page_is_never_larger_than_the_limit_of_the_server(tmp_path: Path) -> No
         assert len(world.client.manageable(limit=10**30)) == 2
 
 
-def test_of_a_repeated_parameter_the_last_counts(shared: World) -> None:
+def test_last_value_of_a_repeated_parameter_counts(shared: World) -> None:
     answer = shared.client.get(f"os-snapshot-manage?host=nobody@nowhere&host={SERVER}")
 
     assert answer.status_code == 200
@@ -209,14 +209,14 @@ def test_bare_host_with_several_backends_is_ambiguous(tmp_path: Path) -> None:
         assert "storage-1@fast, storage-1@slow" in text
 
 
-def test_cluster_is_unknown_from_the_version_that_has_clusters(shared: World) -> None:
+def test_unknown_cluster_is_not_found_from_the_microversion_of_clusters_on(shared: World) -> None:
     before = shared.client.get(f"os-snapshot-manage?host={SERVER}&cluster=c", version="3.16")
     since = shared.client.get("os-snapshot-manage?cluster=c", version="3.17")
 
     assert (before.status_code, fault(since)[0]) == (200, 404)
 
 
-def test_cluster_lists_through_whichever_of_its_machines_is_there(tmp_path: Path) -> None:
+def test_any_server_of_a_cluster_answers_a_list(tmp_path: Path) -> None:
     with a_world(tmp_path, {"cluster-1@fast": FakeDriver()}) as world:
         world.server.drain(10)
         another = world.another_server()
@@ -227,7 +227,7 @@ def test_cluster_lists_through_whichever_of_its_machines_is_there(tmp_path: Path
         another.drain(10)
 
 
-def test_listing_of_a_server_that_does_not_answer_says_when_to_come_again(shared: World) -> None:
+def test_list_from_a_silent_server_has_a_retry_after_header(shared: World) -> None:
     shared.heard_of("storage-2@silent")
 
     answer = shared.client.get("os-snapshot-manage?host=storage-2@silent")
@@ -236,7 +236,7 @@ def test_listing_of_a_server_that_does_not_answer_says_when_to_come_again(shared
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_bad_order_is_the_clients_fault_even_where_nobody_answers(shared: World) -> None:
+def test_malformed_sort_is_a_bad_request_even_if_no_server_answers(shared: World) -> None:
     shared.heard_of("storage-2@silent")
 
     answer = shared.client.get("os-snapshot-manage?host=storage-2@silent&sort=colour")
@@ -244,7 +244,7 @@ def test_bad_order_is_the_clients_fault_even_where_nobody_answers(shared: World)
     assert fault(answer)[:2] == (400, "badRequest")
 
 
-def test_listing_says_what_the_backend_suffers_from(world: World) -> None:
+def test_list_reports_the_error_of_the_backend(world: World) -> None:
     world.failing({"list": errors.BackendPermission("let snapmanage read the folder")})
 
     answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
@@ -252,7 +252,7 @@ def test_listing_says_what_the_backend_suffers_from(world: World) -> None:
     assert fault(answer) == (503, "serviceUnavailable", "let snapmanage read the folder")
 
 
-def test_listing_while_the_bus_is_away_says_when_to_come_again(world: World) -> None:
+def test_list_without_a_bus_has_a_retry_after_header(world: World) -> None:
     world.bus.away = True
 
     answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
@@ -261,7 +261,7 @@ def test_listing_while_the_bus_is_away_says_when_to_come_again(world: World) -> 
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_listing_is_given_up_when_the_backend_hangs(tmp_path: Path) -> None:
+def test_list_of_a_hanging_backend_times_out(tmp_path: Path) -> None:
     with a_world(tmp_path, call_timeout_seconds=0.1) as world:
         with world.stuck("list"):
             answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
@@ -280,7 +280,7 @@ def test_failing_backend_is_an_error_and_never_an_empty_list(world: World, failu
     assert "oops" not in answer.text
 
 
-def test_snapshot_that_could_not_be_given_its_managed_name_is_unsafe_for_the_reason_that_managing_gives(
+def test_snapshot_that_can_not_get_its_managed_name_is_listed_as_unsafe_with_the_reason(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "images").mkdir()

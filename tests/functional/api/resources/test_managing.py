@@ -1,4 +1,4 @@
-"""Asking for snapshots to be managed, over HTTP: what is answered, and what then becomes true."""
+"""Managing snapshots over HTTP: the answer, and the result."""
 
 from pathlib import Path
 
@@ -40,19 +40,19 @@ def test_managed_snapshot_becomes_available_under_its_new_name(world: World) -> 
     assert world.trail(asked["id"], ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
-def test_text_is_a_reference_by_name(world: World) -> None:
+def test_string_is_a_reference_by_name(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
 
     assert world.client.operation(snapshot_id)["reference"] == {"source-name": SNAPSHOT}
 
 
-def test_name_is_kept_as_it_was_sent(shared: World, volume_id: str) -> None:
+def test_name_is_stored_unchanged(shared: World, volume_id: str) -> None:
     answer = shared.client.manage(volume_id, "kept-name", name="  \U0001f600 ")
 
     assert answer.json()["snapshot"]["name"] == "  \U0001f600 "
 
 
-def test_reference_that_is_under_way_is_refused(world: World) -> None:
+def test_reference_in_progress_is_refused(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
     world.asked(volume, SNAPSHOT)
@@ -62,7 +62,7 @@ def test_reference_that_is_under_way_is_refused(world: World) -> None:
     assert fault(second)[:2] == (409, "conflictingRequest")
 
 
-def test_reference_that_is_managed_is_refused(world: World) -> None:
+def test_managed_reference_is_refused(world: World) -> None:
     volume = world.known_volume()
     world.managed(volume, SNAPSHOT)
 
@@ -71,7 +71,7 @@ def test_reference_that_is_managed_is_refused(world: World) -> None:
     assert fault(second)[:2] == (409, "conflictingRequest")
 
 
-def test_managed_snapshot_is_refused_under_its_new_name_too(world: World) -> None:
+def test_managed_snapshot_is_refused_by_its_managed_name_too(world: World) -> None:
     volume = world.known_volume()
     first = world.managed(volume, SNAPSHOT)
 
@@ -81,7 +81,7 @@ def test_managed_snapshot_is_refused_under_its_new_name_too(world: World) -> Non
     assert world.client.snapshot(first)["status"] == "available"
 
 
-def test_bad_reference_ends_in_error_and_says_why(world: World) -> None:
+def test_unknown_reference_ends_in_error_with_the_reason(world: World) -> None:
     snapshot_id = world.asked(world.known_volume(), "nowhere")
 
     assert world.settled(snapshot_id)["status"] == "error"
@@ -93,7 +93,7 @@ def test_bad_reference_ends_in_error_and_says_why(world: World) -> None:
     assert world.trail(snapshot_id, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
 
 
-def test_reference_that_failed_may_be_asked_for_again(world: World) -> None:
+def test_failed_reference_can_be_requested_again(world: World) -> None:
     volume = world.known_volume()
     world.settled(world.asked(volume, "later"))
     world.driver.add_snapshot(VOLUME, "later")
@@ -124,7 +124,7 @@ def test_snapshot_in_use_is_refused_and_keeps_its_name(world: World) -> None:
     assert SNAPSHOT in {seen.name for seen in world.driver.list_snapshots()}
 
 
-def test_request_is_accepted_while_the_bus_is_away_and_carried_out_when_it_is_back(world: World) -> None:
+def test_request_is_accepted_without_a_bus_and_carried_out_when_the_bus_is_back(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
 
@@ -136,7 +136,7 @@ def test_request_is_accepted_while_the_bus_is_away_and_carried_out_when_it_is_ba
     assert world.settled(answer.json()["snapshot"]["id"])["status"] == "available"
 
 
-def test_volume_that_is_not_available_yet_takes_no_snapshots(world: World) -> None:
+def test_volume_that_is_not_available_is_refused(world: World) -> None:
     world.bus.away = True
     volume = world.client.manage_volume(VOLUME).json()["volume"]["id"]
 
@@ -171,7 +171,7 @@ def test_snapshot_of_another_project_is_not_found(world: World) -> None:
     assert world.client.snapshot(snapshot_id)["status"] == "available"
 
 
-def test_volume_is_shown_to_its_own_project_only(shared: World, volume_id: str) -> None:
+def test_volume_is_visible_only_to_its_project(shared: World, volume_id: str) -> None:
     stranger = shared.another_client(OTHER_PROJECT)
 
     answer = stranger.get(f"volumes/{volume_id}")
@@ -208,7 +208,7 @@ def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
     assert {fault(answer) for answer in answers} == {(400, "badRequest", "Service is unavailable at this time.")}
 
 
-def test_quota_counts_what_is_managed_and_what_is_under_way(tmp_path: Path) -> None:
+def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) -> None:
     with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=2, gigabytes=-1))) as world:
         volume = world.known_volume()
         world.managed(volume, SNAPSHOT)
@@ -229,7 +229,7 @@ def test_quota_of_gigabytes_counts_the_volumes_size(tmp_path: Path) -> None:
         assert fault(answer)[:2] == (413, "overLimit")
 
 
-def test_what_is_given_back_counts_no_more(tmp_path: Path) -> None:
+def test_unmanaged_snapshot_is_not_counted(tmp_path: Path) -> None:
     with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
         volume = world.known_volume()
         first = world.managed(volume, SNAPSHOT)

@@ -1,4 +1,4 @@
-"""Why operations failed or how they fare, over HTTP."""
+"""User messages and the progress of operations over HTTP."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.functional.world import (
 SNAPSHOT = "volume-1-snapshot-1"
 
 
-def test_operation_shows_the_way_so_far(world: World) -> None:
+def test_operation_shows_its_events(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
     world.trail(snapshot_id, ".end")
 
@@ -39,7 +39,7 @@ def test_operation_shows_the_way_so_far(world: World) -> None:
     assert [event["status"] for event in shown["events"]] == ["creating", "available"]
 
 
-def test_operation_in_a_workers_hands_awaits_no_next_attempt(world: World) -> None:
+def test_claimed_operation_shows_no_next_attempt(world: World) -> None:
     volume = world.known_volume()
     with world.stuck("rename") as slow:
         snapshot_id = world.asked(volume, SNAPSHOT)
@@ -50,7 +50,7 @@ def test_operation_in_a_workers_hands_awaits_no_next_attempt(world: World) -> No
         assert (shown["status"], shown["attempt"], shown["next_attempt_at"]) == ("creating", 1, None)
 
 
-def test_operation_that_rests_says_why_and_until_when(world: World) -> None:
+def test_operation_before_a_retry_shows_the_reason_and_the_time(world: World) -> None:
     volume = world.known_volume()
     world.driver.go_away()
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -92,7 +92,7 @@ def test_message_has_the_fields_of_the_block_storage_api(world: World) -> None:
     }
 
 
-def test_link_to_a_message_leads_there_without_a_project_too(world: World) -> None:
+def test_link_to_a_message_works_without_a_project_too(world: World) -> None:
     world.settled(world.asked(world.known_volume(), "nowhere"))
     mine = {"X-Auth-Token": f"ann:{PROJECT}"}
 
@@ -124,7 +124,7 @@ def test_messages_are_filtered(listed: Client, query: str, number: int) -> None:
     assert len(answer.json()["messages"]) == number
 
 
-def test_filters_of_messages_count_from_their_version_on(listed: Client) -> None:
+def test_filters_of_messages_work_from_their_microversion_on(listed: Client) -> None:
     before = listed.get("messages?message_level=INFO", version="3.4").json()["messages"]
 
     assert len(before) == 5
@@ -144,7 +144,7 @@ def test_unknown_marker_of_messages_is_a_bad_request(listed: Client) -> None:
     assert fault(answer)[:2] == (400, "badRequest")
 
 
-def test_marker_of_messages_counts_from_its_version_on(listed: Client) -> None:
+def test_marker_of_messages_works_from_its_microversion_on(listed: Client) -> None:
     assert len(listed.get("messages?marker=nobody", version="3.4").json()["messages"]) == 5
 
 
@@ -159,7 +159,7 @@ def test_messages_of_another_project_are_not_found(listed: Client) -> None:
     assert answers[1].json() == {"messages": []}
 
 
-def test_messages_are_not_there_below_their_version(listed: Client) -> None:
+def test_messages_are_not_found_below_their_microversion(listed: Client) -> None:
     answer = listed.get("messages", version="3.2")
 
     assert fault(answer)[0] == 404

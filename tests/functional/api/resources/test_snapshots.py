@@ -1,4 +1,4 @@
-"""Showing and listing what is managed, over HTTP."""
+"""Managed snapshots over HTTP: show and list."""
 
 from urllib.parse import urlsplit
 
@@ -45,7 +45,7 @@ def test_snapshot_has_exactly_the_fields_of_its_version(
     assert shared.client.snapshot(snapshot_id, version).keys() == DETAIL | more
 
 
-def test_snapshot_shows_whether_it_is_done_and_counts(world: World) -> None:
+def test_snapshot_shows_progress_and_quota_use(world: World) -> None:
     volume = world.known_volume()
     good = world.managed(volume, SNAPSHOT)
     bad = world.asked(volume, "nowhere")
@@ -58,14 +58,14 @@ def test_snapshot_shows_whether_it_is_done_and_counts(world: World) -> None:
     assert {each["os-extended-snapshot-attributes:project_id"] for each in shown} == {PROJECT}
 
 
-def test_size_that_nobody_knows_yet_is_a_number_all_the_same(world: World) -> None:
+def test_unknown_size_is_shown_as_zero(world: World) -> None:
     cast = snapshot(requester=Requester(PROJECT), size_gb=None)
     world.db.write(lambda conn, _: records.insert(conn, cast))
 
     assert world.client.snapshot(cast.id)["size"] == 0
 
 
-def test_snapshot_remembers_who_asked(world: World) -> None:
+def test_snapshot_shows_its_requester(world: World) -> None:
     volume = world.known_volume()
     snapshot_id = world.client.post(
         "os-snapshot-manage",
@@ -76,7 +76,7 @@ def test_snapshot_remembers_who_asked(world: World) -> None:
     assert world.client.snapshot(snapshot_id, "3.41")["user_id"] == "ann"
 
 
-def test_token_that_names_nobody_is_not_kept(world: World) -> None:
+def test_token_without_a_user_is_not_stored(world: World) -> None:
     volume = world.known_volume()
     snapshot_id = world.client.post(
         "os-snapshot-manage",
@@ -142,11 +142,11 @@ def test_snapshots_are_filtered(listed: Client, query: str, expected: set[str]) 
     assert {each["name"] for each in answer.json()["snapshots"]} == expected
 
 
-def test_empty_page_leads_nowhere(listed: Client) -> None:
+def test_empty_page_has_no_link(listed: Client) -> None:
     assert listed.get("snapshots?limit=0").json() == {"snapshots": []}
 
 
-def test_count_comes_from_its_version_on_and_counts_all_pages(listed: Client) -> None:
+def test_count_works_from_its_microversion_on_and_covers_all_pages(listed: Client) -> None:
     before = listed.get("snapshots?with_count=true&limit=2", version="3.44").json()
     since = listed.get("snapshots?with_count=true&limit=2", version="3.45").json()
     filtered = listed.get("snapshots?with_count=True&name=n1", version="3.45").json()
@@ -158,7 +158,7 @@ def test_count_comes_from_its_version_on_and_counts_all_pages(listed: Client) ->
     assert "count" not in unasked
 
 
-def test_other_projects_see_none_of_them(listed: Client) -> None:
+def test_other_projects_see_no_snapshots(listed: Client) -> None:
     stranger = Client(listed.root.removeprefix("http://"), OTHER_PROJECT)
 
     answer = stranger.get("snapshots?with_count=1", version="3.45")
@@ -180,7 +180,7 @@ def test_marker_of_another_project_is_a_bad_request(listed: Client) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=x", "limit=-1", "limit=", "offset=x", "offset=-1", "offset=99999999999999999999", "marker=nobody"]
 )
-def test_pages_that_can_not_be_meant_are_refused(listed: Client, query: str) -> None:
+def test_malformed_page_parameters_are_refused(listed: Client, query: str) -> None:
     answer = listed.get(f"snapshots?{query}")
 
     assert fault(answer)[:2] == (400, "badRequest")

@@ -1,4 +1,4 @@
-"""Giving snapshots back, over HTTP."""
+"""Unmanaging snapshots over HTTP."""
 
 import uuid
 from typing import Any
@@ -15,7 +15,7 @@ from tests.waiting import until
 SNAPSHOT = "volume-1-snapshot-1"
 
 
-def test_unmanaged_snapshot_has_its_old_name_and_is_shown_no_more(world: World) -> None:
+def test_unmanaged_snapshot_has_its_old_name_and_is_not_found(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
 
     answer = world.client.unmanage(snapshot_id)
@@ -27,7 +27,7 @@ def test_unmanaged_snapshot_has_its_old_name_and_is_shown_no_more(world: World) 
     assert world.trail(snapshot_id, "unmanage.end")[2:] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
 
 
-def test_unmanaging_twice_finds_nothing_the_second_time(world: World) -> None:
+def test_second_unmanage_is_not_found(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
     world.client.unmanage(snapshot_id)
     world.given_back(snapshot_id)
@@ -37,7 +37,7 @@ def test_unmanaging_twice_finds_nothing_the_second_time(world: World) -> None:
     assert fault(again) == (404, "itemNotFound", f"Snapshot {snapshot_id} could not be found.")
 
 
-def test_unmanaged_snapshot_may_be_managed_again(world: World) -> None:
+def test_unmanaged_snapshot_can_be_managed_again(world: World) -> None:
     volume = world.known_volume()
     first = world.managed(volume, SNAPSHOT)
     world.client.unmanage(first)
@@ -48,7 +48,7 @@ def test_unmanaged_snapshot_may_be_managed_again(world: World) -> None:
     assert world.settled(second)["status"] == "available"
 
 
-def test_snapshot_under_way_is_not_unmanaged(world: World) -> None:
+def test_snapshot_in_progress_is_not_unmanaged(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -60,7 +60,7 @@ def test_snapshot_under_way_is_not_unmanaged(world: World) -> None:
     assert "creating" in text
 
 
-def test_snapshot_in_error_can_be_cleared_away(world: World) -> None:
+def test_snapshot_in_error_can_be_removed(world: World) -> None:
     snapshot_id = world.asked(world.known_volume(), "nowhere")
     world.settled(snapshot_id)
 
@@ -70,7 +70,7 @@ def test_snapshot_in_error_can_be_cleared_away(world: World) -> None:
     world.given_back(snapshot_id)
 
 
-def test_snapshot_that_can_not_be_given_back_stays_owned_and_says_why(world: World) -> None:
+def test_snapshot_that_can_not_be_unmanaged_stays_owned_with_the_reason(world: World) -> None:
     volume = world.known_volume()
     snapshot_id = world.managed(volume, SNAPSHOT)
     world.driver.add_snapshot(VOLUME, SNAPSHOT)
@@ -100,7 +100,7 @@ def test_other_actions_are_refused(shared: World, body: Any) -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
-def test_unmanage_takes_null_and_an_empty_object(world: World, nothing: Any) -> None:
+def test_unmanage_accepts_null_and_an_empty_object(world: World, nothing: Any) -> None:
     snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
 
     answer = world.client.post(f"snapshots/{snapshot_id}/action", json={"os-unmanage": nothing})

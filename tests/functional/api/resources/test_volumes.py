@@ -43,7 +43,7 @@ FIELDS = {
     "user_id",
     "volume_type",
 }
-# Those of administrators only.
+# Fields for administrators only.
 WHERE = {
     "migration_status",
     "os-vol-host-attr:host",
@@ -83,7 +83,7 @@ def test_volume_is_registered_once(world: World) -> None:
     assert fault(again)[:2] == (409, "conflictingRequest")
 
 
-def test_volume_that_is_not_there_ends_in_error_and_says_why(world: World) -> None:
+def test_unknown_volume_ends_in_error_with_the_reason(world: World) -> None:
     volume = world.client.manage_volume("nowhere").json()["volume"]["id"]
 
     until(lambda: world.client.volume(volume)["status"] == "error", "the volume to be in error")
@@ -92,14 +92,14 @@ def test_volume_that_is_not_there_ends_in_error_and_says_why(world: World) -> No
     assert "nowhere" in told["user_message"]
 
 
-def test_snapshot_is_no_volume(world: World) -> None:
+def test_snapshot_is_not_registered_as_a_volume(world: World) -> None:
     volume = world.client.manage_volume(SNAPSHOT).json()["volume"]["id"]
 
     until(lambda: world.client.volume(volume)["status"] == "error", "the volume to be in error")
     assert world.client.messages(volume)[0]["event_id"] == "VOLUME_MANAGE_NOT_A_VOLUME"
 
 
-def test_fields_clients_send_along_are_taken_and_mean_nothing(world: World) -> None:
+def test_additional_fields_of_common_clients_are_ignored(world: World) -> None:
     sent: dict[str, Any] = {"volume_type": None, "availability_zone": "nova", "bootable": False, "metadata": None}
 
     answer = world.client.manage_volume(VOLUME, **sent)
@@ -119,7 +119,7 @@ def test_fields_clients_send_along_are_taken_and_mean_nothing(world: World) -> N
         ({"cluster": "c"}, 400),
     ],
 )
-def test_volumes_that_can_not_be_meant_are_refused(shared: World, fields: dict[str, Any], status: int) -> None:
+def test_malformed_volume_is_refused(shared: World, fields: dict[str, Any], status: int) -> None:
     answer = shared.client.post("os-volume-manage", json={"volume": {"host": SERVER, "ref": "x"} | fields})
 
     assert fault(answer)[0] == status
@@ -136,7 +136,7 @@ def test_volume_has_exactly_the_fields_of_its_version(shared: World, volume_id: 
     assert listed == shown
 
 
-def test_where_a_volume_lives_is_shown_to_administrators_only(tmp_path: Path) -> None:
+def test_host_of_a_volume_is_shown_only_to_administrators(tmp_path: Path) -> None:
     with a_world(tmp_path, authenticate=by_token()) as world:
         asked = {"volume": {"host": SERVER, "ref": VOLUME}}
         made = world.client.post("os-volume-manage", json=asked, headers=token("admin", PROJECT)).json()["volume"]
@@ -162,7 +162,7 @@ def test_volume_of_another_project_is_not_found(shared: World, volume_id: str) -
 
 
 @pytest.mark.parametrize(("prefix", "bookmark"), [(f"/v3/{PROJECT}", f"/{PROJECT}"), ("/v3", "")])
-def test_links_to_a_volume_have_a_project_where_the_request_had_it(
+def test_links_to_a_volume_have_a_project_if_the_request_had_one(
     shared: World, volume_id: str, prefix: str, bookmark: str
 ) -> None:
     shown = shared.client.get(f"{prefix}/volumes/{volume_id}", headers={"X-Auth-Token": f"ann:{PROJECT}"})
