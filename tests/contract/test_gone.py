@@ -9,7 +9,7 @@ import pytest
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
 from tests.contract.worlds import world_of
-from tests.functional.cmd.test_commands import run
+from tests.functional.cmd.programs import run
 from tests.functional.world import SERVER, World
 from tests.needs import require
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
