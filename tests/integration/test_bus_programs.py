@@ -1,4 +1,4 @@
-"""The programs of docs/bus.md, run as they stand there: an API casts, a listener hears what becomes of it."""
+"""Run the two programs of docs/how-to/cast-and-listen.md: one casts a request, the other receives its events."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from tests.services.deployment import SERVER, Daemon, Deployment, deployed
 from tests.services.mariadb import MariaDB
 from tests.services.rabbitmq import RabbitMQ
 
-PAGE = Path(__file__).parents[2] / "docs" / "bus.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "cast-and-listen.md"
 PROGRAMS = re.findall(r'```python\n("""(\S+): .*?)```', PAGE.read_text(), re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""The pages in docs/ tell of what there is: each path, each option's section, each command; so do docstrings."""
+"""The pages in docs/ are complete: each path of the API, each argument of a method; so are the drivers' docstrings."""
 
 import ast
 import inspect
@@ -12,8 +12,8 @@ from snapmanage.api import routes
 from snapmanage.volume.endpoint import Endpoint
 
 PAGES = Path(__file__).parents[2] / "docs"
-API = (PAGES / "api.md").read_text()
-BUS = (PAGES / "bus.md").read_text()
+API = (PAGES / "reference" / "api.md").read_text()
+BUS = (PAGES / "reference" / "bus.md").read_text()
 
 
 @pytest.mark.parametrize("path", [*(f"/v3{each}" for each in routes.PROJECT), *routes.ROOT])
@@ -41,6 +41,10 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_readme_is_short_enough_to_be_read_whole() -> None:
+    assert len((PAGES.parent / "README.md").read_text().splitlines()) < 120
 
 
 def shipped() -> list[str]:

@@ -1,4 +1,4 @@
-"""What the adapter for Cinder's drivers adds and bears, on an array that does what LVM and Ceph don't."""
+"""The adapter for vendor drivers, on an array with habits that the drivers for LVM and Ceph don't have."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ TEMPLATE = "snapshot-%s"
 
 
 class Array:
-    """An array, and the vendor's driver for it, which starts once for many tests."""
+    """An array, and its vendor driver, which starts once for many tests."""
 
     def __init__(self, folder: Path, kind: str = "ArrayDriver") -> None:
         self.folder = folder
@@ -47,8 +47,8 @@ class Array:
         return CinderDriver(f"{VENDOR}.{self.kind}", python, 60, Section("array", values, TEMPLATE))
 
     def tidied(self) -> "Array":
-        for left in self.folder.iterdir():
-            left.unlink()
+        for file in self.folder.iterdir():
+            file.unlink()
         self.holds({"daily": "disk-1", "weekly": "disk-1"})
         return self
 
@@ -61,17 +61,17 @@ class Array:
 
     @property
     def child(self) -> Any:
-        """The process that the vendor's driver runs in."""
+        """Return the running process of the vendor driver."""
         self.driver.check()
-        return self.driver._process._child
+        return self.driver.process.child
 
     @contextmanager
     def impatient(self) -> Iterator[None]:
-        """Calls meanwhile have half a second."""
+        """Give calls half a second inside the block."""
         self.driver.check()
-        self.driver._process.deadline_seconds = 0.5
+        self.driver.process.deadline_seconds = 0.5
         yield
-        self.driver._process.deadline_seconds = 60
+        self.driver.process.deadline_seconds = 60
 
     def found(self, name: str = "daily") -> BackendSnapshot:
         return self.driver.find_snapshot(Reference.named(name))
@@ -96,7 +96,7 @@ def array(started: Array) -> Array:
 @pytest.fixture(scope="module")
 def started_pliant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Array]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vendors, "VENDORS", {f"{VENDOR}.": Vendor(renames_to_any_name=True, unmanages_too=True)})
+        patch.setattr(vendors, "VENDORS", {f"{VENDOR}.": Vendor(renames_to_any_name=True, unmanage_undoes_more=True)})
         made = Array(tmp_path_factory.mktemp("array"), "PliantDriver")
     yield made
     made.driver.close()
@@ -104,13 +104,13 @@ def started_pliant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Array]:
 
 @pytest.fixture
 def pliant(started_pliant: Array) -> Array:
-    """An array whose driver renames to any name, and tells no identities."""
+    """An array whose vendor driver renames to any name, and lists no identities."""
     return started_pliant.tidied()
 
 
 @pytest.fixture(scope="module")
 def optioned(started: Array) -> Iterator[CinderDriver]:
-    """A driver whose section has options of the vendor's, started once for the tests that only look."""
+    """A driver whose section has options of the vendor driver, started once for the tests that don't rename."""
     port, target, password = ["8443"], ["one", "two"], ["hunter2"]
     with closing(started.configured(array_port=port, array_target=target, array_password=password)) as driver:
         yield driver
@@ -120,16 +120,16 @@ def record_of(binding: Binding) -> str:
     return binding.managed_name.removeprefix(TEMPLATE % "")
 
 
-# The vendor's driver, and where it runs.
+# The vendor driver and its process.
 
 
-def test_vendors_options_are_read_by_the_vendors_driver(array: Array, optioned: CinderDriver) -> None:
+def test_vendor_driver_reads_its_own_options(array: Array, optioned: CinderDriver) -> None:
     snapshot = optioned.find_snapshot(Reference.named("daily"))
 
     assert snapshot.extra == {"port": "8443", "targets": "['one', 'two']"}
 
 
-def test_cinder_stays_out_of_this_process(array: Array) -> None:
+def test_cinder_is_not_imported_into_this_process(array: Array) -> None:
     array.driver.check()
 
     assert sys.modules.get("eventlet") is None
@@ -137,40 +137,40 @@ def test_cinder_stays_out_of_this_process(array: Array) -> None:
     assert "backend_defaults" not in cfg.CONF
 
 
-def test_secret_of_the_section_is_on_no_command_line_nor_disk(array: Array, optioned: CinderDriver) -> None:
+def test_secret_option_is_on_no_command_line_and_no_disk(array: Array, optioned: CinderDriver) -> None:
     optioned.check()
-    child = optioned._process._child
+    child = optioned.process.child
     assert child
-    told = [Path(f"/proc/{child.pid}/cmdline"), Path(f"/proc/{child.pid}/environ")]
-    left = [path for path in Path(child.folder).rglob("*") if path.is_file()]
+    public = [Path(f"/proc/{child.pid}/cmdline"), Path(f"/proc/{child.pid}/environ")]
+    files = [path for path in Path(child.folder).rglob("*") if path.is_file()]
 
-    assert not [path for path in (*told, *left) if b"hunter2" in path.read_bytes()]
+    assert not [path for path in (*public, *files) if b"hunter2" in path.read_bytes()]
 
 
-def test_what_the_vendors_driver_logs_is_logged_here(array: Array, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_of_the_vendor_driver_are_forwarded(array: Array, caplog: pytest.LogCaptureFixture) -> None:
     array.driver.list_snapshots()
 
     assert (VENDOR, logging.WARNING, "Listing port 443.") in caplog.record_tuples
 
 
-def test_call_that_hangs_is_ended_at_its_deadline_and_the_next_is_answered(array: Array) -> None:
+def test_hanging_call_is_killed_at_its_deadline_and_the_next_is_answered(array: Array) -> None:
     hang = array.folder / "hang"
     hang.touch()
 
-    with array.impatient(), pytest.raises(errors.BackendUnavailable, match="was ended"):
+    with array.impatient(), pytest.raises(errors.BackendUnavailable, match="cinder_timeout_seconds"):
         array.driver.list_snapshots()
     hang.unlink()
 
     assert len(array.driver.list_snapshots()) == 2
 
 
-def test_call_whose_process_is_killed_ends_and_the_next_is_answered(array: Array) -> None:
+def test_call_fails_when_its_process_is_killed_and_the_next_is_answered(array: Array) -> None:
     hang, child = array.folder / "hang", array.child
     hang.touch()
 
     with ThreadPoolExecutor(1) as caller:
         call = caller.submit(array.driver.list_snapshots)
-        until(lambda: child.waited_for, "the call to be under way")
+        until(lambda: child.pending_calls, "the call to be sent")
         os.kill(child.pid, signal.SIGKILL)
         failure = call.exception(20)
     hang.unlink()
@@ -179,25 +179,25 @@ def test_call_whose_process_is_killed_ends_and_the_next_is_answered(array: Array
     assert len(array.driver.list_snapshots()) == 2
 
 
-def test_vendors_driver_ends_when_snapmanage_is_killed(array: Array) -> None:
+def test_vendor_driver_ends_when_snapmanage_is_killed(array: Array) -> None:
     program = (
         "import time; from snapmanage.drivers.protocol import Section\n"
         "from snapmanage.drivers.cinder.driver import CinderDriver\n"
         f"section = Section('array', {{'array_file': [{str(array.file)!r}]}}, {TEMPLATE!r})\n"
         f"driver = CinderDriver({f'{VENDOR}.ArrayDriver'!r}, section=section); driver.check()\n"
-        "child = driver._process._child; print(child.pid, child.folder, flush=True); time.sleep(600)"
+        "child = driver.process.child; print(child.pid, child.folder, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout
         child, folder = owner.stdout.readline().split()
         owner.kill()
 
-    until(lambda: not Path(f"/proc/{child}").exists(), "the vendor's driver to end")
+    until(lambda: not Path(f"/proc/{child}").exists(), "the vendor driver to end")
     assert not Path(folder).exists()
 
 
 @pytest.mark.parametrize(
-    ("volume_driver", "told"),
+    ("volume_driver", "reason"),
     [
         ("", "volume_driver"),
         (f"{VENDOR}.NoDriver", "NoDriver"),
@@ -206,23 +206,23 @@ def test_vendors_driver_ends_when_snapmanage_is_killed(array: Array) -> None:
         ("cinder.volume.drivers.hpe.hpe_3par_iscsi.HPE3PARISCSIDriver", "Cinder hasn't named"),
     ],
 )
-def test_driver_that_cannot_be_used_is_the_operators_to_mend(volume_driver: str, told: str) -> None:
+def test_unusable_vendor_driver_is_a_configuration_error_with_the_reason(volume_driver: str, reason: str) -> None:
     driver = CinderDriver(volume_driver)
 
-    with pytest.raises(errors.ConfigurationError, match=told):
+    with pytest.raises(errors.ConfigurationError, match=reason):
         driver.check()
 
 
 @pytest.mark.parametrize("python", [f"{sys.base_prefix}/bin/python3", "/absent/python"])
-def test_interpreter_without_cinder_is_the_operators_to_mend(array: Array, python: str) -> None:
+def test_interpreter_without_cinder_is_a_configuration_error(array: Array, python: str) -> None:
     with pytest.raises(errors.ConfigurationError):
         array.configured(python=python).check()
 
 
-# Drivers that rename to names of their own.
+# Vendor drivers that choose names themselves.
 
 
-def test_snapshot_is_known_by_its_record_where_the_vendor_chooses_the_name(array: Array) -> None:
+def test_snapshot_is_found_by_its_record_if_the_vendor_driver_chooses_the_name(array: Array) -> None:
     binding = array.bound()
 
     first = array.driver.manage_snapshot(binding)
@@ -233,7 +233,7 @@ def test_snapshot_is_known_by_its_record_where_the_vendor_chooses_the_name(array
     assert array.names == {f"own-{record_of(binding)}", "weekly"}
 
 
-def test_vendors_own_way_of_unmanaging_is_gone_once(array: Array) -> None:
+def test_vendor_driver_unmanages_only_once(array: Array) -> None:
     binding = array.bound()
     array.driver.manage_snapshot(binding)
 
@@ -243,20 +243,20 @@ def test_vendors_own_way_of_unmanaging_is_gone_once(array: Array) -> None:
     assert array.names == {f"unmanaged-{record_of(binding)}", "weekly"}
 
 
-def test_rename_that_is_done_counts_though_the_vendors_driver_failed_afterwards(array: Array) -> None:
+def test_finished_rename_counts_though_the_vendor_driver_failed_afterwards(array: Array) -> None:
     binding = array.bound()
     (array.folder / "worn").touch()
 
     assert array.driver.manage_snapshot(binding).name == binding.managed_name
 
 
-def test_rename_that_is_done_counts_though_the_vendors_driver_died_of_it(array: Array) -> None:
+def test_finished_rename_counts_though_the_vendor_driver_was_killed_afterwards(array: Array) -> None:
     binding, child, dying = array.bound(), array.child, array.folder / "dying"
     dying.touch()
 
     with ThreadPoolExecutor(1) as worker:
         managing = worker.submit(array.driver.manage_snapshot, binding)
-        until(lambda: not dying.exists(), "the rename to be done, and the vendor's driver to hang")
+        until(lambda: not dying.exists(), "the rename to be done and the vendor driver to hang")
         os.kill(child.pid, signal.SIGKILL)
         managed = managing.result(60)
 
@@ -264,7 +264,7 @@ def test_rename_that_is_done_counts_though_the_vendors_driver_died_of_it(array: 
     assert array.names == {f"own-{record_of(binding)}", "weekly"}
 
 
-def test_vendors_refusal_is_final_and_in_its_words(array: Array) -> None:
+def test_refusal_of_the_vendor_driver_is_final_and_quoted(array: Array) -> None:
     array.holds({f"own-{uuid.uuid4()}": "disk-1"})
     [snapshot] = array.driver.list_snapshots()
 
@@ -272,7 +272,7 @@ def test_vendors_refusal_is_final_and_in_its_words(array: Array) -> None:
         array.found(snapshot.name)
 
 
-def test_snapshot_that_the_vendor_calls_unsafe_is_not_renamed(array: Array) -> None:
+def test_snapshot_that_the_vendor_driver_lists_as_unsafe_is_not_renamed(array: Array) -> None:
     array.holds({"mapped": "disk-1"})
     binding = array.bound("mapped")
 
@@ -284,7 +284,7 @@ def test_snapshot_that_the_vendor_calls_unsafe_is_not_renamed(array: Array) -> N
     assert array.names == {"mapped"}
 
 
-def test_array_that_is_away_is_told_from_an_empty_one(array: Array) -> None:
+def test_unreachable_array_is_an_error_and_an_empty_one_is_not(array: Array) -> None:
     array.holds({})
     assert array.driver.list_snapshots() == []
     array.file.unlink()
@@ -293,10 +293,10 @@ def test_array_that_is_away_is_told_from_an_empty_one(array: Array) -> None:
         array.driver.list_snapshots()
 
 
-# Drivers that tell nothing but names.
+# Vendor drivers that list only names.
 
 
-def test_name_is_the_identity_where_there_is_no_other(pliant: Array) -> None:
+def test_name_is_the_identity_if_there_is_no_other(pliant: Array) -> None:
     binding = pliant.bound()
 
     managed = pliant.driver.manage_snapshot(binding)
@@ -308,7 +308,7 @@ def test_name_is_the_identity_where_there_is_no_other(pliant: Array) -> None:
     assert pliant.names == {"daily", "weekly"}
 
 
-def test_name_of_a_managed_snapshot_is_refused_to_others(pliant: Array) -> None:
+def test_name_of_a_managed_snapshot_is_refused_to_other_requests(pliant: Array) -> None:
     binding = pliant.bound()
     pliant.driver.manage_snapshot(binding)
 
@@ -316,7 +316,7 @@ def test_name_of_a_managed_snapshot_is_refused_to_others(pliant: Array) -> None:
         pliant.found(binding.managed_name)
 
 
-def test_newer_snapshot_under_the_old_name_is_not_taken_for_the_managed_one(pliant: Array) -> None:
+def test_new_snapshot_under_the_original_name_is_not_confused_with_the_managed_one(pliant: Array) -> None:
     binding = pliant.bound()
     pliant.driver.manage_snapshot(binding)
     pliant.holds({binding.managed_name: "disk-1", "daily": "disk-1"})
@@ -327,7 +327,7 @@ def test_newer_snapshot_under_the_old_name_is_not_taken_for_the_managed_one(plia
     assert pliant.names == {binding.managed_name, "daily"}
 
 
-def test_volumes_name_is_taken_too(pliant: Array) -> None:
+def test_name_of_a_volume_is_taken(pliant: Array) -> None:
     snapshot = pliant.found()
     pliant.holds({"daily": "disk-1", "disk-1": "disk-1"})
 
@@ -335,7 +335,7 @@ def test_volumes_name_is_taken_too(pliant: Array) -> None:
         pliant.driver.manage_snapshot(Binding(snapshot.identity, "daily", "disk-1"))
 
 
-def test_vendors_driver_hears_of_unmanaging_when_something_was_given_back(
+def test_vendor_drivers_unmanage_is_called_only_after_a_rename_back(
     pliant: Array, caplog: pytest.LogCaptureFixture
 ) -> None:
     binding = pliant.bound()
@@ -348,10 +348,10 @@ def test_vendors_driver_hears_of_unmanaging_when_something_was_given_back(
     assert "Unmanaged daily." in caplog.messages
 
 
-# What is there, whatever it is called.
+# Locating objects under any name.
 
 
-def test_managed_snapshot_is_there_though_nothing_but_its_name_is_known(pliant: Array) -> None:
+def test_managed_snapshot_is_located_by_its_name_alone(pliant: Array) -> None:
     binding = pliant.bound()
     pliant.driver.manage_snapshot(binding)
 
@@ -360,7 +360,7 @@ def test_managed_snapshot_is_there_though_nothing_but_its_name_is_known(pliant: 
     assert located == [BackendObject(binding.managed_name, "")]
 
 
-def test_managed_snapshot_is_there_though_the_vendor_chose_its_name(array: Array) -> None:
+def test_managed_snapshot_is_located_though_the_vendor_driver_chose_its_name(array: Array) -> None:
     binding = array.bound()
     array.driver.manage_snapshot(binding)
 
@@ -371,7 +371,7 @@ def test_managed_snapshot_is_there_though_the_vendor_chose_its_name(array: Array
     assert array.driver.locate({binding.identity}, {binding.managed_name}) == []
 
 
-def test_snapshot_that_the_vendors_driver_lists_as_a_volume_is_there_and_not_given_back(pliant: Array) -> None:
+def test_snapshot_that_is_now_listed_as_a_volume_is_located_but_not_unmanaged(pliant: Array) -> None:
     binding = pliant.bound()
     pliant.driver.manage_snapshot(binding)
     pliant.file.write_text(json.dumps({"volumes": ["disk-1", binding.managed_name], "snapshots": {}}))
@@ -381,7 +381,7 @@ def test_snapshot_that_the_vendors_driver_lists_as_a_volume_is_there_and_not_giv
         pliant.driver.unmanage_snapshot(binding)
 
 
-def test_reconciling_calls_nothing_gone_where_names_are_all_that_is_known(pliant: Array, tmp_path: Path) -> None:
+def test_reconciliation_reports_a_snapshot_as_gone_only_if_its_name_is_gone(pliant: Array, tmp_path: Path) -> None:
     with world_of(tmp_path, pliant.driver) as world:
         snapshot_id = world.managed(world.known_volume("disk-1"), "daily")
 
