@@ -1,7 +1,8 @@
 """Records in the form of the Block Storage API: exactly its fields, because strict clients refuse others."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from snapmanage.api import versions
@@ -11,6 +12,9 @@ from snapmanage.core.audit import Entry
 from snapmanage.core.location import Location
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
+from snapmanage.manage.queries import Page
+
+T = TypeVar("T")
 
 
 def snapshot_summary(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
@@ -145,12 +149,13 @@ def _event(entry: Entry) -> dict[str, Any]:
     return {"event_type": entry.event_type} | {name: payload[name] for name in names}
 
 
-def page(request: ApiRequest, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
-    """Return a page of a list; it has a link to the next page if `found` exceeds the shown entries."""
+def page(request: ApiRequest, name: str, shown: Page[T], view: Callable[[ApiRequest, T], dict[str, Any]]) -> Answer:
+    """Return a page of a list, each entry as `view` shows it, with a link to the next page if there is one."""
+    entries = [view(request, each) for each in shown.entries]
     body: dict[str, Any] = {name: entries}
-    if found > len(entries) > 0:
+    if entries and shown.has_next:
         body[f"{name}_links"] = next_link(request, entries[-1]["id"])
-    return Answer(200, body if total is None else body | {"count": total})
+    return Answer(200, body if shown.total is None else body | {"count": shown.total})
 
 
 def manageable_page(request: ApiRequest, entries: list[dict[str, Any]], found: int) -> Answer:
