@@ -5,18 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection
-
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.outbox import Message
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.crash import Point
-from snapmanage.manage import writing
-from snapmanage.manage.application import Application, commit
+from snapmanage.manage.application import Application
 from snapmanage.manage.claims import NOBODY, Claimed, Taker, with_volumes
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, records
 
 R = TypeVar("R", bound=Record)
@@ -69,18 +66,18 @@ def accept(app: Application, asks: Sequence[Ask], taker: Taker = NOBODY) -> list
 
     room = taker.room(len(asks))
 
-    def write(conn: Connection, now: datetime) -> tuple[_Accepted, list[Message]]:
-        accepted, owed = _Accepted(taker, room), list[Message]()
+    def work(tx: Transaction) -> _Accepted:
+        accepted = _Accepted(taker, room)
         for kind in (Volume, Snapshot):
-            owed += _accept_kind(app, conn, kind, [ask for ask in asks if ask.kind is kind], accepted, now)
-        accepted.claimed = with_volumes(conn, accepted.taken)
+            _accept_kind(tx, kind, [ask for ask in asks if ask.kind is kind], accepted)
+        accepted.claimed = with_volumes(tx, accepted.taken)
         crash.at(Point.ACCEPT_UNCOMMITTED)
         if accepted.claimed:
             crash.at(Point.CLAIM_UNCOMMITTED)
-        return accepted, owed
+        return accepted
 
     try:
-        accepted = commit(app, write)
+        accepted = app.run(work)
     except errors.AlreadyManaged:
         if len(asks) == 1:
             raise  # somebody else was quicker; asked again, this finds it
@@ -90,27 +87,25 @@ def accept(app: Application, asks: Sequence[Ask], taker: Taker = NOBODY) -> list
     return accepted.refused
 
 
-def _accept_kind(
-    app: Application, conn: Connection, kind: type[R], asks: Sequence[Ask], accepted: _Accepted, now: datetime
-) -> list[Message]:
+def _accept_kind(tx: Transaction, kind: type[R], asks: Sequence[Ask], accepted: _Accepted) -> None:
     if not asks:
-        return []
+        return
     whole = [ask for ask in asks if ask.record is not None]
-    records.insert_missing(conn, [replace(ask.volume, created_at=now) for ask in whole if ask.volume])
-    records.insert_missing(conn, [replace(ask.record, created_at=now) for ask in whole if ask.record])
-    known = {record.id: record for record in records.lock_many(conn, kind, [ask.record_id for ask in asks])}
-    lost = records.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
-    changes = _decide(known, lost, asks, accepted, now)
-    _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
-    return writing.write(app, conn, _take(app, changes, accepted, now), now)
+    records.insert_missing(tx.conn, [replace(ask.volume, created_at=tx.now) for ask in whole if ask.volume])
+    records.insert_missing(tx.conn, [replace(ask.record, created_at=tx.now) for ask in whole if ask.record])
+    known = {record.id: record for record in records.lock_many(tx.conn, kind, [ask.record_id for ask in asks])}
+    lost = records.lost(tx.conn, [record for record in known.values() if isinstance(record, Snapshot)])
+    changes = _decide(known, lost, asks, accepted, tx.now)
+    _forget_casts(tx, kind, [ask for ask in asks if ask.record_id in known])
+    tx.write(_take(tx, changes, accepted))
 
 
-def _take(app: Application, changes: Sequence[Change[R]], accepted: _Accepted, now: datetime) -> list[Change[R]]:
+def _take(tx: Transaction, changes: Sequence[Change[R]], accepted: _Accepted) -> list[Change[R]]:
     """Claim what there is room for; what came to the wrong server is due for the one that owns it."""
     others = [change for change in changes if change.after.server != accepted.taker.server]
     own = [change for change in changes if change.after.server == accepted.taker.server]
     room = max(0, accepted.room - len(accepted.taken))
-    taken = [_taken(app, change, accepted.taker.worker, now) for change in own[:room]]
+    taken = [_taken(tx, change, accepted.taker.worker) for change in own[:room]]
     accepted.taken += [change.after for change in taken if change.after.claimed_by]
     accepted.left |= {change.after.requester.project_id for change in own[room:]}
     return [*taken, *own[room:], *others]
@@ -131,9 +126,9 @@ def _decide(
     return changes
 
 
-def _taken(app: Application, accepted: Change[R], worker: str, now: datetime) -> Change[R]:
+def _taken(tx: Transaction, accepted: Change[R], worker: str) -> Change[R]:
     """What was just accepted, claimed."""
-    claimed = lifecycle.claim(accepted.after, worker, now, app.rules.lease, app.rules.retry)
+    claimed = lifecycle.claim(accepted.after, worker, tx.now, tx.rules.lease, tx.rules.retry)
     return replace(claimed, before=accepted.before) if claimed else accepted
 
 
@@ -147,8 +142,8 @@ def _acceptance(record: R | None, ask: Ask, now: datetime, lost: bool) -> Change
         return Refusal(ask, error)
 
 
-def _forget_casts(conn: Connection, kind: type[Record], asks: Sequence[Ask]) -> None:
+def _forget_casts(tx: Transaction, kind: type[Record], asks: Sequence[Ask]) -> None:
     for operation in Operation:
         accepted = [ask.record_id for ask in asks if ask.operation is operation]
         if accepted:
-            outbox.forget_casts(conn, accepted, messages.method_of(kind.__name__.lower(), operation))
+            outbox.forget_casts(tx.conn, accepted, messages.method_of(kind.__name__.lower(), operation))

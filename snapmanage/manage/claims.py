@@ -5,17 +5,13 @@ Each takes many at once, in one transaction.
 
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
-
-from sqlalchemy import Connection
 
 from snapmanage import crash
 from snapmanage.core import lifecycle
-from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.crash import Point
-from snapmanage.manage import writing
-from snapmanage.manage.application import Application, commit
+from snapmanage.manage.application import Application
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import records
 
 
@@ -50,50 +46,48 @@ def claim(app: Application, server: str, worker: str, limit: int, turns: Sequenc
     The projects whose turn it is get their share first.
     """
 
-    def write(conn: Connection, now: datetime) -> tuple[list[Claimed], list[Message]]:
-        owed: list[Message] = []
+    def work(tx: Transaction) -> list[Claimed]:
         claimed: list[Record] = []
         for kind in (Volume, Snapshot):
-            due = records.take_due(conn, kind, server, now, limit - len(claimed), turns)
-            changes = [lifecycle.claim(record, worker, now, app.rules.lease, app.rules.retry) for record in due]
+            due = records.take_due(tx.conn, kind, server, tx.now, limit - len(claimed), turns)
+            changes = [lifecycle.claim(record, worker, tx.now, tx.rules.lease, tx.rules.retry) for record in due]
             written = [change for change in changes if change]
-            owed += writing.write(app, conn, written, now)
+            tx.write(written)
             claimed += [change.after for change in written if change.after.status.in_progress]
         if claimed:
             crash.at(Point.CLAIM_UNCOMMITTED)
-        return with_volumes(conn, claimed), owed
+        return with_volumes(tx, claimed)
 
-    return commit(app, write)
+    return app.run(work)
 
 
 def renew(app: Application, held: Iterable[Record]) -> None:
     """Keep the claims on what the driver still works at."""
     mine = list(held)
 
-    def write(conn: Connection, now: datetime) -> None:
+    def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
-            kept = [lifecycle.renew(record, now, app.rules.lease) for record in mine if isinstance(record, kind)]
-            records.update(conn, kept)
+            tx.update([lifecycle.renew(record, tx.now, tx.rules.lease) for record in mine if isinstance(record, kind)])
 
     if mine:
-        app.db.write(write)
+        app.run(work)
 
 
 def give_back(app: Application, held: Sequence[Record]) -> None:
     """Let other workers have what this one can't finish."""
 
-    def write(conn: Connection, now: datetime) -> None:
+    def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
-            records.update(conn, [lifecycle.give_back(record, now) for record in held if isinstance(record, kind)])
+            tx.update([lifecycle.give_back(record, tx.now) for record in held if isinstance(record, kind)])
         crash.at(Point.GIVE_BACK_UNCOMMITTED)
 
     if held:
-        app.db.write(write)
+        app.run(work)
 
 
-def with_volumes(conn: Connection, claimed: Sequence[Record]) -> list[Claimed]:
+def with_volumes(tx: Transaction, claimed: Sequence[Record]) -> list[Claimed]:
     wanted = {record.volume_id for record in claimed if isinstance(record, Snapshot)}
-    volumes = {volume.id: volume for volume in records.get_many(conn, Volume, wanted)} if wanted else {}
+    volumes = {volume.id: volume for volume in records.get_many(tx.conn, Volume, wanted)} if wanted else {}
     return [
         Claimed(record, volumes.get(record.volume_id) if isinstance(record, Snapshot) else None) for record in claimed
     ]

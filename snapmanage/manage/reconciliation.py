@@ -1,9 +1,6 @@
 """Comparing a server's records with its backend while both go on."""
 
 from collections.abc import Sequence
-from datetime import datetime
-
-from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
@@ -45,12 +42,11 @@ def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:
     """Write a snapshot's size down; return False where the snapshot has changed meanwhile."""
-
-    def write(conn: Connection, now: datetime) -> bool:
-        sized = changed(snapshot, size_gb=size_gb, updated_at=now)
-        return bool(records.update(conn, [Change(snapshot, sized)]))
-
-    return db.write(write)
+    return db.write(
+        lambda conn, now: bool(
+            records.update(conn, [Change(snapshot, changed(snapshot, size_gb=size_gb, updated_at=now))])
+        )
+    )
 
 
 def _resolved(db: Database, server: str) -> Sequence[Snapshot]:

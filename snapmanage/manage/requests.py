@@ -1,7 +1,6 @@
 """What clients ask for: request, register, unmanage, list."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -12,10 +11,10 @@ from snapmanage.core import quotas as quota
 from snapmanage.core import services as service
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.inventory import Inventory
-from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_meant
 from snapmanage.crash import Point
-from snapmanage.manage.application import Application, commit, post
+from snapmanage.manage.application import Application
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import facts, quotas, records, services
 from snapmanage.store import idempotency as keys
 from snapmanage.store.facts import VolumeForRequest
@@ -36,22 +35,22 @@ def request_snapshot(
     `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`, `AlreadyManaged`.
     """
 
-    def write(conn: Connection, now: datetime) -> tuple[Snapshot, list[Message]]:
-        if (made := _made_before(app, conn, snapshot, key, now)) is not None:
-            return made, []
-        volume = _usable_volume(conn, snapshot, everywhere)
-        service.require_up(volume.service, volume.server, now, app.rules.service_down)
-        _check_quota(app, conn, snapshot.requester.project_id, volume.size_gb or 0)
-        asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
-        _refuse_owned(conn, asked, volume)
-        return _insert(app, conn, lifecycle.request(asked), now)
+    def work(tx: Transaction) -> Snapshot:
+        if (made := _made_before(tx, snapshot, key)) is not None:
+            return made
+        volume = _usable_volume(tx, snapshot, everywhere)
+        service.require_up(volume.service, volume.server, tx.now, tx.rules.service_down)
+        _check_quota(tx, snapshot.requester.project_id, volume.size_gb or 0)
+        requested = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=tx.now)
+        _refuse_owned(tx, requested, volume)
+        return _insert(tx, lifecycle.request(requested))
 
     try:
-        return commit(app, write)
+        return app.run(work)
     except quotas.NoQueue:
-        app.db.write(lambda conn, _: quotas.open_queue(conn, snapshot.requester.project_id))
+        app.run(lambda tx: quotas.open_queue(tx.conn, snapshot.requester.project_id))
         crash.at(Point.QUOTA_QUEUE_OPENED)
-        return commit(app, write)
+        return app.run(work)
 
 
 def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
@@ -60,13 +59,13 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
     `KeyReused`, `ServiceNotFound`, `ServiceDown`, `AlreadyManaged`.
     """
 
-    def write(conn: Connection, now: datetime) -> tuple[Volume, list[Message]]:
-        if (made := _made_before(app, conn, volume, key, now)) is not None:
-            return made, []
-        _require_service(app, conn, volume.server, now)
-        return _insert(app, conn, lifecycle.request(replace(volume, created_at=now)), now)
+    def work(tx: Transaction) -> Volume:
+        if (made := _made_before(tx, volume, key)) is not None:
+            return made
+        _require_service(tx, volume.server)
+        return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
-    return commit(app, write)
+    return app.run(work)
 
 
 def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> None:
@@ -75,19 +74,18 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
     It must be the requester's project's, unless the requester may act `everywhere`.
     """
 
-    def write(conn: Connection, now: datetime) -> tuple[None, list[Message]]:
-        snapshot = next((s for s in records.lock_many(conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
-        if snapshot is None or not (everywhere or _same_project(snapshot, requester)):
+    def work(tx: Transaction) -> None:
+        snapshot = next((s for s in records.lock_many(tx.conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
+        if snapshot is None or not (everywhere or snapshot.requester.project_id == requester.project_id):
             raise errors.SnapshotNotFound(snapshot_id)
-        _require_service(app, conn, snapshot.server, now)
-        lost = snapshot.id in records.lost(conn, [snapshot])
-        change = lifecycle.unmanage(snapshot, requester, now, lost)
-        records.write(conn, [change])
-        owed = post(app, conn, [outbox.cast(change.after)], now)
+        _require_service(tx, snapshot.server)
+        lost = snapshot.id in records.lost(tx.conn, [snapshot])
+        change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
+        tx.write([change])
+        tx.post([outbox.cast(change.after)])
         crash.at(Point.REQUEST_UNCOMMITTED)
-        return None, owed
 
-    return commit(app, write)
+    app.run(work)
 
 
 def list_manageable(
@@ -118,25 +116,25 @@ def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> mana
     return replace(wanted, filters=replace(wanted.filters, volume=volume))
 
 
-def _made_before(app: Application, conn: Connection, record: R, key: IdempotencyKey | None, now: datetime) -> R | None:
+def _made_before(tx: Transaction, record: R, key: IdempotencyKey | None) -> R | None:
     """What an earlier request made under this key, a tombstone too; None lets it stand for `record` from now on.
 
     Asked before anything else, so that of two at the same time the second waits for the first, and finds it.
     """
     if key is None:
         return None
-    asked = KeyUse(key.key_digest, key.request_digest, record.id, now)
-    held = keys.hold(conn, asked)
-    if idempotency.repeats(asked, held, app.rules.idempotency_key_ttl):
-        return _made(conn, type(record), held.record_id)
+    asked = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
+    held = keys.hold(tx.conn, asked)
+    if idempotency.repeats(asked, held, tx.rules.idempotency_key_ttl):
+        return _made(tx, type(record), held.record_id)
     if held != asked:
-        keys.replace(conn, asked)
-    keys.forget(conn, now - app.rules.idempotency_key_ttl, FORGOTTEN_AT_ONCE)
+        keys.replace(tx.conn, asked)
+    keys.forget(tx.conn, tx.now - tx.rules.idempotency_key_ttl, FORGOTTEN_AT_ONCE)
     return None
 
 
-def _made(conn: Connection, kind: type[R], record_id: str) -> R:
-    made = records.get(conn, kind, record_id, deleted=True)
+def _made(tx: Transaction, kind: type[R], record_id: str) -> R:
+    made = records.get(tx.conn, kind, record_id, deleted=True)
     if made is None:
         raise errors.NotFound(
             f"What was asked for under this Idempotency-Key, {record_id}, is not kept any more: use a new key."
@@ -144,17 +142,17 @@ def _made(conn: Connection, kind: type[R], record_id: str) -> R:
     return made
 
 
-def _insert(app: Application, conn: Connection, record: R, now: datetime) -> tuple[R, list[Message]]:
-    records.insert(conn, record)
-    owed = post(app, conn, [outbox.cast(record)], now)
+def _insert(tx: Transaction, record: R) -> R:
+    records.insert(tx.conn, record)
+    tx.post([outbox.cast(record)])
     crash.at(Point.REQUEST_UNCOMMITTED)
-    return record, owed
+    return record
 
 
-def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
+def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
     """The volume of a snapshot, with what else counts; `VolumeNotFound`, `InvalidState`."""
     project_id = snapshot.requester.project_id
-    volume = facts.of_volume(conn, snapshot.volume_id)
+    volume = facts.of_volume(tx.conn, snapshot.volume_id)
     if volume is None or not (everywhere or volume.project_id == project_id):
         raise errors.VolumeNotFound(snapshot.volume_id)
     if volume.status is not Status.AVAILABLE:
@@ -164,15 +162,15 @@ def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Vo
     return volume
 
 
-def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: VolumeForRequest) -> None:
+def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
     """Raise `AlreadyManaged` where the reference is known to mean an object that another record owns.
 
     Its name holds the id of a live record, or another server of the same storage manages it under this reference.
     """
-    named = records.live(conn, ids_meant(snapshot.reference) - {snapshot.id})
+    named = records.live(tx.conn, ids_meant(snapshot.reference) - {snapshot.id})
     owner = min(named) if named else None
     if owner is None and volume.shared and volume.service:
-        owner = records.owner_elsewhere(conn, snapshot, services.sharing(conn, volume.service))
+        owner = records.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:
         raise errors.AlreadyManaged(
             f"the object that {snapshot.reference.text} names is managed already, as snapshot {owner}; "
@@ -180,16 +178,12 @@ def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: VolumeForRequest
         )
 
 
-def _same_project(record: Record, requester: Requester) -> bool:
-    return record.requester.project_id == requester.project_id
+def _require_service(tx: Transaction, server: str) -> None:
+    service.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)
 
 
-def _require_service(app: Application, conn: Connection, server: str, now: datetime) -> None:
-    service.require_up(services.get(conn, server), server, now, app.rules.service_down)
-
-
-def _check_quota(app: Application, conn: Connection, project_id: str, size_gb: int) -> None:
-    if quota.bounded(quotas.get(conn, project_id).over(app.rules.quota)):
+def _check_quota(tx: Transaction, project_id: str, size_gb: int) -> None:
+    if quota.bounded(quotas.get(tx.conn, project_id).over(tx.rules.quota)):
         # Whoever was before us in the queue may have changed the limit.
-        limit = quotas.queue(conn, project_id).over(app.rules.quota)
-        quota.check(records.usage(conn, project_id), limit, size_gb)
+        limit = quotas.queue(tx.conn, project_id).over(tx.rules.quota)
+        quota.check(records.usage(tx.conn, project_id), limit, size_gb)

@@ -5,19 +5,15 @@ Each takes many at once, in one transaction; one that fails doesn't fail its nei
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-
-from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.outbox import Message
 from snapmanage.core.records import Operation, Record, Snapshot, Volume, ids_in
 from snapmanage.crash import Point
-from snapmanage.manage import writing
-from snapmanage.manage.application import Application, commit
+from snapmanage.manage.application import Application
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import records
 from snapmanage.store.engine import database
 
@@ -49,18 +45,18 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
     `storage` is where the objects are, if that is known: each has one owner there.
     """
 
-    def write(conn: Connection, now: datetime) -> list[Snapshot]:
-        lease_end = now + app.rules.lease
-        _refuse_named(conn, resolutions)
+    def work(tx: Transaction) -> list[Snapshot]:
+        lease_end = tx.now + tx.rules.lease
+        _refuse_named(tx, resolutions)
         changes = [
             lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end, storage) for each in resolutions
         ]
-        written = [change.after for change in records.update(conn, changes)]
+        written = [change.after for change in tx.update(changes)]
         crash.at(Point.RESOLVE_UNCOMMITTED)
         return written
 
     try:
-        return app.db.write(write)
+        return app.run(work)
     except REFUSED as error:
         if database.away(error):
             raise  # that says nothing of what was written: it is written again
@@ -70,10 +66,10 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
         return []
 
 
-def _refuse_named(conn: Connection, resolutions: Sequence[Resolution]) -> None:
+def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
     """Raise `AlreadyManaged` where an object's name holds the id of another live record: it is that one's."""
     others = {each.snapshot.id: ids_in(each.found.name) - {each.snapshot.id} for each in resolutions}
-    live = records.live(conn, set[str]().union(*others.values()))
+    live = records.live(tx.conn, set[str]().union(*others.values()))
     for each in resolutions:
         for owner in others[each.snapshot.id] & live:
             raise errors.AlreadyManaged(
@@ -98,30 +94,27 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
 
 
 def _settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
-    def write(conn: Connection, now: datetime) -> tuple[list[Record], list[Message]]:
+    def work(tx: Transaction) -> list[Record]:
         settled: list[Record] = []
-        owed: list[Message] = []
         for kind in (Volume, Snapshot):
-            changes = [_ending(app, outcome, now) for outcome in outcomes if isinstance(outcome.record, kind)]
-            written, announced = writing.apply(app, conn, changes, now)
-            settled += [change.after for change in written]
-            owed += announced
+            changes = [_ending(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
+            settled += [change.after for change in tx.update(changes)]
         crash.at(Point.SETTLE_UNCOMMITTED)
-        return settled, owed
+        return settled
 
-    return commit(app, write)
+    return app.run(work)
 
 
-def _ending(app: Application, outcome: Outcome, now: datetime) -> Change[Record]:
+def _ending(tx: Transaction, outcome: Outcome) -> Change[Record]:
     match outcome:
         case Outcome(record=record, error=errors.SnapmanageError() as error):
-            return lifecycle.fail(record, error, now, app.rules.retry)
+            return lifecycle.fail(record, error, tx.now, tx.rules.retry)
         case Outcome(record=Volume() as volume, found=BackendVolume() as found):
-            return lifecycle.register_succeeded(volume, found, now)
+            return lifecycle.register_succeeded(volume, found, tx.now)
         case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):
-            return lifecycle.unmanage_succeeded(snapshot, now)
+            return lifecycle.unmanage_succeeded(snapshot, tx.now)
         case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
-            return lifecycle.manage_succeeded(snapshot, found, now)
+            return lifecycle.manage_succeeded(snapshot, found, tx.now)
     raise TypeError(f"{outcome} is no ending")
 
 

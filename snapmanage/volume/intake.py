@@ -8,13 +8,10 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from datetime import datetime
-from functools import partial
 from typing import Any
 
 import oslo_messaging
 from oslo_messaging import RPCDispatcher
-from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, Delivery, envelope
@@ -27,7 +24,8 @@ from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Taker
-from snapmanage.store import outbox, quarantine
+from snapmanage.manage.transaction import Transaction
+from snapmanage.store import quarantine
 from snapmanage.store.engine import database
 
 LOG = logging.getLogger(__name__)
@@ -140,23 +138,18 @@ class Intake:
     def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Keep a message apart, for people to look at; without `read` nobody is told what it was about."""
         LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, readable(reason))
-        write = partial(_put_aside, self._app, delivery, self._server, reason, read)
-        owed = self._app.db.write(write)
+        self._app.run(lambda tx: _put_aside(tx, delivery, self._server, reason, read))
         crash.at(Point.QUARANTINED)
-        self._app.outbox_writer.nudge(owed)
 
 
-def _put_aside(
-    app: Application, delivery: Delivery, host: str, reason: str, read: bool, conn: Connection, now: datetime
-) -> list[messages.Message]:
+def _put_aside(tx: Transaction, delivery: Delivery, host: str, reason: str, read: bool) -> None:
     """Keep the message, and tell auditors where it was about a snapshot; a repeat is known by its bytes."""
-    key = quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+    key = quarantine.put_aside(tx.conn, delivery.queue, delivery.body, delivery.headers, reason, tx.now)
     if key is None or not read:
-        return []
-    event = events.rejected(key, *_said(delivery), reason, now, host)
-    owed = [] if event is None else messages.notifications(event, events.NOBODY, both_dialects=False)
-    outbox.add(conn, owed, now, now + app.outbox_writer.hold)
-    return owed
+        return
+    event = events.rejected(key, *_said(delivery), reason, tx.now, host)
+    if event:
+        tx.post(messages.notifications(event, events.NOBODY, both_dialects=False))
 
 
 def _said(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:

@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
@@ -26,6 +25,7 @@ from snapmanage.drivers.system import deadline as deadlines
 from snapmanage.manage import ownership, requests
 from snapmanage.manage.application import Application
 from snapmanage.manage.redelivery import PoisonMessageGuard
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, services
 from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
 from snapmanage.volume.intake import Intake
@@ -114,7 +114,7 @@ class VolumeServer:
 
     def _beat(self) -> None:
         try:
-            self._beaten = self._app.db.write(self._beat_all)
+            self._beaten = self._app.run(self._beat_all)
             for server in self._backends:
                 if server not in self._up and self._openings[server].done():
                     self._try_to_open(server)
@@ -123,13 +123,13 @@ class VolumeServer:
         except Exception:
             LOG.exception("The heartbeat stumbled.")
 
-    def _beat_all(self, conn: Connection, now: datetime) -> frozenset[str]:
+    def _beat_all(self, tx: Transaction) -> frozenset[str]:
         up = self._up
         for server in sorted(up):
-            services.beat(conn, self._service(server, now))
+            services.beat(tx.conn, self._service(server, tx.now))
         for server in sorted(up - self._beaten):
             # Once more: what the relay sent between the announcement and the first consuming came back.
-            outbox.hurry_casts(conn, server, now)
+            outbox.hurry_casts(tx.conn, server, tx.now)
         return up
 
     def _try_to_open(self, server: str) -> Future[None]:
@@ -157,7 +157,7 @@ class VolumeServer:
         with self._opened:
             if self._stopping.is_set():
                 return
-            self._app.db.write(partial(self._announce, server))
+            self._app.run(partial(self._announce, server))
             crash.at(Point.SERVER_ANNOUNCED)
             self._workers[server].start()
             handler = self._handler(server)
@@ -203,9 +203,9 @@ class VolumeServer:
         intake = Intake(self._app, self._bus, server, endpoints, taker, self._callers[server])
         return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
-    def _announce(self, server: str, conn: Connection, now: datetime) -> None:
-        outbox.hurry_casts(conn, server, now)
-        services.beat(conn, self._service(server, now))
+    def _announce(self, server: str, tx: Transaction) -> None:
+        outbox.hurry_casts(tx.conn, server, tx.now)
+        services.beat(tx.conn, self._service(server, tx.now))
 
     def _endpoints(self, server: str, accept: Accept) -> list[Any]:
         listing = partial(self._list, server)

@@ -24,8 +24,9 @@ from snapmanage.core.services import Service
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Application, OutboxWriter, Rules
+from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.rules import Rules
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.engine.database import Database
