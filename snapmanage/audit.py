@@ -22,8 +22,8 @@ from snapmanage.core.reference import depth
 from snapmanage.crash import Point
 from snapmanage.store import audit as auditlog
 from snapmanage.store import quarantine
-from snapmanage.store.engine import database
 from snapmanage.store.engine.database import Database
+from snapmanage.store.engine.refusals import write_in_parts
 
 LOG = logging.getLogger(__name__)
 
@@ -45,28 +45,18 @@ class Listener:
             try:
                 heard += [(event, delivery) for event in _event(delivery)]
             except errors.InvalidRequest as error:
-                self.put_aside(delivery, str(error))
+                self.quarantine(delivery, str(error))
         if heard:
             crash.at(Point.HEARD)
-            self._keep(heard)
+            write_in_parts(heard, self._append, self._refuse)
 
-    def _keep(self, heard: Sequence[tuple[Heard, Delivery]]) -> None:
-        try:
-            self._db.write(lambda conn, now: _record(conn, now, [event for event, _ in heard]))
-        except database.UNKEEPABLE as error:
-            if database.passes(error):
-                raise  # the batch comes again
-            self._keep_apart(heard, error)
+    def _append(self, heard: Sequence[tuple[Heard, Delivery]]) -> None:
+        self._db.write(lambda conn, now: _record(conn, now, [event for event, _ in heard]))
 
-    def _keep_apart(self, heard: Sequence[tuple[Heard, Delivery]], error: Exception) -> None:
-        """Find the one whose values the database refuses, and spare its neighbours."""
-        if len(heard) > 1:
-            for each in heard:
-                self._keep([each])
-        else:
-            self.put_aside(heard[0][1], f"{type(error).__name__}: {error}".partition("\n")[0])
+    def _refuse(self, heard: tuple[Heard, Delivery], error: Exception) -> None:
+        self.quarantine(heard[1], f"{type(error).__name__}: {error}".partition("\n")[0])
 
-    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+    def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Keep a message apart, for people to look at."""
         LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, readable(reason))
         self._db.write(

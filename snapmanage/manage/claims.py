@@ -3,7 +3,7 @@
 Each takes many at once, in one transaction.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from snapmanage import crash
@@ -24,33 +24,24 @@ class Claimed:
 
 
 @dataclass(frozen=True)
-class Taker:
-    """A worker of `server` that begins at once what is accepted for it, as far as it has room.
-
-    `room` tells for how many, having waited a moment for as many as are wanted; `take` is handed what was claimed
-    for it, and whose there is more that is due.
-    """
+class WorkerId:
+    """A worker as claims name it, and the server whose operations it carries out."""
 
     server: str
-    worker: str
-    room: Callable[[int], int]
-    take: Callable[[Sequence[Claimed], Set[str]], None]
+    name: str
 
 
-NOBODY = Taker("", "", lambda wanted: 0, lambda claimed, left: None)
+def claim(app: Application, worker: WorkerId, limit: int, projects_first: Sequence[str] = ()) -> list[Claimed]:
+    """Claim up to `limit` due operations of a worker's server, of volumes first; announce their starts.
 
-
-def claim(app: Application, server: str, worker: str, limit: int, turns: Sequence[str] = ()) -> list[Claimed]:
-    """Take up to `limit` due operations of a server, of volumes first; starts are announced.
-
-    The projects whose turn it is get their share first.
+    The projects in `projects_first` get an equal share before that.
     """
 
     def work(tx: Transaction) -> list[Claimed]:
         claimed: list[Record] = []
         for kind in (Volume, Snapshot):
-            due = records.take_due(tx.conn, kind, server, tx.now, limit - len(claimed), turns)
-            changes = [lifecycle.claim(record, worker, tx.now, tx.rules.lease, tx.rules.retry) for record in due]
+            due = records.take_due(tx.conn, kind, worker.server, tx.now, limit - len(claimed), projects_first)
+            changes = [lifecycle.claim(record, worker.name, tx.now, tx.rules.lease, tx.rules.retry) for record in due]
             written = [change for change in changes if change]
             tx.write(written)
             claimed += [change.after for change in written if change.after.status.in_progress]

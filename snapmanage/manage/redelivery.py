@@ -36,7 +36,7 @@ class Handler(Protocol):
 
     def __call__(self, batch: Sequence[Delivery]) -> None: ...
 
-    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+    def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Into the quarantine; without `read` its content is not looked at."""
 
 
@@ -83,7 +83,7 @@ class PoisonMessageGuard:
     def _handle(self, delivery: Delivery, attempts: int) -> None:
         if attempts > self._max_attempts:
             reason = f"whoever handled it died, {self._max_attempts} times in a row"
-            self._inner.put_aside(delivery, reason, read=attempts == self._max_attempts + 1)
+            self._inner.quarantine(delivery, reason, read=attempts == self._max_attempts + 1)
         else:
             self._inner([delivery])
 

@@ -16,8 +16,7 @@ from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import records
 from snapmanage.store.engine import database
-
-REFUSED = (errors.AlreadyManaged, *database.UNKEEPABLE)
+from snapmanage.store.engine.refusals import write_in_parts
 
 
 @dataclass(frozen=True)
@@ -45,25 +44,26 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
     `storage` is where the objects are, if that is known: each has one owner there.
     """
 
-    def work(tx: Transaction) -> list[Snapshot]:
-        lease_end = tx.now + tx.rules.lease
-        _refuse_named(tx, resolutions)
-        changes = [
-            lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end, storage) for each in resolutions
-        ]
-        written = [change.after for change in tx.update(changes)]
-        crash.at(Point.RESOLVE_UNCOMMITTED)
-        return written
+    def write(part: Sequence[Resolution]) -> list[Snapshot]:
+        return app.run(lambda tx: _resolve(tx, part, storage))
 
-    try:
-        return app.run(work)
-    except REFUSED as error:
-        if database.away(error):
-            raise  # that says nothing of what was written: it is written again
-        if len(resolutions) > 1:
-            return [snapshot for each in resolutions for snapshot in resolve(app, [each], storage)]
-        settle(app, [Outcome(resolutions[0].snapshot, error=_refused(error))])
+    def fail(resolution: Resolution, error: Exception) -> list[Snapshot]:
+        settle(app, [_refused(Outcome(resolution.snapshot), error)])
         return []
+
+    parts = write_in_parts(resolutions, write, fail, retry_helps=database.away)
+    return [snapshot for part in parts for snapshot in part]
+
+
+def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | None) -> list[Snapshot]:
+    lease_end = tx.now + tx.rules.lease
+    _refuse_named(tx, resolutions)
+    changes = [
+        lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end, storage) for each in resolutions
+    ]
+    written = [change.after for change in tx.update(changes)]
+    crash.at(Point.RESOLVE_UNCOMMITTED)
+    return written
 
 
 def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
@@ -83,26 +83,24 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
     What isn't returned was lost to another worker, whose outcome counts. One that the database
     refuses, since its object is another's already or its values can't be kept, has failed.
     """
-    try:
-        return _settle(app, outcomes)
-    except REFUSED as error:
-        if database.away(error):
-            raise  # that says nothing of what was written: it is written again
-        if len(outcomes) > 1:
-            return [record for each in outcomes for record in settle(app, [each])]
-        return _settle(app, [replace(outcomes[0], found=None, error=_refused(error))])
+
+    def write(part: Sequence[Outcome]) -> list[Record]:
+        return app.run(lambda tx: _settle(tx, part))
+
+    def fail(outcome: Outcome, error: Exception) -> list[Record]:
+        return write([_refused(outcome, error)])
+
+    parts = write_in_parts(outcomes, write, fail, retry_helps=database.away)
+    return [record for part in parts for record in part]
 
 
-def _settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
-    def work(tx: Transaction) -> list[Record]:
-        settled: list[Record] = []
-        for kind in (Volume, Snapshot):
-            changes = [_ending(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
-            settled += [change.after for change in tx.update(changes)]
-        crash.at(Point.SETTLE_UNCOMMITTED)
-        return settled
-
-    return app.run(work)
+def _settle(tx: Transaction, outcomes: Sequence[Outcome]) -> list[Record]:
+    settled: list[Record] = []
+    for kind in (Volume, Snapshot):
+        changes = [_ending(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
+        settled += [change.after for change in tx.update(changes)]
+    crash.at(Point.SETTLE_UNCOMMITTED)
+    return settled
 
 
 def _ending(tx: Transaction, outcome: Outcome) -> Change[Record]:
@@ -118,7 +116,8 @@ def _ending(tx: Transaction, outcome: Outcome) -> Change[Record]:
     raise TypeError(f"{outcome} is no ending")
 
 
-def _refused(error: Exception) -> errors.SnapmanageError:
-    if isinstance(error, errors.SnapmanageError):
-        return error
-    return errors.BackendError(f"what the backend told can't be kept: {str(error).partition(chr(10))[0]}")
+def _refused(outcome: Outcome, error: Exception) -> Outcome:
+    """Return the failure of an operation whose outcome the database refuses."""
+    if not isinstance(error, errors.SnapmanageError):
+        error = errors.BackendError(f"what the backend told can't be kept: {str(error).partition(chr(10))[0]}")
+    return replace(outcome, found=None, error=error)

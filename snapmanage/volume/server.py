@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,7 +26,8 @@ from snapmanage.manage.application import Application
 from snapmanage.manage.redelivery import PoisonMessageGuard
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, services
-from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
+from snapmanage.volume.cinder_dialect import CinderEndpoint
+from snapmanage.volume.endpoint import Endpoint
 from snapmanage.volume.intake import Intake
 from snapmanage.volume.scans import Scans
 from snapmanage.volume.worker import BackendLimits, Worker
@@ -199,20 +199,14 @@ class VolumeServer:
         return Service(server, self._backends[server][0], now, storage=self._workers[server].storage)
 
     def _handler(self, server: str) -> PoisonMessageGuard:
-        endpoints, taker = partial(self._endpoints, server), self._workers[server].taker
-        intake = Intake(self._app, self._bus, server, endpoints, taker, self._callers[server])
+        listing = partial(self._list, server)
+        endpoints = [Endpoint(server, listing), CinderEndpoint(server, listing, self._volume_template)]
+        intake = Intake(self._app, self._bus, endpoints, self._workers[server], self._callers[server])
         return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
     def _announce(self, server: str, tx: Transaction) -> None:
         outbox.hurry_casts(tx.conn, server, tx.now)
         services.beat(tx.conn, self._service(server, tx.now))
-
-    def _endpoints(self, server: str, accept: Accept) -> list[Any]:
-        listing = partial(self._list, server)
-        return [
-            Endpoint(server, accept, listing),
-            ReferenceEndpoint(server, accept, listing, self._volume_template),
-        ]
 
     def _list(self, server: str, wanted: Page) -> list[Manageable]:
         return requests.list_manageable(

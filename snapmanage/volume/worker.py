@@ -20,7 +20,7 @@ from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import claims, settling
 from snapmanage.manage.application import Application
-from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.volume import steps
 from snapmanage.volume.driver_pool import DriverPool
@@ -68,7 +68,7 @@ class Worker:
         self.storage: str | None = None
         self._app = app
         self._driver = driver
-        self._id = worker_id
+        self.id = WorkerId(server, worker_id)
         self._limits = limits
         self._inbox: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
@@ -93,11 +93,6 @@ class Worker:
     def nudge(self) -> None:
         """Look for work now."""
         self._inbox.put(_Nudge())
-
-    @property
-    def taker(self) -> Taker:
-        """How others claim for this worker; what they claim arrives as outcomes do."""
-        return Taker(self.server, self._id, self._await_room, self._take)
 
     def drain(self) -> None:
         """Claim nothing more; the thread ends when what it holds is settled."""
@@ -214,7 +209,7 @@ class Worker:
         most = min(max(2 * self._limits.driver_calls, self._pool.within(HELD_SECONDS)), 2 * self._limits.batch)
         return 0 if self._draining.is_set() else max(0, most - len(self._held))
 
-    def _await_room(self, wanted: int) -> int:
+    def await_room(self, wanted: int) -> int:
         patience = PATIENCE_SECONDS if self._pool.within(PATIENCE_SECONDS) > wanted else 0
         deadline = time.monotonic() + patience
         while (room := self._room() - self._inbox.qsize()) < wanted and not self._draining.is_set():
@@ -224,10 +219,10 @@ class Worker:
             self._eased.clear()
         return max(0, room)
 
-    def _take(self, claimed: Sequence[Claimed], left: Set[str]) -> None:
+    def take(self, claimed: Sequence[Claimed], projects_waiting: Set[str]) -> None:
         self._receive(claimed, self._inbox.put)
-        if left:
-            self._round_robin.wait(left)
+        if projects_waiting:
+            self._round_robin.wait(projects_waiting)
             self.nudge()
 
     def _claim(self) -> None:
@@ -235,7 +230,7 @@ class Worker:
         room = self._room()
         wanted = min(self._limits.batch, room)
         turns = self._round_robin.next(wanted)
-        claimed = claims.claim(self._app, self.server, self._id, wanted, turns) if wanted else []
+        claimed = claims.claim(self._app, self.id, wanted, turns) if wanted else []
         served = {each.record.requester.project_id for each in claimed}
         self._round_robin.wait(project for project in turns if project in served)  # who got none has no more
         self._begin(claimed)

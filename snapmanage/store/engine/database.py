@@ -16,7 +16,6 @@ from sqlalchemy.exc import (
     InterfaceError,
     InvalidatePoolError,
     OperationalError,
-    StatementError,
 )
 
 from snapmanage.store.engine import mariadb, postgresql
@@ -25,8 +24,6 @@ T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
 DEADLOCK_TRIES = 10
-# What the database, or its driver, says of values that it can't keep; unless it `passes`.
-UNKEEPABLE = (StatementError, ValueError, OverflowError)
 # A connection that was in use a moment ago is taken to be there; a database takes longer to come back.
 PING_AFTER_SECONDS = 1.0
 _RESTED = "snapmanage_rested_since"

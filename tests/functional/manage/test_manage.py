@@ -1,6 +1,6 @@
 """The use cases on every database, step by step: what a server and its clients can rely on."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,9 +23,9 @@ from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
-from snapmanage.manage.acceptance import Ask, Refusal
+from snapmanage.manage.acceptance import OperationRequest, Refusal
 from snapmanage.manage.application import Application, OutboxWriter
-from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.manage.rules import Rules
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, services, usermessages
@@ -59,11 +59,15 @@ class Bench:
         wanted = examples.snapshot(source, **{"id": new_id(), "host": "unknown@yet"} | fields)
         return requests.request_snapshot(self.app, wanted)
 
-    def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Refusal]:
-        return acceptance.accept(self.app, [Ask(type(each), each.id, operation) for each in snapshots])
+    def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> Sequence[Refusal]:
+        return self.accept_requests(*(OperationRequest(type(each), each.id, operation) for each in snapshots))
+
+    def accept_requests(self, *received: OperationRequest) -> Sequence[Refusal]:
+        """Accept requests for a worker that has no room."""
+        return acceptance.accept(self.app, received, WorkerId(SERVER, "worker"), room=0).refused
 
     def claim(self, worker: str = "worker 1", limit: int = 10) -> list[Claimed]:
-        return claims.claim(self.app, SERVER, worker, limit)
+        return claims.claim(self.app, WorkerId(SERVER, worker), limit)
 
     def claim_one(self, worker: str = "worker 1") -> Claimed:
         (claimed,) = self.claim(worker)
@@ -271,45 +275,40 @@ def test_what_is_not_accepted_is_not_claimed(bench: Bench) -> None:
 
 def test_worker_with_room_begins_what_is_accepted_at_once(bench: Bench) -> None:
     first, second, third = (bench.ask(source) for source in (DAILY, WEEKLY, MONTHLY))
-    begun: list[Claimed] = []
+    asks = [OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
+    accepted = acceptance.accept(bench.app, asks, WorkerId(SERVER, "worker 1"), room=2)
 
-    def take(claimed: Sequence[Claimed], left: Set[str]) -> None:
-        assert left == {PROJECT}
-        begun.extend(claimed)
-
-    asks = [Ask(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
-    acceptance.accept(bench.app, asks, Taker(SERVER, "worker 1", lambda wanted: wanted - 1, take))
-
-    assert [claimed.record.id for claimed in begun] == [first.id, second.id]
-    assert [claimed.record for claimed in begun] == [bench.kept(each) for each in (first, second)]
-    assert all(claimed.volume for claimed in begun)
+    assert accepted.projects_waiting == {PROJECT}
+    assert [claimed.record.id for claimed in accepted.claimed] == [first.id, second.id]
+    assert [claimed.record for claimed in accepted.claimed] == [bench.kept(each) for each in (first, second)]
+    assert all(claimed.volume for claimed in accepted.claimed)
     assert [claimed.record.id for claimed in bench.claim("worker 2")] == [third.id]
     assert [message.name for message in bench.waiting()] == ["snapshot.manage.start"] * 3
 
 
 def test_unknown_and_incomplete_is_handed_back_and_its_neighbours_are_accepted(bench: Bench) -> None:
     asked = bench.ask()
-    unknown = Ask(Snapshot, new_id(), Operation.MANAGE)
+    unknown = OperationRequest(Snapshot, new_id(), Operation.MANAGE)
 
-    refused = acceptance.accept(bench.app, [unknown, Ask(Snapshot, asked.id, Operation.MANAGE)])
-    assert [(refusal.ask, refusal.error.code) for refusal in refused] == [(unknown, "not_found")]
+    refused = bench.accept_requests(unknown, OperationRequest(Snapshot, asked.id, Operation.MANAGE))
+    assert [(refusal.request, type(refusal.error)) for refusal in refused] == [(unknown, errors.NotFound)]
 
     assert bench.kept(asked).due_at == NOW
 
 
-def foreign(source: str = DAILY) -> Ask:
+def foreign(source: str = DAILY) -> OperationRequest:
     """A request of an upstream API that keeps its own records."""
     volume = examples.available_volume(DISK, id=new_id())
     record = examples.snapshot(source, id=new_id(), volume_id=volume.id)
-    return Ask(Snapshot, record.id, Operation.MANAGE, record, volume)
+    return OperationRequest(Snapshot, record.id, Operation.MANAGE, record, volume)
 
 
 def test_whole_foreign_record_is_accepted_as_new(bench: Bench) -> None:
     ask = foreign()
     later = bench.clock.advance(seconds=5)
 
-    assert acceptance.accept(bench.app, [ask, ask]) == []
-    acceptance.accept(bench.app, [ask])
+    assert bench.accept_requests(ask, ask) == []
+    bench.accept_requests(ask)
 
     assert ask.record is not None
     kept = bench.kept(ask.record)
@@ -321,7 +320,7 @@ def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> Non
     bench.rule(name_template="")
     bench.managed()
     ask = foreign()
-    acceptance.accept(bench.app, [ask])
+    bench.accept_requests(ask)
 
     bench.work()
 
@@ -331,13 +330,13 @@ def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> Non
 
 def test_sender_with_records_of_its_own_may_ask_for_its_snapshot_back(bench: Bench) -> None:
     ask = foreign()
-    acceptance.accept(bench.app, [ask])
+    bench.accept_requests(ask)
     bench.work()
 
     back = replace(ask, operation=Operation.UNMANAGE, record=None, volume=None, requester=Requester(PROJECT, "carol"))
-    acceptance.accept(bench.app, [back])
+    bench.accept_requests(back)
     bench.work()
-    acceptance.accept(bench.app, [back, ask])
+    bench.accept_requests(back, ask)
 
     assert ask.record is not None
     assert bench.kept(ask.record).status is Status.DELETED
@@ -349,8 +348,8 @@ def test_late_repeat_does_not_hide_what_was_asked_since(bench: Bench) -> None:
     snapshot = bench.managed()
     requests.unmanage(bench.app, snapshot.id, ASKED)
 
-    asks = [Ask(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)]
-    acceptance.accept(bench.app, asks)
+    asks = [OperationRequest(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)]
+    bench.accept_requests(*asks)
 
     assert bench.kept(snapshot).due_at == NOW
 
@@ -746,15 +745,15 @@ def test_unmanaging_is_cast_under_the_request_that_asked_for_it(bench: Bench) ->
 def unmanage_failed(bench: Bench) -> Snapshot:
     """A snapshot that an upstream API asked back in vain."""
     snapshot = bench.managed()
-    acceptance.accept(bench.app, [asked_back(snapshot, "req-1")])
+    bench.accept_requests(asked_back(snapshot, "req-1"))
     (claimed,) = bench.claim()
     settling.settle(bench.app, [Outcome(claimed.record, error=errors.Unusable("it broke"))])
     return snapshot
 
 
-def asked_back(snapshot: Snapshot, request_id: str, generation: int | None = None) -> Ask:
+def asked_back(snapshot: Snapshot, request_id: str, generation: int | None = None) -> OperationRequest:
     requester = Requester(PROJECT, "carol", request_id)
-    return Ask(Snapshot, snapshot.id, Operation.UNMANAGE, requester=requester, generation=generation)
+    return OperationRequest(Snapshot, snapshot.id, Operation.UNMANAGE, requester=requester, generation=generation)
 
 
 @pytest.mark.parametrize("repeat_first", [False, True])
@@ -762,9 +761,9 @@ def test_upstream_asks_again_for_what_was_not_given_back(bench: Bench, repeat_fi
     snapshot = unmanage_failed(bench)
     repeat, again = asked_back(snapshot, "req-1"), asked_back(snapshot, "req-2")
 
-    assert acceptance.accept(bench.app, [repeat]) == []
+    assert bench.accept_requests(repeat) == []
     assert bench.kept(snapshot).status is Status.ERROR
-    assert acceptance.accept(bench.app, [repeat, again] if repeat_first else [again, repeat]) == []
+    assert bench.accept_requests(*([repeat, again] if repeat_first else [again, repeat])) == []
 
     assert fields(bench.kept(snapshot), "status", "requester")[1].request_id == "req-2"
     bench.work()
@@ -776,7 +775,7 @@ def test_late_cast_of_ours_does_not_ask_again_for_what_failed_since(bench: Bench
     snapshot = unmanage_failed(bench)
     late = asked_back(snapshot, "req-0", generation=bench.kept(snapshot).generation - 2)
 
-    assert acceptance.accept(bench.app, [late]) == []
+    assert bench.accept_requests(late) == []
 
     assert bench.claim() == []
     assert bench.kept(snapshot).status is Status.ERROR
@@ -790,8 +789,8 @@ def test_late_cast_does_not_bring_back_what_was_given_back(bench: Bench) -> None
 
     for operation in Operation:
         assert bench.accept(snapshot, operation=operation) == []
-    whole = Ask(Snapshot, snapshot.id, Operation.MANAGE, replace(snapshot, status=Status.CREATING))
-    assert acceptance.accept(bench.app, [whole]) == []
+    whole = OperationRequest(Snapshot, snapshot.id, Operation.MANAGE, replace(snapshot, status=Status.CREATING))
+    assert bench.accept_requests(whole) == []
 
     assert bench.claim() == []
     assert bench.kept(snapshot).status is Status.DELETED
@@ -898,7 +897,10 @@ def test_of_two_that_ask_for_one_object_back_one_gets_it(bench: Bench) -> None:
     (resolved,) = bench.resolve(claimed)
     settling.settle(bench.app, [Outcome(resolved, error=errors.Unusable("it broke"))])
 
-    assert acceptance.accept(bench.app, [Ask(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)]) == []
+    assert (
+        bench.accept_requests(*(OperationRequest(Snapshot, each.id, Operation.UNMANAGE) for each in (first, second)))
+        == []
+    )
     bench.work()
 
     assert [bench.kept(each).status for each in (first, second)] == [Status.DELETED] * 2

@@ -32,18 +32,18 @@ class Mortal:
         self.death = death
         self.death_by_reading = death_by_reading
         self.batches: list[list[bytes]] = []
-        self.put_asides: list[tuple[bytes, bool]] = []
+        self.quarantined: list[tuple[bytes, bool]] = []
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         self.batches.append([delivery.body for delivery in batch])
         if self.death and POISON.body in self.batches[-1]:
             raise self.death
 
-    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+    def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         assert str(MAX_ATTEMPTS) in reason
         if self.death_by_reading and read:
             raise self.death_by_reading
-        self.put_asides.append((delivery.body, read))
+        self.quarantined.append((delivery.body, read))
 
 
 def suspects(database: Database) -> list[int]:
@@ -89,7 +89,7 @@ def test_poison_is_put_aside_after_so_many_deaths_and_its_neighbours_go_on(datab
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([NEIGHBOUR, POISON, *FRESH])
 
-    assert mortal.put_asides == [(b"poison", True)]
+    assert mortal.quarantined == [(b"poison", True)]
     assert mortal.batches[-1] == [b"first", b"second"]
     assert suspects(database) == []
 
@@ -102,7 +102,7 @@ def test_poison_that_kills_whoever_reads_it_to_put_it_aside_is_put_aside_unread(
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
 
-    assert mortal.put_asides == [(b"poison", False)]
+    assert mortal.quarantined == [(b"poison", False)]
 
 
 def test_message_whose_handler_fails_while_something_is_away_is_not_counted_as_a_death(database: Database) -> None:
@@ -114,7 +114,7 @@ def test_message_whose_handler_fails_while_something_is_away_is_not_counted_as_a
     assert suspects(database) == []
     mortal.death = None
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
-    assert mortal.put_asides == []
+    assert mortal.quarantined == []
 
 
 def test_deaths_before_and_after_a_failure_are_counted(database: Database) -> None:
@@ -135,7 +135,7 @@ def test_what_could_not_be_put_aside_is_read_when_that_is_tried_again(database: 
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
 
-    assert mortal.put_asides == [(b"poison", True)]
+    assert mortal.quarantined == [(b"poison", True)]
 
 
 def test_what_fails_again_and_again_without_the_database_is_one_attempt(
@@ -152,7 +152,7 @@ def test_what_fails_again_and_again_without_the_database_is_one_attempt(
     mortal.death = None
     handle([POISON])
     assert suspects(database) == []
-    assert mortal.put_asides == []
+    assert mortal.quarantined == []
 
 
 def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_answers_the_probe(

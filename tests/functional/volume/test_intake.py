@@ -2,24 +2,23 @@
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_REQUEST
 from snapmanage.cmd.manage.quarantine import send_again
-from snapmanage.manage import acceptance
-from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Application
-from snapmanage.manage.claims import Taker
+from snapmanage.core.records import Record
+from snapmanage.store import records
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from tests.functional.volume.test_server import publish, quarantined, request, whole_request
 from tests.functional.world import SERVER, World
 from tests.waiting import until
 
-ACCEPT = acceptance.accept
+LOCK_MANY = records.lock_many
 
 
 def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on(
@@ -28,12 +27,12 @@ def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on
     volume = world.known_volume()
     first, refused, last = unaccepted(world, volume, 3)
 
-    def accept(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
-        if refused in [ask.record_id for ask in asks]:
-            raise DataError("INSERT", None, ValueError("out of range"))
-        return ACCEPT(app, asks, taker)
+    def lock_many(conn: Connection, kind: type[Record], record_ids: Collection[str]) -> Sequence[Record]:
+        if refused in record_ids:
+            raise DataError("SELECT", None, ValueError("out of range"))
+        return LOCK_MANY(conn, kind, record_ids)
 
-    monkeypatch.setattr(acceptance, "accept", accept)
+    monkeypatch.setattr(records, "lock_many", lock_many)
     world.bus.deliver(SERVER, *(asked_for(each) for each in (first, refused, last)))
 
     assert world.settled(first)["status"] == world.settled(last)["status"] == "available"
@@ -55,11 +54,11 @@ def test_batch_whose_failure_says_nothing_of_it_comes_again_and_is_not_put_aside
     volume = world.known_volume()
     [snapshot_id] = unaccepted(world, volume, 1)
 
-    def fail(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+    def fail(*arguments: object) -> None:
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(acceptance, "accept", fail)
+        patch.setattr(records, "lock_many", fail)
         with pytest.raises(type(failure)):
             world.bus.deliver(SERVER, asked_for(snapshot_id))
 

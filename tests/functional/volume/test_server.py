@@ -25,9 +25,8 @@ from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import acceptance, claims, settling
-from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Application
-from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.acceptance import Accepted, OperationRequest
+from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import ListQuery
 from snapmanage.volume.server import VolumeServer
@@ -204,7 +203,8 @@ def test_server_that_is_kept_busy_looks_for_what_a_fellow_left_all_the_same(tmp_
             world.bus.away = True
             left = world.asked(volume, OTHERS[0])
 
-            acceptance.accept(world.app, [Ask(Snapshot, left, Operation.MANAGE)])
+            request = OperationRequest(Snapshot, left, Operation.MANAGE)
+            acceptance.accept(world.app, [request], WorkerId(SERVER, "no worker"), room=0)
 
             assert world.settled(left)["status"] == "available"
 
@@ -216,7 +216,7 @@ def fed_without_a_pause(world: World, stale: Claimed) -> Iterator[None]:
 
     def feed() -> None:
         while not over.wait(0.01):
-            world.server._workers[SERVER].taker.take([stale], set())
+            world.server._workers[SERVER].take([stale], set())
 
     feeding = threading.Thread(target=feed)
     feeding.start()
@@ -291,7 +291,7 @@ def test_claim_that_is_handed_over_late_leaves_the_newer_one_alone(world: World)
         held = world.record(snapshot_id)
         late = Claimed(replace(held, generation=held.generation - 1))
 
-        world.server._workers[SERVER].taker.take([late], set())
+        world.server._workers[SERVER].take([late], set())
 
     assert world.settled(snapshot_id)["status"] == "available"
 
@@ -618,8 +618,9 @@ def test_drain_finishes_what_is_in_hand_and_takes_nothing_more(world: World) -> 
 
 def accept_for(world: World, worker: Worker, snapshot_id: str) -> None:
     """Accept a request to manage a snapshot and claim it for the worker, as if it had room."""
-    taker = replace(worker.taker, room=lambda wanted: wanted)
-    acceptance.accept(world.app, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+    request = OperationRequest(Snapshot, snapshot_id, Operation.MANAGE)
+    accepted = acceptance.accept(world.app, [request], worker.id, room=1)
+    worker.take(accepted.claimed, accepted.projects_waiting)
 
 
 def test_what_has_just_come_in_when_a_drain_begins_is_finished(world: World) -> None:
@@ -687,13 +688,11 @@ def test_batch_in_the_consumer_s_hands_is_settled_or_given_back_by_a_drain(
     volume, claimed, released = world.known_volume(), threading.Event(), threading.Event()
     accept, join = acceptance.accept, InProcessConsumer.join
 
-    def accept_slowly(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
-        def take(*arguments: Any) -> None:
-            claimed.set()
-            released.wait(60)
-            taker.take(*arguments)
-
-        return accept(app, asks, replace(taker, take=take))
+    def accept_slowly(*arguments: Any) -> Accepted:
+        accepted = accept(*arguments)
+        claimed.set()
+        released.wait(60)
+        return accepted
 
     def finish(consumer: InProcessConsumer, timeout_seconds: float) -> None:
         released.set()
