@@ -48,10 +48,11 @@ class Listener:
                 self.quarantine(delivery, str(error))
         if heard:
             crash.at(Point.HEARD)
-            write_in_parts(heard, self._append, self._refuse)
-
-    def _append(self, heard: Sequence[tuple[Heard, Delivery]]) -> None:
-        self._db.write(lambda conn, now: _record(conn, now, [event for event, _ in heard]))
+            write_in_parts(
+                heard,
+                lambda part: self._db.write(lambda conn, now: _record(conn, now, [event for event, _ in part])),
+                self._refuse,
+            )
 
     def _refuse(self, heard: tuple[Heard, Delivery], error: Exception) -> None:
         self.quarantine(heard[1], f"{type(error).__name__}: {error}".partition("\n")[0])
@@ -87,7 +88,8 @@ def _event(delivery: Delivery) -> list[Heard]:
     envelope.refuse_larger(delivery.body, envelope.LARGEST_EVENT)
     if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
-    if not (_fits(event_type) and _identifies(payload["event_id"]) and _identifies(payload["snapshot_id"])):
+    fits = len(event_type) <= 255 and keepable(event_type)
+    if not (fits and _identifies(payload["event_id"]) and _identifies(payload["snapshot_id"])):
         raise errors.InvalidRequest(
             "event_id and snapshot_id must be UUIDs, and the type a text of up to 255 characters"
         )
@@ -97,10 +99,6 @@ def _event(delivery: Delivery) -> list[Heard]:
     if type(generation) is not int or not 0 <= generation < 2**31:
         raise errors.InvalidRequest(f"the generation must be a whole number, not {generation!r}")
     return [(event_type, payload)]
-
-
-def _fits(event_type: str) -> bool:
-    return len(event_type) <= 255 and keepable(event_type)
 
 
 def _identifies(value: Any) -> bool:

@@ -54,7 +54,7 @@ def request(
 ) -> bytes:
     """A cast, or a call when `_msg_id` and `_reply_q` are given."""
     content = {"method": method, "args": dict(arguments), "version": VERSION, "_unique_id": unique_id, **call}
-    return _wrap(content | _flattened(context))
+    return _enclosed(json.dumps(content | _flattened(context)))
 
 
 def answer(incoming: Incoming, result: Any = None, failure: Exception | None = None) -> bytes:
@@ -66,7 +66,7 @@ def answer(incoming: Incoming, result: Any = None, failure: Exception | None = N
         "_msg_id": incoming.msg_id,
         "_unique_id": uuid.uuid4().hex,
     }
-    return _wrap(content)
+    return _enclosed(json.dumps(content))
 
 
 def unwrap(body: bytes) -> dict[str, Any]:
@@ -122,10 +122,6 @@ def _notification(message: Message, now: datetime) -> bytes:
     }
     text = json.dumps(content | _flattened(message.context))
     return _enclosed(f'{text[:-1]}, "payload": {message.body_text}}}')
-
-
-def _wrap(content: Mapping[str, Any]) -> bytes:
-    return _enclosed(json.dumps(content))
 
 
 def _enclosed(text: str) -> bytes:

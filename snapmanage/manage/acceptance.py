@@ -65,13 +65,13 @@ def accept(app: Application, requests: Sequence[OperationRequest], worker: Worke
     worker's server are claimed for it in the same transaction. If the database refuses the batch, each request is
     accepted alone, and the worker claims nothing yet.
     """
-
-    def write(part: Sequence[OperationRequest]) -> Accepted:
-        return app.run(lambda tx: _accept(tx, part, worker, room if len(part) == len(requests) else 0))
-
-    accepted = _joined(write_in_parts(requests, write, _refused))
+    parts = write_in_parts(
+        requests,
+        lambda part: app.run(lambda tx: _accept(tx, part, worker, room if len(part) == len(requests) else 0)),
+        _refused,
+    )
     crash.at(Point.ACCEPTED)
-    return accepted
+    return _joined(parts)
 
 
 def _refused(request: OperationRequest, error: Exception) -> Accepted:

@@ -64,7 +64,7 @@ def renew(app: Application, held: Iterable[Record]) -> None:
         app.run(work)
 
 
-def give_back(app: Application, held: Sequence[Record]) -> None:
+def release(app: Application, held: Sequence[Record]) -> None:
     """Let other workers have what this one can't finish."""
 
     def work(tx: Transaction) -> None:

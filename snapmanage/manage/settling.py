@@ -23,7 +23,7 @@ from snapmanage.store.engine.refusals import write_in_parts
 class Resolution:
     """What a snapshot's reference turned out to mean."""
 
-    snapshot: Snapshot
+    record: Snapshot
     found: BackendSnapshot
     managed_name: str
 
@@ -44,14 +44,13 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
     `storage` is where the objects are, if that is known: each has one owner there.
     """
 
-    def write(part: Sequence[Resolution]) -> list[Snapshot]:
-        return app.run(lambda tx: _resolve(tx, part, storage))
-
     def fail(resolution: Resolution, error: Exception) -> list[Snapshot]:
-        settle(app, [_refused(Outcome(resolution.snapshot), error)])
+        settle(app, [_refused(Outcome(resolution.record), error)])
         return []
 
-    parts = write_in_parts(resolutions, write, fail, retry_helps=database.away)
+    parts = write_in_parts(
+        resolutions, lambda part: app.run(lambda tx: _resolve(tx, part, storage)), fail, retry_helps=database.away
+    )
     return [snapshot for part in parts for snapshot in part]
 
 
@@ -59,7 +58,7 @@ def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | 
     lease_end = tx.now + tx.rules.lease
     _refuse_named(tx, resolutions)
     changes = [
-        lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end, storage) for each in resolutions
+        lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
     ]
     written = [change.after for change in tx.update(changes)]
     crash.at(Point.RESOLVE_UNCOMMITTED)
@@ -68,10 +67,10 @@ def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | 
 
 def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
     """Raise `AlreadyManaged` where an object's name holds the id of another live record: it is that one's."""
-    others = {each.snapshot.id: ids_in(each.found.name) - {each.snapshot.id} for each in resolutions}
+    others = {each.record.id: ids_in(each.found.name) - {each.record.id} for each in resolutions}
     live = records.live(tx.conn, set[str]().union(*others.values()))
     for each in resolutions:
-        for owner in others[each.snapshot.id] & live:
+        for owner in others[each.record.id] & live:
             raise errors.AlreadyManaged(
                 f"{each.found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
             )
@@ -84,13 +83,12 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
     refuses, since its object is another's already or its values can't be kept, has failed.
     """
 
-    def write(part: Sequence[Outcome]) -> list[Record]:
-        return app.run(lambda tx: _settle(tx, part))
-
     def fail(outcome: Outcome, error: Exception) -> list[Record]:
-        return write([_refused(outcome, error)])
+        return app.run(lambda tx: _settle(tx, [_refused(outcome, error)]))
 
-    parts = write_in_parts(outcomes, write, fail, retry_helps=database.away)
+    parts = write_in_parts(
+        outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=database.away
+    )
     return [record for part in parts for record in part]
 
 

@@ -117,7 +117,7 @@ class Intake:
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Quarantine a message, and announce the rejected request unless the message must not be `read`."""
         LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, readable(reason))
-        self._app.run(lambda tx: _quarantine(tx, delivery, self._worker.server, reason, read))
+        self._app.run(lambda tx: _quarantine(tx, delivery, self._worker.id.server, reason, read))
         crash.at(Point.QUARANTINED)
 
 

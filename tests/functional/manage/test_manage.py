@@ -605,7 +605,7 @@ def test_late_outcome_writes_nothing(bench: Bench) -> None:
 def test_outcome_that_is_late_does_not_hold_up_its_neighbours(bench: Bench) -> None:
     bench.accept(bench.ask(DAILY), bench.ask(WEEKLY))
     lost, held = (Outcome(each.record, error=errors.SourceNotFound("gone")) for each in bench.claim())
-    claims.give_back(bench.app, [lost.record])
+    claims.release(bench.app, [lost.record])
 
     settled = settling.settle(bench.app, [lost, held])
 
@@ -675,7 +675,7 @@ def test_what_the_database_refuses_of_an_operation_ends_it_and_is_not_written_fo
 
 def test_record_given_back_is_another_s_at_once(bench: Bench) -> None:
     bench.accept(bench.ask())
-    claims.give_back(bench.app, [bench.claim_one().record])
+    claims.release(bench.app, [bench.claim_one().record])
 
     taken = bench.claim_one("worker 2")
 

@@ -275,7 +275,7 @@ def test_late_outcome_leaves_the_newer_claim_of_this_worker_held(
         newer = world.record(snapshot_id)
 
         late.set()
-        until(lambda: "outcomes were late" in caplog.text, "the late outcome to be noticed")
+        until(lambda: "Dropped late outcomes" in caplog.text, "the late outcome to be noticed")
 
         renewed_in(world, snapshot_id, rules.lease / 2)
         assert world.record(snapshot_id).generation == newer.generation
@@ -741,14 +741,14 @@ def test_drain_ends_without_an_error_when_the_database_fails_while_operations_ar
         raise OperationalError("UPDATE", {}, Exception("the server has gone away"))
 
     volume = world.known_volume()
-    monkeypatch.setattr(claims, "give_back", fail)
+    monkeypatch.setattr(claims, "release", fail)
     with world.stuck("rename") as stuck:
         world.asked(volume, SNAPSHOT)
         stuck.reached()
 
         assert world.server.drain(timeout_seconds=0) is False
 
-    assert "could not give operations back; their leases run out instead" in caplog.text
+    assert "Claims were not released; their leases expire instead" in caplog.text
 
 
 def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.volume.driver_pool import HANGING, DriverPool, Step
+from snapmanage.volume.driver_pool import HUNG_POOLS, DriverPool, Step
 from tests import examples
 from tests.waiting import until
 
@@ -92,13 +92,13 @@ def test_nothing_more_is_begun_after_stop(driver: Hanging) -> None:
 def test_fast_driver_gets_through_more_than_one_that_has_shown_nothing(steps: list[Step]) -> None:
     turns = itertools.cycle(steps)
     calls = DriverPool("driver", 2, lambda claimed: next(turns), lambda came: None)
-    unknown = calls.within(0.5)
+    unknown = calls.capacity(0.5)
 
     def is_fast() -> bool:
         """Asked on and on: one call in which the machine stood still counts for a while."""
         for _ in range(200):
             calls.submit(ONE)
-        return calls.within(0.5) > 100
+        return calls.capacity(0.5) > 100
 
     until(is_fast, "the pace to be seen")
     assert unknown <= 2
@@ -113,7 +113,7 @@ def test_driver_that_has_only_found_things_so_far_is_not_taken_for_fast() -> Non
         calls.submit(ONE)
 
     until(lambda: len(found) == 200, "the calls to be over")
-    assert calls.within(0.5) <= 2
+    assert calls.capacity(0.5) <= 2
     calls.stop()
 
 
@@ -121,20 +121,20 @@ def test_call_that_hangs_is_given_up_once_and_another_thread_takes_its_place(dri
     driver.submit(2)
     driver.begin(1)
 
-    assert driver.calls.given_up(60) == []
-    assert driver.calls.given_up(0) == [ONE]
+    assert driver.calls.abandon(60) == []
+    assert driver.calls.abandon(0) == [ONE]
     driver.begin(2)
     driver.begun[1].set()
 
     until(lambda: driver.answered() == ["1"], "the answer of the second")
-    assert driver.calls.given_up(0) == []
+    assert driver.calls.abandon(0) == []
 
 
 def test_answer_of_what_was_given_up_is_dropped_and_its_thread_ends(driver: Hanging) -> None:
     driver.submit(1)
     driver.begin(1)
     [hanging] = driver.threads
-    driver.calls.given_up(0)
+    driver.calls.abandon(0)
 
     driver.begun[0].set()
     hanging.join(10)
@@ -145,30 +145,30 @@ def test_answer_of_what_was_given_up_is_dropped_and_its_thread_ends(driver: Hang
 
 
 def test_of_a_driver_that_always_hangs_what_waits_is_given_up_too() -> None:
-    most = HANGING * 2
+    most = HUNG_POOLS * 2
     with Hanging(threads=2) as driver:
         driver.submit(most + 1)
         for begun in range(2, most + 1, 2):
             driver.begin(begun)
-            assert driver.calls.given_up(0) == [ONE, ONE] + [ONE] * (begun == most)
+            assert driver.calls.abandon(0) == [ONE, ONE] + [ONE] * (begun == most)
 
         driver.submit(1)
-        assert driver.calls.given_up(0) == [ONE]
+        assert driver.calls.abandon(0) == [ONE]
         assert len(driver.threads) == most
 
 
 def test_driver_that_hangs_no_more_is_called_again(driver: Hanging) -> None:
-    driver.submit(HANGING)
-    for begun in range(1, HANGING + 1):
+    driver.submit(HUNG_POOLS)
+    for begun in range(1, HUNG_POOLS + 1):
         driver.begin(begun)
-        driver.calls.given_up(0)
+        driver.calls.abandon(0)
 
     driver.begun[0].set()
     driver.submit(1)
 
-    driver.begin(HANGING + 1)
+    driver.begin(HUNG_POOLS + 1)
     driver.begun[-1].set()
-    until(lambda: driver.answered() == [str(HANGING)], "the answer")
+    until(lambda: driver.answered() == [str(HUNG_POOLS)], "the answer")
 
 
 def test_calls_begin_once_the_system_has_a_thread_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_calls_begin_once_the_system_has_a_thread_again(monkeypatch: pytest.Monk
             patch.setattr(threading.Thread, "start", no_thread)
             driver.submit(2)
 
-        assert driver.calls.given_up(60) == []
+        assert driver.calls.abandon(60) == []
 
         driver.begin(2)
 
