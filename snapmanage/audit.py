@@ -1,12 +1,13 @@
-"""From the bus to the audit log: each event once, in a chain.
+"""Write the events of the bus to the audit log: each event once, in a chain.
 
-Repeats are known by `event_id`. A message that is no event of ours (other services share the topic)
-is passed over; one that claims to be ours and can't be understood, or kept, goes to the quarantine.
+A repeated event has the `event_id` of the first. Messages of other services that share the topic are ignored. An event
+of snapmanage that can't be understood or written is quarantined.
 """
 
 import logging
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.core import audit as ledger
 from snapmanage.core.audit import Entry, Gap
 from snapmanage.core.events import PAYLOAD_FIELDS
+from snapmanage.core.logfields import fields
 from snapmanage.core.records import keepable, readable
 from snapmanage.core.reference import depth
 from snapmanage.crash import Point
@@ -27,64 +29,72 @@ from snapmanage.store.engine.refusals import write_in_parts
 
 LOG = logging.getLogger(__name__)
 
-# More than any reference may have, and far less than what could not be written again.
+# More levels than any reference may have, and far fewer than JSON can't be written with.
 DEEPEST = 64
-OURS = ("snapshot.manage.", "snapshot.unmanage.")
-Heard = tuple[str, dict[str, Any]]
+OWN_EVENT_TYPES = ("snapshot.manage.", "snapshot.unmanage.")
+
+
+@dataclass(frozen=True)
+class ReceivedEvent:
+    """An event of snapmanage, and the delivery that brought it."""
+
+    event_type: str
+    payload: dict[str, Any]
+    delivery: Delivery
 
 
 class Listener:
-    """The handler of the notification queues: what it was given is in the log when it returns."""
+    """The handler of the notification queues: the events of a batch are in the audit log when it returns."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
-        heard: list[tuple[Heard, Delivery]] = []
+        received: list[ReceivedEvent] = []
         for delivery in batch:
             try:
-                heard += [(event, delivery) for event in _event(delivery)]
+                if event := _event(delivery):
+                    received.append(event)
             except errors.InvalidRequest as error:
                 self.quarantine(delivery, str(error))
-        if heard:
+        if received:
             crash.at(Point.HEARD)
             write_in_parts(
-                heard,
-                lambda part: self._db.write(lambda conn, now: _record(conn, now, [event for event, _ in part])),
-                self._refuse,
+                received, lambda part: self._db.write(lambda conn, now: _append(conn, part, now)), self._refuse
             )
 
-    def _refuse(self, heard: tuple[Heard, Delivery], error: Exception) -> None:
-        self.quarantine(heard[1], f"{type(error).__name__}: {error}".partition("\n")[0])
+    def _refuse(self, event: ReceivedEvent, error: Exception) -> None:
+        self.quarantine(event.delivery, f"{type(error).__name__}: {error}".partition("\n")[0])
 
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
-        """Keep a message apart, for people to look at."""
-        LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, readable(reason))
+        """Quarantine a message; `read` makes no difference, since a quarantined event is not announced."""
         self._db.write(
             lambda conn, now: quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
+        LOG.error("Quarantined a notification: %s", fields(queue=delivery.queue, reason=readable(reason)))
         crash.at(Point.QUARANTINED)
 
 
 def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:
-    """The newest entries, oldest of them first."""
+    """Return the newest `limit` entries in the order of the log."""
     with db.read() as conn:
         return auditlog.newest(conn, limit, snapshot_id)
 
 
 def verify(db: Database) -> tuple[ledger.Head, str | None, list[Gap]]:
-    """The chain's head, what breaks the chain (None when it is whole), and what the log lacks."""
+    """Return the head of the chain, the first break (None if the chain is whole), and the gaps in the log."""
     with db.read(at_one_moment=True) as conn:
         head = auditlog.head(conn)
         broken = ledger.first_break(auditlog.in_order(conn), head)
         return head, broken, ledger.gaps(auditlog.steps(conn))
 
 
-def _event(delivery: Delivery) -> list[Heard]:
+def _event(delivery: Delivery) -> ReceivedEvent | None:
+    """Return the event in a message, None for a message of another service; raise `InvalidRequest` if it is invalid."""
     content = envelope.unwrap(delivery.body)
     event_type, payload = content.get("event_type"), content.get("payload")
-    if not isinstance(event_type, str) or not event_type.startswith(OURS):
-        return []
+    if not isinstance(event_type, str) or not event_type.startswith(OWN_EVENT_TYPES):
+        return None
     envelope.refuse_larger(delivery.body, envelope.LARGEST_EVENT)
     if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
@@ -98,7 +108,7 @@ def _event(delivery: Delivery) -> list[Heard]:
     generation = payload["generation"]
     if type(generation) is not int or not 0 <= generation < 2**31:
         raise errors.InvalidRequest(f"the generation must be a whole number, not {generation!r}")
-    return [(event_type, payload)]
+    return ReceivedEvent(event_type, payload, delivery)
 
 
 def _identifies(value: Any) -> bool:
@@ -108,14 +118,15 @@ def _identifies(value: Any) -> bool:
         return False
 
 
-def _record(conn: Connection, now: datetime, heard: Sequence[Heard]) -> None:
+def _append(conn: Connection, events: Sequence[ReceivedEvent], now: datetime) -> None:
+    """Append the events to the log that it doesn't have yet."""
     head = auditlog.lock_head(conn)
-    fresh = {payload["event_id"]: (event_type, payload) for event_type, payload in heard}
+    fresh = {event.payload["event_id"]: event for event in events}
     for known in auditlog.known(conn, list(fresh)):
         del fresh[known]
     entries: list[Entry] = []
-    for event_type, payload in fresh.values():
-        entries.append(ledger.append(head, event_type, payload, now))
+    for event in fresh.values():
+        entries.append(ledger.append(head, event.event_type, event.payload, now))
         head = ledger.head_of(entries[-1])
     auditlog.append(conn, entries)
     if entries:

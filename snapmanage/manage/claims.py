@@ -1,7 +1,4 @@
-"""Claims of a server's workers on what is due: take, renew, give back.
-
-Each takes many at once, in one transaction.
-"""
+"""Claims of workers on due operations: claim, renew, release. Each function claims a batch in one transaction."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ from snapmanage.store import records
 
 @dataclass(frozen=True)
 class Claimed:
-    """An operation that this worker holds, with the volume where a snapshot's parent must be checked."""
+    """An operation that a worker holds; `volume` is the volume of a snapshot, whose parent must be checked."""
 
     record: Record
     volume: Volume | None = None
@@ -53,7 +50,7 @@ def claim(app: Application, worker: WorkerId, limit: int, projects_first: Sequen
 
 
 def renew(app: Application, held: Iterable[Record]) -> None:
-    """Keep the claims on what the driver still works at."""
+    """Extend the leases of the operations that the driver still works on."""
     mine = list(held)
 
     def work(tx: Transaction) -> None:
@@ -65,7 +62,7 @@ def renew(app: Application, held: Iterable[Record]) -> None:
 
 
 def release(app: Application, held: Sequence[Record]) -> None:
-    """Let other workers have what this one can't finish."""
+    """Release the claims of operations that a worker can't finish, so that other workers can claim them."""
 
     def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
@@ -77,6 +74,7 @@ def release(app: Application, held: Sequence[Record]) -> None:
 
 
 def with_volumes(tx: Transaction, claimed: Sequence[Record]) -> list[Claimed]:
+    """Return claimed records with the volumes of snapshots, read in one query."""
     wanted = {record.volume_id for record in claimed if isinstance(record, Snapshot)}
     volumes = {volume.id: volume for volume in records.get_many(tx.conn, Volume, wanted)} if wanted else {}
     return [

@@ -1,4 +1,4 @@
-"""Comparing a server's records with its backend while both go on."""
+"""Compare a server's records with its backend while the server and other users of the backend work."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from snapmanage.store.engine.database import Database
 
 
 def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
-    """Where they disagree, leaving out what moved meanwhile; whatever the driver raises."""
+    """Return the differences, except for snapshots that changed during the comparison; pass the driver's errors on."""
     before = _resolved(db, server)
     seen = driver.list_snapshots()
     located = _located(driver, reconciliation.unlisted(before, seen))
@@ -25,7 +25,7 @@ def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
 def _with_other_owners(
     db: Database, server: str, snapshots: Sequence[Snapshot], found: Sequence[Difference]
 ) -> list[Difference]:
-    """Return the differences with those of objects that another server's records own, which no mending may touch."""
+    """Return the differences, with those of objects that another server's records own; no fix may touch these."""
     named = {each for difference in found if difference.binding for each in ids_in(difference.binding.original_name)}
     with db.read() as conn:
         live, elsewhere = records.live(conn, named), records.owners_elsewhere(conn, server, snapshots)
@@ -36,12 +36,12 @@ def _with_other_owners(
 
 
 def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
-    """Return which storage the backend is now; None where no record says which it was."""
+    """Return the present id of the backend's storage; None if no record has one to compare."""
     return driver.storage_id() if any(each.storage for each in snapshots) else None
 
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:
-    """Write a snapshot's size down; return False where the snapshot has changed meanwhile."""
+    """Write a snapshot's size; return False if the snapshot has changed meanwhile."""
     return db.write(
         lambda conn, now: bool(
             records.update(conn, [Change(snapshot, changed(snapshot, size_gb=size_gb, updated_at=now))])
@@ -55,7 +55,7 @@ def _resolved(db: Database, server: str) -> Sequence[Snapshot]:
 
 
 def _located(driver: Driver, unlisted: Sequence[Snapshot]) -> Sequence[BackendObject]:
-    """Locate what isn't listed: a snapshot may be there and not be listed, such as one whose volume is gone."""
+    """Locate the unlisted snapshots: one whose volume is gone exists, for example, and isn't listed."""
     if not unlisted:
         return []
     identities = {each.backend_id for each in unlisted if each.backend_id}

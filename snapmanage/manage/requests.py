@@ -1,4 +1,4 @@
-"""What clients ask for: request, register, unmanage, list."""
+"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list manageable snapshots."""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -21,18 +21,19 @@ from snapmanage.store.facts import VolumeForRequest
 
 R = TypeVar("R", bound=Record)
 
-# Keys dropped by each that comes, when they are too old: more than one, so that they get fewer.
+# Each request deletes up to this many expired keys; more than one, so that the table shrinks.
 FORGOTTEN_AT_ONCE = 10
 
 
 def request_snapshot(
     app: Application, snapshot: Snapshot, everywhere: bool = False, key: IdempotencyKey | None = None
 ) -> Snapshot:
-    """Write a snapshot that shall be managed, and the cast for it; `snapshot.host` comes from its volume.
+    """Write a snapshot to be managed, with the host of its volume, and the cast to its server.
 
-    The volume must be the requester's project's, unless the requester may act `everywhere`. Under a key that was
-    used for the same request, the snapshot of that one is returned, as it is now, and nothing is written.
-    `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`, `AlreadyManaged`.
+    The volume must belong to the requester's project, unless the requester may act `everywhere`. If the same request
+    was sent under the idempotency key before, return that request's snapshot as it is now, and write nothing.
+    Raise `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded` or
+    `AlreadyManaged`.
     """
 
     def work(tx: Transaction) -> Snapshot:
@@ -54,9 +55,9 @@ def request_snapshot(
 
 
 def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
-    """Write a volume that shall be known, and the cast for it; a key counts as for snapshots.
+    """Write a volume to be registered, and the cast to its server; `key` is as for `request_snapshot`.
 
-    `KeyReused`, `ServiceNotFound`, `ServiceDown`, `AlreadyManaged`.
+    Raise `KeyReused`, `ServiceNotFound`, `ServiceDown` or `AlreadyManaged`.
     """
 
     def work(tx: Transaction) -> Volume:
@@ -68,13 +69,14 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
     return app.run(work)
 
 
-def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> None:
-    """Ask for a snapshot to be given back; `SnapshotNotFound`, `InvalidState`, `ServiceDown`.
+def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> Snapshot:
+    """Write the request to unmanage a snapshot, and the cast to its server; return the snapshot.
 
-    It must be the requester's project's, unless the requester may act `everywhere`.
+    The snapshot must belong to the requester's project, unless the requester may act `everywhere`.
+    Raise `SnapshotNotFound`, `InvalidState` or `ServiceDown`.
     """
 
-    def work(tx: Transaction) -> None:
+    def work(tx: Transaction) -> Snapshot:
         snapshot = next((s for s in records.lock_many(tx.conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
         if snapshot is None or not (everywhere or snapshot.requester.project_id == requester.project_id):
             raise errors.SnapshotNotFound(snapshot_id)
@@ -84,16 +86,17 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
         tx.write([change])
         tx.post([outbox.cast(change.after)])
         crash.at(Point.REQUEST_UNCOMMITTED)
+        return change.after
 
-    app.run(work)
+    return app.run(work)
 
 
 def list_manageable(
     app: Application, server: str, inventory: Inventory, wanted: manageable.Page, storage: str | None = None
 ) -> list[manageable.Manageable]:
-    """The wanted page of what a backend holds, marking what is managed already, on its storage by any server.
+    """Return a page of a backend's snapshots, and mark those that any server of the storage manages already.
 
-    `InvalidRequest` when the marker's entry isn't there, `VolumeNotFound` for an unknown `volume_id`.
+    Raise `InvalidRequest` if the marker's entry is missing, and `VolumeNotFound` for an unknown `volume_id`.
     """
     with app.db.read() as conn:
         wanted = _with_volume(conn, server, wanted)
@@ -106,7 +109,7 @@ def list_manageable(
 
 
 def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> manageable.Page:
-    """With the record of the volume whose snapshots are wanted, where only one's are."""
+    """Return the query with the record of its volume, if it is restricted to one volume."""
     volume_id = wanted.filters.volume_id
     if volume_id is None:
         return wanted
@@ -117,9 +120,9 @@ def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> mana
 
 
 def _made_before(tx: Transaction, record: R, key: IdempotencyKey | None) -> R | None:
-    """What an earlier request made under this key, a tombstone too; None lets it stand for `record` from now on.
+    """Return the record of an earlier request under this key, perhaps a tombstone; if there is none, store the key.
 
-    Asked before anything else, so that of two at the same time the second waits for the first, and finds it.
+    This comes first in the transaction: of two requests at the same time, the second waits for the first and finds it.
     """
     if key is None:
         return None
@@ -137,7 +140,7 @@ def _made(tx: Transaction, kind: type[R], record_id: str) -> R:
     made = records.get(tx.conn, kind, record_id, deleted=True)
     if made is None:
         raise errors.NotFound(
-            f"What was asked for under this Idempotency-Key, {record_id}, is not kept any more: use a new key."
+            f"The record {record_id}, which was made under this Idempotency-Key, no longer exists: use a new key."
         )
     return made
 
@@ -150,7 +153,7 @@ def _insert(tx: Transaction, record: R) -> R:
 
 
 def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
-    """The volume of a snapshot, with what else counts; `VolumeNotFound`, `InvalidState`."""
+    """Return the volume of a snapshot with its service; raise `VolumeNotFound` or `InvalidState`."""
     project_id = snapshot.requester.project_id
     volume = facts.of_volume(tx.conn, snapshot.volume_id)
     if volume is None or not (everywhere or volume.project_id == project_id):
@@ -163,9 +166,9 @@ def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> Vol
 
 
 def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
-    """Raise `AlreadyManaged` where the reference is known to mean an object that another record owns.
+    """Raise `AlreadyManaged` if another record is known to own the object of the reference.
 
-    Its name holds the id of a live record, or another server of the same storage manages it under this reference.
+    The object's name holds the id of a live record, or another server of the storage manages this reference.
     """
     named = records.live(tx.conn, ids_meant(snapshot.reference) - {snapshot.id})
     owner = min(named) if named else None
@@ -173,7 +176,7 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
         owner = records.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:
         raise errors.AlreadyManaged(
-            f"the object that {snapshot.reference.text} names is managed already, as snapshot {owner}; "
+            f"the object that {snapshot.reference.text} names is already managed as snapshot {owner}; "
             "unmanage that one first"
         )
 
@@ -184,6 +187,6 @@ def _require_service(tx: Transaction, server: str) -> None:
 
 def _check_quota(tx: Transaction, project_id: str, size_gb: int) -> None:
     if quota.bounded(quotas.get(tx.conn, project_id).over(tx.rules.quota)):
-        # Whoever was before us in the queue may have changed the limit.
+        # An earlier request in the queue may have changed the limit.
         limit = quotas.queue(tx.conn, project_id).over(tx.rules.quota)
         quota.check(records.usage(tx.conn, project_id), limit, size_gb)

@@ -1,6 +1,6 @@
-"""What came of a claimed operation is written down: what its reference means, and how it ended.
+"""Write the driver's answers for claimed operations: the object of a reference, and the end of an operation.
 
-Each takes many at once, in one transaction; one that fails doesn't fail its neighbours.
+Each function writes a batch in one transaction; an answer that the database refuses doesn't fail the others.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from snapmanage.store.engine.refusals import write_in_parts
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a snapshot's reference turned out to mean."""
+    """The object that the driver found for a snapshot's reference, and the name that it will be given."""
 
     record: Snapshot
     found: BackendSnapshot
@@ -30,7 +30,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the driver fared with a claimed operation: what it found at the end, or why it failed."""
+    """The end of a driver's work on an operation: the object as it is now, or the error."""
 
     record: Record
     found: BackendSnapshot | BackendVolume | None = None
@@ -38,10 +38,10 @@ class Outcome:
 
 
 def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | None = None) -> list[Snapshot]:
-    """Write down what references mean before anything is renamed; return the snapshots that may go on.
+    """Write the objects of references before any object is renamed; return the snapshots whose driver may continue.
 
-    One that the database refuses, since its object is another's already or its values can't be kept, has failed.
-    `storage` is where the objects are, if that is known: each has one owner there.
+    An operation fails if its object has another owner or if the database refuses the object's values. `storage` is the
+    id of the objects' storage, if the driver knows it; an object has one owner on its storage.
     """
 
     def fail(resolution: Resolution, error: Exception) -> list[Snapshot]:
@@ -66,7 +66,7 @@ def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | 
 
 
 def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
-    """Raise `AlreadyManaged` where an object's name holds the id of another live record: it is that one's."""
+    """Raise `AlreadyManaged` if an object's name holds the id of another live record, which owns the object."""
     others = {each.record.id: ids_in(each.found.name) - {each.record.id} for each in resolutions}
     live = records.live(tx.conn, set[str]().union(*others.values()))
     for each in resolutions:
@@ -77,10 +77,10 @@ def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
 
 
 def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
-    """Write down how operations ended, or when they are tried again; return what was written.
+    """Write the end of operations, or the time of their next attempt; return the records that were written.
 
-    What isn't returned was lost to another worker, whose outcome counts. One that the database
-    refuses, since its object is another's already or its values can't be kept, has failed.
+    A record that isn't returned is claimed by another worker, whose outcome counts. An operation fails if its object
+    has another owner or if the database refuses the object's values.
     """
 
     def fail(outcome: Outcome, error: Exception) -> list[Record]:
@@ -111,11 +111,13 @@ def _ending(tx: Transaction, outcome: Outcome) -> Change[Record]:
             return lifecycle.unmanage_succeeded(snapshot, tx.now)
         case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
             return lifecycle.manage_succeeded(snapshot, found, tx.now)
-    raise TypeError(f"{outcome} is no ending")
+    raise TypeError(f"{outcome} has neither an object nor an error")
 
 
 def _refused(outcome: Outcome, error: Exception) -> Outcome:
     """Return the failure of an operation whose outcome the database refuses."""
     if not isinstance(error, errors.SnapmanageError):
-        error = errors.BackendError(f"what the backend told can't be kept: {str(error).partition(chr(10))[0]}")
+        error = errors.BackendError(
+            f"the database refuses the values that the backend reported: {str(error).partition(chr(10))[0]}"
+        )
     return replace(outcome, found=None, error=error)

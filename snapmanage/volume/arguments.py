@@ -14,7 +14,7 @@ UNDATED = datetime.min.replace(tzinfo=UTC)
 
 
 def requester(ctxt: Mapping[str, Any], project_id: str | None, user_id: str | None) -> Requester:
-    """Who asks; the arguments count more than the context."""
+    """Return the requester; the arguments take precedence over the context."""
     project = text("project_id", project_id or ctxt.get("project_id"))
     if not project:
         raise errors.InvalidRequest("project_id is missing: name the project in the arguments or in the context")
@@ -27,6 +27,7 @@ def requester(ctxt: Mapping[str, Any], project_id: str | None, user_id: str | No
 
 
 def known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
+    """Return the requester of the context, if it names a project."""
     return requester(ctxt, None, None) if ctxt.get("project_id") else None
 
 
@@ -55,7 +56,9 @@ def size_gb(value: Any) -> int | None:
 
 def generation(value: Any) -> int | None:
     if value is not None and (type(value) is not int or value < 1):
-        raise errors.InvalidRequest(f"generation must be that of an event, a number from 1 on, or null, not {value!r}")
+        raise errors.InvalidRequest(
+            f"generation must be the generation of an event (a whole number of at least 1) or null, not {value!r}"
+        )
     return value
 
 

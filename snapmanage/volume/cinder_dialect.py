@@ -18,7 +18,7 @@ from snapmanage.volume.endpoint import Endpoint, ListManageable
 
 
 class CinderEndpoint:
-    """The dialect of the reference's API, version 3.x, so that it can cast here unchanged."""
+    """Cinder's methods, version 3.x, for one server."""
 
     target = oslo_messaging.Target(version=names.ACCEPTED_REFERENCE_VERSION)
 
@@ -30,7 +30,7 @@ class CinderEndpoint:
     def manage_existing_snapshot(
         self, ctxt: Mapping[str, Any], snapshot: Mapping[str, Any], ref: Any
     ) -> OperationRequest:
-        """Manage a snapshot of the sender's records; its volume goes by the sender's name for it."""
+        """Manage a snapshot of the sender's records; the sender's template names its volume on the backend."""
         fields = _object_fields(snapshot)
         volume = self._volume(ctxt, fields)
         record = Snapshot(
@@ -50,7 +50,7 @@ class CinderEndpoint:
     def delete_snapshot(
         self, ctxt: Mapping[str, Any], snapshot: Mapping[str, Any], unmanage_only: bool = False, **handling: Any
     ) -> OperationRequest:
-        """Give a snapshot back; without `unmanage_only` it is refused, since nothing is ever deleted."""
+        """Unmanage a snapshot; raise `InvalidRequest` without `unmanage_only`, since snapmanage never deletes."""
         if unmanage_only is not True:
             raise errors.InvalidRequest("snapmanage never deletes a snapshot: unmanage_only must be true")
         snapshot_id = arguments.uuid_text("id", _object_fields(snapshot)["id"])
@@ -60,7 +60,7 @@ class CinderEndpoint:
     def get_manageable_snapshots(
         self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
     ) -> list[dict[str, Any]]:
-        """What could be managed, as versioned objects where they are wanted."""
+        """Return manageable snapshots, as versioned objects if `want_objects`."""
         entries = self._own.get_manageable_snapshots(ctxt, **page)
         return [_object("ManageableSnapshot", entry) for entry in entries] if want_objects else entries
 
@@ -79,10 +79,10 @@ class CinderEndpoint:
 
 
 def _object_fields(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields of a versioned object, whatever its minor version."""
+    """Return the fields of a versioned object of any minor version."""
     fields = value["versioned_object.data"]
     if value["versioned_object.name"] != "Snapshot" or not isinstance(fields, Mapping):
-        raise errors.InvalidRequest("snapshot must be a versioned object of the name Snapshot")
+        raise errors.InvalidRequest("snapshot must be a versioned object that is named Snapshot")
     return fields
 
 

@@ -40,7 +40,7 @@ class Endpoint:
         project_id: str | None = None,
         user_id: str | None = None,
     ) -> OperationRequest:
-        """Manage a snapshot that is in the database, or that an upstream API describes whole."""
+        """Manage a snapshot that is in the database, or a snapshot that the arguments describe completely."""
         record = None
         if volume_id is not None and ref is not None and (project_id or ctxt.get("project_id")):
             record = Snapshot(
@@ -60,10 +60,10 @@ class Endpoint:
     def unmanage_snapshot(
         self, ctxt: Mapping[str, Any], snapshot_id: str, generation: int | None = None
     ) -> OperationRequest:
-        """Give a snapshot back.
+        """Unmanage a snapshot.
 
-        After one that failed, a cast is a new request where its `generation` (from 1.2 on) is that of the
-        latest event, or, without, its `request_id` is another; otherwise it is a repeat.
+        After an unmanage that failed, a cast is a new request if its `generation` (since 1.2) is the generation of the
+        latest event. Without a generation, it is a new request if its `request_id` is a new one.
         """
         return OperationRequest(
             Snapshot,
@@ -74,7 +74,7 @@ class Endpoint:
         )
 
     def manage_volume(self, ctxt: Mapping[str, Any], volume_id: str) -> OperationRequest:
-        """Look a volume up that is in the database."""
+        """Register a volume that is in the database."""
         return OperationRequest(Volume, arguments.uuid_text("volume_id", volume_id), Operation.MANAGE)
 
     def get_manageable_snapshots(
@@ -87,6 +87,6 @@ class Endpoint:
         sort_dirs: Sequence[str] = ("desc",),
         filters: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """What could be managed, as the API shows it; `filters` are those of `Filters.as_wire`, from 1.1 on."""
+        """Return manageable snapshots in the form of the API; `Filters.as_wire` writes `filters` (since 1.1)."""
         page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
         return [entry.as_wire() for entry in self._list(page)]

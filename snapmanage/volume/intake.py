@@ -1,7 +1,7 @@
-"""What arrives for a process's servers: casts are accepted in one transaction, calls are answered.
+"""Handle the messages of a server's queues: accept casts in one transaction, answer calls.
 
-A batch is acknowledged when `__call__` returns. What can't be understood goes to the quarantine
-with its bytes, and never stops its neighbours.
+The consumer acknowledges a batch when `__call__` returns. A message that can't be understood is quarantined with its
+bytes, and doesn't stop the other messages of its batch.
 """
 
 import logging
@@ -17,6 +17,7 @@ from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events
 from snapmanage.core import outbox as messages
+from snapmanage.core.logfields import fields
 from snapmanage.core.records import readable
 from snapmanage.crash import Point
 from snapmanage.manage import acceptance
@@ -28,8 +29,8 @@ from snapmanage.volume.worker import Worker
 
 LOG = logging.getLogger(__name__)
 
-# What a message can make the dispatcher or an endpoint raise.
-MISUNDERSTOOD = (
+# The exceptions by which the dispatcher and the endpoints refuse a message.
+INVALID_MESSAGE = (
     errors.Invalid,
     TypeError,
     ValueError,
@@ -95,10 +96,10 @@ class Intake:
             body = envelope.answer(incoming, result)
         except errors.SnapmanageError as error:
             body = envelope.answer(incoming, failure=error)
-        except MISUNDERSTOOD as error:
+        except INVALID_MESSAGE as error:
             body = envelope.answer(incoming, failure=errors.InvalidRequest(f"the call can't be understood: {error}"))
         except Exception as error:
-            LOG.exception("The call %s failed.", incoming.message["method"])
+            LOG.exception("RPC call failed: %s", fields(method=incoming.message["method"]))
             body = envelope.answer(incoming, failure=error)
         self._reply(incoming, body)
 
@@ -106,7 +107,7 @@ class Intake:
         try:
             self._bus.reply(str(incoming.reply_q), body)
         except Exception:
-            LOG.exception("A reply was not sent, its caller will time out.")
+            LOG.exception("Reply not sent; the caller of the RPC method times out.")
 
     def _refuse(self, delivery: Delivery, error: Exception) -> None:
         text = str(error).partition("\n")[0]
@@ -116,23 +117,23 @@ class Intake:
 
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Quarantine a message, and announce the rejected request unless the message must not be `read`."""
-        LOG.error("A message on %s goes to the quarantine: %s", delivery.queue, readable(reason))
         self._app.run(lambda tx: _quarantine(tx, delivery, self._worker.id.server, reason, read))
+        LOG.error("Quarantined a message: %s", fields(queue=delivery.queue, reason=readable(reason)))
         crash.at(Point.QUARANTINED)
 
 
 def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, read: bool) -> None:
-    """Keep the message, and tell auditors where it was about a snapshot; a repeat is known by its bytes."""
+    """Write the message to the quarantine, and post an error event if it names a snapshot; ignore a repeat."""
     key = quarantine.put_aside(tx.conn, delivery.queue, delivery.body, delivery.headers, reason, tx.now)
     if key is None or not read:
         return
-    event = events.rejected(key, *_said(delivery), reason, tx.now, host)
+    event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
     if event:
         tx.post(messages.notifications(event, events.NOBODY, both_dialects=False))
 
 
-def _said(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
-    """The method and the arguments, as far as they can be made out."""
+def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
+    """Return the method and the arguments of a message, both empty if they can't be read."""
     try:
         message = envelope.open_request(delivery.body).message
     except errors.Invalid:

@@ -106,7 +106,7 @@ def waiting(database: Database) -> int:
 def test_notification_is_dropped_once_it_is_in_every_topic(database: Database, bus: FakeBus) -> None:
     (posted,) = post(database, notification())
 
-    assert idle(database, bus).carry_due() == 1
+    assert idle(database, bus).send_due() == 1
 
     assert bus.sent == [posted.id] * 2
     assert {publication.routing_key for publication in bus.batches[0]} == {"notifications.info", "billing.info"}
@@ -118,12 +118,12 @@ def test_notification_that_is_not_in_every_topic_yet_is_sent_again(
 ) -> None:
     (posted,) = post(database, notification())
     bus.full.add("billing.info")
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
     assert waiting(database) == 1
 
     bus.full.clear()
     clock.advance(seconds=5)
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
 
     assert bus.sent == [posted.id] * 4
     assert waiting(database) == 0
@@ -136,7 +136,7 @@ def test_cast_is_sent_again_after_ever_longer_rests_until_it_is_accepted(
     carrier = idle(database, bus)
 
     rests = [5 * 2**number for number in range(10)] + [3600, 3600]
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     for seconds in rests:
         carried_after(carrier, clock, seconds)
 
@@ -151,7 +151,7 @@ def test_notification_that_does_not_arrive_is_tried_each_minute_at_least(
     bus.full.add("billing.info")
     carrier = idle(database, bus)
 
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     for seconds in (5, 10, 20, 40, 60, 60):
         carried_after(carrier, clock, seconds)
 
@@ -163,7 +163,7 @@ def test_cast_that_does_not_arrive_is_tried_each_minute_at_least(
     bus.full.add(NAMES.server_queue(SERVER))
     carrier = idle(database, bus)
 
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     for seconds in (5, 10, 20, 40, 60, 60, 60):
         carried_after(carrier, clock, seconds)
 
@@ -171,9 +171,9 @@ def test_cast_that_does_not_arrive_is_tried_each_minute_at_least(
 def carried_after(carrier: Relay, clock: FakeClock, seconds: float) -> None:
     """A message is sent again after so long, and not before."""
     clock.advance(seconds=seconds - 0.001)
-    assert carrier.carry_due() == 0
+    assert carrier.send_due() == 0
     clock.advance(seconds=0.001)
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
 
 
 def test_cast_for_a_server_that_came_up_is_sent_again_as_soon_as_at_first(
@@ -182,22 +182,22 @@ def test_cast_for_a_server_that_came_up_is_sent_again_as_soon_as_at_first(
     post(database, cast())
     carrier = idle(database, bus)
     for _ in range(20):
-        carrier.carry_due()
+        carrier.send_due()
         clock.advance(hours=1)
     database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
 
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     carried_after(carrier, clock, 10)
 
 
 def test_accepted_cast_is_not_sent_again(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     (posted,) = post(database, cast())
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
     database.write(lambda conn, _: outbox.forget_casts(conn, [posted.record_id], posted.name))
 
     clock.advance(days=1)
 
-    assert idle(database, bus).carry_due() == 0
+    assert idle(database, bus).send_due() == 0
 
 
 def test_message_keeps_its_id_whenever_it_is_sent(database: Database, bus: FakeBus, clock: FakeClock) -> None:
@@ -205,7 +205,7 @@ def test_message_keeps_its_id_whenever_it_is_sent(database: Database, bus: FakeB
     carrier = idle(database, bus)
 
     for _ in range(3):
-        carrier.carry_due()
+        carrier.send_due()
         clock.advance(minutes=2)
 
     bodies = {publication.body for batch in bus.batches for publication in batch}
@@ -217,7 +217,7 @@ def test_sending_is_bounded_by_the_batch(database: Database, bus: FakeBus) -> No
     post(database, *(notification() for _ in range(5)))
     carrier = idle(database, bus, batch=2)
 
-    assert [carrier.carry_due() for _ in range(4)] == [2, 2, 1, 0]
+    assert [carrier.send_due() for _ in range(4)] == [2, 2, 1, 0]
 
 
 def test_two_relays_do_not_send_the_same_row_at_the_same_moment(database: Database) -> None:
@@ -225,7 +225,7 @@ def test_two_relays_do_not_send_the_same_row_at_the_same_moment(database: Databa
     buses = [FakeBus(), FakeBus()]
 
     def carry(number: int) -> None:
-        while idle(database, buses[number], batch=7).carry_due():
+        while idle(database, buses[number], batch=7).send_due():
             pass
 
     with ThreadPoolExecutor(2) as pool:
@@ -239,10 +239,10 @@ def test_other_relays_leave_a_message_to_the_process_that_wrote_it(
 ) -> None:
     post(database, cast(), hold=5)
 
-    assert idle(database, bus).carry_due() == 0
+    assert idle(database, bus).send_due() == 0
 
     clock.advance(seconds=5)
-    assert idle(database, bus).carry_due() == 1
+    assert idle(database, bus).send_due() == 1
 
 
 def test_nudge_is_sent_without_waiting_for_the_next_look_at_the_table(database: Database, bus: FakeBus) -> None:
@@ -292,7 +292,7 @@ def test_memory_stays_empty_while_the_bus_is_away(database: Database, bus: FakeB
     with running(idle(database, bus, interval_seconds=AN_HOUR, batch=1)) as carrier:
         carrier.nudge(post(database, notification(), notification(), hold=AN_HOUR))
         bus.open.set()
-        until(lambda: carrier._away, "the relay to notice")
+        until(lambda: carrier._bus_away, "the relay to notice")
         carrier.nudge(post(database, notification(), hold=AN_HOUR))
 
         bus.failure = None
@@ -305,9 +305,9 @@ def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bu
     bus.failure = errors.Unavailable("the broker is away")
     with running(idle(database, bus, interval_seconds=0.05)) as carrier:
         post(database, notification())  # which is due: until it is sent, the relay knows that the bus is away
-        until(lambda: carrier._away, "the relay to notice")
+        until(lambda: carrier._bus_away, "the relay to notice")
         bus.failure = None
-        until(lambda: not carrier._away, "the relay to notice again")
+        until(lambda: not carrier._bus_away, "the relay to notice again")
         (posted,) = post(database, notification(), hold=AN_HOUR)
 
         carrier.nudge([posted])
@@ -320,10 +320,10 @@ def test_what_could_not_be_sent_is_due_as_soon_as_the_bus_is_back(database: Data
     bus.failure = errors.Unavailable("the broker is away")
     for _ in range(5):
         with pytest.raises(errors.Unavailable):
-            idle(database, bus).carry_due()
+            idle(database, bus).send_due()
     bus.failure = None
 
-    assert idle(database, bus).carry_due() == 2
+    assert idle(database, bus).send_due() == 2
     assert set(bus.sent) == {message.id for message in asked}
 
 
@@ -341,7 +341,7 @@ def test_memory_is_bounded_while_the_bus_is_slow(
 
     assert 0 < len(set(bus.sent)) <= 15
     clock.advance(seconds=5)
-    while idle(database, bus).carry_due():
+    while idle(database, bus).send_due():
         pass
     assert set(bus.sent) == {message.id for message in posted}
 
@@ -375,7 +375,7 @@ def test_stopping_relay_sends_what_it_still_holds(database: Database, bus: FakeB
 def test_cast_waits_for_its_server_s_queue_and_notifications_make_theirs(database: Database, bus: FakeBus) -> None:
     post(database, cast(), notification())
 
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
 
     must_exist = {each.routing_key: each.queue_must_exist for each in bus.batches[0]}
     assert must_exist == {
@@ -388,6 +388,6 @@ def test_cast_waits_for_its_server_s_queue_and_notifications_make_theirs(databas
 def test_notification_for_no_topic_does_not_stay(database: Database, bus: FakeBus) -> None:
     post(database, notification())
 
-    Relay(database, bus, Names(notification_topics=())).carry_due()
+    Relay(database, bus, Names(notification_topics=())).send_due()
 
     assert waiting(database) == 0

@@ -7,7 +7,8 @@ from typing import Any
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, asked_fields, key
-from snapmanage.core.records import Snapshot, Status
+from snapmanage.core.logfields import record_fields
+from snapmanage.core.records import Snapshot
 from snapmanage.crash import Point
 from snapmanage.manage import requests
 from snapmanage.store import audit, records
@@ -30,7 +31,7 @@ def create(call: ApiRequest) -> Answer:
     asked = Snapshot(volume_id=volume_id, host="", **asked_fields(call, wanted))
     snapshot = requests.request_snapshot(call.app, asked, call.everywhere, key(call, "manage snapshot"))
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot %s is %s.", snapshot.id, snapshot.status.value)
+    LOG.info("Snapshot requested: %s", record_fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(call, snapshot)})
 
 
@@ -56,9 +57,9 @@ def operation(call: ApiRequest) -> Answer:
 
 def act(call: ApiRequest) -> Answer:
     """`POST /snapshots/{id}/action`: `os-unmanage` is the one there is."""
-    requests.unmanage(call.app, call.path["snapshot_id"], call.requester, call.everywhere)
+    snapshot = requests.unmanage(call.app, call.path["snapshot_id"], call.requester, call.everywhere)
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot %s is %s.", call.path["snapshot_id"], Status.UNMANAGING.value)
+    LOG.info("Unmanage requested: %s", record_fields(snapshot))
     return Answer(202)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from snapmanage import crash, errors
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, asked_fields, find_server, key
+from snapmanage.core.logfields import record_fields
 from snapmanage.core.records import Volume
 from snapmanage.crash import Point
 from snapmanage.manage import requests
@@ -29,7 +30,7 @@ def create(call: ApiRequest) -> Answer:
     asked = Volume(host=str(find_server(call, wanted["host"])), **asked_fields(call, wanted))
     volume = requests.register_volume(call.app, asked, key(call, "manage volume"))
     crash.at(Point.UNANSWERED)
-    LOG.info("Volume %s is %s.", volume.id, volume.status.value)
+    LOG.info("Volume requested: %s", record_fields(volume))
     return Answer(202, {"volume": views.volume_detail(call, volume)})
 
 

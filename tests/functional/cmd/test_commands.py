@@ -169,8 +169,8 @@ def test_each_change_of_state_is_a_line_with_the_id_of_its_request(standalone: S
 
     # Each is written after its change was committed, which clients may see before.
     for line in (
-        rf"INFO .*{request_id}.* Snapshot {snapshot_id} is creating\.",
-        rf"INFO .* Snapshot {snapshot_id} is available \({request_id}\)\.",
+        rf"INFO .* Snapshot requested: snapshot={snapshot_id} .* status=creating request={request_id}\n",
+        rf"INFO .* Operation finished: snapshot={snapshot_id} .* status=available request={request_id}\n",
     ):
         until(partial(is_logged, line), line)
 

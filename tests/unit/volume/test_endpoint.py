@@ -21,7 +21,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume.cinder_dialect import CinderEndpoint
 from snapmanage.volume.endpoint import Endpoint
-from snapmanage.volume.intake import MISUNDERSTOOD
+from snapmanage.volume.intake import INVALID_MESSAGE
 from tests import examples
 from tests.examples import SERVER, SNAPSHOT_ID, VOLUME_ID, sample_body
 
@@ -246,7 +246,7 @@ def test_newer_minor_version_is_understood(
     ],
 )
 def test_other_major_version_or_method_is_refused(server: Server, method: str, version: str) -> None:
-    with pytest.raises(MISUNDERSTOOD):
+    with pytest.raises(INVALID_MESSAGE):
         server.dispatch(method, {"snapshot_id": SNAPSHOT_ID}, version)
     assert server.requests == []
 
@@ -284,7 +284,7 @@ def test_other_major_version_or_method_is_refused(server: Server, method: str, v
 def test_arguments_that_are_missing_surplus_or_odd_are_refused(
     server: Server, method: str, arguments: dict[str, Any]
 ) -> None:
-    with pytest.raises(MISUNDERSTOOD):
+    with pytest.raises(INVALID_MESSAGE):
         server.dispatch(method, arguments)
     assert server.requests == []
 
@@ -316,7 +316,7 @@ def test_damaged_cast_of_the_reference_is_refused(server: Server, damage: Break)
     incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
     damage(incoming.message["args"])
 
-    with pytest.raises(MISUNDERSTOOD):
+    with pytest.raises(INVALID_MESSAGE):
         server.receive(incoming)
     assert server.requests == []
 
