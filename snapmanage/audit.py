@@ -29,7 +29,7 @@ from snapmanage.store.engine.refusals import write_in_parts
 
 LOG = logging.getLogger(__name__)
 
-# More levels than any reference may have, and far fewer than JSON can't be written with.
+# More levels than any reference may have, and far fewer than Python's JSON module can write.
 DEEPEST = 64
 OWN_EVENT_TYPES = ("snapshot.manage.", "snapshot.unmanage.")
 

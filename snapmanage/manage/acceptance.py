@@ -111,7 +111,7 @@ def _accept_kind(
     own = [change for change in changes if change.after.server == worker.server]
     others = [change for change in changes if change.after.server != worker.server]
     begun = [_claimed(tx, change, worker) for change in own[:room]]
-    tx.write([*begun, *own[room:], *others])
+    tx.write_locked([*begun, *own[room:], *others])
     claimed = [change.after for change in begun if change.after.claimed_by]
     waiting = {change.after.requester.project_id for change in own[room:]}
     return Accepted(refused, with_volumes(tx, claimed), waiting)

@@ -40,7 +40,7 @@ def claim(app: Application, worker: WorkerId, limit: int, projects_first: Sequen
             due = records.take_due(tx.conn, kind, worker.server, tx.now, limit - len(claimed), projects_first)
             changes = [lifecycle.claim(record, worker.name, tx.now, tx.rules.lease, tx.rules.retry) for record in due]
             written = [change for change in changes if change]
-            tx.write(written)
+            tx.write_locked(written)
             claimed += [change.after for change in written if change.after.status.in_progress]
         if claimed:
             crash.at(Point.CLAIM_UNCOMMITTED)
@@ -55,7 +55,9 @@ def renew(app: Application, held: Iterable[Record]) -> None:
 
     def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
-            tx.update([lifecycle.renew(record, tx.now, tx.rules.lease) for record in mine if isinstance(record, kind)])
+            tx.write_if_unchanged(
+                [lifecycle.renew(record, tx.now, tx.rules.lease) for record in mine if isinstance(record, kind)]
+            )
 
     if mine:
         app.run(work)
@@ -66,7 +68,7 @@ def release(app: Application, held: Sequence[Record]) -> None:
 
     def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
-            tx.update([lifecycle.give_back(record, tx.now) for record in held if isinstance(record, kind)])
+            tx.write_if_unchanged([lifecycle.give_back(record, tx.now) for record in held if isinstance(record, kind)])
         crash.at(Point.GIVE_BACK_UNCOMMITTED)
 
     if held:
@@ -75,8 +77,8 @@ def release(app: Application, held: Sequence[Record]) -> None:
 
 def with_volumes(tx: Transaction, claimed: Sequence[Record]) -> list[Claimed]:
     """Return claimed records with the volumes of snapshots, read in one query."""
-    wanted = {record.volume_id for record in claimed if isinstance(record, Snapshot)}
-    volumes = {volume.id: volume for volume in records.get_many(tx.conn, Volume, wanted)} if wanted else {}
+    volume_ids = {record.volume_id for record in claimed if isinstance(record, Snapshot)}
+    volumes = {volume.id: volume for volume in records.get_many(tx.conn, Volume, volume_ids)} if volume_ids else {}
     return [
         Claimed(record, volumes.get(record.volume_id) if isinstance(record, Snapshot) else None) for record in claimed
     ]

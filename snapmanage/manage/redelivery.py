@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 # process has handled them or an operator has removed them from the queue.
 REMEMBERED_FOR = timedelta(days=7)
 # Each counted attempt deletes up to this many old rows; more than one, so that the table shrinks.
-FORGOTTEN_AT_ONCE = 10
+OLD_ROWS_PER_ATTEMPT = 10
 
 
 class Handler(Protocol):
@@ -70,29 +70,22 @@ class PoisonMessageGuard:
 
     def _handle_alone(self, delivery: Delivery) -> None:
         key = quarantine.key(delivery.queue, delivery.body)
-        attempts = self._attempts(key)
+        if key not in self._counted:  # a retry after an error is the same attempt
+            self._counted[key] = self._db.write(partial(_count, key))
+        attempt = self._counted[key]
         crash.at(Point.SUSPECTED)
         try:
-            self._handle(delivery, attempts)
+            if attempt > self._max_attempts:
+                reason = f"{self._max_attempts} processes in a row died while they handled it"
+                self._inner.quarantine(delivery, reason, read=attempt == self._max_attempts + 1)
+            else:
+                self._inner([delivery])
         except Exception:
             self._take_back(key)
             raise
         crash.at(Point.SUSPECT_HANDLED)
         self._db.write(lambda conn, _: quarantine.clear(conn, key))
         del self._counted[key]
-
-    def _handle(self, delivery: Delivery, attempts: int) -> None:
-        if attempts > self._max_attempts:
-            reason = f"{self._max_attempts} processes in a row died while they handled it"
-            self._inner.quarantine(delivery, reason, read=attempts == self._max_attempts + 1)
-        else:
-            self._inner([delivery])
-
-    def _attempts(self, key: str) -> int:
-        """Return the number of this attempt, counted from 1; a retry after an error is the same attempt."""
-        if key not in self._counted:
-            self._counted[key] = self._db.write(partial(_count, key))
-        return self._counted[key]
 
     def _take_back(self, key: str) -> None:
         """Stop counting an attempt; if the database can't be written, `probe` does it later."""
@@ -114,5 +107,5 @@ def _probe(unhandled: Sequence[str], conn: Connection, now: datetime) -> None:
 
 def _count(key: str, conn: Connection, now: datetime) -> int:
     attempts = quarantine.suspect(conn, key, now)
-    quarantine.forget_suspects(conn, now - REMEMBERED_FOR, FORGOTTEN_AT_ONCE)
+    quarantine.forget_suspects(conn, now - REMEMBERED_FOR, OLD_ROWS_PER_ATTEMPT)
     return attempts

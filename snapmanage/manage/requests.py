@@ -22,7 +22,7 @@ from snapmanage.store.facts import VolumeForRequest
 R = TypeVar("R", bound=Record)
 
 # Each request deletes up to this many expired keys; more than one, so that the table shrinks.
-FORGOTTEN_AT_ONCE = 10
+EXPIRED_KEYS_PER_REQUEST = 10
 
 
 def request_snapshot(
@@ -37,8 +37,8 @@ def request_snapshot(
     """
 
     def work(tx: Transaction) -> Snapshot:
-        if (made := _made_before(tx, snapshot, key)) is not None:
-            return made
+        if (earlier := _earlier_record(tx, snapshot, key)) is not None:
+            return earlier
         volume = _usable_volume(tx, snapshot, everywhere)
         service.require_up(volume.service, volume.server, tx.now, tx.rules.service_down)
         _check_quota(tx, snapshot.requester.project_id, volume.size_gb or 0)
@@ -61,8 +61,8 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
     """
 
     def work(tx: Transaction) -> Volume:
-        if (made := _made_before(tx, volume, key)) is not None:
-            return made
+        if (earlier := _earlier_record(tx, volume, key)) is not None:
+            return earlier
         _require_service(tx, volume.server)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
@@ -83,7 +83,7 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
         _require_service(tx, snapshot.server)
         lost = snapshot.id in records.lost(tx.conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
-        tx.write([change])
+        tx.write_locked([change])
         tx.post([outbox.cast(change.after)])
         crash.at(Point.REQUEST_UNCOMMITTED)
         return change.after
@@ -92,57 +92,53 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
 
 
 def list_manageable(
-    app: Application, server: str, inventory: Inventory, wanted: manageable.Page, storage: str | None = None
+    app: Application, server: str, inventory: Inventory, page: manageable.Page, storage: str | None = None
 ) -> list[manageable.Manageable]:
     """Return a page of a backend's snapshots, and mark those that any server of the storage manages already.
 
     Raise `InvalidRequest` if the marker's entry is missing, and `VolumeNotFound` for an unknown `volume_id`.
     """
     with app.db.read() as conn:
-        wanted = _with_volume(conn, server, wanted)
-        candidates = inventory.wanted(wanted)
-        if wanted.filters.safe_to_manage is None:
-            shown = list(manageable.cut(candidates, wanted))
+        page = _with_volume(conn, server, page)
+        candidates = inventory.wanted(page)
+        if page.filters.safe_to_manage is None:
+            shown = list(manageable.cut(candidates, page))
             return manageable.entries(shown, records.owned_among(conn, server, shown, storage))
         held = list(candidates)
-        return manageable.page_by_safety(held, records.owned(conn, server, held, storage), wanted)
+        return manageable.page_by_safety(held, records.owned(conn, server, held, storage), page)
 
 
-def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> manageable.Page:
+def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manageable.Page:
     """Return the query with the record of its volume, if it is restricted to one volume."""
-    volume_id = wanted.filters.volume_id
+    volume_id = page.filters.volume_id
     if volume_id is None:
-        return wanted
+        return page
     volume = records.get(conn, Volume, volume_id)
     if volume is None or volume.server != server:
         raise errors.VolumeNotFound(volume_id)
-    return replace(wanted, filters=replace(wanted.filters, volume=volume))
+    return replace(page, filters=replace(page.filters, volume=volume))
 
 
-def _made_before(tx: Transaction, record: R, key: IdempotencyKey | None) -> R | None:
+def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey | None) -> R | None:
     """Return the record of an earlier request under this key, perhaps a tombstone; if there is none, store the key.
 
     This comes first in the transaction: of two requests at the same time, the second waits for the first and finds it.
     """
     if key is None:
         return None
-    asked = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
-    held = keys.hold(tx.conn, asked)
-    if idempotency.repeats(asked, held, tx.rules.idempotency_key_ttl):
-        return _made(tx, type(record), held.record_id)
-    if held != asked:
-        keys.replace(tx.conn, asked)
-    keys.forget(tx.conn, tx.now - tx.rules.idempotency_key_ttl, FORGOTTEN_AT_ONCE)
+    use = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
+    held = keys.hold(tx.conn, use)
+    if idempotency.repeats(use, held, tx.rules.idempotency_key_ttl):
+        made = records.get(tx.conn, type(record), held.record_id, deleted=True)
+        if made is None:
+            raise errors.NotFound(
+                f"The record {held.record_id} of this Idempotency-Key no longer exists: use a new key."
+            )
+        return made
+    if held != use:
+        keys.replace(tx.conn, use)
+    keys.forget(tx.conn, tx.now - tx.rules.idempotency_key_ttl, EXPIRED_KEYS_PER_REQUEST)
     return None
-
-
-def _made(tx: Transaction, kind: type[R], record_id: str) -> R:
-    made = records.get(tx.conn, kind, record_id, deleted=True)
-    if made is None:
-        raise errors.NotFound(
-            f"The record {record_id}, which was made under this Idempotency-Key, no longer exists: use a new key."
-        )
-    return made
 
 
 def _insert(tx: Transaction, record: R) -> R:

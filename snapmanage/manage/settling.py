@@ -45,7 +45,7 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
     """
 
     def fail(resolution: Resolution, error: Exception) -> list[Snapshot]:
-        settle(app, [_refused(Outcome(resolution.record), error)])
+        settle(app, [_failed(Outcome(resolution.record), error)])
         return []
 
     parts = write_in_parts(
@@ -60,7 +60,7 @@ def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | 
     changes = [
         lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
     ]
-    written = [change.after for change in tx.update(changes)]
+    written = [change.after for change in tx.write_if_unchanged(changes)]
     crash.at(Point.RESOLVE_UNCOMMITTED)
     return written
 
@@ -84,7 +84,7 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
     """
 
     def fail(outcome: Outcome, error: Exception) -> list[Record]:
-        return app.run(lambda tx: _settle(tx, [_refused(outcome, error)]))
+        return app.run(lambda tx: _settle(tx, [_failed(outcome, error)]))
 
     parts = write_in_parts(
         outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=database.away
@@ -95,13 +95,13 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
 def _settle(tx: Transaction, outcomes: Sequence[Outcome]) -> list[Record]:
     settled: list[Record] = []
     for kind in (Volume, Snapshot):
-        changes = [_ending(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
-        settled += [change.after for change in tx.update(changes)]
+        changes = [_change_for(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
+        settled += [change.after for change in tx.write_if_unchanged(changes)]
     crash.at(Point.SETTLE_UNCOMMITTED)
     return settled
 
 
-def _ending(tx: Transaction, outcome: Outcome) -> Change[Record]:
+def _change_for(tx: Transaction, outcome: Outcome) -> Change[Record]:
     match outcome:
         case Outcome(record=record, error=errors.SnapmanageError() as error):
             return lifecycle.fail(record, error, tx.now, tx.rules.retry)
@@ -114,7 +114,7 @@ def _ending(tx: Transaction, outcome: Outcome) -> Change[Record]:
     raise TypeError(f"{outcome} has neither an object nor an error")
 
 
-def _refused(outcome: Outcome, error: Exception) -> Outcome:
+def _failed(outcome: Outcome, error: Exception) -> Outcome:
     """Return the failure of an operation whose outcome the database refuses."""
     if not isinstance(error, errors.SnapmanageError):
         error = errors.BackendError(

@@ -31,13 +31,13 @@ class Transaction:
     outbox_hold: timedelta = timedelta(0)
     owed: list[Message] = field(default_factory=list)
 
-    def update(self, changes: Sequence[Change[R]]) -> list[Change[R]]:
+    def write_if_unchanged(self, changes: Sequence[Change[R]]) -> list[Change[R]]:
         """Write the changes whose records are still at the generation that was read; return those."""
         written = records.update(self.conn, changes)
         self._announce(written)
         return written
 
-    def write(self, changes: Sequence[Change[R]]) -> None:
+    def write_locked(self, changes: Sequence[Change[R]]) -> None:
         """Write changes of records that this transaction has locked."""
         records.write(self.conn, changes)
         self._announce(changes)

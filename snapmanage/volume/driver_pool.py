@@ -17,7 +17,7 @@ LOG = logging.getLogger(__name__)
 NEWEST_WEIGHT = 0.1
 # Seconds that a step is assumed to take until a call has been measured.
 ASSUMED_SECONDS = 1.0
-# Hung threads are replaced until this many times `threads` hang.
+# The pool replaces hung threads until this many times its size hang.
 HUNG_POOLS = 4
 
 

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterable
 
 # Projects in the round robin; any further project is served in the order in which its operations became due.
-MOST = 1000
+MAX_PROJECTS = 1000
 # Projects that get a share of one claim, beside the operations that have been due longest.
-AT_ONCE = 4
+SHARES_PER_CLAIM = 4
 
 
 class ProjectRoundRobin:
@@ -20,19 +20,19 @@ class ProjectRoundRobin:
         self._waiting: dict[str, None] = {}
         self._lock = threading.Lock()
 
-    def wait(self, projects: Iterable[str]) -> None:
+    def add(self, projects: Iterable[str]) -> None:
         """Add projects to the end of the queue, unless they are in it."""
         with self._lock:
             for project in projects:
-                if len(self._waiting) < MOST:
+                if len(self._waiting) < MAX_PROJECTS:
                     self._waiting.setdefault(project)
 
-    def next(self, number: int) -> list[str]:
+    def take_next(self, number: int) -> list[str]:
         """Remove and return up to `number` projects from the head of the queue; none if only one project waits."""
         with self._lock:
             if len(self._waiting) < 2:
                 return []
-            chosen = list(self._waiting)[: min(number, AT_ONCE)]
+            chosen = list(self._waiting)[: min(number, SHARES_PER_CLAIM)]
             for project in chosen:
                 del self._waiting[project]
             return chosen

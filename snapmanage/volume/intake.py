@@ -72,7 +72,7 @@ class Intake:
                     self._callers.submit(self._answer, delivery, incoming)
                 elif isinstance(result := self._dispatcher.dispatch(incoming), OperationRequest):
                     received.append((delivery, result))
-            except Exception as error:  # noqa: BLE001 - nothing here but the message can be the reason
+            except Exception as error:  # noqa: BLE001 - only the message can be the cause
                 self._refuse(delivery, error)
         if received:
             self._accept(received)
@@ -82,7 +82,7 @@ class Intake:
         requests = [request for _, request in received]
         room = self._worker.await_room(len(requests))
         accepted = acceptance.accept(self._app, requests, self._worker.id, room)
-        self._worker.take(accepted.claimed, accepted.projects_waiting)
+        self._worker.take_claimed(accepted.claimed, accepted.projects_waiting)
         for refusal in accepted.refused:
             self._refuse(next(each for each, request in received if request is refusal.request), refusal.error)
 

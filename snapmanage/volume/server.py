@@ -78,7 +78,7 @@ class VolumeServer:
         self._openings: dict[str, Future[None]] = {}
         self._opened = threading.Lock()
         self._stopping = threading.Event()
-        self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._heartbeats = threading.Thread(target=self._run_heartbeats, name="heartbeat", daemon=True)
 
     @property
     def servers(self) -> set[str]:
@@ -89,7 +89,7 @@ class VolumeServer:
         """Begin to serve; try backends that don't answer yet again with each heartbeat."""
         wait([self._try_to_open(server) for server in self._backends], START_SECONDS)
         self._beat()
-        self._heart.start()
+        self._heartbeats.start()
 
     def drain(self, timeout_seconds: float) -> bool:
         """Stop consuming, then settle or release the held operations; return whether all were settled in time."""
@@ -108,7 +108,7 @@ class VolumeServer:
             callers.shutdown(wait=False, cancel_futures=True)
         return all(finished)
 
-    def _beat_on(self) -> None:
+    def _run_heartbeats(self) -> None:
         while not self._stopping.wait(self._heartbeat_seconds):
             self._beat()
             for scans in self._scans.values():
@@ -155,7 +155,7 @@ class VolumeServer:
         """Check a backend, announce its server, and begin to consume; the casts that waited for it are due at once."""
         _, driver, limits = self._backends[server]
         deadlines.within(limits.driver_timeout_seconds, "checking the backend", driver.check)
-        self._settle_storage(server, driver, limits)
+        self._record_storage(server, driver, limits)
         with self._opened:
             if self._stopping.is_set():
                 return
@@ -166,9 +166,9 @@ class VolumeServer:
             self._consumers.append(self._bus.consume(self._names.server_queues(server), handler, handler.probe))
             self._up = self._up | {server}
         LOG.info("Serving a backend: %s", fields(backend=server))
-        self._warn_of_sharing(server)
+        self._warn_of_shared_storage(server)
 
-    def _settle_storage(self, server: str, driver: Driver, limits: BackendLimits) -> None:
+    def _record_storage(self, server: str, driver: Driver, limits: BackendLimits) -> None:
         """Get the id of the backend's storage from the driver, and write it to the server's records."""
         action = "reading the id of the backend's storage"
         # A driver for an earlier release has no such method.
@@ -181,7 +181,7 @@ class VolumeServer:
             both = fields(snapshot=each.snapshot_id, backend=server, other_snapshot=each.owner_id)
             LOG.error("Two snapshots own one object; unmanage one of them: %s", both)
 
-    def _warn_of_sharing(self, server: str) -> None:
+    def _warn_of_shared_storage(self, server: str) -> None:
         """Log which other servers, running or not, serve the same storage."""
         with self._app.db.read() as conn:
             others = services.sharing(conn, self._service(server, self._app.db.clock(conn)))
@@ -205,7 +205,7 @@ class VolumeServer:
         outbox.hurry_casts(tx.conn, server, tx.now)
         services.beat(tx.conn, self._service(server, tx.now))
 
-    def _list(self, server: str, wanted: Page) -> list[Manageable]:
+    def _list(self, server: str, page: Page) -> list[Manageable]:
         return requests.list_manageable(
-            self._app, server, self._scans[server].for_page(wanted), wanted, self._workers[server].storage
+            self._app, server, self._scans[server].for_page(page), page, self._workers[server].storage
         )

@@ -128,7 +128,7 @@ class Worker:
             self._room_made.clear()
         return max(0, room)
 
-    def take(self, claimed: Sequence[Claimed], projects_waiting: Set[str]) -> None:
+    def take_claimed(self, claimed: Sequence[Claimed], projects_waiting: Set[str]) -> None:
         """Begin operations that were claimed for this worker; claim for the projects with more of them later."""
         with self._finishing:
             finished = self._finished
@@ -137,7 +137,7 @@ class Worker:
         if finished:
             self._release(claimed)
         if projects_waiting:
-            self._round_robin.wait(projects_waiting)
+            self._round_robin.add(projects_waiting)
             self.nudge()
 
     def _release(self, rest: Sequence[Claimed]) -> None:
@@ -162,7 +162,7 @@ class Worker:
         self.nudge()
         while self._held or not (self._draining.is_set() and self._inbox.empty()):
             try:
-                self._process(self._next_items())
+                self._process_inbox(self._next_items())
             except SQLAlchemyError as error:
                 LOG.warning("Database error; the worker retries: %s", fields(backend=self.id.server, reason=error))
                 time.sleep(RETRY_SECONDS)
@@ -178,7 +178,7 @@ class Worker:
             return []
         return items + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._limits.batch))]
 
-    def _process(self, items: Sequence[_InboxItem]) -> None:
+    def _process_inbox(self, items: Sequence[_InboxItem]) -> None:
         """Write the driver's answers, then claim more; answers that can't be written go back into the inbox."""
         self._begin([item for item in items if isinstance(item, Claimed)])
         try:
@@ -234,10 +234,10 @@ class Worker:
         self._claim_at = time.monotonic() + self._limits.scan_interval_seconds
         room = self._room()
         wanted = min(self._limits.batch, room)
-        first = self._round_robin.next(wanted)
+        first = self._round_robin.take_next(wanted)
         claimed = claims.claim(self._app, self.id, wanted, first) if wanted else []
         served = {each.record.requester.project_id for each in claimed}
-        self._round_robin.wait(project for project in first if project in served)  # the others have no more
+        self._round_robin.add(project for project in first if project in served)  # the others have no more
         self._begin(claimed)
         self._more_due = len(claimed) == wanted
         if self._more_due and 0 < wanted < room:
@@ -266,7 +266,7 @@ class Worker:
         self._pool.submit(claimed)
 
     def _abandon_hung_calls(self) -> None:
-        """Fail the operations whose driver calls hang; a late effect of such a call is as harmless as a zombie's."""
+        """Fail the operations whose driver calls hang; the next attempt finds a result that such a call has later."""
         seconds = self._limits.driver_timeout_seconds
         for claimed in self._pool.abandon(seconds):
             error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")

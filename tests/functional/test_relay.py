@@ -1,4 +1,4 @@
-"""From the outbox to the bus: nothing is lost, and what has arrived is not sent for ever."""
+"""The relay: it loses no message of the outbox, and stops sending a message that has arrived."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ NAMES = Names(notification_topics=("notifications", "billing"))
 
 
 class FakeBus:
-    """A bus that writes down what it was sent, in the batches in which it came."""
+    """A bus that records the batches that it was sent."""
 
     def __init__(self) -> None:
         self.batches: list[Sequence[Publication]] = []
@@ -43,7 +43,7 @@ class FakeBus:
         return [publication.message_id for batch in self.batches for publication in batch]
 
     def send(self, publications: Sequence[Publication]) -> set[str]:
-        """What is meant for a full queue does not arrive; while the bus isn't open, it takes its time."""
+        """Record a batch, except for messages to a full queue; wait while the bus isn't open."""
         assert self.open.wait(20)
         if (failure := self.failure) is not None:
             self.refusals += 1
@@ -103,7 +103,7 @@ def waiting(database: Database) -> int:
         return outbox.waiting(conn)
 
 
-def test_notification_is_dropped_once_it_is_in_every_topic(database: Database, bus: FakeBus) -> None:
+def test_notification_is_deleted_once_every_topic_has_it(database: Database, bus: FakeBus) -> None:
     (posted,) = post(database, notification())
 
     assert idle(database, bus).send_due() == 1
@@ -113,7 +113,7 @@ def test_notification_is_dropped_once_it_is_in_every_topic(database: Database, b
     assert waiting(database) == 0
 
 
-def test_notification_that_is_not_in_every_topic_yet_is_sent_again(
+def test_notification_is_sent_again_until_every_topic_has_it(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     (posted,) = post(database, notification())
@@ -129,7 +129,7 @@ def test_notification_that_is_not_in_every_topic_yet_is_sent_again(
     assert waiting(database) == 0
 
 
-def test_cast_is_sent_again_after_ever_longer_rests_until_it_is_accepted(
+def test_cast_is_sent_again_after_longer_and_longer_delays_until_it_is_accepted(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     (posted,) = post(database, cast())
@@ -144,7 +144,7 @@ def test_cast_is_sent_again_after_ever_longer_rests_until_it_is_accepted(
     assert waiting(database) == 1
 
 
-def test_notification_that_does_not_arrive_is_tried_each_minute_at_least(
+def test_notification_that_does_not_arrive_is_sent_at_least_each_minute(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     post(database, notification())
@@ -156,7 +156,7 @@ def test_notification_that_does_not_arrive_is_tried_each_minute_at_least(
         carried_after(carrier, clock, seconds)
 
 
-def test_cast_that_does_not_arrive_is_tried_each_minute_at_least(
+def test_cast_that_does_not_arrive_is_sent_at_least_each_minute(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     post(database, cast())
@@ -169,16 +169,14 @@ def test_cast_that_does_not_arrive_is_tried_each_minute_at_least(
 
 
 def carried_after(carrier: Relay, clock: FakeClock, seconds: float) -> None:
-    """A message is sent again after so long, and not before."""
+    """Assert that a message is sent again after a delay, and not before."""
     clock.advance(seconds=seconds - 0.001)
     assert carrier.send_due() == 0
     clock.advance(seconds=0.001)
     assert carrier.send_due() == 1
 
 
-def test_cast_for_a_server_that_came_up_is_sent_again_as_soon_as_at_first(
-    database: Database, bus: FakeBus, clock: FakeClock
-) -> None:
+def test_delays_of_a_cast_start_anew_when_its_server_starts(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, cast())
     carrier = idle(database, bus)
     for _ in range(20):
@@ -200,7 +198,7 @@ def test_accepted_cast_is_not_sent_again(database: Database, bus: FakeBus, clock
     assert idle(database, bus).send_due() == 0
 
 
-def test_message_keeps_its_id_whenever_it_is_sent(database: Database, bus: FakeBus, clock: FakeClock) -> None:
+def test_message_keeps_its_id_each_time_it_is_sent(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, cast())
     carrier = idle(database, bus)
 
@@ -213,7 +211,7 @@ def test_message_keeps_its_id_whenever_it_is_sent(database: Database, bus: FakeB
     assert len(bodies) == 1
 
 
-def test_sending_is_bounded_by_the_batch(database: Database, bus: FakeBus) -> None:
+def test_one_sending_is_limited_to_a_batch(database: Database, bus: FakeBus) -> None:
     post(database, *(notification() for _ in range(5)))
     carrier = idle(database, bus, batch=2)
 
@@ -234,7 +232,7 @@ def test_two_relays_do_not_send_the_same_row_at_the_same_moment(database: Databa
     assert sorted(buses[0].sent + buses[1].sent) == sorted(message.id for message in posted)
 
 
-def test_other_relays_leave_a_message_to_the_process_that_wrote_it(
+def test_other_relays_leave_a_new_message_to_the_process_that_wrote_it(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     post(database, cast(), hold=5)
@@ -245,7 +243,7 @@ def test_other_relays_leave_a_message_to_the_process_that_wrote_it(
     assert idle(database, bus).send_due() == 1
 
 
-def test_nudge_is_sent_without_waiting_for_the_next_look_at_the_table(database: Database, bus: FakeBus) -> None:
+def test_nudge_is_sent_before_the_next_sweep(database: Database, bus: FakeBus) -> None:
     with running(idle(database, bus, interval_seconds=AN_HOUR)) as carrier:
         posted = post(database, cast(), notification(), hold=AN_HOUR)
 
@@ -255,7 +253,7 @@ def test_nudge_is_sent_without_waiting_for_the_next_look_at_the_table(database: 
         until(lambda: waiting(database) == 1, "the notification to be dropped")
 
 
-def test_what_a_killed_process_left_is_sent_by_another(database: Database, bus: FakeBus, clock: FakeClock) -> None:
+def test_messages_of_a_killed_process_are_sent_by_another(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, notification(), hold=5)
 
     with running(idle(database, bus, interval_seconds=0.05)):
@@ -264,7 +262,7 @@ def test_what_a_killed_process_left_is_sent_by_another(database: Database, bus: 
         until(lambda: waiting(database) == 0, "the notification to be sent")
 
 
-def test_backlog_is_sent_batch_after_batch_without_a_rest(database: Database, bus: FakeBus) -> None:
+def test_backlog_is_sent_batch_after_batch_without_a_delay(database: Database, bus: FakeBus) -> None:
     post(database, *(notification() for _ in range(10)))
 
     with running(idle(database, bus, interval_seconds=AN_HOUR, batch=3)):
@@ -297,14 +295,14 @@ def test_memory_stays_empty_while_the_bus_is_away(database: Database, bus: FakeB
 
         bus.failure = None
 
-    assert bus.sent == []  # a relay that stops sends what it has in memory
+    assert bus.sent == []  # a stopping relay sends the messages in memory
     assert waiting(database) == 3
 
 
 def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bus: FakeBus) -> None:
     bus.failure = errors.Unavailable("the broker is away")
     with running(idle(database, bus, interval_seconds=0.05)) as carrier:
-        post(database, notification())  # which is due: until it is sent, the relay knows that the bus is away
+        post(database, notification())  # it is due: until it is sent, the relay knows that the bus is away
         until(lambda: carrier._bus_away, "the relay to notice")
         bus.failure = None
         until(lambda: not carrier._bus_away, "the relay to notice again")
@@ -315,8 +313,8 @@ def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bu
         until(lambda: posted.id in bus.sent, "it to be sent")
 
 
-def test_what_could_not_be_sent_is_due_as_soon_as_the_bus_is_back(database: Database, bus: FakeBus) -> None:
-    asked = post(database, cast(), notification())
+def test_unsent_messages_are_due_as_soon_as_the_bus_is_back(database: Database, bus: FakeBus) -> None:
+    posted = post(database, cast(), notification())
     bus.failure = errors.Unavailable("the broker is away")
     for _ in range(5):
         with pytest.raises(errors.Unavailable):
@@ -324,7 +322,7 @@ def test_what_could_not_be_sent_is_due_as_soon_as_the_bus_is_back(database: Data
     bus.failure = None
 
     assert idle(database, bus).send_due() == 2
-    assert set(bus.sent) == {message.id for message in asked}
+    assert set(bus.sent) == {message.id for message in posted}
 
 
 def test_memory_is_bounded_while_the_bus_is_slow(
@@ -346,11 +344,11 @@ def test_memory_is_bounded_while_the_bus_is_slow(
     assert set(bus.sent) == {message.id for message in posted}
 
 
-def test_relay_outlives_what_it_does_not_understand(database: Database, bus: FakeBus) -> None:
+def test_relay_survives_an_unexpected_error(database: Database, bus: FakeBus) -> None:
     bus.failure = ValueError("odd")
     with running(idle(database, bus, interval_seconds=0.05)) as carrier:
         carrier.nudge(post(database, cast(), hold=AN_HOUR))
-        until(lambda: bus.refusals, "the relay to stumble")
+        until(lambda: bus.refusals, "the relay to fail")
         bus.failure = None
         (posted,) = post(database, cast(), hold=AN_HOUR)
         carrier.nudge([posted])
@@ -358,7 +356,7 @@ def test_relay_outlives_what_it_does_not_understand(database: Database, bus: Fak
         until(lambda: posted.id in bus.sent, "the relay to go on")
 
 
-def test_stopping_relay_sends_what_it_still_holds(database: Database, bus: FakeBus) -> None:
+def test_stopping_relay_sends_the_messages_in_memory(database: Database, bus: FakeBus) -> None:
     bus.open.clear()
     carrier = idle(database, bus, interval_seconds=AN_HOUR)
     carrier.start()
@@ -372,7 +370,7 @@ def test_stopping_relay_sends_what_it_still_holds(database: Database, bus: FakeB
     assert set(bus.sent) == {message.id for message in posted}
 
 
-def test_cast_waits_for_its_server_s_queue_and_notifications_make_theirs(database: Database, bus: FakeBus) -> None:
+def test_cast_requires_its_server_s_queue_and_a_notification_creates_its_own(database: Database, bus: FakeBus) -> None:
     post(database, cast(), notification())
 
     idle(database, bus).send_due()
@@ -385,7 +383,7 @@ def test_cast_waits_for_its_server_s_queue_and_notifications_make_theirs(databas
     }
 
 
-def test_notification_for_no_topic_does_not_stay(database: Database, bus: FakeBus) -> None:
+def test_notification_without_a_topic_is_deleted(database: Database, bus: FakeBus) -> None:
     post(database, notification())
 
     Relay(database, bus, Names(notification_topics=())).send_due()

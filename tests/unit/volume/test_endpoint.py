@@ -1,4 +1,4 @@
-"""What a server makes of requests, in its own dialect and in the reference's."""
+"""The requests that a server makes of messages, in its own dialect and in Cinder's."""
 
 import copy
 import uuid
@@ -32,7 +32,7 @@ HELD = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_
 
 
 class Server:
-    """Both endpoints behind oslo.messaging's dispatcher, as a server has them."""
+    """Both endpoints of a server behind oslo.messaging's dispatcher."""
 
     def __init__(self) -> None:
         self.requests: list[OperationRequest] = []
@@ -61,7 +61,7 @@ class Server:
 
     @property
     def record(self) -> Snapshot:
-        """The snapshot that the only request describes whole."""
+        """Return the snapshot that the only request describes."""
         (request,) = self.requests
         assert isinstance(request.record, Snapshot)
         return request.record
@@ -89,7 +89,7 @@ def server() -> Server:
         ("manage_volume", {"volume_id": VOLUME_ID}, OperationRequest(Volume, VOLUME_ID, Operation.MANAGE)),
     ],
 )
-def test_cast_names_what_it_is_about(
+def test_cast_becomes_a_request(
     server: Server, method: str, arguments: dict[str, Any], request_: OperationRequest
 ) -> None:
     server.dispatch(method, arguments)
@@ -97,13 +97,13 @@ def test_cast_names_what_it_is_about(
     assert server.requests == [request_]
 
 
-def test_identifier_counts_however_it_is_spelt(server: Server) -> None:
+def test_uuid_is_accepted_in_any_spelling(server: Server) -> None:
     server.dispatch("manage_snapshot", {"snapshot_id": uuid.UUID(SNAPSHOT_ID).hex.upper()})
 
     assert server.requests == [OperationRequest(Snapshot, SNAPSHOT_ID, Operation.MANAGE)]
 
 
-def test_upstream_s_own_record_comes_whole(server: Server) -> None:
+def test_arguments_of_an_upstream_describe_a_whole_record(server: Server) -> None:
     described = {"name": "s1", "description": "d1", "metadata": {"k": "v"}, "project_id": "p", "user_id": "u"}
 
     server.dispatch("manage_snapshot", WHOLE | described)
@@ -117,14 +117,14 @@ def test_upstream_s_own_record_comes_whole(server: Server) -> None:
     assert record.reference_key is None
 
 
-def test_project_of_the_context_will_do(server: Server) -> None:
+def test_project_is_taken_from_the_context(server: Server) -> None:
     server.dispatch("manage_snapshot", WHOLE)
 
     assert server.record.requester.project_id == "a" * 32
 
 
 @pytest.mark.parametrize("lacking", ["volume_id", "ref", "project_id"])
-def test_record_with_a_part_missing_is_none(server: Server, lacking: str) -> None:
+def test_incomplete_arguments_describe_no_record(server: Server, lacking: str) -> None:
     arguments = {name: value for name, value in WHOLE.items() if name != lacking}
     context = {name: value for name, value in CONTEXT.items() if name != lacking}
 
@@ -133,7 +133,7 @@ def test_record_with_a_part_missing_is_none(server: Server, lacking: str) -> Non
     assert [request.record for request in server.requests] == [None]
 
 
-def test_reference_s_cast_to_manage_is_taken_as_it_is(server: Server) -> None:
+def test_cinder_s_cast_to_manage_becomes_a_request(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot")))
 
     record = server.record
@@ -148,7 +148,7 @@ def test_reference_s_cast_to_manage_is_taken_as_it_is(server: Server) -> None:
     )
 
 
-def test_volume_of_the_reference_is_known_by_its_template(server: Server) -> None:
+def test_volume_of_cinder_is_named_by_the_template(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot")))
 
     (request,) = server.requests
@@ -164,7 +164,7 @@ def test_bad_reference_is_for_the_driver_to_refuse(server: Server) -> None:
     assert server.record.reference == Reference.named("bad")
 
 
-def test_reference_s_cast_to_unmanage_is_taken_as_it_is(server: Server) -> None:
+def test_cinder_s_cast_to_unmanage_becomes_a_request(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_delete_snapshot_unmanage_only")))
 
     (request,) = server.requests
@@ -184,13 +184,13 @@ def test_nothing_is_ever_deleted(server: Server, flag: dict[str, Any]) -> None:
     assert server.requests == []
 
 
-def test_listing_is_answered_in_the_api_s_words(server: Server) -> None:
+def test_listing_is_answered_in_the_form_of_the_api(server: Server) -> None:
     entries = server.dispatch("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
 
     assert entries == [manageable.entries(HELD, Owned())[0].as_wire()]
 
 
-def test_listing_of_the_reference_is_answered_with_objects_of_the_same_form(server: Server) -> None:
+def test_listing_for_cinder_is_answered_with_objects_of_cinder_s_form(server: Server) -> None:
     incoming = envelope.open_request(sample_body("call_get_manageable_snapshots"))
 
     answered = server.receive(incoming)
@@ -202,12 +202,12 @@ def test_listing_of_the_reference_is_answered_with_objects_of_the_same_form(serv
 
 
 def shape(entry: Any) -> Any:
-    """The keys of an entry and what stands for its names; a text stays, unless it is a value of a field."""
+    """Return an entry with the names of its fields instead of their values."""
     data = entry["versioned_object.data"]
     return {key: value for key, value in entry.items() if key != "versioned_object.data"} | {"fields": set(data)}
 
 
-def test_listing_comes_without_objects_unless_they_are_wanted(server: Server) -> None:
+def test_listing_is_answered_without_objects_by_default(server: Server) -> None:
     own = server.dispatch("get_manageable_snapshots", {})
 
     assert server.dispatch("get_manageable_snapshots", {"want_objects": False}, "3.10") == own
@@ -222,9 +222,7 @@ def test_listing_comes_without_objects_unless_they_are_wanted(server: Server) ->
         ("get_manageable_snapshots", "3.99", {}),
     ],
 )
-def test_newer_minor_version_is_understood(
-    server: Server, method: str, version: str, arguments: dict[str, Any]
-) -> None:
+def test_newer_minor_version_is_accepted(server: Server, method: str, version: str, arguments: dict[str, Any]) -> None:
     server.dispatch(method, arguments, version)
 
     assert len(server.requests) + len(server.pages) == 1
@@ -312,7 +310,7 @@ Break = Callable[[dict[str, Any]], Any]
         lambda args: args["snapshot"]["versioned_object.data"].update(volume_size=2**70),
     ],
 )
-def test_damaged_cast_of_the_reference_is_refused(server: Server, damage: Break) -> None:
+def test_damaged_cast_of_cinder_is_refused(server: Server, damage: Break) -> None:
     incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
     damage(incoming.message["args"])
 
@@ -322,7 +320,7 @@ def test_damaged_cast_of_the_reference_is_refused(server: Server, damage: Break)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.6", "1.99"])
-def test_fields_that_a_newer_object_has_are_passed_over(server: Server, version: str) -> None:
+def test_unknown_fields_of_a_newer_object_are_ignored(server: Server, version: str) -> None:
     incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
     incoming.message["args"]["snapshot"]["versioned_object.version"] = version
     incoming.message["args"]["snapshot"]["versioned_object.data"]["mood"] = "sunny"
@@ -333,7 +331,7 @@ def test_fields_that_a_newer_object_has_are_passed_over(server: Server, version:
     assert server.record.name == "s1"
 
 
-def test_object_s_project_counts_more_than_the_context_s(server: Server) -> None:
+def test_project_of_the_object_takes_precedence_over_the_context(server: Server) -> None:
     incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
     context = copy.deepcopy(incoming.ctxt) | {"project_id": "of the administrator"}
 
