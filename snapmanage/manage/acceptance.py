@@ -110,7 +110,10 @@ def _accept_kind(
     _delete_casts(tx, kind, [request for request in requests if request.record_id in known])
     own = [change for change in changes if change.after.server == worker.server]
     others = [change for change in changes if change.after.server != worker.server]
-    begun = [_claimed(tx, change, worker) for change in own[:room]]
+    begun: list[Change[R]] = []
+    for change in own[:room]:
+        claim = lifecycle.claim(change.after, worker.name, tx.now, tx.rules.lease, tx.rules.retry)
+        begun.append(replace(claim, before=change.before) if claim else change)
     tx.write_locked([*begun, *own[room:], *others])
     claimed = [change.after for change in begun if change.after.claimed_by]
     waiting = {change.after.requester.project_id for change in own[room:]}
@@ -146,12 +149,6 @@ def _decide(
             changes.append(change)
             current[record.id] = change.after
     return changes, refused
-
-
-def _claimed(tx: Transaction, accepted: Change[R], worker: WorkerId) -> Change[R]:
-    """Return the change of a record that is accepted and claimed at once."""
-    claimed = lifecycle.claim(accepted.after, worker.name, tx.now, tx.rules.lease, tx.rules.retry)
-    return replace(claimed, before=accepted.before) if claimed else accepted
 
 
 def _delete_casts(tx: Transaction, kind: type[Record], requests: Sequence[OperationRequest]) -> None:

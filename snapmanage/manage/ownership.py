@@ -36,17 +36,15 @@ def adopt(db: Database, server: str, storage: str, renew: Renew | None = None) -
     """
     conflicts: list[Conflict] = []
     last = ""
-    while batch := _next_batch(db, server, storage, last):
-        last = batch[-1].id
+    while True:
+        with db.read() as conn:
+            batch = records.not_on(conn, server, storage, last)
+        if not batch:
+            return conflicts
+        ids, last = [snapshot.id for snapshot in batch], batch[-1].id
         bindings = [snapshot.binding for snapshot in batch if snapshot.binding]
         renewed = renew(bindings) if renew else {}
-        conflicts += db.write(partial(_move, [snapshot.id for snapshot in batch], storage, renewed))
-    return conflicts
-
-
-def _next_batch(db: Database, server: str, storage: str, after: str) -> Sequence[Snapshot]:
-    with db.read() as conn:
-        return records.not_on(conn, server, storage, after)
+        conflicts += db.write(partial(_move, ids, storage, renewed))
 
 
 def _move(

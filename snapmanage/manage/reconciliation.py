@@ -18,7 +18,8 @@ def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
     seen = driver.list_snapshots()
     located = _located(driver, reconciliation.unlisted(before, seen))
     still = reconciliation.settled(before, _resolved(db, server))
-    found = reconciliation.on_storage(reconciliation.differences(still, seen, located), _storage(driver, still))
+    storage = driver.storage_id() if any(each.storage for each in still) else None
+    found = reconciliation.on_storage(reconciliation.differences(still, seen, located), storage)
     return _with_other_owners(db, server, still, list(found))
 
 
@@ -33,11 +34,6 @@ def _with_other_owners(
         *reconciliation.guarded(found, live, elsewhere),
         *reconciliation.owned_elsewhere(snapshots, elsewhere),
     ]
-
-
-def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
-    """Return the present id of the backend's storage; None if no record has one to compare."""
-    return driver.storage_id() if any(each.storage for each in snapshots) else None
 
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:

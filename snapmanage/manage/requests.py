@@ -41,7 +41,11 @@ def request_snapshot(
             return earlier
         volume = _usable_volume(tx, snapshot, everywhere)
         service.require_up(volume.service, volume.server, tx.now, tx.rules.service_down)
-        _check_quota(tx, snapshot.requester.project_id, volume.size_gb or 0)
+        project = snapshot.requester.project_id
+        if quota.bounded(quotas.get(tx.conn, project).over(tx.rules.quota)):
+            # An earlier request in the queue may have changed the limit.
+            limit = quotas.queue(tx.conn, project).over(tx.rules.quota)
+            quota.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
         requested = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=tx.now)
         _refuse_owned(tx, requested, volume)
         return _insert(tx, lifecycle.request(requested))
@@ -179,10 +183,3 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
 
 def _require_service(tx: Transaction, server: str) -> None:
     service.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)
-
-
-def _check_quota(tx: Transaction, project_id: str, size_gb: int) -> None:
-    if quota.bounded(quotas.get(tx.conn, project_id).over(tx.rules.quota)):
-        # An earlier request in the queue may have changed the limit.
-        limit = quotas.queue(tx.conn, project_id).over(tx.rules.quota)
-        quota.check(records.usage(tx.conn, project_id), limit, size_gb)

@@ -143,14 +143,14 @@ class Worker:
     def _release(self, rest: Sequence[Claimed]) -> None:
         if not rest:
             return
-        released = fields(backend=self.id.server, operations=len(rest))
-        LOG.warning("Released the claims of unfinished operations; another worker retries them: %s", released)
+        batch = fields(backend=self.id.server, operations=len(rest))
         try:
             claims.release(self._app, [claimed.record for claimed in rest])
         except SQLAlchemyError as error:
-            LOG.warning("Claims were not released; their leases expire instead: %s", fields(reason=error))
+            LOG.warning("Claims were not released; their leases expire instead: %s %s", batch, fields(reason=error))
         else:
             crash.at(Point.GIVEN_BACK)
+            LOG.warning("Released the claims of unfinished operations; another worker retries them: %s", batch)
 
     def _not_begun(self) -> Iterator[Claimed]:
         with suppress(queue.Empty):
