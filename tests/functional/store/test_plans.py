@@ -1,4 +1,4 @@
-"""No step of an operation reads a whole table: what it asks of a database is found by an index."""
+"""No step of an operation reads a whole table: each of its queries has an index."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def test_statement_without_an_index_is_seen(database: Database, app: Application
 
 
 def manage(app: Application) -> None:
-    """Take two snapshots all the way, and look at what there is."""
+    """Manage and unmanage two snapshots, and list them."""
     asked = [requests.request_snapshot(app, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
     first, second = (OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in asked)
     me = WorkerId(SERVER, "me")
@@ -74,7 +74,7 @@ def manage(app: Application) -> None:
 
 
 def relay(conn: Connection, now: datetime) -> None:
-    """What the relay does with what is due."""
+    """Send due messages like the relay."""
     taken = [message.id for message, _ in outbox.take(conn, now, 10)]
     assert taken
     outbox.postpone(conn, {key: now + timedelta(seconds=5) for key in taken})
@@ -82,7 +82,7 @@ def relay(conn: Connection, now: datetime) -> None:
 
 
 def examples_of_snapshots(app: Application) -> dict[str, Any]:
-    """What is special about snapshots of before: they are another project's, and settled."""
+    """Return the columns of older snapshots: they belong to another project, and are settled."""
     return {"status": "available", "project_id": "another", "due_at": None}
 
 
