@@ -96,7 +96,7 @@ def test_hung_scan_is_abandoned_and_the_next_page_scans_again(driver: FakeDriver
     driver.hook = hook
     hasty = Scans(driver, TTL_SECONDS, 0.01)
 
-    with pytest.raises(errors.BackendUnavailable, match="was given up"):
+    with pytest.raises(errors.BackendUnavailable, match="was abandoned"):
         hasty.for_page(FIRST)
     released.set()
 
