@@ -68,7 +68,11 @@ class Listener:
         self._db.write(
             lambda conn, now: quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
-        LOG.error("Quarantined a notification: %s", fields(queue=delivery.queue, reason=readable(reason)))
+        key = quarantine.key(delivery.queue, delivery.body)
+        LOG.error(
+            "Quarantined a notification; see `snapmanage-manage quarantine show`: %s",
+            fields(message=key, queue=delivery.queue, reason=readable(reason)),
+        )
         crash.at(Point.QUARANTINED)
 
 
@@ -93,8 +97,10 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
     if not isinstance(event_type, str) or not event_type.startswith(OWN_EVENT_TYPES):
         return None
     envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
-    if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
-        raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
+    if not isinstance(payload, dict):
+        raise errors.InvalidRequest(f"the payload of {event_type} must be a JSON object")
+    if missing := [name for name in PAYLOAD_FIELDS if name not in payload]:
+        raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of its schema: {', '.join(missing)}")
     fits = len(event_type) <= 255 and keepable(event_type)
     if not (fits and is_uuid(payload["event_id"]) and is_uuid(payload["snapshot_id"])):
         raise errors.InvalidRequest(

@@ -105,9 +105,9 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         updated_at=now,
     )
     if record.attempt >= retry.max_attempts:
-        last = f"; the last reason was: {record.reason}" if record.reason else ""
+        last = f"; an earlier one failed: {record.reason}" if record.reason else ""
         exhausted = errors.AttemptsExhausted(
-            f"gave up after {record.attempt} attempts, each of which ended without an answer{last}"
+            f"gave up after {record.attempt} attempts; the last one ended without an answer of the driver{last}"
         )
         return _settle_in_error(record, changed(claimed, attempt=record.attempt), exhausted, now)
     return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)

@@ -123,7 +123,7 @@ class VolumeServer:
         except SQLAlchemyError as error:
             LOG.warning("Database error; the heartbeat is retried: %s", fields(reason=error))
         except Exception:
-            LOG.exception("Heartbeat failed; it is retried.")
+            LOG.exception("Heartbeat failed; it is retried, and the API refuses requests if it keeps failing.")
 
     def _beat_all(self, tx: Transaction) -> frozenset[str]:
         up = self._up
