@@ -14,14 +14,14 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
-from snapmanage.core import audit as ledger
+from snapmanage.core import audit as chain
 from snapmanage.core.audit import Entry, Gap
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.ids import is_uuid
 from snapmanage.core.logfields import fields
 from snapmanage.core.text import DEEPEST_EVENT, depth, keepable, readable
 from snapmanage.crash import Point
-from snapmanage.store import audit as auditlog
+from snapmanage.store import audit as audit_log
 from snapmanage.store import quarantine
 from snapmanage.store.engine.database import Database
 from snapmanage.store.engine.refusals import write_in_parts
@@ -79,15 +79,15 @@ class Listener:
 def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:
     """Return the newest `limit` entries in the order of the log."""
     with db.read() as conn:
-        return auditlog.newest(conn, limit, snapshot_id)
+        return audit_log.newest(conn, limit, snapshot_id)
 
 
-def verify(db: Database) -> tuple[ledger.Head, str | None, list[Gap]]:
+def verify(db: Database) -> tuple[chain.Head, str | None, list[Gap]]:
     """Return the head of the chain, the first break (None if the chain is whole), and the gaps in the log."""
     with db.read(at_one_moment=True) as conn:
-        head = auditlog.head(conn)
-        broken = ledger.first_break(auditlog.in_order(conn), head)
-        return head, broken, ledger.gaps(auditlog.steps(conn))
+        head = audit_log.head(conn)
+        broken = chain.first_break(audit_log.in_order(conn), head)
+        return head, broken, chain.gaps(audit_log.steps(conn))
 
 
 def _event(delivery: Delivery) -> ReceivedEvent | None:
@@ -116,14 +116,14 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
 
 def _append(conn: Connection, events: Sequence[ReceivedEvent], now: datetime) -> None:
     """Append the events to the log that it doesn't have yet."""
-    head = auditlog.lock_head(conn)
+    head = audit_log.lock_head(conn)
     fresh = {event.payload["event_id"]: event for event in events}
-    for known in auditlog.known(conn, list(fresh)):
+    for known in audit_log.known(conn, list(fresh)):
         del fresh[known]
     entries: list[Entry] = []
     for event in fresh.values():
-        entries.append(ledger.append(head, event.event_type, event.payload, now))
-        head = ledger.head_of(entries[-1])
-    auditlog.append(conn, entries)
+        entries.append(chain.append(head, event.event_type, event.payload, now))
+        head = chain.head_of(entries[-1])
+    audit_log.append(conn, entries)
     if entries:
         crash.at(Point.AUDIT_UNCOMMITTED)

@@ -74,7 +74,7 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
 
 
 def event_id(snapshot_id: str, generation: int) -> str:
-    """Return the id of a snapshot's event: the same in each repeat, and different for each step."""
+    """Derive the id of a snapshot's event from its generation, so that a repeated event has the same id."""
     return ids.derive(snapshot_id, str(generation))
 
 

@@ -57,7 +57,7 @@ class Retry:
 
 
 def request(record: R) -> R:
-    """Return a new record as it is first written: it owns its reference."""
+    """Return a new record with the key of its reference, which it owns from its first write on."""
     volume_id = record.volume_id if isinstance(record, Snapshot) else None
     return changed(record, reference_key=reference_key(record.server, record.reference, volume_id))
 
@@ -72,8 +72,8 @@ def accept(
 ) -> Change[R] | None:
     """Mark the request as durably received. Return None if it was already accepted or has finished.
 
-    A sender with records of its own requires to unmanage a snapshot that is still settled here; raise `InvalidState`
-    if the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
+    A sender that keeps its own records may request to unmanage a snapshot that is settled here; raise `InvalidState` if
+    the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
     sender knows.
     """
     if record.status is operation.status and record.due_at is None:
@@ -228,7 +228,7 @@ def _requires_unmanage(record: Record, requester: Requester | None, generation: 
 
 
 def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bool) -> R:
-    """Return the record with the request to unmanage: it owns its object again, or has no binding if that is lost."""
+    """Return the record with the request to unmanage: it owns its object again, or with `lost` has no binding."""
     if lost:
         binding = dict.fromkeys(("backend_id", "backend_name", "original_name"))
     else:

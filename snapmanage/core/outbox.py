@@ -11,7 +11,7 @@ from snapmanage.core import ids
 from snapmanage.core.events import Event
 from snapmanage.core.records import Operation, Record, Requester, Snapshot
 
-# The reference's names of the same steps, for its collectors; the reference has no name for an error.
+# The reference's event types of these steps, which its collectors know; the reference has none for an error.
 REFERENCE_NAMES = {
     "snapshot.manage.start": "snapshot.manage_existing_snapshot.start",
     "snapshot.manage.end": "snapshot.manage_existing_snapshot.end",

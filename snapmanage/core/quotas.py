@@ -49,5 +49,5 @@ def _check(what: str, used: int, limit: int, more: int) -> None:
 
 
 def bounded(limit: Amount) -> bool:
-    """Return whether a limit requires to count the usage."""
+    """Return whether the limit bounds snapshots or gigabytes; only then the usage must be counted."""
     return limit != NO_LIMIT

@@ -130,7 +130,7 @@ class VolumeServer:
         for server in sorted(up):
             services.beat(tx.conn, self._service(server, tx.now))
         for server in sorted(up - self._beaten):
-            # Once more: casts that the relay sent between `_announce` and the first consuming have come back.
+            # Again: the broker returned the casts that the relay sent between `_announce` and the first consuming.
             outbox.hurry_casts(tx.conn, server, tx.now)
         return up
 

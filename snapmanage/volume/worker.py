@@ -89,7 +89,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
 
     def start(self) -> None:
-        """Begin to work; safe to repeat."""
+        """Start the thread; a repeated call has no effect."""
         if not self._thread.is_alive():
             self._thread.start()
 
@@ -266,7 +266,7 @@ class Worker:
         self._pool.submit(claimed)
 
     def _abandon_hung_calls(self) -> None:
-        """Fail the operations whose driver calls hang; the next attempt finds a result that such a call has later."""
+        """Fail the operations whose driver calls hang; if such a call renames later, the next attempt finds it done."""
         seconds = self._limits.driver_timeout_seconds
         for claimed in self._pool.abandon(seconds):
             error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
