@@ -30,7 +30,7 @@ QUIET = ["amqp=WARNING", "kombu=WARNING", "oslo.messaging=WARNING", "stevedore=W
 def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None) -> cfg.ConfigOpts:
     """Read command line and configuration files, and set logging up."""
     options.register(cfg.CONF)
-    _register_messaging(cfg.CONF)
+    register_messaging(cfg.CONF)
     log.register_options(cfg.CONF)
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *QUIET])
     cfg.CONF(
@@ -46,7 +46,7 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
     return cfg.CONF
 
 
-def _register_messaging(conf: cfg.ConfigOpts) -> None:
+def register_messaging(conf: cfg.ConfigOpts) -> None:
     """oslo.messaging's options, with quorum queues: what is queued must outlast a broker's restart.
 
     Current brokers refuse the stock defaults (RabbitMQ 4.3: no transient queues that aren't exclusive).
