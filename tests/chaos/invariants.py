@@ -1,7 +1,7 @@
-"""What must hold once a deployment has come to rest, whatever was done to it.
+"""The invariants of an idle deployment, which hold after any fault.
 
-Everything is looked at from outside: rows by plain SQL, files in their folder, renames by inotify, the
-audit log as a table. Nothing of snapmanage is imported.
+The checks look from outside: rows by plain SQL, files in their folder, renames by inotify, the audit log as a table.
+They import nothing from snapmanage.
 """
 
 import json
@@ -23,7 +23,7 @@ BEFORE_THE_FIRST = "0" * 64
 
 
 @dataclass(frozen=True)
-class VolumeForRequest:
+class Observed:
     """A deployment's rows, each as a mapping of columns, and its storage."""
 
     snapshots: Sequence[Mapping[str, Any]]
@@ -33,9 +33,9 @@ class VolumeForRequest:
     storages: Sequence[Storage]
 
 
-def facts(engine: sa.Engine, storages: Sequence[Storage]) -> VolumeForRequest:
+def observe(engine: sa.Engine, storages: Sequence[Storage]) -> Observed:
     with engine.connect() as conn:
-        return VolumeForRequest(
+        return Observed(
             snapshots=_rows(conn, "SELECT * FROM snapshots"),
             audit=_rows(conn, "SELECT * FROM audit ORDER BY snapshot_id, generation"),
             outbox=_count(conn, "outbox"),
@@ -44,66 +44,72 @@ def facts(engine: sa.Engine, storages: Sequence[Storage]) -> VolumeForRequest:
         )
 
 
-def at_rest(engine: sa.Engine) -> bool:
-    """Whether nothing is under way any more, and nothing is owed to the bus."""
-    waiting = (
+def is_idle(engine: sa.Engine) -> bool:
+    """Return whether no operation is in progress and the outbox is empty."""
+    unfinished = (
         "SELECT (SELECT count(*) FROM outbox)"
         " + (SELECT count(*) FROM snapshots WHERE status IN ('creating', 'unmanaging'))"
         " + (SELECT count(*) FROM volumes WHERE status IN ('creating', 'unmanaging'))"
     )
     with engine.connect() as conn:
-        return not conn.execute(sa.text(waiting)).scalar_one()
+        return not conn.execute(sa.text(unfinished)).scalar_one()
 
 
-def lateness(engine: sa.Engine) -> timedelta:
-    """For how long somebody might have taken the operation that has been due for longest, and nobody has."""
+def longest_overdue(engine: sa.Engine) -> timedelta:
+    """Return for how long the most overdue operation has been due without a claim."""
     longest = "SELECT min(due_at) AS due_at FROM snapshots WHERE status IN ('creating', 'unmanaging')"
     with engine.connect() as conn:
         due_at = conn.execute(sa.text(longest).columns(due_at=sa.DateTime())).scalar_one()
     return max(datetime.now(UTC) - due_at.replace(tzinfo=UTC), timedelta(0)) if due_at else timedelta(0)
 
 
-def put_aside(engine: sa.Engine) -> list[str]:
-    """What is in the quarantine, in a sentence each: nothing where nobody sent what can't be understood."""
+def quarantined(engine: sa.Engine) -> list[str]:
+    """Return a sentence for each quarantined message; there is none unless a client sent an unreadable message."""
     with engine.connect() as conn:
         rows = _rows(conn, "SELECT queue, reason FROM quarantine")
     return [f"LOST: a message of {row['queue']} is in the quarantine: {row['reason']}" for row in rows]
 
 
-def violations(known: VolumeForRequest, promises: Mapping[str, str]) -> list[str]:
-    """Every invariant that doesn't hold, in a sentence each.
+def violations(known: Observed, promises: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each violated invariant.
 
     A promise is the id of a snapshot whose request got its 202, or whose cast the broker confirmed, and
     the status in which it must end.
     """
-    found = [*_unkept(known, promises), *_unsettled(known), *_owned_twice(known), *_events(known), *_chain(known)]
+    found = [
+        *_broken_promises(known, promises),
+        *_unsettled(known),
+        *_owned_twice(known),
+        *_events(known),
+        *_chain(known),
+    ]
     for storage in known.storages:
-        found += [*storage.damage(), *_objects(known, storage), *_asked(known, storage), *_renames(known, storage)]
+        found += [*storage.damage(), *_objects(known, storage), *_bindings(known, storage), *_renames(known, storage)]
     return found
 
 
-def _unkept(known: VolumeForRequest, promises: Mapping[str, str]) -> Iterator[str]:
+def _broken_promises(known: Observed, promises: Mapping[str, str]) -> Iterator[str]:
     rows = {row["id"]: row for row in known.snapshots}
-    for snapshot_id, wanted in promises.items():
+    for snapshot_id, expected in promises.items():
         if snapshot_id not in rows:
-            yield f"LOST: {snapshot_id} was promised, and is unknown"
-        elif (status := rows[snapshot_id]["status"]) != wanted:
-            yield f"{snapshot_id} is {status}, not {wanted}: {rows[snapshot_id]['reason']}"
+            yield f"LOST: {snapshot_id} was promised, but has no record"
+        elif (status := rows[snapshot_id]["status"]) != expected:
+            yield f"{snapshot_id} is {status}, not {expected}: {rows[snapshot_id]['reason']}"
 
 
-def _unsettled(known: VolumeForRequest) -> Iterator[str]:
+def _unsettled(known: Observed) -> Iterator[str]:
     if known.outbox:
         yield f"STUCK: {known.outbox} messages are left in the outbox"
     if known.suspects:
-        yield f"STUCK: {known.suspects} messages are suspected, and nobody handles them"
+        yield f"STUCK: {known.suspects} redelivered messages are counted, but not handled"
     for row in known.snapshots:
         if row["status"] in IN_PROGRESS:
             yield f"STUCK: {row['id']} is still {row['status']}"
         elif row["due_at"] is not None or row["claimed_by"] is not None:
-            yield f"{row['id']} is settled, and claimed or due all the same"
+            yield f"{row['id']} is settled, but still claimed or due"
 
 
-def _owned_twice(known: VolumeForRequest) -> Iterator[str]:
+def _owned_twice(known: Observed) -> Iterator[str]:
     owners: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in known.snapshots:
         if row["status"] == "available":
@@ -111,11 +117,11 @@ def _owned_twice(known: VolumeForRequest) -> Iterator[str]:
     yield from (f"TWICE: {key} belongs to {ids}" for key, ids in owners.items() if len(ids) > 1)
 
 
-def _events(known: VolumeForRequest) -> Iterator[str]:
-    """One start and one ending of each operation, the first of which manages, the last as the status says; no gap."""
+def _events(known: Observed) -> Iterator[str]:
+    """Check the events: each operation has one start and one end, manage comes first, and no event is missing."""
     heard: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in known.audit:
-        if row["generation"]:  # 0 is of messages that were never understood
+        if row["generation"]:  # events of unreadable messages have generation 0
             heard[row["snapshot_id"]].append(row)
     for snapshot in known.snapshots:
         yield from _story(snapshot, heard[snapshot["id"]])
@@ -138,7 +144,7 @@ def _story(snapshot: Mapping[str, Any], heard: Sequence[Mapping[str, Any]]) -> I
         yield f"EVENTS: {snapshot['id']} has a gap: {generations} after {previous}"
 
 
-def _chain(known: VolumeForRequest) -> Iterator[str]:
+def _chain(known: Observed) -> Iterator[str]:
     numbers = sorted(row["number"] for row in known.audit)
     if numbers != list(range(1, len(numbers) + 1)):
         yield "the audit log's numbers have a gap"
@@ -150,44 +156,44 @@ def _chain(known: VolumeForRequest) -> Iterator[str]:
             yield f"the audit log's chain is broken before {row['number']}"
 
 
-def _objects(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
-    """Each available one's object bears its name; each that was given back has its old one."""
+def _objects(known: Observed, storage: Storage) -> Iterator[str]:
+    """Check that an available snapshot's object has the managed name, and an unmanaged one the original name."""
     for row in known.snapshots:
         name = {"available": row["backend_name"], "deleted": row["original_name"]}.get(row["status"])
         if row["server"] != storage.server or name is None:
             continue
-        inode = storage.bears(name)
+        inode = storage.inode_of(name)
         if inode is None or not str(row["backend_id"]).startswith(f"{inode}-"):
             yield f"LOST: {row['id']} is {row['status']}, but {name} isn't {row['backend_id']}"
 
 
-def _asked(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
-    """Whatever a record was bound to is what it was asked for, and as large as the record says."""
+def _bindings(known: Observed, storage: Storage) -> Iterator[str]:
+    """Check that each record is bound to the requested object, and has its size."""
     for row in known.snapshots:
         if row["server"] != storage.server or not row["backend_id"]:
             continue
-        asked = json.loads(row["reference"])["source-name"]
+        requested = json.loads(row["reference"])["source-name"]
         planted = storage.planted.get(int(str(row["backend_id"]).partition("-")[0]))
-        if planted is None or planted.name != asked or row["original_name"] != asked:
-            had = planted.name if planted else "nothing that was put there"
-            yield f"SWAPPED: {row['id']} asked for {asked}, and has {had} as {row['original_name']}"
+        if planted is None or planted.name != requested or row["original_name"] != requested:
+            bound = planted.name if planted else "an unknown object"
+            yield f"SWAPPED: {row['id']} refers to {requested}, but has {bound} as {row['original_name']}"
         elif row["size_gb"] != planted.size_gb:
             yield f"SIZE: {row['id']} has {row['size_gb']} GB, not {planted.size_gb}"
 
 
-def _renames(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
-    """As many as operations that ended well, each once."""
+def _renames(known: Observed, storage: Storage) -> Iterator[str]:
+    """Check that each successful operation renamed its object exactly once, and no other rename was done."""
     ended = {(row["snapshot_id"], row["event_type"]) for row in known.audit}
-    wanted = {}
+    expected = {}
     for row in known.snapshots:
         if row["server"] == storage.server and row["backend_name"]:
             there, back = (row["original_name"], row["backend_name"]), (row["backend_name"], row["original_name"])
-            wanted[there] = int((row["id"], "snapshot.manage.end") in ended)
-            wanted[back] = int((row["id"], "snapshot.unmanage.end") in ended)
+            expected[there] = int((row["id"], "snapshot.manage.end") in ended)
+            expected[back] = int((row["id"], "snapshot.unmanage.end") in ended)
     seen = storage.renames()
-    for move in seen.keys() | wanted.keys():
-        if seen[move] != wanted.get(move, 0):
-            yield f"TWICE: {move[0]} became {move[1]} {seen[move]} times, not {wanted.get(move, 0)}"
+    for move in seen.keys() | expected.keys():
+        if seen[move] != expected.get(move, 0):
+            yield f"TWICE: {move[0]} became {move[1]} {seen[move]} times, not {expected.get(move, 0)}"
 
 
 def _count(conn: sa.Connection, table: str) -> int:
@@ -195,4 +201,4 @@ def _count(conn: sa.Connection, table: str) -> int:
 
 
 def _rows(conn: sa.Connection, statement: str) -> list[Mapping[str, Any]]:
-    return [dict(row._mapping) for row in conn.execute(sa.text(statement))]
+    return [dict(row) for row in conn.execute(sa.text(statement)).mappings()]

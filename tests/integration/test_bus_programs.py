@@ -46,15 +46,15 @@ def test_listening_program_receives_the_events_of_the_casting_program(
     listener = Daemon("listener", programs["listen.py"], deployment.folder / "listener.log")
     try:
         listener.launch()
-        assert listener.said() == "listening", listener.log.read_text()
+        assert listener.next_line() == "listening", listener.log.read_text()
 
         cast = Daemon("cast", programs["cast.py"], deployment.folder / "cast.log").run(SERVER, volume_id, "disk@daily")
 
         snapshot_id = cast.stdout.strip()
         assert snapshot_id, cast.stderr
-        assert listener.said() == f"snapshot.manage.start {snapshot_id} 2 creating"
-        assert listener.said() == f"snapshot.manage.end {snapshot_id} 3 available"
-        deployment.trail(snapshot_id, "snapshot.manage.end")
+        assert listener.next_line() == f"snapshot.manage.start {snapshot_id} 2 creating"
+        assert listener.next_line() == f"snapshot.manage.end {snapshot_id} 3 available"
+        deployment.audited_events(snapshot_id, "snapshot.manage.end")
     finally:
         listener.close()
 

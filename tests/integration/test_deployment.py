@@ -54,7 +54,7 @@ def test_snapshot_of_a_real_group_is_managed_announced_audited_and_given_back(
     listed = deployment.get(f"/os-snapshot-manage/detail?host={SERVER}")["manageable-snapshots"]
     assert {entry["reference"]["source-name"] for entry in listed if entry["safe_to_manage"]} >= {"daily", "weekly"}
 
-    snapshot_id = deployment.ask(volume_id, "daily")
+    snapshot_id = deployment.request_manage(volume_id, "daily")
 
     assert deployment.settled(snapshot_id) == "available"
     assert f"_snapshot-{snapshot_id}" in group.names()
@@ -63,7 +63,7 @@ def test_snapshot_of_a_real_group_is_managed_announced_audited_and_given_back(
     start, end = tap.of(snapshot_id)
     check_on_the_wire(start, "snapshot.manage.start", status="creating")
     check_on_the_wire(end, "snapshot.manage.end", status="available", backend_name=f"_snapshot-{snapshot_id}")
-    audited = deployment.trail(snapshot_id, "snapshot.manage.end")
+    audited = deployment.audited_events(snapshot_id, "snapshot.manage.end")
     assert [event["event_id"] for event in audited] == [each["payload"]["event_id"] for each in (start, end)]
 
     deployment.post(f"/snapshots/{snapshot_id}/action", {"os-unmanage": {}})
@@ -85,7 +85,7 @@ def test_bad_reference_ends_in_error_and_says_why_everywhere(
     volume_id = deployment.register("volume-a")
     before = group.names()
 
-    snapshot_id = deployment.ask(volume_id, source)
+    snapshot_id = deployment.request_manage(volume_id, source)
 
     assert deployment.settled(snapshot_id) == "error"
     assert group.names() == before
@@ -119,10 +119,10 @@ def test_relay_of_its_own_carries_what_the_others_do_not(
         relay = running.daemon("relay")
         relay.start()
 
-        snapshot_id = running.ask(running.register("disk"), "disk@daily")
+        snapshot_id = running.request_manage(running.register("disk"), "disk@daily")
 
         assert running.settled(snapshot_id) == "available"
-        assert running.trail(snapshot_id, "snapshot.manage.end")
+        assert running.audited_events(snapshot_id, "snapshot.manage.end")
         assert {name: daemon.stop() for name, daemon in running.daemons.items()} == dict.fromkeys(STARTED, 0)
 
 

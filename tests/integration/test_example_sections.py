@@ -168,13 +168,13 @@ def test_server_with_the_example_manages_a_snapshot_and_gives_it_back(
     listed = deployment.get(f"/os-snapshot-manage/detail?host={deployment.server}")["manageable-snapshots"]
     assert [(entry["reference"], entry["reason_not_safe"]) for entry in listed] == [({"source-name": name}, None)]
 
-    snapshot_id = deployment.ask(volume_id, name)
+    snapshot_id = deployment.request_manage(volume_id, name)
 
     assert deployment.settled(snapshot_id) == "available"
     assert [managed for managed in storage.names() if snapshot_id in managed] == list(storage.names())
     assert_reconciled(deployment)
 
-    deployment.give_back(snapshot_id)
+    deployment.unmanage(snapshot_id)
 
     assert storage.names() == {name}
     assert_reconciled(deployment)

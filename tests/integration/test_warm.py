@@ -79,7 +79,7 @@ def test_exit_status_of_a_killed_process_names_the_signal(
 
     made.send(number)
 
-    assert made.ended() == -number
+    assert made.await_exit() == -number
     assert pid not in processes()
     assert not made.alive
 
@@ -90,8 +90,8 @@ def test_process_killed_from_elsewhere_is_not_alive(tmp_path: Path, is_warm: boo
 
     os.kill(made.pid, signal.SIGKILL)
 
-    assert made.said() == ""
-    assert made.ended() == -signal.SIGKILL
+    assert made.next_line() == ""
+    assert made.await_exit() == -signal.SIGKILL
 
 
 def test_wait_has_a_limit(tmp_path: Path, is_warm: bool) -> None:

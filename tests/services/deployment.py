@@ -107,21 +107,21 @@ class Daemon:
     def start(self, environment: Mapping[str, str] | None = None) -> str:
         """Start it, and return the line with which it says that it is ready."""
         self.launch(environment)
-        return self.ready()
+        return self.await_ready()
 
-    def ready(self) -> str:
+    def await_ready(self) -> str:
         """Wait for that line of a process that was launched."""
-        line = self.said()
+        line = self.next_line()
         assert line.startswith("ready"), f"{self.name} didn't start:\n{self.log.read_text()[-3000:]}"
         return line
 
-    def said(self) -> str:
+    def next_line(self) -> str:
         """The next line that it says; none where it has ended."""
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def rest(self) -> str:
+    def remaining_output(self) -> str:
         """Read the output until the process ends or closes it, and return it."""
         assert self._process is not None
         assert self._process.stdout is not None
@@ -130,12 +130,12 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         self.send(signal.SIGTERM)
-        return self.ended()
+        return self.await_exit()
 
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self.ended()
+        self.await_exit()
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -148,7 +148,7 @@ class Daemon:
         elif self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
 
-    def ended(self) -> int:
+    def await_exit(self) -> int:
         """Wait until it is over, and return the exit code: of one that was killed, the signal's negative number."""
         assert self._process is not None
         assert self._process.stdout is not None
@@ -232,7 +232,7 @@ class Deployment:
         until(lambda: self.get(f"/volumes/{volume_id}")["volume"]["status"] == "available", f"volume {volume}")
         return volume_id
 
-    def ask(self, volume_id: str, source: str) -> str:
+    def request_manage(self, volume_id: str, source: str) -> str:
         """Ask for a snapshot to be managed, and return its id."""
         body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": source}}}
         return str(self.post("/os-snapshot-manage", body)["snapshot"]["id"])
@@ -246,7 +246,7 @@ class Deployment:
 
         return until(status, f"snapshot {snapshot_id} to be settled")
 
-    def give_back(self, snapshot_id: str) -> None:
+    def unmanage(self, snapshot_id: str) -> None:
         """Ask for a snapshot to be given back, and wait until no record shows any more."""
         self.post(f"/snapshots/{snapshot_id}/action", {"os-unmanage": {}})
         address = f"{self.url}/snapshots/{snapshot_id}"
@@ -254,7 +254,7 @@ class Deployment:
             lambda: requests.get(address, headers=VERSION, timeout=30).status_code == 404, f"{snapshot_id} to be gone"
         )
 
-    def trail(self, snapshot_id: str, ending: str) -> list[dict[str, Any]]:
+    def audited_events(self, snapshot_id: str, ending: str) -> list[dict[str, Any]]:
         """The snapshot's events in the audit log, once one of the type `ending` is there."""
 
         def events() -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class Wire:
         """Let whatever is read wait that long."""
         self._delay_seconds = seconds
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._delay_seconds = 0.0
         self._whole.set()
 
@@ -53,7 +53,7 @@ class Wire:
             _let_go(end)
 
     def close(self) -> None:
-        self.mend()
+        self.restore()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for end in self._ends():

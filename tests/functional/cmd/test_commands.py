@@ -50,8 +50,8 @@ class Standalone:
         """Send a signal; exit code, and what it wrote on both outputs since it was ready."""
         assert self._daemon is not None
         self._daemon.send(number)
-        out = self._daemon.rest()
-        return self._daemon.ended(), out, self._stderr.read_text()
+        out = self._daemon.remaining_output()
+        return self._daemon.await_exit(), out, self._stderr.read_text()
 
     def close(self) -> None:
         for client in self._clients:
