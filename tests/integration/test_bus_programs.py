@@ -1,4 +1,4 @@
-"""The programs of docs/bus.md, run as they stand there: an API casts, a listener hears what becomes of it."""
+"""The programs of docs/bus.md, run unchanged: one sends a cast, the other listens to its events."""
 
 import re
 import sys
@@ -28,7 +28,7 @@ def deployment(tmp_path: Path, rabbitmq: RabbitMQ, exchange: str, mariadb: Maria
 
 @pytest.fixture
 def programs(tmp_path: Path, rabbitmq: RabbitMQ, exchange: str) -> dict[str, list[str]]:
-    """The commands by name, with the page's configuration."""
+    """Return the commands by name, with the page's configuration."""
     [configuration] = re.findall(r"```ini\n(.*?)```", PAGE.read_text(), re.DOTALL)
     settings = re.sub(
         "transport_url = .*", f"transport_url = {rabbitmq.url}\ncontrol_exchange = {exchange}", configuration
@@ -62,9 +62,9 @@ def test_listening_program_receives_the_events_of_the_casting_program(
 def test_cast_to_a_server_that_never_ran_is_reported_to_its_sender(
     programs: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    nobody = Daemon("cast", programs["cast.py"], tmp_path / "cast.log")
+    sender = Daemon("cast", programs["cast.py"], tmp_path / "cast.log")
 
-    ended = nobody.run("storage-9@nowhere", "11111111-1111-4111-8111-111111111111", "disk@daily")
+    ended = sender.run("storage-9@nowhere", "11111111-1111-4111-8111-111111111111", "disk@daily")
 
     assert ended.returncode != 0
     assert "MessageUndeliverable" in ended.stderr

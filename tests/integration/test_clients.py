@@ -1,4 +1,4 @@
-"""The field's own clients, unchanged, against a running service: each does the main job as its users do.
+"""Existing clients of the Block Storage API, unchanged, against a running service.
 
 The service is `snapmanage standalone` on a folder of images; each test has a volume of its own in it.
 """
@@ -42,7 +42,7 @@ class Service:
         self.endpoint = f"{self.url}/{PROJECT}"
 
     def add_volume(self) -> str:
-        """A new image with three snapshots, by its name."""
+        """Create an image with three snapshots, and return its name."""
         name = unique("disk")
         for file in (name, *(f"{name}@{word}" for word in SNAPSHOTS)):
             (self.images / file).write_bytes(b"data")
@@ -66,18 +66,18 @@ def disk(service: Service) -> str:
     return service.add_volume()
 
 
-def available(status: Callable[[], str], what: str) -> None:
-    until(lambda: status() == "available", f"{what} to be available")
+def await_available(status: Callable[[], str], name: str) -> None:
+    until(lambda: status() == "available", f"{name} to be available")
 
 
 def status(service: Service, path: str) -> str:
-    """The status of a record without a client, whose commands take a second each."""
+    """Return the status of a record without a client, since each command of a client takes a second."""
     answer = requests.get(f"{service.endpoint}/{path}", timeout=30)
     return "gone" if answer.status_code == 404 else str(next(iter(answer.json().values()))["status"])
 
 
 def shell(program: str, *arguments: str, environment: Mapping[str, str]) -> str:
-    """What a client's command prints; its failure fails the test with what it said."""
+    """Run a client's command and return its output; fail with its error output unless it succeeds."""
     known = {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONWARNINGS": "ignore"} | dict(environment)
     ended = subprocess.run([BIN / program, *arguments], env=known, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, f"{program} {arguments}: {ended.stderr}"
@@ -95,12 +95,12 @@ def cinder_client(service: Service) -> Any:
     return cinder.Client("3.17", session=Session(auth=plugin))
 
 
-def test_cinder_s_library_manages_lists_and_gives_back(service: Service, cinder_client: Any, disk: str) -> None:
+def test_cinder_s_library_manages_lists_and_unmanages(service: Service, cinder_client: Any, disk: str) -> None:
     volume = cinder_client.volumes.manage(HOST, {"source-name": disk}, name=disk)
-    available(lambda: str(cinder_client.volumes.get(volume.id).status), disk)
+    await_available(lambda: str(cinder_client.volumes.get(volume.id).status), disk)
 
     made = cinder_client.volume_snapshots.manage(volume.id, {"source-name": f"{disk}@daily"}, metadata={"k": "v"})
-    available(lambda: str(cinder_client.volume_snapshots.get(made.id).status), made.id)
+    await_available(lambda: str(cinder_client.volume_snapshots.get(made.id).status), made.id)
     listed = cinder_client.volume_snapshots.list_manageable(HOST, detailed=True)
 
     assert [each.cinder_id for each in listed if each.reference["source-name"] == f"{disk}@snapshot-{made.id}"] == [
@@ -118,17 +118,19 @@ def test_cinder_s_library_manages_lists_and_gives_back(service: Service, cinder_
     assert service.names(disk) == set(SNAPSHOTS)
 
 
-def test_cinder_s_library_goes_on_behind_a_marker_by_pages_of_the_limit(cinder_client: Any, disk: str) -> None:
-    def listed(**asked: Any) -> list[str]:
-        entries = cinder_client.volume_snapshots.list_manageable(HOST, detailed=False, sort="reference:asc", **asked)
+def test_cinder_s_library_lists_all_entries_after_a_marker(cinder_client: Any, disk: str) -> None:
+    def listed(**parameters: Any) -> list[str]:
+        entries = cinder_client.volume_snapshots.list_manageable(
+            HOST, detailed=False, sort="reference:asc", **parameters
+        )
         return [str(each.reference["source-name"]) for each in entries]
 
     whole = listed()
-    behind = whole[whole.index(f"{disk}@daily") + 1 :]
+    after_daily = whole[whole.index(f"{disk}@daily") + 1 :]
 
-    # It follows links whatever the limit, which is no more than the size of a page to it.
-    assert listed(marker=json.dumps({"source-name": f"{disk}@daily"}), limit=1) == behind
-    assert listed(offset=len(whole) - len(behind)) == behind
+    # The library treats the limit as the size of a page, and follows all links.
+    assert listed(marker=json.dumps({"source-name": f"{disk}@daily"}), limit=1) == after_daily
+    assert listed(offset=len(whole) - len(after_daily)) == after_daily
 
 
 # python-cinderclient, the shell.
@@ -146,14 +148,14 @@ def cinder_shell(service: Service) -> Callable[..., str]:
     return lambda *arguments: shell("cinder", *arguments, environment=environment)
 
 
-def test_cinder_s_shell_manages_lists_and_gives_back(
+def test_cinder_s_shell_manages_lists_and_unmanages(
     service: Service, cinder_shell: Callable[..., str], disk: str
 ) -> None:
     volume_id = field(cinder_shell("manage", HOST, disk, "--name", disk), "id")
-    available(lambda: status(service, f"volumes/{volume_id}"), disk)
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
 
     made = field(cinder_shell("snapshot-manage", volume_id, f"{disk}@daily", "--name", f"{disk}-daily"), "id")
-    available(lambda: status(service, f"snapshots/{made}"), made)
+    await_available(lambda: status(service, f"snapshots/{made}"), made)
 
     assert field(cinder_shell("snapshot-show", f"{disk}-daily"), "id") == made
     assert made in cinder_shell("snapshot-list", "--volume-id", volume_id)
@@ -170,17 +172,17 @@ def test_cinder_s_shell_shows_why_a_snapshot_is_in_error(
     service: Service, cinder_shell: Callable[..., str], disk: str
 ) -> None:
     volume_id = field(cinder_shell("manage", HOST, disk), "id")
-    available(lambda: status(service, f"volumes/{volume_id}"), disk)
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
     made = field(cinder_shell("snapshot-manage", volume_id, f"{disk}@nowhere"), "id")
     until(lambda: status(service, f"snapshots/{made}") == "error", "the snapshot to fail")
 
-    told = cinder_shell("message-list", "--resource_uuid", made)
+    messages = cinder_shell("message-list", "--resource_uuid", made)
 
-    assert "SNAPSHOT_MANAGE_SOURCE_NOT_FOUND" in told
+    assert "SNAPSHOT_MANAGE_SOURCE_NOT_FOUND" in messages
 
 
 def field(table: str, name: str) -> str:
-    """The value of a property in a table of the shell's."""
+    """Return the value of a property in a table that the shell printed."""
     rows = ([cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines() if "|" in line)
     return dict(row for row in rows if len(row) == 2)[name]
 
@@ -191,7 +193,7 @@ def field(table: str, name: str) -> str:
 @pytest.fixture
 def sdk(service: Service) -> Iterator[Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it deplores itself
+        warnings.simplefilter("ignore")  # the library warns of its own deprecated functions
         connection = openstack.connect(
             auth_type="none",
             auth={"endpoint": service.endpoint},
@@ -203,12 +205,12 @@ def sdk(service: Service) -> Iterator[Any]:
         connection.close()
 
 
-def test_openstacksdk_manages_lists_and_gives_back(service: Service, sdk: Any, disk: str) -> None:
+def test_openstacksdk_manages_lists_and_unmanages(service: Service, sdk: Any, disk: str) -> None:
     volume = sdk.manage_volume(host=HOST, ref={"source-name": disk}, name=disk)
-    available(lambda: str(sdk.get_volume(volume.id).status), disk)
+    await_available(lambda: str(sdk.get_volume(volume.id).status), disk)
 
     made = sdk.manage_snapshot(volume_id=volume.id, ref={"source-name": f"{disk}@daily"}, name=f"{disk}-daily")
-    available(lambda: str(sdk.get_snapshot(made.id).status), made.id)
+    await_available(lambda: str(sdk.get_snapshot(made.id).status), made.id)
 
     assert sdk.find_snapshot(f"{disk}-daily", ignore_missing=False).id == made.id
     assert [each.id for each in sdk.snapshots(volume_id=volume.id)] == [made.id]
@@ -223,10 +225,10 @@ def test_openstacksdk_manages_lists_and_gives_back(service: Service, sdk: Any, d
 
 
 @pytest.mark.parametrize("limit", [None, 1, 2, 1000])
-def test_openstacksdk_goes_through_all_pages_and_comes_to_an_end(sdk: Any, disk: str, limit: int | None) -> None:
-    asked = {} if limit is None else {"limit": limit}
+def test_openstacksdk_reads_all_pages_once(sdk: Any, disk: str, limit: int | None) -> None:
+    parameters = {} if limit is None else {"limit": limit}
 
-    listed = [each.reference["source-name"] for each in sdk.manageable_snapshots(details=True, host=HOST, **asked)]
+    listed = [each.reference["source-name"] for each in sdk.manageable_snapshots(details=True, host=HOST, **parameters)]
 
     assert len(listed) == len(set(listed))
     assert {f"{disk}@{word}" for word in SNAPSHOTS} <= set(listed)
@@ -240,20 +242,20 @@ def osc(service: Service) -> Callable[..., Any]:
     environment = {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": service.endpoint, "OS_VOLUME_API_VERSION": "3.8"}
 
     def run(*arguments: str, shown: bool = True) -> Any:
-        said = shell("openstack", *arguments, *(["-f", "json"] if shown else []), environment=environment)
-        return json.loads(said) if shown else said
+        output = shell("openstack", *arguments, *(["-f", "json"] if shown else []), environment=environment)
+        return json.loads(output) if shown else output
 
     return run
 
 
-def test_openstackclient_manages_lists_and_gives_back(service: Service, osc: Callable[..., Any], disk: str) -> None:
+def test_openstackclient_manages_lists_and_unmanages(service: Service, osc: Callable[..., Any], disk: str) -> None:
     volume = ["volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST]
     volume_id = osc(*volume)["id"]
-    available(lambda: status(service, f"volumes/{volume_id}"), disk)
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
 
     snapshot = [f"{disk}-daily", "--volume", disk, "--remote-source", f"source-name={disk}@daily"]
     made = osc("volume", "snapshot", "create", *snapshot)["id"]
-    available(lambda: status(service, f"snapshots/{made}"), made)
+    await_available(lambda: status(service, f"snapshots/{made}"), made)
     listed = osc("block", "storage", "snapshot", "manageable", "list", HOST, "--long", "--sort", "reference:asc")
 
     assert [each["cinder_id"] for each in listed if each["reference"]["source-name"].startswith(f"{disk}@s")] == [made]

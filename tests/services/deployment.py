@@ -1,4 +1,4 @@
-"""snapmanage as it is deployed: API, server and audit as processes of their own, started, hurt and stopped."""
+"""snapmanage as it is deployed: API, server and audit, each a process that a test can start, stop and kill."""
 
 import os
 import signal
@@ -49,10 +49,7 @@ COMMAND_SECONDS = 60
 
 
 class Daemon:
-    """One process of snapmanage; its log is for whoever looks into a failure.
-
-    A warm one has its imports done before it starts.
-    """
+    """One process of snapmanage, and its log; a warm process has done its imports before it starts."""
 
     def __init__(
         self,
@@ -80,7 +77,7 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run it as a command, and return its outputs and exit status; kill it after `COMMAND_SECONDS`."""
+        """Run the process as a command, and return its outputs and exit status; kill it after `COMMAND_SECONDS`."""
         argv = [*self._command, *arguments]
         with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
             process = self._kind(argv, stdout=out, stderr=err, text=True, env=self._environment)
@@ -93,7 +90,7 @@ class Daemon:
             return subprocess.CompletedProcess(argv, code, out.read(), err.read())
 
     def launch(self, environment: Mapping[str, str] | None = None) -> None:
-        """Start it, with more in its environment, and don't wait for it."""
+        """Start the process, with additions to its environment, and return at once."""
         self.close()
         with self.log.open("a") as log:
             self._process = self._kind(
@@ -105,18 +102,18 @@ class Daemon:
             )
 
     def start(self, environment: Mapping[str, str] | None = None) -> str:
-        """Start it, and return the line with which it says that it is ready."""
+        """Start the process, and return its ready line."""
         self.launch(environment)
         return self.await_ready()
 
     def await_ready(self) -> str:
-        """Wait for that line of a process that was launched."""
+        """Wait for the ready line of a launched process, and return it."""
         line = self.next_line()
         assert line.startswith("ready"), f"{self.name} didn't start:\n{self.log.read_text()[-3000:]}"
         return line
 
     def next_line(self) -> str:
-        """The next line that it says; none where it has ended."""
+        """Return the next line of output; an empty text if the process has ended."""
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
@@ -128,7 +125,7 @@ class Daemon:
         return self._process.stdout.read()
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.send(signal.SIGTERM)
         return self.await_exit()
 
@@ -142,14 +139,14 @@ class Daemon:
         self._process.send_signal(number)
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Kill the process if it runs, and close its output."""
         if self.alive:
             self.kill()
         elif self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
 
     def await_exit(self) -> int:
-        """Wait until it is over, and return the exit code: of one that was killed, the signal's negative number."""
+        """Wait for the end and return the exit code; that of a killed process is the signal's negative number."""
         assert self._process is not None
         assert self._process.stdout is not None
         with suppress(subprocess.TimeoutExpired):
@@ -162,7 +159,7 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the processes run under: a command that starts theirs, and more in their environment."""
+    """A command that starts the processes' commands, and additions to their environment."""
 
     prefix: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -172,7 +169,7 @@ WARM = ("api", "audit", "manage", "volume")
 
 
 class Deployment:
-    """Its processes by name, and a client of its API; `server` is that of the one backend."""
+    """The processes by name, and a client of the API; `server` is the server of the one backend."""
 
     def __init__(
         self, folder: Path, configuration: str, server: str = SERVER, surroundings: Surroundings | None = None
@@ -186,14 +183,14 @@ class Deployment:
         self.url = ""
 
     def daemon(self, name: str, command: Sequence[str] | None = None) -> Daemon:
-        """The process of a main such as `volume`, or of another command with the same arguments."""
+        """Return the process of a main such as `volume`, or of another command with the same arguments."""
         main = command or [*self.surroundings.prefix, str(Path(sys.executable).parent / f"snapmanage-{name}")]
         arguments = [*main, "--config-file", str(self.configuration)]
         self.daemons[name] = self._daemon(name, arguments)
         return self.daemons[name]
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run snapmanage-manage."""
+        """Run `snapmanage-manage` with arguments."""
         program = str(Path(sys.executable).parent / "snapmanage-manage")
         command = [*self.surroundings.prefix, program, "--config-file", str(self.configuration)]
         return self._daemon("manage", command).run(*arguments)
@@ -204,7 +201,7 @@ class Deployment:
         return Daemon(name, arguments, self.folder / f"{name}.log", self.surroundings.environment, is_warm)
 
     def start(self) -> None:
-        """Bring the database up to date, then start server, API and audit."""
+        """Migrate the database, then start server, API and audit."""
         synced = self.manage("db", "sync")
         assert synced.returncode == 0, synced.stderr
         for name in ("audit", "volume", "api"):
@@ -219,7 +216,7 @@ class Deployment:
             daemon.close()
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The body of the answer, which must be a success."""
+        """Send a POST and return the body of the answer; fail unless it is a success."""
         return self._checked(requests.post(f"{self.url}{path}", json=body, headers=VERSION, timeout=30))
 
     def get(self, path: str) -> Any:
@@ -229,39 +226,42 @@ class Deployment:
         """Register a backend volume, and return its id once it is available."""
         body = {"volume": {"host": self.server, "ref": {"source-name": volume}}}
         volume_id = str(self.post("/os-volume-manage", body)["volume"]["id"])
-        until(lambda: self.get(f"/volumes/{volume_id}")["volume"]["status"] == "available", f"volume {volume}")
+        until(
+            lambda: self.get(f"/volumes/{volume_id}")["volume"]["status"] == "available",
+            f"volume {volume} to be available",
+        )
         return volume_id
 
     def request_manage(self, volume_id: str, source: str) -> str:
-        """Ask for a snapshot to be managed, and return its id."""
+        """Request to manage a snapshot, and return its id."""
         body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": source}}}
         return str(self.post("/os-snapshot-manage", body)["snapshot"]["id"])
 
     def settled(self, snapshot_id: str) -> str:
-        """Wait until the operation is over, and return the status."""
+        """Wait until the operation is settled, and return the status."""
 
-        def status() -> str:
-            now = str(self.get(f"/snapshots/{snapshot_id}")["snapshot"]["status"])
-            return now if now in ("available", "error") else ""
+        def final_status() -> str:
+            status = str(self.get(f"/snapshots/{snapshot_id}")["snapshot"]["status"])
+            return status if status in ("available", "error") else ""
 
-        return until(status, f"snapshot {snapshot_id} to be settled")
+        return until(final_status, f"snapshot {snapshot_id} to be settled")
 
     def unmanage(self, snapshot_id: str) -> None:
-        """Ask for a snapshot to be given back, and wait until no record shows any more."""
+        """Request to unmanage a snapshot, and wait until the API no longer shows it."""
         self.post(f"/snapshots/{snapshot_id}/action", {"os-unmanage": {}})
         address = f"{self.url}/snapshots/{snapshot_id}"
         until(
             lambda: requests.get(address, headers=VERSION, timeout=30).status_code == 404, f"{snapshot_id} to be gone"
         )
 
-    def audited_events(self, snapshot_id: str, ending: str) -> list[dict[str, Any]]:
-        """The snapshot's events in the audit log, once one of the type `ending` is there."""
+    def audited_events(self, snapshot_id: str, last: str) -> list[dict[str, Any]]:
+        """Return the snapshot's events in the audit log, once one of the type `last` is there."""
 
         def events() -> list[dict[str, Any]]:
-            heard: list[dict[str, Any]] = self.get(f"/snapshots/{snapshot_id}/operation")["operation"]["events"]
-            return heard if ending in [event["event_type"] for event in heard] else []
+            audited: list[dict[str, Any]] = self.get(f"/snapshots/{snapshot_id}/operation")["operation"]["events"]
+            return audited if last in [event["event_type"] for event in audited] else []
 
-        return until(events, f"{ending} of {snapshot_id} in the audit log")
+        return until(events, f"{last} of {snapshot_id} in the audit log")
 
     def _checked(self, answer: requests.Response) -> Any:
         assert answer.ok, f"{answer.status_code}: {answer.text}"
@@ -281,7 +281,7 @@ def deployed(
     backend: str = BACKEND,
     surroundings: Surroundings | None = None,
 ) -> Iterator[Deployment]:
-    """A running deployment with one backend, whose section holds `lines`."""
+    """Run a deployment with one backend, with `lines` in its section."""
     settings = {"transport_url": transport_url, "exchange": exchange, "database_url": database_url}
     text = CONFIGURATION.format(host=HOST, backend=backend, backend_options=lines, **settings)
     deployment = Deployment(folder, text, f"{HOST}@{backend}", surroundings)
