@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from tests.chaos import invariants
 from tests.chaos.storage import VOLUME, Storage
 from tests.services import warm
-from tests.services.deployment import PROJECT, VERSION, Daemon
+from tests.services.daemon import Daemon
+from tests.services.deployment import PROJECT, VERSION
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.process import LOOPBACK, free_port, unique

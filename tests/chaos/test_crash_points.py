@@ -15,7 +15,7 @@ from snapmanage.crash import VARIABLE, Point
 from tests.chaos import actions, invariants
 from tests.chaos.actions import Action
 from tests.chaos.fleet import BIN, Databases, Fleet, fleet
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.rabbitmq import RabbitMQ

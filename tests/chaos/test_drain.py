@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.waiting import until
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from tests.needs import require
-from tests.services.deployment import PROJECT, Daemon
+from tests.services.daemon import Daemon
+from tests.services.deployment import PROJECT
 from tests.waiting import until
 
 MIB = 1024**2

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests import needs
-from tests.services.deployment import Daemon, Deployment, deployed
+from tests.services.daemon import Daemon
+from tests.services.deployment import Deployment, deployed
 from tests.services.lvm_metadata import metadata_group
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ

@@ -17,7 +17,7 @@ from tests.chaos import actions
 from tests.chaos.clients import Client, Task
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.services.postgresql import PostgreSQL
 from tests.services.rabbit_cluster import KINDS, Node, cluster
 from tests.services.rabbitmq import CONSUMER_TIMEOUT

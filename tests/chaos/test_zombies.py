@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.services.mariadb import MariaDB
 from tests.services.rabbitmq import RabbitMQ
 from tests.waiting import until

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from tests import needs
-from tests.services.deployment import CONFIGURATION, HOST, SERVER, Daemon
+from tests.services.daemon import Daemon
+from tests.services.deployment import CONFIGURATION, HOST, SERVER
 from tests.services.managed_rabbitmq import MANAGED, ManagedRabbitMQ
 from tests.services.process import free_port, running, unique
 from tests.services.rabbitmq import PROGRAMS

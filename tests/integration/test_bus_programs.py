@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.deployment import SERVER, Daemon, Deployment, deployed
+from tests.services.daemon import Daemon
+from tests.services.deployment import SERVER, Deployment, deployed
 from tests.services.mariadb import MariaDB
 from tests.services.rabbitmq import RabbitMQ
 

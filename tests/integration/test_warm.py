@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import warm
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.services.process import processes
 
 REPORT = """\

@@ -10,7 +10,7 @@ import pytest
 
 from tests.functional.cmd.test_commands import run
 from tests.functional.world import sqlite
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 
 ASK = """
 import sys

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.functional.world import PROJECT, Client
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.waiting import until
 
 FOLDER = Path(sys.executable).parent
