@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import kombu
 import requests
 import sqlalchemy as sa
 
 from tests.chaos import invariants
+from tests.chaos.machines import CONFIGURATION, CONTROL, Wires, machines
 from tests.chaos.storage import VOLUME, Storage
 from tests.services import warm
 from tests.services.daemon import Daemon
@@ -25,57 +26,11 @@ from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.process import LOOPBACK, free_port, unique
 from tests.services.rabbitmq import RabbitMQ
-from tests.services.wire import Wire, wire_to
+from tests.services.wire import wire_to
 from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 Databases = MariaDB | PostgreSQL
-
-CONFIGURATION = """\
-[DEFAULT]
-host = {host}
-enabled_backends = pool
-transport_url = {transport_url}
-control_exchange = {exchange}
-volume_topic = {exchange}-volume
-notification_topics = {exchange}-notifications
-[database]
-connection = {database_url}
-[api]
-listen = {listen}
-[operations]
-lease_seconds = 1
-max_attempts = {max_attempts}
-scan_interval_seconds = 0.2
-heartbeat_seconds = 0.5
-retry_delay_seconds = 0.1
-retry_max_delay_seconds = 1
-[relay]
-interval_seconds = 0.2
-hold_seconds = 0.5
-[quota]
-snapshots = 1000000
-gigabytes = 1000000
-[pool]
-driver = file
-directory = {directory}
-"""
-
-
-# The machine of API, relay and audit.
-CONTROL = "control"
-
-
-class Wires(NamedTuple):
-    """The proxies of one machine."""
-
-    to_broker: Wire
-    to_database: Wire
-
-
-def machines(hosts: Sequence[str]) -> list[str]:
-    """Return the hosts of the servers' processes, each once."""
-    return list(dict.fromkeys(name.partition("/")[0] for name in hosts))
 
 
 class Fleet:
@@ -240,20 +195,6 @@ class Fleet:
                 return bool(conn.execute(query, {"body": body}).scalar_one() == 1)
 
         until(is_quarantined, f"{body!r} to be in the quarantine")
-
-    def check_commands(self) -> None:
-        """Check with snapmanage's own commands that the audit log is complete and the quota agrees with the records."""
-        manage = self.daemon("manage", next(iter(self.storages)))
-        verified = manage.run("audit", "verify")
-        assert verified.returncode == 0, verified.stdout
-        used = sa.text(
-            "SELECT count(*), coalesce(sum(size_gb), 0) FROM snapshots"
-            " WHERE status = 'available' AND project_id = :project"
-        )
-        with self.engine.connect() as conn:
-            expected = [int(amount) for amount in conn.execute(used, {"project": PROJECT}).one()]
-        shown = manage.run("quota", "show", PROJECT).stdout
-        assert [int(line.rpartition(" in use ")[2]) for line in shown.splitlines()] == expected, shown
 
     def _configure(self, host: str) -> None:
         brokers = [self.wires[host].to_broker.port, *self.more_brokers]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.chaos import invariants
 from tests.chaos.clients import Client, tasks
+from tests.chaos.commands import check_commands
 from tests.chaos.faults import draw_faults
 from tests.chaos.fleet import Databases, Fleet, fleet
 from tests.services.mariadb import MariaDB
@@ -126,7 +127,7 @@ def _recover(deployment: Fleet, report: Report, clients: Sequence[Client]) -> No
         deployment.violations_after(
             30
         )  # wait for the last events in the audit log; the report below has the violations
-        deployment.check_commands()
+        check_commands(deployment)
     except AssertionError as failure:
         failures.append(str(failure))
     if report.overdue_seconds > GRACE_SECONDS:

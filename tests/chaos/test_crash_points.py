@@ -14,6 +14,7 @@ import pytest
 from snapmanage.crash import VARIABLE, Point
 from tests.chaos import actions, invariants
 from tests.chaos.actions import Action
+from tests.chaos.commands import check_commands
 from tests.chaos.fleet import BIN, Databases, Fleet, fleet
 from tests.services.daemon import Daemon
 from tests.services.mariadb import MariaDB
@@ -162,7 +163,7 @@ def test_no_request_is_lost_if_a_relay_dies(without_relays: list[Fleet], case: C
 
 
 def test_audit_log_and_quota_agree_with_the_records(fleets: list[Fleet]) -> None:
-    on_each(fleets, lambda each: each.check_commands())
+    on_each(fleets, check_commands)
 
 
 def on_each(fleets: list[Fleet], act: Callable[[Fleet], None]) -> None:

@@ -12,7 +12,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.manage import reconciliation
 from tests.contract.labs import Lab
 from tests.contract.worlds import world_of
-from tests.functional.world import SERVER
+from tests.functional.client import SERVER
 
 # Renames what the laboratory's snapshots lie in; what stands in front of their own names then.
 Move = Callable[[Any, str], str]

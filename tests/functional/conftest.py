@@ -15,7 +15,8 @@ from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
 from tests import examples
 from tests.examples import FakeClock
-from tests.functional.world import Client, World, a_world, five_snapshots
+from tests.functional.client import Client
+from tests.functional.world import World, a_world, five_snapshots
 
 
 @pytest.fixture

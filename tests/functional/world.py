@@ -4,32 +4,22 @@ A `World` has a database, the in-process bus, a relay, the audit listener, a ser
 A `Client` sends requests to it, like any client.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import requests
 from oslo_config import cfg
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
-from snapmanage import errors
 from snapmanage.api import app as wsgi
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
-from snapmanage.api.serving.server import HttpServer
 from snapmanage.audit import Listener
-from snapmanage.bus import Delivery, Handle, Publication, envelope
-from snapmanage.bus.inprocess import InProcessBus
-from snapmanage.bus.names import Names
 from snapmanage.core import services as service
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Snapshot
@@ -42,189 +32,17 @@ from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits
+from tests.functional.client import PROJECT, SERVER, Client
+from tests.functional.migrated import sqlite
+from tests.functional.parts import NAMES, Clock, QuickHttpServer, Stuck, SwitchedBus
 from tests.waiting import until
 
-PROJECT = "0123456789abcdef0123456789abcdef"
 OTHER_PROJECT = "f" * 32
-SERVER = "storage-1@fast"
 VOLUME = "volume-1"
 # The server sends one heartbeat, when it starts, and counts as down only after an hour: tests move the clock instead.
 RULES = Rules(retry=Retry(3, timedelta(minutes=1), timedelta(minutes=1)), service_down=timedelta(hours=1))
 ONE_BEAT = 3600.0
 PACE = BackendLimits(scan_interval_seconds=0.02)
-NAMES = Names()
-
-
-class Clock:
-    """The machine's time, which a test may move forward."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta()
-        self._stopped: datetime | None = None
-
-    def __call__(self, conn: Connection) -> datetime:
-        return (self._stopped or datetime.now(UTC)) + self._ahead
-
-    def stand_still(self) -> None:
-        """Stop the time; only `advance` moves it, so no lease expires because the machine is slow."""
-        self._stopped = datetime.now(UTC)
-
-    def advance(self, **time: float) -> None:
-        self._ahead += timedelta(**time)
-
-
-class QuickHttpServer(HttpServer):
-    """A server that notices a stop at once; the real one checks twice a second."""
-
-    def __init__(self) -> None:
-        super().__init__("127.0.0.1", 0, threads=4)
-        self._server.expiration_interval = 0.02
-
-
-class SwitchedBus(InProcessBus):
-    """A bus that a test may switch off."""
-
-    away = False
-
-    def send(self, publications: Sequence[Publication]) -> set[str]:
-        if self.away:
-            raise errors.Unavailable("the bus is away")
-        return super().send(publications)
-
-    def deliver(self, server: str, *batch: Delivery) -> None:
-        """Pass deliveries to a server unchanged, even while the bus is switched off."""
-        self._handlers[NAMES.server_queue(server)](batch)
-
-    def listens(self, server: str) -> bool:
-        """Return whether a server consumes its queue."""
-        return NAMES.server_queue(server) in self._handlers
-
-    def ask(self, server: str, version: str, method: str, arguments: Mapping[str, Any]) -> Any:
-        """Call a method of a server in any version of the interface."""
-        answered: Future[bytes] = Future()
-        self._calls["asked"] = answered
-        call = {"version": version, "_msg_id": "asked", "_reply_q": "asked"}
-        body = envelope.request(method, arguments, {}, "asked", **call)
-        assert self.send([Publication("asked", NAMES.server_queue(server), body, True)])
-        return envelope.open_reply(answered.result(20))
-
-    def overhear(self, queues: Sequence[str]) -> list[str]:
-        """Return a list that collects the types of all later notifications on queues; their handlers still get them."""
-        event_types: list[str] = []
-
-        def recording(handle: Handle) -> Handle:
-            def handle_and_record(batch: Sequence[Delivery]) -> None:
-                handle(batch)
-                event_types.extend(envelope.unwrap(delivery.body)["event_type"] for delivery in batch)
-
-            return handle_and_record
-
-        for queue in queues:
-            self._handlers[queue] = recording(self._handlers[queue])
-        return event_types
-
-
-class Client:
-    """Requests of one project, sent without checks; `headers` are sent with each."""
-
-    def __init__(self, address: str, project: str = PROJECT, version: str | None = None) -> None:
-        self.root = f"http://{address}"
-        self.project = project
-        self.headers: dict[str, str] = {}
-        self._version = version
-        self._session = requests.Session()
-        self._session.trust_env = False  # otherwise requests looks for proxies and a netrc file at each request
-
-    def close(self) -> None:
-        self._session.close()
-
-    def request(
-        self, method: str, path: str, version: str | None = None, headers: Mapping[str, str] | None = None, **more: Any
-    ) -> requests.Response:
-        """Send a request for `path` of the project; a path that begins with / belongs to the root."""
-        url = f"{self.root}{path}" if path.startswith("/") else f"{self.root}/v3/{self.project}/{path}"
-        microversion = version or self._version
-        versioned = {"OpenStack-API-Version": f"volume {microversion}"} if microversion else {}
-        all_headers = versioned | self.headers | dict(headers or {})
-        return self._session.request(method, url, headers=all_headers, timeout=30, **more)
-
-    def get(self, path: str, **more: Any) -> requests.Response:
-        return self.request("GET", path, **more)
-
-    def post(self, path: str, **more: Any) -> requests.Response:
-        return self.request("POST", path, **more)
-
-    def follow(self, url: str) -> dict[str, Any]:
-        """Get the target of a link."""
-        answer = self.request("GET", url.removeprefix(self.root))
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    def manage(self, volume_id: str, ref: Any, **fields: Any) -> requests.Response:
-        return self.post("os-snapshot-manage", json={"snapshot": {"volume_id": volume_id, "ref": ref} | fields})
-
-    def manage_volume(self, ref: Any, host: Any = SERVER, **fields: Any) -> requests.Response:
-        return self.post("os-volume-manage", json={"volume": {"host": host, "ref": ref} | fields})
-
-    def unmanage(self, snapshot_id: str) -> requests.Response:
-        return self.post(f"snapshots/{snapshot_id}/action", json={"os-unmanage": None})
-
-    def snapshot(self, snapshot_id: str, version: str | None = None) -> dict[str, Any]:
-        return self._shown(f"snapshots/{snapshot_id}", "snapshot", version)
-
-    def volume(self, volume_id: str) -> dict[str, Any]:
-        return self._shown(f"volumes/{volume_id}", "volume")
-
-    def operation(self, snapshot_id: str) -> dict[str, Any]:
-        return self._shown(f"snapshots/{snapshot_id}/operation", "operation")
-
-    def messages(self, resource_id: str) -> list[dict[str, Any]]:
-        answer = self.get("messages", version="3.5", params={"resource_uuid": resource_id})
-        messages: list[dict[str, Any]] = answer.json()["messages"]
-        return messages
-
-    def manageable(self, host: str = SERVER, **parameters: Any) -> list[dict[str, Any]]:
-        answer = self.get("os-snapshot-manage/detail", params={"host": host} | parameters)
-        assert answer.status_code == 200, answer.text
-        entries: list[dict[str, Any]] = answer.json()["manageable-snapshots"]
-        return entries
-
-    def _shown(self, path: str, kind: str, version: str | None = None) -> dict[str, Any]:
-        answer = self.get(path, version=version)
-        assert answer.status_code == 200, answer.text
-        shown: dict[str, Any] = answer.json()[kind]
-        return shown
-
-
-class Stuck:
-    """A context in which a driver hangs at a step, the first time that it reaches it, until it is released."""
-
-    def __init__(self, driver: Any, step: str) -> None:
-        self._driver = driver
-        self._step = step
-        self._first = threading.Lock()
-        self._reached = threading.Event()
-        self._released = threading.Event()
-
-    def reached(self) -> None:
-        """Return once the call hangs."""
-        assert self._reached.wait(20), f"no call reached the step {self._step!r}"
-
-    def release(self) -> None:
-        self._released.set()
-
-    def __enter__(self) -> "Stuck":
-        self._driver.hook = self._hook
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
-    def _hook(self, step: str) -> None:
-        if step == self._step and self._first.acquire(blocking=False):
-            self._reached.set()
-            self._released.wait(60)
 
 
 @dataclass(frozen=True)
@@ -375,25 +193,6 @@ def default_policy() -> Policy:
     return Policy(conf)
 
 
-def sqlite(folder: Path) -> str:
-    """Return the URL of the SQLite database in a folder; make it with the current schema if it is missing."""
-    file = folder / "snapmanage.db"
-    if not file.exists():
-        file.write_bytes(_migrated())
-    return f"sqlite:///{file}"
-
-
-@cache
-def _migrated() -> bytes:
-    """Return the content of a migrated SQLite file; the migrations take longer than many tests."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "snapmanage.db"
-        db = connect(f"sqlite:///{file}")
-        schema.sync(db.engine)
-        db.close()
-        return file.read_bytes()
-
-
 @contextmanager
 def a_world(
     folder: Path,
@@ -452,13 +251,3 @@ def five_snapshots(world: World) -> list[str]:
     for snapshot_id in made:
         world.settled(snapshot_id)
     return made[::-1]
-
-
-def fault(answer: requests.Response) -> tuple[int, str, str]:
-    """Return status, name and text of an error, after a check of its form."""
-    [(name, body)] = answer.json().items()
-    assert body.keys() == {"code", "message"}
-    assert body["code"] == answer.status_code
-    assert "Traceback" not in answer.text
-    assert answer.headers["X-Openstack-Request-Id"].startswith("req-")
-    return answer.status_code, name, body["message"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.store.engine.database import database_clock
-from tests.functional.world import SERVER, VOLUME, World, a_world
+from tests.functional.client import SERVER
+from tests.functional.world import VOLUME, World, a_world
 from tests.waiting import until
 
 CLIENTS = 8

@@ -13,7 +13,8 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage.cmd.wiring import middleware
-from tests.functional.world import SERVER, Client, World, a_world, fault
+from tests.functional.client import SERVER, Client, fault
+from tests.functional.world import World, a_world
 from tests.services.daemon import Daemon
 from tests.services.keystone import Keystone
 from tests.services.process import free_port

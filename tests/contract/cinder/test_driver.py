@@ -26,7 +26,7 @@ from snapmanage.drivers.cinder.vendors import Vendor
 from snapmanage.drivers.protocol import Section
 from snapmanage.manage import reconciliation
 from tests.contract.worlds import world_of
-from tests.functional.world import SERVER
+from tests.functional.client import SERVER
 from tests.waiting import until
 
 VENDOR = "tests.services.cinder_vendor"

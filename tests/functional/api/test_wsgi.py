@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.cmd.test_commands import run
-from tests.functional.world import sqlite
+from tests.functional.migrated import sqlite
 from tests.services.daemon import Daemon
 
 ASK = """

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.world import PROJECT, Client
+from tests.functional.client import PROJECT, Client
 from tests.services.daemon import Daemon
 from tests.waiting import until
 

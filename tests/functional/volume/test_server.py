@@ -32,7 +32,9 @@ from snapmanage.store import records, services, tables
 from snapmanage.store.paging import ListQuery
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker
-from tests.functional.world import NAMES, OTHER_PROJECT, PACE, RULES, SERVER, VOLUME, World, a_world
+from tests.functional.client import SERVER
+from tests.functional.parts import NAMES
+from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, a_world
 from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
