@@ -108,7 +108,7 @@ def unmanage_too_early(fleet: Fleet) -> tuple[str, str]:
     content = {"method": "unmanage_snapshot", "args": {"snapshot_id": snapshot_id}, "version": "1.0"}
     body = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
     fleet.publish(_host(fleet), body)
-    fleet.until_quarantined(body)
+    fleet.await_quarantined(body)
     fleet.cast(_host(fleet), source, snapshot_id)
     fleet.promises[snapshot_id] = "available"
     fleet.await_idle()
@@ -148,7 +148,7 @@ def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Action:
 
     def act() -> None:
         if sent:
-            fleet.until_quarantined(body)
+            fleet.await_quarantined(body)
         else:
             send(body)
             sent.append(body)

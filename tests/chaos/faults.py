@@ -154,7 +154,7 @@ def limit_queues(fleet: Fleet, chance: random.Random) -> None:
     fleet.broker.control("clear_policy", fleet.exchange)
 
 
-def lose_patience(fleet: Fleet, chance: random.Random) -> None:
+def requeue_unacknowledged(fleet: Fleet, chance: random.Random) -> None:
     """Let the broker requeue messages that are unacknowledged for a moment, while the database hangs."""
     wires = chance.choice(list(fleet.wires.values()))
     fleet.broker.set_consumer_timeout(200)
@@ -186,7 +186,7 @@ FAULTS: Sequence[Fault] = (
     break_wire,
     lose_wire,
     limit_queues,
-    lose_patience,
+    requeue_unacknowledged,
 )
 
 

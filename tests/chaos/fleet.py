@@ -186,7 +186,7 @@ class Fleet:
         observed = invariants.observe(self.engine, list(self.storages.values()))
         return invariants.violations(observed, self.promises)
 
-    def until_quarantined(self, body: bytes) -> None:
+    def await_quarantined(self, body: bytes) -> None:
         """Wait until a message is in the quarantine exactly once."""
         query = sa.text("SELECT count(*) FROM quarantine WHERE body = :body")
 

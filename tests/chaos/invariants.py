@@ -84,7 +84,12 @@ def violations(known: Observed, promises: Mapping[str, str]) -> list[str]:
         *_chain(known),
     ]
     for storage in known.storages:
-        found += [*storage.damage(), *_objects(known, storage), *_bindings(known, storage), *_renames(known, storage)]
+        found += [
+            *storage.deviations(),
+            *_objects(known, storage),
+            *_bindings(known, storage),
+            *_renames(known, storage),
+        ]
     return found
 
 

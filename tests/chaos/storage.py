@@ -21,7 +21,7 @@ class Planted:
     content: bytes
     size_gb: int
 
-    def is_still(self, found: "Found") -> bool:
+    def matches(self, found: "Found") -> bool:
         """Return whether content and size are unchanged."""
         size = len(self.content) + (self.size_gb - 1) * GIB
         return found.size == size and found.begins[: len(self.content)] == self.content
@@ -78,7 +78,7 @@ class Storage:
         """Return how often each rename, a pair of old and new name, was done."""
         return Counter(self._renames.seen())
 
-    def damage(self) -> list[str]:
+    def deviations(self) -> list[str]:
         """Return a sentence for each snapshot that is missing, unexpected or changed."""
         there = {each.inode: each for path in self.folder.glob("*@*") if (each := Found.at(path))}
         lost = [f"{each.name} is gone" for inode, each in self.planted.items() if inode not in there]
@@ -86,7 +86,7 @@ class Storage:
         changed = [
             f"{each.name} has other data"
             for inode, each in there.items()
-            if inode in self.planted and not self.planted[inode].is_still(each)
+            if inode in self.planted and not self.planted[inode].matches(each)
         ]
         return [f"{self.server}: {text}" for text in lost + unexpected + changed]
 

@@ -145,21 +145,21 @@ def test_every_point_is_visited() -> None:
 
 @pytest.mark.parametrize("case", CRASH_CASES, ids=str)
 def test_no_request_is_lost_if_a_process_dies(fleets: list[Fleet], case: CrashCase) -> None:
-    on_each(fleets, lambda each: die(each, case))
+    on_each(fleets, lambda each: run_case(each, case))
 
 
 @pytest.mark.parametrize("case", DRAIN_CASES, ids=str)
 def test_no_request_is_lost_if_a_server_dies_while_it_releases_claims(fleets: list[Fleet], case: CrashCase) -> None:
-    on_each(fleets, lambda each: die_draining(each, case))
+    on_each(fleets, lambda each: run_drain_case(each, case))
 
 
 def test_no_message_is_lost_if_the_command_that_sends_it_again_dies(fleets: list[Fleet]) -> None:
-    on_each(fleets, die_sending_again)
+    on_each(fleets, run_retry_case)
 
 
 @pytest.mark.parametrize("case", RELAY_CASES, ids=str)
 def test_no_request_is_lost_if_a_relay_dies(without_relays: list[Fleet], case: CrashCase) -> None:
-    on_each(without_relays, lambda each: die(each, case))
+    on_each(without_relays, lambda each: run_case(each, case))
 
 
 def test_audit_log_and_quota_agree_with_the_records(fleets: list[Fleet]) -> None:
@@ -171,16 +171,18 @@ def on_each(fleets: list[Fleet], act: Callable[[Fleet], None]) -> None:
         list(pool.map(act, fleets))
 
 
-def die(each: Fleet, case: CrashCase) -> None:
+def run_case(each: Fleet, case: CrashCase) -> None:
     daemon = each.daemons[HOST if case.process == "volume" else case.process]
     action = case.action(each)
     if case.before:
-        die_at(each, daemon, case.before, 1, action)
-    die_at(each, daemon, case.point, case.nth, action, redelivered=bool(case.before))
+        die_at_point(each, daemon, case.before, 1, action)
+    die_at_point(each, daemon, case.point, case.nth, action, redelivered=bool(case.before))
     recover(each, daemon, action)
 
 
-def die_at(each: Fleet, daemon: Daemon, point: Point, nth: int, action: Action, redelivered: bool = False) -> None:
+def die_at_point(
+    each: Fleet, daemon: Daemon, point: Point, nth: int, action: Action, redelivered: bool = False
+) -> None:
     """Start a process that dies at a point; a redelivered message may kill it before it is ready."""
     daemon.close()
     daemon.launch({VARIABLE: f"{point.label}:{nth}"})
@@ -190,11 +192,11 @@ def die_at(each: Fleet, daemon: Daemon, point: Point, nth: int, action: Action, 
         daemon.await_ready()
     action()
     if nth > 1:
-        until(lambda: died(each, daemon, action), f"{daemon.name} to reach {point.label} {nth} times", 60)
+        until(lambda: is_dead(each, daemon, action), f"{daemon.name} to reach {point.label} {nth} times", 60)
     assert daemon.await_exit() == -signal.SIGKILL
 
 
-def died(each: Fleet, daemon: Daemon, action: Action) -> bool:
+def is_dead(each: Fleet, daemon: Daemon, action: Action) -> bool:
     """Return whether a process is dead; repeat the action if the deployment is idle and the process lives.
 
     A slow relay sends several messages in one batch, and so reaches its points only once.
@@ -204,7 +206,7 @@ def died(each: Fleet, daemon: Daemon, action: Action) -> bool:
     return not daemon.alive
 
 
-def die_draining(each: Fleet, case: CrashCase) -> None:
+def run_drain_case(each: Fleet, case: CrashCase) -> None:
     """Let a server die at a point while it shuts down and releases the claim of a hanging rename."""
     journal = each.folder / f"renames-{uuid.uuid4().hex}"
     daemon = each.daemon("volume", HOST, "stalling", [sys.executable, STALLING, str(journal), "stall"])
@@ -218,7 +220,7 @@ def die_draining(each: Fleet, case: CrashCase) -> None:
     recover(each, each.daemons[HOST], action)
 
 
-def die_sending_again(each: Fleet) -> None:
+def run_retry_case(each: Fleet) -> None:
     """Let `quarantine retry` die after it has sent the message; sending the message a second time has no effect."""
     snapshot_id, kept = actions.unmanage_too_early(each)
     deadly = ["env", f"{VARIABLE}={RETRY_CASE.point.label}", str(BIN / "snapmanage-manage")]

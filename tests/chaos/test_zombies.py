@@ -87,7 +87,7 @@ def test_zombie_that_wakes_after_its_snapshot_was_unmanaged_leaves_the_object_un
     wake(zombie, folder)
 
     assert row(deployment, action.snapshot_id) == before
-    assert storage.damage() == []
+    assert storage.deviations() == []
     renamed = before["backend_name"]
     assert storage.inode_of(renamed)
     again = actions.ManageAction(deployment, HOST, renamed)
@@ -132,7 +132,7 @@ def test_zombie_that_unmanages_leaves_the_object_to_its_new_owner(
     wake(zombie, folder)
 
     assert row(deployment, again.snapshot_id) == before
-    assert deployment.storages[HOST].damage() == []
+    assert deployment.storages[HOST].deviations() == []
     assert deployment.storages[HOST].inode_of(before["backend_name"])
 
 

@@ -86,7 +86,7 @@ class SwitchedBus(InProcessBus):
         return event_types
 
 
-class Stuck:
+class HangingStep:
     """A context in which a driver hangs at a step, the first time that it reaches it, until it is released."""
 
     def __init__(self, driver: Any, step: str) -> None:
@@ -103,7 +103,7 @@ class Stuck:
     def release(self) -> None:
         self._released.set()
 
-    def __enter__(self) -> "Stuck":
+    def __enter__(self) -> "HangingStep":
         self._driver.hook = self._hook
         return self
 

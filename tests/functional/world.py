@@ -34,7 +34,7 @@ from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import PROJECT, SERVER, Client
 from tests.functional.migrated import sqlite
-from tests.functional.parts import NAMES, Clock, QuickHttpServer, Stuck, SwitchedBus
+from tests.functional.parts import NAMES, Clock, HangingStep, QuickHttpServer, SwitchedBus
 from tests.waiting import until
 
 OTHER_PROJECT = "f" * 32
@@ -167,9 +167,9 @@ class World:
         self.driver.hook = lambda at: passed.append(at) if at == step else None
         return passed
 
-    def stuck(self, step: str, of: str = SERVER) -> Stuck:
+    def stuck(self, step: str, of: str = SERVER) -> HangingStep:
         """Return a context in which a driver hangs at a step, the next time that it reaches it."""
-        return Stuck(self.backends[of], step)
+        return HangingStep(self.backends[of], step)
 
     def overheard(self) -> list[str]:
         """Return a list that collects the types of all later events."""

@@ -33,7 +33,7 @@ CHARSETS = [
 ]
 
 
-class Odd(MariaDB):
+class UnusualMariaDB(MariaDB):
     """A server with an unusual value of each default that concerns snapmanage."""
 
     more: Sequence[str] = (
@@ -55,7 +55,7 @@ class Odd(MariaDB):
 @pytest.fixture(scope="module")
 def odd() -> Iterator[MariaDB]:
     needs.require(*mariadb_service.PROGRAMS)
-    with running(Odd) as service:
+    with running(UnusualMariaDB) as service:
         yield service
 
 
@@ -199,7 +199,7 @@ def test_postgresql_database_of_another_encoding_is_refused_while_it_is_empty(
     assert "move the data with pg_dump" in warnings(url)
 
 
-class Statements(MariaDB):
+class StatementLoggingMariaDB(MariaDB):
     """A server that writes statements to its binary log, as some installations do."""
 
     more: Sequence[str] = ("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT")
@@ -207,7 +207,10 @@ class Statements(MariaDB):
 
 def test_mariadb_that_cannot_log_our_writes_is_refused() -> None:
     needs.require(*mariadb_service.PROGRAMS)
-    with running(Statements) as server, pytest.raises(errors.ConfigurationError, match="binlog_format = MIXED"):
+    with (
+        running(StatementLoggingMariaDB) as server,
+        pytest.raises(errors.ConfigurationError, match="binlog_format = MIXED"),
+    ):
         warnings(server.database())
 
 

@@ -41,7 +41,7 @@ def test_cinder_s_library_manages_lists_and_unmanages(service: Service, cinder_c
     cinder_client.volume_snapshots.unmanage(made.id)
 
     with pytest.raises(CinderNotFound):
-        until(lambda: cinder_client.volume_snapshots.get(made.id) is None, "the snapshot to be given back")
+        until(lambda: cinder_client.volume_snapshots.get(made.id) is None, "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
 
 

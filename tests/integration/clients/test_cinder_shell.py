@@ -43,7 +43,7 @@ def test_cinder_s_shell_manages_lists_and_unmanages(
 
     cinder_shell("snapshot-unmanage", f"{disk}-daily")
 
-    until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be given back")
+    until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
 
 

@@ -36,5 +36,5 @@ def test_openstackclient_manages_lists_and_unmanages(service: Service, osc: Call
 
     osc("volume", "snapshot", "delete", "--remote", f"{disk}-daily", shown=False)
 
-    until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be given back")
+    until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)

@@ -42,7 +42,7 @@ def test_openstacksdk_manages_lists_and_unmanages(service: Service, sdk: Any, di
     sdk.unmanage_snapshot(made.id)
 
     with pytest.raises(NotFoundException):
-        until(lambda: sdk.get_snapshot(made.id) is None, "the snapshot to be given back")
+        until(lambda: sdk.get_snapshot(made.id) is None, "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
 
 
