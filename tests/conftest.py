@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-import snapmanage.cmd  # noqa: F401 - see below
+# The first import of oslo.messaging fixes oslo.service's backend for the whole process; snapmanage.cmd selects threads.
+import snapmanage.cmd  # noqa: F401
 from tests import needs
 from tests.services import ceph as ceph_service
 from tests.services import keystone as keystone_service
@@ -21,9 +22,6 @@ from tests.services import trixie
 from tests.services import zfs_fuse as zfs_fuse_service
 from tests.services.process import running, unique
 from tests.services.wiretap import Wiretap, wiretap
-
-# The first import of oslo.messaging fixes the backend of oslo.service for the whole process. snapmanage.cmd selects
-# threads as the mains do, and pytest imports this file before any test module.
 
 pytest_plugins = ["tests.order", "tests.tiers"]
 
