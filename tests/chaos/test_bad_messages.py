@@ -41,8 +41,8 @@ BAD: dict[str, Callable[[str], bytes]] = {
     "a foreign snapshot": lambda key: request("unmanage_snapshot", snapshot_id=key),
 }
 REASONS = {
-    "not JSON": "no oslo.messaging 2.0 envelope",
-    "wrong envelope": "envelope version '3.0' is unknown",
+    "not JSON": "not an oslo.messaging 2.0 envelope",
+    "wrong envelope": "envelope version '3.0' is not supported",
     "unknown method": "grow_snapshot",
     "unknown version": "version 9.0",
     "missing arguments": "'snapshot_id'",

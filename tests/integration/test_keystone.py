@@ -190,7 +190,7 @@ def test_error_of_an_unscoped_token_requires_a_project_scope(world: World, keyst
     assert fault(answer_to(world, unscoped)) == (
         403,
         "forbidden",
-        "The token is for no project; ask for one with the scope of a project.",
+        "The token has no project; request a token with project scope.",
     )
 
 
