@@ -55,6 +55,25 @@ REASONS = {
 ANNOUNCED = BAD.keys() - {"not JSON", "wrong envelope", "missing arguments"}
 
 
+def quarantined(deployment: Fleet, body: bytes) -> dict[str, Any]:
+    """Return the only row of the quarantine with these bytes, or with the first `KEPT_BYTES` of them."""
+    query = sa.text("SELECT * FROM quarantine WHERE body = :body")
+
+    def rows() -> list[dict[str, Any]]:
+        with deployment.engine.connect() as conn:
+            return [dict(row) for row in conn.execute(query, {"body": body[:KEPT_BYTES]}).mappings()]
+
+    [row] = until(rows, "the message to be in the quarantine")
+    assert len(body) <= KEPT_BYTES or hashlib.sha256(body).hexdigest() in row["reason"]
+    return row
+
+
+def events(deployment: Fleet, snapshot_id: str) -> list[str]:
+    query = sa.text("SELECT event_type FROM audit WHERE snapshot_id = :id ORDER BY generation")
+    with deployment.engine.connect() as conn:
+        return list(conn.execute(query, {"id": snapshot_id}).scalars())
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_message_is_quarantined_announced_if_it_names_a_snapshot_and_delays_no_other_message(
     deployment: Fleet, snapshot_id: str, kind: str
@@ -166,22 +185,3 @@ def test_message_that_was_quarantined_in_part_is_not_sent_again(deployment: Flee
     refused = deployment.daemon("manage", HOST).run("quarantine", "retry", str(quarantined(deployment, body)["id"]))
 
     assert (refused.returncode, "first 4194304 bytes" in refused.stderr) == (1, True)
-
-
-def quarantined(deployment: Fleet, body: bytes) -> dict[str, Any]:
-    """Return the only row of the quarantine with these bytes, or with the first `KEPT_BYTES` of them."""
-    query = sa.text("SELECT * FROM quarantine WHERE body = :body")
-
-    def rows() -> list[dict[str, Any]]:
-        with deployment.engine.connect() as conn:
-            return [dict(row) for row in conn.execute(query, {"body": body[:KEPT_BYTES]}).mappings()]
-
-    [row] = until(rows, "the message to be in the quarantine")
-    assert len(body) <= KEPT_BYTES or hashlib.sha256(body).hexdigest() in row["reason"]
-    return row
-
-
-def events(deployment: Fleet, snapshot_id: str) -> list[str]:
-    query = sa.text("SELECT event_type FROM audit WHERE snapshot_id = :id ORDER BY generation")
-    with deployment.engine.connect() as conn:
-        return list(conn.execute(query, {"id": snapshot_id}).scalars())

@@ -54,6 +54,11 @@ def failures(deployment: Fleet) -> int:
     return deployment.daemons[HOST].log.read_text().count("messages failed")
 
 
+def is_available(deployment: Fleet, snapshot_id: str) -> bool:
+    query = "SELECT count(*) FROM snapshots WHERE id = :id AND status = 'available'"
+    return bool(deployment.count(query, id=snapshot_id))
+
+
 def test_cast_outlasts_a_stopped_database_and_the_broker_s_time_out(limited: Fleet) -> None:
     before = failures(limited)
     limited.database.stop()
@@ -127,8 +132,3 @@ def test_events_outlast_limits_of_the_auditors_queues(limited: Fleet, definition
     limited.daemons["audit"].start()
     limited.broker.control("clear_policy", "events")
     limited.await_idle()
-
-
-def is_available(deployment: Fleet, snapshot_id: str) -> bool:
-    query = "SELECT count(*) FROM snapshots WHERE id = :id AND status = 'available'"
-    return bool(deployment.count(query, id=snapshot_id))

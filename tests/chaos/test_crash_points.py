@@ -138,34 +138,6 @@ def without_relays(fleets: list[Fleet]) -> list[Fleet]:
     return fleets
 
 
-def test_every_point_is_visited() -> None:
-    cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE]
-    assert {case.point for case in cases} | DRIVER_POINTS == set(Point)
-
-
-@pytest.mark.parametrize("case", CRASH_CASES, ids=str)
-def test_no_request_is_lost_if_a_process_dies(fleets: list[Fleet], case: CrashCase) -> None:
-    on_each(fleets, lambda each: run_case(each, case))
-
-
-@pytest.mark.parametrize("case", DRAIN_CASES, ids=str)
-def test_no_request_is_lost_if_a_server_dies_while_it_releases_claims(fleets: list[Fleet], case: CrashCase) -> None:
-    on_each(fleets, lambda each: run_drain_case(each, case))
-
-
-def test_no_message_is_lost_if_the_command_that_sends_it_again_dies(fleets: list[Fleet]) -> None:
-    on_each(fleets, run_retry_case)
-
-
-@pytest.mark.parametrize("case", RELAY_CASES, ids=str)
-def test_no_request_is_lost_if_a_relay_dies(without_relays: list[Fleet], case: CrashCase) -> None:
-    on_each(without_relays, lambda each: run_case(each, case))
-
-
-def test_audit_log_and_quota_agree_with_the_records(fleets: list[Fleet]) -> None:
-    on_each(fleets, check_commands)
-
-
 def on_each(fleets: list[Fleet], act: Callable[[Fleet], None]) -> None:
     with ThreadPoolExecutor(len(fleets)) as pool:
         list(pool.map(act, fleets))
@@ -238,3 +210,31 @@ def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
     daemon.start()
     action()
     each.await_idle()
+
+
+def test_every_point_is_visited() -> None:
+    cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE]
+    assert {case.point for case in cases} | DRIVER_POINTS == set(Point)
+
+
+@pytest.mark.parametrize("case", CRASH_CASES, ids=str)
+def test_no_request_is_lost_if_a_process_dies(fleets: list[Fleet], case: CrashCase) -> None:
+    on_each(fleets, lambda each: run_case(each, case))
+
+
+@pytest.mark.parametrize("case", DRAIN_CASES, ids=str)
+def test_no_request_is_lost_if_a_server_dies_while_it_releases_claims(fleets: list[Fleet], case: CrashCase) -> None:
+    on_each(fleets, lambda each: run_drain_case(each, case))
+
+
+def test_no_message_is_lost_if_the_command_that_sends_it_again_dies(fleets: list[Fleet]) -> None:
+    on_each(fleets, run_retry_case)
+
+
+@pytest.mark.parametrize("case", RELAY_CASES, ids=str)
+def test_no_request_is_lost_if_a_relay_dies(without_relays: list[Fleet], case: CrashCase) -> None:
+    on_each(without_relays, lambda each: run_case(each, case))
+
+
+def test_audit_log_and_quota_agree_with_the_records(fleets: list[Fleet]) -> None:
+    on_each(fleets, check_commands)

@@ -16,6 +16,7 @@ from tests.waiting import until
 SNAPSHOT_ID = "d6d925e0-eec3-4905-993c-4bba6f7f57c0"
 VOLUME = "volume-916bf7fc-22b0-4089-9528-bec5083ba14e"
 SOURCE = "backend-snap-0000001"
+STEPS = ("manage.start", "manage.end", "unmanage.start", "unmanage.end")
 
 
 @pytest.fixture
@@ -37,6 +38,12 @@ def send(deployment: Fleet, name: str) -> None:
     """Send a sample in which only the backend's name of the snapshot is replaced."""
     body = json.dumps(sample(name)["body"]).replace(SOURCE, f"{VOLUME}@daily")
     deployment.publish(HOST, body.encode(), suffix=f".{HOST}")
+
+
+def events(deployment: Fleet) -> list[str]:
+    query = sa.text("SELECT event_type FROM audit WHERE snapshot_id = :id ORDER BY generation")
+    with deployment.engine.connect() as conn:
+        return list(conn.execute(query, {"id": SNAPSHOT_ID}).scalars())
 
 
 def test_samples_of_the_reference_are_carried_out_answered_and_announced(deployment: Fleet, replies: Any) -> None:
@@ -73,12 +80,3 @@ def test_sample_with_a_bad_reference_ends_in_error(deployment: Fleet) -> None:
     deployment.promises[snapshot_id] = "error"
     until(lambda: snapshot_id in deployment.known_ids(), "the cast to be accepted")
     deployment.await_idle()
-
-
-STEPS = ("manage.start", "manage.end", "unmanage.start", "unmanage.end")
-
-
-def events(deployment: Fleet) -> list[str]:
-    query = sa.text("SELECT event_type FROM audit WHERE snapshot_id = :id ORDER BY generation")
-    with deployment.engine.connect() as conn:
-        return list(conn.execute(query, {"id": SNAPSHOT_ID}).scalars())

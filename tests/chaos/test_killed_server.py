@@ -42,6 +42,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield f"driver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}\n"
 
 
+def volume_daemon(deployment: Deployment, journal: Path, manner: str) -> Daemon:
+    return deployment.daemon("volume", [sys.executable, STALLING, str(journal), manner])
+
+
 @pytest.mark.parametrize(("database", "backend"), COMBINATIONS, indirect=["backend"])
 def test_snapshot_renamed_by_a_killed_server_becomes_available_with_one_start_one_end_and_one_rename(
     request: pytest.FixtureRequest,
@@ -75,7 +79,3 @@ def test_snapshot_renamed_by_a_killed_server_becomes_available_with_one_start_on
         assert deployment.get(f"/snapshots/{snapshot_id}/operation")["operation"]["attempt"] == 2
         verified = deployment.manage("audit", "verify")
         assert (verified.returncode, "2 rows" in verified.stdout) == (0, True), verified.stdout
-
-
-def volume_daemon(deployment: Deployment, journal: Path, manner: str) -> Daemon:
-    return deployment.daemon("volume", [sys.executable, STALLING, str(journal), manner])

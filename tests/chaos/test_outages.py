@@ -53,6 +53,35 @@ def end_alarm(deployment: Fleet) -> None:
     deployment.broker.control("set_vm_memory_high_watermark", "0.4")
 
 
+def await_saved_queues(deployment: Fleet) -> None:
+    until(
+        lambda: all(deployment.broker.remembers(name) for name in deployment.queues),
+        "the broker to save its queues",
+        60,
+    )
+
+
+def delete_queue(deployment: Fleet) -> None:
+    with kombu.Connection(deployment.broker.amqp_url) as connection:
+        connection.channel().queue_delete(f"{deployment.exchange}-volume.{HOST}@pool")
+
+
+def leaders(node: Node, deployment: Fleet) -> set[str]:
+    """Return the leader nodes of the durable queues, as one node of the cluster reports them."""
+    listed = json.loads(node.control("list_queues", "name", "leader", "--formatter", "json", "--quiet"))
+    return {queue["leader"] for queue in listed if queue["name"] in deployment.queues}
+
+
+def memory_kb(daemon: Daemon) -> int:
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+def cpu_seconds(daemon: Daemon) -> float:
+    fields = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / PER_SECOND
+
+
 def test_requests_are_accepted_while_the_broker_is_down_and_carried_out_when_it_is_up(deployment: Fleet) -> None:
     await_saved_queues(deployment)
     used = memory_kb(deployment.daemons["api"])
@@ -198,32 +227,3 @@ def test_requests_outlast_the_death_of_the_leader_node_of_their_queues(
 
             deployment.await_idle(180)
             until(lambda: nodes[0].node not in leaders(nodes[1], deployment), "other leaders of all queues", 60)
-
-
-def await_saved_queues(deployment: Fleet) -> None:
-    until(
-        lambda: all(deployment.broker.remembers(name) for name in deployment.queues),
-        "the broker to save its queues",
-        60,
-    )
-
-
-def delete_queue(deployment: Fleet) -> None:
-    with kombu.Connection(deployment.broker.amqp_url) as connection:
-        connection.channel().queue_delete(f"{deployment.exchange}-volume.{HOST}@pool")
-
-
-def leaders(node: Node, deployment: Fleet) -> set[str]:
-    """Return the leader nodes of the durable queues, as one node of the cluster reports them."""
-    listed = json.loads(node.control("list_queues", "name", "leader", "--formatter", "json", "--quiet"))
-    return {queue["leader"] for queue in listed if queue["name"] in deployment.queues}
-
-
-def memory_kb(daemon: Daemon) -> int:
-    status = Path(f"/proc/{daemon.pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
-
-
-def cpu_seconds(daemon: Daemon) -> float:
-    fields = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / PER_SECOND

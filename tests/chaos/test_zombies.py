@@ -55,6 +55,50 @@ def zombie(request: pytest.FixtureRequest, deployment: Fleet, folder: Path) -> I
     deployment.revive(HOST)
 
 
+def overtake(deployment: Fleet, managed: str, zombie: Daemon, folder: Path) -> None:
+    """Freeze the zombie while it unmanages a snapshot, and let another server finish."""
+    actions.UnmanageAction(deployment, managed)()
+    await_stall(folder)
+    zombie.send(signal.SIGSTOP)
+    deployment.revive(HOST)
+    deployment.await_idle()
+
+
+def await_managed(deployment: Fleet, snapshot_id: str) -> None:
+    """Wait for the snapshot; its cast may be delivered to the zombie first, and requeued only later."""
+    until(
+        lambda: row(deployment, snapshot_id)["status"] == "available",
+        f"snapshot {snapshot_id} to be available",
+        seconds=60,
+    )
+
+
+def request_and_stall(deployment: Fleet, folder: Path) -> actions.ManageAction:
+    """Request to manage a snapshot, and wait until the zombie stalls at its rename."""
+    action = actions.manage(deployment)
+    assert isinstance(action, actions.ManageAction)
+    action()
+    await_stall(folder)
+    return action
+
+
+def await_stall(folder: Path) -> None:
+    until(lambda: (folder / "journal").exists(), "the zombie to stall")
+
+
+def wake(zombie: Daemon, folder: Path) -> None:
+    """Let the zombie continue, and wait until it notices the other claim."""
+    zombie.send(signal.SIGCONT)
+    (folder / "go").touch()
+    until(lambda: "were late" in zombie.log.read_text(), "the zombie to notice the other claim")
+
+
+def row(deployment: Fleet, snapshot_id: str) -> dict[str, Any]:
+    query = sa.text("SELECT * FROM snapshots WHERE id = :id")
+    with deployment.engine.connect() as conn:
+        return dict(conn.execute(query, {"id": snapshot_id}).mappings().one())
+
+
 @pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
 def test_zombie_writes_and_renames_nothing_after_another_claim(deployment: Fleet, zombie: Daemon, folder: Path) -> None:
     action = request_and_stall(deployment, folder)
@@ -95,15 +139,6 @@ def test_zombie_that_wakes_after_its_snapshot_was_unmanaged_leaves_the_object_un
     await_managed(deployment, again.snapshot_id)
 
 
-def overtake(deployment: Fleet, managed: str, zombie: Daemon, folder: Path) -> None:
-    """Freeze the zombie while it unmanages a snapshot, and let another server finish."""
-    actions.UnmanageAction(deployment, managed)()
-    await_stall(folder)
-    zombie.send(signal.SIGSTOP)
-    deployment.revive(HOST)
-    deployment.await_idle()
-
-
 @pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
 def test_zombie_that_unmanages_changes_nothing_after_another_claim(
     deployment: Fleet, managed: str, zombie: Daemon, folder: Path
@@ -134,38 +169,3 @@ def test_zombie_that_unmanages_leaves_the_object_to_its_new_owner(
     assert row(deployment, again.snapshot_id) == before
     assert deployment.storages[HOST].deviations() == []
     assert deployment.storages[HOST].inode_of(before["backend_name"])
-
-
-def await_managed(deployment: Fleet, snapshot_id: str) -> None:
-    """Wait for the snapshot; its cast may be delivered to the zombie first, and requeued only later."""
-    until(
-        lambda: row(deployment, snapshot_id)["status"] == "available",
-        f"snapshot {snapshot_id} to be available",
-        seconds=60,
-    )
-
-
-def request_and_stall(deployment: Fleet, folder: Path) -> actions.ManageAction:
-    """Request to manage a snapshot, and wait until the zombie stalls at its rename."""
-    action = actions.manage(deployment)
-    assert isinstance(action, actions.ManageAction)
-    action()
-    await_stall(folder)
-    return action
-
-
-def await_stall(folder: Path) -> None:
-    until(lambda: (folder / "journal").exists(), "the zombie to stall")
-
-
-def wake(zombie: Daemon, folder: Path) -> None:
-    """Let the zombie continue, and wait until it notices the other claim."""
-    zombie.send(signal.SIGCONT)
-    (folder / "go").touch()
-    until(lambda: "were late" in zombie.log.read_text(), "the zombie to notice the other claim")
-
-
-def row(deployment: Fleet, snapshot_id: str) -> dict[str, Any]:
-    query = sa.text("SELECT * FROM snapshots WHERE id = :id")
-    with deployment.engine.connect() as conn:
-        return dict(conn.execute(query, {"id": snapshot_id}).mappings().one())

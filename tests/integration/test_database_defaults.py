@@ -66,6 +66,20 @@ def check_work(folder: Path, url: str, caplog: pytest.LogCaptureFixture) -> None
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
+def warnings(url: str) -> str:
+    database = connect(url)
+    try:
+        return "\n".join(suitability.check(database))
+    finally:
+        database.close()
+
+
+class StatementLoggingMariaDB(MariaDB):
+    """A server that writes statements to its binary log, as some installations do."""
+
+    more: Sequence[str] = ("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT")
+
+
 @pytest.mark.parametrize("options", CHARSETS)
 def test_mariadb_s_database_may_have_any_charset(
     tmp_path: Path, mariadb: MariaDB, options: str, caplog: pytest.LogCaptureFixture
@@ -149,14 +163,6 @@ def test_value_that_is_too_long_for_its_column_is_refused_even_if_mariadb_would_
     database.close()
 
 
-def warnings(url: str) -> str:
-    database = connect(url)
-    try:
-        return "\n".join(suitability.check(database))
-    finally:
-        database.close()
-
-
 def test_unsuitable_charset_of_a_mariadb_database_causes_a_warning(mariadb: MariaDB) -> None:
     url = mariadb.database("CHARACTER SET latin1")
 
@@ -197,12 +203,6 @@ def test_postgresql_database_of_another_encoding_is_refused_while_it_is_empty(
     schema.sync(database.engine)  # as earlier releases did
     database.close()
     assert "move the data with pg_dump" in warnings(url)
-
-
-class StatementLoggingMariaDB(MariaDB):
-    """A server that writes statements to its binary log, as some installations do."""
-
-    more: Sequence[str] = ("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT")
 
 
 def test_mariadb_that_cannot_log_our_writes_is_refused() -> None:

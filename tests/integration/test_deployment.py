@@ -47,6 +47,23 @@ def deployment(
         yield running
 
 
+def check_on_the_wire(notification: dict[str, object], event_type: str, priority: str = "INFO", **fields: str) -> None:
+    payload = notification["payload"]
+    assert isinstance(payload, dict)
+    assert notification["event_type"] == event_type
+    assert notification["priority"] == priority
+    assert notification["publisher_id"] == f"snapshot.{SERVER}"
+    assert not [name for name in notification if "token" in name]
+    jsonschema.validate(payload, SCHEMA, format_checker=jsonschema.FormatChecker())
+    assert {name: payload[name] for name in fields} == fields
+
+
+def verify(deployment: Deployment, rows: int) -> str:
+    """Return the output of `audit verify`; an empty text unless it reports `rows` rows and no fault."""
+    verified = deployment.manage("audit", "verify")
+    return verified.stdout if verified.returncode == 0 and f"{rows} rows" in verified.stdout else ""
+
+
 def test_snapshot_of_a_real_group_is_managed_announced_audited_and_unmanaged(
     deployment: Deployment, group: MetadataGroup, tap: Wiretap
 ) -> None:
@@ -124,20 +141,3 @@ def test_separate_relay_sends_the_messages_of_processes_without_a_relay(
         assert running.settled(snapshot_id) == "available"
         assert running.audited_events(snapshot_id, "snapshot.manage.end")
         assert {name: daemon.stop() for name, daemon in running.daemons.items()} == dict.fromkeys(STARTED, 0)
-
-
-def check_on_the_wire(notification: dict[str, object], event_type: str, priority: str = "INFO", **fields: str) -> None:
-    payload = notification["payload"]
-    assert isinstance(payload, dict)
-    assert notification["event_type"] == event_type
-    assert notification["priority"] == priority
-    assert notification["publisher_id"] == f"snapshot.{SERVER}"
-    assert not [name for name in notification if "token" in name]
-    jsonschema.validate(payload, SCHEMA, format_checker=jsonschema.FormatChecker())
-    assert {name: payload[name] for name in fields} == fields
-
-
-def verify(deployment: Deployment, rows: int) -> str:
-    """Return the output of `audit verify`; an empty text unless it reports `rows` rows and no fault."""
-    verified = deployment.manage("audit", "verify")
-    return verified.stdout if verified.returncode == 0 and f"{rows} rows" in verified.stdout else ""

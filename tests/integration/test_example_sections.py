@@ -154,6 +154,11 @@ def deployment(
         yield running
 
 
+def assert_reconciled(deployment: Deployment) -> None:
+    compared = deployment.manage("reconcile")
+    assert (compared.returncode, compared.stdout, compared.stderr) == (0, "", "")
+
+
 def test_every_driver_has_an_example() -> None:
     assert {section.driver for section in SECTIONS} == ON_STORAGE
 
@@ -178,8 +183,3 @@ def test_server_with_the_example_manages_and_unmanages_a_snapshot(
 
     assert storage.names() == {name}
     assert_reconciled(deployment)
-
-
-def assert_reconciled(deployment: Deployment) -> None:
-    compared = deployment.manage("reconcile")
-    assert (compared.returncode, compared.stdout, compared.stderr) == (0, "", "")

@@ -27,6 +27,26 @@ def pgbouncer(request: pytest.FixtureRequest, postgresql: PostgreSQL) -> Iterato
         yield service
 
 
+def prepares_after(url: str) -> int | None:
+    """Return after how many executions a connection prepares a statement; None if it never does."""
+    database = connect(url)
+    with database.read() as conn:
+        connection: Any = conn.connection.dbapi_connection
+        threshold: int | None = connection.prepare_threshold
+    database.close()
+    return threshold
+
+
+def answers(database: Database) -> bool:
+    """Return whether the database answers; raise an error unless it is one that passes."""
+    try:
+        return bool(database.now())
+    except DBAPIError as error:
+        if not passes(error):
+            raise
+        return False
+
+
 @pytest.mark.parametrize("query", ["", "?prepare_threshold=0"])
 def test_eight_clients_are_served_through_pgbouncer(
     tmp_path: Path, pgbouncer: PgBouncer, query: str, caplog: pytest.LogCaptureFixture
@@ -83,16 +103,6 @@ def test_statements_are_prepared_without_pgbouncer_unless_the_url_prevents_it(
     assert prepares_after(postgresql.database() + query) == threshold
 
 
-def prepares_after(url: str) -> int | None:
-    """Return after how many executions a connection prepares a statement; None if it never does."""
-    database = connect(url)
-    with database.read() as conn:
-        connection: Any = conn.connection.dbapi_connection
-        threshold: int | None = connection.prepare_threshold
-    database.close()
-    return threshold
-
-
 def test_postgresql_that_restarts_behind_pgbouncer_is_used_again(postgresql: PostgreSQL) -> None:
     needs.require(*pgbouncer_service.PROGRAMS)
     with running(pgbouncer_service.before(postgresql, "transaction")) as service:
@@ -103,13 +113,3 @@ def test_postgresql_that_restarts_behind_pgbouncer_is_used_again(postgresql: Pos
 
         until(lambda: answers(database), "the database to be used again", 60)
         database.close()
-
-
-def answers(database: Database) -> bool:
-    """Return whether the database answers; raise an error unless it is one that passes."""
-    try:
-        return bool(database.now())
-    except DBAPIError as error:
-        if not passes(error):
-            raise
-        return False

@@ -49,6 +49,33 @@ def receive(broker: RabbitMQ, queue: kombu.Queue) -> str | None:
         return message and str(message.payload)
 
 
+def listening(port: int) -> set[str]:
+    """Return the local addresses with a listener at a port, as the kernel lists them."""
+    lines = [line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()]
+    addresses = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
+    return {
+        ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
+        for address, its_port in addresses
+        if int(its_port, 16) == port
+    }
+
+
+class FailingService(Service):
+    def command(self) -> list[str]:
+        return ["sh", "-c", "echo no space left for me; exit 3"]
+
+    def answers(self) -> bool:
+        return False
+
+
+class UnstoppableService(Service):
+    def command(self) -> list[str]:
+        return ["sh", "-c", "trap '' TERM; echo ready > ready; while :; do sleep 600; done"]
+
+    def answers(self) -> bool:
+        return (self.folder / "ready").exists()
+
+
 def test_confirmed_message_outlives_a_killed_broker(rabbitmq: RabbitMQ) -> None:
     queue = kombu.Queue(unique("durable"), queue_arguments={"x-queue-type": "quorum"})
     send(rabbitmq, queue, "still here")
@@ -97,17 +124,6 @@ def test_frozen_service_answers_once_it_is_thawed(service: Service) -> None:
 
 def test_service_listens_only_on_the_loopback(service: Service) -> None:
     assert listening(service.port) == {LOOPBACK}
-
-
-def listening(port: int) -> set[str]:
-    """Return the local addresses with a listener at a port, as the kernel lists them."""
-    lines = [line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()]
-    addresses = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
-    return {
-        ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
-        for address, its_port in addresses
-        if int(its_port, 16) == port
-    }
 
 
 def test_every_database_is_new_and_empty(database_url: str) -> None:
@@ -163,25 +179,9 @@ def test_freeze_reaches_a_child_that_starts_while_its_parent_is_being_stopped(mo
         program.kill()
 
 
-class FailingService(Service):
-    def command(self) -> list[str]:
-        return ["sh", "-c", "echo no space left for me; exit 3"]
-
-    def answers(self) -> bool:
-        return False
-
-
 def test_failed_start_shows_the_end_of_the_log() -> None:
     with pytest.raises(AssertionError, match="no space left for me"), running(FailingService):
         pass
-
-
-class UnstoppableService(Service):
-    def command(self) -> list[str]:
-        return ["sh", "-c", "trap '' TERM; echo ready > ready; while :; do sleep 600; done"]
-
-    def answers(self) -> bool:
-        return (self.folder / "ready").exists()
 
 
 def test_service_that_ignores_its_stop_signal_is_killed() -> None:

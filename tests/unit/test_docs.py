@@ -16,6 +16,11 @@ API = (PAGES / "api.md").read_text()
 BUS = (PAGES / "bus.md").read_text()
 
 
+def shipped() -> list[str]:
+    """Return the modules of snapmanage's own drivers."""
+    return sorted(each.module for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module)
+
+
 @pytest.mark.parametrize("path", [*(f"/v3{each}" for each in routes.PROJECT), *routes.ROOT])
 def test_page_of_the_api_shows_every_resource(path: str) -> None:
     shown = re.sub(r"^/v3(?=/(?!openapi))", "", path)
@@ -41,11 +46,6 @@ def test_links_between_pages_lead_to_existing_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
-
-
-def shipped() -> list[str]:
-    """Return the modules of snapmanage's own drivers."""
-    return sorted(each.module for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module)
 
 
 @pytest.mark.parametrize("module", shipped())
