@@ -9,13 +9,17 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit contract functional integration test-lowest test-trixie chaos bench bench-compare config hooks packages clean
+.PHONY: help demo docs test lint unit contract functional integration test-lowest test-trixie chaos bench bench-compare config hooks packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(VENV)/installed  ## Show snapmanage at work on this machine, without a broker or a database server
 	@$(BIN)/snapmanage demo
+
+docs: $(VENV)/tested  ## Build the documentation into build/docs; a warning fails
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --fresh-env --quiet -b html docs build/docs
+	@echo "The documentation is in build/docs/index.html."
 
 # Most tests wait for other processes, so three test processes keep two processors busy. Each has services of its own and
 # runs whole files; tests/order.py gives their order.

@@ -5,7 +5,6 @@ is passed over; one that claims to be ours and can't be understood, or kept, goe
 """
 
 import logging
-import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -17,8 +16,8 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.core import audit as ledger
 from snapmanage.core.audit import Entry, Gap
 from snapmanage.core.events import PAYLOAD_FIELDS
-from snapmanage.core.records import keepable, readable
-from snapmanage.core.reference import depth
+from snapmanage.core.ids import is_uuid
+from snapmanage.core.text import DEEPEST_EVENT, depth, keepable, readable
 from snapmanage.crash import Point
 from snapmanage.store import audit as auditlog
 from snapmanage.store import quarantine
@@ -27,8 +26,6 @@ from snapmanage.store.engine.database import Database
 
 LOG = logging.getLogger(__name__)
 
-# More than any reference may have, and far less than what could not be written again.
-DEEPEST = 64
 OURS = ("snapshot.manage.", "snapshot.unmanage.")
 Heard = tuple[str, dict[str, Any]]
 
@@ -70,7 +67,7 @@ class Listener:
         """Keep a message apart, for people to look at."""
         LOG.error("A notification on %s goes to the quarantine: %s", delivery.queue, readable(reason))
         self._db.write(
-            lambda conn, now: quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+            lambda conn, now: quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
         crash.at(Point.QUARANTINED)
 
@@ -97,12 +94,12 @@ def _event(delivery: Delivery) -> list[Heard]:
     envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
     if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
-    if not (_fits(event_type) and _identifies(payload["event_id"]) and _identifies(payload["snapshot_id"])):
+    if not (_fits(event_type) and is_uuid(payload["event_id"]) and is_uuid(payload["snapshot_id"])):
         raise errors.InvalidRequest(
             "event_id and snapshot_id must be UUIDs, and the type a text of up to 255 characters"
         )
-    if depth(payload) > DEEPEST:
-        raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST} levels deep")
+    if depth(payload) > DEEPEST_EVENT:
+        raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST_EVENT} levels deep")
     generation = payload["generation"]
     if type(generation) is not int or not 0 <= generation < 2**31:
         raise errors.InvalidRequest(f"the generation must be a whole number, not {generation!r}")
@@ -111,13 +108,6 @@ def _event(delivery: Delivery) -> list[Heard]:
 
 def _fits(event_type: str) -> bool:
     return len(event_type) <= 255 and keepable(event_type)
-
-
-def _identifies(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and str(uuid.UUID(value)) == value
-    except (ValueError, AttributeError, TypeError):
-        return False
 
 
 def _record(conn: Connection, now: datetime, heard: Sequence[Heard]) -> None:

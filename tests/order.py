@@ -12,7 +12,8 @@ import pytest
 # Files that take minutes, the longest first.
 LONGEST = (
     "integration/test_lvm_kernel.py",
-    "contract/test_drivers.py",
+    "contract/test_drivers_managing.py",
+    "contract/test_drivers_finding.py",
 )
 # Then the tiers in this order. The unit tests are last: their files are the shortest, so the processes end together.
 TIERS = ("chaos", "integration", "contract", "functional", "unit")

@@ -7,15 +7,13 @@ from typing import Any
 
 import falcon
 from falcon.routing import BaseConverter
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from snapmanage import errors
 from snapmanage.api import answers, routes, schemas, versions
 from snapmanage.api.access import callers, policy
 from snapmanage.api.request import Answer, ApiRequest, Limits, Service
 from snapmanage.api.route import Operation, Route
-from snapmanage.store.engine import database
+from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
@@ -121,9 +119,7 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
         app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
     app.set_error_serializer(_serialize)
     app.add_error_handler(errors.SnapmanageError, _deliberate)
-    app.add_error_handler(DBAPIError, _database_failed)
-    app.add_error_handler(PoolTimeout, _database_away)
-    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(Exception, _failed)
     return app
 
 
@@ -185,15 +181,9 @@ def _deliberate(request: Any, response: falcon.Response, error: errors.Snapmanag
     _fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
 
 
-def _database_failed(request: Any, response: falcon.Response, error: DBAPIError, path: Any) -> None:
-    (_database_away if database.away(error) else _unexpected)(request, response, error, path)
-
-
-def _database_away(request: Any, response: falcon.Response, error: SQLAlchemyError, path: Any) -> None:
-    LOG.warning("The database can't be reached, the request is answered with 503: %s", error)
-    _fault(response, 503, "The database can't be reached; try again later.")
-
-
-def _unexpected(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
+def _failed(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
+    if availability.database_away(error):
+        LOG.warning("The database can't be reached, the request is answered with 503: %s", error)
+        return _fault(response, 503, "The database can't be reached; try again later.")
     LOG.error("Request failed unexpectedly: %s %s", request.method, request.path, exc_info=error)
     _fault(response, 500, "The server failed unexpectedly; its log has the reason under this request's id.")

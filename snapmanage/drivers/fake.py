@@ -1,11 +1,10 @@
-"""A backend that is a dictionary, with a driver's manners: for trials, tests and benchmarks.
+"""A backend in memory, for trials, tests and benchmarks. Its content is lost when the process ends.
 
-It forgets everything when its process ends. Tests put volumes and snapshots into it, and give it a
-`hook`, which is called with the name of every step before it is taken: what the hook raises, the
-step raises; while the hook waits, the step hangs.
+Tests add volumes and snapshots, and set a `hook`. The driver calls the hook with the name of each step before the step.
+If the hook raises an error, the step fails with it; while the hook waits, the step hangs.
 
-**Late renames.** Renames go by name and only to a name that is free, so what `snapmanage.drivers.renaming` says
-of them holds here, as long as the process lives. Nothing is ever removed but by a test.
+**Late renames.** The driver renames by name, and only to a free name, so the guarantee of `snapmanage.drivers.renaming`
+applies as long as the process runs. The driver removes nothing; only tests do.
 """
 
 import itertools
@@ -26,19 +25,19 @@ from snapmanage.drivers import renaming
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def _go_on(step: str) -> None:
-    """The hook of a backend that is well."""
+def _do_nothing(step: str) -> None:
+    """Let the step happen: the hook of a reachable backend."""
 
 
-def _unreachable(step: str) -> None:
-    raise errors.BackendUnavailable(f"the fake backend is away, at the step {step!r}")
+def _fail(step: str) -> None:
+    raise errors.BackendUnavailable(f"the fake backend is unreachable, at the step {step!r}")
 
 
 class FakeDriver:
     """Volumes and snapshots in memory.
 
-    The steps that `hook` hears of are `check`, `storage_id`, `list`, `find`, `locate`, `look`, `rename` and `renamed`
-    (it is done, but the driver hasn't answered yet).
+    The steps passed to `hook` are `check`, `storage_id`, `list`, `find`, `locate`, `look`, `rename` and `renamed` (the
+    rename has happened, but the driver has not returned yet).
     """
 
     options: ClassVar[Sequence[cfg.Opt]] = [
@@ -46,68 +45,74 @@ class FakeDriver:
             "fake_volumes",
             default=1,
             min=0,
-            help="Volumes to begin with, called volume-1, volume-2 and so on. More make a larger backend "
-            "for trials and benchmarks; 0 gives an empty one.",
+            help="Number of initial volumes, named volume-1, volume-2 and so on. Raise it for larger trials and "
+            "benchmarks; 0 makes an empty backend.",
         ),
         cfg.IntOpt(
             "fake_snapshots",
             default=3,
             min=0,
-            help="Snapshots to begin with on each volume, called volume-1-snapshot-1 and so on. More make "
-            "listings longer; 0 leaves nothing to manage.",
+            help="Number of initial snapshots of each volume, named volume-1-snapshot-1 and so on. Raise it for longer "
+            "listings; 0 leaves no snapshot to manage.",
         ),
     ]
 
     def __init__(self, fake_volumes: int = 1, fake_snapshots: int = 3) -> None:
-        self.hook: Callable[[str], None] = _go_on
+        self.hook: Callable[[str], None] = _do_nothing
         self._lock = threading.Lock()
         self._id = uuid.uuid4()
         self._serial = itertools.count(1)
         self._volumes: dict[str, BackendVolume] = {}
         self._snapshots: dict[str, BackendSnapshot] = {}
         for number in range(1, fake_volumes + 1):
-            self._fill(f"volume-{number}", fake_snapshots)
+            volume = f"volume-{number}"
+            self.add_volume(volume)
+            for snapshot in range(1, fake_snapshots + 1):
+                self.add_snapshot(volume, f"{volume}-snapshot-{snapshot}")
 
-    # What a test may do to the backend.
+    # Methods for tests.
 
     def add_volume(self, name: str, size_bytes: int = GIB) -> BackendVolume:
         with self._lock:
-            self._volumes[name] = BackendVolume(name, self._identity(), size_bytes)
+            self._volumes[name] = BackendVolume(name, f"fake-{next(self._serial)}", size_bytes)
             return self._volumes[name]
 
     def add_snapshot(self, volume: str, name: str) -> BackendSnapshot:
-        """Add a snapshot of a volume that is there; what had the name before is replaced."""
+        """Add a snapshot of an existing volume, and replace a snapshot of the same name."""
         with self._lock:
             parent = self._volumes[volume]
-            serial = next(self._serial)
-            created_at = EPOCH + timedelta(seconds=serial)
-            made = BackendSnapshot(name, f"fake-{serial}", parent.size_bytes, volume, parent.identity, created_at)
+            number = next(self._serial)
+            created_at = EPOCH + timedelta(seconds=number)
+            made = BackendSnapshot(name, f"fake-{number}", parent.size_bytes, volume, parent.identity, created_at)
             self._snapshots[name] = made
             return made
 
-    def mark(self, name: str, unsafe: Unsafe | None, reason: str = "a test says so") -> None:
-        """Make a snapshot unsafe to manage, or safe again with None."""
+    def mark(self, name: str, unsafe: Unsafe | None, reason: str = "a test has marked it") -> None:
+        """Make a snapshot unsafe to manage; `None` makes it safe again."""
         with self._lock:
             self._snapshots[name] = replace(
                 self._snapshots[name], unsafe=unsafe, unsafe_reason=reason if unsafe else ""
             )
 
     def remove(self, name: str) -> None:
-        """Remove a volume or a snapshot behind snapmanage's back; a volume's snapshots lose their parent."""
+        """Remove a volume or a snapshot as another program would; snapshots of the volume lose their parent."""
         with self._lock:
             self._snapshots.pop(name, None)
-            if self._volumes.pop(name, None) is not None:
-                self._orphan_snapshots_of(name)
+            if self._volumes.pop(name, None) is None:
+                return
+            for snapshot in self._snapshots.values():
+                if snapshot.parent == name:
+                    self._snapshots[snapshot.name] = replace(snapshot, parent=None, parent_identity=None)
 
     def go_away(self) -> None:
-        """Let every step fail from now on, as a backend does that can't be reached."""
-        self.hook = _unreachable
+        """Let every step fail from now on, as on an unreachable backend."""
+        self.hook = _fail
 
     def come_back(self) -> None:
-        """Take away what hooked the steps."""
-        self.hook = _go_on
+        """Remove the hook."""
+        self.hook = _do_nothing
 
-    # The driver.
+    # Methods of a driver.
 
     def check(self) -> None:
         self.hook("check")
@@ -126,9 +131,9 @@ class FakeDriver:
         name = reference.name()
         with self._lock:
             if name in self._volumes:
-                raise errors.NotASnapshot(f"{name!r} is a volume; name one of its snapshots")
+                raise errors.NotASnapshot(f"{name!r} is a volume: name one of its snapshots")
             if name not in self._snapshots:
-                raise errors.SourceNotFound(f"the fake backend has no snapshot called {name!r}")
+                raise errors.SourceNotFound(f"the fake backend has no snapshot named {name!r}")
             return self._snapshots[name]
 
     def find_volume(self, reference: Reference) -> BackendVolume:
@@ -136,17 +141,17 @@ class FakeDriver:
         name = reference.name()
         with self._lock:
             if name in self._snapshots:
-                raise errors.NotAVolume(f"{name!r} is a snapshot; name the volume it was taken of")
+                raise errors.NotAVolume(f"{name!r} is a snapshot: name the volume that it was taken of")
             if name not in self._volumes:
-                raise errors.SourceNotFound(f"the fake backend has no volume called {name!r}")
+                raise errors.SourceNotFound(f"the fake backend has no volume named {name!r}")
             return self._volumes[name]
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         self.hook("locate")
         with self._lock:
-            every = [BackendObject(each.name, each.identity) for each in self._volumes.values()]
-            every += [BackendObject(each.name, each.identity) for each in self._snapshots.values()]
-        return [each for each in every if each.identity in identities or each.name in names]
+            objects = [BackendObject(each.name, each.identity) for each in self._volumes.values()]
+            objects += [BackendObject(each.name, each.identity) for each in self._snapshots.values()]
+        return [each for each in objects if each.identity in identities or each.name in names]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         return name
@@ -157,7 +162,7 @@ class FakeDriver:
     def unmanage_snapshot(self, binding: Binding) -> None:
         renaming.unmanage(self, binding)
 
-    # What renaming asks for.
+    # Methods of a `Renamer`.
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         self.hook("look")
@@ -168,21 +173,8 @@ class FakeDriver:
         self.hook("rename")
         with self._lock:
             if old not in self._snapshots:
-                raise errors.SourceNotFound(f"the fake backend has no snapshot called {old!r}")
+                raise errors.SourceNotFound(f"the fake backend has no snapshot named {old!r}")
             if new in self._snapshots or new in self._volumes:
-                raise errors.NameTaken(f"the fake backend has an object called {new!r} already")
+                raise errors.NameTaken(f"the fake backend already has an object named {new!r}: rename that one first")
             self._snapshots[new] = replace(self._snapshots.pop(old), name=new)
         self.hook("renamed")
-
-    def _fill(self, volume: str, snapshots: int) -> None:
-        self.add_volume(volume)
-        for number in range(1, snapshots + 1):
-            self.add_snapshot(volume, f"{volume}-snapshot-{number}")
-
-    def _orphan_snapshots_of(self, volume: str) -> None:
-        for name, snapshot in self._snapshots.items():
-            if snapshot.parent == volume:
-                self._snapshots[name] = replace(snapshot, parent=None, parent_identity=None)
-
-    def _identity(self) -> str:
-        return f"fake-{next(self._serial)}"

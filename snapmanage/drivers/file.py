@@ -1,18 +1,26 @@
-"""A directory of image files, where a snapshot of `disk1.img` is a sibling `disk1.img@NAME`.
+"""Snapshots as files in one directory, next to the files of their volumes. The driver needs no other program.
 
-This is the driver that needs nothing installed. Whoever makes the snapshots (`cp --reflink`, a copy)
-gives them such names; everything before the first `@` is the volume's name, and a file without an `@`
-is a volume. A snapshot whose volume's file is gone, or is no regular file, is listed all the same, without
-a parent: any volume can be named for it.
+**Names.** A snapshot of the volume `disk1.img` is the file `disk1.img@NAME`. The text before the first `@` is the
+volume's name, and a file without an `@` is a volume. The program that makes the snapshots (`cp --reflink`, a plain
+copy) gives them these names. If the volume's file is gone, or is not a regular file, the snapshot is listed without a
+parent, and a request to manage it may name any volume.
 
-Where the file system keeps no birth times (see `files`), a snapshot that is removed and made again under
-the same name while it is being managed may be taken for the old one.
+**Identity.** A file is identified by its inode number and its birth time (`snapmanage.drivers.system.files`). On a file
+system without birth times, a new file may be mistaken for a removed one if both have the same name and the removal
+happens while the snapshot is being managed.
 
-Hidden files, symbolic links, special files and names that aren't UTF-8 don't count as images.
+**Sizes.** The size of a snapshot or volume is the size of its file.
 
-**Late renames.** Files are renamed by name, in the directory that was open, and only to a name that is free: so
-what `snapmanage.drivers.renaming` says of them holds here. Names are made to outlive a power failure before a
-rename is reported. Nothing is ever removed.
+**Refusals.** Hidden files, symbolic links, special files and names that aren't UTF-8 are neither volumes nor snapshots.
+A file that snapmanage may not read is unusable.
+
+**In use.** A snapshot is in use if a process holds a lock on its file, as a running QEMU does.
+
+**Renames.** A managed snapshot is renamed to `VOLUME@` and its managed name. The driver removes no file.
+
+**Late renames.** The driver renames by name, in a directory that stays open, and only to a free name, so the guarantee
+of `snapmanage.drivers.renaming` applies. It reports a rename only after the directory was written to disk, so a power
+failure can't undo it.
 """
 
 import os
@@ -29,16 +37,17 @@ from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
 from snapmanage.drivers.system import files, syscalls
-from snapmanage.drivers.system.files import explained, identity, legal
+from snapmanage.drivers.system.files import identity, is_valid_name, translated_errors
 
 
 class FileDriver:
-    """Snapshots as files in one directory, renamed in place without ever replacing another."""
+    """Driver for the image files of one directory; a rename never replaces another file."""
 
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "directory",
-            help="The directory of the image files, required. Nothing outside of it is looked at or touched.",
+            help="Absolute path of the directory with the image files; required. snapmanage reads and changes nothing "
+            "outside of it.",
         ),
     ]
 
@@ -47,123 +56,133 @@ class FileDriver:
 
     def check(self) -> None:
         if not self._directory:
-            raise errors.ConfigurationError("the file driver needs the option directory: set it to an absolute path")
-        with files.opened(self._directory):
+            raise errors.ConfigurationError(
+                "the file driver has no directory: set the option directory to an absolute path"
+            )
+        with files.opened_directory(self._directory):
             if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
-                raise errors.BackendPermission(f"let snapmanage read, enter and write {self._directory!r}")
+                raise errors.BackendPermission(
+                    f"snapmanage may not use the directory {self._directory!r}: give its user the rights to read, "
+                    "write and enter it"
+                )
 
     def storage_id(self) -> str | None:
         return files.storage_id(self._directory)
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        with files.opened(self._directory) as fd:
-            with explained(self._directory), os.scandir(fd) as entries:
-                names = [entry.name for entry in entries if legal(entry.name) and entry.is_file(follow_symlinks=False)]
+        with files.opened_directory(self._directory) as fd:
+            with translated_errors(self._directory), os.scandir(fd) as entries:
+                names = [
+                    entry.name
+                    for entry in entries
+                    if is_valid_name(entry.name) and entry.is_file(follow_symlinks=False)
+                ]
             volumes = {name: files.status(fd, name) for name in names if "@" not in name}
-            snapshots = ((name, files.status(fd, name)) for name in names if _parent(name))
-            return [_describe(fd, name, found, volumes.get(_parent(name))) for name, found in snapshots if found]
+            snapshots = ((name, files.status(fd, name)) for name in names if _volume_name(name))
+            return [_describe(fd, name, found, volumes.get(_volume_name(name))) for name, found in snapshots if found]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        name = _checked(reference)
-        with files.opened(self._directory) as fd:
+        name = _checked_name(reference)
+        with files.opened_directory(self._directory) as fd:
             found = self._regular(fd, name, errors.NotASnapshot)
-            if not _parent(name):
-                raise errors.NotASnapshot(f"{name!r} isn't called VOLUME@NAME, so it is no snapshot")
-            return _seen_alone(fd, name, found)
+            if not _volume_name(name):
+                raise errors.NotASnapshot(f"{name!r} is not a snapshot: its name must have the form VOLUME@NAME")
+            return _describe_with_volume(fd, name, found)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        name = _checked(reference)
-        with files.opened(self._directory) as fd:
+        name = _checked_name(reference)
+        with files.opened_directory(self._directory) as fd:
             found = self._regular(fd, name, errors.NotAVolume)
             if "@" in name:
-                raise errors.NotAVolume(f"{name!r} has an @ in its name, so it is no volume")
+                raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")
             return BackendVolume(name, identity(found), found.size_bytes)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-        with files.opened(self._directory) as fd:
-            return files.located(fd, self._directory, identities, names)
+        with files.opened_directory(self._directory) as fd:
+            return files.locate(fd, self._directory, identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
-        wanted = f"{_parent(found.name)}@{name}"
-        if not legal(wanted) or len(wanted.encode()) > files.LONGEST_NAME:
+        managed_name = f"{_volume_name(found.name)}@{name}"
+        if not is_valid_name(managed_name) or len(managed_name.encode()) > files.MAX_NAME_BYTES:
             raise errors.ConfigurationError(
-                f"{found.name!r} can't be renamed to {wanted!r}, which is no file name of at most "
-                f"{files.LONGEST_NAME} bytes: change snapshot_name_template"
+                f"{found.name!r} can't be renamed to {managed_name!r}, which is not a file name of at most "
+                f"{files.MAX_NAME_BYTES} bytes: change snapshot_name_template"
             )
-        return wanted
+        return managed_name
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        with files.opened(self._directory) as fd:
+        with files.opened_directory(self._directory) as fd:
             managed = renaming.manage(_OpenDirectory(fd), binding)
-            self._keep(fd)
+            self._sync(fd)
             return managed
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        with files.opened(self._directory) as fd:
+        with files.opened_directory(self._directory) as fd:
             there = _OpenDirectory(fd)
             if not renaming.unmanage(there, binding):
-                located = files.located(fd, self._directory, {binding.identity}, ())
+                located = files.locate(fd, self._directory, {binding.identity}, ())
                 if moved := renaming.relocated(binding, located, "@"):
                     renaming.unmanage(there, moved)
-            self._keep(fd)
+            self._sync(fd)
 
-    def _keep(self, fd: int) -> None:
-        """Make the names outlive a power failure, also where an earlier worker died after its rename."""
+    def _sync(self, fd: int) -> None:
+        """Write the directory to disk, also to complete the rename of an earlier worker that died before this step."""
         crash.at(Point.RENAME_UNSYNCED)
-        with explained(self._directory):
+        with translated_errors(self._directory):
             os.fsync(fd)
 
     def _regular(self, fd: int, name: str, refusal: type[errors.Invalid]) -> syscalls.FileStatus:
         found = files.status(fd, name)
         if found is None:
-            raise errors.SourceNotFound(f"there is no file {name!r} in {self._directory!r}")
+            raise errors.SourceNotFound(f"there is no file {name!r} in the directory {self._directory!r}")
         if not stat.S_ISREG(found.mode):
-            raise refusal(f"{name!r} is no regular file; symbolic links and special files are never followed")
+            raise refusal(f"{name!r} is not a regular file: symbolic links and special files are never followed")
         return found
 
 
 class _OpenDirectory:
-    """The names in one open directory, as `renaming` wants them."""
+    """The names in one open directory; a `Renamer`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         seen = {name: files.status(self._fd, name) for name in names}
-        return {name: _seen_alone(self._fd, name, found) for name, found in seen.items() if found}
+        return {name: _describe_with_volume(self._fd, name, found) for name, found in seen.items() if found}
 
     def rename(self, old: str, new: str) -> None:
-        with explained(new):
+        with translated_errors(new):
             syscalls.rename_noreplace(self._fd, old, new)
 
 
-def _checked(reference: Reference) -> str:
+def _checked_name(reference: Reference) -> str:
     name = reference.name()
-    if not legal(name):
+    if not is_valid_name(name):
         raise errors.InvalidReference(
-            f"{name!r} is no image in the directory: the name must have no '/' and no NUL and mustn't begin with a dot"
+            f"{name!r} can't be the name of an image: give a UTF-8 name that has no '/' and no NUL and doesn't begin "
+            "with a dot"
         )
     return name
 
 
-def _parent(name: str) -> str:
-    """The volume that a snapshot's name tells of; empty where the name isn't VOLUME@NAME."""
+def _volume_name(name: str) -> str:
+    """Return the VOLUME of a name of the form VOLUME@NAME; empty for another name."""
     volume, _, snapshot = name.partition("@")
     return volume if snapshot else ""
 
 
-def _seen_alone(fd: int, name: str, found: syscalls.FileStatus) -> BackendSnapshot:
-    parent = files.status(fd, _parent(name)) if _parent(name) else None
+def _describe_with_volume(fd: int, name: str, found: syscalls.FileStatus) -> BackendSnapshot:
+    parent = files.status(fd, _volume_name(name)) if _volume_name(name) else None
     return _describe(fd, name, found, parent if parent and stat.S_ISREG(parent.mode) else None)
 
 
 def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.FileStatus | None) -> BackendSnapshot:
-    unsafe, reason = _danger(fd, name) if stat.S_ISREG(found.mode) else (None, "")
+    unsafe, reason = _safety(fd, name) if stat.S_ISREG(found.mode) else (None, "")
     return BackendSnapshot(
         name=name,
         identity=identity(found),
         size_bytes=found.size_bytes,
-        parent=_parent(name) if parent else None,
+        parent=_volume_name(name) if parent else None,
         parent_identity=identity(parent) if parent else None,
         created_at=datetime.fromtimestamp(syscalls.birth_time(found), UTC),
         unsafe=unsafe,
@@ -171,16 +190,16 @@ def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.F
     )
 
 
-def _danger(fd: int, name: str) -> tuple[Unsafe | None, str]:
+def _safety(fd: int, name: str) -> tuple[Unsafe | None, str]:
     try:
-        asking = os.open(name, files.TO_ASK, dir_fd=fd)
+        image_fd = os.open(name, files.PROBE_FLAGS, dir_fd=fd)
     except PermissionError:
         return Unsafe.UNUSABLE, "snapmanage may not read the file"
     except OSError:
-        # It has just gone, or become another kind of file: then its identity won't match either.
+        # The file was removed or replaced just now, so its identity won't match either.
         return None, ""
     try:
-        with explained(name):
-            return (Unsafe.IN_USE, "a process holds a lock on the file") if syscalls.locked(asking) else (None, "")
+        with translated_errors(name):
+            return (Unsafe.IN_USE, "a process holds a lock on the file") if syscalls.locked(image_fd) else (None, "")
     finally:
-        os.close(asking)
+        os.close(image_fd)

@@ -1,11 +1,11 @@
-"""The `Driver` protocol: what snapmanage asks of a storage backend.
+"""The `Driver` protocol: the methods that snapmanage requires of a storage backend.
 
-A driver is a class under the entry point group `snapmanage.drivers`. It states facts and renames;
-whether a snapshot may be managed is decided in `snapmanage.core.backend`, the same for all. Every
-driver passes `tests/contract/test_drivers*.py` on its real backend.
+A driver is a class under the entry point group `snapmanage.drivers`. It reports facts and renames objects.
+`snapmanage.core.backend` decides whether a snapshot may be managed, by the same rules for all drivers. Every driver
+passes `tests/contract/test_drivers*.py` on its real backend.
 
-Drivers are called from several threads at once. They raise `snapmanage.errors` only: an `Invalid`
-where trying again never helps, a `BackendError` where it may.
+Several threads call a driver at once. It raises errors of `snapmanage.errors` only: an `Invalid` where a retry never
+helps, a `BackendError` where a retry may help.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,10 +22,10 @@ __all__ = ["Driver", "Section"]
 
 @dataclass(frozen=True)
 class Section:
-    """A backend's section as it stands in the configuration files, for a driver that reads more than its `options`.
+    """A backend's section of the configuration files, for a driver that reads more than its `options`.
 
-    `values` has every key with all that is given for it, unread, in the order of the files: the last
-    counts, but for options that may be given several times.
+    `values` has the unparsed values of every key, in the order of the files. The last value counts, except for options
+    that may be given several times.
     """
 
     name: str
@@ -36,68 +36,72 @@ class Section:
 class Driver(Protocol):
     """One configured backend.
 
-    The constructor takes each of `options` as a keyword argument of the same name, and touches
-    nothing: the first look at the backend is `check`. Where the class has `takes_section = True`, it also
-    takes `section`, a `Section`: what it finds there is the driver's own to register, read and refuse.
+    The constructor takes each of `options` as a keyword argument of the same name, and doesn't access the backend:
+    `check` is the first to do so. If the class has `takes_section = True`, the constructor also takes `section`, a
+    `Section`. The driver itself registers, reads and validates the options that it finds there.
     """
 
     options: ClassVar[Sequence[cfg.Opt]]
 
     def check(self) -> None:
-        """Return when the backend can be worked with; `BackendError` or `ConfigurationError` with the remedy."""
+        """Return when the backend is usable. Raise `BackendError` or `ConfigurationError` with the remedy."""
 
     def storage_id(self) -> str | None:
-        """Return which storage this is: the same text on every server that serves it, and no other's, at most 255 long.
+        """Return the identity of the storage: one text on every server that uses it, unique, of at most 255 characters.
 
-        Made of what the storage itself keeps, such as the UUID of a volume group. An object has one owner on a
-        storage, whichever server reaches it. None where the driver can't say; then each server's objects are its own.
-        Called once the backend has passed `check`; raise `BackendError` where it doesn't answer.
+        Derive it from data of the storage itself, such as the UUID of a volume group. An object has one owner on a
+        storage, on any number of servers. Return None where the driver can't know the identity; then each server owns
+        its own objects. Called after `check` has succeeded. Raise `BackendError` if the storage doesn't answer.
         """
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        """Every snapshot on the backend, in one scan, in any order; `BackendError`, never an empty list instead."""
+        """Return every snapshot on the backend, from one scan, in any order.
+
+        Raise `BackendError`, and never return an empty list instead.
+        """
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        """The snapshot a caller means, as it is now.
+        """Return the snapshot of a reference in its present state.
 
-        `volume` is the backend's name of the volume that the caller says it is of, where that is known:
-        some references mean something only together with it. An unsafe snapshot, or another volume's,
-        is returned and not refused.
+        `volume` is the backend's name of the volume in the request, if it is known: some references are complete only
+        with it. Return an unsafe snapshot, or one of another volume, and don't refuse it.
 
-        `InvalidReference`, `SourceNotFound`, `NotASnapshot`, `BackendError`.
+        Raise `InvalidReference`, `SourceNotFound`, `NotASnapshot`, `BackendError`.
         """
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        """The volume a caller means; `InvalidReference`, `SourceNotFound`, `NotAVolume`, `BackendError`."""
+        """Return the volume of a reference.
+
+        Raise `InvalidReference`, `SourceNotFound`, `NotAVolume`, `BackendError`.
+        """
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-        """Return every object on the backend that has one of the identities or one of the names, of any kind.
+        """Return every object on the backend, of any kind, that has one of the identities or one of the names.
 
-        Only an object that is missing here counts as gone. So an object that exists but can't be read is returned
-        under its name with the identity "", or a `BackendError` is raised. Where the backend can't be asked, raise
-        `BackendError`, never return an empty list. An object is found by its identity wherever it is on the backend.
+        Objects that are missing here count as gone. So return an object that exists but is unreadable under its name,
+        with the identity "", or raise `BackendError`. Raise `BackendError` if the backend doesn't answer, and never
+        return an empty list instead. Find an object by its identity anywhere on the backend.
         """
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
-        """The name that `found` shall bear once managed, made of `name` by the backend's own rules.
+        """Return the name of `found` while it is managed, made of `name` by the backend's rules.
 
-        `name` is unique to one record (`snapshot_name_template`), and so must the result be. What can't be
-        renamed keeps its name, and that it is managed stands in the record alone.
+        `name` is unique to one record (`snapshot_name_template`), and so must be the result. For an object that can't
+        be renamed, return its present name; then only the record shows that it is managed.
         """
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        """Make the object bear `managed_name`, and describe it; done twice equals once.
+        """Rename the object to `managed_name` and return it; done twice equals once.
 
-        Looks for the finished state first. Never replaces another object: `NameTaken`. The identity
-        is checked right before the rename: `SourceNotFound` when `original_name` is gone or is
-        another object by now, `InUse` or `Unusable` when it can't be renamed safely.
+        Look for the finished state first. Never replace another object: raise `NameTaken`. Check the identity right
+        before the rename: raise `SourceNotFound` if `original_name` is gone or now belongs to another object, `InUse`
+        or `Unusable` if the object can't be renamed safely.
         """
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        """Make the object bear `original_name` again; done twice equals once.
+        """Rename the object back to `original_name`; done twice equals once.
 
-        Returns when the object is gone, or bears a third name: it isn't ours to rename. `NameTaken`
-        when another object has the name, `InUse` when it can't be renamed now. An object that still bears
-        `managed_name` gets its old name back, even if it is no snapshot any more by the driver's definition;
-        where that can't be done, raise `Unusable`.
+        Return if the object is gone or has a third name, since an operator has renamed it. Raise `NameTaken` if another
+        object has the name, `InUse` if the object can't be renamed now. Restore the name of an object that still has
+        `managed_name`, even if the driver no longer counts it as a snapshot; raise `Unusable` if that is impossible.
         """

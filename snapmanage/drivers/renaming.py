@@ -1,15 +1,15 @@
-"""The one way in which drivers bring an object from one name to another, safely and repeatably.
+"""The one procedure with which drivers rename an object, safely and repeatably.
 
-Most backends rename by name, while what is wanted is known by identity. So every driver gives this
-module two primitives, a look and a rename, and the order of looking, renaming and looking again is
-here, once. What may be renamed at all is decided in `snapmanage.core.backend`.
+Most backends rename by name, but records know objects by identity. So every driver has two primitives, `look` and
+`rename`, and this module has the order of looking, renaming and looking again. `snapmanage.core.backend` decides which
+objects may be renamed at all.
 
-A worker that was stopped after its look, and that goes on when its claim has long passed to another,
-may still rename once. That is safe: it can only move what bears the old name to the name that was
-recorded with it, which is unique to one record, and never onto another object, since renaming never
-replaces. It looks again then; had the old name passed to another object meanwhile, that gets its name
-back. If the object had been given back meanwhile, it bears the managed name unmanaged, its identity
-and its data as before, and can be managed again or renamed by hand.
+**Late renames.** A worker may stop between its look and its rename, and continue when its claim has long passed to
+another worker. It may then still rename once. That is safe: the rename moves the object with the old name to the name
+that was recorded with it. The recorded name is unique to one record, and a rename never replaces an object. The worker
+then looks again; if the old name had passed to another object meanwhile, it restores that object's name. If the object
+had been unmanaged meanwhile, it now has the managed name while it is unmanaged. Its identity and its data are
+unchanged, so it can be managed again, or renamed by hand.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,21 +23,21 @@ __all__ = ["Renamer", "manage", "relocated", "unmanage"]
 
 
 class Renamer(Protocol):
-    """The names on a backend."""
+    """The two primitives of a driver."""
 
     def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
-        """What bears each of the names now, be it a snapshot or not; a name that is free is left out.
+        """Return the present object of each name, even if it is not a snapshot; leave out free names.
 
-        Names that can't be looked at in one go are looked at in the order given.
+        If one look can't cover all names, look at them in the order given.
         """
 
     def rename(self, old: str, new: str) -> None:
-        """Rename at once, never replacing; any error of snapmanage when it may not have happened."""
+        """Rename in one step, never replacing an object; raise any error of snapmanage if it may not have happened."""
 
 
 def manage(names: Renamer, binding: Binding) -> BackendSnapshot:
-    """Make the object bear `managed_name`, as `Driver.manage_snapshot` promises."""
-    found = _ours(names, binding.identity, binding.original_name, binding.managed_name)
+    """Rename the object to `managed_name`, as `Driver.manage_snapshot` requires."""
+    found = _own(names, binding.identity, binding.original_name, binding.managed_name)
     if binding.managed_name in found:
         return found[binding.managed_name]
     if binding.original_name not in found:
@@ -47,15 +47,15 @@ def manage(names: Renamer, binding: Binding) -> BackendSnapshot:
 
 
 def unmanage(names: Renamer, binding: Binding) -> bool:
-    """Make the object bear `original_name` again, as `Driver.unmanage_snapshot` promises.
+    """Rename the object back to `original_name`, as `Driver.unmanage_snapshot` requires.
 
-    Return whether it bore one of the two names. If not, it is gone, is called otherwise, or is elsewhere.
+    Return whether it had one of the two names. If not, it is gone, has another name, or is elsewhere.
     """
-    found = _ours(names, binding.identity, binding.managed_name, binding.original_name)
+    found = _own(names, binding.identity, binding.managed_name, binding.original_name)
     managed = found.get(binding.managed_name)
     if managed is None or binding.original_name == binding.managed_name:
         return bool(found)
-    # An unusable snapshot is still given back: keeping it would help nobody.
+    # An unusable snapshot gets its name back too: it is of no use to snapmanage.
     if managed.unsafe is Unsafe.IN_USE:
         refuse_unsafe(managed)
     try:
@@ -66,10 +66,10 @@ def unmanage(names: Renamer, binding: Binding) -> bool:
 
 
 def relocated(binding: Binding, located: Iterable[BackendObject], separator: str) -> Binding | None:
-    """Return the binding with the names that the object has where it is now.
+    """Return the binding with the names of the object's present place; None where no object fits.
 
-    An object called `VOLUME@NAME` or `FOLDER/NAME` is called otherwise once its volume or folder was renamed. If its
-    own name is still the managed one, it is still to be given back. None where no object is like that.
+    The whole name of an object called `VOLUME@NAME` or `FOLDER/NAME` changes with its volume or folder. If its own part
+    is still the managed one, the object still has to be unmanaged.
     """
     original, managed = (name.rpartition(separator)[2] for name in (binding.original_name, binding.managed_name))
     for each in located:
@@ -79,43 +79,34 @@ def relocated(binding: Binding, located: Iterable[BackendObject], separator: str
     return None
 
 
-def _ours(names: Renamer, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:
-    """Where the object is; the old name is looked at first, so that another worker's rename can't hide it."""
+def _own(names: Renamer, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:
+    """Return the object by its name. The old name is looked at first, so that another worker's rename can't hide it."""
     return {name: found for name, found in names.look(old, new).items() if found.identity == identity}
 
 
 def _rename(names: Renamer, identity: str, old: str, new: str) -> BackendSnapshot:
-    """Rename, then judge by what bears the names and not by how the rename ended."""
+    """Rename, then decide by the objects that now have the names, and not by the result of the rename."""
     crash.at(Point.RENAMING)
-    failure = _attempt(names, old, new)
+    failure: errors.SnapmanageError | None = None
+    try:
+        names.rename(old, new)
+    except errors.SnapmanageError as raised:
+        failure = raised
     crash.at(Point.RENAMED)
     seen = names.look(old, new)
     if new in seen and seen[new].identity == identity:
         return seen[new]
-    if failure is None:
-        _put_back(names, seen, old, new)
+    if failure is None and new in seen and old not in seen:
+        # Another object took the old name after the first look, and was moved; restore its name.
+        names.rename(new, old)
     if old not in seen or seen[old].identity != identity:
         raise _gone(old)
     if failure is None:
-        raise errors.BackendError(f"the rename of {old!r} to {new!r} was reported as done, and changed nothing")
+        raise errors.BackendError(f"the backend reported the rename of {old!r} to {new!r} as done, but changed nothing")
     if new in seen:
-        raise errors.NameTaken(f"another object is called {new!r}; rename it, so that {old!r} can have that name")
+        raise errors.NameTaken(f"another object is named {new!r}; rename it, so that {old!r} can get that name")
     raise failure
 
 
-def _attempt(names: Renamer, old: str, new: str) -> errors.SnapmanageError | None:
-    try:
-        names.rename(old, new)
-    except errors.SnapmanageError as failure:
-        return failure
-    return None
-
-
-def _put_back(names: Renamer, seen: Mapping[str, BackendSnapshot], old: str, new: str) -> None:
-    """Undo a rename that moved another object, which took the old name after we had looked."""
-    if new in seen and old not in seen:
-        names.rename(new, old)
-
-
 def _gone(name: str) -> errors.SourceNotFound:
-    return errors.SourceNotFound(f"{name!r} is gone from the backend, or is another object by now; list it again")
+    return errors.SourceNotFound(f"{name!r} is gone from the backend, or now belongs to another object; list it again")

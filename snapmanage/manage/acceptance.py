@@ -17,7 +17,7 @@ from snapmanage.crash import Point
 from snapmanage.manage import writing
 from snapmanage.manage.application import Application, commit
 from snapmanage.manage.claims import NOBODY, Claimed, Taker, with_volumes
-from snapmanage.store import outbox, records
+from snapmanage.store import outbox, ownership, records
 
 R = TypeVar("R", bound=Record)
 
@@ -99,7 +99,7 @@ def _accept_kind(
     records.insert_missing(conn, [replace(ask.volume, created_at=now) for ask in whole if ask.volume])
     records.insert_missing(conn, [replace(ask.record, created_at=now) for ask in whole if ask.record])
     known = {record.id: record for record in records.lock_many(conn, kind, [ask.record_id for ask in asks])}
-    lost = records.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
+    lost = ownership.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
     changes = _decide(known, lost, asks, accepted, now)
     _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
     return writing.write(app, conn, _take(app, changes, accepted, now), now)

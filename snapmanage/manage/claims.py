@@ -84,7 +84,7 @@ def give_back(app: Application, held: Sequence[Record]) -> None:
 
     def write(conn: Connection, now: datetime) -> None:
         for kind in (Volume, Snapshot):
-            records.update(conn, [lifecycle.give_back(record, now) for record in held if isinstance(record, kind)])
+            records.update(conn, [lifecycle.release(record, now) for record in held if isinstance(record, kind)])
         crash.at(Point.GIVE_BACK_UNCOMMITTED)
 
     if held:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from snapmanage.core.backend import Binding
 from snapmanage.core.records import Snapshot, changed, identity_key
-from snapmanage.store import records
+from snapmanage.store import ownership, records
 from snapmanage.store.engine.database import Database
 
 Renew = Callable[[Sequence[Binding]], Mapping[str, str]]
@@ -46,17 +46,17 @@ def adopt(db: Database, server: str, storage: str, renew: Renew | None = None) -
 
 def _next_batch(db: Database, server: str, storage: str, after: str) -> Sequence[Snapshot]:
     with db.read() as conn:
-        return records.not_on(conn, server, storage, after)
+        return ownership.not_on(conn, server, storage, after)
 
 
 def _move(
     ids: Sequence[str], storage: str, renewed: Mapping[str, str], conn: Connection, now: datetime
 ) -> list[Conflict]:
     moved = [_moved(snapshot, storage, renewed) for snapshot in records.lock_many(conn, Snapshot, ids)]
-    owners = records.owners(conn, [each.identity_key for each in moved if each.identity_key])
+    owners = ownership.owners(conn, [each.identity_key for each in moved if each.identity_key])
     conflicts = list(_conflicts(moved, owners))
     kept = {conflict.snapshot_id for conflict in conflicts}
-    records.place(conn, moved, kept)
+    ownership.place(conn, moved, kept)
     return conflicts
 
 

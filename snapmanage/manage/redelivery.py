@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash
 from snapmanage.bus import Delivery
 from snapmanage.crash import Point
-from snapmanage.store import quarantine
+from snapmanage.store import quarantine, redeliveries
 from snapmanage.store.engine.database import Database
 
 LOG = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class PoisonMessageGuard:
             self._take_back(key)
             raise
         crash.at(Point.SUSPECT_HANDLED)
-        self._db.write(lambda conn, _: quarantine.clear(conn, key))
+        self._db.write(lambda conn, _: redeliveries.delete_count(conn, key))
         del self._counted[key]
 
     def _handle(self, delivery: Delivery, attempts: int) -> None:
@@ -96,7 +96,7 @@ class PoisonMessageGuard:
     def _take_back(self, key: str) -> None:
         """Count an attempt no more, as far as the database can be reached."""
         try:
-            self._db.write(lambda conn, _: quarantine.take_back(conn, key))
+            self._db.write(lambda conn, _: redeliveries.uncount_attempt(conn, key))
         except SQLAlchemyError as error:
             LOG.warning("An attempt stays counted for now, since the database doesn't answer: %s", error)
         else:
@@ -105,13 +105,13 @@ class PoisonMessageGuard:
 
 def _probe(unhandled: Sequence[str], conn: Connection, now: datetime) -> None:
     key = quarantine.key("probe", uuid.uuid4().bytes)
-    quarantine.suspect(conn, key, now)
-    quarantine.clear(conn, key)
+    redeliveries.count_attempt(conn, key, now)
+    redeliveries.delete_count(conn, key)
     for each in unhandled:
-        quarantine.take_back(conn, each)
+        redeliveries.uncount_attempt(conn, each)
 
 
 def _count(key: str, conn: Connection, now: datetime) -> int:
-    attempts = quarantine.suspect(conn, key, now)
-    quarantine.forget_suspects(conn, now - SUSPECTED_FOR, FORGOTTEN_AT_ONCE)
+    attempts = redeliveries.count_attempt(conn, key, now)
+    redeliveries.delete_older(conn, now - SUSPECTED_FOR, FORGOTTEN_AT_ONCE)
     return attempts

@@ -11,14 +11,15 @@ from snapmanage.core import idempotency, lifecycle, manageable, outbox
 from snapmanage.core import quotas as quota
 from snapmanage.core import services as service
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
+from snapmanage.core.ids import ids_in_reference
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.outbox import Message
-from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_meant
+from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application, commit, post
-from snapmanage.store import facts, quotas, records, services
 from snapmanage.store import idempotency as keys
-from snapmanage.store.facts import VolumeForRequest
+from snapmanage.store import ownership, quotas, records, services
+from snapmanage.store.records import VolumeForRequest
 
 R = TypeVar("R", bound=Record)
 
@@ -29,7 +30,7 @@ FORGOTTEN_AT_ONCE = 10
 def request_snapshot(
     app: Application, snapshot: Snapshot, everywhere: bool = False, key: IdempotencyKey | None = None
 ) -> Snapshot:
-    """Write a snapshot that shall be managed, and the cast for it; `snapshot.host` comes from its volume.
+    """Write a snapshot that shall be managed, and the cast for it; `snapshot.location` comes from its volume.
 
     The volume must be the requester's project's, unless the requester may act `everywhere`. Under a key that was
     used for the same request, the snapshot of that one is returned, as it is now, and nothing is written.
@@ -42,7 +43,7 @@ def request_snapshot(
         volume = _usable_volume(conn, snapshot, everywhere)
         service.require_up(volume.service, volume.server, now, app.rules.service_down)
         _check_quota(app, conn, snapshot.requester.project_id, volume.size_gb or 0)
-        asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
+        asked = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=now)
         _refuse_owned(conn, asked, volume)
         return _insert(app, conn, lifecycle.request(asked), now)
 
@@ -80,7 +81,7 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
         if snapshot is None or not (everywhere or _same_project(snapshot, requester)):
             raise errors.SnapshotNotFound(snapshot_id)
         _require_service(app, conn, snapshot.server, now)
-        lost = snapshot.id in records.lost(conn, [snapshot])
+        lost = snapshot.id in ownership.lost(conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, now, lost)
         records.write(conn, [change])
         owed = post(app, conn, [outbox.cast(change.after)], now)
@@ -102,9 +103,9 @@ def list_manageable(
         candidates = inventory.wanted(wanted)
         if wanted.filters.safe_to_manage is None:
             shown = list(manageable.cut(candidates, wanted))
-            return manageable.entries(shown, records.owned_among(conn, server, shown, storage))
+            return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))
         held = list(candidates)
-        return manageable.page_by_safety(held, records.owned(conn, server, held, storage), wanted)
+        return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), wanted)
 
 
 def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> manageable.Page:
@@ -154,7 +155,7 @@ def _insert(app: Application, conn: Connection, record: R, now: datetime) -> tup
 def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
     """The volume of a snapshot, with what else counts; `VolumeNotFound`, `InvalidState`."""
     project_id = snapshot.requester.project_id
-    volume = facts.of_volume(conn, snapshot.volume_id)
+    volume = records.volume_for_request(conn, snapshot.volume_id)
     if volume is None or not (everywhere or volume.project_id == project_id):
         raise errors.VolumeNotFound(snapshot.volume_id)
     if volume.status is not Status.AVAILABLE:
@@ -169,10 +170,10 @@ def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: VolumeForRequest
 
     Its name holds the id of a live record, or another server of the same storage manages it under this reference.
     """
-    named = records.live(conn, ids_meant(snapshot.reference) - {snapshot.id})
+    named = ownership.live(conn, ids_in_reference(snapshot.reference) - {snapshot.id})
     owner = min(named) if named else None
     if owner is None and volume.shared and volume.service:
-        owner = records.owner_elsewhere(conn, snapshot, services.sharing(conn, volume.service))
+        owner = ownership.owner_elsewhere(conn, snapshot, services.sharing(conn, volume.service))
     if owner:
         raise errors.AlreadyManaged(
             f"the object that {snapshot.reference.text} names is managed already, as snapshot {owner}; "

@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.outbox import Message
-from snapmanage.core.records import Operation, Record, Snapshot, Volume, ids_in
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage import writing
 from snapmanage.manage.application import Application, commit
-from snapmanage.store import records
+from snapmanage.store import ownership, records
 from snapmanage.store.engine import database
 
 REFUSED = (errors.AlreadyManaged, *database.UNKEEPABLE)
@@ -73,7 +74,7 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
 def _refuse_named(conn: Connection, resolutions: Sequence[Resolution]) -> None:
     """Raise `AlreadyManaged` where an object's name holds the id of another live record: it is that one's."""
     others = {each.snapshot.id: ids_in(each.found.name) - {each.snapshot.id} for each in resolutions}
-    live = records.live(conn, set[str]().union(*others.values()))
+    live = ownership.live(conn, set[str]().union(*others.values()))
     for each in resolutions:
         for owner in others[each.snapshot.id] & live:
             raise errors.AlreadyManaged(

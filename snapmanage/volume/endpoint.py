@@ -4,7 +4,6 @@ A cast becomes an `Ask`, handed to `accept`; a call is answered by `list_managea
 happens here, so that whatever these methods raise means that the message can't be understood.
 """
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,9 +13,12 @@ import oslo_messaging
 
 from snapmanage import errors
 from snapmanage.bus import names
+from snapmanage.core.ids import uuid_text
+from snapmanage.core.location import Location
 from snapmanage.core.manageable import Manageable, Page
-from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume, keepable
+from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.text import keepable
 from snapmanage.manage.acceptance import Ask
 
 Accept = Callable[[Ask], None]
@@ -31,7 +33,7 @@ class Endpoint:
     target = oslo_messaging.Target(version=names.ACCEPTED_VERSION)
 
     def __init__(self, server: str, accept: Accept, list_manageable: ListManageable) -> None:
-        self._server = server
+        self._location = Location.parse(server)
         self._accept = accept
         self._list = list_manageable
 
@@ -53,7 +55,7 @@ class Endpoint:
             record = Snapshot(
                 id=_uuid("snapshot_id", snapshot_id),
                 volume_id=_uuid("volume_id", volume_id),
-                host=self._server,
+                location=self._location,
                 reference=Reference.of(ref),
                 name=_text("name", name),
                 description=_text("description", description),
@@ -97,7 +99,7 @@ class ReferenceEndpoint:
     target = oslo_messaging.Target(version=names.ACCEPTED_REFERENCE_VERSION)
 
     def __init__(self, server: str, accept: Accept, list_manageable: ListManageable, volume_template: str) -> None:
-        self._server = server
+        self._location = Location.parse(server)
         self._accept = accept
         self._own = Endpoint(server, accept, list_manageable)
         self._volume_template = volume_template
@@ -109,7 +111,7 @@ class ReferenceEndpoint:
         record = Snapshot(
             id=_uuid("id", fields["id"]),
             volume_id=volume.id,
-            host=self._server,
+            location=self._location,
             reference=Reference.of(ref),
             name=_text("display_name", fields.get("display_name")),
             description=_text("display_description", fields.get("display_description")),
@@ -139,7 +141,7 @@ class ReferenceEndpoint:
         volume_id = _uuid("volume_id", fields["volume_id"])
         return Volume(
             id=volume_id,
-            host=self._server,
+            location=self._location,
             reference=Reference.named(self._volume_template % volume_id),
             status=Status.AVAILABLE,
             size_gb=_size(fields.get("volume_size")),
@@ -177,10 +179,9 @@ def _known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
 
 
 def _uuid(argument: str, value: Any) -> str:
-    try:
-        return str(uuid.UUID(value))
-    except (ValueError, AttributeError, TypeError):
-        raise errors.InvalidRequest(f"{argument} must be a UUID, not {value!r}") from None
+    if (read := uuid_text(value)) is None:
+        raise errors.InvalidRequest(f"{argument} must be a UUID, not {value!r}")
+    return read
 
 
 def _text(argument: str, value: Any) -> str | None:

@@ -21,7 +21,7 @@ from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events
 from snapmanage.core import outbox as messages
-from snapmanage.core.records import readable
+from snapmanage.core.text import readable
 from snapmanage.crash import Point
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask
@@ -150,7 +150,7 @@ def _put_aside(
     app: Application, delivery: Delivery, host: str, reason: str, read: bool, conn: Connection, now: datetime
 ) -> list[messages.Message]:
     """Keep the message, and tell auditors where it was about a snapshot; a repeat is known by its bytes."""
-    key = quarantine.put_aside(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+    key = quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
     if key is None or not read:
         return []
     event = events.rejected(key, *_said(delivery), reason, now, host)

@@ -246,7 +246,7 @@ class Worker:
     def _mine(self, record: Record) -> Claimed | None:
         """The claim under which a record was worked at; None when it was lost, even to this same worker."""
         held = self._held.get(record.id)
-        return held if held and held.record.generation == record.generation else None
+        return held if held and held.record.claim_number == record.claim_number else None
 
     def _begin(self, claimed: Sequence[Claimed]) -> None:
         if claimed:
@@ -256,7 +256,7 @@ class Worker:
     def _begin_newer(self, claimed: Claimed) -> None:
         """Begin an operation, unless a newer claim of its record is held: a claim may be handed over late."""
         held = self._held.get(claimed.record.id)
-        if held is None or held.record.generation < claimed.record.generation:
+        if held is None or held.record.claim_number < claimed.record.claim_number:
             self._carry_on(claimed)
 
     def _carry_on(self, claimed: Claimed) -> None:

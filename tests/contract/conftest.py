@@ -1,4 +1,4 @@
-"""One laboratory after another, each made for one test."""
+"""Laboratories, each made for one test."""
 
 from collections.abc import Iterator
 from pathlib import Path

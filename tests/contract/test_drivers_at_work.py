@@ -1,4 +1,4 @@
-"""What every driver owes to the whole: refusals that clients see by their codes, and long listings."""
+"""Every driver in a running service: the reason codes that clients see, and long listings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,25 +13,35 @@ from tests.functional.world import World
 MANY = 5000
 
 
-def refusal(world: World, volume_id: str, ref: Any) -> str:
-    """The code by which a client learns that a snapshot can't be managed."""
+def reason_code(world: World, volume_id: str, ref: Any) -> str:
+    """Request to manage a snapshot, wait until that fails, and return the reason code."""
     snapshot_id = world.asked(volume_id, ref)
     assert world.settled(snapshot_id)["status"] == "error"
     code: str = world.client.operation(snapshot_id)["reason_code"]
     return code
 
 
-def test_client_manages_is_refused_by_stable_codes_and_gives_back(lab: Lab, tmp_path: Path) -> None:
+def counted(function: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
+    """Return the function so that it adds each of its calls to `calls`."""
+
+    def append_and_call(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    return append_and_call
+
+
+def test_client_manages_and_unmanages_and_is_refused_with_stable_codes(lab: Lab, tmp_path: Path) -> None:
     other = lab.add_volume("other-volume")
     lab.add_snapshot(lab.name_of("daily"))
     with world_of(tmp_path, lab.driver) as world:
         volume_id, other_id = world.known_volume(lab.volume), world.known_volume(other)
 
-        refusals = {
-            "source_not_found": refusal(world, volume_id, lab.name_of("absent")),
-            "not_a_snapshot": refusal(world, volume_id, lab.volume),
-            "invalid_reference": refusal(world, volume_id, {"source-nonsense": lab.name_of("daily")}),
-            "wrong_volume": refusal(world, other_id, lab.name_of("daily")),
+        reason_codes = {
+            "source_not_found": reason_code(world, volume_id, lab.name_of("absent")),
+            "not_a_snapshot": reason_code(world, volume_id, lab.volume),
+            "invalid_reference": reason_code(world, volume_id, {"source-nonsense": lab.name_of("daily")}),
+            "wrong_volume": reason_code(world, other_id, lab.name_of("daily")),
         }
         snapshot_id = world.managed(volume_id, lab.name_of("daily"))
         [managed_name] = lab.names()
@@ -40,7 +50,7 @@ def test_client_manages_is_refused_by_stable_codes_and_gives_back(lab: Lab, tmp_
         world.client.unmanage(snapshot_id)
         world.given_back(snapshot_id)
 
-    assert refusals == {code: code for code in refusals}
+    assert reason_codes == {code: code for code in reason_codes}
     assert again.status_code == 409
     assert (entry["reference"], entry["cinder_id"]) == ({"source-name": managed_name}, snapshot_id)
     assert lab.names() == {lab.name_of("daily")}
@@ -52,17 +62,9 @@ def test_thousands_of_snapshots_are_listed_in_one_scan(large_lab: LargeLab, monk
     scans: list[object] = []
     if large_lab.scan:
         owner, name = large_lab.scan
-        monkeypatch.setattr(owner, name, counting(getattr(owner, name), scans))
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name), scans))
 
     listed = large_lab.driver.list_snapshots()
 
     assert len({snapshot.identity for snapshot in listed}) == len({snapshot.name for snapshot in listed}) == MANY
     assert len(scans) == (1 if large_lab.scan else 0)
-
-
-def counting(function: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
-    def counted(*arguments: Any) -> Any:
-        calls.append(arguments)
-        return function(*arguments)
-
-    return counted

@@ -1,4 +1,4 @@
-"""What an operator is told is gone, and what `reconcile --mend` gives away, after thin snapshots lost their origin."""
+"""Thin snapshots that lost their origin: `reconcile --fix` keeps those that exist, and fixes those that don't."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
 from tests.contract.worlds import world_of
 from tests.functional.client import SERVER
-from tests.functional.cmd.test_commands import run
+from tests.functional.cmd.programs import run
 from tests.functional.world import World
 from tests.needs import require
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
@@ -36,15 +36,15 @@ def world(group: MetadataGroup, tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def managed(world: World, group: MetadataGroup) -> list[str]:
-    """The ids of both snapshots, whose origin is removed once they are managed."""
+    """Manage both snapshots, remove their origin, and return their ids."""
     volume_id = world.known_volume("volume")
     ids = [world.managed(volume_id, name) for name in ("marked", "unmarked")]
     group.remove_thin("volume")
     return ids
 
 
-def mended(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the real command on the world's database and on the group."""
+def reconcile(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the real command on the world's database and on the group; it fixes the differences."""
     host, _, backend = SERVER.partition("@")
     file = folder / "snapmanage.conf"
     file.write_text(
@@ -52,34 +52,34 @@ def mended(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[s
         f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n"
         f"[{backend}]\ndriver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}\n"
     )
-    return run("snapmanage-manage", "--config-file", file, "reconcile", "--mend")
+    return run("snapmanage-manage", "--config-file", file, "reconcile", "--fix")
 
 
-def test_snapshots_that_lost_their_origin_agree_with_their_records_and_are_not_given_away(
+def test_snapshots_without_their_origin_agree_with_their_records(
     managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
 ) -> None:
-    ended = mended(group, tmp_path)
+    ended = reconcile(group, tmp_path)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     assert [world.client.snapshot(each)["status"] for each in managed] == ["available", "available"]
 
 
-def test_of_two_snapshots_that_lost_their_origin_only_the_removed_one_is_given_away(
+def test_only_the_removed_snapshot_of_two_without_their_origin_is_fixed(
     managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
 ) -> None:
     marked, unmarked = managed
     group.remove_thin(f"_snapshot-{marked}")
 
-    ended = mended(group, tmp_path)
+    ended = reconcile(group, tmp_path)
 
-    [told, mended_how] = ended.stdout.splitlines()
+    [difference, fix] = ended.stdout.splitlines()
     assert ended.returncode == 2
-    assert told.startswith(f"VANISHED: snapshot {marked} on {SERVER}: ")
-    assert "unmanaged" in mended_how
+    assert difference.startswith(f"VANISHED: snapshot {marked} on {SERVER}: ")
+    assert fix == "  Requested to unmanage it."
     assert world.client.snapshot(unmarked)["status"] == "available"
 
 
-def test_snapshot_that_lost_its_origin_and_its_mark_gets_its_name_back(
+def test_snapshot_without_its_origin_and_its_mark_gets_its_original_name_back(
     managed: list[str], world: World, group: MetadataGroup
 ) -> None:
     for each in managed:

@@ -1,4 +1,4 @@
-"""Managed snapshots whose volume, dataset or folder was renamed: they are there, and they get their own names back."""
+"""Managed snapshots whose volume, dataset or folder was renamed: they are found, and get their original names back."""
 
 import uuid
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.contract.labs import Lab
 from tests.contract.worlds import world_of
 from tests.functional.client import SERVER
 
-# Renames what the laboratory's snapshots lie in; what stands in front of their own names then.
+# Renames the place of the laboratory's snapshots, and returns the new text before their own names.
 Move = Callable[[Any, str], str]
 
 
@@ -51,7 +51,7 @@ with_moves = pytest.mark.parametrize(("lab", "move"), MOVES.items(), ids=list(MO
 
 
 @with_moves
-def test_managed_snapshot_that_was_moved_gets_its_own_name_back_where_it_is(lab: Lab, move: Move) -> None:
+def test_moved_snapshot_gets_its_original_name_back_in_its_new_place(lab: Lab, move: Move) -> None:
     name = lab.name_of("daily")
     lab.add_snapshot(name)
     found = lab.driver.find_snapshot(Reference.named(name), lab.volume)
@@ -67,7 +67,7 @@ def test_managed_snapshot_that_was_moved_gets_its_own_name_back_where_it_is(lab:
 
 
 @with_moves
-def test_managed_snapshot_that_was_moved_agrees_with_its_record(lab: Lab, move: Move, tmp_path: Path) -> None:
+def test_moved_snapshot_agrees_with_its_record(lab: Lab, move: Move, tmp_path: Path) -> None:
     name = lab.name_of("daily")
     lab.add_snapshot(name)
     with world_of(tmp_path, lab.driver) as world:

@@ -1,7 +1,7 @@
-"""What lists and comparisons owe on a backend that holds every odd shape its laboratory can make.
+"""Listings and reconciliation on a backend with every odd object that its laboratory can make.
 
-What a listing calls safe can be managed; what manage refuses is listed as unsafe, with the same reason. What is
-there is never called gone.
+A snapshot listed as safe can be managed. A snapshot that can't be managed is listed as unsafe, with the same reason. An
+existing object is never reported as gone.
 """
 
 import uuid
@@ -23,14 +23,14 @@ from tests.contract.worlds import world_of
 from tests.functional.client import SERVER
 from tests.functional.world import World
 
-# `test_qcow2_oddities` shows the same of qcow2, and that every chain stays whole.
-managed_and_given_back_here = pytest.mark.parametrize("lab", [name for name in LABS if name != "qcow2"], indirect=True)
-only_where_it_can_be_orphaned = pytest.mark.parametrize("lab", ORPHANING, indirect=True)
+# `qcow2/test_oddities` tests the same for qcow2, and that every chain stays complete.
+except_qcow2 = pytest.mark.parametrize("lab", [name for name in LABS if name != "qcow2"], indirect=True)
+only_labs_that_can_orphan = pytest.mark.parametrize("lab", ORPHANING, indirect=True)
 
 
 @pytest.fixture
 def odd_lab(lab: Lab) -> OddLab:
-    """Every laboratory is to be odd: one without `add_oddities` fails here."""
+    """Add the odd objects; every laboratory must have `add_oddities`."""
     odd = cast(OddLab, lab)
     odd.add_oddities()
     return odd
@@ -42,12 +42,12 @@ def world(odd_lab: OddLab, tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-def unlisted(lab: OddLab) -> Collection[str]:
+def unlisted_names(lab: OddLab) -> Collection[str]:
     return getattr(lab, "unlisted", ())
 
 
-def orphaning(lab: OddLab) -> Callable[[str], None]:
-    """How the laboratory takes away what the driver's definition of a snapshot depends on."""
+def orphan_method(lab: OddLab) -> Callable[[str], None]:
+    """Return the method that removes the object that makes another one a snapshot, such as its volume."""
     return cast(Callable[[str], None], cast(Any, lab).orphan)
 
 
@@ -59,8 +59,8 @@ def names_and_identities(found: Iterable[BackendSnapshot]) -> list[tuple[str, st
     return [(each.name, each.identity) for each in found]
 
 
-def volume_of(lab: Lab, entry: BackendSnapshot) -> str:
-    """The volume to name for a snapshot: its parent, or one that the driver takes where the listing tells none."""
+def volume_for(lab: Lab, entry: BackendSnapshot) -> str:
+    """Return the volume to name for a snapshot: its parent, or one that the driver accepts if there is no parent."""
     if entry.parent is not None:
         return entry.parent
     volumes: set[str] = {
@@ -73,8 +73,8 @@ def volume_of(lab: Lab, entry: BackendSnapshot) -> str:
     return next(taken)
 
 
-def resolved(lab: Lab, entry: BackendSnapshot, volume: BackendVolume) -> Binding:
-    """Go the way of a request to manage what is listed, on the volume that the listing names, up to the rename."""
+def find_for_request(lab: Lab, entry: BackendSnapshot, volume: BackendVolume) -> Binding:
+    """Do the steps of a request to manage a listed snapshot, on its listed volume, before the rename."""
     found = lab.driver.find_snapshot(Reference.named(entry.name), volume.name)
     refuse_foreign(found, volume.name, volume.identity)
     refuse_unsafe(found)
@@ -85,22 +85,22 @@ def bound(lab: Lab, found: BackendSnapshot) -> Binding:
     return Binding(found.identity, found.name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
-def managed_by_name(lab: Lab, entry: BackendSnapshot) -> None:
-    """Manage what is listed, as a request does on a volume that was registered before."""
+def manage_by_name(lab: Lab, entry: BackendSnapshot) -> None:
+    """Manage a listed snapshot, as a request does on a volume that is registered already."""
     found = lab.driver.find_snapshot(Reference.named(entry.name), entry.parent)
     refuse_unsafe(found)
     lab.driver.manage_snapshot(bound(lab, found))
 
 
-def added(lab: Lab, word: str) -> Binding:
-    """A new snapshot of the laboratory's own volume, not managed yet."""
+def add_snapshot(lab: Lab, word: str) -> Binding:
+    """Add a snapshot of the laboratory's volume and return its binding; it isn't managed yet."""
     name = lab.name_of(word)
     lab.add_snapshot(name)
     return bound(lab, lab.driver.find_snapshot(Reference.named(name), lab.volume))
 
 
-def found_safe(lab: Lab, name: str) -> str | None:
-    """The identity of what bears the name, where the driver takes that for a snapshot that can be managed."""
+def identity_if_manageable(lab: Lab, name: str) -> str | None:
+    """Return the identity of the object with the name if the driver can manage it as a snapshot."""
     try:
         found = lab.driver.find_snapshot(Reference.named(name))
         lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}")
@@ -109,10 +109,10 @@ def found_safe(lab: Lab, name: str) -> str | None:
     return found.identity if found.unsafe is None else None
 
 
-def all_managed(world: World, lab: OddLab) -> dict[str, str]:
-    """Manage all that is listed safe, one after the other; the ids of the records by what they were called.
+def manage_all(world: World, lab: OddLab) -> dict[str, str]:
+    """Manage all snapshots that are listed as safe, one after the other; return the record IDs by original name.
 
-    The listing is read again for each entry that a rename of another one has changed.
+    The listing is read again if the rename of one snapshot has changed the entry of another.
     """
     records: dict[str, str] = {}
     volumes: dict[str, str] = {}
@@ -121,7 +121,7 @@ def all_managed(world: World, lab: OddLab) -> dict[str, str]:
         for entry in left:
             if entry.identity in owned or entry.parent in records:
                 continue
-            volume = volume_of(lab, entry)
+            volume = volume_for(lab, entry)
             of = entry.parent_identity or lab.driver.find_volume(Reference.named(volume)).identity
             if of not in volumes:
                 volumes[of] = world.known_volume(volume)
@@ -130,19 +130,19 @@ def all_managed(world: World, lab: OddLab) -> dict[str, str]:
     return records
 
 
-def told(world: World) -> list[tuple[Kind, str, str]]:
+def reported_differences(world: World) -> list[tuple[Kind, str, str]]:
     found = reconciliation.differences(world.db, SERVER, world.driver)
     return [(each.kind, each.snapshot.id, each.text) for each in found]
 
 
-@managed_and_given_back_here
-def test_everything_that_is_listed_as_safe_is_managed_and_given_back(odd_lab: OddLab) -> None:
+@except_qcow2
+def test_every_snapshot_listed_as_safe_is_managed_and_unmanaged(odd_lab: OddLab) -> None:
     before = listed(odd_lab)
     safe = [entry for entry in before if entry.unsafe is None]
     volume = cache(lambda name: odd_lab.driver.find_volume(Reference.named(name)))
 
     for entry in safe:
-        binding = resolved(odd_lab, entry, volume(volume_of(odd_lab, entry)))
+        binding = find_for_request(odd_lab, entry, volume(volume_for(odd_lab, entry)))
         assert odd_lab.driver.manage_snapshot(binding).identity == entry.identity
         odd_lab.driver.unmanage_snapshot(binding)
 
@@ -150,13 +150,13 @@ def test_everything_that_is_listed_as_safe_is_managed_and_given_back(odd_lab: Od
     assert names_and_identities(listed(odd_lab)) == names_and_identities(before)
 
 
-def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_lab: OddLab) -> None:
+def test_every_snapshot_listed_as_unsafe_is_refused_for_the_same_reason(odd_lab: OddLab) -> None:
     before = listed(odd_lab)
     unsafe = [entry for entry in before if entry.unsafe is not None]
 
     # Simultaneous calls share a scan if the driver allows it.
     with ThreadPoolExecutor(8) as callers:
-        calls = [callers.submit(managed_by_name, odd_lab, entry) for entry in unsafe]
+        calls = [callers.submit(manage_by_name, odd_lab, entry) for entry in unsafe]
 
     for entry, call in zip(unsafe, calls, strict=True):
         with pytest.raises(errors.Invalid) as caught:
@@ -166,40 +166,40 @@ def test_everything_that_is_listed_as_unsafe_is_refused_for_the_same_reason(odd_
     assert names_and_identities(listed(odd_lab)) == names_and_identities(before)
 
 
-def test_everything_that_can_be_managed_when_it_is_named_is_listed(odd_lab: OddLab) -> None:
+def test_every_snapshot_that_can_be_managed_by_name_is_listed(odd_lab: OddLab) -> None:
     safe = {entry.identity for entry in listed(odd_lab) if entry.unsafe is None}
 
     names = list(getattr(odd_lab, "odd_names", odd_lab.names)())
     with ThreadPoolExecutor(8) as callers:
-        found = dict(zip(names, callers.map(partial(found_safe, odd_lab), names), strict=True))
+        found = dict(zip(names, callers.map(partial(identity_if_manageable, odd_lab), names), strict=True))
 
-    # An object with several names is listed under one of them.
+    # An object with several names is listed with one of them.
     missing = {name for name, identity in found.items() if identity and identity not in safe}
-    assert missing == set(unlisted(odd_lab))
+    assert missing == set(unlisted_names(odd_lab))
 
 
-def test_removed_snapshot_is_gone_and_no_other_even_if_the_driver_no_longer_counts_it_as_a_snapshot(
+def test_only_a_removed_snapshot_is_reported_as_gone_not_one_that_lost_its_volume(
     odd_lab: OddLab, world: World, request: pytest.FixtureRequest
 ) -> None:
     names = [odd_lab.name_of(word) for word in ("test-removed", "test-orphan")]
     for name in names:
         odd_lab.add_snapshot(name)
-    managed = all_managed(world, odd_lab)
+    managed = manage_all(world, odd_lab)
     removed, orphaned = (managed[name] for name in names)
-    assert told(world) == []
+    assert reported_differences(world) == []
 
     odd_lab.remove(str(world.record(removed).backend_name))
     if request.node.callspec.params["lab"] in ORPHANING:
-        orphaning(odd_lab)(str(world.record(orphaned).backend_name))
+        orphan_method(odd_lab)(str(world.record(orphaned).backend_name))
 
-    assert [(kind, gone) for kind, gone, _ in told(world)] == [(Kind.VANISHED, removed)]
+    assert [(kind, gone) for kind, gone, _ in reported_differences(world)] == [(Kind.VANISHED, removed)]
 
 
-@only_where_it_can_be_orphaned
-def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_gets_its_name_back_or_is_an_error(
+@only_labs_that_can_orphan
+def test_managed_snapshot_that_lost_its_volume_is_renamed_back_or_unmanaging_is_an_error(
     odd_lab: OddLab,
 ) -> None:
-    orphan, binding = orphaning(odd_lab), added(odd_lab, "test-orphan")
+    orphan, binding = orphan_method(odd_lab), add_snapshot(odd_lab, "test-orphan")
     odd_lab.driver.manage_snapshot(binding)
     orphan(binding.managed_name)
 
@@ -213,9 +213,9 @@ def test_managed_snapshot_that_is_none_any_more_by_the_drivers_definition_gets_i
     assert {(each.name, each.identity) for each in located} == {(name, binding.identity)}
 
 
-def test_objects_are_located_by_name_and_by_identity_whatever_they_are(odd_lab: OddLab) -> None:
+def test_objects_of_every_kind_are_located_by_name_and_by_identity(odd_lab: OddLab) -> None:
     volume = odd_lab.driver.find_volume(Reference.named(odd_lab.volume))
-    first, second = added(odd_lab, "located-1"), added(odd_lab, "located-2")
+    first, second = add_snapshot(odd_lab, "located-1"), add_snapshot(odd_lab, "located-2")
 
     by_identity = odd_lab.driver.locate({first.identity, volume.identity}, ())
     by_name = odd_lab.driver.locate((), {second.original_name, odd_lab.volume, odd_lab.name_of("located-3")})
@@ -225,8 +225,8 @@ def test_objects_are_located_by_name_and_by_identity_whatever_they_are(odd_lab: 
     assert {each.name for each in by_name} == {second.original_name, odd_lab.volume}
 
 
-def test_backend_that_is_away_does_not_say_that_nothing_is_there(lab: Lab) -> None:
-    binding = added(lab, "daily")
+def test_locate_fails_on_an_unreachable_backend(lab: Lab) -> None:
+    binding = add_snapshot(lab, "daily")
     lab.go_away()
     try:
         with pytest.raises(errors.BackendError):

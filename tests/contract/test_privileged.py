@@ -1,4 +1,4 @@
-"""Root by way of oslo.privsep: the same commands through a daemon, and what happens when it fails."""
+"""The privileged side in a daemon of oslo.privsep: it runs the same commands, and its failures are retried."""
 
 import fcntl
 import gc
@@ -31,7 +31,7 @@ SECTION = privsep.context.cfg_section
 NOBODY = 65534
 HELPER = Path(sys.executable).with_name("privsep-helper")
 
-# oslo.privsep leaves its sockets and pipes to the garbage collector, which `helper` calls.
+# oslo.privsep leaves its sockets and pipes to the garbage collector; the fixture `helper` runs it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 
@@ -45,7 +45,7 @@ def group(tmp_path: Path) -> Iterator[MetadataGroup]:
 
 
 class Helper:
-    """The way to the daemon: a configuration file of its own, by which its process is known too."""
+    """The command that starts the daemon; its unique configuration file identifies the daemon's process."""
 
     def __init__(self, configuration: Path) -> None:
         self.configuration = configuration
@@ -64,7 +64,7 @@ class Helper:
 
 
 def command_line(process: int) -> bytes:
-    """As it is: that of a stranger may be no text."""
+    """Return the raw command line; one of another program may not be text."""
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
@@ -120,7 +120,7 @@ def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> Non
 def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper) -> None:
     with btrfs_lab(tmp_path) as lab:
         privsep.context.set_client_mode(True)
-        # The daemon may pass no permission by; it needs none inside of snapshots.
+        # The daemon can't override permissions; it needs none inside of snapshots.
         os.chown(lab.folder / lab.volume, NOBODY, NOBODY)
         (lab.folder / lab.volume).chmod(0o700)
         lab.add_snapshot("snapshots/daily \U0001f600")
@@ -136,7 +136,7 @@ def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper)
         assert len(helper.daemons()) == 1
 
 
-def test_snapshot_in_a_folder_that_is_not_roots_is_listed_as_unusable_and_not_renamed(
+def test_snapshot_in_a_folder_that_root_does_not_own_is_listed_as_unusable_and_not_renamed(
     tmp_path: Path, helper: Helper
 ) -> None:
     with btrfs_lab(tmp_path) as lab:
@@ -146,9 +146,9 @@ def test_snapshot_in_a_folder_that_is_not_roots_is_listed_as_unusable_and_not_re
         privsep.context.set_client_mode(True)
 
         [found] = lab.driver.list_snapshots()
-        with pytest.raises(errors.Unusable, match="folder of root's"):
+        with pytest.raises(errors.Unusable, match="owner of the folder"):
             lab.driver.manage_snapshot(Binding(found.identity, found.name, "snapshots/snapshot-1"))
-        with pytest.raises(errors.BackendPermission, match="owns the folder"):
+        with pytest.raises(errors.BackendPermission, match="owner of its folder"):
             lab.driver.rename(found.name, "snapshots/snapshot-1")
 
         assert lab.names() == {"snapshots/daily"}
@@ -169,7 +169,7 @@ def test_zfs_runs_in_the_daemon(zfs_fuse: ZfsFuse, helper: Helper) -> None:
         assert len(helper.daemons()) == 1
 
 
-def test_errors_cross_from_the_daemon_as_they_are(group: MetadataGroup, helper: Helper) -> None:
+def test_errors_reach_the_driver_from_the_daemon_unchanged(group: MetadataGroup, helper: Helper) -> None:
     with pytest.raises(errors.InvalidReference, match="reserves names that begin with"):
         driver_for(group).rename("daily", "snapshot-1")
 
@@ -181,14 +181,17 @@ def test_daemon_that_was_killed_is_started_again(group: MetadataGroup, helper: H
     driver.check()
     [daemon] = helper.daemons()
     os.kill(daemon, signal.SIGKILL)
-    until(lambda: privsep.context.channel and not privsep.context.channel.running, "the daemon's end to be seen")
+    until(
+        lambda: privsep.context.channel and not privsep.context.channel.running,
+        "the client to notice that the daemon ended",
+    )
 
     driver.check()
 
     assert helper.daemons() != [daemon]
 
 
-def test_daemon_that_dies_with_a_command_is_an_error_that_may_pass(group: MetadataGroup, helper: Helper) -> None:
+def test_death_of_the_daemon_during_a_command_is_an_error_that_is_retried(group: MetadataGroup, helper: Helper) -> None:
     driver = driver_for(group)
     driver.check()
     [daemon] = helper.daemons()
@@ -205,21 +208,21 @@ def test_daemon_that_dies_with_a_command_is_an_error_that_may_pass(group: Metada
     assert len(driver.list_snapshots()) == 1
 
 
-def test_helper_that_may_not_run_is_a_matter_of_permission(group: MetadataGroup, helper: Helper) -> None:
+def test_helper_that_may_not_run_is_a_permission_error(group: MetadataGroup, helper: Helper) -> None:
     helper.use("false")
 
     with pytest.raises(errors.BackendPermission, match="helper_command"):
         driver_for(group).list_snapshots()
 
 
-def test_helper_that_is_not_there_is_told(group: MetadataGroup, helper: Helper) -> None:
+def test_error_for_a_missing_helper_names_it(group: MetadataGroup, helper: Helper) -> None:
     helper.use("/nowhere/privsep-helper")
 
     with pytest.raises(errors.BackendError, match="privsep-helper"):
         driver_for(group).list_snapshots()
 
 
-def test_daemon_without_root_is_a_matter_of_permission(helper: Helper) -> None:
+def test_daemon_without_root_is_a_permission_error(helper: Helper) -> None:
     require("lvs", root=True)
     helper.configure("user = nobody")
 
@@ -243,7 +246,7 @@ def test_every_argument_is_checked_on_the_privileged_side() -> None:
 
 
 @pytest.mark.parametrize(("owner", "mode"), [(0, 0o775), (0, 0o757), (NOBODY, 0o755)])
-def test_configuration_that_others_could_change_is_refused(tmp_path: Path, owner: int, mode: int) -> None:
+def test_configuration_that_other_users_can_change_is_refused(tmp_path: Path, owner: int, mode: int) -> None:
     require(root=True)
     folder = tmp_path / "lvm"
     folder.mkdir()

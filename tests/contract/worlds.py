@@ -1,4 +1,4 @@
-"""Worlds in which snapmanage runs with a laboratory's driver."""
+"""A running snapmanage with the driver of a laboratory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from tests.functional.world import World, a_world
 
 @contextmanager
 def world_of(folder: Path, driver: Driver) -> Iterator[World]:
-    """Start a world whose server looks for work at the default interval.
+    """Start a world whose server polls the database at the default interval.
 
-    Its work arrives by messages; a look each 20 ms would take processor time from the backend.
+    The work arrives by messages, and a poll every 20 ms would take processor time from the backend.
     """
     with a_world(folder, {SERVER: driver}, backend_limits=BackendLimits(), relay_interval_seconds=1.0) as world:
         yield world

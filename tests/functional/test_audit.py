@@ -26,7 +26,7 @@ QUEUE = "notifications.info"
 
 
 def event(step: Step = Step.START, **fields: Any) -> Event:
-    return events.announce(examples.snapshot(**{"generation": 2} | fields), step, NOW)
+    return events.announce(examples.snapshot(**{"generation": 1} | fields), step, NOW)
 
 
 def delivery(event: Event) -> Delivery:
@@ -49,7 +49,7 @@ def put_aside(database: Database) -> int:
 
 
 def test_event_is_kept_once_however_often_it_comes(database: Database) -> None:
-    start, end = event(), event(Step.END, generation=3, announced=2)
+    start, end = event(), event(Step.END, generation=2)
     listener = Listener(database)
 
     listener([delivery(start), delivery(start)])
@@ -160,7 +160,17 @@ def test_start_without_an_ending_is_told(database: Database) -> None:
 
     _, _, gaps = audit.verify(database)
 
-    assert [gap.reason for gap in gaps] == ["snapshot.manage.start (2) has no ending"]
+    assert [gap.reason for gap in gaps] == ["snapshot.manage.start (1) has no ending"]
+
+
+def test_events_of_an_older_release_are_checked_by_the_generation_that_they_name(database: Database) -> None:
+    start = altered("snapshot.manage.start", event_id=new_id(), generation=2, previous_generation=None)
+    end = altered("snapshot.manage.end", event_id=new_id(), generation=5, previous_generation=2)
+    Listener(database)([start, end, delivery(event(generation=6)), delivery(event(Step.END, generation=8))])
+
+    _, _, gaps = audit.verify(database)
+
+    assert [gap.reason for gap in gaps] == ["generation 7 is missing before snapshot.manage.end (8)"]
 
 
 def test_changed_row_is_found(database: Database) -> None:

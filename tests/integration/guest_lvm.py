@@ -1,4 +1,4 @@
-"""What only a kernel with device-mapper can show of LVM; `test_lvm_kernel` runs it inside a guest."""
+"""Tests of LVM that need device-mapper; `test_lvm_kernel` runs them inside a guest."""
 
 import fcntl
 import uuid
@@ -14,13 +14,13 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.core.reference import Reference
-from snapmanage.drivers.lvm import names as lvm_names
 from snapmanage.drivers.lvm.driver import LvmDriver
+from snapmanage.drivers.lvm.names import MAX_NAME_LENGTH, refusal
 from tests.contract.labs.lvm import LvmKernelLab, lvm_lab
 from tests.services import uml_guest
 from tests.services.lvm_operator import lvm
 
-# Long enough for three commands to reach the lock on a busy machine: a command that ends earlier names no lock.
+# Three commands must reach the lock within it on a busy machine: one that ends earlier reports no lock.
 SHORT_DEADLINE_SECONDS = 6
 
 
@@ -38,7 +38,7 @@ def find(lab: LvmKernelLab, name: str) -> BackendSnapshot:
     return lab.driver.find_snapshot(Reference.named(name))
 
 
-def bound(lab: LvmKernelLab, name: str) -> Binding:
+def bind(lab: LvmKernelLab, name: str) -> Binding:
     snapshot = find(lab, name)
     return Binding(snapshot.identity, name, lab.driver.managed_name(snapshot, f"snapshot-{uuid.uuid4()}"))
 
@@ -61,12 +61,12 @@ def group_locked(lab: LvmKernelLab) -> Iterator[None]:
         yield
 
 
-def test_snapshots_data_are_what_they_were_through_managing_and_giving_back(lab: LvmKernelLab) -> None:
+def test_data_of_a_snapshot_survive_manage_and_unmanage(lab: LvmKernelLab) -> None:
     before, after = b"before" * 1000, b"after!" * 1000
     write(lab, lab.volume, before)
     lab.add_snapshot("daily")
     write(lab, lab.volume, after)
-    binding = bound(lab, "daily")
+    binding = bind(lab, "daily")
 
     lab.driver.manage_snapshot(binding)
     while_managed = read(lab, binding.managed_name, len(before))
@@ -79,7 +79,7 @@ def test_snapshots_data_are_what_they_were_through_managing_and_giving_back(lab:
 @thick
 def test_overflowed_snapshot_is_listed_as_unusable_and_not_renamed(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily", store="4m")
-    binding = bound(lab, "daily")
+    binding = bind(lab, "daily")
     lab.overflow()
 
     [listed] = lab.driver.list_snapshots()
@@ -91,9 +91,9 @@ def test_overflowed_snapshot_is_listed_as_unusable_and_not_renamed(lab: LvmKerne
 
 
 @thick
-def test_managed_snapshot_that_overflowed_is_still_given_back(lab: LvmKernelLab) -> None:
+def test_managed_snapshot_that_overflowed_can_be_unmanaged(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily", store="4m")
-    binding = bound(lab, "daily")
+    binding = bind(lab, "daily")
     lab.driver.manage_snapshot(binding)
     lab.overflow()
 
@@ -105,9 +105,9 @@ def test_managed_snapshot_that_overflowed_is_still_given_back(lab: LvmKernelLab)
 @thick
 def test_merging_snapshot_is_unusable(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily")
-    binding = bound(lab, "daily")
+    binding = bind(lab, "daily")
     with ExitStack() as stack:
-        # The merge would go on in the next test's time.
+        # Otherwise the merge would continue during the next test.
         stack.callback(lab.remove, lab.volume)
         stack.enter_context(lab.held(lab.volume))
         lvm("lvconvert", "--merge", f"{lab.group}/daily")
@@ -118,22 +118,22 @@ def test_merging_snapshot_is_unusable(lab: LvmKernelLab) -> None:
 
 
 @thick
-def test_longest_name_is_given_without_leaving_the_volume_suspended(lab: LvmKernelLab) -> None:
+def test_rename_to_the_longest_name_does_not_leave_the_volume_suspended(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily")
-    names = ["x" * length for length in range(1, lvm_names.LONGEST_NAME)]
-    longest = [name for name in names if lvm_names.refusal(lab.group, name) is None][-1]
+    names = ["x" * length for length in range(1, MAX_NAME_LENGTH)]
+    longest = [name for name in names if refusal(lab.group, name) is None][-1]
 
     lab.driver.manage_snapshot(Binding(find(lab, "daily").identity, "daily", longest))
 
     assert lab.names() == {longest}
-    # Writing to a suspended volume never ends, and reading it neither.
+    # A write to a suspended volume never ends, nor does a read.
     assert "suspended" not in lvm("lvs", "--noheadings", "-o", "lv_suspended", lab.group)
 
 
 def test_inactive_snapshot_is_managed(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily")
     lvm("lvchange", "--yes", "--activate", "n", f"{lab.group}/{lab.volume}")
-    binding = bound(lab, "daily")
+    binding = bind(lab, "daily")
 
     lab.driver.manage_snapshot(binding)
 
@@ -141,11 +141,11 @@ def test_inactive_snapshot_is_managed(lab: LvmKernelLab) -> None:
 
 
 @thin
-def test_thin_snapshot_whose_volume_was_removed_is_managed_when_named(lab: LvmKernelLab) -> None:
+def test_thin_snapshot_without_its_volume_is_managed_by_name(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily")
     lvm("lvremove", "--yes", f"{lab.group}/{lab.volume}")
     orphan = find(lab, "daily")
-    binding = bound(lab, "daily")
+    binding = bind(lab, "daily")
 
     lab.driver.manage_snapshot(binding)
 
@@ -160,10 +160,10 @@ def test_snapshot_of_a_volume_that_was_restored_from_a_snapshot_is_managed_on_it
     for name, origin, skipped in (("restored", "daily", "n"), ("of-restored", "restored", "y")):
         snapshot = ["lvcreate", "--snapshot", "--setactivationskip", skipped, "--name", name]
         lvm(*snapshot, f"{lab.group}/{origin}")
-        # Before it has a snapshot, it is known by being active and writable.
+        # It has no snapshot yet, so it counts as a volume because it is active and writable.
         volume = lab.driver.find_volume(Reference.named("restored"))
 
-    managed = lab.driver.manage_snapshot(bound(lab, "of-restored"))
+    managed = lab.driver.manage_snapshot(bind(lab, "of-restored"))
 
     assert (managed.parent, managed.parent_identity) == ("restored", volume.identity)
     with pytest.raises(errors.NotAVolume):
@@ -184,10 +184,10 @@ def test_ordinary_thin_volume_is_refused_until_the_operator_marks_it(lab: LvmKer
 @thick
 def test_commands_that_wait_for_the_groups_lock_end_at_their_deadline_and_change_nothing(lab: LvmKernelLab) -> None:
     lab.add_snapshot("daily")
-    binding = bound(lab, "daily")
-    impatient = LvmDriver(lab.group, uml_guest.LVM_SYSTEM_DIR, SHORT_DEADLINE_SECONDS)
-    rename = partial(impatient.rename, "daily", "late")
-    acts: list[Callable[[], object]] = [impatient.list_snapshots, partial(impatient.manage_snapshot, binding), rename]
+    binding = bind(lab, "daily")
+    hurried = LvmDriver(lab.group, uml_guest.LVM_SYSTEM_DIR, SHORT_DEADLINE_SECONDS)
+    rename = partial(hurried.rename, "daily", "late")
+    acts: list[Callable[[], object]] = [hurried.list_snapshots, partial(hurried.manage_snapshot, binding), rename]
 
     with group_locked(lab), ThreadPoolExecutor(len(acts)) as workers:
         failures = [waiting.exception() for waiting in [workers.submit(act) for act in acts]]

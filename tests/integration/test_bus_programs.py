@@ -1,4 +1,4 @@
-"""The programs of docs/bus.md, run unchanged: one sends a cast, the other listens to its events."""
+"""Run the two programs of docs/how-to/cast-and-listen.md: one casts a request, the other receives its events."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ from tests.services.deployment import SERVER, Deployment, deployed
 from tests.services.mariadb import MariaDB
 from tests.services.rabbitmq import RabbitMQ
 
-PAGE = Path(__file__).parents[2] / "docs" / "bus.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "cast-and-listen.md"
 PROGRAMS = re.findall(r'```python\n("""(\S+): .*?)```', PAGE.read_text(), re.DOTALL)
 
 

@@ -25,7 +25,7 @@ _CREATE = struct.Struct("=qQQ32x4040s")
 def require_kernel() -> None:
     """Skip the test (fail it in CI) unless a btrfs can be made and mounted here."""
     require(*PROGRAMS, root=True)
-    # A kernel that has it as a module loads that at the first mount.
+    # A kernel with btrfs as a module loads it at the first mount.
     known = "btrfs" in Path("/proc/filesystems").read_text()
     if not known and not any(Path("/lib/modules", os.uname().release).rglob("btrfs.ko*")):
         lacking("btrfs in the kernel")
@@ -46,7 +46,7 @@ class Btrfs:
         with self.image.open("wb") as file:
             file.truncate(_DEVICE_BYTES)
         self.top.mkdir()
-        # What makes the commit that each snapshot is a small one.
+        # Each snapshot is a commit; these options make it small.
         small = ["--nodesize", "4096", "--metadata", "single", "-R", "^free-space-tree"]
         run("mkfs.btrfs", "--quiet", *small, str(self.image))
         self.mount()
@@ -73,7 +73,7 @@ class Btrfs:
                     fcntl.ioctl(place, _SNAP_CREATE_V2, order)
 
     def add_deep_snapshots(self, volume: str, place: str, depths: Collection[int]) -> None:
-        """Make snapshots in folders so many levels deep, each with a name of 250 bytes: no path leads there at once."""
+        """Make snapshots at these depths of folders with names of 250 bytes; the deepest have no usable path."""
         with opened(self.top / volume) as source, ExitStack() as closed:
             folder = closed.enter_context(opened(self.top / place))
             for depth in range(1, max(depths) + 1):
@@ -84,7 +84,7 @@ class Btrfs:
                     fcntl.ioctl(folder, _SNAP_CREATE_V2, order)
 
     def add_nested_volumes(self, count: int) -> None:
-        """Make so many subvolumes, each in the one before."""
+        """Make this number of subvolumes, each inside the one before."""
         with ExitStack() as closed:
             above = closed.enter_context(opened(self.top))
             for _ in range(count):
@@ -92,7 +92,7 @@ class Btrfs:
                 above = closed.enter_context(opened(Path("v"), above))
 
     def damage(self, name: str) -> None:
-        """Overwrite the root of a subvolume's own tree, while nothing is mounted."""
+        """Overwrite the root of a subvolume's own tree while the file system isn't mounted."""
         number = self.btrfs("inspect-internal", "rootid", str(self.top / name)).strip()
         self.unmount()
         tree = self.btrfs("inspect-internal", "dump-tree", "--tree", number, str(self.image))
@@ -104,7 +104,7 @@ class Btrfs:
         self.mount()
 
     def sent(self, *arguments: str) -> bytes:
-        """`btrfs send`; the last argument is the snapshot's path from the top."""
+        """Return the stream of `btrfs send`; the last argument is the snapshot's path from the top."""
         *options, name = arguments
         argv = ["btrfs", "send", "--quiet", *options, str(self.top / name)]
         return subprocess.run(argv, env={"PATH": _PATH}, capture_output=True, check=True).stdout
@@ -118,7 +118,7 @@ class Btrfs:
         self.btrfs("subvolume", "delete", str(self.top / name))
 
     def snapshots(self) -> set[str]:
-        """Every snapshot, by the tools' own account, which is of no use for names with line breaks."""
+        """Return every snapshot that the tools list; names with line breaks are wrong there."""
         listed = self.btrfs("subvolume", "list", "-s", str(self.top)).splitlines()
         return {line.split(" path ", 1)[1] for line in listed}
 
@@ -127,12 +127,12 @@ class Btrfs:
         self.btrfs("quota", "rescan", "-w", str(self.top))
 
     def on_disk(self) -> str:
-        """The tree of subvolumes as it would be read after a power failure."""
+        """Return the tree of subvolumes in its state after a power failure at this moment."""
         return self.btrfs("inspect-internal", "dump-tree", "--tree", "root", str(self.image))
 
     @contextmanager
     def mounted(self, name: str) -> Iterator[Path]:
-        """Mount one subvolume by itself, elsewhere."""
+        """Mount one subvolume by itself in another place."""
         point = self.folder / "elsewhere"
         point.mkdir()
         source = run("findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", str(self.top)).strip()
@@ -145,7 +145,7 @@ class Btrfs:
 
 
 def run(*argv: str) -> str:
-    """Run a command as the operator; its failure fails the test with what it said."""
+    """Run a command as the operator and return its output; if it fails, the test fails with its messages."""
     environment = {"PATH": _PATH, "LC_ALL": "C"}
     ended = subprocess.run(argv, env=environment, capture_output=True, text=True, errors="replace", check=False)
     assert ended.returncode == 0, f"{argv} ended with {ended.returncode}: {ended.stderr}"
@@ -163,14 +163,14 @@ def opened(path: Path, above: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def mounted_btrfs(folder: Path) -> Iterator[Btrfs]:
-    """An empty btrfs mounted in `folder`; nothing of it is mounted afterwards, and its loop device is free."""
+    """Mount an empty btrfs in `folder`; afterwards unmount all of it and free its loop device."""
     made = Btrfs(folder)
     try:
         made.make()
         yield made
     finally:
-        # The loop device was made by `mount`, and ends with the last of its mounts. `--lazy` takes along what is
-        # mounted beneath.
+        # `mount` made the loop device, which ends with the last of its mounts. `--lazy` also unmounts the mounts
+        # beneath.
         while made.top.is_mount():
             run("umount", "--lazy", str(made.top))
         with suppress(FileNotFoundError):

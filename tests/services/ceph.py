@@ -1,4 +1,4 @@
-"""A Ceph cluster of our own: one monitor and one OSD, which keeps its data in memory and over a restart."""
+"""A Ceph cluster for the tests: one monitor, and one OSD that keeps its data in memory and across a restart."""
 
 import json
 import uuid
@@ -13,13 +13,13 @@ from tests import needs
 from tests.services.process import LOOPBACK, PORTS, START_SECONDS, Program, Service, give_away, installed, unique
 from tests.waiting import until
 
-# An OSD takes what is free of them: none that a service has, or will have, for its own.
+# An OSD takes free ports of this range; no other service uses a port of it.
 OSD_PORTS = (PORTS.stop, PORTS.stop + 700)
 PROGRAMS = ("ceph-mon", "ceph-osd", "ceph-authtool", "monmaptool")
 
-# Other than the defaults: a change of the cluster's maps doesn't wait for a second, memstore keeps what it holds
-# when it is stopped, and a client that was killed loses its locks soon. Each laboratory has a pool of its own, so the
-# limit of placement groups is higher.
+# Different from the defaults: a change of the cluster's maps doesn't wait for a second, memstore keeps its data when it
+# is stopped, and a killed client loses its locks after 3 s. Each laboratory has a pool of its own, so the limit of
+# placement groups is higher.
 CONFIGURATION = """\
 [global]
 fsid = {fsid}
@@ -78,9 +78,9 @@ KEYS = {
 
 
 def class_folder(prefix: Path = Path("/usr")) -> Path | None:
-    """The folder of the OSD's object classes, wherever the packages have put it; None where there is none.
+    """Return the folder of the OSD's object classes, by any distribution's layout; None where it is missing.
 
-    Debian builds Ceph 18 with a path that is relative to the prefix, in which an OSD looks below its own folder.
+    The OSD needs the absolute path: Debian builds Ceph 18 with a relative one, resolved in the OSD's own folder.
     """
     found = sorted(prefix.glob("lib*/rados-classes/libcls_rbd.so")) or sorted(
         prefix.glob("lib*/*/rados-classes/libcls_rbd.so")
@@ -89,10 +89,10 @@ def class_folder(prefix: Path = Path("/usr")) -> Path | None:
 
 
 def require() -> None:
-    """Skip the test (fail it in CI) where a program, or the bindings of this Python, are missing."""
+    """Skip the test (fail it in CI) where a program or the bindings of this Python are missing."""
     needs.require(*PROGRAMS)
     if class_folder() is None:
-        needs.lacking("the object classes of Ceph (libcls_rbd.so, of the package ceph-osd or ceph-base)")
+        needs.lacking("the object classes of Ceph (libcls_rbd.so, in the package ceph-osd or ceph-base)")
     try:
         ceph_bindings.load()
     except errors.ConfigurationError as failure:
@@ -100,7 +100,7 @@ def require() -> None:
 
 
 class Ceph(Service):
-    """The monitor is the service itself; `osd` is beside it."""
+    """A cluster; the service's own process is the monitor, and `osd` is the other one."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -109,12 +109,12 @@ class Ceph(Service):
         self._fsid = str(uuid.uuid4())
 
     def pool(self) -> str:
-        """The name of a new pool, ready for images."""
+        """Create a pool for images and return its name."""
         name = unique("pool")
         with self.connected() as cluster:
-            # More placement groups only cost: the OSD works on each when a pool or a snapshot comes or goes.
-            told(cluster, "osd pool create", pool=name, pg_num=1, pgp_num=1)
-            told(cluster, "osd pool application enable", pool=name, app="rbd")
+            # Each placement group costs the OSD work for every new or removed pool or snapshot, so there is one.
+            mon_command(cluster, "osd pool create", pool=name, pg_num=1, pgp_num=1)
+            mon_command(cluster, "osd pool application enable", pool=name, app="rbd")
             with cluster.open_ioctx(name) as ioctx:
                 ceph_bindings.load().rbd.RBD().pool_init(ioctx, True)
         return name
@@ -149,22 +149,22 @@ class Ceph(Service):
         self.start_osd()
 
     def start_osd(self) -> None:
-        """Start the OSD, made before where this is the first time; returns when it serves."""
+        """Start the OSD, created first where it doesn't exist yet; return when it is up."""
         command: list[str | Path] = [installed("ceph-osd"), "--conf", self.conf, "--id", "0", "--foreground"]
         with self.connected() as cluster:
             if not (self.folder / "osd" / "fsid").exists():
                 osd_id = str(uuid.uuid4())
-                told(cluster, "osd new", uuid=osd_id)
+                mon_command(cluster, "osd new", uuid=osd_id)
                 self.osd.run([*command, "--mkfs", "--osd-uuid", osd_id])
-                told(cluster, "osd crush add", id=0, weight=1.0, args=["root=default", "host=here"])
+                mon_command(cluster, "osd crush add", id=0, weight=1.0, args=["root=default", "host=here"])
             self.osd.launch(command)
-            until(lambda: told(cluster, "osd stat")["num_up_osds"] == 1, "the OSD to be up", START_SECONDS)
+            until(lambda: mon_command(cluster, "osd stat")["num_up_osds"] == 1, "the OSD to be up", START_SECONDS)
 
     def stop_osd(self) -> None:
-        """End the OSD in order, so that it keeps what it holds."""
+        """Stop the OSD with SIGTERM, so that it keeps its data."""
         self.osd.stop()
         with self.connected() as cluster:
-            until(lambda: told(cluster, "osd stat")["num_up_osds"] == 0, "the OSD to be down")
+            until(lambda: mon_command(cluster, "osd stat")["num_up_osds"] == 0, "the OSD to be down")
 
     def answers(self) -> bool:
         with suppress(ceph_bindings.load().rados.Error), self.connected():
@@ -173,14 +173,14 @@ class Ceph(Service):
 
     @contextmanager
     def connected(self, user: str = "admin") -> Iterator[Any]:
-        """A `rados.Rados` of that user."""
+        """Yield a connected `rados.Rados` of that user."""
         settings = {"client_mount_timeout": "20", "rados_mon_op_timeout": "20", "rados_osd_op_timeout": "20"}
         rados = ceph_bindings.load().rados
         with rados.Rados(conffile=str(self.conf), rados_id=user, conf=settings) as cluster:
             yield cluster
 
     def freeze_all(self) -> None:
-        """SIGSTOP to the whole cluster."""
+        """Send SIGSTOP to the monitor and the OSD."""
         self.osd.freeze()
         self.freeze()
 
@@ -193,10 +193,10 @@ class Ceph(Service):
         self.kill()
 
 
-def told(cluster: Any, command: str, **arguments: object) -> Any:
-    """The monitor's answer to a command, None where it has nothing to say; its failure fails the test."""
-    asked = json.dumps({"prefix": command, "format": "json"} | arguments)
-    code, answer, error = cluster.mon_command(asked, b"")
+def mon_command(cluster: Any, command: str, **arguments: object) -> Any:
+    """Return the monitor's answer to a command, None where it isn't JSON; fail the test where the command fails."""
+    request = json.dumps({"prefix": command, "format": "json"} | arguments)
+    code, answer, error = cluster.mon_command(request, b"")
     assert code == 0, f"{command} failed with {code}: {error}"
     try:
         return json.loads(answer)

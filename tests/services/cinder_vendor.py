@@ -1,8 +1,8 @@
-"""Vendors' drivers of Cinder for an array that is a file: what LVM and Ceph don't do, arrays do.
+"""Vendor drivers of Cinder for an array that is a JSON file, with habits that the drivers for LVM and Ceph don't have.
 
-They run where drivers of Cinder run, in the child's interpreter, and are named in `volume_driver`.
-While a file `hang` lies beside the array's, every listing hangs; a file `worn` makes managing fail
-after the rename.
+They run in the child's interpreter, like every vendor driver, and are named in `volume_driver`. Files beside the
+array's file cause failures: `hang` makes every listing hang, `worn` makes managing fail after the rename, and `dying`
+makes the next rename hang after it is done.
 """
 
 import json
@@ -28,7 +28,7 @@ OPTIONS = [
 
 
 class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no annotations
-    """Renames snapshots to names of its own, made of the record's id, as most arrays' drivers do."""
+    """Renames snapshots to names of its own, made of the record's id, like most vendor drivers."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -96,7 +96,7 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
 
 
 class PliantDriver(ArrayDriver):
-    """Renames to whatever name it is handed, and tells nothing but names."""
+    """Renames to any given name, and lists only names."""
 
     def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:
         return 2
@@ -109,7 +109,7 @@ class PliantDriver(ArrayDriver):
 
 
 class BlindDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no annotations
-    """Can't list."""
+    """Can't list snapshots."""
 
     def check_for_setup_error(self) -> None:
         pass

@@ -1,8 +1,7 @@
 """A real volume group on a loop device, metadata only: lvm2 works on it without device-mapper.
 
-Commands list, rename and remove; what would need a kernel (making a snapshot, opening one) can't be
-had here, so snapshots are written into the group's metadata in the form in which lvm2 itself writes
-them. Needs the Debian package `lvm2`, and root.
+Commands list, rename and remove. Making or opening a snapshot would need a kernel, so the tests write snapshots into
+the group's metadata, in the form of lvm2 itself. Needs the Debian package `lvm2`, and root.
 """
 
 import os
@@ -45,21 +44,21 @@ class MetadataGroup:
     thick_snapshots: int = 0
 
     def lvm(self, *argv: str) -> str:
-        """Run a command of lvm2; its failure fails the test with what it said."""
+        """Run a command of lvm2 and return its output; if it fails, the test fails with its messages."""
         environment = {"PATH": _PATH, "LC_ALL": "C", "LVM_SYSTEM_DIR": str(self.system_dir)}
-        ended = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, f"{argv} ended with {ended.returncode}: {ended.stderr}"
-        return ended.stdout
+        completed = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, f"{argv} ended with {completed.returncode}: {completed.stderr}"
+        return completed.stdout
 
     def configure(self, text: str = "") -> None:
-        """Let lvm2 see `devices`, and make `text` what the host's lvm.conf has beside what the group needs."""
+        """Write the host's lvm.conf: the settings that the group needs, with `devices`, and then `text`."""
         accepted = "".join(f'"a|^{device}$|", ' for device in self.devices)
         needed = _LVM_CONF.format(accepted=accepted, locks=self.system_dir / "locks")
         (self.system_dir / "lvm.conf").write_text(f"{needed}\n{text}")
 
     @contextmanager
     def second_device(self) -> Iterator[str]:
-        """Extend the group by one more device, which nothing lies on."""
+        """Extend the group by one more, empty device."""
         with loop_device(self.system_dir / "second-device") as device:
             self.devices.append(device)
             self.configure()
@@ -68,22 +67,22 @@ class MetadataGroup:
             yield device
 
     def names(self) -> set[str]:
-        """Every visible logical volume."""
+        """Return every visible logical volume."""
         return set(self.lvm("lvs", "--noheadings", "-o", "lv_name", self.name).split())
 
     def lock_file(self) -> Path:
-        """What lvm2 takes a `flock` on while it works on the group."""
+        """Return the file that lvm2 locks with `flock` while it works on the group."""
         return self.system_dir / "locks" / f"V_{self.name}"
 
     def add_volumes(self, *names: str, extents: int = 2) -> None:
         self.add(self.section(name, extents, self.linear(extents)) for name in names)
 
     def add_thick_snapshots(self, origin: str, *names: str, extents: int = 2) -> None:
-        """Add snapshots of a volume of so many extents; each has room for one."""
+        """Add snapshots of a volume with this number of extents; each snapshot has room for one extent."""
         self.add(part for name in names for part in self.thick_snapshot(origin, name, extents))
 
     def add_pool(self) -> None:
-        """Add a thin pool called `pool`, which thin volumes need first."""
+        """Add the thin pool `pool`; thin volumes need it."""
         pool = 'type = "thin-pool" metadata = "pool_tmeta" pool = "pool_tdata" transaction_id = 1000000'
         settings = 'chunk_size = 128 discards = "passdown" zero_new_blocks = 1'
         self.add(
@@ -103,9 +102,9 @@ class MetadataGroup:
         self.add(self.section(name, 8, f"{self.thin()}\n{segment}", flags='"ACTIVATION_SKIP"') for name in names)
 
     def remove_thin(self, name: str) -> None:
-        """Remove a thin volume or snapshot, whose own snapshots lose their origin.
+        """Remove a thin volume or snapshot; its own snapshots lose their origin.
 
-        `lvremove` won't: it tells the pool, and there is no kernel to tell.
+        `lvremove` would need a kernel, to inform the pool.
         """
         section = re.compile(rf"^\t\t{re.escape(name)} {{\n.*?^\t\t}}\n", re.DOTALL | re.MULTILINE)
         origin = re.compile(rf'^\s*origin = "{re.escape(name)}"\n', re.MULTILINE)
@@ -163,7 +162,7 @@ def _inserted(metadata: str, sections: str) -> str:
 
 @contextmanager
 def metadata_group(folder: Path, name: str = "test-group") -> Iterator[MetadataGroup]:
-    """An empty volume group on a loop device over a sparse file in `folder`; all is gone afterwards."""
+    """Make an empty volume group on a loop device over a sparse file in `folder`; remove all afterwards."""
     with loop_device(folder / "device") as device:
         (folder / "locks").mkdir()
         group = MetadataGroup(name, folder, [device])
@@ -175,7 +174,7 @@ def metadata_group(folder: Path, name: str = "test-group") -> Iterator[MetadataG
 
 @contextmanager
 def loop_device(path: Path) -> Iterator[str]:
-    """A block device over the file, which is made where it isn't there, and is gone afterwards."""
+    """Make a block device over the file, which is created if missing; remove both afterwards."""
     with path.open("ab") as file:
         file.truncate(_DEVICE_BYTES)
     losetup = ["losetup", "--find", "--show", str(path)]

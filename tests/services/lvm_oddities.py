@@ -1,6 +1,6 @@
-"""Odd shapes of logical volumes, in the form in which LVM writes them into a group's metadata; see `lvm_metadata`.
+"""Odd shapes of logical volumes, as LVM writes them into a group's metadata; see `lvm_metadata`.
 
-A function returns the sections of one shape, for `MetadataGroup.add`. Everything is two extents long.
+A function returns the sections of one shape, for `MetadataGroup.add`. Most volumes are two extents long.
 """
 
 from tests.services.lvm_metadata import HIDDEN, VISIBLE, MetadataGroup
@@ -21,7 +21,7 @@ physical_threads = 1
 
 
 def add_all(group: MetadataGroup) -> set[str]:
-    """Add every shape to a group that has a pool; return the names of what is no snapshot."""
+    """Add every shape to a group that has a pool; return the names of the objects that are not snapshots."""
     thick = {
         "raid": raid(group, "raid"),
         "checked-raid": raid(group, "checked-raid", integrity=True),
@@ -54,13 +54,13 @@ def _thin_shapes(group: MetadataGroup) -> list[str]:
 def thin(
     group: MetadataGroup, name: str, origin: str = "", *, status: str = VISIBLE, flags: str = "", more: str = ""
 ) -> str:
-    """A thin volume, or a thin snapshot where it has an origin."""
+    """Return a thin volume; with an origin, a thin snapshot."""
     of = f'origin = "{origin}"' if origin else ""
     return group.section(name, EXTENTS, f"{group.thin()}\n{of} {more}", status=status, flags=flags)
 
 
 def linked_clones(group: MetadataGroup, name: str) -> list[str]:
-    """A volume, its snapshot, a volume restored from that, and its snapshot: `name-0` to `name-3`."""
+    """Return a volume, its snapshot, a volume restored from it, and the snapshot of that: `name-0` to `name-3`."""
     return [
         thin(group, f"{name}-0"),
         thin(group, f"{name}-1", f"{name}-0", flags=SKIPPED),
@@ -70,7 +70,7 @@ def linked_clones(group: MetadataGroup, name: str) -> list[str]:
 
 
 def external_origin(group: MetadataGroup, origin: str, *names: str) -> list[str]:
-    """A read-only volume outside of the pool, and thin snapshots of it."""
+    """Return a read-only volume outside of the pool, and thin snapshots of it."""
     return [
         group.section(origin, EXTENTS, group.linear(EXTENTS), status=READ_ONLY),
         *(thin(group, name, more=f'external_origin = "{origin}"') for name in names),
@@ -78,22 +78,22 @@ def external_origin(group: MetadataGroup, origin: str, *names: str) -> list[str]
 
 
 def merging(group: MetadataGroup, origin: str, name: str) -> list[str]:
-    """A thin volume and a snapshot that is merged into it at the next activation."""
+    """Return a thin volume and a snapshot that is merged into it at the next activation."""
     return [thin(group, origin), thin(group, name, origin, status=HIDDEN, more=f'merge = "{origin}"')]
 
 
 def aged(group: MetadataGroup, name: str, origin: str) -> str:
-    """A thin snapshot whose time of creation is no time."""
+    """Return a thin snapshot with an invalid time of creation."""
     return thin(group, name, origin).replace("creation_time = ", "creation_time = 99999999")
 
 
 def unknown(group: MetadataGroup, name: str) -> list[str]:
-    """A volume of a kind that this lvm2 doesn't know, as a later one makes it."""
+    """Return a volume of a kind that only a later lvm2 knows."""
     return [group.section(name, EXTENTS, 'type = "later" novelty = 1')]
 
 
 def raid(group: MetadataGroup, name: str, integrity: bool = False) -> list[str]:
-    """A mirror by MD's module; with `integrity`, each half has checksums."""
+    """Return a mirror of MD's module; with `integrity`, each half has checksums."""
     parts = ", ".join(f'"{name}_rmeta_{half}", "{name}_rimage_{half}"' for half in (0, 1))
     return [
         group.section(name, EXTENTS, f'type = "raid1" device_count = 2 region_size = 4096 raids = [{parts}]'),
@@ -113,7 +113,7 @@ def _image(group: MetadataGroup, name: str, integrity: bool) -> list[str]:
 
 
 def mirror(group: MetadataGroup, name: str) -> list[str]:
-    """A mirror by device-mapper's own, older module."""
+    """Return a mirror of device-mapper's own, older module."""
     images = f'mirrors = ["{name}_mimage_0", 0, "{name}_mimage_1", 0]'
     return [
         group.section(name, EXTENTS, f'type = "mirror" mirror_count = 2 region_size = 1024\n{images}'),
@@ -122,7 +122,7 @@ def mirror(group: MetadataGroup, name: str) -> list[str]:
 
 
 def cached(group: MetadataGroup, name: str) -> list[str]:
-    """A volume with a cache pool of its own, which is hidden."""
+    """Return a volume with a hidden cache pool of its own."""
     pool = f"{name}-fast_cpool"
     return [
         group.section(name, EXTENTS, f'type = "cache" cache_pool = "{pool}" origin = "{name}_corig"'),
@@ -142,7 +142,7 @@ def cache_pool(group: MetadataGroup, name: str, status: str = VISIBLE) -> list[s
 
 
 def writecached(group: MetadataGroup, name: str) -> list[str]:
-    """A volume whose writes are cached by another."""
+    """Return a volume with a hidden volume that caches its writes."""
     segment = f'type = "writecache" origin = "{name}_wcorig" writecache = "{name}-fast_cvol"'
     return [
         group.section(name, EXTENTS, f"{segment} writecache_block_size = 4096"),
@@ -152,7 +152,7 @@ def writecached(group: MetadataGroup, name: str) -> list[str]:
 
 
 def vdo(group: MetadataGroup, name: str) -> list[str]:
-    """A deduplicated volume with a pool of its own."""
+    """Return a deduplicated volume with a pool of its own."""
     extents = 2000
     return [
         group.section(name, EXTENTS, f'type = "vdo" vdo_pool = "{name}-pool" vdo_offset = 0'),

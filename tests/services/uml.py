@@ -3,7 +3,7 @@
 The guest sees the host's files read-only, except one shared folder, and a disk of its own. Inside,
 `uml_guest.py` is the first process: it prepares the machine, runs the command, and powers off.
 Needs the Debian packages `user-mode-linux`, `lvm2` and `thin-provisioning-tools`; not root. On a processor with
-AMX it needs a C compiler too: `uml_registers.c` says why.
+AMX it also needs a C compiler, for the reason in `uml_registers.c`.
 """
 
 import json
@@ -27,7 +27,7 @@ DISK_BYTES = 1024**3
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command in a guest ended; `console` is what the kernel said meanwhile."""
+    """The result of a command in a guest; `console` has the kernel's messages."""
 
     exit_code: int | None
     output: str
@@ -42,8 +42,8 @@ def run(
 ) -> Outcome:
     """Boot a guest, run one command from the repository in it, and switch it off.
 
-    `shared` is the folder where the guest may write. `exit_code` is None when the guest died, or had
-    not ended the command after `seconds`.
+    `shared` is the folder where the guest may write. `exit_code` is None if the guest died, or did not end the command
+    within `seconds`.
     """
     order = uml_guest.Order(list(argv), str(REPOSITORY), dict(environment or {}))
     (shared / uml_guest.ORDER).write_text(json.dumps(asdict(order)))
@@ -59,7 +59,7 @@ def _boot(shared: Path, seconds: float) -> None:
     with (shared / "console").open("wb") as console:
         kernel = subprocess.Popen(
             _kernel(shared),
-            env=os.environ | {"HOME": str(shared)} | _preloaded(shared),  # HOME is where it keeps its sockets
+            env=os.environ | {"HOME": str(shared)} | _preloaded(shared),  # the kernel puts its sockets into HOME
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
@@ -70,7 +70,7 @@ def _boot(shared: Path, seconds: float) -> None:
                 kernel.wait(seconds)
         finally:
             if kernel.poll() is None:
-                # It has processes of the guest in its session, and none of them would notice its end.
+                # Its session has processes of the guest, and none of them would notice the end of the kernel.
                 os.killpg(kernel.pid, signal.SIGKILL)
                 kernel.wait()
 

@@ -1,7 +1,7 @@
 """The first process of a User Mode Linux guest: it prepares the machine and runs one command.
 
-`uml.py` starts it and leaves the order in the shared folder; the output and the exit code are left
-there in return. It runs with nothing but the standard library, on a machine that has nothing yet.
+`uml.py` starts it and writes the order into the shared folder. This program writes the output and the exit code there.
+It uses only the standard library, since the machine isn't prepared yet.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ORDER, OUTPUT, EXIT_CODE = "order.json", "output", "exit-code"
-# A folder of its own, because lvm2 looks at every node of a folder that it scans, and /dev has hundreds.
+# A separate folder, because lvm2 opens every node of a folder that it scans, and /dev has hundreds.
 DISKS = "/dev/disks"
 DISK = f"{DISKS}/ubda"
 LVM_SYSTEM_DIR = "/run/lvm-system"
@@ -26,8 +26,8 @@ MODULES = (
     "drivers/md/dm-snapshot",
     "drivers/md/dm-thin-pool",
 )
-# There is no udev in the guest, so lvm2 makes the device nodes itself and asks nobody for them. Memory that lvm2
-# touches costs most of its time here: it reserves none, and looks for no kind of device that the guest can't have.
+# The guest has no udev, so lvm2 makes the device nodes itself. In the guest, touching memory takes most of the time of
+# lvm2, so it reserves none, and doesn't look for kinds of devices that the guest can't have.
 LVM_CONF = f"""
 devices {{
     dir="/dev" scan=["{DISKS}"] types=["ubd",16] use_devicesfile=0
@@ -61,7 +61,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Order:
-    """What the host asks for."""
+    """The command that the host orders."""
 
     argv: list[str]
     folder: str
@@ -72,7 +72,7 @@ def main(shared: Path) -> None:
     prepare(shared)
     order = Order(**json.loads((shared / ORDER).read_text()))
     with (shared / OUTPUT).open("wb") as output:
-        ended = subprocess.run(
+        completed = subprocess.run(
             order.argv,
             cwd=order.folder,
             env=ENVIRONMENT | order.environment,
@@ -81,11 +81,11 @@ def main(shared: Path) -> None:
             stderr=subprocess.STDOUT,
             check=False,
         )
-    (shared / EXIT_CODE).write_text(str(ended.returncode))
+    (shared / EXIT_CODE).write_text(str(completed.returncode))
 
 
 def prepare(shared: Path) -> None:
-    """Make a machine of a bare kernel: file systems, modules, and a configured lvm2."""
+    """Prepare the machine: file systems, modules, and a configured lvm2."""
     mount("proc", "/proc", "proc")
     mount("sysfs", "/sys", "sysfs")
     mount("tmpfs", "/run", "tmpfs")

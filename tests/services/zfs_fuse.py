@@ -1,8 +1,8 @@
 """A real ZFS as an ordinary process, zfs-fuse, with pools on sparse files. Needs the Debian package, and root.
 
-Its socket and its lock have fixed paths, so each runs in a mount namespace of its own, where these
-are on scratch file systems: several runs of tests at once don't meet, nor one that the machine runs.
-Whoever wants to reach it has `ZfsFuse.path` in PATH: there `zfs` and `zpool` enter the namespace first.
+The socket and the lock of zfs-fuse have fixed paths, so each process runs in a mount namespace of its own, with scratch
+file systems at these paths. Test runs then don't disturb one another, nor a zfs-fuse of the machine.
+Clients put `ZfsFuse.path` first in PATH: its `zfs` and `zpool` enter the namespace first.
 """
 
 import subprocess
@@ -40,7 +40,7 @@ class ZfsFuse(Service):
 
     @property
     def path(self) -> str:
-        """The folder of the commands that reach this one."""
+        """The folder of the commands `zfs` and `zpool` for this zfs-fuse."""
         return str(self.folder / "bin")
 
     def prepare(self) -> None:
@@ -62,24 +62,24 @@ class ZfsFuse(Service):
         return self.attempt("zfs", "list").returncode == 0
 
     def run(self, name: str, *arguments: str) -> str:  # type: ignore[override]
-        """Run `zfs` or `zpool` as the operator; its failure fails the test with what it said."""
-        ended = self.attempt(name, *arguments)
-        assert ended.returncode == 0, f"{name} {arguments} ended with {ended.returncode}: {ended.stderr}"
-        return ended.stdout
+        """Run `zfs` or `zpool` as the operator; if it fails, the test fails with its messages."""
+        completed = self.attempt(name, *arguments)
+        assert completed.returncode == 0, f"{name} {arguments} ended with {completed.returncode}: {completed.stderr}"
+        return completed.stdout
 
     def enter(self, name: str, *arguments: str) -> str:
-        """Run another program where this one's socket is."""
+        """Run another program in the namespace of this zfs-fuse."""
         argv = [installed("nsenter"), f"--mount=/proc/{self.pid}/ns/mnt", installed(name), *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
 
     def attempt(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `zfs` or `zpool` as the operator, whatever comes of it."""
+        """Run `zfs` or `zpool` as the operator; it may fail."""
         argv = [f"{self.path}/{name}", *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
 
     @contextmanager
     def pool(self) -> Iterator[str]:
-        """A pool with nothing in it, which is gone in the end."""
+        """Make an empty pool; destroy it afterwards."""
         name = unique("pool")
         device = self.folder / name
         with device.open("wb") as file:

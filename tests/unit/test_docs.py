@@ -12,8 +12,8 @@ from snapmanage.api import routes
 from snapmanage.volume.endpoint import Endpoint
 
 PAGES = Path(__file__).parents[2] / "docs"
-API = (PAGES / "api.md").read_text()
-BUS = (PAGES / "bus.md").read_text()
+API = (PAGES / "reference" / "api.md").read_text()
+BUS = (PAGES / "reference" / "bus.md").read_text()
 
 
 def shipped() -> list[str]:
@@ -46,6 +46,10 @@ def test_links_between_pages_lead_to_existing_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_readme_is_short_enough_to_be_read_whole() -> None:
+    assert len((PAGES.parent / "README.md").read_text().splitlines()) < 120
 
 
 @pytest.mark.parametrize("module", shipped())

@@ -1,8 +1,8 @@
-"""A folder on a btrfs, as root sees it: what subvolumes are in it, renaming one, keeping names on the disk.
+"""A folder on a btrfs, for root: its subvolumes, a rename, and writing names to the disk.
 
-`privileged` calls this as root. The folder is trusted to be what it says; what lies in it is not: names
-are resolved beneath it, on its own mount, following no symbolic link, and only what is a subvolume is
-renamed, within the folder where it is. Errors are those of snapmanage.
+`privileged` calls this module as root. It trusts the path of the folder, and nothing in the folder: names are resolved
+beneath the folder, on its own mount, without symbolic links. Only subvolumes are renamed, within their own folder.
+Every error is one of snapmanage.
 """
 
 import errno
@@ -10,123 +10,140 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from snapmanage import errors
-from snapmanage.drivers.btrfs import members as btrfs_members
-from snapmanage.drivers.btrfs import search, trees
+from snapmanage.drivers.btrfs import members, search, trees
 from snapmanage.drivers.btrfs.members import Member
-from snapmanage.drivers.system import syscalls
+from snapmanage.drivers.system import failures, syscalls
+from snapmanage.drivers.system.failures import KnownFailure
 
-LONGEST_NAME = 255
+MAX_NAME_BYTES = 255
+
+_ROOT_ONLY = KnownFailure(
+    errors.BackendPermission, "root with CAP_SYS_ADMIN alone may not change {}: make root the owner of its folder"
+)
+_FAILURES = {
+    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no {} in the folder"),
+    errno.ENOTDIR: KnownFailure(errors.SourceNotFound, "a part of the path {} is not a directory"),
+    errno.EEXIST: KnownFailure(errors.NameTaken, "the new name of {} is taken; rename the other object"),
+    errno.ELOOP: KnownFailure(errors.InvalidReference, "{} leads over a symbolic link; name the path without it"),
+    errno.EXDEV: KnownFailure(errors.InvalidReference, "{} leads over another mount; configure a backend for that one"),
+    errno.EBUSY: KnownFailure(errors.InUse, "something is mounted on {}; unmount it first"),
+    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is longer than a path may be"),
+    errno.EACCES: _ROOT_ONLY,
+    errno.EPERM: _ROOT_ONLY,
+    errno.EROFS: KnownFailure(
+        errors.BackendPermission, "{} is on a read-only file system, or in a read-only subvolume; make it writable"
+    ),
+}
+_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
 
 
-def legal(name: str) -> bool:
-    """Whether a subvolume in a folder could have this path."""
+def is_valid_path(name: str) -> bool:
+    """Return whether a subvolume in a folder can have this path."""
     try:
         parts = name.encode().split(b"/")
     except UnicodeEncodeError:
         return False
-    return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= LONGEST_NAME for part in parts)
+    return "\0" not in name and all(part not in (b"", b".", b"..") and len(part) <= MAX_NAME_BYTES for part in parts)
 
 
 def is_text(name: str) -> bool:
-    """Whether it can be sent to a process and to the kernel."""
+    """Return whether the name can be sent to a process and to the kernel."""
     try:
         return b"\0" not in name.encode()
     except UnicodeEncodeError:
         return False
 
 
-def members(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
-    """The subvolumes in the folder, itself included; with names, whichever of them exists, outside of it too."""
-    with _opened(folder, file_system) as fd, _explained(folder):
-        found = btrfs_members.read(fd, names)
+def subvolumes(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
+    """Return the subvolumes in the folder, including its own.
+
+    With `names`, return those of them that exist, also outside of the folder.
+    """
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
+        found = members.read(fd, names)
         if found is None:
-            raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
+            raise _removed(folder)
         return found
 
 
 def folder_id(folder: str, file_system: str) -> str:
-    """Return which folder of which btrfs this is: the file system's UUID, and a digest of the path from its top."""
-    with _opened(folder, file_system) as fd, _explained(folder):
+    """Return the identity of the folder: the file system's UUID, and a digest of the folder's path from the top."""
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
         here, _ = trees.read(fd)
         if here is None:
-            raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
+            raise _removed(folder)
         return f"{search.file_system(fd)}/{hashlib.sha256(here).hexdigest()[:32]}"
 
 
-def located(
-    folder: str, file_system: str, identities: Collection[str], names: Collection[str]
-) -> list[tuple[str, str]]:
-    """Return name and identity of all that has one of the identities or names.
+def locate(folder: str, file_system: str, identities: Collection[str], names: Collection[str]) -> list[tuple[str, str]]:
+    """Return name and identity of every object that has one of the identities or names.
 
-    A subvolume is found anywhere on the file system; outside of the folder its name has a slash in front. Anything
-    else that bears one of the names, such as a directory, has its inode's number as its identity.
+    Subvolumes are found anywhere on the file system; the name of one outside of the folder begins with a slash. An
+    object of another kind with one of the names, such as a directory, has the number of its inode as its identity.
     """
-    with _opened(folder, file_system) as fd, _explained(folder):
-        every = btrfs_members.named(fd)
-        if every is None:
-            raise errors.BackendUnavailable(f"the folder {folder!r} is gone from its file system")
-        taken = {name for name, _ in every}
-        others = [(name, _inode(fd, name)) for name in names if name not in taken and legal(name)]
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
+        known = members.names_and_identities(fd)
+        if known is None:
+            raise _removed(folder)
+        taken = {name for name, _ in known}
+        others = [(name, _inode(fd, name)) for name in names if name not in taken and is_valid_path(name)]
     return [
-        *(each for each in every if each[0] in names or each[1] in identities),
+        *(each for each in known if each[0] in names or each[1] in identities),
         *((name, f"inode {inode}") for name, inode in others if inode is not None),
     ]
 
 
 def rename(folder: str, file_system: str, old: str, new: str) -> None:
-    """Rename a subvolume within the folder where it is, never replacing anything."""
+    """Rename a subvolume within its folder, never replacing another object."""
     place, old_name = _split(old)
     new_place, new_name = _split(new)
     if place != new_place:
         raise errors.InvalidReference(f"{old!r} can't become {new!r}: a subvolume stays in its folder")
-    with _opened(folder, file_system) as fd, _explained(old), _beneath(fd, place) as inner:
-        _refuse_other_kinds(inner, old_name)
+    with _opened(folder, file_system) as fd, _translated_errors(old), _opened_beneath(fd, place) as inner:
+        found = syscalls.status(inner, old_name)
+        # On a btrfs, only the top of a subvolume has this inode.
+        if not stat.S_ISDIR(found.mode) or found.inode != trees.TOP_INODE:
+            raise errors.SourceNotFound(f"{old!r} is not a subvolume; list the backend again")
         syscalls.rename_noreplace(inner, old_name, new_name)
 
 
-def keep(folder: str, file_system: str, name: str) -> None:
-    """Make the names in the folder of `name` outlive a power failure; `SourceNotFound` when that folder is gone."""
+def sync(folder: str, file_system: str, name: str) -> None:
+    """Write the names in the folder of `name` to the disk; `SourceNotFound` when that folder is gone."""
     place, _ = _split(name)
-    with _opened(folder, file_system) as fd, _explained(place or folder), _beneath(fd, place) as inner:
+    with _opened(folder, file_system) as fd, _translated_errors(place or folder), _opened_beneath(fd, place) as inner:
         os.fsync(inner)
 
 
 def _split(name: str) -> tuple[str, str]:
-    if not legal(name):
-        raise errors.InvalidReference(f"no subvolume in a folder can be called {name!r}")
+    """Return the path of the folder that has `name`, and the last part of `name`."""
+    if not is_valid_path(name):
+        raise errors.InvalidReference(f"a folder can't have a subvolume named {name!r}")
     place, _, last = name.rpartition("/")
     return place, last
 
 
 def _inode(fd: int, name: str) -> int | None:
-    """Return the inode's number of what bears the name; None where nothing does."""
+    """Return the number of the inode with this name; None where there is no such name."""
     place, last = _split(name)
     try:
-        with _explained(name), _beneath(fd, place) as inner:
+        with _translated_errors(name), _opened_beneath(fd, place) as inner:
             return syscalls.status(inner, last).inode
     except (errors.SourceNotFound, errors.InvalidReference):
         return None
 
 
-def _refuse_other_kinds(fd: int, name: str) -> None:
-    """Ask whether a directory entry is a subvolume: those alone have this inode on a btrfs."""
-    found = syscalls.status(fd, name)
-    if not stat.S_ISDIR(found.mode) or found.inode != trees.TOP_INODE:
-        raise errors.SourceNotFound(f"{name!r} is no subvolume")
-
-
 @contextmanager
 def _opened(folder: str, file_system: str) -> Iterator[int]:
-    """Open the folder; `BackendUnavailable` unless it is on a btrfs, and on that one where one is named."""
+    """Open the folder; `BackendUnavailable` unless it is on a btrfs, and on `file_system` if that isn't empty."""
     if not os.path.isabs(folder) or "\0" in folder:
         raise errors.ConfigurationError(f"the folder {folder!r} must be an absolute path")
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError as failure:
-        raise errors.BackendPermission(f"let root read {folder!r}") from failure
+        raise errors.BackendPermission(f"root may not read the folder {folder!r}: give it permission") from failure
     except OSError as failure:
         raise errors.BackendUnavailable(f"can't open the folder {folder!r}: {failure.strerror}") from failure
     try:
@@ -136,19 +153,19 @@ def _opened(folder: str, file_system: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _refuse_other_file_systems(fd: int, folder: str, wanted: str) -> None:
+def _refuse_other_file_systems(fd: int, folder: str, required: str) -> None:
     try:
         found = search.file_system(fd)
     except OSError as failure:
         raise errors.BackendUnavailable(f"{folder!r} isn't on a btrfs: see whether it is mounted") from failure
-    if wanted not in ("", found):
+    if required not in ("", found):
         raise errors.BackendUnavailable(
-            f"{folder!r} is on the btrfs {found}, not on {wanted}: see whether that is mounted"
+            f"{folder!r} is on the btrfs {found}, not on {required}: see whether that one is mounted"
         )
 
 
 @contextmanager
-def _beneath(fd: int, place: str) -> Iterator[int]:
+def _opened_beneath(fd: int, place: str) -> Iterator[int]:
     inner = syscalls.open_directory_beneath(fd, place) if place else os.dup(fd)
     try:
         yield inner
@@ -156,26 +173,10 @@ def _beneath(fd: int, place: str) -> Iterator[int]:
         os.close(inner)
 
 
-_RIGHTS = "no right to do this to {!r}: it takes root, with CAP_SYS_ADMIN, who owns the folder where that is"
-_REFUSALS: dict[int, tuple[type[errors.SnapmanageError], str]] = {
-    errno.ENOENT: (errors.SourceNotFound, "there is no {!r} in the folder"),
-    errno.ENOTDIR: (errors.SourceNotFound, "{!r} is in no directory"),
-    errno.EEXIST: (errors.NameTaken, "something has the name already that {!r} should get"),
-    errno.ELOOP: (errors.InvalidReference, "{!r} leads over a symbolic link, which isn't followed"),
-    errno.EXDEV: (errors.InvalidReference, "{!r} leads over another mount; configure a backend for that one"),
-    errno.EBUSY: (errors.InUse, "something is mounted on {!r}; unmount it first"),
-    errno.ENAMETOOLONG: (errors.InvalidReference, "{!r} is longer than a path may be"),
-    errno.EACCES: (errors.BackendPermission, _RIGHTS),
-    errno.EPERM: (errors.BackendPermission, _RIGHTS),
-    errno.EROFS: (errors.BackendPermission, "{!r} is on a file system, or in a subvolume, that is read-only"),
-}
+def _translated_errors(name: str) -> AbstractContextManager[None]:
+    """Turn the failure of a system call on `name` into an error of snapmanage."""
+    return failures.translated_errors(repr(name), _FAILURES, _OTHER_FAILURE)
 
 
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn what the system says of `name` into an error of snapmanage."""
-    try:
-        yield
-    except OSError as failure:
-        kind, text = _REFUSALS.get(failure.errno or 0, (errors.BackendUnavailable, "the file system failed on {!r}"))
-        raise kind(f"{text.format(name)} ({failure.strerror})") from failure
+def _removed(folder: str) -> errors.BackendUnavailable:
+    return errors.BackendUnavailable(f"the folder {folder!r} was removed from its file system; make it again")

@@ -1,6 +1,6 @@
-"""The subvolumes of a btrfs as a folder on it sees them: their names there, and what keeps each from being renamed.
+"""The subvolumes of a btrfs as seen from a folder on it: their names there, and the obstacles to renaming each.
 
-`folder` calls this as root.
+`folder` calls this module as root.
 """
 
 import errno
@@ -13,25 +13,25 @@ from snapmanage.drivers.btrfs.trees import Subvolume
 from snapmanage.drivers.system import mounts, syscalls
 
 ITSELF = "."
-"""The name of the subvolume whose top the folder is."""
+"""The name of the subvolume whose top is the folder."""
 
-ODD = "./"
-"""What begins the name in place of one that isn't UTF-8 or that can't be read; no real name begins so."""
+ESCAPED = "./"
+"""The beginning of a substitute for a name that isn't UTF-8 or is unreadable; no real name begins like this."""
 
 OUTSIDE = "/"
-"""What begins the name of a subvolume outside of the folder, its path from the top of the file system."""
+"""The beginning of the name of a subvolume outside of the folder. The rest is its path from the top."""
 
-LONGEST_PATH = 4095
+MAX_PATH_BYTES = 4095
 
 
 @dataclass(frozen=True)
 class Member:
-    """A subvolume in the folder, at any depth, or one outside that was asked for.
+    """A subvolume in the folder, at any depth, or a requested one outside of it.
 
-    `name` is its path from the folder. A parent outside is named by its path from the top, with a slash in
-    front; one that is gone has neither name nor identity. `has_snapshots` says that it is a parent itself.
-    `size_bytes` is None without quotas and while they are being counted; `counting` is a value of
-    `quotas.Counting`. `in_use` and `fault` say why the subvolume can't be renamed; empty where it can.
+    `name` is its path from the folder. A parent outside of the folder has its path from the top, after a slash; a
+    deleted parent has neither name nor identity. `has_snapshots` means that it is a parent itself.
+    `size_bytes` is None without quotas and during their count; `counting` is a value of `quotas.Counting`.
+    `in_use` and `fault` are reasons why the subvolume can't be renamed; both are empty where it can.
     """
 
     name: str
@@ -49,23 +49,26 @@ class Member:
 
 
 def read(fd: int, names: Collection[str]) -> list[Member] | None:
-    """Return the subvolumes in an open folder, itself included; with names, whichever of them exists.
+    """Return the subvolumes in an open folder, including its own; with `names`, those of them that exist.
 
-    Return None where the folder is gone. All is read in one go, so that what is renamed meanwhile is seen
-    under one of its names. `OSError`.
+    Return None where the folder was removed. One search reads everything, so that a subvolume that is renamed meanwhile
+    is seen under one of its names. `OSError`.
     """
     here, found = trees.read(fd)
     if here is None:
         return None
     view = _View(fd, here, found)
-    shown = ((view.name(each), each) for each in found)
+    named = ((view.name(each), each) for each in found)
     return [
-        view.member(name, each) for name, each in shown if (name in names if names else not name.startswith(OUTSIDE))
+        view.member(name, each) for name, each in named if (name in names if names else not name.startswith(OUTSIDE))
     ]
 
 
-def named(fd: int) -> list[tuple[str, str]] | None:
-    """Return name and identity of every subvolume of the file system; None where the open folder is gone. `OSError`."""
+def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
+    """Return name and identity of every subvolume of the file system; None where the open folder was removed.
+
+    `OSError`.
+    """
     here, found = trees.read(fd)
     if here is None:
         return None
@@ -74,7 +77,7 @@ def named(fd: int) -> list[tuple[str, str]] | None:
 
 
 class _View:
-    """What an open folder shows of its file system."""
+    """The subvolumes of a file system, seen from an open folder."""
 
     def __init__(self, fd: int, here: bytes, found: list[Subvolume]) -> None:
         self._fd = fd
@@ -82,14 +85,14 @@ class _View:
         self._by_identity = {each.identity: each for each in found if each.identity}
         self._by_number = {each.number: each for each in found}
         self._parents = {each.parent_identity for each in found}
-        self._in_use = _in_use(fd)
+        self._in_use = _paths_in_use(fd)
         self._writable = not os.fstatvfs(fd).f_flag & os.ST_RDONLY
-        self._unreachable: dict[str, str] = {}
+        self._obstacles: dict[str, str] = {}
 
     def name(self, each: Subvolume) -> str:
-        """The path from the folder, or from the top with a slash in front; each subvolume has a name of its own."""
+        """Return the path from the folder, or from the top after a slash. No two subvolumes have one name."""
         if each.path is None:
-            return f"{ODD}subvolume {each.number}"
+            return f"{ESCAPED}subvolume {each.number}"
         if each.path == self._here:
             return ITSELF
         if not self._here or each.path.startswith(self._here + b"/"):
@@ -121,7 +124,7 @@ class _View:
             return "it has no UUID, since a kernel older than 3.6 made it; take a snapshot of it, and use that one"
         if each.path is None:
             return "its place in the file system can't be read; see the kernel's log and run btrfs scrub"
-        if name.startswith(ODD):
+        if name.startswith(ESCAPED):
             return "its name, or that of a folder above it, isn't UTF-8; rename it"
         if not self._writable:
             return "the file system is mounted read-only; mount it writable"
@@ -129,9 +132,9 @@ class _View:
         if within and within.read_only:
             return f"it lies in the read-only subvolume {self.name(within)!r}; move it, or make that one writable"
         place = name.rpartition("/")[0]
-        if place not in self._unreachable:
-            self._unreachable[place] = _unreachable(self._fd, place)
-        return self._unreachable[place]
+        if place not in self._obstacles:
+            self._obstacles[place] = _obstacle(self._fd, place)
+        return self._obstacles[place]
 
 
 def _text(path: bytes) -> str:
@@ -139,31 +142,37 @@ def _text(path: bytes) -> str:
     try:
         return path.decode()
     except UnicodeDecodeError:
-        return ODD + path.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
+        return ESCAPED + path.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
 
 
-def _unreachable(fd: int, place: str) -> str:
-    """Why nothing can be renamed in a folder beneath an open one; empty where it can, or where it is gone by now."""
-    if len(os.fsencode(place)) > LONGEST_PATH:
-        return f"its folder has a path of more than {LONGEST_PATH} bytes; move it"
+def _obstacle(fd: int, place: str) -> str:
+    """Return why no object can be renamed in a folder beneath an open one; empty where there is no obstacle.
+
+    It is also empty where the folder was removed.
+    """
+    if len(os.fsencode(place)) > MAX_PATH_BYTES:
+        return f"its folder has a path of more than {MAX_PATH_BYTES} bytes; move it"
     try:
         inner = syscalls.open_directory_beneath(fd, place) if place else os.dup(fd)
     except FileNotFoundError:
         return ""
     except OSError as failure:
         if failure.errno == errno.EXDEV:
-            return f"something else is mounted on its folder {place!r}, or above that; unmount it"
-        return f"its folder {place!r} can't be opened ({failure.strerror}); let it be a folder of root's"
+            return f"another file system is mounted on its folder {place!r}, or above that; unmount it"
+        return f"its folder {place!r} can't be opened ({failure.strerror}); make root the owner of the folder"
     try:
         if os.access(".", os.W_OK | os.X_OK, dir_fd=inner, effective_ids=True):
             return ""
     finally:
         os.close(inner)
-    return f"nothing in its folder {place!r} may be renamed; let it be a folder of root's"
+    return f"root with CAP_SYS_ADMIN alone may not rename in its folder {place!r}; make root the owner of the folder"
 
 
-def _in_use(fd: int) -> dict[bytes, str]:
-    """Why a path of the file system is in use: it is mounted, has something in it that is, or has a mount on it."""
+def _paths_in_use(fd: int) -> dict[bytes, str]:
+    """Return the reason why each path is in use: the path itself or a part of it is mounted, or has a mount on it.
+
+    Paths begin at the top of the file system of `fd`.
+    """
     known = {mount.number: mount for mount in mounts.mounts()}
     device = known[mounts.mount_of(fd)].device
     found: dict[bytes, str] = {}
@@ -175,11 +184,11 @@ def _in_use(fd: int) -> dict[bytes, str]:
                 found[b"/".join(parts[:length])] = f"it is mounted at {point!r}, by itself or in part"
         above = known.get(mount.parent)
         if above and above.device == device:
-            found.setdefault(_covered(mount, above), f"something is mounted on it, at {point!r}")
+            found.setdefault(_covered(mount, above), f"a file system is mounted on it, at {point!r}")
     return found
 
 
 def _covered(mount: mounts.Mount, above: mounts.Mount) -> bytes:
-    """The path, from the top of its file system, that is hidden by a mount."""
+    """Return the path, from the top of its file system, that a mount hides."""
     inside = mount.point[len(above.point.rstrip(b"/")) :]
     return (above.root.rstrip(b"/") + b"/" + inside.strip(b"/")).strip(b"/")

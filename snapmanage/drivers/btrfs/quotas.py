@@ -1,4 +1,4 @@
-"""What the quotas of a btrfs count, read from the quota tree."""
+"""Sizes of subvolumes, as the quotas of a btrfs count them, read from the quota tree."""
 
 import struct
 from contextlib import suppress
@@ -16,7 +16,7 @@ _REFERENCED = struct.Struct("<8xQ")
 
 
 class Counting(Enum):
-    """How far a count can be trusted; the value is the word for it."""
+    """How far a count can be trusted, in words for operators."""
 
     DONE = ""
     UNDER_WAY = "being counted"
@@ -25,16 +25,16 @@ class Counting(Enum):
 
 @dataclass(frozen=True)
 class Count:
-    """What one subvolume refers to, shared data included; None while that is being counted."""
+    """The size of the data that one subvolume refers to, shared data included; None during the count."""
 
     size_bytes: int | None
     counting: Counting = Counting.DONE
 
 
 def counts(fd: int) -> dict[int, Count]:
-    """Return the count of each subvolume by its number; empty where quotas are off or count something else."""
+    """Return the count of each subvolume by its number; an empty dict where quotas are off or simple."""
     flags, found = 0, dict[int, int]()
-    with suppress(FileNotFoundError):  # there never were quotas
+    with suppress(FileNotFoundError):  # quotas were never on
         first, last = (0, _QUOTA_STATUS, 0), (0, _QUOTA_INFO, _LAST_SUBVOLUME)
         for (_, kind, number), item in search.search(fd, _QUOTA_TREE, first, last):
             if kind == _QUOTA_STATUS:
@@ -47,10 +47,10 @@ def counts(fd: int) -> dict[int, Count]:
 
 
 def _count(flags: int, referenced: int) -> Count:
-    """Judge one count.
+    """Decide how far one count can be trusted.
 
-    Counting sets all counts to 0 first. Its flag reaches the tree with a commit, and may leave it before the
-    counts get there. Each subvolume refers to its own root at least, so that 0 means not counted yet.
+    A rescan first sets all counts to 0. Its flag reaches the tree with a commit, and may leave the tree before the
+    counts are written. Each subvolume refers at least to its own root, so 0 means that it isn't counted yet.
     """
     if flags & _RESCAN or not referenced:
         return Count(None, Counting.UNDER_WAY)

@@ -1,9 +1,9 @@
 """The subvolumes of a btrfs, read from its own trees, with the sizes that its quotas count.
 
-It knows nothing of what may be managed. Errors are plain `OSError`s.
+This module has no rules about snapshots. Errors are plain `OSError`s.
 
-Why not the tools: libbtrfsutil's bindings exist for Debian's own Python alone and know no quotas, and
-`btrfs subvolume list` prints names raw, so that one with a line break in it can pass for two.
+The tools don't suffice. The bindings of libbtrfsutil exist for Debian's own Python only, and lack quotas.
+`btrfs subvolume list` prints names raw, so that one name with a line break can pass for two.
 """
 
 import errno
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from snapmanage.drivers.btrfs import quotas
 from snapmanage.drivers.btrfs.quotas import Count
-from snapmanage.drivers.btrfs.search import MOST, looked_up, search
+from snapmanage.drivers.btrfs.search import MOST, directory_path, search, uuid_text
 
 TOP = 5
-"""The number of the subvolume above all others."""
+"""The number of the topmost subvolume."""
 
 TOP_INODE = 256
-"""The inode of the directory at the top of each subvolume; files have greater ones."""
+"""The number of the inode at the top of each subvolume; files have greater numbers."""
 
 _LAST_FREE = 2**64 - 256
 _ORPHANS = 2**64 - 5
@@ -32,15 +32,15 @@ _READ_ONLY = 1
 
 # Generation, flags, references, generation again, identity, its parent's, birth in seconds and nanoseconds.
 _ROOT = struct.Struct("<160xQ40xQI19xQ16s16s60xQI")
-# The directory's inode and the name's length; the name follows.
+# The directory's inode and the length of the name, which follows.
 _BACKREF = struct.Struct("<Q8xH")
 _REFERENCES_AT = struct.Struct("<8xH")
 
-# A rename takes one name off before it puts the other on, within microseconds.
+# A rename removes one name before it adds the other, within microseconds.
 _TRIES, _PAUSE_SECONDS = 50, 0.001
 _DEEPEST = 2048
 
-# The subvolume and the directory's inode where it is, and its name there.
+# The parent subvolume, the inode of the directory in it, and the name in that directory.
 _Place = tuple[int, int, bytes]
 
 
@@ -48,10 +48,9 @@ _Place = tuple[int, int, bytes]
 class Subvolume:
     """A subvolume.
 
-    `path` leads to it from the top of the file system, without a slash in front; it is None where that
-    can't be read. `identity` is empty for one that a kernel older than 3.6 made. `within` is the number
-    of the subvolume where it lies, 0 for the top. A snapshot's `parent_identity` is None where its parent
-    has no identity.
+    `path` begins at the top of the file system, without a slash; None where it can't be read. `identity` is empty
+    if a kernel older than 3.6 made the subvolume. `within` is the number of the subvolume that contains it, 0 for the
+    top. `parent_identity` of a snapshot is None where its parent has no identity.
     """
 
     number: int
@@ -66,55 +65,50 @@ class Subvolume:
 
 
 def read(fd: int) -> tuple[bytes | None, list[Subvolume]]:
-    """The path of an open directory from the top of its file system, and every subvolume of that.
+    """Return the path of an open directory from the top of its file system, and every subvolume of that file system.
 
-    The path is None where it can't be told, since the directory is gone. What is being deleted is left out.
+    The path is None where the directory was removed. Subvolumes that are being deleted are left out.
     """
     roots, places, deleted = _roots(fd)
     paths = _Paths(fd, places)
     counts = quotas.counts(fd)
     found = [
-        _subvolume(number, offset, item, paths.of(number), places.get(number), counts.get(number))
+        subvolume(number, offset, item, paths.of(number), places.get(number), counts.get(number))
         for number, (offset, item) in roots.items()
         if number not in deleted
     ]
-    tree, inside = looked_up(fd, 0, os.fstat(fd).st_ino)
-    return _joined(paths.of(tree), inside), [subvolume for subvolume in found if subvolume]
+    tree, inside = directory_path(fd, 0, os.fstat(fd).st_ino)
+    return _joined(paths.of(tree), inside), [each for each in found if each]
 
 
-def _subvolume(
+def subvolume(
     number: int, offset: int, item: bytes, path: bytes | None, place: _Place | None, count: Count | None
 ) -> Subvolume | None:
-    """Read one item; None where the subvolume is being deleted."""
+    """Return the subvolume of one root item; None where it is being deleted."""
     generation, flags, references, again, identity, parent, seconds, nanoseconds = _ROOT.unpack_from(item)
     if not references:
         return None
-    # A kernel older than 3.6 knows nothing of what lies behind the second generation, and may have left it stale.
+    # A kernel older than 3.6 doesn't know the fields after the second generation, and may have left them stale.
     whole = again == generation
     return Subvolume(
         number=number,
-        identity=_text(identity) if whole and any(identity) else "",
+        identity=uuid_text(identity) if whole and any(identity) else "",
         path=path,
         within=place[0] if place else 0,
-        # The key of a snapshot has the transaction that made it.
+        # The offset in the key of a snapshot is the transaction that made it.
         is_snapshot=offset != 0 or (whole and any(parent)),
-        parent_identity=_text(parent) if whole and any(parent) else None,
+        parent_identity=uuid_text(parent) if whole and any(parent) else None,
         read_only=bool(flags & _READ_ONLY),
         born=seconds + nanoseconds / 10**9 if whole else 0.0,
         count=count,
     )
 
 
-def _text(identity: bytes) -> str:
-    digits = identity.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
 def _roots(fd: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, _Place], set[int]]:
     """Read the tree of subvolumes.
 
-    Return the key's offset and the item of every subvolume by its number, the place of every one that has
-    a place, and the numbers of what is being deleted.
+    Return the key's offset and the item of every subvolume, by its number; the places of those that have one; and the
+    numbers of those that are being deleted.
     """
     roots: dict[int, tuple[int, bytes]] = {}
     places: dict[int, _Place] = {}
@@ -133,9 +127,9 @@ def _place(parent: int, item: bytes) -> _Place:
 
 
 def _await_places(fd: int, numbers: Iterable[int], places: dict[int, _Place]) -> set[int]:
-    """Find the places of those that were between two names when they were read.
+    """Add the places of subvolumes that were between two names when they were read.
 
-    What is being deleted has none; return that.
+    Return the subvolumes that are being deleted; they have no place.
     """
     nowhere, deleted = set(numbers) - places.keys() - {TOP}, set[int]()
     for _ in range(_TRIES):
@@ -151,12 +145,12 @@ def _await_places(fd: int, numbers: Iterable[int], places: dict[int, _Place]) ->
 
 
 def _orphans(fd: int) -> set[int]:
-    """The numbers of what is deleted and waits to be cleaned away."""
+    """Return the numbers of deleted subvolumes that btrfs hasn't cleaned up yet."""
     return {key[2] for key, _ in search(fd, _ROOT_TREE, (_ORPHANS, _ORPHAN_ITEM, 0), (_ORPHANS, _ORPHAN_ITEM, MOST))}
 
 
 class _Paths:
-    """The paths of subvolumes from the top, each folder on the way looked up once."""
+    """Finds the paths of subvolumes from the top; each folder on the way is looked up once."""
 
     def __init__(self, fd: int, places: dict[int, _Place]) -> None:
         self._fd = fd
@@ -165,10 +159,10 @@ class _Paths:
         self._folders: dict[tuple[int, int], bytes | None] = {}
 
     def of(self, number: int) -> bytes | None:
-        """The path of a subvolume; None where it has none."""
+        """Return the path of a subvolume; None where it can't be read."""
         chain: list[int] = []
         while number not in self._paths:
-            # Should subvolumes that were moved meanwhile seem to lie in one another, this ends it.
+            # Subvolumes that are moved meanwhile may seem to contain one another; this ends the loop.
             self._paths[number] = None
             if number not in self._places:
                 break
@@ -186,10 +180,10 @@ class _Paths:
 
 
 def _folder(fd: int, tree: int, inode: int) -> bytes | None:
-    """The path of a directory inside its subvolume; None where it is gone or can't be read."""
+    """Return the path of a directory inside its subvolume; None where it was removed or can't be read."""
     for _ in range(_TRIES):
         try:
-            return b"" if inode == TOP_INODE else looked_up(fd, tree, inode)[1]
+            return b"" if inode == TOP_INODE else directory_path(fd, tree, inode)[1]
         except FileNotFoundError:
             time.sleep(_PAUSE_SECONDS)
         except OSError as failure:
@@ -198,7 +192,7 @@ def _folder(fd: int, tree: int, inode: int) -> bytes | None:
 
 
 def _deep_folder(fd: int, tree: int, inode: int) -> bytes | None:
-    """The path of a directory that is too deep for the kernel to tell at once."""
+    """Return the path of a directory that is too deep for one call to the kernel."""
     names: list[bytes] = []
     while inode != TOP_INODE and len(names) < _DEEPEST:
         above = next(search(fd, tree, (inode, _INODE_REF, 0), (inode, _INODE_REF, MOST)), None)

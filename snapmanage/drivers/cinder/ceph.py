@@ -1,13 +1,13 @@
-"""What Cinder's Ceph driver can't see, or fails on: found by snapmanage's own scan of the same pool.
+"""Additions to Cinder's vendor driver for Ceph, from snapmanage's own scan of the same pool.
 
-That driver opens every image by its name, and its whole listing fails with the first one that can't be opened. It
-also lists as safe what it then can't rename or protect. This runs beside Cinder, in `child`.
+The vendor driver opens every image by its name: the first image that can't be opened fails the whole listing. It also
+lists snapshots as safe that it can't rename or protect. This module runs beside Cinder, in `child`.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from snapmanage.core.backend import GIB, BackendSnapshot
@@ -16,82 +16,84 @@ from snapmanage.drivers.rbd.cluster import Cluster, Settings
 from snapmanage.drivers.rbd.image import ODD_NAME
 from snapmanage.drivers.rbd.names import snapshot_part
 from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.scan import Scan
-from snapmanage.drivers.rbd.unreadable import is_image
+from snapmanage.drivers.rbd.scan import PoolScan
+from snapmanage.drivers.rbd.unreadable import is_listing_entry
 from snapmanage.drivers.system import ceph_bindings
 
 Driver = Any
 Entries = list[dict[str, Any]]
 WORKERS = 8
-_UNADDRESSABLE = "Cinder's driver can't address an image with '@' or '/' in its name: rename it (rbd rename)"
-_NAMELESS = "Cinder's driver can't open its image by the name: look at the image with rbd info"
+_UNADDRESSABLE = "the vendor driver can't address an image with '@' or '/' in its name: rename it (rbd rename)"
+_NAMELESS = "the vendor driver can't open its image by the name: inspect the image with rbd info"
 
 
-class _Pool(Pool):
+class _UnverifiedPool(Pool):
     def verify(self) -> None:
-        """Cinder's driver itself is asked whether the pool is there, where nothing is listed."""
+        """Do nothing: for an empty listing, the vendor driver's own check shows whether the pool exists."""
 
 
 class CephPool:
-    """One look at the pool of a driver."""
+    """The state of the vendor driver's pool at one time."""
 
     def __init__(self, driver: Driver, ioctx: Any) -> None:
         self._driver = driver
         self._ioctx = ioctx
         options = driver.configuration
         settings = Settings(options.rbd_pool, "", options.rbd_user, options.rbd_ceph_conf, 0, ceph_bindings.FOLDER)
-        # Cinder's driver protects each snapshot that it manages.
-        self._pool = _Pool(Cluster(settings), ioctx, options.rbd_pool, protect=True)
+        # The vendor driver protects each snapshot that it manages.
+        self._pool = _UnverifiedPool(Cluster(settings), ioctx, options.rbd_pool, protect=True)
         self._images = {each.name: each for each in self._pool.images()}
-        self._snapshots = Scan(self._pool, WORKERS).snapshots()
-        # What the driver can't open, by the image's name; and what it opens, and can't list the snapshots of.
-        self._unseen = {each.name: each.unsafe_reason for each in self._snapshots if is_image(each.identity)}
-        self._unseen |= {name: _UNADDRESSABLE for name in self._images if set(name) & set("@/")}
-        self._odd = {each.parent for each in self._snapshots if each.unsafe_reason == ODD_NAME}
+        self._snapshots = PoolScan(self._pool, WORKERS).snapshots()
+        # Reasons why the vendor driver can't open an image, by its name.
+        self._unopenable = {
+            each.name: each.unsafe_reason for each in self._snapshots if is_listing_entry(each.identity)
+        }
+        self._unopenable |= {name: _UNADDRESSABLE for name in self._images if set(name) & set("@/")}
+        # Images that it can open, but whose snapshots it can't list.
+        self._unlistable = {each.parent for each in self._snapshots if each.unsafe_reason == ODD_NAME}
 
     def identities(self) -> Mapping[str, str | None]:
-        """Ids of images, and of snapshots within their image, by their names."""
+        """Return the ids of images, and of snapshots within their image, by name."""
         images = {name: each.image_id or f"format-1 {name}" for name, each in self._images.items()}
         return images | {each.name: each.identity.replace("@", "/") for each in self._snapshots}
 
-    def hidden(self, wanted: Collection[str]) -> Mapping[str, str]:
-        """Ids by name, of what has one of the ids: the directory doesn't show an image in the trash, its id does."""
-        ids = {each.replace("/", "@") for each in wanted}
+    def locate(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the objects with one of `ids`, as ids by name; the trash is searched too."""
+        identities = {each.replace("/", "@") for each in ids}
         with ThreadPoolExecutor(WORKERS, "rbd-locate") as readers:
-            found = lookup.located(readers, self._pool.image, ids, ())
+            found = lookup.locate(readers, self._pool.open_image, identities, ())
         return {each.name: each.identity.replace("@", "/") for each in found}
 
     def refusals(self) -> dict[str, str]:
-        """Why a snapshot can't be managed, by its name."""
-        unseen = {each.name: self._unseen[each.parent] for each in self._snapshots if each.parent in self._unseen}
-        return unseen | {each.name: each.unsafe_reason for each in self._snapshots if each.unsafe}
+        """Return the reasons against managing a snapshot, by its name."""
+        reasons = self._unopenable
+        unopenable = {each.name: reasons[each.parent] for each in self._snapshots if each.parent in reasons}
+        return unopenable | {each.name: each.unsafe_reason for each in self._snapshots if each.unsafe}
 
     def scan(self, scan: Callable[[], Entries], snapshots: bool) -> Entries:
-        """Let the driver list without the images that it would fail on; `snapshots`, what is listed, may be odd."""
-        self._odd = self._odd if snapshots else set()
-        with self._skipping():
-            try:
-                return scan()
-            except self._driver.rbd.Error:
-                self._unseen |= {name: _NAMELESS for name in self.list() if not self._opens(name)}
-                return scan()
+        """Run the vendor driver's scan without the images that would fail it.
 
-    def skipped(self) -> Entries:
-        """The snapshots of the images that the driver didn't list, as it would have listed them."""
-        return [self._entry(each) for each in self._snapshots if each.parent in self._unseen.keys() | self._odd]
-
-    @contextmanager
-    def _skipping(self) -> Iterator[None]:
-        """Hide images from the driver's listing; scans and renames take turns, so nothing else notices."""
+        A scan of volumes (`snapshots` false) includes images whose snapshots can't be listed. Renames never run at the
+        same time, so hiding images affects the scan only.
+        """
+        self._unlistable = self._unlistable if snapshots else set()
         self._driver.RBDProxy = lambda: self
         try:
-            yield
+            return scan()
+        except self._driver.rbd.Error:
+            self._unopenable |= {name: _NAMELESS for name in self.list() if not self._opens(name)}
+            return scan()
         finally:
             del self._driver.RBDProxy
 
+    def skipped(self) -> Entries:
+        """Return the snapshots of the images that the scan skipped, in the form of its entries."""
+        skipped = self._unopenable.keys() | self._unlistable
+        return [self._entry(each) for each in self._snapshots if each.parent in skipped]
+
     def list(self, *_: Any) -> list[str]:
-        """The images that the driver's listing may open, in the place of `rbd.RBD.list`."""
-        return [name for name in self._images if name not in self._unseen.keys() | self._odd]
+        """Return the images that the scan may open; replaces `rbd.RBD.list`."""
+        return [name for name in self._images if name not in self._unopenable.keys() | self._unlistable]
 
     def _opens(self, name: str) -> bool:
         with suppress(self._driver.rbd.Error), self._driver.rbd.Image(self._ioctx, name, read_only=True):
@@ -106,8 +108,8 @@ class CephPool:
         return entry | {"reference": {"source-name": name}, "source_reference": {"source-name": found.parent}}
 
 
-def listed(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -> Mapping[str, Any]:
-    """Scan with the driver; what it can't list is added where it is `snapshots` that are listed."""
+def list_entries(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -> Mapping[str, Any]:
+    """Return the entries of the vendor driver's scan; for snapshots, add those that it can't list."""
     from cinder.volume.drivers.rbd import RADOSClient
 
     with RADOSClient(driver) as client:
@@ -117,10 +119,10 @@ def listed(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -> Mapp
         return {"entries": entries + more, "identities": pool.identities(), "refusals": pool.refusals()}
 
 
-def objects(driver: Driver, wanted: Collection[str]) -> Mapping[str, str | None]:
-    """Return ids of images, and of snapshots within their image, by their names; those `wanted` in the trash too."""
+def all_identities(driver: Driver, ids: Collection[str]) -> Mapping[str, str | None]:
+    """Return the ids of images, and of snapshots within their image, by name; from the trash only those in `ids`."""
     from cinder.volume.drivers.rbd import RADOSClient
 
     with RADOSClient(driver) as client:
         pool = CephPool(driver, client.ioctx)
-        return {**pool.hidden(wanted), **pool.identities()}
+        return {**pool.locate(ids), **pool.identities()}

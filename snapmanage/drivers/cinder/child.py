@@ -1,11 +1,11 @@
-"""The process in which a vendor's driver of Cinder runs, and what it answers to `process`.
+"""The program of a vendor driver's process: it runs the driver and answers the requests of `process`.
 
-It has a Cinder of its own: an empty configuration but for the backend's section, an empty database in
-memory for drivers that look what Cinder knows, native threads, no bus, no services. eventlet is
-imported, since Cinder imports it, and patches nothing. The process ends with the connection.
+The process has a Cinder of its own, with native threads and without a bus or services. Its configuration has only the
+backend's section. Its database is empty and in memory, for drivers that look for Cinder's records. Cinder imports
+eventlet, which patches nothing here. The process ends with the connection.
 
-Requests and answers are lines of JSON. This module may run under an interpreter that has Cinder, but
-nothing of what snapmanage needs: it imports Cinder when it is asked to.
+Requests and answers are lines of JSON. The interpreter may have Cinder but none of snapmanage's own dependencies. So
+this module imports only the standard library and modules of snapmanage that do the same, and Cinder inside functions.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.drivers.cinder import objects as plain
-from snapmanage.drivers.cinder.identities import Driver, listed, objects
+from snapmanage.drivers.cinder import objects
+from snapmanage.drivers.cinder.identities import Driver, all_identities, list_entries
 from snapmanage.drivers.system import ceph_bindings
 
 LOG = logging.getLogger(__name__)
 
-EVERYTHING = sys.maxsize
-LONGEST_TEXT = 1000
+NO_LIMIT = sys.maxsize
+MAX_TEXT_LENGTH = 1000
 
 
 class Channel:
-    """The connection to snapmanage; whole lines, whichever thread sends them."""
+    """The connection to snapmanage; lines of several threads don't mix."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
@@ -46,8 +46,8 @@ class Channel:
             self._socket.sendall(line)
 
 
-class Forward(logging.Handler):
-    """Hands the driver's log records to snapmanage's log."""
+class LogForwarder(logging.Handler):
+    """Sends the vendor driver's log records to snapmanage's log."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._channel.send({"log": record.levelno, "name": record.name, "text": _text(record.getMessage())})
+            self._channel.send({"log": record.levelno, "name": record.name, "text": _in_one_line(record.getMessage())})
         except OSError:
             self.handleError(record)
 
 
-class Host:
-    """A vendor's driver, set up as `cinder-volume` would set it up."""
+class VendorDriver:
+    """A vendor driver, set up as in `cinder-volume`; each public method but `answer` is an operation of `process`."""
 
     def __init__(self) -> None:
         self._driver: Driver = None
@@ -69,23 +69,24 @@ class Host:
         self._snapshot_fields: Sequence[str] = ()
 
     def open(self, volume_driver: str, section: str, configuration: str) -> None:
-        """Make and check the driver; `configuration` is the text of a configuration file."""
+        """Create and check the driver; `configuration` is the text of a configuration file."""
         _configure(configuration)
         _run_as_root()
-        from cinder import context, coordination, objects
+        from cinder import context, coordination
+        from cinder.objects import Snapshot, Volume
         from cinder.volume import configuration as options
         from cinder.volume import driver as base
         from cinder.volume import manager
         from oslo_utils import importutils
 
-        self._volume_fields, self._snapshot_fields = list(objects.Volume.fields), list(objects.Snapshot.fields)
+        self._volume_fields, self._snapshot_fields = list(Volume.fields), list(Snapshot.fields)
         coordination.COORDINATOR.start()
         with contextlib.suppress(errors.ConfigurationError):
-            # Only Ceph's driver imports them, from where its distribution has put them.
+            # Only the vendor driver for Ceph imports these modules; the distribution installs them outside the path.
             ceph_bindings.load()
         kind = importutils.import_class(volume_driver)
         if kind.get_manageable_snapshots.__module__ == base.__name__:
-            raise NotImplementedError(f"{volume_driver} can't list snapshots, so nothing could be checked with it")
+            raise NotImplementedError(f"{volume_driver} can't list snapshots; choose another driver")
         driver = kind(
             configuration=options.Configuration(manager.volume_backend_opts, config_group=section),
             host=f"snapmanage@{section}",
@@ -102,68 +103,68 @@ class Host:
         self._driver.check_for_setup_error()
 
     def snapshots(self, records: Mapping[str, str]) -> dict[str, Any]:
-        """Every snapshot in the form of `get_manageable_snapshots`, and identities where the vendor's driver tells.
+        """Return every snapshot in the form of `get_manageable_snapshots`, with identities and refusals.
 
-        `records` are names by the id of their record: the driver marks what it takes for theirs.
+        `records` are managed names by the id of their record; the driver marks the snapshots that belong to them.
         """
-        of = plain.volume(self._volume_fields, None)
-        managed = [plain.snapshot(self._snapshot_fields, record_id, name, of) for record_id, name in records.items()]
+        of = objects.volume(self._volume_fields, None)
+        managed = [objects.snapshot(self._snapshot_fields, record_id, name, of) for record_id, name in records.items()]
         driver = self._driver
-        return self._believed(
-            listed(driver, lambda: driver.get_manageable_snapshots(managed, None, EVERYTHING, 0, [], []), True)
+        return self._checked(
+            list_entries(driver, lambda: driver.get_manageable_snapshots(managed, None, NO_LIMIT, 0, [], []), True)
         )
 
     def volumes(self) -> dict[str, Any]:
         driver = self._driver
-        return self._believed(
-            listed(driver, lambda: driver.get_manageable_volumes([], None, EVERYTHING, 0, [], []), False)
+        return self._checked(
+            list_entries(driver, lambda: driver.get_manageable_volumes([], None, NO_LIMIT, 0, [], []), False)
         )
 
-    def _believed(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """A listing, where it isn't empty only because some drivers take a backend that is away for an empty one."""
-        if not told["entries"]:
+    def _checked(self, listing: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the listing; check the backend first where it is empty, as some drivers list none when it is down."""
+        if not listing["entries"]:
             self.check()
-        return dict(told)
+        return dict(listing)
 
-    def objects(self, wanted: Sequence[str]) -> dict[str, str | None] | None:
-        """Identities by name of objects of whatever kind, where the vendor's driver tells; see `identities`."""
-        found = objects(self._driver, wanted)
+    def identities(self, ids: Sequence[str]) -> dict[str, str | None] | None:
+        """Return the identities of all objects, by name; None where the driver can't read any."""
+        found = all_identities(self._driver, ids)
         return None if found is None else dict(found)
 
-    def size_gb(self, volume: str) -> int:
-        """The size of a volume, asked for alone."""
-        of = plain.volume(self._volume_fields, volume)
+    def volume_size_gb(self, volume: str) -> int:
+        of = objects.volume(self._volume_fields, volume)
         return int(self._driver.manage_existing_get_size(of, {"source-name": volume, "name": volume}))
 
     def snapshot_size_gb(self, volume: str | None, reference: Mapping[str, str]) -> int:
-        """The size of a snapshot that isn't managed, after the driver's own checks of whether it may be."""
-        of = plain.volume(self._volume_fields, volume)
+        """Return the size of an unmanaged snapshot; the driver first checks whether it can be managed."""
+        of = objects.volume(self._volume_fields, volume)
         name = reference["source-name"]
-        handed = plain.snapshot(self._snapshot_fields, plain.id_of(name), name, of)
-        return int(self._driver.manage_existing_snapshot_get_size(handed, dict(reference)))
+        snapshot = objects.snapshot(self._snapshot_fields, objects.id_of(name), name, of)
+        return int(self._driver.manage_existing_snapshot_get_size(snapshot, dict(reference)))
 
     def manage(self, record_id: str, name: str, volume: str | None, size_gb: int, reference: Mapping[str, str]) -> None:
-        of = plain.volume(self._volume_fields, volume, size_gb)
-        handed = plain.snapshot(self._snapshot_fields, record_id, name, of)
-        self._driver.manage_existing_snapshot(handed, dict(reference))
+        of = objects.volume(self._volume_fields, volume, size_gb)
+        snapshot = objects.snapshot(self._snapshot_fields, record_id, name, of)
+        self._driver.manage_existing_snapshot(snapshot, dict(reference))
 
     def unmanage(self, record_id: str, name: str, volume: str | None, size_gb: int) -> None:
-        of = plain.volume(self._volume_fields, volume, size_gb)
-        self._driver.unmanage_snapshot(plain.snapshot(self._snapshot_fields, record_id, name, of))
+        of = objects.volume(self._volume_fields, volume, size_gb)
+        self._driver.unmanage_snapshot(objects.snapshot(self._snapshot_fields, record_id, name, of))
 
-    def answer(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What came of an operation: `value`, or `error` (its kind) with `text`."""
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Run an operation; return the request's `id` with the `value`, or with the kind of `error` and a `text`."""
+        operation = request["operation"]
         try:
-            return {"value": getattr(self, operation)(**arguments)}
+            return {"id": request["id"], "value": getattr(self, operation)(**request["arguments"])}
         except Exception as error:
-            LOG.debug("%s failed.", operation, exc_info=True)
-            kind = self._kind(error)
+            LOG.debug("The operation %s of the vendor driver failed.", operation, exc_info=True)
+            kind = self._error_kind(error)
             if operation == "open" and kind == "invalid":
                 kind = "configuration"
-            return {"error": kind, "text": _text(f"{type(error).__name__}: {error}")}
+            return {"id": request["id"], "error": kind, "text": _in_one_line(f"{type(error).__name__}: {error}")}
 
-    def _kind(self, error: Exception) -> str:
-        """Which of snapmanage's errors it is; what the driver can't say itself, a check of its backend may."""
+    def _error_kind(self, error: Exception) -> str:
+        """Return the key of snapmanage's error; for an unspecific error, check whether the backend is available."""
         if isinstance(error, ImportError | NotImplementedError):
             return "configuration"
         from cinder import exception
@@ -178,25 +179,22 @@ class Host:
         for kind, name in kinds:
             if isinstance(error, kind):
                 return name
-        return "failed" if self._well() else "unavailable"
-
-    def _well(self) -> bool:
         try:
             self.check()
         except Exception:
-            LOG.debug("The check of the backend failed.", exc_info=True)
-            return False
-        return True
+            LOG.debug("The vendor driver's check of the backend failed.", exc_info=True)
+            return "unavailable"
+        return "failed"
 
 
 def _configure(text: str) -> None:
-    """Read the configuration from memory, so that what is secret in it touches no disk; give Cinder its database."""
-    from cinder import objects
+    """Read the configuration from memory, so that its passwords reach no disk; create Cinder's database."""
+    from cinder import objects as cinder_objects
     from cinder.common import config  # noqa: F401 - registers Cinder's options
     from cinder.db import api, models
     from oslo_config import cfg
 
-    objects.register_all()
+    cinder_objects.register_all()
     descriptor = os.memfd_create("cinder.conf")
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -206,7 +204,7 @@ def _configure(text: str) -> None:
 
 
 def _run_as_root() -> None:
-    """Let what needs root run here where we are root, and through Cinder's own helper otherwise."""
+    """Let privileged functions run in this process if it is root, and through Cinder's own helper otherwise."""
     import cinder.privsep
     import os_brick.privileged
     from cinder import utils
@@ -219,26 +217,22 @@ def _run_as_root() -> None:
         context.set_client_mode(False)
 
 
-def _text(said: str) -> str:
-    return " ".join(said.split())[:LONGEST_TEXT]
-
-
-def _serve(channel: Channel, host: Host, request: Mapping[str, Any]) -> None:
-    answer = host.answer(request["operation"], request["arguments"])
-    channel.send({"id": request["id"], **answer})
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())[:MAX_TEXT_LENGTH]
 
 
 def main(descriptor: int, folder: str) -> None:
-    """Serve requests from an inherited socket until it is closed; then end, whatever is still under way.
+    """Serve requests from an inherited socket until it is closed; then exit at once, even during a call.
 
-    `folder` is this process's own, and goes with it.
+    `folder` is this process's scratch folder; it is removed at the end.
     """
-    # Whoever stops the service stops snapmanage, which lets calls finish, and then closes the connection.
-    # A handler and not SIG_IGN, which the driver's commands would inherit.
+    # A service manager sends SIGTERM to all processes. snapmanage finishes its calls first, then closes the connection.
+    # A handler is used because the driver's commands would inherit SIG_IGN.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    channel, host = Channel(descriptor), Host()
-    logging.root.addHandler(Forward(channel))
+    channel, driver = Channel(descriptor), VendorDriver()
+    logging.root.addHandler(LogForwarder(channel))
     for line in channel.lines:
-        threading.Thread(target=_serve, args=(channel, host, json.loads(line)), daemon=True).start()
+        request = json.loads(line)
+        threading.Thread(target=lambda each: channel.send(driver.answer(each)), args=(request,), daemon=True).start()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)

@@ -1,7 +1,7 @@
-"""Identities of backend objects, for vendors' drivers of Cinder that don't tell them.
+"""Identities of backend objects, for vendor drivers whose listings lack them.
 
-Cinder's listings tell names. Where a backend has stable ids as well and its driver gives a way to ask
-for them, a function here asks. This runs beside Cinder, in `child`.
+Listings of Cinder have names. Where the backend has stable ids too, and the driver offers a way to read them, a
+function here reads them. This module runs beside Cinder, in `child`.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -12,44 +12,44 @@ from snapmanage.drivers.cinder import ceph
 Driver = Any
 
 
-def _lvm(driver: Driver) -> dict[str, str | None]:
-    """The UUID of every logical volume by its name, from one `lvs`."""
+def _read_lvm(driver: Driver) -> dict[str, str | None]:
+    """Return the UUID of every logical volume by its name, from one `lvs`."""
     command = [*driver.vg.LVM_CMD_PREFIX, "lvs", "--noheadings", "-o", "lv_name,lv_uuid", driver.vg.vg_name]
     output, _ = driver._execute(*command, root_helper=driver.vg._root_helper, run_as_root=True)
     return {line.split()[0]: line.split()[1] for line in output.splitlines() if line.strip()}
 
 
-# By the module of the driver's class. Names are as `vendors` writes them.
+# By the module of the driver's class. Names are whole names, as in `vendors`.
 _BY_MODULE: Mapping[str, Callable[[Driver], dict[str, str | None]]] = {
-    "cinder.volume.drivers.lvm": _lvm,
+    "cinder.volume.drivers.lvm": _read_lvm,
 }
 
 
-def objects(driver: Driver, wanted: Collection[str]) -> Mapping[str, str | None] | None:
-    """Return identities by name of what is on the backend, of whatever kind, where the driver's backend tells.
+def all_identities(driver: Driver, ids: Collection[str]) -> Mapping[str, str | None] | None:
+    """Return the identities of all objects on the backend, by name; None where the driver can't read any.
 
-    Of what no directory shows, as images in Ceph's trash, there is what has one of the `wanted` identities.
+    The backend doesn't list some objects, such as images in Ceph's trash; those with one of `ids` are included.
     """
-    return ceph.objects(driver, wanted) if _is_ceph(driver) else identities(driver)
+    return ceph.all_identities(driver, ids) if _is_ceph(driver) else read_identities(driver)
 
 
-def identities(driver: Driver) -> dict[str, str | None] | None:
-    """Identities by name, with None for what isn't to be seen; no table where nobody can be asked for any."""
+def read_identities(driver: Driver) -> dict[str, str | None] | None:
+    """Return identities by name; None as an identity hides the object, None as the table means that none is known."""
     for kind in type(driver).__mro__:
         if kind.__module__ in _BY_MODULE:
             return _BY_MODULE[kind.__module__](driver)
     return None
 
 
-def listed(driver: Driver, scan: Callable[[], list[dict[str, Any]]], snapshots: bool) -> Mapping[str, Any]:
-    """The entries that the driver's `scan` lists, with identities, and with refusals by name where the driver has none.
+def list_entries(driver: Driver, scan: Callable[[], list[dict[str, Any]]], snapshots: bool) -> Mapping[str, Any]:
+    """Return the entries of the driver's `scan` with their identities, and refusals that the driver doesn't report.
 
-    `snapshots` says what is listed: snapshots or volumes.
+    `snapshots` is true for a scan of snapshots, false for a scan of volumes.
     """
     if _is_ceph(driver):
-        return ceph.listed(driver, scan, snapshots)
+        return ceph.list_entries(driver, scan, snapshots)
     entries = scan()
-    return {"entries": entries, "identities": identities(driver), "refusals": {}}
+    return {"entries": entries, "identities": read_identities(driver), "refusals": {}}
 
 
 def _is_ceph(driver: Driver) -> bool:

@@ -1,7 +1,7 @@
-"""What a vendor's driver is handed in place of Cinder's own objects: the same fields, and nothing behind them.
+"""Stand-ins for Cinder's volumes and snapshots, as arguments of a vendor driver: the same fields, without a database.
 
-A driver reads a snapshot and its volume as attributes or as a dictionary. What isn't known is None, as
-it is in a new object of Cinder's. This runs beside Cinder, in `child`.
+A driver reads a snapshot and its volume by attribute or by key. Unknown fields are None, as in a new object of Cinder.
+This module runs beside Cinder, in `child`.
 """
 
 import re
@@ -9,14 +9,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-GIB = 1024**3
-
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAMES = uuid.UUID("7d5a7d0e-9c0c-4a52-8d0a-3a7c4f3f6f10")
+_EMPTY: Mapping[str, Any] = {"metadata": {}, "display_name": "", "display_description": ""}
 
 
-class Plain:
-    """Fields, by attribute and by key; a field that isn't there is an error of the kind that Cinder's objects raise."""
+class StandIn:
+    """Fields by attribute and by key; a missing field raises the same error as Cinder's objects do."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self.__dict__.update(fields)
@@ -43,13 +42,13 @@ class Plain:
         self.__dict__.update(fields)
 
     def save(self) -> None:
-        """There is nothing to save it to."""
+        """Do nothing: no database is behind the object."""
 
 
-def volume(fields: Iterable[str], name: str | None, size_gb: int | None = None) -> Plain:
-    """The volume that the backend calls `name`.
+def volume(fields: Iterable[str], name: str | None, size_gb: int | None = None) -> StandIn:
+    """Return the volume of that name on the backend.
 
-    Drivers that look a volume up by `provider_id` find its name there: it is all that is known of it.
+    Some drivers look a volume up by `provider_id`: its name, the only known fact, is there too.
     """
     known = {
         "id": id_of(name or ""),
@@ -59,11 +58,11 @@ def volume(fields: Iterable[str], name: str | None, size_gb: int | None = None) 
         "size": size_gb,
         "status": "available",
     }
-    return Plain({**dict.fromkeys(fields), **_EMPTY, **known})
+    return StandIn({**dict.fromkeys(fields), **_EMPTY, **known})
 
 
-def snapshot(fields: Iterable[str], record_id: str, name: str, of: Plain) -> Plain:
-    """The snapshot that a record stands for; drivers rename to its `name`, or to what they make of its `id`."""
+def snapshot(fields: Iterable[str], record_id: str, name: str, of: StandIn) -> StandIn:
+    """Return the snapshot of a record; drivers rename to its `name`, or to a name made of its `id`."""
     known = {
         "id": record_id,
         "name": name,
@@ -73,13 +72,10 @@ def snapshot(fields: Iterable[str], record_id: str, name: str, of: Plain) -> Pla
         "volume_size": of["size"],
         "status": "available",
     }
-    return Plain({**dict.fromkeys(fields), **_EMPTY, **known})
-
-
-_EMPTY: Mapping[str, Any] = {"metadata": {}, "display_name": "", "display_description": ""}
+    return StandIn({**dict.fromkeys(fields), **_EMPTY, **known})
 
 
 def id_of(name: str) -> str:
-    """The UUID in a name; for a name without one, always the same made-up one."""
+    """Return the UUID in a name; for a name without one, a UUID derived from the name."""
     within = _UUID.search(name)
     return within[0] if within else str(uuid.uuid5(_NAMES, name))

@@ -1,13 +1,12 @@
-"""The process that a vendor's driver runs in, as its parent sees it: started when needed, ended when it hangs.
+"""The process of a vendor driver, from its parent's side: it starts when it is needed, and is killed when it hangs.
 
-Cinder can't share a process with snapmanage: the options that it registers contradict ours (`host` and
-`[database] connection` are in both), it imports eventlet, drivers keep settings of one backend in
-classes, and a call that hangs could be left behind but never be ended. So each backend has a child, as
-it has in Cinder itself, and a pair of sockets to it.
+Cinder can't share a process with snapmanage. Both register options of the same name with different meanings (`host`,
+`[database] connection`), Cinder imports eventlet, vendor drivers keep one backend's settings in class attributes, and
+a hanging call could never be ended. So each backend has a child process, as in Cinder itself, and a pair of sockets.
 
-At its deadline a call takes the child along, and with it the other calls under way: they end with
-`BackendUnavailable`, and are tried again with a new child. Commands that the driver had started are left to end by
-themselves. What a call did before is seen by whoever looks next.
+At its deadline a call kills the child, and so the other calls in progress: they fail with `BackendUnavailable` and are
+retried with a new child. Commands that the vendor driver had started run to their own end. The next look at the
+backend shows the effects of the killed call.
 """
 
 import itertools
@@ -30,11 +29,11 @@ from snapmanage.drivers.protocol import Section
 
 LOG = logging.getLogger(__name__)
 
-# Importing Cinder takes a second, and many on a busy machine; that isn't the array's fault.
-LEAST_TO_START_SECONDS = 60
+# Importing Cinder takes a second, and many seconds on a busy machine; the array's deadline would be too short.
+MIN_START_SECONDS = 60
 
 _ROOT = Path(snapmanage.__file__).parents[1]
-# The folder goes last: where the interpreter has a Cinder of its own, it keeps its own libraries too.
+# The folder is last on the path: an interpreter with a Cinder of its own keeps its own libraries too.
 _PROGRAM = (
     "import sys; sys.path.append({root!r}); from snapmanage.drivers.cinder import child; "
     "child.main({descriptor}, {folder!r})"
@@ -51,7 +50,7 @@ _ERRORS: Mapping[str, type[errors.SnapmanageError]] = {
 
 
 class CinderProcess:
-    """Calls to a vendor's driver; any number at once."""
+    """Calls to a vendor driver, from any number of threads."""
 
     def __init__(self, python: str, volume_driver: str, section: Section, deadline_seconds: float) -> None:
         self._python = python or sys.executable
@@ -59,85 +58,88 @@ class CinderProcess:
         self._section = section
         self.deadline_seconds = deadline_seconds
         self._lock = threading.Lock()
-        self._child: _Child | None = None
+        self.child: Child | None = None
 
     def call(self, operation: str, **arguments: Any) -> Any:
-        """What the driver answers; `BackendUnavailable` at the deadline or when the child ends, or what it refuses."""
+        """Return the vendor driver's answer, or raise its refusal.
+
+        Raise `BackendUnavailable` at the deadline, or when the child ends.
+        """
         return self._started().call(operation, arguments, self.deadline_seconds)
 
     def close(self) -> None:
         with self._lock:
-            if self._child:
-                self._child.end()
-            self._child = None
+            if self.child:
+                self.child.end()
+            self.child = None
 
-    def _started(self) -> "_Child":
+    def _started(self) -> "Child":
+        """Return the running child; start one where there is none."""
         with self._lock:
-            if self._child is None or self._child.ended:
-                if self._child:
-                    self._child.end()
-                self._child = self._open()
-            return self._child
+            if self.child is None or self.child.ended:
+                if self.child:
+                    self.child.end()
+                self.child = self._start()
+            return self.child
 
-    def _open(self) -> "_Child":
-        child = _Child(self._python)
+    def _start(self) -> "Child":
+        child = Child(self._python)
         try:
-            text = _configuration(self._section, child.folder)
             arguments = {
                 "volume_driver": self._volume_driver,
                 "section": self._section.name,
-                "configuration": text,
+                "configuration": _configuration(self._section, child.folder),
             }
-            child.call("open", arguments, max(self.deadline_seconds, LEAST_TO_START_SECONDS))
+            child.call("open", arguments, max(self.deadline_seconds, MIN_START_SECONDS))
         except BaseException:
             child.end()
             raise
         return child
 
 
-class _Child:
-    """One child, from its start to its end."""
+class Child:
+    """One child process, from its start to its end."""
 
     def __init__(self, python: str) -> None:
         self.ended = False
         self._scratch = tempfile.TemporaryDirectory(prefix="snapmanage-cinder-", ignore_cleanup_errors=True)
         self.folder = self._scratch.name
-        self._socket, theirs = socket.socketpair()
-        program = _PROGRAM.format(root=str(_ROOT), descriptor=theirs.fileno(), folder=self.folder)
+        self._socket, childs_socket = socket.socketpair()
+        program = _PROGRAM.format(root=str(_ROOT), descriptor=childs_socket.fileno(), folder=self.folder)
         try:
-            self._process = _run([python, "-P", "-W", "ignore", "-c", program], theirs.fileno())
+            self._process = _run([python, "-P", "-W", "ignore", "-c", program], childs_socket.fileno())
         except BaseException:
             self._socket.close()
             self._scratch.cleanup()
             raise
         finally:
-            theirs.close()
+            childs_socket.close()
         self._lock = threading.Lock()
         self._serial = itertools.count()
-        self._waiting: dict[int, Future[Any]] = {}
-        threading.Thread(target=self._read, name="cinder answers", daemon=True).start()
+        self._pending: dict[int, Future[Any]] = {}
+        threading.Thread(target=self._receive, name="cinder answers", daemon=True).start()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     @property
-    def waited_for(self) -> int:
-        """Calls under way."""
-        return len(self._waiting)
+    def pending_calls(self) -> int:
+        return len(self._pending)
 
     def call(self, operation: str, arguments: Mapping[str, Any], deadline_seconds: float) -> Any:
-        answer = self._ask(operation, arguments)
+        answer = self._send(operation, arguments)
         try:
             return answer.result(deadline_seconds)
         except DeadlinePassed:
             self.end()
             raise errors.BackendUnavailable(
-                f"the vendor's driver didn't answer {operation!r} within {deadline_seconds:g} s, and was ended"
+                f"the vendor driver didn't answer {operation!r} within {deadline_seconds:g} s, and its process was "
+                "killed; check the array, or raise cinder_timeout_seconds"
             ) from None
 
     def end(self) -> None:
-        """End it, and with it every call under way."""
+        """Kill the process; every call in progress fails."""
         self.ended = True
         self._process.kill()
         self._process.wait()
@@ -145,49 +147,50 @@ class _Child:
             self._socket.close()
         self._scratch.cleanup()
 
-    def _ask(self, operation: str, arguments: Mapping[str, Any]) -> Future[Any]:
+    def _send(self, operation: str, arguments: Mapping[str, Any]) -> Future[Any]:
         answer: Future[Any] = Future()
         with self._lock:
             serial = next(self._serial)
-            self._waiting[serial] = answer
+            self._pending[serial] = answer
             line = json.dumps({"id": serial, "operation": operation, "arguments": arguments})
             try:
                 self._socket.sendall(line.encode() + b"\n")
             except OSError:
                 self.ended = True
-                answer.set_exception(_went_away())
+                answer.set_exception(_process_ended())
         return answer
 
-    def _read(self) -> None:
-        """Hand answers to who waits for them, until the child ends; then nobody need wait any longer."""
+    def _receive(self) -> None:
+        """Deliver each answer to its call until the child ends; then fail the pending calls."""
         try:
             with self._socket.makefile("r", encoding="utf-8") as lines:
                 for line in lines:
-                    self._heard(json.loads(line))
+                    self._deliver(json.loads(line))
         except (OSError, ValueError):
-            LOG.warning("The process of a vendor's driver ended in the middle of an answer.")
+            LOG.warning("The process of a vendor driver ended in the middle of an answer; its calls are retried.")
         self.ended = True
         with self._lock:
-            left = list(self._waiting.values())
-        for answer in left:
+            pending = list(self._pending.values())
+        for answer in pending:
             if not answer.done():
-                answer.set_exception(_went_away())
+                answer.set_exception(_process_ended())
 
-    def _heard(self, message: Mapping[str, Any]) -> None:
+    def _deliver(self, message: Mapping[str, Any]) -> None:
+        """Log a log record of the child, or complete the call that the message answers."""
         if "log" in message:
             logging.getLogger(message["name"]).log(message["log"], "%s", message["text"])
             return
         with self._lock:
-            answer = self._waiting.pop(message["id"])
+            answer = self._pending.pop(message["id"])
         if "error" in message:
-            answer.set_exception(_ERRORS[message["error"]](f"the vendor's driver says: {message['text']}"))
+            answer.set_exception(_ERRORS[message["error"]](f"the vendor driver reports: {message['text']}"))
         else:
             answer.set_result(message["value"])
 
 
 def _run(argv: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
     try:
-        # In a session of its own, so that Ctrl-C doesn't reach it before snapmanage has drained.
+        # The child has a session of its own: Ctrl-C must not end it before snapmanage has finished its operations.
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -196,11 +199,13 @@ def _run(argv: Sequence[str], descriptor: int) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     except OSError as failure:
-        raise errors.ConfigurationError(f"can't run {argv[0]!r} ({failure.strerror}): mend cinder_python") from failure
+        raise errors.ConfigurationError(
+            f"{argv[0]!r} can't be started ({failure.strerror}): set cinder_python to an interpreter with Cinder"
+        ) from failure
 
 
 def _configuration(section: Section, folder: str) -> str:
-    """The configuration file of the child's Cinder: the backend's section, and a place for its locks."""
+    """Return the configuration file of the child's Cinder: the backend's section, and a folder for its locks."""
     lines = [
         "[DEFAULT]",
         f"state_path = {folder}",
@@ -215,14 +220,10 @@ def _configuration(section: Section, folder: str) -> str:
     if "volume_backend_name" not in section.values:
         lines.append(f"volume_backend_name = {section.name}")
     for key, values in section.values.items():
-        lines += [f"{key} = {_continued(value)}" for value in values]
+        # oslo.config reads an indented line as part of the value above it.
+        lines += [f"{key} = {value}".replace("\n", "\n    ") for value in values]
     return "\n".join(lines) + "\n"
 
 
-def _continued(value: str) -> str:
-    """A value of several lines, as oslo.config reads it."""
-    return value.replace("\n", "\n    ")
-
-
-def _went_away() -> errors.BackendUnavailable:
-    return errors.BackendUnavailable("the process of the vendor's driver ended; it is started again")
+def _process_ended() -> errors.BackendUnavailable:
+    return errors.BackendUnavailable("the process of the vendor driver ended; the next call starts it again")

@@ -1,27 +1,35 @@
-"""LVM: thick and thin snapshots in one volume group, through lvm2's own commands.
+"""LVM: thick and thin snapshots of one volume group.
 
-One `lvs` process lists a whole group, and lvm2 reads the whole group for a single name too. Judgements
-rest on what `lvs` shows; messages only choose among errors when nothing can be seen.
+The driver runs commands of lvm2. One `lvs` lists a whole group; lvm2 reads the whole group even for a single name.
+Decisions rest on the report of `lvs`. Messages only choose among errors where nothing can be seen.
 
-**What may be managed.** A logical volume with the role `snapshot`. A thin snapshot whose origin was
-removed has lost role and origin: it isn't listed, but is taken when a caller names it, its parent
-unknown, provided it bears the mark that LVM gives to thin snapshots (skipped at activation, the `k` in
-`lvs`). Without the mark nothing tells it from an ordinary volume, and ordinary volumes are refused; an
-operator who knows better sets it: `lvchange --setactivationskip y GROUP/NAME`.
+**Snapshots.** A snapshot is a logical volume with the role `snapshot`. A thin snapshot whose origin was removed has
+lost role and origin. It isn't listed, but it can be managed by its name, with an unknown volume, if it has the mark
+of thin snapshots: it is skipped at activation, the `k` in `lvs`. Without the mark it can't be distinguished from an
+ordinary volume and is refused. An operator can set the mark: `lvchange --setactivationskip y GROUP/NAME`.
 
-**Refusals.** What LVM wouldn't rename is listed as unusable, with the reason. See `report`.
+**Volumes.** The other visible logical volumes are volumes. A thin snapshot can also be a volume, see
+`report.LogicalVolume.is_volume`.
 
-**Volumes.** A thin snapshot can be one too: see `report.LogicalVolume.is_volume`.
+**Names.** A name is that of a logical volume. LVM reserves some; a managed name that begins like a reserved one gets
+an underscore in front.
 
-**In use, invalid.** LVM tells these of active volumes only. An inactive snapshot can't be open on this
-host; whether a thick one had overflowed shows when it is activated. In a group that hosts share, only
-this host is seen.
+**Identity.** A logical volume is identified by LVM's UUID.
 
-**Late renames.** LVM renames by name only, so what `snapmanage.drivers.renaming` says of them holds here.
-Nothing is ever removed.
+**Sizes.** A thin snapshot has its own virtual size, a thick snapshot that of its origin.
+
+**Refusals.** A snapshot that LVM would not rename is listed as unusable, with the reason; see `report`.
+
+**In use.** LVM reports open devices and overflowed snapshots for active logical volumes only. An inactive snapshot
+can't be open on this host; an overflow of an inactive thick snapshot shows when it is activated. In a group that
+hosts share, the driver sees this host only.
+
+**Renames.** LVM renames by name only. The driver never removes an object.
+
+**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar
 
 from oslo_config import cfg
@@ -31,17 +39,17 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.lvm import messages, privileged, report
-from snapmanage.drivers.lvm import names as lvm_names
+from snapmanage.drivers.lvm.names import begins_reserved, is_valid_name, refusal
 from snapmanage.drivers.lvm.report import LogicalVolume
 from snapmanage.drivers.system import privsep
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
 
 
 class LvmDriver:
-    """Snapshots in one volume group; see the module for what may be managed and what a late rename does."""
+    """Snapshots of one volume group; the module's docstring describes snapshots, refusals and late renames."""
 
     options: ClassVar[Sequence[cfg.Opt]] = [
-        cfg.StrOpt("volume_group", help="The volume group whose snapshots can be managed, required."),
+        cfg.StrOpt("volume_group", help="The volume group whose snapshots can be managed. Required."),
         cfg.StrOpt(
             "lvm_system_dir",
             default="",
@@ -52,9 +60,9 @@ class LvmDriver:
             "command_timeout_seconds",
             default=60,
             min=1,
-            help="How long one command may take, waiting for the group's lock included. Raise it where other "
-            "commands hold the lock for long: requests then wait instead of being tried again later. "
-            "Lower it to learn of a hanging backend sooner.",
+            help="Longest duration of one command, including the wait for the group's lock. Raise it where other "
+            "commands hold the lock for long: requests then wait instead of being retried later. "
+            "Lower it to detect a hanging backend sooner.",
         ),
     ]
 
@@ -62,10 +70,10 @@ class LvmDriver:
         self, volume_group: str | None = None, lvm_system_dir: str = "", command_timeout_seconds: float = 60
     ) -> None:
         self._group = volume_group or ""
-        self._surroundings = (lvm_system_dir, command_timeout_seconds)
+        self._settings = (lvm_system_dir, command_timeout_seconds)
 
     def check(self) -> None:
-        if not lvm_names.legal(self._group):
+        if not is_valid_name(self._group):
             raise errors.ConfigurationError(f"volume_group is {self._group!r}: set it to the name of a volume group")
         self._report()
 
@@ -74,35 +82,35 @@ class LvmDriver:
         return f"lvm:{group}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        return [line.snapshot() for line in self._report() if line.is_snapshot]
+        return [found.snapshot() for found in self._report() if found.is_snapshot]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         found = self._find(reference)
         if found.is_snapshot or found.is_orphan:
             return found.snapshot()
         raise errors.NotASnapshot(
-            f"{found.name!r} in volume group {self._group!r} is no snapshot; if it is a thin snapshot whose origin "
-            f"was removed, say so with: lvchange --setactivationskip y {self._group}/{found.name}"
+            f"{found.name!r} in volume group {self._group!r} is not a snapshot; if it is a thin snapshot whose origin "
+            f"was removed, mark it as one: lvchange --setactivationskip y {self._group}/{found.name}"
         )
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         found = self._find(reference)
         if not found.is_volume:
             raise errors.NotAVolume(
-                f"{found.name!r} in volume group {self._group!r} is no volume, but a snapshot that "
-                "is not writable and active and has no snapshots of its own, or a part of LVM's own"
+                f"{found.name!r} in volume group {self._group!r} is not a volume, but an internal part of LVM, or a "
+                "snapshot without snapshots of its own that isn't both writable and active; name its volume"
             )
         return found.volume()
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-        every = [BackendObject(line.name, line.identity) for line in self._report(hidden=True)]
-        return [each for each in every if each.identity in identities or each.name in names]
+        objects = [BackendObject(found.name, found.identity) for found in self._report(hidden=True)]
+        return [each for each in objects if each.identity in identities or each.name in names]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
-        wanted = f"_{name}" if lvm_names.begins_reserved(name) else name
-        if reason := lvm_names.refusal(self._group, wanted):
-            raise errors.ConfigurationError(f"{wanted!r} can't be a name: {reason}; change snapshot_name_template")
-        return wanted
+        managed = f"_{name}" if begins_reserved(name) else name
+        if reason := refusal(self._group, managed):
+            raise errors.ConfigurationError(f"{managed!r} can't be a name: {reason}; change snapshot_name_template")
+        return managed
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
         return renaming.manage(self, binding)
@@ -111,40 +119,42 @@ class LvmDriver:
         renaming.unmanage(self, binding)
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        return {line.name: line.snapshot() for line in self._report(*names)}
+        return {found.name: found.snapshot() for found in self._report(*names)}
 
     def rename(self, old: str, new: str) -> None:
-        ended = privsep.ask(privileged.lvrename, self._group, old, new, *self._surroundings)
-        messages.refuse_failure(f"renaming {old!r} to {new!r} in volume group {self._group!r}", ended)
-        if reason := messages.rigidity(ended[2]):
+        action = f"renaming {old!r} to {new!r} in volume group {self._group!r}"
+        completed = self._run(action, privileged.lvrename, old, new, *self._settings)
+        if reason := messages.rigidity(completed.error):
             raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
     def _find(self, reference: Reference) -> LogicalVolume:
         name = reference.name()
-        if not lvm_names.legal(name):
-            raise errors.InvalidReference(f"no logical volume can be called {name!r}")
-        for line in self._report(name):
-            return line
-        if lvm_names.begins_reserved(name):
-            raise errors.InvalidReference(f"no logical volume can be called {name!r}")
+        if not is_valid_name(name):
+            raise errors.InvalidReference(f"LVM can't have a logical volume named {name!r}")
+        for found in self._report(name):
+            return found
+        if begins_reserved(name):
+            raise errors.InvalidReference(f"LVM can't have a logical volume named {name!r}: it reserves such names")
         raise errors.SourceNotFound(f"volume group {self._group!r} has no logical volume {name!r}")
 
     def _report(self, *names: str, hidden: bool = False) -> list[LogicalVolume]:
-        """Every visible volume and snapshot, or the hidden ones too; with names, whichever of them exists."""
-        ended = privsep.ask(privileged.lvs, self._group, names, *self._surroundings, hidden)
-        messages.refuse_failure(f"listing volume group {self._group!r}", ended)
-        _, output, error = ended
-        return report.read(output, self._group, messages.rigidity(error) or self._doubled(error))
-
-    def _doubled(self, warnings: str) -> str | None:
-        """Return why LVM renames nothing, where it warns that it sees one of the group's disks twice."""
-        doubled = messages.doubled(warnings)
-        if not doubled:
-            return None
-        return messages.DOUBLED if doubled & frozenset(self._of_group("pv_uuid")) else None
+        """Return the visible volumes and snapshots; with `hidden`, all; with `names`, those of them that exist."""
+        action = f"listing volume group {self._group!r}"
+        completed = self._run(action, privileged.lvs, names, *self._settings, hidden)
+        rigid = messages.rigidity(completed.error)
+        doubled = messages.doubled(completed.error)
+        # The disks that LVM sees twice may belong to other groups.
+        if doubled and doubled & frozenset(self._of_group("pv_uuid")):
+            rigid = messages.DOUBLED
+        return report.read(completed.output, self._group, rigid)
 
     def _of_group(self, column: str) -> list[str]:
-        """Return what `vgs` reports of the group in one column, which holds no spaces."""
-        ended: Ended = privsep.ask(privileged.vgs, self._group, column, *self._surroundings)
-        messages.refuse_failure(f"looking at volume group {self._group!r}", ended)
-        return ended[1].split()
+        """Return the values of one column of `vgs` for the group; they have no spaces."""
+        action = f"reading volume group {self._group!r}"
+        return self._run(action, privileged.vgs, column, *self._settings).output.split()
+
+    def _run(self, action: str, entrypoint: Callable[..., CompletedCommand], *arguments: object) -> CompletedCommand:
+        """Run a command on the group; raise the error of one that failed."""
+        completed = CompletedCommand(*privsep.call(entrypoint, self._group, *arguments))
+        messages.refuse_failure(action, completed)
+        return completed

@@ -1,11 +1,11 @@
-"""LVM's own rules for names; nothing that breaks them ever becomes an argument of a command."""
+"""LVM's rules for names; a name that breaks them never becomes an argument of a command."""
 
 import re
 
-LONGEST_NAME = 127
-# Device-mapper's limit. LVM checks it too late: it has suspended the origin by then, and leaves it so.
-LONGEST_DEVICE_NAME = 127
-LONGEST_LAYER = "-real"
+MAX_NAME_LENGTH = 127
+# Device-mapper's limit. LVM checks it too late: by then it has suspended the origin, and leaves it suspended.
+MAX_DEVICE_NAME_LENGTH = 127
+LONGEST_LAYER_SUFFIX = "-real"
 
 RESERVED_BEGINNINGS = ("pvmove", "snapshot")
 RESERVED_PARTS = (
@@ -13,12 +13,12 @@ RESERVED_PARTS = (
     *("_rimage", "_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig"),
 )
 
-_LEGAL = re.compile(r"[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*", re.ASCII)
+_VALID = re.compile(r"[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*", re.ASCII)
 
 
-def legal(name: str) -> bool:
-    """Whether a group or a logical volume could be called so, LVM's internal volumes included."""
-    return bool(_LEGAL.fullmatch(name)) and name not in (".", "..") and len(name) <= LONGEST_NAME
+def is_valid_name(name: str) -> bool:
+    """Return whether a group or a logical volume, also an internal one, can have this name."""
+    return bool(_VALID.fullmatch(name)) and name not in (".", "..") and len(name) <= MAX_NAME_LENGTH
 
 
 def begins_reserved(name: str) -> bool:
@@ -26,18 +26,15 @@ def begins_reserved(name: str) -> bool:
 
 
 def refusal(group: str, name: str) -> str | None:
-    """Why a logical volume of the group can't be given the name, as a clause; None where it can."""
-    if not legal(name):
-        return f"a name has 1 to {LONGEST_NAME} letters, digits or '+_.-', and doesn't begin with '-'"
+    """Return the reason why a logical volume of the group can't get this name, as a clause; None where it can."""
+    if not is_valid_name(name):
+        return f"a name has 1 to {MAX_NAME_LENGTH} letters, digits or '+_.-', and doesn't begin with '-'"
     if begins_reserved(name):
         return f"LVM reserves names that begin with {' or '.join(map(repr, RESERVED_BEGINNINGS))}"
     for part in RESERVED_PARTS:
         if part in name:
             return f"LVM reserves names with {part!r} in them"
-    if len(_device_name(group, name) + LONGEST_LAYER) > LONGEST_DEVICE_NAME:
+    device_name = "-".join(part.replace("-", "--") for part in (group, name))
+    if len(device_name + LONGEST_LAYER_SUFFIX) > MAX_DEVICE_NAME_LENGTH:
         return "together with the group's name it is too long for device-mapper"
     return None
-
-
-def _device_name(group: str, name: str) -> str:
-    return f"{group.replace('-', '--')}-{name.replace('-', '--')}"

@@ -1,4 +1,4 @@
-"""What needs root in LVM: lvm2's commands, with their arguments checked."""
+"""Entry points of LVM that run as root: commands of lvm2, with checked arguments."""
 
 import stat
 from collections.abc import Sequence
@@ -6,70 +6,69 @@ from pathlib import Path
 
 from snapmanage import errors
 from snapmanage.drivers.lvm import messages, report
-from snapmanage.drivers.lvm import names as lvm_names
+from snapmanage.drivers.lvm.names import is_valid_name, refusal
 from snapmanage.drivers.system import commands, privsep
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
 
 GROUP_COLUMNS = ("vg_uuid", "pv_uuid")
 LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
 @privsep.context.entrypoint
-def lvs(group: str, names: Sequence[str], system_dir: str, deadline_seconds: float, hidden: bool = False) -> Ended:
-    """Report the group's volumes and snapshots; with `names` those of them that exist, internal ones too.
+def lvs(
+    group: str, names: Sequence[str], system_dir: str, deadline_seconds: float, hidden: bool = False
+) -> CompletedCommand:
+    """Report the group's visible volumes and snapshots.
 
-    With `hidden`, report everything, internal ones too. `InvalidReference` for a name that LVM doesn't have,
-    `BackendUnavailable`.
+    With `names`, report those of them that exist, also internal ones. With `hidden`, report everything.
+    Raise `InvalidReference` for a name that LVM can't have, `BackendUnavailable`.
     """
     for name in (group, *names):
-        _refuse_illegal(name)
+        _refuse_invalid(name)
     columns = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(report.COLUMNS)]
     config = f"{messages.CONFIG} {report.CONFIG}"
-    selection = ["--all"] if hidden else _selection(names)
+    # A selection that finds nothing succeeds, so no message has to be read to detect absence. It costs as much as
+    # `group/name`: in both cases lvm2 reads the whole group.
+    by_name = ["--select", " || ".join(f'lv_name="{name}"' for name in names)] if names and not hidden else []
+    selection = ["--all", *by_name] if hidden or names else []
     return _run(["lvs", "--config", config, *columns, *selection, group], system_dir, deadline_seconds)
 
 
 @privsep.context.entrypoint
-def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Ended:
+def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     """Print one of `GROUP_COLUMNS` of the group, a line each; `InvalidReference`, `BackendUnavailable`."""
-    _refuse_illegal(group)
+    _refuse_invalid(group)
     if column not in GROUP_COLUMNS:
-        raise errors.InvalidReference(f"{column!r} of a volume group is not for the privileged side to print")
+        raise errors.InvalidReference(f"the column {column!r} of a volume group isn't one of {GROUP_COLUMNS}")
     config = f"{messages.CONFIG} {report.CONFIG}"
     return _run(["vgs", "--config", config, "--noheadings", "-o", column, group], system_dir, deadline_seconds)
 
 
 @privsep.context.entrypoint
-def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> Ended:
-    """Rename a logical volume; `InvalidReference` for a name that LVM doesn't give, `BackendUnavailable`."""
+def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
+    """Rename a logical volume; `InvalidReference` for a name that LVM can't give, `BackendUnavailable`."""
     for name in (group, old):
-        _refuse_illegal(name)
-    if reason := lvm_names.refusal(group, new):
+        _refuse_invalid(name)
+    if reason := refusal(group, new):
         raise errors.InvalidReference(f"{new!r} can't be the name of a logical volume: {reason}")
     return _run(["lvrename", "--config", messages.CONFIG, group, old, new], system_dir, deadline_seconds)
 
 
-def _refuse_illegal(name: str) -> None:
-    if not lvm_names.legal(name):
-        raise errors.InvalidReference(f"LVM has nothing that could be called {name!r}")
+def _refuse_invalid(name: str) -> None:
+    if not is_valid_name(name):
+        raise errors.InvalidReference(f"LVM can't have a volume group or logical volume named {name!r}")
 
 
-def _selection(names: Sequence[str]) -> list[str]:
-    # A selection that finds nothing succeeds, so absence needs no reading of messages. It costs what
-    # `group/name` costs: either way lvm2 reads the whole group.
-    return ["--all", "--select", " || ".join(f'lv_name="{name}"' for name in names)] if names else []
-
-
-def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> Ended:
-    more = {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else {}
-    return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | more)
+def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> CompletedCommand:
+    folder = {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else {}
+    return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | folder)
 
 
 def _trusted(system_dir: str) -> str:
-    """Refuse a folder whose lvm.conf somebody but root could write: it may name programs to be run."""
+    """Refuse a folder that other users than root can change: its lvm.conf may name programs that lvm2 runs."""
     folder = Path(system_dir)
     chain = [folder, *folder.parents]
-    if not folder.is_absolute() or folder.resolve() != folder or not all(map(_only_roots, chain)):
+    if not folder.is_absolute() or folder.resolve() != folder or not all(map(_only_root_can_change, chain)):
         raise errors.ConfigurationError(
             f"lvm_system_dir {system_dir!r} must be an absolute path without symbolic links, to a folder that "
             "only root can change"
@@ -77,7 +76,7 @@ def _trusted(system_dir: str) -> str:
     return system_dir
 
 
-def _only_roots(folder: Path) -> bool:
+def _only_root_can_change(folder: Path) -> bool:
     try:
         found = folder.stat()
     except OSError:

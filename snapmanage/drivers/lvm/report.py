@@ -1,11 +1,10 @@
-"""What `lvs` reports, as values.
+"""Logical volumes, read from the report of `lvs`.
 
-A snapshot is what has the role `snapshot`. A thin snapshot whose origin is removed loses that role,
-and nothing but one mark is left to tell it from an ordinary thin volume: LVM makes thin snapshots so
-that they are skipped at activation, and thin volumes not. Such an orphan isn't listed, but a caller
-who names it may have it.
+A snapshot is a logical volume with the role `snapshot`. A thin snapshot loses that role when its origin is removed.
+Then one mark alone distinguishes it from an ordinary thin volume: LVM makes thin snapshots so that they are skipped at
+activation, and thin volumes not. Such an orphan isn't listed, but it is found by its name.
 
-A thin snapshot can be a volume too, as a linked clone or a restored volume is: see `is_volume`.
+A thin snapshot can also be a volume, such as a linked clone or a restored volume: see `is_volume`.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ COLUMNS = (
     *("lv_skip_activation", "lv_active_locally", "lv_permissions", "lv_allocation_locked"),
     *("vg_missing_pv_count", "vg_permissions"),
 )
-# What `read` relies on, whatever the host's lvm.conf says of reports; `messages.CONFIG` comes with it.
+# Settings that `read` relies on; they override the host's lvm.conf. Commands get `messages.CONFIG` with them.
 CONFIG = (
     'report{time_format="%s" list_item_separator="," compact_output=0 compact_output_cols="" lvs_sort="lv_name" '
     'aligned=1 buffered=1 headings=1 separator=" " prefixes=0 quoted=1 columns_as_rows=0 binary_values_as_numeric=1 '
@@ -35,7 +34,7 @@ CONFIG = (
 
 @dataclass(frozen=True)
 class LogicalVolume:
-    """A line of the report. `unsafe` is told of snapshots and volumes alike."""
+    """One line of the report. Volumes have `unsafe` as well as snapshots."""
 
     name: str
     identity: str
@@ -58,14 +57,14 @@ class LogicalVolume:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether it is a thin volume that LVM made as a snapshot, and whose origin is gone."""
+        """Return whether LVM made this thin volume as a snapshot, and its origin is gone."""
         return "public" in self.roles and "thin" in self.layout and self.origin is None and self.skipped
 
     @property
     def is_volume(self) -> bool:
-        """Whether snapshots can be of it: an ordinary volume, or a thin snapshot that serves as one.
+        """Return whether it can have snapshots: it is an ordinary volume, or a thin snapshot that serves as one.
 
-        A thin snapshot serves as a volume where it has snapshots of its own, or is active and writable.
+        A thin snapshot serves as a volume if it has snapshots of its own, or is active and writable.
         A thick snapshot never does: LVM makes no snapshots of it. A volume of VDO has the role `private`.
         """
         of_vdo = "vdo" in self.layout and "pool" not in self.layout
@@ -91,24 +90,26 @@ class LogicalVolume:
 
 
 def read(text: str, group: str, rigid: str | None = None) -> list[LogicalVolume]:
-    """Return the logical volumes of a report in JSON; raise `BackendError` where it can't be read.
+    """Return the logical volumes of a report in JSON; raise `BackendError` where it is unreadable.
 
-    `rigid` is why LVM renames nothing in the group, where its warnings say so; see `messages`.
+    `rigid` is the reason why LVM renames nothing in the group, taken from its warnings; see `messages`.
     """
     try:
         lines = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
-        return [_line(fields, _danger(fields, group, rigid)) for fields in lines]
+        return [_logical_volume(fields, _danger(fields, group, rigid)) for fields in lines]
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
-        raise errors.BackendError(f"lvs reported something unreadable ({failure!r}): {text[:200]!r}") from failure
+        raise errors.BackendError(f"the report of lvs is unreadable ({failure!r}): {text[:200]!r}") from failure
 
 
-def _line(fields: Mapping[str, Any], danger: tuple[Unsafe | None, str]) -> LogicalVolume:
+def _logical_volume(fields: Mapping[str, Any], danger: tuple[Unsafe | None, str]) -> LogicalVolume:
     roles = _set(fields["lv_role"])
+    # The size of a thick snapshot is its origin's; `lv_size` is the room for overwritten data.
+    origin_size = fields["origin_size"] if "thicksnapshot" in roles else ""
     unsafe, reason = danger
     return LogicalVolume(
         name=_name(fields),
         identity=fields["lv_uuid"],
-        size_bytes=_size(fields, roles),
+        size_bytes=int(origin_size or fields["lv_size"]),
         origin=fields["origin"].strip("[]") or None,
         origin_identity=fields["origin_uuid"] or None,
         roles=roles,
@@ -127,21 +128,16 @@ def _name(fields: Mapping[str, Any]) -> str:
     return str(fields["lv_name"].strip("[]"))
 
 
-def _size(fields: Mapping[str, Any], roles: frozenset[str]) -> int:
-    # The size of a thick snapshot is its origin's; its own is the store of what was overwritten.
-    return int((fields["origin_size"] if "thicksnapshot" in roles else "") or fields["lv_size"])
-
-
 def _time(text: str) -> datetime | None:
-    """Return the time of creation; None where LVM doesn't know it, or has a number that is no time."""
+    """Return the time of creation; None where LVM doesn't know it, or reports a number outside of the calendar."""
     with contextlib.suppress(ValueError, OverflowError, OSError):
         return datetime.fromtimestamp(int(text), UTC)
     return None
 
 
 def _danger(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[Unsafe | None, str]:
-    """Return why it can't be renamed, with the reason; the same whether it is listed or named."""
-    if reason := _flaw(fields) or _name_flaw(fields, group) or _group_flaw(fields) or rigid:
+    """Return whether and why it can't be renamed. A listing and a search by name use this one answer."""
+    if reason := _flaw(fields, group) or rigid:
         return Unsafe.UNUSABLE, reason
     if _true(fields, "lv_allocation_locked"):
         return Unsafe.IN_USE, "LVM has locked it, as pvmove does while it moves the data"
@@ -150,32 +146,25 @@ def _danger(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[U
     return None, ""
 
 
-def _flaw(fields: Mapping[str, Any]) -> str | None:
+def _flaw(fields: Mapping[str, Any], group: str) -> str | None:
     if _true(fields, "lv_merging"):
         return "it is being merged into its origin, or will be at the next activation"
     if _true(fields, "lv_snapshot_invalid"):
         return "it has overflowed and is invalid; its data are lost"
-    # Of what isn't active LVM knows no health.
+    # LVM knows the health of active logical volumes only.
     if fields["lv_health_status"] not in ("", "unknown"):
         return f"LVM reports its health as {fields['lv_health_status']!r}"
-    return None
-
-
-def _name_flaw(fields: Mapping[str, Any], group: str) -> str | None:
-    reason = names.refusal(group, _name(fields))
-    return f"its name couldn't be given back: {reason}; rename it first" if reason else None
-
-
-def _group_flaw(fields: Mapping[str, Any]) -> str | None:
+    if reason := names.refusal(group, _name(fields)):
+        return f"its name couldn't be restored at unmanage: {reason}; rename it first"
     if fields["vg_missing_pv_count"] != "0":
         return "its volume group lacks a physical volume, and LVM changes no such group; attach it again"
     if fields["vg_permissions"] != "writeable":
-        return "its volume group is read-only"
+        return "its volume group is read-only; make it writable: vgchange"
     return None
 
 
 def _true(fields: Mapping[str, Any], column: str) -> bool:
-    """Whether a column says yes; -1, unknown, is no: there is no device, which could be open or overflowed."""
+    """Return whether the column is 1. The value -1, unknown, means that no device exists that could be open or full."""
     return bool(fields[column] == "1")
 
 

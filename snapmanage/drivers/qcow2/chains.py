@@ -1,11 +1,10 @@
-"""What the images of a directory are to one another: which are volumes, which are snapshots, and of what.
+"""Relations between the images of a directory: which are volumes, which are snapshots, and of which volume.
 
-An overlay is an image that records a backing file. The image on top, which no other records, is the
-volume; each file below it is a snapshot of it, and so is each internal snapshot of any image of the
-chain. Below several volumes (a shared base, a branch that was left behind) a snapshot has no parent
-that could be told, unless the caller names one of them.
+The image on top of a chain is the volume. Each backing file below it is a snapshot of that volume, and so is each
+internal snapshot of any image of the chain. A snapshot below several volumes (a shared base, an abandoned branch) has
+no single parent: it gets one only if the caller names one of these volumes.
 
-Nothing here reads a file, or follows what an image records: that is settled in `image`.
+This module reads no file and follows no backing file name; `image` does both.
 """
 
 from collections import Counter
@@ -14,219 +13,204 @@ from dataclasses import replace
 
 from snapmanage.core.backend import BackendSnapshot, Unsafe
 from snapmanage.drivers.qcow2.format import InternalSnapshot
-from snapmanage.drivers.qcow2.image import LONGEST_NAME, Image, Overlay, overlay
+from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image, Overlay, overlay
 from snapmanage.drivers.qcow2.obstacles import Obstacles
 
-# The overlays that an operator is shown.
-_SHOWN = 10
+_MAX_LISTED_OVERLAYS = 10
 
 
 class Chains:
     """The images of one scan."""
 
-    def __init__(self, images: Sequence[Image], folders: Collection[str], obstacles: Obstacles | None = None) -> None:
-        """`images` may have one file several times, once under each name."""
-        self._images = {image.identity: image for image in settled(images, folders)}
+    def __init__(
+        self, images: Sequence[Image], directory_paths: Collection[str], obstacles: Obstacles | None = None
+    ) -> None:
+        """Connect overlays to their backing files; a file may be in `images` once for each of its names."""
+        self._images = {image.identity: image for image in consolidate(images, directory_paths)}
         self._obstacles = obstacles or Obstacles()
         self._by_name = {name: image for image in self._images.values() for name in image.names}
-        found = (overlay(image, folders) for image in self._images.values())
+        found = (overlay(image, directory_paths) for image in self._images.values())
         self._overlays = {each.image.identity: each for each in found if each}
-        self._above: dict[str, list[Overlay]] = {}
+        self._overlays_of: dict[str, list[Overlay]] = {}
         for each in self._overlays.values():
-            if below := self._below(each):
-                self._above.setdefault(below.identity, []).append(each)
-        self._flaws: dict[str, str] = {}
-        # The images that have a volume on top which can be registered.
-        self._sound: set[str] = set()
-        self._volumes = self._owners()
+            if backing := self._backing_image(each):
+                self._overlays_of.setdefault(backing.identity, []).append(each)
+        self._unusable_reasons: dict[str, str] = {}
+        # Identities of the images that have a usable volume on top of them.
+        self._below_usable_volume: set[str] = set()
+        self._volumes = self._find_volumes()
 
     def image(self, name: str) -> Image | None:
         return self._by_name.get(name)
 
-    def above(self, image: Image) -> Sequence[Overlay]:
-        """The overlays that have the image as their backing file, under any of its names."""
-        return self._above.get(image.identity, ())
+    def overlays_of(self, image: Image) -> Sequence[Overlay]:
+        """Return the overlays that have the image as their backing file, under any of its names."""
+        return self._overlays_of.get(image.identity, ())
 
-    def recording(self, name: str) -> list[Overlay]:
-        """The overlays that record this name, be there a file or not."""
-        return [each for each in self._overlays.values() if each.backing == name]
+    def overlays_recording(self, name: str) -> list[Overlay]:
+        """Return the overlays that record this backing file, even if no such file exists."""
+        return [each for each in self._overlays.values() if each.backing_file == name]
 
-    def obstacle(self, name: str, identity: str) -> str:
-        """What keeps the file from being renamed, whether it is an image or not, as a clause."""
+    def rename_obstacle(self, name: str, identity: str) -> str:
+        """Return why the file, which need not be an image, can't be renamed, as a clause; empty if it can."""
         image = self.image(name)
-        return self._obstacles.before(identity, image.names if image else (name,))
+        return self._obstacles.of_image(identity, image.names if image else (name,))
 
-    def lost(self, name: str) -> str:
-        """What may lead to this name and can't be changed, where the name has just been taken from its file."""
-        return self._obstacles.before_name(name)
+    def name_obstacle(self, name: str) -> str:
+        """Return which name in a file can't be rewritten and may mean `name`, as a clause."""
+        return self._obstacles.of_name(name)
 
     def unreadable(self) -> list[tuple[str, str]]:
-        """Images that can't be read, or whose internal snapshots can't, with the reasons."""
+        """Return the images that can't be read, or whose internal snapshots can't, with the reasons."""
         images = self._images.values()
-        told = ((image.names[0], image.header.internal_wrong if image.header else image.wrong) for image in images)
-        return [(name, wrong) for name, wrong in told if wrong]
+        reasons = ((image.names[0], image.header.internal_error if image.header else image.error) for image in images)
+        return [(name, reason) for name, reason in reasons if reason]
 
     def snapshots(self) -> Iterator[BackendSnapshot]:
         for image in self._images.values():
-            if above := self.above(image):
-                yield self.external(image, min(each.backing or "" for each in above))
-            for internal in image.header.internal if image.header else ():
+            if overlays := self.overlays_of(image):
+                yield self.external(image, min(each.backing_file or "" for each in overlays))
+            for internal in image.header.internal_snapshots if image.header else ():
                 yield self.internal(image, image.names[0], internal)
 
     def external(self, image: Image, name: str) -> BackendSnapshot:
-        """The image described as a snapshot under one of its names, be it one or not."""
-        above = self.above(image)
+        """Describe the image as a snapshot with one of its names, even if it is no backing file."""
+        overlays = self.overlays_of(image)
         extra = {"kind": "external", "format": "qcow2" if image.header else "raw"}
-        if above:
-            extra["overlays"] = ", ".join(sorted(each.name for each in above)[:_SHOWN])
+        if overlays:
+            extra["overlays"] = ", ".join(sorted(each.name for each in overlays)[:_MAX_LISTED_OVERLAYS])
         found = BackendSnapshot(name, image.identity, image.size_bytes, None, created_at=image.created_at, extra=extra)
-        return self._judged(found, image, self._flaw_of_name(image, name, above), above)
+        return self._with_parent_and_safety(found, image, self._unmanageable_reason(image, name, overlays), overlays)
 
-    def internal(self, image: Image, name: str, entry: InternalSnapshot) -> BackendSnapshot:
+    def internal(self, image: Image, name: str, snapshot: InternalSnapshot) -> BackendSnapshot:
         found = BackendSnapshot(
-            name=f"{name}/{entry.id}",
-            identity=f"{image.identity}/{entry.mark}",
-            size_bytes=entry.size_bytes,
+            name=f"{name}/{snapshot.id}",
+            identity=f"{image.identity}/{snapshot.mark}",
+            size_bytes=snapshot.size_bytes,
             parent=None,
-            created_at=entry.created_at,
-            extra={"kind": "internal", "internal_name": entry.name},
+            created_at=snapshot.created_at,
+            extra={"kind": "internal", "internal_name": snapshot.name},
         )
-        return self._judged(found, image, self.flaw(image) or self._flaw_above(image))
+        reason = self.unusable_reason(image) or self._unusable_volume_reason(image)
+        return self._with_parent_and_safety(found, image, reason)
 
-    def seen_from(self, volume: str, found: BackendSnapshot, image: Image) -> BackendSnapshot:
-        """A snapshot in the image told as this volume's, where it is one of several; otherwise as another's."""
-        tops = self._tops(image)
-        owner = next((top for top in tops if volume in top.names), tops[0] if tops else None)
-        return replace(found, parent=owner.names[0], parent_identity=owner.identity) if owner else found
+    def for_volume(self, volume: str, found: BackendSnapshot, image: Image) -> BackendSnapshot:
+        """Return the snapshot with `volume` as its parent if that is above the image; else with another volume."""
+        volumes = self._volumes_above(image)
+        parent = next((each for each in volumes if volume in each.names), volumes[0] if volumes else None)
+        return replace(found, parent=parent.names[0], parent_identity=parent.identity) if parent else found
 
-    def flaw(self, image: Image) -> str:
-        """Why the data that the image shows can't be relied on, as a clause: in itself or anywhere below."""
+    def unusable_reason(self, image: Image) -> str:
+        """Return why the image doesn't show reliable data, as a clause: a flaw of its own or of an image below it."""
         path: dict[str, Image] = {}
         below: Image | None = image
-        while below and below.identity not in self._flaws and below.identity not in path:
+        while below and below.identity not in self._unusable_reasons and below.identity not in path:
             path[below.identity] = below
-            on = self._overlays.get(below.identity)
-            below = self._below(on) if on else None
-        inherited = ""
+            own_overlay = self._overlays.get(below.identity)
+            below = self._backing_image(own_overlay) if own_overlay else None
+        reason = ""
         if below and below.identity in path:
-            inherited = _loop(list(path.values()), below)
+            # The text names the same image wherever the walk entered the loop.
+            loop = list(path.values())[list(path).index(below.identity) :]
+            reason = f"the chain below {min(each.names[0] for each in loop)!r} is a loop"
         elif below:
-            inherited = self._flaws[below.identity]
+            reason = self._unusable_reasons[below.identity]
         for each in reversed(path.values()):
-            if not inherited and (own := self._own_flaw(each)):
-                inherited = f"{each.names[0]!r}: {own}"
-            self._flaws[each.identity] = inherited
-        return self._flaws[image.identity]
+            if not reason and (own := self._own_unusable_reason(each)):
+                reason = f"{each.names[0]!r}: {own}"
+            self._unusable_reasons[each.identity] = reason
+        return self._unusable_reasons[image.identity]
 
-    def _judged(
-        self, found: BackendSnapshot, image: Image, unusable: str, above: Sequence[Overlay] = ()
+    def _with_parent_and_safety(
+        self, found: BackendSnapshot, image: Image, unusable_reason: str, overlays: Sequence[Overlay] = ()
     ) -> BackendSnapshot:
-        reason = unusable or _lock(image, above)
-        unsafe = Unsafe.UNUSABLE if unusable else Unsafe.IN_USE if reason else None
+        reason = unusable_reason
+        if not reason and image.locked:
+            reason = "a process holds a lock on the file"
+        if not reason and (locked := next((each.name for each in overlays if each.image.locked), None)):
+            reason = f"a process holds a lock on its overlay {locked!r}"
+        unsafe = Unsafe.UNUSABLE if unusable_reason else Unsafe.IN_USE if reason else None
         volume = self._volumes.get(image.identity)
         if volume is None:
             return replace(found, unsafe=unsafe, unsafe_reason=reason)
         parent, identity = volume.names[0], volume.identity
         return replace(found, parent=parent, parent_identity=identity, unsafe=unsafe, unsafe_reason=reason)
 
-    def _flaw_above(self, image: Image) -> str:
-        """Why no volume on top of the image can be registered, though its own data can be relied on."""
-        if image.identity in self._sound or not (tops := self._tops(image)):
+    def _unusable_volume_reason(self, image: Image) -> str:
+        """Return why no volume on top of the image can be registered, though the image itself is usable."""
+        if image.identity in self._below_usable_volume or not (volumes := self._volumes_above(image)):
             return ""
-        return f"its volume {tops[0].names[0]!r} can't be registered: {self.flaw(tops[0])}"
+        return f"its volume {volumes[0].names[0]!r} can't be registered: {self.unusable_reason(volumes[0])}"
 
-    def _flaw_of_name(self, image: Image, name: str, above: Sequence[Overlay]) -> str:
-        """Why the image can't be given another name than this, or be a snapshot under it."""
-        if flaw := self.flaw(image):
-            return flaw
-        if len(name.encode()) > LONGEST_NAME:
-            return f"it couldn't be given back: rename it to at most {LONGEST_NAME} bytes first"
-        for each in above:
-            if each.rigid:
-                return f"its overlay {each.name!r} can't be told another name: {each.rigid}"
-        obstacle = self._obstacles.before(image.identity, image.names)
-        return obstacle or self._flaw_above(image) or (image.fixed and f"{name!r}: {image.fixed}")
+    def _unmanageable_reason(self, image: Image, name: str, overlays: Sequence[Overlay]) -> str:
+        """Return why the image can't be used as a snapshot of this name, or can't be renamed."""
+        if reason := self.unusable_reason(image):
+            return reason
+        if len(name.encode()) > MAX_NAME_BYTES:
+            return f"its name is too long to be restored later: rename it to at most {MAX_NAME_BYTES} bytes first"
+        for each in overlays:
+            if each.rebase_refusal:
+                return f"its overlay {each.name!r} can't record another backing file name: {each.rebase_refusal}"
+        obstacle = self._obstacles.of_image(image.identity, image.names)
+        if reason := obstacle or self._unusable_volume_reason(image):
+            return reason
+        return f"{name!r}: {image.immovable_reason}" if image.immovable_reason else ""
 
-    def _own_flaw(self, image: Image) -> str:
-        if image.wrong or image.header is None:
-            return image.wrong
-        on = self._overlays.get(image.identity)
-        if image.header.unusable or on is None:
-            return image.header.unusable
-        if not on.wrong and self._below(on) is None:
-            return f"its backing file {on.backing!r} isn't there, or is no regular file"
-        return on.wrong
+    def _own_unusable_reason(self, image: Image) -> str:
+        if image.error or image.header is None:
+            return image.error
+        own_overlay = self._overlays.get(image.identity)
+        if image.header.unusable_reason or own_overlay is None:
+            return image.header.unusable_reason
+        if not own_overlay.error and self._backing_image(own_overlay) is None:
+            return f"its backing file {own_overlay.backing_file!r} doesn't exist, or is not a regular file"
+        return own_overlay.error
 
-    def _below(self, each: Overlay) -> Image | None:
-        return self._by_name.get(each.backing) if each.backing else None
+    def _backing_image(self, each: Overlay) -> Image | None:
+        return self._by_name.get(each.backing_file) if each.backing_file else None
 
-    def _tops(self, image: Image) -> list[Image]:
-        seen, pending, tops = {image.identity}, [image], []
+    def _volumes_above(self, image: Image) -> list[Image]:
+        seen, pending, volumes = {image.identity}, [image], []
         while pending:
-            above = self.above(each := pending.pop())
-            if not above:
-                tops.append(each)
-            fresh = [on.image for on in above if on.image.identity not in seen]
-            seen.update(on.identity for on in fresh)
-            pending.extend(fresh)
-        return tops
+            overlays = self.overlays_of(each := pending.pop())
+            if not overlays:
+                volumes.append(each)
+            unseen = [above.image for above in overlays if above.image.identity not in seen]
+            seen.update(above.identity for above in unseen)
+            pending.extend(unseen)
+        return volumes
 
-    def _owners(self) -> dict[str, Image | None]:
-        """The volume on top of each image; none where there are several, or a loop."""
-        waiting = Counter({identity: len(above) for identity, above in self._above.items()})
-        ready = [image for identity, image in self._images.items() if identity not in waiting]
-        owners: dict[str, Image | None] = {image.identity: image for image in ready}
-        self._sound.update(image.identity for image in ready if not self.flaw(image))
+    def _find_volumes(self) -> dict[str, Image | None]:
+        """Return the volume on top of each image, by identity; None for several volumes or a loop."""
+        unvisited = Counter({identity: len(overlays) for identity, overlays in self._overlays_of.items()})
+        ready = [image for identity, image in self._images.items() if identity not in unvisited]
+        volumes: dict[str, Image | None] = {image.identity: image for image in ready}
+        self._below_usable_volume.update(image.identity for image in ready if not self.unusable_reason(image))
         while ready:
             image = ready.pop()
-            on = self._overlays.get(image.identity)
-            if on is None or (below := self._below(on)) is None:
+            own_overlay = self._overlays.get(image.identity)
+            if own_overlay is None or (below := self._backing_image(own_overlay)) is None:
                 continue
-            owner = owners[image.identity]
-            if image.identity in self._sound:
-                self._sound.add(below.identity)
-            owners[below.identity] = owner if owners.get(below.identity, owner) is owner else None
-            waiting[below.identity] -= 1
-            if not waiting[below.identity]:
+            volume = volumes[image.identity]
+            if image.identity in self._below_usable_volume:
+                self._below_usable_volume.add(below.identity)
+            volumes[below.identity] = volume if volumes.get(below.identity, volume) is volume else None
+            unvisited[below.identity] -= 1
+            if not unvisited[below.identity]:
                 ready.append(below)
-        return owners
+        return volumes
 
 
-def settled(images: Sequence[Image], folders: Collection[str]) -> list[Image]:
-    """The images, each file once with all its names, and read as its overlays record it."""
-    return list(_formats_settled(_merged(images), folders).values())
+def consolidate(images: Sequence[Image], directory_paths: Collection[str]) -> list[Image]:
+    """Return one image for each file, with all its names; raw if an overlay records it as raw.
 
-
-def _loop(path: Sequence[Image], first: Image) -> str:
-    """Why no image of a loop can be used; told alike whichever is looked at first."""
-    name = min(each.names[0] for each in path[path.index(first) :])
-    return f"the chain below {name!r} is a loop"
-
-
-def _lock(image: Image, above: Sequence[Overlay]) -> str:
-    """Who uses the image, or an overlay that would have to be changed, as a clause."""
-    if image.locked:
-        return "a process holds a lock on the file"
-    holder = next((each.name for each in above if each.image.locked), None)
-    return f"a process holds a lock on its overlay {holder!r}" if holder else ""
-
-
-def _merged(images: Sequence[Image]) -> dict[str, Image]:
-    merged: dict[str, Image] = {}
+    The recorded format wins over the file's name and data.
+    """
+    by_identity: dict[str, Image] = {}
     for image in images:
-        if first := merged.get(image.identity):
+        if first := by_identity.get(image.identity):
             image = replace(first, names=tuple(sorted({*first.names, *image.names})))
-        merged[image.identity] = image
-    return merged
-
-
-def _formats_settled(images: dict[str, Image], folders: Collection[str]) -> dict[str, Image]:
-    """What an overlay records as raw is raw, whatever its name and its data look like."""
-    overlays = (overlay(image, folders) for image in images.values())
-    raw = {each.backing for each in overlays if each and each.format == "raw" and each.backing}
-    return {
-        identity: replace(image, header=None, malformed="", opaque=bool(image.barred), others=())
-        if raw.intersection(image.names)
-        else image
-        for identity, image in images.items()
-    }
+        by_identity[image.identity] = image
+    overlays = (overlay(image, directory_paths) for image in by_identity.values())
+    raw = {each.backing_file for each in overlays if each and each.format == "raw" and each.backing_file}
+    return [image.as_raw() if raw.intersection(image.names) else image for image in by_identity.values()]

@@ -1,84 +1,120 @@
-"""One open directory of images: what is in it, by one scan.
+"""One open directory of images, read by one scan.
 
-A scan opens every regular file, and what symbolic links lead to, for a look at its beginning. Images are files
-whose names fit the patterns, and what those record as their backing files; other files count only where they
-keep an image from being renamed (`references`). Looking takes no lock, so that it disturbs nobody and
-waits for nobody.
+A scan opens every regular file, and every file that a symbolic link leads to, and reads its beginning. An image is a
+file whose name matches `image_patterns`, or the backing file of such an image. Other files matter only if they keep an
+image from being renamed (`obstacles`). A scan takes no lock on an image, so it neither disturbs a guest nor waits for
+one.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
-from typing import Any
 
 from snapmanage import errors
-from snapmanage.drivers.qcow2 import format as qcow2_format
-from snapmanage.drivers.qcow2 import other_formats
-from snapmanage.drivers.qcow2.chains import Chains, settled
-from snapmanage.drivers.qcow2.image import Image, overlay
-from snapmanage.drivers.qcow2.obstacles import Obstacles
-from snapmanage.drivers.qcow2.paths import Paths, PathsOf
-from snapmanage.drivers.qcow2.permissions import why_fixed, why_sealed
-from snapmanage.drivers.qcow2.references import Sight, obstacles
-from snapmanage.drivers.system import files, syscalls
-from snapmanage.drivers.system.files import explained
+from snapmanage.core.backend import BackendObject
+from snapmanage.drivers.qcow2.chains import Chains, consolidate
+from snapmanage.drivers.qcow2.image import Image, overlay, read_image, unopened_image
+from snapmanage.drivers.qcow2.obstacles import DirectoryEntries, Obstacles, obstacles
+from snapmanage.drivers.qcow2.paths import CachedResolver, PathResolver
+from snapmanage.drivers.system import files
+from snapmanage.drivers.system.files import translated_errors
 
-# The hidden file whose lock is the directory's.
+# The hidden file whose lock is the lock of the directory.
 LOCK = ".snapmanage.lock"
 
-# What is called so now is none: it has gone, is a symbolic link, or a special file that can't be opened.
+# No regular file has the name: the file is gone, or it is a symbolic link or a special file that can't be opened.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ESTALE, errno.ENXIO)
-# A lease, which a file server may have, counts as not being let in.
-_NOT_LET_IN = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
-_FORBIDDEN = "snapmanage may not read it"
-_TO_FOLLOW = files.TO_ASK & ~os.O_NOFOLLOW
+# EWOULDBLOCK: another process holds a lease on the file, as a file server may.
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
+_NOT_READABLE = "snapmanage may not read it"
+_FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 
 
 class Directory:
-    """The images in an open directory; `path` leads to it, `patterns` are what images on top are called."""
+    """An open directory with images."""
 
-    def __init__(self, fd: int, path: str, patterns: Sequence[str], paths: Paths) -> None:
+    def __init__(self, fd: int, path: str, patterns: Sequence[str], resolver: PathResolver) -> None:
+        """`path` leads to the directory; `patterns` match the names of the images on top of their chains."""
         self.fd = fd
         self.path = path
-        # What an overlay may record in front of a file's name. `..` behind a link leads elsewhere than it looks.
-        spellings = (os.path.normpath(path), os.path.realpath(path))
-        self._folders = frozenset(each for each in spellings if _leads_to(each, fd))
+        # Paths of the directory in a backing file name. One with `..` after a link may lead to another directory.
+        self._own_paths = set()
+        for own_path in (os.path.normpath(path), os.path.realpath(path)):
+            with suppress(OSError):
+                if os.path.samestat(os.stat(own_path), os.fstat(fd)):
+                    self._own_paths.add(own_path)
         self._patterns = patterns
-        self._paths = paths
+        self._resolver = resolver
 
     def names(self) -> list[str]:
-        """Everything in the directory, hidden names too."""
+        """Return the name of every entry of the directory, including hidden ones."""
         return [entry.name for entry in self._entries()]
 
     def scan(self) -> Chains:
-        sight = self._look_around()
-        images = settled(self._images(sight.files), self._folders)
-        found = obstacles(sight, images, PathsOf(self.fd, self._paths), self._folders)
-        return Chains(images, self._folders, Obstacles.of(found))
+        """Read all files and return the images among them; raise `BackendError`."""
+        entries = self._read_entries()
+        images = consolidate(self._images(entries.files), self._own_paths)
+        found = obstacles(entries, images, CachedResolver(self.fd, self._resolver), self._own_paths)
+        return Chains(images, self._own_paths, Obstacles.of(found))
 
-    def look_at(self, name: str, flags: int = files.TO_ASK) -> Image | None:
-        """The image under a name; None where that is no regular file. `BackendUnavailable`, `BackendPermission`."""
+    def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+        """Return files and internal snapshots that have one of the identities or names; raise `BackendError`.
+
+        Every file is found, hidden ones too, and whether or not an overlay records it. If the snapshots inside an image
+        can't be read, each snapshot of that image counts as existing.
+        """
+        files_by_name = {name: identity for name in self.names() if (identity := self.identity(name))}
+        found = [BackendObject(name, identity) for name, identity in files_by_name.items()]
+        image_names = {name.partition("/")[0] for name in names if "/" in name}
+        image_identities = {identity.partition("/")[0] for identity in identities if "/" in identity}
+        for name, identity in files_by_name.items():
+            if name in image_names or identity in image_identities:
+                found += self._locate_internal(name, identity, identities, names)
+        return [each for each in found if each.identity in identities or each.name in names]
+
+    def read_image(self, name: str, flags: int = files.PROBE_FLAGS) -> Image | None:
+        """Return the image with this name, or None if no regular file has it; raise `BackendError`."""
         try:
             fd = os.open(name, flags, dir_fd=self.fd)
         except OSError as failure:
-            return None if failure.errno in _NO_FILE else self._unread(name, failure)
+            return None if failure.errno in _NO_FILE else self._unreadable_image(name, failure)
         try:
-            return _described(fd, name) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+            return read_image(fd, name) if stat.S_ISREG(os.fstat(fd).st_mode) else None
         except OSError as failure:
-            return self._unread(name, failure)
+            return self._unreadable_image(name, failure)
         finally:
             os.close(fd)
 
+    def identity(self, name: str) -> str | None:
+        """Return the identity of the file that has the name now, whether or not it is an image."""
+        status = files.status(self.fd, name)
+        return files.identity(status) if status else None
+
+    @contextmanager
+    def opened(self, name: str, flags: int = files.PROBE_FLAGS) -> Iterator[int | None]:
+        """Open a regular file without following a link; None if there is none, or if access is denied."""
+        fd = None
+        try:
+            fd = os.open(name, flags, dir_fd=self.fd)
+        except OSError as failure:
+            if failure.errno not in (*_NO_FILE, *_REFUSED):
+                raise errors.BackendUnavailable(
+                    f"can't open {name!r}: {failure.strerror}; check the storage"
+                ) from failure
+        try:
+            yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
     def _entries(self) -> list[os.DirEntry[str]]:
-        with explained(self.path), os.scandir(self.fd) as entries:
+        with translated_errors(self.path), os.scandir(self.fd) as entries:
             return [entry for entry in entries if entry.name != LOCK]
 
-    def _look_around(self) -> Sight:
+    def _read_entries(self) -> DirectoryEntries:
         found: dict[str, Image] = {}
         links: dict[str, str] = {}
         linked: dict[str, Image] = {}
@@ -87,92 +123,53 @@ class Directory:
             try:
                 if entry.is_symlink():
                     links[entry.name] = os.readlink(entry.name, dir_fd=self.fd)
-                elif entry.is_file(follow_symlinks=False) and (image := self.look_at(entry.name)):
+                elif entry.is_file(follow_symlinks=False) and (image := self.read_image(entry.name)):
                     found[entry.name] = image
             except FileNotFoundError:
                 continue
             except (OSError, errors.BackendError) as failure:
                 unreadable[entry.name] = str(failure)
         for name in links:
-            if self._leads_to_file(name) and (image := self.look_at(name, _TO_FOLLOW)):
+            target = self._resolver.resolve(self.fd, name).file
+            if target and stat.S_ISREG(target.mode) and (image := self.read_image(name, _FOLLOW_FLAGS)):
                 linked[name] = image
-        if (found or unreadable) and all(image.barred not in ("", _FORBIDDEN) for image in found.values()):
-            raise errors.BackendUnavailable(f"no file of {self.path!r} can be read: does the storage answer?")
-        return Sight(found, links, linked, unreadable)
+        failed = [image.unreadable_reason not in ("", _NOT_READABLE) for image in found.values()]
+        if (found or unreadable) and all(failed):
+            raise errors.BackendUnavailable(
+                f"no file in the directory {self.path!r} can be read: check that its storage responds"
+            )
+        return DirectoryEntries(found, links, linked, unreadable)
 
     def _images(self, found: Mapping[str, Image]) -> list[Image]:
-        """The files that are images by their names, and those that they record as their backing files."""
-        pending = [name for name in found if files.legal(name) and self._called_as_image(name)]
+        """Return the files whose names match a pattern, and all backing files below them."""
+        visible = filter(files.is_valid_name, found)
+        pending = [name for name in visible if any(fnmatchcase(name, pattern) for pattern in self._patterns)]
         seen = set(pending)
         images = []
         while pending:
             images.append(image := found[pending.pop()])
-            on = overlay(image, self._folders)
-            if on and on.backing and on.backing in found and on.backing not in seen:
-                pending.append(on.backing)
-                seen.add(on.backing)
+            own_overlay = overlay(image, self._own_paths)
+            backing_file = own_overlay.backing_file if own_overlay else None
+            if backing_file and backing_file in found and backing_file not in seen:
+                pending.append(backing_file)
+                seen.add(backing_file)
         return images
 
-    def _leads_to_file(self, link: str) -> bool:
-        target = self._paths.target(self.fd, link)
-        return target.file is not None and stat.S_ISREG(target.file.mode)
+    def _locate_internal(
+        self, file: str, identity: str, identities: Collection[str], names: Collection[str]
+    ) -> Iterator[BackendObject]:
+        if (image := self.read_image(file)) is None:
+            return
+        if image.unreadable_reason or image.backing_unknown or (image.header and image.header.internal_error):
+            yield from (BackendObject(name, "") for name in names if name.startswith(f"{file}/"))
+            yield from (BackendObject(file, each) for each in identities if each.startswith(f"{identity}/"))
+            return
+        for internal in image.header.internal_snapshots if image.header else ():
+            yield BackendObject(f"{file}/{internal.id}", f"{image.identity}/{internal.mark}")
 
-    def _unread(self, name: str, failure: OSError) -> Image | None:
-        """The image that can't be read, described from outside."""
-        found = files.status(self.fd, name)
-        if found is None or not stat.S_ISREG(found.mode):
+    def _unreadable_image(self, name: str, failure: OSError) -> Image | None:
+        status = files.status(self.fd, name)
+        if status is None or not stat.S_ISREG(status.mode):
             return None
-        barred = _FORBIDDEN if failure.errno in _NOT_LET_IN else failure.strerror or str(failure)
-        return _image(name, found, barred=barred, opaque=True)
-
-    def identity(self, name: str) -> str | None:
-        """What bears the name now, be it an image or not."""
-        found = files.status(self.fd, name)
-        return files.identity(found) if found else None
-
-    @contextmanager
-    def opened(self, name: str, flags: int = files.TO_ASK) -> Iterator[int | None]:
-        """Open a regular file, never following a link; None where there is none, or we aren't let in."""
-        fd = None
-        try:
-            fd = os.open(name, flags, dir_fd=self.fd)
-        except OSError as failure:
-            if failure.errno not in (*_NO_FILE, *_NOT_LET_IN):
-                raise errors.BackendUnavailable(f"can't open {name!r}: {failure.strerror}") from failure
-        try:
-            yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None
-        finally:
-            if fd is not None:
-                os.close(fd)
-
-    def _called_as_image(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self._patterns)
-
-
-def _leads_to(path: str, fd: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(fd))
-    except OSError:
-        return False
-
-
-def _described(fd: int, name: str) -> Image:
-    """Describe an open file; `OSError`."""
-    found = syscalls.opened_status(fd)
-    rights = {"fixed": why_fixed(fd, found), "sealed": why_sealed(fd)}
-    image = _image(name, found, locked=syscalls.locked(fd), **rights)
-
-    def source(size: int, offset: int) -> bytes:
-        return os.pread(fd, size, offset)
-
-    try:
-        return replace(image, header=qcow2_format.read(source))
-    except qcow2_format.Unreadable as unreadable:
-        others = other_formats.names(source)
-        opaque = not isinstance(unreadable, qcow2_format.NotQcow2) and others is None
-        return replace(image, malformed=str(unreadable), opaque=opaque, others=others or ())
-
-
-def _image(name: str, found: syscalls.FileStatus, **more: Any) -> Image:
-    created_at = datetime.fromtimestamp(syscalls.birth_time(found), UTC)
-    return Image((name,), files.identity(found), found.size_bytes, created_at, file=found, **more)
+        reason = _NOT_READABLE if failure.errno in _REFUSED else failure.strerror or str(failure)
+        return unopened_image(name, status, unreadable_reason=reason, backing_unknown=True)

@@ -1,29 +1,41 @@
-"""A directory of qcow2 images, local or on a network file system: external chains and internal snapshots.
+"""Snapshots in a directory of qcow2 images, local or on a network file system: backing files and internal snapshots.
 
-**External.** The image on top of a chain, which no other image records as its backing file, is the volume.
-Each backing file below it, qcow2 or raw, is a snapshot of it, `{"source-name": "FILE"}`. Managed, it gets
-its new name, and its overlays record it; `renames` tells how, and what a crash or a late worker leaves.
+Terms, as QEMU uses them. An *image* is a file that this driver reads as qcow2 or raw. An *overlay* is an image that
+shows the data of another file, its *backing file*, wherever it has no data of its own. A *chain* is an overlay with
+all backing files below it. The *backing file name* is the text in an overlay that names its backing file: a plain
+name, a path, a URL or JSON. The *data file name* is the text in an image that keeps its data in another file.
 
-**Internal.** A snapshot inside an image is `{"source-name": "FILE/ID"}`, ID being what `qemu-img snapshot -l`
-shows first: names aren't unique, and qemu-img can't rename. So nothing is changed when it is managed: its
-managed name is its name, and that it is managed stands in our record alone. Its identity is the file's with
-the id and the moment of its birth, by which it is found again when its file is called otherwise.
+**Names.** The image on top of a chain, which is no backing file of another image, is the volume. Each backing file
+below it, qcow2 or raw, is an external snapshot of that volume: `{"source-name": "FILE"}`. A snapshot inside an image
+is an internal snapshot: `{"source-name": "FILE/ID"}`. ID is the first column of `qemu-img snapshot -l`, because the
+names in the second column aren't unique. When an operator takes a new external snapshot, another file becomes the
+volume. Register that file too before managing the snapshots below it.
 
-**Never trusted.** No format is probed: an image is read as qcow2 where its name says so (`image_patterns`)
-or its overlay does, and `qemu-img` is told each format. What an image records is followed only to a regular
-file of this directory, of a recorded format; anything else makes the snapshot unusable, with the reason. A record
-in another form that may mean a file of the directory keeps that file from being renamed (`references`).
+**Identity.** A file is identified by its inode number and its birth time (`snapmanage.drivers.system.files`). An
+internal snapshot is identified by its file, its ID and its creation time, so it is found again after its file was
+renamed.
 
-**In use.** A running QEMU has locks on its image and on all backing files below. A snapshot is in use where
-it or an overlay that would have to be changed has a lock. Who opens an image with locking switched off, or
-beyond a mount without locks (`nolock`), isn't seen.
+**Sizes.** A size is the virtual size: the one in the qcow2 header, the one that an internal snapshot was taken with,
+or the file size of a raw image.
 
-**Late renames.** The look and the rename are under one lock of the directory: while a worker is frozen in between,
-the attempts of others fail with an error that may pass. One whose host has lost the lock may still take its next
-steps: `renames` tells why they do no harm.
+**Refusals.** The driver never probes a format. A file is read as qcow2 only if its name matches `image_patterns` or
+its overlay records the format qcow2, and `qemu-img` gets each format as an argument. A backing file name is followed
+only to a regular file of this directory whose format the overlay records. Any other backing file name makes the
+snapshot unusable, and the listing reports the reason. If a name in any file may mean an image of this directory and
+can't be rewritten, that image isn't renamed (`obstacles`).
 
-A volume is registered as the file on top. A new external snapshot puts another file there, which is another
-volume to us: register that one too, before managing what is below it.
+**In use.** A running QEMU holds locks on its image and on all backing files below it. An external snapshot is in use
+if its file or one of its overlays is locked, because a rename changes both. An internal snapshot is in use if its
+file is locked. The driver can't see a program that opens an image with locking turned off or through a mount without
+locks (`nolock`).
+
+**Renames.** A managed external snapshot gets its new file name, and its overlays record that name. `renames` lists
+the steps and how the driver recovers from a crash between them. An internal snapshot keeps its name, because
+`qemu-img` can't rename it; only snapmanage's database shows that it is managed.
+
+**Late renames.** The lookup and the rename run under one lock of the directory. If a worker is frozen in between,
+other workers fail with an error that a retry can cure. A host that has lost the lock of a network file system may
+still run its next steps; `renames` explains why they do no harm.
 """
 
 import logging
@@ -38,38 +50,47 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
-from snapmanage.drivers.qcow2 import lookup, qemu_img, renames
+from snapmanage.drivers.qcow2 import qemu_img, renames
 from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.format import InternalSnapshot
-from snapmanage.drivers.qcow2.image import LONGEST_NAME, Image
-from snapmanage.drivers.qcow2.paths import Paths
+from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image
+from snapmanage.drivers.qcow2.paths import PathResolver
 from snapmanage.drivers.system import files
 
 LOG = logging.getLogger(__name__)
 
+# A longer suffix of a file name is no file type. It would leave too little room for the managed name.
+_MAX_EXTENSION_BYTES = 16
+
+_NOT_AN_IMAGE = (
+    "is not an image: give a regular file whose name matches image_patterns, or one that an image records as its "
+    "backing file"
+)
+
 
 class Qcow2Driver:
-    """Snapshots in and among the qcow2 images of one directory; the module tells what counts as one."""
+    """Driver for the qcow2 images of one directory; the module docstring defines its volumes and snapshots."""
 
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "directory",
-            help="The directory of the images, required, an absolute path. Nothing outside of it is changed; what "
-            "images record is looked up, and images that symbolic links of the directory lead to are read.",
+            help="Absolute path of the directory with the images; required. snapmanage changes nothing outside of it, "
+            "but reads images that symbolic links in the directory lead to, and looks up the files that images name.",
         ),
         cfg.ListOpt(
             "image_patterns",
             default=["*.qcow2"],
-            help="What images on top of their chains are called, with * and ?. More patterns show more volumes and "
-            "what is below them; a raw image that fits would be taken for what its data claim.",
+            help="Patterns, with * and ?, for the names of the images on top of their chains. More patterns add "
+            "volumes and the snapshots below them. Match no raw image: its data, which a guest may have written, would "
+            "be read as qcow2.",
         ),
         cfg.FloatOpt(
             "command_timeout_seconds",
             default=60,
             min=1,
-            help="How long one qemu-img may take, and how long to wait while another renames in the directory. "
-            "Raise it for slow storage; lower it to learn of a hanging one sooner.",
+            help="Time limit of one qemu-img command, and of waiting for another process that renames in the "
+            "directory. Raise it for slow storage; lower it to get an error sooner if the storage hangs.",
         ),
     ]
 
@@ -81,134 +102,138 @@ class Qcow2Driver:
     ) -> None:
         self._path = directory or ""
         self._patterns = image_patterns
-        self._deadline_seconds = command_timeout_seconds
-        self._paths = Paths()
+        self._timeout_seconds = command_timeout_seconds
+        self._resolver = PathResolver()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
-            raise errors.ConfigurationError(f"directory is {self._path!r}: set it to the absolute path of the images")
-        with self._opened() as directory:
+            raise errors.ConfigurationError(
+                f"the option directory is {self._path!r}: set it to the absolute path of the directory with the images"
+            )
+        with self._open_directory() as directory:
             if not os.access(self._path, os.R_OK | os.W_OK | os.X_OK):
-                raise errors.BackendPermission(f"let snapmanage read, enter and write {self._path!r}")
+                raise errors.BackendPermission(
+                    f"snapmanage may not use the directory {self._path!r}: give its user the rights to read, write and "
+                    "enter it"
+                )
             renames.check(directory)
-        qemu_img.check(self._deadline_seconds)
+        qemu_img.check(self._timeout_seconds)
 
     def storage_id(self) -> str | None:
         return files.storage_id(self._path)
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        with self._locked() as names:
-            chains = names.directory.scan()
+        with self._lock_directory() as locked:
+            chains = locked.directory.scan()
         if unreadable := chains.unreadable():
-            name, wrong = unreadable[0]
-            LOG.error("%d images in %s can't be read whole: %r: %s.", len(unreadable), self._path, name, wrong)
+            name, reason = unreadable[0]
+            LOG.error(
+                "Images can't be read completely, so their internal snapshots are not listed; "
+                "directory=%s images=%d first=%r reason=%s",
+                self._path,
+                len(unreadable),
+                name,
+                reason,
+            )
         return list(chains.snapshots())
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        name = reference.name()
-        file, slash, id = name.partition("/")
+        file, slash, id = reference.name().partition("/")
         chains, image = self._find(file)
         if image is None:
-            raise errors.NotASnapshot(f"{file!r} {_NO_IMAGE}")
+            raise errors.NotASnapshot(f"{file!r} {_NOT_AN_IMAGE}")
         if slash:
-            found = chains.internal(image, file, _entry(image, file, id))
-        elif chains.above(image):
+            found = chains.internal(image, file, _internal_snapshot(image, file, id))
+        elif chains.overlays_of(image):
             found = chains.external(image, file)
         else:
-            raise errors.NotASnapshot(f"no image has {file!r} as its backing file, so it is no snapshot")
-        return found if found.parent or volume is None else chains.seen_from(volume, found, image)
+            raise errors.NotASnapshot(f"{file!r} is not a snapshot: no image has it as its backing file")
+        return found if found.parent or volume is None else chains.for_volume(volume, found, image)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         file, slash, _ = reference.name().partition("/")
         chains, image = self._find(file)
         if image is None:
-            raise errors.NotAVolume(f"{file!r} {_NO_IMAGE}")
+            raise errors.NotAVolume(f"{file!r} {_NOT_AN_IMAGE}")
         if slash:
-            raise errors.NotAVolume(f"{reference.name()!r} is a snapshot inside of {file!r}")
-        if above := chains.above(image):
-            raise errors.NotAVolume(f"{file!r} is the backing file of {above[0].name!r}, so it is a snapshot")
-        if flaw := chains.flaw(image):
-            raise errors.NotAVolume(f"{file!r} can't be used as a volume: {flaw}")
+            raise errors.NotAVolume(f"{reference.name()!r} is a snapshot inside {file!r}: name the image as the volume")
+        if overlays := chains.overlays_of(image):
+            raise errors.NotAVolume(
+                f"{file!r} is the backing file of {overlays[0].name!r}, so it is a snapshot: name the image on top of "
+                "the chain as the volume"
+            )
+        if reason := chains.unusable_reason(image):
+            raise errors.NotAVolume(f"{file!r} can't be used as a volume: {reason}")
         return BackendVolume(file, image.identity, image.size_bytes)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-        with self._locked() as there:
-            return lookup.located(there.directory, identities, names)
+        with self._lock_directory() as locked:
+            return locked.directory.locate(identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if "/" in found.name:
             return found.name
-        ending = os.path.splitext(found.name)[1]
-        wanted = f"{name}{ending if len(ending.encode()) <= _LONGEST_ENDING else ''}"
-        if not files.legal(wanted) or len(wanted.encode()) > LONGEST_NAME:
+        extension = os.path.splitext(found.name)[1]
+        managed = f"{name}{extension if len(extension.encode()) <= _MAX_EXTENSION_BYTES else ''}"
+        if not files.is_valid_name(managed) or len(managed.encode()) > MAX_NAME_BYTES:
             raise errors.ConfigurationError(
-                f"{found.name!r} can't be renamed to {wanted!r}, which is no file name of at most "
-                f"{LONGEST_NAME} bytes: change snapshot_name_template"
+                f"{found.name!r} can't be renamed to {managed!r}, which is not a file name of at most "
+                f"{MAX_NAME_BYTES} bytes: change snapshot_name_template"
             )
-        if len(found.name.encode()) > LONGEST_NAME:
+        if len(found.name.encode()) > MAX_NAME_BYTES:
             raise errors.InvalidReference(
-                f"{found.name!r} couldn't be given back: rename it to at most {LONGEST_NAME} bytes first"
+                f"{found.name!r} couldn't be unmanaged, because its name is too long: rename it to at most "
+                f"{MAX_NAME_BYTES} bytes first"
             )
-        return wanted
+        return managed
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
-        with self._locked() as names:
+        with self._lock_directory() as locked:
             if "/" in binding.managed_name:
-                return _inside(names.directory.scan(), binding)
-            names.finish(binding.identity, binding.original_name, binding.managed_name)
-            return renaming.manage(names, binding)
+                # Look for the identity: the file of an internal snapshot may have been renamed.
+                for found in locked.directory.scan().snapshots():
+                    if found.identity == binding.identity:
+                        return found
+                raise errors.SourceNotFound(
+                    f"{binding.original_name!r} is gone, or is another snapshot now: list the snapshots again"
+                )
+            locked.finish_interrupted(binding.identity, binding.original_name, binding.managed_name)
+            return renaming.manage(locked, binding)
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        with self._locked() as names:
-            names.finish(binding.identity, binding.managed_name, binding.original_name)
-            renaming.unmanage(names, binding)
+        with self._lock_directory() as locked:
+            locked.finish_interrupted(binding.identity, binding.managed_name, binding.original_name)
+            renaming.unmanage(locked, binding)
 
     @contextmanager
-    def _opened(self) -> Iterator[Directory]:
-        with files.opened(self._path) as fd:
-            yield Directory(fd, self._path, self._patterns, self._paths)
+    def _open_directory(self) -> Iterator[Directory]:
+        with files.opened_directory(self._path) as fd:
+            yield Directory(fd, self._path, self._patterns, self._resolver)
 
     @contextmanager
-    def _locked(self) -> Iterator[renames.LockedDirectory]:
-        """Nobody renames meanwhile: in the middle of it, images look as if they were in use, or broken."""
-        with self._opened() as directory, renames.locked(directory, self._deadline_seconds) as names:
-            yield names
+    def _lock_directory(self) -> Iterator[renames.LockedDirectory]:
+        """Lock out renames by others: while a rename runs, images look as if they were in use or broken."""
+        with self._open_directory() as directory, renames.locked(directory, self._timeout_seconds) as locked:
+            yield locked
 
     def _find(self, file: str) -> tuple[Chains, Image | None]:
-        if not files.legal(file):
+        if not files.is_valid_name(file):
             raise errors.InvalidReference(
-                f"{file!r} is no image in the directory: give FILE, or FILE/ID for a snapshot inside of an image; "
-                "the file's name has no NUL and doesn't begin with a dot"
+                f"{file!r} can't be the name of an image: give FILE, or FILE/ID for a snapshot inside an image; "
+                "FILE has no NUL and doesn't begin with a dot"
             )
-        with self._locked() as names:
-            if names.directory.identity(file) is None:
-                raise errors.SourceNotFound(f"there is no file {file!r} in {self._path!r}")
-            chains = names.directory.scan()
+        with self._lock_directory() as locked:
+            if locked.directory.identity(file) is None:
+                raise errors.SourceNotFound(f"there is no file {file!r} in the directory {self._path!r}")
+            chains = locked.directory.scan()
         return chains, chains.image(file)
 
 
-# A longer one is no kind of file, and would leave no room for the name.
-_LONGEST_ENDING = 16
-
-_NO_IMAGE = (
-    "is no image: it is no regular file, or neither does its name fit image_patterns nor has an image recorded it "
-    "as its backing file"
-)
-
-
-def _inside(chains: Chains, binding: Binding) -> BackendSnapshot:
-    """The internal snapshot by its identity: its file may have been renamed since it was found."""
-    for found in chains.snapshots():
-        if found.identity == binding.identity:
-            return found
-    raise errors.SourceNotFound(f"{binding.original_name!r} is gone, or is another snapshot by now; list it again")
-
-
-def _entry(image: Image, file: str, id: str) -> InternalSnapshot:
-    if image.header is None or image.header.internal_wrong:
-        wrong = image.header.internal_wrong if image.header else image.wrong or "it is raw"
-        raise errors.NotASnapshot(f"the snapshots inside of {file!r} can't be read: {wrong}")
-    for entry in image.header.internal:
-        if entry.id == id:
-            return entry
-    raise errors.SourceNotFound(f"{file!r} has no snapshot of the id {id!r}; see qemu-img snapshot -l {file}")
+def _internal_snapshot(image: Image, file: str, id: str) -> InternalSnapshot:
+    if image.header is None or image.header.internal_error:
+        reason = image.header.internal_error if image.header else image.error or "it is raw"
+        raise errors.NotASnapshot(f"the snapshots inside {file!r} can't be read: {reason}")
+    for snapshot in image.header.internal_snapshots:
+        if snapshot.id == id:
+            return snapshot
+    raise errors.SourceNotFound(f"{file!r} has no snapshot with the ID {id!r}: qemu-img snapshot -l {file} lists them")

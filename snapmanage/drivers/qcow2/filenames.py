@@ -1,9 +1,8 @@
-"""Which files a record may mean: the text by which an image names its backing file, or the file of its data.
+"""The files that a recorded name may mean. A recorded name is a backing file name, a data file name, or part of one.
 
-QEMU takes such a text for a path, a URL, a path behind a protocol's name (`file:…`, `blkdebug:…`), or options
-in JSON. Reading is generous here: each text that could be a path counts as one, so that no file is overlooked.
-Only what names a server that has no files of ours (`nbd:`, `https:`) means none. Nothing is opened here;
-`paths` follows the paths.
+QEMU reads such a name as a path, a URL, a path after a protocol (`file:…`, `blkdebug:…`), or options in JSON. This
+module counts every text that could be a path, so it misses no file. Only a name on a server that has no files of the
+directory (`nbd:`, `https:`) means no file. This module opens nothing; `paths` follows the paths.
 """
 
 import json
@@ -15,141 +14,141 @@ from typing import Any, Self
 from urllib.parse import unquote
 
 # Protocols and drivers that serve no files of a directory.
-_FOREIGN = frozenset(
+_WITHOUT_FILES = frozenset(
     (
         *("nbd", "nbd+tcp", "nbd+unix", "http", "https", "ftp", "ftps", "tftp", "iscsi", "iscsi+iser", "iser"),
         *("rbd", "nvme", "null-co", "null-aio", "sheepdog", "vxhs"),
     )
 )
-# They lead to files of another host, which may be this one, or have the directory mounted.
-_REMOTE = frozenset(("nfs", "ssh", "sftp", "gluster", "gluster+tcp", "gluster+unix", "gluster+rdma"))
-# Where the options of a driver may name a node of the running QEMU instead of a file.
-_NODES = frozenset(("file", "backing", "data-file", "image", "raw", "test", "children", "bottom", "target", "log"))
-# A process's own open files, which are others in QEMU than here.
+# Protocols that lead to files of another host. That host may be this one, or may have mounted the directory.
+_OTHER_HOSTS = frozenset(("nfs", "ssh", "sftp", "gluster", "gluster+tcp", "gluster+unix", "gluster+rdma"))
+# Options whose value may be a node of the running QEMU instead of a file.
+_NODE_KEYS = frozenset(("file", "backing", "data-file", "image", "raw", "test", "children", "bottom", "target", "log"))
+# The open files of a process: in QEMU these paths lead to other files than here.
 _OPEN_FILES = ("/proc/", "/dev/fd")
-# No honest record has more colons. Each can begin a name, so that one text could mean hundreds of paths.
-_MOST_COLONS = 16
-# A hostile record repeats `json:` at each level of quotes; without memory, each level multiplies the time. Few
-# meanings are kept, since one can be hundreds of times as long as its text.
-_REMEMBERED = 64
+# A path may begin after each colon, so one text could mean hundreds of paths. No harmless name has more colons.
+_MAX_COLONS = 16
+# A hostile name repeats `json:` at each level of quotes; without a cache, each level multiplies the time. The cache is
+# small, because a result can be hundreds of times as long as its text.
+_CACHED_NAMES = 64
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'', re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Meaning:
-    """The files that a record may mean: those that `paths` lead to, those of one of the `names`, or `anything`.
+class PossibleFiles:
+    """The files that a recorded name may mean.
 
-    Paths are followed from the directory of the image. One that leads nowhere from here may do so on another
-    host, to a file with the same last name.
+    * `paths`: the files at the end of these paths, which start at the directory of the image. A path that leads nowhere
+      here may lead to a file with the same last name on another host.
+    * `names`: the files with one of these names.
+    * `any_file`: every file.
     """
 
     paths: frozenset[str] = frozenset()
     names: frozenset[str] = frozenset()
-    anything: bool = False
+    any_file: bool = False
 
     @classmethod
-    def of_all(cls, meanings: Iterable[Self]) -> "Meaning":
-        every = list(meanings)
+    def of_all(cls, parts: Iterable[Self]) -> "PossibleFiles":
+        every = list(parts)
         return cls(
             frozenset(path for each in every for path in each.paths),
             frozenset(name for each in every for name in each.names),
-            any(each.anything for each in every),
+            any(each.any_file for each in every),
         )
 
 
-_NOTHING = Meaning()
-_ANYTHING = Meaning(anything=True)
+_NO_FILE = PossibleFiles()
+_ANY_FILE = PossibleFiles(any_file=True)
 
 
-@lru_cache(_REMEMBERED)
-def meaning(recorded: str) -> Meaning:
-    """Read the record of a backing file; a relative path starts at the image."""
+@lru_cache(_CACHED_NAMES)
+def possible_files(recorded: str) -> PossibleFiles:
+    """Return the files that a backing file name may mean; a relative path starts at the image."""
     if recorded.startswith("json:"):
-        return Meaning.of_all(_options(recorded.removeprefix("json:")))
-    return _behind_protocol(recorded) or _path(recorded)
+        return PossibleFiles.of_all(_in_options(recorded.removeprefix("json:")))
+    return _after_protocol(recorded) or _at_path(recorded)
 
 
-@lru_cache(_REMEMBERED)
-def meaning_from_anywhere(recorded: str) -> Meaning:
-    """Read the name of a data file, or a path within options: a relative one starts where QEMU does."""
+@lru_cache(_CACHED_NAMES)
+def possible_files_from_cwd(recorded: str) -> PossibleFiles:
+    """Return the files that a data file name, or a path in options, may mean.
+
+    A relative path starts at QEMU's working directory, which is unknown here.
+    """
     if recorded.startswith("json:"):
-        return meaning(recorded)
-    protocol = _behind_protocol(recorded) or _NOTHING
-    # A path may have a colon too.
-    return Meaning.of_all((protocol, _path_from_anywhere(recorded)))
+        return possible_files(recorded)
+    after_protocol = _after_protocol(recorded) or _NO_FILE
+    # The text may also be a path with a colon.
+    return PossibleFiles.of_all((after_protocol, _at_path_from_cwd(recorded)))
 
 
 def last_name(path: str) -> str:
-    """The name that a path ends with, whatever is behind it."""
+    """Return the last component of a path that names a file, without `.` and slashes after it."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return parts[-1] if parts else ""
 
 
-def _path(path: str) -> Meaning:
+def _at_path(path: str) -> PossibleFiles:
     if path.startswith(_OPEN_FILES):
-        return _ANYTHING
-    return Meaning(frozenset({path})) if path else _NOTHING
+        return _ANY_FILE
+    return PossibleFiles(frozenset({path})) if path else _NO_FILE
 
 
-def _path_from_anywhere(path: str) -> Meaning:
-    found = _path(path)
+def _at_path_from_cwd(path: str) -> PossibleFiles:
+    found = _at_path(path)
     if path.startswith("/") or not path:
         return found
-    return Meaning(found.paths, frozenset({last_name(path)}))
+    return PossibleFiles(found.paths, frozenset({last_name(path)}))
 
 
-def _behind_protocol(text: str) -> Meaning | None:
-    """What is behind `PROTOCOL:`; None where there is no protocol."""
+def _after_protocol(text: str) -> PossibleFiles | None:
+    """Return the files that the text after `PROTOCOL:` may mean; None if there is no protocol."""
     protocol, colon, rest = text.partition(":")
     if not colon or "/" in protocol:
         return None
-    if protocol in _FOREIGN:
-        return _NOTHING
-    if protocol in _REMOTE:
-        return _named(rest)
-    if rest.count(":") > _MOST_COLONS:
-        return _ANYTHING
+    if protocol in _WITHOUT_FILES:
+        return _NO_FILE
+    if protocol in _OTHER_HOSTS:
+        return _on_other_host(rest)
+    if rest.count(":") > _MAX_COLONS:
+        return _ANY_FILE
     pieces = rest.split(":")
     tails = [":".join(pieces[start:]) for start in range(len(pieces))]
-    options = [meaning(tail) for tail in tails if tail.startswith("json:")]
-    return Meaning.of_all([*options, *(_path_from_anywhere(path) for path in {*pieces, *tails})])
+    options = [possible_files(tail) for tail in tails if tail.startswith("json:")]
+    return PossibleFiles.of_all([*options, *(_at_path_from_cwd(path) for path in {*pieces, *tails})])
 
 
-def _named(path: str) -> Meaning:
-    """A file of another host, in a URL or not."""
+def _on_other_host(path: str) -> PossibleFiles:
+    """Return the files that a path or the rest of a URL may mean on another host."""
     spellings = (path, path.partition("?")[0], path.partition("#")[0])
-    return Meaning(names=frozenset(last_name(each) for text in spellings for each in (text, unquote(text))))
+    return PossibleFiles(names=frozenset(last_name(each) for text in spellings for each in (text, unquote(text))))
 
 
-def _options(text: str) -> Iterator[Meaning]:
+def _in_options(text: str) -> Iterator[PossibleFiles]:
     try:
-        tree = json.loads(text, object_pairs_hook=_nested)
+        options = json.loads(text, object_pairs_hook=_nested)
     except (ValueError, RecursionError):
-        # QEMU reads more than JSON, single quotes for instance; all that is quoted may be a path.
-        yield from map(meaning_from_anywhere, _quoted(text))
+        # QEMU accepts more than JSON, such as single quotes. Any quoted text may be a path.
+        yield from map(possible_files_from_cwd, _quoted(text))
         return
-    # Key, value, and whether it belongs to a driver that leads to another host.
-    pending: list[tuple[str, Any, bool]] = [("", tree, False)]
+    # Each item: key, value, and whether the value belongs to a driver for files of another host.
+    pending: list[tuple[str, Any, bool]] = [("", options, False)]
     while pending:
         key, value, remote = pending.pop()
         match value:
-            case dict() if (driver := str(value.get("driver"))) not in _FOREIGN:
-                remote = remote or driver in _REMOTE
+            case dict() if (driver := str(value.get("driver"))) not in _WITHOUT_FILES:
+                remote = remote or driver in _OTHER_HOSTS
                 pending.extend((inner, each, remote) for inner, each in value.items() if inner != "driver")
             case list():
                 pending.extend((key, each, remote) for each in value)
             case str() if value:
-                yield _option(key, value, remote)
-
-
-def _option(key: str, value: str, remote: bool) -> Meaning:
-    if key in _NODES or key.isdigit():
-        return _ANYTHING
-    return _named(value) if remote else meaning_from_anywhere(value)
+                node = key in _NODE_KEYS or key.isdigit()
+                yield _ANY_FILE if node else _on_other_host(value) if remote else possible_files_from_cwd(value)
 
 
 def _nested(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The object with `a.b` as `b` within `a`; `ValueError` where that can't be, as in QEMU."""
+    """Return the object with each key `a.b` as `b` within `a`; raise `ValueError` if keys collide, as QEMU does."""
     tree: dict[str, Any] = {}
     for key, value in pairs:
         *outer, last = key.split(".")
@@ -167,11 +166,8 @@ def _nested(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _quoted(text: str) -> Iterator[str]:
     for found in _QUOTED.findall(text):
         inside = found[1:-1]
+        requoted = inside if found[0] == '"' else inside.replace("\\'", "'").replace('"', '\\"')
         try:
-            yield json.loads(f'"{inside}"' if found[0] == '"' else f'"{_requoted(inside)}"', strict=False)
+            yield json.loads(f'"{requoted}"', strict=False)
         except ValueError:
             yield inside
-
-
-def _requoted(inside: str) -> str:
-    return inside.replace("\\'", "'").replace('"', '\\"')

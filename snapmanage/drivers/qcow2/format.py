@@ -1,9 +1,8 @@
-"""What the beginning of a qcow2 file says, as values: its header, its backing file, its internal snapshots.
+"""The beginning of a qcow2 file as values: its header, its backing file name, its internal snapshots.
 
-Nothing that a file says is trusted: every count, size and offset is held against a bound before it is
-followed, so that reading a hostile file ends soon, and in one of two ways: a `Header`, or `Unreadable`.
-Names are told as the file has them; whether one may be followed is decided in `image`. The layout
-is the one in QEMU's docs/interop/qcow2.txt.
+The data may be hostile. Every count, size and offset is checked against a bound before it is used, so reading ends soon
+and in one of two ways: with a `Header` or with `Unreadable`. Names are returned as the file has them; `image` decides
+which ones are followed. The layout is described in QEMU's docs/interop/qcow2.txt.
 """
 
 import struct
@@ -12,46 +11,46 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 MAGIC = b"QFI\xfb"
-# QEMU's own bounds: of an image's size, an off_t, and of the name of a backing file.
-LARGEST_IMAGE = 2**63 - 512
-LONGEST_BACKING = 1023
-# QEMU allows 65,536 snapshots and 64 MiB of them. A scan reads the tables of a whole directory.
-MOST_SNAPSHOTS = 10_000
-LARGEST_TABLE = 4 * 1024**2
-# Extra data have 1,024 bytes at most, an id 127 and a name 255.
-LARGEST_ENTRY = 2048
-LONGEST_ID = 127
+# QEMU's own bounds: an image's size is an off_t, and a backing file name has at most 1023 bytes.
+MAX_IMAGE_BYTES = 2**63 - 512
+MAX_BACKING_NAME_BYTES = 1023
+# QEMU allows 65,536 snapshots and a table of 64 MiB. The bounds here are lower: a scan reads the tables of all images.
+MAX_SNAPSHOTS = 10_000
+MAX_TABLE_BYTES = 4 * 1024**2
+# In an entry, the extra data have at most 1,024 bytes, the ID 127 and the name 255.
+MAX_ENTRY_BYTES = 2048
+MAX_ID_BYTES = 127
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _FEATURES = struct.Struct(">QQQII")
 _EXTENSION = struct.Struct(">II")
 _ENTRY = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQ")
-_BACKING_FORMAT, _DATA_FILE = 0xE2792ACA, 0x44415441
-# The header with its extensions; QEMU 7.2 writes 528 bytes.
+_BACKING_FORMAT, _DATA_FILE_NAME = 0xE2792ACA, 0x44415441
+# Enough for the header with its extensions; QEMU 7.2 writes 528 bytes.
 _HEAD_BYTES = 8192
 _NANOSECONDS = 10**9
-# The rest of a header that QEMU must write into the first cluster beside the name of a backing file.
-_BESIDE_BACKING_BYTES = 192
+# QEMU writes the rest of the header into the first cluster, together with the backing file name.
+_HEADER_REST_BYTES = 192
 
 _DIRTY, _CORRUPT, _EXTERNAL_DATA = 1 << 0, 1 << 1, 1 << 2
 _KNOWN_FEATURES = (1 << 5) - 1
 
-# Reads up to `size` bytes at `offset`; less at the end of the file.
+# Read up to `size` bytes at `offset`; fewer at the end of the file.
 Read = Callable[[int, int], bytes]
 
 
 class Unreadable(ValueError):
-    """The file isn't what it should be; the text is a clause that says how."""
+    """The file is not valid qcow2; the text is a clause with the reason."""
 
 
 class NotQcow2(Unreadable):
-    """The file doesn't even claim to be qcow2, so QEMU wouldn't take it for one either."""
+    """The file doesn't begin with qcow2's magic number, so QEMU doesn't take it for qcow2 either."""
 
 
 @dataclass(frozen=True)
 class InternalSnapshot:
-    """An entry of the snapshot table. Names aren't unique; ids are, but one that is removed may be given again."""
+    """An entry of the snapshot table. Names aren't unique. IDs are, but QEMU reuses the ID of a removed snapshot."""
 
     id: str
     name: str
@@ -65,112 +64,104 @@ class InternalSnapshot:
 
     @property
     def mark(self) -> str:
-        """The id with the moment of birth: no later snapshot of the same image has it."""
+        """Return the ID with the creation time; no later snapshot of the same image has the same mark."""
         return f"{self.id}@{self.created_seconds}.{self.created_ns:09}"
 
 
 @dataclass(frozen=True)
 class Header:
-    """A qcow2 file as its header tells it.
+    """The header of a qcow2 file. Each reason is a clause, empty if it doesn't apply.
 
-    `unusable` says, as a clause, why the data can't be relied on; `unwritable` why qemu-img can't be let
-    change the header. Where the snapshot table can't be read, `internal_wrong` says why. `data_file` is the
-    file that has the data instead, and `backing_room_bytes` the longest name of a backing file that surely fits.
+    * `unusable_reason`: why the data aren't reliable.
+    * `unwritable_reason`: why `qemu-img` must not change the header.
+    * `internal_error`: why the snapshot table can't be read.
+    * `data_file_name`: the name of the file that has the data instead.
+    * `max_backing_name_bytes`: the longest backing file name that certainly fits.
     """
 
     size_bytes: int
-    backing: str | None = None
+    backing_file_name: str | None = None
     backing_format: str | None = None
-    unusable: str = ""
-    unwritable: str = ""
-    internal: tuple[InternalSnapshot, ...] = ()
-    internal_wrong: str = ""
-    data_file: str | None = None
-    backing_room_bytes: int = LONGEST_BACKING
+    unusable_reason: str = ""
+    unwritable_reason: str = ""
+    internal_snapshots: tuple[InternalSnapshot, ...] = ()
+    internal_error: str = ""
+    data_file_name: str | None = None
+    max_backing_name_bytes: int = MAX_BACKING_NAME_BYTES
 
 
-def read(source: Read) -> Header:
-    """The header of a file, with its snapshot table; `Unreadable`, `NotQcow2`."""
-    head = source(_HEAD_BYTES, 0)
+def read_header(read: Read) -> Header:
+    """Read the header and the snapshot table of a file; raise `Unreadable` or `NotQcow2`."""
+    head = read(_HEAD_BYTES, 0)
     if not head.startswith(MAGIC):
-        raise NotQcow2("it doesn't begin as a qcow2 file does")
+        raise NotQcow2("it doesn't begin like a qcow2 file")
     if len(head) < _HEADER.size:
         raise Unreadable("it ends within its header")
-    _, version, backing_offset, backing_size, cluster_bits, size, encryption, *_, count, offset = _HEADER.unpack_from(
-        head
-    )
-    features, header_size = _features(head, version)
+    _, version, name_offset, name_bytes, cluster_bits, size, encryption, *_, count, offset = _HEADER.unpack_from(head)
+    features, header_bytes = _features(head, version)
     if not 9 <= cluster_bits <= 21:
-        raise Unreadable(f"it tells of clusters of 2**{cluster_bits} bytes")
-    internal, internal_wrong = _internal(source, count, offset, _sane(size))
-    unusable = _unusable(features)
-    extensions = dict(_extensions(head[header_size : min(1 << cluster_bits, backing_offset or _HEAD_BYTES)]))
+        raise Unreadable(f"its header gives clusters of 2**{cluster_bits} bytes")
+    internal_snapshots, internal_error = _internal_snapshots(read, count, offset, _checked_size(size))
+    unusable_reason = _unusable_reason(features)
+    unwritable_reason = unusable_reason or ("it is encrypted" if encryption else "")
+    if features & _DIRTY and not unusable_reason:
+        unwritable_reason = "it was not closed cleanly: try qemu-img check -r leaks"
+    extensions = dict(_extensions(head[header_bytes : min(1 << cluster_bits, name_offset or _HEAD_BYTES)]))
+    backing_format = extensions.get(_BACKING_FORMAT)
     return Header(
         size_bytes=size,
-        backing=_backing(source, backing_offset, backing_size, 1 << cluster_bits),
-        backing_format=_format(extensions.get(_BACKING_FORMAT)),
-        unusable=unusable,
-        unwritable=unusable or _unwritable(features, encryption),
-        internal=internal,
-        internal_wrong=internal_wrong,
-        data_file=_text(extensions.get(_DATA_FILE)),
-        backing_room_bytes=min(LONGEST_BACKING, (1 << cluster_bits) - _BESIDE_BACKING_BYTES),
+        backing_file_name=_backing_file_name(read, name_offset, name_bytes, 1 << cluster_bits),
+        backing_format=None if backing_format is None else backing_format.decode(errors="replace"),
+        unusable_reason=unusable_reason,
+        unwritable_reason=unwritable_reason,
+        internal_snapshots=internal_snapshots,
+        internal_error=internal_error,
+        data_file_name=_file_name(extensions.get(_DATA_FILE_NAME)),
+        max_backing_name_bytes=min(MAX_BACKING_NAME_BYTES, (1 << cluster_bits) - _HEADER_REST_BYTES),
     )
 
 
 def _features(head: bytes, version: int) -> tuple[int, int]:
-    """The incompatible features, and where the header ends."""
+    """Return the incompatible features and the length of the header."""
     if version == 2:
         return 0, _HEADER.size
     if version != 3:
-        raise Unreadable(f"it is of version {version}; 2 and 3 are known")
+        raise Unreadable(f"it has version {version}; only 2 and 3 are supported")
     if len(head) < _HEADER.size + _FEATURES.size:
         raise Unreadable("it ends within its header")
     incompatible, *_, length = _FEATURES.unpack_from(head, _HEADER.size)
     if not _HEADER.size + _FEATURES.size <= length <= len(head):
-        raise Unreadable(f"it tells of a header of {length} bytes")
+        raise Unreadable(f"its header gives a header length of {length} bytes")
     return incompatible, length
 
 
-def _sane(size: int) -> int:
-    if size > LARGEST_IMAGE:
-        raise Unreadable(f"it tells of a size of {size} bytes, more than can be")
+def _checked_size(size: int) -> int:
+    if size > MAX_IMAGE_BYTES:
+        raise Unreadable(f"its header gives a size of {size} bytes, which is impossible")
     return size
 
 
-def _unusable(features: int) -> str:
+def _unusable_reason(features: int) -> str:
     if features & _CORRUPT:
         return "QEMU has marked it as corrupt: try qemu-img check -r all"
     if features & _EXTERNAL_DATA:
         return "it keeps its data in another file"
     if features & ~_KNOWN_FEATURES:
-        return f"it has features that are not known here ({features:#x})"
+        return f"it has features that are not supported ({features:#x})"
     return ""
 
 
-def _unwritable(features: int, encryption: int) -> str:
-    if features & _DIRTY:
-        return "it was not closed cleanly: try qemu-img check -r leaks"
-    if encryption:
-        return "it is encrypted"
-    return ""
-
-
-def _backing(source: Read, offset: int, size: int, cluster_bytes: int) -> str | None:
+def _backing_file_name(read: Read, offset: int, size: int, cluster_bytes: int) -> str | None:
     if not offset or not size:
         return None
-    # It follows the extensions, within the first cluster.
-    if size > LONGEST_BACKING or offset + size > cluster_bytes or len(found := source(size, offset)) < size:
-        raise Unreadable("the name of its backing file isn't where it should be")
-    return _text(found)
+    # The name follows the extensions, within the first cluster.
+    if size > MAX_BACKING_NAME_BYTES or offset + size > cluster_bytes or len(found := read(size, offset)) < size:
+        raise Unreadable("its backing file name is not in the first cluster")
+    return _file_name(found)
 
 
-def _format(found: bytes | None) -> str | None:
-    return None if found is None else found.decode(errors="replace")
-
-
-def _text(found: bytes | None) -> str | None:
-    """A name as QEMU reads it, which ends at a NUL; bytes that are no UTF-8 become what `os.fsencode` turns back."""
+def _file_name(found: bytes | None) -> str | None:
+    """Return a name up to the first NUL, as QEMU reads it; `os.fsencode` restores bytes that aren't UTF-8."""
     return found.partition(b"\0")[0].decode(errors="surrogateescape") or None if found else None
 
 
@@ -182,53 +173,48 @@ def _extensions(area: bytes) -> Iterator[tuple[int, bytes]]:
             return
         position += _EXTENSION.size
         if position + size > len(area):
-            raise Unreadable("its header extensions run past their end")
+            raise Unreadable("its header extensions run past the end of the header")
         yield kind, area[position : position + size]
         position += _padded(size)
 
 
-def _internal(source: Read, count: int, offset: int, image_bytes: int) -> tuple[tuple[InternalSnapshot, ...], str]:
-    """The snapshot table, or why it can't be read: the image itself may be sound all the same."""
+def _internal_snapshots(
+    read: Read, count: int, offset: int, image_bytes: int
+) -> tuple[tuple[InternalSnapshot, ...], str]:
+    """Return the snapshot table, or the reason why it can't be read; the image may be usable without it."""
     try:
-        if count > MOST_SNAPSHOTS:
-            raise Unreadable(f"it tells of {count} snapshots, more than {MOST_SNAPSHOTS}")
-        if count and offset > LARGEST_IMAGE:
-            raise Unreadable("its snapshot table is beyond the end of the file")
-        table = source(min(count * LARGEST_ENTRY, LARGEST_TABLE), offset) if count else b""
-        entries = tuple(_entries(table, count, image_bytes))
-        if len({entry.id for entry in entries}) < count:
-            raise Unreadable("two of its snapshots have one id")
-    except Unreadable as unreadable:
-        return (), str(unreadable)
-    return entries, ""
+        if count > MAX_SNAPSHOTS:
+            raise Unreadable(f"its header gives {count} snapshots, more than the supported {MAX_SNAPSHOTS}")
+        if count and offset > MAX_IMAGE_BYTES:
+            raise Unreadable("its snapshot table begins beyond the end of the file")
+        table = read(min(count * MAX_ENTRY_BYTES, MAX_TABLE_BYTES), offset) if count else b""
+        snapshots = tuple(_entries(table, count, image_bytes))
+        if len({snapshot.id for snapshot in snapshots}) < count:
+            raise Unreadable("two of its snapshots have the same ID")
+    except Unreadable as failure:
+        return (), str(failure)
+    return snapshots, ""
 
 
 def _entries(table: bytes, count: int, image_bytes: int) -> Iterator[InternalSnapshot]:
     position = 0
     for _ in range(count):
         if position + _ENTRY.size > len(table):
-            raise Unreadable("its snapshot table runs past its end")
-        _, _, id_size, name_size, seconds, nanoseconds, _, _, extra_size = _ENTRY.unpack_from(table, position)
+            raise Unreadable("its snapshot table is cut off")
+        _, _, id_bytes, name_bytes, seconds, nanoseconds, _, _, extra_bytes = _ENTRY.unpack_from(table, position)
         extra_at = position + _ENTRY.size
-        id_at = extra_at + extra_size
-        name_at = id_at + id_size
-        end = name_at + name_size
+        id_at = extra_at + extra_bytes
+        name_at = id_at + id_bytes
+        end = name_at + name_bytes
         if end > len(table) or nanoseconds >= _NANOSECONDS:
             raise Unreadable("its snapshot table has an impossible entry")
-        size = _EXTRA.unpack_from(table, extra_at)[1] if extra_size >= _EXTRA.size else image_bytes
+        size = _EXTRA.unpack_from(table, extra_at)[1] if extra_bytes >= _EXTRA.size else image_bytes
+        id = table[id_at:name_at].decode(errors="surrogateescape")
+        if not id.isprintable() or not 1 <= id_bytes <= MAX_ID_BYTES:
+            raise Unreadable("the ID of one of its snapshots is not printable, or too long")
         name = table[name_at:end].decode(errors="replace")
-        yield InternalSnapshot(_id(table[id_at:name_at]), name, seconds, nanoseconds, _sane(size))
+        yield InternalSnapshot(id, name, seconds, nanoseconds, _checked_size(size))
         position = _padded(end)
-
-
-def _id(found: bytes) -> str:
-    try:
-        text = found.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if not text.isprintable() or not 1 <= len(found) <= LONGEST_ID:
-        raise Unreadable("one of its snapshots has an id that can't be written")
-    return text
 
 
 def _padded(size: int) -> int:

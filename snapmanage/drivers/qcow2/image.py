@@ -1,34 +1,42 @@
-"""An image file of a directory, and what it records of its backing file.
+"""One image of a directory, its backing file, and the changes that the system allows snapmanage to make to it.
 
-A backing file counts only where its overlay records a plain name in this directory, and its format,
-qcow2 or raw: a format that isn't recorded is guessed by QEMU from data that a guest may have written,
-and another path may lead to any file of the host.
+The driver follows a backing file name only if it is a plain name in this directory and the overlay records the format
+qcow2 or raw. QEMU guesses a format that isn't recorded from data that a guest may have written, and another path may
+lead to any file of the host.
 """
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from snapmanage.drivers.qcow2.format import Header
-from snapmanage.drivers.system import files
-from snapmanage.drivers.system.files import legal
+from snapmanage.drivers.qcow2 import other_formats
+from snapmanage.drivers.qcow2.format import Header, NotQcow2, Unreadable, read_header
+from snapmanage.drivers.system import files, syscalls
+from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
 FORMATS = ("qcow2", "raw")
-# A name is put aside with this in front of it, and has room for it.
-ASIDE = ".snapmanage-aside-"
-LONGEST_NAME = files.LONGEST_NAME - len(ASIDE)
+# Before a name is removed, its file is moved to the name with this prefix, which must fit.
+HIDDEN_PREFIX = ".snapmanage-aside-"
+MAX_NAME_BYTES = files.MAX_NAME_BYTES - len(HIDDEN_PREFIX)
+
+_PROTECTED_HARDLINKS = Path("/proc/sys/fs/protected_hardlinks")
 
 
 @dataclass(frozen=True)
 class Image:
-    """One file of the directory, with each of its names there.
+    """One file of the directory, with all its names there. Each reason is a clause, empty if it doesn't apply.
 
-    `header` is None where the file is raw, and where it can't be read: then `barred` (the system doesn't
-    let us) or `malformed` (it is no sound qcow2) says why, as a clause. `opaque` says that it may have a
-    backing file all the same. `others` are the files that an image of another format names. `fixed` says why the
-    file can be given no other name, and `sealed` why snapmanage can't write it, as clauses.
+    * `header`: None for a raw file and for one that can't be read as qcow2.
+    * `unreadable_reason`: why the system doesn't let snapmanage read the file.
+    * `malformed_reason`: why the data are no valid qcow2.
+    * `backing_unknown`: the file may have a backing file, but its backing file name can't be read.
+    * `other_file_names`: the names of other files in an image of another format.
+    * `immovable_reason`: why the file can't be renamed.
+    * `read_only_reason`: why snapmanage can't write the file.
     """
 
     names: tuple[str, ...]
@@ -37,69 +45,118 @@ class Image:
     created_at: datetime
     locked: bool = False
     header: Header | None = None
-    barred: str = ""
-    malformed: str = ""
-    opaque: bool = False
+    unreadable_reason: str = ""
+    malformed_reason: str = ""
+    backing_unknown: bool = False
     file: FileStatus | None = None
-    others: tuple[str, ...] = ()
-    fixed: str = ""
-    sealed: str = ""
+    other_file_names: tuple[str, ...] = ()
+    immovable_reason: str = ""
+    read_only_reason: str = ""
 
     @property
-    def wrong(self) -> str:
-        return self.barred or self.malformed
+    def error(self) -> str:
+        return self.unreadable_reason or self.malformed_reason
 
     @property
     def size_bytes(self) -> int:
         return self.header.size_bytes if self.header else self.file_bytes
 
+    def as_raw(self) -> "Image":
+        """Return the file as a raw image, regardless of its data."""
+        return replace(
+            self, header=None, malformed_reason="", backing_unknown=bool(self.unreadable_reason), other_file_names=()
+        )
+
 
 @dataclass(frozen=True)
 class Overlay:
-    """An image with what it records of its backing file.
+    """An image with its backing file.
 
-    `backing` is the name of a file in the directory, or None where `wrong` says why none can be meant.
+    `backing_file_name` is the text that the image records. `backing_file` is the file of the directory that it names,
+    or None; then `error` says why, as a clause.
     """
 
     image: Image
-    recorded: str
-    backing: str | None
+    backing_file_name: str
+    backing_file: str | None
     format: str
-    wrong: str
+    error: str
 
     @property
     def name(self) -> str:
         return self.image.names[0]
 
     @property
-    def rigid(self) -> str:
-        """Why it can't be told another name of its backing file, as a clause."""
-        return self.wrong or self.image.sealed or self._header_flaw()
-
-    def _header_flaw(self) -> str:
-        if self.image.header is None:
-            return ""
-        folder = self.recorded.rpartition("/")[0]
-        if len(os.fsencode(folder)) + len("./") + LONGEST_NAME > self.image.header.backing_room_bytes:
-            return f"its header has no room for a longer name behind {folder!r}"
-        return self.image.header.unwritable
+    def rebase_refusal(self) -> str:
+        """Return why another backing file name can't be recorded, as a clause; empty if it can."""
+        if self.error or self.image.read_only_reason or self.image.header is None:
+            return self.error or self.image.read_only_reason
+        folder = self.backing_file_name.rpartition("/")[0]
+        if len(os.fsencode(folder)) + len("./") + MAX_NAME_BYTES > self.image.header.max_backing_name_bytes:
+            return f"its header has no room for a longer name after {folder!r}"
+        return self.image.header.unwritable_reason
 
 
-def overlay(image: Image, folders: Collection[str]) -> Overlay | None:
-    """The image as an overlay, if it is one; `folders` are the paths that lead to the directory."""
-    if image.header is None or image.header.backing is None:
+def overlay(image: Image, directory_paths: Collection[str]) -> Overlay | None:
+    """Return the image as an overlay, or None if it has no backing file.
+
+    `directory_paths` are the paths of the directory that a backing file name may begin with.
+    """
+    if image.header is None or image.header.backing_file_name is None:
         return None
-    recorded, kind = image.header.backing, image.header.backing_format or ""
-    backing, wrong = _inside(recorded, folders)
-    if not wrong and kind not in FORMATS:
-        wrong = f"it records {kind or 'no'} format of its backing file {recorded!r}; only qcow2 and raw are followed"
-    return Overlay(image, recorded, backing, kind, wrong)
-
-
-def _inside(recorded: str, folders: Collection[str]) -> tuple[str | None, str]:
+    recorded, kind = image.header.backing_file_name, image.header.backing_format or ""
     folder, slash, name = recorded.rpartition("/")
+    backing_file: str | None = name
+    error = ""
     if ":" in recorded.partition("/")[0]:
-        return None, f"its backing file {recorded!r} is told by a protocol, not by a plain name"
-    if (slash and folder not in (".", *folders)) or not legal(name):
-        return None, f"its backing file {recorded!r} isn't a plain name in the directory"
-    return name, ""
+        backing_file, error = None, f"its backing file {recorded!r} is given by a protocol, not by a plain name"
+    elif (slash and folder not in (".", *directory_paths)) or not is_valid_name(name):
+        backing_file, error = None, f"its backing file {recorded!r} is not a plain name in the directory"
+    elif kind not in FORMATS:
+        error = f"it records {kind or 'no'} format for its backing file {recorded!r}; only qcow2 and raw are followed"
+    return Overlay(image, recorded, backing_file, kind, error)
+
+
+def read_image(fd: int, name: str) -> Image:
+    """Describe an open file; raise `OSError`."""
+    status = syscalls.opened_status(fd)
+    image = unopened_image(
+        name,
+        status,
+        locked=syscalls.locked(fd),
+        immovable_reason=_immovable_reason(fd, status),
+        read_only_reason="" if _has_access(fd, os.W_OK) else "snapmanage may not write it",
+    )
+
+    def read(size: int, offset: int) -> bytes:
+        return os.pread(fd, size, offset)
+
+    try:
+        return replace(image, header=read_header(read))
+    except Unreadable as failure:
+        names = other_formats.file_names(read)
+        unknown = not isinstance(failure, NotQcow2) and names is None
+        return replace(image, malformed_reason=str(failure), backing_unknown=unknown, other_file_names=names or ())
+
+
+def unopened_image(name: str, status: FileStatus, **fields: Any) -> Image:
+    """Return the file's image with these fields; the file itself isn't read."""
+    created_at = datetime.fromtimestamp(syscalls.birth_time(status), UTC)
+    return Image((name,), files.identity(status), status.size_bytes, created_at, file=status, **fields)
+
+
+def _immovable_reason(fd: int, status: FileStatus) -> str:
+    if status.immovable:
+        return "it is immutable, append-only or a mount point: see lsattr and findmnt"
+    try:
+        protected = _PROTECTED_HARDLINKS.read_text().strip() != "0"
+    except OSError:
+        protected = True
+    # A rename begins with a hard link.
+    if not protected or os.geteuid() in (0, os.fstat(fd).st_uid) or _has_access(fd, os.R_OK | os.W_OK):
+        return ""
+    return "snapmanage's user must own it, or be allowed to read and write it (fs.protected_hardlinks)"
+
+
+def _has_access(fd: int, mode: int) -> bool:
+    return os.access(f"/proc/self/fd/{fd}", mode, effective_ids=True)

@@ -1,56 +1,50 @@
-"""Which files an image of another format names: old qcow, QED and VMDK, which QEMU opens by their data.
+"""File names in images of other formats that QEMU recognizes by their data: the old qcow format, QED and VMDK.
 
-Such images are neither volumes nor snapshots here, but one may stand on a file that is. Formats without backing
-files, or with none that QEMU follows (VDI, VHDX, VPC), name nothing.
+Such an image is neither a volume nor a snapshot here, but its backing file may be one. Formats that have no backing
+files, or none that QEMU follows (VDI, VHDX, VPC), contain no names.
 """
 
 import re
 import struct
-from collections.abc import Callable
 from itertools import islice
+
+from snapmanage.drivers.qcow2.format import Read
 
 _QCOW = struct.Struct(">4sIQI")
 _QED = struct.Struct("<4sIIIQQQQQII")
-_HAS_BACKING = 1
-_LONGEST_NAME = 1023
+_QED_HAS_BACKING_FILE = 1
+_MAX_NAME_BYTES = 1023
 _VMDK_MAGICS = (b"KDMV", b"COWD")
 _HEAD_BYTES = 4096
-# A VMDK's text is a file of its own, or lies behind its header.
+# The text of a VMDK is a file of its own, or follows the header.
 _VMDK_BYTES = 64 * 1024
-# QEMU accepts no longer name. A guest may have written these; the bound on their number keeps a scan short.
+# QEMU accepts no longer name. The names may come from a guest, so a bound on their number keeps a scan short.
 _VMDK_NAME = re.compile(
-    rb'^(?:parentFileNameHint\s*=|(?:RW|RDONLY|NOACCESS)\s)[^"\n]*"([^"\n]{0,%d})"' % _LONGEST_NAME, re.MULTILINE
+    rb'^(?:parentFileNameHint\s*=|(?:RW|RDONLY|NOACCESS)\s)[^"\n]*"([^"\n]{0,%d})"' % _MAX_NAME_BYTES, re.MULTILINE
 )
-_MOST_NAMES = 256
-
-# Reads up to `size` bytes at `offset`; less at the end of the file.
-Read = Callable[[int, int], bytes]
+_MAX_NAMES = 256
 
 
-def names(source: Read) -> tuple[str, ...] | None:
-    """What the file records of other files, as it stands there; None where it is of none of these formats."""
-    head = source(_HEAD_BYTES, 0)
-    if _is_qcow(head):
+def file_names(read: Read) -> tuple[str, ...] | None:
+    """Return the names of other files that a file records; None if it has none of these formats."""
+    head = read(_HEAD_BYTES, 0)
+    if head.startswith(b"QFI\xfb\0\0\0\1") and len(head) >= _QCOW.size:
         _, _, offset, size = _QCOW.unpack_from(head)
-        return _name(source, offset, size)
+        return _backing_file_name(read, offset, size)
     if head.startswith(b"QED\0") and len(head) >= _QED.size:
         fields = _QED.unpack_from(head)
-        return _name(source, *fields[-2:]) if fields[4] & _HAS_BACKING else ()
+        return _backing_file_name(read, *fields[-2:]) if fields[4] & _QED_HAS_BACKING_FILE else ()
     if head.startswith(_VMDK_MAGICS) or b"createType" in head:
-        found = _VMDK_NAME.finditer(source(_VMDK_BYTES, 0))
-        return tuple(_text(each[1]) for each in islice(found, _MOST_NAMES))
+        found = _VMDK_NAME.finditer(read(_VMDK_BYTES, 0))
+        return tuple(_decoded(each[1]) for each in islice(found, _MAX_NAMES))
     return None
 
 
-def _is_qcow(head: bytes) -> bool:
-    return head.startswith(b"QFI\xfb\0\0\0\1") and len(head) >= _QCOW.size
-
-
-def _name(source: Read, offset: int, size: int) -> tuple[str, ...]:
-    if not offset or not 0 < size <= _LONGEST_NAME or offset > 2**62:
+def _backing_file_name(read: Read, offset: int, size: int) -> tuple[str, ...]:
+    if not offset or not 0 < size <= _MAX_NAME_BYTES or offset > 2**62:
         return ()
-    return (_text(source(size, offset)),)
+    return (_decoded(read(size, offset)),)
 
 
-def _text(found: bytes) -> str:
+def _decoded(found: bytes) -> str:
     return found.partition(b"\0")[0].decode(errors="surrogateescape")

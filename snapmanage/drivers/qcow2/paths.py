@@ -1,7 +1,7 @@
-"""Where paths of records lead: they are followed, as QEMU would, to see which file is there. Nothing is opened.
+"""Targets of the paths that images record, followed as QEMU would follow them. Nothing is opened.
 
-A path may lead to a file server that hangs. So each is given a few seconds; after one that took longer, none is
-followed for a minute, and where they lead isn't known meanwhile.
+A path may lead to a file server that hangs. So following a path has a time limit of a few seconds. After one path
+exceeds it, no path is followed for a minute, and their targets count as unknown.
 """
 
 import time
@@ -11,54 +11,54 @@ from snapmanage import errors
 from snapmanage.drivers.system import syscalls
 from snapmanage.drivers.system.deadline import within
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 _PAUSE_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Target:
-    """The file at the end of a path: `file` is None where there is none, or where it isn't `known`."""
+    """The file at the end of a path; `file` is None if there is none, or if the path couldn't be `resolved`."""
 
     file: syscalls.FileStatus | None = None
-    known: bool = True
+    resolved: bool = True
 
 
-class Paths:
-    """Follows paths from directories, for any number of threads."""
+class PathResolver:
+    """Follows paths; safe to share between threads."""
 
-    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self._patience_seconds = patience_seconds
+    def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
         self._paused_until = 0.0
 
-    def target(self, directory_fd: int, path: str) -> Target:
-        """Follow a path, which starts at the directory unless it is absolute."""
+    def resolve(self, directory_fd: int, path: str) -> Target:
+        """Follow a path; a relative one starts at the directory."""
         if time.monotonic() < self._paused_until:
-            return Target(known=False)
+            return Target(resolved=False)
         try:
-            return within(self._patience_seconds, "looking for a backing file", lambda: _followed(directory_fd, path))
+            return within(self._timeout_seconds, "looking for a backing file", lambda: _follow(directory_fd, path))
         except errors.BackendUnavailable:
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
-            return Target(known=False)
+            return Target(resolved=False)
 
 
 @dataclass
-class PathsOf:
-    """Paths from one open directory, each followed once."""
+class CachedResolver:
+    """Follows paths from one open directory, each path once."""
 
     fd: int
-    paths: Paths
-    _seen: dict[str, Target] = field(default_factory=dict)
+    resolver: PathResolver
+    _targets: dict[str, Target] = field(default_factory=dict)
 
-    def target(self, path: str) -> Target:
-        if path not in self._seen:
-            self._seen[path] = self.paths.target(self.fd, path)
-        return self._seen[path]
+    def resolve(self, path: str) -> Target:
+        if path not in self._targets:
+            self._targets[path] = self.resolver.resolve(self.fd, path)
+        return self._targets[path]
 
 
 def same_file(one: syscalls.FileStatus, other: syscalls.FileStatus) -> bool:
-    """Whether two looks may have seen one file, perhaps through two mounts.
+    """Return whether both may be the status of one file, perhaps seen through two mounts.
 
-    A network file system has a device number of its own, without a major one, and the server's inode numbers.
+    A network file system has its own device number, with major number 0, and the inode numbers of the server.
     """
     if one.inode != other.inode:
         return False
@@ -68,9 +68,9 @@ def same_file(one: syscalls.FileStatus, other: syscalls.FileStatus) -> bool:
     return virtual and (one.size_bytes, one.modified_ns) == (other.size_bytes, other.modified_ns)
 
 
-def _followed(directory_fd: int, path: str) -> Target:
+def _follow(directory_fd: int, path: str) -> Target:
     try:
         return Target(syscalls.target_status(directory_fd, path))
     except OSError as failure:
-        # Elsewhere it may lead somewhere; where we aren't let in, it does already.
-        return Target(known=failure.errno in syscalls.LEADS_NOWHERE)
+        # Any other error, such as a refused permission, leaves open which file is there.
+        return Target(resolved=failure.errno in syscalls.LEADS_NOWHERE)

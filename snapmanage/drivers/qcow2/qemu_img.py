@@ -1,4 +1,4 @@
-"""`qemu-img`, for the one thing that is left to it: to change what an image records of its backing file."""
+"""`qemu-img`, which the driver runs for one purpose only: to change the backing file name of an overlay."""
 
 from snapmanage import errors
 from snapmanage.drivers.system import commands
@@ -6,22 +6,26 @@ from snapmanage.drivers.system import commands
 _PACKAGE = "qemu-utils"
 
 
-def check(deadline_seconds: float) -> None:
-    """Return when `qemu-img` can be run; `BackendUnavailable`."""
-    commands.run(["qemu-img", "--version"], _PACKAGE, deadline_seconds)
+def check(timeout_seconds: float) -> None:
+    """Return if `qemu-img` can be run; raise `BackendUnavailable` otherwise."""
+    commands.run(["qemu-img", "--version"], _PACKAGE, timeout_seconds)
 
 
-def rebase(image: int, backing: str, backing_format: str, lock: int, deadline_seconds: float) -> str:
-    """Record another name of its backing file in the open qcow2 `image`, whose data aren't touched.
+def rebase(image: int, backing_file_name: str, backing_format: str, lock: int, timeout_seconds: float) -> str:
+    """Record another backing file name in the open qcow2 `image`; its data stay unchanged.
 
-    Returns how it ended, for people: look at what the image records by now. The command gets the image
-    as we have opened it, whatever its name leads to meanwhile, and keeps `lock` until it ends. The backing
-    file isn't opened, so it succeeds for one that doesn't exist. `BackendUnavailable` where the command
-    can't be run, or doesn't end.
+    Return the outcome for a message to an operator. It proves nothing: check the name that the image records now. The
+    command gets the image as it was opened, even if its name leads to another file now, and holds `lock` until it ends.
+    It doesn't open the backing file, so it succeeds even if that doesn't exist. Raise `BackendUnavailable` if the
+    command can't be run or exceeds the time limit.
     """
-    # The format is said for each file: none is probed.
-    argv = ["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", backing_format, "-b", backing, f"/proc/self/fd/{image}"]
-    code, _, said = commands.run(argv, _PACKAGE, deadline_seconds, kept=(image, lock))
+    # With the format of each file, qemu-img probes none.
+    formats = ["-f", "qcow2", "-F", backing_format]
+    argv = ["qemu-img", "rebase", "-u", *formats, "-b", backing_file_name, f"/proc/self/fd/{image}"]
+    code, _, output = commands.run(argv, _PACKAGE, timeout_seconds, inherited_fds=(image, lock))
     if code < 0:
-        raise errors.BackendUnavailable(f"qemu-img didn't end within {deadline_seconds:g} s: does the storage answer?")
-    return f"exit code {code}: {' '.join(said.split())}"
+        raise errors.BackendUnavailable(
+            f"qemu-img did not finish within {timeout_seconds:g} s: check that the storage responds, or raise "
+            "command_timeout_seconds"
+        )
+    return f"exit code {code}: {' '.join(output.split())}"

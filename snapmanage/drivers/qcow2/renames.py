@@ -1,56 +1,58 @@
-"""How a backing file gets another name while every overlay's chain stays valid, through a crash at any step.
+"""Renames of backing files: every chain stays valid, even if the worker crashes between two steps.
 
-The steps: the file gets the new name beside the old one; each overlay that records the old name is told
-the new one; the old name goes. Between any two of them both names lead to the file, so that every chain
-is whole. What a crash left is known by that, or by an overlay that still records the old name, and
-`finish` brings it to the name that is wanted, whichever of the two that is.
+The steps: a hard link adds the new name to the file; each overlay that records the old name gets the new one; the old
+name is removed. Between these steps both names lead to the file, so every chain is complete. `finish_interrupted`
+recognizes a rename that a crash interrupted: the file has both names, or an overlay still records the old name. It
+then finishes the rename, or undoes it if the next operation needs the other name.
 
-All this happens under a lock on a hidden file of the directory, on every host that has mounted it. The
-lock is handed to `qemu-img` too: whoever takes over waits for one that outlives its worker. A worker that
-is frozen keeps the lock, and others fail with an error that may pass.
+All steps run under a lock on a hidden file of the directory, which excludes every host that has mounted the directory.
+`qemu-img` inherits the lock: if it outlives its worker, the next worker waits until it ends. A frozen worker keeps the
+lock, and other workers fail with an error that a retry can cure.
 
-A host that is cut off from a network file system loses its lock. Its late steps do no harm: a name is
-only given where it is free; an overlay is told a name only after the file was seen to bear it, and the
-next `finish` tells it the right one; and of two names the last one is put back (`_take_away`).
+A host that is cut off from a network file system loses its lock. The steps that it takes late do no harm:
+
+* It adds a name only if that name is free.
+* It records a backing file name only after it has seen the file under that name, and the next `finish_interrupted`
+  corrects the name.
+* It never removes the last name of a file, because it restores a name if the other one is gone (`_remove_name`).
 """
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.drivers.qcow2 import qemu_img
 from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import LOCK, Directory
-from snapmanage.drivers.qcow2.image import ASIDE, Overlay
+from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX, Overlay
 from snapmanage.drivers.system import files, syscalls
-from snapmanage.drivers.system.files import explained
+from snapmanage.drivers.system.files import translated_errors
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _POLL_SECONDS = 0.02
 
 
 class LockedDirectory:
-    """The names in a directory that is locked for us, as `renaming` wants them."""
+    """A directory whose lock this process holds; a `Renamer`."""
 
-    def __init__(self, directory: Directory, lock: int, deadline_seconds: float) -> None:
+    def __init__(self, directory: Directory, lock: int, timeout_seconds: float) -> None:
         self.directory = directory
         self._lock = lock
-        self._deadline_seconds = deadline_seconds
+        self._timeout_seconds = timeout_seconds
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         chains = self.directory.scan()
-        seen = {name: described(self.directory, chains, name) for name in names}
-        return {name: found for name, found in seen.items() if found}
+        described = {name: _describe(self.directory, chains, name) for name in names}
+        return {name: found for name, found in described.items() if found}
 
     def rename(self, old: str, new: str) -> None:
-        """Rename in steps; where one fails, the old name is brought back as far as that can be done."""
-        if reason := self.directory.scan().obstacle(old, self.directory.identity(old) or ""):
-            raise errors.Unusable(f"renaming {old!r} might break another image's chain: {reason}")
-        self._give_name(old, new)
+        """Rename in steps; if a step fails, undo the finished ones as far as possible."""
+        if reason := self.directory.scan().rename_obstacle(old, self.directory.identity(old) or ""):
+            raise errors.Unusable(f"renaming {old!r} might break the chain of another image: {reason}")
+        self._add_name(old, new)
         try:
             self._complete(old, new)
         except errors.SnapmanageError:
@@ -58,129 +60,143 @@ class LockedDirectory:
                 self._complete(new, old)
             raise
 
-    def finish(self, identity: str, old: str, new: str) -> None:
-        """Where a rename between the two was begun, be it in this direction or back, bring it to `new`."""
-        self._mend()
+    def finish_interrupted(self, identity: str, old: str, new: str) -> None:
+        """If a rename between the two names was interrupted, in either direction, give the file the name `new`."""
+        self._recover_hidden_names()
         if old == new or self.directory.identity(new) != identity:
             return
-        if self.directory.identity(old) == identity or _left_behind(self.directory, old, identity):
+        if self.directory.identity(old) == identity or _overlays_to_rebase(self.directory, old, identity):
             self._complete(old, new)
 
-    def _give_name(self, old: str, new: str) -> None:
-        with self.directory.opened(old) as fd, explained(new):
+    def _add_name(self, old: str, new: str) -> None:
+        with self.directory.opened(old) as fd, translated_errors(new):
             if fd is None:
-                raise errors.BackendPermission(f"snapmanage may not open {old!r}; give it the right to")
+                raise errors.BackendPermission(f"snapmanage may not open {old!r}: let its user read the file")
             try:
-                # What is open gets the name, whatever is called `old` by now.
+                # Link the open file, not the name: another file may have the name `old` by now.
                 os.link(f"/proc/self/fd/{fd}", new, dst_dir_fd=self.directory.fd, follow_symlinks=True)
             except PermissionError as failure:
                 raise errors.BackendPermission(
-                    f"{old!r} can't be given a second name: it must be snapmanage's own, or readable and writable, "
-                    "and the file system must have hard links"
+                    f"{old!r} can't get a second name: let snapmanage's user own the file, or read and write it, and "
+                    "use a file system with hard links"
                 ) from failure
-        self._keep()
+        self._sync()
 
     def _complete(self, old: str, new: str) -> None:
-        """Leave nothing on the old name of the file that bears the new one, and no old name."""
+        """Move all overlays from the old name of the file to the new one, then remove the old name."""
         if (identity := self.directory.identity(new)) is None:
             raise errors.SourceNotFound(f"{new!r} is gone")
-        self._retell(old, new, identity)
+        self._rebase_overlays(old, new, identity)
         if self.directory.identity(old) == identity:
-            self._take_away(old, new, identity)
+            self._remove_name(old, new, identity)
         try:
-            # An overlay may have been made on the old name while it was still there.
-            self._retell(old, new, identity)
-            # By now, what still leads to the old name is a record that can't be changed.
-            if reason := self.directory.scan().lost(old):
-                raise errors.Unusable(f"renaming {old!r} would break another image's chain: {reason}")
+            # Someone may have made an overlay on the old name before it was removed.
+            self._rebase_overlays(old, new, identity)
+            # Any other use of the old name is a recorded name that can't be rewritten.
+            if reason := self.directory.scan().name_obstacle(old):
+                raise errors.Unusable(f"renaming {old!r} would break the chain of another image: {reason}")
         except errors.SnapmanageError:
-            self._give_name(new, old)
+            self._add_name(new, old)
             raise
 
-    def _retell(self, old: str, new: str, identity: str) -> None:
-        for overlay in _left_behind(self.directory, old, identity):
-            self._rebase(overlay, _beside(overlay.recorded, new))
+    def _rebase_overlays(self, old: str, new: str, identity: str) -> None:
+        for overlay in _overlays_to_rebase(self.directory, old, identity):
+            # The folder stays as the overlay spells it. QEMU takes the text before a colon for a protocol.
+            folder, slash, _ = overlay.backing_file_name.rpartition("/")
+            self._rebase(overlay, f"{folder}{slash}{new}" if slash or ":" not in new else f"./{new}")
 
-    def _rebase(self, overlay: Overlay, backing: str) -> None:
-        if overlay.rigid:
-            raise errors.Unusable(f"{overlay.name!r} can't be told another name of its backing file: {overlay.rigid}")
-        with self.directory.opened(overlay.name, files.TO_ASK | os.O_RDWR) as fd:
+    def _rebase(self, overlay: Overlay, backing_file_name: str) -> None:
+        if overlay.rebase_refusal:
+            raise errors.Unusable(f"{overlay.name!r} can't record another backing file name: {overlay.rebase_refusal}")
+        with self.directory.opened(overlay.name, files.PROBE_FLAGS | os.O_RDWR) as fd:
             if fd is None or files.identity(syscalls.opened_status(fd)) != overlay.image.identity:
-                raise errors.BackendBusy(f"{overlay.name!r} has changed meanwhile, or snapmanage may not write it")
-            ended = qemu_img.rebase(fd, backing, overlay.format, self._lock, self._deadline_seconds)
-            with explained(overlay.name):
+                raise errors.BackendBusy(
+                    f"the overlay {overlay.name!r} was replaced during the rename, or snapmanage may not write it"
+                )
+            outcome = qemu_img.rebase(fd, backing_file_name, overlay.format, self._lock, self._timeout_seconds)
+            with translated_errors(overlay.name):
                 os.fsync(fd)
-        self._judge(overlay, backing, ended)
-
-    def _judge(self, overlay: Overlay, backing: str, ended: str) -> None:
-        """Believe what the overlay records by now, rather than how the command ended."""
-        now = self.directory.look_at(overlay.name)
-        if now and now.header and now.header.backing == backing:
+        # The name in the overlay decides, not the exit code of the command.
+        image = self.directory.read_image(overlay.name)
+        if image and image.header and image.header.backing_file_name == backing_file_name:
             return
-        if now and now.locked:
-            raise errors.InUse(f"a process has opened {overlay.name!r}; close it, then ask again")
-        raise errors.BackendError(f"qemu-img couldn't change the backing file of {overlay.name!r}: {ended}")
+        if image and image.locked:
+            raise errors.InUse(f"a process has opened the overlay {overlay.name!r}: close it, then repeat the request")
+        raise errors.BackendError(f"qemu-img couldn't change the backing file name of {overlay.name!r}: {outcome}")
 
-    def _take_away(self, name: str, other: str, identity: str) -> None:
-        """Take one of its two names from the file, never the last one, whoever else is at work; `BackendBusy`."""
-        aside = f"{ASIDE}{name}"
-        if self.directory.identity(aside) is not None:
-            raise errors.BackendBusy(f"the hidden file {aside!r} is in the way; see whose data it has, and move it")
-        with explained(name):
-            os.rename(name, aside, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
-            if self.directory.identity(aside) != identity or self.directory.identity(other) != identity:
-                self._put_back(aside)
-                raise errors.BackendBusy(f"{other!r} has changed while it was renamed from {name!r}")
-            os.unlink(aside, dir_fd=self.directory.fd)
-        self._keep()
+    def _remove_name(self, name: str, other: str, identity: str) -> None:
+        """Remove one of two names of a file, but never the last one; raise `BackendBusy` if another process interferes.
 
-    def _mend(self) -> None:
-        """Undo what a crash within `_take_away` left."""
+        The file is first moved to a hidden name, so that the check and the removal concern the same file.
+        """
+        hidden = f"{HIDDEN_PREFIX}{name}"
+        if self.directory.identity(hidden) is not None:
+            raise errors.BackendBusy(
+                f"the hidden file {hidden!r} is in the way of the rename: find out whose data it has, then move it away"
+            )
+        with translated_errors(name):
+            os.rename(name, hidden, src_dir_fd=self.directory.fd, dst_dir_fd=self.directory.fd)
+            if self.directory.identity(hidden) != identity or self.directory.identity(other) != identity:
+                self._restore_name(hidden)
+                raise errors.BackendBusy(f"another process changed {other!r} while {name!r} was renamed to it")
+            os.unlink(hidden, dir_fd=self.directory.fd)
+        self._sync()
+
+    def _recover_hidden_names(self) -> None:
+        """Clean up after a crash in `_remove_name`: remove a hidden name, or restore it if it is the last one."""
         names = self.directory.names()
-        for aside in [name for name in names if name.startswith(ASIDE)]:
-            identity = self.directory.identity(aside)
-            with explained(aside):
-                if any(self.directory.identity(name) == identity for name in filter(files.legal, names)):
-                    os.unlink(aside, dir_fd=self.directory.fd)
+        for hidden in [name for name in names if name.startswith(HIDDEN_PREFIX)]:
+            identity = self.directory.identity(hidden)
+            with translated_errors(hidden):
+                if any(self.directory.identity(name) == identity for name in filter(files.is_valid_name, names)):
+                    os.unlink(hidden, dir_fd=self.directory.fd)
                 else:
-                    self._put_back(aside)
+                    self._restore_name(hidden)
 
-    def _put_back(self, aside: str) -> None:
+    def _restore_name(self, hidden: str) -> None:
         fd = self.directory.fd
         with suppress(FileExistsError):
-            os.link(aside, aside.removeprefix(ASIDE), src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-            os.unlink(aside, dir_fd=fd)
+            os.link(hidden, hidden.removeprefix(HIDDEN_PREFIX), src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+            os.unlink(hidden, dir_fd=fd)
 
-    def _keep(self) -> None:
-        """Make the names outlive a power failure before the next step builds on them."""
-        with explained(self.directory.path):
+    def _sync(self) -> None:
+        """Write the directory to disk, so that a power failure can't undo a step that later steps rely on."""
+        with translated_errors(self.directory.path):
             os.fsync(self.directory.fd)
 
 
 @contextmanager
-def locked(directory: Directory, deadline_seconds: float) -> Iterator[LockedDirectory]:
-    """Lock the directory against every other mover; `BackendBusy` where that takes longer than the deadline."""
-    give_up_at = time.monotonic() + deadline_seconds
+def locked(directory: Directory, timeout_seconds: float) -> Iterator[LockedDirectory]:
+    """Lock the directory against all other workers; raise `BackendBusy` after `timeout_seconds`."""
+    deadline = time.monotonic() + timeout_seconds
     while True:
-        with _opened_lock(directory) as fd:
-            if _got(directory, fd):
-                yield LockedDirectory(directory, fd, deadline_seconds)
+        with _lock_file(directory) as fd:
+            with translated_errors(LOCK):
+                # The lock counts only if the opened file is still the lock file of the directory.
+                acquired = syscalls.try_lock(fd) and (
+                    files.identity(syscalls.opened_status(fd)) == directory.identity(LOCK)
+                )
+            if acquired:
+                yield LockedDirectory(directory, fd, timeout_seconds)
                 return
-        if time.monotonic() > give_up_at:
-            raise errors.BackendBusy(f"another process has held the lock {LOCK!r} for {deadline_seconds:g} s")
+        if time.monotonic() > deadline:
+            raise errors.BackendBusy(
+                f"another process has held the lock of the file {LOCK!r} for {timeout_seconds:g} s: retry later, or "
+                "look for a frozen worker or qemu-img"
+            )
         time.sleep(_POLL_SECONDS)
 
 
 def check(directory: Directory) -> None:
-    """Return where the directory can be locked; `BackendError`."""
-    with _opened_lock(directory) as fd, explained(LOCK):
+    """Return if the directory can be locked; raise `BackendError` otherwise."""
+    with _lock_file(directory) as fd, translated_errors(LOCK):
         syscalls.locked(fd)
 
 
 @contextmanager
-def _opened_lock(directory: Directory) -> Iterator[int]:
-    """Open the file whose lock is the directory's, made where it isn't there."""
-    with explained(LOCK):
+def _lock_file(directory: Directory) -> Iterator[int]:
+    """Open the hidden lock file, and create it if it doesn't exist."""
+    with translated_errors(LOCK):
         fd = os.open(LOCK, _LOCK_FLAGS, 0o600, dir_fd=directory.fd)
     try:
         yield fd
@@ -188,34 +204,19 @@ def _opened_lock(directory: Directory) -> Iterator[int]:
         os.close(fd)
 
 
-def _got(directory: Directory, fd: int) -> bool:
-    with explained(LOCK):
-        # Whoever tidies up may have removed the file that we have opened.
-        return syscalls.try_lock(fd) and files.identity(syscalls.opened_status(fd)) == directory.identity(LOCK)
-
-
-def described(directory: Directory, chains: Chains, name: str) -> BackendSnapshot | None:
-    """What bears the name, `FILE` or `FILE/ID`; None where nothing does."""
+def _describe(directory: Directory, chains: Chains, name: str) -> BackendSnapshot | None:
+    """Describe the object named `FILE` or `FILE/ID`; None if there is none."""
     file, slash, id = name.partition("/")
     image = chains.image(file)
     if slash:
-        entries = image.header.internal if image and image.header else ()
-        return next((chains.internal(image, file, each) for each in entries if image and each.id == id), None)
-    if image is None and (found := directory.look_at(file)):
-        # No overlay records it any more, so nothing says what its data are.
-        image = replace(found, header=None, malformed="")
+        snapshots = image.header.internal_snapshots if image and image.header else ()
+        return next((chains.internal(image, file, each) for each in snapshots if image and each.id == id), None)
+    if image is None and (found := directory.read_image(file)):
+        # No overlay records the file any more, so its format is unknown.
+        image = found.as_raw()
     return chains.external(image, file) if image else None
 
 
-def _left_behind(directory: Directory, old: str, identity: str) -> list[Overlay]:
-    """The overlays that record the old name of the file, unless that is another file's by now."""
-    return directory.scan().recording(old) if directory.identity(old) in (None, identity) else []
-
-
-def _beside(recorded: str, name: str) -> str:
-    """Another file of the same directory, written as the overlay has written this one."""
-    folder, slash, _ = recorded.rpartition("/")
-    if not slash and ":" in name:
-        # QEMU would take what is before the colon for a protocol.
-        return f"./{name}"
-    return f"{folder}{slash}{name}"
+def _overlays_to_rebase(directory: Directory, old: str, identity: str) -> list[Overlay]:
+    """Return the overlays that record the old name of the file; none if another file has that name by now."""
+    return directory.scan().overlays_recording(old) if directory.identity(old) in (None, identity) else []

@@ -1,8 +1,7 @@
-"""A connection to a Ceph cluster that several threads share, and what the cluster's errors mean.
+"""A connection to a Ceph cluster that several threads share, and the translation of the cluster's errors.
 
-The cluster's own time-outs are set on each connection; `connect(timeout=)` wouldn't be heeded by a monitor
-that hangs. They don't cover everything: looking up a pool waits for a hanging monitor for ever, so that
-this has a deadline of its own.
+The cluster's own timeouts are set on each connection; a hanging monitor ignores `connect(timeout=)`. They don't cover
+every call: the lookup of a pool waits for a hanging monitor without limit, so it has a deadline of its own.
 """
 
 import errno
@@ -31,19 +30,19 @@ _KINDS: Mapping[int, type[errors.SnapmanageError]] = {
     errno.ENOTCONN: errors.BackendUnavailable,
     errno.ESHUTDOWN: errors.BackendUnavailable,
 }
-# The cluster has shut this client out, or the connection is gone for good; a new one may do.
+# The cluster has blocklisted this client, or the connection is lost for good; a new connection may work.
 _BROKEN = (errno.ESHUTDOWN, errno.ENOTCONN)
 _REMEDIES = {errno.EROFS: "; promote a mirror that isn't primary, or finish a migration (rbd status)"}
 
 
-def broken(failure: BaseException | None) -> bool:
-    """Whether an error says that the connection is of no more use."""
+def is_broken(failure: BaseException | None) -> bool:
+    """Return whether the error means that the connection is unusable from now on."""
     return getattr(failure and failure.__cause__, "errno", None) in _BROKEN
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the cluster is, and as whom to use which part of it."""
+    """The cluster, its user, and the pool and namespace in it; `bindings` is the folder of the Python modules."""
 
     pool: str
     namespace: str
@@ -54,12 +53,12 @@ class Settings:
 
 
 class Cluster:
-    """A connection that is made when it is first needed, and anew after it broke."""
+    """A connection that is made when it is first needed, and made again after it broke."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._shared: _Shared | None = None
+        self._shared: _SharedConnection | None = None
 
     @property
     def bindings(self) -> ceph_bindings.Bindings:
@@ -67,39 +66,39 @@ class Cluster:
 
     @contextmanager
     def pool(self) -> Iterator[Any]:
-        """An open `rados.Ioctx` for the pool and the namespace.
+        """Yield an open `rados.Ioctx` for the pool and the namespace.
 
-        `ConfigurationError`, `BackendPermission`, `BackendUnavailable`; what the bindings raise inside
-        of it becomes an error of snapmanage's.
+        Raise `ConfigurationError`, `BackendPermission` or `BackendUnavailable`. Errors of the bindings inside the
+        block become snapmanage's errors.
         """
-        shared = self._joined()
+        shared = self._acquire()
         try:
-            with self.explained(f"pool {self._settings.pool!r}"), self._opened(shared.handle) as ioctx:
+            with self.translate_errors(f"pool {self._settings.pool!r}"), self._open_pool(shared.handle) as ioctx:
                 yield ioctx
         except errors.BackendUnavailable as failure:
-            self._leave(shared, broken(failure))
+            self._release(shared, is_broken(failure))
             raise
         except BaseException:
-            self._leave(shared)
+            self._release(shared)
             raise
-        self._leave(shared)
+        self._release(shared)
 
     def storage_id(self) -> str:
-        """Return which namespace of which pool of which cluster this is."""
+        """Return the ids of the cluster and the pool, and the namespace, as one text."""
         with self.pool() as ioctx:
-            shared = self._joined()
+            shared = self._acquire()
             try:
-                cluster = self._within("asking for the cluster's id", shared.handle.get_fsid)
+                cluster = self._within("reading the cluster's id", shared.handle.get_fsid)
             finally:
-                self._leave(shared)
+                self._release(shared)
             return f"rbd:{cluster}/{ioctx.get_pool_id()}/{self._settings.namespace}"
 
     def verify(self, ioctx: Any) -> None:
-        """Raise `BackendUnavailable` where the pool or the namespace isn't there: an empty list doesn't tell."""
-        shared = self._joined()
+        """Raise `BackendUnavailable` where the pool or the namespace doesn't exist; its list of images is empty too."""
+        shared = self._acquire()
         try:
-            self._within("asking for the newest map of the cluster", shared.handle.wait_for_latest_osdmap)
-            with self._opened(shared.handle):
+            self._within("waiting for the newest map of the cluster", shared.handle.wait_for_latest_osdmap)
+            with self._open_pool(shared.handle):
                 pass
             namespace = self._settings.namespace
             if namespace and not self.bindings.rbd.RBD().namespace_exists(ioctx, namespace):
@@ -107,48 +106,48 @@ class Cluster:
                     f"pool {self._settings.pool!r} has no namespace {namespace!r}: create it, or change rbd_namespace"
                 )
         finally:
-            self._leave(shared)
+            self._release(shared)
 
     @contextmanager
-    def explained(self, what: str) -> Iterator[None]:
-        """Turn what the bindings raise at `what` into an error of snapmanage's."""
+    def translate_errors(self, subject: str) -> Iterator[None]:
+        """Raise errors of the bindings as snapmanage's errors, which name the `subject`."""
         try:
             yield
         except (self.bindings.rados.Error, self.bindings.rbd.Error) as failure:
-            raise self.error(what, failure) from failure
+            raise self.error(subject, failure) from failure
 
-    def error(self, what: str, failure: Exception) -> errors.SnapmanageError:
-        """Return the error of snapmanage's for what the bindings raised at `what`."""
+    def error(self, subject: str, failure: Exception) -> errors.SnapmanageError:
+        """Return snapmanage's error for an error of the bindings."""
         number = getattr(failure, "errno", 0)
         kind = _KINDS.get(number, errors.BackendError)
-        remedy = self._remedy if kind is errors.BackendPermission else _REMEDIES.get(number, "")
-        return kind(f"the Ceph cluster refuses at {what}: {failure}{remedy}")
+        remedy = _REMEDIES.get(number, "")
+        if kind is errors.BackendPermission:
+            remedy = f"; give client.{self._settings.user} the profile rbd, for pool {self._settings.pool!r}"
+        return kind(f"the Ceph cluster reports an error for {subject}: {failure}{remedy}")
 
-    @property
-    def _remedy(self) -> str:
-        return f"; give client.{self._settings.user} the profile rbd, for pool {self._settings.pool!r}"
-
-    def _joined(self) -> "_Shared":
-        # Whoever waits here for somebody else's connecting mustn't wait for one after the other.
+    def _acquire(self) -> "_SharedConnection":
+        # While one thread connects, the others wait for it together: each alone would add its own timeout.
         if not self._lock.acquire(timeout=self._settings.timeout_seconds + 1):
-            raise errors.BackendUnavailable("connecting to the Ceph cluster takes too long")
+            raise errors.BackendUnavailable(
+                "the connection to the Ceph cluster timed out; check its monitors (ceph -s)"
+            )
         try:
             if self._shared is None:
-                self._shared = _Shared(self._within("connecting to the Ceph cluster", self._connect))
+                self._shared = _SharedConnection(self._within("connecting to the Ceph cluster", self._connect))
             self._shared.users += 1
             return self._shared
         finally:
             self._lock.release()
 
-    def _leave(self, shared: "_Shared", broken: bool = False) -> None:
-        """Stop using a connection; the last one who leaves a broken one ends it."""
+    def _release(self, shared: "_SharedConnection", broken: bool = False) -> None:
+        """Stop using a connection; the last user of a broken one closes it."""
         with self._lock:
             shared.users -= 1
             if broken and self._shared is shared:
                 self._shared = None
-            abandoned = self._shared is not shared and shared.users == 0
-        if abandoned:
-            self._within("leaving the Ceph cluster", shared.handle.shutdown)
+            unused = self._shared is not shared and shared.users == 0
+        if unused:
+            self._within("disconnecting from the Ceph cluster", shared.handle.shutdown)
 
     def _connect(self) -> Any:
         settings, rados = self._settings, self.bindings.rados
@@ -169,19 +168,19 @@ class Cluster:
             handle.connect()
         except rados.Error as failure:
             handle.shutdown()
-            raise self._unconnected(failure) from failure
+            raise self._connection_error(failure) from failure
         return handle
 
-    def _unconnected(self, failure: Any) -> errors.SnapmanageError:
+    def _connection_error(self, failure: Any) -> errors.SnapmanageError:
         if failure.errno in (errno.EPERM, errno.EACCES, errno.ENOENT, errno.EINVAL):
             return errors.BackendPermission(
-                f"the Ceph cluster doesn't let in client.{self._settings.user} ({failure}): see that rbd_user is the "
-                "name of a user of the cluster and that snapmanage may read its keyring"
+                f"the Ceph cluster rejects client.{self._settings.user} ({failure}): set rbd_user to a user of the "
+                "cluster, and let snapmanage read its keyring"
             )
-        return errors.BackendUnavailable(f"the Ceph cluster doesn't answer: {failure}")
+        return errors.BackendUnavailable(f"the Ceph cluster doesn't answer: {failure}; check its monitors (ceph -s)")
 
     @contextmanager
-    def _opened(self, handle: Any) -> Iterator[Any]:
+    def _open_pool(self, handle: Any) -> Iterator[Any]:
         pool = self._settings.pool
         try:
             ioctx = self._within(f"looking up pool {pool!r}", partial(handle.open_ioctx, pool))
@@ -200,8 +199,8 @@ class Cluster:
 
 
 @dataclass
-class _Shared:
-    """A connection, and how many use it at the moment."""
+class _SharedConnection:
+    """A connection, and the number of its current users."""
 
     handle: Any
     users: int = 0

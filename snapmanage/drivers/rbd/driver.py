@@ -1,24 +1,27 @@
 """Ceph RBD: snapshots of the images in one pool and namespace, through librbd.
 
-**References.** `source-name` is IMAGE@SNAPSHOT, or SNAPSHOT on the volume that the request names;
-`source-id` is IMAGE_ID@SNAPSHOT_ID, which listings tell as extra information, or SNAPSHOT_ID on that
-volume. Both ids together are the identity: they outlive renames of the snapshot and of its image, and are
-never given to another.
+**Names.** `source-name` is IMAGE@SNAPSHOT, or SNAPSHOT on the volume that the request names. A managed snapshot is
+named IMAGE@SNAPSHOT too, after `snapshot_name_template`.
 
-**What may be managed.** What users made. A snapshot that is part of a group's, belongs to mirroring, or
-lies in the trash because clones need it, can't be renamed. `refusals` has the reasons that hold for every
-snapshot of an image, such as format 1, a mirror that isn't primary, or a migration. Listings report such snapshots
-as unsafe, and a manage request is refused with the same reason.
+**Identity.** `source-id` is IMAGE_ID@SNAPSHOT_ID, which listings show as extra information, or SNAPSHOT_ID on the
+request's volume. Both ids together are the identity: they survive renames of the snapshot and of its image, and RBD
+never gives them to another snapshot.
 
-**Images that can't be read** are an entry of the listing each, with the reason. `scan` says where one image's
-failure ends and the cluster's begins.
+**Sizes** are those of the image at the time of the snapshot, in bytes.
 
-**In use.** Clones, mappings and writers address a snapshot by its id, so none of them minds a new name,
-and nothing is refused for being in use. Only unprotecting is: see `protection`.
+**Refusals.** Only snapshots that users made can be managed. A snapshot that belongs to a group or to mirroring, or is
+in the trash because clones need it, can't be renamed. `refusals` has the reasons that hold for every snapshot of an
+image, such as format 1, a mirror that isn't primary, or a migration. Listings report such snapshots as unsafe, and a
+manage request is refused with the same reason. Each image that can't be read is one entry of the listing, with the
+reason. `scan` defines which failures count as the image's and which as the cluster's.
 
-**Late renames.** A rename that the cluster didn't answer in time may still be done when it comes back: the
-next attempt finds it done. It is sent with the snapshot's id, so that it can't reach another object; a worker
-that is stopped before it sends is met by `snapmanage.drivers.renaming`, as everywhere.
+**In use.** Clones, mappings and writers address a snapshot by its id, so a new name doesn't affect them. No snapshot
+is refused for being in use. Only unprotecting fails while a snapshot has clones: see `protection`.
+
+**Renames** are sent with the snapshot's id, so they can't reach another object.
+
+**Late renames.** The cluster may still do a rename that it didn't answer in time; the next attempt then finds it done.
+A worker that is suspended before it sends the rename is the general case, described in `snapmanage.drivers.renaming`.
 """
 
 import itertools
@@ -36,62 +39,61 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.rbd import lookup, protection
-from snapmanage.drivers.rbd import names as rbd_names
 from snapmanage.drivers.rbd.cluster import Cluster, Settings
 from snapmanage.drivers.rbd.image import OpenImage
-from snapmanage.drivers.rbd.names import Ids
+from snapmanage.drivers.rbd.names import SnapshotIds, check_name, name_refusal
 from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.scan import Scan
+from snapmanage.drivers.rbd.scan import PoolScan
 from snapmanage.drivers.system import ceph_bindings
 from snapmanage.drivers.system.deadline import within
 
 LOG = logging.getLogger(__name__)
 
-# Looking, opening, renaming, looking again, and so on: each may take the whole time-out.
-ANSWERS_PER_OPERATION = 6
-# A log line names at most so many images whose snapshots can't be managed.
+# Look, open, rename, look again, and so on: each call may take the whole timeout.
+CALLS_PER_OPERATION = 6
+# A log line names at most this many images whose snapshots can't be managed.
 LOGGED_IMAGES = 5
 
 
 class RbdDriver:
-    """Snapshots of RBD images; see the module for what may be managed and what a late rename does."""
+    """Snapshots of RBD images; the module's docstring has the refusals and the effects of late renames."""
 
     options: ClassVar[Sequence[cfg.Opt]] = [
-        cfg.StrOpt("rbd_pool", help="The pool of the images, required. Each pool is a backend of its own."),
-        cfg.StrOpt("rbd_namespace", default="", help="The namespace within the pool; empty is the unnamed one."),
+        cfg.StrOpt("rbd_pool", help="The pool of the images; required. Each pool is a backend of its own."),
+        cfg.StrOpt("rbd_namespace", default="", help="The namespace within the pool; empty is the default namespace."),
         cfg.StrOpt(
             "rbd_user",
             default="snapmanage",
-            help="The user of the cluster, without 'client.'; its keyring is where ceph.conf says. It needs the "
-            "profile rbd for the monitors and for the pool.",
+            help="The user of the cluster, without 'client.'. ceph.conf names its keyring. The user needs the profile "
+            "rbd for the monitors and for the pool.",
         ),
         cfg.StrOpt("rbd_ceph_conf", default="/etc/ceph/ceph.conf", help="The cluster's configuration file."),
         cfg.FloatOpt(
             "rbd_timeout_seconds",
             default=30,
             min=1,
-            help="How long the cluster may take for one answer; an operation needs a few of them. Raise it where "
-            "a recovering cluster is slow: requests then wait instead of being tried again later. Lower it to "
-            "learn of a hanging cluster sooner.",
+            help="Time limit for one answer of the cluster; an operation needs up to six answers. Raise it where a "
+            "recovering cluster is slow: requests then wait instead of being retried later. Lower it to detect a "
+            "hanging cluster sooner.",
         ),
         cfg.IntOpt(
             "rbd_list_workers",
             default=8,
             min=1,
-            help="Images that are read at once for a listing. Raise it to list pools with many images faster; "
-            "lower it to burden the cluster less.",
+            help="Number of images that a listing reads at once. Raise it to list pools with many images faster; "
+            "lower it to reduce the load on the cluster.",
         ),
         cfg.BoolOpt(
             "rbd_protect",
             default=False,
-            help="Protect snapshots from being removed while they are managed. Those that were unprotected are "
-            "unprotected again when they are given back.",
+            help="Protect snapshots against removal while they are managed. Unmanaging unprotects each snapshot that "
+            "was unprotected before.",
         ),
         cfg.StrOpt(
             "rbd_bindings",
             default=ceph_bindings.FOLDER,
-            help="The folder of the modules rados and rbd, for a Python that doesn't find them by itself, as one of "
-            "a virtual environment. It must be of the version that they are built for.",
+            help="The folder of the modules rados and rbd, for a Python that doesn't find them itself, such as one in "
+            "a virtual environment. The modules must be built for that version of Python.",
         ),
     ]
 
@@ -107,17 +109,17 @@ class RbdDriver:
         rbd_bindings: str = ceph_bindings.FOLDER,
     ) -> None:
         self._pool_name = rbd_pool or ""
-        self._patience = rbd_timeout_seconds * ANSWERS_PER_OPERATION
+        self._operation_seconds = rbd_timeout_seconds * CALLS_PER_OPERATION
         self._list_workers = rbd_list_workers
         self._protect = rbd_protect
-        self._left_out: dict[str | None, str] = {}
+        self._logged_reasons: dict[str | None, str] = {}
         self._cluster = Cluster(
             Settings(self._pool_name, rbd_namespace or "", rbd_user, rbd_ceph_conf, rbd_timeout_seconds, rbd_bindings)
         )
 
     def check(self) -> None:
         if not self._pool_name:
-            raise errors.ConfigurationError("the rbd driver needs the option rbd_pool: set it to the images' pool")
+            raise errors.ConfigurationError("the option rbd_pool is missing: set it to the pool of the images")
         with self._pool() as pool:
             pool.verify()
             pool.images()
@@ -127,39 +129,41 @@ class RbdDriver:
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         with self._pool() as pool:
-            found = Scan(pool, self._list_workers).snapshots()
-        self._log_left_out(found)
+            found = PoolScan(pool, self._list_workers).snapshots()
+        self._log_unmanageable(found)
         return found
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         with self._pool() as pool:
             if "source-id" in reference.value:
                 return pool.find_id(reference.name("source-id"), volume)
-            return pool.find(rbd_names.checked(reference.name()), volume)
+            return pool.find(check_name(reference.name()), volume)
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        name = rbd_names.checked(reference.name())
+        name = check_name(reference.name())
         with self._pool() as pool:
             return pool.find_volume(name)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with self._pool() as pool, ThreadPoolExecutor(self._list_workers, "rbd-locate") as readers:
-            # In a pool or a namespace that isn't there, nothing would be found.
+            # In a missing pool or namespace every object would seem to be gone.
             pool.verify()
-            return lookup.located(readers, pool.image, identities, names)
+            return lookup.locate(readers, pool.open_image, identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
-        if reason := rbd_names.refusal(name):
-            raise errors.ConfigurationError(f"{name!r} can't be a name: {reason}; change snapshot_name_template")
+        if reason := name_refusal(name):
+            raise errors.ConfigurationError(
+                f"{name!r} can't be a snapshot's name: {reason}; change snapshot_name_template"
+            )
         return f"{found.parent}@{name}"
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
         doing = f"managing {binding.original_name!r}"
-        return within(self._patience, doing, partial(self._manage, binding))
+        return within(self._operation_seconds, doing, partial(self._manage, binding))
 
     def unmanage_snapshot(self, binding: Binding) -> None:
-        doing = f"giving back {binding.original_name!r}"
-        within(self._patience, doing, partial(self._unmanage, binding))
+        doing = f"unmanaging {binding.original_name!r}"
+        within(self._operation_seconds, doing, partial(self._unmanage, binding))
 
     @contextmanager
     def _pool(self) -> Iterator[Pool]:
@@ -167,60 +171,59 @@ class RbdDriver:
             yield Pool(self._cluster, ioctx, self._pool_name, self._protect)
 
     def _manage(self, binding: Binding) -> BackendSnapshot:
-        ids = Ids.parse(binding.identity)
+        ids = SnapshotIds.parse(binding.identity)
         with self._pool() as pool:
-            opened = partial(pool.image, image_id=ids.image)
+            open_image = partial(pool.open_image, image_id=ids.image)
             if self._protect:
-                with opened() as image:
+                with open_image() as image:
                     protection.refuse_unprotectable(image.image)
-            managed = renaming.manage(_Renamer(opened), binding)
+            managed = renaming.manage(_SnapshotRenamer(open_image), binding)
             if self._protect:
-                with opened(read_only=False) as image:
+                with open_image(read_only=False) as image:
                     protection.protect(image.image, ids.snapshot, image.short_name(managed))
             return managed
 
     def _unmanage(self, binding: Binding) -> None:
+        ids = SnapshotIds.parse(binding.identity)
         with self._pool() as pool:
+            open_image = partial(pool.open_image, image_id=ids.image)
             try:
-                self._give_back(pool, binding)
+                renaming.unmanage(_SnapshotRenamer(open_image), binding)
+                with open_image(read_only=False) as image:
+                    name = image.name_of(ids.snapshot)
+                    protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
             except errors.SourceNotFound:
-                # Where the image is gone, there is nothing left to give back, provided the namespace is there.
+                # The image is gone, and its snapshots with it, unless the whole pool or namespace is missing.
                 pool.verify()
 
-    def _give_back(self, pool: Pool, binding: Binding) -> None:
-        ids = Ids.parse(binding.identity)
-        opened = partial(pool.image, image_id=ids.image)
-        renaming.unmanage(_Renamer(opened), binding)
-        with opened(read_only=False) as image:
-            name = image.name_of(ids.snapshot)
-            protection.restore(image.image, ids.snapshot, name, self._cluster.bindings.rbd.ImageBusy)
-
-    def _log_left_out(self, found: Sequence[BackendSnapshot]) -> None:
-        """Log which images' snapshots can't be managed or aren't known, in one line and only when that changes."""
-        reasons = {each.parent: each.unsafe_reason for each in found if not Ids.are(each.identity)}
-        if reasons and reasons != self._left_out:
+    def _log_unmanageable(self, found: Sequence[BackendSnapshot]) -> None:
+        """Log, in one line, the images whose snapshots are unknown or have no ids; log again only after a change."""
+        reasons = {each.parent: each.unsafe_reason for each in found if not SnapshotIds.matches(each.identity)}
+        if reasons and reasons != self._logged_reasons:
             few = "; ".join(f"{name!r}: {why}" for name, why in itertools.islice(reasons.items(), LOGGED_IMAGES))
-            LOG.warning("Snapshots of %d images in pool %r can't be managed. %s", len(reasons), self._pool_name, few)
-        self._left_out = reasons
+            LOG.warning(
+                "Snapshots of %d images in pool %r can't be managed. The first: %s", len(reasons), self._pool_name, few
+            )
+        self._logged_reasons = reasons
 
 
-class _Renamer:
-    """The names of one image's snapshots, as `renaming` wants them.
+class _SnapshotRenamer:
+    """Finds and renames the snapshots of one image, as a `renaming.Renamer`.
 
-    The image is opened for each look: who has it open learns of others' renames a moment too late.
+    Each look opens the image again: an image that stays open learns of other processes' renames with a delay.
     """
 
-    def __init__(self, opened: Callable[..., AbstractContextManager[OpenImage]]) -> None:
-        self._opened = opened
+    def __init__(self, open_image: Callable[..., AbstractContextManager[OpenImage]]) -> None:
+        self._open_image = open_image
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        with self._opened() as image:
-            return image.look(*names)
+        with self._open_image() as image:
+            return image.find_all(*names)
 
     def rename(self, old: str, new: str) -> None:
         try:
-            with self._opened(read_only=False) as image:
+            with self._open_image(read_only=False) as image:
                 image.rename(old, new)
         except errors.SourceNotFound as failure:
-            # `renaming` looks again, and only what isn't there any more counts as gone.
-            raise errors.Unusable(f"{old!r} can't be renamed, though it is listed: {failure}") from failure
+            # `renaming` looks again, and reports a snapshot as gone only if that look doesn't find it.
+            raise errors.Unusable(f"{old!r} can't be renamed, although it is listed: {failure}") from failure

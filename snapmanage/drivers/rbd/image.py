@@ -1,4 +1,4 @@
-"""One open RBD image: its snapshots as snapmanage describes them, and renaming among them."""
+"""One open RBD image: the descriptions of its snapshots, and their renames."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -8,27 +8,26 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
-from snapmanage.drivers.rbd import names as rbd_names
-from snapmanage.drivers.rbd import raw
-from snapmanage.drivers.rbd.names import Ids
-from snapmanage.drivers.rbd.refusals import refusal
-from snapmanage.drivers.rbd.unreadable import ImageUnreadable, Listed
+from snapmanage.drivers.rbd.names import SnapshotIds, snapshot_part
+from snapmanage.drivers.rbd.raw import read_snapshots
+from snapmanage.drivers.rbd.refusals import refusals
+from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable
 from snapmanage.drivers.system.ceph_bindings import Bindings
 
-USER = 0
-# Why a snapshot can't be renamed, by the namespace in which librbd lists it.
-_NOT_A_USERS = {
+USER_NAMESPACE = 0
+# Reasons against renaming a snapshot, by its namespace in librbd's list.
+_NAMESPACE_REASONS = {
     1: "it is part of a group's snapshot, and can't be renamed alone",
-    2: "it was removed, and lies in the trash because clones need it",
+    2: "it was removed, and is in the trash because clones need it",
     3: "it belongs to mirroring",
 }
-ODD_NAME = "its name isn't UTF-8, so it couldn't be given back that name: rename it first (rbd snap rename)"
+ODD_NAME = "its name isn't UTF-8, so unmanaging couldn't restore that name: rename it first (rbd snap rename)"
 
 
 class OpenImage:
-    """An image while it is open; the names of `look` and `rename` are whole names.
+    """An image while it is open; `find_all` and `rename` take whole names (IMAGE@SNAPSHOT).
 
-    `protect` says that managed snapshots must be protected.
+    `protect` says that managed snapshots are protected.
     """
 
     def __init__(self, image: Any, ioctx: Any, bindings: Bindings, protect: bool = False) -> None:
@@ -41,84 +40,82 @@ class OpenImage:
 
     @cached_property
     def refusal(self) -> str | None:
-        """Why none of the image's snapshots can be managed, as a clause."""
-        return refusal(self.image, self._ioctx, self._bindings, self._protect)
+        """Return the first reason against managing any snapshot of the image, as a clause."""
+        return next(refusals(self.image, self._ioctx, self._bindings, self._protect), None)
 
     def volume(self) -> BackendVolume:
-        """The image as a volume; `Unusable` where it has no id, and so nothing of it can be managed."""
+        """Return the image as a volume; raise `Unusable` for format 1, which has no id to identify snapshots by."""
         if not self._id:
             raise errors.Unusable(f"{self.name!r} can't be used: {self.refusal}")
         return BackendVolume(self.name, self._id, self.image.size())
 
     def snapshots(self) -> list[BackendSnapshot]:
-        """Every snapshot of the image, whoever made it."""
-        return [self._described(snap) for snap in self._snaps()]
+        """Return every snapshot of the image, those of groups, mirroring and the trash too."""
+        return [self._describe(snap) for snap in self._read_snapshots()]
 
     def find(self, name: str) -> BackendSnapshot | None:
-        """The snapshot of that name, a user's before others; one in the trash has its old name too."""
-        for snap in sorted(self._snaps(), key=lambda snap: bool(snap["namespace"] != USER)):
+        """Return the snapshot of that name; a user's snapshot is preferred, one in the trash has its old name too."""
+        for snap in sorted(self._read_snapshots(), key=lambda snap: bool(snap["namespace"] != USER_NAMESPACE)):
             if name in (snap["name"], snap.get("trash", {}).get("original_name")):
-                return self._described(snap)
+                return self._describe(snap)
         return None
 
     def find_id(self, snapshot_id: int) -> BackendSnapshot | None:
-        return next((self._described(snap) for snap in self._snaps() if snap["id"] == snapshot_id), None)
+        return next((self._describe(snap) for snap in self._read_snapshots() if snap["id"] == snapshot_id), None)
 
-    def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        wanted = {rbd_names.snapshot_part(name, self.name): name for name in names}
-        snaps = [snap for snap in self._snaps() if snap["name"] in wanted]
-        return {wanted[snap["name"]]: self._described(snap) for snap in snaps}
+    def find_all(self, *names: str) -> dict[str, BackendSnapshot]:
+        """Return the snapshots of those whole names, by name; a name without a snapshot is missing."""
+        by_part = {snapshot_part(name, self.name): name for name in names}
+        snaps = [snap for snap in self._read_snapshots() if snap["name"] in by_part]
+        return {by_part[snap["name"]]: self._describe(snap) for snap in snaps}
 
     def rename(self, old: str, new: str) -> None:
-        self.image.rename_snap(*(rbd_names.snapshot_part(name, self.name) for name in (old, new)))
+        self.image.rename_snap(*(snapshot_part(name, self.name) for name in (old, new)))
 
     def name_of(self, snapshot_id: int) -> str | None:
-        """What the snapshot is called within the image; None where it is gone.
+        """Return the snapshot's name within the image; None where the snapshot is gone.
 
-        It isn't described: librbd ends the process when it is asked for the time of a snapshot that went meanwhile,
-        which an image that is open for writing learns of.
+        The snapshot isn't described here: librbd aborts the process when it reads the time of a snapshot that was
+        removed meanwhile, and an image that is open for writing learns of such removals.
         """
-        return next((str(snap["name"]) for snap in self._snaps() if snap["id"] == snapshot_id), None)
+        return next((str(snap["name"]) for snap in self._read_snapshots() if snap["id"] == snapshot_id), None)
 
     def short_name(self, snapshot: BackendSnapshot) -> str:
-        """What the snapshot is called within the image."""
-        return rbd_names.snapshot_part(snapshot.name, self.name)
+        """Return the snapshot's name within the image."""
+        return snapshot_part(snapshot.name, self.name)
 
-    def _snaps(self) -> list[Mapping[str, Any]]:
+    def _read_snapshots(self) -> list[Mapping[str, Any]]:
         with suppress(UnicodeDecodeError):
             return list(self.image.list_snaps())
         if not self._id:
-            listed = Listed(self.name, "", self.name.encode())
-            raise ImageUnreadable(listed, "names of its snapshots aren't UTF-8", "rename them (rbd snap rename)")
+            entry = ImageEntry(self.name, "", self.name.encode())
+            raise ImageUnreadable(entry, "names of its snapshots aren't UTF-8", "rename them (rbd snap rename)")
         gone = (self._bindings.rbd.ImageNotFound, self._bindings.rados.ObjectNotFound)
-        return list(raw.snapshots(self._ioctx, self.image, gone))
+        return list(read_snapshots(self._ioctx, self.image, gone))
 
-    def _described(self, snap: Mapping[str, Any]) -> BackendSnapshot:
-        ids = str(Ids(self._id, snap["id"]))
-        why = next(self._reasons(snap), None)
+    def _describe(self, snap: Mapping[str, Any]) -> BackendSnapshot:
+        ids = str(SnapshotIds(self._id, snap["id"]))
+        reason = next(self._refusals_of(snap), None)
+        created_at: datetime = self.image.get_snap_timestamp(snap["id"]).replace(tzinfo=UTC)
         return BackendSnapshot(
             name=f"{self.name}@{snap['name']}",
             identity=ids if self._id else f"format-1 {self.name}@{snap['id']}",
             size_bytes=snap["size"],
             parent=self.name,
             parent_identity=self._id or None,
-            created_at=self._created_at(snap["id"]),
-            unsafe=Unsafe.UNUSABLE if why else None,
-            unsafe_reason=why or "",
+            # Format 1 and old clusters record no time.
+            created_at=created_at if created_at.timestamp() else None,
+            unsafe=Unsafe.UNUSABLE if reason else None,
+            unsafe_reason=reason or "",
             extra={"source-id": ids} if self._id else {},
         )
 
-    def _reasons(self, snap: Mapping[str, Any]) -> Iterator[str]:
-        """Why the snapshot can't be managed, as clauses."""
+    def _refusals_of(self, snap: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the reasons against managing the snapshot, as clauses."""
         kind = snap["namespace"]
-        if kind != USER:
-            yield _NOT_A_USERS.get(kind, f"RBD keeps it for itself (namespace {kind})")
+        if kind != USER_NAMESPACE:
+            yield _NAMESPACE_REASONS.get(kind, f"RBD reserves it (namespace {kind})")
         if snap.get("odd"):
             yield ODD_NAME
         if self.refusal:
             yield self.refusal
-
-    def _created_at(self, snapshot_id: int) -> datetime | None:
-        """The time that the cluster has noted; format 1 and old clusters note none."""
-        noted: datetime = self.image.get_snap_timestamp(snapshot_id).replace(tzinfo=UTC)
-        return noted if noted.timestamp() else None

@@ -1,7 +1,6 @@
-"""What names and ids of RBD images and snapshots may mean; nothing is asked of a cluster here.
+"""The names and ids of RBD images and snapshots: parsing, checks, and possible readings; nothing calls a cluster.
 
-Images and snapshots may be called almost anything, so that IMAGE@SNAPSHOT can be read in several ways
-where there is more than one @ in it.
+RBD allows almost any character in a name. A name with several @ therefore has several readings as IMAGE@SNAPSHOT.
 """
 
 import re
@@ -12,65 +11,69 @@ from snapmanage import errors
 _IDS = re.compile(r"(?:(?P<image>[0-9A-Za-z]+)@)?(?P<snapshot>[0-9]{1,20})", re.ASCII)
 
 
-class Ids(NamedTuple):
-    """The ids of an image and a snapshot of it; `image` is None where a reference leaves it out."""
+class SnapshotIds(NamedTuple):
+    """The ids of an image and of its snapshot; `image` is None where a reference omits it."""
 
     image: str | None
     snapshot: int
 
     @classmethod
-    def parse(cls, text: str) -> "Ids":
-        """Read IMAGE_ID@SNAPSHOT_ID or SNAPSHOT_ID; `InvalidReference` otherwise."""
+    def parse(cls, text: str) -> "SnapshotIds":
+        """Parse IMAGE_ID@SNAPSHOT_ID or SNAPSHOT_ID; raise `InvalidReference` for any other form."""
         if match := _IDS.fullmatch(text):
             return cls(match["image"], int(match["snapshot"]))
         raise errors.InvalidReference(
-            f"source-id {text!r} must be IMAGE_ID@SNAPSHOT_ID, as listings tell it, or SNAPSHOT_ID"
+            f"source-id {text!r} is invalid: use IMAGE_ID@SNAPSHOT_ID, as in listings, or SNAPSHOT_ID"
         )
 
     @staticmethod
-    def are(text: str) -> bool:
-        """Whether an identity is a snapshot's, rather than that of something which has no ids."""
-        return _IDS.fullmatch(text) is not None
+    def matches(identity: str) -> bool:
+        """Return whether the identity is that of a snapshot; the identity of an unreadable image has another form."""
+        return _IDS.fullmatch(identity) is not None
 
     def __str__(self) -> str:
         return f"{self.image}@{self.snapshot}"
 
 
 class Reading(NamedTuple):
+    """One way to split a name into the image and the snapshot."""
+
     image: str
     snapshot: str
 
 
-def checked(name: str) -> str:
-    """The name; `InvalidReference` where the bindings would take it for another, or crash."""
+def check_name(name: str) -> str:
+    """Return the name; raise `InvalidReference` where the bindings would crash or open another object."""
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise errors.InvalidReference(f"no image or snapshot can be called {name!r}: that is no UTF-8") from None
+        raise errors.InvalidReference(
+            f"{name!r} can't be an RBD name: it isn't valid UTF-8; correct the name"
+        ) from None
     if "\0" in name:
-        raise errors.InvalidReference(f"no image or snapshot can be called {name!r}: there is a NUL in it")
+        raise errors.InvalidReference(f"{name!r} can't be an RBD name: it has a NUL character; remove that character")
     return name
 
 
-def refusal(name: str) -> str | None:
-    """Why a snapshot shouldn't be given that name, or None: `rbd` couldn't address it."""
+def name_refusal(name: str) -> str | None:
+    """Return, as a clause, why the command `rbd` couldn't address a snapshot of this name; None where it could."""
     if not name or any(character in name for character in "@/\0"):
-        return "it must have at least one letter, and no '@', '/' or NUL"
+        return "it must have at least one character, and no '@', '/' or NUL"
     return None
 
 
 def readings(name: str, volume: str | None) -> list[Reading]:
-    """What IMAGE@SNAPSHOT, or SNAPSHOT on a volume, may mean; what is of that volume comes first.
+    """Return each reading of IMAGE@SNAPSHOT, or of SNAPSHOT on the volume; readings on that volume are first.
 
-    A snapshot may have an empty name, and an image can't.
+    A snapshot may have an empty name; an image may not.
     """
-    ats = [place for place, character in enumerate(name) if character == "@" and place]
-    found = [Reading(name[:place], name[place + 1 :]) for place in ats]
+    separators = [index for index, character in enumerate(name) if character == "@" and index]
+    found = [Reading(name[:index], name[index + 1 :]) for index in separators]
     if volume:
         found.append(Reading(volume, name))
     return sorted(found, key=lambda reading: reading.image != volume)
 
 
 def snapshot_part(name: str, image: str) -> str:
-    """The snapshot in IMAGE@SNAPSHOT, where the image is known and may have been renamed since."""
+    """Return SNAPSHOT of IMAGE@SNAPSHOT; `image` is the current name of the image, and `name` may have an older one."""
     return name.removeprefix(f"{image}@") if name.startswith(f"{image}@") else name.partition("@")[2]

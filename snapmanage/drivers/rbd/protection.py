@@ -1,11 +1,11 @@
-"""Protecting managed snapshots from being removed, so that each can be given back as it was.
+"""Protection of managed snapshots against removal, and its exact reversal.
 
-That a snapshot was unprotected before is noted in the image's own metadata before it is protected, and
-the note is removed after it was unprotected: whoever takes over in between finds what is left to do.
-Notes go by the snapshot's id, which no other snapshot of the image ever gets.
+Before a snapshot is protected, a key in the image's metadata records that it was unprotected. The key is removed only
+after the snapshot was unprotected again. A worker that takes over in between finds the key and finishes the work.
+The key has the snapshot's id, which RBD never gives to another snapshot of the image.
 
-These steps, unlike a rename, take the image's exclusive lock where it has one. Who was killed with it keeps it
-until the cluster has given it up (`osd_client_watch_timeout`, 30 s); so long others wait, and are tried again.
+Unlike a rename, these steps take the image's exclusive lock, where it has one. A killed process keeps that lock until
+the cluster revokes it (`osd_client_watch_timeout`, 30 s). Until then other workers wait and retry.
 """
 
 from typing import Any
@@ -17,44 +17,42 @@ LAYERING = 1
 
 
 def refuse_unprotectable(image: Any) -> None:
-    """Raise `Unusable` for an image whose snapshots can't be protected; asked before anything is done."""
+    """Raise `Unusable` for an image whose snapshots can't be protected; call it before the rename."""
     if not image.features() & LAYERING:
         raise errors.Unusable(
-            f"snapshots of {image.get_name()!r} can't be protected, since it lacks the feature layering: "
-            "turn rbd_protect off to manage them without"
+            f"snapshots of {image.get_name()!r} can't be protected: the image lacks the feature layering; "
+            "turn rbd_protect off to manage them unprotected"
         )
 
 
 def protect(image: Any, snap_id: int, name: str) -> None:
-    """Protect a snapshot, remembering that it wasn't; done twice equals once."""
+    """Protect a snapshot, and record that it was unprotected; repeating the call changes nothing."""
     if not image.is_protected_snap(name):
-        image.metadata_set(_note(snap_id), "unprotected")
+        image.metadata_set(_metadata_key(snap_id), "unprotected")
         crash.at(Point.PROTECTION_NOTED)
         image.protect_snap(name)
 
 
 def restore(image: Any, snap_id: int, name: str | None, busy: type[Exception]) -> None:
-    """Unprotect a snapshot that we protected; `name` is None where it is gone. `InUse` while it has clones."""
-    if not _noted(image, snap_id):
+    """Unprotect a snapshot that `protect` protected; `name` is None where the snapshot is gone.
+
+    Raise `InUse` while the snapshot has clones; `busy` is the bindings' error for that.
+    """
+    try:
+        image.metadata_get(_metadata_key(snap_id))
+    except KeyError:
         return
     if name is not None and image.is_protected_snap(name):
         try:
             image.unprotect_snap(name)
         except busy as failure:
             raise errors.InUse(
-                f"{image.get_name()}@{name} was unprotected before it was managed, and can't be again while it has "
-                "clones: flatten or remove them (rbd children), then unmanage it again"
+                f"{image.get_name()}@{name} can't be unprotected, as it was before it was managed: it has clones; "
+                "flatten or remove them (rbd children), then unmanage it again"
             ) from failure
     crash.at(Point.UNPROTECTED)
-    image.metadata_remove(_note(snap_id))
+    image.metadata_remove(_metadata_key(snap_id))
 
 
-def _noted(image: Any, snap_id: int) -> bool:
-    try:
-        return bool(image.metadata_get(_note(snap_id)))
-    except KeyError:
-        return False
-
-
-def _note(snap_id: int) -> str:
+def _metadata_key(snap_id: int) -> str:
     return f"snapmanage.before.{snap_id}"

@@ -1,76 +1,71 @@
 """Read names that the bindings can't decode.
 
-The bindings take every name for UTF-8, and fail for the whole list where one name isn't. librados still reads
-the same objects. A name that isn't UTF-8 is shown with its bytes escaped: `caf\\xe9`.
+The bindings assume that every name is UTF-8: one other name makes them fail for the whole list. librados still reads
+the same objects. The bytes of a name that isn't UTF-8 are shown escaped: `caf\\xe9`.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 DIRECTORY = "rbd_directory"
-_PAGE = 256
-_LONGEST_ANSWER = 4 * 1024**2
-# A directory of format 1 is one blob; the read stops here.
-_LONGEST_DIRECTORY = 64 * 1024**2
+_PAGE_ENTRIES = 256
+_MAX_ANSWER_BYTES = 4 * 1024**2
+# The directory of format 1 is one object; the read stops here.
+_MAX_DIRECTORY_BYTES = 64 * 1024**2
 
 
-def shown(name: bytes) -> str:
-    """Return the name as text, with the bytes that aren't UTF-8 escaped."""
+def escape(name: bytes) -> str:
+    """Return the name as text, with escapes for the bytes that aren't UTF-8."""
     return name.decode(errors="backslashreplace")
 
 
-def text(read: Callable[[], str]) -> tuple[str, bool]:
-    """Return the text that the bindings read, and whether it is UTF-8."""
-    try:
-        return read(), True
-    except UnicodeDecodeError as failure:
-        return shown(failure.object), False
-
-
-def images(ioctx: Any) -> Iterator[tuple[bytes, str]]:
+def read_directory(ioctx: Any) -> Iterator[tuple[bytes, str]]:
     """Yield the name and the id of every image; the id is empty for an image of format 1."""
-    blob = ioctx.read(DIRECTORY, _LONGEST_DIRECTORY)
+    blob = ioctx.read(DIRECTORY, _MAX_DIRECTORY_BYTES)
     if blob:
         (header,) = struct.unpack_from("<I", blob)
-        yield from ((name, "") for name, _ in _pairs(blob, 4 + header))
+        yield from ((name, "") for name, _ in _decode_pairs(blob, 4 + header))
     after = b""
-    while page := list(_pairs(_call(ioctx, DIRECTORY, "dir_list", _string(after) + struct.pack("<Q", _PAGE)))):
+    while page := list(_decode_pairs(_execute(ioctx, DIRECTORY, "dir_list", _page_after(after)))):
         yield from ((name, image_id.decode()) for name, image_id in page)
         after = page[-1][0]
 
 
-def snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) -> Iterator[Mapping[str, Any]]:
-    """Yield the snapshots of an open image of format 2 like `Image.list_snaps`; `odd` says that a name isn't UTF-8.
+def read_snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) -> Iterator[Mapping[str, Any]]:
+    """Yield the snapshots of an open image of format 2 like `Image.list_snaps`, with one more key, `odd`.
 
-    `gone` are the bindings' errors for a snapshot that was removed, or made, after the image was opened.
+    `odd` is true for a name that isn't UTF-8. `gone` are the bindings' errors for a snapshot that was created or
+    removed after the image was opened.
     """
     header = f"rbd_header.{image.id()}"
-    context = _call(ioctx, header, "get_snapcontext", b"")
+    context = _execute(ioctx, header, "get_snapcontext", b"")
     _, count = struct.unpack_from("<QI", context)
     for snapshot_id in reversed(struct.unpack_from(f"<{count}Q", context, 12)):
         with suppress(*gone):
-            yield _snapshot(ioctx, image, header, snapshot_id)
+            odd = False
+            try:
+                name = str(image.snap_get_name(snapshot_id))
+            except UnicodeDecodeError as failure:
+                name, odd = escape(failure.object), True
+            kind = image.snap_get_namespace_type(snapshot_id)
+            _, size = struct.unpack_from("<BQ", _execute(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
+            yield {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "odd": odd}
 
 
-def _snapshot(ioctx: Any, image: Any, header: str, snapshot_id: int) -> Mapping[str, Any]:
-    name, utf8 = text(lambda: str(image.snap_get_name(snapshot_id)))
-    kind = image.snap_get_namespace_type(snapshot_id)
-    _, size = struct.unpack_from("<BQ", _call(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
-    return {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "odd": not utf8}
+def _page_after(name: bytes) -> bytes:
+    """Encode the arguments of `dir_list`: the last name of the previous page, and the length of a page."""
+    return struct.pack(f"<I{len(name)}sQ", len(name), name, _PAGE_ENTRIES)
 
 
-def _call(ioctx: Any, name: str, method: str, argument: bytes) -> bytes:
-    answer: bytes = ioctx.execute(name, "rbd", method, argument, _LONGEST_ANSWER)[1]
+def _execute(ioctx: Any, name: str, method: str, argument: bytes) -> bytes:
+    """Run a method of the object class `rbd` on the object `name`."""
+    answer: bytes = ioctx.execute(name, "rbd", method, argument, _MAX_ANSWER_BYTES)[1]
     return answer
 
 
-def _string(value: bytes) -> bytes:
-    return struct.pack("<I", len(value)) + value
-
-
-def _pairs(blob: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:
+def _decode_pairs(blob: bytes, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Yield the pairs of an encoded map of two strings."""
     (count,) = struct.unpack_from("<I", blob, offset)
     parts, offset = [], offset + 4

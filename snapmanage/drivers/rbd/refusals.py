@@ -1,7 +1,7 @@
-"""Why no snapshot of an image can be renamed, or protected, though the image can be read.
+"""Reasons why no snapshot of a readable image can be renamed or protected.
 
-A listing and a manage request ask the same question here, so that what one calls safe the other doesn't refuse.
-Only images with journals cost the cluster further answers.
+Listings and manage requests share these reasons, so that a manage request accepts every snapshot that a listing
+reports as safe. Only images with journals cost further calls to the cluster.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any
 from snapmanage.drivers.rbd.protection import LAYERING
 from snapmanage.drivers.system.ceph_bindings import Bindings
 
-_FORMAT_1 = "its image has format 1, which has no stable ids: move it to format 2 (rbd migration prepare)"
+_FORMAT_1 = "its image has format 1, which has no stable ids: convert it to format 2 (rbd migration prepare)"
 _MIGRATING = "its image is being migrated, and an abort would undo the rename: run rbd migration commit or abort"
 _NOT_PRIMARY = (
     "its image is a mirror that isn't primary, so it is read-only: manage the snapshot in the primary cluster, or "
@@ -20,12 +20,11 @@ _NO_JOURNAL = "its image's journal is missing, so it is read-only: disable and e
 _UNPROTECTABLE = "its image lacks the feature layering, so it can't be protected: turn rbd_protect off to manage it"
 
 
-def refusal(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> str | None:
-    """Return why snapshots of the open image can't be managed, as a clause; None where they can."""
-    return next(_refusals(image, ioctx, bindings, protect), None)
+def refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iterator[str]:
+    """Yield the reasons against managing snapshots of the open image, as clauses.
 
-
-def _refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iterator[str]:
+    `protect` says that managed snapshots are protected.
+    """
     rbd, features = bindings.rbd, image.features()
     if image.old_format():
         yield _FORMAT_1
@@ -33,22 +32,17 @@ def _refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iter
         yield _MIGRATING
     if features & rbd.RBD_FEATURE_NON_PRIMARY:
         yield _NOT_PRIMARY
-    yield from _unknown(image, rbd)
+    # An image with features of a newer librbd is read-only for this one.
+    operations = sum(getattr(rbd, name) for name in dir(rbd) if name.startswith("RBD_OPERATION_FEATURE_"))
+    if unknown := features & ~rbd.RBD_FEATURES_ALL or image.op_features() & ~operations:
+        yield f"its image has features that this librbd doesn't know ({unknown:#x}): install a newer python3-rbd"
     if features & rbd.RBD_FEATURE_JOURNALING:
-        yield from _journaled(image, ioctx, bindings)
+        yield from _journal_refusals(image, ioctx, bindings)
     if protect and not features & LAYERING:
         yield _UNPROTECTABLE
 
 
-def _unknown(image: Any, rbd: Any) -> Iterator[str]:
-    """Features that a newer librbd has given the image: this one opens it for reading only."""
-    known = sum(getattr(rbd, name) for name in dir(rbd) if name.startswith("RBD_OPERATION_FEATURE_"))
-    bits = image.features() & ~rbd.RBD_FEATURES_ALL or image.op_features() & ~known
-    if bits:
-        yield f"its image has features that this librbd doesn't know ({bits:#x}): install a newer python3-rbd"
-
-
-def _journaled(image: Any, ioctx: Any, bindings: Bindings) -> Iterator[str]:
+def _journal_refusals(image: Any, ioctx: Any, bindings: Bindings) -> Iterator[str]:
     try:
         ioctx.stat(f"journal.{image.id()}")
     except bindings.rados.ObjectNotFound:

@@ -1,10 +1,10 @@
-"""One listing of a pool: every image is read, and those that can't be read are reported beside the others.
+"""One listing of a pool: it reads every image, and reports unreadable images beside the others.
 
-**Where an image's failure ends and the cluster's begins.** Some errors are the image's own (`unreadable`): the
-image gets an entry, even if no image can be read. Any other error, such as a time-out or a missing permission, may be
-the cluster's. It counts as the image's only if other images were read, one of them can be read again afterwards, and
-no more than `workers` images timed out. Else the whole listing fails, and is tried again. A broken connection always
-fails the listing.
+**Failures of an image and of the cluster.** Some errors are certainly caused by the image (`unreadable`): the image
+gets an entry, even if no image can be read. Any other error, such as a timeout or a missing permission, may be caused
+by the cluster. It counts as the image's own only if all of these hold: other images were read, one of them can be read
+again afterwards, and at most `workers` images timed out. Otherwise the whole listing fails and is retried. A broken
+connection always fails the listing.
 """
 
 import threading
@@ -13,69 +13,67 @@ from contextlib import suppress
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.drivers.rbd import unreadable
-from snapmanage.drivers.rbd.cluster import broken
+from snapmanage.drivers.rbd.cluster import is_broken
 from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.unreadable import ImageUnreadable, Listed
+from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable, listing_entry, unreadable_reason
 
 
-class Scan:
+class PoolScan:
     """Reads each image of a pool once, `workers` at a time."""
 
     def __init__(self, pool: Pool, workers: int) -> None:
         self._pool = pool
         self._workers = workers
         self._lock = threading.Lock()
-        self._read: list[Listed] = []
-        self._own: dict[Listed, ImageUnreadable] = {}
-        self._doubtful: dict[Listed, errors.SnapmanageError] = {}
+        self._readable: list[ImageEntry] = []
+        self._unreadable: dict[ImageEntry, ImageUnreadable] = {}
+        self._doubtful: dict[ImageEntry, errors.SnapmanageError] = {}
 
     def snapshots(self) -> list[BackendSnapshot]:
-        """Every snapshot of the pool, and an entry for each image that can't be read."""
+        """Return every snapshot of the pool, and an entry for each unreadable image."""
         images = self._pool.images()
         with ThreadPoolExecutor(self._workers, "rbd-list") as readers:
-            found = [each for several in readers.map(self._snapshots, images) for each in several]
-        if not self._read and not self._own and not self._doubtful:
+            found = [each for several in readers.map(self._read_image, images) for each in several]
+        if not self._readable and not self._unreadable and not self._doubtful:
             self._pool.verify()
         if self._doubtful:
-            self._judge()
-        return found + self._entries()
+            self._refuse_cluster_failure()
+        unreadable = [listing_entry(failure.image, failure.reason) for failure in self._unreadable.values()]
+        doubtful = [
+            listing_entry(image, unreadable_reason(image, str(failure), "list again when the image can be read"))
+            for image, failure in self._doubtful.items()
+        ]
+        return found + unreadable + doubtful
 
-    def _snapshots(self, listed: Listed) -> list[BackendSnapshot]:
-        if self._hopeless():
+    def _read_image(self, image: ImageEntry) -> list[BackendSnapshot]:
+        """Return the image's snapshots; record a failure, and skip the image where the cluster has failed."""
+        if self._cluster_failed():
             return []
         try:
-            found = self._pool.snapshots(listed)
+            found = self._pool.snapshots(image)
         except errors.SourceNotFound:
             return []  # the image was removed meanwhile
         except ImageUnreadable as failure:
-            self._own[listed] = failure
+            self._unreadable[image] = failure
             return []
         except errors.SnapmanageError as failure:
             with self._lock:
-                self._doubtful[listed] = failure
+                self._doubtful[image] = failure
             return []
-        self._read.append(listed)
+        self._readable.append(image)
         return found
 
-    def _hopeless(self) -> bool:
+    def _cluster_failed(self) -> bool:
         with self._lock:
             failures = list(self._doubtful.values())
-        silent = [failure for failure in failures if isinstance(failure, errors.BackendUnavailable)]
-        return len(silent) > self._workers or any(map(broken, silent))
+        timeouts = [failure for failure in failures if isinstance(failure, errors.BackendUnavailable)]
+        return len(timeouts) > self._workers or any(map(is_broken, timeouts))
 
-    def _judge(self) -> None:
-        """Raise what failed unless the cluster is well but for a few images."""
+    def _refuse_cluster_failure(self) -> None:
+        """Raise the failure where the cluster may have caused it; return where only a few images failed."""
         failure = next(iter(self._doubtful.values()))
-        if self._hopeless() or not self._read:
-            raise next(filter(broken, self._doubtful.values()), failure)
-        # It may have been removed since; what counts is that the cluster answers.
+        if self._cluster_failed() or not self._readable:
+            raise next(filter(is_broken, self._doubtful.values()), failure)
+        # The image may have been removed meanwhile: an answer is enough.
         with suppress(errors.Invalid):
-            self._pool.snapshots(self._read[0])
-
-    def _entries(self) -> list[BackendSnapshot]:
-        own = [unreadable.entry(failure.listed, failure.reason) for failure in self._own.values()]
-        return own + [
-            unreadable.entry(listed, unreadable.reason(listed, str(failure), "list again when the image can be read"))
-            for listed, failure in self._doubtful.items()
-        ]
+            self._pool.snapshots(self._readable[0])

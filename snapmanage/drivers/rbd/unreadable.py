@@ -1,7 +1,7 @@
-"""Images that librbd can't open: why, and how a listing reports them.
+"""Images that librbd can't open: the reasons, and their entries in a listing.
 
-The listing has one entry for such an image, named like the image itself. Its identity starts with a word and a
-space, which no identity of a snapshot does.
+A listing has one entry for such an image, named like the image. The entry's identity starts with a word and a space,
+so it differs from the identity of every snapshot.
 """
 
 import errno
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe
 
-# What to do, by the error at opening an image. These errors come from the image, not from the cluster as a whole.
+# Remedies by the error of the opening. Each of these errors is caused by the image, not by the cluster as a whole.
 REMEDIES: Mapping[int, str] = {
     errno.EIO: "look for broken placement groups (ceph health detail), then restore or remove the image",
     errno.ENOSYS: "it has features that this librbd doesn't know: install a newer python3-rbd",
@@ -21,56 +21,58 @@ REMEDIES: Mapping[int, str] = {
             *(errno.EINVAL, errno.EROFS, errno.EBADMSG, errno.ENODATA, errno.EPROTO, errno.ERANGE, errno.EOVERFLOW),
             *(errno.EDOM, errno.EILSEQ, errno.EUCLEAN, errno.E2BIG, errno.EFAULT, errno.ESTALE),
         ),
-        "look at it with rbd info, then restore or remove it",
+        "inspect it with rbd info, then restore or remove it",
     ),
 }
 NO_HEADER = "its header object rbd_header.{} is missing: restore the image, or remove it with rbd rm"
 NO_HEADER_1 = "its header object is missing: restore the image, or remove it with rbd rm"
-NO_PARENT = "it is there, but an object that it needs is missing, such as its parent: look at it with rbd info"
+NO_PARENT = "the image exists, but an object that it needs is missing, such as its parent: inspect it with rbd info"
 
 
-class Listed(NamedTuple):
-    """An image in the pool's directory; the id is empty for format 1, `raw` is the name as the cluster has it."""
+class ImageEntry(NamedTuple):
+    """An entry of the pool's directory; `image_id` is empty for format 1, `raw_name` is the name as stored."""
 
     name: str
     image_id: str
-    raw: bytes
+    raw_name: bytes
 
     @property
-    def handle(self) -> Mapping[str, str | bytes]:
-        """Arguments that open the image."""
-        return {"image_id": self.image_id} if self.image_id else {"name": self.raw}
+    def open_arguments(self) -> Mapping[str, str | bytes]:
+        """Return the arguments that open the image."""
+        return {"image_id": self.image_id} if self.image_id else {"name": self.raw_name}
 
-    def bears(self, name: str | None, image_id: str | None) -> bool:
+    def matches(self, name: str | None, image_id: str | None) -> bool:
+        """Return whether the entry has that id or that name."""
         return (bool(image_id) and image_id == self.image_id) or (name is not None and name == self.name)
 
 
-def is_image(identity: str) -> bool:
-    """Whether an identity is that of the entry of an image."""
-    return identity.startswith(("image ", "image-of-format-1 "))
-
-
 class ImageUnreadable(errors.Unusable):
-    """One image can't be opened, though the cluster answers; `listed` is the image, `reason` a clause."""
+    """One image can't be opened, though the cluster answers; `reason` is a clause."""
 
-    def __init__(self, listed: Listed, cause: str, remedy: str) -> None:
-        self.listed = listed
-        self.reason = reason(listed, cause, remedy)
-        super().__init__(f"{listed.name!r} can't be used: {self.reason}")
-
-
-def reason(listed: Listed, cause: str, remedy: str) -> str:
-    return f"the image {listed.name!r} can't be read ({cause}), so its snapshots are not known; {remedy}"
+    def __init__(self, image: ImageEntry, cause: str, remedy: str) -> None:
+        self.image = image
+        self.reason = unreadable_reason(image, cause, remedy)
+        super().__init__(f"{image.name!r} can't be used: {self.reason}")
 
 
-def entry(listed: Listed, why: str) -> BackendSnapshot:
-    """Return the listing's entry for an image that can't be read."""
+def unreadable_reason(image: ImageEntry, cause: str, remedy: str) -> str:
+    """Return the clause that a listing and an error show for an unreadable image."""
+    return f"the image {image.name!r} can't be read ({cause}), so its snapshots are unknown; {remedy}"
+
+
+def listing_entry(image: ImageEntry, reason: str) -> BackendSnapshot:
+    """Return the listing's entry for an unreadable image."""
     return BackendSnapshot(
-        name=listed.name,
-        identity=f"image {listed.image_id}" if listed.image_id else f"image-of-format-1 {listed.name}",
+        name=image.name,
+        identity=f"image {image.image_id}" if image.image_id else f"image-of-format-1 {image.name}",
         size_bytes=0,
-        parent=listed.name,
-        parent_identity=listed.image_id or None,
+        parent=image.name,
+        parent_identity=image.image_id or None,
         unsafe=Unsafe.UNUSABLE,
-        unsafe_reason=why,
+        unsafe_reason=reason,
     )
+
+
+def is_listing_entry(identity: str) -> bool:
+    """Return whether the identity is that of the entry for an unreadable image."""
+    return identity.startswith(("image ", "image-of-format-1 "))

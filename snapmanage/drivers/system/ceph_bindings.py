@@ -1,7 +1,7 @@
-"""Where librados and librbd are for Python: extension modules that no package index has.
+"""The Python bindings of librados and librbd: extension modules that are in no package index.
 
-The distribution's packages put them beside hundreds of other modules, so that its folder must not be on
-the path of a virtual environment. Here just these two files are loaded from it.
+A distribution's packages install them in a folder with hundreds of other modules, which must not be on the path of a
+virtual environment. Only these two modules are loaded from it.
 """
 
 import importlib
@@ -27,24 +27,35 @@ class Bindings(NamedTuple):
 
 
 def load(folder: str = FOLDER) -> Bindings:
-    """The bindings that Python finds by itself, or else those in `folder`; `ConfigurationError` without either."""
-    # In this order: the second is linked to the first and imports it.
-    return Bindings(_loaded("rados", folder), _loaded("rbd", folder))
+    """Load the modules that Python finds itself, otherwise those in `folder`.
+
+    Raise `ConfigurationError` where both places lack them, or where they can't be loaded.
+    """
+    # `rbd` is linked to `rados` and imports it, so `rados` is first.
+    return Bindings(_load("rados", folder), _load("rbd", folder))
 
 
-def _loaded(name: str, folder: str) -> ModuleType:
+def _load(name: str, folder: str) -> ModuleType:
     try:
         if name in sys.modules or importlib.util.find_spec(name):
             return importlib.import_module(name)
-        return _loaded_from(name, folder)
+        return _load_from(name, folder)
     except ImportError as failure:
         raise errors.ConfigurationError(f"the module {name} can't be loaded ({failure}): {_REMEDY}") from failure
 
 
-def _loaded_from(name: str, folder: str) -> ModuleType:
+def _load_from(name: str, folder: str) -> ModuleType:
     spec = PathFinder.find_spec(name, [folder])
     if spec is None or spec.loader is None:
-        raise errors.ConfigurationError(_missing(name, folder))
+        others = sorted(path.name for path in Path(folder).glob(f"{name}.*.so"))
+        if others:
+            found, this_python = ", ".join(others), sys.implementation.cache_tag
+            raise errors.ConfigurationError(
+                f"rbd_bindings {folder!r} has {found}, which this Python ({this_python}) can't load: {_REMEDY}"
+            )
+        raise errors.ConfigurationError(
+            f"the module {name} is missing, from Python's path and from rbd_bindings {folder!r}: {_REMEDY}"
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -53,11 +64,3 @@ def _loaded_from(name: str, folder: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def _missing(name: str, folder: str) -> str:
-    others = sorted(path.name for path in Path(folder).glob(f"{name}.*.so"))
-    if others:
-        found, ours = ", ".join(others), sys.implementation.cache_tag
-        return f"rbd_bindings {folder!r} has {found}, which this Python ({ours}) can't load: {_REMEDY}"
-    return f"there is no module {name}, in rbd_bindings {folder!r} neither: {_REMEDY}"

@@ -1,36 +1,42 @@
-"""Commands of storage systems: run without a shell, in a fixed environment, ended at a deadline."""
+"""Run commands of storage systems: without a shell, in a fixed environment, with a deadline."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from snapmanage import errors
 
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 GRACE_SECONDS = 10
 
-# Exit code, standard output, standard error.
-Ended = tuple[int, str, str]
+
+class CompletedCommand(NamedTuple):
+    """A command that has ended; a negative exit code is the number of the signal that ended it."""
+
+    exit_code: int
+    output: str
+    error: str
 
 
 def run(
     argv: Sequence[str],
     package: str,
     deadline_seconds: float,
-    more: Mapping[str, str] | None = None,
-    kept: Sequence[int] = (),
-) -> Ended:
-    """Run a command of `package`, with `more` in its environment; `BackendUnavailable` where it can't, or won't end.
+    environment: Mapping[str, str] | None = None,
+    inherited_fds: Sequence[int] = (),
+) -> CompletedCommand:
+    """Run a command of `package` and return once it has ended; raise `BackendUnavailable` if it can't run, or hangs.
 
-    Of what is open here, it has `kept`.
+    `environment` is added to `ENVIRONMENT`. The command inherits the open files `inherited_fds`.
 
-    At its deadline it is asked to end, never made to: what a storage system has begun must not be cut
-    off anywhere.
+    At its deadline the command gets SIGTERM and never SIGKILL: a storage system's change must not be cut off
+    in the middle.
     """
     try:
         process = subprocess.Popen(
             argv,
-            env=ENVIRONMENT | dict(more or {}),
-            pass_fds=kept,
+            env=ENVIRONMENT | dict(environment or {}),
+            pass_fds=inherited_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -42,7 +48,7 @@ def run(
             f"can't run {argv[0]} ({failure.strerror}): is {package} installed?"
         ) from failure
     output, error = _communicate(process, argv[0], deadline_seconds)
-    return process.returncode, output, error
+    return CompletedCommand(process.returncode, output, error)
 
 
 def _communicate(process: subprocess.Popen[str], command: str, deadline_seconds: float) -> tuple[str, str]:
@@ -50,11 +56,11 @@ def _communicate(process: subprocess.Popen[str], command: str, deadline_seconds:
         return process.communicate(timeout=deadline_seconds)
     except subprocess.TimeoutExpired:
         process.terminate()
-    # lvm2 heeds SIGTERM while it waits for a lock, and holds it back while devices are suspended.
-    # SIGKILL then would freeze everybody's I/O on them, so a command that won't end is left alone.
+    # lvm2 obeys SIGTERM while it waits for a lock, and defers it while devices are suspended. A SIGKILL at that moment
+    # would freeze all I/O on those devices, so a command that ignores SIGTERM is left running.
     try:
         return process.communicate(timeout=GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         raise errors.BackendUnavailable(
-            f"{command} didn't end within {deadline_seconds:g} s, nor when asked to: look for a device that hangs"
+            f"{command} didn't end within {deadline_seconds:g} s and ignores SIGTERM: look for a device that hangs"
         ) from None

@@ -1,4 +1,4 @@
-"""A limit in time for calls into libraries that know none."""
+"""A time limit for calls into libraries that have none."""
 
 import threading
 from collections.abc import Callable
@@ -12,24 +12,24 @@ __all__ = ["within"]
 T = TypeVar("T")
 
 
-def within(seconds: float, doing: str, call: Callable[[], T]) -> T:
-    """What `call` returns or raises; `BackendUnavailable` when it is still at it after `seconds`.
+def within(seconds: float, action: str, call: Callable[[], T]) -> T:
+    """Return the result of `call`, or raise its exception; `BackendUnavailable` where it takes longer than `seconds`.
 
-    Nothing can end such a call. It is left to itself, in a thread that doesn't keep the process from
-    ending, and what it still does must be harmless.
+    An overdue call can't be ended, so it must be harmless. It continues in a thread of its own, which doesn't keep the
+    process from ending.
     """
-    answered: Future[T] = Future()
-    threading.Thread(target=_answer, args=(answered, call), name=doing, daemon=True).start()
+    result: Future[T] = Future()
+    threading.Thread(target=_complete, args=(result, call), name=action, daemon=True).start()
     try:
-        return answered.result(seconds)
+        return result.result(seconds)
     except TimeoutError:
-        if answered.done():
+        if result.done():
             raise
-        raise errors.BackendUnavailable(f"{doing} took longer than {seconds:g} s and was given up") from None
+        raise errors.BackendUnavailable(f"{action} took longer than {seconds:g} s and was abandoned") from None
 
 
-def _answer(answered: Future[T], call: Callable[[], T]) -> None:
+def _complete(result: Future[T], call: Callable[[], T]) -> None:
     try:
-        answered.set_result(call())
-    except BaseException as failure:  # noqa: BLE001 - the caller gets it
-        answered.set_exception(failure)
+        result.set_result(call())
+    except BaseException as failure:  # noqa: BLE001 - `within` raises it
+        result.set_exception(failure)

@@ -1,27 +1,40 @@
-"""What drivers share whose backend is a directory of files: its names, a file's identity, the system's refusals.
+"""Functions shared by drivers whose backend is a directory of files: names, identities, errors of the system.
 
-A file's identity is its inode's number together with its birth in nanoseconds: a rename keeps both, and
-a file that is given a freed number is born later. Where the file system keeps no birth times (some
-network file systems), the number stands alone.
+The identity of a file is its inode number with its birth time in nanoseconds. A rename changes neither, and a new file
+that reuses an inode number has a later birth time. On a file system without birth times, such as some network file
+systems, the identity is the inode number alone.
 """
 
 import errno
 import hashlib
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
-from snapmanage.drivers.system import mounts, syscalls
+from snapmanage.drivers.system import failures, mounts, syscalls
+from snapmanage.drivers.system.failures import KnownFailure
 
-LONGEST_NAME = 255
-# To ask about a file: no link is followed, and neither a fifo nor a lease lets us wait.
-TO_ASK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+MAX_NAME_BYTES = 255
+# Flags to open a file for examination: follow no link, and wait for no fifo and no lease.
+PROBE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_NOT_PERMITTED = KnownFailure(
+    errors.BackendPermission, "the system doesn't permit this operation on {}: give snapmanage's user the permission"
+)
+_FAILURES = {
+    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {}"),
+    errno.EEXIST: KnownFailure(errors.NameTaken, "there is already a file {}: rename it first"),
+    errno.EACCES: _NOT_PERMITTED,
+    errno.EPERM: _NOT_PERMITTED,
+    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is too long for the name of a file"),
+}
+_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
 
 
-def legal(name: str) -> bool:
-    """Whether a file in the directory can have the name and be seen: hidden files are not."""
+def is_valid_name(name: str) -> bool:
+    """Return whether a visible file of a directory can have the name; a hidden one begins with a dot."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -34,69 +47,59 @@ def identity(found: syscalls.FileStatus) -> str:
 
 
 def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:
-    """Describe an entry of an open directory; None where there is none."""
+    """Describe an entry of an open directory; None if there is none."""
     try:
-        with explained(name):
+        with translated_errors(name):
             return syscalls.status(directory_fd, name)
     except errors.SourceNotFound:
         return None
 
 
 def storage_id(directory: str) -> str | None:
-    """Return which directory of which file system this is, on every host that mounts it; None where that isn't known.
+    """Return an ID of the directory that is the same on every host that mounts it; None if there is none.
 
-    A local file system has an id of its own; one from the network goes by the name under which it is mounted, so
-    that hosts which mount it under different names don't find each other.
+    A local file system has an ID of its own. A network file system is identified by the source of its mount, so hosts
+    that mount it from different sources, such as two names of one server, get different IDs.
     """
-    with opened(directory) as fd, explained(directory):
-        number, itself = os.statvfs(fd).f_fsid, identity(syscalls.opened_status(fd))
+    with opened_directory(directory) as fd, translated_errors(directory):
+        number, own_identity = os.statvfs(fd).f_fsid, identity(syscalls.opened_status(fd))
         file_system = f"{number:x}" if number else _mounted_from(fd)
-    return f"directory:{file_system}/{itself}" if file_system else None
+    return f"directory:{file_system}/{own_identity}" if file_system else None
 
 
 def _mounted_from(fd: int) -> str:
-    """The source of the mount, such as `server:/export`, as a digest; empty where that isn't on the network."""
-    ours = mounts.mount_of(fd)
+    """Return a digest of the source of a network mount, such as `server:/export`; empty for a local file system."""
+    number = mounts.mount_of(fd)
     for mount in mounts.mounts():
-        if mount.number == ours and b":" in mount.source:
+        if mount.number == number and b":" in mount.source:
             return hashlib.sha256(mount.source).hexdigest()[:32]
     return ""
 
 
-def located(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-    """Return every entry of an open directory, of whatever kind, that has one of the identities or names."""
-    with explained(path), os.scandir(directory_fd) as entries:
+def locate(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
+    """Return every entry of an open directory, of any kind, that has one of the identities or names."""
+    with translated_errors(path), os.scandir(directory_fd) as entries:
         present = [entry.name for entry in entries]
     described = ((name, status(directory_fd, name)) for name in present)
-    every = [BackendObject(name, identity(found)) for name, found in described if found]
-    return [each for each in every if each.identity in identities or each.name in names]
+    objects = [BackendObject(name, identity(found)) for name, found in described if found]
+    return [each for each in objects if each.identity in identities or each.name in names]
 
 
 @contextmanager
-def opened(directory: str) -> Iterator[int]:
-    """Open the directory; `BackendUnavailable`."""
+def opened_directory(directory: str) -> Iterator[int]:
+    """Open the directory; raise `BackendUnavailable`."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as failure:
-        raise errors.BackendUnavailable(f"can't open the directory {directory!r}: {failure.strerror}") from failure
+        raise errors.BackendUnavailable(
+            f"can't open the directory {directory!r}: {failure.strerror}; check that it exists and is mounted"
+        ) from failure
     try:
         yield fd
     finally:
         os.close(fd)
 
 
-@contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Turn what the system says of `name` into an error of snapmanage."""
-    try:
-        yield
-    except FileNotFoundError as failure:
-        raise errors.SourceNotFound(f"there is no file {name!r}") from failure
-    except FileExistsError as failure:
-        raise errors.NameTaken(f"there is a file {name!r} already") from failure
-    except PermissionError as failure:
-        raise errors.BackendPermission(f"snapmanage may not do this to {name!r}; give it the right to") from failure
-    except OSError as failure:
-        if failure.errno == errno.ENAMETOOLONG:
-            raise errors.InvalidReference(f"{name!r} is longer than a file's name may be") from failure
-        raise errors.BackendUnavailable(f"the file system failed on {name!r}: {failure.strerror}") from failure
+def translated_errors(name: str) -> AbstractContextManager[None]:
+    """Turn an error of a system call on the file `name` into an error of snapmanage."""
+    return failures.translated_errors(repr(name), _FAILURES, _OTHER_FAILURE)

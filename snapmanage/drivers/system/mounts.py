@@ -1,4 +1,4 @@
-"""What is mounted, as this process's own mount namespace has it (`/proc/self/mountinfo`, see proc(5))."""
+"""The mounts in this process's own mount namespace (`/proc/self/mountinfo`, see proc(5))."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mount:
-    """One mount. `root` is what of the file system is mounted, as a path from its top; `source` is often a device.
+    """One mount.
 
-    `parent` is the number of the mount where its point is.
+    `root` is the mounted part of the file system, as a path from its top; `source` is often a device. `parent` is the
+    number of the mount that has the mount point.
     """
 
     number: int
@@ -28,7 +29,7 @@ def mounts() -> list[Mount]:
 
 
 def mount_of(fd: int) -> int:
-    """The number of the mount through which a file was opened."""
+    """Return the number of the mount through which a file was opened."""
     lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     [number] = (line.split()[1] for line in lines if line.startswith("mnt_id:"))
     return int(number)

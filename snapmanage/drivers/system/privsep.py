@@ -1,8 +1,8 @@
-"""What needs root: entry points of oslo.privsep that drivers call by `ask`; nothing else has root.
+"""The privileged side: drivers run the entry points of oslo.privsep with `call`; no other code runs as root.
 
-The entry points are in the modules `privileged` of the drivers. The process that asks is not trusted:
-every argument is checked on the privileged side, there or in what is called from there, and what is
-reported and how is fixed there too. Whether there are two sides is decided by `start`.
+The entry points are in the modules `privileged` of the drivers. The calling process is not trusted: the privileged side
+checks every argument, and fixes which data are reported in which form. `start` decides whether the privileged side is a
+process of its own.
 """
 
 import os
@@ -20,29 +20,30 @@ context = priv_context.PrivContext(
     "snapmanage",
     cfg_section="snapmanage_sys_admin",
     pypath=f"{__name__}.context",
-    # What device-mapper, searching the trees of a btrfs and ZFS ask for; files and devices belong to root.
+    # Device-mapper, ZFS and searches in the trees of a btrfs require it. Files and devices belong to root.
     capabilities=[capabilities.CAP_SYS_ADMIN],
 )
 
 
 def start() -> None:
-    """Run the entry points in this process where it is root, and otherwise in a daemon.
+    """Run the entry points in this process if it is root, and otherwise in a daemon.
 
-    The daemon starts at the first call, by `helper_command` in `[snapmanage_sys_admin]`. A main calls
-    this once, before any driver is used.
+    The first call starts the daemon, with `helper_command` of `[snapmanage_sys_admin]`. Each main calls this function
+    once, before it uses a driver.
     """
     context.set_client_mode(os.geteuid() != 0)
 
 
-def ask(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Call an entry point; `BackendPermission` where we can't be root, `BackendUnavailable` when the daemon is lost."""
+def call(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call an entry point; `BackendPermission` without root, `BackendUnavailable` if the daemon is lost."""
     try:
         return entrypoint(*arguments, **named)
     except daemon.FailedToDropPrivileges as failure:
         raise errors.BackendPermission(
-            f"can't become root for that ({failure}): allow helper_command of [snapmanage_sys_admin], in sudoers say"
+            f"the privileged daemon can't become root ({failure}): allow helper_command of [snapmanage_sys_admin], "
+            "for example in sudoers"
         ) from failure
     except (OSError, daemon.ProtocolError) as failure:
         raise errors.BackendUnavailable(
-            f"the privileged daemon went away ({failure}); it is started again"
+            f"the privileged daemon ended ({failure}); the next call starts it again"
         ) from failure

@@ -1,6 +1,6 @@
-"""System calls of Linux that Python doesn't offer: renaming without replacing, births, opening beneath, locks.
+"""System calls of Linux that Python lacks: renames that never replace, birth times, opening beneath, locks.
 
-It knows nothing of snapshots. Errors are plain `OSError`s, as if `os` had raised them.
+This module has no rules about snapshots. Errors are plain `OSError`s, as if `os` had raised them.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ _NANOSECONDS = 10**9
 _OPENAT2 = 437  # the same on every architecture, and libc has no function for it
 _RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 4, 8
 
-# Why a path leads to no file.
+# Errors of a path that leads to no file.
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -67,10 +67,10 @@ class _OpenHow(ctypes.Structure):
 
 @dataclass(frozen=True)
 class FileStatus:
-    """What `statx` tells of one directory entry, a symbolic link not followed.
+    """The result of `statx`.
 
-    `born_ns` is None where the file system doesn't keep it. `immovable` means that the system gives the file
-    no other name: it is immutable, append-only, or mounted on.
+    `born_ns` is None where the file system has no birth times. `immovable` means that the system refuses to rename the
+    file: it is immutable, append-only, or a mount point.
     """
 
     mode: int
@@ -83,24 +83,24 @@ class FileStatus:
 
 
 def status(directory_fd: int, name: str) -> FileStatus:
-    """Describe the entry `name` of an open directory; `OSError`."""
+    """Return the status of the entry `name` of an open directory, without following a symbolic link; `OSError`."""
     return _statx(directory_fd, name, _AT_SYMLINK_NOFOLLOW)
 
 
 def target_status(directory_fd: int, path: str) -> FileStatus:
-    """Describe the file that a path leads to from an open directory, every symbolic link followed; `OSError`."""
+    """Return the status of the file at a path from an open directory, following all symbolic links; `OSError`."""
     return _statx(directory_fd, path, 0)
 
 
 def opened_status(fd: int) -> FileStatus:
-    """Describe what is open; `OSError`."""
+    """Return the status of an open file; `OSError`."""
     return _statx(fd, "", _AT_EMPTY_PATH)
 
 
 def _statx(fd: int, name: str, flags: int) -> FileStatus:
     found = _Statx()
-    wanted = _STATX_BASIC_STATS | _STATX_BTIME
-    _check(_libc.statx(fd, os.fsencode(name), flags, wanted, ctypes.byref(found)), name)
+    mask = _STATX_BASIC_STATS | _STATX_BTIME
+    _check(_libc.statx(fd, os.fsencode(name), flags, mask, ctypes.byref(found)), name)
     born = found.btime.in_nanoseconds() if found.mask & _STATX_BTIME else None
     device = (int(found.dev_major), int(found.dev_minor))
     immovable = bool(found.attributes & _IMMOVABLE)
@@ -108,18 +108,18 @@ def _statx(fd: int, name: str, flags: int) -> FileStatus:
 
 
 def birth_time(found: FileStatus) -> float:
-    """When the file was made, in seconds since the epoch; its last change where no birth is kept."""
+    """Return the birth time in seconds since the epoch; the time of the last change where there is no birth time."""
     return (found.modified_ns if found.born_ns is None else found.born_ns) / _NANOSECONDS
 
 
 def rename_noreplace(directory_fd: int, old: str, new: str) -> None:
-    """Rename within an open directory; `FileExistsError` where `new` is there already, `OSError`."""
+    """Rename within an open directory; `FileExistsError` where `new` exists, `OSError`."""
     outcome = _libc.renameat2(directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), _RENAME_NOREPLACE)
     _check(outcome, new)
 
 
 def open_directory_beneath(directory_fd: int, path: str) -> int:
-    """Open a directory somewhere in an open one, on the same mount, following no symbolic link; `OSError`."""
+    """Open a directory beneath an open one, on the same mount and without following symbolic links; `OSError`."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_XDEV)
     name = ctypes.c_char_p(os.fsencode(path))
@@ -130,19 +130,19 @@ def open_directory_beneath(directory_fd: int, path: str) -> int:
 
 
 def locked(fd: int) -> bool:
-    """Whether somebody holds any lock on the file, a shared one on some bytes too; takes none; `OSError`.
+    """Return whether any process holds a lock on the file, even a shared one on some bytes; `OSError`.
 
-    A running qemu has such locks on an image and on every backing file below it.
+    The file isn't locked by this call. A running qemu holds such locks on an image and on every backing file of it.
     """
-    question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    kind, *_ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, question))
+    request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, *_ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, request))
     return bool(kind != fcntl.F_UNLCK)
 
 
 def try_lock(fd: int) -> bool:
-    """Lock the whole file for this opening alone, unless somebody has a lock; `OSError`.
+    """Lock the whole file exclusively for this opening; return False where another lock exists; `OSError`.
 
-    The lock is the opening's: it ends when the last copy of `fd` is closed, in whichever process that is.
+    The lock belongs to the opening: it ends when the last copy of `fd` is closed, in any process.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))

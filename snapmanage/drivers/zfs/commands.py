@@ -1,14 +1,14 @@
-"""The two commands of ZFS that are run, with their arguments checked; as root by way of `privileged`.
+"""The commands `zfs get` and `zfs rename`, with checked arguments.
 
-Both OpenZFS and zfs-fuse 0.7 understand them.
+Both OpenZFS and zfs-fuse 0.7 have them. `privileged` runs them as root.
 """
 
 from collections.abc import Sequence
 
 from snapmanage import errors
 from snapmanage.drivers.system import commands
-from snapmanage.drivers.system.commands import Ended
-from snapmanage.drivers.zfs import names as zfs_names
+from snapmanage.drivers.system.commands import CompletedCommand
+from snapmanage.drivers.zfs.names import dataset_of, is_dataset_name, is_snapshot_name
 
 PROPERTIES = (
     *("type", "creation", "guid", "createtxg", "objsetid"),
@@ -17,24 +17,24 @@ PROPERTIES = (
 PACKAGE = "zfsutils-linux"
 
 
-def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Ended:
-    """Report `PROPERTIES` of datasets and snapshots, in the order given; of all beneath them too if `recursive`.
+def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> CompletedCommand:
+    """Report `PROPERTIES` of datasets and snapshots, in the order given; if `recursive`, also of everything beneath.
 
-    The exit code is 1 when one of them isn't there; the others are reported all the same.
-    `InvalidReference` for a name that ZFS doesn't give, `BackendUnavailable`.
+    The exit code is 1 if one of them doesn't exist; the others are reported nevertheless.
+    Raise `InvalidReference` for a name that ZFS can't have, `BackendUnavailable`.
     """
     for name in names:
-        if not zfs_names.is_dataset(name) and not zfs_names.is_snapshot(name):
-            raise errors.InvalidReference(f"ZFS has nothing that could be called {name!r}")
+        if not is_dataset_name(name) and not is_snapshot_name(name):
+            raise errors.InvalidReference(f"ZFS can't have an object named {name!r}")
     report = ["-H", "-p", *(["-r"] if recursive else []), "-o", "name,property,value", ",".join(PROPERTIES)]
     return commands.run(["zfs", "get", *report, *names], PACKAGE, deadline_seconds)
 
 
-def rename(old: str, new: str, deadline_seconds: float) -> Ended:
-    """Rename a snapshot, and nothing else, within its dataset; `InvalidReference`, `BackendUnavailable`."""
+def rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
+    """Rename a snapshot, and no other kind of object, within its dataset; `InvalidReference`, `BackendUnavailable`."""
     for name in (old, new):
-        if not zfs_names.is_snapshot(name):
-            raise errors.InvalidReference(f"no snapshot of ZFS can be called {name!r}")
-    if zfs_names.dataset_of(old) != zfs_names.dataset_of(new):
+        if not is_snapshot_name(name):
+            raise errors.InvalidReference(f"ZFS can't have a snapshot named {name!r}: a snapshot is DATASET@NAME")
+    if dataset_of(old) != dataset_of(new):
         raise errors.InvalidReference(f"{old!r} can't become {new!r}: a snapshot stays in its dataset")
     return commands.run(["zfs", "rename", old, new], PACKAGE, deadline_seconds)

@@ -1,31 +1,33 @@
-"""ZFS: the snapshots of one dataset and of those beneath it, file systems and volumes, through the command `zfs`.
+"""ZFS: the snapshots of one dataset and of the datasets beneath it, file systems and volumes.
 
-One `zfs get` reports everything; when some are asked for by name, they alone. Commands and properties are
-those that OpenZFS has in common with zfs-fuse 0.7, which has no volumes.
+The driver runs the command `zfs`. One `zfs get` reports everything; to find single objects, it gets their names. The
+commands and properties are those that OpenZFS shares with zfs-fuse 0.7, which has no volumes.
 
-**Names** are ZFS's own, whole: `tank/volumes/volume-1@daily`. A managed snapshot stays in its dataset,
+**Names.** A name is a whole name of ZFS: `tank/volumes/volume-1@daily`. A managed snapshot stays in its dataset, as
 `tank/volumes/volume-1@snapshot-UUID`.
 
-**Identity** of a snapshot is its guid, the transaction that made it and its number in the pool (`objsetid`).
-A received snapshot has the guid of the one that was sent, and two receives of one stream can end in one
-transaction; the number differs. It stays through a rename of the snapshot or its dataset, export and
-import, and `zfs promote`, after which the snapshot has another parent. Records of earlier releases lack
-the number; they go on working, see `renewed_identities`. A dataset's guid is its own, so that its
-identity is the guid with the transaction.
+**Identity.** A snapshot is identified by its guid, the transaction that made it, and its number in the pool
+(`objsetid`). The guid alone is not enough: a received snapshot has the guid of the sent one. The transaction is not
+enough either: two receives of one stream can end in one transaction. All three survive a rename of the snapshot or
+its dataset, export and import, and `zfs promote`, after which the snapshot has another parent. Records of earlier
+releases lack the number and are still valid, see `renewed_identities`. The identity of a dataset is its guid with its
+transaction.
 
-**What can't be read.** An object whose properties can't be read is listed as unusable. Where ZFS can't list
-everything, as on damage of a dataset, the rest is listed together with an entry `DATASET@*` that says so;
-what this host has mounted, or has devices of, is then asked for by name.
+**Sizes.** The size of a volume is `volsize`, the room for its data. The size of a file system is `referenced`.
 
-**Size** is what a volume's data have room for (`volsize`), and what a file system refers to (`referenced`).
+**Refusals.** An object with unreadable properties is listed as unusable. Where damage keeps ZFS from listing
+everything, the listing has the remaining snapshots and an entry `DATASET@*` with the reason. The driver then also
+reads by name the datasets that this host has mounted or has devices of. A snapshot that waits to be destroyed
+(`zfs destroy -d`) is unusable.
 
-**In use.** Holds and clones stay through a rename, and what is mounted beneath `.zfs/snapshot` ZFS unmounts
-by itself; it refuses when somebody is in there. A snapshot that is mounted elsewhere, in snapmanage's own
-mount namespace, is in use. One that waits to be destroyed (`zfs destroy -d`) can't be used.
+**In use.** A snapshot that is mounted outside of `.zfs/snapshot`, in snapmanage's own mount namespace, is in use. ZFS
+itself unmounts a snapshot beneath `.zfs/snapshot`, and refuses the rename while a process works there. Holds and
+clones survive a rename.
 
-**Late renames.** ZFS renames by name only, so what `snapmanage.drivers.renaming` says of them holds here. A
-command is asked to end at its deadline; one that hangs in the kernel, on a suspended pool, is left behind.
-Nothing is ever removed.
+**Renames.** ZFS renames by name only. A command gets SIGTERM at its deadline. One that hangs in the kernel, on a
+suspended pool, is left behind. The driver never removes an object.
+
+**Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues.
 """
 
 import uuid
@@ -41,39 +43,38 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.protocol import Section
 from snapmanage.drivers.system import mounts, privsep
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
+from snapmanage.drivers.system.failures import on_one_line
 from snapmanage.drivers.zfs import commands, failures, privileged, report
-from snapmanage.drivers.zfs import identities as zfs_identities
-from snapmanage.drivers.zfs import mounts as zfs_mounts
-from snapmanage.drivers.zfs import names as zfs_names
+from snapmanage.drivers.zfs.identities import is_old, renewed
+from snapmanage.drivers.zfs.mounts import mounted_snapshots
+from snapmanage.drivers.zfs.names import MAX_NAME_LENGTH, dataset_of, is_dataset_name, is_snapshot_name, is_within
 from snapmanage.drivers.zfs.report import Dataset
-
-# So many names fit into one command.
-_NAMES_AT_ONCE = 1000
+from snapmanage.drivers.zfs.scan import Scanner
 
 
 class ZfsDriver:
-    """Snapshots within one dataset; see the module for their identity, their size, and when one is in use."""
+    """Snapshots within one dataset; the module's docstring describes identity, size and refusals."""
 
     takes_section = True
     options: ClassVar[Sequence[cfg.Opt]] = [
         cfg.StrOpt(
             "zfs_dataset",
-            help="The dataset whose snapshots, and those of all datasets beneath it, can be managed, required. "
+            help="The dataset whose snapshots can be managed, with those of all datasets beneath it. Required. "
             "The name of a pool means the whole pool.",
         ),
         cfg.BoolOpt(
             "zfs_delegated",
             default=False,
-            help="Run zfs as snapmanage's own user in place of root. Allow that first: "
+            help="Run zfs as snapmanage's own user instead of root. First allow it: "
             "zfs allow USER rename,mount,create DATASET.",
         ),
         cfg.FloatOpt(
             "command_timeout_seconds",
             default=60,
             min=1,
-            help="How long one command may take. Raise it where listing takes longer, with very many snapshots. "
-            "Lower it to learn of a hanging pool sooner.",
+            help="Longest duration of one command. Raise it where listing takes longer, with very many snapshots. "
+            "Lower it to detect a hanging pool sooner.",
         ),
     ]
 
@@ -84,54 +85,49 @@ class ZfsDriver:
         command_timeout_seconds: float = 60,
         section: Section = Section("zfs", snapshot_name_template="snapshot-%s"),  # noqa: B008 - frozen
     ) -> None:
+        template = section.snapshot_name_template
         self._dataset = zfs_dataset or ""
-        self._longest_own_name = _length_of(section.snapshot_name_template)
+        # 0 where snapshots keep their names.
+        self._managed_own_length = len(template % uuid.UUID(int=0)) if template else 0
         self._delegated = zfs_delegated
-        self._deadline = command_timeout_seconds
+        self._deadline_seconds = command_timeout_seconds
+        self._scanner = Scanner(self._dataset, zfs_delegated, command_timeout_seconds)
 
     def check(self) -> None:
-        if not zfs_names.is_dataset(self._dataset):
+        if not is_dataset_name(self._dataset):
             raise errors.ConfigurationError(f"zfs_dataset is {self._dataset!r}: set it to the name of a dataset")
-        self._named()
+        self._scanner.named()
 
     def storage_id(self) -> str | None:
-        return f"zfs:{self._named()[self._dataset].identity}"
+        return f"zfs:{self._scanner.named()[self._dataset].identity}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        code, output, error = self._get([self._dataset], recursive=True)
-        found = report.read(output)
-        # Damage of one object cuts the report short, with exit code 0.
-        damaged = failures.damaged(error)
-        if self._dataset not in found or (code != 0 and not damaged) or failures.may_pass(code, error):
-            raise self._away(code, error)
-        if not damaged:
-            return self._snapshots(found)
-        return [*self._snapshots(found | self._overlooked(found)), self._rest(error)]
+        found, damage = self._scanner.listing()
+        return [*self._snapshots(found), *([self._unlisted(damage)] if damage else [])]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        if reference.name() == self._rest_name:
-            return self._find_rest()
-        found = self._find(reference)
-        for snapshot in self._snapshots(found):
+        name = reference.name()
+        if name == self._unlisted_name:
+            _, damage = self._scanner.listing()
+            if damage:
+                return self._unlisted(damage)
+        for snapshot in self._snapshots(self._find(name)):
             return snapshot
-        raise errors.NotASnapshot(f"{reference.name()!r} is a dataset; name one of its snapshots, DATASET@NAME")
+        raise errors.NotASnapshot(f"{name!r} is a dataset; name one of its snapshots, DATASET@NAME")
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        dataset = self._find(reference)[reference.name()]
+        dataset = self._find(reference.name())[reference.name()]
         if dataset.is_snapshot:
             raise errors.NotAVolume(f"{dataset.name!r} is a snapshot; name the dataset before its @")
         if dataset.fault:
-            raise errors.BackendError(f"can't tell what {dataset.name!r} is: {dataset.fault}")
+            raise errors.BackendError(f"{dataset.name!r} can't be read: {dataset.fault}")
         return BackendVolume(dataset.name, dataset.identity, dataset.size_bytes)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-        # The whole pool: a dataset can be renamed to outside of ours.
-        code, output, error = self._get([zfs_names.pool_of(self._dataset)], recursive=True)
-        found = report.read(output)
-        if code != 0 or self._dataset not in found or failures.damaged(error):
-            raise self._away(code, error)
-        # Records of earlier releases may have the old form.
-        forms = [(each, form) for each in found.values() for form in (each.identity, each.old_identity)]
+        # The search covers the whole pool, since a dataset can be renamed to a place outside of the configured one.
+        # Records of earlier releases may have the old form of an identity.
+        found = self._scanner.whole_pool().values()
+        forms = [(each, form) for each in found for form in (each.identity, each.old_identity)]
         return [
             BackendObject(each.name, "" if each.fault else form)
             for each, form in forms
@@ -139,13 +135,13 @@ class ZfsDriver:
         ]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
-        wanted = f"{zfs_names.dataset_of(found.name)}@{name}"
-        if not zfs_names.is_snapshot(wanted):
+        managed = f"{dataset_of(found.name)}@{name}"
+        if not is_snapshot_name(managed):
             raise errors.ConfigurationError(
-                f"{wanted!r} can't be a name: ZFS has letters, digits and '-_.: ' in a snapshot's, and "
-                f"{zfs_names.LONGEST_NAME} characters at most in all; change snapshot_name_template"
+                f"{managed!r} can't be a name: a snapshot of ZFS is named with letters, digits and '-_.: ', and its "
+                f"whole name has at most {MAX_NAME_LENGTH} characters; change snapshot_name_template"
             )
-        return wanted
+        return managed
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
         return renaming.manage(self, self._renewed(binding))
@@ -156,119 +152,73 @@ class ZfsDriver:
             return
         # Its dataset may have been renamed.
         moved = renaming.relocated(binding, self.locate({binding.identity}, ()), "@")
-        if moved and zfs_names.is_within(moved.managed_name, self._dataset):
+        if moved and is_within(moved.managed_name, self._dataset):
             renaming.unmanage(self, moved)
 
     def renewed_identities(self, bindings: Sequence[Binding]) -> Mapping[str, str]:
-        """Return the present identity of each binding that has the form of an earlier release, by the old one.
+        """Return the present identity, by the old one, of bindings whose identity has the form of an earlier release.
 
-        An object counts as found when its old form and its name agree; where its dataset was renamed or a
-        clone promoted, when just one object has both the old form and the managed name behind the @.
-        Bindings whose object isn't found so are left out. Raise `BackendError`.
+        Bindings whose object isn't found for certain are left out, see `identities.renewed`. Raise `BackendError`.
         """
-        old = [binding for binding in bindings if zfs_identities.is_old(binding.identity)]
+        old = [binding for binding in bindings if is_old(binding.identity)]
         if not old:
             return {}
-        code, output, error = self._get([self._dataset], recursive=True)
-        found = report.read(output)
-        # Damage keeps some from being found, and the backend from being served no more than it does listings.
-        if self._dataset not in found or (code != 0 and not failures.damaged(error)):
-            raise self._away(code, error)
-        return zfs_identities.renewed(old, [each for each in found.values() if each.is_snapshot])
+        # Damage may hide an object. Its record is then left as it is, and the backend is served.
+        found, _ = self._scanner.listing()
+        return renewed(old, [each for each in found.values() if each.is_snapshot])
 
     def _renewed(self, binding: Binding) -> Binding:
-        """Return the binding with the present identity; the names of one lie in one dataset, so it has one at most."""
-        if not zfs_identities.is_old(binding.identity):
+        """Return the binding with the present identity.
+
+        Both names lie in one dataset, so at most one object matches.
+        """
+        if not is_old(binding.identity):
             return binding
-        named = self._named(binding.original_name, binding.managed_name)
-        [*found] = (each for each in named.values() if each.is_snapshot and each.old_identity == binding.identity)
-        return replace(binding, identity=found[0].identity) if found else binding
+        named = self._scanner.named(binding.original_name, binding.managed_name).values()
+        present = [each.identity for each in named if each.is_snapshot and each.old_identity == binding.identity]
+        return replace(binding, identity=present[0]) if present else binding
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        found = self._named(*names)
+        found = self._scanner.named(*names)
         for name in names:
             if name in found and found[name].fault:
-                raise errors.BackendError(f"can't tell what {name!r} is: {found[name].fault}")
+                raise errors.BackendError(f"{name!r} can't be read: {found[name].fault}")
         return {snapshot.name: snapshot for snapshot in self._snapshots(found)}
 
     def rename(self, old: str, new: str) -> None:
         if self._delegated:
-            code, _, error = commands.rename(old, new, self._deadline)
+            completed = commands.rename(old, new, self._deadline_seconds)
         else:
-            code, _, error = privsep.ask(privileged.zfs_rename, old, new, self._deadline)
-        if code != 0:
-            raise failures.failure(f"renaming {old!r} to {new!r}", code, error)
+            completed = CompletedCommand(*privsep.call(privileged.zfs_rename, old, new, self._deadline_seconds))
+        if completed.exit_code != 0:
+            raise failures.failure(f"renaming {old!r} to {new!r}", completed.exit_code, completed.error)
 
-    def _find(self, reference: Reference) -> dict[str, Dataset]:
-        """What a caller means, under its name, together with its dataset."""
-        name = reference.name()
-        if not zfs_names.is_dataset(name) and not zfs_names.is_snapshot(name):
-            raise errors.InvalidReference(f"ZFS has nothing that could be called {name!r}")
-        if not zfs_names.is_within(name, self._dataset):
+    def _find(self, name: str) -> dict[str, Dataset]:
+        """Return the object of this name and its dataset, each by its name."""
+        if not is_dataset_name(name) and not is_snapshot_name(name):
+            raise errors.InvalidReference(f"ZFS can't have an object named {name!r}")
+        if not is_within(name, self._dataset):
             raise errors.SourceNotFound(f"{name!r} isn't within the dataset {self._dataset!r}")
-        found = self._named(name)
+        found = self._scanner.named(name)
         if name not in found:
             raise errors.SourceNotFound(f"ZFS has no {name!r}")
-        return {each: found[each] for each in (zfs_names.dataset_of(name), name) if each in found}
+        return {each: found[each] for each in (dataset_of(name), name) if each in found}
 
-    def _named(self, *names: str) -> dict[str, Dataset]:
-        """What of the names exists, together with their datasets and our own, which says that ZFS is there."""
-        asked = list(dict.fromkeys([self._dataset, *map(zfs_names.dataset_of, names), *names]))
-        code, output, error = self._get(asked, recursive=False)
-        found = report.read(output)
-        if code != 0 and (self._dataset not in found or not failures.only_absent(asked, found, error)):
-            raise self._away(code, error)
-        return found
-
-    def _get(self, names: list[str], recursive: bool) -> Ended:
-        if self._delegated:
-            return commands.get(names, recursive, self._deadline)
-        ended: Ended = privsep.ask(privileged.zfs_get, names, recursive, self._deadline)
-        return ended
-
-    def _snapshots(self, found: dict[str, Dataset]) -> list[BackendSnapshot]:
-        mounted = zfs_mounts.snapshots(mounts.mounts())
+    def _snapshots(self, found: Mapping[str, Dataset]) -> list[BackendSnapshot]:
+        mounted = mounted_snapshots(mounts.mounts())
         return [
-            each.snapshot(
-                found.get(zfs_names.dataset_of(each.name)), mounted.get(each.name, ""), self._longest_own_name
-            )
+            each.snapshot(found.get(dataset_of(each.name)), mounted.get(each.name, ""), self._managed_own_length)
             for each in found.values()
             if each.is_snapshot
         ]
 
     @property
-    def _rest_name(self) -> str:
+    def _unlisted_name(self) -> str:
         return f"{self._dataset}@*"
 
-    def _overlooked(self, found: Mapping[str, Dataset]) -> dict[str, Dataset]:
-        """Read what a listing that was cut short left out, as far as this host knows its name."""
-        known = zfs_mounts.datasets(mounts.mounts(), self._dataset)
-        names = [name for name in known if name not in found]
-        read: dict[str, Dataset] = {}
-        for start in range(0, len(names), _NAMES_AT_ONCE):
-            _, output, _ = self._get(names[start : start + _NAMES_AT_ONCE], recursive=True)
-            read |= report.read(output)
-        return read
-
-    def _find_rest(self) -> BackendSnapshot:
-        for snapshot in self.list_snapshots():
-            if snapshot.name == self._rest_name:
-                return snapshot
-        raise errors.InvalidReference(f"ZFS has nothing that could be called {self._rest_name!r}")
-
-    def _rest(self, error: str) -> BackendSnapshot:
-        """Stand for what ZFS couldn't list; no real snapshot has such a name."""
-        reason = f"zfs can't list everything in the dataset, see zpool status -v (zfs says: {failures.line(error)})"
-        identity = report.unreadable_identity(self._rest_name)
-        return BackendSnapshot(self._rest_name, identity, 0, None, unsafe=Unsafe.UNUSABLE, unsafe_reason=reason)
-
-    def _away(self, code: int, error: str) -> errors.SnapmanageError:
-        failure = failures.failure(f"looking at the dataset {self._dataset!r}", code, error)
-        if isinstance(failure, errors.BackendError):
-            return failure
-        return errors.BackendUnavailable(f"{failure}: see whether its pool is imported")
-
-
-def _length_of(template: str) -> int:
-    """The characters of a managed snapshot's own name; 0 where snapshots keep their names."""
-    return len(template % uuid.UUID(int=0)) if template else 0
+    def _unlisted(self, damage: str) -> BackendSnapshot:
+        """Return the entry for the snapshots that ZFS couldn't list; no real snapshot has such a name."""
+        name = self._unlisted_name
+        reason = f"zfs can't list everything in the dataset, see zpool status -v (zfs reports: {on_one_line(damage)})"
+        identity = report.unreadable_identity(name)
+        return BackendSnapshot(name, identity, 0, None, unsafe=Unsafe.UNUSABLE, unsafe_reason=reason)

@@ -1,4 +1,4 @@
-"""Identities of snapshots that records of earlier releases have: the guid with the transaction, without the number.
+"""Identities of snapshots in records of earlier releases: the guid with the transaction, without the number.
 
 Two snapshots can share an old form, so it counts only together with a name.
 """
@@ -13,22 +13,27 @@ _OLD = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
 
 
 def is_old(identity: str) -> bool:
-    """Whether a snapshot's identity has the form of an earlier release."""
+    """Return whether a snapshot's identity has the form of an earlier release."""
     return _OLD.fullmatch(identity) is not None
 
 
 def renewed(bindings: Iterable[Binding], snapshots: Sequence[Dataset]) -> dict[str, str]:
-    """Return the present identity of each object that is found without doubt, by its old one.
+    """Return the present identity of each binding's object, by its old identity.
 
-    Two bindings of one old form would need two answers, so neither gets one.
+    An object counts as found when its old form and its whole name agree. Its dataset changes with a rename, or with the
+    promotion of a clone. Then the old form and the managed name behind the @ must agree, for this object alone.
+
+    Bindings whose object isn't found are left out. So are two bindings with one old form and two objects, since one old
+    identity can't be replaced by two.
     """
-    answers: dict[str, set[str]] = {}
+    candidates: dict[str, set[str]] = {}
     for binding in bindings:
-        answers.setdefault(binding.identity, set()).update(_present(binding, snapshots))
-    return {old: found.pop() for old, found in answers.items() if len(found) == 1}
+        candidates.setdefault(binding.identity, set()).update(_present(binding, snapshots))
+    return {old: found.pop() for old, found in candidates.items() if len(found) == 1}
 
 
 def _present(binding: Binding, snapshots: Sequence[Dataset]) -> list[str]:
+    """Return the present identity of the binding's object, alone in a list; an empty list where it isn't found."""
     same = [each for each in snapshots if each.old_identity == binding.identity]
     for name in (binding.managed_name, binding.original_name):
         if named := [each.identity for each in same if each.name == name]:

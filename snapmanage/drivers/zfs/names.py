@@ -1,28 +1,28 @@
-"""ZFS's own rules for names; nothing that breaks them ever becomes an argument of a command."""
+"""ZFS's rules for names; a name that breaks them never becomes an argument of a command."""
 
 import re
 
-LONGEST_NAME = 255
-"""Characters of a whole name, those of dataset and snapshot together."""
+MAX_NAME_LENGTH = 255
+"""Length in characters of the longest whole name, dataset and snapshot together."""
 
 _CHARACTERS = "[a-zA-Z0-9_.: -]"
 _DATASET = re.compile(f"[a-zA-Z]{_CHARACTERS}*(/{_CHARACTERS}+)*", re.ASCII)
 _SNAPSHOT = re.compile(f"{_CHARACTERS}+", re.ASCII)
 
 
-def is_dataset(name: str) -> bool:
-    """Whether a file system or a volume could be called so."""
-    return bool(_DATASET.fullmatch(name)) and len(name) <= LONGEST_NAME
+def is_dataset_name(name: str) -> bool:
+    """Return whether a file system or a volume can have this name."""
+    return bool(_DATASET.fullmatch(name)) and len(name) <= MAX_NAME_LENGTH
 
 
-def is_snapshot(name: str) -> bool:
-    """Whether a snapshot could have this whole name, `DATASET@NAME`."""
+def is_snapshot_name(name: str) -> bool:
+    """Return whether a snapshot can have this whole name, `DATASET@NAME`."""
     dataset, _, own = name.partition("@")
-    return is_dataset(dataset) and bool(_SNAPSHOT.fullmatch(own)) and len(name) <= LONGEST_NAME
+    return is_dataset_name(dataset) and bool(_SNAPSHOT.fullmatch(own)) and len(name) <= MAX_NAME_LENGTH
 
 
 def dataset_of(name: str) -> str:
-    """The dataset that a whole name tells of; the name itself where it is no snapshot's."""
+    """Return the dataset in a whole name; the name itself where it isn't a snapshot's."""
     return name.partition("@")[0]
 
 
@@ -31,6 +31,6 @@ def pool_of(name: str) -> str:
 
 
 def is_within(name: str, dataset: str) -> bool:
-    """Whether it is the dataset, a dataset beneath it, or a snapshot of one of them."""
+    """Return whether the name is that of the dataset, of a dataset beneath it, or of a snapshot of one of them."""
     own = dataset_of(name)
     return own == dataset or own.startswith(f"{dataset}/")

@@ -1,4 +1,4 @@
-"""What `zfs get` reports of datasets and snapshots, as values."""
+"""Datasets and snapshots, read from the report of `zfs get`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.drivers.zfs import names
+from snapmanage.drivers.zfs.names import MAX_NAME_LENGTH, dataset_of, is_dataset_name, is_snapshot_name
 
 KINDS = ("filesystem", "volume", "snapshot")
 
@@ -15,8 +15,8 @@ KINDS = ("filesystem", "volume", "snapshot")
 class Dataset:
     """A file system, a volume or a snapshot.
 
-    `old_identity` is the form that records of earlier releases have. `fault` says why the other values
-    can't be trusted; it is empty for an object that was read in full.
+    `old_identity` is the form of the identity in records of earlier releases. `fault` is the reason why the other
+    values can't be trusted; it is empty for an object that was read in full.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Dataset:
     def is_snapshot(self) -> bool:
         return self.kind == "snapshot"
 
-    def snapshot(self, parent: "Dataset | None", mounted_at: str, longest_own_name: int) -> BackendSnapshot:
-        """Return this snapshot as a driver describes it.
+    def snapshot(self, parent: "Dataset | None", mounted_at: str, managed_own_length: int) -> BackendSnapshot:
+        """Return this snapshot as the driver protocol describes it.
 
-        `mounted_at` is empty for a snapshot that isn't mounted. `longest_own_name` is the number of
-        characters that the part behind the @ has once the snapshot is managed.
+        `mounted_at` is empty for a snapshot that isn't mounted. `managed_own_length` is the length of the part behind
+        the @ of managed names.
         """
-        unsafe, reason = self._danger(mounted_at, longest_own_name)
+        unsafe, reason = self._danger(mounted_at, managed_own_length)
         return BackendSnapshot(
             name=self.name,
             identity=self.identity,
@@ -52,14 +52,14 @@ class Dataset:
             extra={} if self.fault else {"userrefs": str(self.holds)},
         )
 
-    def _danger(self, mounted_at: str, longest_own_name: int) -> tuple[Unsafe | None, str]:
+    def _danger(self, mounted_at: str, managed_own_length: int) -> tuple[Unsafe | None, str]:
         if self.fault:
             return Unsafe.UNUSABLE, self.fault
         if self.to_be_destroyed:
             return Unsafe.UNUSABLE, "ZFS destroys it once its holds and clones are gone (zfs destroy -d)"
-        if len(names.dataset_of(self.name)) + 1 + longest_own_name > names.LONGEST_NAME:
+        if len(dataset_of(self.name)) + 1 + managed_own_length > MAX_NAME_LENGTH:
             return Unsafe.UNUSABLE, (
-                f"its managed name would be longer than the {names.LONGEST_NAME} characters that ZFS allows; "
+                f"its managed name would be longer than the {MAX_NAME_LENGTH} characters that ZFS allows; "
                 "give the dataset a shorter name, or shorten snapshot_name_template"
             )
         if mounted_at:
@@ -70,8 +70,7 @@ class Dataset:
 def read(text: str) -> dict[str, Dataset]:
     """Return the reported datasets and snapshots by name, without bookmarks and other kinds.
 
-    An object with a value that can't be read gets a `fault` in its place. Raise `BackendError` for a
-    report that isn't one.
+    An object with an unreadable value is returned with a `fault`. Raise `BackendError` for text that isn't a report.
     """
     properties: dict[str, dict[str, str]] = {}
     try:
@@ -79,13 +78,13 @@ def read(text: str) -> dict[str, Dataset]:
             name, key, value = line.split("\t")
             properties.setdefault(name, {})[key] = value
     except ValueError as failure:
-        raise errors.BackendError(f"zfs reported something unreadable ({failure!r}): {text[:200]!r}") from failure
-    return {name: _read_one(name, each) for name, each in properties.items() if _known(name, each)}
+        raise errors.BackendError(f"the report of zfs is unreadable ({failure!r}): {text[:200]!r}") from failure
+    return {name: _read_one(name, each) for name, each in properties.items() if _is_supported(name, each)}
 
 
-def _known(name: str, properties: Mapping[str, str]) -> bool:
-    legal = names.is_snapshot(name) if "@" in name else names.is_dataset(name)
-    return legal and properties.get("type", "-") in (*KINDS, "-")
+def _is_supported(name: str, properties: Mapping[str, str]) -> bool:
+    valid = is_snapshot_name(name) if "@" in name else is_dataset_name(name)
+    return valid and properties.get("type", "-") in (*KINDS, "-")
 
 
 def _read_one(name: str, properties: Mapping[str, str]) -> Dataset:
@@ -98,18 +97,18 @@ def _read_one(name: str, properties: Mapping[str, str]) -> Dataset:
 
 
 def unreadable_identity(name: str) -> str:
-    """Return the identity of an object that can't be read; no real one has a colon."""
+    """Return an identity for an object that can't be read. It has a colon, unlike any real identity."""
     return f"unreadable:{name}"
 
 
 def _dataset(name: str, properties: Mapping[str, str]) -> Dataset:
     volume_size = properties["volsize"]
-    guid, transaction, object_set = (int(properties[key]) for key in ("guid", "createtxg", "objsetid"))
+    guid, transaction, number = (int(properties[key]) for key in ("guid", "createtxg", "objsetid"))
     old = f"{guid}-{transaction}"
     return Dataset(
         name=name,
         kind=properties["type"],
-        identity=f"{old}-{object_set}" if "@" in name else old,
+        identity=f"{old}-{number}" if "@" in name else old,
         old_identity=old,
         size_bytes=int(properties["referenced"] if volume_size == "-" else volume_size),
         created_at=datetime.fromtimestamp(int(properties["creation"]), UTC),

@@ -1,4 +1,4 @@
-"""What Cinder's own drivers get wrong, on real backends, and that the adapter doesn't pass it on."""
+"""Faults of the vendor drivers for LVM and Ceph, on real backends: the adapter doesn't pass them on."""
 
 import uuid
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ def bound(lab: CinderLvmLab | CinderRbdLab, name: str) -> Binding:
     return Binding(snapshot.identity, snapshot.name, lab.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4()))
 
 
-def blindly(lab: CinderLvmLab, name: str) -> None:
-    """What Cinder does with a reference: it hands it to the driver."""
+def manage_unchecked(lab: CinderLvmLab, name: str) -> None:
+    """Manage as Cinder does: pass the reference to the vendor driver unchecked."""
     reference = {"source-name": name}
     lab.process.call("snapshot_size_gb", volume=lab.volume, reference=reference)
     record_id = str(uuid.uuid4())
@@ -45,28 +45,26 @@ def blindly(lab: CinderLvmLab, name: str) -> None:
     )
 
 
-# LVM. That Cinder's driver does what is refused here is shown first, so that a mended Cinder is noticed.
+# LVM. Each test also shows the fault of the vendor driver, so that a fixed Cinder is noticed.
 
 
 @pytest.mark.parametrize("name", ["ordinary", POOL, "thin-daily"])
-def test_what_is_listed_as_a_volume_is_no_snapshot_though_the_driver_would_rename_it(
-    lvm: CinderLvmLab, name: str
-) -> None:
+def test_object_listed_as_a_volume_is_refused_though_the_vendor_driver_renames_it(lvm: CinderLvmLab, name: str) -> None:
     lvm.group.add_volumes("ordinary")
     lvm.group.add_pool()
     lvm.group.add_thin_volumes("thin-volume")
     lvm.group.add_thin_snapshots("thin-volume", "thin-daily")
-    there = lvm.group.names()
+    names_before = lvm.group.names()
 
     with pytest.raises(errors.NotASnapshot):
         lvm.driver.find_snapshot(named(name))
-    assert lvm.group.names() == there
+    assert lvm.group.names() == names_before
 
-    blindly(lvm, name)
+    manage_unchecked(lvm, name)
     assert name not in lvm.group.names()
 
 
-def test_snapshot_of_another_volume_is_refused_though_the_driver_would_rename_it(lvm: CinderLvmLab) -> None:
+def test_snapshot_of_another_volume_is_refused_though_the_vendor_driver_renames_it(lvm: CinderLvmLab) -> None:
     other = lvm.driver.find_volume(named(lvm.add_volume("other-volume")))
     lvm.add_snapshot("daily")
 
@@ -74,22 +72,22 @@ def test_snapshot_of_another_volume_is_refused_though_the_driver_would_rename_it
         refuse_foreign(lvm.driver.find_snapshot(named("daily"), other.name), other.name, other.identity)
     assert lvm.names() == {"daily"}
 
-    blindly(lvm, "daily")
+    manage_unchecked(lvm, "daily")
     assert "daily" not in lvm.names()
 
 
-def test_managed_snapshot_is_known_by_its_identity_though_the_driver_would_rename_it_again(lvm: CinderLvmLab) -> None:
+def test_managed_snapshot_is_known_by_its_identity_though_the_vendor_driver_renames_it_again(lvm: CinderLvmLab) -> None:
     lvm.add_snapshot("daily")
     binding = bound(lvm, "daily")
     lvm.driver.manage_snapshot(binding)
 
     assert lvm.driver.find_snapshot(named(binding.managed_name)).identity == binding.identity
 
-    blindly(lvm, binding.managed_name)
+    manage_unchecked(lvm, binding.managed_name)
     assert binding.managed_name not in lvm.names()
 
 
-def test_size_is_the_datas_though_the_driver_tells_the_stores(lvm: CinderLvmLab) -> None:
+def test_size_is_that_of_the_volume_though_the_vendor_driver_reports_another(lvm: CinderLvmLab) -> None:
     extents = 3 * GIB // EXTENT_BYTES
     lvm.group.add_volumes("large", extents=extents)
     lvm.group.add_thick_snapshots("large", "daily", extents=extents)
@@ -102,7 +100,7 @@ def test_size_is_the_datas_though_the_driver_tells_the_stores(lvm: CinderLvmLab)
     assert lvm.driver.manage_snapshot(bound(lvm, "daily")).size_bytes == 3 * GIB
 
 
-def test_group_that_is_away_is_no_empty_group_though_the_driver_lists_nothing(lvm: CinderLvmLab) -> None:
+def test_missing_group_is_an_error_though_the_vendor_driver_lists_nothing(lvm: CinderLvmLab) -> None:
     lvm.add_snapshot("daily")
     lvm.go_away()
 
@@ -113,7 +111,7 @@ def test_group_that_is_away_is_no_empty_group_though_the_driver_lists_nothing(lv
     assert [snapshot.name for snapshot in lvm.driver.list_snapshots()] == ["daily"]
 
 
-def test_option_of_a_command_is_but_a_name_that_nothing_bears(lvm: CinderLvmLab) -> None:
+def test_reference_like_a_command_option_is_just_an_unknown_name(lvm: CinderLvmLab) -> None:
     for name in ("--config=global{}", "-an", "a || b"):
         with pytest.raises(errors.SourceNotFound):
             lvm.driver.find_snapshot(named(name))
@@ -122,7 +120,7 @@ def test_option_of_a_command_is_but_a_name_that_nothing_bears(lvm: CinderLvmLab)
 # Ceph.
 
 
-def test_name_that_several_images_have_means_the_one_of_the_volume(rbd: CinderRbdLab) -> None:
+def test_snapshot_name_of_several_images_is_looked_up_on_the_volume(rbd: CinderRbdLab) -> None:
     other = rbd.add_volume("image-2")
     for image in (rbd.volume, other):
         rbd.add_snapshot(f"{image}@daily")
@@ -132,7 +130,7 @@ def test_name_that_several_images_have_means_the_one_of_the_volume(rbd: CinderRb
         rbd.driver.find_snapshot(named("daily"))
 
 
-def test_managed_snapshot_is_protected_as_cinders_are_and_given_back_unprotected(rbd: CinderRbdLab) -> None:
+def test_managed_snapshot_is_protected_and_unmanaged_unprotected(rbd: CinderRbdLab) -> None:
     rbd.add_snapshot(rbd.name_of("daily"))
     binding = bound(rbd, rbd.name_of("daily"))
 
@@ -145,7 +143,7 @@ def test_managed_snapshot_is_protected_as_cinders_are_and_given_back_unprotected
         assert (protected, image.is_protected_snap("daily")) == (True, False)
 
 
-def test_snapshots_of_groups_are_unusable_though_the_driver_lists_them_as_safe(rbd: CinderRbdLab) -> None:
+def test_snapshots_of_groups_are_unusable_though_the_vendor_driver_lists_them_as_safe(rbd: CinderRbdLab) -> None:
     rbd.add_snapshot(rbd.name_of("daily"))
     name = rbd.add_unusable("group-1")
 

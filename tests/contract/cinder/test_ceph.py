@@ -1,4 +1,4 @@
-"""Cinder's Ceph driver over a pool with odd images: it fails on the first, and the adapter passes none of that on."""
+"""The vendor driver for Ceph over a pool with odd images: it fails on the first, and the adapter prevents that."""
 
 import uuid
 from collections.abc import Iterator
@@ -34,14 +34,14 @@ def bound(lab: CinderRbdLab, snapshot: BackendSnapshot) -> Binding:
     return Binding(snapshot.identity, snapshot.name, managed_name)
 
 
-def is_refused(lab: CinderRbdLab, snapshot: BackendSnapshot) -> None:
-    """See a snapshot refused with the reason that is listed."""
+def assert_refused(lab: CinderRbdLab, snapshot: BackendSnapshot) -> None:
+    """Check that a manage request for the snapshot is refused with the listed reason."""
     with pytest.raises(errors.Unusable) as caught:
         refuse_unsafe(find(lab, snapshot.name, snapshot.parent))
     assert snapshot.unsafe_reason in str(caught.value)
 
 
-def test_image_that_cannot_be_read_is_an_entry_beside_the_others(lab: CinderRbdLab) -> None:
+def test_unreadable_image_is_an_entry_beside_the_others(lab: CinderRbdLab) -> None:
     lab.odd.corrupt("odd")
 
     found = {each.name: each for each in lab.driver.list_snapshots()}
@@ -55,7 +55,7 @@ def test_image_that_cannot_be_read_is_an_entry_beside_the_others(lab: CinderRbdL
     assert lab.driver.find_volume(Reference.named(lab.volume)).name == lab.volume
 
 
-def test_managed_snapshot_is_not_taken_for_gone_where_its_image_cannot_be_read(lab: CinderRbdLab) -> None:
+def test_managed_snapshot_of_an_unreadable_image_does_not_count_as_gone(lab: CinderRbdLab) -> None:
     lab.odd.image("odd")
     binding = bound(lab, find(lab, "odd@daily"))
     lab.driver.manage_snapshot(binding)
@@ -65,7 +65,7 @@ def test_managed_snapshot_is_not_taken_for_gone_where_its_image_cannot_be_read(l
         lab.driver.unmanage_snapshot(binding)
 
 
-def test_snapshot_that_the_driver_could_not_protect_is_listed_unsafe(lab: CinderRbdLab) -> None:
+def test_snapshot_that_the_vendor_driver_could_not_protect_is_listed_unsafe(lab: CinderRbdLab) -> None:
     lab.odd.image("plain", features=4)
 
     [plain] = [each for each in lab.driver.list_snapshots() if each.parent == "plain"]
@@ -74,7 +74,7 @@ def test_snapshot_that_the_driver_could_not_protect_is_listed_unsafe(lab: Cinder
     assert find(lab, plain.name) == plain
 
 
-def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_refused_with_its_reason(
+def test_every_odd_snapshot_is_managed_if_listed_safe_and_refused_with_the_listed_reason_otherwise(
     lab: CinderRbdLab,
 ) -> None:
     lab.odd.make_all()
@@ -88,7 +88,7 @@ def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_re
 
     # A scan opens every image, and simultaneous calls share one.
     with ThreadPoolExecutor(len(unsafe)) as callers:
-        list(callers.map(partial(is_refused, lab), unsafe))
+        list(callers.map(partial(assert_refused, lab), unsafe))
     # One by one: librbd may abort the process when one thread renames an image and another opens a damaged one.
     for snapshot in safe:
         binding = bound(lab, snapshot)

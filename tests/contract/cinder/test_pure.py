@@ -1,4 +1,4 @@
-"""Cinder's real driver for Pure Storage, over a stand-in for the vendor's library: how it names and renames."""
+"""The vendor driver for Pure Storage, over a stand-in for the vendor's library: names, renames and sizes."""
 
 import json
 import uuid
@@ -43,7 +43,7 @@ def found(driver: CinderDriver) -> BackendSnapshot:
     return driver.find_snapshot(Reference.named("disk-1.daily"))
 
 
-def test_snapshot_is_renamed_within_its_volume_and_given_back(driver: CinderDriver, array: Path) -> None:
+def test_snapshot_is_renamed_within_its_volume_and_back(driver: CinderDriver, array: Path) -> None:
     snapshot = found(driver)
     record_id = str(uuid.uuid4())
     binding = Binding(snapshot.identity, snapshot.name, driver.managed_name(snapshot, TEMPLATE % record_id))
@@ -67,12 +67,12 @@ def test_snapshot_is_described_with_its_volume_and_size(driver: CinderDriver) ->
         refuse_foreign(snapshot, other.name, other.identity)
 
 
-def test_array_that_is_away_may_come_back(driver: CinderDriver, array: Path) -> None:
+def test_unreachable_array_is_a_backend_error_until_it_answers_again(driver: CinderDriver, array: Path) -> None:
     snapshot = found(driver)
-    array.rename(array.with_name("away"))
+    array.rename(array.with_name("unreachable"))
 
     with pytest.raises(errors.BackendError):
         driver.list_snapshots()
-    array.with_name("away").rename(array)
+    array.with_name("unreachable").rename(array)
 
     assert found(driver) == snapshot

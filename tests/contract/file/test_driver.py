@@ -1,4 +1,4 @@
-"""What is the file driver's own: how it reads a directory, what it refuses to touch, and qemu's locks."""
+"""The file driver apart from the common contract: its names, the entries that it ignores, and the locks of QEMU."""
 
 import os
 import uuid
@@ -32,17 +32,17 @@ def driver(folder: Path) -> FileDriver:
     return FileDriver(str(folder))
 
 
-def listed(driver: FileDriver) -> set[str]:
+def listed_names(driver: FileDriver) -> set[str]:
     return {snapshot.name for snapshot in driver.list_snapshots()}
 
 
-def find(driver: FileDriver, name: str = SNAPSHOT) -> Binding:
+def binding_of(driver: FileDriver, name: str = SNAPSHOT) -> Binding:
     found = driver.find_snapshot(Reference.named(name))
     return Binding(found.identity, name, driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
-def birth(folder: Path) -> int | None:
-    """When the snapshot's file was made, as the file system keeps it."""
+def birth_ns(folder: Path) -> int | None:
+    """Return the birth time of the snapshot's file, or None if the file system keeps none."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         return syscalls.status(fd, SNAPSHOT).born_ns
@@ -50,22 +50,22 @@ def birth(folder: Path) -> int | None:
         os.close(fd)
 
 
-def test_managed_name_keeps_the_volumes_name_in_front(driver: FileDriver) -> None:
+def test_managed_name_begins_with_the_name_of_the_volume(driver: FileDriver) -> None:
     found = driver.find_snapshot(Reference.named(SNAPSHOT))
 
     assert driver.managed_name(found, "snapshot-1") == "disk1.img@snapshot-1"
 
 
 @pytest.mark.parametrize("template", ["a/b", "x" * 250, "a\0b"])
-def test_template_that_makes_no_file_name_is_the_operators_to_mend(driver: FileDriver, template: str) -> None:
+def test_template_that_makes_no_file_name_is_a_configuration_error(driver: FileDriver, template: str) -> None:
     found = driver.find_snapshot(Reference.named(SNAPSHOT))
 
     with pytest.raises(errors.ConfigurationError, match="snapshot_name_template"):
         driver.managed_name(found, template)
 
 
-def test_bytes_are_the_same_through_managing(driver: FileDriver, folder: Path) -> None:
-    binding = find(driver)
+def test_data_are_the_same_after_managing(driver: FileDriver, folder: Path) -> None:
+    binding = binding_of(driver)
 
     driver.manage_snapshot(binding)
 
@@ -73,7 +73,9 @@ def test_bytes_are_the_same_through_managing(driver: FileDriver, folder: Path) -
 
 
 @pytest.mark.parametrize("instead", ["nothing", "link", "folder"])
-def test_snapshot_whose_volume_is_no_file_is_listed_without_one(driver: FileDriver, folder: Path, instead: str) -> None:
+def test_snapshot_without_a_volume_file_is_listed_without_a_parent(
+    driver: FileDriver, folder: Path, instead: str
+) -> None:
     (folder / "disk1.img").unlink()
     if instead == "link":
         (folder / "disk1.img").symlink_to("/etc/hostname")
@@ -86,24 +88,26 @@ def test_snapshot_whose_volume_is_no_file_is_listed_without_one(driver: FileDriv
     assert driver.find_snapshot(Reference.named(SNAPSHOT)) == snapshot
 
 
-def test_further_at_signs_belong_to_the_snapshots_name(driver: FileDriver, folder: Path) -> None:
+def test_further_at_signs_belong_to_the_name_of_the_snapshot(driver: FileDriver, folder: Path) -> None:
     (folder / "disk1.img@a@b").touch()
 
     assert driver.find_snapshot(Reference.named("disk1.img@a@b")).parent == "disk1.img"
 
 
-def test_what_is_no_image_is_left_out_of_the_listing(driver: FileDriver, folder: Path) -> None:
+def test_listing_omits_entries_that_are_no_images(driver: FileDriver, folder: Path) -> None:
     (folder / "disk1.img@link").symlink_to(folder / SNAPSHOT)
     (folder / "disk1.img@folder").mkdir()
     os.mkfifo(folder / "disk1.img@fifo")
     for name in (b".hidden@x", b"@nameless", b"disk1.img@", b"disk1.img@\xff"):
         Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).touch()
 
-    assert listed(driver) == {SNAPSHOT}
+    assert listed_names(driver) == {SNAPSHOT}
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "folder", "fifo"])
-def test_what_is_no_regular_file_is_no_snapshot_and_never_followed(driver: FileDriver, folder: Path, kind: str) -> None:
+def test_entry_that_is_not_a_regular_file_is_refused_and_not_followed(
+    driver: FileDriver, folder: Path, kind: str
+) -> None:
     name = f"disk1.img@{kind}"
     match kind:
         case "link":
@@ -119,8 +123,8 @@ def test_what_is_no_regular_file_is_no_snapshot_and_never_followed(driver: FileD
         driver.find_snapshot(Reference.named(name))
 
 
-def test_link_that_replaced_the_snapshot_is_left_alone(driver: FileDriver, folder: Path) -> None:
-    binding = find(driver)
+def test_symbolic_link_in_place_of_the_snapshot_stays_unchanged(driver: FileDriver, folder: Path) -> None:
+    binding = binding_of(driver)
     (folder / SNAPSHOT).rename(folder.parent / "elsewhere")
     (folder / SNAPSHOT).symlink_to(folder.parent / "elsewhere")
 
@@ -130,32 +134,32 @@ def test_link_that_replaced_the_snapshot_is_left_alone(driver: FileDriver, folde
     assert (folder / SNAPSHOT).is_symlink()
 
 
-def test_identity_stays_through_writing_renaming_and_older_dates(driver: FileDriver, folder: Path) -> None:
-    before = find(driver).identity
+def test_identity_survives_writes_renames_and_older_timestamps(driver: FileDriver, folder: Path) -> None:
+    before = binding_of(driver).identity
 
     (folder / SNAPSHOT).write_bytes(b"more")
     os.utime(folder / SNAPSHOT, (0, 0))
     (folder / SNAPSHOT).rename(folder / "disk1.img@weekly")
 
-    assert find(driver, "disk1.img@weekly").identity == before
+    assert binding_of(driver, "disk1.img@weekly").identity == before
 
 
-def test_file_that_may_have_got_a_freed_number_is_another_object(driver: FileDriver, folder: Path) -> None:
-    before = find(driver).identity
-    born = birth(folder)
+def test_new_file_with_a_reused_inode_number_has_another_identity(driver: FileDriver, folder: Path) -> None:
+    before = binding_of(driver).identity
+    first_birth_ns = birth_ns(folder)
 
-    def made_again_later() -> bool:
+    def has_another_birth_time() -> bool:
         (folder / SNAPSHOT).unlink()
         (folder / SNAPSHOT).touch()
-        return birth(folder) != born
+        return birth_ns(folder) != first_birth_ns
 
-    until(made_again_later, "the file system's clock to go on")
-    assert find(driver).identity != before
+    until(has_another_birth_time, "the file system's clock to advance")
+    assert binding_of(driver).identity != before
 
 
-def test_image_that_a_qemu_has_open_is_in_use(driver: FileDriver, folder: Path) -> None:
+def test_image_opened_by_qemu_is_in_use(driver: FileDriver, folder: Path) -> None:
     require("qemu-io")
-    binding = find(driver)
+    binding = binding_of(driver)
 
     with held_open(folder / SNAPSHOT, "raw"):
         assert driver.list_snapshots()[0].unsafe is Unsafe.IN_USE
@@ -165,6 +169,6 @@ def test_image_that_a_qemu_has_open_is_in_use(driver: FileDriver, folder: Path) 
     assert driver.manage_snapshot(binding).name == binding.managed_name
 
 
-def test_directory_that_is_not_configured_is_told_with_the_remedy() -> None:
+def test_missing_directory_option_is_an_error_with_the_remedy() -> None:
     with pytest.raises(errors.ConfigurationError, match="directory"):
         FileDriver().check()

@@ -1,7 +1,7 @@
-"""Backends for the contract tests: a module a driver, and here which there are and what each can do.
+"""Laboratories, the backends for the contract tests: one module for each driver, and lists of their abilities.
 
-A new driver's laboratory is a module beside the others and a line in `MAKERS`. It is a `Lab`; where it
-can do more (`base` says what), its name stands in that list too.
+To add a laboratory, write a module in this package and add it to `MAKERS`. The laboratory is a `Lab`. If it has one of
+the further abilities in `base`, add its name to the list of that ability.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ from tests.contract.labs.zfs import zfs_lab
 
 __all__ = [
     "ACTIVE",
-    "BORN",
     "HOLDING",
     "LABS",
     "LARGE",
     "MAKERS",
     "ORPHANING",
     "SPOILING",
+    "WITH_CREATION_TIME",
     "WITH_STORAGE_ID",
     "HoldingLab",
     "Lab",
@@ -38,7 +38,7 @@ __all__ = [
     "SpoilingLab",
 ]
 
-# A laboratory is made for one test, with that test's fixtures and its scratch folder.
+# Make a laboratory for one test, with the fixtures and the temporary folder of that test.
 Maker = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Lab]]
 
 MAKERS: dict[str, Maker] = {
@@ -57,16 +57,16 @@ MAKERS: dict[str, Maker] = {
 
 _LVM = ["lvm-thick", "lvm-thin"]
 
-# In the guest there is LVM alone, and it can do there what it can't on metadata.
+# The guest has LVM only, with abilities that LVM on metadata doesn't have.
 LABS = _LVM if in_guest() else list(MAKERS)
-# In the guest, thin snapshots are inactive and device-mapper has no names for them; metadata shows their renames too.
+# In the guest, thin snapshots are inactive, so device-mapper doesn't know them. LVM on metadata tests their renames.
 ACTIVE = ["lvm-thick"] if in_guest() else LABS
 HOLDING = _LVM if in_guest() else ["fake", "file", "qcow2", "template", "btrfs"]
 SPOILING = ["lvm-thick"] if in_guest() else ["fake", "qcow2", "rbd", "zfs"]
 LARGE = [] if in_guest() else ["fake", "file", "qcow2", *_LVM, "template", "rbd", "btrfs", "zfs", "cinder-rbd"]
-# Where something beside a snapshot makes it one, which can be taken away. The snapshots of ZFS are such by themselves.
+# Backends where an object, such as its volume, makes another one a snapshot and can be removed. ZFS has no such object.
 ORPHANING = [name for name in LABS if name != "zfs"]
-# Whose driver can say which storage it serves; vendors' drivers of Cinder don't, nor does the template's array.
+# Drivers that can identify their storage. Cinder's vendor drivers can't, and neither can the array of the template.
 WITH_STORAGE_ID = [name for name in LABS if not name.startswith("cinder-") and name != "template"]
-# Whose backend tells when a snapshot was made; Cinder's drivers don't.
-BORN = [name for name in LABS if not name.startswith("cinder-")]
+# Backends that report the creation time of a snapshot; Cinder's drivers don't.
+WITH_CREATION_TIME = [name for name in LABS if not name.startswith("cinder-")]

@@ -1,6 +1,6 @@
-"""What a laboratory is: a backend under test, where a test does what operators do.
+"""Protocols of a laboratory: a backend under test, with methods for the actions of an operator.
 
-Every laboratory begins with one volume and no snapshot, and has a driver configured for it.
+Every laboratory starts with one volume and no snapshot, and has a driver that is configured for it.
 """
 
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from snapmanage.drivers.protocol import Driver
 
 
 class Lab(Protocol):
-    """A backend under test. Names are whole names, as the driver tells them."""
+    """A backend under test. Names are complete names, as the driver reports them."""
 
     volume: str
     size_bytes: int
@@ -20,17 +20,17 @@ class Lab(Protocol):
 
     @property
     def impossible_names(self) -> tuple[str, ...]:
-        """Names that a caller may send, and the backend can't have."""
+        """Return names that a caller may send but that no object of the backend can have."""
 
     @property
     def legal_characters(self) -> str:
-        """What a snapshot's name may have behind its first letter; one name has room for all of it."""
+        """Return the characters allowed after the first letter of a snapshot's name; one name has room for all."""
 
     def name_of(self, word: str) -> str:
-        """A name that a snapshot of the volume may have on this backend."""
+        """Return a name, made of the word, that a snapshot of the volume may have."""
 
     def add_volume(self, word: str) -> str:
-        """Make one more volume; the name it got."""
+        """Make another volume and return its name."""
 
     def add_snapshot(self, name: str) -> None:
         """Make a snapshot of the volume."""
@@ -38,36 +38,38 @@ class Lab(Protocol):
     def remove(self, name: str) -> None: ...
 
     def names(self) -> set[str]:
-        """The snapshots on the backend, asked without the driver."""
+        """Return the names of the snapshots on the backend, read without the driver."""
 
     def go_away(self) -> None:
         """Make the backend unreachable."""
 
     def come_back(self) -> None:
-        """Make it reachable again; nothing on it has changed."""
+        """Make the backend reachable again, with unchanged content."""
 
 
 class HoldingLab(Lab, Protocol):
-    """A laboratory that can open a snapshot as its users do, which the driver then refuses."""
+    """A laboratory that can open a snapshot as its users do, so that the driver refuses it."""
 
     def held(self, name: str) -> AbstractContextManager[None]:
-        """Hold the snapshot in use."""
+        """Keep the snapshot in use inside the context."""
 
 
 class SpoilingLab(Lab, Protocol):
-    """A laboratory that has snapshots which nobody can use: overflowed, merging, or a part of something else."""
+    """A laboratory with unusable snapshots: overflowed, merging, or part of another object."""
 
     def add_unusable(self, word: str) -> str:
-        """Make such a snapshot of the volume; the name it got."""
+        """Make an unusable snapshot of the volume and return its name."""
 
 
 class OddLab(Lab, Protocol):
-    """A laboratory with every odd shape of an object that an operator may have on such a backend.
+    """A laboratory with every odd kind of object that an operator may have on such a backend.
 
-    It may have more. `unlisted`: names of what the driver takes for a safe snapshot when it is named and doesn't list,
-    as its docs say. `orphan(name)`: take away what makes the driver call the object a snapshot, such as its volume, and
-    leave the object and all other snapshots there. `odd_names()`: every name on the backend that may be a snapshot's,
-    where `names()` is too strict for that. `volumes`: names of volumes for snapshots that are listed without one.
+    Optional members:
+
+    * `unlisted`: names of objects that the driver manages by name but doesn't list, as its docs say.
+    * `orphan(name)`: remove the object that makes this one a snapshot, such as its volume; keep all other snapshots.
+    * `odd_names()`: every name on the backend that may belong to a snapshot, if `names()` doesn't return them all.
+    * `volumes`: names of volumes for snapshots that are listed without a parent.
     """
 
     def add_oddities(self) -> None:
@@ -75,11 +77,11 @@ class OddLab(Lab, Protocol):
 
 
 class LargeLab(Lab, Protocol):
-    """A laboratory where thousands of snapshots cost nothing."""
+    """A laboratory that can make thousands of snapshots quickly."""
 
     @property
     def scan(self) -> tuple[Any, str] | None:
-        """Owner and name of the function that reads the whole backend once; None where it can't be counted."""
+        """Return owner and name of the function that reads the whole backend; None if its calls can't be counted."""
 
     def add_many(self, count: int) -> None:
-        """Make so many snapshots of the volume."""
+        """Make `count` snapshots of the volume."""

@@ -16,7 +16,7 @@ LONGEST = "x" * 255
 
 
 class BtrfsLab:
-    """A folder on the file system, with a volume in it, and snapshots in a folder within."""
+    """A folder on the file system, with one volume, and an inner folder for snapshots."""
 
     volume = "volume-1"
     legal_characters = "".join(map(chr, range(1, 128))).replace("/", "") + "é\u2028\U0001f600"
@@ -46,13 +46,13 @@ class BtrfsLab:
         self.btrfs.add_snapshots(f"storage/{self.volume}", f"storage/{name}")
 
     def add_many(self, count: int) -> None:
-        # Without quotas each costs half.
+        # Without quotas each snapshot takes half the time.
         self.btrfs.btrfs("quota", "disable", str(self.btrfs.top))
         names = (f"storage/{self.name_of(f'many-{number}')}" for number in range(count))
         self.btrfs.add_snapshots(f"storage/{self.volume}", *names)
 
     def add_oddities(self) -> None:
-        """Make every odd shape that this kernel can: chains, names, places, and what was sent and received."""
+        """Make every odd shape that this kernel supports: chains, names, places, and received snapshots."""
         self._add_chains()
         self._add_increments()
         self._add_names()
@@ -61,7 +61,7 @@ class BtrfsLab:
         self.btrfs.btrfs("filesystem", "sync", str(self.folder))
 
     def _add_chains(self) -> None:
-        """Make chains of snapshots of snapshots, as snapper, containers and rolling back do."""
+        """Make chains of snapshots of snapshots, as snapper, containers and rollbacks do."""
         self.snapshot(self.volume, "read-only-1")
         self.snapshot("read-only-1", "read-only-2")
         self.snapshot("read-only-2", "read-only-3")
@@ -114,7 +114,7 @@ class BtrfsLab:
             btrfs_service.run("mount", kind, source, str(self.folder / point))
 
     def _add_parents(self) -> None:
-        """Make snapshots whose parents lie outside of the folder, are gone, or wait to be cleaned away."""
+        """Make snapshots whose parents lie outside of the folder, are gone, or are not cleaned up yet."""
         self.btrfs.add_volume("outside")
         self.btrfs.add_volume(os.fsdecode(b"outside-\xfd"))
         self.btrfs.add_snapshots("outside", "storage/of-the-outside", "outside-snapshot")
@@ -130,7 +130,7 @@ class BtrfsLab:
         self.btrfs.add_snapshots(f"storage/{source}", f"storage/{name}", read_only=read_only)
 
     def odd_names(self) -> set[str]:
-        """Every folder, as far as its path isn't too long to be entered."""
+        """Return every folder whose path isn't too long."""
         every = (os.path.join(place, name) for place, names, _ in os.walk(self.folder) for name in names)
         return {os.path.relpath(path, self.folder) for path in every}
 
@@ -155,7 +155,7 @@ class BtrfsLab:
         self.btrfs.mount()
 
     def _referenced(self, name: str) -> int:
-        """What quotas say of a subvolume, by the tools' own account."""
+        """Return the count of quotas for a subvolume, as the tools report it."""
         shown = self.btrfs.btrfs("qgroup", "show", "--raw", str(self.btrfs.top)).splitlines()
         [line] = (line.split() for line in shown if line.endswith(f" {name}"))
         return int(line[1])

@@ -1,7 +1,7 @@
-"""Cinder's own drivers for LVM and for Ceph on the real things: what stands for every vendor's.
+"""Laboratories of the vendor drivers for LVM and Ceph on real backends; they represent all vendor drivers.
 
-Starting a driver takes a second, so there is one of each for all tests, and every laboratory empties the
-group or the pool. With LVM the driver takes thin snapshots for volumes, so there are thick ones only.
+A vendor driver starts in a second, so all tests share one of each, and every laboratory first empties the group or the
+pool. The driver for LVM lists thin snapshots as volumes, so the laboratory makes thick ones only.
 """
 
 import os
@@ -29,7 +29,7 @@ GROUP = "cinder-group"
 RENAMED_GROUP = "another-cinder-group"
 TEMPLATE = "snapshot-%s"
 
-# No name of these ever reaches the vendor's driver: it is compared with what was listed.
+# These names never reach the vendor driver: references are only compared with its listing.
 IMPOSSIBLE_NAMES = ("a\0b", "\ud800", "x" * 16385)
 
 
@@ -44,7 +44,7 @@ class CinderLvmLab:
     def __init__(self, group: MetadataGroup, driver: CinderDriver) -> None:
         self.group = group
         self.driver: Driver = driver
-        self.process = driver._process
+        self.process = driver.process
         self._volumes = set[str]()
         if group.name not in group.lvm("vgs", "--noheadings", "-o", "vg_name").split():
             self.come_back()
@@ -67,7 +67,7 @@ class CinderLvmLab:
         self.orphan("odd-split")
 
     def orphan(self, name: str) -> None:
-        """Make a volume of its own of the snapshot's store."""
+        """Split the snapshot off its volume: its store becomes a volume."""
         self.group.lvm("lvconvert", "--yes", "--splitsnapshot", f"{self.group.name}/{name}")
 
     def remove(self, name: str) -> None:
@@ -84,7 +84,7 @@ class CinderLvmLab:
 
 
 class CinderRbdLab(RbdLab):
-    """Images of one GiB, since Cinder counts no less."""
+    """Images of one GiB, Cinder's unit of sizes."""
 
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES
@@ -99,9 +99,9 @@ class CinderRbdLab(RbdLab):
         self.add_volume(self.volume)
 
     def add_oddities(self) -> None:
-        """Snapshots of a group, of another image, of one in the trash, and what a migration leaves there.
+        """Make snapshots of a group, of another image, of one in the trash, and of the target of a migration.
 
-        `tests/contract/test_cinder_ceph` has every other shape of an image, once.
+        `tests/contract/cinder/test_ceph.py` makes every other shape of an image, once.
         """
         self.odd.migrating("odd-migrating")
         self.add_unusable("odd-group")
@@ -110,7 +110,7 @@ class CinderRbdLab(RbdLab):
         self.orphan("odd-trashed@daily")
 
     def orphan(self, name: str) -> None:
-        """Put the image into the trash, with its snapshots."""
+        """Move the image to the trash, with its snapshots."""
         self.rbd.RBD().trash_move(self.ioctx, name.partition("@")[0])
 
     def remove(self, name: str) -> None:
@@ -121,7 +121,7 @@ class CinderRbdLab(RbdLab):
             image.remove_snap(snapshot)
 
     def _clear(self) -> None:
-        """Remove everything in the pool, whatever librbd could make of it."""
+        """Remove every object of the pool, including those that librbd can't read."""
         # The bindings can't list an object whose name isn't UTF-8.
         with suppress(self.rbd.ImageNotFound):
             self.rbd.RBD().remove(self.ioctx, NOT_UTF8)
@@ -130,14 +130,14 @@ class CinderRbdLab(RbdLab):
 
 
 def lvm_section(group: MetadataGroup) -> Section:
-    """What an operator writes for Cinder's LVM driver; nothing is exported, so the target is none."""
+    """Return an operator's section for the vendor driver for LVM; no volume is exported, so the target is a fake."""
     values = {"volume_group": [group.name], "lvm_type": ["default"], "target_helper": ["fake"]}
     return Section("lvm-of-cinder", values, TEMPLATE)
 
 
 @contextmanager
 def cinder_lvm(folder: Path) -> Iterator[tuple[MetadataGroup, CinderDriver]]:
-    """A group, and Cinder's driver for it. Cinder takes lvm2's folder from the environment, where it renames."""
+    """Yield a group and the vendor driver for it; its renames read lvm2's folder from the environment only."""
     require("lvs", "losetup", root=True)
     with metadata_group(folder, GROUP) as group, pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "LVM_SYSTEM_DIR", str(group.system_dir))
@@ -147,7 +147,7 @@ def cinder_lvm(folder: Path) -> Iterator[tuple[MetadataGroup, CinderDriver]]:
 
 @contextmanager
 def cinder_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, str, CinderDriver]]:
-    """A pool, and Cinder's driver for it."""
+    """Yield a cluster, a pool of it, and the vendor driver for that pool."""
     pool = ceph.pool()
     values = {
         "rbd_pool": pool,
@@ -163,7 +163,7 @@ def cinder_rbd(ceph: Ceph) -> Iterator[tuple[Ceph, str, CinderDriver]]:
 
 @contextmanager
 def cinder_rbd_lab(ceph: Ceph, pool: str, driver: CinderDriver) -> Iterator[CinderRbdLab]:
-    """With a connection of its own: one that is kept would see the cluster frozen, and its OSD replaced, by others."""
+    """Yield a laboratory with a new connection: other tests freeze the cluster and restart its OSD in between."""
     with ceph.connected() as cluster, closing(cluster.open_ioctx(pool)) as ioctx:
         try:
             yield CinderRbdLab(ceph, cluster, ioctx, driver)

@@ -1,4 +1,4 @@
-"""The fake's laboratory: a dictionary."""
+"""Laboratory of the fake driver: volumes and snapshots in memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The laboratory of image files: a folder."""
+"""Laboratory of the file driver: a directory of image files."""
 
 import fcntl
 import os
@@ -53,7 +53,7 @@ class FileLab:
         (self.folder / name.partition("@")[0]).rename(self.folder.parent / "orphaned")
 
     def remove(self, name: str) -> None:
-        # The inode stays taken, so that the next file can't be given the same number at once.
+        # The file continues to exist elsewhere, so no new file gets its inode number.
         (self.folder / name).rename(self.folder.parent / f"removed-{len(os.listdir(self.folder.parent))}")
 
     def names(self) -> set[str]:
@@ -62,7 +62,7 @@ class FileLab:
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
         with (self.folder / name).open("rb") as image:
-            # A shared lock, taken by an opener of its own: what a qemu that only reads has.
+            # A shared lock of another opening of the file, as a QEMU that only reads has.
             fcntl.lockf(image, fcntl.LOCK_SH, 1, 100)
             yield
 

@@ -1,4 +1,4 @@
-"""LVM's laboratories: on metadata alone, or on the disk of a guest whose kernel is our own."""
+"""The laboratories of LVM: on metadata alone, or on the disk of a guest with a kernel of its own."""
 
 import os
 import string
@@ -22,7 +22,7 @@ MIB = 1024**2
 
 
 class LvmMetadataLab:
-    """LVM without a kernel's help: thick or thin, but nothing can be opened."""
+    """LVM without device-mapper: thick or thin snapshots that can't be opened."""
 
     impossible_names = IMPOSSIBLE_NAMES
     legal_characters = LEGAL_CHARACTERS
@@ -55,7 +55,7 @@ class LvmMetadataLab:
         self._add_snapshots(*(f"many-{number}" for number in range(count)))
 
     def add_oddities(self) -> None:
-        """Make every odd shape that LVM has, beside the volume; see `lvm_oddities`."""
+        """Make every odd shape of LVM beside the volume; see `lvm_oddities`."""
         if not self.thin:
             self.group.add_pool()
         self._furniture |= {"pool", *lvm_oddities.add_all(self.group)}
@@ -90,7 +90,7 @@ class LvmMetadataLab:
 class LvmKernelLab:
     """LVM on the disk of a guest that has device-mapper: everything is real, data included.
 
-    Making a group takes seconds there, so there is one, and each laboratory mends what the last left.
+    Making a group takes seconds there, so all laboratories share one. Each first removes the leftovers of the last.
     """
 
     impossible_names = IMPOSSIBLE_NAMES
@@ -114,7 +114,7 @@ class LvmKernelLab:
         return word
 
     def add_volume(self, word: str) -> str:
-        # Both kinds of laboratory have both volumes: the other kind's is another volume.
+        # Both kinds of laboratory have both volumes, so the volume of the other kind is one more.
         return "thick-volume" if self.thin else "thin-volume"
 
     def add_snapshot(self, name: str, store: str = "8m") -> None:
@@ -127,7 +127,7 @@ class LvmKernelLab:
         return word
 
     def overflow(self) -> None:
-        """Change more of the volume than a small snapshot's store can keep."""
+        """Overwrite more of the volume than a small snapshot has room for."""
         with self.device(self.volume).open("wb", buffering=0) as device:
             device.write(b"new" * (3 * MIB))
 
@@ -138,7 +138,7 @@ class LvmKernelLab:
         return {name for _, name in self._volumes()} - self.furniture.keys()
 
     def device(self, name: str) -> Path:
-        """The block device of a volume or a snapshot, which is activated where it isn't."""
+        """Activate a volume or a snapshot and return its block device."""
         lvm("lvchange", "--yes", "--activate", "y", "--ignoreactivationskip", f"{self.group}/{name}")
         return Path("/dev", self.group, name)
 
@@ -169,18 +169,18 @@ class LvmKernelLab:
         """Return the group and the name of each visible volume and snapshot."""
         report = lvm("lvs", "--noheadings", "-o", "vg_name,lv_name").split()
         volumes = zip(report[::2], report[1::2], strict=True)
-        # A process of lvm2 that has once deactivated a volume lists hidden volumes too, in brackets.
+        # After it has deactivated a volume, a process of lvm2 also lists hidden volumes, in brackets.
         return [(group, name) for group, name in volumes if not name.startswith("[")]
 
 
 def in_guest() -> bool:
-    """Whether we run in a guest of User Mode Linux, whose whole disk is ours."""
+    """Return whether this process runs in a guest of User Mode Linux, whose whole disk is for the tests."""
     return os.environ.get("SNAPMANAGE_IN_GUEST") == "true"
 
 
 @contextmanager
 def lvm_lab(thin: bool, folder: Path) -> Iterator[Lab]:
-    """A laboratory: in a guest with a kernel, elsewhere on metadata alone."""
+    """Yield a laboratory: with device-mapper in a guest, elsewhere on metadata alone."""
     privsep.start()
     if in_guest():
         yield LvmKernelLab(thin)

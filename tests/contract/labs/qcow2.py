@@ -1,4 +1,4 @@
-"""The laboratory of qcow2 images: a folder with one chain, made by QEMU's own tools."""
+"""Laboratory of the qcow2 driver: a directory with one chain, made by QEMU's own tools."""
 
 import itertools
 import os
@@ -37,20 +37,20 @@ class Qcow2Lab:
         return name
 
     def add_snapshot(self, name: str) -> None:
-        """Put another image below the whole chain."""
+        """Put a new image below the whole chain, as its lowest backing file."""
         bottom = self._chain()[-1]
         qemu.create(self.folder / name, self.size_bytes)
         self._rebase(bottom, name)
 
     def add_unusable(self, word: str) -> str:
-        """Put an image below the chain whose own backing file is one of the host's."""
+        """Put an image below the chain that has a backing file outside the directory."""
         name = self.name_of(word)
         self.add_snapshot(name)
         qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/hostname", self.folder / name)
         return name
 
     def add_many(self, count: int) -> None:
-        """A chain as long as that; a process for each image would take minutes, so one small image is copied."""
+        """Make a long chain of copies of one small image; a process for each image would take minutes."""
         names = [f"many-{number:04}.qcow2" for number in range(count)]
         self.add_snapshot(names[0])
         qemu.create(self.folder / names[1], self.size_bytes, names[0], "qcow2", "-o", "cluster_size=4096")
@@ -60,7 +60,7 @@ class Qcow2Lab:
         self._rebase(self.volume, names[-1])
 
     def add_oddities(self) -> None:
-        """Fill the directory with images of every odd shape, and put one below the volume that another shares."""
+        """Fill the directory with odd images, and put one below the volume that another volume shares."""
         Oddities(self.folder, self.size_bytes).make()
         self.add_snapshot("shared.qcow2")
         qemu.create(self.folder / "sharing.qcow2", self.size_bytes, "shared.qcow2")
@@ -68,7 +68,7 @@ class Qcow2Lab:
             qemu.qemu_img("snapshot", "-c", "daily", self.folder / image)
 
     def odd_names(self) -> set[str]:
-        """Every file; the chain of `names` is not the only one any more."""
+        """Return every visible file; the odd images form more chains than the one that `names` checks."""
         return {name for name in os.listdir(self.folder) if not name.startswith(".")}
 
     def orphan(self, name: str) -> None:
@@ -79,19 +79,19 @@ class Qcow2Lab:
         images = self._chain()
         position = images.index(name)
         self._rebase(images[position - 1], *images[position + 1 : position + 2])
-        # The inode stays taken, so that the next file can't be given the same number at once.
+        # The file continues to exist elsewhere, so no new file gets its inode number.
         (self.folder / name).rename(self.folder.parent / f"removed-{len(os.listdir(self.folder.parent))}")
 
     def names(self) -> set[str]:
-        """The files that are no volumes: QEMU must find them all below the volume."""
-        seen = {name for name in os.listdir(self.folder) if not name.startswith(".")} - self.volumes
+        """Return all files but the volumes; check that QEMU finds them all below the volume."""
+        found = {name for name in os.listdir(self.folder) if not name.startswith(".")} - self.volumes
         images = self._chain()
-        assert sorted(images[1:]) == sorted(seen)
-        return seen
+        assert sorted(images[1:]) == sorted(found)
+        return found
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Run a guest on the volume, which holds every file of its chain."""
+        """Open the volume as a running guest, which locks every file of the chain."""
         assert name in self.names()
         with qemu.held_open(self.folder / self.volume):
             yield
@@ -107,6 +107,6 @@ class Qcow2Lab:
         return [path.name for path in paths if path.parent == self.folder]
 
     def _rebase(self, name: str, backing: str = "") -> None:
-        # QEMU takes what is before a colon for a protocol, unless there is a slash before it.
-        written = f"./{backing}" if ":" in backing else backing
-        qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", written, self.folder / name)
+        # QEMU takes the text before a colon for a protocol, unless a slash precedes it.
+        backing_file_name = f"./{backing}" if ":" in backing else backing
+        qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing_file_name, self.folder / name)

@@ -1,7 +1,7 @@
-"""Images as they are found in directories that several people and programs have used for years.
+"""Odd images, as several people and programs leave them in a directory over the years.
 
-Each shape has a base of its own with a plain overlay, so that one shape can't hide another. Left out is what keeps
-every file of the directory from being renamed (an image that can't be read, say), or can't be removed by a test.
+Each oddity has a backing file of its own with a plain overlay, so one oddity can't hide another. Two kinds are left
+out: oddities that block every rename in the directory, such as an unreadable image, and those that a test can't remove.
 """
 
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tests.services import qemu
 
-# A spelling that the driver follows and rewrites.
+# Spellings that the driver follows and rewrites.
 PLAIN = ("BASE", "./BASE", "DIR/BASE")
-# How the second overlay records its base. DIR is the directory, BASE the base's name.
+# Backing file names of the second overlay. DIR is the directory, BASE the name of the backing file.
 SPELLINGS = (
     "../images/BASE",
     ".//BASE",
@@ -30,7 +30,7 @@ SPELLINGS = (
     'json:{"driver":"qcow2","file.filename":"DIR/BASE"}',
     "json:{'driver':'qcow2','file.filename':'DIR/BASE'}",
     'json:{"driver":"quorum","vote-threshold":1,"children.0.file.filename":"DIR/BASE"}',
-    # The base can be managed with these.
+    # These don't block managing the backing file.
     *PLAIN,
     "../elsewhere/BASE",
     "gone.qcow2",
@@ -40,7 +40,7 @@ SPELLINGS = (
 
 
 class Oddities:
-    """Makes the shapes in one directory."""
+    """Makes the odd images in one directory."""
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self._folder = folder
@@ -60,13 +60,13 @@ class Oddities:
 
     def _spell(self) -> None:
         for number, spelling in enumerate(SPELLINGS):
-            # One plain overlay is enough where the base shall have one volume.
+            # With a plain spelling, the second overlay would be a second volume.
             base = self._pair(f"spelled-{number}.qcow2", "" if spelling in PLAIN else "top-of-")
             (self._folder.parent / "elsewhere" / base).write_bytes(self._model)
             self._overlay(f"odd-{number}.qcow2", spelling.replace("BASE", base))
 
     def _name(self) -> None:
-        """Names that fit no pattern, are hidden or no text, leave no room, or have an ending that does not."""
+        """Make names that match no pattern, are hidden, aren't UTF-8, are too long, or have an overlong extension."""
         for number, name in enumerate(("vm.snap1", ".hidden.qcow2", "\udcff.qcow2", "y" * 255)):
             self._overlay("renamed.qcow2", self._pair(f"named-{number}.qcow2"))
             (self._folder / "renamed.qcow2").rename(self._folder / name)
@@ -109,21 +109,21 @@ class Oddities:
         (self._folder / "guest.img").write_bytes(b"QFI\xfb" + bytes(100))
 
     def _pair(self, base: str, top: str = "top-of-") -> str:
-        """Make a base and, unless `top` is empty, a plain overlay of it; returns the base's name."""
+        """Make a backing file and, unless `top` is empty, a plain overlay; return the name of the backing file."""
         self._empty(base)
         if top:
             self._overlay(f"{top}{base[:100].removesuffix('.qcow2').replace(':', '-')}.qcow2", f"./{base}")
         return base
 
     def _overlay(self, name: str, recorded: str, kind: str = "qcow2") -> str:
-        """Make an image that records exactly this, be it there or not."""
+        """Make an image with exactly this backing file name, even if no file is there."""
         written = recorded.replace("DIR", str(self._folder))
         self._empty(name)
         qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", kind, "-b", written, self._folder / name)
         return name
 
     def _empty(self, name: str) -> None:
-        """Copy an image without data: a process for each would take longer."""
+        """Copy an image without data; a process for each image would take longer."""
         if not self._model:
             qemu.create(self._folder / "new", self._size_bytes)
             self._model = (self._folder / "new").read_bytes()

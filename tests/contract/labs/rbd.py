@@ -1,4 +1,4 @@
-"""RBD's laboratory: a pool of its own in a real cluster."""
+"""The laboratory of the RBD driver: a new pool in a real cluster."""
 
 import struct
 import subprocess
@@ -38,7 +38,7 @@ class RbdLab:
         self.add_volume(self.volume)
 
     def driver_as(self, user: str, **options: Any) -> RbdDriver:
-        """A driver of this pool with other options."""
+        """Return a driver for this pool with other options."""
         given: dict[str, Any] = {"rbd_ceph_conf": str(self.ceph.conf), "rbd_timeout_seconds": TIMEOUT_SECONDS}
         return RbdDriver(self.pool, rbd_user=user, **given | options)
 
@@ -60,21 +60,21 @@ class RbdLab:
             image.create_snap(snapshot)
 
     def add_many(self, count: int) -> None:
-        """Make them on a few images, since each costs the more, the more its image has."""
+        """Add snapshots on a few images: each new snapshot costs more, the more its image has."""
         for number in range(IMAGES):
             image_name = self.add_volume(f"large-{number}")
             self.write_snapshots(image_name, *(f"many-{serial}" for serial in range(count // IMAGES)))
 
     def write_snapshots(self, image_name: str, *names: str) -> None:
-        """Write snapshots into an image's header: making one takes the monitor 30 ms."""
-        # An object has the id behind four bytes of length; opening the image for it takes 4 ms.
+        """Write snapshots directly into an image's header: a normal snapshot takes the monitor 30 ms."""
+        # The object `rbd_id.NAME` has the id after four bytes of length; opening the image to read it takes 4 ms.
         header = f"rbd_header.{self.ioctx.read(f'rbd_id.{image_name}')[4:].decode()}"
         for number, name in enumerate(names, 1):
             text = name.encode()
             self.ioctx.execute(header, "rbd", "snapshot_add", struct.pack(f"<I{len(text)}sQ", len(text), text, number))
 
     def add_unusable(self, word: str) -> str:
-        """Make a snapshot of a group that the volume is in."""
+        """Take a snapshot of a new group with the volume; return the name of the volume's part of it."""
         self.rbd.RBD().group_create(self.ioctx, word)
         group = self.rbd.Group(self.ioctx, word)
         group.add_image(self.ioctx, self.volume)
@@ -84,7 +84,7 @@ class RbdLab:
         return self.name_of(name)
 
     def add_oddities(self) -> None:
-        """Make every odd shape that this laboratory can; `rbd_oddities` says which."""
+        """Make every odd shape of `rbd_oddities`."""
         self.odd.make_all()
 
     @property
@@ -92,8 +92,8 @@ class RbdLab:
         return Oddities(self.cluster, self.ioctx)
 
     def odd_names(self) -> set[str]:
-        """Every snapshot with a name in UTF-8, of each image that can be opened."""
-        # The bindings list no images at all where the name of one isn't UTF-8.
+        """Return every snapshot with a UTF-8 name on each image that can be opened."""
+        # One image with another name than UTF-8 makes the bindings fail for the whole list.
         command = ["rbd", "--conf", str(self.ceph.conf), "--pool", self.ioctx.name, "ls"]
         shown = subprocess.run(command, capture_output=True, check=True).stdout.splitlines()
         found = set[str]()
@@ -110,7 +110,7 @@ class RbdLab:
             image.remove_snap(name.partition("@")[2])
 
     def names(self) -> set[str]:
-        """Snapshots of images that librbd can read."""
+        """Return the snapshots of images that librbd can read."""
         images = self.rbd.RBD().list(self.ioctx)
         return {f"{name}@{snapshot}" for name in images for snapshot in self._snapshots(name)}
 
@@ -118,7 +118,7 @@ class RbdLab:
         self.ceph.freeze_all()
 
     def come_back(self) -> None:
-        """Return once the cluster answers: having stood still, its daemons find each other again first."""
+        """Thaw the cluster and return once it answers: its daemons must find each other again first."""
         self.ceph.thaw_all()
         self.rbd.RBD().list(self.ioctx)
 

@@ -1,4 +1,4 @@
-"""Odd shapes of RBD images and snapshots, made on a real pool; each function makes one, with a snapshot `daily`."""
+"""Odd shapes of RBD images and snapshots on a real pool; each function makes one image with a snapshot `daily`."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ UNKNOWN_FEATURE = 1 << 50
 
 
 class Oddities:
-    """Makes odd shapes in the pool and namespace of `ioctx`, which belongs to `cluster`."""
+    """Makes odd shapes in the pool and namespace of `ioctx`, a pool of `cluster`."""
 
     def __init__(self, cluster: Any, ioctx: Any) -> None:
         self.rados, self.rbd = ceph_bindings.load()
@@ -26,7 +26,7 @@ class Oddities:
         self.images = self.rbd.RBD()
 
     def make_all(self) -> None:
-        """Make each shape, in images that are named after it."""
+        """Make each shape, in images named after it."""
         self.format_1("format-1")
         self.headerless("headerless")
         self.corrupt("corrupt")
@@ -45,7 +45,7 @@ class Oddities:
         self.odd_names()
 
     def image(self, name: str | bytes, features: int | None = None, snapshot: str | None = "daily") -> str:
-        """Make an image with one snapshot; its id."""
+        """Make an image with one snapshot, and return its id."""
         self.images.create(self.ioctx, name, MIB, old_format=False, features=features)
         with self.rbd.Image(self.ioctx, name) as image:
             if snapshot is not None:
@@ -53,7 +53,7 @@ class Oddities:
             return str(image.id())
 
     def format_1(self, name: str) -> None:
-        """Librbd makes such images no more, unless it is forced to."""
+        """Make an image of format 1, which librbd refuses unless it is forced."""
         with pytest.MonkeyPatch.context() as patch, self._configured("rbd_default_format", "1", "2"):
             patch.setenv("RBD_FORCE_ALLOW_V1", "1")
             self.images.create(self.ioctx, name, MIB, old_format=True)
@@ -65,13 +65,13 @@ class Oddities:
         self.ioctx.remove_object(f"rbd_header.{self.image(name)}")
 
     def break_header(self, name: str) -> None:
-        """Let the header of an image be lost."""
+        """Remove the header of an existing image."""
         with self.rbd.Image(self.ioctx, name, read_only=True) as image:
             header = f"rbd_header.{image.id()}"
         self.ioctx.remove_object(header)
 
     def corrupt(self, name: str) -> None:
-        """An image whose opening ends in EIO, as one whose header can't be read."""
+        """Make an image whose opening fails with EIO, like one with an unreadable header."""
         self._write(self.image(name), {"size": b"\1"})
 
     def corrupt_snapshot(self, name: str) -> None:
@@ -81,23 +81,23 @@ class Oddities:
         self._write(image_id, {f"snapshot_{snapshot['id']:016x}": b"\xff"})
 
     def orphan(self, parent: str, name: str) -> None:
-        """A clone, which has a snapshot itself, of an image that lost its header."""
+        """Make a clone with a snapshot of its own, and remove the header of its parent."""
         parent_id = self.image(parent)
         self._clone(parent, name)
         self.ioctx.remove_object(f"rbd_header.{parent_id}")
 
     def without_name_object(self, name: str) -> None:
-        """An image that the pool's directory knows, and that librbd doesn't find by its name."""
+        """Make an image that is in the pool's directory, but that librbd doesn't find by its name."""
         self.image(name)
         self.ioctx.remove_object(f"rbd_id.{name}")
 
     def demoted(self, name: str, mode: int) -> None:
-        """A mirror image that isn't primary; `mode` is 0 for journals and 1 for snapshots."""
+        """Make a mirror image that isn't primary; `mode` is 0 for journals and 1 for snapshots."""
         self.image(name, LAYERING | EXCLUSIVE_LOCK | (0 if mode else JOURNALING))
         self.demote(name, mode)
 
     def demote(self, name: str, mode: int) -> None:
-        """Mirror an image and make it not primary."""
+        """Mirror an existing image and demote it."""
         self.images.mirror_mode_set(self.ioctx, self.rbd.RBD_MIRROR_MODE_IMAGE)
         with self.rbd.Image(self.ioctx, name) as image:
             image.mirror_image_enable(mode)
@@ -108,7 +108,7 @@ class Oddities:
         self.ioctx.remove_object(f"journal.{self.image(name, LAYERING | EXCLUSIVE_LOCK | JOURNALING)}")
 
     def migrating(self, name: str) -> None:
-        """The target of a migration, whose source lies in the trash."""
+        """Make the target of a migration; the source is in the trash."""
         self.image(f"{name}-source")
         self.images.migration_prepare(self.ioctx, f"{name}-source", self.ioctx, name)
 
@@ -116,12 +116,12 @@ class Oddities:
         self._write(self.image(name), {"features": struct.pack("<Q", LAYERING | UNKNOWN_FEATURE)})
 
     def of_unknown_operation(self, name: str) -> None:
-        """An image that something newer has changed, so that this librbd opens it for reading only."""
+        """Make an image with an operation feature of a newer librbd, which is read-only for this one."""
         features = struct.pack("<Q", LAYERING | OPERATIONS)
         self._write(self.image(name), {"features": features, "op_features": struct.pack("<Q", 1 << 40)})
 
     def in_trash(self, name: str) -> str:
-        """An image that was put in the trash; its id."""
+        """Move an image to the trash, and return its id."""
         image_id = self.image(name)
         self.images.trash_move(self.ioctx, name, 3600)
         return image_id
@@ -134,7 +134,7 @@ class Oddities:
         group.create_snap("weekly")
 
     def linked_clones(self, golden: str, name: str) -> None:
-        """A clone of a snapshot, one of a protected snapshot, and one of a snapshot that lies in the trash since."""
+        """Make clones of a snapshot, of a protected snapshot, and of a snapshot that is then removed to the trash."""
         self.image(golden)
         with self.rbd.Image(self.ioctx, golden) as image:
             image.create_snap("removed")
@@ -162,7 +162,7 @@ class Oddities:
         self.ioctx.execute(header, "rbd", "snapshot_add", argument)
 
     def _clone(self, parent: str, name: str, snapshot: str = "daily", version: str = "2") -> None:
-        """Version 1 needs a protected snapshot; the clone has a snapshot of its own."""
+        """Clone a snapshot, and take a snapshot of the clone; version 1 needs a protected snapshot."""
         with self._configured("rbd_default_clone_format", version, "auto"):
             self.images.clone(self.ioctx, parent, snapshot, self.ioctx, name)
         with self.rbd.Image(self.ioctx, name) as image:

@@ -1,4 +1,4 @@
-"""The laboratory of the template in `docs`: an array in an SQLite file."""
+"""Laboratory of the driver template in `docs`: a storage array in an SQLite file."""
 
 import importlib.util
 import itertools
@@ -20,7 +20,7 @@ CREATE TABLE snapshots (
 
 
 def template() -> ModuleType:
-    """The template as a module; `docs` is no package."""
+    """Import the template; `docs` is not a package."""
     spec = importlib.util.spec_from_file_location("driver_template", TEMPLATE)
     assert spec is not None
     assert spec.loader is not None
@@ -44,7 +44,7 @@ class TemplateLab:
 
     @property
     def scan(self) -> tuple[Any, str]:
-        return self.driver._array, "ask"
+        return self.driver._array, "query"
 
     def name_of(self, word: str) -> str:
         return word

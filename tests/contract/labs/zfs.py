@@ -1,4 +1,4 @@
-"""The laboratory of ZFS: a pool of its own, on a zfs-fuse that all share."""
+"""The laboratory of ZFS: a pool of its own, on a shared zfs-fuse."""
 
 import re
 import subprocess
@@ -16,11 +16,11 @@ DEADLINE_SECONDS = 30
 DATASETS = 125
 TRIES = 200
 LABEL_BYTES = 4 * 1024**2
-"""Where on a device the first byte lies that ZFS counts."""
+"""The offset on a device at which ZFS begins to count."""
 
 
 class ZfsLab:
-    """A dataset on the pool, with a volume in it, which is a file system: zfs-fuse has no others."""
+    """A dataset on the pool, with one volume. The volume is a file system, since zfs-fuse has no other kind."""
 
     legal_characters = "-abcxyzABCXYZ0189_.: "
     scan = (commands, "run")
@@ -51,7 +51,7 @@ class ZfsLab:
         self.zfs.run("zfs", "snapshot", name)
 
     def add_unusable(self, word: str) -> str:
-        """Make a snapshot that waits for its holds to go, to be destroyed then."""
+        """Make a snapshot that ZFS destroys once its hold is released."""
         name = self.name_of(word)
         self.add_snapshot(name)
         self.zfs.run("zfs", "hold", "mine", name)
@@ -59,7 +59,7 @@ class ZfsLab:
         return name
 
     def add_many(self, count: int) -> None:
-        """Make them of the volume and of datasets beneath it: one command makes as many as there are of those."""
+        """Make snapshots of the volume and of datasets beneath it: one command makes a snapshot of each."""
         datasets = [f"{self.volume}/inner-{number}" for number in range(DATASETS - 1)]
         for dataset in datasets:
             self.zfs.run("zfs", "create", dataset)
@@ -68,7 +68,7 @@ class ZfsLab:
             self.zfs.run("zfs", "snapshot", "-r", self.name_of(f"many-{number}"))
 
     def add_oddities(self) -> None:
-        """Make every odd shape that zfs-fuse can: replicas, twins, clones, promotion, holds, long and odd names."""
+        """Make every odd shape that zfs-fuse supports: replicas, twins, clones, promotion, holds, odd names."""
         self.add_snapshot(self.name_of("sent"))
         self.send([], "sent", f"{self.dataset}/replica")
         self.add_twins("sent")
@@ -90,7 +90,7 @@ class ZfsLab:
         self.zfs.run("zfs", "clone", f"{self.dataset}/increments@step-1", f"{self.dataset}/restored")
 
     def _add_clones(self) -> None:
-        """Make a clone of a clone, and promote one that takes its origin's snapshot over."""
+        """Make a clone of a clone, and promote another one, which takes over its origin's snapshot."""
         self.add_snapshot(self.name_of("origin"))
         self.zfs.run("zfs", "clone", self.name_of("origin"), f"{self.dataset}/clone")
         self.zfs.run("zfs", "snapshot", f"{self.dataset}/clone@inner")
@@ -107,7 +107,7 @@ class ZfsLab:
         self.zfs.run("zfs", "snapshot", f"{long}@y")
 
     def add_twins(self, word: str) -> tuple[str, str]:
-        """Receive a snapshot twice at once, until both copies have one guid and one transaction."""
+        """Receive a snapshot twice at once, and retry until both copies share a guid and a transaction."""
         for number in range(TRIES):
             twins = [f"{self.dataset}/twin-{number}-{each}" for each in "ab"]
             with ThreadPoolExecutor(2) as receivers:
@@ -120,13 +120,13 @@ class ZfsLab:
         raise AssertionError(f"no two of {TRIES} pairs were received in one transaction")
 
     def send(self, options: Sequence[str], word: str, target: str) -> None:
-        """`zfs send OPTIONS VOLUME@WORD | zfs receive TARGET`."""
+        """Run `zfs send OPTIONS VOLUME@WORD | zfs receive TARGET`."""
         zfs = f"{self.zfs.path}/zfs"
         with subprocess.Popen([zfs, "send", *options, self.name_of(word)], stdout=subprocess.PIPE) as sending:
             subprocess.run([zfs, "receive", target], stdin=sending.stdout, check=True, timeout=60)
 
     def damage(self, name: str) -> None:
-        """Overwrite what leads to the data of a dataset or a snapshot, while its pool is exported."""
+        """Overwrite the root block of a dataset or a snapshot while its pool is exported."""
         shown = self.zfs.enter("zdb", "-vvvv", "-dd", name)
         root = next(line for line in shown.splitlines() if "rootbp" in line).partition("rootbp")[2]
         copies = [int(offset, 16) for offset in re.findall("<0:([0-9a-f]+):", root)]
@@ -135,7 +135,7 @@ class ZfsLab:
             for offset in copies:
                 device.seek(offset + LABEL_BYTES)
                 device.write(b"damaged" * 64)
-        # It fails at mounting what is damaged, after the import.
+        # The import succeeds; then the command fails to mount the damaged dataset.
         self.zfs.attempt("zpool", "import", "-d", str(self.zfs.folder), self.pool)
 
     def remove(self, name: str) -> None:
@@ -153,7 +153,7 @@ class ZfsLab:
 
 @contextmanager
 def zfs_lab(zfs: ZfsFuse) -> Iterator[ZfsLab]:
-    """A laboratory, with the driver's commands on the way to this zfs-fuse."""
+    """Yield a laboratory, with this zfs-fuse first in the PATH of the driver's commands."""
     privsep.start()
     with pytest.MonkeyPatch.context() as patch, zfs.pool() as pool:
         patch.setitem(commands.ENVIRONMENT, "PATH", f"{zfs.path}:{commands.ENVIRONMENT['PATH']}")

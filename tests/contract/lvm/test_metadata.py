@@ -1,4 +1,4 @@
-"""What is LVM's own and can be shown on metadata alone: real commands on a loop device, no kernel."""
+"""Behaviour of the driver that is special to LVM and needs metadata only: real commands on a loop device."""
 
 import fcntl
 from collections.abc import Iterator
@@ -47,19 +47,19 @@ def test_thick_and_thin_snapshots_are_listed_with_the_size_of_their_data(driver:
     assert listed == {"thick-daily": ("thick-1", 2 * EXTENT_BYTES), "thin-daily": ("thin-1", 8 * EXTENT_BYTES)}
 
 
-def test_volumes_and_the_pool_with_its_parts_are_no_snapshots(driver: LvmDriver) -> None:
+def test_volumes_and_the_pool_with_its_parts_are_not_snapshots(driver: LvmDriver) -> None:
     for name in ("thick-1", "thick-2", "thin-1", POOL, *POOL_PARTS):
         with pytest.raises(errors.NotASnapshot):
             driver.find_snapshot(Reference.named(name))
 
 
-def test_snapshots_and_the_pool_with_its_parts_are_no_volumes(driver: LvmDriver) -> None:
+def test_snapshots_and_the_pool_with_its_parts_are_not_volumes(driver: LvmDriver) -> None:
     for name in ("thick-daily", "thin-daily", POOL, *POOL_PARTS):
         with pytest.raises(errors.NotAVolume):
             driver.find_volume(Reference.named(name))
 
 
-def test_thin_snapshot_without_origin_is_not_listed_but_taken_when_named(
+def test_thin_snapshot_without_origin_is_not_listed_but_found_by_its_name(
     driver: LvmDriver, group: MetadataGroup
 ) -> None:
     group.remove_thin("thin-1")
@@ -68,7 +68,7 @@ def test_thin_snapshot_without_origin_is_not_listed_but_taken_when_named(
     assert driver.find_snapshot(Reference.named("thin-daily")).parent is None
 
 
-def test_pool_is_not_taken_though_it_is_marked_like_an_orphan(driver: LvmDriver, group: MetadataGroup) -> None:
+def test_pool_with_the_mark_of_an_orphan_is_not_a_snapshot(driver: LvmDriver, group: MetadataGroup) -> None:
     group.add_thin_volumes("ordinary")
     group.lvm("lvchange", "--setactivationskip", "y", f"{group.name}/{POOL}")
 
@@ -84,7 +84,7 @@ def test_name_that_lvm_reserves_gets_an_underscore_in_front(driver: LvmDriver) -
     assert driver.managed_name(found, "mine-1") == "mine-1"
 
 
-def test_template_that_makes_no_legal_name_is_the_operators_to_mend(driver: LvmDriver) -> None:
+def test_error_for_an_illegal_name_names_the_template(driver: LvmDriver) -> None:
     found = driver.find_snapshot(Reference.named("thin-daily"))
 
     for name in ("x_tdata-1", "x" * 128, "a b", "-a", ""):
@@ -92,16 +92,16 @@ def test_template_that_makes_no_legal_name_is_the_operators_to_mend(driver: LvmD
             driver.managed_name(found, name)
 
 
-def test_snapshot_whose_name_could_not_be_given_back_is_refused(driver: LvmDriver, group: MetadataGroup) -> None:
+def test_snapshot_whose_name_could_not_be_restored_is_refused(driver: LvmDriver, group: MetadataGroup) -> None:
     name = "x" * 114
     group.add_thin_snapshots("thin-1", name)
     found = driver.find_snapshot(Reference.named(name))
 
-    with pytest.raises(errors.Unusable, match="given back"):
+    with pytest.raises(errors.Unusable, match="restored at unmanage"):
         refuse_unsafe(found)
 
 
-def test_lvm_itself_reserves_what_we_say_it_reserves(group: MetadataGroup) -> None:
+def test_lvm_itself_reserves_every_name_that_the_driver_refuses_as_reserved(group: MetadataGroup) -> None:
     for name in (*names.RESERVED_BEGINNINGS, *(f"x{part}y" for part in names.RESERVED_PARTS)):
         with pytest.raises(AssertionError, match=r"ended with 3: (?s:.*)are reserved"):
             group.lvm("lvrename", group.name, "thin-daily", name)
@@ -114,7 +114,7 @@ def test_illegal_name_is_refused_before_it_reaches_a_command(driver: LvmDriver) 
         driver.look('x" || lv_name=~".*')
 
 
-def test_exit_codes_of_lvrename_become_errors_of_ours(driver: LvmDriver) -> None:
+def test_failures_of_lvrename_become_errors_of_snapmanage(driver: LvmDriver) -> None:
     with pytest.raises(errors.SourceNotFound):
         driver.rename("absent", "new")
     with pytest.raises(errors.NameTaken):
@@ -123,26 +123,26 @@ def test_exit_codes_of_lvrename_become_errors_of_ours(driver: LvmDriver) -> None
         driver.rename("pool_tdata", "new")
 
 
-def test_group_that_is_not_there_may_come_back(group: MetadataGroup) -> None:
+def test_missing_group_is_an_error_that_is_retried(group: MetadataGroup) -> None:
     with pytest.raises(errors.BackendUnavailable, match="attached"):
         configured(group, "absent").list_snapshots()
 
 
 @pytest.mark.parametrize("name", [None, "", "no group"])
-def test_group_that_is_not_configured_is_told_with_the_remedy(name: str | None) -> None:
+def test_error_for_a_group_that_is_not_configured_names_the_option(name: str | None) -> None:
     with pytest.raises(errors.ConfigurationError, match="volume_group"):
         LvmDriver(name).check()
 
 
 def test_locked_group_is_busy_once_the_deadline_has_passed(group: MetadataGroup, driver: LvmDriver) -> None:
     found = driver.find_snapshot(Reference.named("thin-daily"))
-    impatient = configured(group, seconds=0.2)
+    hurried = configured(group, seconds=0.2)
 
     with group.lock_file().open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(errors.BackendBusy):
-            impatient.list_snapshots()
+            hurried.list_snapshots()
         with pytest.raises(errors.BackendBusy):
-            impatient.rename("thin-daily", "late")
+            hurried.rename("thin-daily", "late")
 
     assert driver.find_snapshot(Reference.named("thin-daily")) == found

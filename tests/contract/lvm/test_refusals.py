@@ -1,6 +1,6 @@
-"""What LVM refuses is known beforehand, told in the list and by name alike, and never tried in vain.
+"""The driver knows beforehand which renames LVM refuses; a listing and a search by name give the same reason.
 
-On the lvm2 that is installed; on that of Debian 13 too where SNAPMANAGE_TRIXIE names a folder with such a system.
+They run on the installed lvm2, and also on that of Debian 13 if SNAPMANAGE_TRIXIE names a folder with that system.
 """
 
 import fcntl
@@ -34,12 +34,12 @@ def group(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         group.add_thin_volumes("volume")
         group.add_thin_snapshots("volume", "daily", "weekly")
         if request.param == "trixie":
-            put_in_front(tmp_path / "trixie", monkeypatch)
+            prefer_trixie(tmp_path / "trixie", monkeypatch)
         yield group
 
 
-def put_in_front(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the driver run the lvm2 of the other system, with that system's libraries."""
+def prefer_trixie(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the driver run the lvm2 of the other system, with that system's libraries."""
     folder.mkdir()
     loader = f"{TRIXIE}/lib64/ld-linux-x86-64.so.2 --library-path {TRIXIE}/lib/x86_64-linux-gnu"
     for name in ("lvs", "lvrename", "vgs"):
@@ -58,8 +58,8 @@ def find(driver: LvmDriver, name: str) -> BackendSnapshot:
     return driver.find_snapshot(Reference.named(name))
 
 
-def refused_alike(driver: LvmDriver, binding: Binding, reason: str) -> None:
-    """Assert that the snapshot is listed, named, managed and renamed with one answer: unusable."""
+def assert_refused(driver: LvmDriver, binding: Binding, reason: str) -> None:
+    """Assert that listing, searching by name, managing and renaming all report the snapshot as unusable."""
     [listed] = [found for found in driver.list_snapshots() if found.identity == binding.identity]
     assert listed.unsafe is Unsafe.UNUSABLE
     assert reason in listed.unsafe_reason
@@ -71,28 +71,28 @@ def refused_alike(driver: LvmDriver, binding: Binding, reason: str) -> None:
         driver.rename(binding.original_name, binding.managed_name)
 
 
-def bound(driver: LvmDriver, name: str = "daily") -> Binding:
+def bind(driver: LvmDriver, name: str = "daily") -> Binding:
     return Binding(find(driver, name).identity, name, "mine")
 
 
 def test_snapshots_of_a_group_without_one_of_its_disks_are_unusable_until_it_is_back(
     group: MetadataGroup, driver: LvmDriver
 ) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     with group.second_device() as device:
         group.devices.remove(device)
         group.configure()
-        refused_alike(driver, binding, "lacks a physical volume")
+        assert_refused(driver, binding, "lacks a physical volume")
 
         group.devices.append(device)
         group.configure()
         assert driver.manage_snapshot(binding).name == "mine"
 
 
-def test_managed_snapshot_of_a_group_without_one_of_its_disks_is_not_given_back_and_not_tried_again(
+def test_unmanage_in_a_group_without_one_of_its_disks_fails_without_a_retry(
     group: MetadataGroup, driver: LvmDriver
 ) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     driver.manage_snapshot(binding)
     with group.second_device() as device:
         group.devices.remove(device)
@@ -102,34 +102,34 @@ def test_managed_snapshot_of_a_group_without_one_of_its_disks_is_not_given_back_
             driver.unmanage_snapshot(binding)
 
 
-def test_snapshots_of_a_group_that_is_read_only_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver)
+def test_snapshots_of_a_read_only_group_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bind(driver)
     group.rewrite(lambda metadata: metadata.replace(WRITABLE, 'status = ["RESIZEABLE", "READ"]', 1))
 
-    refused_alike(driver, binding, "read-only")
+    assert_refused(driver, binding, "read-only")
 
 
-def test_snapshots_beside_what_this_lvm2_does_not_know_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver)
+def test_snapshots_beside_a_volume_of_an_unknown_kind_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bind(driver)
     group.add(lvm_oddities.unknown(group, "later"))
 
-    refused_alike(driver, binding, "doesn't know")
+    assert_refused(driver, binding, "doesn't know")
 
 
 @pytest.mark.parametrize(
     ("change", "remedy"),
     [
-        ('system_id = "another-host"', "may not have the group"),
-        ('lock_type = "dlm"\nlock_args = "1.0.0:test"', "may not have the group"),
-        ('status = ["RESIZEABLE", "READ", "WRITE", "CLUSTERED"]', "may not have the group"),
+        ('system_id = "another-host"', "may not use the group"),
+        ('lock_type = "dlm"\nlock_args = "1.0.0:test"', "may not use the group"),
+        ('status = ["RESIZEABLE", "READ", "WRITE", "CLUSTERED"]', "may not use the group"),
         ('status = ["RESIZEABLE", "READ", "WRITE", "EXPORTED"]', "vgimport"),
     ],
     ids=["of-another-host", "with-locks-of-a-cluster", "clustered", "exported"],
 )
-def test_group_that_this_host_may_not_have_is_away_and_nothing_in_it_is_gone(
+def test_group_that_this_host_may_not_use_is_unavailable_and_its_snapshots_are_not_gone(
     group: MetadataGroup, driver: LvmDriver, change: str, remedy: str
 ) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     line = change if change.startswith("status") else f"{change}\n{WRITABLE}"
     group.rewrite(lambda metadata: metadata.replace(WRITABLE, line, 1))
 
@@ -138,24 +138,24 @@ def test_group_that_this_host_may_not_have_is_away_and_nothing_in_it_is_gone(
             act()
 
 
-def test_snapshots_on_a_disk_that_is_there_twice_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver)
-    with twice(group, group.system_dir / "device"):
-        refused_alike(driver, binding, "hide one")
+def test_snapshots_on_a_disk_that_lvm_sees_twice_are_unusable(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bind(driver)
+    with duplicate(group, group.system_dir / "device"):
+        assert_refused(driver, binding, "hide one")
 
 
-def test_disk_of_another_group_that_is_there_twice_hinders_nothing(group: MetadataGroup, driver: LvmDriver) -> None:
+def test_disk_of_another_group_that_lvm_sees_twice_prevents_no_rename(group: MetadataGroup, driver: LvmDriver) -> None:
     with loop_device(group.system_dir / "other") as device:
         group.devices.append(device)
         group.configure()
         group.lvm("vgcreate", "another-group", device)
-        with twice(group, group.system_dir / "other"):
-            assert driver.manage_snapshot(bound(driver)).name == "mine"
+        with duplicate(group, group.system_dir / "other"):
+            assert driver.manage_snapshot(bind(driver)).name == "mine"
 
 
 @contextmanager
-def twice(group: MetadataGroup, device: Path) -> Iterator[None]:
-    """Let lvm2 see a copy of the device beside it."""
+def duplicate(group: MetadataGroup, device: Path) -> Iterator[None]:
+    """Make lvm2 see a copy of the device beside it."""
     copy = group.system_dir / "copy"
     commands.run(["cp", "--sparse=always", str(device), str(copy)], "coreutils", 60)
     with loop_device(copy) as added:
@@ -166,7 +166,7 @@ def twice(group: MetadataGroup, device: Path) -> Iterator[None]:
         group.configure()
 
 
-def test_refusals_of_lvm2_are_told_apart_whichever_version_says_them(group: MetadataGroup, driver: LvmDriver) -> None:
+def test_failures_of_lvm2_are_distinguished_in_each_version(group: MetadataGroup, driver: LvmDriver) -> None:
     with pytest.raises(errors.BackendUnavailable, match=re.escape("attached")):
         LvmDriver("absent", str(group.system_dir), 30).list_snapshots()
     with pytest.raises(errors.SourceNotFound):
@@ -181,9 +181,9 @@ def test_refusals_of_lvm2_are_told_apart_whichever_version_says_them(group: Meta
             LvmDriver(group.name, str(group.system_dir), 0.5).list_snapshots()
 
 
-def test_report_and_rename_are_understood_whichever_version_makes_them(group: MetadataGroup, driver: LvmDriver) -> None:
+def test_report_and_rename_work_in_each_version(group: MetadataGroup, driver: LvmDriver) -> None:
     group.configure('log { prefix="## " report_command_log=1 } report { compact_output=1 output_format="json" }')
-    binding = bound(driver)
+    binding = bind(driver)
 
     assert driver.manage_snapshot(binding).name == "mine"
     assert [found.name for found in driver.list_snapshots()] == ["mine", "weekly"]

@@ -1,4 +1,4 @@
-"""The host's lvm.conf changes neither the list nor how a rename ends: each setting is tried on the real commands."""
+"""The host's lvm.conf changes neither listings nor results of renames; each setting is tried on the real commands."""
 
 import re
 import uuid
@@ -42,13 +42,13 @@ def driver(group: MetadataGroup) -> Iterator[LvmDriver]:
 
 @pytest.fixture(scope="module")
 def plain(group: MetadataGroup) -> list[BackendSnapshot]:
-    """What is listed where nothing is set."""
+    """Return the listing without any setting."""
     group.configure()
     return LvmDriver(group.name, str(group.system_dir), 30).list_snapshots()
 
 
 def settings(group: MetadataGroup) -> dict[str, str]:
-    """Every setting that could change a report or a message, with its default, as this lvm2 knows them."""
+    """Return every setting of this lvm2 that could change a report or a message, with its default."""
     text = group.lvm("lvmconfig", "--typeconfig", "full", "--unconfigured")
     sections = re.findall(r"^(\w+) {\n(.*?)^}", text, re.DOTALL | re.MULTILINE)
     known = {f"{section}/{name}": value for section, body in sections for name, value in SETTING.findall(body)}
@@ -56,9 +56,9 @@ def settings(group: MetadataGroup) -> dict[str, str]:
 
 
 def others(name: str, default: str) -> list[str]:
-    """Two values that a setting doesn't have by default, nonsense among them."""
+    """Return two values that differ from the default of a setting; some are nonsense."""
     if name == "global/units":
-        # With nonsense here no command of lvm2 works.
+        # A nonsensical unit makes every command of lvm2 fail.
         return ['"H"', '"m"']
     if default.startswith('"'):
         return ['"## "', '""']
@@ -68,7 +68,7 @@ def others(name: str, default: str) -> list[str]:
 
 
 def configurations(group: MetadataGroup, values: int) -> Iterator[str]:
-    """Configurations with one setting each, by so many values of it."""
+    """Yield configurations with one setting each, for this number of values of it."""
     for name, default in settings(group).items():
         section, _, setting = name.partition("/")
         yield from (f"{section} {{ {setting}={value} }}\n" for value in others(name, default)[:values])
@@ -82,12 +82,12 @@ def outcome(act: Callable[[], object]) -> object:
         return type(failure)
 
 
-def bound(driver: LvmDriver, name: str) -> Binding:
+def bind(driver: LvmDriver, name: str) -> Binding:
     found = driver.find_snapshot(Reference.named(name))
     return Binding(found.identity, name, driver.managed_name(found, f"mine-{uuid.uuid4()}"))
 
 
-def test_no_setting_of_reports_and_logs_changes_what_is_listed(
+def test_no_setting_of_reports_and_logs_changes_the_listing(
     group: MetadataGroup, driver: LvmDriver, plain: list[BackendSnapshot]
 ) -> None:
     listed = {}
@@ -99,17 +99,17 @@ def test_no_setting_of_reports_and_logs_changes_what_is_listed(
     assert {text: result for text, result in listed.items() if result != plain} == {}
 
 
-def test_no_setting_of_reports_and_logs_changes_how_a_rename_ends(group: MetadataGroup, driver: LvmDriver) -> None:
-    ended = {}
+def test_no_setting_of_reports_and_logs_changes_the_result_of_a_rename(group: MetadataGroup, driver: LvmDriver) -> None:
+    results = {}
     names = ["thin-daily", "renamed"]
     for text in configurations(group, values=1):
         group.configure(text)
-        ended[text] = outcome(partial(driver.rename, *names)), outcome(partial(driver.rename, "absent", "new"))
+        results[text] = outcome(partial(driver.rename, *names)), outcome(partial(driver.rename, "absent", "new"))
         names.reverse()
     group.configure()
     outcome(partial(driver.rename, "renamed", "thin-daily"))
 
-    assert {text: result for text, result in ended.items() if result != (None, errors.SourceNotFound)} == {}
+    assert {text: result for text, result in results.items() if result != (None, errors.SourceNotFound)} == {}
 
 
 def test_settings_for_hosts_with_a_tag_change_nothing(
@@ -134,7 +134,7 @@ def test_environment_of_the_server_changes_nothing(
 
 
 def test_in_test_mode_everything_is_listed_as_unusable_and_refused(group: MetadataGroup, driver: LvmDriver) -> None:
-    binding = bound(driver, "thin-daily")
+    binding = bind(driver, "thin-daily")
     group.configure("global { test=1 }\n")
 
     assert {found.unsafe for found in driver.list_snapshots()} == {Unsafe.UNUSABLE}
@@ -142,10 +142,8 @@ def test_in_test_mode_everything_is_listed_as_unusable_and_refused(group: Metada
         driver.manage_snapshot(binding)
 
 
-def test_rename_that_test_mode_keeps_from_happening_does_not_pass_for_done(
-    group: MetadataGroup, driver: LvmDriver
-) -> None:
-    binding = bound(driver, "thick-daily")
+def test_rename_in_test_mode_does_not_count_as_done(group: MetadataGroup, driver: LvmDriver) -> None:
+    binding = bind(driver, "thick-daily")
     driver.manage_snapshot(binding)
     group.configure("global { test=1 }\n")
 

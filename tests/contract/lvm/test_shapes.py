@@ -1,4 +1,4 @@
-"""Odd shapes of logical volumes: all that is listed as safe can be managed, and the list says what is refused."""
+"""Odd shapes of logical volumes: snapshots that are listed as safe can be managed, and others are refused alike."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def find(lab: LvmMetadataLab, name: str) -> BackendSnapshot:
 
 
 def manage(lab: LvmMetadataLab, snapshot: BackendSnapshot) -> BackendSnapshot:
-    """Manage a snapshot on the volume that it is listed with, as the server does."""
+    """Manage a snapshot on its listed volume, as the server does."""
     volume = lab.driver.find_volume(Reference.named(snapshot.parent or ""))
     refuse_foreign(snapshot, volume.name, volume.identity)
     name = lab.driver.managed_name(snapshot, f"mine-{snapshot.identity}")
@@ -47,10 +47,10 @@ def test_snapshot_of_a_restored_volume_is_managed_on_it(lab: LvmMetadataLab) -> 
     assert (managed.parent, managed.parent_identity) == ("pvc-2", find(lab, "pvc-2").identity)
 
 
-def test_all_that_is_listed_as_safe_can_be_managed_whatever_its_volume_is(odd_lab: LvmMetadataLab) -> None:
+def test_every_snapshot_that_is_listed_as_safe_can_be_managed(odd_lab: LvmMetadataLab) -> None:
     safe = [found for found in odd_lab.driver.list_snapshots() if found.unsafe is None]
 
-    # What bears the old name of a parent is looked up by its name of now.
+    # A parent may have been renamed meanwhile, so each snapshot is looked up again.
     managed = [manage(odd_lab, find(odd_lab, found.name)) for found in safe]
 
     assert {found.identity for found in managed} == {found.identity for found in safe}
@@ -59,7 +59,7 @@ def test_all_that_is_listed_as_safe_can_be_managed_whatever_its_volume_is(odd_la
     }
 
 
-def test_what_is_listed_as_unsafe_is_refused_by_name_with_the_same_reason(odd_lab: LvmMetadataLab) -> None:
+def test_snapshot_that_is_listed_as_unsafe_is_refused_by_name_with_the_same_reason(odd_lab: LvmMetadataLab) -> None:
     unsafe = [found for found in odd_lab.driver.list_snapshots() if found.unsafe is not None]
 
     for listed in unsafe:
@@ -91,7 +91,7 @@ def test_snapshot_that_is_merged_at_the_next_activation_is_refused_by_name(odd_l
         refuse_unsafe(find(odd_lab, "merging"))
 
 
-def test_time_that_is_none_is_left_out_and_hides_no_other_snapshot(odd_lab: LvmMetadataLab) -> None:
+def test_invalid_time_is_left_out_and_hides_no_other_snapshot(odd_lab: LvmMetadataLab) -> None:
     listed = {found.name: found.created_at for found in odd_lab.driver.list_snapshots()}
 
     assert listed["aged"] is None

@@ -1,4 +1,4 @@
-"""A directory of odd images: its list tells the truth, and managing all that is safe breaks no chain."""
+"""A directory of odd images: the listing matches the outcome of managing, and managing breaks no chain."""
 
 import os
 import subprocess
@@ -22,16 +22,16 @@ def lab(tmp_path: Path) -> Qcow2Lab:
     return lab
 
 
-def whole_chains(folder: Path) -> dict[tuple[int, int], set[str]]:
-    """The files whose chain QEMU opens, by device and inode, with the names in the directory that lead to each."""
-    whole: dict[tuple[int, int], set[str]] = {}
+def complete_chains(folder: Path) -> dict[tuple[int, int], set[str]]:
+    """Return the names that lead to each file whose chain QEMU opens; the key is its device and inode."""
+    complete: dict[tuple[int, int], set[str]] = {}
     for name in set(os.listdir(folder)) - {LOCK}:
         path = folder / name
         argv = ["qemu-img", "info", "-U", "--backing-chain", str(path)]
         if path.is_file() and not subprocess.run(argv, capture_output=True, check=False, cwd="/").returncode:
             found = path.stat()
-            whole.setdefault((found.st_dev, found.st_ino), set()).add(name)
-    return whole
+            complete.setdefault((found.st_dev, found.st_ino), set()).add(name)
+    return complete
 
 
 def binding(lab: Qcow2Lab, found: BackendSnapshot) -> Binding:
@@ -42,10 +42,10 @@ def names_and_identities(listed: list[BackendSnapshot]) -> set[tuple[str, str]]:
     return {(each.name, each.identity) for each in listed}
 
 
-def test_everything_that_is_listed_as_safe_is_managed_and_given_back_and_every_chain_stays_whole(
+def test_every_snapshot_listed_as_safe_is_managed_and_unmanaged_and_every_chain_stays_complete(
     lab: Qcow2Lab,
 ) -> None:
-    before = whole_chains(lab.folder)
+    before = complete_chains(lab.folder)
     listed = lab.driver.list_snapshots()
     safe = [each for each in listed if not each.unsafe]
     bindings = [binding(lab, each) for each in safe]
@@ -56,17 +56,17 @@ def test_everything_that_is_listed_as_safe_is_managed_and_given_back_and_every_c
         refuse_foreign(found, volume.name, volume.identity)
         refuse_unsafe(found)
         assert lab.driver.manage_snapshot(bound).identity == each.identity
-    during = whole_chains(lab.folder)
+    during = complete_chains(lab.folder)
     for bound in reversed(bindings):
         lab.driver.unmanage_snapshot(bound)
 
     assert len(safe) > 10
     assert during.keys() == before.keys()
-    assert whole_chains(lab.folder) == before
+    assert complete_chains(lab.folder) == before
     assert names_and_identities(lab.driver.list_snapshots()) == names_and_identities(listed)
 
 
-def test_everything_that_is_listed_as_unsafe_is_refused_with_the_same_reason(lab: Qcow2Lab) -> None:
+def test_every_snapshot_listed_as_unsafe_is_refused_with_the_same_reason(lab: Qcow2Lab) -> None:
     unsafe = [each for each in lab.driver.list_snapshots() if each.unsafe]
 
     for each in unsafe:
@@ -77,7 +77,7 @@ def test_everything_that_is_listed_as_unsafe_is_refused_with_the_same_reason(lab
     assert len(unsafe) > 20
 
 
-def test_odd_images_keep_nothing_else_from_being_managed(lab: Qcow2Lab) -> None:
+def test_odd_images_block_no_other_snapshot_from_being_managed(lab: Qcow2Lab) -> None:
     lab.add_snapshot("daily.qcow2")
 
     lab.driver.manage_snapshot(binding(lab, lab.driver.find_snapshot(Reference.named("daily.qcow2"))))

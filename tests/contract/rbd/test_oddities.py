@@ -1,9 +1,8 @@
-"""Odd images in a real pool: none hides the others, and a listing says of each what managing it would say."""
+"""Odd images in a real pool: none hides the others, and listings and manage requests give the same reasons."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,39 +10,18 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.rbd.driver import RbdDriver
-from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.unreadable import Listed
-from tests.contract.labs.rbd import RbdLab, rbd_lab
+from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import SHOWN, Oddities
+from tests.contract.rbd.helpers import (
+    DAILY,
+    find,
+    listed,
+    refused,
+)
 from tests.contract.worlds import world_of
-from tests.services.ceph import told
-
-DAILY = "image-1@daily"
 
 
-@pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[RbdLab]:
-    with rbd_lab(request) as made:
-        made.add_snapshot(DAILY)
-        yield made
-
-
-def listed(driver: RbdDriver) -> dict[str, BackendSnapshot]:
-    return {each.name: each for each in driver.list_snapshots()}
-
-
-def find(driver: RbdDriver, name: str, volume: str | None = None) -> BackendSnapshot:
-    return driver.find_snapshot(Reference.named(name), volume)
-
-
-def refused(driver: RbdDriver, snapshot: BackendSnapshot) -> str:
-    """What is said to who names the snapshot: the refusal is one that trying again doesn't help."""
-    with pytest.raises(errors.Unusable) as caught:
-        refuse_unsafe(find(driver, snapshot.name, snapshot.parent))
-    return str(caught.value)
-
-
-def bound(driver: RbdDriver, snapshot: BackendSnapshot) -> Binding:
+def binding_of(driver: RbdDriver, snapshot: BackendSnapshot) -> Binding:
     return Binding(snapshot.identity, snapshot.name, driver.managed_name(snapshot, "snapshot-1"))
 
 
@@ -53,12 +31,12 @@ UNREADABLE: dict[str, tuple[Callable[[Oddities], object], str]] = {
     "corrupt snapshot": (lambda odd: odd.corrupt_snapshot("odd"), "Input/output error"),
     "orphan": (lambda odd: odd.orphan("parent", "odd"), "parent"),
 }
-unreadable = pytest.mark.parametrize(("make", "said"), UNREADABLE.values(), ids=UNREADABLE)
+unreadable = pytest.mark.parametrize(("make", "reason"), UNREADABLE.values(), ids=UNREADABLE)
 
 
 @unreadable
-def test_image_that_cannot_be_read_is_an_entry_beside_the_others(
-    lab: RbdLab, make: Callable[[Oddities], object], said: str
+def test_unreadable_image_is_an_entry_beside_the_others(
+    lab: RbdLab, make: Callable[[Oddities], object], reason: str
 ) -> None:
     make(lab.odd)
 
@@ -67,7 +45,7 @@ def test_image_that_cannot_be_read_is_an_entry_beside_the_others(
     assert found[DAILY].unsafe is None
     odd = found["odd"]
     assert (odd.parent, odd.size_bytes, odd.unsafe) == ("odd", 0, Unsafe.UNUSABLE)
-    assert said in odd.unsafe_reason
+    assert reason in odd.unsafe_reason
     assert odd.unsafe_reason in refused(lab.driver, odd)
     for name in ("odd@daily", "odd"):
         with pytest.raises(errors.Unusable, match="can't be read"):
@@ -77,19 +55,19 @@ def test_image_that_cannot_be_read_is_an_entry_beside_the_others(
 
 
 @unreadable
-def test_snapshot_is_not_taken_for_gone_where_its_image_cannot_be_read(
-    lab: RbdLab, make: Callable[[Oddities], object], said: str, monkeypatch: pytest.MonkeyPatch
+def test_snapshot_of_an_unreadable_image_does_not_count_as_gone(
+    lab: RbdLab, make: Callable[[Oddities], object], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(lab.odd)
     [image_id] = [each["id"] for each in lab.rbd.RBD().list2(lab.ioctx) if each["name"] == "odd"]
     binding = Binding(f"{image_id}@1", "odd@daily", "odd@snapshot-1")
 
     for act in (lab.driver.manage_snapshot, lab.driver.unmanage_snapshot):
-        with pytest.raises(errors.Unusable, match=said):
+        with pytest.raises(errors.Unusable, match=reason):
             act(binding)
 
 
-def test_managing_a_snapshot_of_an_unreadable_image_ends_at_the_first_attempt(lab: RbdLab, tmp_path: Path) -> None:
+def test_managing_a_snapshot_of_an_unreadable_image_is_not_retried(lab: RbdLab, tmp_path: Path) -> None:
     with world_of(tmp_path, lab.driver) as world:
         lab.add_volume("odd")
         volume = world.known_volume("odd")
@@ -102,15 +80,13 @@ def test_managing_a_snapshot_of_an_unreadable_image_ends_at_the_first_attempt(la
     assert (operation["status"], operation["reason_code"]) == ("error", "unusable")
 
 
-def test_pool_of_nothing_but_an_unreadable_image_is_listed(lab: RbdLab) -> None:
+def test_pool_with_only_an_unreadable_image_is_listed(lab: RbdLab) -> None:
     lab.odd.break_header(lab.volume)
 
     assert list(listed(lab.driver)) == [lab.volume]
 
 
-def test_images_that_cannot_be_read_are_logged_in_one_line_until_it_changes(
-    lab: RbdLab, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_images_are_logged_in_one_line_and_only_once(lab: RbdLab, caplog: pytest.LogCaptureFixture) -> None:
     lab.odd.corrupt("corrupt")
     lab.odd.format_1("old")
 
@@ -123,7 +99,7 @@ def test_images_that_cannot_be_read_are_logged_in_one_line_until_it_changes(
     assert "'old'" in line
 
 
-def test_snapshots_of_format_1_are_listed_and_refused_for_good(lab: RbdLab) -> None:
+def test_snapshots_of_format_1_are_listed_and_refused(lab: RbdLab) -> None:
     lab.odd.format_1("old")
 
     old = listed(lab.driver)["old@daily"]
@@ -134,11 +110,11 @@ def test_snapshots_of_format_1_are_listed_and_refused_for_good(lab: RbdLab) -> N
         lab.driver.find_volume(Reference.named("old"))
 
 
-def test_image_whose_name_leads_nowhere_is_found_by_the_pools_directory(lab: RbdLab) -> None:
+def test_image_without_a_name_object_is_found_by_the_pools_directory(lab: RbdLab) -> None:
     lab.odd.without_name_object("lost")
 
     snapshot = listed(lab.driver)["lost@daily"]
-    managed = lab.driver.manage_snapshot(bound(lab.driver, snapshot))
+    managed = lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
     assert find(lab.driver, "lost@snapshot-1") == managed
     assert lab.driver.find_volume(Reference.named("lost")).identity == managed.parent_identity
@@ -154,24 +130,24 @@ READ_ONLY: dict[str, tuple[Callable[[Oddities], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "said"), READ_ONLY.values(), ids=READ_ONLY)
-def test_snapshot_of_an_image_that_takes_no_rename_is_listed_unsafe_and_refused_with_the_reason(
-    lab: RbdLab, make: Callable[[Oddities], object], said: str
+@pytest.mark.parametrize(("make", "reason"), READ_ONLY.values(), ids=READ_ONLY)
+def test_snapshot_of_a_read_only_image_is_listed_unsafe_and_refused_with_the_reason(
+    lab: RbdLab, make: Callable[[Oddities], object], reason: str
 ) -> None:
     make(lab.odd)
 
     snapshot = listed(lab.driver)["odd@daily"]
 
     assert snapshot.unsafe is Unsafe.UNUSABLE
-    assert said in snapshot.unsafe_reason
+    assert reason in snapshot.unsafe_reason
     assert snapshot.unsafe_reason in refused(lab.driver, snapshot)
     with pytest.raises(errors.Unusable):
-        lab.driver.manage_snapshot(bound(lab.driver, snapshot))
+        lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
 
-def test_snapshot_that_was_demoted_after_it_was_managed_is_not_given_back_until_it_is_promoted(lab: RbdLab) -> None:
+def test_snapshot_of_a_demoted_image_is_unmanaged_only_after_a_promotion(lab: RbdLab) -> None:
     lab.odd.image("mirror")
-    binding = bound(lab.driver, listed(lab.driver)["mirror@daily"])
+    binding = binding_of(lab.driver, listed(lab.driver)["mirror@daily"])
     lab.driver.manage_snapshot(binding)
     lab.odd.demote("mirror", 1)
 
@@ -184,7 +160,7 @@ def test_snapshot_that_was_demoted_after_it_was_managed_is_not_given_back_until_
     assert "mirror@daily" in lab.names()
 
 
-def test_snapshot_that_rbd_protect_cannot_protect_is_listed_unsafe_only_with_that_option(lab: RbdLab) -> None:
+def test_unprotectable_snapshot_is_unsafe_only_with_rbd_protect(lab: RbdLab) -> None:
     lab.odd.image("plain", features=4)
     protecting = lab.driver_as("admin", rbd_protect=True)
 
@@ -195,9 +171,9 @@ def test_snapshot_that_rbd_protect_cannot_protect_is_listed_unsafe_only_with_tha
     assert listed(lab.driver)["plain@daily"].unsafe is None
 
 
-def test_snapshot_with_an_empty_name_is_managed_and_given_back(lab: RbdLab) -> None:
+def test_snapshot_with_an_empty_name_is_managed_and_unmanaged(lab: RbdLab) -> None:
     lab.odd.image("plain", snapshot="")
-    binding = bound(lab.driver, find(lab.driver, "plain@"))
+    binding = binding_of(lab.driver, find(lab.driver, "plain@"))
 
     lab.driver.manage_snapshot(binding)
     lab.driver.unmanage_snapshot(binding)
@@ -214,7 +190,7 @@ def test_snapshot_whose_name_is_not_utf8_is_unsafe_and_hides_no_other(lab: RbdLa
     odd = found[f"plain@{SHOWN}"]
     assert "UTF-8" in odd.unsafe_reason
     assert odd.unsafe_reason in refused(lab.driver, odd)
-    assert lab.driver.manage_snapshot(bound(lab.driver, found["plain@daily"])).name == "plain@snapshot-1"
+    assert lab.driver.manage_snapshot(binding_of(lab.driver, found["plain@daily"])).name == "plain@snapshot-1"
 
 
 def test_image_whose_name_is_not_utf8_is_an_entry_and_hides_no_other(lab: RbdLab) -> None:
@@ -228,7 +204,7 @@ def test_image_whose_name_is_not_utf8_is_an_entry_and_hides_no_other(lab: RbdLab
     assert found[SHOWN].unsafe_reason in refused(lab.driver, found[SHOWN])
 
 
-def test_image_in_the_trash_is_not_listed_and_told_by_name(lab: RbdLab) -> None:
+def test_image_in_the_trash_is_not_listed_and_its_error_names_the_remedy(lab: RbdLab) -> None:
     lab.odd.in_trash("old")
 
     assert list(listed(lab.driver)) == [DAILY]
@@ -239,9 +215,9 @@ def test_image_in_the_trash_is_not_listed_and_told_by_name(lab: RbdLab) -> None:
         lab.driver.find_volume(Reference.named("old"))
 
 
-def test_managed_snapshot_of_an_image_in_the_trash_is_given_back(lab: RbdLab) -> None:
+def test_managed_snapshot_of_an_image_in_the_trash_is_unmanaged(lab: RbdLab) -> None:
     lab.odd.image("old")
-    binding = bound(lab.driver, find(lab.driver, "old@daily"))
+    binding = binding_of(lab.driver, find(lab.driver, "old@daily"))
     lab.driver.manage_snapshot(binding)
     image_id = binding.identity.partition("@")[0]
     lab.rbd.RBD().trash_move(lab.ioctx, "old", 0)
@@ -252,7 +228,7 @@ def test_managed_snapshot_of_an_image_in_the_trash_is_given_back(lab: RbdLab) ->
     assert lab.names() == {DAILY, "old@daily"}
 
 
-def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_refused_with_its_reason(
+def test_every_odd_snapshot_is_managed_if_listed_safe_and_refused_with_the_listed_reason_otherwise(
     lab: RbdLab,
 ) -> None:
     lab.add_oddities()
@@ -263,106 +239,7 @@ def test_of_every_odd_shape_what_is_listed_safe_is_managed_and_what_is_not_is_re
             assert snapshot.unsafe_reason in refused(lab.driver, snapshot)
             continue
         assert lab.driver.find_volume(Reference.named(snapshot.parent or "")).identity == snapshot.parent_identity
-        binding = bound(lab.driver, snapshot)
+        binding = binding_of(lab.driver, snapshot)
         assert lab.driver.manage_snapshot(binding).name == binding.managed_name
         lab.driver.unmanage_snapshot(binding)
         assert find(lab.driver, snapshot.name, snapshot.parent) == snapshot
-
-
-# Where an image's failure ends and the cluster's begins.
-
-
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Listed]]:
-    """Let reading some images fail once `after` images were read; the images that are asked for are returned."""
-    read = Pool.snapshots
-
-    def fail(error: Exception, wanted: Callable[[Listed], bool], after: int = 0) -> list[Listed]:
-        reads: list[Listed] = []
-
-        def reading(pool: Pool, image: Listed) -> list[BackendSnapshot]:
-            reads.append(image)
-            if wanted(image) and len(reads) > after:
-                raise error
-            return read(pool, image)
-
-        monkeypatch.setattr(Pool, "snapshots", reading)
-        return reads
-
-    return fail
-
-
-TIME_OUT = errors.BackendUnavailable("the image doesn't answer")
-
-
-def test_image_that_does_not_answer_in_time_is_an_entry_where_the_others_do(lab: RbdLab, failing: Any) -> None:
-    lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: image.name == "silent")
-
-    found = listed(lab.driver)
-
-    assert found[DAILY].unsafe is None
-    assert "doesn't answer" in found["silent"].unsafe_reason
-
-
-def test_cluster_where_no_image_answers_is_away(lab: RbdLab, failing: Any) -> None:
-    lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: True)
-
-    with pytest.raises(errors.BackendUnavailable):
-        lab.driver.list_snapshots()
-
-
-def test_cluster_that_goes_away_during_a_listing_is_away(lab: RbdLab, failing: Any) -> None:
-    lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: True, after=1)
-
-    with pytest.raises(errors.BackendUnavailable):
-        lab.driver_as("admin", rbd_list_workers=1).list_snapshots()
-
-
-def test_listing_gives_up_when_more_images_are_silent_than_are_read_at_once(lab: RbdLab, failing: Any) -> None:
-    for number in range(9):
-        lab.add_volume(f"silent-{number}")
-    reads = failing(TIME_OUT, lambda image: image.name.startswith("silent"))
-
-    with pytest.raises(errors.BackendUnavailable):
-        lab.driver_as("admin", rbd_list_workers=2).list_snapshots()
-
-    assert len([image for image in reads if image.name.startswith("silent")]) <= 4
-
-
-@pytest.fixture
-def restricted(lab: RbdLab, tmp_path: Path) -> Callable[..., RbdDriver]:
-    """Make a driver whose user may read the headers of some images only."""
-
-    def make(*images: str) -> RbdDriver:
-        prefixes = ["rbd_directory", "rbd_id.", "rbd_info", "rbd_trash"]
-        for name in images:
-            with lab.image(name) as image:
-                prefixes.append(f"rbd_header.{image.id()}")
-        caps = ", ".join(f"allow rwx pool={lab.pool} object_prefix {prefix}" for prefix in prefixes)
-        entity = f"client.{lab.pool}"
-        [made] = told(lab.cluster, "auth get-or-create", entity=entity, caps=["mon", "profile rbd", "osd", caps])
-        keyring, conf = tmp_path / "keyring", tmp_path / "ceph.conf"
-        keyring.write_text(f"[{entity}]\nkey = {made['key']}\n")
-        conf.write_text(lab.ceph.conf.read_text().replace(f"{lab.ceph.folder}/keyring", str(keyring)))
-        return lab.driver_as(lab.pool, rbd_ceph_conf=str(conf))
-
-    return make
-
-
-def test_image_that_the_user_may_not_read_is_an_entry_where_it_may_read_others(
-    lab: RbdLab, restricted: Callable[..., RbdDriver]
-) -> None:
-    secrets = [lab.add_volume(f"secret-{number}") for number in range(10)]
-
-    found = listed(restricted(lab.volume))
-
-    assert found[DAILY].unsafe is None
-    assert ["profile rbd" in found[name].unsafe_reason for name in secrets] == [True] * 10
-
-
-def test_user_that_may_read_no_image_gets_no_listing(restricted: Callable[..., RbdDriver]) -> None:
-    with pytest.raises(errors.BackendPermission, match="profile rbd"):
-        restricted().list_snapshots()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.cmd.test_commands import run
+from tests.functional.cmd.programs import run
 from tests.functional.migrated import sqlite
 from tests.services.daemon import Daemon
 

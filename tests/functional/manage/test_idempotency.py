@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from snapmanage import errors
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.outbox import Message
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Snapshot, Volume
 from snapmanage.manage import requests
@@ -20,7 +21,6 @@ from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.store import outbox, records, tables
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from tests import examples
 from tests.examples import NOW, PROJECT, FakeClock, new_id
 

@@ -12,15 +12,17 @@ import sqlalchemy as sa
 from snapmanage import errors
 from snapmanage.core import manageable
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.core.events import UserMessage
 from snapmanage.core.inventory import Inventory
 from snapmanage.core.lifecycle import Retry
+from snapmanage.core.location import UNPLACED, Location
 from snapmanage.core.manageable import Page
 from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import Ask, Refusal
@@ -29,7 +31,6 @@ from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from snapmanage.volume import steps
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, FakeClock, new_id
@@ -55,7 +56,7 @@ class Bench:
 
     def ask(self, source: str = DAILY, **fields: Any) -> Snapshot:
         """A snapshot that is requested."""
-        wanted = examples.snapshot(source, **{"id": new_id(), "host": "unknown@yet"} | fields)
+        wanted = examples.snapshot(source, **{"id": new_id(), "location": UNPLACED} | fields)
         return requests.request_snapshot(self.app, wanted)
 
     def accept(self, *snapshots: Record, operation: Operation = Operation.MANAGE) -> list[Refusal]:
@@ -150,7 +151,12 @@ def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) 
     asked = bench.ask(name="n", metadata={"k": "v"})
 
     assert bench.kept(asked) == asked
-    assert fields(asked, "status", "host", "size_gb", "generation") == [Status.CREATING, examples.HOST, 1, 1]
+    assert fields(asked, "status", "location", "size_gb", "generation") == [
+        Status.CREATING,
+        examples.LOCATION,
+        1,
+        0,
+    ]
     (cast,) = bench.waiting()
     assert (cast.name, cast.target, cast.body) == ("manage_snapshot", SERVER, {"snapshot_id": asked.id})
     assert bench.nudged == [cast]
@@ -210,7 +216,7 @@ def test_server_that_is_silent_is_asked_nothing(bench: Bench) -> None:
 
 def test_server_that_nobody_heard_of_is_asked_nothing(bench: Bench) -> None:
     with pytest.raises(errors.ServiceNotFound):
-        requests.register_volume(bench.app, examples.volume(host="storage-9@fast"))
+        requests.register_volume(bench.app, examples.volume(location=Location("storage-9", "fast")))
 
 
 @pytest.mark.parametrize("limit", [Amount(2, UNLIMITED), Amount(UNLIMITED, 2)])
@@ -365,7 +371,7 @@ def test_claim_starts_each_operation_once(bench: Bench) -> None:
 
     assert claimed.record == bench.kept(asked)
     assert claimed.volume is not None
-    assert fields(bench.kept(asked), "generation", "attempt", "claimed_by") == [2, 1, "worker 1"]
+    assert fields(bench.kept(asked), "generation", "attempt", "claimed_by") == [1, 1, "worker 1"]
     assert bench.owed() == ["snapshot.manage.start"]
     assert bench.claim("worker 2") == []
 
@@ -418,7 +424,7 @@ def test_dead_worker_s_operation_is_taken_over_without_a_second_start(bench: Ben
 
     taken = bench.claim_one("worker 2")
 
-    assert fields(taken.record, "attempt", "claimed_by", "generation") == [2, "worker 2", 3]  # type: ignore[arg-type]
+    assert fields(taken.record, "attempt", "claimed_by", "claim_number") == [2, "worker 2", 2]  # type: ignore[arg-type]
     assert bench.owed() == ["snapshot.manage.start"]
 
 
@@ -456,7 +462,7 @@ def test_managed_snapshot_is_available_under_its_new_name(bench: Bench) -> None:
     assert fields(snapshot, "status", "size_gb", "due_at", "claimed_by") == [Status.AVAILABLE, 1, None, None]
     assert [found.name for found in bench.driver.list_snapshots()].count(f"snapshot-{snapshot.id}") == 1
     assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.end"]
-    assert [message.body["previous_generation"] for message in bench.waiting()] == [None, 2]
+    assert [message.body["generation"] for message in bench.waiting()] == [1, 2]
 
 
 def test_both_dialects_are_announced_where_that_is_wanted(bench: Bench) -> None:

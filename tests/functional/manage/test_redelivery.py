@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from snapmanage.bus import Delivery
 from snapmanage.manage.redelivery import PoisonMessageGuard
-from snapmanage.store import quarantine, tables
+from snapmanage.store import redeliveries, tables
 from snapmanage.store.engine.database import Database
 from tests.examples import FakeClock
 
@@ -144,7 +144,7 @@ def test_what_fails_again_and_again_without_the_database_is_one_attempt(
     mortal = Mortal(AWAY)
     handle = PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
-        patch.setattr(quarantine, "take_back", away)
+        patch.setattr(redeliveries, "uncount_attempt", away)
         for _ in range(2 * MAX_ATTEMPTS):
             fail(handle)
 
@@ -160,7 +160,7 @@ def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_an
 ) -> None:
     handle = PoisonMessageGuard(Mortal(AWAY), database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
-        patch.setattr(quarantine, "take_back", away)
+        patch.setattr(redeliveries, "uncount_attempt", away)
         fail(handle)
         with pytest.raises(OperationalError):
             handle.probe()
@@ -182,7 +182,7 @@ def test_probe_leaves_the_deaths_that_others_have_counted(database: Database) ->
 def test_probe_fails_where_the_database_can_be_read_and_not_written(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "suspect", away_with)
+    monkeypatch.setattr(redeliveries, "count_attempt", away_with)
 
     with pytest.raises(OperationalError):
         PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS).probe()

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import event
 
 from snapmanage import errors
-from snapmanage.core.events import UserMessage
 from snapmanage.core.lifecycle import Change
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Requester, Snapshot, Status
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import records, usermessages
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from tests.examples import NOW, PROJECT, new_id, snapshot, told
 
 SECOND = timedelta(seconds=1)

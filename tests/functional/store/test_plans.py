@@ -10,15 +10,15 @@ from sqlalchemy import Connection, Engine, Table, event, select
 
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import Ask
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.store import outbox, records, tables
+from snapmanage.store import outbox, ownership, records, tables
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from tests import examples
 from tests.examples import NOW, PROJECT, SERVER, new_id
 
@@ -70,7 +70,7 @@ def manage(app: Application) -> None:
     app.db.write(relay)
     with app.db.read() as conn:
         records.list_page(conn, Snapshot, ListQuery(PROJECT, limit=10))
-        records.owned_among(conn, SERVER, found)
+        ownership.owned_among(conn, SERVER, found)
 
 
 def len_of_one(wanted: int) -> int:

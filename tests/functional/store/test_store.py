@@ -21,20 +21,21 @@ from snapmanage.core import audit as ledger
 from snapmanage.core import lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
-from snapmanage.core.events import UserMessage
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.core.lifecycle import Change
+from snapmanage.core.location import Location
 from snapmanage.core.manageable import Owned
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import audit as auditlog
-from snapmanage.store import idempotency, outbox, quarantine, quotas, records, services, tables, usermessages
+from snapmanage.store import idempotency, outbox, ownership, quarantine, quotas, records, services, tables, usermessages
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, database_clock, passes
-from snapmanage.store.paging import ListQuery
 from snapmanage.store.quarantine import QuarantinedMessage
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, FakeClock, new_id
@@ -143,6 +144,7 @@ def whole(**fields: Any) -> Snapshot:
         status=Status.ERROR,
         operation=Operation.UNMANAGE,
         generation=2**31 - 1,
+        claim_number=2**31 - 1,
         attempt=7,
         started_at=NOW - SECOND,
         due_at=NOW + SECOND,
@@ -157,7 +159,6 @@ def whole(**fields: Any) -> Snapshot:
         identity_key="b" * 64,
         updated_at=NOW + SECOND,
         deleted_at=NOW + 2 * SECOND,
-        announced=6,
         storage="array:1",
         **fields,
     )
@@ -216,7 +217,7 @@ def test_object_has_one_owner_whatever_its_pool(database: Database) -> None:
     insert(database, owning())
 
     with pytest.raises(errors.AlreadyManaged, match="daily"):
-        insert(database, owning(host=f"{SERVER}#another"))
+        insert(database, owning(location=replace(examples.LOCATION, pool="another")))
 
 
 @pytest.mark.parametrize("other", ["Daily", "daily ", "d\u00e1ily", "DAILY"])
@@ -230,7 +231,7 @@ def test_references_that_look_alike_do_not_collide(database: Database, other: st
 
 
 def test_same_reference_on_another_server_is_another_object(database: Database) -> None:
-    insert(database, owning(), owning(host="storage-2@fast"))
+    insert(database, owning(), owning(location=Location("storage-2", "fast")))
 
 
 def test_object_that_nobody_owns_any_more_may_be_had_again(database: Database) -> None:
@@ -259,12 +260,12 @@ def test_change_to_what_another_owns_is_refused_and_nothing_is_written(database:
 
 def test_owned_objects_are_told_by_identity_and_by_reference(database: Database) -> None:
     managed, asked, freed = due("a"), due("b"), due("c")
-    insert(database, managed, asked, freed, due("d", host="storage-2@fast"))
+    insert(database, managed, asked, freed, due("d", location=Location("storage-2", "fast")))
     update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
     update(database, lifecycle.fail(freed, errors.SourceNotFound("gone"), NOW, RETRY))
 
     with database.read() as conn:
-        owned = records.owned(conn, SERVER)
+        owned = ownership.owned(conn, SERVER)
 
     assert owned.identities == {"identity of a": managed.id}
     assert owned.references == {Reference.named("a").text: managed.id, Reference.named("b").text: asked.id}
@@ -280,8 +281,8 @@ def test_owned_objects_are_told_among_some_without_the_others(database: Database
     foreign = examples.found("c", parent_identity="identity of another disk")
 
     with database.read() as conn:
-        owned = records.owned_among(conn, SERVER, [*found, foreign])
-        nothing = records.owned_among(conn, SERVER, [])
+        owned = ownership.owned_among(conn, SERVER, [*found, foreign])
+        nothing = ownership.owned_among(conn, SERVER, [])
 
     assert owned == Owned({"identity of a": managed.id}, {Reference.named("b").text: asked.id})
     assert nothing == Owned()
@@ -308,7 +309,7 @@ def test_usage_counts_what_a_project_owns(database: Database) -> None:
 # Who was quicker.
 
 
-def test_second_change_of_the_same_generation_writes_nothing(database: Database) -> None:
+def test_second_change_of_the_same_record_writes_nothing(database: Database) -> None:
     before = due()
     insert(database, before)
     won, lost = claim(before), replace(claim(before), after=replace(claim(before).after, claimed_by="worker 2"))
@@ -327,7 +328,7 @@ def test_one_that_lost_does_not_hold_up_its_neighbours(database: Database) -> No
     written = update(database, claim(first), claim(lost), claim(last))
 
     assert {change.before.id for change in written} == {first.id, last.id}
-    assert [kept(database, each.id).generation for each in (first, lost, last)] == [2, 2, 2]
+    assert [kept(database, each.id).claim_number for each in (first, lost, last)] == [1, 1, 1]
 
 
 def test_change_of_what_is_gone_writes_nothing(database: Database) -> None:
@@ -339,10 +340,10 @@ def test_nothing_to_change_is_no_work(database: Database) -> None:
 
 
 def test_batch_writes_to_each_record_its_own_values(database: Database) -> None:
-    one, other = due("a", reason="kept"), due("b", reason="dropped")
+    one, other = due("a", reason="kept"), due("b", reason="dropped", status=Status.AVAILABLE)
     insert(database, one, other)
 
-    update(database, claim(one), lifecycle.unmanage(replace(other, status=Status.AVAILABLE), ASKED, NOW))
+    update(database, claim(one), lifecycle.unmanage(other, ASKED, NOW))
 
     assert (kept(database, one.id).reason, kept(database, other.id).reason) == ("kept", None)
 
@@ -381,11 +382,11 @@ def backend_snapshot(name: str, identity: str | None = None) -> BackendSnapshot:
     return BackendSnapshot(name, identity or f"id of {name}", GIB, "volume-1", created_at=NOW)
 
 
-def test_lease_is_renewed_only_under_the_generation_that_holds_it(database: Database) -> None:
-    held, lost = due("a", generation=5), due("b", generation=5)
+def test_lease_is_renewed_only_under_the_claim_that_holds_it(database: Database) -> None:
+    held, lost = due("a", claim_number=5), due("b", claim_number=5)
     insert(database, held, lost)
 
-    renewed = [lifecycle.renew(held, NOW, LEASE), lifecycle.renew(replace(lost, generation=4), NOW, LEASE)]
+    renewed = [lifecycle.renew(held, NOW, LEASE), lifecycle.renew(replace(lost, claim_number=4), NOW, LEASE)]
     database.write(lambda conn, _: records.update(conn, renewed))
 
     assert kept(database, held.id) == replace(held, due_at=NOW + LEASE)
@@ -399,7 +400,12 @@ def take(conn: Connection, limit: int = 10) -> list[str]:
 def test_longest_due_is_taken_first_and_what_is_not_due_is_left(database: Database) -> None:
     second, first, third = (due(str(seconds), due_at=NOW - seconds * SECOND) for seconds in (2, 3, 1))
     insert(database, second, first, third)
-    insert(database, owning("not accepted"), due("later", due_at=NOW + SECOND), due("x", host="storage-2@fast"))
+    insert(
+        database,
+        owning("not accepted"),
+        due("later", due_at=NOW + SECOND),
+        due("x", location=Location("storage-2", "fast")),
+    )
 
     with database.read() as conn:
         assert take(conn) == [first.id, second.id, third.id]
@@ -560,7 +566,7 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
 
 
 def put_aside(database: Database, body: bytes, reason: str) -> str | None:
-    return database.write(lambda conn, now: quarantine.put_aside(conn, "q", body, {"x-n": 1}, reason, now))
+    return database.write(lambda conn, now: quarantine.add(conn, "q", body, {"x-n": 1}, reason, now))
 
 
 def the_one_aside(database: Database) -> QuarantinedMessage:

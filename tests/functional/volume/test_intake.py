@@ -9,11 +9,11 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_REQUEST
-from snapmanage.cmd.manage.quarantine import send_again
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import Ask, Refusal
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Taker
+from snapmanage.manage.quarantine import retry
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from tests.functional.client import SERVER
 from tests.functional.volume.test_server import publish, quarantined, request, whole_request
@@ -106,7 +106,7 @@ def test_message_that_can_not_be_understood_when_it_is_tried_again_stays_in_the_
     publish(world, b"garbage")
     heard = world.overheard()
 
-    assert not send_again(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
+    assert not retry(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
     [kept] = quarantined(world)
     assert kept.body == b"garbage"
@@ -119,7 +119,7 @@ def test_message_that_is_understood_when_it_is_tried_again_is_carried_out_and_fo
     publish(world, whole_request(snapshot_id=snapshot_id))
     world.trail(snapshot_id, "manage.end")
 
-    assert send_again(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
+    assert retry(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
     assert world.trail(snapshot_id, "unmanage.end")
     assert quarantined(world) == []

@@ -19,6 +19,7 @@ from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope
 from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import outbox
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
@@ -29,7 +30,6 @@ from snapmanage.manage.acceptance import Ask, Refusal
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.store import records, services, tables
-from snapmanage.store.paging import ListQuery
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker
 from tests.functional.client import SERVER
@@ -180,7 +180,7 @@ def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, 
             for _ in range(4):
                 renewed_in(world, snapshot_id, rules.lease / 2)
 
-            assert world.record(snapshot_id).generation == first.generation
+            assert world.record(snapshot_id).claim_number == first.claim_number
         assert world.settled(snapshot_id)["status"] == "available"
         assert driver.renames == [(SNAPSHOT, f"snapshot-{snapshot_id}")]
         assert world.client.operation(snapshot_id)["attempt"] == 1
@@ -202,7 +202,7 @@ def test_server_that_is_kept_busy_looks_for_what_a_fellow_left_all_the_same(tmp_
         snapshot_id = world.asked(volume, SNAPSHOT)
         stuck.reached()
         held = world.record(snapshot_id)
-        with fed_without_a_pause(world, Claimed(replace(held, generation=held.generation - 1))):
+        with fed_without_a_pause(world, Claimed(replace(held, claim_number=held.claim_number - 1))):
             world.bus.away = True
             left = world.asked(volume, OTHERS[0])
 
@@ -280,7 +280,7 @@ def test_late_outcome_leaves_the_newer_claim_of_this_worker_held(
         until(lambda: "outcomes were late" in caplog.text, "the late outcome to be noticed")
 
         renewed_in(world, snapshot_id, rules.lease / 2)
-        assert world.record(snapshot_id).generation == newer.generation
+        assert world.record(snapshot_id).claim_number == newer.claim_number
         later.set()
         assert world.settled(snapshot_id)["status"] == "available"
 
@@ -291,7 +291,7 @@ def test_claim_that_is_handed_over_late_leaves_the_newer_one_alone(world: World)
         snapshot_id = world.asked(volume, SNAPSHOT)
         stuck.reached()
         held = world.record(snapshot_id)
-        late = Claimed(replace(held, generation=held.generation - 1))
+        late = Claimed(replace(held, claim_number=held.claim_number - 1))
 
         world.server._workers[SERVER].taker.take([late], set())
 
@@ -831,7 +831,7 @@ def test_second_delivery_of_a_request_is_carried_out_once(tmp_path: Path) -> Non
         publish(world, *[request("manage_snapshot", snapshot_id=snapshot_id)] * 3)
 
         world.managed(volume, OTHERS[0])
-        assert world.record(snapshot_id).generation == 3
+        assert world.record(snapshot_id).claim_number == 1
         assert len(driver.renames) == 2
 
 

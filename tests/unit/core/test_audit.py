@@ -96,6 +96,23 @@ def test_row_added_without_the_head_is_found() -> None:
 
 
 @pytest.mark.parametrize(
+    ("payload", "previous"),
+    [
+        ({"generation": 0}, None),
+        ({"generation": 1}, None),
+        ({"generation": 2}, 1),
+        ({"generation": 2, "previous_generation": None}, None),
+        ({"generation": 7, "previous_generation": 3}, 3),
+    ],
+    ids=["rejected request", "first", "second", "first of an older release", "later of an older release"],
+)
+def test_entry_follows_the_previous_generation(payload: dict[str, Any], previous: int | None) -> None:
+    event = payload | {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID}
+
+    assert audit.append(audit.START, "snapshot.manage.end", event, NOW).previous_generation == previous
+
+
+@pytest.mark.parametrize(
     ("steps", "gaps"),
     [
         ([], []),

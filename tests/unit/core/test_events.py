@@ -47,7 +47,7 @@ SNAPSHOTS: st.SearchStrategy[Snapshot] = st.builds(
     id=st.uuids().map(str),
     volume_id=st.uuids().map(str),
     requester=st.builds(Requester, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS),
-    host=st.just(examples.HOST),
+    location=st.just(examples.LOCATION),
     reference=TEXTS.map(Reference.named),
     name=st.none() | TEXTS,
     metadata=st.dictionaries(TEXTS, TEXTS),
@@ -63,7 +63,6 @@ SNAPSHOTS: st.SearchStrategy[Snapshot] = st.builds(
     backend_created_at=st.none() | TIMES,
     created_at=TIMES,
     deleted_at=st.none() | TIMES,
-    announced=st.none() | st.integers(1, 2**31),
 )
 
 
@@ -133,7 +132,6 @@ def test_payload_tells_all_that_is_known() -> None:
         size_gb=3,
         status=Status.AVAILABLE,
         generation=3,
-        announced=2,
         attempt=1,
         backend_name="snapshot-2",
         original_name="daily",
@@ -143,7 +141,6 @@ def test_payload_tells_all_that_is_known() -> None:
     assert event.payload == {
         "event_id": event.event_id,
         "generation": 3,
-        "previous_generation": 2,
         "occurred_at": "2026-03-01T12:30:15.123456+00:00",
         "snapshot_id": SNAPSHOT_ID,
         "volume_id": examples.VOLUME_ID,

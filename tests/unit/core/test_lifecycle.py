@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from snapmanage import errors
 from snapmanage.core import lifecycle
 from snapmanage.core.lifecycle import Change, Retry
+from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER
@@ -69,13 +70,15 @@ def test_request_owns_its_reference_on_its_server() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"host": "storage-2@fast"},
+        {"location": Location("storage-2", "fast")},
         {"reference": examples.snapshot("Daily").reference},
         {"volume_id": examples.new_id()},
     ],
 )
 def test_requests_collide_on_the_same_server_volume_and_reference_only(other: dict[str, Any]) -> None:
-    same_object = lifecycle.request(examples.snapshot(id=examples.new_id(), host=f"{SERVER}#another-pool"))
+    same_object = lifecycle.request(
+        examples.snapshot(id=examples.new_id(), location=replace(examples.LOCATION, pool="another-pool"))
+    )
 
     assert same_object.reference_key == requested().reference_key
     assert lifecycle.request(examples.snapshot(**other)).reference_key != requested().reference_key
@@ -164,13 +167,13 @@ def test_first_claim_takes_a_lease_and_announces_the_start() -> None:
     change = taken(accepted())
 
     assert change.after == accepted(
-        generation=2,
+        generation=1,
+        claim_number=1,
         attempt=1,
         claimed_by="worker 1",
         due_at=NOW + LEASE,
         started_at=NOW,
         updated_at=NOW,
-        announced=2,
     )
     assert event_type(change) == "snapshot.manage.start"
 
@@ -203,7 +206,8 @@ def test_take_over_starts_no_second_time() -> None:
 
     assert change.event is None
     assert change.after.started_at == NOW
-    assert (change.after.claimed_by, change.after.generation, change.after.attempt) == ("worker 1", 3, 2)
+    assert (change.after.claimed_by, change.after.claim_number, change.after.attempt) == ("worker 1", 2, 2)
+    assert change.after.generation == 1
 
 
 def test_operation_whose_workers_all_died_is_given_up_with_the_last_reason() -> None:
@@ -217,7 +221,7 @@ def test_operation_whose_workers_all_died_is_given_up_with_the_last_reason() -> 
     assert (change.after.due_at, change.after.claimed_by, change.after.reference_key) == (None, None, None)
 
 
-def test_renewed_lease_runs_from_now_under_the_same_generation() -> None:
+def test_renewed_lease_runs_from_now_under_the_same_claim_number() -> None:
     change = lifecycle.renew(claimed(), LATER, LEASE)
 
     assert change.after == claimed(due_at=LATER + LEASE)
@@ -257,14 +261,13 @@ def test_managed_snapshot_is_available_and_keeps_what_it_owns() -> None:
     assert change.after == replace(
         before,
         status=Status.AVAILABLE,
-        generation=3,
+        generation=2,
         due_at=None,
         claimed_by=None,
         reason=None,
         reason_code=None,
         size_gb=1,
         updated_at=LATER,
-        announced=3,
     )
     assert event_type(change) == "snapshot.manage.end"
     assert change.message is None
@@ -293,7 +296,6 @@ def test_settled_snapshot_can_be_unmanaged(status: Status) -> None:
         requester=Requester(ASKED.project_id, "carol", "req-9"),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
-        generation=before.generation + 1,
         attempt=0,
         started_at=None,
         reason=None,
@@ -319,7 +321,6 @@ def test_passing_failure_rests_and_is_tried_again() -> None:
     change = lifecycle.fail(resolved(), PASSING, LATER, RETRY)
 
     assert change.after == resolved(
-        generation=3,
         due_at=LATER + timedelta(seconds=1),
         claimed_by=None,
         reason="the volume group is locked",
@@ -338,7 +339,7 @@ def test_failure_that_nothing_helps_ends_in_error_and_frees_the_object(
     assert change.after == resolved(
         attempt=attempt,
         status=Status.ERROR,
-        generation=3,
+        generation=2,
         due_at=None,
         claimed_by=None,
         reason=str(error),
@@ -346,7 +347,6 @@ def test_failure_that_nothing_helps_ends_in_error_and_frees_the_object(
         reference_key=None,
         identity_key=None,
         updated_at=LATER,
-        announced=3,
     )
     assert event_type(change) == "snapshot.manage.error"
     assert change.message is not None
@@ -379,14 +379,14 @@ def test_rest_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: t
 
 
 def test_drained_worker_s_attempt_does_not_count() -> None:
-    change = lifecycle.give_back(resolved(), LATER)
+    change = lifecycle.release(resolved(), LATER)
 
-    assert change.after == resolved(generation=3, attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
+    assert change.after == resolved(attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
     assert event_type(taken(change.after, LATER)) is None
 
 
 def test_what_is_given_back_is_due_before_what_came_after_it_was_begun() -> None:
-    given_back = lifecycle.give_back(resolved(started_at=NOW), LATER).after
+    given_back = lifecycle.release(resolved(started_at=NOW), LATER).after
 
     came_later = lifecycle.accept(requested(), Operation.MANAGE, NOW + timedelta(microseconds=1))
 
@@ -402,7 +402,7 @@ def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
     assert change.after == replace(
         asked,
         status=Status.AVAILABLE,
-        generation=2,
+        generation=1,
         size_gb=3,
         backend_id="identity of disk",
         backend_name="disk",
@@ -431,14 +431,14 @@ def moves(record: Snapshot) -> list[Change[Any]]:
         lifecycle.unmanage_succeeded(record, NOW),
         lifecycle.fail(record, PASSING, NOW, RETRY),
         lifecycle.fail(record, FINAL, NOW, RETRY),
-        lifecycle.give_back(record, NOW),
+        lifecycle.release(record, NOW),
     ]
     return [change for change in possible if change]
 
 
 @pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
 def test_every_move_out_of_a_claim_makes_the_claim_worthless(record: Snapshot) -> None:
-    assert [change.after.generation for change in moves(record)] == [record.generation + 1] * 6
+    assert record.fence not in [change.after.fence for change in moves(record)]
     assert all(change.before is record for change in moves(record))
 
 
@@ -449,8 +449,14 @@ def test_every_event_carries_the_generation_of_its_own_record(record: Snapshot) 
     assert announced
     for change in announced:
         assert change.event is not None
-        assert change.event.payload["generation"] == change.after.generation == change.after.announced
-        assert change.event.payload["previous_generation"] == record.announced
+        assert change.event.payload["generation"] == change.after.generation == record.generation + 1
+
+
+@pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
+def test_move_without_an_event_keeps_the_generation(record: Snapshot) -> None:
+    silent = [change for change in moves(record) if not change.event]
+
+    assert [change.after.generation for change in silent] == [record.generation] * 3
 
 
 def test_server_of_a_record_is_its_host_without_the_pool() -> None:

@@ -2,7 +2,7 @@
 
 Hypothesis plays the world: deliveries that repeat, workers that race, die, stall and come back too
 late, a backend that fails, users who unmanage. The database is one variable, which keeps its one
-promise: a change is written only if the generation is still that of the change's `before`.
+promise: a change is written only if the record's fence is still that of the change's `before`.
 """
 
 from dataclasses import dataclass, replace
@@ -54,13 +54,14 @@ class Life(RuleBasedStateMachine):
         self.claims: dict[int, str] = {}
 
     def write(self, change: Change[Snapshot]) -> bool:
-        """What the store does: the columns that differ, if the generation is unchanged."""
-        if self.snapshot.generation != change.before.generation:
+        """Write the columns that differ, as the store does, if the fence is unchanged."""
+        if self.snapshot.fence != change.before.fence:
             return False
         before, after = vars(change.before), vars(change.after)
         differences: dict[str, Any] = {name: after[name] for name in after if before[name] != after[name]}
         self.snapshot = replace(self.snapshot, **differences)
-        assert self.snapshot.generation - change.before.generation in (0, 1)
+        assert self.snapshot.generation - change.before.generation == bool(change.event)
+        assert self.snapshot.claim_number - change.before.claim_number in (0, 1)
         self.events += [change.event] if change.event else []
         return True
 
@@ -69,7 +70,7 @@ class Life(RuleBasedStateMachine):
         change = lifecycle.claim(read, worker, self.now, LEASE, RETRY)
         if change is None or not self.write(change):
             return None
-        assert self.claims.setdefault(change.after.generation, worker) == worker
+        assert self.claims.setdefault(change.after.claim_number, worker) == worker
         return HandlerThread(change.after) if change.after.status.in_progress else None
 
     @rule(operation=st.sampled_from(Operation))
@@ -82,7 +83,7 @@ class Life(RuleBasedStateMachine):
             return
         if change is not None:
             assert self.write(change)
-            self.asked += [operation] if change.after.generation > change.before.generation else []
+            self.asked += [operation] if change.after.status is not change.before.status else []
 
     @rule(target=hands, worker=WORKERS)
     def claim(self, worker: str) -> Any:
@@ -125,13 +126,13 @@ class Life(RuleBasedStateMachine):
 
     @rule(hand=hands)
     def give_back(self, hand: HandlerThread) -> None:
-        self.settle(hand, lifecycle.give_back(hand.record, self.now))
+        self.settle(hand, lifecycle.release(hand.record, self.now))
 
     def settle(self, hand: HandlerThread, change: Change[Snapshot]) -> None:
         """Written only by whoever holds the claim; the hand stays, and may try that again as a ghost."""
-        holds = self.snapshot.generation == hand.record.generation
+        holds = self.snapshot.fence == hand.record.fence
         assert self.write(change) is holds
-        assert self.snapshot.generation > hand.record.generation
+        assert self.snapshot.fence != hand.record.fence
 
     @rule()
     def unmanage(self) -> None:
@@ -149,11 +150,12 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def events_follow_one_another(self) -> None:
-        told = [(event.payload["previous_generation"], event.payload["generation"]) for event in self.events]
-        generations = [generation for _, generation in told]
-        assert [previous for previous, _ in told] == [None, *generations[:-1]][: len(told)]
-        assert generations == sorted(set(generations))
-        assert self.snapshot.announced == (generations[-1] if generations else None)
+        generations = [event.payload["generation"] for event in self.events]
+        assert generations == list(range(1, self.snapshot.generation + 1))
+
+    @invariant()
+    def claim_number_counts_the_claims(self) -> None:
+        assert sorted(self.claims) == list(range(1, self.snapshot.claim_number + 1))
 
     @invariant()
     def only_what_is_under_way_is_due(self) -> None:

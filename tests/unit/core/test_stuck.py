@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage.core.records import Operation, Snapshot, Status
 from snapmanage.core.services import Service
-from snapmanage.core.stuck import PendingCast, late
+from snapmanage.core.stuck import PendingCast, explain
 from tests import examples
 from tests.examples import NOW, SERVER
 
@@ -21,7 +21,7 @@ def asked(**fields: object) -> Snapshot:
 
 
 def why(record: Snapshot, cast: PendingCast | None = None, service: Service | None = UP) -> str:
-    found = late(record, NOW, MINUTE, cast, service, MINUTE)
+    found = explain(record, NOW, MINUTE, cast, service, MINUTE)
     assert found is not None
     return found.why
 
@@ -30,7 +30,7 @@ def why(record: Snapshot, cast: PendingCast | None = None, service: Service | No
     ("record", "said"),
     [
         (asked(), "hasn't accepted it, and no cast"),
-        (asked(due_at=NOW - MINUTE), "nobody claims it"),
+        (asked(due_at=NOW - MINUTE), "no worker claims it"),
         (asked(due_at=NOW + MINUTE, claimed_by="w", attempt=2), "attempt 2 is at w, whose lease runs until"),
         (asked(due_at=NOW - MINUTE, claimed_by="w", attempt=2), "whose lease ran out at"),
         (asked(due_at=NOW + MINUTE, attempt=3, reason="it is away"), "attempt 3 failed, the next is at"),
@@ -48,7 +48,9 @@ def test_reason_of_the_last_failure_is_told() -> None:
     assert "it is away" in why(asked(due_at=NOW + MINUTE, reason="it is away"))
 
 
-@pytest.mark.parametrize(("service", "said"), [(UP, "is up"), (DOWN, "last heard of"), (None, "never heard of")])
+@pytest.mark.parametrize(
+    ("service", "said"), [(UP, "is up"), (DOWN, "last heartbeat at"), (None, "never sent a heartbeat")]
+)
 def test_state_of_the_server_is_told(service: Service | None, said: str) -> None:
     assert said in why(asked(), service=service)
 
@@ -63,4 +65,4 @@ def test_state_of_the_server_is_told(service: Service | None, said: str) -> None
     ],
 )
 def test_what_is_over_or_young_is_not_late(record: Snapshot) -> None:
-    assert late(record, NOW, MINUTE, None, UP, MINUTE) is None
+    assert explain(record, NOW, MINUTE, None, UP, MINUTE) is None

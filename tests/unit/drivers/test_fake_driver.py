@@ -1,4 +1,4 @@
-"""What the fake backend offers to trials and tests beyond a driver's duties."""
+"""The features of the fake backend that other drivers don't have: its initial content and its hook."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
 
 
-def test_it_begins_as_its_options_say() -> None:
+def test_options_set_the_initial_volumes_and_snapshots() -> None:
     driver = FakeDriver(fake_volumes=2, fake_snapshots=2)
 
     listed = {snapshot.name: snapshot.parent for snapshot in driver.list_snapshots()}
@@ -18,11 +18,11 @@ def test_it_begins_as_its_options_say() -> None:
     assert listed == {f"volume-{v}-snapshot-{s}": f"volume-{v}" for v in (1, 2) for s in (1, 2)}
 
 
-def test_its_options_are_its_arguments() -> None:
+def test_options_are_arguments_of_the_constructor() -> None:
     FakeDriver(**{option.dest: option.default for option in FakeDriver.options})
 
 
-def test_hook_may_fail_a_step() -> None:
+def test_error_of_the_hook_fails_the_step() -> None:
     driver = FakeDriver()
     driver.go_away()
 
@@ -30,7 +30,7 @@ def test_hook_may_fail_a_step() -> None:
         driver.list_snapshots()
 
 
-def test_step_hangs_as_long_as_the_hook_waits_and_holds_nobody_else_up() -> None:
+def test_step_hangs_while_the_hook_waits_and_other_calls_continue() -> None:
     driver, reached, released = FakeDriver(), threading.Event(), threading.Event()
 
     def hook(step: str) -> None:

@@ -1,4 +1,4 @@
-"""Bringing an object from one name to another when others interfere at the worst moment."""
+"""Objects are renamed safely, although other workers and operators interfere at the worst moment."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ OLD, NEW = "daily", "snapshot-1"
 
 
 class Killed(BaseException):
-    """The worker's end, which nothing in the product catches."""
+    """The death of a worker, which snapmanage never catches."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def names(driver: FakeDriver) -> dict[str, str]:
 
 
 def once_at(step: str, act: Callable[[], object]) -> Callable[[str], None]:
-    """A hook that acts when the step is first taken."""
+    """Return a hook that acts when the step is first reached."""
     pending = [step]
 
     def hook(taken: str) -> None:
@@ -53,7 +53,7 @@ def fail(failure: BaseException) -> Callable[[], None]:
 
 
 class OneByOne:
-    """The driver's names where a look takes one name after another, and something happens in between."""
+    """A renamer that looks at one name after another, with an act of the test in between."""
 
     def __init__(self, driver: FakeDriver, between: Callable[[], object]) -> None:
         self.driver = driver
@@ -67,7 +67,7 @@ class OneByOne:
 
 
 @pytest.mark.parametrize("step", ["rename", "renamed"])
-def test_worker_killed_around_the_rename_leaves_it_to_the_next(driver: FakeDriver, binding: Binding, step: str) -> None:
+def test_next_worker_completes_the_rename_of_a_killed_worker(driver: FakeDriver, binding: Binding, step: str) -> None:
     driver.hook = once_at(step, fail(Killed()))
 
     with pytest.raises(Killed):
@@ -77,14 +77,14 @@ def test_worker_killed_around_the_rename_leaves_it_to_the_next(driver: FakeDrive
     assert names(driver) == {NEW: binding.identity} == {managed.name: managed.identity}
 
 
-def test_rename_that_failed_though_it_was_done_is_done(driver: FakeDriver, binding: Binding) -> None:
+def test_rename_that_was_done_counts_as_done_despite_an_error(driver: FakeDriver, binding: Binding) -> None:
     driver.hook = once_at("renamed", fail(errors.BackendUnavailable("no answer")))
 
     assert driver.manage_snapshot(binding).name == NEW
 
 
 class Idle:
-    """The driver's names where every rename is reported as done, and none happens."""
+    """A renamer that reports every rename as done and does none."""
 
     def __init__(self, driver: FakeDriver) -> None:
         self.look = driver.look
@@ -93,7 +93,7 @@ class Idle:
         pass
 
 
-def test_rename_that_is_reported_as_done_and_changed_nothing_is_neither_done_nor_is_the_object_gone(
+def test_rename_that_is_reported_as_done_but_changed_nothing_is_an_error_that_is_retried(
     driver: FakeDriver, binding: Binding
 ) -> None:
     with pytest.raises(errors.BackendError, match="changed nothing"):
@@ -104,7 +104,7 @@ def test_rename_that_is_reported_as_done_and_changed_nothing_is_neither_done_nor
         renaming.unmanage(Idle(driver), binding)
 
 
-def test_rename_that_failed_and_was_not_done_tells_its_failure(driver: FakeDriver, binding: Binding) -> None:
+def test_failed_rename_raises_its_own_error(driver: FakeDriver, binding: Binding) -> None:
     driver.hook = once_at("rename", fail(errors.BackendBusy("locked")))
 
     with pytest.raises(errors.BackendBusy, match="locked"):
@@ -113,7 +113,9 @@ def test_rename_that_failed_and_was_not_done_tells_its_failure(driver: FakeDrive
     assert names(driver) == {OLD: binding.identity}
 
 
-def test_object_that_took_the_old_name_after_the_look_gets_it_back(driver: FakeDriver, binding: Binding) -> None:
+def test_name_of_an_object_that_took_the_old_name_after_the_look_is_restored(
+    driver: FakeDriver, binding: Binding
+) -> None:
     driver.hook = once_at("rename", lambda: driver.add_snapshot("volume-1", OLD))
 
     with pytest.raises(errors.SourceNotFound):
@@ -130,7 +132,7 @@ def test_object_removed_after_the_look_is_not_found(driver: FakeDriver, binding:
         driver.manage_snapshot(binding)
 
 
-def test_object_that_is_gone_counts_as_gone_however_the_rename_failed(driver: FakeDriver, binding: Binding) -> None:
+def test_object_that_is_gone_is_not_found_after_any_failure_of_the_rename(driver: FakeDriver, binding: Binding) -> None:
     def remove_and_fail() -> None:
         driver.remove(OLD)
         driver.add_snapshot("volume-1", NEW)
@@ -173,7 +175,7 @@ def test_name_taken_after_the_look_is_not_replaced(driver: FakeDriver, binding: 
     assert names(driver)[OLD] == binding.identity
 
 
-def test_object_removed_while_it_is_given_back_is_done(driver: FakeDriver, binding: Binding) -> None:
+def test_unmanage_succeeds_for_an_object_that_is_removed_meanwhile(driver: FakeDriver, binding: Binding) -> None:
     driver.manage_snapshot(binding)
     driver.hook = once_at("rename", lambda: driver.remove(NEW))
 
@@ -182,7 +184,7 @@ def test_object_removed_while_it_is_given_back_is_done(driver: FakeDriver, bindi
     assert names(driver) == {}
 
 
-def test_object_that_was_never_renamed_is_given_back_though_it_is_in_use(driver: FakeDriver, binding: Binding) -> None:
+def test_object_that_was_never_renamed_is_unmanaged_though_it_is_in_use(driver: FakeDriver, binding: Binding) -> None:
     driver.mark(OLD, Unsafe.IN_USE)
 
     driver.unmanage_snapshot(Binding(binding.identity, OLD, OLD))
@@ -190,7 +192,7 @@ def test_object_that_was_never_renamed_is_given_back_though_it_is_in_use(driver:
     assert names(driver) == {OLD: binding.identity}
 
 
-def test_unusable_snapshot_is_not_managed_but_given_back(driver: FakeDriver, binding: Binding) -> None:
+def test_unusable_snapshot_is_not_managed_but_can_be_unmanaged(driver: FakeDriver, binding: Binding) -> None:
     driver.mark(OLD, Unsafe.UNUSABLE)
     with pytest.raises(errors.Unusable):
         driver.manage_snapshot(binding)
@@ -209,7 +211,7 @@ def test_another_workers_rename_between_the_two_looks_hides_nothing(driver: Fake
     assert renaming.manage(names_one_by_one, binding).name == NEW
 
 
-def test_another_workers_giving_back_between_the_two_looks_is_done(driver: FakeDriver, binding: Binding) -> None:
+def test_unmanage_by_another_worker_between_the_two_looks_counts_as_done(driver: FakeDriver, binding: Binding) -> None:
     driver.manage_snapshot(binding)
 
     renaming.unmanage(OneByOne(driver, lambda: driver.unmanage_snapshot(binding)), binding)
@@ -217,7 +219,7 @@ def test_another_workers_giving_back_between_the_two_looks_is_done(driver: FakeD
     assert names(driver) == {OLD: binding.identity}
 
 
-def test_rename_that_failed_because_another_worker_was_at_it_is_done(driver: FakeDriver, binding: Binding) -> None:
+def test_rename_by_another_worker_at_the_same_time_counts_as_done(driver: FakeDriver, binding: Binding) -> None:
     late = OneByOne(driver, lambda: None)
 
     def fail_while_another_renames(old: str, new: str) -> None:

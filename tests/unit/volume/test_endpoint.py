@@ -103,7 +103,7 @@ def test_upstream_s_own_record_comes_whole(server: Server) -> None:
     server.ask("manage_snapshot", WHOLE | described)
 
     record = server.record
-    assert (record.id, record.volume_id, record.host) == (SNAPSHOT_ID, VOLUME_ID, SERVER)
+    assert (record.id, record.volume_id, record.server) == (SNAPSHOT_ID, VOLUME_ID, SERVER)
     assert record.reference == Reference.named("daily")
     assert (record.name, record.description, record.metadata) == ("s1", "d1", {"k": "v"})
     assert record.requester == Requester("p", "u", "req-1", "req-2")

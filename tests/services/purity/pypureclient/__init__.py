@@ -1,1 +1,1 @@
-"""Stands for the vendor's library of a FlashArray, for the real driver of Cinder; see `flasharray`."""
+"""Stands in for the vendor's client library of a FlashArray, for Cinder's vendor driver; see `flasharray`."""

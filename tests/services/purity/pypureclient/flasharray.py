@@ -1,4 +1,4 @@
-"""An array that is a file: as much of the vendor's client as Cinder's driver asks of it to manage snapshots.
+"""A client of an array that is a file: the calls that the vendor driver needs to manage snapshots.
 
 `target` is the file, JSON with `volumes` and `snapshots`: names with sizes in bytes.
 """

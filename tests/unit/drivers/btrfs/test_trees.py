@@ -1,4 +1,4 @@
-"""Items of a btrfs's trees that no file system of the tests has at will: of other kernels, or of a moment."""
+"""Items in the trees of a btrfs that the tests can't produce: those of other kernels, and those of short moments."""
 
 import struct
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from snapmanage.drivers.btrfs import quotas, search, trees
-from snapmanage.drivers.btrfs.driver import _moment
+from snapmanage.drivers.btrfs.driver import creation_time
 from snapmanage.drivers.btrfs.quotas import Count, Counting
 
 ENABLED, RESCAN, INCONSISTENT, SIMPLE = 1, 2, 4, 8
@@ -16,17 +16,17 @@ READ_ONLY = 1
 def root(
     flags: int = 0, references: int = 1, generation: int = 7, again: int = 7, identity: bytes = b"i" * 16
 ) -> bytes:
-    """A root item as `linux/btrfs_tree.h` lays it out."""
+    """Return a root item in the form of `linux/btrfs_tree.h`."""
     begin = bytes(160) + struct.pack("<Q", generation) + bytes(40) + struct.pack("<QI", flags, references)
     uuids = struct.pack("<Q", again) + identity + b"p" * 16 + bytes(16)
     return begin + bytes(19) + uuids + bytes(32 + 12) + struct.pack("<QI", 100, 500_000_000) + bytes(12 * 2 + 64)
 
 
-def test_root_item_is_read_by_the_kernels_layout() -> None:
+def test_root_item_is_read_in_the_kernels_form() -> None:
     item = root(READ_ONLY)
     assert len(item) == 439
 
-    found = trees._subvolume(300, 9, item, b"daily", (256, 256, b"daily"), Count(5))
+    found = trees.subvolume(300, 9, item, b"daily", (256, 256, b"daily"), Count(5))
 
     assert found is not None
     assert found.identity == "69696969-6969-6969-6969-696969696969"
@@ -34,23 +34,23 @@ def test_root_item_is_read_by_the_kernels_layout() -> None:
     assert (found.is_snapshot, found.read_only, found.born, found.within) == (True, True, 100.5, 256)
 
 
-def test_deleted_subvolume_is_none() -> None:
-    assert trees._subvolume(300, 9, root(references=0), b"daily", None, None) is None
+def test_subvolume_that_is_being_deleted_is_left_out() -> None:
+    assert trees.subvolume(300, 9, root(references=0), b"daily", None, None) is None
 
 
 @pytest.mark.parametrize("item", [root(again=6), root(identity=bytes(16)), root(again=6)[:239].ljust(439, b"\0")])
 def test_snapshot_that_an_old_kernel_made_has_no_identity(item: bytes) -> None:
-    found = trees._subvolume(300, 9, item, b"daily", None, None)
+    found = trees.subvolume(300, 9, item, b"daily", None, None)
 
     assert found is not None
     assert (found.identity, found.is_snapshot) == ("", True)
 
 
-def test_snapshot_of_a_subvolume_without_identity_is_known_by_its_key() -> None:
+def test_snapshot_of_a_subvolume_without_identity_is_recognized_by_its_key() -> None:
     item = root().replace(b"p" * 16, bytes(16))
 
     for offset, is_snapshot in ((9, True), (0, False)):
-        found = trees._subvolume(300, offset, item, b"daily", None, None)
+        found = trees.subvolume(300, offset, item, b"daily", None, None)
         assert found is not None
         assert (found.is_snapshot, found.parent_identity) == (is_snapshot, None)
 
@@ -68,7 +68,7 @@ def test_snapshot_of_a_subvolume_without_identity_is_known_by_its_key() -> None:
         (0, 4096, {}),
     ],
 )
-def test_only_quotas_that_have_counted_what_is_referred_to_tell_sizes(
+def test_size_is_known_only_from_completed_counts_of_referenced_data(
     flags: int, referenced: int, counts: dict[int, Count], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = [
@@ -80,6 +80,6 @@ def test_only_quotas_that_have_counted_what_is_referred_to_tell_sizes(
     assert quotas.counts(0) == counts
 
 
-def test_birth_that_no_calendar_has_is_unknown() -> None:
-    assert [_moment(seconds) for seconds in (2.0**63, 0.0)] == [None, None]
-    assert _moment(1.5) == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
+def test_birth_time_outside_of_the_calendar_is_unknown() -> None:
+    assert [creation_time(seconds) for seconds in (2.0**63, 0.0)] == [None, None]
+    assert creation_time(1.5) == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)

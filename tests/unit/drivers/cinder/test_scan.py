@@ -1,4 +1,4 @@
-"""What vendors' drivers list becomes values, in whatever form they put it."""
+"""Parsing the listings of vendor drivers, whose forms differ, and sharing scans."""
 
 import threading
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe
-from snapmanage.drivers.cinder.scan import Scans, Seen
+from snapmanage.drivers.cinder.entries import ListingEntry
+from snapmanage.drivers.cinder.scan import Scanner
 from snapmanage.drivers.cinder.vendors import Vendor
 from tests.waiting import until
 
@@ -21,29 +22,29 @@ ENTRY: Mapping[str, Any] = {
 }
 
 
-class Answers:
-    """In place of the vendor's driver: what it answers, and what it was asked."""
+class FakeProcess:
+    """Stands in for the vendor driver's process: it returns `entries`, and keeps the records of each request."""
 
     def __init__(self, *entries: Mapping[str, Any], identities: Any = None) -> None:
         self.entries = entries
         self.identities = [identities]
-        self.asked: list[Mapping[str, str]] = []
+        self.requested_records: list[Mapping[str, str]] = []
         self.open = threading.Event()
         self.open.set()
 
     def call(self, operation: str, **arguments: Any) -> Any:
-        self.asked.append(arguments["records"])
+        self.requested_records.append(arguments["records"])
         self.open.wait(20)
-        told = self.identities.pop(0) if len(self.identities) > 1 else self.identities[0]
-        return {"entries": self.entries, "identities": told}
+        identities = self.identities.pop(0) if len(self.identities) > 1 else self.identities[0]
+        return {"entries": self.entries, "identities": identities}
 
 
-def scans(answers: Answers, vendor: Vendor | None = None) -> Scans:
-    return Scans(answers, vendor or Vendor())  # type: ignore[arg-type] # it is called like one
+def scanner_of(process: FakeProcess, vendor: Vendor | None = None) -> Scanner:
+    return Scanner(process, vendor or Vendor())  # type: ignore[arg-type] # it has the same `call`
 
 
-def seen(vendor: Vendor | None = None, identities: Any = None, **fields: Any) -> Seen:
-    [only] = scans(Answers({**ENTRY, **fields}, identities=identities), vendor).snapshots({})
+def entry_of(vendor: Vendor | None = None, identities: Any = None, **fields: Any) -> ListingEntry:
+    [only] = scanner_of(FakeProcess({**ENTRY, **fields}, identities=identities), vendor).snapshots({})
     return only
 
 
@@ -57,10 +58,10 @@ def seen(vendor: Vendor | None = None, identities: Any = None, **fields: Any) ->
         ({"source-id": "17"}, "17", "17", True),
     ],
 )
-def test_name_and_identity_come_from_whatever_the_reference_has(
+def test_name_and_identity_are_read_from_any_form_of_reference(
     reference: dict[str, Any], name: str, identity: str, stable: bool
 ) -> None:
-    found = seen(reference=reference)
+    found = entry_of(reference=reference)
 
     assert (found.name, found.identity, found.stable) == (name, identity, stable)
 
@@ -75,13 +76,13 @@ def test_name_and_identity_come_from_whatever_the_reference_has(
         ({}, None),
     ],
 )
-def test_volume_comes_from_whatever_the_source_has(source: Any, parent: str | None) -> None:
-    assert seen(source_reference=source).parent == parent
+def test_volume_is_read_from_any_form_of_source(source: Any, parent: str | None) -> None:
+    assert entry_of(source_reference=source).parent == parent
 
 
-def test_volume_has_an_identity_where_its_reference_has_one() -> None:
-    assert seen(source_reference={"name": "disk-1"}).parent_identity is None
-    assert seen(source_reference={"source-name": "disk-1", "source-id": "5"}).parent_identity == "5"
+def test_volume_has_an_identity_if_its_reference_has_one() -> None:
+    assert entry_of(source_reference={"name": "disk-1"}).parent_identity is None
+    assert entry_of(source_reference={"source-name": "disk-1", "source-id": "5"}).parent_identity == "5"
 
 
 @pytest.mark.parametrize(
@@ -96,73 +97,73 @@ def test_volume_has_an_identity_where_its_reference_has_one() -> None:
     ],
 )
 def test_unsafe_snapshot_is_in_use_or_unusable(reason: str | None, unsafe: Unsafe) -> None:
-    found = seen(safe_to_manage=False, reason_not_safe=reason)
+    found = entry_of(safe_to_manage=False, reason_not_safe=reason)
 
     assert found.unsafe is unsafe
     assert found.unsafe_reason
 
 
 def test_size_is_rounded_up() -> None:
-    assert seen(size=1.01).size_gb == 2
+    assert entry_of(size=1.01).size_gb == 2
 
 
-def test_names_within_volumes_are_told_with_their_volume() -> None:
-    found = seen(Vendor(within_volume="@", ours=True))
+def test_short_names_are_joined_with_the_volume() -> None:
+    found = entry_of(Vendor(separator="@", short_names=True))
 
     assert (found.name, found.listed_name) == ("disk-1@daily", "daily")
 
 
-def test_table_of_identities_counts_where_there_is_one() -> None:
-    found = seen(identities={"daily": "uuid-1", "disk-1": "uuid-2"})
+def test_table_of_identities_is_preferred_to_the_reference() -> None:
+    found = entry_of(identities={"daily": "uuid-1", "disk-1": "uuid-2"})
 
     assert (found.identity, found.parent_identity, found.stable) == ("uuid-1", "uuid-2", True)
 
 
-def test_what_is_not_to_be_seen_is_left_out() -> None:
-    assert scans(Answers(ENTRY, identities={"daily": None})).snapshots({}) == []
+def test_object_with_a_hidden_identity_is_omitted() -> None:
+    assert scanner_of(FakeProcess(ENTRY, identities={"daily": None})).snapshots({}) == []
 
 
-def test_backend_that_changes_while_it_is_listed_is_listed_again() -> None:
-    answers = Answers(ENTRY)
-    answers.identities = [{}, {"daily": "uuid-1"}]
+def test_listing_is_repeated_after_the_backend_changed() -> None:
+    process = FakeProcess(ENTRY)
+    process.identities = [{}, {"daily": "uuid-1"}]
 
-    assert [found.identity for found in scans(answers).snapshots({})] == ["uuid-1"]
-    assert len(answers.asked) == 2
+    assert [found.identity for found in scanner_of(process).snapshots({})] == ["uuid-1"]
+    assert len(process.requested_records) == 2
 
 
-def test_backend_that_changes_all_the_time_is_busy() -> None:
+def test_backend_that_changes_during_every_listing_is_busy() -> None:
     with pytest.raises(errors.BackendBusy):
-        scans(Answers(ENTRY, identities={})).snapshots({})
+        scanner_of(FakeProcess(ENTRY, identities={})).snapshots({})
 
 
 @pytest.mark.parametrize("wrong", [{"reference": None}, {"size": "big"}, {"size": None}, {"reference": "daily"}])
-def test_entry_that_cannot_be_read_is_no_empty_listing(wrong: dict[str, Any]) -> None:
+def test_unreadable_entry_fails_the_listing(wrong: dict[str, Any]) -> None:
     with pytest.raises(errors.BackendError, match="can't be read"):
-        seen(**wrong)
+        entry_of(**wrong)
 
 
-def test_who_waits_for_a_scan_shares_the_next_one_and_each_ones_records_are_in_it() -> None:
-    answers = Answers(ENTRY)
-    answers.open.clear()
-    shared = scans(answers)
+def test_waiting_callers_share_the_next_scan_which_has_the_records_of_all() -> None:
+    process = FakeProcess(ENTRY)
+    process.open.clear()
+    shared = scanner_of(process)
 
     with ThreadPoolExecutor(3) as workers:
         first = workers.submit(shared.snapshots, {"record-1": "one"})
-        until(lambda: answers.asked, "the first scan to be under way")
+        until(lambda: process.requested_records, "the first scan to start")
         rest = [workers.submit(shared.snapshots, {f"record-{number}": "more"}) for number in (2, 3)]
-        until(lambda: len(shared.waiting) == 2, "two to wait for the next")
-        answers.open.set()
+        until(lambda: len(shared.waiting) == 2, "two callers to wait for the next scan")
+        process.open.set()
         found = [each.result(20) for each in (first, *rest)]
 
-    assert answers.asked == [{"record-1": "one"}, {"record-2": "more", "record-3": "more"}]
+    assert process.requested_records == [{"record-1": "one"}, {"record-2": "more", "record-3": "more"}]
     assert found[0] == found[1] == found[2]
 
 
-def test_scan_that_fails_is_made_again_for_who_waited() -> None:
-    answers = Answers({"size": "wrong"})
-    shared = scans(answers)
+def test_next_caller_scans_again_after_a_failed_scan() -> None:
+    process = FakeProcess({"size": "wrong"})
+    shared = scanner_of(process)
     with pytest.raises(errors.BackendError):
         shared.snapshots({"record-1": "one"})
-    answers.entries = (ENTRY,)
+    process.entries = (ENTRY,)
 
     assert len(shared.snapshots({"record-2": "two"})) == 1

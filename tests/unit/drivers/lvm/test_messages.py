@@ -1,4 +1,4 @@
-"""What lvm2 says of its failures, wherever its version says it: recorded from 2.03.16 and 2.03.31."""
+"""Messages of failed commands, as recorded from lvm2 2.03.16 and 2.03.31, which print them in different places."""
 
 import pytest
 
@@ -6,9 +6,9 @@ from snapmanage import errors
 from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.lvm.messages import messages
-from snapmanage.drivers.system.commands import Ended
+from snapmanage.drivers.system.commands import CompletedCommand
 
-# `lvs --reportformat json absent` on each of the two.
+# `lvs --reportformat json absent` of each version.
 ON_STANDARD_ERROR = (
     '  {\n      "report": [\n          {\n              "lv": [\n              ]\n          }\n      ]\n  }\n',
     "  WARNING: Activation disabled. No device-mapper interaction will be attempted.\n"
@@ -39,7 +39,7 @@ IN_THE_REPORT = (
 """,
     "  WARNING: Activation disabled. No device-mapper interaction will be attempted.\n",
 )
-# `lvrename group absent new` with `log { report_command_log=1 }`, on both.
+# `lvrename group absent new` with `log { report_command_log=1 }`, of both versions.
 IN_A_TABLE = (
     "  Command Log\n"
     "  ===========\n"
@@ -50,25 +50,25 @@ IN_A_TABLE = (
 )
 
 
-@pytest.mark.parametrize("said", [ON_STANDARD_ERROR, IN_THE_REPORT], ids=["2.03.16", "2.03.31"])
-def test_errors_are_found_on_standard_error_and_in_the_reports_log(said: tuple[str, str]) -> None:
-    lines = [line.strip() for line in messages(*said).splitlines()]
+@pytest.mark.parametrize("streams", [ON_STANDARD_ERROR, IN_THE_REPORT], ids=["2.03.16", "2.03.31"])
+def test_errors_are_read_from_standard_error_and_from_the_reports_log(streams: tuple[str, str]) -> None:
+    lines = [line.strip() for line in messages(*streams).splitlines()]
 
     assert 'Volume group "absent" not found' in lines
     assert "Cannot process volume group absent" in lines
     assert "failure" not in lines
 
 
-def test_errors_are_found_in_a_log_that_is_a_table() -> None:
+def test_errors_are_read_from_a_log_in_the_form_of_a_table() -> None:
     assert 'Existing logical volume "absent" not found in volume group "g"' in messages(*IN_A_TABLE)
 
 
-def test_output_without_a_log_adds_nothing_that_could_be_taken_for_an_error() -> None:
-    assert messages('{"report": [{"lv": []}]}', "said").split() == ["said"]
+def test_output_without_a_log_adds_no_message() -> None:
+    assert messages('{"report": [{"lv": []}]}', "warning").split() == ["warning"]
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("message", "kind"),
     [
         ("  LV locked by other host: group/daily", errors.InUse),
         ("  Cannot rename locked LV daily", errors.InUse),
@@ -76,14 +76,14 @@ def test_output_without_a_log_adds_nothing_that_could_be_taken_for_an_error() ->
         ("  Cannot rename a RAID image directly", errors.Unusable),
         ("  Cannot access VG group due to failed lock.", errors.BackendUnavailable),
         ("  /dev/sda: open failed: Permission denied", errors.BackendPermission),
-        ("  It is said otherwise", errors.BackendError),
+        ("  An unknown message", errors.BackendError),
     ],
 )
-def test_message_decides_which_error_a_failed_rename_is(
-    monkeypatch: pytest.MonkeyPatch, said: str, kind: type[errors.SnapmanageError]
+def test_message_of_a_failed_rename_decides_its_error(
+    monkeypatch: pytest.MonkeyPatch, message: str, kind: type[errors.SnapmanageError]
 ) -> None:
-    def failing(*arguments: object) -> Ended:
-        return 5, "", said
+    def failing(*arguments: object) -> CompletedCommand:
+        return CompletedCommand(5, "", message)
 
     monkeypatch.setattr(privileged, "lvrename", failing)
 
@@ -91,4 +91,4 @@ def test_message_decides_which_error_a_failed_rename_is(
         LvmDriver("group").rename("daily", "mine")
 
     assert type(caught.value) is kind
-    assert said.strip() in str(caught.value)
+    assert message.strip() in str(caught.value)

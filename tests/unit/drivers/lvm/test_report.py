@@ -1,4 +1,4 @@
-"""What `lvs` reports becomes values."""
+"""The report of `lvs` is read into values."""
 
 import json
 from datetime import UTC, datetime
@@ -50,11 +50,11 @@ def line(fields: dict[str, str]) -> LogicalVolume:
     return found
 
 
-def test_columns_asked_for_are_those_that_are_read() -> None:
+def test_requested_columns_are_those_that_are_read() -> None:
     assert set(COLUMNS) == THIN_SNAPSHOT.keys()
 
 
-def test_thin_snapshot_has_its_own_size_and_what_operators_like_to_see() -> None:
+def test_thin_snapshot_has_its_own_size_and_shows_pool_and_tags() -> None:
     snapshot = line(THIN_SNAPSHOT).snapshot()
 
     assert (snapshot.name, snapshot.parent, snapshot.size_bytes) == ("daily", "volume", 1024**3)
@@ -63,7 +63,7 @@ def test_thin_snapshot_has_its_own_size_and_what_operators_like_to_see() -> None
     assert snapshot.extra == {"pool_lv": "pool", "lv_tags": "gold,nightly"}
 
 
-def test_thick_snapshot_has_its_origins_size_and_not_its_stores() -> None:
+def test_thick_snapshot_has_the_size_of_its_origin() -> None:
     assert line(THICK_SNAPSHOT).snapshot().size_bytes == 8388608
 
 
@@ -83,7 +83,7 @@ def test_thin_snapshot_of_an_external_origin_keeps_its_own_size() -> None:
         ("private,thin,pool,data", False, False),
     ],
 )
-def test_roles_tell_snapshots_from_volumes(roles: str, snapshot: bool, volume: bool) -> None:
+def test_roles_distinguish_snapshots_from_volumes(roles: str, snapshot: bool, volume: bool) -> None:
     found = line(THICK_SNAPSHOT | {"lv_role": roles})
 
     assert (found.is_snapshot, found.is_volume) == (snapshot, volume)
@@ -97,7 +97,7 @@ def test_active_and_writable_thin_snapshot_is_a_volume_too() -> None:
     assert not line(THICK_SNAPSHOT | in_service).is_volume
 
 
-def test_volume_of_vdo_is_one_though_its_role_is_private_and_its_pool_and_hidden_ones_are_none() -> None:
+def test_volume_of_vdo_is_a_volume_despite_its_private_role_unlike_its_pool_and_hidden_ones() -> None:
     of_vdo = THICK_SNAPSHOT | {"lv_role": "private,origin,thickorigin", "lv_layout": "vdo,sparse,virtual"}
 
     assert line(of_vdo).is_volume
@@ -105,7 +105,7 @@ def test_volume_of_vdo_is_one_though_its_role_is_private_and_its_pool_and_hidden
     assert not line(of_vdo | {"lv_name": "[daily]"}).is_volume
 
 
-def test_thin_snapshot_that_lost_its_origin_is_known_by_its_mark() -> None:
+def test_thin_snapshot_without_origin_is_recognized_by_its_mark() -> None:
     assert line(ORPHAN).is_orphan
     assert not line(ORPHAN).is_snapshot
 
@@ -120,7 +120,7 @@ def test_thin_snapshot_that_lost_its_origin_is_known_by_its_mark() -> None:
     ],
     ids=["unmarked", "thick", "pool", "with-origin"],
 )
-def test_what_lacks_one_sign_of_an_orphan_is_none(change: dict[str, str]) -> None:
+def test_volume_that_lacks_one_sign_of_an_orphan_is_not_an_orphan(change: dict[str, str]) -> None:
     assert not line(ORPHAN | change).is_orphan
 
 
@@ -142,14 +142,14 @@ def test_what_lacks_one_sign_of_an_orphan_is_none(change: dict[str, str]) -> Non
         ({"lv_device_open": "-1", "lv_snapshot_invalid": "-1", "lv_merging": "-1"}, None),
     ],
 )
-def test_danger_is_told_and_the_unknown_is_none(change: dict[str, str], unsafe: Unsafe | None) -> None:
+def test_danger_is_reported_and_unknown_values_are_no_danger(change: dict[str, str], unsafe: Unsafe | None) -> None:
     found = line(THICK_SNAPSHOT | change)
 
     assert found.unsafe is unsafe
     assert bool(found.unsafe_reason) == (unsafe is not None)
 
 
-def test_group_that_lvm_does_not_change_makes_everything_in_it_unusable() -> None:
+def test_snapshots_of_a_group_that_lvm_does_not_change_are_unusable() -> None:
     reason = rigidity("  WARNING: Unrecognised segment type later\n")
 
     [found] = read(json.dumps({"report": [{"lv": [THIN_SNAPSHOT]}]}), "group", reason)
@@ -158,12 +158,12 @@ def test_group_that_lvm_does_not_change_makes_everything_in_it_unusable() -> Non
     assert rigidity("  WARNING: This metadata update is NOT backed up.\n") is None
 
 
-def test_internal_volume_is_told_by_its_name_without_brackets() -> None:
+def test_internal_volume_is_named_without_brackets() -> None:
     assert line(THICK_SNAPSHOT | {"lv_name": "[merging]"}).name == "merging"
 
 
 @pytest.mark.parametrize("time", ["", "9" * 18, "yesterday"])
-def test_volume_without_a_time_or_with_one_that_is_none_has_none(time: str) -> None:
+def test_volume_without_a_valid_time_has_no_time(time: str) -> None:
     assert line(THICK_SNAPSHOT | {"lv_time": time}).created_at is None
 
 
@@ -172,6 +172,6 @@ def test_group_without_volumes_has_an_empty_report() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"report": 1}', '{"report": [{"lv": [{}]}]}', '{"report": [1]}'])
-def test_report_that_cannot_be_read_may_be_readable_later(text: str) -> None:
+def test_unreadable_report_is_an_error_that_is_retried(text: str) -> None:
     with pytest.raises(errors.BackendError, match="unreadable"):
         read(text, "group")

@@ -1,4 +1,4 @@
-"""The beginning of a qcow2 file, written field by field, so that a test can have any of them lie."""
+"""Writes the beginning of a qcow2 file field by field, so that a test can set any field to a false value."""
 
 import struct
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ BACKING_FORMAT = 0xE2792ACA
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the snapshot table, sound unless told otherwise."""
+    """An entry of the snapshot table; the defaults make a valid one."""
 
     id: bytes = b"1"
     name: bytes = b"daily"
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Qcow2:
-    """An image without data."""
+    """An image without data; the defaults make a valid one."""
 
     magic: bytes = b"QFI\xfb"
     version: int = 3

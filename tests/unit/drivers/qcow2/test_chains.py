@@ -1,4 +1,4 @@
-"""Which images are volumes and which are snapshots, and what makes a chain unfit to be touched."""
+"""Volumes and snapshots among the images of a directory, and the reasons why an image is unusable."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,13 +11,13 @@ from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.format import Header, InternalSnapshot
 from snapmanage.drivers.qcow2.image import Image
 
-FOLDERS = {"/srv/images", "/mnt/nfs/images"}
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+DIRECTORY_PATHS = {"/srv/images", "/mnt/nfs/images"}
+CREATED_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def image(name: str, backing: str | None = None, kind: str | None = "qcow2", **header: Any) -> Image:
     found = Header(1024**2, backing, kind if backing else None, **header)
-    return Image((name,), f"identity-of-{name}", 4096, NOON, header=found)
+    return Image((name,), f"identity-of-{name}", 4096, CREATED_AT, header=found)
 
 
 def raw(name: str) -> Image:
@@ -25,7 +25,7 @@ def raw(name: str) -> Image:
 
 
 def chains(*images: Image) -> Chains:
-    return Chains(images, FOLDERS)
+    return Chains(images, DIRECTORY_PATHS)
 
 
 def snapshot(found: Chains, name: str) -> BackendSnapshot:
@@ -33,7 +33,7 @@ def snapshot(found: Chains, name: str) -> BackendSnapshot:
     return one
 
 
-def test_image_on_top_is_the_volume_and_each_below_is_a_snapshot_of_it() -> None:
+def test_image_on_top_is_the_volume_and_each_backing_file_is_a_snapshot_of_it() -> None:
     found = chains(image("top", "middle"), image("middle", "base", "raw"), raw("base"), image("another"))
 
     assert {(each.name, each.parent, each.parent_identity) for each in found.snapshots()} == {
@@ -42,13 +42,13 @@ def test_image_on_top_is_the_volume_and_each_below_is_a_snapshot_of_it() -> None
     }
 
 
-def test_snapshot_has_its_virtual_size_and_a_raw_one_that_of_its_file() -> None:
+def test_qcow2_snapshot_has_its_virtual_size_and_a_raw_one_its_file_size() -> None:
     found = chains(image("top", "middle"), image("middle", "base", "raw"), raw("base"))
 
     assert (snapshot(found, "middle").size_bytes, snapshot(found, "base").size_bytes) == (1024**2, 4096)
 
 
-def test_snapshot_below_several_volumes_has_no_parent_and_names_its_overlays() -> None:
+def test_snapshot_below_several_volumes_has_no_parent_and_lists_its_overlays() -> None:
     found = chains(image("b", "base"), image("a", "base"), image("c", "a"), image("base", "bottom"), image("bottom"))
 
     assert snapshot(found, "base").parent is None
@@ -57,8 +57,7 @@ def test_snapshot_below_several_volumes_has_no_parent_and_names_its_overlays() -
     assert snapshot(found, "base").extra == {"kind": "external", "format": "qcow2", "overlays": "a, b"}
 
 
-def test_snapshot_below_two_branches_of_one_volume_is_still_that_volumes() -> None:
-    """Two names of one file are one volume."""
+def test_snapshot_below_a_volume_with_two_names_has_that_volume_as_its_parent() -> None:
     top = image("top", "base")
 
     found = chains(top, replace(top, names=("top-too",)), image("base"))
@@ -67,11 +66,11 @@ def test_snapshot_below_two_branches_of_one_volume_is_still_that_volumes() -> No
     assert snapshot(found, "base").extra["overlays"] == "top"
 
 
-def test_internal_snapshots_belong_to_the_volume_on_top() -> None:
+def test_internal_snapshot_has_the_volume_on_top_as_its_parent() -> None:
     inside = InternalSnapshot("1", "daily", 1_700_000_000, 5, 512)
     base = image("base")
     assert base.header
-    found = chains(image("top", "base"), replace(base, header=replace(base.header, internal=(inside,))))
+    found = chains(image("top", "base"), replace(base, header=replace(base.header, internal_snapshots=(inside,))))
 
     internal = snapshot(found, "base/1")
 
@@ -83,7 +82,7 @@ def test_internal_snapshots_belong_to_the_volume_on_top() -> None:
 @pytest.mark.parametrize(
     "recorded", ["base", "./base", "/srv/images/base", "/mnt/nfs/images/base", "./base:1", "/srv/images/base:1"]
 )
-def test_plain_name_in_the_directory_is_followed_however_it_is_written(recorded: str) -> None:
+def test_backing_file_name_in_the_directory_is_followed_with_any_path_of_the_directory(recorded: str) -> None:
     name = recorded.rpartition("/")[2]
 
     found = chains(image("top", recorded), image(name))
@@ -108,7 +107,7 @@ def test_plain_name_in_the_directory_is_followed_however_it_is_written(recorded:
         *("file:///srv/images/base", "fat:/etc", "base:1", "http://localhost/base"),
     ],
 )
-def test_backing_file_that_leads_elsewhere_makes_all_above_unusable_and_is_not_followed(recorded: str) -> None:
+def test_backing_file_name_outside_the_directory_is_not_followed_and_makes_the_image_unusable(recorded: str) -> None:
     outside = image(recorded.rpartition("/")[2])
 
     found = chains(image("top", "middle"), image("middle", recorded), outside)
@@ -116,11 +115,11 @@ def test_backing_file_that_leads_elsewhere_makes_all_above_unusable_and_is_not_f
     seen = snapshot(found, "middle")
     assert seen.unsafe is Unsafe.UNUSABLE
     assert "'middle': its backing file" in seen.unsafe_reason
-    assert not found.above(outside)
+    assert not found.overlays_of(outside)
 
 
 @pytest.mark.parametrize("kind", [None, "", "vmdk", "QCOW2", "host_device"])
-def test_backing_file_of_no_or_another_format_is_unusable(kind: str | None) -> None:
+def test_backing_file_with_no_recorded_format_or_an_unsupported_one_is_unusable(kind: str | None) -> None:
     found = chains(image("top", "middle", kind), image("middle"))
 
     seen = snapshot(found, "middle")
@@ -130,8 +129,8 @@ def test_backing_file_of_no_or_another_format_is_unusable(kind: str | None) -> N
     assert "only qcow2 and raw" in seen.unsafe_reason
 
 
-def test_what_is_recorded_as_raw_is_raw_whatever_its_data_claim() -> None:
-    hostile = image("guest", "victim", unusable="no", internal_wrong="no")
+def test_file_recorded_as_raw_is_raw_even_if_its_data_look_like_qcow2() -> None:
+    hostile = image("guest", "victim", unusable_reason="no", internal_error="no")
 
     found = chains(image("top", "guest", "raw"), hostile, image("victim"))
 
@@ -141,13 +140,13 @@ def test_what_is_recorded_as_raw_is_raw_whatever_its_data_claim() -> None:
     assert found.unreadable() == []
 
 
-def test_backing_file_that_is_missing_makes_all_above_unusable() -> None:
+def test_missing_backing_file_makes_the_images_above_unusable() -> None:
     found = chains(image("top", "middle"), image("middle", "gone"))
 
-    assert snapshot(found, "middle").unsafe_reason.startswith("'middle': its backing file 'gone' isn't there")
+    assert snapshot(found, "middle").unsafe_reason.startswith("'middle': its backing file 'gone' doesn't exist")
 
 
-def test_loop_ends_and_is_unusable_below_and_above() -> None:
+def test_loop_makes_its_images_and_those_above_unusable() -> None:
     found = chains(image("top", "a"), image("a", "b"), image("b", "a"), image("self", "self"))
 
     assert {each.name: each.unsafe for each in found.snapshots()} == dict.fromkeys("ab", Unsafe.UNUSABLE) | {
@@ -156,10 +155,10 @@ def test_loop_ends_and_is_unusable_below_and_above() -> None:
     assert "loop" in snapshot(found, "a").unsafe_reason
     top = found.image("top")
     assert top
-    assert "loop" in found.flaw(top)
+    assert "loop" in found.unusable_reason(top)
 
 
-def test_chain_of_ten_thousand_is_no_deeper_than_any() -> None:
+def test_chain_of_ten_thousand_images_exceeds_no_recursion_limit() -> None:
     images = [image(f"{number}", f"{number + 1}") for number in range(10_000)]
 
     found = chains(*images, image("10000"))
@@ -167,28 +166,31 @@ def test_chain_of_ten_thousand_is_no_deeper_than_any() -> None:
     assert {(each.parent, each.unsafe) for each in found.snapshots()} == {("0", None)}
 
 
-def test_flaw_of_an_image_is_told_of_all_that_stand_on_it() -> None:
-    found = chains(image("top", "middle"), image("middle", "base"), image("base", unusable="it is corrupt"))
+def test_images_above_an_unusable_image_are_unusable_for_the_same_reason() -> None:
+    found = chains(image("top", "middle"), image("middle", "base"), image("base", unusable_reason="it is corrupt"))
 
     assert snapshot(found, "middle").unsafe_reason == snapshot(found, "base").unsafe_reason == "'base': it is corrupt"
 
 
-def test_file_that_is_recorded_as_qcow2_and_is_none_is_unusable() -> None:
-    broken = replace(raw("base"), malformed="it doesn't begin as a qcow2 file does")
+def test_file_recorded_as_qcow2_that_is_not_qcow2_is_unusable() -> None:
+    broken = replace(raw("base"), malformed_reason="it doesn't begin like a qcow2 file")
 
     found = chains(image("top", "base"), broken)
 
-    assert snapshot(found, "base").unsafe_reason == "'base': it doesn't begin as a qcow2 file does"
-    assert found.unreadable() == [("base", "it doesn't begin as a qcow2 file does")]
+    assert snapshot(found, "base").unsafe_reason == "'base': it doesn't begin like a qcow2 file"
+    assert found.unreadable() == [("base", "it doesn't begin like a qcow2 file")]
 
 
-def test_overlay_that_cannot_be_written_makes_what_is_below_unusable() -> None:
-    found = chains(image("top", "base", unwritable="it is encrypted"), image("base"))
+def test_overlay_that_cannot_be_written_makes_its_backing_file_unusable() -> None:
+    found = chains(image("top", "base", unwritable_reason="it is encrypted"), image("base"))
 
-    assert snapshot(found, "base").unsafe_reason == "its overlay 'top' can't be told another name: it is encrypted"
+    assert (
+        snapshot(found, "base").unsafe_reason
+        == "its overlay 'top' can't record another backing file name: it is encrypted"
+    )
 
 
-def test_snapshot_is_in_use_with_its_file_or_its_overlay() -> None:
+def test_snapshot_is_in_use_if_its_file_or_its_overlay_is_locked() -> None:
     top, middle, base = image("top", "middle"), image("middle", "base"), image("base")
 
     itself = chains(top, replace(middle, locked=True), base)
@@ -198,8 +200,8 @@ def test_snapshot_is_in_use_with_its_file_or_its_overlay() -> None:
     assert {each.name: each.unsafe for each in overlay.snapshots()} == {"middle": Unsafe.IN_USE, "base": None}
 
 
-def test_overlays_of_a_name_are_those_that_record_it_be_it_there_or_not() -> None:
+def test_overlays_recording_a_name_are_found_even_if_no_file_has_the_name() -> None:
     found = chains(image("a", "base"), image("b", "./base"), image("c", "gone"), image("base"))
 
-    assert {each.name for each in found.recording("base")} == {"a", "b"}
-    assert [each.name for each in found.recording("gone")] == ["c"]
+    assert {each.name for each in found.overlays_recording("base")} == {"a", "b"}
+    assert [each.name for each in found.overlays_recording("gone")] == ["c"]

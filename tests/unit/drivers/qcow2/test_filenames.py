@@ -1,4 +1,4 @@
-"""What a record may mean: no text that leads QEMU to a file is overlooked, and none makes reading fail."""
+"""The files that a recorded name may mean: none that QEMU would open is missed, and no text makes reading fail."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapmanage.drivers.qcow2.filenames import Meaning, last_name, meaning, meaning_from_anywhere
+from snapmanage.drivers.qcow2.filenames import PossibleFiles, last_name, possible_files, possible_files_from_cwd
 from snapmanage.drivers.system.deadline import within
 
 JSON = st.recursive(
@@ -17,33 +17,33 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("path", ["base", "/srv/base", "../x/base", "./a:b", "/a:b", "sub/json:{}"])
-def test_path_is_followed_from_the_image(path: str) -> None:
-    assert meaning(path) == Meaning(frozenset({path}))
+def test_path_starts_at_the_image(path: str) -> None:
+    assert possible_files(path) == PossibleFiles(frozenset({path}))
 
 
 @pytest.mark.parametrize("recorded", ["", "nbd:host:1", "https://host/base", "null-co://", 'json:{"driver":"null-co"}'])
-def test_what_surely_is_no_file_means_nothing(recorded: str) -> None:
-    assert meaning(recorded) == Meaning()
+def test_name_on_a_server_without_files_means_no_file(recorded: str) -> None:
+    assert possible_files(recorded) == PossibleFiles()
 
 
 @pytest.mark.parametrize("recorded", ["/dev/fdset/1", "/proc/7/fd/8", "file:/dev/fd/3", 'json:{"file":"node"}'])
-def test_what_only_a_running_qemu_knows_may_mean_anything(recorded: str) -> None:
-    assert meaning(recorded).anything
+def test_name_that_only_a_running_qemu_can_resolve_may_mean_any_file(recorded: str) -> None:
+    assert possible_files(recorded).any_file
 
 
-def test_path_behind_a_protocol_starts_where_qemu_does() -> None:
-    assert meaning("file:sub/base") == Meaning(frozenset({"sub/base"}), frozenset({"base"}))
-    assert meaning("file:/srv/base") == Meaning(frozenset({"/srv/base"}))
-    assert meaning_from_anywhere("sub/base") == meaning("file:sub/base")
+def test_relative_path_after_a_protocol_starts_at_qemus_working_directory() -> None:
+    assert possible_files("file:sub/base") == PossibleFiles(frozenset({"sub/base"}), frozenset({"base"}))
+    assert possible_files("file:/srv/base") == PossibleFiles(frozenset({"/srv/base"}))
+    assert possible_files_from_cwd("sub/base") == possible_files("file:sub/base")
 
 
-def test_each_path_behind_a_filter_counts() -> None:
-    assert {"/a", "/b:/c", "/b", "/c"} <= meaning("blkverify:/a:/b:/c").paths
+def test_each_path_after_a_filter_driver_counts() -> None:
+    assert {"/a", "/b:/c", "/b", "/c"} <= possible_files("blkverify:/a:/b:/c").paths
 
 
 @pytest.mark.parametrize("recorded", ["nfs://h/x/b%61se?uid=0", "ssh://h/base", "gluster+tcp://h/vol/base#x"])
-def test_file_of_another_host_is_known_by_its_last_name(recorded: str) -> None:
-    found = meaning(recorded)
+def test_file_on_another_host_is_identified_by_its_last_name(recorded: str) -> None:
+    found = possible_files(recorded)
 
     assert "base" in found.names
     assert not found.paths
@@ -65,43 +65,43 @@ def test_file_of_another_host_is_known_by_its_last_name(recorded: str) -> None:
         '{"file.filename":"/srv/base"',
     ],
 )
-def test_path_within_options_is_found_however_they_are_written(options: str) -> None:
-    assert "/srv/base" in meaning(f"json:{options}").paths
+def test_path_in_options_is_found_in_every_notation(options: str) -> None:
+    assert "/srv/base" in possible_files(f"json:{options}").paths
 
 
-def test_driver_that_serves_no_files_is_passed_over_with_its_options_alone() -> None:
-    found = meaning('json:{"children":[{"driver":"nbd","export":"/srv/base"},{"filename":"/srv/other"}]}')
+def test_driver_without_files_is_skipped_but_other_options_are_read() -> None:
+    found = possible_files('json:{"children":[{"driver":"nbd","export":"/srv/base"},{"filename":"/srv/other"}]}')
 
     assert found.paths == {"/srv/other"}
 
 
-def test_options_nested_as_deep_as_a_record_allows_are_read() -> None:
-    assert not meaning("json:" + "[" * 1018).paths
-    assert meaning("json:{" + "a." * 400).anything is False
-    assert "/b" in meaning('json:{"' + "a." * 400 + 'b":"/b"}').paths
+def test_options_are_read_at_any_depth_that_fits_into_a_name() -> None:
+    assert not possible_files("json:" + "[" * 1018).paths
+    assert possible_files("json:{" + "a." * 400).any_file is False
+    assert "/b" in possible_files('json:{"' + "a." * 400 + 'b":"/b"}').paths
 
 
-def test_record_that_repeats_itself_at_each_level_is_read_once_a_level() -> None:
+def test_name_that_repeats_itself_at_each_level_is_read_once_per_level() -> None:
     hostile = "/base"
     for _ in range(6):
         quoted = json.dumps(hostile).replace(":", "\\u003a")
         hostile = f"file:{'json:' * 15}{quoted}"
 
-    assert "/base" in within(5, "reading a record", lambda: meaning(hostile)).paths
+    assert "/base" in within(5, "reading a name", lambda: possible_files(hostile)).paths
 
 
-def test_text_with_more_colons_than_a_name_has_may_mean_anything_and_costs_nothing() -> None:
-    assert meaning(f"file{':a' * 500}") == Meaning(anything=True)
-    assert "/b" in meaning(f"file:{'a:' * 15}/b").paths
+def test_name_with_too_many_colons_may_mean_any_file_and_is_not_read_further() -> None:
+    assert possible_files(f"file{':a' * 500}") == PossibleFiles(any_file=True)
+    assert "/b" in possible_files(f"file:{'a:' * 15}/b").paths
 
 
 @given(st.text(max_size=40) | JSON.map(json.dumps).map("json:{}".format) | st.text("json:{}[]'\"\\u.,ab/", max_size=30))
-def test_any_text_has_a_meaning(recorded: str) -> None:
-    assert meaning(recorded).names | meaning_from_anywhere(recorded).names is not None
+def test_any_text_can_be_read(recorded: str) -> None:
+    assert possible_files(recorded).names | possible_files_from_cwd(recorded).names is not None
 
 
 @pytest.mark.parametrize(
     ("path", "name"), [("base", "base"), ("/a/base/.", "base"), ("base//", "base"), ("/", ""), ("..", "..")]
 )
-def test_last_name_of_a_path_is_the_one_that_says_which_file(path: str, name: str) -> None:
+def test_last_name_of_a_path_ignores_dots_and_slashes_at_its_end(path: str, name: str) -> None:
     assert last_name(path) == name

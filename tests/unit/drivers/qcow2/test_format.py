@@ -1,4 +1,4 @@
-"""What a qcow2 file says is read, and nothing that it says is trusted."""
+"""Reading the beginning of a qcow2 file, and refusing false values in it."""
 
 import os
 from contextlib import suppress
@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapmanage.drivers.qcow2 import format as qcow2_format
-from snapmanage.drivers.qcow2.format import Header, NotQcow2, Unreadable
+from snapmanage.drivers.qcow2.format import (
+    MAX_SNAPSHOTS,
+    MAX_TABLE_BYTES,
+    Header,
+    NotQcow2,
+    Unreadable,
+    read_header,
+)
 from tests.unit.drivers.qcow2.images import BACKING_FORMAT, Entry, Qcow2, extension
 
 OVERLAY = Qcow2(backing=b"base.img", backing_format=b"raw")
@@ -18,17 +24,17 @@ OVERLAY = Qcow2(backing=b"base.img", backing_format=b"raw")
 
 def read(image: Qcow2 | bytes) -> Header:
     data = image if isinstance(image, bytes) else image.packed()
-    return qcow2_format.read(lambda size, offset: data[offset : offset + size])
+    return read_header(lambda size, offset: data[offset : offset + size])
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_size_backing_file_and_format_are_read(version: int) -> None:
+def test_size_backing_file_name_and_format_are_read(version: int) -> None:
     header = read(replace(OVERLAY, version=version, size=5 * 1024**3))
 
     assert header == Header(5 * 1024**3, "base.img", "raw")
 
 
-def test_image_on_its_own_has_no_backing_file() -> None:
+def test_image_without_a_backing_file_has_no_backing_file_name() -> None:
     assert read(Qcow2()) == Header(1024**2)
 
 
@@ -36,30 +42,30 @@ def test_backing_format_that_is_not_recorded_is_none() -> None:
     assert read(replace(OVERLAY, backing_format=None)).backing_format is None
 
 
-def test_other_extensions_are_passed_over() -> None:
+def test_other_extensions_are_skipped() -> None:
     header = read(replace(OVERLAY, extensions=extension(0x6803F857, b"names") + extension(0x23852875, bytes(24))))
 
-    assert (header.backing, header.backing_format) == ("base.img", "raw")
+    assert (header.backing_file_name, header.backing_format) == ("base.img", "raw")
 
 
-def test_name_of_a_backing_file_is_told_byte_by_byte_up_to_a_nul() -> None:
-    assert os.fsencode(read(replace(OVERLAY, backing=b"\xff\xfe\0x")).backing or "") == b"\xff\xfe"
+def test_backing_file_name_keeps_its_bytes_and_ends_at_the_first_nul() -> None:
+    assert os.fsencode(read(replace(OVERLAY, backing=b"\xff\xfe\0x")).backing_file_name or "") == b"\xff\xfe"
 
 
-def test_name_of_a_backing_file_is_read_wherever_the_first_cluster_has_it() -> None:
+def test_backing_file_name_is_read_anywhere_in_the_first_cluster() -> None:
     image = replace(OVERLAY, backing=b"", backing_offset=60_000, backing_bytes=8).packed()
 
-    assert read(image[:60_000] + b"base.img" + image[60_008:]).backing == "base.img"
+    assert read(image[:60_000] + b"base.img" + image[60_008:]).backing_file_name == "base.img"
 
 
-def test_file_of_the_data_is_read() -> None:
-    assert read(Qcow2(features=1 << 2, extensions=extension(0x44415441, b"data.raw"))).data_file == "data.raw"
+def test_data_file_name_is_read() -> None:
+    assert read(Qcow2(features=1 << 2, extensions=extension(0x44415441, b"data.raw"))).data_file_name == "data.raw"
 
 
 def test_internal_snapshots_are_read() -> None:
     entries = [Entry(), Entry(b"2", b"daily", disk_bytes=512), Entry(b"x/y", "Übung".encode(), 5, 6)]
 
-    first, second, third = read(Qcow2(entries=entries)).internal
+    first, second, third = read(Qcow2(entries=entries)).internal_snapshots
 
     assert (first.id, first.name, first.size_bytes) == ("1", "daily", 1024**2)
     assert first.created_at == datetime(2023, 11, 14, 22, 13, 20, 123456, UTC)
@@ -67,129 +73,127 @@ def test_internal_snapshots_are_read() -> None:
     assert (third.id, third.name) == ("x/y", "Übung")
 
 
-def test_mark_tells_a_snapshot_from_a_later_one_with_its_id() -> None:
-    marks = [read(Qcow2(entries=[Entry(nanoseconds=number)])).internal[0].mark for number in (1, 2)]
+def test_snapshots_with_the_same_id_and_different_creation_times_have_different_marks() -> None:
+    marks = [read(Qcow2(entries=[Entry(nanoseconds=number)])).internal_snapshots[0].mark for number in (1, 2)]
 
     assert marks == ["1@1700000000.000000001", "1@1700000000.000000002"]
 
 
-def test_name_that_is_no_text_is_shown_as_far_as_it_can_be() -> None:
-    assert read(Qcow2(entries=[Entry(name=b"a\xffb")])).internal[0].name == "a\ufffdb"
+def test_bytes_of_a_name_that_are_not_utf_8_are_replaced() -> None:
+    assert read(Qcow2(entries=[Entry(name=b"a\xffb")])).internal_snapshots[0].name == "a\ufffdb"
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "reason"),
     [
         (Qcow2(features=1 << 1), "corrupt"),
         (Qcow2(features=1 << 2), "another file"),
-        (Qcow2(features=1 << 40), "not known"),
+        (Qcow2(features=1 << 40), "not supported"),
     ],
 )
-def test_image_whose_data_are_not_what_they_seem_is_unusable(image: Qcow2, said: str) -> None:
+def test_image_with_unreliable_data_is_unusable(image: Qcow2, reason: str) -> None:
     header = read(image)
 
-    assert said in header.unusable
-    assert header.unwritable == header.unusable
+    assert reason in header.unusable_reason
+    assert header.unwritable_reason == header.unusable_reason
 
 
 @pytest.mark.parametrize(
-    ("image", "said"), [(Qcow2(features=1 << 0), "not closed cleanly"), (Qcow2(encryption=2), "encrypted")]
+    ("image", "reason"), [(Qcow2(features=1 << 0), "not closed cleanly"), (Qcow2(encryption=2), "encrypted")]
 )
-def test_image_that_qemu_img_could_not_open_for_writing_is_unwritable(image: Qcow2, said: str) -> None:
+def test_image_that_qemu_img_cannot_open_for_writing_is_unwritable(image: Qcow2, reason: str) -> None:
     header = read(image)
 
-    assert said in header.unwritable
-    assert header.unusable == ""
+    assert reason in header.unwritable_reason
+    assert header.unusable_reason == ""
 
 
 @pytest.mark.parametrize("data", [b"", b"QF", b"raw data", bytes(8192)])
-def test_file_that_does_not_claim_to_be_qcow2_is_not(data: bytes) -> None:
+def test_file_without_the_magic_number_is_not_qcow2(data: bytes) -> None:
     with pytest.raises(NotQcow2):
         read(data)
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "reason"),
     [
         (b"QFI\xfb", "within its header"),
         (Qcow2().packed()[:90], "within its header"),
         (Qcow2(version=1), "version 1"),
         (Qcow2(version=4), "version 4"),
-        (Qcow2(header_bytes=8), "a header of 8 bytes"),
-        (Qcow2(header_bytes=2**32 - 1), "a header of"),
+        (Qcow2(header_bytes=8), "a header length of 8 bytes"),
+        (Qcow2(header_bytes=2**32 - 1), "a header length of"),
         (Qcow2(cluster_bits=8), "clusters"),
         (Qcow2(cluster_bits=64), "clusters"),
-        (Qcow2(size=2**63), "more than can be"),
-        (replace(OVERLAY, backing_offset=2**63), "isn't where it should be"),
-        (replace(OVERLAY, backing_offset=65_530), "isn't where it should be"),
-        (replace(OVERLAY, cluster_bits=9, backing_offset=510), "isn't where it should be"),
-        (replace(OVERLAY, backing=b"x" * 1024), "isn't where it should be"),
-        (replace(OVERLAY, backing_bytes=2**32 - 1), "isn't where it should be"),
+        (Qcow2(size=2**63), "which is impossible"),
+        (replace(OVERLAY, backing_offset=2**63), "not in the first cluster"),
+        (replace(OVERLAY, backing_offset=65_530), "not in the first cluster"),
+        (replace(OVERLAY, cluster_bits=9, backing_offset=510), "not in the first cluster"),
+        (replace(OVERLAY, backing=b"x" * 1024), "not in the first cluster"),
+        (replace(OVERLAY, backing_bytes=2**32 - 1), "not in the first cluster"),
         (Qcow2(extensions=extension(BACKING_FORMAT, b"raw", 2**32 - 1)), "extensions"),
     ],
 )
-def test_header_that_lies_is_unreadable_with_a_reason(image: Qcow2 | bytes, said: str) -> None:
-    with pytest.raises(Unreadable, match=said):
+def test_false_header_is_unreadable_with_a_reason(image: Qcow2 | bytes, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
         read(image)
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "reason"),
     [
         (Qcow2(count=2**32 - 1), "4294967295 snapshots"),
         (Qcow2(count=10_001), "10001 snapshots"),
-        (Qcow2(count=3, entries=[Entry()]), "past its end"),
+        (Qcow2(count=3, entries=[Entry()]), "cut off"),
         (Qcow2(count=1, table_offset=2**63), "beyond the end"),
-        (Qcow2(count=1, table_offset=2**40), "past its end"),
-        (Qcow2(entries=[Entry(extra_bytes=2**32 - 1)]), "impossible"),
-        (Qcow2(entries=[Entry(id_bytes=2**16 - 1)]), "impossible"),
-        (Qcow2(entries=[Entry(nanoseconds=10**9)]), "impossible"),
-        (Qcow2(entries=[Entry(disk_bytes=2**64 - 1)]), "more than can be"),
-        (Qcow2(entries=[Entry(id=b"")]), "an id that can't be written"),
-        (Qcow2(entries=[Entry(id=b"\xff")]), "an id that can't be written"),
-        (Qcow2(entries=[Entry(id=b"1\n")]), "an id that can't be written"),
-        (Qcow2(entries=[Entry(id=b"1" * 128)]), "an id that can't be written"),
-        (Qcow2(entries=[Entry(), Entry()]), "one id"),
+        (Qcow2(count=1, table_offset=2**40), "cut off"),
+        (Qcow2(entries=[Entry(extra_bytes=2**32 - 1)]), "an impossible entry"),
+        (Qcow2(entries=[Entry(id_bytes=2**16 - 1)]), "an impossible entry"),
+        (Qcow2(entries=[Entry(nanoseconds=10**9)]), "an impossible entry"),
+        (Qcow2(entries=[Entry(disk_bytes=2**64 - 1)]), "which is impossible"),
+        (Qcow2(entries=[Entry(id=b"")]), "ID of one"),
+        (Qcow2(entries=[Entry(id=b"\xff")]), "ID of one"),
+        (Qcow2(entries=[Entry(id=b"1\n")]), "ID of one"),
+        (Qcow2(entries=[Entry(id=b"1" * 128)]), "ID of one"),
+        (Qcow2(entries=[Entry(), Entry()]), "the same ID"),
     ],
 )
-def test_snapshot_table_that_lies_is_left_out_with_a_reason_and_the_image_stays(image: Qcow2, said: str) -> None:
+def test_false_snapshot_table_is_skipped_with_a_reason_and_the_image_stays_readable(image: Qcow2, reason: str) -> None:
     header = read(image)
 
-    assert header.internal == ()
-    assert said in header.internal_wrong
+    assert header.internal_snapshots == ()
+    assert reason in header.internal_error
     assert header.size_bytes == 1024**2
 
 
-def test_as_many_snapshots_are_read_as_are_allowed() -> None:
-    entries = [Entry(b"%d" % number) for number in range(qcow2_format.MOST_SNAPSHOTS)]
+def test_the_maximum_number_of_snapshots_is_read() -> None:
+    entries = [Entry(b"%d" % number) for number in range(MAX_SNAPSHOTS)]
 
-    assert len(read(Qcow2(entries=entries)).internal) == len(entries)
+    assert len(read(Qcow2(entries=entries)).internal_snapshots) == len(entries)
 
 
-def test_nothing_is_read_beyond_the_bounds_whatever_the_file_claims() -> None:
+def test_no_read_exceeds_the_bounds() -> None:
     data = Qcow2(count=10_000, table_offset=2**40).packed()
-    asked = []
+    sizes = []
 
     def source(size: int, offset: int) -> bytes:
-        asked.append(size)
+        sizes.append(size)
         return data[offset : offset + size]
 
-    qcow2_format.read(source)
+    read_header(source)
 
-    assert max(asked) <= qcow2_format.LARGEST_TABLE
-
-
-SOUND = Qcow2(backing=b"base.img", backing_format=b"raw", entries=[Entry(), Entry(b"2", disk_bytes=512)]).packed()
-PLACES = [*range(1 << 16, len(SOUND)), *range(160)]
+    assert max(sizes) <= MAX_TABLE_BYTES
 
 
-@given(st.lists(st.tuples(st.sampled_from(PLACES), st.integers(0, 255)), max_size=8), st.integers(0, len(SOUND)))
-def test_any_damage_ends_in_a_header_or_in_what_says_that_there_is_none(
-    damage: list[tuple[int, int]], length: int
-) -> None:
-    data = bytearray(SOUND)
-    for place, byte in damage:
-        data[place] = byte
+VALID = Qcow2(backing=b"base.img", backing_format=b"raw", entries=[Entry(), Entry(b"2", disk_bytes=512)]).packed()
+POSITIONS = [*range(1 << 16, len(VALID)), *range(160)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(POSITIONS), st.integers(0, 255)), max_size=8), st.integers(0, len(VALID)))
+def test_any_damage_ends_in_a_header_or_in_unreadable(damage: list[tuple[int, int]], length: int) -> None:
+    data = bytearray(VALID)
+    for position, byte in damage:
+        data[position] = byte
     for whole in (bytes(data), bytes(data[:length])):
         with suppress(Unreadable):
-            assert all(entry.created_at for entry in read(whole).internal)
+            assert all(entry.created_at for entry in read(whole).internal_snapshots)

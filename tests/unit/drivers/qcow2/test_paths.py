@@ -1,4 +1,4 @@
-"""Where paths lead, though a mount on the way may hang, and one file may be seen through two mounts."""
+"""Targets of paths: a mount on the way may hang, and one file may be seen through two mounts."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snapmanage.drivers.qcow2.paths import Paths, PathsOf, Target, same_file
+from snapmanage.drivers.qcow2.paths import CachedResolver, PathResolver, Target, same_file
 from snapmanage.drivers.system import syscalls
 from snapmanage.drivers.system.syscalls import FileStatus
 
@@ -27,19 +27,19 @@ FILE = FileStatus(0o100644, 12, 4096, 5, 7, DISK)
         (replace(FILE, device=NETWORK, modified_ns=8), False),
     ],
 )
-def test_file_is_the_same_by_device_and_inode_or_as_a_network_file_system_shows_it(
+def test_file_is_recognized_by_device_and_inode_also_through_a_network_file_system(
     other: FileStatus, same: bool
 ) -> None:
     assert same_file(FILE, other) is same
     assert same_file(other, FILE) is same
 
 
-def test_path_that_leads_nowhere_is_told_from_one_that_cannot_be_followed(tmp_path: Path) -> None:
+def test_path_without_a_target_is_resolved_to_no_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        found = {path: Paths().target(fd, path) for path in ("file", "gone", "file/x", "loop", "x" * 300)}
+        found = {path: PathResolver().resolve(fd, path) for path in ("file", "gone", "file/x", "loop", "x" * 300)}
     finally:
         os.close(fd)
 
@@ -48,19 +48,19 @@ def test_path_that_leads_nowhere_is_told_from_one_that_cannot_be_followed(tmp_pa
     assert {found[path] for path in ("gone", "file/x", "loop", "x" * 300)} == {Target()}
 
 
-def test_mount_that_hangs_holds_up_one_look_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, asked = threading.Event(), []
+def test_hanging_mount_delays_one_lookup_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    released, followed = threading.Event(), []
 
     def hang(_: int, path: str) -> FileStatus:
-        asked.append(path)
-        answers.wait()
+        followed.append(path)
+        released.wait()
         return FILE
 
     monkeypatch.setattr(syscalls, "target_status", hang)
-    paths = PathsOf(0, Paths(patience_seconds=0.05))
+    paths = CachedResolver(0, PathResolver(timeout_seconds=0.05))
 
-    found = [paths.target(path) for path in ("/mnt/a", "/mnt/b", "/mnt/a")]
-    answers.set()
+    found = [paths.resolve(path) for path in ("/mnt/a", "/mnt/b", "/mnt/a")]
+    released.set()
 
-    assert found == [Target(known=False)] * 3
-    assert asked == ["/mnt/a"]
+    assert found == [Target(resolved=False)] * 3
+    assert followed == ["/mnt/a"]

@@ -1,4 +1,4 @@
-"""A call gets so much time, and what it answers is what its caller gets."""
+"""A call has a deadline; its result or its exception reaches the caller."""
 
 import threading
 
@@ -11,12 +11,12 @@ from tests.waiting import until
 LONG = 60
 
 
-def test_answer_of_the_call_is_given() -> None:
+def test_result_of_the_call_is_returned() -> None:
     assert within(LONG, "answering", lambda: 42) == 42
 
 
 @pytest.mark.parametrize("kind", [ValueError, TimeoutError, KeyboardInterrupt])
-def test_failure_of_the_call_is_its_callers(kind: type[BaseException]) -> None:
+def test_exception_of_the_call_reaches_the_caller(kind: type[BaseException]) -> None:
     failure = kind()
 
     def fail() -> None:
@@ -28,7 +28,7 @@ def test_failure_of_the_call_is_its_callers(kind: type[BaseException]) -> None:
     assert caught.value is failure
 
 
-def test_call_that_goes_on_is_given_up_by_name_and_holds_up_no_exit() -> None:
+def test_overdue_call_is_abandoned_by_name_and_does_not_delay_the_exit() -> None:
     release = threading.Event()
     threads: list[threading.Thread] = []
 

@@ -1,4 +1,4 @@
-"""What is mounted, read from the kernel's own account."""
+"""Mounts are read from the kernel's list."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_mounts_are_read_with_their_roots_and_odd_characters() -> None:
     ]
 
 
-def test_mount_of_an_open_file_is_among_those_that_are_known(tmp_path: Path) -> None:
+def test_mount_of_an_open_file_is_one_of_the_mounts(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
         number = mounts.mount_of(fd)

@@ -1,4 +1,4 @@
-"""The system calls behave as the manual pages say."""
+"""The system calls behave as their manual pages describe."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def test_status_agrees_with_stat(directory: int, tmp_path: Path) -> None:
     assert found.modified_ns == expected.st_mtime_ns
 
 
-def test_birth_is_not_moved_by_changing_the_dates(directory: int, tmp_path: Path) -> None:
+def test_birth_time_does_not_change_with_the_other_times(directory: int, tmp_path: Path) -> None:
     before = syscalls.status(directory, "a")
 
     os.utime(tmp_path / "a", (0, 0))
@@ -36,7 +36,7 @@ def test_birth_is_not_moved_by_changing_the_dates(directory: int, tmp_path: Path
     assert syscalls.birth_time(before) == pytest.approx((tmp_path / "a").lstat().st_ctime, abs=60)
 
 
-def test_what_is_open_is_described_whatever_its_name_leads_to_by_now(directory: int, tmp_path: Path) -> None:
+def test_status_of_an_open_file_does_not_depend_on_its_name(directory: int, tmp_path: Path) -> None:
     before = syscalls.status(directory, "a")
 
     with (tmp_path / "a").open() as opened:
@@ -46,7 +46,7 @@ def test_what_is_open_is_described_whatever_its_name_leads_to_by_now(directory: 
         assert syscalls.opened_status(opened.fileno()) == before
 
 
-def test_lock_of_one_opening_is_seen_by_and_closed_to_another_until_it_is_closed(tmp_path: Path) -> None:
+def test_lock_of_one_opening_is_seen_and_respected_by_another_until_it_is_closed(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
     with (tmp_path / "lock").open("r+b") as second:
         with (tmp_path / "lock").open("r+b") as first:
@@ -58,7 +58,7 @@ def test_lock_of_one_opening_is_seen_by_and_closed_to_another_until_it_is_closed
         assert syscalls.try_lock(second.fileno())
 
 
-def test_last_change_stands_in_where_no_birth_is_kept(directory: int) -> None:
+def test_last_change_replaces_a_missing_birth_time(directory: int) -> None:
     found = replace(syscalls.status(directory, "a"), born_ns=None, modified_ns=1_500_000_000)
 
     assert syscalls.birth_time(found) == 1.5
@@ -79,7 +79,7 @@ def test_rename_never_replaces(directory: int, tmp_path: Path) -> None:
     assert (tmp_path / "b").read_text() == "b"
 
 
-def test_what_is_not_there_is_an_error_of_the_usual_kind(directory: int) -> None:
+def test_missing_file_raises_file_not_found(directory: int) -> None:
     with pytest.raises(FileNotFoundError):
         syscalls.status(directory, "absent")
     with pytest.raises(FileNotFoundError):

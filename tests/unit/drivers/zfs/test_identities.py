@@ -1,4 +1,4 @@
-"""Which present identity a record of an earlier release gets, and when none."""
+"""Identities in records of earlier releases are replaced by present ones, where the object is certain."""
 
 import pytest
 
@@ -36,19 +36,19 @@ def test_identity_is_renewed_only_where_name_and_old_form_agree(
     assert identities.renewed([binding()], snapshots) == present
 
 
-def test_two_records_with_one_old_form_and_two_objects_are_both_left_alone() -> None:
+def test_two_records_with_one_old_identity_and_two_objects_are_not_renewed() -> None:
     snapshots = [snapshot("tank/a@daily", 30), snapshot("tank/b@daily", 31)]
     bindings = [binding(f"tank/{name}@daily", f"tank/{name}@snapshot-{name}") for name in "ab"]
 
     assert identities.renewed(bindings, snapshots) == {}
 
 
-def test_volume_that_is_a_record_keeps_its_identity() -> None:
+def test_identity_of_a_dataset_is_not_renewed() -> None:
     assert identities.renewed([binding("tank/v", "tank/v", "5-9")], [snapshot("tank/v@daily", 30)]) == {}
 
 
 @pytest.mark.parametrize(
     ("identity", "old"), [("77-12", True), ("77-12-30", False), ("unreadable:tank/v@a", False), ("", False)]
 )
-def test_old_form_is_known_by_its_shape(identity: str, old: bool) -> None:
+def test_old_identity_is_recognized_by_its_form(identity: str, old: bool) -> None:
     assert identities.is_old(identity) is old

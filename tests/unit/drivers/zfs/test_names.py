@@ -1,4 +1,4 @@
-"""Which names ZFS has, and what never becomes an argument of its commands."""
+"""ZFS's rules for names; a name that breaks them never becomes an argument of a command."""
 
 import pytest
 
@@ -7,15 +7,15 @@ from snapmanage.errors import InvalidReference
 
 
 @pytest.mark.parametrize("name", ["tank", "t", "tank/a-b_c.d:e f", "tank/ x ", "tank/1/2", "x" * 255])
-def test_dataset_may_be_called_so(name: str) -> None:
-    assert names.is_dataset(name)
-    assert not names.is_snapshot(name)
+def test_dataset_can_have_this_name(name: str) -> None:
+    assert names.is_dataset_name(name)
+    assert not names.is_snapshot_name(name)
 
 
 @pytest.mark.parametrize("name", ["tank@a", "tank/v@-x", "tank/v@a b:c.d_e", f"tank@{'x' * 250}"])
-def test_snapshot_may_be_called_so(name: str) -> None:
-    assert names.is_snapshot(name)
-    assert not names.is_dataset(name)
+def test_snapshot_can_have_this_name(name: str) -> None:
+    assert names.is_snapshot_name(name)
+    assert not names.is_dataset_name(name)
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,9 @@ def test_snapshot_may_be_called_so(name: str) -> None:
         *("x" * 256, f"tank@{'x' * 251}"),
     ],
 )
-def test_nothing_of_zfs_can_be_called_so_and_no_command_gets_it(name: str) -> None:
-    assert not names.is_dataset(name)
-    assert not names.is_snapshot(name)
+def test_name_that_zfs_cannot_have_reaches_no_command(name: str) -> None:
+    assert not names.is_dataset_name(name)
+    assert not names.is_snapshot_name(name)
     with pytest.raises(InvalidReference):
         commands.get([name], False, 1)
     with pytest.raises(InvalidReference):
@@ -38,13 +38,13 @@ def test_nothing_of_zfs_can_be_called_so_and_no_command_gets_it(name: str) -> No
 
 
 def test_only_snapshots_are_renamed_and_only_within_their_dataset() -> None:
-    with pytest.raises(InvalidReference, match="no snapshot"):
+    with pytest.raises(InvalidReference, match="a snapshot named"):
         commands.rename("tank/volume", "tank/other", 1)
     with pytest.raises(InvalidReference, match="stays in its dataset"):
         commands.rename("tank/volume@a", "tank/other@a", 1)
 
 
-def test_beneath_a_dataset_is_what_has_its_whole_name_in_front() -> None:
+def test_object_is_within_a_dataset_if_its_path_begins_with_the_whole_name() -> None:
     for name in ("tank/v", "tank/v@a", "tank/v/w", "tank/v/w@a"):
         assert names.is_within(name, "tank/v")
     for name in ("tank", "tank@a", "tank/v2", "tank/v2@a", "other/tank/v"):

@@ -1,0 +1,83 @@
+"""Names of btrfs snapshots: paths from the folder, also odd and long ones."""
+
+import os
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import Binding, refuse_unsafe
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.btrfs.driver import BtrfsDriver
+from tests.contract.btrfs.helpers import bind, listed
+from tests.services.btrfs import Btrfs, run
+
+
+def test_name_with_a_line_break_does_not_pass_for_two(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    name = "daily\nID 999 gen 9 top level 5 path weekly"
+    btrfs.add_snapshots("volume-1", name)
+
+    assert list(listed(driver)) == [name]
+
+
+def test_name_that_is_not_utf_8_is_listed_escaped_as_unusable_and_can_be_a_volume(
+    btrfs: Btrfs, driver: BtrfsDriver
+) -> None:
+    nameless = os.fsdecode(b"\xff")
+    btrfs.add_snapshots("volume-1", nameless, "\\xff")
+    btrfs.add_snapshots(nameless, "of-the-nameless")
+
+    assert listed(driver) == {"./\\xff": "volume-1", "\\xff": "volume-1", "of-the-nameless": "./\\xff"}
+    found = driver.find_snapshot(Reference.named("./\\xff"))
+    with pytest.raises(errors.Unusable, match="isn't UTF-8; rename it"):
+        refuse_unsafe(found)
+    assert driver.find_volume(Reference.named("./\\xff")).identity == found.identity
+
+
+def test_path_that_is_too_long_for_the_kernel_is_listed_as_unusable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_deep_snapshots("volume-1", ".", (12, 18))
+
+    shallow, deep = sorted(driver.list_snapshots(), key=lambda found: len(found.name))
+
+    driver.manage_snapshot(bind(driver, shallow.name))
+    assert len(deep.name) > 4095
+    with pytest.raises(errors.Unusable, match="more than 4095 bytes"):
+        refuse_unsafe(driver.find_snapshot(Reference.named(deep.name)))
+
+
+def test_thousand_nested_subvolumes_do_not_break_the_listing(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_nested_volumes(1100)
+    btrfs.add_snapshots("volume-1", "daily")
+
+    assert list(listed(driver)) == ["daily"]
+
+
+@pytest.mark.parametrize("template", ["a/b", "x" * 256, "a\0b", "..", ""])
+def test_error_for_an_illegal_name_names_the_template(driver: BtrfsDriver, binding: Binding, template: str) -> None:
+    found = driver.find_snapshot(Reference.named(binding.original_name))
+
+    with pytest.raises(errors.ConfigurationError, match="snapshot_name_template"):
+        driver.managed_name(found, template)
+
+
+def test_snapshot_stays_in_its_folder(driver: BtrfsDriver, binding: Binding) -> None:
+    with pytest.raises(errors.InvalidReference, match="stays in its folder"):
+        driver.rename("snapshots/daily", "daily")
+
+    assert binding.managed_name.startswith("snapshots/snapshot-")
+
+
+def test_symbolic_link_on_the_way_is_not_followed(btrfs: Btrfs, driver: BtrfsDriver, binding: Binding) -> None:
+    (btrfs.top / "link").symlink_to("snapshots")
+
+    with pytest.raises(errors.InvalidReference, match="symbolic link"):
+        driver.rename("link/daily", "link/other")
+
+
+def test_mount_on_the_way_is_not_crossed(btrfs: Btrfs, driver: BtrfsDriver, binding: Binding) -> None:
+    (btrfs.top / "bound").mkdir()
+    run("mount", "--bind", str(btrfs.top / "snapshots"), str(btrfs.top / "bound"))
+    try:
+        with pytest.raises(errors.InvalidReference, match="another mount"):
+            driver.rename("bound/daily", "bound/other")
+    finally:
+        run("umount", str(btrfs.top / "bound"))

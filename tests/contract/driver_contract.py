@@ -1,0 +1,87 @@
+"""Helpers for the contract of a driver, `test_drivers_*.py`, which each driver passes on its real backend.
+
+`fake` and `file` run on every machine. `lvm` runs here on metadata, where no snapshot can be opened, and again in a
+guest with a kernel of its own (`tests/integration/test_lvm_kernel`). The guest skips the tests marked `no_kernel`: they
+don't depend on device-mapper, and LVM on metadata uses the same lvm2.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot, Binding
+from snapmanage.core.reference import Reference
+from snapmanage.drivers import renaming
+from snapmanage.drivers.renaming import Renamer
+from tests.contract.labs import ACTIVE, HOLDING, SPOILING, WITH_CREATION_TIME, WITH_STORAGE_ID, Lab
+
+only_labs_with_storage_id = pytest.mark.parametrize("lab", WITH_STORAGE_ID, indirect=True)
+only_labs_with_creation_time = pytest.mark.parametrize("lab", WITH_CREATION_TIME, indirect=True)
+in_guest_only_active_labs = pytest.mark.parametrize("lab", ACTIVE, indirect=True)
+only_labs_that_can_hold = pytest.mark.parametrize("lab", HOLDING, indirect=True)
+only_labs_that_can_spoil = pytest.mark.parametrize("lab", SPOILING, indirect=True)
+
+
+def new_snapshot(lab: Lab, word: str = "daily") -> BackendSnapshot:
+    """Make a snapshot and return the driver's description of it."""
+    name = lab.name_of(word)
+    lab.add_snapshot(name)
+    return lab.driver.find_snapshot(Reference.named(name))
+
+
+def binding_of(lab: Lab, snapshot: BackendSnapshot) -> Binding:
+    """Return a binding of the snapshot to a new record."""
+    managed_name = lab.driver.managed_name(snapshot, f"snapshot-{uuid.uuid4()}")
+    return Binding(snapshot.identity, snapshot.name, managed_name)
+
+
+def by_name(snapshot: BackendSnapshot) -> str:
+    return snapshot.name
+
+
+class WorkerKilled(BaseException):
+    """Stands for SIGKILL: no code of a driver handles it."""
+
+
+@dataclass(frozen=True)
+class KillingRenamer:
+    """A `Renamer` that kills the worker right before or right after the rename."""
+
+    names: Renamer
+    after: bool
+
+    def look(self, *names: str) -> Mapping[str, BackendSnapshot]:
+        return self.names.look(*names)
+
+    def rename(self, old: str, new: str) -> None:
+        if self.after:
+            self.names.rename(old, new)
+        raise WorkerKilled
+
+
+@contextmanager
+def killed_at_rename(after: bool) -> Iterator[None]:
+    """Kill the worker at the next rename inside the context, and check that it was killed."""
+    with pytest.MonkeyPatch.context() as patch:
+        for operation in (renaming.manage, renaming.unmanage):
+            patch.setattr(renaming, operation.__name__, _killed_at_rename(operation, after))
+        with pytest.raises(WorkerKilled):
+            yield
+
+
+def _killed_at_rename(
+    operation: Callable[[Renamer, Binding], object], after: bool
+) -> Callable[[Renamer, Binding], object]:
+    return lambda names, binding: operation(KillingRenamer(names, after), binding)
+
+
+@contextmanager
+def check_raises(kind: type[errors.SnapmanageError], code: str) -> Iterator[None]:
+    with pytest.raises(kind) as caught:
+        yield
+    assert caught.value.code == code
+    assert str(caught.value)

@@ -1,0 +1,112 @@
+"""Files that are not images of the driver, but record an image or link to it: the image keeps its name."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.qcow2.image_directory import SIZE, ImageDirectory
+from tests.services import qemu
+
+
+@pytest.mark.parametrize("name", ["vm.snap1", ".hidden.qcow2", "\udcff.qcow2", "x" * 255])
+@pytest.mark.parametrize("recorded", ["base.qcow2", "DIR//base.qcow2"])
+def test_overlay_with_any_name_blocks_the_rename(images: ImageDirectory, name: str, recorded: str) -> None:
+    images.record("top2.qcow2", recorded)
+    (images.folder / "top2.qcow2").rename(images.folder / name)
+    assert images.opens(name)
+
+    images.check_refused(repr(name))
+
+    assert images.opens(name)
+
+
+@pytest.mark.parametrize("kind", ["qed", "qcow"])
+@pytest.mark.parametrize("name", ["old", "old.qcow2"])
+def test_overlay_in_another_format_blocks_the_rename(images: ImageDirectory, kind: str, name: str) -> None:
+    argv = ("-q", "-f", kind, "-b", "base.qcow2", "-F", "qcow2", images.folder / name)
+    qemu.qemu_img("create", *argv)
+    assert images.opens(name)
+
+    images.check_refused(repr(name))
+
+    assert images.opens(name)
+
+
+@pytest.mark.parametrize("kind", ["qed", "qcow", "vmdk", "vhdx", "vpc", "vdi", "luks"])
+def test_image_in_another_format_without_a_backing_file_blocks_nothing(images: ImageDirectory, kind: str) -> None:
+    options = ["--object", "secret,id=s,data=x", "-o", "key-secret=s,iter-time=10"] if kind == "luks" else []
+    for name in ("lonely.qcow2", "lonely"):
+        qemu.qemu_img("create", "-q", "-f", kind, *options, images.folder / name, "1M")
+
+    images.manage()
+
+    assert images.opens("top1.qcow2")
+
+
+@pytest.mark.parametrize("recorded", ["base.raw", "DIR/base.raw", "../images/base.raw"])
+def test_vmdk_with_the_file_as_its_extent_blocks_the_rename(images: ImageDirectory, recorded: str) -> None:
+    (images.folder / "base.raw").write_bytes(bytes(SIZE))
+    qemu.create(images.folder / "disk.qcow2", SIZE, "base.raw", "raw")
+    qemu.qemu_img("create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", images.folder / "flat.vmdk", "1M")
+    text = (images.folder / "flat.vmdk").read_text()
+    written = recorded.replace("DIR", str(images.folder))
+    (images.folder / "flat.vmdk").write_text(text.replace("flat-flat.vmdk", written))
+    assert images.opens("flat.vmdk")
+
+    images.check_refused("'flat.vmdk'", "base.raw")
+
+    assert images.opens("flat.vmdk")
+
+
+@pytest.mark.parametrize("recorded", ["base.raw", "DIR/base.raw", "DIR/../images/base.raw"])
+def test_image_with_the_file_as_its_data_file_blocks_the_rename(
+    images: ImageDirectory, recorded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(images.folder)
+    data = recorded.replace("DIR", str(images.folder))
+    qemu.qemu_img("create", "-q", "-f", "qcow2", "-o", f"data_file={data},data_file_raw=on", "split.qcow2", "1M")
+    qemu.create(images.folder / "disk.qcow2", SIZE, "base.raw", "raw")
+
+    images.check_refused("'split.qcow2'", "base.raw")
+
+    qemu.qemu_io(Path("split.qcow2"), "read 0 512")
+
+
+def test_symbolic_link_to_the_file_blocks_the_rename(images: ImageDirectory) -> None:
+    (images.folder / "current.qcow2").symlink_to("base.qcow2")
+
+    images.check_refused("'current.qcow2'")
+
+    assert images.opens("current.qcow2")
+
+
+def test_overlay_outside_the_directory_blocks_the_rename_if_a_link_leads_to_it(images: ImageDirectory) -> None:
+    images.surround()
+    images.record("top2.qcow2", "base.qcow2")
+    (images.folder / "top2.qcow2").rename(images.folder.parent / "top2.qcow2")
+    (images.folder / "moved.qcow2").symlink_to("../top2.qcow2")
+    assert images.opens("moved.qcow2")
+
+    images.check_refused("'moved.qcow2'")
+
+    assert images.opens("moved.qcow2")
+
+
+def test_data_of_a_raw_backing_file_block_nothing(images: ImageDirectory) -> None:
+    images.record("hostile", "DIR//base.qcow2")
+    images.record("guest.qcow2", "hostile", "raw")
+
+    images.manage()
+
+    assert images.opens("top1.qcow2")
+
+
+def test_name_that_cannot_be_followed_blocks_nothing_in_a_file_that_is_no_image(
+    images: ImageDirectory,
+) -> None:
+    """A guest can write anything into a raw disk, and could stop every rename."""
+    images.record("guest.img", 'json:{"driver":"qcow2","file":"node0"}')
+
+    images.manage()
+
+    assert images.opens("top1.qcow2")

@@ -1,0 +1,14 @@
+"""A laboratory of ZFS."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.labs.zfs import ZfsLab, zfs_lab
+from tests.services.zfs_fuse import ZfsFuse
+
+
+@pytest.fixture
+def lab(zfs_fuse: ZfsFuse) -> Iterator[ZfsLab]:
+    with zfs_lab(zfs_fuse) as lab:
+        yield lab

@@ -1,0 +1,138 @@
+"""Send the requests of docs/reference/api.md as they are printed, and compare the answers with the page.
+
+Ids, times and addresses differ from run to run; all else must be equal.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests import needs
+from tests.services.daemon import Daemon
+from tests.services.deployment import PROJECT
+from tests.waiting import until
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
+FILES = ("disk1.img", "disk1.img@daily", "disk1.img@weekly", "disk1.img@monthly")
+# The size of the files, which the page shows in GiB.
+SIZE_BYTES = 100 * 1024**2
+VOLATILE = {
+    r"http://127\.0\.0\.1:\d+": "ADDRESS",
+    r"(req-)?[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}": "ID",
+    r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d\.\d+)": "TIME",
+    r'"backend_id": "[^"]+"': "BACKEND_ID",
+    r"'/[^']*/backend'": "FOLDER",
+    r'"version": "0\.[^"]+"': "VERSION",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request as the page prints it, and its answer; the text of a long answer ends with "…"."""
+
+    command: str
+    status: str
+    answer: str
+
+
+def examples() -> list[Example]:
+    blocks = re.findall(r"```console\n\$ (curl .*?)\n# (\d+)\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == PAGE.count("$ curl"), "a request of the page has no answer"
+    return [Example(*block) for block in blocks]
+
+
+class Reader:
+    """A reader of the page: sends its requests to a service of the test's own, with the ids of new records."""
+
+    def __init__(self, folder: Path) -> None:
+        self.images = folder / "backend"
+        self.images.mkdir(parents=True)
+        for name in FILES:
+            with (self.images / name).open("wb") as file:
+                file.truncate(SIZE_BYTES)
+        command = [str(Path(sys.executable).parent / "snapmanage"), "standalone", "--data-dir", str(folder)]
+        self._daemon = Daemon("standalone", [*command, "--listen", "127.0.0.1:0"], folder.with_name("log"))
+        self.root = self._daemon.start().split()[1].removesuffix("/v3")
+        self.variables = {"V": "OpenStack-API-Version: volume 3.8", "J": "Content-Type: application/json"}
+        self.variables["API"] = f"{self.root}/v3/{PROJECT}"
+
+    def send(self, command: str) -> tuple[str, str]:
+        """Send a request with curl, and return status and body."""
+        here = command.replace("http://127.0.0.1:8776", self.root)
+        here = re.sub(r"/messages/[0-9a-f-]+", "/messages/$MESSAGE", here)
+        script = f"{here} -w '\\n%{{http_code}}'"
+        done = subprocess.run(["bash", "-c", script], env=self.variables, capture_output=True, text=True, check=True)
+        body, _, status = done.stdout.rpartition("\n")
+        return status, body
+
+    def await_answer(self, path: str, word: str) -> None:
+        address = f"{self.variables['API']}/{path}"
+        until(lambda: f'"{word}"' in requests.get(address, timeout=30).text, f"{word} in the answer to {path}")
+
+    def close(self) -> None:
+        self._daemon.close()
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    needs.require("bash", "curl")
+    made = Reader(tmp_path / "data")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_answers_are_those_that_the_page_prints(reader: Reader) -> None:
+    differing = []
+    for example in examples():
+        prepare(reader, example.command)
+        status, body = reader.send(example.command)
+        follow(reader, example.command, body)
+        if (status, stable(body)[: len(shown(example))]) != (example.status, shown(example)):
+            differing.append(f"{example.command}\n# {status}\n{stable(body)}")
+
+    assert differing == []
+
+
+def shown(example: Example) -> str:
+    """Return the page's answer up to its "…", without the values that differ from run to run."""
+    return steady(example.answer.partition(" …\n")[0].strip())
+
+
+def stable(body: str) -> str:
+    return steady(json.dumps(json.loads(body), indent=1, ensure_ascii=False)) if body else ""
+
+
+def steady(text: str) -> str:
+    for pattern, name in VOLATILE.items():
+        text = re.sub(pattern, name, text)
+    return text
+
+
+def prepare(reader: Reader, command: str) -> None:
+    """Do the things between two requests that the page describes in words."""
+    if "/messages?" in command:
+        body = {"snapshot": {"volume_id": reader.variables["VOLUME"], "ref": {"source-name": "disk1.img@nowhere"}}}
+        answer = requests.post(f"{reader.variables['API']}/os-snapshot-manage", json=body, timeout=30)
+        reader.variables["SNAPSHOT"] = answer.json()["snapshot"]["id"]
+        reader.await_answer(f"snapshots/{reader.variables['SNAPSHOT']}", "error")
+
+
+def follow(reader: Reader, command: str, body: str) -> None:
+    """Note the id of a new record or message, and wait for the end of the operation."""
+    if "os-unmanage" in command:
+        reader.await_answer(f"snapshots/{reader.variables['SNAPSHOT']}", "itemNotFound")
+    if "/messages?" in command:
+        reader.variables["MESSAGE"] = json.loads(body)["messages"][0]["id"]
+    for kind, variable in (("volume", "VOLUME"), ("snapshot", "SNAPSHOT")):
+        if "-d '{\"" + kind in command and (created := json.loads(body).get(kind)):
+            reader.variables[variable] = created["id"]
+            reader.await_answer(f"{kind}s/{created['id']}", "available")
