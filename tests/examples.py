@@ -51,7 +51,7 @@ def new_id() -> str:
 
 def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
     """Return a newly requested snapshot; `source` is the backend's name of it."""
-    asked = Snapshot(
+    requested = Snapshot(
         id=SNAPSHOT_ID,
         volume_id=VOLUME_ID,
         requester=ASKED,
@@ -59,13 +59,13 @@ def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
         reference=Reference.named(source),
         created_at=NOW,
     )
-    return replace(asked, **fields)
+    return replace(requested, **fields)
 
 
 def volume(source: str = "disk", /, **fields: Any) -> Volume:
     """Return a newly requested volume."""
-    asked = Volume(id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW)
-    return replace(asked, **fields)
+    requested = Volume(id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW)
+    return replace(requested, **fields)
 
 
 def available_volume(source: str = "disk", /, **fields: Any) -> Volume:
