@@ -1,8 +1,10 @@
 """Parts of a world that a test can control: the time, the bus, the HTTP server and the steps of a driver."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +12,7 @@ from sqlalchemy import Connection
 
 from snapmanage import errors
 from snapmanage.api.serving.server import HttpServer
-from snapmanage.bus import Delivery, Handle, Publication, envelope
+from snapmanage.bus import Consumer, Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
 
@@ -43,15 +45,62 @@ class QuickHttpServer(HttpServer):
         self._server.expiration_interval = 0.02
 
 
-class SwitchedBus(InProcessBus):
-    """A bus that a test may switch off."""
+@dataclass(frozen=True)
+class TrackedConsumer:
+    """A consumer that calls `stopped` after its stop."""
 
-    away = False
+    consumer: Consumer
+    stopped: Callable[[], None]
+
+    def stop(self) -> None:
+        self.consumer.stop()
+        self.stopped()
+
+    def join(self, timeout_seconds: float) -> None:
+        self.consumer.join(timeout_seconds)
+
+
+class SwitchedBus:
+    """The bus within one process, which a test can switch off, record and use directly."""
+
+    def __init__(self, names: Names, call_timeout_seconds: float = 60) -> None:
+        self.away = False
+        self._bus = InProcessBus(names, call_timeout_seconds)
+        self._handlers: dict[str, Handle] = {}
+        self._records: dict[str, list[list[str]]] = defaultdict(list)
+        self._answered: dict[str, Future[bytes]] = {}
 
     def send(self, publications: Sequence[Publication]) -> set[str]:
-        if self.away:
-            raise errors.Unavailable("the bus is away")
-        return super().send(publications)
+        self._require_on()
+        return self._bus.send(publications)
+
+    def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> Consumer:
+        def handle_and_record(batch: Sequence[Delivery]) -> None:
+            handle(batch)
+            for delivery in batch:
+                for event_types in self._records[delivery.queue]:
+                    event_types.append(envelope.unwrap(delivery.body)["event_type"])
+
+        def stopped() -> None:
+            for queue in queues:
+                self._handlers.pop(queue, None)
+
+        self._handlers |= dict.fromkeys(queues, handle_and_record)
+        return TrackedConsumer(self._bus.consume(queues, handle_and_record, probe), stopped)
+
+    def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+        self._require_on()
+        return self._bus.call(server, method, arguments, context)
+
+    def reply(self, queue: str, body: bytes) -> None:
+        answered = self._answered.get(queue)
+        if answered is None:
+            self._bus.reply(queue, body)
+        else:
+            answered.set_result(body)
+
+    def close(self) -> None:
+        self._bus.close()
 
     def deliver(self, server: str, *batch: Delivery) -> None:
         """Pass deliveries to a server unchanged, even while the bus is switched off."""
@@ -63,27 +112,22 @@ class SwitchedBus(InProcessBus):
 
     def ask(self, server: str, version: str, method: str, arguments: Mapping[str, Any]) -> Any:
         """Call a method of a server in any version of the interface."""
-        answered: Future[bytes] = Future()
-        self._calls["asked"] = answered
-        call = {"version": version, "_msg_id": "asked", "_reply_q": "asked"}
-        body = envelope.request(method, arguments, {}, "asked", **call)
-        assert self.send([Publication("asked", NAMES.server_queue(server), body, True)])
+        answered = self._answered["call"] = Future[bytes]()
+        call = {"version": version, "_msg_id": "call", "_reply_q": "call"}
+        body = envelope.request(method, arguments, {}, "call", **call)
+        assert self.send([Publication("call", NAMES.server_queue(server), body, True)])
         return envelope.open_reply(answered.result(20))
 
     def overhear(self, queues: Sequence[str]) -> list[str]:
         """Return a list that collects the types of all later notifications on queues; their handlers still get them."""
         event_types: list[str] = []
-
-        def recording(handle: Handle) -> Handle:
-            def handle_and_record(batch: Sequence[Delivery]) -> None:
-                handle(batch)
-                event_types.extend(envelope.unwrap(delivery.body)["event_type"] for delivery in batch)
-
-            return handle_and_record
-
         for queue in queues:
-            self._handlers[queue] = recording(self._handlers[queue])
+            self._records[queue].append(event_types)
         return event_types
+
+    def _require_on(self) -> None:
+        if self.away:
+            raise errors.Unavailable("the bus is away")
 
 
 class HangingStep:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from snapmanage import errors
-from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope
+from snapmanage.bus import Consumer, Delivery, Handle, Probe, Publication, envelope
 from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import outbox
 from snapmanage.core.paging import ListQuery
@@ -673,7 +673,7 @@ def test_cast_that_came_back_while_its_server_began_to_serve_is_due_at_once(
     world.server.drain(timeout_seconds=20)
     snapshot_id = asked_long_ago(world, volume)
 
-    def too_late(queues: Sequence[str], handle: Handle, probe: Probe) -> InProcessConsumer:
+    def too_late(queues: Sequence[str], handle: Handle, probe: Probe) -> Consumer:
         world.put_off(snapshot_id, 2)  # counted anew since the server announced itself
         return consume(queues, handle, probe)
 
