@@ -64,7 +64,9 @@ def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
 
 def volume(source: str = "disk", /, **fields: Any) -> Volume:
     """Return a newly requested volume."""
-    requested = Volume(id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW)
+    requested = Volume(
+        id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW
+    )
     return replace(requested, **fields)
 
 

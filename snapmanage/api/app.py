@@ -11,8 +11,8 @@ from falcon.routing import BaseConverter
 from snapmanage import errors
 from snapmanage.api import answers, routes, schemas, versions
 from snapmanage.api.access import callers, policy
-from snapmanage.api.request import Answer, ApiRequest, Limits, Service
-from snapmanage.api.route import Operation, Route
+from snapmanage.api.request import Answer, ApiRequest, Service
+from snapmanage.api.route import Route
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Protected(Public):
             raise falcon.HTTPNotFound
         operation = self._route.methods[request.method]
         api_request = ApiRequest(
-            self._service, request, path, caller, version, _body(request, operation, self._service.limits)
+            self._service, request, path, caller, version, _body(request, operation.body, self._service.limits.body)
         )
         self._service.policy.require(caller, operation.rule or policy.ADMIN)
         _write(response, operation.handler(api_request))
@@ -123,16 +123,10 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     return app
 
 
-def _body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
-    """Return the request's body after checking its schema; None for an operation without a body."""
-    if operation.body is None:
+def _body(request: falcon.Request, schema: schemas.Schema | None, largest: int) -> Any:
+    """Return the body, checked by the operation's schema; None if the operation takes no body."""
+    if schema is None:
         return None
-    body = _read_body(request, limits.body)
-    schemas.check(body, operation.body)
-    return body
-
-
-def _read_body(request: falcon.Request, largest: int) -> Any:
     if request.get_header("Transfer-Encoding"):
         raise falcon.HTTPLengthRequired(
             description="Missing Content-Length: send the body in one piece, not in chunks."
@@ -151,7 +145,9 @@ def _read_body(request: falcon.Request, largest: int) -> Any:
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    return schemas.parse(raw)
+    body = schemas.parse(raw)
+    schemas.check(body, schema)
+    return body
 
 
 def _write(response: falcon.Response, answer: Answer) -> None:

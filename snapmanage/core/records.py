@@ -136,7 +136,7 @@ R = TypeVar("R", bound=Record)
 def changed(record: R, **fields: Any) -> R:
     """Return the record with other values in some of its fields.
 
-    `dataclasses.replace` does the same, but takes ten times as long, since it reads and sets the fields one by one.
+    `dataclasses.replace` takes ten times as long, since it reads and sets the fields one by one.
     """
     copy = object.__new__(type(record))
     vars(copy).update(vars(record), **fields)

@@ -90,7 +90,7 @@ def wake(zombie: Daemon, folder: Path) -> None:
     """Let the zombie continue, and wait until it notices the other claim."""
     zombie.send(signal.SIGCONT)
     (folder / "go").touch()
-    until(lambda: "were late" in zombie.log.read_text(), "the zombie to notice the other claim")
+    until(lambda: "Dropped late outcomes" in zombie.log.read_text(), "the zombie to notice the other claim")
 
 
 def row(deployment: Fleet, snapshot_id: str) -> dict[str, Any]:

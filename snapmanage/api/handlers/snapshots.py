@@ -8,7 +8,8 @@ from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
 from snapmanage.core.ids import uuid_text
 from snapmanage.core.location import UNPLACED
-from snapmanage.core.records import Snapshot, Status
+from snapmanage.core.logfields import record_fields
+from snapmanage.core.records import Snapshot
 from snapmanage.crash import Point
 from snapmanage.manage import queries, requests
 
@@ -32,7 +33,7 @@ def create(request: ApiRequest) -> Answer:
         request.app, new, request.everywhere, idempotency_key(request, "manage snapshot")
     )
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot %s is %s.", snapshot.id, snapshot.status.value)
+    LOG.info("Snapshot requested: %s", record_fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})
 
 
@@ -57,9 +58,9 @@ def operation(request: ApiRequest) -> Answer:
 
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /snapshots/{id}/action`; `os-unmanage` is the only action."""
-    requests.unmanage(request.app, request.path["snapshot_id"], request.requester, request.everywhere)
+    snapshot = requests.unmanage(request.app, request.path["snapshot_id"], request.requester, request.everywhere)
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot %s is %s.", request.path["snapshot_id"], Status.UNMANAGING.value)
+    LOG.info("Unmanage requested: %s", record_fields(snapshot))
     return Answer(202)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, find_server, idempotency_key
+from snapmanage.core.logfields import record_fields
 from snapmanage.core.records import Volume
 from snapmanage.crash import Point
 from snapmanage.manage import queries, requests
@@ -28,7 +29,7 @@ def create(request: ApiRequest) -> Answer:
     new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource))
     volume = requests.register_volume(request.app, new, idempotency_key(request, "manage volume"))
     crash.at(Point.UNANSWERED)
-    LOG.info("Volume %s is %s.", volume.id, volume.status.value)
+    LOG.info("Volume requested: %s", record_fields(volume))
     return Answer(202, {"volume": views.volume_detail(request, volume)})
 
 

@@ -18,7 +18,7 @@ from snapmanage.bus.names import Names
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.quotas import Amount
 from snapmanage.drivers.protocol import Driver, Section
-from snapmanage.manage.application import Rules
+from snapmanage.manage.rules import Rules
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.volume.worker import BackendLimits
 

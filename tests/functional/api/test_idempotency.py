@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from snapmanage.core.quotas import Amount
-from snapmanage.manage.application import Rules
+from snapmanage.manage.rules import Rules
 from tests.functional.client import SERVER, Client, fault
 from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
 

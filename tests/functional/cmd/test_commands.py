@@ -67,8 +67,8 @@ def test_each_change_of_state_is_a_log_line_with_the_request_id(standalone: Stan
 
     # A client may see a change before its line is written.
     for line in (
-        rf"INFO .*{request_id}.* Snapshot {snapshot_id} is creating\.",
-        rf"INFO .* Snapshot {snapshot_id} is available \({request_id}\)\.",
+        rf"INFO .* Snapshot requested: snapshot={snapshot_id} .* status=creating request={request_id}\n",
+        rf"INFO .* Operation finished: snapshot={snapshot_id} .* status=available request={request_id}\n",
     ):
         until(partial(is_logged, line), line)
 

@@ -13,7 +13,8 @@ from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Status
 from snapmanage.core.services import Service
 from snapmanage.manage import requests
-from snapmanage.manage.application import Application, OutboxWriter, Rules
+from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.manage.rules import Rules
 from snapmanage.store import outbox, records, services
 from snapmanage.store.engine.database import connect
 from tests import examples

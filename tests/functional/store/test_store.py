@@ -1,4 +1,4 @@
-"""What the database keeps, and what it promises to those who write at the same time."""
+"""The rows of the database, and its guarantees to concurrent writers."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -164,7 +164,7 @@ def whole(**fields: Any) -> Snapshot:
     )
 
 
-def test_record_comes_back_as_it_was_written(database: Database) -> None:
+def test_record_is_read_as_it_was_written(database: Database) -> None:
     assert None not in vars(whole()).values()
 
     insert(database, whole())
@@ -185,7 +185,7 @@ def test_times_keep_their_microseconds_and_know_that_they_are_utc(database: Data
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_every_text_comes_back_as_it_was_written(database: Database, text: str) -> None:
+def test_every_text_is_read_as_it_was_written(database: Database, text: str) -> None:
     snapshot = owning(text, name=text, description=text, metadata={text: text}, reason=text, backend_name=text)
     insert(database, snapshot)
 
@@ -213,7 +213,7 @@ def test_tombstone_is_found_only_where_it_is_asked_for(database: Database) -> No
 # Who owns what.
 
 
-def test_object_has_one_owner_whatever_its_pool(database: Database) -> None:
+def test_object_has_one_owner_in_any_pool(database: Database) -> None:
     insert(database, owning())
 
     with pytest.raises(errors.AlreadyManaged, match="daily"):
@@ -234,7 +234,7 @@ def test_same_reference_on_another_server_is_another_object(database: Database) 
     insert(database, owning(), owning(location=Location("storage-2", "fast")))
 
 
-def test_object_that_nobody_owns_any_more_may_be_had_again(database: Database) -> None:
+def test_object_without_an_owner_may_be_managed_again(database: Database) -> None:
     first = due()
     insert(database, first)
     update(database, lifecycle.fail(first, errors.SourceNotFound("gone"), NOW, RETRY))
@@ -242,7 +242,7 @@ def test_object_that_nobody_owns_any_more_may_be_had_again(database: Database) -
     insert(database, owning())
 
 
-def test_change_to_what_another_owns_is_refused_and_nothing_is_written(database: Database) -> None:
+def test_change_to_an_owned_object_is_refused_and_nothing_is_written(database: Database) -> None:
     owner, other, innocent = (due(name) for name in ("a", "b", "c"))
     insert(database, owner, other, innocent)
     update(database, lifecycle.resolve(owner, examples.found(), "x", NOW))
@@ -258,7 +258,7 @@ def test_change_to_what_another_owns_is_refused_and_nothing_is_written(database:
     assert kept(database, innocent.id) == innocent
 
 
-def test_owned_objects_are_told_by_identity_and_by_reference(database: Database) -> None:
+def test_owned_objects_are_found_by_identity_and_by_reference(database: Database) -> None:
     managed, asked, freed = due("a"), due("b"), due("c")
     insert(database, managed, asked, freed, due("d", location=Location("storage-2", "fast")))
     update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
@@ -271,7 +271,7 @@ def test_owned_objects_are_told_by_identity_and_by_reference(database: Database)
     assert owned.references == {Reference.named("a").text: managed.id, Reference.named("b").text: asked.id}
 
 
-def test_owned_objects_are_told_among_some_without_the_others(database: Database) -> None:
+def test_owned_objects_are_found_among_some_objects(database: Database) -> None:
     volume = examples.volume(id=new_id(), due_at=NOW)
     managed, asked, beside = (due(name, volume_id=volume.id) for name in ("a", "b", "c"))
     insert(database, volume, managed, asked, beside)
@@ -288,7 +288,7 @@ def test_owned_objects_are_told_among_some_without_the_others(database: Database
     assert nothing == Owned()
 
 
-def test_usage_counts_what_a_project_owns(database: Database) -> None:
+def test_usage_counts_the_owned_snapshots_of_a_project(database: Database) -> None:
     freed = due("freed", size_gb=100)
     insert(
         database,
@@ -331,7 +331,7 @@ def test_one_that_lost_does_not_hold_up_its_neighbours(database: Database) -> No
     assert [kept(database, each.id).claim_number for each in (first, lost, last)] == [1, 1, 1]
 
 
-def test_change_of_what_is_gone_writes_nothing(database: Database) -> None:
+def test_change_of_a_missing_record_writes_nothing(database: Database) -> None:
     assert update(database, claim(due())) == []
 
 
@@ -397,7 +397,7 @@ def take(conn: Connection, limit: int = 10) -> list[str]:
     return [record.id for record in records.take_due(conn, Snapshot, SERVER, NOW, limit)]
 
 
-def test_longest_due_is_taken_first_and_what_is_not_due_is_left(database: Database) -> None:
+def test_longest_due_record_is_taken_first_and_later_ones_are_left(database: Database) -> None:
     second, first, third = (due(str(seconds), due_at=NOW - seconds * SECOND) for seconds in (2, 3, 1))
     insert(database, second, first, third)
     insert(
@@ -412,7 +412,7 @@ def test_longest_due_is_taken_first_and_what_is_not_due_is_left(database: Databa
         assert take(conn, limit=1) == [first.id]
 
 
-def test_projects_whose_turn_it_is_get_their_share_before_what_is_longest_due(database: Database) -> None:
+def test_projects_in_turn_get_their_share_before_the_longest_due_records(database: Database) -> None:
     long = [due(f"a{number}", due_at=NOW - timedelta(seconds=60 - number)) for number in range(9)]
     short = [due(name, requester=Requester(name), due_at=NOW) for name in ("b", "c")]
     insert(database, *long, *short)
@@ -424,7 +424,7 @@ def test_projects_whose_turn_it_is_get_their_share_before_what_is_longest_due(da
 
 
 @ON_SERVERS
-def test_what_another_is_taking_is_left_out(database: Database) -> None:
+def test_records_locked_by_another_worker_are_skipped(database: Database) -> None:
     insert(database, *(due(name, due_at=NOW - n * SECOND) for n, name in enumerate("abcdef")))
 
     with elsewhere(database) as other, database.engine.connect() as conn, conn.begin():
@@ -470,7 +470,7 @@ def test_pages_by_marker_are_the_whole_list_though_times_are_equal(database: Dat
     assert [record.created_at for record in everything] == sorted((each.created_at for each in made), reverse=True)
 
 
-def test_list_shows_what_matches_and_no_tombstone(database: Database) -> None:
+def test_list_shows_matching_records_and_no_tombstone(database: Database) -> None:
     named, other = owning("a", name="n"), owning("b", name="N")
     insert(database, named, other, owning("c", name="n", deleted_at=NOW))
 
@@ -500,12 +500,12 @@ def post(database: Database, *posted: messages.Message, due_at: datetime = NOW) 
 
 
 def taken(database: Database, now: datetime = NOW) -> dict[str, int]:
-    """What a relay would get, and how often it was taken before."""
+    """Return the due messages with the number of their sendings, like a relay."""
     with database.read() as conn:
         return {each.id: sends for each, sends in outbox.take(conn, now, 10)}
 
 
-def test_message_comes_out_as_it_went_in(database: Database) -> None:
+def test_message_is_read_as_it_was_written(database: Database) -> None:
     posted = message(priority="INFO", body={"name": TEXTS[0], "deep": [{"n": None}]})
     post(database, posted)
 
@@ -541,7 +541,7 @@ def test_forgotten_message_is_gone(database: Database) -> None:
     assert taken(database) == {other.id: 0}
 
 
-def test_accepted_cast_is_forgotten_and_what_else_is_owed_for_its_record_stays(database: Database) -> None:
+def test_accepted_cast_is_deleted_and_other_messages_of_its_record_stay(database: Database) -> None:
     cast = message()
     unmanage = replace(cast, id=new_id(), name="unmanage_snapshot")
     notification = replace(cast, id=new_id(), kind=messages.Kind.NOTIFICATION)
@@ -578,7 +578,7 @@ def the_one_aside(database: Database) -> QuarantinedMessage:
     return found
 
 
-def test_message_put_aside_keeps_its_bytes(database: Database) -> None:
+def test_quarantined_message_keeps_its_bytes(database: Database) -> None:
     body = bytes(range(256))
 
     known = put_aside(database, body, TEXTS[0])
@@ -586,7 +586,7 @@ def test_message_put_aside_keeps_its_bytes(database: Database) -> None:
     assert the_one_aside(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
 
 
-def test_message_put_aside_again_is_kept_once_and_received_later_than_before_whatever_the_clock_says(
+def test_message_quarantined_again_is_kept_once_and_has_a_later_time_with_any_clock(
     database: Database, clock: FakeClock
 ) -> None:
     put_aside(database, b"body", "the first reason")
@@ -601,7 +601,7 @@ def test_message_put_aside_again_is_kept_once_and_received_later_than_before_wha
     assert (second.reason, third.reason) == ("the second reason", "the third reason")
 
 
-def test_message_that_is_put_aside_again_is_not_forgotten_by_who_sent_it_before(database: Database) -> None:
+def test_message_quarantined_again_is_not_deleted_by_its_earlier_retry(database: Database) -> None:
     put_aside(database, b"body", "the first reason")
     sent = the_one_aside(database)
     put_aside(database, b"body", "the second reason")
@@ -730,7 +730,7 @@ def test_oldest_keys_are_forgotten_first_and_fresh_ones_stay(database: Database)
 
 
 @ON_SERVERS
-def test_key_that_another_holds_is_not_forgotten_and_nobody_waits_for_it(database: Database) -> None:
+def test_locked_key_is_neither_deleted_nor_waited_for(database: Database) -> None:
     old, older = (use(key_digest=str(age), created_at=NOW - age * SECOND) for age in (1, 2))
     for each in (old, older):
         database.write(lambda conn, _, each=each: idempotency.hold(conn, each))  # type: ignore[misc]
@@ -888,7 +888,7 @@ def test_writers_take_turns_and_none_is_lost(database: Database) -> None:
     assert kept(database, counter.id).attempt == 24
 
 
-def test_reader_waits_for_no_writer_and_sees_what_was_committed(database: Database) -> None:
+def test_reader_waits_for_no_writer_and_sees_committed_rows(database: Database) -> None:
     before = due()
     insert(database, before)
 

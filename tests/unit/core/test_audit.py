@@ -1,4 +1,4 @@
-"""The audit log's chain: what was changed, removed or never heard shows."""
+"""The audit log's chain shows changed, removed and missing events."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -31,7 +31,7 @@ def test_untouched_chain_is_whole(length: int) -> None:
     assert head.number == length
 
 
-def test_entry_holds_the_event_as_it_was_heard() -> None:
+def test_entry_holds_the_event_as_it_was_received() -> None:
     payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": 4, "metadata": {"k": "v"}}
 
     entry = audit.append(Head(6, "d" * 64), "snapshot.manage.end", payload, NOW)
@@ -130,7 +130,7 @@ def test_entry_follows_the_previous_generation(payload: dict[str, Any], previous
         ),
     ],
 )
-def test_what_the_log_lacks_of_a_snapshot_is_told(steps: list[Any], gaps: list[str]) -> None:
+def test_missing_events_of_a_snapshot_are_reported(steps: list[Any], gaps: list[str]) -> None:
     heard = [(SNAPSHOT_ID, *step) for step in steps]
 
     assert audit.gaps(heard) == [Gap(SNAPSHOT_ID, reason) for reason in gaps]

@@ -1,4 +1,4 @@
-"""How a record moves from one status to the next, and what each move announces."""
+"""The moves of a record from one status to the next, and their events."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -84,7 +84,7 @@ def test_requests_collide_on_the_same_server_volume_and_reference_only(other: di
     assert lifecycle.request(examples.snapshot(**other)).reference_key != requested().reference_key
 
 
-def test_owner_key_is_as_long_whatever_it_is_of() -> None:
+def test_owner_key_always_has_the_same_length() -> None:
     assert {len(owner_key(SERVER, text)) for text in ("", "a", "\U0010ffff" * 5000)} == {64}
 
 
@@ -112,7 +112,7 @@ def test_repeated_or_late_request_changes_nothing(record: Snapshot, operation: O
 
 
 @pytest.mark.parametrize("status", [Status.AVAILABLE, Status.ERROR])
-def test_sender_with_records_of_its_own_asks_for_a_settled_snapshot_back(status: Status) -> None:
+def test_sender_with_records_of_its_own_unmanages_a_settled_snapshot(status: Status) -> None:
     before = managed(status=status)
     asking = Requester(ASKED.project_id, "carol", "req-9")
 
@@ -123,7 +123,7 @@ def test_sender_with_records_of_its_own_asks_for_a_settled_snapshot_back(status:
 
 
 @pytest.mark.parametrize("record", [requested(), accepted(), claimed()])
-def test_snapshot_on_its_way_can_not_be_asked_back(record: Snapshot) -> None:
+def test_snapshot_that_is_being_managed_can_not_be_unmanaged(record: Snapshot) -> None:
     with pytest.raises(errors.InvalidState, match="it can be unmanaged when"):
         lifecycle.accept(record, Operation.UNMANAGE, LATER)
 
@@ -136,7 +136,7 @@ ANOTHER_ASKS = Requester(ASKED.project_id, "carol", "req-9")
     [(None, None), (ASKED, None), (Requester(ASKED.project_id), None), (ANOTHER_ASKS, 1), (ANOTHER_ASKS, -1)],
     ids=["nobody known", "the same request", "no request id", "an older generation", "a generation to come"],
 )
-def test_repeat_of_an_unmanage_that_failed_starts_nothing_anew(requester: Requester | None, behind: int | None) -> None:
+def test_repeat_of_a_failed_unmanage_starts_no_operation(requester: Requester | None, behind: int | None) -> None:
     failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
     generation = None if behind is None else failed.generation - behind
 
@@ -144,7 +144,7 @@ def test_repeat_of_an_unmanage_that_failed_starts_nothing_anew(requester: Reques
 
 
 @pytest.mark.parametrize(("requester", "told"), [(ANOTHER_ASKS, False), (ASKED, True), (None, True)])
-def test_unmanage_that_failed_may_be_asked_for_again(requester: Requester | None, told: bool) -> None:
+def test_failed_unmanage_may_be_requested_again(requester: Requester | None, told: bool) -> None:
     failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
     generation = failed.generation if told else None
 
@@ -155,7 +155,7 @@ def test_unmanage_that_failed_may_be_asked_for_again(requester: Requester | None
 
 
 @pytest.mark.parametrize("generation", [None, 1])
-def test_cast_of_what_waits_for_it_is_accepted_whatever_it_knows(generation: int | None) -> None:
+def test_cast_of_a_requested_unmanage_is_accepted_with_any_generation(generation: int | None) -> None:
     asked = lifecycle.unmanage(managed(), ASKED, NOW).after
 
     change = lifecycle.accept(asked, Operation.UNMANAGE, LATER, generation=generation)
@@ -190,7 +190,7 @@ def test_first_claim_takes_a_lease_and_announces_the_start() -> None:
     ],
     ids=["not accepted", "resting", "leased", "settled", "settled and due", "in error"],
 )
-def test_what_is_not_due_can_not_be_claimed(record: Snapshot) -> None:
+def test_record_that_is_not_due_can_not_be_claimed(record: Snapshot) -> None:
     assert lifecycle.claim(record, "worker 2", NOW, LEASE, RETRY) is None
 
 
@@ -201,7 +201,7 @@ def test_lease_holds_until_its_last_moment() -> None:
     assert lifecycle.claim(claimed(), "worker 2", NOW + LEASE, LEASE, RETRY) is not None
 
 
-def test_take_over_starts_no_second_time() -> None:
+def test_second_claim_announces_no_start() -> None:
     change = taken(claimed(claimed_by="dead worker"), NOW + LEASE)
 
     assert change.event is None
@@ -210,7 +210,7 @@ def test_take_over_starts_no_second_time() -> None:
     assert change.after.generation == 1
 
 
-def test_operation_whose_workers_all_died_is_given_up_with_the_last_reason() -> None:
+def test_operation_whose_workers_all_died_fails_with_the_last_reason() -> None:
     change = taken(claimed(attempt=3, reason="the array rebooted", reason_code="backend_unavailable"), NOW + LEASE)
 
     assert event_type(change) == "snapshot.manage.error"
@@ -253,7 +253,7 @@ def test_binding_is_known_from_resolving_on() -> None:
     )
 
 
-def test_managed_snapshot_is_available_and_keeps_what_it_owns() -> None:
+def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
     before = resolved(reason="busy", reason_code="backend_busy")
 
     change = lifecycle.manage_succeeded(before, examples.found("snapshot-2", size_bytes=1), LATER)
@@ -273,7 +273,7 @@ def test_managed_snapshot_is_available_and_keeps_what_it_owns() -> None:
     assert change.message is None
 
 
-def test_snapshot_given_back_leaves_a_tombstone_that_owns_nothing() -> None:
+def test_unmanaged_snapshot_leaves_a_tombstone_without_keys() -> None:
     before = given_back_soon()
 
     change = lifecycle.unmanage_succeeded(before, LATER)
@@ -317,7 +317,7 @@ def test_unmanaging_announces_a_start_of_its_own() -> None:
     assert event_type(taken(asked)) == "snapshot.unmanage.start"
 
 
-def test_passing_failure_rests_and_is_tried_again() -> None:
+def test_temporary_failure_is_retried_after_a_delay() -> None:
     change = lifecycle.fail(resolved(), PASSING, LATER, RETRY)
 
     assert change.after == resolved(
@@ -331,9 +331,7 @@ def test_passing_failure_rests_and_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(("error", "attempt"), [(FINAL, 1), (PASSING, 3), (FINAL, 3)])
-def test_failure_that_nothing_helps_ends_in_error_and_frees_the_object(
-    error: errors.SnapmanageError, attempt: int
-) -> None:
+def test_permanent_failure_ends_in_error_and_frees_the_object(error: errors.SnapmanageError, attempt: int) -> None:
     change = lifecycle.fail(resolved(attempt=attempt), error, LATER, RETRY)
 
     assert change.after == resolved(
@@ -352,7 +350,7 @@ def test_failure_that_nothing_helps_ends_in_error_and_frees_the_object(
     assert change.message is not None
 
 
-def test_what_could_not_be_given_back_is_still_owned() -> None:
+def test_snapshot_whose_unmanage_failed_still_owns_its_object() -> None:
     before = given_back_soon()
 
     change = lifecycle.fail(before, FINAL, LATER, RETRY)
@@ -363,7 +361,7 @@ def test_what_could_not_be_given_back_is_still_owned() -> None:
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (1000, 60)])
-def test_rest_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
+def test_delay_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
     assert RETRY.delay(attempt) == timedelta(seconds=seconds)
 
 
@@ -372,20 +370,20 @@ def test_rest_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
     first=st.timedeltas(timedelta(milliseconds=10), timedelta(hours=1)),
     longest=st.timedeltas(timedelta(milliseconds=10), timedelta(days=1)),
 )
-def test_rest_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: timedelta, longest: timedelta) -> None:
+def test_delay_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: timedelta, longest: timedelta) -> None:
     retry = Retry(10**6, first, longest)
 
     assert timedelta(0) < retry.delay(attempt) <= retry.delay(attempt + 1) <= longest
 
 
-def test_drained_worker_s_attempt_does_not_count() -> None:
+def test_attempt_of_a_released_claim_does_not_count() -> None:
     change = lifecycle.release(resolved(), LATER)
 
     assert change.after == resolved(attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
     assert event_type(taken(change.after, LATER)) is None
 
 
-def test_what_is_given_back_is_due_before_what_came_after_it_was_begun() -> None:
+def test_released_operation_is_due_before_later_ones() -> None:
     given_back = lifecycle.release(resolved(started_at=NOW), LATER).after
 
     came_later = lifecycle.accept(requested(), Operation.MANAGE, NOW + timedelta(microseconds=1))
@@ -437,7 +435,7 @@ def moves(record: Snapshot) -> list[Change[Any]]:
 
 
 @pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
-def test_every_move_out_of_a_claim_makes_the_claim_worthless(record: Snapshot) -> None:
+def test_every_move_out_of_a_claim_changes_the_fence(record: Snapshot) -> None:
     assert record.fence not in [change.after.fence for change in moves(record)]
     assert all(change.before is record for change in moves(record))
 
@@ -476,5 +474,5 @@ def test_server_of_a_record_is_its_host_without_the_pool() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [errors.SourceNotFound, errors.BackendBusy])
-def test_reason_is_kept_as_every_database_can(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
+def test_reason_is_a_text_that_every_database_keeps(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
     assert lifecycle.fail(claimed(), kind(text), NOW, RETRY).after.reason == kept

@@ -16,7 +16,7 @@ def test_bare_name_means_a_source_name() -> None:
     assert Reference.of("daily") == Reference.of({"source-name": "daily"}) == Reference.named("daily")
 
 
-def test_references_are_the_same_whatever_the_order_of_their_keys() -> None:
+def test_references_are_equal_with_their_keys_in_any_order() -> None:
     assert Reference.of({"a": 1, "b": {"d": 2, "c": 3}}) == Reference.of({"b": {"c": 3, "d": 2}, "a": 1})
 
 
@@ -31,7 +31,7 @@ def test_reference_that_names_nothing_is_refused(nothing: object) -> None:
 
 
 @given(NAMES)
-def test_any_name_comes_back_from_its_reference_however_that_was_made(name: str) -> None:
+def test_reference_returns_the_name_that_it_was_made_of(name: str) -> None:
     assert Reference.named(name).name() == name
     assert Reference.named(name) == Reference.of({"source-name": name})
 

@@ -36,22 +36,22 @@ def why(record: Snapshot, cast: PendingCast | None = None, service: Service | No
         (asked(due_at=NOW + MINUTE, attempt=3, reason="it is away"), "attempt 3 failed, the next is at"),
     ],
 )
-def test_each_way_to_be_late_is_told(record: Snapshot, said: str) -> None:
+def test_each_reason_for_a_stuck_operation_is_named(record: Snapshot, said: str) -> None:
     assert said in why(record)
 
 
-def test_cast_that_waits_tells_how_often_it_was_sent() -> None:
+def test_pending_cast_shows_the_time_of_its_next_sending() -> None:
     assert "its cast is sent again at" in why(asked(), PendingCast(NOW + MINUTE))
 
 
-def test_reason_of_the_last_failure_is_told() -> None:
+def test_reason_of_the_last_failure_is_shown() -> None:
     assert "it is away" in why(asked(due_at=NOW + MINUTE, reason="it is away"))
 
 
 @pytest.mark.parametrize(
     ("service", "said"), [(UP, "is up"), (DOWN, "last heartbeat at"), (None, "never sent a heartbeat")]
 )
-def test_state_of_the_server_is_told(service: Service | None, said: str) -> None:
+def test_state_of_the_server_is_shown(service: Service | None, said: str) -> None:
     assert said in why(asked(), service=service)
 
 
@@ -64,5 +64,5 @@ def test_state_of_the_server_is_told(service: Service | None, said: str) -> None
         asked(status=Status.UNMANAGING, operation=Operation.UNMANAGE, updated_at=NOW),
     ],
 )
-def test_what_is_over_or_young_is_not_late(record: Snapshot) -> None:
+def test_settled_or_recent_operation_is_not_stuck(record: Snapshot) -> None:
     assert explain(record, NOW, MINUTE, None, UP, MINUTE) is None
