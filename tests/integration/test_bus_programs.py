@@ -53,8 +53,8 @@ def test_listening_program_receives_the_events_of_the_casting_program(
 
         snapshot_id = cast.stdout.strip()
         assert snapshot_id, cast.stderr
-        assert listener.next_line() == f"snapshot.manage.start {snapshot_id} 2 creating"
-        assert listener.next_line() == f"snapshot.manage.end {snapshot_id} 3 available"
+        assert listener.next_line() == f"snapshot.manage.start {snapshot_id} 1 creating"
+        assert listener.next_line() == f"snapshot.manage.end {snapshot_id} 2 available"
         deployment.audited_events(snapshot_id, "snapshot.manage.end")
     finally:
         listener.close()
