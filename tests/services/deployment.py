@@ -96,7 +96,7 @@ class Deployment:
         self.url = f"{line.split()[1]}/{PROJECT}"
         # The process prints its ready line after ten seconds at most, even if the driver is still being imported.
         log = self.folder / "volume.log"
-        until(lambda: f"Serving {self.server}." in log.read_text(), f"{self.server} to be served", 60)
+        until(lambda: f"Serving a backend: backend={self.server}" in log.read_text(), f"{self.server} to be served", 60)
 
     def close(self) -> None:
         for daemon in self.daemons.values():
