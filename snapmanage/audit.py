@@ -55,7 +55,7 @@ class Listener:
             except errors.InvalidRequest as error:
                 self.quarantine(delivery, str(error))
         if received:
-            crash.at(Point.HEARD)
+            crash.at(Point.EVENTS_RECEIVED)
             write_in_parts(
                 received, lambda part: self._db.write(lambda conn, now: _append(conn, part, now)), self._refuse
             )

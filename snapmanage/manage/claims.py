@@ -69,7 +69,7 @@ def release(app: Application, held: Sequence[Record]) -> None:
     def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
             tx.write_if_unchanged([lifecycle.release(record, tx.now) for record in held if isinstance(record, kind)])
-        crash.at(Point.GIVE_BACK_UNCOMMITTED)
+        crash.at(Point.RELEASE_UNCOMMITTED)
 
     if held:
         app.run(work)

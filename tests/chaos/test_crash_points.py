@@ -93,11 +93,11 @@ CRASH_CASES = [
     CrashCase("volume", Point.RELAY_SENDING, actions.manage_another, nth=2),
     CrashCase("volume", Point.UNCONFIRMED, actions.manage_another, nth=2),
     CrashCase("volume", Point.RELAY_CONFIRMED, actions.manage_another, nth=2),
-    CrashCase("audit", Point.HEARD),
+    CrashCase("audit", Point.EVENTS_RECEIVED),
     CrashCase("audit", Point.AUDIT_UNCOMMITTED),
     CrashCase("audit", Point.QUARANTINED, actions.announce_garbage),
-    CrashCase("audit", Point.SUSPECTED, before=Point.HEARD),
-    CrashCase("audit", Point.SUSPECT_HANDLED, before=Point.HEARD),
+    CrashCase("audit", Point.SUSPECTED, before=Point.EVENTS_RECEIVED),
+    CrashCase("audit", Point.SUSPECT_HANDLED, before=Point.EVENTS_RECEIVED),
     CrashCase("audit", Point.HANDLED),
     CrashCase("audit", Point.ACKNOWLEDGED),
 ]
@@ -106,7 +106,7 @@ RELAY_CASES = [
     CrashCase("relay", point)
     for point in (Point.RELAY_UNCOMMITTED, Point.RELAY_TAKEN, Point.UNCONFIRMED, Point.RELAY_CONFIRMED)
 ]
-DRAIN_CASES = [CrashCase("volume", Point.GIVE_BACK_UNCOMMITTED), CrashCase("volume", Point.GIVEN_BACK)]
+DRAIN_CASES = [CrashCase("volume", Point.RELEASE_UNCOMMITTED), CrashCase("volume", Point.RELEASED)]
 RETRY_CASE = CrashCase("manage", Point.SENT_AGAIN)
 # Processes reach these points while they start, possibly before they are ready.
 WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.SUSPECTED, Point.SUSPECT_HANDLED}
