@@ -85,7 +85,7 @@ def found_volume(name: str = "disk", /, **fields: Any) -> BackendVolume:
 
 
 def sample(name: str) -> dict[str, Any]:
-    """Return a message as recorded between the reference's services: routing, properties, body."""
+    """Return a message as recorded between Cinder's services: routing, properties, body."""
     recorded: dict[str, Any] = json.loads((MESSAGES / f"{name}.json").read_text())
     return recorded
 

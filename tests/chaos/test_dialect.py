@@ -1,4 +1,4 @@
-"""Samples of the reference's messages, sent to real processes by a plain AMQP client."""
+"""Samples of Cinder's messages, sent to real processes by a plain AMQP client."""
 
 import json
 from collections.abc import Iterator

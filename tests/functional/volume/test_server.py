@@ -1094,7 +1094,7 @@ def test_events_are_sent_under_cinder_s_names_too_if_both_dialects_are_configure
     upstream_world.trail(SAMPLE, "unmanage.end")
 
     upstream_world.carried()
-    for kind in outbox.REFERENCE_NAMES.items():
+    for kind in outbox.CINDER_EVENT_TYPES.items():
         assert set(kind) <= set(events)
 
 
