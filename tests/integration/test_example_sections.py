@@ -112,7 +112,7 @@ def on_cinder_lvm(lab: Any) -> Fitting:
     return Fitting({"volume_group": lab.group.name}, surroundings=Surroundings(environment=folder))
 
 
-# For each driver, or vendor's driver: a function that makes its storage, and one that adapts the example to it.
+# For each driver, or vendor driver: a function that makes its storage, and one that adapts the example to it.
 WORLDS: dict[str, tuple[Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Any]], Callable[[Any], Fitting]]]
 WORLDS = {
     "file": (MAKERS["file"], in_folder),
