@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -36,6 +36,8 @@ IMPOSSIBLE_NAMES = ("a\0b", "\ud800", "x" * 16385)
 class CinderLvmLab:
     """Volumes of two extents, which Cinder rounds up to one GiB."""
 
+    reports_storage_id = False
+    reports_creation_time = False
     volume = "thick-volume"
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES
@@ -86,6 +88,9 @@ class CinderLvmLab:
 class CinderRbdLab(RbdLab):
     """Images of one GiB, Cinder's unit of sizes."""
 
+    reports_storage_id = False
+    reports_creation_time = False
+    add_unusable: ClassVar[Any] = None
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES
 

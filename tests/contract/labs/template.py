@@ -30,6 +30,8 @@ def template() -> ModuleType:
 
 
 class TemplateLab:
+    reports_storage_id = False
+    reports_creation_time = True
     volume = "volume-1"
     size_bytes = 3 * 1024**3
     impossible_names = ("\ud800",)
