@@ -49,7 +49,8 @@ class Lab(Protocol):
         """Return whether the backend reports when a snapshot was made; declare it on the class."""
 
     @property
-    def driver(self) -> Driver: ...
+    def driver(self) -> Driver:
+        """Return the driver under test, configured for this backend."""
 
     @property
     def impossible_names(self) -> tuple[str, ...]:
@@ -68,7 +69,8 @@ class Lab(Protocol):
     def add_snapshot(self, name: str) -> None:
         """Make a snapshot of the volume."""
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """Remove a snapshot. The backend never gives its identity to another object."""
 
     def names(self) -> set[str]:
         """Return the names of the snapshots on the backend, read without the driver."""

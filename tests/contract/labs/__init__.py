@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+from snapmanage_driver_array.lab import ArrayLab
 
 from snapmanage.testing.lab import Lab, has
 from tests.contract.labs.btrfs import BtrfsLab, btrfs_lab
@@ -18,7 +19,6 @@ from tests.contract.labs.file import FileLab
 from tests.contract.labs.lvm import LvmKernelLab, LvmMetadataLab, ThickLvmKernelLab, in_guest, lvm_lab
 from tests.contract.labs.qcow2 import Qcow2Lab
 from tests.contract.labs.rbd import RbdLab, rbd_lab
-from tests.contract.labs.template import TemplateLab
 from tests.contract.labs.zfs import ZfsLab, zfs_lab
 
 # Make a laboratory for one test, with the fixtures and the temporary folder of that test.
@@ -30,7 +30,7 @@ MAKERS: dict[str, Maker] = {
     "qcow2": lambda _, folder: nullcontext(Qcow2Lab(folder)),
     "lvm-thick": lambda _, folder: lvm_lab(False, folder),
     "lvm-thin": lambda _, folder: lvm_lab(True, folder),
-    "template": lambda _, folder: nullcontext(TemplateLab(folder)),
+    "template": lambda _, folder: nullcontext(ArrayLab(folder)),
     "rbd": lambda request, _: rbd_lab(request),
     "btrfs": lambda _, folder: btrfs_lab(folder),
     "zfs": lambda request, _: zfs_lab(request.getfixturevalue("zfs_fuse")),
@@ -48,7 +48,7 @@ CLASSES: dict[str, type[Lab]] = (
         "qcow2": Qcow2Lab,
         "lvm-thick": LvmMetadataLab,
         "lvm-thin": LvmMetadataLab,
-        "template": TemplateLab,
+        "template": ArrayLab,
         "rbd": RbdLab,
         "btrfs": BtrfsLab,
         "zfs": ZfsLab,
