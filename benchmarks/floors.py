@@ -15,7 +15,7 @@ import kombu
 
 import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
 from benchmarks.world import World
-from tests.services.process import unique
+from snapmanage.testing.services.process import unique
 
 CASTS = 5000
 PUBLICATIONS = 3000

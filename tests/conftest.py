@@ -1,7 +1,7 @@
 """The world that tests share: real services, started when a test first asks for one, stopped in the end.
 
 Tests keep apart inside a service: by a database of their own (`database_url`, `database()`), and on
-the broker by names from `tests.services.process.unique`.
+the broker by names from `snapmanage.testing.services.process.unique`.
 """
 
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ import pytest
 from hypothesis import settings
 
 import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
-from tests import needs
+from snapmanage.testing import needs
+from snapmanage.testing.services import mariadb as mariadb_service
+from snapmanage.testing.services import postgresql as postgresql_service
+from snapmanage.testing.services import rabbitmq as rabbitmq_service
+from snapmanage.testing.services.process import running, unique
 from tests.services import ceph as ceph_service
 from tests.services import keystone as keystone_service
-from tests.services import mariadb as mariadb_service
-from tests.services import postgresql as postgresql_service
-from tests.services import rabbitmq as rabbitmq_service
 from tests.services import trixie
 from tests.services import zfs_fuse as zfs_fuse_service
-from tests.services.process import running, unique
 from tests.services.wiretap import Wiretap, wiretap
 
 pytest_plugins = ["tests.order", "tests.tiers"]

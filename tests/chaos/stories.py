@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import requests
 import sqlalchemy as sa
 
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.waiting import until
 from tests.chaos.fleet import Fleet
-from tests.services.deployment import PROJECT
-from tests.waiting import until
 
 # Acts; may be called again, which must not make it happen twice.
 Story = Callable[[], None]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from snapmanage.testing.services.deployment import Daemon
+from snapmanage.testing.waiting import until
 from tests.chaos import stories
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet
-from tests.services.deployment import Daemon
-from tests.waiting import until
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 # Nobody can take over because a lease ran out: only what was given back.

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.needs import require
-from tests.services.deployment import PROJECT, Daemon
-from tests.waiting import until
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.deployment import PROJECT, Daemon
+from snapmanage.testing.waiting import until
 
 MIB = 1024**2
 VOLUME = "disk"

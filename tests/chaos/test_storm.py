@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.chaos.blows import BLOWS
 from tests.chaos.fleet import fleet
 from tests.chaos.storm import HOSTS, blow_over
-from tests.services.rabbitmq import RabbitMQ
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"])

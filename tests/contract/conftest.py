@@ -8,10 +8,10 @@ import pytest
 from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.testing.lab import Lab
 from snapmanage.testing.selection import needed
+from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from tests.contract.labs import ACTIVE, CLASSES, MAKERS, labs_with
 from tests.contract.labs.cinder import cinder_lvm, cinder_rbd
 from tests.services.ceph import Ceph
-from tests.services.lvm_metadata import MetadataGroup
 
 pytest.register_assert_rewrite("snapmanage.testing.contract")
 

@@ -40,9 +40,9 @@ from snapmanage.relay import Relay
 from snapmanage.store import audit, outbox, records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits
-from tests.waiting import until
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 OTHER_PROJECT = "f" * 32

@@ -15,12 +15,12 @@ from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import DeclaredQueue, declare_dead_letters
 from snapmanage.bus.rabbit.topology import DEAD_LETTERS, Topology, version_of
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.integration.test_rabbit import connector, fail, left, to
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.trixie import BROKERS, TrixieRabbitMQ
 from tests.services.wire import wire_to
-from tests.waiting import until
 
 
 @pytest.fixture(params=BROKERS)

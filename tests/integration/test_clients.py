@@ -21,9 +21,9 @@ from cinderclient.exceptions import ClientException
 from cinderclient.exceptions import NotFound as CinderNotFound
 from openstack.exceptions import ConflictException, NotFoundException
 
-from tests.services.deployment import PROJECT, Daemon
-from tests.services.process import unique
-from tests.waiting import until
+from snapmanage.testing.services.deployment import PROJECT, Daemon
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.waiting import until
 
 BIN = Path(sys.executable).parent
 HOST = "localhost@files"

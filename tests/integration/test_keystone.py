@@ -13,11 +13,11 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage.cmd.wiring import middleware
+from snapmanage.testing.services.deployment import Daemon
+from snapmanage.testing.services.process import free_port
+from snapmanage.testing.waiting import until
 from tests.functional.world import SERVER, Client, World, a_world, fault
-from tests.services.deployment import Daemon
 from tests.services.keystone import Keystone
-from tests.services.process import free_port
-from tests.waiting import until
 
 SNAPSHOTS = ("volume-1-snapshot-1", "volume-1-snapshot-2")
 # Keystone is asked about each token each time, so that one may be revoked at any time.

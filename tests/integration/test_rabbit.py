@@ -27,12 +27,12 @@ from snapmanage.bus.rabbit.declaring import declare
 from snapmanage.bus.rabbit.queue_consumer import QueueConsumer
 from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.examples import SERVER
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.trixie import BROKERS
 from tests.services.wire import wire_to
-from tests.waiting import until
 
 QUORUM = "rabbit_quorum_queue = true"
 # What an operator may choose for queues that last; each is declared in a way of its own.

@@ -13,12 +13,22 @@ import kombu
 import pytest
 import sqlalchemy as sa
 
-from tests.services import process
-from tests.services.mariadb import MariaDB
-from tests.services.postgresql import PostgreSQL
-from tests.services.process import LOOPBACK, Program, Service, family, free_port, processes, running, scratch, unique
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
+from snapmanage.testing.services import process
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.process import (
+    LOOPBACK,
+    Program,
+    Service,
+    family,
+    free_port,
+    processes,
+    running,
+    scratch,
+    unique,
+)
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 
 SERVICES = ["rabbitmq", "mariadb", "postgresql"]
 
@@ -207,7 +217,7 @@ def test_free_port_is_never_one_that_an_outgoing_connection_may_get() -> None:
 def test_free_port_is_given_once_though_nobody_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "sample", lambda ports, number: ports[:number])
     ask = "import random; random.sample = lambda ports, number: ports[:number]\n"
-    ask += "from tests.services.process import free_port; print(free_port())"
+    ask += "from snapmanage.testing.services.process import free_port; print(free_port())"
 
     ours = free_port()
     elsewhere = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import warm
-from tests.services.deployment import Daemon
-from tests.services.process import processes
+from snapmanage.testing.services import warm
+from snapmanage.testing.services.deployment import Daemon
+from snapmanage.testing.services.process import processes
 
 TELL = """\
 import json, os, sys

@@ -25,9 +25,9 @@ from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.drivers.cinder.vendors import Vendor
 from snapmanage.drivers.protocol import Section
 from snapmanage.manage import reconciliation
+from snapmanage.testing.waiting import until
 from tests.contract.worlds import world_of
 from tests.functional.world import SERVER
-from tests.waiting import until
 
 VENDOR = "tests.services.cinder_vendor"
 TEMPLATE = "snapshot-%s"

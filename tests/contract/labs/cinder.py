@@ -16,12 +16,12 @@ from snapmanage.core.backend import GIB
 from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.drivers.system import ceph_bindings
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
 from tests.contract.labs.lvm import LEGAL_CHARACTERS
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import NOT_UTF8
-from tests.needs import require
 from tests.services.ceph import Ceph
-from tests.services.lvm_metadata import MetadataGroup, metadata_group
 
 LVM_DRIVER = "cinder.volume.drivers.lvm.LVMVolumeDriver"
 RBD_DRIVER = "cinder.volume.drivers.rbd.RBDDriver"

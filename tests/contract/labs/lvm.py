@@ -11,9 +11,9 @@ from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
 from snapmanage.testing.lab import Lab
-from tests.needs import require
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
 from tests.services import lvm_oddities, uml_guest
-from tests.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
 from tests.services.lvm_operator import lvm
 
 IMPOSSIBLE_NAMES = ("a/b", "-x", "a b", "..", "x" * 128, "snapshot1", "é", 'x" || lv_name=~".*')

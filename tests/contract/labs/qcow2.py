@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
+from snapmanage.testing.needs import require
 from tests.contract.labs.qcow2_oddities import Oddities
-from tests.needs import require
 from tests.services import qemu
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.testing.services.deployment import Daemon
 from tests.functional.cmd.test_commands import run
 from tests.functional.world import sqlite
-from tests.services.deployment import Daemon
 
 ASK = """
 import sys

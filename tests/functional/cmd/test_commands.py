@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from snapmanage.testing.services.deployment import Daemon
+from snapmanage.testing.waiting import until
 from tests.functional.world import PROJECT, Client
-from tests.services.deployment import Daemon
-from tests.waiting import until
 
 FOLDER = Path(sys.executable).parent
 HOST = "localhost@files"

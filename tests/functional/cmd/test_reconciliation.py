@@ -17,6 +17,7 @@ from snapmanage.manage import requests
 from snapmanage.manage.application import Application, OutboxWriter, Rules
 from snapmanage.store import outbox, records, services
 from snapmanage.store.engine.database import connect
+from snapmanage.testing.waiting import until
 from tests import examples
 from tests.functional.cmd.test_commands import (
     SNAPSHOTS,
@@ -30,7 +31,6 @@ from tests.functional.cmd.test_commands import (
     settled,
     standalone,
 )
-from tests.waiting import until
 
 __all__ = ["standalone"]
 

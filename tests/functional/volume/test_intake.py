@@ -15,9 +15,9 @@ from snapmanage.manage.acceptance import Ask, Refusal
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Taker
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
+from snapmanage.testing.waiting import until
 from tests.functional.volume.test_server import publish, quarantined, request, whole_request
 from tests.functional.world import SERVER, World
-from tests.waiting import until
 
 ACCEPT = acceptance.accept
 

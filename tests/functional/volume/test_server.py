@@ -30,10 +30,10 @@ from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, Taker
 from snapmanage.store import records, services, tables
 from snapmanage.store.paging import ListQuery
+from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker
 from tests.functional.world import NAMES, OTHER_PROJECT, PACE, RULES, SERVER, VOLUME, World, a_world
-from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
 LISTING = "get_manageable_snapshots"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.needs import newest_first
+from snapmanage.testing.needs import newest_first
 
 
 def test_newest_postgresql_of_the_machine_is_taken_and_what_is_no_version_is_left() -> None:

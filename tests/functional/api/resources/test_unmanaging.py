@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from snapmanage.testing.waiting import until
 from tests.functional.world import (
     VOLUME,
     World,
     fault,
 )
-from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
 

@@ -7,6 +7,7 @@ import pytest
 
 from snapmanage.core.backend import GIB
 from snapmanage.core.reference import Reference
+from snapmanage.testing.waiting import until
 from tests.functional.callers import by_token, token
 from tests.functional.world import (
     OTHER_PROJECT,
@@ -17,7 +18,6 @@ from tests.functional.world import (
     a_world,
     fault,
 )
-from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
 FIELDS = {

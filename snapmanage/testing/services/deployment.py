@@ -13,8 +13,8 @@ from typing import Any
 
 import requests
 
-from tests.services import warm
-from tests.waiting import until
+from snapmanage.testing.services import warm
+from snapmanage.testing.waiting import until
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 BACKEND = "pool1"

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from tests import needs
-from tests.waiting import until
+from snapmanage.testing import needs
+from snapmanage.testing.waiting import until
 
 LOOPBACK = "127.0.0.1"
 # Thirty times what a broker takes on a machine that does little else; a service that fails is known at once.
