@@ -110,6 +110,20 @@ def test_imports_point_inwards() -> None:
     assert violations(ROOT) == []
 
 
+@pytest.mark.parametrize("folder", ["benchmarks", "examples", "snapmanage"])
+def test_tests_are_imported_by_no_other_folder(folder: str) -> None:
+    trees = {path: ast.parse(path.read_text()) for path in (ROOT.parent / folder).rglob("*.py")}
+
+    assert trees
+    assert [
+        f"{path}:{line}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        for line, name in _reached(node)
+        if name.partition(".")[0] == "tests"
+    ] == []
+
+
 @pytest.mark.parametrize("part", sorted(ALLOWED))
 def test_every_part_in_the_order_is_there(part: str) -> None:
     assert (ROOT / part).is_dir() or (ROOT / f"{part}.py").is_file()
