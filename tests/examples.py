@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Retry
@@ -27,20 +25,6 @@ PROJECT = "a" * 32
 ASKED = Requester(PROJECT, "b" * 32, f"req-{uuid.UUID(int=7)}", f"req-{uuid.UUID(int=8)}")
 VOLUME_ID = str(uuid.UUID(int=1))
 SNAPSHOT_ID = str(uuid.UUID(int=2))
-
-
-class FakeClock:
-    """A database's clock that stands still until a test moves it."""
-
-    def __init__(self, now: datetime = NOW) -> None:
-        self.now = now
-
-    def __call__(self, conn: Connection) -> datetime:
-        return self.now
-
-    def advance(self, **time: float) -> datetime:
-        self.now += timedelta(**time)
-        return self.now
 
 
 def new_id() -> str:

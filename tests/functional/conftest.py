@@ -13,8 +13,9 @@ from snapmanage.manage.application import Application, OutboxWriter, Rules
 from snapmanage.store import records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.testing.clock import FakeClock
 from tests import examples
-from tests.examples import FakeClock
+from tests.examples import NOW
 from tests.functional.world import Client, World, a_world, five_snapshots
 
 
@@ -46,7 +47,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    return FakeClock()
+    return FakeClock(NOW)
 
 
 @pytest.fixture(scope="session")

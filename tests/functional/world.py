@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 from oslo_config import cfg
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from snapmanage import errors
 from snapmanage.api import app as wsgi
@@ -40,6 +40,7 @@ from snapmanage.relay import Relay
 from snapmanage.store import audit, outbox, records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits
@@ -53,24 +54,6 @@ RULES = Rules(retry=Retry(3, timedelta(minutes=1), timedelta(minutes=1)), servic
 ONE_BEAT = 3600.0
 PACE = BackendLimits(scan_interval_seconds=0.02)
 NAMES = Names()
-
-
-class Clock:
-    """The machine's time, which a test may put forward."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta()
-        self._stopped: datetime | None = None
-
-    def __call__(self, conn: Connection) -> datetime:
-        return (self._stopped or datetime.now(UTC)) + self._ahead
-
-    def stand_still(self) -> None:
-        """Go on by what a test says alone: no lease runs out because the machine pauses."""
-        self._stopped = datetime.now(UTC)
-
-    def advance(self, **time: float) -> None:
-        self._ahead += timedelta(**time)
 
 
 class QuickHttpServer(HttpServer):
@@ -230,7 +213,7 @@ class World:
     """Everything, and what a test may do to it."""
 
     db: Database
-    clock: Clock
+    clock: FakeClock
     bus: SwitchedBus
     relay: Relay
     app: Application
@@ -411,7 +394,7 @@ def a_world(
 
     It lives in a SQLite file unless `url` names another database, which is empty.
     """
-    clock = Clock()
+    clock = FakeClock()
     db = Database(connect(url or sqlite(folder)).engine, clock)
     if url:
         schema.sync(db.engine)
