@@ -6,6 +6,7 @@ from benchmarks import seed
 from benchmarks.world import Meter, World
 from snapmanage.core import events, lifecycle
 from snapmanage.core import outbox as messages
+from snapmanage.core.location import Location
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
 from snapmanage.store import outbox
@@ -32,7 +33,7 @@ def _event(server: str, number: int) -> list[messages.Message]:
     snapshot = Snapshot(
         id=seed.identifier(server, number),
         requester=requester,
-        host=server,
+        location=Location.parse(server),
         reference=Reference.named(seed.source(number)),
         due_at=seed.BORN,
         created_at=seed.BORN,

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from snapmanage.core import outbox as messages
+from snapmanage.core.location import Location
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Requester, Snapshot, owner_key
 from snapmanage.core.reference import Reference
@@ -36,7 +37,7 @@ def source(number: int) -> str:
 
 def volume(conn: Connection, server: str) -> str:
     """The volume of the fake driver's snapshots, registered; returns its id."""
-    row = _row(identifier(server, VOLUME), server, VOLUME) | {"status": "available", "generation": 3, "attempt": 1}
+    row = _row(identifier(server, VOLUME), server, VOLUME) | {"status": "available", "generation": 1, "attempt": 1}
     row |= {"backend_id": "fake-1", "backend_name": VOLUME, "original_name": VOLUME, "size_gb": 1}
     conn.execute(volumes.insert(), row)
     return str(row["id"])
@@ -134,7 +135,8 @@ def _row(record_id: str, server: str, name: str) -> dict[str, Any]:
         "metadata": {},
         "status": "creating",
         "operation": "manage",
-        "generation": 1,
+        "generation": 0,
+        "claim_number": 0,
         "attempt": 0,
         "created_at": BORN,
         "reference_key": owner_key(server, reference),
@@ -156,9 +158,9 @@ def _managed(row: dict[str, Any], number: int) -> dict[str, Any]:
     backend_id = f"fake-{number + 1}"
     return row | {
         "status": "available",
-        "generation": 3,
+        "generation": 2,
+        "claim_number": 1,
         "attempt": 1,
-        "announced": 3,
         "started_at": BORN,
         "updated_at": BORN,
         "backend_id": backend_id,
@@ -172,7 +174,7 @@ def _as_record(row: dict[str, Any]) -> Snapshot:
     return Snapshot(
         id=row["id"],
         requester=Requester(PROJECT),
-        host=row["host"],
+        location=Location.parse(row["host"]),
         reference=Reference(row["reference"]),
         created_at=BORN,
         volume_id=row["volume_id"],

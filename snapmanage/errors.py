@@ -1,8 +1,8 @@
 """Every deliberate error of snapmanage, in one tree.
 
-Two questions decide a class: can trying again help (`BackendError`, `Unavailable`), or never
-(`Invalid`)? Each has a stable `code`, which clients and auditors may rely on; the text is for
-an operator. HTTP statuses are chosen elsewhere, in `api/app.py`.
+One question decides an error's class: can a retry help (`BackendError`, `Unavailable`) or not (`Invalid`)?
+Each error has a stable `code`, on which clients and auditors may rely; its text is for an operator.
+`api/app.py` chooses the HTTP statuses.
 """
 
 __all__ = [
@@ -41,16 +41,16 @@ __all__ = [
 
 
 class SnapmanageError(Exception):
-    """What snapmanage raises on purpose; its text may be shown to a client."""
+    """The base of all deliberate errors; a client may see the text."""
 
     code = "error"
 
 
-# What trying again never helps.
+# Errors that no retry can help.
 
 
 class Invalid(SnapmanageError):
-    """The request can't be carried out as it stands."""
+    """The request can't be carried out as it is."""
 
     code = "invalid"
 
@@ -62,19 +62,19 @@ class InvalidRequest(Invalid):
 
 
 class NotAcceptable(InvalidRequest):
-    """The microversion is outside what is served."""
+    """The microversion is outside of the supported range."""
 
     code = "not_acceptable"
 
 
 class InvalidState(Invalid):
-    """The record's status doesn't allow what was asked."""
+    """The status of the record doesn't allow the operation."""
 
     code = "invalid_state"
 
 
 class InvalidReference(Invalid):
-    """The reference has the wrong key, or a name that the backend can't have."""
+    """The reference has a wrong key, or a name that is impossible on the backend."""
 
     code = "invalid_reference"
 
@@ -86,13 +86,13 @@ class SourceNotFound(Invalid):
 
 
 class NotASnapshot(Invalid):
-    """The object exists, but it is no snapshot."""
+    """The object exists, but is not a snapshot."""
 
     code = "not_a_snapshot"
 
 
 class NotAVolume(Invalid):
-    """The object exists, but it is no volume."""
+    """The object exists, but is not a volume."""
 
     code = "not_a_volume"
 
@@ -104,13 +104,13 @@ class WrongVolume(Invalid):
 
 
 class AlreadyManaged(Invalid):
-    """Another record owns the backend object, or is about to."""
+    """Another record owns the backend object, or has requested it."""
 
     code = "already_managed"
 
 
 class InUse(Invalid):
-    """The object is open or locked by somebody."""
+    """Another process has the object open or locked."""
 
     code = "in_use"
 
@@ -122,25 +122,25 @@ class Unusable(Invalid):
 
 
 class NameTaken(Invalid):
-    """Another object bears the name that this one should get."""
+    """Another object has the name that this one should get."""
 
     code = "name_taken"
 
 
 class AttemptsExhausted(Invalid):
-    """It was tried as often as `max_attempts` allows."""
+    """All `max_attempts` attempts at the operation were used."""
 
     code = "attempts_exhausted"
 
 
 class QuotaExceeded(Invalid):
-    """The project may manage no more."""
+    """The request exceeds the quota of the project."""
 
     code = "quota_exceeded"
 
 
 class KeyReused(Invalid):
-    """The idempotency key stands for another request."""
+    """The idempotency key was used for another request."""
 
     code = "key_reused"
 
@@ -151,7 +151,7 @@ class KeyReused(Invalid):
 
 
 class NotFound(Invalid):
-    """No record of that id."""
+    """There is no record of this id."""
 
     code = "not_found"
 
@@ -186,7 +186,7 @@ class ServiceDown(Invalid):
 
 
 class NotAuthenticated(Invalid):
-    """The caller doesn't prove who it is; `challenge` says how it could."""
+    """The caller isn't authenticated; `challenge` is the header that names the accepted ways."""
 
     code = "not_authenticated"
 
@@ -196,28 +196,28 @@ class NotAuthenticated(Invalid):
 
 
 class NotPermitted(Invalid):
-    """The caller may not do that."""
+    """The policy doesn't allow the caller to do this."""
 
     code = "not_permitted"
 
 
 class ConfigurationError(Invalid):
-    """An option is missing or contradicts another; the text names both option and remedy."""
+    """An option is missing or contradicts another one; the text names the option and the remedy."""
 
     code = "configuration"
 
 
-# What may pass.
+# Errors that a retry may help.
 
 
 class Unavailable(SnapmanageError):
-    """A part of snapmanage doesn't answer now; asking again later may help."""
+    """A part of snapmanage doesn't answer at the moment; a later request may succeed."""
 
     code = "unavailable"
 
 
 class BackendError(SnapmanageError):
-    """The backend failed in a way that may pass; tried again after a back-off."""
+    """The backend failed, perhaps temporarily; the operation is retried after a back-off."""
 
     code = "backend_error"
 
@@ -229,12 +229,12 @@ class BackendUnavailable(BackendError):
 
 
 class BackendBusy(BackendError):
-    """The backend is locked by somebody else at the moment."""
+    """Another process has the backend locked at the moment."""
 
     code = "backend_busy"
 
 
 class BackendPermission(BackendError):
-    """The backend refuses snapmanage's credentials; an operator can mend that."""
+    """The backend refuses snapmanage's credentials; an operator must fix them."""
 
     code = "backend_permission"

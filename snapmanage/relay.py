@@ -1,8 +1,8 @@
-"""From the outbox to the bus.
+"""Send the messages of the outbox to the bus.
 
-What this process writes is sent from memory right after its commit; the table is read back for
-what was left over, by whichever relay comes first. A notification is dropped once it has arrived; a
-cast is put off, longer each time, until its server has accepted it.
+The relay sends the messages of its own process from memory, right after their commit. It also reads the outbox table
+for messages that were not sent, from any process. A notification is deleted once it has arrived. A cast is sent again,
+after longer and longer delays, until its server has accepted it and deleted it.
 """
 
 import logging
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, envelope
 from snapmanage.bus.names import Names
+from snapmanage.core.logfields import fields
 from snapmanage.core.outbox import Kind, Message
 from snapmanage.crash import Point
 from snapmanage.store import outbox
@@ -27,14 +28,14 @@ LOG = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 10_000
 FIRST_DELAY = timedelta(seconds=5)
-# What didn't arrive is tried each minute. A cast that did is in its server's queue, and once more for each time that
-# it is sent: a server that is away for a day must find a few.
+# A message that did not arrive is sent each minute. A cast that did arrive is in its server's queue, once for each time
+# it was sent: a server that was down for a day must find only a few copies.
 LONGEST_UNARRIVED = timedelta(minutes=1)
 LONGEST_DELAYS = {Kind.NOTIFICATION: LONGEST_UNARRIVED, Kind.CAST: timedelta(hours=1)}
 
 
 class Relay:
-    """One thread that sends. `interval_seconds` is how often the table is read; `batch` bounds one sending."""
+    """A thread that sends messages, up to `batch` at once, and reads the outbox every `interval_seconds`."""
 
     def __init__(self, db: Database, bus: Bus, names: Names, interval_seconds: float = 1.0, batch: int = 200) -> None:
         self._db = db
@@ -45,33 +46,33 @@ class Relay:
         self._fresh: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._next_sweep = 0.0
-        self._away = False
+        self._bus_away = False
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 10) -> None:
-        """Send what is in memory, as far as the bus takes it; what isn't sent is in the table."""
+        """Send the messages in memory; those that the bus doesn't take stay in the outbox."""
         self._stopping.set()
         self._fresh.put(None)
         self._thread.join(timeout_seconds)
 
     def nudge(self, messages: Sequence[Message]) -> None:
-        """Send these now; they are in the outbox already, so that none is lost when there are too many."""
-        if self._fresh.qsize() < MEMORY_LIMIT and not self._away:
+        """Send messages soon. They are in the outbox already, so none is lost if memory is full."""
+        if self._fresh.qsize() < MEMORY_LIMIT and not self._bus_away:
             for message in messages:
                 self._fresh.put(message)
 
-    def carry_due(self) -> int:
-        """Send what is due in the table, one batch; return how many were taken."""
-        taken = self._db.write(self._take)
+    def send_due(self) -> int:
+        """Send one batch of the due messages of the outbox; return their number."""
+        taken = self._db.write(self._take_due)
         if taken:
             crash.at(Point.RELAY_TAKEN)
         try:
             arrived = self._send(taken)
         except errors.Unavailable:
-            # They were never sent: once the bus is back, they mustn't rest as long as it was away.
+            # No message was sent: the next attempt must not wait for the delay of a sent message.
             self._db.write(lambda conn, now: outbox.put_back(conn, [message.id for message in taken], now))
             raise
         if missing := [message.id for message in taken if message.id not in arrived]:
@@ -81,19 +82,19 @@ class Relay:
     def _run(self) -> None:
         while not self._stopping.is_set() or not self._fresh.empty():
             try:
-                self._send(self._gather())
+                self._send(self._next_batch())
                 self._sweep_when_due()
             except errors.Unavailable as error:
-                self._bus_is_away(error)
+                self._wait_for_bus(error)
             except SQLAlchemyError as error:
-                LOG.warning("The database doesn't answer, the relay waits: %s", error)
+                LOG.warning("Database error in the relay; unsent messages are retried: %s", fields(reason=error))
                 self._stopping.wait(self._interval)
             except Exception:
-                LOG.exception("The relay stumbled; what it held is sent again later.")
+                LOG.exception("Relay loop failed; unsent messages stay in the outbox and are retried.")
                 self._stopping.wait(self._interval)
 
-    def _gather(self) -> list[Message]:
-        """Wait for a fresh message until the next sweep, then take what else there is."""
+    def _next_batch(self) -> list[Message]:
+        """Return the messages in memory; wait for the first until the next sweep."""
         try:
             first = self._fresh.get(timeout=max(0.0, self._next_sweep - time.monotonic()))
         except queue.Empty:
@@ -104,20 +105,20 @@ class Relay:
     def _sweep_when_due(self) -> None:
         if self._stopping.is_set() or time.monotonic() < self._next_sweep:
             return
-        full = self.carry_due() >= self._batch
-        self._away = False
+        full = self.send_due() >= self._batch
+        self._bus_away = False
         self._next_sweep = time.monotonic() + (0 if full else self._interval)
 
-    def _bus_is_away(self, error: errors.Unavailable) -> None:
-        """Forget what is in memory: it is in the table, and goes out from there."""
-        LOG.warning("%s; the relay tries again in %g s.", error, self._interval)
-        self._away = True
+    def _wait_for_bus(self, error: errors.Unavailable) -> None:
+        """Wait before the next attempt, and forget the messages in memory: they are sent from the outbox later."""
+        LOG.warning("Bus unavailable; the relay retries: %s", fields(retry_seconds=self._interval, reason=error))
+        self._bus_away = True
         while not self._fresh.empty():
             self._fresh.get()
         self._next_sweep = time.monotonic() + self._interval
         self._stopping.wait(self._interval)
 
-    def _take(self, conn: Connection, now: datetime) -> list[Message]:
+    def _take_due(self, conn: Connection, now: datetime) -> list[Message]:
         due = outbox.take(conn, now, self._batch)
         outbox.postpone(conn, {message.id: now + _delay(message.kind, sends) for message, sends in due})
         if due:
@@ -125,7 +126,7 @@ class Relay:
         return [message for message, _ in due]
 
     def _send(self, batch: Sequence[Message]) -> set[str]:
-        """Send, and drop the notifications that have arrived; return the ids of all messages that have."""
+        """Send messages, and delete the notifications that have arrived; return the ids of all that have arrived."""
         if not batch:
             return set()
         crash.at(Point.RELAY_SENDING)
@@ -133,7 +134,7 @@ class Relay:
         publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
         arrived = self._bus.send(publications) if publications else set()
         crash.at(Point.RELAY_CONFIRMED)
-        arrived |= {message.id for message in batch} - {one.message_id for one in publications}  # meant for no topic
+        arrived |= {message.id for message in batch} - {one.message_id for one in publications}  # these have no topic
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
         if done:
             self._db.write(lambda conn, _: outbox.forget(conn, done))

@@ -1,6 +1,6 @@
 """`snapmanage.wsgi:application`, the REST API for any WSGI server.
 
-Configuration is read, and connections are made, with the first request: after the server has forked.
+The first request reads the configuration and opens connections, so that this happens after the server has forked.
 """
 
 import threading
@@ -21,7 +21,7 @@ def _application() -> Any:
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    with _building:  # the first requests may come at once, and shall not each build one
+    with _building:  # the first requests may arrive together, and one application is enough
         built = _application()
     answered: Iterable[bytes] = built(environ, start_response)
     return answered

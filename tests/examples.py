@@ -10,6 +10,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Retry
+from snapmanage.core.location import Location
 from snapmanage.core.records import Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 
@@ -21,6 +22,7 @@ MESSAGES = Path(__file__).parent / "data" / "messages"
 
 SERVER = "storage-1@fast"
 HOST = f"{SERVER}#pool"
+LOCATION = Location.parse(HOST)
 PROJECT = "a" * 32
 ASKED = Requester(PROJECT, "b" * 32, f"req-{uuid.UUID(int=7)}", f"req-{uuid.UUID(int=8)}")
 VOLUME_ID = str(uuid.UUID(int=1))
@@ -37,7 +39,7 @@ def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
         id=SNAPSHOT_ID,
         volume_id=VOLUME_ID,
         requester=ASKED,
-        host=HOST,
+        location=LOCATION,
         reference=Reference.named(source),
         created_at=NOW,
     )
@@ -46,7 +48,7 @@ def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
 
 def volume(source: str = "disk", /, **fields: Any) -> Volume:
     """A volume as it is asked for."""
-    asked = Volume(id=VOLUME_ID, requester=ASKED, host=HOST, reference=Reference.named(source), created_at=NOW)
+    asked = Volume(id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW)
     return replace(asked, **fields)
 
 

@@ -7,15 +7,13 @@ from typing import Any
 
 import falcon
 from falcon.routing import BaseConverter
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from snapmanage import errors
 from snapmanage.api import answers, routes, schemas, versions
 from snapmanage.api.access import callers, policy
-from snapmanage.api.request import Answer, ApiRequest, Limits, Service
-from snapmanage.api.route import Operation, Route
-from snapmanage.store.engine import database
+from snapmanage.api.request import Answer, ApiRequest, Service
+from snapmanage.api.route import Route
+from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
@@ -102,7 +100,7 @@ class Protected(Public):
             raise falcon.HTTPNotFound
         operation = self._route.methods[request.method]
         api_request = ApiRequest(
-            self._service, request, path, caller, version, _body(request, operation, self._service.limits)
+            self._service, request, path, caller, version, _body(request, operation.body, self._service.limits.body)
         )
         self._service.policy.require(caller, operation.rule or policy.ADMIN)
         _write(response, operation.handler(api_request))
@@ -121,22 +119,14 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
         app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
     app.set_error_serializer(_serialize)
     app.add_error_handler(errors.SnapmanageError, _deliberate)
-    app.add_error_handler(DBAPIError, _database_failed)
-    app.add_error_handler(PoolTimeout, _database_away)
-    app.add_error_handler(Exception, _unexpected)
+    app.add_error_handler(Exception, _failed)
     return app
 
 
-def _body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
-    """Return the request's body after checking its schema; None for an operation without a body."""
-    if operation.body is None:
+def _body(request: falcon.Request, schema: schemas.Schema | None, largest: int) -> Any:
+    """Return the body, checked by the operation's schema; None if the operation takes no body."""
+    if schema is None:
         return None
-    body = _read_body(request, limits.body)
-    schemas.check(body, operation.body)
-    return body
-
-
-def _read_body(request: falcon.Request, largest: int) -> Any:
     if request.get_header("Transfer-Encoding"):
         raise falcon.HTTPLengthRequired(
             description="Missing Content-Length: send the body in one piece, not in chunks."
@@ -155,7 +145,9 @@ def _read_body(request: falcon.Request, largest: int) -> Any:
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    return schemas.parse(raw)
+    body = schemas.parse(raw)
+    schemas.check(body, schema)
+    return body
 
 
 def _write(response: falcon.Response, answer: Answer) -> None:
@@ -185,15 +177,9 @@ def _deliberate(request: Any, response: falcon.Response, error: errors.Snapmanag
     _fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
 
 
-def _database_failed(request: Any, response: falcon.Response, error: DBAPIError, path: Any) -> None:
-    (_database_away if database.away(error) else _unexpected)(request, response, error, path)
-
-
-def _database_away(request: Any, response: falcon.Response, error: SQLAlchemyError, path: Any) -> None:
-    LOG.warning("The database can't be reached, the request is answered with 503: %s", error)
-    _fault(response, 503, "The database can't be reached; try again later.")
-
-
-def _unexpected(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
+def _failed(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
+    if availability.database_away(error):
+        LOG.warning("The database can't be reached, the request is answered with 503: %s", error)
+        return _fault(response, 503, "The database can't be reached; try again later.")
     LOG.error("Request failed unexpectedly: %s %s", request.method, request.path, exc_info=error)
     _fault(response, 500, "The server failed unexpectedly; its log has the reason under this request's id.")

@@ -2,12 +2,12 @@
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions
 from snapmanage.api.request import ApiRequest
-from snapmanage.store.paging import ListQuery
+from snapmanage.core.paging import ListQuery
 
 DEFAULT_SORT_KEY = "created_at"
 LARGEST_SIZE_GB = 2**63 - 1
@@ -41,11 +41,6 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
         offset=schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET),
         marker=parameters.get("marker"),
     )
-
-
-def with_next(page: ListQuery) -> ListQuery:
-    """Return the query with one more entry, which shows whether there is a next page."""
-    return replace(page, limit=page.limit + 1)
 
 
 def wants_count(request: ApiRequest) -> bool:

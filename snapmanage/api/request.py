@@ -16,10 +16,11 @@ from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency, outbox
 from snapmanage.core.idempotency import IdempotencyKey
-from snapmanage.core.records import Record, Requester
-from snapmanage.core.reference import Location, Reference
+from snapmanage.core.location import Location
+from snapmanage.core.records import Requester
+from snapmanage.core.reference import Reference
+from snapmanage.manage import queries
 from snapmanage.manage.application import Application
-from snapmanage.store import services
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class ApiRequest:
         """Return whether the caller may see the records of all projects."""
         return self.service.policy.everywhere(self.caller)
 
-    def may_see(self, record: Record) -> bool:
-        """Return whether the caller may see a record."""
-        return record.requester.project_id == self.requester.project_id or self.everywhere
+    @property
+    def visible_project(self) -> str | None:
+        """Return the project whose records the caller may see; None for all projects."""
+        return None if self.everywhere else self.requester.project_id
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -102,8 +104,7 @@ def find_server(request: ApiRequest, host: str) -> Location:
     """
     if "@" in host:
         return Location.parse(host)
-    with request.app.db.read() as conn:
-        known = services.on_host(conn, host)
+    known = queries.servers_on_host(request.app, host)
     if not known:
         raise errors.ServiceNotFound(host)
     if len(known) > 1:

@@ -2,18 +2,16 @@
 
 import json
 import math
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema
 from oslo_utils import strutils
 
 from snapmanage import errors
-from snapmanage.core.records import keepable
+from snapmanage.core import ids
+from snapmanage.core.text import DEEPEST, keepable, walk
 
-# Deeper values could exceed the limits of JSON parsers here or at the receivers of messages.
-DEEPEST = 32
 LARGEST_OFFSET = 2**31 - 1
 # JSON parsers disagree about larger numbers.
 LARGEST_NUMBER = 2**63 - 1
@@ -48,9 +46,9 @@ def _resource(name: str, required: list[str], properties: dict[str, Any], exampl
 _FORMATS = jsonschema.FormatChecker(formats=())
 
 
-@_FORMATS.checks("uuid", raises=ValueError)
+@_FORMATS.checks("uuid")
 def _is_uuid(value: object) -> bool:
-    return not isinstance(value, str) or bool(uuid.UUID(value))
+    return not isinstance(value, str) or ids.uuid_text(value) is not None
 
 
 MANAGE_SNAPSHOT = _resource(
@@ -101,7 +99,7 @@ def parse(raw: bytes) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
-    for depth, value in _values(body):
+    for depth, value in walk(body):
         if depth > DEEPEST:
             raise errors.InvalidRequest(f"the body is nested deeper than {DEEPEST} levels")
         if isinstance(value, str) and not keepable(value):
@@ -165,10 +163,10 @@ def boolean(parameters: Mapping[str, str], name: str) -> bool | None:
 def uuid_text(parameters: Mapping[str, str], name: str) -> str | None:
     """Return a parameter as a UUID, None if it is absent; raise `InvalidRequest` for another value."""
     text = parameters.get(name)
-    try:
-        return None if text is None else str(uuid.UUID(text))
-    except ValueError as error:
-        raise errors.InvalidRequest(f"{name} must be a UUID, not {_cut(str(text))!r}") from error
+    read = ids.uuid_text(text)
+    if text is not None and read is None:
+        raise errors.InvalidRequest(f"{name} must be a UUID, not {_cut(text)!r}")
+    return read
 
 
 def limit(parameters: Mapping[str, str], largest: int) -> int:
@@ -193,16 +191,6 @@ def one_of(kind: str, value: str, known: Iterable[str]) -> None:
     """Raise `InvalidRequest` unless `value` is in `known`."""
     if value not in known:
         raise errors.InvalidRequest(f"{kind} {_cut(value)!r} must be one of {', '.join(known)}")
-
-
-def _values(body: Any) -> Iterator[tuple[int, Any]]:
-    """Yield every value and every key of a body with its depth."""
-    stack = [(0, body)]
-    while stack:
-        depth, value = stack.pop()
-        yield depth, value
-        inside = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-        stack.extend((depth + 1, each) for each in inside)
 
 
 def _cut(text: str) -> str:

@@ -1,16 +1,20 @@
 """Records in the form of the Block Storage API: exactly its fields, because strict clients refuse others."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from snapmanage.api import versions
 from snapmanage.api.request import Answer, ApiRequest, wire_time
 from snapmanage.api.versions import Version
 from snapmanage.core.audit import Entry
-from snapmanage.core.events import UserMessage
+from snapmanage.core.location import Location
 from snapmanage.core.records import Snapshot, Status, Volume
-from snapmanage.core.reference import Location
+from snapmanage.core.usermessages import UserMessage
+from snapmanage.manage.queries import Page
+
+T = TypeVar("T")
 
 
 def snapshot_summary(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
         "consistencygroup_id": None,
         "replication_status": None,
         "migration_status": None,
-        "os-vol-host-attr:host": _with_pool(volume.host),
+        "os-vol-host-attr:host": _with_pool(volume.location),
         "os-vol-mig-status-attr:migstat": None,
         "os-vol-mig-status-attr:name_id": None,
         "os-vol-tenant-attr:tenant_id": volume.requester.project_id,
@@ -145,12 +149,13 @@ def _event(entry: Entry) -> dict[str, Any]:
     return {"event_type": entry.event_type} | {name: payload[name] for name in names}
 
 
-def page(request: ApiRequest, name: str, entries: list[dict[str, Any]], found: int, total: int | None = None) -> Answer:
-    """Return a page of a list; it has a link to the next page if `found` exceeds the shown entries."""
+def page(request: ApiRequest, name: str, shown: Page[T], view: Callable[[ApiRequest, T], dict[str, Any]]) -> Answer:
+    """Return a page of a list, each entry as `view` shows it, with a link to the next page if there is one."""
+    entries = [view(request, each) for each in shown.entries]
     body: dict[str, Any] = {name: entries}
-    if found > len(entries) > 0:
+    if entries and shown.has_next:
         body[f"{name}_links"] = next_link(request, entries[-1]["id"])
-    return Answer(200, body if total is None else body | {"count": total})
+    return Answer(200, body if shown.total is None else body | {"count": shown.total})
 
 
 def manageable_page(request: ApiRequest, entries: list[dict[str, Any]], found: int) -> Answer:
@@ -181,7 +186,6 @@ def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
     return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
 
 
-def _with_pool(host: str) -> str:
+def _with_pool(location: Location) -> str:
     """Return host@backend#pool; a backend without pools is its own pool."""
-    location = Location.parse(host)
-    return host if location.pool else f"{host}#{location.backend}"
+    return str(location) if location.pool else f"{location}#{location.backend}"

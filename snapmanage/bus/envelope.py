@@ -51,7 +51,7 @@ def request(
 ) -> bytes:
     """Return the body of a cast, or of a call if `_msg_id` and `_reply_q` are given."""
     content = {"method": method, "args": dict(arguments), "version": VERSION, "_unique_id": unique_id, **call}
-    return _wrap(content | _flattened(context))
+    return _enclosed(json.dumps(content | _flattened(context)))
 
 
 def reply(incoming: Incoming, result: Any = None, failure: Exception | None = None) -> bytes:
@@ -63,7 +63,7 @@ def reply(incoming: Incoming, result: Any = None, failure: Exception | None = No
         "_msg_id": incoming.msg_id,
         "_unique_id": uuid.uuid4().hex,
     }
-    return _wrap(content)
+    return _enclosed(json.dumps(content))
 
 
 def unwrap(body: bytes) -> dict[str, Any]:
@@ -119,10 +119,6 @@ def _notification(message: Message, now: datetime) -> bytes:
     }
     text = json.dumps(content | _flattened(message.context))
     return _enclosed(f'{text[:-1]}, "payload": {message.body_text}}}')
-
-
-def _wrap(content: Mapping[str, Any]) -> bytes:
-    return _enclosed(json.dumps(content))
 
 
 def _enclosed(text: str) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.names import Names
+from snapmanage.core.logfields import fields
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +30,15 @@ class InProcessBus:
         arrived: set[str] = set()
         for queue in dict.fromkeys(publication.routing_key for publication in publications):
             batch = [publication for publication in publications if publication.routing_key == queue]
-            arrived |= self._hand_over(queue, batch)
+            handle = self._handlers.get(queue)
+            if handle is None:  # only a server's queue must have a consumer
+                arrived |= {publication.message_id for publication in batch if not publication.queue_must_exist}
+                continue
+            try:
+                handle([Delivery(queue, publication.body) for publication in batch])
+                arrived |= {publication.message_id for publication in batch}
+            except Exception:
+                LOG.exception("A consumer failed; its messages are sent again: %s", fields(queue=queue))
         return arrived
 
     def consume(self, queues: Sequence[str], handle: Handle, probe: Probe = no_probe) -> "InProcessConsumer":
@@ -61,17 +70,6 @@ class InProcessBus:
 
     def close(self) -> None:
         self._handlers.clear()
-
-    def _hand_over(self, queue: str, batch: Sequence[Publication]) -> set[str]:
-        handle = self._handlers.get(queue)
-        if handle is None:  # without a consumer, events are dropped and casts are kept
-            return {publication.message_id for publication in batch if not publication.queue_must_exist}
-        try:
-            handle([Delivery(queue, publication.body) for publication in batch])
-        except Exception:
-            LOG.exception("Handling messages of queue %s failed; they are sent again later.", queue)
-            return set()
-        return {publication.message_id for publication in batch}
 
 
 class InProcessConsumer:

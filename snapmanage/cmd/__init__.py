@@ -1,8 +1,8 @@
-"""The mains: the only place that reads configuration and puts the parts together.
+"""The mains: the only package that reads configuration and assembles the parts.
 
-They run on threads. oslo.service, which oslo.messaging brings along, wants to be told so before
-anything else, and what it installs beside itself is kept from being imported: it is never used here,
-and costs every process a third of a second and 10 MB.
+The mains run on threads. oslo.service, a dependency of oslo.messaging, must know this before any other import.
+oslo.service also imports eventlet if it can. snapmanage never uses eventlet, and its import costs each process a third
+of a second and 10 MB, so it is blocked.
 """
 
 import sys

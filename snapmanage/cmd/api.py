@@ -1,4 +1,4 @@
-"""snapmanage-api: the REST API on its own."""
+"""snapmanage-api: serve the REST API."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def main() -> int:
 
 
 def application() -> Any:
-    """The WSGI application for any server, with its relay started."""
+    """Return the application for a WSGI server, and start its relay."""
     crash.arm(os.environ)
     conf = configuration.load_for_wsgi()
     parts = assemble_for_deployment(conf)
@@ -37,7 +37,7 @@ def _run() -> None:
         require_loopback(host, "snapmanage-api with auth_strategy noauth")
     if conf.api.workers == 1:
         return _serve(conf, HttpServer(host, port, conf.api.threads))
-    open_database(conf).close()  # what can't be served shall end here, not in each worker anew
+    open_database(conf).close()  # a bad database must stop this process, not each worker again and again
     with shared_port(host, port) as port:
         workers.run(
             conf.api.workers,
@@ -52,12 +52,12 @@ def _serve(conf: cfg.ConfigOpts, http_server: HttpServer) -> None:
         application = assemble(conf, parts)
         parts.start()
         server.start(application, conf.api.max_request_body_size)
-        running.until_stopped(f"ready: http://{server.address}/v3", http.SHUTDOWN_SECONDS + running.ENDING_SECONDS)
+        running.until_stopped(f"ready: http://{server.address}/v3", http.SHUTDOWN_SECONDS + running.SHUTDOWN_SECONDS)
     parts.stop()
 
 
 def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
-    """The application with what the configuration puts before it."""
+    """Return the WSGI application behind the configured authentication, policy and middleware."""
     limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
     authenticate, policy = middleware.authentication(conf), middleware.policy(conf)
     return middleware.surround(conf, app.build(Service(parts.app, parts.bus, limits, authenticate, policy)))

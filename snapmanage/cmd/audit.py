@@ -1,4 +1,4 @@
-"""snapmanage-audit: the listener that keeps every event."""
+"""snapmanage-audit: store every event in the audit log."""
 
 import sys
 
@@ -21,7 +21,7 @@ def _run() -> None:
     db = parts.open_database(conf)
     handler = PoisonMessageGuard(Listener(db), db, conf.operations.max_attempts)
     consumer = bus.consume(names.audited_queues(), handler, handler.probe)
-    running.until_stopped("ready", DRAIN_SECONDS + running.ENDING_SECONDS)
+    running.until_stopped("ready", DRAIN_SECONDS + running.SHUTDOWN_SECONDS)
     consumer.stop()
     consumer.join(DRAIN_SECONDS)
     bus.close()

@@ -1,4 +1,4 @@
-"""snapmanage demo: the main job on a scratch folder, through real HTTP, told step by step."""
+"""snapmanage demo: show the main task step by step on a temporary folder, through the REST API."""
 
 import json
 import shutil
@@ -16,11 +16,11 @@ from snapmanage import errors
 PROJECT = "0123456789abcdef0123456789abcdef"
 VOLUME = "disk1.img"
 SNAPSHOTS = ("daily", "weekly", "before-upgrade")
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 def run() -> int:
-    """Show it all; whatever happens, the process is stopped and the folder removed."""
+    """Run the demo; stop the server and remove the folder even after a failure."""
     scratch = Path(tempfile.mkdtemp(prefix="snapmanage-demo-"))
     try:
         _make_storage(scratch / "backend")
@@ -28,10 +28,10 @@ def run() -> int:
         arguments = ["standalone", "--data-dir", str(scratch), "--listen", "127.0.0.1:0"]
         with subprocess.Popen(command + arguments, stdout=subprocess.PIPE, text=True) as process:
             try:
-                _tell_story(scratch, _ready(process))
+                _show_steps(scratch, _await_ready(process))
             finally:
                 process.terminate()
-        print(f"\nThe server has drained and left with exit code {process.returncode}; {scratch} is removed.")
+        print(f"\nThe server shut down with exit code {process.returncode}. Removing {scratch}.")
         return process.returncode
     finally:
         shutil.rmtree(scratch)
@@ -42,36 +42,36 @@ def _make_storage(backend: Path) -> None:
     (backend / VOLUME).write_bytes(b"the volume's data" * 1000)
     for name in SNAPSHOTS:
         shutil.copy(backend / VOLUME, backend / f"{VOLUME}@{name}")
-    _step("Storage that snapmanage doesn't know yet: a volume and three snapshots of it, as files")
+    _step("Create storage that snapmanage does not manage yet: a volume and three snapshots of it, as files")
     _show_files(backend)
 
 
-def _ready(process: "subprocess.Popen[str]") -> str:
+def _await_ready(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if not line.startswith("ready: "):
-        raise errors.Unavailable("the standalone server didn't start; what it says stands above")
-    _step("`snapmanage standalone` serves it: API, server, relay and audit in one process")
+        raise errors.Unavailable("the standalone server did not start; see its error above")
+    _step("Start `snapmanage standalone`: API, server, relay and audit in one process")
     print(f"   {line}")
     return f"{line.split()[1]}/{PROJECT}"
 
 
-def _tell_story(scratch: Path, url: str) -> None:
+def _show_steps(scratch: Path, url: str) -> None:
     volume = _register(url)
     _list(url)
     managed = _manage(url, volume, f"{VOLUME}@daily")
     _show_files(scratch / "backend")
     failed = _manage(url, volume, f"{VOLUME}@no-such-snapshot")
     _explain(url, failed)
-    _step("The audit trail of both: every operation has one start, and one end or error")
+    _step("Show the audit log of both: each operation has one start event, and one end or error event")
     for snapshot_id in (managed, failed):
         for event in _trail(url, snapshot_id):
             print(f"   {event['occurred_at'][11:23]}  {event['event_type']:24} {snapshot_id}  {event['status']}")
 
 
 def _trail(url: str, snapshot_id: str) -> list[dict[str, Any]]:
-    """The events of a settled operation; the last is on its way to the log for a moment."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Return the events of a settled operation; its last event reaches the audit log a moment later."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         events: list[dict[str, Any]] = _get(f"{url}/snapshots/{snapshot_id}/operation")["operation"]["events"]
         if time.monotonic() > deadline or (events and events[-1]["event_type"].endswith((".end", ".error"))):
@@ -80,17 +80,17 @@ def _trail(url: str, snapshot_id: str) -> list[dict[str, Any]]:
 
 
 def _register(url: str) -> str:
-    _step("Register the volume, so that its snapshots can be managed: POST /os-volume-manage")
+    _step("Register the volume, which its snapshots need: POST /os-volume-manage")
     body = {"host": "localhost@files", "ref": {"source-name": VOLUME}, "name": "my disk"}
     volume_id = str(_post(f"{url}/os-volume-manage", {"volume": body})["volume"]["id"])
-    _settled(lambda: _get(f"{url}/volumes/{volume_id}")["volume"])
+    _await_settled(lambda: _get(f"{url}/volumes/{volume_id}")["volume"])
     return volume_id
 
 
 def _list(url: str) -> None:
-    _step("List what could be managed: GET /os-snapshot-manage/detail?host=localhost@files")
+    _step("List the manageable snapshots: GET /os-snapshot-manage/detail?host=localhost@files")
     for entry in _get(f"{url}/os-snapshot-manage/detail?host=localhost@files")["manageable-snapshots"]:
-        safe = "can be managed" if entry["safe_to_manage"] else f"can't: {entry['reason_not_safe']}"
+        safe = "can be managed" if entry["safe_to_manage"] else f"can't be managed: {entry['reason_not_safe']}"
         print(f"   {json.dumps(entry['reference'])}  {entry['size']} GiB  {safe}")
 
 
@@ -98,23 +98,25 @@ def _manage(url: str, volume_id: str, source: str) -> str:
     _step(f"Manage {source}: POST /os-snapshot-manage")
     body = {"volume_id": volume_id, "ref": {"source-name": source}, "name": source.partition("@")[2]}
     snapshot_id = str(_post(f"{url}/os-snapshot-manage", {"snapshot": body})["snapshot"]["id"])
-    _settled(lambda: _get(f"{url}/snapshots/{snapshot_id}")["snapshot"])
+    _await_settled(lambda: _get(f"{url}/snapshots/{snapshot_id}")["snapshot"])
     return snapshot_id
 
 
 def _explain(url: str, snapshot_id: str) -> None:
-    _step(f"Why is it in error? GET /messages?resource_uuid={snapshot_id}")
+    _step(f"Show why it is in error: GET /messages?resource_uuid={snapshot_id}")
     for message in _get(f"{url}/messages?resource_uuid={snapshot_id}")["messages"]:
         print(f"   {message['event_id']}: {message['user_message']}")
 
 
-def _settled(look: Callable[[], dict[str, Any]]) -> None:
-    """Print each status that is seen, until it is a final one."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _await_settled(look: Callable[[], dict[str, Any]]) -> None:
+    """Print each status of a resource until it is `available` or `error`."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     seen = ""
     while seen not in ("available", "error"):
         if time.monotonic() > deadline:
-            raise errors.Unavailable(f"still {seen} after {PATIENCE_SECONDS} seconds")
+            raise errors.Unavailable(
+                f"the status is still {seen} after {TIMEOUT_SECONDS} seconds; repeat the demo when the host is idle"
+            )
         resource = look()
         if resource["status"] != seen:
             seen = resource["status"]
@@ -138,7 +140,7 @@ def _get(url: str) -> Any:
 def _request(request: urllib.request.Request) -> Any:
     request.add_header("Content-Type", "application/json")
     request.add_header("OpenStack-API-Version", "volume 3.8")
-    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         return json.load(answer)
 
 

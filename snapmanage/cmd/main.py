@@ -1,4 +1,4 @@
-"""snapmanage: the commands for one machine."""
+"""snapmanage: run everything on one machine, or show a demo."""
 
 import argparse
 import sys
@@ -26,7 +26,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     alone = commands.add_parser("standalone", help="run API, server, relay and audit in one process")
-    alone.add_argument("--data-dir", type=Path, required=True, help="where everything is kept; made if missing")
-    alone.add_argument("--listen", default="127.0.0.1:8776", help="HOST:PORT, loopback only (default: %(default)s)")
-    commands.add_parser("demo", help="show the main job on a scratch folder, step by step, and clean up")
+    alone.add_argument(
+        "--data-dir",
+        type=Path,
+        required=True,
+        help="folder for the database, the log, the configuration and the backend; created if missing",
+    )
+    alone.add_argument(
+        "--listen", default="127.0.0.1:8776", help="loopback address of the API, HOST:PORT (default: %(default)s)"
+    )
+    commands.add_parser("demo", help="show the main task step by step on a temporary folder")
     return parser

@@ -1,4 +1,4 @@
-"""snapmanage-relay: the relay on its own, where API and servers don't run one inside."""
+"""snapmanage-relay: send the messages in the outbox, if API and servers run no relay of their own."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""snapmanage standalone: everything in one process, for one machine with nothing installed."""
+"""snapmanage standalone: API, server, relay and audit in one process, without a broker or a database server."""
 
 import fcntl
 import os
@@ -19,16 +19,16 @@ from snapmanage.store.engine import schema
 
 HOST = "localhost"
 BACKEND = "files"
-# What means something else in a database's URL, or in a configuration.
-UNWRITABLE = set("?$\r\n")
+# Characters with a special meaning in a database's URL or in a configuration file.
+RESERVED = set("?$\r\n")
 
 
 def run(data_dir: Path, listen: str) -> None:
-    """Serve until SIGTERM or Ctrl-C, on what `data_dir` holds."""
+    """Serve the folder `data_dir` until SIGTERM or Ctrl-C."""
     host, port = parse_listen(listen)
     require_loopback(host, "snapmanage standalone")
-    data_dir = _made(data_dir.absolute())
-    with _only_one(data_dir), HttpServer(host, port, threads=16) as server:
+    data_dir = _create(data_dir.absolute())
+    with _lock(data_dir), HttpServer(host, port, threads=16) as server:
         _serve(_configure(data_dir), server)
 
 
@@ -37,34 +37,36 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     schema.sync(db.engine)
     names = configuration.names(conf)
     bus = InProcessBus(names, conf.api.call_timeout_seconds)
-    everything = parts.assemble(conf, db, bus, names)
+    assembled = parts.assemble(conf, db, bus, names)
     bus.consume(names.audited_queues(), Listener(db))
-    volume = make_server(conf, everything)
-    everything.start()
+    volume = make_server(conf, assembled)
+    assembled.start()
     volume.start()
-    http.start(api.assemble(conf, everything), conf.api.max_request_body_size)
+    http.start(api.assemble(conf, assembled), conf.api.max_request_body_size)
     timeout = conf.operations.graceful_shutdown_timeout
     ready = f"ready: http://{http.address}/v3 host: {HOST}@{BACKEND}"
-    running.until_stopped(ready, timeout + running.ENDING_SECONDS)
+    running.until_stopped(ready, timeout + running.SHUTDOWN_SECONDS)
     http.stop()
     volume.drain(timeout)
-    everything.stop()
-    running.leave()
+    assembled.stop()
+    running.exit_now()
 
 
-def _made(data_dir: Path) -> Path:
-    """The folder, made where it is missing; `ConfigurationError` where it can't be."""
-    if set(str(data_dir)) & UNWRITABLE:
-        raise errors.ConfigurationError(f"the folder's path {str(data_dir)!r} must have no ?, no $ and no line break")
+def _create(data_dir: Path) -> Path:
+    """Return the folder, created if it is missing; raise `ConfigurationError` if that fails."""
+    if set(str(data_dir)) & RESERVED:
+        raise errors.ConfigurationError(
+            f"--data-dir {str(data_dir)!r} must not contain ?, $ or a line break; choose another folder"
+        )
     try:
         (data_dir / "backend").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise errors.ConfigurationError(f"can't make {data_dir}/backend: {error.strerror}") from error
+        raise errors.ConfigurationError(f"--data-dir: can't create {data_dir}/backend: {error.strerror}") from error
     return data_dir
 
 
 def _configure(data_dir: Path) -> cfg.ConfigOpts:
-    """A configuration of its own, left in the folder for `snapmanage-manage --config-file`."""
+    """Write a configuration file into the folder, also for `snapmanage-manage --config-file`, and load it."""
     file = data_dir / "snapmanage.conf"
     file.write_text(
         f"[DEFAULT]\nhost = {HOST}\nenabled_backends = {BACKEND}\ntransport_url = fake://\n"
@@ -75,14 +77,16 @@ def _configure(data_dir: Path) -> cfg.ConfigOpts:
     return configuration.load(["--config-file", str(file)], "snapmanage")
 
 
-def _only_one(data_dir: Path) -> IO[str]:
-    """Hold the folder; `ConfigurationError` while another process does."""
+def _lock(data_dir: Path) -> IO[str]:
+    """Lock the folder; raise `ConfigurationError` if another process has locked it."""
     lock = (data_dir / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise errors.ConfigurationError(f"{data_dir} is served by another process already") from None
+        raise errors.ConfigurationError(
+            f"another process serves {data_dir}; stop it, or choose another --data-dir"
+        ) from None
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock

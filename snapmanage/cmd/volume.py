@@ -1,4 +1,4 @@
-"""snapmanage-volume: the servers of the enabled backends."""
+"""snapmanage-volume: serve the enabled backends."""
 
 import sys
 
@@ -9,9 +9,9 @@ from snapmanage.cmd.wiring import broker, configuration
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
 
-# Of the time that a server has to end, for finishing; the rest is for giving back and taking leave.
-FINISHING = 0.9
-LEAST_ENDING_SECONDS = 5.0
+# The part of the shutdown time in which operations may finish; in the rest, claims are released and connections closed.
+DRAIN_SHARE = 0.9
+MINIMUM_SHUTDOWN_SECONDS = 5.0
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
 def _run() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-volume")
     if conf.operations.workers > 1:
-        open_database(conf).close()  # what can't be served shall end here, not in each worker anew
+        open_database(conf).close()  # a bad database must stop this process, not each worker again and again
     broker.require_lossless(conf, lambda names: broker.server_keys(conf, names))
     workers.run(conf.operations.workers, lambda: _serve(conf), conf.operations.graceful_shutdown_timeout)
 
@@ -46,7 +46,7 @@ def _serve(conf: cfg.ConfigOpts) -> None:
     parts.start()
     server.start()
     timeout = conf.operations.graceful_shutdown_timeout
-    running.until_stopped(f"ready: {' '.join(sorted(server.servers))}", max(timeout, LEAST_ENDING_SECONDS))
-    server.drain(FINISHING * timeout)
+    running.until_stopped(f"ready: {' '.join(sorted(server.servers))}", max(timeout, MINIMUM_SHUTDOWN_SECONDS))
+    server.drain(DRAIN_SHARE * timeout)
     parts.stop()
-    running.leave()
+    running.exit_now()

@@ -1,7 +1,7 @@
-"""Every option of snapmanage. Only the mains in `snapmanage.cmd` read them.
+"""All options of snapmanage; only the mains in `snapmanage.cmd` read them.
 
-A backend is a section named in `enabled_backends`; beside the options of `BACKEND` it has those of its
-driver, which stand in the driver's file, so that a driver from elsewhere brings its own.
+A backend is a section named in `enabled_backends`. It has the options in `BACKEND` and those of its driver. The
+driver's class defines its options, so that a driver from another package defines its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,13 +25,13 @@ GROUPS: dict[str, Sequence[cfg.Opt]] = {
 
 
 def register(conf: cfg.ConfigOpts) -> None:
-    """Make every option known, but for those of backends."""
+    """Register all options except those of backends."""
     for group, options in GROUPS.items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
 
 
 def set_cors_defaults() -> None:
-    """Let browsers use this API once an origin is allowed, without listing its headers."""
+    """Set the defaults of CORS to the methods and headers of this API, so that an operator only sets the origin."""
     from oslo_middleware import cors
 
     cors.set_defaults(
@@ -49,7 +49,7 @@ def set_cors_defaults() -> None:
 
 
 def set_keystone_defaults() -> None:
-    """Don't keep a request, and its thread, waiting for a Keystone that doesn't answer."""
+    """Limit the time for which a request and its thread wait for a Keystone that does not answer."""
     from keystonemiddleware import auth_token
 
     for _, options in auth_token.AUTH_TOKEN_OPTS:
@@ -57,7 +57,7 @@ def set_keystone_defaults() -> None:
 
 
 def set_library_defaults() -> None:
-    """What differs here from the libraries' own defaults; for oslo-config-generator."""
+    """Set all defaults that differ from those of the libraries, for oslo-config-generator."""
     set_cors_defaults()
     set_keystone_defaults()
 
@@ -65,14 +65,14 @@ def set_library_defaults() -> None:
 def register_backend(conf: cfg.ConfigOpts, section: str, driver_options: Iterable[cfg.Opt] = ()) -> Any:
     """Register the options of a backend's section, and return its values.
 
-    Raise `cfg.DuplicateOptError` where a driver's option has the name of one that every backend has.
+    Raise `cfg.DuplicateOptError` if an option of the driver has the name of an option in `BACKEND`.
     """
     conf.register_opts([*BACKEND, *driver_options], group=section)
     return conf[section]
 
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
-    """What oslo-config-generator writes into the sample; each driver we ship has an example section."""
+    """Return the options for oslo-config-generator, with an example section for each driver of snapmanage."""
     from snapmanage.drivers.btrfs.driver import BtrfsDriver
     from snapmanage.drivers.cinder.driver import CinderDriver
     from snapmanage.drivers.fake import FakeDriver

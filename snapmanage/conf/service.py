@@ -1,4 +1,4 @@
-"""Options of what speaks to the outside: this machine's name, topics, database, API and quotas."""
+"""Options of the service: host name, topics, database, API and quotas."""
 
 import socket
 
@@ -9,49 +9,50 @@ DEFAULT = [
         "host",
         default=socket.gethostname(),
         sample_default="storage-1",
-        help="Name of this machine in host@backend. Changing it makes the records of this machine's backends "
-        "unreachable until it is changed back, since they belong to host@backend.",
+        help="Name of this host in host@backend. Records belong to host@backend: after a change, this host does not "
+        "serve the existing records of its backends, until the old name is restored.",
     ),
     cfg.HostAddressOpt(
         "cluster",
         sample_default="cluster-1",
-        help="Name that takes the place of host in host@backend on all machines which serve the same backends, so "
-        "that each takes requests for them and any of them goes on where another fell. Every backend of a machine "
-        "with it must be reached by the whole cluster. Empty means that this machine stands alone.",
+        help="Name that replaces host in host@backend on all hosts that serve the same backends. Each host of the "
+        "cluster then takes requests for them and continues the operations of a host that died. Every host of the "
+        "cluster must reach all enabled backends. Empty means that this host belongs to no cluster.",
     ),
     cfg.ListOpt(
         "enabled_backends",
         default=[],
-        help="Backends that snapmanage-volume serves in one process: names of sections of this file. Each more "
-        "costs one thread, some idle queries and driver_calls threads under load.",
+        help="Names of the sections of the backends that snapmanage-volume serves in one process. Each additional "
+        "backend costs a thread, some queries while idle, and driver_calls threads under load.",
     ),
     cfg.StrOpt(
         "volume_topic",
         default="snapmanage-volume",
-        help="RPC topic of the servers; the same in API, relay and servers. Set it to cinder-volume to take the "
-        "casts of an API that was written for the reference.",
+        help="RPC topic of the servers. API, relay and servers need the same value. Set it to cinder-volume to "
+        "receive casts from an API service of Cinder.",
     ),
     cfg.ListOpt(
         "notification_topics",
         default=["notifications"],
-        help="Topics that events go to, and that snapmanage-audit listens on. Each more multiplies the events sent.",
+        help="Topics to which events are sent, and whose events snapmanage-audit stores. Every event is sent once for "
+        "each topic.",
     ),
     cfg.StrOpt(
         "notification_dialect",
         default="own",
         choices=[
-            ("own", "only snapshot.manage.* and snapshot.unmanage.*"),
-            ("both", "the reference's names too, for collectors written for it; doubles the events sent"),
+            ("own", "send only snapshot.manage.* and snapshot.unmanage.*"),
+            ("both", "also send each event under Cinder's name, for existing collectors; doubles the number of events"),
         ],
-        help="Names under which events go out.",
+        help="Names of the events that are sent.",
     ),
     cfg.StrOpt(
         "broker_management_url",
         secret=True,
         help="URL of RabbitMQ's management API, such as http://USER:PASSWORD@HOST:15672 with a user tagged monitoring. "
-        "With it, servers and snapmanage-audit refuse to start while a policy of the broker could drop messages of "
-        "their queues for good, and snapmanage-manage broker check says which. Without it, nobody looks at policies: "
-        "AMQP doesn't show them.",
+        "If it is set, servers and snapmanage-audit refuse to start while a policy of the broker could drop messages "
+        "of their queues, and snapmanage-manage broker check reports these policies. If it is not set, policies are "
+        "not checked, since AMQP does not show them.",
     ),
 ]
 
@@ -61,14 +62,15 @@ DATABASE = [
         secret=True,
         help="URL of the database, such as sqlite:////var/lib/snapmanage/snapmanage.db, "
         "mysql+pymysql://USER:PASSWORD@HOST/snapmanage or postgresql+psycopg://USER:PASSWORD@HOST/snapmanage. "
-        "PostgreSQL may be behind PgBouncer; add ?prepare_threshold=0 to use no prepared statements.",
+        "PostgreSQL may be behind PgBouncer; append ?prepare_threshold=0 to use no prepared statements.",
     ),
     cfg.IntOpt(
         "pool_size",
         default=10,
         min=1,
-        help="Connections that a process keeps open; twice as many at peaks. Higher takes more of the limit of the "
-        "database, or of PgBouncer's max_client_conn; lower lets threads wait for one another.",
+        help="Database connections that a process keeps open; it opens up to twice as many under load. A higher value "
+        "uses more of the connection limit of the database, or of PgBouncer's max_client_conn. With a lower value, "
+        "threads wait for a free connection under load.",
     ),
 ]
 
@@ -76,66 +78,71 @@ API = [
     cfg.StrOpt(
         "listen",
         default="127.0.0.1:8776",
-        help="HOST:PORT where snapmanage-api serves HTTP. With auth_strategy noauth only loopback is allowed.",
+        help="HOST:PORT on which snapmanage-api serves HTTP. With auth_strategy noauth it must be a loopback address, "
+        "unless noauth_anywhere is set.",
     ),
     cfg.IntOpt(
         "threads",
         default=16,
         min=1,
-        help="Requests that snapmanage-api works on at once. Higher serves more slow clients and takes more "
-        "database connections; lower lets requests queue.",
+        help="Requests that a process of snapmanage-api handles at the same time. A higher value serves more slow "
+        "clients and uses more database connections. With a lower value, requests wait longer under load.",
     ),
     cfg.IntOpt(
         "workers",
         default=1,
         min=1,
-        help="Processes of snapmanage-api, which share its port; one that dies is started again. Higher uses more "
-        "processors, for 80 MB and pool_size database connections each; lower leaves them to others.",
+        help="Processes of snapmanage-api, which share its port; a process that dies is restarted. A higher value uses "
+        "more processors, and 80 MB and pool_size database connections for each process. A lower value serves fewer "
+        "requests per second.",
     ),
     cfg.StrOpt(
         "auth_strategy",
         default="noauth",
         choices=[
-            ("noauth", "everybody is an administrator; callers on this machine only, unless noauth_anywhere is set"),
+            ("noauth", "every caller is an administrator; only callers on this host, unless noauth_anywhere is set"),
             (
                 "http_basic",
-                "name and password, of a file with bcrypt hashes ([oslo_middleware] http_basic_auth_user_file); "
-                "whoever is in it is an administrator",
+                "user name and password, checked against a file with bcrypt hashes "
+                "([oslo_middleware] http_basic_auth_user_file); every user in the file is an administrator",
             ),
-            ("keystone", "a token of Keystone ([keystone_authtoken]); needs snapmanage[keystone]"),
+            ("keystone", "a token, which Keystone validates ([keystone_authtoken]); needs snapmanage[keystone]"),
         ],
-        help="How callers prove who they are.",
+        help="Method by which callers authenticate.",
     ),
     cfg.BoolOpt(
         "noauth_anywhere",
         default=False,
-        help="Allow noauth on any address, for any caller: only behind a proxy that authenticates.",
+        help="Allow noauth on any address, for any caller. Set it only behind a proxy that authenticates callers.",
     ),
     cfg.IntOpt(
         "osapi_max_limit",
         default=1000,
         min=1,
-        help="Most entries on a page. Higher makes larger answers and more work a request; lower makes more pages.",
+        help="Maximum number of entries on a page of a list. A higher value makes larger answers and more work for "
+        "each request. A lower value makes more pages.",
     ),
     cfg.IntOpt(
         "max_request_body_size",
         default=114688,
         min=1024,
-        help="Bytes of the largest body. Higher lets clients send more into memory; lower refuses large metadata.",
+        help="Maximum size of a request body in bytes. A higher value lets clients fill more memory. With a lower "
+        "value, requests with large metadata are refused.",
     ),
     cfg.FloatOpt(
         "call_timeout_seconds",
         default=60,
         min=1,
-        help="How long a listing waits for its server. Higher keeps threads busy with a stuck backend; lower gives "
-        "up on backends that take long to scan.",
+        help="Seconds for which a list of manageable snapshots waits for its server. A higher value keeps more threads "
+        "of the API waiting while a backend hangs. With a lower value, lists of slow backends answer 503.",
     ),
     cfg.FloatOpt(
         "idempotency_key_ttl_seconds",
         default=86400,
         min=1,
-        help="How long a request sent with an Idempotency-Key can be sent again without being carried out again. "
-        "Higher keeps more rows; lower lets a client that comes back late have its request carried out twice.",
+        help="Seconds for which a repeated request with the same Idempotency-Key returns the first result. A higher "
+        "value keeps more rows in the database. With a lower value, a client that repeats its request late starts a "
+        "second operation.",
     ),
 ]
 
@@ -144,14 +151,14 @@ QUOTA = [
         "snapshots",
         default=-1,
         min=-1,
-        help="Snapshots that a project may manage; -1 is no limit. Higher lets it go on at once; lower stops new "
-        "requests only.",
+        help="Number of snapshots that a project may manage; -1 is no limit. A higher value takes effect at once. A "
+        "lower value refuses new requests only; managed snapshots stay managed.",
     ),
     cfg.IntOpt(
         "gigabytes",
         default=-1,
         min=-1,
-        help="GiB that a project's managed snapshots may have; -1 is no limit. Higher lets it go on at once; lower "
-        "stops new requests only.",
+        help="Total size in GiB of the snapshots that a project may manage; -1 is no limit. A higher value takes "
+        "effect at once. A lower value refuses new requests only; managed snapshots stay managed.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Options of how work is done: operations, the relay, and each backend."""
+"""Options of operations, of the relay, and of each backend."""
 
 from oslo_config import cfg
 
@@ -7,74 +7,79 @@ OPERATIONS = [
         "workers",
         default=1,
         min=1,
-        help="Processes of snapmanage-volume, each of which serves every backend; one that dies is started again. "
-        "Higher uses more processors, for 80 MB, pool_size database connections and driver_calls at a backend each; "
-        "lower leaves them to others.",
+        help="Processes of snapmanage-volume, each of which serves every enabled backend; a process that dies is "
+        "restarted. A higher value uses more processors, and for each process 80 MB, pool_size database connections "
+        "and driver_calls calls to each backend. A lower value finishes fewer operations per second.",
     ),
     cfg.FloatOpt(
         "lease_seconds",
         default=60,
         min=1,
-        help="How long a claim lasts unless it is renewed, which happens three times as often. Higher delays the "
-        "take-over from a killed server; lower writes more while drivers work, and lets a short stall lose claims.",
+        help="Seconds after which a claim expires, unless the worker renews it; it does so three times as often. With "
+        "a higher value, the operations of a killed server are retried later. A lower value causes more writes during "
+        "driver calls, and a short stall of a worker loses its claims.",
     ),
     cfg.IntOpt(
         "max_attempts",
         default=5,
         min=1,
-        help="How often an operation is tried before it ends in error. Higher outlasts longer outages of a backend; "
-        "lower tells users sooner.",
+        help="Maximum number of attempts of an operation before it ends in error. With a higher value, operations "
+        "survive longer outages of a backend. With a lower value, users learn of a failure sooner.",
     ),
     cfg.FloatOpt(
         "retry_delay_seconds",
         default=1,
         min=0.01,
-        help="Rest after the first failure, doubled after each further one. Higher spares a troubled backend; lower "
-        "recovers sooner.",
+        help="Seconds between the first two attempts of an operation; the delay doubles after each further failure. A "
+        "higher value reduces the load on a failing backend. A lower value recovers sooner.",
     ),
     cfg.FloatOpt(
         "retry_max_delay_seconds",
         default=60,
         min=0.01,
-        help="Longest rest between two attempts. Higher outlasts longer outages; lower ends sooner either way.",
+        help="Maximum number of seconds between two attempts. With a higher value, operations survive longer outages. "
+        "With a lower value, operations succeed or fail sooner.",
     ),
     cfg.FloatOpt(
         "heartbeat_seconds",
         default=10,
         min=0.1,
-        help="How often a server says that it is alive. Higher writes less; lower is needed for a low "
-        "service_down_seconds, which should be at least three times as long.",
+        help="Seconds between two heartbeats of a server. A higher value causes fewer writes. A lower value permits a "
+        "lower service_down_seconds, which should be at least three times as high.",
     ),
     cfg.FloatOpt(
         "service_down_seconds",
         default=60,
         min=1,
-        help="Age of a heartbeat from which a server gets no new requests. Higher queues requests for a dead server; "
-        "lower refuses them for one that only stalls.",
+        help="Age in seconds of the last heartbeat from which requests for a server are refused. With a higher value, "
+        "requests for a dead server are accepted for longer and wait. With a lower value, requests for a server that "
+        "only stalls are refused.",
     ),
     cfg.FloatOpt(
         "scan_interval_seconds",
         default=0.5,
         min=0.05,
-        help="How often a server looks by itself for what is due: retries, expired leases. Higher queries less; "
-        "lower takes over sooner. New requests don't wait for it.",
+        help="Seconds between two queries of a server for due operations: retries and expired claims. A higher value "
+        "causes fewer queries. With a lower value, these operations start sooner. New requests do not wait for it.",
     ),
     cfg.FloatOpt(
         "graceful_shutdown_timeout",
         default=60,
         min=0,
-        help="Seconds that a server may take to end on SIGTERM, at least 5: what isn't finished in nine tenths of "
-        "them is given back. Higher lets slow backends finish; lower stops sooner.",
+        help="Seconds in which a server shuts down after SIGTERM; 5 is the minimum. It releases the claims of "
+        "operations that are not finished after nine tenths of this time. With a higher value, slow backends can "
+        "finish. With a lower value, the server stops sooner.",
     ),
     cfg.StrOpt(
         "snapshot_name_template",
         default="snapshot-%s",
-        help="Name that a managed snapshot gets on the backend, %s being its id; empty renames nothing.",
+        help="Name of a managed snapshot on the backend, where %s stands for its id. If it is empty, snapshots are not "
+        "renamed.",
     ),
     cfg.StrOpt(
         "volume_name_template",
         default="volume-%s",
-        help="Backend name of a volume that only an upstream API knows, %s being its id.",
+        help="Name on the backend of a volume that only an upstream API service knows, where %s stands for its id.",
     ),
 ]
 
@@ -82,29 +87,29 @@ RELAY = [
     cfg.BoolOpt(
         "in_process",
         default=True,
-        help="Run the relay inside snapmanage-api and snapmanage-volume, which sends at once what they write. Off, "
-        "snapmanage-relay must run, and everything waits for its next look at the table.",
+        help="Run a relay inside snapmanage-api and snapmanage-volume, which sends their messages at once. If it is "
+        "off, snapmanage-relay must run, and each message waits for the next query of its relay.",
     ),
     cfg.FloatOpt(
         "interval_seconds",
         default=1,
         min=0.05,
-        help="How often the table is read for what was left over. Higher queries less; lower sends sooner what a "
-        "killed process or a broken connection left.",
+        help="Seconds between two queries of a relay for unsent messages in the outbox. A higher value causes fewer "
+        "queries. With a lower value, the messages of a killed process or a broken connection are sent sooner.",
     ),
     cfg.IntOpt(
         "batch",
         default=200,
         min=1,
-        help="Messages sent before waiting for their confirms. Higher is faster under load; lower repeats less when "
-        "the connection breaks.",
+        help="Messages that a relay sends before it waits for the broker's confirms. A higher value is faster under "
+        "load. With a lower value, fewer messages are repeated when the connection breaks.",
     ),
     cfg.FloatOpt(
         "hold_seconds",
         default=5,
         min=0,
-        help="How long other relays leave a message to the process that wrote it. Higher delays what a killed "
-        "process left; lower sends more messages twice under load.",
+        help="Seconds for which other relays leave a message to the process that wrote it. With a higher value, the "
+        "messages of a killed process are sent later. With a lower value, more messages are sent twice under load.",
     ),
 ]
 
@@ -112,36 +117,37 @@ BACKEND = [
     cfg.StrOpt(
         "driver",
         required=True,
-        help="Driver of this backend: the name of an entry point in snapmanage.drivers, such as file, lvm, rbd, "
-        "qcow2, btrfs, zfs or cinder; docs/reference/drivers has a page for each.",
+        help="Driver of this backend, the name of an entry point in the group snapmanage.drivers: file, lvm, rbd, "
+        "qcow2, btrfs, zfs, cinder, or a driver of another package. docs/reference/drivers has a page for each.",
     ),
     cfg.IntOpt(
         "driver_calls",
         default=8,
         min=1,
-        help="Driver calls under way at once. Higher uses a backend that works in parallel; lower spares one that "
-        "doesn't, such as a volume group with its single lock.",
+        help="Maximum number of driver calls of a process at the same time. A higher value uses backends that work in "
+        "parallel. A lower value suits backends that do not, such as a volume group with its single lock.",
     ),
     cfg.FloatOpt(
         "driver_timeout_seconds",
         default=600,
         min=1,
-        help="How long one call of the driver may take: then it is left to itself, and what it was to do is tried "
-        "again later, up to max_attempts. Higher waits longer for a backend that hangs; lower gives up calls that "
-        "would have come to an end.",
+        help="Maximum duration of a driver call in seconds. A longer call is abandoned, and its operation is retried "
+        "later, up to max_attempts. With a higher value, a hanging backend blocks its threads for longer. With a lower "
+        "value, calls are abandoned that would still have finished.",
     ),
     cfg.IntOpt(
         "claim_batch",
         default=200,
         min=1,
-        help="Operations claimed and settled in one transaction at most. Higher is faster under load; lower shares "
-        "better between servers of one backend.",
+        help="Maximum number of operations that a worker claims or settles in one transaction. A higher value is "
+        "faster under load. A lower value distributes operations more evenly among the processes of a server.",
     ),
     cfg.FloatOpt(
         "inventory_ttl_seconds",
         default=60,
         min=0,
-        help="How long what a listing found serves the pages that follow its first one. Higher spares a large "
-        "backend scans and keeps the memory longer; lower shows on further pages sooner what has changed.",
+        help="Seconds for which the result of a scan serves further pages of a list of manageable snapshots. A higher "
+        "value causes fewer scans of a large backend, and keeps the memory in use for longer. With a lower value, "
+        "further pages show changes sooner.",
     ),
 ]

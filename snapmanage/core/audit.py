@@ -1,8 +1,8 @@
 """The audit log as a chain: each entry's digest covers its content and the entry before.
 
-A removed, inserted or changed entry breaks the chain where it is. Cutting entries off the end shows
-by the head, which is kept apart; whoever could rewrite both is met by writing the head's digest down
-elsewhere now and then (`snapmanage-manage audit verify` prints it).
+A removed, inserted or changed entry breaks the chain at its place. The head, which is stored apart, shows that entries
+were cut off the end. An attacker who can rewrite both is detected by a copy of the head's digest elsewhere;
+`snapmanage-manage audit verify` prints the digest.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ START = Head(0, GENESIS)
 
 @dataclass(frozen=True)
 class Entry:
-    """One event as it was heard; `content` is its canonical JSON."""
+    """One event as it was received; `content` is its payload as canonical JSON."""
 
     number: int
     event_id: str
@@ -45,9 +45,20 @@ class Entry:
         loaded: dict[str, Any] = json.loads(self.content)
         return loaded
 
+    @property
+    def previous_generation(self) -> int | None:
+        """Return the generation of the snapshot's event before this one; None for the first, and for rejected requests.
+
+        Events of the first schema have gaps between their generations, so that their payloads name the previous one.
+        """
+        if "previous_generation" in (payload := self.payload):
+            previous: int | None = payload["previous_generation"]
+            return previous
+        return self.generation - 1 if self.generation > 1 else None
+
 
 def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: datetime) -> Entry:
-    """The entry that follows `head`."""
+    """Return the entry that follows `head`."""
     content = json.dumps(payload, sort_keys=True, separators=(",", ":"))
     facts: dict[str, Any] = {
         "number": head.number + 1,
@@ -67,7 +78,7 @@ def head_of(entry: Entry) -> Head:
 
 
 def first_break(entries: Iterable[Entry], head: Head) -> str | None:
-    """What is wrong with the first entry that breaks the chain, or with its end; None when it is whole."""
+    """Describe the first entry that breaks the chain, or its wrong end; return None if the chain is whole."""
     last = START
     for entry in entries:
         if entry.number != last.number + 1:
@@ -84,16 +95,16 @@ def first_break(entries: Iterable[Entry], head: Head) -> str | None:
 
 @dataclass(frozen=True)
 class Gap:
-    """What the log lacks of one snapshot."""
+    """An event of one snapshot that the log lacks."""
 
     snapshot_id: str
     reason: str
 
 
 def gaps(entries: Sequence[tuple[str, str, int, int | None]]) -> list[Gap]:
-    """Operations that have a start without an ending, and generations that were announced but not heard.
+    """Return the operations that have a start and no ending, and the events whose previous event is missing.
 
-    Takes (snapshot_id, event_type, generation, previous_generation), ordered by snapshot and generation.
+    An entry is (snapshot_id, event_type, generation, previous_generation); they are ordered by snapshot and generation.
     """
     found: list[Gap] = []
     heard: dict[str, set[int]] = {}

@@ -1,4 +1,4 @@
-"""What a driver tells about objects of its backend, and whether one may be managed.
+"""The objects of a backend as its driver reports them, and the rules by which a snapshot may be managed.
 
 Sizes are bytes. `identity` is the backend's own stable id (an LV's UUID, an inode and its birth):
 it outlives a rename and is never given to another object.
@@ -28,12 +28,12 @@ GIB = 1024**3
 
 
 def size_gb(size_bytes: int) -> int:
-    """GiB, rounded up, as the Block Storage API counts."""
+    """Return the size in GiB, rounded up as the Block Storage API does."""
     return -(-size_bytes // GIB)
 
 
 class Unsafe(Enum):
-    """Why a snapshot can't be managed as it is."""
+    """The reason why a snapshot can't be managed as it is."""
 
     IN_USE = "in use"
     UNUSABLE = "unusable"
@@ -41,7 +41,7 @@ class Unsafe(Enum):
 
 @dataclass(frozen=True)
 class BackendVolume:
-    """A volume on a backend; `name` is what the backend calls it."""
+    """A volume on a backend; `name` is its name there."""
 
     name: str
     identity: str
@@ -52,9 +52,9 @@ class BackendVolume:
 class BackendSnapshot:
     """A snapshot on a backend.
 
-    `parent` and `parent_identity` are None where its volume is gone; `created_at` is the backend's
-    own time, UTC. `unsafe` with `unsafe_reason` (a clause for an operator) says that it can't be
-    managed now. `extra` is shown to operators as it is.
+    `parent` and `parent_identity` are None if its volume is gone. `created_at` is the backend's own time, in UTC.
+    A snapshot with `unsafe` can't be managed now; `unsafe_reason` is a clause for an operator.
+    Operators see `extra` unchanged.
     """
 
     name: str
@@ -76,7 +76,7 @@ class BackendSnapshot:
 class BackendObject:
     """An object on a backend, of any kind: a snapshot, a volume, a file that is neither.
 
-    `identity` is empty where the object exists but its identity can't be read.
+    `identity` is empty if the object exists but its identity can't be read.
     """
 
     name: str
@@ -85,10 +85,10 @@ class BackendObject:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a driver is asked to bring about: the object of `identity` changes between two names.
+    """The backend object of a record, and its two names.
 
-    It is recorded before the backend is touched, so that whoever takes over knows both names. The
-    names are equal where nothing is to be renamed.
+    The binding is recorded before the backend is touched, so that the next worker knows both names after a crash.
+    The names are equal if the driver doesn't rename.
     """
 
     identity: str
@@ -97,7 +97,7 @@ class Binding:
 
 
 def refuse_unsafe(found: BackendSnapshot) -> None:
-    """Raise `InUse` or `Unusable` where the snapshot can't be managed as it is."""
+    """Raise `InUse` or `Unusable` if the snapshot can't be managed as it is."""
     if found.unsafe is Unsafe.IN_USE:
         raise errors.InUse(f"{found.name!r} is in use: {found.unsafe_reason}; close it, then manage it again")
     if found.unsafe is Unsafe.UNUSABLE:
@@ -105,9 +105,9 @@ def refuse_unsafe(found: BackendSnapshot) -> None:
 
 
 def belongs(found: BackendSnapshot, volume_name: str | None, volume_identity: str | None) -> bool | None:
-    """Whether a snapshot is of a volume; None where it can't be told, since its volume is gone.
+    """Return whether a snapshot belongs to a volume; None if the snapshot's volume is gone.
 
-    Identities decide where both are known, since they outlive a rename; names otherwise.
+    If both identities are known, they decide, since they outlive a rename; otherwise the names do.
     """
     if found.parent is None:
         return None
@@ -117,9 +117,9 @@ def belongs(found: BackendSnapshot, volume_name: str | None, volume_identity: st
 
 
 def refuse_foreign(found: BackendSnapshot, volume_name: str, volume_identity: str | None) -> None:
-    """Raise `WrongVolume` where the snapshot is known to be another volume's.
+    """Raise `WrongVolume` if the snapshot is known to belong to another volume.
 
-    A snapshot whose volume is gone belongs to whom the request says.
+    A snapshot whose volume is gone belongs to the volume that the request names.
     """
     if belongs(found, volume_name, volume_identity) is False:
         raise errors.WrongVolume(

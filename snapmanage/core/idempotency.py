@@ -1,6 +1,6 @@
-"""Idempotency keys: under one, a client may send a request again, and it is carried out once.
+"""Idempotency keys: a request that a client sends twice under one key is carried out once.
 
-A key belongs to a project. Digests are kept of it and of its request, so that their length doesn't matter.
+A key belongs to a project. The database keeps digests of key and request, so that their length doesn't matter.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ HEADER = "Idempotency-Key"
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A key as a request bears it: whose it is and what it says, and what is asked for under it."""
+    """The key of a request: the digest of its project and text, and the digest of the request."""
 
     key_digest: str
     request_digest: str
 
     @classmethod
     def of(cls, project_id: str, text: str, operation: str, body: Any) -> "IdempotencyKey":
-        """`InvalidRequest` unless the text is one. Bodies that mean the same JSON are the same request."""
+        """Return the key; raise `InvalidRequest` if `text` is none. Bodies of equal JSON are the same request."""
         if not re.fullmatch(r"[ -~]{1,255}", text):
             raise errors.InvalidRequest(
                 f"{HEADER} must have 1 to 255 printable ASCII characters; make up a UUID for each new request"
@@ -34,7 +34,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True)
 class KeyUse:
-    """What a key stands for since its first request: that request, and the record that it made."""
+    """The use of a key: its first request, and the record that this request made."""
 
     key_digest: str
     request_digest: str
@@ -43,7 +43,10 @@ class KeyUse:
 
 
 def repeats(asked: KeyUse, held: KeyUse, ttl: timedelta) -> bool:
-    """Whether `asked` repeats the request that holds the key; `KeyReused` where it is another, within `ttl`."""
+    """Return whether `asked` repeats the request that holds the key.
+
+    Raise `KeyReused` if another request holds the key and is not older than `ttl`.
+    """
     if asked.record_id == held.record_id or held.created_at + ttl <= asked.created_at:
         return False
     if asked.request_digest != held.request_digest:

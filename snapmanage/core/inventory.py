@@ -1,4 +1,4 @@
-"""What one scan of a backend found, put in order once for all the pages that are read of it."""
+"""The snapshots that one scan of a backend found, sorted once for all pages."""
 
 import itertools
 import operator
@@ -13,14 +13,17 @@ from snapmanage.core.reference import Reference
 
 
 class Inventory:
-    """What one scan found; several threads may read it at once."""
+    """The result of one scan; several threads may read it at once."""
 
     def __init__(self, found: Sequence[BackendSnapshot]) -> None:
         self._found = found
         self._orders: dict[Sort, _Order] = {}
 
     def wanted(self, page: Page) -> Iterator[BackendSnapshot]:
-        """What the filters let pass behind the marker, in order; `InvalidRequest` when the marker isn't there."""
+        """Yield the snapshots behind the marker that pass the filters, in order.
+
+        Raise `InvalidRequest` if the scan found no snapshot of the marker's name.
+        """
         order = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._found, page.sort))
         start = 0 if page.marker is None else order.after(page.marker)
         rest = itertools.islice(order.snapshots, start, None)
@@ -29,7 +32,7 @@ class Inventory:
 
 @dataclass(frozen=True)
 class _Order:
-    """Snapshots in an order, with each name's place."""
+    """Sorted snapshots, with the position of each name."""
 
     snapshots: Sequence[BackendSnapshot]
     places: Mapping[str, int]
@@ -44,7 +47,7 @@ class _Order:
 
 
 def _ordered(found: Iterable[BackendSnapshot], sort: Sort) -> _Order:
-    """Names end every tie, so that two scans that found the same are in the same order."""
+    """Sort the snapshots; names decide between equal ones, so that two equal scans have one order."""
     snapshots = sorted(found, key=_KEYS["reference"])
     for key, direction in reversed(sort):
         snapshots.sort(key=_KEYS[key], reverse=direction == "desc")

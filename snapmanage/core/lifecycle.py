@@ -1,8 +1,8 @@
-"""How a record moves: request, accept, claim, resolve, settle, unmanage.
+"""The moves of a record: request, accept, claim, resolve, settle, unmanage.
 
-Each function takes a record as it is and says what shall become of it, as a `Change`, or None
-where nothing shall. The caller writes the change down only if the record's generation is still
-that of `Change.before`: who loses stops. `docs/explanation/architecture.md` lists the statuses.
+Each function takes a record and returns a `Change` of it, or None if the record stays as it is.
+The caller writes the change only if the record's `fence` in the database is that of `Change.before`; a worker
+whose change isn't written has lost its claim. `docs/explanation/architecture.md` lists the statuses.
 """
 
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from snapmanage import errors
-from snapmanage.core import events
+from snapmanage.core import events, usermessages
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
-from snapmanage.core.events import Event, Step, UserMessage
+from snapmanage.core.events import Event, Step
 from snapmanage.core.records import (
     Operation,
     Record,
@@ -23,9 +23,10 @@ from snapmanage.core.records import (
     changed,
     identity_key,
     owner_key,
-    readable,
     reference_key,
 )
+from snapmanage.core.text import readable
+from snapmanage.core.usermessages import UserMessage
 
 R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)
@@ -33,7 +34,7 @@ R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 @dataclass(frozen=True)
 class Change(Generic[R_co]):
-    """A record before and after, with what is announced in the same transaction."""
+    """A record before and after a move, with the event and the user message of the same transaction."""
 
     before: R_co
     after: R_co
@@ -43,20 +44,20 @@ class Change(Generic[R_co]):
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a failing operation is tried, and how long it rests in between."""
+    """The number of attempts at a failing operation, and the delays between them."""
 
     max_attempts: int
     first_delay: timedelta
     longest_delay: timedelta
 
     def delay(self, attempt: int) -> timedelta:
-        """The rest after the attempt of that number, counted from 1: doubled each time, up to the longest."""
+        """Return the delay after an attempt, counted from 1: doubled each time, up to the longest."""
         doubled: timedelta = self.first_delay * 2 ** min(attempt - 1, 30)
         return min(doubled, self.longest_delay)
 
 
 def request(record: R) -> R:
-    """A new record as it is first written: it owns its reference from the start."""
+    """Return a new record as it is first written: it owns its reference."""
     volume_id = record.volume_id if isinstance(record, Snapshot) else None
     return changed(record, reference_key=reference_key(record.server, record.reference, volume_id))
 
@@ -69,34 +70,34 @@ def accept(
     lost: bool = False,
     generation: int | None = None,
 ) -> Change[R] | None:
-    """The server has the request for sure; None when it had it before, or it is over.
+    """Mark the request as durably received. Return None if it was already accepted or has finished.
 
-    A sender that keeps records of its own asks for a snapshot back that is still settled in ours;
-    `InvalidState` when it is on its way yet. `lost` is as for `unmanage`, `generation` that of the
-    record as the sender knows it.
+    A sender with records of its own requires to unmanage a snapshot that is still settled here; raise `InvalidState`
+    if the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
+    sender knows.
     """
     if record.status is operation.status and record.due_at is None:
         return Change(record, changed(record, due_at=now))
     if operation is Operation.UNMANAGE and record.status is Status.CREATING:
         raise _not_settled(record)
-    if operation is Operation.UNMANAGE and _asks_back(record, requester, generation):
-        asked = _asked_back(record, requester or record.requester, now, lost)
+    if operation is Operation.UNMANAGE and _requires_unmanage(record, requester, generation):
+        asked = _unmanage_requested(record, requester or record.requester, now, lost)
         return Change(record, changed(asked, due_at=now))
     return None
 
 
 def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry) -> Change[R] | None:
-    """Let one worker have the operation for a lease; give it up where it was tried too often.
+    """Claim the operation for a worker until the lease ends; let it fail if all its attempts are used.
 
-    None when it is settled, or another's lease or a back-off still runs. The first claim of an
-    operation announces its start.
+    Return None if the operation is settled, or if a lease or a back-off still runs. The first claim of an operation
+    announces its start.
     """
     if not record.status.in_progress or record.due_at is None or record.due_at > now:
         return None
     first = record.started_at is None
     claimed = changed(
         record,
-        generation=record.generation + 1,
+        claim_number=record.claim_number + 1,
         attempt=record.attempt + 1,
         claimed_by=worker,
         due_at=now + lease,
@@ -104,21 +105,26 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         updated_at=now,
     )
     if record.attempt >= retry.max_attempts:
-        return _give_up(record, changed(claimed, attempt=record.attempt), _exhausted(record), now)
+        last = f"; the last reason was: {record.reason}" if record.reason else ""
+        exhausted = errors.AttemptsExhausted(
+            f"gave up after {record.attempt} attempts, each of which ended without an answer{last}"
+        )
+        return _settle_in_error(record, changed(claimed, attempt=record.attempt), exhausted, now)
     return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
 
 
 def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
-    """Keep a claim while the driver works."""
+    """Extend the lease of a claim while the driver works."""
     return Change(record, changed(record, due_at=now + lease))
 
 
 def resolve(
     snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_at: datetime, storage: str | None = None
 ) -> Change[Snapshot]:
-    """Write down which object the reference meant and how it will be called, before it is touched.
+    """Record the object that the reference means and its managed name, before the backend is touched.
 
-    From here on the object is this snapshot's: the identity's key is unique on `storage`, where that is known.
+    From now on the snapshot owns the object: the identity's key is unique on `storage`, or on the server if the storage
+    is unknown.
     """
     return Change(
         snapshot,
@@ -137,19 +143,19 @@ def resolve(
 
 
 def manage_succeeded(snapshot: Snapshot, found: BackendSnapshot, now: datetime) -> Change[Snapshot]:
-    """The object bears its managed name: `available`; its reference stays owned until it is given back."""
+    """Settle a snapshot whose object has its managed name: `available`. It owns its reference until it is unmanaged."""
     settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=found.size_gb)
     return _announced(snapshot, settled, Step.END, now)
 
 
 def unmanage_succeeded(snapshot: Snapshot, now: datetime) -> Change[Snapshot]:
-    """The object was given back; the record stays as a tombstone, so that a late cast finds it."""
+    """Settle a snapshot whose object has its original name again; the record stays as a tombstone for late casts."""
     settled = changed(_disowned(_settled(snapshot, Status.DELETED, now)), deleted_at=now)
     return _announced(snapshot, settled, Step.END, now)
 
 
 def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> Change[Volume]:
-    """The volume is there: `available`, with its size and identity; it keeps its name."""
+    """Settle a volume that was found: `available`, with its size and identity. It keeps its name."""
     settled = changed(
         _settled(volume, Status.AVAILABLE, now),
         size_gb=size_gb(found.size_bytes),
@@ -158,37 +164,44 @@ def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> C
         original_name=found.name,
         identity_key=owner_key(volume.server, found.identity),
     )
-    return Change(volume, settled)
+    return _announced(volume, settled, Step.END, now)
 
 
 def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> Change[R]:
-    """Try again later where that may help, and end in `error` where it can't, or not any more."""
+    """Retry after a back-off if the error may pass and attempts are left; otherwise settle in `error`."""
     if isinstance(error, errors.BackendError) and record.attempt < retry.max_attempts:
-        return Change(record, _resting(record, error, now, retry))
-    return _give_up(record, changed(record, generation=record.generation + 1), error, now)
+        resting = changed(
+            record,
+            due_at=now + retry.delay(record.attempt),
+            claimed_by=None,
+            reason=readable(str(error)),
+            reason_code=error.code,
+            updated_at=now,
+        )
+        return Change(record, resting)
+    return _settle_in_error(record, record, error, now)
 
 
-def give_back(record: R, now: datetime) -> Change[R]:
-    """Let another worker have it at once, before what came later; being drained is no attempt."""
-    returned = changed(
+def release(record: R, now: datetime) -> Change[R]:
+    """Release a claim, so that another worker may take it at once, before later operations; don't count the attempt."""
+    released = changed(
         record,
-        generation=record.generation + 1,
         attempt=record.attempt - 1,
         claimed_by=None,
         due_at=record.started_at or now,
         updated_at=now,
     )
-    return Change(record, returned)
+    return Change(record, released)
 
 
 def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool = False) -> Change[Snapshot]:
-    """Ask to give the object back; `InvalidState` unless the snapshot is settled.
+    """Request to unmanage a snapshot; raise `InvalidState` unless it is settled.
 
-    `lost` says that the object belongs to another record by now: then there is nothing to give back.
+    With `lost`, the object belongs to another record now, and no object is renamed.
     """
     if not _may_be_unmanaged(snapshot):
         raise _not_settled(snapshot)
-    return Change(snapshot, _asked_back(snapshot, requester, now, lost))
+    return Change(snapshot, _unmanage_requested(snapshot, requester, now, lost))
 
 
 def _not_settled(record: Record) -> errors.InvalidState:
@@ -201,10 +214,10 @@ def _may_be_unmanaged(record: Record) -> bool:
     return record.status in (Status.AVAILABLE, Status.ERROR)
 
 
-def _asks_back(record: Record, requester: Requester | None, generation: int | None) -> bool:
-    """Whether a cast to unmanage is a new request, and no repeat of one that has failed.
+def _requires_unmanage(record: Record, requester: Requester | None, generation: int | None) -> bool:
+    """Return whether a cast to unmanage is a new request, rather than a repeat of a request that has failed.
 
-    By the generation where the sender told one; otherwise, since each request has an id of its own, by that.
+    The generation decides if the sender named one; otherwise the request's id, which each request has of its own.
     """
     if not _may_be_unmanaged(record) or record.operation is Operation.MANAGE:
         return _may_be_unmanaged(record)
@@ -214,14 +227,18 @@ def _asks_back(record: Record, requester: Requester | None, generation: int | No
     return asked_by is not None and asked_by != record.requester.request_id
 
 
-def _asked_back(record: R, requester: Requester, now: datetime, lost: bool) -> R:
-    """The object is owned again, so that nobody else takes it meanwhile; or forgotten, where it is lost."""
+def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bool) -> R:
+    """Return the record with the request to unmanage: it owns its object again, or has no binding if that is lost."""
+    if lost:
+        binding = dict.fromkeys(("backend_id", "backend_name", "original_name"))
+    else:
+        binding = {"identity_key": identity_key(record) or record.identity_key}
     return changed(
-        _unbound(record) if lost else _owning(record),
+        record,
+        **binding,
         requester=replace(requester, project_id=record.requester.project_id),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
-        generation=record.generation + 1,
         attempt=0,
         started_at=None,
         reason=None,
@@ -234,7 +251,6 @@ def _settled(record: R, status: Status, now: datetime) -> R:
     return changed(
         record,
         status=status,
-        generation=record.generation + 1,
         due_at=None,
         claimed_by=None,
         reason=None,
@@ -243,20 +259,8 @@ def _settled(record: R, status: Status, now: datetime) -> R:
     )
 
 
-def _resting(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> R:
-    return changed(
-        record,
-        generation=record.generation + 1,
-        due_at=now + retry.delay(record.attempt),
-        claimed_by=None,
-        reason=readable(str(error)),
-        reason_code=error.code,
-        updated_at=now,
-    )
-
-
-def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime) -> Change[R]:
-    """End in `error`. What wasn't managed is free for others; what couldn't be given back stays ours."""
+def _settle_in_error(before: R, record: R, error: errors.SnapmanageError, now: datetime) -> Change[R]:
+    """Settle in `error`. The object of a failed manage is free for others; that of a failed unmanage stays owned."""
     settled = changed(
         record,
         status=Status.ERROR,
@@ -269,15 +273,7 @@ def _give_up(before: R, record: R, error: errors.SnapmanageError, now: datetime)
     if record.operation is Operation.MANAGE:
         settled = _disowned(settled)
     change = _announced(before, settled, Step.ERROR, now)
-    return replace(change, message=events.tell_user(settled, now))
-
-
-def _owning(record: R) -> R:
-    return record if record.backend_id is None else changed(record, identity_key=identity_key(record))
-
-
-def _unbound(record: R) -> R:
-    return changed(record, backend_id=None, backend_name=None, original_name=None)
+    return replace(change, message=usermessages.of_failure(change.after, now))
 
 
 def _disowned(record: R) -> R:
@@ -285,15 +281,7 @@ def _disowned(record: R) -> R:
 
 
 def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
-    """With the step's event, where the record is a snapshot; volumes have none."""
-    if not isinstance(after, Snapshot):
-        return Change(before, after)
-    event = events.announce(after, step, now)
-    return Change(before, changed(after, announced=after.generation), event)
-
-
-def _exhausted(record: Record) -> errors.AttemptsExhausted:
-    last = f"; the last reason was: {record.reason}" if record.reason else ""
-    return errors.AttemptsExhausted(
-        f"gave up after {record.attempt} attempts, each of which ended without an answer{last}"
-    )
+    """Count the step, and announce it if the record is a snapshot; volumes have no events."""
+    counted = changed(after, generation=before.generation + 1)
+    event = events.announce(counted, step, now) if isinstance(counted, Snapshot) else None
+    return Change(before, counted, event)

@@ -1,4 +1,4 @@
-"""What could be managed: sorted, filtered and paged as the Block Storage API does, and beyond it."""
+"""Lists of manageable snapshots: sorted, filtered and paged as the Block Storage API does, and with more filters."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, belongs
-from snapmanage.core.records import Volume, ids_in
+from snapmanage.core.ids import ids_in
+from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ SORT_DIRECTIONS = ("asc", "desc")
 
 @dataclass(frozen=True)
 class Manageable:
-    """One entry of a listing; `snapshot_id` is set where it is managed already."""
+    """One entry of a list; `snapshot_id` is set if the object is managed already."""
 
     reference: Reference
     size_gb: int
@@ -34,7 +35,7 @@ class Manageable:
         return self.reason_not_safe is None
 
     def as_wire(self) -> dict[str, Any]:
-        """The entry with the field names of the Block Storage API, whole."""
+        """Return the whole entry with the field names of the Block Storage API."""
         return {
             "reference": self.reference.value,
             "size": self.size_gb,
@@ -48,10 +49,10 @@ class Manageable:
 
 @dataclass(frozen=True)
 class Owned:
-    """Ids of the snapshots that own an object of a backend, by its identity and by the reference they gave.
+    """Ids of the snapshots that own an object of a backend, by its identity and by their reference to it.
 
-    `live` are the ids of other owners whose id is a part of an object's name: such an object is theirs, whichever
-    server reaches it.
+    `live` are the ids of other owners whose id is a part of an object's name: such an object belongs to them on every
+    server.
     """
 
     identities: Mapping[str, str] = field(default_factory=dict)
@@ -59,17 +60,17 @@ class Owned:
     live: Set[str] = frozenset()
 
     def owner(self, found: BackendSnapshot) -> str | None:
-        """Return the id of the snapshot that owns the object; None where nobody does."""
+        """Return the id of the snapshot that owns the object; None if no snapshot owns it."""
         named = ids_in(found.name) & self.live if self.live else None
         return self.identities.get(found.identity) or (min(named) if named else None)
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which entries are wanted; what is None or empty lets all pass.
+    """The filters of a list; a filter that is None or empty passes every entry.
 
-    `name_part` is found in names whatever the case. `volume_id` is what was asked for, `volume` its record. Times
-    are exclusive; what the backend tells no time of is neither before nor after.
+    `name_part` ignores the case. `volume_id` comes from the request, `volume` is its record. Times are exclusive;
+    a snapshot without a time passes no filter of times.
     """
 
     name_part: str = ""
@@ -81,20 +82,22 @@ class Filters:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Filters":
-        """Read what `as_wire` wrote; `InvalidRequest` names what can't be meant."""
+        """Read the result of `as_wire`; raise `InvalidRequest` for other filters or types."""
         read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
         if not read.keys() <= _WIRED or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
-            raise errors.InvalidRequest(f"filters can't be {dict(given)!r}; there are: {', '.join(sorted(_WIRED))}")
+            raise errors.InvalidRequest(
+                f"filters can't be {dict(given)!r}; use texts and times for these: {', '.join(sorted(_WIRED))}"
+            )
         return cls(**read)
 
     def as_wire(self) -> dict[str, Any]:
-        """What doesn't let all pass, in JSON's types."""
+        """Return the filters in use, in the types of JSON."""
         said = {name: getattr(self, name) for name in sorted(_WIRED)}
         said |= {name: said[name].isoformat() for name in _TIMES if said[name]}
         return {name: value for name, value in said.items() if value not in (None, "")}
 
     def passes(self, found: BackendSnapshot) -> bool:
-        """Whether it is wanted, as far as the backend tells; what is safe to manage shows later."""
+        """Return whether a snapshot passes all filters but `safe_to_manage`, which depends on the owners."""
         return (
             self.name_part.casefold() in found.name.casefold()
             and (self.volume is None or belongs(found, self.volume.backend_name, self.volume.backend_id) is True)
@@ -110,7 +113,7 @@ _WIRED = _TEXTS | _TIMES | {"safe_to_manage"}
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a listing is wanted, in which order; `limit` None for all."""
+    """The part of a list to return, and its order; `limit` None means all entries."""
 
     marker: Reference | None = None
     limit: int | None = None
@@ -120,7 +123,7 @@ class Page:
 
     @property
     def goes_on(self) -> bool:
-        """Whether this is a page behind another, rather than a first look."""
+        """Return whether this page follows another one."""
         return self.marker is not None or self.offset > 0
 
     @classmethod
@@ -133,14 +136,14 @@ class Page:
         sort_dirs: Sequence[str],
         filters: Mapping[str, Any],
     ) -> "Page":
-        """Read the arguments of `get_manageable_snapshots`; `InvalidRequest` names the bad one."""
+        """Read the arguments of `get_manageable_snapshots`; raise `InvalidRequest`, which names the wrong one."""
         check_sort(sort_keys, sort_dirs)
         sort = tuple(zip(sort_keys, sort_dirs, strict=True)) or (("reference", "desc"),)
         return cls(Reference.of(marker) if marker else None, limit, offset or 0, sort, Filters.of(filters))
 
 
 def check_sort(keys: Sequence[str], directions: Sequence[str]) -> None:
-    """Raise `InvalidRequest` unless a listing can be sorted so."""
+    """Raise `InvalidRequest` unless a list can be sorted by these keys."""
     for key in keys:
         if key not in SORT_KEYS:
             raise errors.InvalidRequest(f"sort key {key!r} must be one of {', '.join(SORT_KEYS)}")
@@ -152,7 +155,7 @@ def check_sort(keys: Sequence[str], directions: Sequence[str]) -> None:
 
 
 def moment(name: str, text: Any) -> datetime:
-    """A time in ISO 8601, UTC unless it says otherwise; `InvalidRequest` under the parameter's name."""
+    """Return a time in ISO 8601, in UTC if it has no offset; raise `InvalidRequest`, which names the parameter."""
     try:
         read = datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -161,17 +164,17 @@ def moment(name: str, text: Any) -> datetime:
 
 
 def entries(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
-    """Entries for what a backend holds."""
+    """Return the entries of a backend's snapshots."""
     return [_entry(snapshot, owned) for snapshot in found]
 
 
 def cut(rest: Iterable[T], wanted: Page) -> Iterator[T]:
-    """Of what comes behind the marker, what is on the page."""
+    """Yield the part of the rest behind the marker that is on the page."""
     return itertools.islice(rest, wanted.offset, None if wanted.limit is None else wanted.offset + wanted.limit)
 
 
 def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, wanted: Page) -> list[Manageable]:
-    """The page where only what is safe to manage is wanted, or only what isn't: all that is owned must be known."""
+    """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
     made = (_entry(found, owned) for found in candidates)
     return list(cut((entry for entry in made if entry.safe_to_manage is wanted.filters.safe_to_manage), wanted))
 
@@ -194,7 +197,7 @@ def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
 
 
 def _unsafe(snapshot: BackendSnapshot, snapshot_id: str | None, namesake: str | None) -> str | None:
-    """Why `manage` would refuse it, in the order in which it would."""
+    """Return the first reason for which `manage` would refuse the snapshot; None if it would not."""
     if snapshot_id is not None:
         return "already managed"
     if namesake is not None:

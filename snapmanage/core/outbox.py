@@ -1,17 +1,17 @@
-"""Messages that a change of state owes the bus; they wait in the outbox until they are carried."""
+"""Messages about changes of state; they wait in the outbox until they are sent."""
 
 import json
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from snapmanage.core import ids
 from snapmanage.core.events import Event
 from snapmanage.core.records import Operation, Record, Requester, Snapshot
 
-# What the reference calls the same steps, for collectors written for it; it has no name for an error.
+# The reference's names of the same steps, for its collectors; the reference has no name for an error.
 REFERENCE_NAMES = {
     "snapshot.manage.start": "snapshot.manage_existing_snapshot.start",
     "snapshot.manage.end": "snapshot.manage_existing_snapshot.end",
@@ -31,7 +31,7 @@ class Message:
 
     A cast goes to the server `target` and calls its method `name` with `body` as arguments. A
     notification of the event type `name` is published by `target` with `body` as its payload. `id`
-    is the same whenever it is sent.
+    is the same each time the message is sent.
     """
 
     id: str
@@ -45,65 +45,54 @@ class Message:
 
     @cached_property
     def body_text(self) -> str:
-        """The body as JSON, in ASCII; written once for outbox and bus."""
+        """Return the body as JSON, in ASCII; the outbox and the bus share it."""
         return json.dumps(self.body, separators=(",", ":"))
 
 
 def cast(record: Record) -> Message:
-    """The cast that asks a record's server for the operation that is due."""
+    """Return the cast that requires a record's operation from its server."""
     kind = "snapshot" if isinstance(record, Snapshot) else "volume"
+    body: dict[str, Any] = {f"{kind}_id": record.id}
+    if record.operation is Operation.UNMANAGE:
+        # By the generation of the latest event before the request, a repeat after a failure is known as such.
+        body["generation"] = record.generation
     return Message(
-        id=_message_id(record.id, f"cast {record.generation}"),
+        id=ids.derive(record.id, f"cast {record.generation}"),
         kind=Kind.CAST,
         record_id=record.id,
         target=record.server,
         name=method_of(kind, record.operation),
-        body={f"{kind}_id": record.id, **_asked_at(record)},
+        body=body,
         context=context(record.requester),
     )
 
 
-def _asked_at(record: Record) -> dict[str, Any]:
-    """By its generation, a repeat of what has failed is known from a new request."""
-    return {"generation": record.generation} if record.operation is Operation.UNMANAGE else {}
-
-
 def method_of(kind: str, operation: Operation) -> str:
-    """The RPC method of an operation, such as `manage_snapshot`."""
+    """Return the RPC method of an operation, such as `manage_snapshot`."""
     return f"{operation.value}_{kind}"
 
 
 def notifications(event: Event, requester: Requester, both_dialects: bool) -> list[Message]:
-    """The notification of an event, and once more under the reference's name where that is wanted."""
-    names = [event.event_type]
-    if both_dialects and event.event_type in REFERENCE_NAMES:
-        names.append(REFERENCE_NAMES[event.event_type])
-    return [_notification(event, name, requester) for name in names]
+    """Return the notification of an event, and with `both_dialects` one under the reference's name, if it has one."""
+    also = REFERENCE_NAMES.get(event.event_type) if both_dialects else None
+    own = Message(
+        id=event.event_id,
+        kind=Kind.NOTIFICATION,
+        record_id=event.payload["snapshot_id"],
+        target=f"snapshot.{event.payload['host'].partition('#')[0]}",
+        name=event.event_type,
+        body=event.payload,
+        priority=event.priority,
+        context=context(requester),
+    )
+    return [own, replace(own, id=ids.derive(own.id, also), name=also)] if also else [own]
 
 
 def context(requester: Requester) -> dict[str, Any]:
-    """Who asked, as it crosses the bus: never a token."""
+    """Return the requester's ids for the bus; there is never a token in them."""
     return {
         "user_id": requester.user_id,
         "project_id": requester.project_id,
         "request_id": requester.request_id,
         "global_request_id": requester.global_request_id,
     }
-
-
-def _notification(event: Event, name: str, requester: Requester) -> Message:
-    own = name == event.event_type
-    return Message(
-        id=event.event_id if own else _message_id(event.event_id, name),
-        kind=Kind.NOTIFICATION,
-        record_id=event.payload["snapshot_id"],
-        target=f"snapshot.{event.payload['host'].partition('#')[0]}",
-        name=name,
-        body=event.payload,
-        priority=event.priority,
-        context=context(requester),
-    )
-
-
-def _message_id(namespace: str, name: str) -> str:
-    return str(uuid.uuid5(uuid.UUID(namespace), name))

@@ -1,4 +1,4 @@
-"""How many snapshots and gigabytes a project may manage."""
+"""The number of snapshots and gigabytes that a project may manage."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ UNLIMITED = -1
 
 @dataclass(frozen=True)
 class Amount:
-    """Snapshots and their gigabytes: what is used, or what is allowed (`UNLIMITED` for no bound)."""
+    """Snapshots and their gigabytes: the usage, or the limit (`UNLIMITED` for no bound)."""
 
     snapshots: int
     gigabytes: int
@@ -20,14 +20,14 @@ NO_LIMIT = Amount(UNLIMITED, UNLIMITED)
 
 @dataclass(frozen=True)
 class ProjectQuota:
-    """The limits that a project has of its own; None where the default holds."""
+    """The limits of one project; None where the default holds."""
 
     project_id: str
     snapshots: int | None = None
     gigabytes: int | None = None
 
     def over(self, default: Amount) -> Amount:
-        """What the project is allowed."""
+        """Return the limits that hold for the project."""
         return Amount(
             default.snapshots if self.snapshots is None else self.snapshots,
             default.gigabytes if self.gigabytes is None else self.gigabytes,
@@ -49,5 +49,5 @@ def _check(what: str, used: int, limit: int, more: int) -> None:
 
 
 def bounded(limit: Amount) -> bool:
-    """Whether usage need be counted at all."""
+    """Return whether a limit requires to count the usage."""
     return limit != NO_LIMIT

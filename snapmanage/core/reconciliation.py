@@ -1,8 +1,7 @@
-"""Where records and backend disagree, although nothing is under way.
+"""Differences between the settled records of a server and its backend.
 
-A snapshot is gone only if nothing on the backend has its identity or its name. A snapshot that is there
-under both, but isn't listed as a snapshot any more (its origin was removed, say), is no disagreement:
-the record still says where it is.
+A snapshot is gone only if no object on the backend has its identity or its name. An object that has both, but
+isn't listed as a snapshot any more (its origin was removed, say), is no difference: the record is still right.
 """
 
 from collections import defaultdict
@@ -11,11 +10,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
-from snapmanage.core.records import Operation, Snapshot, Status, ids_in, own_name
+from snapmanage.core.ids import ids_in, own_name
+from snapmanage.core.records import Operation, Snapshot, Status
 
 
 class Kind(Enum):
-    """What can be wrong; the value is the word for it."""
+    """The kinds of differences; the value is printed."""
 
     VANISHED = "VANISHED"
     RENAMED = "RENAMED"
@@ -27,11 +27,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One disagreement.
+    """One difference.
 
-    `binding` tells how what was renamed would get its name back, where it shall; `size_gb` is the size that the
-    backend has learned since the record was written. `certain` is False for a snapshot that seems to be gone, and
-    may be on another storage.
+    With `binding`, `--fix` can give a renamed object its managed name again. `size_gb` is a size that the backend
+    didn't know when the record was written. `certain` is False for a missing snapshot that may be on another storage.
     """
 
     kind: Kind
@@ -43,7 +42,7 @@ class Difference:
 
 
 def settled(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> list[Snapshot]:
-    """Those that didn't move between two looks: only they can be compared with what was seen in between."""
+    """Return the snapshots that were settled and unchanged while the backend was listed; only they can be compared."""
     known = {snapshot.id: snapshot for snapshot in before}
     return [
         snapshot
@@ -55,7 +54,7 @@ def settled(before: Sequence[Snapshot], after: Sequence[Snapshot]) -> list[Snaps
 
 
 def unlisted(snapshots: Sequence[Snapshot], found: Sequence[BackendSnapshot]) -> list[Snapshot]:
-    """Return the owned snapshots that a listing doesn't show under their name: they must be located."""
+    """Return the owned snapshots that a list doesn't show under their name: the driver must locate them."""
     listed = {(each.identity, each.name) for each in found}
     return [each for each in snapshots if _is_ours(each) and (each.backend_id, each.backend_name) not in listed]
 
@@ -65,7 +64,7 @@ def differences(
 ) -> list[Difference]:
     """Compare settled snapshots of one server, tombstones too, with its backend.
 
-    `found` is the backend's listing; `located` is what the driver located of the snapshots that `unlisted` returned.
+    `found` is the backend's list; `located` are the objects that the driver located for the snapshots of `unlisted`.
     """
     ours = [snapshot for snapshot in snapshots if _is_ours(snapshot)]
     seen = {each.identity: each for each in found}
@@ -74,7 +73,7 @@ def differences(
 
 
 class _Objects:
-    """The objects that a backend showed, by identity and by name."""
+    """The objects of a backend, by identity and by name."""
 
     def __init__(self, found: Sequence[BackendSnapshot], located: Sequence[BackendObject]) -> None:
         self._listed = _names_by_identity(BackendObject(each.name, each.identity) for each in found)
@@ -84,7 +83,7 @@ class _Objects:
         self.unreadable = {each.name for each in every if not each.identity}
 
     def names(self, identity: str) -> list[str]:
-        """Return the names of the object, those under which it is listed as a snapshot first."""
+        """Return the names of an object; the names of its entries as a snapshot are the first ones."""
         return [*self._listed.get(identity, ()), *self._names.get(identity, ())]
 
     def is_listed(self, identity: str) -> bool:
@@ -100,9 +99,9 @@ def _names_by_identity(objects: Iterable[BackendObject]) -> dict[str, list[str]]
 
 
 def guarded(found: Iterable[Difference], live: Set[str], elsewhere: Mapping[str, str]) -> Iterator[Difference]:
-    """Yield the differences, those of an object that another record owns, too, without a way to mend them.
+    """Yield the differences; those of an object that another record owns, too, lose their binding and can't be fixed.
 
-    `live` are the ids of records that own an object, `elsewhere` the owners at other servers by our snapshots' ids.
+    `live` are the ids of records that own an object, `elsewhere` the owners on other servers by our snapshots' ids.
     """
     for each in found:
         owner = elsewhere.get(each.snapshot.id)
@@ -112,7 +111,7 @@ def guarded(found: Iterable[Difference], live: Set[str], elsewhere: Mapping[str,
 
 
 def on_storage(found: Iterable[Difference], storage: str | None) -> Iterator[Difference]:
-    """Yield the differences; a snapshot of another storage than `storage` is not certain to be gone."""
+    """Yield the differences; the loss of a snapshot that was on another storage than `storage` is not certain."""
     for each in found:
         moved = storage and each.snapshot.storage and each.snapshot.storage != storage
         if each.kind is Kind.VANISHED and moved:
@@ -126,7 +125,7 @@ def on_storage(found: Iterable[Difference], storage: str | None) -> Iterator[Dif
 
 
 def owned_elsewhere(snapshots: Sequence[Snapshot], elsewhere: Mapping[str, str]) -> Iterator[Difference]:
-    """Yield the objects that a snapshot of another server owns too."""
+    """Yield a difference for each object that a snapshot of another server owns, too."""
     for each in snapshots:
         if _is_ours(each) and (owner := elsewhere.get(each.id)):
             text = f"{each.backend_name!r} is managed as {owner} too, by another server of the same storage"
@@ -134,7 +133,7 @@ def owned_elsewhere(snapshots: Sequence[Snapshot], elsewhere: Mapping[str, str])
 
 
 def _is_ours(snapshot: Snapshot) -> bool:
-    """What is managed, and what couldn't be given back."""
+    """Return whether the snapshot owns its object: it is managed, or unmanaging it has failed."""
     failed = snapshot.status is Status.ERROR and snapshot.operation is Operation.UNMANAGE
     return snapshot.status is Status.AVAILABLE or failed
 
@@ -148,7 +147,7 @@ def _misplaced(ours: Sequence[Snapshot], there: _Objects) -> Iterator[Difference
         if names:
             yield from _renamed(snapshot, identity, names, there.is_listed(identity))
         elif name in there.taken:
-            text = f"{name!r} is another object by now, and the snapshot is nowhere on the backend"
+            text = f"{name!r} is another object now, and the snapshot is nowhere on the backend"
             yield Difference(Kind.REPLACED, snapshot, text)
         else:
             text = f"{name!r} is gone: nothing on the backend has its name or its identity"
@@ -156,18 +155,18 @@ def _misplaced(ours: Sequence[Snapshot], there: _Objects) -> Iterator[Difference
 
 
 def _renamed(snapshot: Snapshot, identity: str, names: Sequence[str], listed: bool) -> Iterator[Difference]:
-    """What can be mended is listed as a snapshot, has one name, and wasn't asked back."""
+    """Yield a renamed object; it can be fixed if it is listed as a snapshot, has one name, and is `available`."""
     managed_name = snapshot.backend_name or ""
-    if snapshot.original_name == managed_name or (listed and _still_bears(snapshot, names[0])):
+    if snapshot.original_name == managed_name or (listed and _keeps_own_name(snapshot, names[0])):
         return
-    # Of several names, one may be somebody else's: a hard link, say.
-    mendable = listed and len(set(names)) == 1 and snapshot.status is Status.AVAILABLE
-    binding = Binding(identity, names[0], managed_name) if mendable else None
-    yield Difference(Kind.RENAMED, snapshot, f"{managed_name!r} is called {names[0]!r} by now", binding)
+    # One of several names may belong to another owner, such as a hard link.
+    fixable = listed and len(set(names)) == 1 and snapshot.status is Status.AVAILABLE
+    binding = Binding(identity, names[0], managed_name) if fixable else None
+    yield Difference(Kind.RENAMED, snapshot, f"{managed_name!r} is named {names[0]!r} now", binding)
 
 
-def _still_bears(snapshot: Snapshot, name: str) -> bool:
-    """Whether the object's own name is the one that it was given: only what contains it was renamed or moved."""
+def _keeps_own_name(snapshot: Snapshot, name: str) -> bool:
+    """Return whether the object's own name is its managed name: only its volume or folder was renamed or moved."""
     own = own_name(snapshot.backend_name or "")
     return snapshot.id in own and own == own_name(name)
 
@@ -182,7 +181,7 @@ def _owned_twice(ours: Sequence[Snapshot]) -> Iterator[Difference]:
 
 
 def _unowned(snapshots: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
-    """An object that bears a managed name, and that the record whose name it is doesn't manage."""
+    """Yield the objects that have the managed name of a record that doesn't manage them."""
     owned = {snapshot.backend_id for snapshot in snapshots if _is_ours(snapshot)}
     for snapshot in snapshots:
         there = seen.get(snapshot.backend_id or "")
@@ -191,12 +190,12 @@ def _unowned(snapshots: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot])
             and there.identity not in owned
             and snapshot.backend_name == there.name != snapshot.original_name
         ):
-            text = f"{there.name!r} bears its managed name, and it is {snapshot.status.value}"
+            text = f"{there.name!r} has the managed name of the snapshot, which is {snapshot.status.value}"
             yield Difference(Kind.UNOWNED, snapshot, text)
 
 
 def _unsized(ours: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
-    """A size that the backend didn't know when the snapshot was managed, as btrfs while quotas are being counted."""
+    """Yield the sizes that the backend didn't know at first, such as btrfs while it counts quotas."""
     for snapshot in ours:
         there = seen.get(snapshot.backend_id or "")
         if there is not None and snapshot.size_gb == 0 and there.size_gb:

@@ -1,11 +1,10 @@
-"""The records that snapmanage keeps: volumes it knows and snapshots it manages.
+"""The records of snapmanage: registered volumes and managed snapshots.
 
-Both live the same life (`snapmanage.core.lifecycle`): asked for, accepted, claimed by one worker
-at a time, settled. Sizes are GiB, times are aware UTC.
+Both have the same lifecycle (`snapmanage.core.lifecycle`): requested, accepted, claimed by one worker
+at a time, settled. Sizes are in GiB, times are aware and in UTC.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,16 +12,12 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from snapmanage.core.backend import Binding
-from snapmanage.core.reference import Location, Reference
-
-_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
-
-# A reason may repeat a name as long as a request can be; nobody reads more than this.
-LONGEST_REASON = 2000
+from snapmanage.core.location import Location
+from snapmanage.core.reference import Reference
 
 
 class Status(Enum):
-    """What a client sees; `DELETED` marks the tombstone of what was given back, which no client sees."""
+    """The status that a client sees; `DELETED` marks the tombstone of an unmanaged snapshot, which no client sees."""
 
     CREATING = "creating"
     AVAILABLE = "available"
@@ -36,20 +31,20 @@ class Status(Enum):
 
 
 class Operation(Enum):
-    """What was last asked for a record."""
+    """The operation that was last requested for a record."""
 
     MANAGE = "manage"
     UNMANAGE = "unmanage"
 
     @property
     def status(self) -> Status:
-        """The status of a record while the operation is under way."""
+        """Return the status of a record while the operation is under way."""
         return Status.CREATING if self is Operation.MANAGE else Status.UNMANAGING
 
 
 @dataclass(frozen=True)
 class Requester:
-    """On whose behalf, and under which request ids; no secret is ever kept."""
+    """The project and the user of a request, and its ids; no secret is ever kept."""
 
     project_id: str
     user_id: str | None = None
@@ -57,19 +52,22 @@ class Requester:
     global_request_id: str | None = None
 
 
+Fence = tuple[Status, int, str | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What volumes and snapshots have in common.
+    """The common part of volumes and snapshots.
 
-    `generation` counts claims and changes of status: every write is conditional on it. `due_at` is
-    when a worker may claim: from accepting on, the end of the lease while claimed, the end of the
-    back-off after a failure; None when settled, or not accepted yet. `reference_key` and
-    `identity_key` are unique over what is owned, None for what isn't.
+    `generation` counts the announced steps: 0 before the first start. `claim_number` counts the claims of workers.
+    `due_at` is the time from which a worker may claim the record: when it was accepted, the end of the lease while it
+    is claimed, the end of the back-off after a failure. It is None if the record is settled, or not accepted yet.
+    `reference_key` and `identity_key` are unique; they are None if the record doesn't own its object.
     """
 
     id: str
     requester: Requester
-    host: str
+    location: Location
     reference: Reference
     name: str | None = None
     description: str | None = None
@@ -78,7 +76,8 @@ class Record:
 
     status: Status = Status.CREATING
     operation: Operation = Operation.MANAGE
-    generation: int = 1
+    generation: int = 0
+    claim_number: int = 0
     attempt: int = 0
     started_at: datetime | None = None
     due_at: datetime | None = None
@@ -99,30 +98,33 @@ class Record:
 
     @property
     def server(self) -> str:
-        return Location.parse(self.host).server
+        return self.location.server
+
+    @property
+    def fence(self) -> Fence:
+        """Return the part that each move of the record changes; a worker's write requires that it is unchanged."""
+        return self.status, self.claim_number, self.claimed_by
 
 
 @dataclass(frozen=True, kw_only=True)
 class Volume(Record):
-    """A backend volume that snapshots may belong to; never renamed."""
+    """A backend volume with snapshots; it is never renamed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot(Record):
-    """A snapshot under management, or on its way.
+    """A snapshot that is managed, or is to be managed.
 
-    `announced` is the generation of its latest event, by which an auditor sees whether one is missing. `storage`
-    is which storage its object is on (`Driver.storage_id`), None where that isn't known: its object is owned there,
-    whichever server reaches it.
+    `storage` is the id of the storage of its object (`Driver.storage_id`), None if the id is unknown. On one storage
+    an object has one owner, even if several servers reach it.
     """
 
     volume_id: str
-    announced: int | None = None
     storage: str | None = None
 
     @property
     def binding(self) -> Binding | None:
-        """The backend object and its two names, once the reference was resolved."""
+        """Return the backend object and its two names; None until the reference is resolved."""
         if self.backend_id is None or self.original_name is None or self.backend_name is None:
             return None
         return Binding(self.backend_id, self.original_name, self.backend_name)
@@ -132,14 +134,14 @@ R = TypeVar("R", bound=Record)
 
 
 def changed(record: R, **fields: Any) -> R:
-    """The record with other values in some of its fields.
+    """Return the record with other values in some of its fields.
 
-    As `dataclasses.replace`, which takes ten times as long: it gets and sets every field, one by one.
+    `dataclasses.replace` takes ten times as long, since it reads and sets the fields one by one.
     """
     copy = object.__new__(type(record))
     vars(copy).update(vars(record), **fields)
     if len(vars(copy)) != len(vars(record)):
-        raise TypeError(f"{type(record).__name__} has not all of the fields {', '.join(fields)}")
+        raise TypeError(f"{type(record).__name__} lacks a field of these: {', '.join(fields)}")
     return copy
 
 
@@ -152,47 +154,14 @@ def owner_key(where: str, what: str) -> str:
 
 
 def reference_key(server: str, reference: Reference, volume_id: str | None) -> str:
-    """The key of what a reference names: a snapshot's may mean something only together with its volume."""
+    """Return the key of a reference; a snapshot's reference may name an object only together with its volume."""
     return owner_key(server, f"{volume_id}\n{reference.text}" if volume_id else reference.text)
 
 
 def identity_key(record: Record) -> str | None:
-    """The key of the object that a record was resolved to; None where it was not.
+    """Return the key of the object that a record was resolved to; None if it was not resolved.
 
-    A volume is registered by each server that serves it; a snapshot has one owner on its storage.
+    Each server may register a volume; a snapshot has one owner on its storage.
     """
     storage = record.storage if isinstance(record, Snapshot) else None
     return None if record.backend_id is None else owner_key(storage or record.server, record.backend_id)
-
-
-def own_name(name: str) -> str:
-    """Return the last part of `VOLUME@NAME` or `FOLDER/NAME`: only that is given to an object when it is managed."""
-    return re.split("[/@]", name)[-1]
-
-
-def ids_in(name: str) -> set[str]:
-    """Return the ids of records that an object's own name may hold: each UUID in it.
-
-    The name of its volume or folder doesn't count: a clone is often named for the snapshot that it was made of.
-    """
-    return {found.lower() for found in _ID.findall(own_name(name))}
-
-
-def ids_meant(reference: Reference) -> set[str]:
-    """Return the ids that the name in a reference may hold, under whatever key it is."""
-    return {found for name in reference.value.values() if isinstance(name, str) for found in ids_in(name)}
-
-
-def readable(text: str) -> str:
-    """A text of a stranger's as every database keeps it: cut where it is long, and what none keeps spelled out."""
-    kept = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-    return kept if len(kept) <= LONGEST_REASON else f"{kept[:LONGEST_REASON]}…"
-
-
-def keepable(text: str) -> bool:
-    """Whether every database keeps a text as it is: Unicode without NUL, and without half a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text

@@ -1,4 +1,4 @@
-"""The servers that own backends, as their heartbeats tell."""
+"""The servers that own backends, as their heartbeats show them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +21,10 @@ class Service:
 
 
 def require_up(service: Service | None, server: str, now: datetime, down_after: timedelta) -> Service:
-    """The service, where it may be given work: `ServiceNotFound`, or `ServiceDown` when disabled or overdue."""
+    """Return the service of a server if it can take work.
+
+    Raise `ServiceNotFound` if the server never had a heartbeat, `ServiceDown` if it is disabled or overdue.
+    """
     if service is None:
         raise errors.ServiceNotFound(server)
     if service.disabled_reason is not None or not service.alive(now, down_after):

@@ -1,4 +1,4 @@
-"""Why an operation isn't over yet, in a clause for an operator."""
+"""Operations that take too long, with the reason as a clause for an operator."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,21 +9,21 @@ from snapmanage.core.services import Service
 
 @dataclass(frozen=True)
 class PendingCast:
-    """A cast in the outbox, and when it is sent again."""
+    """A cast in the outbox, with the time of its next sending."""
 
     due_at: datetime
 
 
 @dataclass(frozen=True)
 class StuckOperation:
-    """An operation that was asked for long ago; `since` is when, or for one given back, when it last moved."""
+    """An operation that takes too long: `since` its request, or since the last move of a snapshot to unmanage."""
 
     record: Record
     since: datetime
     why: str
 
 
-def late(
+def explain(
     record: Record,
     now: datetime,
     patience: timedelta,
@@ -31,7 +31,7 @@ def late(
     service: Service | None,
     down_after: timedelta,
 ) -> StuckOperation | None:
-    """What is to be said of a record that is under way for longer than `patience`; None of any other."""
+    """Explain why a record is under way for longer than `patience`; return None for any other record."""
     since = record.created_at if record.operation is Operation.MANAGE else record.updated_at or record.created_at
     if not record.status.in_progress or now - since < patience:
         return None
@@ -49,14 +49,14 @@ def _step(record: Record, now: datetime, cast: PendingCast | None) -> str:
         return f"attempt {record.attempt} is at {record.claimed_by}, whose lease {ends} {_time(record.due_at)}"
     if record.due_at > now:
         return f"attempt {record.attempt} failed, the next is at {_time(record.due_at)}: {record.reason}"
-    return f"it is accepted and due since {_time(record.due_at)}, and nobody claims it"
+    return f"it is accepted and due since {_time(record.due_at)}, and no worker claims it"
 
 
 def _server(record: Record, now: datetime, service: Service | None, down_after: timedelta) -> str:
     if service is None:
-        return f"{record.server} was never heard of"
+        return f"{record.server} never sent a heartbeat"
     if not service.alive(now, down_after):
-        return f"{record.server} was last heard of at {_time(service.heartbeat_at)}"
+        return f"{record.server} sent its last heartbeat at {_time(service.heartbeat_at)}"
     return f"{record.server} is up"
 
 

@@ -1,5 +1,5 @@
 """The use cases: request, accept, claim, resolve, settle, unmanage, register, list.
 
-Each reads what it needs, asks `snapmanage.core`, and writes record, messages and events in one
-transaction; what is owed to the bus is handed to the relay right after the commit.
+Each use case reads rows, asks `snapmanage.core` for a decision, and writes records, messages and events in one
+transaction. After the commit the relay of the process receives the messages.
 """

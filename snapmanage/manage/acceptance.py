@@ -1,33 +1,31 @@
-"""What comes over the bus is accepted: made sure to be in the database, and begun at once where there is room."""
+"""Accept the requests that arrive over the bus: write them, and claim as many as the worker has room for."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
-
-from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.outbox import Message
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.crash import Point
-from snapmanage.manage import writing
-from snapmanage.manage.application import Application, commit
-from snapmanage.manage.claims import NOBODY, Claimed, Taker, with_volumes
-from snapmanage.store import outbox, records
+from snapmanage.manage.application import Application
+from snapmanage.manage.claims import Claimed, WorkerId, with_volumes
+from snapmanage.manage.transaction import Transaction
+from snapmanage.store import outbox, ownership, records
+from snapmanage.store.engine.refusals import write_in_parts
 
 R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
-class Ask:
-    """An operation as it came over the bus.
+class OperationRequest:
+    """An operation as a message requests it.
 
-    `record` is whole, and `requester` known, where the sender keeps records of its own; `generation` is that
-    of the record as the sender knows it.
+    A sender that keeps its own records sends the whole `record`, the `volume` of a snapshot and the `requester`;
+    `generation` is the generation of the record that the sender knows.
     """
 
     kind: type[Record]
@@ -41,114 +39,120 @@ class Ask:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an ask can't be accepted: it is unknown and doesn't describe its record, or comes too early."""
+    """A request that can't be accepted, and the reason: its record is unknown, is not settled, or can't be written."""
 
-    ask: Ask
-    error: errors.Invalid
-
-
-@dataclass
-class _Accepted:
-    """What came of asks, as it is gathered; `taker` has `room` for some."""
-
-    taker: Taker
-    room: int
-    refused: list[Refusal] = field(default_factory=list)
-    taken: list[Record] = field(default_factory=list)
-    claimed: list[Claimed] = field(default_factory=list)
-    left: set[str] = field(default_factory=set)
+    request: OperationRequest
+    error: Exception
 
 
-def accept(app: Application, asks: Sequence[Ask], taker: Taker = NOBODY) -> list[Refusal]:
-    """Make sure that what was asked is in the database, and drop its casts; return what can't be accepted.
+@dataclass(frozen=True)
+class Accepted:
+    """The result for a batch of requests.
 
-    What a sender with its own records asks for is written as new. Asked twice is accepted once. Of what is its
-    server's, as many as `taker` has room for are claimed for it in the same transaction, and handed to it once that
-    is committed.
+    `claimed` holds the operations that the worker begins now. `projects_waiting` are the projects with more operations
+    than the worker had room for.
     """
 
-    room = taker.room(len(asks))
+    refused: Sequence[Refusal] = ()
+    claimed: Sequence[Claimed] = ()
+    projects_waiting: Set[str] = frozenset()
 
-    def write(conn: Connection, now: datetime) -> tuple[_Accepted, list[Message]]:
-        accepted, owed = _Accepted(taker, room), list[Message]()
-        for kind in (Volume, Snapshot):
-            owed += _accept_kind(app, conn, kind, [ask for ask in asks if ask.kind is kind], accepted, now)
-        accepted.claimed = with_volumes(conn, accepted.taken)
-        crash.at(Point.ACCEPT_UNCOMMITTED)
-        if accepted.claimed:
-            crash.at(Point.CLAIM_UNCOMMITTED)
-        return accepted, owed
 
-    try:
-        accepted = commit(app, write)
-    except errors.AlreadyManaged:
-        if len(asks) == 1:
-            raise  # somebody else was quicker; asked again, this finds it
-        return [refusal for ask in asks for refusal in accept(app, [ask], taker)]
+def accept(app: Application, requests: Sequence[OperationRequest], worker: WorkerId, room: int) -> Accepted:
+    """Make sure that requests are in the database, and delete their casts from the outbox.
+
+    Records that a sender describes are written; a repeated request is accepted once. Up to `room` operations of the
+    worker's server are claimed for it in the same transaction. If the database refuses the batch, each request is
+    accepted alone, and the worker claims nothing yet.
+    """
+    parts = write_in_parts(
+        requests,
+        lambda part: app.run(lambda tx: _accept(tx, part, worker, room if len(part) == len(requests) else 0)),
+        _refused,
+    )
     crash.at(Point.ACCEPTED)
-    taker.take(accepted.claimed, accepted.left)
-    return accepted.refused
+    return _joined(parts)
+
+
+def _refused(request: OperationRequest, error: Exception) -> Accepted:
+    if isinstance(error, errors.AlreadyManaged):
+        raise error  # another process was quicker: the redelivered message finds the other's record
+    return Accepted(refused=[Refusal(request, error)])
+
+
+def _joined(parts: Sequence[Accepted]) -> Accepted:
+    return Accepted(
+        [refusal for part in parts for refusal in part.refused],
+        [claimed for part in parts for claimed in part.claimed],
+        {project for part in parts for project in part.projects_waiting},
+    )
+
+
+def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: WorkerId, room: int) -> Accepted:
+    volumes = _accept_kind(tx, Volume, requests, worker, room)
+    snapshots = _accept_kind(tx, Snapshot, requests, worker, room - len(volumes.claimed))
+    crash.at(Point.ACCEPT_UNCOMMITTED)
+    if volumes.claimed or snapshots.claimed:
+        crash.at(Point.CLAIM_UNCOMMITTED)
+    return _joined([volumes, snapshots])
 
 
 def _accept_kind(
-    app: Application, conn: Connection, kind: type[R], asks: Sequence[Ask], accepted: _Accepted, now: datetime
-) -> list[Message]:
-    if not asks:
-        return []
-    whole = [ask for ask in asks if ask.record is not None]
-    records.insert_missing(conn, [replace(ask.volume, created_at=now) for ask in whole if ask.volume])
-    records.insert_missing(conn, [replace(ask.record, created_at=now) for ask in whole if ask.record])
-    known = {record.id: record for record in records.lock_many(conn, kind, [ask.record_id for ask in asks])}
-    lost = records.lost(conn, [record for record in known.values() if isinstance(record, Snapshot)])
-    changes = _decide(known, lost, asks, accepted, now)
-    _forget_casts(conn, kind, [ask for ask in asks if ask.record_id in known])
-    return writing.write(app, conn, _take(app, changes, accepted, now), now)
+    tx: Transaction, kind: type[R], batch: Sequence[OperationRequest], worker: WorkerId, room: int
+) -> Accepted:
+    """Accept the requests of one kind; the operations of other servers are left to those servers."""
+    requests = [request for request in batch if request.kind is kind]
+    if not requests:
+        return Accepted()
+    known = _lock(tx, kind, requests)
+    lost = ownership.lost(tx.conn, [record for record in known.values() if isinstance(record, Snapshot)])
+    changes, refused = _decide(requests, known, lost, tx.now)
+    _delete_casts(tx, kind, [request for request in requests if request.record_id in known])
+    own = [change for change in changes if change.after.server == worker.server]
+    others = [change for change in changes if change.after.server != worker.server]
+    begun: list[Change[R]] = []
+    for change in own[:room]:
+        claim = lifecycle.claim(change.after, worker.name, tx.now, tx.rules.lease, tx.rules.retry)
+        begun.append(replace(claim, before=change.before) if claim else change)
+    tx.write_locked([*begun, *own[room:], *others])
+    claimed = [change.after for change in begun if change.after.claimed_by]
+    waiting = {change.after.requester.project_id for change in own[room:]}
+    return Accepted(refused, with_volumes(tx, claimed), waiting)
 
 
-def _take(app: Application, changes: Sequence[Change[R]], accepted: _Accepted, now: datetime) -> list[Change[R]]:
-    """Claim what there is room for; what came to the wrong server is due for the one that owns it."""
-    others = [change for change in changes if change.after.server != accepted.taker.server]
-    own = [change for change in changes if change.after.server == accepted.taker.server]
-    room = max(0, accepted.room - len(accepted.taken))
-    taken = [_taken(app, change, accepted.taker.worker, now) for change in own[:room]]
-    accepted.taken += [change.after for change in taken if change.after.claimed_by]
-    accepted.left |= {change.after.requester.project_id for change in own[room:]}
-    return [*taken, *own[room:], *others]
+def _lock(tx: Transaction, kind: type[R], requests: Sequence[OperationRequest]) -> dict[str, R]:
+    """Write the records that requests describe, if they are new; lock and return the records of all requests."""
+    whole = [request for request in requests if request.record is not None]
+    records.insert_missing(tx.conn, [replace(each.volume, created_at=tx.now) for each in whole if each.volume])
+    records.insert_missing(tx.conn, [replace(each.record, created_at=tx.now) for each in whole if each.record])
+    locked = records.lock_many(tx.conn, kind, [request.record_id for request in requests])
+    return {record.id: record for record in locked}
 
 
 def _decide(
-    known: Mapping[str, R], lost: Set[str], asks: Sequence[Ask], accepted: _Accepted, now: datetime
-) -> list[Change[R]]:
-    """The changes that are due, at most one a record: each ask is about what those before it have left."""
-    current, changes = dict(known), list[Change[R]]()
-    for ask in asks:
-        decided = _acceptance(current.get(ask.record_id), ask, now, ask.record_id in lost)
-        if isinstance(decided, Refusal):
-            accepted.refused.append(decided)
-        elif decided:
-            changes.append(decided)
-            current[ask.record_id] = decided.after
-    return changes
+    requests: Sequence[OperationRequest], known: Mapping[str, R], lost: Set[str], now: datetime
+) -> tuple[list[Change[R]], list[Refusal]]:
+    """Return at most one change for each record, and the refusals; a request meets the state that the last one left."""
+    current, changes, refused = dict(known), list[Change[R]](), list[Refusal]()
+    for request in requests:
+        record = current.get(request.record_id)
+        try:
+            if record is None:
+                what = f"{request.kind.__name__.lower()} {request.record_id}"
+                raise errors.NotFound(f"{what} is unknown, and the message doesn't describe it")
+            is_lost = record.id in lost
+            change = lifecycle.accept(record, request.operation, now, request.requester, is_lost, request.generation)
+        except errors.Invalid as error:
+            refused.append(Refusal(request, error))
+            continue
+        if change:
+            changes.append(change)
+            current[record.id] = change.after
+    return changes, refused
 
 
-def _taken(app: Application, accepted: Change[R], worker: str, now: datetime) -> Change[R]:
-    """What was just accepted, claimed."""
-    claimed = lifecycle.claim(accepted.after, worker, now, app.rules.lease, app.rules.retry)
-    return replace(claimed, before=accepted.before) if claimed else accepted
-
-
-def _acceptance(record: R | None, ask: Ask, now: datetime, lost: bool) -> Change[R] | Refusal | None:
-    if record is None:
-        what = f"{ask.kind.__name__.lower()} {ask.record_id}"
-        return Refusal(ask, errors.NotFound(f"{what} is unknown, and the message doesn't describe it"))
-    try:
-        return lifecycle.accept(record, ask.operation, now, ask.requester, lost, ask.generation)
-    except errors.Invalid as error:
-        return Refusal(ask, error)
-
-
-def _forget_casts(conn: Connection, kind: type[Record], asks: Sequence[Ask]) -> None:
+def _delete_casts(tx: Transaction, kind: type[Record], requests: Sequence[OperationRequest]) -> None:
     for operation in Operation:
-        accepted = [ask.record_id for ask in asks if ask.operation is operation]
+        accepted = [request.record_id for request in requests if request.operation is operation]
         if accepted:
-            outbox.forget_casts(conn, accepted, messages.method_of(kind.__name__.lower(), operation))
+            outbox.forget_casts(tx.conn, accepted, messages.method_of(kind.__name__.lower(), operation))

@@ -1,4 +1,4 @@
-"""What every use case works with, and how it commits: state and messages together, then a nudge."""
+"""The database, the outbox and the rules: everything that a use case needs, and the way it commits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,27 +8,13 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from snapmanage import crash
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.outbox import Message
-from snapmanage.core.quotas import NO_LIMIT, Amount
 from snapmanage.crash import Point
-from snapmanage.store import outbox
+from snapmanage.manage.rules import Rules
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store.engine.database import Database
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the configuration says about operations."""
-
-    lease: timedelta = timedelta(seconds=60)
-    retry: Retry = field(default_factory=lambda: Retry(5, timedelta(seconds=1), timedelta(seconds=60)))
-    service_down: timedelta = timedelta(seconds=60)
-    quota: Amount = NO_LIMIT
-    name_template: str = "snapshot-%s"
-    both_dialects: bool = False
-    idempotency_key_ttl: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -44,23 +30,21 @@ class OutboxWriter:
 
 @dataclass(frozen=True)
 class Application:
-    """What every use case works with."""
+    """The database, the outbox and the rules that every use case works with."""
 
     db: Database
     outbox_writer: OutboxWriter
     rules: Rules
 
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in one transaction, again after a deadlock; then hand the messages that it owes to the relay."""
 
-def commit(app: Application, write: Callable[[Connection, datetime], tuple[T, list[Message]]]) -> T:
-    """Write, then let the relay have what is owed to the bus."""
-    result, owed = app.db.write(write)
-    if owed:
-        crash.at(Point.OWED_COMMITTED)
-        app.outbox_writer.nudge(owed)
-    return result
+        def attempt(conn: Connection, now: datetime) -> tuple[T, Transaction]:
+            tx = Transaction(conn, now, self.rules, self.outbox_writer.hold)
+            return work(tx), tx
 
-
-def post(app: Application, conn: Connection, owed: list[Message], now: datetime) -> list[Message]:
-    """Put messages into the outbox, in the transaction that they tell of."""
-    outbox.add(conn, owed, now, now + app.outbox_writer.hold)
-    return owed
+        result, committed = self.db.write(attempt)
+        if committed.owed:
+            crash.at(Point.OWED_COMMITTED)
+            self.outbox_writer.nudge(committed.owed)
+        return result

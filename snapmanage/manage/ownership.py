@@ -1,7 +1,7 @@
-"""One owner for each object, whichever server reaches it: what a server that comes up writes down of its storage.
+"""Give each object one owner on its storage, for all servers that serve the storage.
 
-The keys of owned objects are made of the storage, where a driver can say which that is
-(`Driver.storage_id`). Records from before, and those of a storage that has another id by now, get new keys.
+The unique keys of owned objects contain the id of the storage, if the driver knows it (`Driver.storage_id`). A server
+that starts gives new keys to records that have no storage id yet, and to records whose storage has a new id.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from snapmanage.core.backend import Binding
 from snapmanage.core.records import Snapshot, changed, identity_key
-from snapmanage.store import records
+from snapmanage.store import ownership, records
 from snapmanage.store.engine.database import Database
 
 Renew = Callable[[Sequence[Binding]], Mapping[str, str]]
@@ -21,42 +21,40 @@ Renew = Callable[[Sequence[Binding]], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two snapshots that own one object, each through a server of its own."""
+    """Two snapshots that own one object through different servers."""
 
     snapshot_id: str
     owner_id: str
 
 
 def adopt(db: Database, server: str, storage: str, renew: Renew | None = None) -> list[Conflict]:
-    """Write down that the objects of a server's snapshots are on `storage`; return the objects that two snapshots own.
+    """Write the id of the storage of a server's snapshots, with new keys; return the objects that two snapshots own.
 
-    `renew` returns the present identity of each object whose recorded one has a form that its driver doesn't write
-    any more. A snapshot whose object has an owner on the storage already keeps the key that it has. Each snapshot is
-    moved once, even if another process of the server has another `storage` in mind and moves it again.
+    `renew` returns the new identities of objects whose recorded identities have a form of an earlier release.
+    A snapshot keeps its key if its object already has an owner on the storage. Each snapshot is moved once, even if
+    another process of the server moves it to another `storage` at the same time.
     """
     conflicts: list[Conflict] = []
     last = ""
-    while batch := _next_batch(db, server, storage, last):
-        last = batch[-1].id
+    while True:
+        with db.read() as conn:
+            batch = ownership.not_on(conn, server, storage, last)
+        if not batch:
+            return conflicts
+        ids, last = [snapshot.id for snapshot in batch], batch[-1].id
         bindings = [snapshot.binding for snapshot in batch if snapshot.binding]
         renewed = renew(bindings) if renew else {}
-        conflicts += db.write(partial(_move, [snapshot.id for snapshot in batch], storage, renewed))
-    return conflicts
-
-
-def _next_batch(db: Database, server: str, storage: str, after: str) -> Sequence[Snapshot]:
-    with db.read() as conn:
-        return records.not_on(conn, server, storage, after)
+        conflicts += db.write(partial(_move, ids, storage, renewed))
 
 
 def _move(
     ids: Sequence[str], storage: str, renewed: Mapping[str, str], conn: Connection, now: datetime
 ) -> list[Conflict]:
     moved = [_moved(snapshot, storage, renewed) for snapshot in records.lock_many(conn, Snapshot, ids)]
-    owners = records.owners(conn, [each.identity_key for each in moved if each.identity_key])
+    owners = ownership.owners(conn, [each.identity_key for each in moved if each.identity_key])
     conflicts = list(_conflicts(moved, owners))
     kept = {conflict.snapshot_id for conflict in conflicts}
-    records.place(conn, moved, kept)
+    ownership.place(conn, moved, kept)
     return conflicts
 
 

@@ -7,11 +7,14 @@ from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
+from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.reconciliation import Difference
-from snapmanage.core.records import Snapshot, changed, ids_in
+from snapmanage.core.reconciliation import Difference, Kind
+from snapmanage.core.records import Snapshot, changed
 from snapmanage.drivers.protocol import Driver
-from snapmanage.store import records
+from snapmanage.manage import requests
+from snapmanage.manage.application import Application
+from snapmanage.store import ownership, records
 from snapmanage.store.engine.database import Database
 
 
@@ -31,7 +34,7 @@ def _with_other_owners(
     """Return the differences with those of objects that another server's records own, which no mending may touch."""
     named = {each for difference in found if difference.binding for each in ids_in(difference.binding.original_name)}
     with db.read() as conn:
-        live, elsewhere = records.live(conn, named), records.owners_elsewhere(conn, server, snapshots)
+        live, elsewhere = ownership.live(conn, named), ownership.owners_elsewhere(conn, server, snapshots)
     return [
         *reconciliation.guarded(found, live, elsewhere),
         *reconciliation.owned_elsewhere(snapshots, elsewhere),
@@ -41,6 +44,21 @@ def _with_other_owners(
 def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
     """Return which storage the backend is now; None where no record says which it was."""
     return driver.storage_id() if any(each.storage for each in snapshots) else None
+
+
+def fix(app: Application, driver: Driver, difference: Difference) -> str:
+    """Fix a difference if that is safe; return a sentence that says what was done, or why a person must decide."""
+    snapshot = difference.snapshot
+    if difference.kind is Kind.RENAMED and difference.binding:
+        return f"Renamed it back to {driver.manage_snapshot(difference.binding).name!r}."
+    if difference.kind is Kind.VANISHED and difference.certain:
+        requests.unmanage(app, snapshot.id, snapshot.requester, everywhere=True)
+        return "Requested to unmanage it."
+    if difference.size_gb is not None:
+        if record_size(app.db, snapshot, difference.size_gb):
+            return f"Recorded its size, {difference.size_gb} GiB."
+        return "Not fixed: its record changed meanwhile; repeat the command."
+    return "Not fixed: a person must decide whether to unmanage the record or to rename the object."
 
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:

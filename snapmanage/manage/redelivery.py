@@ -1,9 +1,9 @@
-"""A message that kills whoever handles it ends in the quarantine, and takes nobody along.
+"""Quarantine a poison message: a message that kills each process that handles it.
 
-The broker delivers again what was in a dead process's hands, and says so. What was delivered before is
-handled alone, and it is written down beforehand that it is: whoever dies of it leaves that behind. A
-broker counts deliveries too, but drops what exceeds its limit. A handler that raises isn't dead: its attempt
-is taken back, so that nobody's restarts while something is away make a good message look deadly.
+When a process dies, the broker delivers its messages again and marks them as redelivered. The guard counts the attempts
+at a redelivered message in the database before it handles the message, alone. So a process that dies leaves the count
+behind. (A broker counts deliveries too, but drops a message that exceeds its limit.) A handler that raises is not dead:
+the guard takes its attempt back, so that restarts during an outage don't make a good message look poisonous.
 """
 
 import logging
@@ -18,36 +18,37 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash
 from snapmanage.bus import Delivery
+from snapmanage.core.logfields import fields
 from snapmanage.crash import Point
-from snapmanage.store import quarantine
+from snapmanage.store import quarantine, redeliveries
 from snapmanage.store.engine.database import Database
 
 LOG = logging.getLogger(__name__)
 
-# Nobody comes for a message again that another process handled before this one counted it and died, or that was taken
-# off its queue. Should one come so late after all, its deaths count from the first.
-SUSPECTED_FOR = timedelta(days=7)
-# Dropped by each that is counted, when they are too old: more than one, so that they get fewer.
-FORGOTTEN_AT_ONCE = 10
+# The attempts at a message are forgotten after this time: some messages are never delivered again, since another
+# process has handled them or an operator has removed them from the queue.
+REMEMBERED_FOR = timedelta(days=7)
+# Each counted attempt deletes up to this many old rows; more than one, so that the table shrinks.
+OLD_ROWS_PER_ATTEMPT = 10
 
 
 class Handler(Protocol):
-    """Who handles batches, and can put a message aside."""
+    """A handler of batches that can quarantine a message."""
 
     def __call__(self, batch: Sequence[Delivery]) -> None: ...
 
-    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
-        """Into the quarantine; without `read` its content is not looked at."""
+    def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+        """Write a message to the quarantine; without `read`, don't parse its content."""
 
 
 class PoisonMessageGuard:
-    """The handler `inner`, which is spared what `max_attempts` processes have died of."""
+    """The handler `inner`, which never receives a message that `max_attempts` processes have died of."""
 
     def __init__(self, inner: Handler, db: Database, max_attempts: int) -> None:
         self._inner = inner
         self._db = db
         self._max_attempts = max_attempts
-        self._counted: dict[str, int] = {}  # what couldn't be taken back is the same attempt when it is tried again
+        self._counted: dict[str, int] = {}  # attempts that are neither handled nor taken back
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
@@ -58,9 +59,9 @@ class PoisonMessageGuard:
             self._inner(fresh)
 
     def probe(self) -> None:
-        """Raise unless the database can be written; take back the attempts that it could not be told of.
+        """Write to the database, and take back the attempts that could not be taken back before; raise if it fails.
 
-        By now another process may have handled their messages, which changes nothing.
+        Another process may have handled their messages by now; that does no harm.
         """
         unhandled = list(self._counted)
         self._db.write(partial(_probe, unhandled))
@@ -69,49 +70,42 @@ class PoisonMessageGuard:
 
     def _handle_alone(self, delivery: Delivery) -> None:
         key = quarantine.key(delivery.queue, delivery.body)
-        attempts = self._attempts(key)
+        if key not in self._counted:  # a retry after an error is the same attempt
+            self._counted[key] = self._db.write(partial(_count, key))
+        attempt = self._counted[key]
         crash.at(Point.SUSPECTED)
         try:
-            self._handle(delivery, attempts)
+            if attempt > self._max_attempts:
+                reason = f"{self._max_attempts} processes in a row died while they handled it"
+                self._inner.quarantine(delivery, reason, read=attempt == self._max_attempts + 1)
+            else:
+                self._inner([delivery])
         except Exception:
             self._take_back(key)
             raise
         crash.at(Point.SUSPECT_HANDLED)
-        self._db.write(lambda conn, _: quarantine.clear(conn, key))
+        self._db.write(lambda conn, _: redeliveries.delete_count(conn, key))
         del self._counted[key]
 
-    def _handle(self, delivery: Delivery, attempts: int) -> None:
-        if attempts > self._max_attempts:
-            reason = f"whoever handled it died, {self._max_attempts} times in a row"
-            self._inner.put_aside(delivery, reason, read=attempts == self._max_attempts + 1)
-        else:
-            self._inner([delivery])
-
-    def _attempts(self, key: str) -> int:
-        """Which this is."""
-        if key not in self._counted:
-            self._counted[key] = self._db.write(partial(_count, key))
-        return self._counted[key]
-
     def _take_back(self, key: str) -> None:
-        """Count an attempt no more, as far as the database can be reached."""
+        """Stop counting an attempt; if the database can't be written, `probe` does it later."""
         try:
-            self._db.write(lambda conn, _: quarantine.take_back(conn, key))
+            self._db.write(lambda conn, _: redeliveries.uncount_attempt(conn, key))
         except SQLAlchemyError as error:
-            LOG.warning("An attempt stays counted for now, since the database doesn't answer: %s", error)
+            LOG.warning("Database error; a failed attempt stays counted until the next probe: %s", fields(reason=error))
         else:
             del self._counted[key]
 
 
 def _probe(unhandled: Sequence[str], conn: Connection, now: datetime) -> None:
     key = quarantine.key("probe", uuid.uuid4().bytes)
-    quarantine.suspect(conn, key, now)
-    quarantine.clear(conn, key)
+    redeliveries.count_attempt(conn, key, now)
+    redeliveries.delete_count(conn, key)
     for each in unhandled:
-        quarantine.take_back(conn, each)
+        redeliveries.uncount_attempt(conn, each)
 
 
 def _count(key: str, conn: Connection, now: datetime) -> int:
-    attempts = quarantine.suspect(conn, key, now)
-    quarantine.forget_suspects(conn, now - SUSPECTED_FOR, FORGOTTEN_AT_ONCE)
+    attempts = redeliveries.count_attempt(conn, key, now)
+    redeliveries.delete_older(conn, now - REMEMBERED_FOR, OLD_ROWS_PER_ATTEMPT)
     return attempts

@@ -1,7 +1,6 @@
-"""What clients ask for: request, register, unmanage, list."""
+"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list manageable snapshots."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -11,150 +10,153 @@ from snapmanage.core import idempotency, lifecycle, manageable, outbox
 from snapmanage.core import quotas as quota
 from snapmanage.core import services as service
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
+from snapmanage.core.ids import ids_in_reference
 from snapmanage.core.inventory import Inventory
-from snapmanage.core.outbox import Message
-from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume, ids_meant
+from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.crash import Point
-from snapmanage.manage.application import Application, commit, post
-from snapmanage.store import facts, quotas, records, services
+from snapmanage.manage.application import Application
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import idempotency as keys
-from snapmanage.store.facts import VolumeForRequest
+from snapmanage.store import ownership, quotas, records, services
+from snapmanage.store.records import VolumeForRequest
 
 R = TypeVar("R", bound=Record)
 
-# Keys dropped by each that comes, when they are too old: more than one, so that they get fewer.
-FORGOTTEN_AT_ONCE = 10
+# Each request deletes up to this many expired keys; more than one, so that the table shrinks.
+EXPIRED_KEYS_PER_REQUEST = 10
 
 
 def request_snapshot(
     app: Application, snapshot: Snapshot, everywhere: bool = False, key: IdempotencyKey | None = None
 ) -> Snapshot:
-    """Write a snapshot that shall be managed, and the cast for it; `snapshot.host` comes from its volume.
+    """Write a snapshot to be managed, with the host of its volume, and the cast to its server.
 
-    The volume must be the requester's project's, unless the requester may act `everywhere`. Under a key that was
-    used for the same request, the snapshot of that one is returned, as it is now, and nothing is written.
-    `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`, `AlreadyManaged`.
+    The volume must belong to the requester's project, unless the requester may act `everywhere`. If the same request
+    was sent under the idempotency key before, return that request's snapshot as it is now, and write nothing.
+    Raise `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded` or
+    `AlreadyManaged`.
     """
 
-    def write(conn: Connection, now: datetime) -> tuple[Snapshot, list[Message]]:
-        if (made := _made_before(app, conn, snapshot, key, now)) is not None:
-            return made, []
-        volume = _usable_volume(conn, snapshot, everywhere)
-        service.require_up(volume.service, volume.server, now, app.rules.service_down)
-        _check_quota(app, conn, snapshot.requester.project_id, volume.size_gb or 0)
-        asked = replace(snapshot, host=volume.host, size_gb=volume.size_gb, created_at=now)
-        _refuse_owned(conn, asked, volume)
-        return _insert(app, conn, lifecycle.request(asked), now)
+    def work(tx: Transaction) -> Snapshot:
+        if (earlier := _earlier_record(tx, snapshot, key)) is not None:
+            return earlier
+        volume = _usable_volume(tx, snapshot, everywhere)
+        service.require_up(volume.service, volume.server, tx.now, tx.rules.service_down)
+        project = snapshot.requester.project_id
+        if quota.bounded(quotas.get(tx.conn, project).over(tx.rules.quota)):
+            # An earlier request in the queue may have changed the limit.
+            limit = quotas.queue(tx.conn, project).over(tx.rules.quota)
+            quota.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
+        requested = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=tx.now)
+        _refuse_owned(tx, requested, volume)
+        return _insert(tx, lifecycle.request(requested))
 
     try:
-        return commit(app, write)
+        return app.run(work)
     except quotas.NoQueue:
-        app.db.write(lambda conn, _: quotas.open_queue(conn, snapshot.requester.project_id))
+        app.run(lambda tx: quotas.open_queue(tx.conn, snapshot.requester.project_id))
         crash.at(Point.QUOTA_QUEUE_OPENED)
-        return commit(app, write)
+        return app.run(work)
 
 
 def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
-    """Write a volume that shall be known, and the cast for it; a key counts as for snapshots.
+    """Write a volume to be registered, and the cast to its server; `key` is as for `request_snapshot`.
 
-    `KeyReused`, `ServiceNotFound`, `ServiceDown`, `AlreadyManaged`.
+    Raise `KeyReused`, `ServiceNotFound`, `ServiceDown` or `AlreadyManaged`.
     """
 
-    def write(conn: Connection, now: datetime) -> tuple[Volume, list[Message]]:
-        if (made := _made_before(app, conn, volume, key, now)) is not None:
-            return made, []
-        _require_service(app, conn, volume.server, now)
-        return _insert(app, conn, lifecycle.request(replace(volume, created_at=now)), now)
+    def work(tx: Transaction) -> Volume:
+        if (earlier := _earlier_record(tx, volume, key)) is not None:
+            return earlier
+        _require_service(tx, volume.server)
+        return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
-    return commit(app, write)
+    return app.run(work)
 
 
-def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> None:
-    """Ask for a snapshot to be given back; `SnapshotNotFound`, `InvalidState`, `ServiceDown`.
+def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> Snapshot:
+    """Write the request to unmanage a snapshot, and the cast to its server; return the snapshot.
 
-    It must be the requester's project's, unless the requester may act `everywhere`.
+    The snapshot must belong to the requester's project, unless the requester may act `everywhere`.
+    Raise `SnapshotNotFound`, `InvalidState` or `ServiceDown`.
     """
 
-    def write(conn: Connection, now: datetime) -> tuple[None, list[Message]]:
-        snapshot = next((s for s in records.lock_many(conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
-        if snapshot is None or not (everywhere or _same_project(snapshot, requester)):
+    def work(tx: Transaction) -> Snapshot:
+        snapshot = next((s for s in records.lock_many(tx.conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
+        if snapshot is None or not (everywhere or snapshot.requester.project_id == requester.project_id):
             raise errors.SnapshotNotFound(snapshot_id)
-        _require_service(app, conn, snapshot.server, now)
-        lost = snapshot.id in records.lost(conn, [snapshot])
-        change = lifecycle.unmanage(snapshot, requester, now, lost)
-        records.write(conn, [change])
-        owed = post(app, conn, [outbox.cast(change.after)], now)
+        _require_service(tx, snapshot.server)
+        lost = snapshot.id in ownership.lost(tx.conn, [snapshot])
+        change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
+        tx.write_locked([change])
+        tx.post([outbox.cast(change.after)])
         crash.at(Point.REQUEST_UNCOMMITTED)
-        return None, owed
+        return change.after
 
-    return commit(app, write)
+    return app.run(work)
 
 
 def list_manageable(
-    app: Application, server: str, inventory: Inventory, wanted: manageable.Page, storage: str | None = None
+    app: Application, server: str, inventory: Inventory, page: manageable.Page, storage: str | None = None
 ) -> list[manageable.Manageable]:
-    """The wanted page of what a backend holds, marking what is managed already, on its storage by any server.
+    """Return a page of a backend's snapshots, and mark those that any server of the storage manages already.
 
-    `InvalidRequest` when the marker's entry isn't there, `VolumeNotFound` for an unknown `volume_id`.
+    Raise `InvalidRequest` if the marker's entry is missing, and `VolumeNotFound` for an unknown `volume_id`.
     """
     with app.db.read() as conn:
-        wanted = _with_volume(conn, server, wanted)
-        candidates = inventory.wanted(wanted)
-        if wanted.filters.safe_to_manage is None:
-            shown = list(manageable.cut(candidates, wanted))
-            return manageable.entries(shown, records.owned_among(conn, server, shown, storage))
+        page = _with_volume(conn, server, page)
+        candidates = inventory.wanted(page)
+        if page.filters.safe_to_manage is None:
+            shown = list(manageable.cut(candidates, page))
+            return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))
         held = list(candidates)
-        return manageable.page_by_safety(held, records.owned(conn, server, held, storage), wanted)
+        return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page)
 
 
-def _with_volume(conn: Connection, server: str, wanted: manageable.Page) -> manageable.Page:
-    """With the record of the volume whose snapshots are wanted, where only one's are."""
-    volume_id = wanted.filters.volume_id
+def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manageable.Page:
+    """Return the query with the record of its volume, if it is restricted to one volume."""
+    volume_id = page.filters.volume_id
     if volume_id is None:
-        return wanted
+        return page
     volume = records.get(conn, Volume, volume_id)
     if volume is None or volume.server != server:
         raise errors.VolumeNotFound(volume_id)
-    return replace(wanted, filters=replace(wanted.filters, volume=volume))
+    return replace(page, filters=replace(page.filters, volume=volume))
 
 
-def _made_before(app: Application, conn: Connection, record: R, key: IdempotencyKey | None, now: datetime) -> R | None:
-    """What an earlier request made under this key, a tombstone too; None lets it stand for `record` from now on.
+def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey | None) -> R | None:
+    """Return the record of an earlier request under this key, perhaps a tombstone; if there is none, store the key.
 
-    Asked before anything else, so that of two at the same time the second waits for the first, and finds it.
+    This comes first in the transaction: of two requests at the same time, the second waits for the first and finds it.
     """
     if key is None:
         return None
-    asked = KeyUse(key.key_digest, key.request_digest, record.id, now)
-    held = keys.hold(conn, asked)
-    if idempotency.repeats(asked, held, app.rules.idempotency_key_ttl):
-        return _made(conn, type(record), held.record_id)
-    if held != asked:
-        keys.replace(conn, asked)
-    keys.forget(conn, now - app.rules.idempotency_key_ttl, FORGOTTEN_AT_ONCE)
+    use = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
+    held = keys.hold(tx.conn, use)
+    if idempotency.repeats(use, held, tx.rules.idempotency_key_ttl):
+        made = records.get(tx.conn, type(record), held.record_id, deleted=True)
+        if made is None:
+            raise errors.NotFound(
+                f"The record {held.record_id} of this Idempotency-Key no longer exists: use a new key."
+            )
+        return made
+    if held != use:
+        keys.replace(tx.conn, use)
+    keys.forget(tx.conn, tx.now - tx.rules.idempotency_key_ttl, EXPIRED_KEYS_PER_REQUEST)
     return None
 
 
-def _made(conn: Connection, kind: type[R], record_id: str) -> R:
-    made = records.get(conn, kind, record_id, deleted=True)
-    if made is None:
-        raise errors.NotFound(
-            f"What was asked for under this Idempotency-Key, {record_id}, is not kept any more: use a new key."
-        )
-    return made
-
-
-def _insert(app: Application, conn: Connection, record: R, now: datetime) -> tuple[R, list[Message]]:
-    records.insert(conn, record)
-    owed = post(app, conn, [outbox.cast(record)], now)
+def _insert(tx: Transaction, record: R) -> R:
+    records.insert(tx.conn, record)
+    tx.post([outbox.cast(record)])
     crash.at(Point.REQUEST_UNCOMMITTED)
-    return record, owed
+    return record
 
 
-def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
-    """The volume of a snapshot, with what else counts; `VolumeNotFound`, `InvalidState`."""
+def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
+    """Return the volume of a snapshot with its service; raise `VolumeNotFound` or `InvalidState`."""
     project_id = snapshot.requester.project_id
-    volume = facts.of_volume(conn, snapshot.volume_id)
+    volume = records.volume_for_request(tx.conn, snapshot.volume_id)
     if volume is None or not (everywhere or volume.project_id == project_id):
         raise errors.VolumeNotFound(snapshot.volume_id)
     if volume.status is not Status.AVAILABLE:
@@ -164,32 +166,21 @@ def _usable_volume(conn: Connection, snapshot: Snapshot, everywhere: bool) -> Vo
     return volume
 
 
-def _refuse_owned(conn: Connection, snapshot: Snapshot, volume: VolumeForRequest) -> None:
-    """Raise `AlreadyManaged` where the reference is known to mean an object that another record owns.
+def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
+    """Raise `AlreadyManaged` if another record is known to own the object of the reference.
 
-    Its name holds the id of a live record, or another server of the same storage manages it under this reference.
+    The object's name holds the id of a live record, or another server of the storage manages this reference.
     """
-    named = records.live(conn, ids_meant(snapshot.reference) - {snapshot.id})
+    named = ownership.live(tx.conn, ids_in_reference(snapshot.reference) - {snapshot.id})
     owner = min(named) if named else None
     if owner is None and volume.shared and volume.service:
-        owner = records.owner_elsewhere(conn, snapshot, services.sharing(conn, volume.service))
+        owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:
         raise errors.AlreadyManaged(
-            f"the object that {snapshot.reference.text} names is managed already, as snapshot {owner}; "
+            f"the object that {snapshot.reference.text} names is already managed as snapshot {owner}; "
             "unmanage that one first"
         )
 
 
-def _same_project(record: Record, requester: Requester) -> bool:
-    return record.requester.project_id == requester.project_id
-
-
-def _require_service(app: Application, conn: Connection, server: str, now: datetime) -> None:
-    service.require_up(services.get(conn, server), server, now, app.rules.service_down)
-
-
-def _check_quota(app: Application, conn: Connection, project_id: str, size_gb: int) -> None:
-    if quota.bounded(quotas.get(conn, project_id).over(app.rules.quota)):
-        # Whoever was before us in the queue may have changed the limit.
-        limit = quotas.queue(conn, project_id).over(app.rules.quota)
-        quota.check(records.usage(conn, project_id), limit, size_gb)
+def _require_service(tx: Transaction, server: str) -> None:
+    service.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)

@@ -1,41 +1,37 @@
-"""What came of a claimed operation is written down: what its reference means, and how it ended.
+"""Write the driver's answers for claimed operations: the object of a reference, and the end of an operation.
 
-Each takes many at once, in one transaction; one that fails doesn't fail its neighbours.
+Each function writes a batch in one transaction; an answer that the database refuses doesn't fail the others.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-
-from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.outbox import Message
-from snapmanage.core.records import Operation, Record, Snapshot, Volume, ids_in
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.crash import Point
-from snapmanage.manage import writing
-from snapmanage.manage.application import Application, commit
-from snapmanage.store import records
+from snapmanage.manage.application import Application
+from snapmanage.manage.transaction import Transaction
+from snapmanage.store import ownership
 from snapmanage.store.engine import database
-
-REFUSED = (errors.AlreadyManaged, *database.UNKEEPABLE)
+from snapmanage.store.engine.refusals import write_in_parts
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a snapshot's reference turned out to mean."""
+    """The object that the driver found for a snapshot's reference, and the name that it will be given."""
 
-    snapshot: Snapshot
+    record: Snapshot
     found: BackendSnapshot
     managed_name: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the driver fared with a claimed operation: what it found at the end, or why it failed."""
+    """The end of a driver's work on an operation: the object as it is now, or the error."""
 
     record: Record
     found: BackendSnapshot | BackendVolume | None = None
@@ -43,89 +39,86 @@ class Outcome:
 
 
 def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | None = None) -> list[Snapshot]:
-    """Write down what references mean before anything is renamed; return the snapshots that may go on.
+    """Write the objects of references before any object is renamed; return the snapshots whose driver may continue.
 
-    One that the database refuses, since its object is another's already or its values can't be kept, has failed.
-    `storage` is where the objects are, if that is known: each has one owner there.
+    An operation fails if its object has another owner or if the database refuses the object's values. `storage` is the
+    id of the objects' storage, if the driver knows it; an object has one owner on its storage.
     """
 
-    def write(conn: Connection, now: datetime) -> list[Snapshot]:
-        lease_end = now + app.rules.lease
-        _refuse_named(conn, resolutions)
-        changes = [
-            lifecycle.resolve(each.snapshot, each.found, each.managed_name, lease_end, storage) for each in resolutions
-        ]
-        written = [change.after for change in records.update(conn, changes)]
-        crash.at(Point.RESOLVE_UNCOMMITTED)
-        return written
-
-    try:
-        return app.db.write(write)
-    except REFUSED as error:
-        if database.away(error):
-            raise  # that says nothing of what was written: it is written again
-        if len(resolutions) > 1:
-            return [snapshot for each in resolutions for snapshot in resolve(app, [each], storage)]
-        settle(app, [Outcome(resolutions[0].snapshot, error=_refused(error))])
+    def fail(resolution: Resolution, error: Exception) -> list[Snapshot]:
+        settle(app, [_failed(Outcome(resolution.record), error)])
         return []
 
+    parts = write_in_parts(
+        resolutions, lambda part: app.run(lambda tx: _resolve(tx, part, storage)), fail, retry_helps=database.away
+    )
+    return [snapshot for part in parts for snapshot in part]
 
-def _refuse_named(conn: Connection, resolutions: Sequence[Resolution]) -> None:
-    """Raise `AlreadyManaged` where an object's name holds the id of another live record: it is that one's."""
-    others = {each.snapshot.id: ids_in(each.found.name) - {each.snapshot.id} for each in resolutions}
-    live = records.live(conn, set[str]().union(*others.values()))
+
+def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | None) -> list[Snapshot]:
+    lease_end = tx.now + tx.rules.lease
+    _refuse_named(tx, resolutions)
+    changes = [
+        lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
+    ]
+    written = [change.after for change in tx.write_if_unchanged(changes)]
+    crash.at(Point.RESOLVE_UNCOMMITTED)
+    return written
+
+
+def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
+    """Raise `AlreadyManaged` if an object's name holds the id of another live record, which owns the object."""
+    others = {each.record.id: ids_in(each.found.name) - {each.record.id} for each in resolutions}
+    live = ownership.live(tx.conn, set[str]().union(*others.values()))
     for each in resolutions:
-        for owner in others[each.snapshot.id] & live:
+        for owner in others[each.record.id] & live:
             raise errors.AlreadyManaged(
                 f"{each.found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
             )
 
 
 def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
-    """Write down how operations ended, or when they are tried again; return what was written.
+    """Write the end of operations, or the time of their next attempt; return the records that were written.
 
-    What isn't returned was lost to another worker, whose outcome counts. One that the database
-    refuses, since its object is another's already or its values can't be kept, has failed.
+    A record that isn't returned is claimed by another worker, whose outcome counts. An operation fails if its object
+    has another owner or if the database refuses the object's values.
     """
-    try:
-        return _settle(app, outcomes)
-    except REFUSED as error:
-        if database.away(error):
-            raise  # that says nothing of what was written: it is written again
-        if len(outcomes) > 1:
-            return [record for each in outcomes for record in settle(app, [each])]
-        return _settle(app, [replace(outcomes[0], found=None, error=_refused(error))])
+
+    def fail(outcome: Outcome, error: Exception) -> list[Record]:
+        return app.run(lambda tx: _settle(tx, [_failed(outcome, error)]))
+
+    parts = write_in_parts(
+        outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=database.away
+    )
+    return [record for part in parts for record in part]
 
 
-def _settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
-    def write(conn: Connection, now: datetime) -> tuple[list[Record], list[Message]]:
-        settled: list[Record] = []
-        owed: list[Message] = []
-        for kind in (Volume, Snapshot):
-            changes = [_ending(app, outcome, now) for outcome in outcomes if isinstance(outcome.record, kind)]
-            written, announced = writing.apply(app, conn, changes, now)
-            settled += [change.after for change in written]
-            owed += announced
-        crash.at(Point.SETTLE_UNCOMMITTED)
-        return settled, owed
-
-    return commit(app, write)
+def _settle(tx: Transaction, outcomes: Sequence[Outcome]) -> list[Record]:
+    settled: list[Record] = []
+    for kind in (Volume, Snapshot):
+        changes = [_change_for(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
+        settled += [change.after for change in tx.write_if_unchanged(changes)]
+    crash.at(Point.SETTLE_UNCOMMITTED)
+    return settled
 
 
-def _ending(app: Application, outcome: Outcome, now: datetime) -> Change[Record]:
+def _change_for(tx: Transaction, outcome: Outcome) -> Change[Record]:
     match outcome:
         case Outcome(record=record, error=errors.SnapmanageError() as error):
-            return lifecycle.fail(record, error, now, app.rules.retry)
+            return lifecycle.fail(record, error, tx.now, tx.rules.retry)
         case Outcome(record=Volume() as volume, found=BackendVolume() as found):
-            return lifecycle.register_succeeded(volume, found, now)
+            return lifecycle.register_succeeded(volume, found, tx.now)
         case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):
-            return lifecycle.unmanage_succeeded(snapshot, now)
+            return lifecycle.unmanage_succeeded(snapshot, tx.now)
         case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
-            return lifecycle.manage_succeeded(snapshot, found, now)
-    raise TypeError(f"{outcome} is no ending")
+            return lifecycle.manage_succeeded(snapshot, found, tx.now)
+    raise TypeError(f"{outcome} has neither an object nor an error")
 
 
-def _refused(error: Exception) -> errors.SnapmanageError:
-    if isinstance(error, errors.SnapmanageError):
-        return error
-    return errors.BackendError(f"what the backend told can't be kept: {str(error).partition(chr(10))[0]}")
+def _failed(outcome: Outcome, error: Exception) -> Outcome:
+    """Return the failure of an operation whose outcome the database refuses."""
+    if not isinstance(error, errors.SnapmanageError):
+        error = errors.BackendError(
+            f"the database refuses the values that the backend reported: {str(error).partition(chr(10))[0]}"
+        )
+    return replace(outcome, found=None, error=error)

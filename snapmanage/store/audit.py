@@ -13,22 +13,22 @@ _THE_HEAD = select(audit_head).where(audit_head.c.id == _HEAD_ID)
 
 
 def lock_head(conn: Connection) -> Head:
-    """The end of the chain, kept from other listeners until the transaction ends."""
+    """Return the end of the chain, locked against other listeners until the transaction ends."""
     return _head(conn, _THE_HEAD.with_for_update())
 
 
 def head(conn: Connection) -> Head:
-    """The end of the chain; its start where somebody took the row away."""
+    """Return the end of the chain; its start if the row was deleted."""
     return _head(conn, _THE_HEAD)
 
 
 def known(conn: Connection, event_ids: Collection[str]) -> set[str]:
-    """Which of the events are in the log already."""
+    """Return the ids of those events that are in the log already."""
     return set(conn.execute(select(audit.c.event_id).where(audit.c.event_id.in_(event_ids))).scalars())
 
 
 def append(conn: Connection, entries: Sequence[Entry]) -> None:
-    """Write entries that follow the locked head, and move it."""
+    """Write entries that follow the locked head, and move the head."""
     if not entries:
         return
     conn.execute(audit.insert(), [dict(vars(entry)) for entry in entries])
@@ -37,7 +37,7 @@ def append(conn: Connection, entries: Sequence[Entry]) -> None:
 
 
 def in_order(conn: Connection) -> Iterator[Entry]:
-    """Every entry, by its number; whoever stops early leaves nothing open."""
+    """Yield every entry in the order of the numbers; a caller may stop early."""
     query = select(audit).order_by(audit.c.number).execution_options(yield_per=1000)
     with conn.execute(query) as rows:
         for row in rows:
@@ -45,24 +45,24 @@ def in_order(conn: Connection) -> Iterator[Entry]:
 
 
 def of_snapshot(conn: Connection, snapshot_id: str) -> list[Entry]:
-    """A snapshot's entries, by generation."""
+    """Return a snapshot's entries in the order of their generations."""
     query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(audit.c.generation)
     return [Entry(**row._mapping) for row in conn.execute(query)]
 
 
 def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[Entry]:
-    """The last entries, oldest of them first."""
+    """Return the last entries, oldest of them first."""
     query = select(audit).order_by(audit.c.number.desc()).limit(limit)
     if snapshot_id is not None:
         query = query.where(audit.c.snapshot_id == snapshot_id)
     return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
 
 
-def steps(conn: Connection) -> list[tuple[str, str, int, Any]]:
-    """What `core.ledger.gaps` takes."""
+def steps(conn: Connection) -> list[tuple[str, str, int, int | None]]:
+    """Return every entry in the form that `core.audit.gaps` takes."""
     query = select(audit).order_by(audit.c.snapshot_id, audit.c.generation).execution_options(yield_per=1000)
     entries = (Entry(**row._mapping) for row in conn.execute(query))
-    return [(e.snapshot_id, e.event_type, e.generation, e.payload.get("previous_generation")) for e in entries]
+    return [(e.snapshot_id, e.event_type, e.generation, e.previous_generation) for e in entries]
 
 
 def _head(conn: Connection, query: Select[Any]) -> Head:

@@ -1,4 +1,4 @@
-"""Many rows changed with few statements."""
+"""Updates of many rows with few statements."""
 
 import json
 from collections import defaultdict
@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Dialect, Table, TextClause, bindparam
 
 Values = Mapping[str, Any]
 
-# Without it, the texts would have the database's character set, which may lack theirs.
+# Without it, the texts would have the database's character set, which may lack some of their characters.
 _TEXT = "LONGTEXT CHARACTER SET utf8mb4"
 
 
 def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -> None:
-    """Write values into the rows of those ids; each names the columns that it changes, if any."""
+    """Write values into rows, each a pair of an id and of values by column; equal values are one statement."""
     alike: defaultdict[tuple[tuple[str, Any], ...], list[str]] = defaultdict(list)
     for key, values in rows:
         alike[tuple(values.items())].append(key)
@@ -32,9 +32,9 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
 
 
 def _update_each(conn: Connection, table: Table, columns: Sequence[str], rows: Sequence[Values]) -> None:
-    """Rows that have no values in common."""
+    """Write rows that have different values in the same columns."""
     if len(rows) > 1 and conn.dialect.name in ("mysql", "mariadb"):
-        # Its drivers send `executemany` statement by statement.
+        # Drivers of MariaDB send `executemany` statement by statement.
         conn.execute(_joined(table, columns), {"rows": _as_json(conn.dialect, table, columns, rows)})
     else:
         conn.execute(table.update().where(table.c.id == bindparam("row_id")), rows)
@@ -42,7 +42,7 @@ def _update_each(conn: Connection, table: Table, columns: Sequence[str], rows: S
 
 @cache
 def _joined(table: Table, columns: Sequence[str]) -> TextClause:
-    """An update by a table that is one JSON text; what doesn't fit a column is refused as ever."""
+    """Return an update that joins a table made of one JSON text; MariaDB still refuses values that don't fit."""
     paths = [f"`{name}` {_TEXT} PATH '$[{place}]'" for place, name in enumerate(("id", *columns))]
     assigned = [f"{table.name}.`{name}` = fresh.`{name}`" for name in columns]
     return sa.text(

@@ -12,17 +12,17 @@ _key_digest = idempotency_keys.c.key_digest
 
 
 def hold(conn: Connection, asked: KeyUse) -> KeyUse:
-    """The use that a key has, `asked` where it had none; others that come with it wait until the transaction ends."""
+    """Return the use of a key, `asked` if it had none; other requests with the key wait until the transaction ends."""
     return KeyUse(**locks.lock(conn, idempotency_keys, dict(vars(asked)))._mapping)
 
 
 def replace(conn: Connection, use: KeyUse) -> None:
-    """Let a key that is held stand for another request."""
+    """Write another use of a locked key."""
     conn.execute(update(idempotency_keys).where(_key_digest == use.key_digest).values(vars(use)))
 
 
 def forget(conn: Connection, before: datetime, limit: int) -> None:
-    """Drop keys that were first used before a time, at most `limit`, leaving out those that others hold."""
+    """Delete up to `limit` keys that were first used before a time; skip rows that others have locked."""
     old = (
         select(_key_digest)
         .where(idempotency_keys.c.created_at < before)

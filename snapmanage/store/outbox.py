@@ -1,4 +1,4 @@
-"""Messages not yet carried."""
+"""Messages that are not sent yet."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -12,24 +12,27 @@ from snapmanage.core.stuck import PendingCast
 from snapmanage.store.tables import outbox
 from snapmanage.store.types import LONG_TEXT
 
-# A message has its body as text already.
+# A message has its body as text already, so that the type of the column need not write it.
 _ADD = outbox.insert().values(body=bindparam("body_text", type_=LONG_TEXT))
 
 
 def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
-    """Put messages in; from `due_at` on any relay may take them."""
+    """Write messages; from `due_at` on, each relay may take them."""
     if messages:
         conn.execute(_ADD, [_row(message, now, due_at) for message in messages])
 
 
 def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int]]:
-    """Messages that are due, longest first, each with the times it was taken before; others' are left out."""
+    """Lock and return messages that are due, longest first, each with the number of its earlier sendings.
+
+    Rows that other relays have locked are skipped.
+    """
     query = select(outbox).where(outbox.c.due_at <= now).order_by(outbox.c.due_at).limit(limit)
     return [(_message(row), row.sends) for row in conn.execute(query.with_for_update(skip_locked=True))]
 
 
 def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
-    """Put messages off, each until its time, for whoever comes then."""
+    """Count a sending of each message, and postpone the next one until its time."""
     alike: defaultdict[datetime, list[str]] = defaultdict(list)
     for key in sorted(due):
         alike[due[key]].append(key)
@@ -39,26 +42,26 @@ def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
 
 
 def bring_forward(conn: Connection, message_ids: Collection[str], due_at: datetime) -> None:
-    """Let messages rest until then at most."""
+    """Make messages due at `due_at`, unless they are due earlier."""
     resting = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
     conn.execute(update(outbox).where(resting).values(due_at=due_at))
 
 
 def put_back(conn: Connection, message_ids: Collection[str], now: datetime) -> None:
-    """Make messages due again, as if they hadn't been taken."""
+    """Make messages due again, and don't count their last sending."""
     if message_ids:
         taken = outbox.c.id.in_(sorted(message_ids))
         conn.execute(update(outbox).where(taken).values(due_at=now, sends=outbox.c.sends - 1))
 
 
 def forget(conn: Connection, message_ids: Collection[str]) -> None:
-    """Drop messages that have arrived."""
+    """Delete messages that have arrived."""
     if message_ids:
         conn.execute(delete(outbox).where(outbox.c.id.in_(sorted(message_ids))))
 
 
 def forget_casts(conn: Connection, record_ids: Collection[str], method: str) -> None:
-    """Drop the casts of a method that their server has accepted."""
+    """Delete the casts of a method that their server has accepted."""
     found = select(outbox.c.id).where(
         outbox.c.record_id.in_(record_ids), outbox.c.kind == Kind.CAST.value, outbox.c.name == method
     )
@@ -66,27 +69,27 @@ def forget_casts(conn: Connection, record_ids: Collection[str], method: str) -> 
 
 
 def hurry_casts(conn: Connection, server: str, now: datetime) -> None:
-    """Make the casts that wait for a server due: it is back, and they are put off as if they were sent the first time.
+    """Make the casts of a server that has started due, and count their sendings from the first again.
 
-    What has just gone out first is left to arrive.
+    A cast that was never sent stays as it is: its process is sending it.
     """
     waiting = (outbox.c.kind == Kind.CAST.value) & (outbox.c.target == server) & (outbox.c.sends > 0)
     conn.execute(update(outbox).where(waiting).values(due_at=now, sends=1))
 
 
 def waiting(conn: Connection) -> int:
-    """How many messages are not carried yet."""
+    """Return the number of messages that are not sent yet."""
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
 
 
 def waiting_casts(conn: Connection) -> dict[str, PendingCast]:
-    """The casts that their servers haven't accepted, by the record's id."""
+    """Return the casts that their servers haven't accepted, by the record's id."""
     query = select(outbox.c.record_id, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
     return {row.record_id: PendingCast(row.due_at) for row in conn.execute(query)}
 
 
 def older_than(conn: Connection, moment: datetime) -> int:
-    """How many messages were put in before, and are still there."""
+    """Return the number of messages that were written before `moment` and are still there."""
     query = select(func.count()).select_from(outbox).where(outbox.c.created_at < moment)
     return int(conn.execute(query).scalar_one())
 

@@ -1,12 +1,11 @@
-"""Pages of a list: which rows, in which order, from where on.
+"""Pages of a list.
 
-A page goes on after its marker by comparing what the rows are sorted by, so that what comes or goes
-before it moves nothing. An absent value counts as the least on every database.
+A page compares the columns of its order with those of the marker's row, so that a row that is added or removed before
+the page moves nothing. NULL counts as the least value on every database.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -26,29 +25,11 @@ from sqlalchemy import (
 )
 
 from snapmanage import errors
-
-
-@dataclass(frozen=True)
-class ListQuery:
-    """What is wanted of a list.
-
-    `project_id` None means every project's. `equal` and `like` compare columns, `metadata` asks for
-    pairs; `never` is for what no row can be. `sort` holds pairs of column and direction, asc or desc.
-    """
-
-    project_id: str | None
-    equal: Mapping[str, Any] = field(default_factory=dict)
-    like: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    never: bool = False
-    sort: Sequence[tuple[str, str]] = (("created_at", "desc"),)
-    limit: int = 1000
-    offset: int = 0
-    marker: str | None = None
+from snapmanage.core.paging import ListQuery
 
 
 def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]]:
-    """The page's rows; `InvalidRequest` when the marker is none of the list's."""
+    """Return the rows of a page; raise `InvalidRequest` if the marker is not in the list."""
     order = _order(table, wanted.sort)
     query = select(table).where(*_conditions(conn, table, wanted))
     if wanted.marker is not None:
@@ -58,27 +39,25 @@ def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]
 
 
 def count(conn: Connection, table: Table, wanted: ListQuery) -> int:
-    """How many rows all pages have together."""
+    """Return the number of rows on all pages together."""
     query = select(func.count()).select_from(table).where(*_conditions(conn, table, wanted))
     return int(conn.execute(query).scalar_one())
 
 
 def _conditions(conn: Connection, table: Table, wanted: ListQuery) -> list[ColumnElement[bool]]:
-    conditions = _there(table, wanted)
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.project_id is not None:
+        conditions.append(table.c.project_id == wanted.project_id)
+    if "deleted_at" in table.c:
+        conditions.append(table.c.deleted_at.is_(None))
     conditions += [table.c[name] == value for name, value in wanted.equal.items()]
     conditions += [table.c[name].icontains(text, autoescape=True) for name, text in wanted.like.items()]
     conditions += [_has_pair(conn, table, pair) for pair in wanted.metadata.items()]
     return [*conditions, false()] if wanted.never else conditions
 
 
-def _there(table: Table, wanted: ListQuery) -> list[ColumnElement[bool]]:
-    """Whose rows there are, those of tombstones left out."""
-    kept: list[ColumnElement[bool]] = [table.c.deleted_at.is_(None)] if "deleted_at" in table.c else []
-    return kept if wanted.project_id is None else [table.c.project_id == wanted.project_id, *kept]
-
-
 def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnElement[bool]:
-    """Whether the text of `metadata`, as the type `Json` writes it, has a pair: quotes inside are escaped."""
+    """Return the condition that `metadata` has a pair, in the text that the type `Json` writes: it escapes quotes."""
     written = ":".join(json.dumps(part) for part in pair)
     position = func.strpos if conn.dialect.name == "postgresql" else func.instr
     text = type_coerce(table.c.metadata, Text)
@@ -86,14 +65,14 @@ def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnEl
 
 
 def _order(table: Table, sort: Sequence[tuple[str, str]]) -> list[tuple[Column[Any], str]]:
-    """What rows are sorted by; ids end every tie, in the direction of the last key."""
+    """Return the columns of the order; the id is the last one, in the direction of the one before."""
     keys = [(table.c[name], direction) for name, direction in sort if name != "id"]
     last = next((direction for name, direction in sort if name == "id"), sort[-1][1])
     return [*keys, (table.c.id, last)]
 
 
 def _keys(column: Column[Any], direction: str) -> list[ColumnElement[Any]]:
-    # Databases differ in where NULL goes, and MariaDB can't be told.
+    # Databases sort NULL differently, and MariaDB has no option for it.
     keys = [case((column.is_(None), 0), else_=1), column] if column.nullable else [column]
     return [key.desc() if direction == "desc" else key.asc() for key in keys]
 
@@ -109,7 +88,7 @@ def _marked(conn: Connection, table: Table, wanted: ListQuery, order: Sequence[t
 
 
 def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> ColumnElement[bool]:
-    """What comes behind a row: equal in some keys, and behind it in the next."""
+    """Return the condition of the rows behind a row: equal in some columns, and behind it in the next one."""
     later: list[ColumnElement[bool]] = []
     for place, (column, direction) in enumerate(order):
         same = [key == held for (key, _), held in zip(order[:place], marked, strict=False)]
@@ -117,7 +96,7 @@ def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> Column
     first, direction = order[0]
     if first.nullable:
         return or_(*later)
-    # It follows from the rest, but PostgreSQL begins in the middle of an index only where it is said.
+    # The rest implies this condition, but PostgreSQL needs it to begin in the middle of an index.
     return and_(first <= marked[0] if direction == "desc" else first >= marked[0], or_(*later))
 
 

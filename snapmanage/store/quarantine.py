@@ -1,4 +1,4 @@
-"""Messages that were put aside, and those under suspicion of killing whoever handles them."""
+"""Messages in quarantine."""
 
 import hashlib
 import json
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
-from snapmanage.core.records import readable
-from snapmanage.store.tables import quarantine, suspects
+from snapmanage.core.text import readable
+from snapmanage.store.tables import quarantine
 
-# Bytes: escaped, they must fit into one packet of MariaDB, which by default has 16 MiB.
+# Bytes. Their escaped form must fit into one packet of MariaDB, which has 16 MiB by default.
 LARGEST_KEPT = 4 * 1024**2
-# What the column tells apart.
+# The precision of the column.
 TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
 class QuarantinedMessage:
-    """A message as it last came to `queue`, and why it was put aside; of a very large one the first part."""
+    """A message as it last arrived on `queue`, with the reason; of a very large message only the first part."""
 
     id: str
     queue: str
@@ -37,7 +37,7 @@ class QuarantinedMessage:
 
 @dataclass(frozen=True)
 class QuarantineEntry:
-    """The same without its bytes."""
+    """A `QuarantinedMessage` without its bytes."""
 
     id: str
     queue: str
@@ -47,24 +47,24 @@ class QuarantineEntry:
 
 
 def key(queue: str, body: bytes) -> str:
-    """By which a message is known again: made of queue and bytes."""
+    """Return the id of a message, made of its queue and its bytes: a repeat has the same."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{queue} {hashlib.sha256(body).hexdigest()}"))
 
 
-def put_aside(
+def add(
     conn: Connection, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
 ) -> str | None:
-    """Keep a message that can't be understood, with its bytes, headers and the reason.
+    """Quarantine a message, with its bytes, its headers and the reason.
 
-    Of a very large one the first part is kept, and the reason tells the whole's length and digest.
-    Returns its key; None when it is there already, and was received once more: always later than before.
+    Of a very large message the first part is kept, and the reason names the length and the digest of the whole.
+    Return its id; return None if the message is there already, and give it a later `received_at` then.
     """
     known = key(queue, body)
     if len(body) > LARGEST_KEPT:
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
-    told = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a name may be no text
-    row = {"headers": told, "reason": readable(reason), "received_at": now}
+    shown = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a header's name may be no text
+    row = {"headers": shown, "reason": readable(reason), "received_at": now}
     this = quarantine.c.id == known
     received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
     if received is None:
@@ -75,7 +75,7 @@ def put_aside(
 
 
 def all_of(conn: Connection) -> list[QuarantineEntry]:
-    """What is there, oldest first."""
+    """Return the entries of the quarantine, oldest first."""
     shown = quarantine.c
     query = select(
         shown.id, shown.queue, func.length(shown.body).label("size_bytes"), shown.reason, shown.received_at
@@ -89,38 +89,11 @@ def get(conn: Connection, message_id: str) -> QuarantinedMessage | None:
 
 
 def drop(conn: Connection, message_id: str) -> bool:
-    """Forget a message; False when it is unknown."""
+    """Delete a message; return False if it is unknown."""
     return bool(conn.execute(delete(quarantine).where(quarantine.c.id == message_id)).rowcount)
 
 
 def drop_unless_back(conn: Connection, sent: QuarantinedMessage) -> bool:
-    """Forget a message that was sent again; False when it was put aside once more, or is unknown."""
+    """Delete a message that was sent again; return False if it was quarantined once more, or is unknown."""
     this = (quarantine.c.id == sent.id) & (quarantine.c.received_at == sent.received_at)
     return bool(conn.execute(delete(quarantine).where(this)).rowcount)
-
-
-def suspect(conn: Connection, message_id: str, now: datetime) -> int:
-    """Note that a message is being handled which was delivered before; how often that was noted, this time included."""
-    counted = update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts + 1, seen_at=now)
-    if not conn.execute(counted).rowcount:
-        conn.execute(insert(suspects), {"id": message_id, "attempts": 1, "seen_at": now})
-    return int(conn.execute(select(suspects.c.attempts).where(suspects.c.id == message_id)).scalar_one())
-
-
-def forget_suspects(conn: Connection, before: datetime, limit: int) -> None:
-    """Drop suspects that were last seen before a time, at most `limit`, leaving out those that others count."""
-    old = select(suspects.c.id).where(suspects.c.seen_at < before).limit(limit)
-    found = conn.execute(old.with_for_update(skip_locked=True)).scalars().all()
-    if found:
-        conn.execute(delete(suspects).where(suspects.c.id.in_(found)))
-
-
-def take_back(conn: Connection, message_id: str) -> None:
-    """Count an attempt less: whoever handled the message failed, and lives."""
-    conn.execute(delete(suspects).where(suspects.c.id == message_id, suspects.c.attempts <= 1))
-    conn.execute(update(suspects).where(suspects.c.id == message_id).values(attempts=suspects.c.attempts - 1))
-
-
-def clear(conn: Connection, message_id: str) -> None:
-    """A suspect was handled, or put aside."""
-    conn.execute(delete(suspects).where(suspects.c.id == message_id))

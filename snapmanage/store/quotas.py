@@ -1,4 +1,4 @@
-"""The limits of projects, where they differ from the defaults."""
+"""The limits of projects that differ from the defaults."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +18,11 @@ def get(conn: Connection, project_id: str) -> ProjectQuota:
 
 
 class NoQueue(Exception):
-    """The project has no row to queue on yet: `open_queue`, in a transaction of its own, makes it."""
+    """The project has no row to wait for yet: `open_queue` makes it, in a transaction of its own."""
 
 
 def queue(conn: Connection, project_id: str) -> ProjectQuota:
-    """The same, letting concurrent requests of a project count one after the other until the transaction ends."""
+    """Like `get`, and lock the row: concurrent requests of a project count their usage one after the other."""
     row = conn.execute(select(quotas).where(quotas.c.project_id == project_id).with_for_update()).one_or_none()
     if row is None:
         raise NoQueue(project_id)
@@ -30,21 +30,21 @@ def queue(conn: Connection, project_id: str) -> ProjectQuota:
 
 
 def open_queue(conn: Connection, project_id: str) -> None:
-    """Make the row that requests of a project queue on.
+    """Make the row that the requests of a project wait for.
 
-    Requests don't make it: on MariaDB, whoever waits for a new row deadlocks with the others when it is rolled back.
+    A request doesn't make it itself: on MariaDB, transactions that wait for a new row deadlock if it is rolled back.
     """
     locks.lock(conn, quotas, dict(vars(ProjectQuota(project_id))))
 
 
 def change(conn: Connection, project_id: str, limits: Mapping[str, int | None]) -> None:
-    """Let these limits, by column, hold for a project from now on; the others stay."""
+    """Write limits of a project, by column; its other limits stay."""
     open_queue(conn, project_id)
     conn.execute(update(quotas).where(quotas.c.project_id == project_id).values(dict(limits)))
 
 
 def all_of(conn: Connection) -> list[ProjectQuota]:
-    """Of each project that has limits of its own."""
+    """Return the limits of each project that has its own."""
     differs = or_(quotas.c.snapshots.is_not(None), quotas.c.gigabytes.is_not(None))
     return [_override(row) for row in conn.execute(select(quotas).where(differs).order_by(quotas.c.project_id))]
 

@@ -10,9 +10,9 @@ from snapmanage.store.tables import services
 
 
 def beat(conn: Connection, service: Service) -> None:
-    """Note that a server is alive; whether it is disabled stays as it was."""
+    """Write a server's heartbeat; a disabled server stays disabled."""
     alive = {"heartbeat_at": service.heartbeat_at, "driver": service.driver, "storage": service.storage}
-    # Two processes of one server may come up together, and be its first.
+    # The first two processes of a server may start at the same time.
     locks.lock(conn, services, {"server": service.server, "disabled_reason": None, **alive})
     conn.execute(update(services).where(services.c.server == service.server).values(alive))
 
@@ -29,14 +29,14 @@ def sharing(conn: Connection, service: Service) -> Sequence[str]:
 
 
 def on_host(conn: Connection, host: str) -> Sequence[str]:
-    """The servers of a machine."""
+    """Return the servers of a host."""
     prefix = f"{host}@"
     query = select(services.c.server).where(services.c.server.startswith(prefix, autoescape=True))
     return conn.execute(query.order_by(services.c.server)).scalars().all()
 
 
 def disable(conn: Connection, server: str, reason: str | None) -> bool:
-    """Keep requests away from a server, or let them in again with None; False when it is unknown."""
+    """Disable a server for requests, or enable it with None; return False if the server is unknown."""
     changed = conn.execute(update(services).where(services.c.server == server).values(disabled_reason=reason))
     return bool(changed.rowcount)
 

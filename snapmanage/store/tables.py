@@ -15,7 +15,7 @@ metadata = MetaData(
     }
 )
 
-# Whatever the defaults of server and database are; other row formats have no room for our indexes.
+# Independent of the defaults of server and database; other row formats have no room for our indexes.
 _MARIADB: dict[str, Any] = {
     "mysql_engine": "InnoDB",
     "mysql_row_format": "DYNAMIC",
@@ -26,7 +26,7 @@ _BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 
 def _record_columns() -> list[Column[Any]]:
-    """What volumes and snapshots have in common; `snapmanage.core.records.Record` explains each."""
+    """Return the common columns of volumes and snapshots; `snapmanage.core.records.Record` explains them."""
     return [
         Column("id", ID, primary_key=True),
         Column("project_id", NAME, nullable=False),
@@ -43,6 +43,7 @@ def _record_columns() -> list[Column[Any]]:
         Column("status", String(20), nullable=False),
         Column("operation", String(20), nullable=False),
         Column("generation", Integer, nullable=False),
+        Column("claim_number", Integer, nullable=False, server_default="0"),
         Column("attempt", Integer, nullable=False),
         Column("started_at", UtcDateTime),
         Column("due_at", UtcDateTime),
@@ -75,7 +76,6 @@ snapshots = Table(
     metadata,
     *_record_columns(),
     Column("volume_id", ID, nullable=False, index=True),
-    Column("announced", Integer),
     Column("storage", NAME),
     Index(None, "server", "due_at"),
     Index(None, "server", "project_id", "due_at"),
@@ -83,7 +83,7 @@ snapshots = Table(
     **_MARIADB,
 )
 
-# Messages not yet carried; `core.messages.Message` explains them.
+# Messages that are not sent yet; `core.outbox.Message` explains them.
 outbox = Table(
     "outbox",
     metadata,
@@ -112,7 +112,7 @@ services = Table(
     **_MARIADB,
 )
 
-# A project's row is what concurrent requests of that project queue for; limits are null where the default holds.
+# Concurrent requests of a project wait for its row; a limit is null if the default holds.
 quotas = Table(
     "quotas",
     metadata,
@@ -138,7 +138,7 @@ messages = Table(
     **_MARIADB,
 )
 
-# Keys under which clients may send a request again; `core.idempotency.Use` explains them.
+# Keys under which clients may send a request again; `core.idempotency.KeyUse` explains them.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -149,7 +149,7 @@ idempotency_keys = Table(
     **_MARIADB,
 )
 
-# What came over the bus and can't be understood, as it came.
+# Messages from the bus that can't be understood, as they arrived.
 quarantine = Table(
     "quarantine",
     metadata,
@@ -162,7 +162,7 @@ quarantine = Table(
     **_MARIADB,
 )
 
-# Messages that were delivered again and are being handled; who handles one removes it, unless it dies of it.
+# Messages that were delivered again and are being handled; a process that dies of one leaves its row.
 suspects = Table(
     "suspects",
     metadata,
@@ -172,7 +172,7 @@ suspects = Table(
     **_MARIADB,
 )
 
-# Events as they were heard, each row chained to the one before; `audit_head` is the chain's end.
+# Events as they were received, each row chained to the one before; `audit_head` is the chain's end.
 audit = Table(
     "audit",
     metadata,

@@ -14,7 +14,7 @@ NAME = String(255)
 
 
 class UtcDateTime(sql.TypeDecorator[datetime]):
-    """An aware UTC time, kept to the microsecond."""
+    """An aware time in UTC, exact to the microsecond."""
 
     impl = sql.DateTime
     cache_ok = True
@@ -32,7 +32,7 @@ class UtcDateTime(sql.TypeDecorator[datetime]):
 
 
 class Json(sql.TypeDecorator[Any]):
-    """A JSON value as text, in ASCII, so that every database keeps every character."""
+    """A JSON value as a text in ASCII, so that each database keeps each character."""
 
     impl = LONG_TEXT
     cache_ok = True

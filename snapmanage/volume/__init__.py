@@ -1,5 +1,4 @@
-"""The server that owns backends: it accepts what comes over the bus, and carries it out.
+"""The server that owns backends: it accepts the operations that arrive over the bus, and carries them out.
 
-`endpoint` reads requests, `intake` accepts them, `worker` carries them out, `server` starts and
-drains it all.
+`endpoint` parses requests, `intake` accepts them, `worker` carries them out, and `server` starts and drains them.
 """

@@ -1,4 +1,4 @@
-"""Calling a driver from several threads at once: how long that takes, and what becomes of a call that never returns."""
+"""Call a driver from several threads, measure the calls, and abandon those that hang."""
 
 import logging
 import queue
@@ -7,27 +7,28 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from snapmanage.core.logfields import fields
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
 
 LOG = logging.getLogger(__name__)
 
-# Weight of the newest call in the mean.
-NEWEST = 0.1
-# Seconds that a step is taken to need until it has shown otherwise.
-SLOW = 1.0
-# So many times the threads may hang; then no other takes a hanging one's place.
-HANGING = 4
+# Weight of the newest call in the mean duration.
+NEWEST_WEIGHT = 0.1
+# Seconds that a step is assumed to take until a call has been measured.
+ASSUMED_SECONDS = 1.0
+# The pool replaces hung threads until this many times its size hang.
+HUNG_POOLS = 4
 
 
 Step = Resolution | Outcome
 
 
 class DriverPool:
-    """Threads that `call` with what was submitted, one after the other, and hand what comes of it to `answer`.
+    """Threads that run `call` on each submitted operation and pass the result to `answer`.
 
-    They start with the first. A future each, as executors have, would cost more than a fast driver's call.
-    Nothing can end a call that hangs: it is left to itself, and another thread takes its place.
+    The threads start with the first operation. There is no future for each operation, since that costs more than a
+    fast driver's call. A hung call can't be ended: the pool abandons its thread and starts another one.
     """
 
     def __init__(
@@ -36,56 +37,56 @@ class DriverPool:
         self._name = name
         self._call = call
         self._answer = answer
-        self._wanted = threads
-        self._waiting: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
+        self._size = threads
+        self._queue: queue.SimpleQueue[Claimed | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._working = 0
-        self._hanging: set[threading.Thread] = set()
+        self._hung: set[threading.Thread] = set()
         self._running: dict[threading.Thread, tuple[Claimed, float]] = {}
-        # Mean seconds of each step of an operation; all but the last step may be missing.
-        self._means: dict[type[Step], float] = {Outcome: SLOW}
+        # Mean seconds of each step of an operation; an operation may consist of the last step alone.
+        self._means: dict[type[Step], float] = {Outcome: ASSUMED_SECONDS}
 
     def submit(self, claimed: Claimed) -> None:
-        self._waiting.put(claimed)
-        if not self._working and not self._hanging:
+        self._queue.put(claimed)
+        if not self._working and not self._hung:
             with self._lock:
-                self._fill_up()
+                self._start_missing_threads()
 
-    def within(self, seconds: float) -> int:
-        """How many operations the driver gets through in that time, going by the latest."""
-        return int(self._wanted * seconds / max(sum(list(self._means.values())), 1e-6))
+    def capacity(self, seconds: float) -> int:
+        """Return how many operations the driver finishes in that time, by the mean duration of its calls."""
+        return int(self._size * seconds / max(sum(list(self._means.values())), 1e-6))
 
-    def given_up(self, seconds: float) -> list[Claimed]:
-        """What has taken longer than that, which gets no answer any more; and what waits, where every thread hangs."""
+    def abandon(self, seconds: float) -> list[Claimed]:
+        """Abandon the calls that have run longer than `seconds`, and return their operations.
+
+        If every thread hangs, return the queued operations too.
+        """
+        started_before = time.monotonic() - seconds
         with self._lock:
-            late = self._leave(time.monotonic() - seconds)
-            if late or not self._waiting.empty():
-                self._fill_up()
-            stuck = self._hanging and not self._working
-        return [*late, *self._withdraw()] if stuck else late
+            late = {thread: claimed for thread, (claimed, started) in self._running.items() if started < started_before}
+            for thread in late:
+                del self._running[thread]
+            self._hung.update(late)
+            self._working -= len(late)
+            if late or not self._queue.empty():
+                self._start_missing_threads()
+            stuck = self._hung and not self._working
+        return [*late.values(), *self._withdraw()] if stuck else list(late.values())
 
     def stop(self) -> None:
-        """Begin no further call."""
+        """Start no further call."""
         self._withdraw()
-        for _ in range(self._wanted + len(self._hanging)):
-            self._waiting.put(None)
+        for _ in range(self._size + len(self._hung)):
+            self._queue.put(None)
 
-    def _leave(self, begun_before: float) -> list[Claimed]:
-        late = {thread: claimed for thread, (claimed, begun) in self._running.items() if begun < begun_before}
-        for thread in late:
-            del self._running[thread]
-        self._hanging.update(late)
-        self._working -= len(late)
-        return list(late.values())
-
-    def _fill_up(self) -> None:
-        """Start the threads that are missing; where the system has none to give now, the next look tries again."""
-        while self._working < self._wanted and len(self._hanging) < HANGING * self._wanted:
+    def _start_missing_threads(self) -> None:
+        """Start threads until the pool is full; if the system refuses one, `abandon` tries again."""
+        while self._working < self._size and len(self._hung) < HUNG_POOLS * self._size:
             name = f"{self._name} {self._working + 1}"
             try:
                 threading.Thread(target=self._run, name=name, daemon=True).start()
             except RuntimeError as error:
-                LOG.warning("%s waits for a thread: %s", self._name, error)
+                LOG.warning("Can't start a thread for the driver yet; retrying: %s", fields(pool=name, reason=error))
                 return
             self._working += 1
 
@@ -93,33 +94,30 @@ class DriverPool:
         withdrawn = []
         with suppress(queue.Empty):
             while True:
-                if claimed := self._waiting.get_nowait():
+                if claimed := self._queue.get_nowait():
                     withdrawn.append(claimed)
         return withdrawn
 
     def _run(self) -> None:
         me = threading.current_thread()
-        while (claimed := self._waiting.get()) is not None:
+        while (claimed := self._queue.get()) is not None:
             started = time.monotonic()
             with self._lock:
                 self._running[me] = claimed, started
-            came = self._call(claimed)
-            if self._is_wanted(me):
-                self._answer(came)
-                mean = self._means.get(type(came), SLOW)
-                self._means[type(came)] = mean + NEWEST * (time.monotonic() - started - mean)
-            elif not self._goes_on(me):
+            result = self._call(claimed)
+            with self._lock:
+                abandoned = self._running.pop(me, None) is None
+            if not abandoned:
+                self._answer(result)
+                mean = self._means.get(type(result), ASSUMED_SECONDS)
+                self._means[type(result)] = mean + NEWEST_WEIGHT * (time.monotonic() - started - mean)
+            elif not self._rejoin(me):
                 return
 
-    def _is_wanted(self, thread: threading.Thread) -> bool:
-        """Whether the call that the thread comes from wasn't given up."""
+    def _rejoin(self, thread: threading.Thread) -> bool:
+        """Take an abandoned thread back if the pool has lost one; return whether it did."""
         with self._lock:
-            return self._running.pop(thread, None) is not None
-
-    def _goes_on(self, thread: threading.Thread) -> bool:
-        """Whether a thread whose call was given up is needed; another may have taken its place."""
-        with self._lock:
-            self._hanging.remove(thread)
-            needed = self._working < self._wanted
+            self._hung.remove(thread)
+            needed = self._working < self._size
             self._working += needed
             return needed

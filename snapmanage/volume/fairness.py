@@ -1,38 +1,38 @@
-"""Whose turn it is: projects that wait for one backend are served by turns, so that a long queue keeps nobody waiting.
+"""Serve the projects that wait for one backend in a round robin, so that a long queue delays no other project.
 
-What is known here is what this process has accepted; everything else, and what is tried again, is taken
-in the order in which it became due.
+The round robin knows the operations that this process has accepted. Operations of other processes, and retries, are
+claimed in the order in which they became due.
 """
 
 import threading
 from collections.abc import Iterable
 
-# Projects that are remembered; more than that are served as they come.
-MOST = 1000
-# Projects that one claim serves by turns, beside what is longest due.
-AT_ONCE = 4
+# Projects in the round robin; any further project is served in the order in which its operations became due.
+MAX_PROJECTS = 1000
+# Projects that get a share of one claim, beside the operations that have been due longest.
+SHARES_PER_CLAIM = 4
 
 
 class ProjectRoundRobin:
-    """Projects with operations that wait, whoever was served longest ago first; for several threads."""
+    """The projects whose operations wait, in the order of their turns; safe for several threads."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, None] = {}
         self._lock = threading.Lock()
 
-    def wait(self, projects: Iterable[str]) -> None:
-        """Queue them, each behind those who wait."""
+    def add(self, projects: Iterable[str]) -> None:
+        """Add projects to the end of the queue, unless they are in it."""
         with self._lock:
             for project in projects:
-                if len(self._waiting) < MOST:
+                if len(self._waiting) < MAX_PROJECTS:
                     self._waiting.setdefault(project)
 
-    def next(self, number: int) -> list[str]:
-        """Up to so many whose turn it is, who wait no more then; none where one alone waits."""
+    def take_next(self, number: int) -> list[str]:
+        """Remove and return up to `number` projects from the head of the queue; none if only one project waits."""
         with self._lock:
             if len(self._waiting) < 2:
                 return []
-            chosen = list(self._waiting)[: min(number, AT_ONCE)]
+            chosen = list(self._waiting)[: min(number, SHARES_PER_CLAIM)]
             for project in chosen:
                 del self._waiting[project]
             return chosen

@@ -1,7 +1,6 @@
-"""One scan of a backend serves the pages that are read of it: a backend of 100,000 snapshots is asked once.
+"""Scan a backend once for all pages of a listing: a backend of 100,000 snapshots is not scanned for each page.
 
-Whoever asks for a first page sees the backend as it is from then on; whoever goes on reads in the scan
-that is there, as long as it isn't too old.
+A first page starts a new scan. A next page reads the latest scan, unless that is too old.
 """
 
 import threading
@@ -16,9 +15,9 @@ from snapmanage.volume import steps
 
 
 class Scans:
-    """The scans of one backend; each is kept for `ttl_seconds`, and given up after `timeout_seconds`.
+    """The scans of one backend; each is kept for `ttl_seconds`, and abandoned after `timeout_seconds`.
 
-    With a `name_template`, snapshots that couldn't be given such a name are marked as unusable.
+    With a `name_template`, snapshots to which the driver can't give such a name are marked as unusable.
     """
 
     def __init__(self, driver: Driver, ttl_seconds: float, timeout_seconds: float, name_template: str = "") -> None:
@@ -26,17 +25,17 @@ class Scans:
         self._name_template = name_template
         self._timeout = timeout_seconds
         self._ttl = ttl_seconds
-        self._turn = threading.Lock()
+        self._scanning = threading.Lock()
         self._latest: Inventory | None = None
         self._begun_at = 0.0
 
     def for_page(self, page: Page) -> Inventory:
-        """What the page is to be read of; an error of snapmanage when the backend can't be scanned.
+        """Return the scan to read a page from; raise an error of snapmanage if the backend can't be scanned.
 
-        Who waits while another scans takes what that one finds, if it was begun late enough to count.
+        A caller that waited for another caller's scan uses that scan, if it began late enough.
         """
         since = time.monotonic() - (self._ttl if page.goes_on else 0)
-        with self._turn:
+        with self._scanning:
             if self._latest is None or self._begun_at < since:
                 self._begun_at, self._latest = time.monotonic(), self._scan()
             return self._latest
@@ -46,10 +45,10 @@ class Scans:
         return Inventory(deadline.within(self._timeout, "listing the backend's snapshots", listing))
 
     def forget_old(self) -> None:
-        """Give the memory back when nobody goes on any more; does nothing during a scan."""
-        if self._turn.acquire(blocking=False):
+        """Free the memory of a scan that is too old; do nothing during a scan."""
+        if self._scanning.acquire(blocking=False):
             try:
                 if self._begun_at < time.monotonic() - self._ttl:
                     self._latest = None
             finally:
-                self._turn.release()
+                self._scanning.release()

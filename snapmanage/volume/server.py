@@ -1,4 +1,4 @@
-"""One process's servers: start, heartbeat, drain."""
+"""Start and drain the servers of one process, and write their heartbeats."""
 
 import logging
 import os
@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from functools import partial
-from typing import Any
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
+from snapmanage.core.logfields import fields
 from snapmanage.core.manageable import Manageable, Page
 from snapmanage.core.services import Service
 from snapmanage.crash import Point
@@ -26,24 +25,27 @@ from snapmanage.drivers.system import deadline as deadlines
 from snapmanage.manage import ownership, requests
 from snapmanage.manage.application import Application
 from snapmanage.manage.redelivery import PoisonMessageGuard
+from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, services
-from snapmanage.volume.endpoint import Accept, Endpoint, ReferenceEndpoint
+from snapmanage.volume.cinder_dialect import CinderEndpoint
+from snapmanage.volume.endpoint import Endpoint
 from snapmanage.volume.intake import Intake
 from snapmanage.volume.scans import Scans
 from snapmanage.volume.worker import BackendLimits, Worker
 
 LOG = logging.getLogger(__name__)
 
-# Listings under way at once, of each backend.
+# Listings of one backend that may run at the same time.
 CALLERS = 4
-# How long a start waits for backends to answer; those that don't are served later.
+# A start waits this long for the backends to answer; a backend that answers later is served later.
 START_SECONDS = 10
 
 
 class VolumeServer:
-    """Serves each of `backends`: by its server's name `host@backend`, the driver's name, the driver, and its pace.
+    """Serve the backends of a process.
 
-    A server takes requests from the moment its backend has answered for the first time.
+    `backends` maps the name of each server (`host@backend`) to the driver's name, the driver and the limits. A server
+    consumes requests once its backend has answered for the first time.
     """
 
     def __init__(
@@ -76,21 +78,21 @@ class VolumeServer:
         self._openings: dict[str, Future[None]] = {}
         self._opened = threading.Lock()
         self._stopping = threading.Event()
-        self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+        self._heartbeats = threading.Thread(target=self._run_heartbeats, name="heartbeat", daemon=True)
 
     @property
     def servers(self) -> set[str]:
-        """The servers whose backends have answered."""
+        """Return the servers whose backends have answered."""
         return set(self._up)
 
     def start(self) -> None:
-        """Begin to serve; backends that don't answer yet are tried again with each heartbeat."""
+        """Begin to serve; try backends that don't answer yet again with each heartbeat."""
         wait([self._try_to_open(server) for server in self._backends], START_SECONDS)
         self._beat()
-        self._heart.start()
+        self._heartbeats.start()
 
     def drain(self, timeout_seconds: float) -> bool:
-        """Take nothing more, finish what is in hand or give it back; True when all was finished in time."""
+        """Stop consuming, then settle or release the held operations; return whether all were settled in time."""
         deadline = time.monotonic() + timeout_seconds
         with self._opened:
             self._stopping.set()
@@ -106,7 +108,7 @@ class VolumeServer:
             callers.shutdown(wait=False, cancel_futures=True)
         return all(finished)
 
-    def _beat_on(self) -> None:
+    def _run_heartbeats(self) -> None:
         while not self._stopping.wait(self._heartbeat_seconds):
             self._beat()
             for scans in self._scans.values():
@@ -114,35 +116,35 @@ class VolumeServer:
 
     def _beat(self) -> None:
         try:
-            self._beaten = self._app.db.write(self._beat_all)
+            self._beaten = self._app.run(self._beat_all)
             for server in self._backends:
                 if server not in self._up and self._openings[server].done():
                     self._try_to_open(server)
         except SQLAlchemyError as error:
-            LOG.warning("No heartbeat, the database doesn't answer: %s", error)
+            LOG.warning("Database error; the heartbeat is retried: %s", fields(reason=error))
         except Exception:
-            LOG.exception("The heartbeat stumbled.")
+            LOG.exception("Heartbeat failed; it is retried.")
 
-    def _beat_all(self, conn: Connection, now: datetime) -> frozenset[str]:
+    def _beat_all(self, tx: Transaction) -> frozenset[str]:
         up = self._up
         for server in sorted(up):
-            services.beat(conn, self._service(server, now))
+            services.beat(tx.conn, self._service(server, tx.now))
         for server in sorted(up - self._beaten):
-            # Once more: what the relay sent between the announcement and the first consuming came back.
-            outbox.hurry_casts(conn, server, now)
+            # Once more: casts that the relay sent between `_announce` and the first consuming have come back.
+            outbox.hurry_casts(tx.conn, server, tx.now)
         return up
 
     def _try_to_open(self, server: str) -> Future[None]:
-        """Each backend in a thread of its own: one that hangs keeps no other waiting."""
+        """Open a backend in a thread of its own, so that a hung backend delays no other."""
         opening: Future[None] = Future()
 
         def open_it() -> None:
             try:
                 self._open(server)
             except (errors.SnapmanageError, SQLAlchemyError) as error:
-                LOG.error("%s can't be served yet: %s", server, error)
+                LOG.error("Backend can't be served yet; it is retried: %s", fields(backend=server, reason=error))
             except Exception:
-                LOG.exception("%s can't be served yet.", server)
+                LOG.exception("Backend can't be served yet; it is retried: %s", fields(backend=server))
             opening.set_result(None)
 
         threading.Thread(target=open_it, name=f"opening {server}", daemon=True).start()
@@ -150,71 +152,60 @@ class VolumeServer:
         return opening
 
     def _open(self, server: str) -> None:
-        """Serve a backend that answers; casts that waited for it are due at once."""
+        """Check a backend, announce its server, and begin to consume; the casts that waited for it are due at once."""
         _, driver, limits = self._backends[server]
         deadlines.within(limits.driver_timeout_seconds, "checking the backend", driver.check)
-        self._settle_storage(server, driver, limits)
+        self._record_storage(server, driver, limits)
         with self._opened:
             if self._stopping.is_set():
                 return
-            self._app.db.write(partial(self._announce, server))
+            self._app.run(partial(self._announce, server))
             crash.at(Point.SERVER_ANNOUNCED)
             self._workers[server].start()
             handler = self._handler(server)
             self._consumers.append(self._bus.consume(self._names.server_queues(server), handler, handler.probe))
             self._up = self._up | {server}
-        LOG.info("Serving %s.", server)
-        self._warn_of_sharing(server)
+        LOG.info("Serving a backend: %s", fields(backend=server))
+        self._warn_of_shared_storage(server)
 
-    def _settle_storage(self, server: str, driver: Driver, limits: BackendLimits) -> None:
-        """Find out which storage the backend is, and write that down of the server's records."""
-        asking = "asking which storage the backend is"
-        # A driver that was written for an earlier release doesn't say.
-        ask = getattr(driver, "storage_id", None)
-        storage = deadlines.within(limits.driver_timeout_seconds, asking, ask) if ask else None
+    def _record_storage(self, server: str, driver: Driver, limits: BackendLimits) -> None:
+        """Get the id of the backend's storage from the driver, and write it to the server's records."""
+        action = "reading the id of the backend's storage"
+        # A driver for an earlier release has no such method.
+        storage_id = getattr(driver, "storage_id", None)
+        storage = deadlines.within(limits.driver_timeout_seconds, action, storage_id) if storage_id else None
         self._workers[server].storage = storage
         if storage is None:
             return
         for each in ownership.adopt(self._app.db, server, storage, getattr(driver, "renewed_identities", None)):
-            LOG.error(
-                "Snapshot %s on %s and snapshot %s own one object; unmanage one of them.",
-                each.snapshot_id,
-                server,
-                each.owner_id,
-            )
+            both = fields(snapshot=each.snapshot_id, backend=server, other_snapshot=each.owner_id)
+            LOG.error("Two snapshots own one object; unmanage one of them: %s", both)
 
-    def _warn_of_sharing(self, server: str) -> None:
-        """Say which other servers, running or not, serve the same storage."""
+    def _warn_of_shared_storage(self, server: str) -> None:
+        """Log which other servers, running or not, serve the same storage."""
         with self._app.db.read() as conn:
             others = services.sharing(conn, self._service(server, self._app.db.clock(conn)))
         if others:
             LOG.warning(
-                "%s serves the same storage as %s. A snapshot that one manages is refused by the other. Use "
-                "[DEFAULT] cluster where several machines shall serve it; unmanage what a server that is gone managed.",
-                server,
-                ", ".join(others),
+                "Several servers serve the same storage, and each refuses the snapshots of the others. Set [DEFAULT] "
+                "cluster if several machines shall serve it; unmanage the snapshots of a server that is gone: %s",
+                fields(backend=server, other_backends=",".join(others)),
             )
 
     def _service(self, server: str, now: datetime) -> Service:
         return Service(server, self._backends[server][0], now, storage=self._workers[server].storage)
 
     def _handler(self, server: str) -> PoisonMessageGuard:
-        endpoints, taker = partial(self._endpoints, server), self._workers[server].taker
-        intake = Intake(self._app, self._bus, server, endpoints, taker, self._callers[server])
+        listing = partial(self._list, server)
+        endpoints = [Endpoint(server, listing), CinderEndpoint(server, listing, self._volume_template)]
+        intake = Intake(self._app, self._bus, endpoints, self._workers[server], self._callers[server])
         return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
-    def _announce(self, server: str, conn: Connection, now: datetime) -> None:
-        outbox.hurry_casts(conn, server, now)
-        services.beat(conn, self._service(server, now))
+    def _announce(self, server: str, tx: Transaction) -> None:
+        outbox.hurry_casts(tx.conn, server, tx.now)
+        services.beat(tx.conn, self._service(server, tx.now))
 
-    def _endpoints(self, server: str, accept: Accept) -> list[Any]:
-        listing = partial(self._list, server)
-        return [
-            Endpoint(server, accept, listing),
-            ReferenceEndpoint(server, accept, listing, self._volume_template),
-        ]
-
-    def _list(self, server: str, wanted: Page) -> list[Manageable]:
+    def _list(self, server: str, page: Page) -> list[Manageable]:
         return requests.list_manageable(
-            self._app, server, self._scans[server].for_page(wanted), wanted, self._workers[server].storage
+            self._app, server, self._scans[server].for_page(page), page, self._workers[server].storage
         )

@@ -1,4 +1,4 @@
-"""The driver's part of an operation: one call, and what came of it; whatever a driver raises is understood here."""
+"""Call the driver for one step of an operation, and turn the driver's exceptions into outcomes."""
 
 import logging
 from collections.abc import Mapping
@@ -7,49 +7,63 @@ from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
-from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.logfields import record_fields
+from snapmanage.core.records import Operation, Snapshot, Volume
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
 
 LOG = logging.getLogger(__name__)
-# Of what type that must be which is written down, of a snapshot and of a volume.
-TOLD: Mapping[str, type] = {"name": str, "identity": str, "size_bytes": int}
-# As long as any record's: names are checked with it before there is a record.
+# The fields of a driver's answer that are written to the database, and their types.
+REQUIRED_FIELDS: Mapping[str, type] = {"name": str, "identity": str, "size_bytes": int}
+# An id of the usual length, to check managed names before there is a record.
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
 F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
 def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:
-    """Do the next step of a claimed operation.
+    """Do the next step of a claimed operation; return a failure as an outcome instead of raising.
 
-    A snapshot to be managed takes two: its reference is resolved, and once that is written down,
-    the object is renamed. Never raises: a failure is an outcome.
+    Managing a snapshot takes two steps: `_resolve` finds the object of the reference; once that is written, the driver
+    renames the object.
     """
     record = claimed.record
     try:
-        return _step(driver, claimed, name_template)
+        match record:
+            case Volume():
+                return Outcome(record, _checked(driver.find_volume(record.reference), BackendVolume))
+            case Snapshot(operation=Operation.UNMANAGE):
+                if record.binding:  # the object of a snapshot that was never resolved was never touched
+                    driver.unmanage_snapshot(record.binding)
+                return Outcome(record)
+            case Snapshot() if record.binding:
+                return Outcome(record, _checked(driver.manage_snapshot(record.binding), BackendSnapshot))
+            case Snapshot():
+                return _resolve(driver, record, claimed.volume, name_template)
+        raise TypeError(f"{record} can't be carried out")
     except errors.SnapmanageError as error:
         return Outcome(record, error=error)
     except Exception:
-        LOG.exception("The driver failed at %s in a way it shouldn't (%s).", record.id, record.requester.request_id)
+        LOG.exception("Driver raised an unexpected exception: %s", record_fields(record))
         return Outcome(record, error=_unexpected())
 
 
 def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnapshot]:
-    """What a backend holds; an error of snapmanage, whatever the driver raises."""
+    """Return the backend's snapshots; raise only errors of snapmanage.
+
+    With a `name_template`, mark the snapshots as unusable to which the driver can't give such a name.
+    """
     try:
         found = driver.list_snapshots()
         return [_nameable(driver, each, name_template % _ANY_ID) for each in found] if name_template else found
     except errors.SnapmanageError:
         raise
     except Exception as error:
-        LOG.exception("The driver failed at listing in a way it shouldn't.")
+        LOG.exception("Driver raised an unexpected exception while it listed snapshots.")
         raise _unexpected() from error
 
 
 def _nameable(driver: Driver, found: BackendSnapshot, name: str) -> BackendSnapshot:
-    """Return the snapshot, marked as unusable where it couldn't be given a managed name, as managing would find."""
     if found.unsafe is None:
         try:
             driver.managed_name(found, name)
@@ -59,25 +73,12 @@ def _nameable(driver: Driver, found: BackendSnapshot, name: str) -> BackendSnaps
 
 
 def _unexpected() -> errors.BackendError:
-    return errors.BackendError("the driver failed unexpectedly; the server's log tells how")
-
-
-def _step(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:
-    match claimed.record:
-        case Volume() as volume:
-            return Outcome(volume, _told(driver.find_volume(volume.reference), BackendVolume))
-        case Snapshot(operation=Operation.UNMANAGE) as snapshot:
-            return _unmanage(driver, snapshot)
-        case Snapshot(binding=None) as snapshot:
-            return _resolve(driver, snapshot, claimed.volume, name_template)
-        case Snapshot() as snapshot if snapshot.binding:
-            return Outcome(snapshot, _told(driver.manage_snapshot(snapshot.binding), BackendSnapshot))
-    raise TypeError(f"{claimed.record} can't be carried out")
+    return errors.BackendError("the driver failed unexpectedly; the log of the server has the traceback")
 
 
 def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_template: str) -> Resolution:
     volume_name = volume.backend_name if volume else None
-    found = _told(driver.find_snapshot(snapshot.reference, volume_name), BackendSnapshot)
+    found = _checked(driver.find_snapshot(snapshot.reference, volume_name), BackendSnapshot)
     if volume is not None and volume.backend_name is not None:
         refuse_foreign(found, volume.backend_name, volume.backend_id)
     refuse_unsafe(found)
@@ -85,15 +86,11 @@ def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_tem
     return Resolution(snapshot, found, name)
 
 
-def _told(answer: object, kind: type[F]) -> F:
-    """What a driver told, where it is what the protocol says: nothing else could be written down."""
-    if not (isinstance(answer, kind) and all(isinstance(getattr(answer, name), each) for name, each in TOLD.items())):
-        raise TypeError(f"the driver told {answer!r}, which is no {kind.__name__}")
+def _checked(answer: object, kind: type[F]) -> F:
+    """Return a driver's answer; raise `TypeError` unless it has the types that the protocol requires."""
+    if not (
+        isinstance(answer, kind)
+        and all(isinstance(getattr(answer, name), each) for name, each in REQUIRED_FIELDS.items())
+    ):
+        raise TypeError(f"the driver returned {answer!r}, which is not a {kind.__name__}")
     return answer
-
-
-def _unmanage(driver: Driver, snapshot: Record) -> Outcome:
-    """An object that was never resolved was never touched."""
-    if isinstance(snapshot, Snapshot) and snapshot.binding:
-        driver.unmanage_snapshot(snapshot.binding)
-    return Outcome(snapshot)

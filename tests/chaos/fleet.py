@@ -231,7 +231,7 @@ class Fleet:
 
     def broken(self) -> list[str]:
         """What doesn't hold at the moment; events may still be on their way to the audit log."""
-        known = invariants.facts(self.engine, list(self.storages.values()))
+        known = invariants.observe(self.engine, list(self.storages.values()))
         return invariants.violations(known, self.promises)
 
     def until_quarantined(self, body: bytes) -> None:

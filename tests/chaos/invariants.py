@@ -23,7 +23,7 @@ BEFORE_THE_FIRST = "0" * 64
 
 
 @dataclass(frozen=True)
-class VolumeForRequest:
+class Observed:
     """A deployment's rows, each as a mapping of columns, and its storage."""
 
     snapshots: Sequence[Mapping[str, Any]]
@@ -33,9 +33,9 @@ class VolumeForRequest:
     storages: Sequence[Storage]
 
 
-def facts(engine: sa.Engine, storages: Sequence[Storage]) -> VolumeForRequest:
+def observe(engine: sa.Engine, storages: Sequence[Storage]) -> Observed:
     with engine.connect() as conn:
-        return VolumeForRequest(
+        return Observed(
             snapshots=_rows(conn, "SELECT * FROM snapshots"),
             audit=_rows(conn, "SELECT * FROM audit ORDER BY snapshot_id, generation"),
             outbox=_count(conn, "outbox"),
@@ -70,7 +70,7 @@ def put_aside(engine: sa.Engine) -> list[str]:
     return [f"LOST: a message of {row['queue']} is in the quarantine: {row['reason']}" for row in rows]
 
 
-def violations(known: VolumeForRequest, promises: Mapping[str, str]) -> list[str]:
+def violations(known: Observed, promises: Mapping[str, str]) -> list[str]:
     """Every invariant that doesn't hold, in a sentence each.
 
     A promise is the id of a snapshot whose request got its 202, or whose cast the broker confirmed, and
@@ -82,7 +82,7 @@ def violations(known: VolumeForRequest, promises: Mapping[str, str]) -> list[str
     return found
 
 
-def _unkept(known: VolumeForRequest, promises: Mapping[str, str]) -> Iterator[str]:
+def _unkept(known: Observed, promises: Mapping[str, str]) -> Iterator[str]:
     rows = {row["id"]: row for row in known.snapshots}
     for snapshot_id, wanted in promises.items():
         if snapshot_id not in rows:
@@ -91,7 +91,7 @@ def _unkept(known: VolumeForRequest, promises: Mapping[str, str]) -> Iterator[st
             yield f"{snapshot_id} is {status}, not {wanted}: {rows[snapshot_id]['reason']}"
 
 
-def _unsettled(known: VolumeForRequest) -> Iterator[str]:
+def _unsettled(known: Observed) -> Iterator[str]:
     if known.outbox:
         yield f"STUCK: {known.outbox} messages are left in the outbox"
     if known.suspects:
@@ -103,7 +103,7 @@ def _unsettled(known: VolumeForRequest) -> Iterator[str]:
             yield f"{row['id']} is settled, and claimed or due all the same"
 
 
-def _owned_twice(known: VolumeForRequest) -> Iterator[str]:
+def _owned_twice(known: Observed) -> Iterator[str]:
     owners: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in known.snapshots:
         if row["status"] == "available":
@@ -111,7 +111,7 @@ def _owned_twice(known: VolumeForRequest) -> Iterator[str]:
     yield from (f"TWICE: {key} belongs to {ids}" for key, ids in owners.items() if len(ids) > 1)
 
 
-def _events(known: VolumeForRequest) -> Iterator[str]:
+def _events(known: Observed) -> Iterator[str]:
     """One start and one ending of each operation, the first of which manages, the last as the status says; no gap."""
     heard: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in known.audit:
@@ -133,12 +133,11 @@ def _story(snapshot: Mapping[str, Any], heard: Sequence[Mapping[str, Any]]) -> I
     elif not kinds or not kinds[-1].endswith(ENDINGS.get(snapshot["status"], "")):
         yield f"EVENTS: {snapshot['id']} is {snapshot['status']} after {kinds}"
     generations = [row["generation"] for row in heard]
-    previous = [json.loads(row["content"])["previous_generation"] for row in heard]
-    if previous != [None, *generations[:-1]] or (heard and snapshot["announced"] != generations[-1]):
-        yield f"EVENTS: {snapshot['id']} has a gap: {generations} after {previous}"
+    if generations != list(range(1, snapshot["generation"] + 1)):
+        yield f"EVENTS: {snapshot['id']} has a gap: {generations} of 1 to {snapshot['generation']}"
 
 
-def _chain(known: VolumeForRequest) -> Iterator[str]:
+def _chain(known: Observed) -> Iterator[str]:
     numbers = sorted(row["number"] for row in known.audit)
     if numbers != list(range(1, len(numbers) + 1)):
         yield "the audit log's numbers have a gap"
@@ -150,7 +149,7 @@ def _chain(known: VolumeForRequest) -> Iterator[str]:
             yield f"the audit log's chain is broken before {row['number']}"
 
 
-def _objects(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
+def _objects(known: Observed, storage: Storage) -> Iterator[str]:
     """Each available one's object bears its name; each that was given back has its old one."""
     for row in known.snapshots:
         name = {"available": row["backend_name"], "deleted": row["original_name"]}.get(row["status"])
@@ -161,7 +160,7 @@ def _objects(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
             yield f"LOST: {row['id']} is {row['status']}, but {name} isn't {row['backend_id']}"
 
 
-def _asked(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
+def _asked(known: Observed, storage: Storage) -> Iterator[str]:
     """Whatever a record was bound to is what it was asked for, and as large as the record says."""
     for row in known.snapshots:
         if row["server"] != storage.server or not row["backend_id"]:
@@ -175,7 +174,7 @@ def _asked(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
             yield f"SIZE: {row['id']} has {row['size_gb']} GB, not {planted.size_gb}"
 
 
-def _renames(known: VolumeForRequest, storage: Storage) -> Iterator[str]:
+def _renames(known: Observed, storage: Storage) -> Iterator[str]:
     """As many as operations that ended well, each once."""
     ended = {(row["snapshot_id"], row["event_type"]) for row in known.audit}
     wanted = {}

@@ -129,7 +129,7 @@ def _calm(hurt: Fleet, report: Report, clients: Sequence[Client]) -> None:
     report.violations = [*hurt.broken_in_the_end(30), *invariants.put_aside(hurt.engine), *failures]
     report.attempts = hurt.count("SELECT max(attempt) FROM snapshots")
     report.promises = len(hurt.promises)
-    report.events = len(invariants.facts(hurt.engine, []).audit)
+    report.events = len(invariants.observe(hurt.engine, []).audit)
 
 
 def main() -> int:

@@ -160,7 +160,7 @@ def wake(zombie: Daemon, folder: Path) -> None:
     """Let the zombie go on, and wait until it has found out."""
     zombie.send(signal.SIGCONT)
     (folder / "go").touch()
-    until(lambda: "were late" in zombie.log.read_text(), "the zombie to find out")
+    until(lambda: "Dropped late outcomes" in zombie.log.read_text(), "the zombie to find out")
 
 
 def row(deployment: Fleet, snapshot_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Thin snapshots that lost their origin: `reconcile --mend` keeps those that exist, and fixes those that don't."""
+"""Thin snapshots that lost their origin: `reconcile --fix` keeps those that exist, and fixes those that don't."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from snapmanage.drivers.system import privsep
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
 from tests.contract.worlds import world_of
-from tests.functional.cmd.test_commands import run
+from tests.functional.cmd.programs import run
 from tests.functional.world import SERVER, World
 
 
@@ -51,7 +51,7 @@ def reconcile(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProces
         f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n"
         f"[{backend}]\ndriver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}\n"
     )
-    return run("snapmanage-manage", "--config-file", file, "reconcile", "--mend")
+    return run("snapmanage-manage", "--config-file", file, "reconcile", "--fix")
 
 
 def test_snapshots_without_their_origin_agree_with_their_records(
@@ -74,7 +74,7 @@ def test_only_the_removed_snapshot_of_two_without_their_origin_is_fixed(
     [difference, fix] = ended.stdout.splitlines()
     assert ended.returncode == 2
     assert difference.startswith(f"VANISHED: snapshot {marked} on {SERVER}: ")
-    assert "unmanaged" in fix
+    assert fix == "  Requested to unmanage it."
     assert world.client.snapshot(unmarked)["status"] == "available"
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from snapmanage.api.request import Limits
 from snapmanage.core.audit import START
 from snapmanage.core.services import Service
-from snapmanage.manage.application import Application, OutboxWriter, Rules
+from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.manage.rules import Rules
 from snapmanage.store import records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect

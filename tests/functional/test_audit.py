@@ -1,4 +1,4 @@
-"""From the bus to the audit log: each event once, and nothing stops the queue."""
+"""The audit listener: it writes each event once, and no message stops the queue."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ QUEUE = "notifications.info"
 
 
 def event(step: Step = Step.START, **fields: Any) -> Event:
-    return events.announce(examples.snapshot(**{"generation": 2} | fields), step, NOW)
+    return events.announce(examples.snapshot(**{"generation": 1} | fields), step, NOW)
 
 
 def delivery(event: Event) -> Delivery:
@@ -39,34 +39,34 @@ def altered(event_type: str = "snapshot.manage.end", **payload: Any) -> Delivery
     return Delivery(QUEUE, json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode())
 
 
-def heard(database: Database) -> list[str]:
+def logged(database: Database) -> list[str]:
     return [entry.event_id for entry in audit.trail(database, 100)]
 
 
-def put_aside(database: Database) -> int:
+def quarantined(database: Database) -> int:
     with database.read() as conn:
         return int(conn.execute(sa.select(sa.func.count()).select_from(tables.quarantine)).scalar_one())
 
 
-def test_event_is_kept_once_however_often_it_comes(database: Database) -> None:
-    start, end = event(), event(Step.END, generation=3, announced=2)
+def test_repeated_event_is_written_once(database: Database) -> None:
+    start, end = event(), event(Step.END, generation=2)
     listener = Listener(database)
 
     listener([delivery(start), delivery(start)])
     listener([delivery(end), delivery(start)])
 
-    assert heard(database) == [start.event_id, end.event_id]
+    assert logged(database) == [start.event_id, end.event_id]
     head, broken, gaps = audit.verify(database)
     assert (head.number, broken, gaps) == (2, None, [])
 
 
-def test_what_others_announce_is_passed_over(database: Database) -> None:
+def test_events_of_other_services_are_ignored(database: Database) -> None:
     Listener(database)(
         [Delivery(QUEUE, sample_body(name)) for name in ("notification_delete_end", "notification_delete_start")]
     )
 
-    assert heard(database) == []
-    assert put_aside(database) == 0
+    assert logged(database) == []
+    assert quarantined(database) == 0
 
 
 @pytest.mark.parametrize(
@@ -89,35 +89,33 @@ def test_what_others_announce_is_passed_over(database: Database) -> None:
         altered(metadata=json.loads("[" * 100 + "]" * 100)),
     ],
 )
-def test_event_that_can_not_be_understood_is_put_aside_and_its_neighbours_are_kept(
-    database: Database, odd: Delivery
-) -> None:
+def test_invalid_event_is_quarantined_and_the_others_are_written(database: Database, odd: Delivery) -> None:
     good = event()
 
     Listener(database)([odd, delivery(good)])
 
-    assert heard(database) == [good.event_id]
-    assert put_aside(database) == 1
+    assert logged(database) == [good.event_id]
+    assert quarantined(database) == 1
 
 
-def test_event_larger_than_any_of_ours_is_put_aside_and_its_neighbours_are_kept(database: Database) -> None:
+def test_too_large_event_is_quarantined_and_the_others_are_written(database: Database) -> None:
     good, large = event(), altered(event_id=new_id(), metadata={"a": "x" * LARGEST_EVENT})
 
     Listener(database)([large, delivery(good)])
 
-    assert heard(database) == [good.event_id]
-    assert put_aside(database) == 1
+    assert logged(database) == [good.event_id]
+    assert quarantined(database) == 1
 
 
-def test_event_of_the_largest_request_that_a_server_accepts_is_kept(database: Database) -> None:
+def test_event_of_the_largest_request_is_written(database: Database) -> None:
     said = event(metadata={"a": "ö" * (LARGEST_REQUEST // len("ö".encode()))})
 
     Listener(database)([delivery(said)])
 
-    assert heard(database) == [said.event_id]
+    assert logged(database) == [said.event_id]
 
 
-def test_event_that_the_database_refuses_is_put_aside_and_its_neighbours_are_kept(
+def test_event_that_the_database_refuses_is_quarantined_and_the_others_are_written(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, refused, last = (event(generation=generation) for generation in (2, 3, 4))
@@ -125,12 +123,12 @@ def test_event_that_the_database_refuses_is_put_aside_and_its_neighbours_are_kep
 
     Listener(database)([delivery(each) for each in (first, refused, last)])
 
-    assert heard(database) == [first.event_id, last.event_id]
+    assert logged(database) == [first.event_id, last.event_id]
     assert audit.verify(database)[1] is None
-    assert put_aside(database) == 1
+    assert quarantined(database) == 1
 
 
-def test_events_come_again_while_the_database_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_redelivered_while_the_database_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = event()
 
     with monkeypatch.context() as patch:
@@ -139,12 +137,12 @@ def test_events_come_again_while_the_database_is_away(database: Database, monkey
             Listener(database)([delivery(kept)])
     Listener(database)([delivery(kept)])
 
-    assert heard(database) == [kept.event_id]
-    assert put_aside(database) == 0
+    assert logged(database) == [kept.event_id]
+    assert quarantined(database) == 0
 
 
 def failing(refused: Event, error: Exception) -> Callable[[sa.Connection, Sequence[Entry]], None]:
-    """`auditlog.append` as it fails at one event."""
+    """Return an `auditlog.append` that fails at one event."""
     append = auditlog.append
 
     def fail(conn: sa.Connection, entries: Sequence[Entry]) -> None:
@@ -155,15 +153,25 @@ def failing(refused: Event, error: Exception) -> Callable[[sa.Connection, Sequen
     return fail
 
 
-def test_start_without_an_ending_is_told(database: Database) -> None:
+def test_start_without_an_end_is_reported_as_a_gap(database: Database) -> None:
     Listener(database)([delivery(event())])
 
     _, _, gaps = audit.verify(database)
 
-    assert [gap.reason for gap in gaps] == ["snapshot.manage.start (2) has no ending"]
+    assert [gap.reason for gap in gaps] == ["snapshot.manage.start (1) has no ending"]
 
 
-def test_changed_row_is_found(database: Database) -> None:
+def test_events_of_an_older_release_are_checked_by_the_generation_that_they_name(database: Database) -> None:
+    start = altered("snapshot.manage.start", event_id=new_id(), generation=2, previous_generation=None)
+    end = altered("snapshot.manage.end", event_id=new_id(), generation=5, previous_generation=2)
+    Listener(database)([start, end, delivery(event(generation=6)), delivery(event(Step.END, generation=8))])
+
+    _, _, gaps = audit.verify(database)
+
+    assert [gap.reason for gap in gaps] == ["generation 7 is missing before snapshot.manage.end (8)"]
+
+
+def test_changed_row_is_detected(database: Database) -> None:
     Listener(database)([delivery(event(generation=generation)) for generation in (2, 3, 4)])
     with database.engine.begin() as conn:
         conn.execute(sa.update(tables.audit).where(tables.audit.c.number == 2).values(event_type="snapshot.manage.end"))

@@ -1,4 +1,4 @@
-"""From the outbox to the bus: nothing is lost, and what has arrived is not sent for ever."""
+"""The relay: it loses no message of the outbox, and stops sending a message that has arrived."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ NAMES = Names(notification_topics=("notifications", "billing"))
 
 
 class FakeBus:
-    """A bus that writes down what it was sent, in the batches in which it came."""
+    """A bus that records the batches that it was sent."""
 
     def __init__(self) -> None:
         self.batches: list[Sequence[Publication]] = []
@@ -44,7 +44,7 @@ class FakeBus:
         return [publication.message_id for batch in self.batches for publication in batch]
 
     def send(self, publications: Sequence[Publication]) -> set[str]:
-        """What is meant for a full queue does not arrive; while the bus isn't open, it takes its time."""
+        """Record a batch, except for messages to a full queue; wait while the bus isn't open."""
         assert self.open.wait(20)
         if (failure := self.failure) is not None:
             self.refusals += 1
@@ -104,40 +104,40 @@ def waiting(database: Database) -> int:
         return outbox.waiting(conn)
 
 
-def test_notification_is_dropped_once_it_is_in_every_topic(database: Database, bus: FakeBus) -> None:
+def test_notification_is_deleted_once_every_topic_has_it(database: Database, bus: FakeBus) -> None:
     (posted,) = post(database, notification())
 
-    assert idle(database, bus).carry_due() == 1
+    assert idle(database, bus).send_due() == 1
 
     assert bus.sent == [posted.id] * 2
     assert {publication.routing_key for publication in bus.batches[0]} == {"notifications.info", "billing.info"}
     assert waiting(database) == 0
 
 
-def test_notification_that_is_not_in_every_topic_yet_is_sent_again(
+def test_notification_is_sent_again_until_every_topic_has_it(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     (posted,) = post(database, notification())
     bus.full.add("billing.info")
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
     assert waiting(database) == 1
 
     bus.full.clear()
     clock.advance(seconds=5)
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
 
     assert bus.sent == [posted.id] * 4
     assert waiting(database) == 0
 
 
-def test_cast_is_sent_again_after_ever_longer_rests_until_it_is_accepted(
+def test_cast_is_sent_again_after_longer_and_longer_delays_until_it_is_accepted(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     (posted,) = post(database, cast())
     carrier = idle(database, bus)
 
     rests = [5 * 2**number for number in range(10)] + [3600, 3600]
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     for seconds in rests:
         carried_after(carrier, clock, seconds)
 
@@ -145,68 +145,66 @@ def test_cast_is_sent_again_after_ever_longer_rests_until_it_is_accepted(
     assert waiting(database) == 1
 
 
-def test_notification_that_does_not_arrive_is_tried_each_minute_at_least(
+def test_notification_that_does_not_arrive_is_sent_at_least_each_minute(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     post(database, notification())
     bus.full.add("billing.info")
     carrier = idle(database, bus)
 
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     for seconds in (5, 10, 20, 40, 60, 60):
         carried_after(carrier, clock, seconds)
 
 
-def test_cast_that_does_not_arrive_is_tried_each_minute_at_least(
+def test_cast_that_does_not_arrive_is_sent_at_least_each_minute(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     post(database, cast())
     bus.full.add(NAMES.server_queue(SERVER))
     carrier = idle(database, bus)
 
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     for seconds in (5, 10, 20, 40, 60, 60, 60):
         carried_after(carrier, clock, seconds)
 
 
 def carried_after(carrier: Relay, clock: FakeClock, seconds: float) -> None:
-    """A message is sent again after so long, and not before."""
+    """Assert that a message is sent again after a delay, and not before."""
     clock.advance(seconds=seconds - 0.001)
-    assert carrier.carry_due() == 0
+    assert carrier.send_due() == 0
     clock.advance(seconds=0.001)
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
 
 
-def test_cast_for_a_server_that_came_up_is_sent_again_as_soon_as_at_first(
-    database: Database, bus: FakeBus, clock: FakeClock
-) -> None:
+def test_delays_of_a_cast_start_anew_when_its_server_starts(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, cast())
     carrier = idle(database, bus)
     for _ in range(20):
-        carrier.carry_due()
+        carrier.send_due()
         clock.advance(hours=1)
     database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
 
-    assert carrier.carry_due() == 1
+    assert carrier.send_due() == 1
     carried_after(carrier, clock, 10)
 
 
 def test_accepted_cast_is_not_sent_again(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     (posted,) = post(database, cast())
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
     database.write(lambda conn, _: outbox.forget_casts(conn, [posted.record_id], posted.name))
 
     clock.advance(days=1)
 
-    assert idle(database, bus).carry_due() == 0
+    assert idle(database, bus).send_due() == 0
 
 
-def test_message_keeps_its_id_whenever_it_is_sent(database: Database, bus: FakeBus, clock: FakeClock) -> None:
+def test_message_keeps_its_id_each_time_it_is_sent(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, cast())
     carrier = idle(database, bus)
 
     for _ in range(3):
-        carrier.carry_due()
+        carrier.send_due()
         clock.advance(minutes=2)
 
     bodies = {publication.body for batch in bus.batches for publication in batch}
@@ -214,11 +212,11 @@ def test_message_keeps_its_id_whenever_it_is_sent(database: Database, bus: FakeB
     assert len(bodies) == 1
 
 
-def test_sending_is_bounded_by_the_batch(database: Database, bus: FakeBus) -> None:
+def test_one_sending_is_limited_to_a_batch(database: Database, bus: FakeBus) -> None:
     post(database, *(notification() for _ in range(5)))
     carrier = idle(database, bus, batch=2)
 
-    assert [carrier.carry_due() for _ in range(4)] == [2, 2, 1, 0]
+    assert [carrier.send_due() for _ in range(4)] == [2, 2, 1, 0]
 
 
 def test_two_relays_do_not_send_the_same_row_at_the_same_moment(database: Database) -> None:
@@ -226,7 +224,7 @@ def test_two_relays_do_not_send_the_same_row_at_the_same_moment(database: Databa
     buses = [FakeBus(), FakeBus()]
 
     def carry(number: int) -> None:
-        while idle(database, buses[number], batch=7).carry_due():
+        while idle(database, buses[number], batch=7).send_due():
             pass
 
     with ThreadPoolExecutor(2) as pool:
@@ -235,18 +233,18 @@ def test_two_relays_do_not_send_the_same_row_at_the_same_moment(database: Databa
     assert sorted(buses[0].sent + buses[1].sent) == sorted(message.id for message in posted)
 
 
-def test_other_relays_leave_a_message_to_the_process_that_wrote_it(
+def test_other_relays_leave_a_new_message_to_the_process_that_wrote_it(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     post(database, cast(), hold=5)
 
-    assert idle(database, bus).carry_due() == 0
+    assert idle(database, bus).send_due() == 0
 
     clock.advance(seconds=5)
-    assert idle(database, bus).carry_due() == 1
+    assert idle(database, bus).send_due() == 1
 
 
-def test_nudge_is_sent_without_waiting_for_the_next_look_at_the_table(database: Database, bus: FakeBus) -> None:
+def test_nudge_is_sent_before_the_next_sweep(database: Database, bus: FakeBus) -> None:
     with running(idle(database, bus, interval_seconds=AN_HOUR)) as carrier:
         posted = post(database, cast(), notification(), hold=AN_HOUR)
 
@@ -256,7 +254,7 @@ def test_nudge_is_sent_without_waiting_for_the_next_look_at_the_table(database: 
         until(lambda: waiting(database) == 1, "the notification to be dropped")
 
 
-def test_what_a_killed_process_left_is_sent_by_another(database: Database, bus: FakeBus, clock: FakeClock) -> None:
+def test_messages_of_a_killed_process_are_sent_by_another(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, notification(), hold=5)
 
     with running(idle(database, bus, interval_seconds=0.05)):
@@ -265,7 +263,7 @@ def test_what_a_killed_process_left_is_sent_by_another(database: Database, bus: 
         until(lambda: waiting(database) == 0, "the notification to be sent")
 
 
-def test_backlog_is_sent_batch_after_batch_without_a_rest(database: Database, bus: FakeBus) -> None:
+def test_backlog_is_sent_batch_after_batch_without_a_delay(database: Database, bus: FakeBus) -> None:
     post(database, *(notification() for _ in range(10)))
 
     with running(idle(database, bus, interval_seconds=AN_HOUR, batch=3)):
@@ -293,22 +291,22 @@ def test_memory_stays_empty_while_the_bus_is_away(database: Database, bus: FakeB
     with running(idle(database, bus, interval_seconds=AN_HOUR, batch=1)) as carrier:
         carrier.nudge(post(database, notification(), notification(), hold=AN_HOUR))
         bus.open.set()
-        until(lambda: carrier._away, "the relay to notice")
+        until(lambda: carrier._bus_away, "the relay to notice")
         carrier.nudge(post(database, notification(), hold=AN_HOUR))
 
         bus.failure = None
 
-    assert bus.sent == []  # a relay that stops sends what it has in memory
+    assert bus.sent == []  # a stopping relay sends the messages in memory
     assert waiting(database) == 3
 
 
 def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bus: FakeBus) -> None:
     bus.failure = errors.Unavailable("the broker is away")
     with running(idle(database, bus, interval_seconds=0.05)) as carrier:
-        post(database, notification())  # which is due: until it is sent, the relay knows that the bus is away
-        until(lambda: carrier._away, "the relay to notice")
+        post(database, notification())  # it is due: until it is sent, the relay knows that the bus is away
+        until(lambda: carrier._bus_away, "the relay to notice")
         bus.failure = None
-        until(lambda: not carrier._away, "the relay to notice again")
+        until(lambda: not carrier._bus_away, "the relay to notice again")
         (posted,) = post(database, notification(), hold=AN_HOUR)
 
         carrier.nudge([posted])
@@ -316,16 +314,16 @@ def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bu
         until(lambda: posted.id in bus.sent, "it to be sent")
 
 
-def test_what_could_not_be_sent_is_due_as_soon_as_the_bus_is_back(database: Database, bus: FakeBus) -> None:
-    asked = post(database, cast(), notification())
+def test_unsent_messages_are_due_as_soon_as_the_bus_is_back(database: Database, bus: FakeBus) -> None:
+    posted = post(database, cast(), notification())
     bus.failure = errors.Unavailable("the broker is away")
     for _ in range(5):
         with pytest.raises(errors.Unavailable):
-            idle(database, bus).carry_due()
+            idle(database, bus).send_due()
     bus.failure = None
 
-    assert idle(database, bus).carry_due() == 2
-    assert set(bus.sent) == {message.id for message in asked}
+    assert idle(database, bus).send_due() == 2
+    assert set(bus.sent) == {message.id for message in posted}
 
 
 def test_memory_is_bounded_while_the_bus_is_slow(
@@ -342,16 +340,16 @@ def test_memory_is_bounded_while_the_bus_is_slow(
 
     assert 0 < len(set(bus.sent)) <= 15
     clock.advance(seconds=5)
-    while idle(database, bus).carry_due():
+    while idle(database, bus).send_due():
         pass
     assert set(bus.sent) == {message.id for message in posted}
 
 
-def test_relay_outlives_what_it_does_not_understand(database: Database, bus: FakeBus) -> None:
+def test_relay_survives_an_unexpected_error(database: Database, bus: FakeBus) -> None:
     bus.failure = ValueError("odd")
     with running(idle(database, bus, interval_seconds=0.05)) as carrier:
         carrier.nudge(post(database, cast(), hold=AN_HOUR))
-        until(lambda: bus.refusals, "the relay to stumble")
+        until(lambda: bus.refusals, "the relay to fail")
         bus.failure = None
         (posted,) = post(database, cast(), hold=AN_HOUR)
         carrier.nudge([posted])
@@ -359,7 +357,7 @@ def test_relay_outlives_what_it_does_not_understand(database: Database, bus: Fak
         until(lambda: posted.id in bus.sent, "the relay to go on")
 
 
-def test_stopping_relay_sends_what_it_still_holds(database: Database, bus: FakeBus) -> None:
+def test_stopping_relay_sends_the_messages_in_memory(database: Database, bus: FakeBus) -> None:
     bus.open.clear()
     carrier = idle(database, bus, interval_seconds=AN_HOUR)
     carrier.start()
@@ -373,10 +371,10 @@ def test_stopping_relay_sends_what_it_still_holds(database: Database, bus: FakeB
     assert set(bus.sent) == {message.id for message in posted}
 
 
-def test_cast_waits_for_its_server_s_queue_and_notifications_make_theirs(database: Database, bus: FakeBus) -> None:
+def test_cast_requires_its_server_s_queue_and_a_notification_creates_its_own(database: Database, bus: FakeBus) -> None:
     post(database, cast(), notification())
 
-    idle(database, bus).carry_due()
+    idle(database, bus).send_due()
 
     must_exist = {each.routing_key: each.queue_must_exist for each in bus.batches[0]}
     assert must_exist == {
@@ -386,9 +384,9 @@ def test_cast_waits_for_its_server_s_queue_and_notifications_make_theirs(databas
     }
 
 
-def test_notification_for_no_topic_does_not_stay(database: Database, bus: FakeBus) -> None:
+def test_notification_without_a_topic_is_deleted(database: Database, bus: FakeBus) -> None:
     post(database, notification())
 
-    Relay(database, bus, Names(notification_topics=())).carry_due()
+    Relay(database, bus, Names(notification_topics=())).send_due()
 
     assert waiting(database) == 0

@@ -35,7 +35,8 @@ from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Snapshot
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.protocol import Driver
-from snapmanage.manage.application import Application, OutboxWriter, Rules
+from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.manage.rules import Rules
 from snapmanage.relay import Relay
 from snapmanage.store import audit, outbox, records, services, tables
 from snapmanage.store.engine import schema

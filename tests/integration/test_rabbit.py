@@ -133,7 +133,7 @@ def connected(broker: RabbitMQ, folder: Path, choice: str = QUORUM) -> Iterator[
     )
     # The stock client reads some options of its own there, and nowhere else.
     options.register(cfg.CONF)
-    configuration._register_messaging(cfg.CONF)
+    configuration.register_messaging(cfg.CONF)
     cfg.CONF([], default_config_files=[str(file)])
     bus, names = parts.connect_bus(cfg.CONF)
     try:

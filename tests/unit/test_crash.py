@@ -31,7 +31,7 @@ def test_process_is_killed_at_the_point(switch: str) -> None:
     assert passing_all_points_twice(switch) == -signal.SIGKILL
 
 
-def test_process_lives_on_where_it_comes_to_the_point_less_often() -> None:
+def test_process_survives_when_it_reaches_the_point_less_often() -> None:
     assert passing_all_points_twice("claimed:3") == 0
 
 
@@ -41,5 +41,5 @@ def test_variable_that_names_no_point_is_refused(switch: str) -> None:
         crash.arm({VARIABLE: switch})
 
 
-def test_each_point_says_what_is_done_and_what_is_not() -> None:
+def test_each_point_describes_the_steps_before_and_after_it() -> None:
     assert all(point.value and point.label.islower() for point in Point)

@@ -57,7 +57,11 @@ def noauth_anywhere(request: falcon.Request, project_id: str | None) -> Caller:
     A token `USER:PROJECT` names user and project, and must agree with the path. Any other token is ignored and not
     stored, because it may be a secret.
     """
-    user, project = _user_and_project(request.get_header("X-Auth-Token") or "")
+    user, colon, project = (request.get_header("X-Auth-Token") or "").partition(":")
+    if not colon:
+        user = project = ""
+    if len(user) > LONGEST_NAME or len(project) > LONGEST_NAME:
+        raise errors.InvalidRequest(f"user and project of a token must have at most {LONGEST_NAME} characters each")
     return identified(request, project_id, user or DEFAULT_USER, project, ADMINISTRATOR, bound=True)
 
 
@@ -81,7 +85,13 @@ def identified(
         request_id=request.context.request_id,
         global_request_id=request.context.global_request_id,
     )
-    _log_as(requester)
+    # oslo.log finds this context by the thread, and adds it to each line.
+    context.RequestContext(
+        user_id=requester.user_id,
+        project_id=requester.project_id,
+        request_id=requester.request_id,
+        global_request_id=requester.global_request_id,
+    )
     return Caller(requester, roles, bound)
 
 
@@ -92,19 +102,11 @@ def begin(request: falcon.Request) -> str:
     """
     made: Any = context.generate_request_id()
     request.context.request_id = str(made)
-    request.context.global_request_id = _global_id(request.get_header("X-Openstack-Request-Id"))
+    inbound = request.get_header("X-Openstack-Request-Id")
+    known_form = inbound and re.fullmatch(r"req-[0-9a-fA-F-]{1,64}", inbound)  # any other text could forge log lines
+    request.context.global_request_id = inbound if known_form else None
     context.RequestContext(request_id=str(made), global_request_id=request.context.global_request_id)
     return str(made)
-
-
-def _log_as(requester: Requester) -> None:
-    """Set the thread's context, which oslo.log adds to log lines."""
-    context.RequestContext(
-        user_id=requester.user_id,
-        project_id=requester.project_id,
-        request_id=requester.request_id,
-        global_request_id=requester.global_request_id,
-    )
 
 
 def _is_local(address: str | None) -> bool:
@@ -116,17 +118,3 @@ def _is_local(address: str | None) -> bool:
     except ValueError:
         return False
     return (getattr(known, "ipv4_mapped", None) or known).is_loopback
-
-
-def _user_and_project(token: str) -> tuple[str, str]:
-    user, colon, project = token.partition(":")
-    if not colon:
-        return "", ""
-    if len(user) > LONGEST_NAME or len(project) > LONGEST_NAME:
-        raise errors.InvalidRequest(f"user and project of a token must have at most {LONGEST_NAME} characters each")
-    return user, project
-
-
-def _global_id(inbound: str | None) -> str | None:
-    """Return the client's request id if it has the form of one; other text could be meant to forge log lines."""
-    return inbound if inbound and re.fullmatch(r"req-[0-9a-fA-F-]{1,64}", inbound) else None

@@ -8,8 +8,7 @@ from snapmanage import errors
 from snapmanage.api import schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server, rpc_context
 from snapmanage.core import manageable
-from snapmanage.core import services as heartbeats
-from snapmanage.store import services
+from snapmanage.manage import queries
 
 
 def index(request: ApiRequest) -> Answer:
@@ -25,10 +24,7 @@ def detail(request: ApiRequest) -> Answer:
 def _manageable(request: ApiRequest, detail: bool) -> Answer:
     server = find_server(request, _host(request)).server
     limit, arguments = _page_arguments(request)
-    with request.app.db.read() as conn:
-        now = request.app.db.clock(conn)
-        known = services.get(conn, server)
-        heartbeats.require_up(known, server, now, request.app.rules.service_down)
+    queries.require_up(request.app, server)
     found = request.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(request))
     shown = [views.manageable(entry, detail) for entry in found[:limit]]
     return views.manageable_page(request, shown, len(found))

@@ -3,11 +3,10 @@
 import functools
 from collections.abc import Callable
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from snapmanage.api import versions
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.route import Handler, Table
+from snapmanage.manage import availability
 
 
 def choices(request: ApiRequest) -> Answer:
@@ -35,8 +34,6 @@ def description(tables: Callable[[], tuple[Table, Table]]) -> Handler:
 
 def health(request: ApiRequest) -> Answer:
     """Handle `GET /healthcheck`: 200 while the database can be reached, which is all that requests need."""
-    try:
-        request.app.db.now()
-    except SQLAlchemyError:
+    if not availability.database_reachable(request.app):
         return Answer(503, {"detailed": False, "reasons": [{"reason": "The database can't be reached."}]})
     return Answer(200, {"detailed": False, "reasons": []})

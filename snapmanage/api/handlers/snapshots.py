@@ -1,16 +1,17 @@
 """Handlers of snapshots: manage, show, list, unmanage."""
 
 import logging
-import uuid
 from typing import Any
 
-from snapmanage import crash, errors
+from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
-from snapmanage.core.records import Snapshot, Status
+from snapmanage.core.ids import uuid_text
+from snapmanage.core.location import UNPLACED
+from snapmanage.core.logfields import record_fields
+from snapmanage.core.records import Snapshot
 from snapmanage.crash import Point
-from snapmanage.manage import requests
-from snapmanage.store import audit, records
+from snapmanage.manage import queries, requests
 
 LOG = logging.getLogger(__name__)
 
@@ -26,13 +27,13 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-snapshot-manage`: accept the request; the snapshot's status shows the result later."""
     resource = request.body["snapshot"]
-    volume_id = str(uuid.UUID(resource["volume_id"]))
-    new = Snapshot(volume_id=volume_id, host="", **common_fields(request, resource))
+    volume_id = str(uuid_text(resource["volume_id"]))  # its schema requires a UUID
+    new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
     snapshot = requests.request_snapshot(
         request.app, new, request.everywhere, idempotency_key(request, "manage snapshot")
     )
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot %s is %s.", snapshot.id, snapshot.status.value)
+    LOG.info("Snapshot requested: %s", record_fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})
 
 
@@ -51,30 +52,23 @@ def list_detail(request: ApiRequest) -> Answer:
 def operation(request: ApiRequest) -> Answer:
     """Handle `GET /snapshots/{id}/operation`: show the progress of the operation, or why the last one failed."""
     snapshot = _get(request)
-    with request.app.db.read() as conn:
-        entries = audit.of_snapshot(conn, snapshot.id)
+    entries = queries.audit_entries(request.app, snapshot.id)
     return Answer(200, {"operation": views.operation(request, snapshot, entries)})
 
 
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /snapshots/{id}/action`; `os-unmanage` is the only action."""
-    requests.unmanage(request.app, request.path["snapshot_id"], request.requester, request.everywhere)
+    snapshot = requests.unmanage(request.app, request.path["snapshot_id"], request.requester, request.everywhere)
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot %s is %s.", request.path["snapshot_id"], Status.UNMANAGING.value)
+    LOG.info("Unmanage requested: %s", record_fields(snapshot))
     return Answer(202)
 
 
 def _get(request: ApiRequest) -> Snapshot:
-    with request.app.db.read() as conn:
-        snapshot = records.get(conn, Snapshot, request.path["snapshot_id"])
-    if snapshot is None or not request.may_see(snapshot):
-        raise errors.SnapshotNotFound(request.path["snapshot_id"])
-    return snapshot
+    return queries.snapshot(request.app, request.path["snapshot_id"], request.visible_project)
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
-    page = lists.query(request, SHAPE)
-    with request.app.db.read() as conn:
-        found = records.list_page(conn, Snapshot, lists.with_next(page))
-        total = records.count(conn, Snapshot, page) if lists.wants_count(request) else None
-    return views.page(request, "snapshots", [view(request, each) for each in found[: page.limit]], len(found), total)
+    query = lists.query(request, SHAPE)
+    shown = queries.list_records(request.app, Snapshot, query, lists.wants_count(request))
+    return views.page(request, "snapshots", shown, view)

@@ -1,10 +1,9 @@
 """Handlers of user messages: the reasons of failed operations."""
 
-from snapmanage import errors
 from snapmanage.api import lists, versions, views
 from snapmanage.api.request import Answer, ApiRequest
-from snapmanage.store import usermessages
-from snapmanage.store.paging import ListQuery
+from snapmanage.core.paging import ListQuery
+from snapmanage.manage import queries
 
 _COLUMNS = {
     "event_id": "event_id",
@@ -20,19 +19,12 @@ SHAPE = lists.Shape(
 
 def index(request: ApiRequest) -> Answer:
     """Handle `GET /messages`; filters, order and pages are ignored below their microversion."""
-    page = ListQuery(request.requester.project_id, limit=request.service.limits.page)
+    query = ListQuery(request.requester.project_id, limit=request.service.limits.page)
     if request.version >= versions.MESSAGE_FILTERS:
-        page = lists.query(request, SHAPE)
-    with request.app.db.read() as conn:
-        found = usermessages.list_page(conn, lists.with_next(page))
-    return views.page(request, "messages", [views.message(request, each) for each in found[: page.limit]], len(found))
+        query = lists.query(request, SHAPE)
+    return views.page(request, "messages", queries.list_user_messages(request.app, query), views.message)
 
 
 def show(request: ApiRequest) -> Answer:
-    with request.app.db.read() as conn:
-        found = usermessages.get(
-            conn, None if request.everywhere else request.requester.project_id, request.path["message_id"]
-        )
-    if found is None:
-        raise errors.MessageNotFound(request.path["message_id"])
+    found = queries.user_message(request.app, request.path["message_id"], request.visible_project)
     return Answer(200, {"message": views.message(request, found)})

@@ -3,13 +3,13 @@
 import logging
 from typing import Any
 
-from snapmanage import crash, errors
+from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, find_server, idempotency_key
+from snapmanage.core.logfields import record_fields
 from snapmanage.core.records import Volume
 from snapmanage.crash import Point
-from snapmanage.manage import requests
-from snapmanage.store import records
+from snapmanage.manage import queries, requests
 
 LOG = logging.getLogger(__name__)
 
@@ -26,10 +26,10 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-volume-manage`: the server looks the volume up, and never renames it."""
     resource = request.body["volume"]
-    new = Volume(host=str(find_server(request, resource["host"])), **common_fields(request, resource))
+    new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource))
     volume = requests.register_volume(request.app, new, idempotency_key(request, "manage volume"))
     crash.at(Point.UNANSWERED)
-    LOG.info("Volume %s is %s.", volume.id, volume.status.value)
+    LOG.info("Volume requested: %s", record_fields(volume))
     return Answer(202, {"volume": views.volume_detail(request, volume)})
 
 
@@ -42,17 +42,11 @@ def list_detail(request: ApiRequest) -> Answer:
 
 
 def show(request: ApiRequest) -> Answer:
-    volume_id = request.path["volume_id"]
-    with request.app.db.read() as conn:
-        volume = records.get(conn, Volume, volume_id)
-    if volume is None or not request.may_see(volume):
-        raise errors.VolumeNotFound(volume_id)
+    volume = queries.volume(request.app, request.path["volume_id"], request.visible_project)
     return Answer(200, {"volume": views.volume_detail(request, volume)})
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
-    page = lists.query(request, SHAPE)
-    with request.app.db.read() as conn:
-        found = records.list_page(conn, Volume, lists.with_next(page))
-        total = records.count(conn, Volume, page) if lists.wants_count(request) else None
-    return views.page(request, "volumes", [view(request, each) for each in found[: page.limit]], len(found), total)
+    query = lists.query(request, SHAPE)
+    shown = queries.list_records(request.app, Volume, query, lists.wants_count(request))
+    return views.page(request, "volumes", shown, view)

@@ -48,7 +48,10 @@ class StrictHeaders(server.HeaderReader):
         for _ in range(MOST_HEADERS + 1):
             line = rfile.readline()
             if line == b"\r\n":
-                _require_plain_length(headers)
+                if b"Transfer-Encoding" in headers:
+                    raise Refusal("411 Length Required", "Missing Content-Length: send the body in one piece.")
+                if not re.fullmatch(rb"[0-9]{1,18}", headers.get(b"Content-Length", b"0")):
+                    raise Refusal("400 Bad Request", "Malformed Content-Length Header.")
                 return headers
             name, value = _header(line)
             if name in headers:
@@ -58,13 +61,6 @@ class StrictHeaders(server.HeaderReader):
             if b"_" not in name:
                 headers[name] = value
         raise Refusal("413 Content Too Large", f"The request has more than {MOST_HEADERS} headers.")
-
-
-def _require_plain_length(headers: dict[bytes, bytes]) -> None:
-    if b"Transfer-Encoding" in headers:
-        raise Refusal("411 Length Required", "Missing Content-Length: send the body in one piece, not in chunks.")
-    if not re.fullmatch(rb"[0-9]{1,18}", headers.get(b"Content-Length", b"0")):
-        raise Refusal("400 Bad Request", "Malformed Content-Length Header.")
 
 
 def _header(line: bytes) -> tuple[bytes, bytes]:

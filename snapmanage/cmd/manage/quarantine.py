@@ -1,106 +1,62 @@
-"""snapmanage-manage quarantine: what came over the bus and was put aside."""
+"""snapmanage-manage quarantine: list, show, retry and delete quarantined messages."""
 
 import json
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage import crash, errors
-from snapmanage.bus import Bus, Publication
 from snapmanage.cmd.wiring import parts
-from snapmanage.crash import Point
-from snapmanage.store import quarantine
-from snapmanage.store.engine.database import Database
-from snapmanage.store.quarantine import QuarantinedMessage
+from snapmanage.manage import quarantine
 
 
-def add_commands(actions: Any) -> None:
-    """The command's actions, for its parser."""
-    actions.add_parser("list", help="print each message with the reason, oldest first")
-    known = {
-        "show": actions.add_parser("show", help="print a message with its headers, as JSON"),
-        "retry": actions.add_parser(
-            "retry", help="send messages to their queues again; those that arrive are forgotten, unless they come back"
-        ),
-        "drop": actions.add_parser("drop", help="forget messages"),
-    }
-    known["show"].add_argument("id", help="the message's id, as list prints it")
-    for action in ("retry", "drop"):
-        known[action].add_argument("ids", metavar="id", nargs="+", help="a message's id, as list prints it")
+def add_commands(commands: Any) -> None:
+    """Add `quarantine` and its actions to the parser."""
+    quarantined = commands.add_parser("quarantine", help="list, show, retry or delete quarantined messages")
+    actions = quarantined.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="print each message with its reason, oldest first")
+    listing.set_defaults(run=_list)
+    show = actions.add_parser("show", help="print a message with its headers as JSON")
+    show.add_argument("id", help="id of the message, as printed by list")
+    show.set_defaults(run=_show)
+    retry = actions.add_parser(
+        "retry", help="send messages to their queues again, and delete those that are not quarantined again"
+    )
+    retry.set_defaults(run=_retry)
+    drop = actions.add_parser("drop", help="delete messages")
+    drop.set_defaults(run=_drop)
+    for parser in (retry, drop):
+        parser.add_argument("ids", metavar="id", nargs="+", help="id of a message, as printed by list")
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
-    with parts.opened_database(conf) as db, db.read() as conn:
-        for kept in quarantine.all_of(conn):
-            arrived = kept.received_at.isoformat(timespec="seconds")
-            print(f"{kept.id}  {arrived}  {kept.queue}  {kept.size_bytes} bytes  {kept.reason}")
+    with parts.opened_database(conf) as db:
+        for entry in quarantine.entries(db):
+            received_at = entry.received_at.isoformat(timespec="seconds")
+            print(f"{entry.id}  {received_at}  {entry.queue}  {entry.size_bytes} bytes  {entry.reason}")
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
-        kept = _get(db, conf.command.id)
-    shown = dict(vars(kept)) | {
-        "body": kept.body.decode(errors="backslashreplace"),
-        "received_at": kept.received_at.isoformat(),
-        "whole": kept.whole,
+        message = quarantine.get(db, conf.command.id)
+    shown = dict(vars(message)) | {
+        "body": message.body.decode(errors="backslashreplace"),
+        "received_at": message.received_at.isoformat(),
+        "whole": message.whole,
     }
     print(json.dumps(shown, indent=2))
 
 
 def _retry(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db, closing(parts.connect_bus(conf)[0]) as bus:
-        for kept in [_whole(_get(db, message_id)) for message_id in conf.command.ids]:
-            forgotten = send_again(db, bus, kept)
-            print(f"{kept.id} was sent to {kept.queue} again{'.' if forgotten else ', and has come back.'}")
-
-
-def send_again(db: Database, bus: Bus, kept: QuarantinedMessage) -> bool:
-    """Send a message, then forget it; False when it was put aside again by then, and stays.
-
-    Without its headers: nobody here reads them, and what brokers count there isn't true of a new message. A process
-    that dies in between has sent a message, and keeps it: its consumer knows repeats.
-    """
-    if not bus.send([Publication(kept.id, kept.queue, kept.body, queue_must_exist=True)]):
-        raise errors.Unavailable(f"the broker has no queue {kept.queue}: {kept.id} stays in the quarantine")
-    crash.at(Point.SENT_AGAIN)
-    return db.write(lambda conn, _: quarantine.drop_unless_back(conn, kept))
+        for message in quarantine.messages_to_retry(db, conf.command.ids):
+            deleted = quarantine.retry(db, bus, message)
+            result = "deleted it from the quarantine" if deleted else "it was quarantined again"
+            print(f"Sent message {message.id} to queue {message.queue}; {result}.")
 
 
 def _drop(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         for message_id in conf.command.ids:
-            if not _forget(db, message_id):
-                raise _unknown(message_id)
-            print(f"{message_id} is forgotten.")
-
-
-def _get(db: Database, message_id: str) -> QuarantinedMessage:
-    with db.read() as conn:
-        kept = quarantine.get(conn, message_id)
-    if kept is None:
-        raise _unknown(message_id)
-    return kept
-
-
-def _whole(kept: QuarantinedMessage) -> QuarantinedMessage:
-    if not kept.whole:
-        raise errors.InvalidRequest(f"{kept.id} can't be sent again: only its first {len(kept.body)} bytes were kept")
-    return kept
-
-
-def _forget(db: Database, message_id: str) -> bool:
-    return db.write(lambda conn, _: quarantine.drop(conn, message_id))
-
-
-def _unknown(message_id: str) -> errors.NotFound:
-    return errors.NotFound(f"the quarantine has no message {message_id}; `quarantine list` names those that it has")
-
-
-COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {
-    ("quarantine", "list"): _list,
-    ("quarantine", "show"): _show,
-    ("quarantine", "retry"): _retry,
-    ("quarantine", "drop"): _drop,
-}
+            quarantine.drop(db, message_id)
+            print(f"Deleted message {message_id}.")

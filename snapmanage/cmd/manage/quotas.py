@@ -1,33 +1,37 @@
-"""snapmanage-manage quota: what projects may manage."""
+"""snapmanage-manage quota: list, show and change the quotas of projects."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.core.quotas import UNLIMITED, ProjectQuota
-from snapmanage.core.records import keepable
+from snapmanage.core.quotas import UNLIMITED
+from snapmanage.core.text import keepable
 from snapmanage.store import quotas, records
 
 LARGEST = 2**31 - 1
 KINDS = ("snapshots", "gigabytes")
 
 
-def add_commands(actions: Any) -> None:
-    """The command's actions, for its parser."""
-    actions.add_parser("list", help="print the limits of each project that has its own")
-    known = {
-        "show": actions.add_parser("show", help="print what a project may manage, and what it does"),
-        "set": actions.add_parser("set", help="give a project limits of its own; they count at once"),
-        "unset": actions.add_parser("unset", help="let the configured limits hold for a project again"),
-    }
-    for action in known.values():
-        action.add_argument("project", help="the project's id")
+def add_commands(commands: Any) -> None:
+    """Add `quota` and its actions to the parser."""
+    actions = commands.add_parser("quota", help="list, show or change the quotas of projects").add_subparsers(
+        dest="action", required=True
+    )
+    actions.add_parser("list", help="print each project that has limits of its own").set_defaults(run=_list)
+    show = actions.add_parser("show", help="print the limits and the usage of a project")
+    show.set_defaults(run=_show)
+    change = actions.add_parser("set", help="set limits for a project, which take effect at once")
+    change.set_defaults(run=_set)
+    unset = actions.add_parser("unset", help="restore the default limits of the section [quota] for a project")
+    unset.set_defaults(run=_unset)
+    for parser in (show, change, unset):
+        parser.add_argument("project", help="id of the project")
     for kind in KINDS:
-        known["set"].add_argument(f"--{kind}", type=_limit, metavar="N", help=f"at most; {UNLIMITED} is no limit")
+        change.add_argument(f"--{kind}", type=_limit, metavar="N", help=f"limit of {kind}; {UNLIMITED} is no limit")
 
 
 def _limit(text: str) -> int:
@@ -41,7 +45,7 @@ def _limit(text: str) -> int:
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db, db.read() as conn:
         for own in quotas.all_of(conn):
-            print("  ".join([own.project_id, *(f"{kind} {_own(own, kind)}" for kind in KINDS)]))
+            print("  ".join([own.project_id, *(f"{kind} {_limit_text(getattr(own, kind))}" for kind in KINDS)]))
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
@@ -51,13 +55,13 @@ def _show(conf: cfg.ConfigOpts) -> None:
     allowed = own.over(configuration.rules(conf).quota)
     for kind in KINDS:
         origin = " (default)" if getattr(own, kind) is None else ""
-        print(f"{kind}  limit {_said(getattr(allowed, kind))}{origin}  in use {getattr(used, kind)}")
+        print(f"{kind}  limit {_limit_text(getattr(allowed, kind))}{origin}  in use {getattr(used, kind)}")
 
 
 def _set(conf: cfg.ConfigOpts) -> None:
     given = {kind: limit for kind in KINDS if (limit := getattr(conf.command, kind)) is not None}
     if not given:
-        raise errors.InvalidRequest("name a limit: --snapshots, --gigabytes or both")
+        raise errors.InvalidRequest("quota set requires --snapshots, --gigabytes or both")
     _put(conf, given)
 
 
@@ -66,7 +70,7 @@ def _unset(conf: cfg.ConfigOpts) -> None:
 
 
 def _put(conf: cfg.ConfigOpts, limits: Mapping[str, int | None]) -> None:
-    """Write limits down, leaving those that aren't named, and show what holds now."""
+    """Write the limits in `limits`, leave the other kind as it is, and show the result."""
     project = _project(conf)
     with parts.opened_database(conf) as db:
         db.write(lambda conn, _: quotas.change(conn, project, limits))
@@ -76,22 +80,9 @@ def _put(conf: cfg.ConfigOpts, limits: Mapping[str, int | None]) -> None:
 def _project(conf: cfg.ConfigOpts) -> str:
     project: str = conf.command.project
     if not (0 < len(project) <= 255 and keepable(project)):
-        raise errors.InvalidRequest("a project's id has 1 to 255 characters, of Unicode without NUL")
+        raise errors.InvalidRequest("argument project must have 1 to 255 characters of valid Unicode without NUL")
     return project
 
 
-def _own(own: ProjectQuota, kind: str) -> str:
-    limit = getattr(own, kind)
-    return "default" if limit is None else _said(limit)
-
-
-def _said(limit: int) -> str:
-    return "unlimited" if limit == UNLIMITED else str(limit)
-
-
-COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {
-    ("quota", "list"): _list,
-    ("quota", "show"): _show,
-    ("quota", "set"): _set,
-    ("quota", "unset"): _unset,
-}
+def _limit_text(limit: int | None) -> str:
+    return "default" if limit is None else "unlimited" if limit == UNLIMITED else str(limit)

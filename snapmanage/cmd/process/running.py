@@ -1,4 +1,4 @@
-"""How a main lives: start, wait for a signal, stop, exit."""
+"""The life of a main: start, wait for a signal, shut down, exit."""
 
 import logging
 import os
@@ -18,71 +18,84 @@ from snapmanage import crash, errors
 LOG = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# How long a process without work in hand may take to end.
-ENDING_SECONDS = 10.0
-
-# How often a process looks for a signal that arrived in the moment before it began to wait, and so did not wake it.
-LOOK_SECONDS = 0.5
-# A signal may come at any moment, also while its handler's thread waits here: `put` is made for that, `Event.set` not.
-_stopped: queue.SimpleQueue[None] = queue.SimpleQueue()
+# Shutdown time of a process without operations.
+SHUTDOWN_SECONDS = 10.0
 
 
-def until_stopped(ready: str, ending_seconds: float = ENDING_SECONDS) -> None:
-    """Say that it is ready, and wait for SIGTERM or Ctrl-C; a second one kills.
+class StopRequest:
+    """The request to shut down, which a signal handler may make while it interrupts the thread that waits for it.
 
-    From then on it has `ending_seconds`, even where a broker or a database hangs that it takes leave of. One of
-    several workers gets no signals here, but is told by `stop`.
+    Therefore it is a queue: `SimpleQueue.put` is reentrant, `Event.set` is not.
     """
 
-    def end(number: int, frame: FrameType | None) -> None:
-        for known in SIGNALS:
-            signal.signal(known, signal.SIG_DFL)
-        _stopped.put(None)
+    # A signal that arrives just before the thread waits does not wake it, so the thread checks at this interval.
+    CHECK_SECONDS = 0.5
+
+    def __init__(self, requests: queue.SimpleQueue[None] | None = None) -> None:
+        self._requests = requests or queue.SimpleQueue[None]()
+
+    def make(self) -> None:
+        self._requests.put(None)
+
+    def wait(self) -> None:
+        while True:
+            with suppress(queue.Empty):
+                return self._requests.get(timeout=self.CHECK_SECONDS)
+
+
+_stop_request = StopRequest()
+
+
+def until_stopped(ready: str, shutdown_seconds: float = SHUTDOWN_SECONDS) -> None:
+    """Print `ready`, and wait for SIGTERM or Ctrl-C; a second signal kills the process.
+
+    After the signal the process exits within `shutdown_seconds`, even if a broker or a database hangs. A worker process
+    gets no signals here: its supervisor's library calls `stop`.
+    """
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        _stop_request.make()
 
     if threading.current_thread() is threading.main_thread():
-        for known in SIGNALS:
-            signal.signal(known, end)
+        for each in SIGNALS:
+            signal.signal(each, request_stop)
     print(ready, flush=True)
-    _wait_for_stop()
-    latest = threading.Timer(ending_seconds, _leave_anyway)
-    latest.daemon = True
-    latest.start()
-
-
-def _wait_for_stop() -> None:
-    while True:
-        with suppress(queue.Empty):
-            return _stopped.get(timeout=LOOK_SECONDS)
+    _stop_request.wait()
+    time_out = threading.Timer(shutdown_seconds, _exit_unfinished)
+    time_out.daemon = True
+    time_out.start()
 
 
 def stop() -> None:
-    """What a signal does."""
-    _stopped.put(None)
+    """End the wait of `until_stopped`, like a signal."""
+    _stop_request.make()
 
 
-def leave() -> None:
-    """Exit 0 at once, even where a driver hangs in a thread that can't be stopped: its work was given back."""
+def exit_now() -> None:
+    """Exit 0 at once, even if a driver call hangs in a thread; its claim has been released."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
 
 
-def _leave_anyway() -> None:
-    LOG.warning("The end takes too long; what is in hand goes on where its leases run out.")
-    leave()
+def _exit_unfinished() -> None:
+    LOG.warning("Shutdown timed out; exiting now. Unfinished operations are retried when their leases expire.")
+    exit_now()
 
 
 def main(run: Callable[[], int | None]) -> int:
-    """Run a command; what an operator can mend is told in a line, not in a traceback."""
+    """Run a command, and return its exit code; print errors that an operator can fix in one line, without traceback."""
     try:
         crash.arm(os.environ)
         return run() or 0
     except (errors.SnapmanageError, cfg.Error) as error:
-        return _fail(str(error))
+        return _print_error(str(error))
     except SQLAlchemyError as error:
-        return _fail(f"the database fails: {error}")
+        return _print_error(f"the database failed: {error}")
 
 
-def _fail(text: str) -> int:
+def _print_error(text: str) -> int:
     print(f"error: {text.splitlines()[0]}", file=sys.stderr)
     return 1

@@ -1,4 +1,4 @@
-"""Several processes of one main: watched, started again when they die, and drained together."""
+"""Several processes of one main: start them, restart one that died, and shut them down together."""
 
 import threading
 from collections.abc import Callable
@@ -8,33 +8,33 @@ import cotyledon
 
 from snapmanage.cmd.process import running
 
-# How much longer than its work a process may take to end.
-ENDING_SECONDS = 15
+# Time for a process to exit after it has drained.
+EXIT_SECONDS = 15
 
 
 class _Worker(cotyledon.Service):
-    """One process; what `live` does there ends with `running.until_stopped`."""
+    """One process, which runs `serve`; `stop` ends it, since `serve` waits in `running.until_stopped`."""
 
     name = "worker"
 
-    def __init__(self, worker_id: Any, live: Callable[[], None]) -> None:
+    def __init__(self, worker_id: Any, serve: Callable[[], None]) -> None:
         super().__init__(worker_id)
-        self._live = live
-        self._over = threading.Event()
+        self._serve = serve
+        self._ended = threading.Event()
 
     def run(self) -> None:
         try:
-            self._live()
+            self._serve()
         finally:
-            self._over.set()
+            self._ended.set()
 
     def terminate(self) -> None:
         running.stop()
-        self._over.wait()
+        self._ended.wait()
 
 
-def supervise(count: int, live: Callable[[], None], drain_seconds: float) -> None:
-    """Have `count` processes live until SIGTERM; each makes its own connections, so that this one has none to share."""
-    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=int(drain_seconds) + ENDING_SECONDS)
-    manager.add(_Worker, workers=count, args=(live,))
+def supervise(count: int, serve: Callable[[], None], drain_seconds: float) -> None:
+    """Run `serve` in `count` processes until SIGTERM; each opens connections of its own."""
+    manager = cotyledon.ServiceManager(graceful_shutdown_timeout=int(drain_seconds) + EXIT_SECONDS)
+    manager.add(_Worker, workers=count, args=(serve,))
     manager.run()

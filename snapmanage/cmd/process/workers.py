@@ -1,13 +1,13 @@
-"""How many processes a main runs in: this one, or several that this one supervises."""
+"""Run a main in this process, or in several processes that this one supervises."""
 
 from collections.abc import Callable
 
 
-def run(count: int, live: Callable[[], None], drain_seconds: float) -> None:
-    """Run `live` in this process, or in `count` processes that this one supervises."""
+def run(count: int, serve: Callable[[], None], drain_seconds: float) -> None:
+    """Run `serve` in this process, or in `count` processes that this one supervises."""
     if count == 1:
-        return live()
-    # The library for several processes costs time to import.
+        return serve()
+    # Import it only here: its library takes long to import.
     from snapmanage.cmd.process import supervisor
 
-    supervisor.supervise(count, live, drain_seconds)
+    supervisor.supervise(count, serve, drain_seconds)

@@ -1,8 +1,7 @@
-"""snapmanage-manage broker: whether the broker's policies could drop what it has confirmed."""
+"""The check of the broker's policies, which could drop confirmed messages."""
 
 import json
 import logging
-import sys
 import time
 import urllib.request
 from base64 import b64encode
@@ -20,21 +19,11 @@ from snapmanage.cmd.wiring import parts
 
 LOG = logging.getLogger(__name__)
 
-UNKNOWN, FOUND = 1, 2
 TIMEOUT_SECONDS = 10
-# How long the API may take to know a new queue's policy.
-KNOWN_SECONDS = 30
-LOOK_AGAIN_SECONDS = 0.5
+# The management API shows the policy of a new queue after some seconds.
+POLICY_TIMEOUT_SECONDS = 30
+POLL_SECONDS = 0.5
 _POLICY = "effective_policy_definition"
-
-
-def add_commands(actions: Any) -> None:
-    """The command's actions, for its parser."""
-    actions.add_parser(
-        "check",
-        help="judge the policies of this host's queues, by broker_management_url; "
-        f"exit code {FOUND}: one could drop messages, or a queue is not as it should be, {UNKNOWN}: it can't be told",
-    )
 
 
 def server_keys(conf: cfg.ConfigOpts, names: Names) -> list[str]:
@@ -45,15 +34,13 @@ def server_keys(conf: cfg.ConfigOpts, names: Names) -> list[str]:
 
 
 def require_lossless(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> None:
-    """Raise `ConfigurationError` where a policy drops what these queues hold; where it can't be told, say so."""
+    """Raise `ConfigurationError` if a policy could drop messages of these queues; log a warning if the check fails."""
     if not conf.broker_management_url:
         return
     try:
-        found = look(conf, keys)
+        found = check(conf, keys)
     except errors.Unavailable as error:
-        LOG.warning(
-            "The broker's policies were not checked: %s. `snapmanage-manage broker check` does it later.", error
-        )
+        LOG.warning("The broker's policies were not checked: %s. Run `snapmanage-manage broker check` later.", error)
         return
     for finding in found:
         if finding.loses:
@@ -61,8 +48,8 @@ def require_lossless(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]
         LOG.warning("%s.", finding.text)
 
 
-def look(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> list[Finding]:
-    """Declare queues, and return what is wrong with them; `Unavailable` where broker or API doesn't answer."""
+def check(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> list[Finding]:
+    """Declare queues, and return their problems; raise `Unavailable` if the broker or the API does not answer."""
     bus, names = parts.connect_bus(conf)
     topology = parts.topology(conf, names)
     try:
@@ -73,23 +60,23 @@ def look(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> list[F
         finding
         for key in keys(names)
         for name in (topology.dead_letter_name(key), topology.name(key))
-        for finding in policies.findings(_judged(conf, name), topology.queue_type)
+        for finding in policies.findings(_description(conf, name), topology.queue_type)
     ]
 
 
-def _judged(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
-    """Return what the management API shows of a queue, once it tells the policy: of a new one, after five seconds."""
-    deadline = time.monotonic() + KNOWN_SECONDS
-    while _POLICY not in (shown := _shown(conf, queue)):
+def _description(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
+    """Return the management API's description of a queue, once it includes the policy: after 5 s for a new queue."""
+    deadline = time.monotonic() + POLICY_TIMEOUT_SECONDS
+    while _POLICY not in (shown := _fetch(conf, queue)):
         if time.monotonic() > deadline:
             raise errors.Unavailable(
-                f"the management API tells no policy of queue {queue}, as if it kept no statistics"
+                f"the management API does not show the policy of queue {queue}; check that statistics are enabled"
             )
-        time.sleep(LOOK_AGAIN_SECONDS)
+        time.sleep(POLL_SECONDS)
     return shown
 
 
-def _shown(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
+def _fetch(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
     parsed = urlsplit(conf.broker_management_url)
     address = parsed.netloc.rpartition("@")[2]
     path = f"{parsed.path.rstrip('/')}/api/queues/{quote(parts.virtual_host(conf), safe='')}/{quote(queue, safe='')}"
@@ -101,22 +88,4 @@ def _shown(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
             shown: Mapping[str, Any] = json.load(answer)
             return shown
     except (OSError, ValueError) as error:
-        raise errors.Unavailable(f"the management API at {address} doesn't tell of queue {queue}: {error}") from error
-
-
-def _check(conf: cfg.ConfigOpts) -> int:
-    if not conf.broker_management_url:
-        raise errors.ConfigurationError(
-            "broker_management_url is missing: only RabbitMQ's management API shows policies"
-        )
-    try:
-        found = look(conf, lambda names: [*server_keys(conf, names), *names.audited_queues()])
-    except errors.Unavailable as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UNKNOWN
-    for finding in found:
-        print(f"{'LOSES' if finding.loses else 'NOTE'}: {finding.text}")
-    return FOUND if found else 0
-
-
-COMMANDS: Mapping[tuple[str, str], Callable[[cfg.ConfigOpts], int | None]] = {("broker", "check"): _check}
+        raise errors.Unavailable(f"the management API at {address} can't show queue {queue}: {error}") from error

@@ -1,4 +1,4 @@
-"""From `cfg.CONF` to values: what each main needs of the configuration."""
+"""The configuration: load it, and turn it into the values that the mains pass on."""
 
 import glob
 import importlib.metadata
@@ -18,7 +18,7 @@ from snapmanage.bus.names import Names
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.quotas import Amount
 from snapmanage.drivers.protocol import Driver, Section
-from snapmanage.manage.application import Rules
+from snapmanage.manage.rules import Rules
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.volume.worker import BackendLimits
 
@@ -28,9 +28,9 @@ QUIET = ["amqp=WARNING", "kombu=WARNING", "oslo.messaging=WARNING", "stevedore=W
 
 
 def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None) -> cfg.ConfigOpts:
-    """Read command line and configuration files, and set logging up."""
+    """Read the command line and the configuration files, and set up logging."""
     options.register(cfg.CONF)
-    _register_messaging(cfg.CONF)
+    register_messaging(cfg.CONF)
     log.register_options(cfg.CONF)
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *QUIET])
     cfg.CONF(
@@ -41,15 +41,15 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
         default_config_files=None if files is None else list(files),
     )
     if not cfg.CONF.log_file:
-        cfg.CONF.set_default("use_stderr", True)  # standard output is for what a command has to say
+        cfg.CONF.set_default("use_stderr", True)  # standard output is for the output of commands
     log.setup(cfg.CONF, "snapmanage")
     return cfg.CONF
 
 
-def _register_messaging(conf: cfg.ConfigOpts) -> None:
-    """oslo.messaging's options, with quorum queues: what is queued must outlast a broker's restart.
+def register_messaging(conf: cfg.ConfigOpts) -> None:
+    """Register the options of oslo.messaging, with quorum queues as default: messages must survive a broker's restart.
 
-    Current brokers refuse the stock defaults (RabbitMQ 4.3: no transient queues that aren't exclusive).
+    RabbitMQ 4.3 refuses the queues of oslo.messaging's own defaults, which are transient and not exclusive.
     """
     for group, known in messaging_options.list_opts():
         if group in (None, RABBIT):
@@ -59,23 +59,30 @@ def _register_messaging(conf: cfg.ConfigOpts) -> None:
 
 
 def load_for_wsgi() -> cfg.ConfigOpts:
-    """The same under a WSGI server, without a command line: files from `OS_SNAPMANAGE_CONFIG_FILES`, parted by `;`."""
+    """Like `load`, for a WSGI server: without a command line, with files from `OS_SNAPMANAGE_CONFIG_FILES`.
+
+    The variable's paths are separated by `;`.
+    """
     named = os.environ.get("OS_SNAPMANAGE_CONFIG_FILES")
     return load([], "snapmanage-api", named.split(";") if named else None)
 
 
 def database(conf: cfg.ConfigOpts) -> Database:
     if not conf.database.connection:
-        raise errors.ConfigurationError("[database] connection is missing: name the database's URL")
+        raise errors.ConfigurationError(
+            "[database] connection is missing; set it to DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
+        )
     try:
         return connect(conf.database.connection, conf.database.pool_size)
-    except (ValueError, ArgumentError):  # whose texts may hold the password
+    except (ValueError, ArgumentError):  # its text may contain the password
         raise errors.ConfigurationError(
-            "[database] connection is no URL of a database: its form is DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME, "
-            "with special characters of a password as %XX"
+            "[database] connection is not a valid database URL; expected "
+            "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME, with special characters of the password as %XX"
         ) from None
     except ImportError as error:
-        raise errors.ConfigurationError(f"[database] connection needs a Python package: {error}") from error
+        raise errors.ConfigurationError(
+            f"[database] connection needs a Python package that is not installed: {error}"
+        ) from error
 
 
 def names(conf: cfg.ConfigOpts) -> Names:
@@ -85,7 +92,7 @@ def names(conf: cfg.ConfigOpts) -> Names:
 def rules(conf: cfg.ConfigOpts) -> Rules:
     template = conf.operations.snapshot_name_template
     if template and template.count("%s") != 1:
-        raise errors.ConfigurationError("[operations] snapshot_name_template must hold %s once, or be empty")
+        raise errors.ConfigurationError("[operations] snapshot_name_template must contain %s once, or be empty")
     return Rules(
         lease=timedelta(seconds=conf.operations.lease_seconds),
         retry=Retry(
@@ -102,9 +109,14 @@ def rules(conf: cfg.ConfigOpts) -> Rules:
 
 
 def backends(conf: cfg.ConfigOpts) -> dict[str, tuple[str, Driver, BackendLimits]]:
-    """Each enabled backend by its server's name: the driver's name, the driver, and its pace."""
+    """Return each enabled backend by its server's name: the driver's name, the driver, and the backend's limits.
+
+    Raise `ConfigurationError` for an option that is missing or invalid.
+    """
     if not conf.enabled_backends:
-        raise errors.ConfigurationError("enabled_backends is empty: name the sections of the backends to serve")
+        raise errors.ConfigurationError(
+            "[DEFAULT] enabled_backends is empty; set it to the names of the sections of backends to serve"
+        )
     name = conf.cluster or conf.host
     return {f"{name}@{section}": _backend(conf, section) for section in conf.enabled_backends}
 
@@ -113,7 +125,7 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, BackendLi
     _refuse_name(section)
     given = options.register_backend(conf, section)
     _require(section, options.BACKEND, given)
-    driver = _driver_class(section, given.driver)
+    driver = driver_class(section, given.driver)
     given = _with_options(conf, section, given.driver, driver.options)
     _require(section, driver.options, given)
     arguments: dict[str, Any] = {option.dest: given[option.dest] for option in driver.options}
@@ -130,11 +142,11 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, BackendLi
 
 
 def _refuse_name(section: str) -> None:
-    """Raise `ConfigurationError` for a section that can't be a backend's; its name is a part of HOST@NAME#POOL."""
+    """Raise `ConfigurationError` if a section can't be a backend's; its name becomes a part of HOST@NAME#POOL."""
     if section in options.GROUPS or section.startswith("oslo_") or {"@", "#"} & set(section):
         raise errors.ConfigurationError(
-            f"enabled_backends: {section!r} can't name a backend, since it is a section of snapmanage's own or has "
-            "an @ or a # in it; choose another name"
+            f"[DEFAULT] enabled_backends: {section!r} can't be a backend's name, since it contains @ or #, or is a "
+            "section of snapmanage's or a library's own options; choose another name"
         )
 
 
@@ -143,15 +155,19 @@ def _with_options(conf: cfg.ConfigOpts, section: str, driver: str, driver_option
         return options.register_backend(conf, section, driver_options)
     except cfg.DuplicateOptError as error:
         raise errors.ConfigurationError(
-            f"[{section}] driver {driver!r} has an option {error.opt_name} of its own, which every backend has "
-            "already; rename it in the driver"
+            f"[{section}] driver {driver!r} defines the option {error.opt_name}, which every backend already has; "
+            "rename it in the driver"
         ) from error
 
 
 def _section(conf: cfg.ConfigOpts, name: str) -> Section:
-    """A backend's section as it stands in the files, which oslo.config shows of registered options only."""
+    """Return all options in a backend's section of the files, in the order in which oslo.config read these.
+
+    oslo.config itself returns only registered options.
+    """
     values: dict[str, list[str]] = {}
-    for path in _files(conf):
+    folders = [path for folder in conf.config_dir or () for path in sorted(glob.glob(os.path.join(folder, "*.conf")))]
+    for path in [*(conf.config_file or ()), *folders]:
         found: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(path, found).parse()
         for key, given in found.get(name, {}).items():
@@ -159,20 +175,15 @@ def _section(conf: cfg.ConfigOpts, name: str) -> Section:
     return Section(name, values, conf.operations.snapshot_name_template)
 
 
-def _files(conf: cfg.ConfigOpts) -> list[str]:
-    """The configuration files that were read, in the order in which they were."""
-    folders = [path for folder in conf.config_dir or () for path in sorted(glob.glob(os.path.join(folder, "*.conf")))]
-    return [*(conf.config_file or ()), *folders]
-
-
-def _require(section: str, wanted: Sequence[cfg.Opt], given: Any) -> None:
-    for option in wanted:
+def _require(section: str, known: Sequence[cfg.Opt], given: Any) -> None:
+    for option in known:
         if option.required and not given[option.dest]:
-            raise errors.ConfigurationError(f"[{section}] {option.name} is missing: {option.help}")
+            raise errors.ConfigurationError(f"[{section}] {option.name} is missing; its help is: {option.help}")
 
 
-def _driver_class(section: str, name: str) -> Any:
+def driver_class(section: str, name: str) -> Any:
+    """Return the class of the driver `name`; raise `ConfigurationError` if no installed package has it."""
     for found in importlib.metadata.entry_points(group=DRIVERS, name=name):
         return found.load()
     known = ", ".join(sorted(importlib.metadata.entry_points(group=DRIVERS).names))
-    raise errors.ConfigurationError(f"[{section}] driver {name!r} is unknown; there are: {known}")
+    raise errors.ConfigurationError(f"[{section}] driver {name!r} is not installed; installed drivers: {known}")

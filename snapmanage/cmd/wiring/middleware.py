@@ -1,6 +1,6 @@
-"""What stands before the API's handlers, as the configuration has it: who authenticates, the policy, CORS, proxies.
+"""The configured authentication, policy and middleware of the API.
 
-A strategy and a middleware are imported, and their options registered, only where they are asked for.
+A strategy or a middleware is imported, and its options are registered, only if the configuration uses it.
 """
 
 import os
@@ -22,7 +22,7 @@ POLICY_FILE = "policy.yaml"
 
 
 def authentication(conf: cfg.ConfigOpts) -> Authenticate:
-    """The strategy of `[api] auth_strategy`; `ConfigurationError` where what it needs is missing."""
+    """Return the strategy of `[api] auth_strategy`; raise `ConfigurationError` if an option or a package is missing."""
     if conf.api.auth_strategy == "http_basic":
         return _http_basic(conf)
     if conf.api.auth_strategy == "keystone":
@@ -31,17 +31,19 @@ def authentication(conf: cfg.ConfigOpts) -> Authenticate:
 
 
 def policy(conf: cfg.ConfigOpts) -> Policy:
-    """The policies; `ConfigurationError` where the file that is named isn't there, or can't be understood."""
+    """Return the policies; raise `ConfigurationError` if the policy file is missing or invalid."""
     made = Policy(conf)
     named = conf.oslo_policy.policy_file
     if named != POLICY_FILE and conf.find_file(named) is None:
-        raise errors.ConfigurationError(f"[oslo_policy] policy_file: there is no file {named}")
+        raise errors.ConfigurationError(
+            f"[oslo_policy] policy_file: {named} does not exist; create it, or remove the option"
+        )
     made.check()
     return made
 
 
 def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
-    """The application behind oslo.middleware's CORS and proxy headers, each where it is configured."""
+    """Return the application behind oslo.middleware's CORS and proxy headers, as far as they are configured."""
     if _mentioned(conf, CORS):
         application = _with_cors(conf, application)
     if _mentioned(conf, MIDDLEWARE):
@@ -66,14 +68,14 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
         from snapmanage.api.access import keystone
     except ImportError as error:
         raise errors.ConfigurationError(
-            f"[api] auth_strategy keystone needs a Python package: {error}; install snapmanage[keystone]"
+            f"[api] auth_strategy: keystone needs a missing Python package: {error}; install snapmanage[keystone]"
         ) from error
 
     options.set_keystone_defaults()
     for group, known in auth_token.list_opts():
         conf.register_opts(known, group=group)
     _require_keystone_options(conf)
-    # Whoever is refused is refused by the strategy, in our words.
+    # The strategy refuses requests itself, with this API's errors.
     forced = {"oslo_config_config": conf, "delay_auth_decision": True}
     try:
         return keystone.Keystone(lambda judge: keystone.Middleware(judge, forced))
@@ -84,10 +86,12 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
 def _require_keystone_options(conf: cfg.ConfigOpts) -> None:
     given = conf[KEYSTONE]
     if not given.www_authenticate_uri:
-        raise errors.ConfigurationError(f"[{KEYSTONE}] www_authenticate_uri is missing: name the URL that clients use")
+        raise errors.ConfigurationError(
+            f"[{KEYSTONE}] www_authenticate_uri is missing; set it to the URL of Keystone that clients use"
+        )
     if not given.auth_type and not given.auth_section:
         raise errors.ConfigurationError(
-            f"[{KEYSTONE}] auth_type is missing: it is password, with auth_url, username, password and so on"
+            f"[{KEYSTONE}] auth_type is missing; set it to password, and set auth_url, username, password, project_name"
         )
 
 
@@ -108,12 +112,14 @@ def _behind_proxy(conf: cfg.ConfigOpts, application: Any) -> Any:
     trusting = http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
 
     def remembering(environ: dict[str, Any], start_response: Any) -> Any:
-        environ[callers.PEER] = environ.get("REMOTE_ADDR")  # a header says who calls, but not who is believed
+        environ[callers.PEER] = environ.get(
+            "REMOTE_ADDR"
+        )  # noauth checks the peer too, since headers replace REMOTE_ADDR
         return trusting(environ, start_response)
 
     return remembering
 
 
 def _mentioned(conf: cfg.ConfigOpts, section: str) -> bool:
-    """Whether files or environment hold that section; asking costs less than importing what it is for."""
+    """Return whether the files or the environment have that section; this costs less than importing its middleware."""
     return section in conf.list_all_sections() or any(name.startswith(f"OS_{section.upper()}__") for name in os.environ)

@@ -1,4 +1,4 @@
-"""Putting parts together: site, bus, relay, listener."""
+"""Assembly of the parts of a process: database, bus, application, relay."""
 
 import threading
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from snapmanage.bus.rabbit.topology import Topology
 
 CONNECT_TIMEOUT_SECONDS = 5
-# How long a broker may take to answer what it is asked, such as to declare a queue; one that hangs is left.
+# Time for a broker to answer, for example a declaration of a queue; then the connection is closed.
 ANSWER_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What API and servers have in common; `relay` is None where `snapmanage-relay` does its work."""
+    """The parts that API and servers have in common; `relay` is None if `snapmanage-relay` sends their messages."""
 
     db: Database
     bus: Bus
@@ -43,7 +43,7 @@ class Parts:
             self.relay.start()
 
     def stop(self) -> None:
-        """Send what is owed, then let go of bus and database."""
+        """Send the messages that this process owes, then close the bus and the database."""
         if self.relay:
             self.relay.stop()
         self.bus.close()
@@ -51,20 +51,20 @@ class Parts:
 
 
 def assemble(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Parts:
-    """A site whose messages go out through this process's own relay, unless that is switched off."""
+    """Return the parts, with a relay in this process unless `[relay] in_process` is off."""
     relay = make_relay(conf, db, bus, names) if conf.relay.in_process else None
     outbox_writer = OutboxWriter(relay.nudge, timedelta(seconds=conf.relay.hold_seconds)) if relay else OutboxWriter()
     return Parts(db, bus, names, Application(db, outbox_writer, configuration.rules(conf)), relay)
 
 
 def assemble_for_deployment(conf: cfg.ConfigOpts) -> Parts:
-    """The parts of one process among others: on RabbitMQ, with a database that is up to date."""
+    """Return the parts of one process of a deployment, on RabbitMQ; the database's schema must be current."""
     bus, names = connect_bus(conf)
     return assemble(conf, open_database(conf), bus, names)
 
 
 def open_database(conf: cfg.ConfigOpts) -> Database:
-    """The configured database; `ConfigurationError` unless its schema is current."""
+    """Return the configured database; raise `ConfigurationError` if its schema is not current."""
     db = configuration.database(conf)
     try:
         schema.require_current(db.engine)
@@ -76,7 +76,7 @@ def open_database(conf: cfg.ConfigOpts) -> Database:
 
 @contextmanager
 def opened_database(conf: cfg.ConfigOpts) -> Iterator[Database]:
-    """Like `open_database`, and close it in the end."""
+    """Like `open_database`, as a context that closes the database."""
     with closing(open_database(conf)) as db:
         yield db
 
@@ -86,11 +86,11 @@ def make_relay(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Re
 
 
 def connect_bus(conf: cfg.ConfigOpts) -> tuple["RabbitBus", Names]:
-    """The bus of `transport_url`, which connects when first used."""
+    """Return the bus of `transport_url`, which connects when it is first used, and the names on it."""
     from snapmanage.bus.rabbit.bus import RabbitBus
 
     url, names = _transport_url(conf), configuration.names(conf)
-    return RabbitBus(_connector(conf, url), topology(conf, names), _Caller(conf, names)), names
+    return RabbitBus(_connector(conf, url), topology(conf, names), LazyCaller(conf, names)), names
 
 
 def virtual_host(conf: cfg.ConfigOpts) -> str:
@@ -99,48 +99,48 @@ def virtual_host(conf: cfg.ConfigOpts) -> str:
 
 
 def _transport_url(conf: cfg.ConfigOpts) -> Any:
-    """Return the broker's address; `ConfigurationError` where it is none of RabbitMQ."""
+    """Return the broker's URL; raise `ConfigurationError` if it is not a URL of RabbitMQ."""
     import oslo_messaging
 
     try:
         url = oslo_messaging.TransportURL.parse(conf)
-    except (ValueError, oslo_messaging.MessagingException):  # whose texts may hold the password
+    except (ValueError, oslo_messaging.MessagingException):  # its text may contain the password
         raise errors.ConfigurationError(
-            "transport_url is no URL of a broker: its form is rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST, "
-            "with special characters of a password as %XX"
+            "[DEFAULT] transport_url is not a valid broker URL; expected "
+            "rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST, with special characters of the password as %XX"
         ) from None
     if url.transport not in ("rabbit", "kombu"):
         raise errors.ConfigurationError(
-            f"transport_url begins with {url.transport}://, which doesn't reach other processes: use rabbit://, "
-            "or `snapmanage standalone` for everything in one process"
+            f"[DEFAULT] transport_url begins with {url.transport}://, which does not reach other processes; use "
+            "rabbit://, or run everything in one process with `snapmanage standalone`"
         )
     return url
 
 
-class _Caller:
-    """The stock client, made when first needed: a server never calls."""
+class LazyCaller:
+    """The RPC client of oslo.messaging, built for the first call, since servers never call."""
 
     def __init__(self, conf: cfg.ConfigOpts, names: Names) -> None:
         self._conf = conf
         self._names = names
-        self._stock: Any = None
-        self._turn = threading.Lock()
+        self._client: Any = None
+        self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
         from snapmanage.bus.rabbit.oslo_client import OsloCaller
 
-        with self._turn:  # a second one would keep its connection and its thread for good
-            if self._stock is None:
-                self._stock = OsloCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
-        return self._stock(*arguments)
+        with self._lock:  # a second client would keep its connection and its thread forever
+            if self._client is None:
+                self._client = OsloCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
+        return self._client(*arguments)
 
     def close(self) -> None:
-        if self._stock is not None:
-            self._stock.close()
+        if self._client is not None:
+            self._client.close()
 
 
 def topology(conf: cfg.ConfigOpts, names: Names) -> "Topology":
-    """Return how queues are declared under the options of `[oslo_messaging_rabbit]`."""
+    """Return the arguments of queues from the options of `[oslo_messaging_rabbit]`."""
     from snapmanage.bus.rabbit.topology import Topology
 
     rabbit = conf.oslo_messaging_rabbit
@@ -159,10 +159,10 @@ def topology(conf: cfg.ConfigOpts, names: Names) -> "Topology":
 
 
 def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
-    """A function that opens a connection to one of the brokers, trying each in turn."""
+    """Return a function that connects to the first broker that answers."""
     import kombu
 
-    addresses = [_address(host, url.virtual_host) for host in url.hosts]
+    addresses = [broker_address(host, url.virtual_host) for host in url.hosts]
     tls = _tls(conf.oslo_messaging_rabbit)
 
     def connect(heartbeat_seconds: int) -> kombu.Connection:
@@ -179,7 +179,8 @@ def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
     return connect
 
 
-def _address(host: Any, virtual_host: str | None) -> str:
+def broker_address(host: Any, virtual_host: str | None) -> str:
+    """Return the URL of a broker for kombu."""
     user, password = quote(host.username or "guest", safe=""), quote(host.password or "guest", safe="")
     name = f"[{host.hostname}]" if ":" in host.hostname else host.hostname
     return f"amqp://{user}:{password}@{name}:{host.port or 5672}/{quote(virtual_host or '/', safe='')}"

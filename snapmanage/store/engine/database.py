@@ -1,4 +1,4 @@
-"""Transactions on SQLite, MariaDB and PostgreSQL, and the clock that they share."""
+"""Transactions on SQLite, MariaDB and PostgreSQL, and the clock of all hosts."""
 
 import threading
 import time
@@ -25,25 +25,25 @@ T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
 DEADLOCK_TRIES = 10
-# What the database, or its driver, says of values that it can't keep; unless it `passes`.
+# The errors of a database, or of its driver, for values that it can't keep, unless `passes` is true of them.
 UNKEEPABLE = (StatementError, ValueError, OverflowError)
-# A connection that was in use a moment ago is taken to be there; a database takes longer to come back.
+# A connection that was in use so recently is not pinged: a database takes longer to restart.
 PING_AFTER_SECONDS = 1.0
-_RESTED = "snapmanage_rested_since"
+_IDLE_SINCE = "snapmanage_idle_since"
 _DEADLOCKS = {
     1213,  # MariaDB: deadlock found
     1205,  # MariaDB: lock wait timeout
     1020,  # MariaDB: record has changed since last read
 }
 _DEADLOCK_STATES = {"40001", "40P01", "55P03"}
-# PostgreSQL lets nobody write: it is a standby by now, or its disk is full and somebody made it read-only.
+# PostgreSQL refuses writes: it became a standby, or an operator made it read-only because its disk is full.
 _READ_ONLY_STATE = "25006"
-# A process that is frozen within a transaction keeps its locks, and what is locked can't be taken over. Ours never
-# rest that long between two statements. (MySQL has no such variable, and takes MariaDB's part for a comment.)
+# A process that is frozen within a transaction keeps its locks, and other workers can't take over the locked records.
+# Our transactions are never idle that long. (MySQL has no such variable, and reads MariaDB's part as a comment.)
 IDLE_SECONDS = 10
 _END_IDLE_MARIADB = "SET @snapmanage = 1 /*M!100300 , SESSION idle_transaction_timeout = {} */"
-# Seconds, but for tcp_user_timeout's milliseconds: a database host that vanishes must not hang a thread for
-# hours. Reading may take longer than waiting for a row's lock does (50 s by default). The URL can say otherwise.
+# In seconds, but tcp_user_timeout in milliseconds. A database host that vanishes must not hang a thread for hours.
+# The read timeout is longer than the wait for a row's lock (50 s by default). The URL can set other values.
 _MARIADB_DEADLINES = {
     "connect_timeout": 10,
     "read_timeout": 120,
@@ -69,7 +69,7 @@ _NOW = {
 
 
 def database_clock(conn: Connection) -> datetime:
-    """The database's time, UTC, so that hosts need not agree; on SQLite there is one host, and its time."""
+    """Return the database's time, in UTC, so that the hosts' clocks may differ; on SQLite, return the host's time."""
     statement = _NOW.get(conn.dialect.name)
     if statement is None:
         return datetime.now(UTC)
@@ -80,14 +80,14 @@ def database_clock(conn: Connection) -> datetime:
 class Database:
     """An engine with its clock.
 
-    `write` hands the work a connection and the time, in one transaction, and starts over when the
-    database broke a deadlock; so the work does nothing but read and write rows.
+    `write` calls the work with a connection and the time, in one transaction, and calls it again if the
+    database broke a deadlock. The work may therefore only read and write rows.
     """
 
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
         self.engine = engine
         self.clock = clock
-        # SQLite lets one writer in and makes others poll: queue in front of it instead.
+        # SQLite admits one writer and makes the others poll; they wait for this lock instead.
         self._turn: Any = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
         self._closed = False
         event.listen(engine, "checkin", self._close_late)
@@ -105,7 +105,7 @@ class Database:
 
     @contextmanager
     def read(self, at_one_moment: bool = False) -> Iterator[Connection]:
-        """A connection that only reads, and waits for no writer; it can show everything as it is at one moment."""
+        """Open a connection for reading, which waits for no writer; `at_one_moment` shows all rows at one moment."""
         options: dict[str, Any] = {"snapmanage_reads": True, postgresql.AT_ONE_MOMENT: at_one_moment}
         if at_one_moment and self.engine.dialect.name in ("mysql", "mariadb"):
             options["isolation_level"] = "REPEATABLE READ"
@@ -117,7 +117,7 @@ class Database:
             return self.clock(conn)
 
     def close(self) -> None:
-        """Close every connection; one that a thread still has is closed when the thread returns it."""
+        """Close every connection; a connection in use is closed when its thread returns it."""
         self._closed = True
         self.engine.dispose()
 
@@ -127,7 +127,7 @@ class Database:
 
 
 def deadlocked(error: DBAPIError) -> bool:
-    """Whether the database gave up this transaction for another's sake."""
+    """Return whether the database rolled this transaction back to break a deadlock."""
     original: Any = error.orig
     if getattr(original, "sqlstate", None) in _DEADLOCK_STATES:
         return True
@@ -136,7 +136,7 @@ def deadlocked(error: DBAPIError) -> bool:
 
 
 def away(error: Exception) -> bool:
-    """Whether the database is away, has ended the connection, or lets nobody write at the moment."""
+    """Return whether the database is down, has closed the connection, or refuses writes at the moment."""
     if not isinstance(error, DBAPIError):
         return False
     read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY_STATE
@@ -144,12 +144,12 @@ def away(error: Exception) -> bool:
 
 
 def passes(error: Exception) -> bool:
-    """Whether trying again can help: the database is `away`, or somebody was quicker."""
+    """Return whether a retry can help: the database is `away`, or another transaction was quicker."""
     return away(error) or isinstance(error, IntegrityError)
 
 
 def connect(url: str, pool_size: int = 10) -> Database:
-    """A database for a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; connects when first used."""
+    """Return the database of a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; it connects when used."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = sa.create_engine(
@@ -167,42 +167,42 @@ def _server_engine(url: sa.URL, pool_size: int) -> Engine:
     options: dict[str, Any] = {
         "pool_size": pool_size,
         "max_overflow": pool_size,
-        "hide_parameters": True,  # what users wrote is none of the log's business
+        "hide_parameters": True,  # texts of users don't belong into the log
         "pool_recycle": 3600,
     }
     if url.get_backend_name() == "postgresql":
         engine = postgresql.create_engine(url, given, IDLE_SECONDS, **options)
     else:
         engine = mariadb.create_engine(url, given, **options)
-    event.listen(engine, "checkin", _note_rest)
-    event.listen(engine, "checkout", partial(_ping_rested, engine))
+    event.listen(engine, "checkin", _note_idle)
+    event.listen(engine, "checkout", partial(_ping_idle, engine))
     return engine
 
 
-def _note_rest(connection: Any, record: Any) -> None:
-    record.info[_RESTED] = time.monotonic()
+def _note_idle(connection: Any, record: Any) -> None:
+    record.info[_IDLE_SINCE] = time.monotonic()
 
 
-def _ping_rested(engine: Engine, connection: Any, record: Any, proxy: Any) -> None:
-    """As SQLAlchemy's own ping before each use, which a busy process would wait for all the time."""
-    rested_since = record.info.get(_RESTED)
-    if rested_since is None or time.monotonic() - rested_since < PING_AFTER_SECONDS:
+def _ping_idle(engine: Engine, connection: Any, record: Any, proxy: Any) -> None:
+    """Ping an idle connection. SQLAlchemy's own ping, before each use, would slow a busy process down."""
+    idle_since = record.info.get(_IDLE_SINCE)
+    if idle_since is None or time.monotonic() - idle_since < PING_AFTER_SECONDS:
         return
     try:
         alive = engine.dialect.do_ping(connection)
     except engine.dialect.loaded_dbapi.Error:
         alive = False
     if not alive:
-        raise InvalidatePoolError("the database has closed a connection that rested")
+        raise InvalidatePoolError("the database has closed an idle connection")
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # the begin event says when a transaction begins, and how
+    connection.isolation_level = None  # the begin event begins transactions
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _begin_sqlite(conn: Connection) -> None:
-    """Writers take the lock at once: a reader that turns writer later could only fail."""
+    """Begin a transaction; a writer locks at once, since a reader that became a writer later could only fail."""
     reads = conn.get_execution_options().get("snapmanage_reads", False)
     conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Rows that concurrent transactions queue on, whether they are there already or not."""
+"""Locks on rows that may not exist yet."""
 
 from typing import Any
 
@@ -7,10 +7,13 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 
 def lock(conn: Connection, table: Table, row: dict[str, Any]) -> Row[Any]:
-    """The row of that primary key as it is, or `row` where there was none; others wait until the transaction ends."""
+    """Lock and return the row with the primary key of `row`, or `row` itself if there was none.
+
+    Other transactions wait until this one ends.
+    """
     same = [column == row[column.name] for column in table.primary_key]
     query = select(table).where(*same).with_for_update()
-    # Again, should somebody have removed in between the row that wasn't missing.
+    # Try again if another transaction deletes the row in between.
     while (found := conn.execute(query).one_or_none()) is None:
         conn.execute(_insert_missing(conn, table, row))
     return found
@@ -22,6 +25,6 @@ def _insert_missing(conn: Connection, table: Table, row: dict[str, Any]) -> Inse
             return sqlite.insert(table).values(row).on_conflict_do_nothing()
         case "postgresql":
             return postgresql.insert(table).values(row).on_conflict_do_nothing()
-    # IGNORE would lock a row that is there for reading: two who then want to write it deadlock.
+    # IGNORE would lock an existing row for reading: two transactions that then write it deadlock.
     [key] = table.primary_key
     return mysql.insert(table).values(row).on_duplicate_key_update({key.name: key})

@@ -1,6 +1,6 @@
-"""MariaDB's sessions: what a server's defaults must not change, and a quicker escape of texts for PyMySQL.
+"""MariaDB's sessions: settings that don't depend on the server's defaults, and a faster escape of texts for PyMySQL.
 
-PyMySQL looks characters up one by one, slowest where JSON has its quotes.
+PyMySQL looks up each character, and is slowest at the quotes of JSON.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
 
-# What a server may have as its default and no transaction of ours could bear: values that are cut to fit, statements
-# that find only some rows, a connection that ends with each commit.
+# A server's defaults may break our transactions: values that are cut to fit, statements that find only some rows,
+# a connection that ends with each commit.
 SESSION = ", ".join(
     f"SESSION {setting}"
     for setting in (
@@ -26,10 +26,10 @@ SESSION = ", ".join(
 
 
 def create_engine(url: sa.URL, connect_args: Mapping[str, Any], **options: Any) -> Engine:
-    """Return an engine whose sessions have our settings and not the server's."""
+    """Return an engine whose sessions have these settings instead of the server's."""
     url = url.update_query_dict({"charset": "utf8mb4"})
     engine = sa.create_engine(url, connect_args=dict(connect_args), isolation_level="READ COMMITTED", **options)
-    event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy looks at the session's mode
+    event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy reads the session's mode
     if engine.dialect.driver == "pymysql":
         event.listen(engine, "connect", escape_quickly)
     return engine
@@ -41,7 +41,7 @@ def _settle(connection: Any, record: Any) -> None:
 
 
 def escape_quickly(connection: Any, record: Any) -> None:
-    """Listen to a new connection: the texts of its statements are escaped here from now on."""
+    """Make a new connection escape the texts of its statements here."""
     from pymysql.constants import SERVER_STATUS
 
     stock = connection.escape
@@ -50,7 +50,7 @@ def escape_quickly(connection: Any, record: Any) -> None:
         plain = connection.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
         if not isinstance(value, str) or plain or connection.charset != "utf8mb4":
             return str(stock(value, mapping))
-        # In utf8mb4, nothing else can end the text or begin an escape.
+        # In utf8mb4, no other character can end the text or begin an escape.
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0") + "'"
 
     connection.escape = escape

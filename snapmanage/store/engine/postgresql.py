@@ -1,7 +1,7 @@
 """PostgreSQL's sessions, so that they can be pooled by PgBouncer: a setting lasts as long as its transaction.
 
 With PgBouncer's transaction pooling, each transaction may run in another session of the server. A setting of a session
-would be lost, or reach somebody else, and so would a prepared statement. Startup parameters other than
+would be lost, or reach another client, and so would a prepared statement. Startup parameters other than
 `client_encoding` are refused.
 """
 
@@ -20,7 +20,7 @@ _IDLE_TIMEOUT = "idle_in_transaction_session_timeout"
 
 
 def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: int, **options: Any) -> Engine:
-    """Return an engine whose transactions are begun here, with what else would be a setting of the session.
+    """Return an engine whose transactions begin here, with the settings that would otherwise belong to the session.
 
     The server ends a transaction that is idle for `idle_seconds`, unless the URL sets another time.
     """
@@ -29,8 +29,8 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
     engine = sa.create_engine(
         url.difference_update_query([THRESHOLD]),
         connect_args=given,
-        isolation_level="AUTOCOMMIT",  # psycopg begins nothing
-        use_native_hstore=False,  # there is none, and to look for it takes a transaction
+        isolation_level="AUTOCOMMIT",  # psycopg begins no transaction
+        use_native_hstore=False,  # the query for hstore would need a transaction
         **options,
     )
     event.listen(engine, "begin", partial(_begin, _guard(url, idle_seconds)))
@@ -40,7 +40,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
 
 
 def _with_psycopg(url: sa.URL) -> sa.URL:
-    """Return the URL with the driver whose `commit` ends transactions that it didn't begin; others' doesn't."""
+    """Return the URL with psycopg: unlike other drivers, its `commit` ends transactions that it didn't begin."""
     if url.drivername == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if url.get_driver_name() != "psycopg":
@@ -51,7 +51,7 @@ def _with_psycopg(url: sa.URL) -> sa.URL:
 
 
 def _arguments(url: sa.URL) -> dict[str, Any]:
-    """Return the arguments of a connection that depend on the URL."""
+    """Return those arguments of a connection that depend on the URL."""
     given: dict[str, Any] = {} if "client_encoding" in url.query else {"client_encoding": "utf8"}
     if THRESHOLD in url.query:
         given[THRESHOLD] = _threshold(url.query[THRESHOLD])
@@ -59,7 +59,7 @@ def _arguments(url: sa.URL) -> dict[str, Any]:
 
 
 def _threshold(text: Any) -> int | None:
-    """Return after how many executions a statement is prepared; None is never, and written as 0."""
+    """Return the number of executions after which a statement is prepared; None, written as 0, is never."""
     if not (isinstance(text, str) and text.isascii() and text.isdigit()):
         raise errors.ConfigurationError(
             f"[database] connection has {THRESHOLD}={text!r}; write a whole number, or 0 for no prepared statements"
@@ -75,7 +75,7 @@ def _guard(url: sa.URL, idle_seconds: int) -> str:
 
 def _begin(guard: str, conn: Connection) -> None:
     asked = conn.get_execution_options()
-    if "isolation_level" in asked:  # who asks for one has the driver begin, or has no transaction
+    if "isolation_level" in asked:  # the driver begins such a transaction, or there is none
         return
     level = "REPEATABLE READ" if asked.get(AT_ONE_MOMENT) else "READ COMMITTED"
     # Both in one message: the guard costs no round trip.
@@ -83,9 +83,9 @@ def _begin(guard: str, conn: Connection) -> None:
 
 
 def prepare_nothing_behind_a_pooler(connection: Any, record: Any) -> None:
-    """Switch prepared statements off where the session is not the one that the connection was opened with.
+    """Switch prepared statements off if a pooler is between the client and the session.
 
-    A pooler such as PgBouncer makes up the process id that it gives to its clients.
+    A pooler such as PgBouncer gives its clients a made-up process id, which differs from the session's.
     """
     [[session]] = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchall()
     if session != connection.info.backend_pid:

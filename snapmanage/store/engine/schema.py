@@ -1,4 +1,4 @@
-"""Bringing a database to the current schema."""
+"""The schema of a database: check and upgrade it."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ _MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _VERSIONS = _MIGRATIONS / "versions"
 
 
-def sync(engine: Engine) -> None:
-    """Run the migrations that are missing; a database that is current stays as it is."""
+def sync(engine: Engine, revision: str = "head") -> None:
+    """Run the missing migrations up to `revision`; a database that is current stays as it is."""
     from alembic import command
 
     with engine.begin() as connection:
         tables.alembic_version.create(connection, checkfirst=True)
-        command.upgrade(_config(connection), "head")
+        command.upgrade(_config(connection), revision)
 
 
 def require_current(engine: Engine) -> None:
-    """Raise `ConfigurationError` unless the schema is the one this version works with."""
+    """Raise `ConfigurationError` unless the database has the schema of this version."""
     has, wants = _revision(engine), max(path.stem.partition("_")[0] for path in _VERSIONS.glob("[0-9]*.py"))
     if has != wants:
         raise errors.ConfigurationError(
@@ -32,7 +32,7 @@ def require_current(engine: Engine) -> None:
 
 
 def _revision(engine: Engine) -> str | None:
-    """As alembic keeps it; to import that would take longer than the rest of a start."""
+    """Return the revision from Alembic's table. The import of Alembic would take longer than the rest of a start."""
     with engine.connect() as conn:
         if not sa.inspect(conn).has_table("alembic_version"):
             return None

@@ -1,4 +1,4 @@
-"""What an operator should know of a database before it is relied on: defaults that endanger or limit what it keeps."""
+"""Checks of a database before it is used: defaults that endanger or limit the data."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,7 +20,7 @@ _POSTGRESQL = sa.text(
 
 
 def check(db: Database) -> list[str]:
-    """Return warnings about the database's settings; `ConfigurationError` where it could not work with them."""
+    """Return warnings about the database's settings; raise `ConfigurationError` for settings that prevent the work."""
     checks = _CHECKS.get(db.engine.dialect.name)
     if checks is None:
         return []

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `store.schema` hands over."""
+"""Alembic's entry: run the migrations on the connection of `store.engine.schema`."""
 
 from alembic import context
 

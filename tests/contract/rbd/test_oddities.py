@@ -1,9 +1,8 @@
 """Odd images in a real pool: none hides the others, and listings and manage requests give the same reasons."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,39 +10,18 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.rbd.driver import RbdDriver
-from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.unreadable import ImageEntry
-from tests.contract.labs.rbd import RbdLab, rbd_lab
+from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import SHOWN, Oddities
+from tests.contract.rbd.helpers import (
+    DAILY,
+    find,
+    listed,
+    refused,
+)
 from tests.contract.worlds import world_of
-from tests.services.ceph import mon_command
-
-DAILY = "image-1@daily"
 
 
-@pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[RbdLab]:
-    with rbd_lab(request) as made:
-        made.add_snapshot(DAILY)
-        yield made
-
-
-def listed(driver: RbdDriver) -> dict[str, BackendSnapshot]:
-    return {each.name: each for each in driver.list_snapshots()}
-
-
-def find(driver: RbdDriver, name: str, volume: str | None = None) -> BackendSnapshot:
-    return driver.find_snapshot(Reference.named(name), volume)
-
-
-def refused(driver: RbdDriver, snapshot: BackendSnapshot) -> str:
-    """Return the text of the final refusal to manage the snapshot."""
-    with pytest.raises(errors.Unusable) as caught:
-        refuse_unsafe(find(driver, snapshot.name, snapshot.parent))
-    return str(caught.value)
-
-
-def bound(driver: RbdDriver, snapshot: BackendSnapshot) -> Binding:
+def binding_of(driver: RbdDriver, snapshot: BackendSnapshot) -> Binding:
     return Binding(snapshot.identity, snapshot.name, driver.managed_name(snapshot, "snapshot-1"))
 
 
@@ -136,7 +114,7 @@ def test_image_without_a_name_object_is_found_by_the_pools_directory(lab: RbdLab
     lab.odd.without_name_object("lost")
 
     snapshot = listed(lab.driver)["lost@daily"]
-    managed = lab.driver.manage_snapshot(bound(lab.driver, snapshot))
+    managed = lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
     assert find(lab.driver, "lost@snapshot-1") == managed
     assert lab.driver.find_volume(Reference.named("lost")).identity == managed.parent_identity
@@ -164,12 +142,12 @@ def test_snapshot_of_a_read_only_image_is_listed_unsafe_and_refused_with_the_rea
     assert reason in snapshot.unsafe_reason
     assert snapshot.unsafe_reason in refused(lab.driver, snapshot)
     with pytest.raises(errors.Unusable):
-        lab.driver.manage_snapshot(bound(lab.driver, snapshot))
+        lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
 
 def test_snapshot_of_a_demoted_image_is_unmanaged_only_after_a_promotion(lab: RbdLab) -> None:
     lab.odd.image("mirror")
-    binding = bound(lab.driver, listed(lab.driver)["mirror@daily"])
+    binding = binding_of(lab.driver, listed(lab.driver)["mirror@daily"])
     lab.driver.manage_snapshot(binding)
     lab.odd.demote("mirror", 1)
 
@@ -195,7 +173,7 @@ def test_unprotectable_snapshot_is_unsafe_only_with_rbd_protect(lab: RbdLab) -> 
 
 def test_snapshot_with_an_empty_name_is_managed_and_unmanaged(lab: RbdLab) -> None:
     lab.odd.image("plain", snapshot="")
-    binding = bound(lab.driver, find(lab.driver, "plain@"))
+    binding = binding_of(lab.driver, find(lab.driver, "plain@"))
 
     lab.driver.manage_snapshot(binding)
     lab.driver.unmanage_snapshot(binding)
@@ -212,7 +190,7 @@ def test_snapshot_whose_name_is_not_utf8_is_unsafe_and_hides_no_other(lab: RbdLa
     odd = found[f"plain@{SHOWN}"]
     assert "UTF-8" in odd.unsafe_reason
     assert odd.unsafe_reason in refused(lab.driver, odd)
-    assert lab.driver.manage_snapshot(bound(lab.driver, found["plain@daily"])).name == "plain@snapshot-1"
+    assert lab.driver.manage_snapshot(binding_of(lab.driver, found["plain@daily"])).name == "plain@snapshot-1"
 
 
 def test_image_whose_name_is_not_utf8_is_an_entry_and_hides_no_other(lab: RbdLab) -> None:
@@ -239,7 +217,7 @@ def test_image_in_the_trash_is_not_listed_and_its_error_names_the_remedy(lab: Rb
 
 def test_managed_snapshot_of_an_image_in_the_trash_is_unmanaged(lab: RbdLab) -> None:
     lab.odd.image("old")
-    binding = bound(lab.driver, find(lab.driver, "old@daily"))
+    binding = binding_of(lab.driver, find(lab.driver, "old@daily"))
     lab.driver.manage_snapshot(binding)
     image_id = binding.identity.partition("@")[0]
     lab.rbd.RBD().trash_move(lab.ioctx, "old", 0)
@@ -261,106 +239,7 @@ def test_every_odd_snapshot_is_managed_if_listed_safe_and_refused_with_the_liste
             assert snapshot.unsafe_reason in refused(lab.driver, snapshot)
             continue
         assert lab.driver.find_volume(Reference.named(snapshot.parent or "")).identity == snapshot.parent_identity
-        binding = bound(lab.driver, snapshot)
+        binding = binding_of(lab.driver, snapshot)
         assert lab.driver.manage_snapshot(binding).name == binding.managed_name
         lab.driver.unmanage_snapshot(binding)
         assert find(lab.driver, snapshot.name, snapshot.parent) == snapshot
-
-
-# Failures of an image, and failures of the cluster.
-
-
-@pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[ImageEntry]]:
-    """Return a function that makes reads of some images fail after `after` reads, and returns the list of reads."""
-    read = Pool.snapshots
-
-    def fail(error: Exception, fails: Callable[[ImageEntry], bool], after: int = 0) -> list[ImageEntry]:
-        reads: list[ImageEntry] = []
-
-        def reading(pool: Pool, image: ImageEntry) -> list[BackendSnapshot]:
-            reads.append(image)
-            if fails(image) and len(reads) > after:
-                raise error
-            return read(pool, image)
-
-        monkeypatch.setattr(Pool, "snapshots", reading)
-        return reads
-
-    return fail
-
-
-TIME_OUT = errors.BackendUnavailable("the image doesn't answer")
-
-
-def test_image_that_times_out_is_an_entry_if_others_answer(lab: RbdLab, failing: Any) -> None:
-    lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: image.name == "silent")
-
-    found = listed(lab.driver)
-
-    assert found[DAILY].unsafe is None
-    assert "doesn't answer" in found["silent"].unsafe_reason
-
-
-def test_listing_fails_if_no_image_answers(lab: RbdLab, failing: Any) -> None:
-    lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: True)
-
-    with pytest.raises(errors.BackendUnavailable):
-        lab.driver.list_snapshots()
-
-
-def test_listing_fails_if_the_cluster_stops_answering_in_between(lab: RbdLab, failing: Any) -> None:
-    lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: True, after=1)
-
-    with pytest.raises(errors.BackendUnavailable):
-        lab.driver_as("admin", rbd_list_workers=1).list_snapshots()
-
-
-def test_listing_stops_when_more_images_time_out_than_are_read_at_once(lab: RbdLab, failing: Any) -> None:
-    for number in range(9):
-        lab.add_volume(f"silent-{number}")
-    reads = failing(TIME_OUT, lambda image: image.name.startswith("silent"))
-
-    with pytest.raises(errors.BackendUnavailable):
-        lab.driver_as("admin", rbd_list_workers=2).list_snapshots()
-
-    assert len([image for image in reads if image.name.startswith("silent")]) <= 4
-
-
-@pytest.fixture
-def restricted(lab: RbdLab, tmp_path: Path) -> Callable[..., RbdDriver]:
-    """Return a function that makes a driver whose user may read only the headers of the named images."""
-
-    def make(*images: str) -> RbdDriver:
-        prefixes = ["rbd_directory", "rbd_id.", "rbd_info", "rbd_trash"]
-        for name in images:
-            with lab.image(name) as image:
-                prefixes.append(f"rbd_header.{image.id()}")
-        caps = ", ".join(f"allow rwx pool={lab.pool} object_prefix {prefix}" for prefix in prefixes)
-        entity = f"client.{lab.pool}"
-        [made] = mon_command(lab.cluster, "auth get-or-create", entity=entity, caps=["mon", "profile rbd", "osd", caps])
-        keyring, conf = tmp_path / "keyring", tmp_path / "ceph.conf"
-        keyring.write_text(f"[{entity}]\nkey = {made['key']}\n")
-        conf.write_text(lab.ceph.conf.read_text().replace(f"{lab.ceph.folder}/keyring", str(keyring)))
-        return lab.driver_as(lab.pool, rbd_ceph_conf=str(conf))
-
-    return make
-
-
-def test_image_without_read_permission_is_an_entry_if_others_are_readable(
-    lab: RbdLab, restricted: Callable[..., RbdDriver]
-) -> None:
-    secrets = [lab.add_volume(f"secret-{number}") for number in range(10)]
-
-    found = listed(restricted(lab.volume))
-
-    assert found[DAILY].unsafe is None
-    assert ["profile rbd" in found[name].unsafe_reason for name in secrets] == [True] * 10
-
-
-def test_listing_fails_if_the_user_may_read_no_image(restricted: Callable[..., RbdDriver]) -> None:
-    with pytest.raises(errors.BackendPermission, match="profile rbd"):
-        restricted().list_snapshots()

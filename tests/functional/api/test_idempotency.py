@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from snapmanage.core.quotas import Amount
-from snapmanage.manage.application import Rules
+from snapmanage.manage.rules import Rules
 from tests.functional.world import OTHER_PROJECT, SERVER, VOLUME, Client, World, a_world, fault
 
 SNAPSHOT = "volume-1-snapshot-1"

@@ -222,7 +222,7 @@ def test_malformed_policy_file_is_reported_at_start(tmp_path: Path, rules: str) 
 
 
 def test_missing_policy_file_is_reported_at_start(tmp_path: Path) -> None:
-    with pytest.raises(errors.ConfigurationError, match=r"there is no file rules\.yaml"):
+    with pytest.raises(errors.ConfigurationError, match=r"rules\.yaml does not exist"):
         middleware.policy(configured(tmp_path, None, named="rules.yaml"))
 
 

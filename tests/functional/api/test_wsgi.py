@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snapmanage.testing.services.deployment import Daemon
-from tests.functional.cmd.test_commands import run
+from tests.functional.cmd.programs import run
 from tests.functional.world import sqlite
 
 ASK = """

@@ -1,4 +1,4 @@
-"""Requests under an idempotency key, on every database: however often they come, they are carried out once."""
+"""Requests under an idempotency key, on every database: repeated requests are carried out once."""
 
 import threading
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from snapmanage import errors
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.outbox import Message
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Snapshot, Volume
 from snapmanage.manage import requests
@@ -20,7 +21,6 @@ from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.store import outbox, records, tables
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import NOW, PROJECT, new_id
@@ -32,18 +32,18 @@ KEY = IdempotencyKey.of(PROJECT, "k", "manage snapshot", {"a": 1})
 OTHER_REQUEST = IdempotencyKey.of(PROJECT, "k", "manage snapshot", {"a": 2})
 
 
-def ask(app: Application, source: str = "daily", key: IdempotencyKey | None = KEY, **fields: Any) -> Snapshot:
+def request(app: Application, source: str = "daily", key: IdempotencyKey | None = KEY, **fields: Any) -> Snapshot:
     return requests.request_snapshot(app, examples.snapshot(source, id=new_id(), **fields), key=key)
 
 
 def made(database: Database) -> list[str]:
-    """The ids of all snapshots there are."""
+    """Return the ids of all snapshots."""
     with database.read() as conn:
         return [snapshot.id for snapshot in records.list_page(conn, Snapshot, ListQuery(None))]
 
 
 def casts(database: Database) -> list[str]:
-    """The ids of the records that casts wait for."""
+    """Return the ids of the records with a cast in the outbox."""
     with database.read() as conn:
         return [message.record_id for message, _ in outbox.take(conn, NOW + timedelta(days=7), 1000)]
 
@@ -54,7 +54,7 @@ def keys_kept(database: Database) -> int:
 
 
 def all_at_once(act: Callable[[int], T]) -> list[T]:
-    """What each of many threads gets that begin together."""
+    """Run a function in many threads at the same time, and return the results."""
     together = threading.Barrier(TOGETHER, timeout=20)
 
     def begin(number: int) -> T:
@@ -68,14 +68,15 @@ def all_at_once(act: Callable[[int], T]) -> list[T]:
 # At the same time.
 
 
-def test_twenty_at_once_get_the_one_snapshot_and_it_is_cast_once(
+def test_twenty_requests_at_once_get_the_same_snapshot_and_it_is_cast_once(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)  # they queue, so that none needs a second try
+    # Requests queue, so that no transaction is retried.
+    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
     nudged: list[Message] = []
-    told = replace(app, outbox_writer=OutboxWriter(nudged.extend))
+    nudging = replace(app, outbox_writer=OutboxWriter(nudged.extend))
 
-    answers = all_at_once(lambda _: ask(told))
+    answers = all_at_once(lambda _: request(nudging))
 
     [snapshot_id] = made(app.db)
     assert {answer.id for answer in answers} == {snapshot_id}
@@ -83,14 +84,14 @@ def test_twenty_at_once_get_the_one_snapshot_and_it_is_cast_once(
     assert keys_kept(app.db) == 1
 
 
-def test_twenty_at_once_under_a_key_that_is_too_old_get_the_one_new_snapshot(
+def test_twenty_requests_at_once_under_an_expired_key_get_the_same_new_snapshot(
     app: Application, clock: FakeClock
 ) -> None:
-    old = ask(app)
+    old = request(app)
     clock.advance(days=1)
-    heard = awake(app)
+    always_up = awake(app)
 
-    answers = all_at_once(lambda _: ask(heard, "weekly"))
+    answers = all_at_once(lambda _: request(always_up, "weekly"))
 
     [new] = {answer.id for answer in answers}
     assert new != old.id
@@ -98,27 +99,27 @@ def test_twenty_at_once_under_a_key_that_is_too_old_get_the_one_new_snapshot(
     assert keys_kept(app.db) == 1
 
 
-def test_twenty_at_once_that_can_not_be_served_are_all_told_so_and_the_key_is_free(app: Application) -> None:
-    ask(app, key=None)
+def test_twenty_requests_at_once_that_fail_all_get_the_error_and_the_key_is_free(app: Application) -> None:
+    request(app, key=None)
 
     def refused(_: int) -> bool:
         with pytest.raises(errors.AlreadyManaged):
-            ask(app)
+            request(app)
         return True
 
     assert all(all_at_once(refused))
 
     assert keys_kept(app.db) == 0
-    ask(app, "weekly")
+    request(app, "weekly")
 
 
-def test_when_the_first_fails_another_is_served(app: Application) -> None:
-    """Each asks for an object of its own under the one key, so that only some requests fail."""
-    ask(app, "taken", key=None)
+def test_if_the_first_request_fails_another_one_is_served(app: Application) -> None:
+    """Each request names its own object under the same key, so that only some requests fail."""
+    request(app, "taken", key=None)
 
     def answer(number: int) -> str | None:
         try:
-            return ask(app, "taken" if number % 2 else f"free-{number}").id
+            return request(app, "taken" if number % 2 else f"free-{number}").id
         except errors.AlreadyManaged:
             return None
 
@@ -131,50 +132,50 @@ def test_when_the_first_fails_another_is_served(app: Application) -> None:
 # One after the other.
 
 
-def test_repeat_is_answered_with_the_record_as_it_is_now_and_nothing_is_written(app: Application) -> None:
-    first = ask(app)
+def test_repeat_returns_the_record_as_it_is_now_and_writes_nothing(app: Application) -> None:
+    first = request(app)
     app.db.write(lambda conn, _: conn.execute(tables.snapshots.update().values(status="error", reason="it broke")))
 
-    again = ask(app)
+    again = request(app)
 
     assert (again.id, again.status.value, again.reason) == (first.id, "error", "it broke")
     assert casts(app.db) == [first.id]
 
 
-def test_repeat_is_answered_though_the_request_could_not_be_served_any_more(app: Application, clock: FakeClock) -> None:
+def test_repeat_is_answered_even_if_the_request_would_now_be_refused(app: Application, clock: FakeClock) -> None:
     limited = replace(app, rules=replace(app.rules, quota=Amount(1, UNLIMITED)))
-    first = ask(limited)
-    clock.advance(hours=23)  # nobody has heard of the server since
+    first = request(limited)
+    clock.advance(hours=23)  # the server has sent no heartbeat since
 
-    assert ask(limited).id == first.id
+    assert request(limited).id == first.id
 
 
-def test_repeat_of_what_was_given_back_finds_the_tombstone_and_manages_nothing(app: Application) -> None:
-    first = ask(app)
+def test_repeat_for_an_unmanaged_snapshot_returns_the_tombstone_and_manages_nothing(app: Application) -> None:
+    first = request(app)
     bury = tables.snapshots.update().values(status="deleted", deleted_at=NOW, reference_key=None)
     app.db.write(lambda conn, _: conn.execute(bury))
 
-    again = ask(app)
+    again = request(app)
 
     assert (again.id, again.status.value) == (first.id, "deleted")
     assert casts(app.db) == [first.id]
 
 
-def test_repeat_of_what_is_not_kept_any_more_is_refused(app: Application) -> None:
-    first = ask(app)
+def test_repeat_for_a_record_that_no_longer_exists_is_refused(app: Application) -> None:
+    first = request(app)
     app.db.write(lambda conn, _: conn.execute(tables.snapshots.delete()))
 
     with pytest.raises(errors.NotFound, match=f"{first.id}.*new key"):
-        ask(app)
+        request(app)
 
     assert made(app.db) == []
 
 
 def test_key_of_another_request_is_refused_and_nothing_is_written(app: Application) -> None:
-    first = ask(app)
+    first = request(app)
 
     with pytest.raises(errors.KeyReused):
-        ask(app, "weekly", OTHER_REQUEST)
+        request(app, "weekly", OTHER_REQUEST)
 
     assert made(app.db) == [first.id]
 
@@ -183,9 +184,9 @@ def test_request_that_failed_keeps_no_key(app: Application) -> None:
     full = replace(app, rules=replace(app.rules, quota=Amount(0, UNLIMITED)))
     for failing, volume_id in ((full, examples.VOLUME_ID), (app, new_id())):
         with pytest.raises(errors.Invalid):
-            ask(failing, volume_id=volume_id)
+            request(failing, volume_id=volume_id)
 
-    assert ask(app, key=OTHER_REQUEST).id == ask(app, key=OTHER_REQUEST).id
+    assert request(app, key=OTHER_REQUEST).id == request(app, key=OTHER_REQUEST).id
 
 
 def test_volume_is_registered_once(app: Application) -> None:
@@ -198,48 +199,48 @@ def test_volume_is_registered_once(app: Application) -> None:
     assert again == first
     assert casts(app.db) == [first.id]
     with pytest.raises(errors.KeyReused):
-        ask(app)
+        request(app)
 
 
 # Later.
 
 
-def test_key_is_kept_for_a_day_and_then_stands_for_whatever_comes(app: Application, clock: FakeClock) -> None:
-    first = ask(app)
+def test_key_is_kept_for_a_day_and_can_be_used_anew_then(app: Application, clock: FakeClock) -> None:
+    first = request(app)
     clock.advance(days=1, microseconds=-1)
-    assert ask(app).id == first.id
+    assert request(app).id == first.id
     clock.advance(microseconds=1)
-    heard = awake(app)
+    always_up = awake(app)
 
-    new = ask(heard, "weekly", OTHER_REQUEST)
+    new = request(always_up, "weekly", OTHER_REQUEST)
 
     assert new.id != first.id
     clock.advance(hours=23)
-    assert ask(heard, "weekly", OTHER_REQUEST).id == new.id
+    assert request(always_up, "weekly", OTHER_REQUEST).id == new.id
     with pytest.raises(errors.KeyReused):
-        ask(heard)
+        request(always_up)
 
 
-def test_how_long_keys_are_kept_is_configured(app: Application, clock: FakeClock) -> None:
+def test_lifetime_of_keys_is_configured(app: Application, clock: FakeClock) -> None:
     brief = replace(app, rules=replace(app.rules, idempotency_key_ttl=timedelta(seconds=5)))
-    first = ask(brief)
+    first = request(brief)
     clock.advance(seconds=5)
 
-    assert ask(brief, "weekly").id != first.id
+    assert request(brief, "weekly").id != first.id
 
 
-def test_each_new_key_drops_some_of_those_that_are_too_old(app: Application, clock: FakeClock) -> None:
-    for number in range(requests.FORGOTTEN_AT_ONCE + 2):
-        ask(app, f"old-{number}", replace(KEY, key_digest=f"old-{number}"))
+def test_each_new_key_deletes_some_expired_keys(app: Application, clock: FakeClock) -> None:
+    for number in range(requests.EXPIRED_KEYS_PER_REQUEST + 2):
+        request(app, f"old-{number}", replace(KEY, key_digest=f"old-{number}"))
     clock.advance(days=1, seconds=1)
-    heard = awake(app)
+    always_up = awake(app)
 
-    ask(heard, "a", replace(KEY, key_digest="a"))
+    request(always_up, "a", replace(KEY, key_digest="a"))
     assert keys_kept(app.db) == 2 + 1
-    ask(heard, "b", replace(KEY, key_digest="b"))
+    request(always_up, "b", replace(KEY, key_digest="b"))
     assert keys_kept(app.db) == 2
 
 
 def awake(app: Application) -> Application:
-    """The same site, where no heartbeat is ever overdue."""
+    """Return the application with a rule by which no heartbeat is ever overdue."""
     return replace(app, rules=replace(app.rules, service_down=timedelta(days=365)))

@@ -1,4 +1,4 @@
-"""An object has one owner, whichever server reaches it: two hosts on one storage don't take each other's snapshots."""
+"""An object has one owner on its storage: two hosts on one storage don't take each other's snapshots."""
 
 import itertools
 import logging
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shared(folder: Path, other: Path) -> dict[str, Driver]:
-    """Two hosts that serve one directory, each by itself, and one that serves another."""
+    """Return two hosts that serve one directory, each by itself, and a third that serves another directory."""
     other.mkdir()
     for name in (DISK, DAILY):
         (other / name).write_bytes(b"data")
@@ -50,18 +50,18 @@ def world(tmp_path: Path, folder: Path) -> Iterator[World]:
 
 @pytest.fixture
 def nameless_world(tmp_path: Path, folder: Path) -> Iterator[World]:
-    """Nothing is renamed here, so that no name tells what is managed."""
+    """Yield a world without a name template, so that no name shows the owner of an object."""
     with a_world(tmp_path, shared(folder, tmp_path / "others"), replace(RULES, name_template="")) as made:
         yield made
 
 
 def reasons(world: World, server: str) -> dict[str, tuple[str | None, str | None]]:
-    """Why each entry of a list isn't safe to manage, with the record that it belongs to."""
+    """Return the reason and the owner of each entry of a list that isn't safe to manage."""
     entries = world.client.manageable(server)
     return {each["reference"]["source-name"]: (each["reason_not_safe"], each["cinder_id"]) for each in entries}
 
 
-def test_snapshot_that_one_host_manages_is_listed_as_managed_by_the_other(world: World) -> None:
+def test_snapshot_of_one_host_is_listed_as_managed_by_the_other_host(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
 
     listed = reasons(world, SECOND)
@@ -71,7 +71,7 @@ def test_snapshot_that_one_host_manages_is_listed_as_managed_by_the_other(world:
     assert reasons(world, ELSEWHERE) == {DAILY: (None, None)}
 
 
-def test_snapshot_that_one_host_manages_is_refused_by_the_other_at_once(world: World) -> None:
+def test_snapshot_of_one_host_is_refused_by_the_other_host_at_once(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
 
     refused = world.client.manage(world.known_volume(DISK, host=SECOND), f"{DISK}@snapshot-{snapshot_id}")
@@ -103,7 +103,7 @@ def test_snapshot_of_a_volume_that_is_named_for_a_managed_snapshot_can_be_manage
     assert world.managed(world.known_volume(restored, host=FIRST), f"{restored}@daily")
 
 
-def test_snapshot_that_was_given_back_may_be_managed_by_the_other_host(world: World) -> None:
+def test_unmanaged_snapshot_can_be_managed_by_the_other_host(world: World) -> None:
     snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
     assert world.client.unmanage(snapshot_id).status_code == 202
     world.given_back(snapshot_id)
@@ -111,7 +111,7 @@ def test_snapshot_that_was_given_back_may_be_managed_by_the_other_host(world: Wo
     assert world.managed(world.known_volume(DISK, host=SECOND), DAILY)
 
 
-def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_where_nothing_is_renamed(
+def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_without_a_name_template(
     nameless_world: World,
 ) -> None:
     world = nameless_world
@@ -126,7 +126,7 @@ def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_where_no
     assert world.managed(elsewhere, DAILY)
 
 
-def test_object_that_another_name_leads_to_ends_in_error_where_nothing_is_renamed(
+def test_second_name_of_an_owned_object_ends_in_error_without_a_name_template(
     nameless_world: World, folder: Path
 ) -> None:
     world = nameless_world
@@ -139,7 +139,7 @@ def test_object_that_another_name_leads_to_ends_in_error_where_nothing_is_rename
     assert world.client.operation(snapshot_id)["reason_code"] == "already_managed"
 
 
-def test_list_of_what_is_safe_leaves_out_what_the_other_host_manages(world: World) -> None:
+def test_list_of_safe_snapshots_leaves_out_those_of_the_other_host(world: World) -> None:
     world.managed(world.known_volume(DISK, host=FIRST), DAILY)
 
     safe = world.client.get(
@@ -149,7 +149,7 @@ def test_list_of_what_is_safe_leaves_out_what_the_other_host_manages(world: Worl
     assert [each["reference"]["source-name"] for each in safe["manageable-snapshots"]] == [WEEKLY]
 
 
-def test_servers_of_one_storage_are_told_of_each_other_when_they_come_up(
+def test_servers_of_one_storage_log_each_other_when_they_start(
     tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING), a_world(tmp_path, shared(folder, tmp_path / "others")) as world:
@@ -161,7 +161,7 @@ def test_servers_of_one_storage_are_told_of_each_other_when_they_come_up(
 
 
 def before_storages_were_known(world: World, **fields: object) -> None:
-    """Let every record be as it was when keys were made of the server alone."""
+    """Rewrite all records as an earlier release did, with the server instead of the storage in their keys."""
     snapshots = tables.snapshots
     with world.db.engine.begin() as conn:
         rows = conn.execute(snapshots.select()).all()
@@ -172,7 +172,7 @@ def before_storages_were_known(world: World, **fields: object) -> None:
             )
 
 
-def test_records_of_before_are_owned_on_their_storage_once_the_server_comes_up(nameless_world: World) -> None:
+def test_records_of_an_earlier_release_are_owned_on_their_storage_once_the_server_starts(nameless_world: World) -> None:
     world = nameless_world
     snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
     known = world.record(snapshot_id)
@@ -185,7 +185,7 @@ def test_records_of_before_are_owned_on_their_storage_once_the_server_comes_up(n
     assert reasons(world, SECOND)[DAILY] == ("already managed", snapshot_id)
 
 
-def test_object_that_two_records_of_before_own_is_reported_and_left_as_it_is(nameless_world: World) -> None:
+def test_object_of_two_records_of_an_earlier_release_is_reported_and_left_as_it_is(nameless_world: World) -> None:
     world = nameless_world
     first = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
     storage = world.record(first).storage
@@ -210,7 +210,7 @@ def test_object_that_two_records_of_before_own_is_reported_and_left_as_it_is(nam
     assert ownership.adopt(world.db, SECOND, storage) == []
 
 
-def test_object_that_two_records_of_one_server_own_keeps_no_backend_away(nameless_world: World) -> None:
+def test_object_of_two_records_of_one_server_does_not_stop_its_backend(nameless_world: World) -> None:
     world = nameless_world
     volume = world.known_volume(DISK, host=FIRST)
     first, second = (world.managed(volume, name) for name in (DAILY, WEEKLY))
@@ -243,7 +243,7 @@ def test_record_that_another_process_moves_to_another_storage_each_time_is_moved
 
 
 class DriverOfBefore(FakeDriver):
-    """Was written when no driver said which storage it is."""
+    """A driver of an earlier release, without a storage id."""
 
     def __getattribute__(self, name: str) -> object:
         if name == "storage_id":
@@ -251,7 +251,7 @@ class DriverOfBefore(FakeDriver):
         return super().__getattribute__(name)
 
 
-def test_driver_that_does_not_say_which_storage_it_is_serves(tmp_path: Path) -> None:
+def test_driver_without_a_storage_id_serves(tmp_path: Path) -> None:
     with a_world(tmp_path, {FIRST: DriverOfBefore()}) as world:
         snapshot_id = world.managed(world.known_volume("volume-1", host=FIRST), "volume-1-snapshot-1")
 
@@ -259,13 +259,13 @@ def test_driver_that_does_not_say_which_storage_it_is_serves(tmp_path: Path) -> 
 
 
 class RenewingDriver(FakeDriver):
-    """Writes identities in another form than it did before."""
+    """A driver whose identities had another form in an earlier release."""
 
     def renewed_identities(self, bindings: Sequence[Binding]) -> Mapping[str, str]:
         return {each.identity: f"new-{each.identity}" for each in bindings}
 
 
-def test_identity_in_a_form_of_before_is_written_anew_when_the_server_comes_up(tmp_path: Path) -> None:
+def test_identity_in_an_earlier_form_is_renewed_when_the_server_starts(tmp_path: Path) -> None:
     with a_world(tmp_path, {FIRST: RenewingDriver()}) as world:
         volume = world.known_volume("volume-1", host=FIRST)
         managed = world.record(world.managed(volume, "volume-1-snapshot-1"))
@@ -299,7 +299,7 @@ def copied(world: World, managed: Snapshot, number: int) -> list[Snapshot]:
 
 
 def with_the_renewal(world: World) -> None:
-    """Let another process of the server come up."""
+    """Start another process of the server inside a renewal."""
     world.another_server().drain(timeout_seconds=10)
 
 

@@ -1,4 +1,4 @@
-"""What projects may manage, on every database: never more, however many ask at once."""
+"""Quotas of projects, on every database: many requests at the same time never exceed them."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from tests.examples import NOW, PROJECT, new_id
 
 THREADS = 16
 EACH = 13
-SIZE_GB = 3  # of the volume, and so of each snapshot
+SIZE_GB = 3  # of the volume and of each snapshot
 
 
 def ask(app: Application, source: str = "daily", **fields: Any) -> Snapshot:
@@ -48,10 +48,11 @@ def used(database: Database) -> Amount:
     ],
     ids=["snapshots", "gigabytes", "both", "nothing"],
 )
-def test_two_hundred_who_ask_at_once_get_what_the_limit_is_and_no_more(
+def test_two_hundred_requests_at_once_get_no_more_than_the_limit(
     app: Application, limit: Amount, fits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)  # they queue, so that none needs a second try
+    # Requests queue, so that no transaction is retried.
+    monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
     limited = allow(app, limit.snapshots, limit.gigabytes)
     together = threading.Barrier(THREADS, timeout=20)
 
@@ -76,12 +77,12 @@ def _asked_or_refused(app: Application, source: str) -> Snapshot | errors.QuotaE
 
 
 def casts(database: Database) -> set[str]:
-    """The ids of the records that casts wait for."""
+    """Return the ids of the records with a cast in the outbox."""
     with database.read() as conn:
         return {message.record_id for message, _ in outbox.take(conn, NOW + timedelta(days=1), 1000)}
 
 
-def test_projects_do_not_count_one_another_s(app: Application) -> None:
+def test_snapshots_of_other_projects_do_not_count(app: Application) -> None:
     ask(allow(app, snapshots=1), "daily")
 
     mine = replace(examples.ASKED, project_id="another")
@@ -90,7 +91,7 @@ def test_projects_do_not_count_one_another_s(app: Application) -> None:
     assert used(app.db) == Amount(1, SIZE_GB)
 
 
-def test_limit_of_its_own_counts_at_once_and_in_both_directions(app: Application) -> None:
+def test_limit_of_a_project_is_effective_at_once_whether_raised_or_lowered(app: Application) -> None:
     limited = allow(app, snapshots=1)
     ask(limited, "a")
 
@@ -108,7 +109,7 @@ def test_limit_of_its_own_counts_at_once_and_in_both_directions(app: Application
         ask(limited, "d")
 
 
-def test_limit_of_its_own_counts_where_there_is_no_default(app: Application) -> None:
+def test_limit_of_a_project_is_effective_without_a_default(app: Application) -> None:
     change(app.db, gigabytes=SIZE_GB)
     ask(app, "a")
 
@@ -117,8 +118,10 @@ def test_limit_of_its_own_counts_where_there_is_no_default(app: Application) -> 
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
-def test_limit_that_changed_while_a_request_queued_counts(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On SQLite nobody else writes between a transaction's steps."""
+def test_limit_that_changed_while_a_request_queued_is_effective(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite no other transaction writes between a transaction's steps."""
     change(app.db, snapshots=5)
     get = quotas.get
 

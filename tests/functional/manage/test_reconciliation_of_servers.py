@@ -1,4 +1,4 @@
-"""Comparing records with a storage that several servers serve, or that is another one by now."""
+"""Compare records with a storage that several servers serve, or that has been replaced."""
 
 import shutil
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def world(tmp_path: Path, folder: Path) -> Iterator[World]:
 
 
 def own(world: World, snapshot_id: str, other: str) -> None:
-    """Let the second server's snapshot own the object of another one, as records of earlier releases can."""
+    """Let the second server's snapshot own the object of another snapshot, as records of earlier releases can."""
     identity = world.record(other).backend_id
     assert identity
     changes = {"backend_id": identity, "identity_key": owner_key(SECOND, identity)}
@@ -49,7 +49,7 @@ def owned_by_both(world: World) -> tuple[str, str]:
     return first, second
 
 
-def test_object_that_records_of_two_servers_own_is_told_of_at_each(world: World) -> None:
+def test_object_of_two_servers_records_is_reported_at_each_server(world: World) -> None:
     first, second = owned_by_both(world)
 
     [there] = reconciliation.differences(world.db, FIRST, world.backends[FIRST])
@@ -74,7 +74,7 @@ def test_object_that_has_the_name_of_another_record_is_not_renamed_back(world: W
     assert f"managed as {second} too" in difference.text
 
 
-def test_snapshot_is_not_certain_to_be_gone_where_the_backend_is_another_storage(world: World, folder: Path) -> None:
+def test_snapshot_is_not_certain_to_be_gone_if_the_backend_is_another_storage(world: World, folder: Path) -> None:
     snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
     shutil.move(folder, folder.with_name("unmounted"))
     folder.mkdir()
@@ -85,7 +85,7 @@ def test_snapshot_is_not_certain_to_be_gone_where_the_backend_is_another_storage
     assert "another storage" in difference.text
 
 
-def test_snapshot_is_certain_to_be_gone_where_the_backend_is_the_same_storage(world: World, folder: Path) -> None:
+def test_snapshot_is_certain_to_be_gone_if_the_backend_is_the_same_storage(world: World, folder: Path) -> None:
     snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
     (folder / f"{DISK}@snapshot-{snapshot_id}").unlink()
 

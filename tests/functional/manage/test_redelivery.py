@@ -1,4 +1,4 @@
-"""What was delivered before is handled alone, counted beforehand, and put aside when it killed too often."""
+"""A redelivered message is counted, handled alone, and quarantined after too many deaths."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from snapmanage.bus import Delivery
 from snapmanage.manage.redelivery import PoisonMessageGuard
-from snapmanage.store import quarantine, tables
+from snapmanage.store import redeliveries, tables
 from snapmanage.store.engine.database import Database
 from snapmanage.testing.clock import FakeClock
 
@@ -22,28 +22,28 @@ AWAY = ValueError("the database is away")
 
 
 class Death(BaseException):
-    """Stands for the end of the process: nothing after it happens."""
+    """The end of the process, as an exception."""
 
 
 class Mortal:
-    """A handler that dies of poison."""
+    """A handler that dies of the poison message."""
 
     def __init__(self, death: BaseException | None, death_by_reading: BaseException | None = None) -> None:
         self.death = death
         self.death_by_reading = death_by_reading
         self.batches: list[list[bytes]] = []
-        self.put_asides: list[tuple[bytes, bool]] = []
+        self.quarantined: list[tuple[bytes, bool]] = []
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         self.batches.append([delivery.body for delivery in batch])
         if self.death and POISON.body in self.batches[-1]:
             raise self.death
 
-    def put_aside(self, delivery: Delivery, reason: str, read: bool = True) -> None:
+    def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         assert str(MAX_ATTEMPTS) in reason
         if self.death_by_reading and read:
             raise self.death_by_reading
-        self.put_asides.append((delivery.body, read))
+        self.quarantined.append((delivery.body, read))
 
 
 def suspects(database: Database) -> list[int]:
@@ -52,18 +52,18 @@ def suspects(database: Database) -> list[int]:
 
 
 def die(mortal: Mortal, database: Database, batch: Sequence[Delivery]) -> None:
-    """A process of its own takes the batch."""
+    """Let another process handle the batch, and die."""
     with pytest.raises(Death):
         PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)(batch)
 
 
 def fail(handle: PoisonMessageGuard) -> None:
-    """A process that lives on fails at the message."""
+    """Let a handler fail at the message, and survive."""
     with pytest.raises(ValueError, match="away"):
         handle([POISON])
 
 
-def test_what_comes_for_the_first_time_is_handled_together_and_not_counted(database: Database) -> None:
+def test_first_deliveries_are_handled_together_and_not_counted(database: Database) -> None:
     mortal = Mortal(Death())
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)(FRESH)
@@ -72,7 +72,7 @@ def test_what_comes_for_the_first_time_is_handled_together_and_not_counted(datab
     assert suspects(database) == []
 
 
-def test_what_was_delivered_before_is_handled_alone_and_forgotten(database: Database) -> None:
+def test_redelivered_message_is_handled_alone_and_its_count_is_forgotten(database: Database) -> None:
     mortal = Mortal(Death())
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([*FRESH, NEIGHBOUR, replace(NEIGHBOUR, body=b"another")])
@@ -81,7 +81,9 @@ def test_what_was_delivered_before_is_handled_alone_and_forgotten(database: Data
     assert suspects(database) == []
 
 
-def test_poison_is_put_aside_after_so_many_deaths_and_its_neighbours_go_on(database: Database) -> None:
+def test_poison_message_is_quarantined_after_the_maximum_of_deaths_and_the_others_are_handled(
+    database: Database,
+) -> None:
     mortal = Mortal(Death())
     for attempt in range(1, MAX_ATTEMPTS + 1):
         die(mortal, database, [NEIGHBOUR, POISON, *FRESH])
@@ -89,12 +91,12 @@ def test_poison_is_put_aside_after_so_many_deaths_and_its_neighbours_go_on(datab
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([NEIGHBOUR, POISON, *FRESH])
 
-    assert mortal.put_asides == [(b"poison", True)]
+    assert mortal.quarantined == [(b"poison", True)]
     assert mortal.batches[-1] == [b"first", b"second"]
     assert suspects(database) == []
 
 
-def test_poison_that_kills_whoever_reads_it_to_put_it_aside_is_put_aside_unread(database: Database) -> None:
+def test_poison_message_that_kills_its_parser_is_quarantined_unread(database: Database) -> None:
     mortal = Mortal(Death())
     for _ in range(MAX_ATTEMPTS):
         die(mortal, database, [POISON])
@@ -102,10 +104,10 @@ def test_poison_that_kills_whoever_reads_it_to_put_it_aside_is_put_aside_unread(
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
 
-    assert mortal.put_asides == [(b"poison", False)]
+    assert mortal.quarantined == [(b"poison", False)]
 
 
-def test_message_whose_handler_fails_while_something_is_away_is_not_counted_as_a_death(database: Database) -> None:
+def test_failure_of_a_handler_is_not_counted_as_a_death(database: Database) -> None:
     mortal = Mortal(AWAY)
 
     for _ in range(2 * MAX_ATTEMPTS):
@@ -114,7 +116,7 @@ def test_message_whose_handler_fails_while_something_is_away_is_not_counted_as_a
     assert suspects(database) == []
     mortal.death = None
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
-    assert mortal.put_asides == []
+    assert mortal.quarantined == []
 
 
 def test_deaths_before_and_after_a_failure_are_counted(database: Database) -> None:
@@ -126,7 +128,7 @@ def test_deaths_before_and_after_a_failure_are_counted(database: Database) -> No
     assert suspects(database) == [2]
 
 
-def test_what_could_not_be_put_aside_is_read_when_that_is_tried_again(database: Database) -> None:
+def test_message_is_still_read_when_its_quarantine_is_retried(database: Database) -> None:
     mortal = Mortal(Death(), death_by_reading=AWAY)
     for _ in range(MAX_ATTEMPTS):
         die(mortal, database, [POISON])
@@ -135,16 +137,14 @@ def test_what_could_not_be_put_aside_is_read_when_that_is_tried_again(database: 
 
     PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
 
-    assert mortal.put_asides == [(b"poison", True)]
+    assert mortal.quarantined == [(b"poison", True)]
 
 
-def test_what_fails_again_and_again_without_the_database_is_one_attempt(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failures_without_the_database_are_one_attempt(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     mortal = Mortal(AWAY)
     handle = PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
-        patch.setattr(quarantine, "take_back", away)
+        patch.setattr(redeliveries, "uncount_attempt", away)
         for _ in range(2 * MAX_ATTEMPTS):
             fail(handle)
 
@@ -152,7 +152,7 @@ def test_what_fails_again_and_again_without_the_database_is_one_attempt(
     mortal.death = None
     handle([POISON])
     assert suspects(database) == []
-    assert mortal.put_asides == []
+    assert mortal.quarantined == []
 
 
 def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_answers_the_probe(
@@ -160,7 +160,7 @@ def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_an
 ) -> None:
     handle = PoisonMessageGuard(Mortal(AWAY), database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
-        patch.setattr(quarantine, "take_back", away)
+        patch.setattr(redeliveries, "uncount_attempt", away)
         fail(handle)
         with pytest.raises(OperationalError):
             handle.probe()
@@ -171,7 +171,7 @@ def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_an
     assert suspects(database) == []
 
 
-def test_probe_leaves_the_deaths_that_others_have_counted(database: Database) -> None:
+def test_probe_leaves_the_deaths_that_other_processes_counted(database: Database) -> None:
     die(Mortal(Death()), database, [POISON])
 
     PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS).probe()
@@ -179,17 +179,19 @@ def test_probe_leaves_the_deaths_that_others_have_counted(database: Database) ->
     assert suspects(database) == [1]
 
 
-def test_probe_fails_where_the_database_can_be_read_and_not_written(
+def test_probe_fails_if_the_database_can_be_read_but_not_written(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "suspect", away_with)
+    monkeypatch.setattr(redeliveries, "count_attempt", away_with)
 
     with pytest.raises(OperationalError):
         PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS).probe()
 
 
-def test_suspect_that_nobody_sees_again_is_forgotten_after_a_week(database: Database, clock: FakeClock) -> None:
-    """As one whose broker gave it to another process, which has handled it before this one counts it, and dies."""
+def test_count_of_a_message_that_is_never_redelivered_is_forgotten_after_a_week(
+    database: Database, clock: FakeClock
+) -> None:
+    """Another process has handled the message before this one counts it and dies."""
     die(Mortal(Death()), database, [POISON])
     handle = PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS)
     clock.advance(days=6)
@@ -202,7 +204,7 @@ def test_suspect_that_nobody_sees_again_is_forgotten_after_a_week(database: Data
     assert suspects(database) == []
 
 
-def test_suspect_that_comes_again_late_is_counted_on(database: Database, clock: FakeClock) -> None:
+def test_count_of_a_message_that_is_redelivered_late_continues(database: Database, clock: FakeClock) -> None:
     die(Mortal(Death()), database, [POISON])
     clock.advance(days=8)
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from snapmanage.store.engine.database import Database, connect
 
 
-def test_connection_that_comes_back_after_the_database_was_closed_is_closed(database_url: str) -> None:
+def test_connection_returned_after_the_database_was_closed_is_closed(database_url: str) -> None:
     database = connect(database_url)
 
     with database.read() as conn:

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import event
 
 from snapmanage import errors
-from snapmanage.core.events import UserMessage
 from snapmanage.core.lifecycle import Change
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Requester, Snapshot, Status
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import records, usermessages
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from tests.examples import NOW, PROJECT, new_id, snapshot, told
 
 SECOND = timedelta(seconds=1)
@@ -82,7 +82,7 @@ def test_pages_join_up_to_the_whole_list_in_every_order(database: Database, sort
     assert {each.id for each in whole} == {each.id for each in made}
 
 
-def test_what_is_absent_counts_as_the_least(database: Database) -> None:
+def test_absent_value_counts_as_the_least(database: Database) -> None:
     nine(database)
 
     upwards = listed(database, sort=[("size_gb", "asc"), ("name", "asc")])
@@ -114,7 +114,7 @@ def test_list_of_every_project_holds_them_all_and_takes_their_markers(database: 
         listed(database, marker=theirs.id)
 
 
-def test_part_of_a_name_matches_literally_whatever_its_case(database: Database) -> None:
+def test_part_of_a_name_matches_literally_in_any_case(database: Database) -> None:
     for name in ("Daily_1", "daily-2", "d%ily", None):
         fill(database, snapshot(str(name), id=new_id(), name=name))
 
@@ -167,7 +167,7 @@ def test_pages_of_messages_join_up_too(database: Database) -> None:
         page(theirs.id)
 
 
-def test_page_goes_on_where_it_did_when_what_was_before_it_is_gone(database: Database) -> None:
+def test_page_stays_where_it_was_when_a_row_before_it_is_deleted(database: Database) -> None:
     made = sorted(nine(database), key=lambda each: (each.created_at, each.id), reverse=True)
 
     gone = replace(made[3], deleted_at=NOW)
@@ -194,7 +194,7 @@ def test_page_in_the_default_order_is_read_from_its_index(database: Database, ma
     assert f"INDEX ix_snapshots_project_id_created_at_id (project_id=?{bound})" in step.detail
 
 
-def test_what_no_row_can_be_finds_nothing(database: Database) -> None:
+def test_impossible_query_finds_no_row(database: Database) -> None:
     fill(database, snapshot())
 
     with database.read() as conn:

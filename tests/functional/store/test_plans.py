@@ -1,4 +1,4 @@
-"""No step of an operation reads a whole table: what it asks of a database is found by an index."""
+"""No step of an operation reads a whole table: each of its queries has an index."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ from sqlalchemy import Connection, Engine, Table, event, select
 
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot
 from snapmanage.manage import acceptance, claims, requests, settling
-from snapmanage.manage.acceptance import Ask
+from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
-from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.claims import WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.store import outbox, records, tables
+from snapmanage.store import outbox, ownership, records, tables
 from snapmanage.store.engine.database import Database
-from snapmanage.store.paging import ListQuery
 from tests import examples
 from tests.examples import NOW, PROJECT, SERVER, new_id
 
@@ -50,13 +50,13 @@ def test_statement_without_an_index_is_seen(database: Database, app: Application
 
 
 def manage(app: Application) -> None:
-    """Take two snapshots all the way, and look at what there is."""
+    """Manage and unmanage two snapshots, and list them."""
     asked = [requests.request_snapshot(app, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
-    first, second = (Ask(Snapshot, each.id, Operation.MANAGE) for each in asked)
-    held: list[Claimed] = []
-    acceptance.accept(app, [first], Taker(SERVER, "me", len_of_one, lambda claimed, left: held.extend(claimed)))
-    acceptance.accept(app, [second])
-    held += claims.claim(app, SERVER, "me", 10, [PROJECT])
+    first, second = (OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in asked)
+    me = WorkerId(SERVER, "me")
+    held = list(acceptance.accept(app, [first], me, room=1).claimed)
+    acceptance.accept(app, [second], me, room=0)
+    held += claims.claim(app, me, 10, [PROJECT])
     claims.renew(app, [each.record for each in held])
     found = [BackendSnapshot(each.record.id, f"id of {each.record.id}", GIB, "volume-1") for each in held]
     resolutions = [
@@ -70,15 +70,11 @@ def manage(app: Application) -> None:
     app.db.write(relay)
     with app.db.read() as conn:
         records.list_page(conn, Snapshot, ListQuery(PROJECT, limit=10))
-        records.owned_among(conn, SERVER, found)
-
-
-def len_of_one(wanted: int) -> int:
-    return 1
+        ownership.owned_among(conn, SERVER, found)
 
 
 def relay(conn: Connection, now: datetime) -> None:
-    """What the relay does with what is due."""
+    """Send due messages like the relay."""
     taken = [message.id for message, _ in outbox.take(conn, now, 10)]
     assert taken
     outbox.postpone(conn, {key: now + timedelta(seconds=5) for key in taken})
@@ -86,7 +82,7 @@ def relay(conn: Connection, now: datetime) -> None:
 
 
 def examples_of_snapshots(app: Application) -> dict[str, Any]:
-    """What is special about snapshots of before: they are another project's, and settled."""
+    """Return the columns of older snapshots: they belong to another project, and are settled."""
     return {"status": "available", "project_id": "another", "due_at": None}
 
 

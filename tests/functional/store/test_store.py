@@ -1,4 +1,4 @@
-"""What the database keeps, and what it promises to those who write at the same time."""
+"""The rows of the database, and its guarantees to concurrent writers."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,20 +21,21 @@ from snapmanage.core import audit as ledger
 from snapmanage.core import lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
-from snapmanage.core.events import UserMessage
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.core.lifecycle import Change
+from snapmanage.core.location import Location
 from snapmanage.core.manageable import Owned
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
+from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import audit as auditlog
-from snapmanage.store import idempotency, outbox, quarantine, quotas, records, services, tables, usermessages
+from snapmanage.store import idempotency, outbox, ownership, quarantine, quotas, records, services, tables, usermessages
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, database_clock, passes
-from snapmanage.store.paging import ListQuery
 from snapmanage.store.quarantine import QuarantinedMessage
 from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
@@ -144,6 +145,7 @@ def whole(**fields: Any) -> Snapshot:
         status=Status.ERROR,
         operation=Operation.UNMANAGE,
         generation=2**31 - 1,
+        claim_number=2**31 - 1,
         attempt=7,
         started_at=NOW - SECOND,
         due_at=NOW + SECOND,
@@ -158,13 +160,12 @@ def whole(**fields: Any) -> Snapshot:
         identity_key="b" * 64,
         updated_at=NOW + SECOND,
         deleted_at=NOW + 2 * SECOND,
-        announced=6,
         storage="array:1",
         **fields,
     )
 
 
-def test_record_comes_back_as_it_was_written(database: Database) -> None:
+def test_record_is_read_as_it_was_written(database: Database) -> None:
     assert None not in vars(whole()).values()
 
     insert(database, whole())
@@ -185,7 +186,7 @@ def test_times_keep_their_microseconds_and_know_that_they_are_utc(database: Data
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_every_text_comes_back_as_it_was_written(database: Database, text: str) -> None:
+def test_every_text_is_read_as_it_was_written(database: Database, text: str) -> None:
     snapshot = owning(text, name=text, description=text, metadata={text: text}, reason=text, backend_name=text)
     insert(database, snapshot)
 
@@ -213,11 +214,11 @@ def test_tombstone_is_found_only_where_it_is_asked_for(database: Database) -> No
 # Who owns what.
 
 
-def test_object_has_one_owner_whatever_its_pool(database: Database) -> None:
+def test_object_has_one_owner_in_any_pool(database: Database) -> None:
     insert(database, owning())
 
     with pytest.raises(errors.AlreadyManaged, match="daily"):
-        insert(database, owning(host=f"{SERVER}#another"))
+        insert(database, owning(location=replace(examples.LOCATION, pool="another")))
 
 
 @pytest.mark.parametrize("other", ["Daily", "daily ", "d\u00e1ily", "DAILY"])
@@ -231,10 +232,10 @@ def test_references_that_look_alike_do_not_collide(database: Database, other: st
 
 
 def test_same_reference_on_another_server_is_another_object(database: Database) -> None:
-    insert(database, owning(), owning(host="storage-2@fast"))
+    insert(database, owning(), owning(location=Location("storage-2", "fast")))
 
 
-def test_object_that_nobody_owns_any_more_may_be_had_again(database: Database) -> None:
+def test_object_without_an_owner_may_be_managed_again(database: Database) -> None:
     first = due()
     insert(database, first)
     update(database, lifecycle.fail(first, errors.SourceNotFound("gone"), NOW, RETRY))
@@ -242,7 +243,7 @@ def test_object_that_nobody_owns_any_more_may_be_had_again(database: Database) -
     insert(database, owning())
 
 
-def test_change_to_what_another_owns_is_refused_and_nothing_is_written(database: Database) -> None:
+def test_change_to_an_owned_object_is_refused_and_nothing_is_written(database: Database) -> None:
     owner, other, innocent = (due(name) for name in ("a", "b", "c"))
     insert(database, owner, other, innocent)
     update(database, lifecycle.resolve(owner, examples.found(), "x", NOW))
@@ -258,20 +259,20 @@ def test_change_to_what_another_owns_is_refused_and_nothing_is_written(database:
     assert kept(database, innocent.id) == innocent
 
 
-def test_owned_objects_are_told_by_identity_and_by_reference(database: Database) -> None:
+def test_owned_objects_are_found_by_identity_and_by_reference(database: Database) -> None:
     managed, asked, freed = due("a"), due("b"), due("c")
-    insert(database, managed, asked, freed, due("d", host="storage-2@fast"))
+    insert(database, managed, asked, freed, due("d", location=Location("storage-2", "fast")))
     update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
     update(database, lifecycle.fail(freed, errors.SourceNotFound("gone"), NOW, RETRY))
 
     with database.read() as conn:
-        owned = records.owned(conn, SERVER)
+        owned = ownership.owned(conn, SERVER)
 
     assert owned.identities == {"identity of a": managed.id}
     assert owned.references == {Reference.named("a").text: managed.id, Reference.named("b").text: asked.id}
 
 
-def test_owned_objects_are_told_among_some_without_the_others(database: Database) -> None:
+def test_owned_objects_are_found_among_some_objects(database: Database) -> None:
     volume = examples.volume(id=new_id(), due_at=NOW)
     managed, asked, beside = (due(name, volume_id=volume.id) for name in ("a", "b", "c"))
     insert(database, volume, managed, asked, beside)
@@ -281,14 +282,14 @@ def test_owned_objects_are_told_among_some_without_the_others(database: Database
     foreign = examples.found("c", parent_identity="identity of another disk")
 
     with database.read() as conn:
-        owned = records.owned_among(conn, SERVER, [*found, foreign])
-        nothing = records.owned_among(conn, SERVER, [])
+        owned = ownership.owned_among(conn, SERVER, [*found, foreign])
+        nothing = ownership.owned_among(conn, SERVER, [])
 
     assert owned == Owned({"identity of a": managed.id}, {Reference.named("b").text: asked.id})
     assert nothing == Owned()
 
 
-def test_usage_counts_what_a_project_owns(database: Database) -> None:
+def test_usage_counts_the_owned_snapshots_of_a_project(database: Database) -> None:
     freed = due("freed", size_gb=100)
     insert(
         database,
@@ -309,7 +310,7 @@ def test_usage_counts_what_a_project_owns(database: Database) -> None:
 # Who was quicker.
 
 
-def test_second_change_of_the_same_generation_writes_nothing(database: Database) -> None:
+def test_second_change_of_the_same_record_writes_nothing(database: Database) -> None:
     before = due()
     insert(database, before)
     won, lost = claim(before), replace(claim(before), after=replace(claim(before).after, claimed_by="worker 2"))
@@ -328,10 +329,10 @@ def test_one_that_lost_does_not_hold_up_its_neighbours(database: Database) -> No
     written = update(database, claim(first), claim(lost), claim(last))
 
     assert {change.before.id for change in written} == {first.id, last.id}
-    assert [kept(database, each.id).generation for each in (first, lost, last)] == [2, 2, 2]
+    assert [kept(database, each.id).claim_number for each in (first, lost, last)] == [1, 1, 1]
 
 
-def test_change_of_what_is_gone_writes_nothing(database: Database) -> None:
+def test_change_of_a_missing_record_writes_nothing(database: Database) -> None:
     assert update(database, claim(due())) == []
 
 
@@ -340,10 +341,10 @@ def test_nothing_to_change_is_no_work(database: Database) -> None:
 
 
 def test_batch_writes_to_each_record_its_own_values(database: Database) -> None:
-    one, other = due("a", reason="kept"), due("b", reason="dropped")
+    one, other = due("a", reason="kept"), due("b", reason="dropped", status=Status.AVAILABLE)
     insert(database, one, other)
 
-    update(database, claim(one), lifecycle.unmanage(replace(other, status=Status.AVAILABLE), ASKED, NOW))
+    update(database, claim(one), lifecycle.unmanage(other, ASKED, NOW))
 
     assert (kept(database, one.id).reason, kept(database, other.id).reason) == ("kept", None)
 
@@ -382,11 +383,11 @@ def backend_snapshot(name: str, identity: str | None = None) -> BackendSnapshot:
     return BackendSnapshot(name, identity or f"id of {name}", GIB, "volume-1", created_at=NOW)
 
 
-def test_lease_is_renewed_only_under_the_generation_that_holds_it(database: Database) -> None:
-    held, lost = due("a", generation=5), due("b", generation=5)
+def test_lease_is_renewed_only_under_the_claim_that_holds_it(database: Database) -> None:
+    held, lost = due("a", claim_number=5), due("b", claim_number=5)
     insert(database, held, lost)
 
-    renewed = [lifecycle.renew(held, NOW, LEASE), lifecycle.renew(replace(lost, generation=4), NOW, LEASE)]
+    renewed = [lifecycle.renew(held, NOW, LEASE), lifecycle.renew(replace(lost, claim_number=4), NOW, LEASE)]
     database.write(lambda conn, _: records.update(conn, renewed))
 
     assert kept(database, held.id) == replace(held, due_at=NOW + LEASE)
@@ -397,17 +398,22 @@ def take(conn: Connection, limit: int = 10) -> list[str]:
     return [record.id for record in records.take_due(conn, Snapshot, SERVER, NOW, limit)]
 
 
-def test_longest_due_is_taken_first_and_what_is_not_due_is_left(database: Database) -> None:
+def test_longest_due_record_is_taken_first_and_later_ones_are_left(database: Database) -> None:
     second, first, third = (due(str(seconds), due_at=NOW - seconds * SECOND) for seconds in (2, 3, 1))
     insert(database, second, first, third)
-    insert(database, owning("not accepted"), due("later", due_at=NOW + SECOND), due("x", host="storage-2@fast"))
+    insert(
+        database,
+        owning("not accepted"),
+        due("later", due_at=NOW + SECOND),
+        due("x", location=Location("storage-2", "fast")),
+    )
 
     with database.read() as conn:
         assert take(conn) == [first.id, second.id, third.id]
         assert take(conn, limit=1) == [first.id]
 
 
-def test_projects_whose_turn_it_is_get_their_share_before_what_is_longest_due(database: Database) -> None:
+def test_projects_in_turn_get_their_share_before_the_longest_due_records(database: Database) -> None:
     long = [due(f"a{number}", due_at=NOW - timedelta(seconds=60 - number)) for number in range(9)]
     short = [due(name, requester=Requester(name), due_at=NOW) for name in ("b", "c")]
     insert(database, *long, *short)
@@ -419,7 +425,7 @@ def test_projects_whose_turn_it_is_get_their_share_before_what_is_longest_due(da
 
 
 @ON_SERVERS
-def test_what_another_is_taking_is_left_out(database: Database) -> None:
+def test_records_locked_by_another_worker_are_skipped(database: Database) -> None:
     insert(database, *(due(name, due_at=NOW - n * SECOND) for n, name in enumerate("abcdef")))
 
     with elsewhere(database) as other, database.engine.connect() as conn, conn.begin():
@@ -465,7 +471,7 @@ def test_pages_by_marker_are_the_whole_list_though_times_are_equal(database: Dat
     assert [record.created_at for record in everything] == sorted((each.created_at for each in made), reverse=True)
 
 
-def test_list_shows_what_matches_and_no_tombstone(database: Database) -> None:
+def test_list_shows_matching_records_and_no_tombstone(database: Database) -> None:
     named, other = owning("a", name="n"), owning("b", name="N")
     insert(database, named, other, owning("c", name="n", deleted_at=NOW))
 
@@ -495,12 +501,12 @@ def post(database: Database, *posted: messages.Message, due_at: datetime = NOW) 
 
 
 def taken(database: Database, now: datetime = NOW) -> dict[str, int]:
-    """What a relay would get, and how often it was taken before."""
+    """Return the due messages with the number of their sendings, like a relay."""
     with database.read() as conn:
         return {each.id: sends for each, sends in outbox.take(conn, now, 10)}
 
 
-def test_message_comes_out_as_it_went_in(database: Database) -> None:
+def test_message_is_read_as_it_was_written(database: Database) -> None:
     posted = message(priority="INFO", body={"name": TEXTS[0], "deep": [{"n": None}]})
     post(database, posted)
 
@@ -536,7 +542,7 @@ def test_forgotten_message_is_gone(database: Database) -> None:
     assert taken(database) == {other.id: 0}
 
 
-def test_accepted_cast_is_forgotten_and_what_else_is_owed_for_its_record_stays(database: Database) -> None:
+def test_accepted_cast_is_deleted_and_other_messages_of_its_record_stay(database: Database) -> None:
     cast = message()
     unmanage = replace(cast, id=new_id(), name="unmanage_snapshot")
     notification = replace(cast, id=new_id(), kind=messages.Kind.NOTIFICATION)
@@ -561,7 +567,7 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
 
 
 def put_aside(database: Database, body: bytes, reason: str) -> str | None:
-    return database.write(lambda conn, now: quarantine.put_aside(conn, "q", body, {"x-n": 1}, reason, now))
+    return database.write(lambda conn, now: quarantine.add(conn, "q", body, {"x-n": 1}, reason, now))
 
 
 def the_one_aside(database: Database) -> QuarantinedMessage:
@@ -573,7 +579,7 @@ def the_one_aside(database: Database) -> QuarantinedMessage:
     return found
 
 
-def test_message_put_aside_keeps_its_bytes(database: Database) -> None:
+def test_quarantined_message_keeps_its_bytes(database: Database) -> None:
     body = bytes(range(256))
 
     known = put_aside(database, body, TEXTS[0])
@@ -581,7 +587,7 @@ def test_message_put_aside_keeps_its_bytes(database: Database) -> None:
     assert the_one_aside(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
 
 
-def test_message_put_aside_again_is_kept_once_and_received_later_than_before_whatever_the_clock_says(
+def test_message_quarantined_again_is_kept_once_and_has_a_later_time_with_any_clock(
     database: Database, clock: FakeClock
 ) -> None:
     put_aside(database, b"body", "the first reason")
@@ -596,7 +602,7 @@ def test_message_put_aside_again_is_kept_once_and_received_later_than_before_wha
     assert (second.reason, third.reason) == ("the second reason", "the third reason")
 
 
-def test_message_that_is_put_aside_again_is_not_forgotten_by_who_sent_it_before(database: Database) -> None:
+def test_message_quarantined_again_is_not_deleted_by_its_earlier_retry(database: Database) -> None:
     put_aside(database, b"body", "the first reason")
     sent = the_one_aside(database)
     put_aside(database, b"body", "the second reason")
@@ -725,7 +731,7 @@ def test_oldest_keys_are_forgotten_first_and_fresh_ones_stay(database: Database)
 
 
 @ON_SERVERS
-def test_key_that_another_holds_is_not_forgotten_and_nobody_waits_for_it(database: Database) -> None:
+def test_locked_key_is_neither_deleted_nor_waited_for(database: Database) -> None:
     old, older = (use(key_digest=str(age), created_at=NOW - age * SECOND) for age in (1, 2))
     for each in (old, older):
         database.write(lambda conn, _, each=each: idempotency.hold(conn, each))  # type: ignore[misc]
@@ -883,7 +889,7 @@ def test_writers_take_turns_and_none_is_lost(database: Database) -> None:
     assert kept(database, counter.id).attempt == 24
 
 
-def test_reader_waits_for_no_writer_and_sees_what_was_committed(database: Database) -> None:
+def test_reader_waits_for_no_writer_and_sees_committed_rows(database: Database) -> None:
     before = due()
     insert(database, before)
 

@@ -1,40 +1,39 @@
-"""What arrives for a server, where the database itself refuses to keep it."""
+"""Messages that the intake or the database refuses."""
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_REQUEST
-from snapmanage.cmd.manage.quarantine import send_again
-from snapmanage.manage import acceptance
-from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Application
-from snapmanage.manage.claims import Taker
+from snapmanage.core.records import Record
+from snapmanage.manage.quarantine import retry
+from snapmanage.store import records
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from snapmanage.testing.waiting import until
 from tests.functional.volume.test_server import publish, quarantined, request, whole_request
 from tests.functional.world import SERVER, World
 
-ACCEPT = acceptance.accept
+LOCK_MANY = records.lock_many
 
 
-def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on(
+def test_request_that_the_database_refuses_is_quarantined_and_the_others_are_carried_out(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume = world.known_volume()
     first, refused, last = unaccepted(world, volume, 3)
 
-    def accept(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
-        if refused in [ask.record_id for ask in asks]:
-            raise DataError("INSERT", None, ValueError("out of range"))
-        return ACCEPT(app, asks, taker)
+    def lock_many(conn: Connection, kind: type[Record], record_ids: Collection[str]) -> Sequence[Record]:
+        if refused in record_ids:
+            raise DataError("SELECT", None, ValueError("out of range"))
+        return LOCK_MANY(conn, kind, record_ids)
 
-    monkeypatch.setattr(acceptance, "accept", accept)
-    world.bus.deliver(SERVER, *(asked_for(each) for each in (first, refused, last)))
+    monkeypatch.setattr(records, "lock_many", lock_many)
+    world.bus.deliver(SERVER, *(request_of(each) for each in (first, refused, last)))
 
     assert world.settled(first)["status"] == world.settled(last)["status"] == "available"
     [kept] = quarantined(world)
@@ -47,28 +46,28 @@ def test_request_that_the_database_refuses_is_put_aside_and_its_neighbours_go_on
         OperationalError("INSERT", None, ConnectionError("gone")),
         IntegrityError("INSERT", None, ValueError("duplicate entry")),
     ],
-    ids=["the database is away", "somebody quicker has written it"],
+    ids=["the database is away", "another process was quicker"],
 )
-def test_batch_whose_failure_says_nothing_of_it_comes_again_and_is_not_put_aside(
+def test_batch_that_a_retry_may_save_is_redelivered_and_not_quarantined(
     world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     volume = world.known_volume()
     [snapshot_id] = unaccepted(world, volume, 1)
 
-    def fail(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
+    def fail(*arguments: object) -> None:
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(acceptance, "accept", fail)
+        patch.setattr(records, "lock_many", fail)
         with pytest.raises(type(failure)):
-            world.bus.deliver(SERVER, asked_for(snapshot_id))
+            world.bus.deliver(SERVER, request_of(snapshot_id))
 
     assert quarantined(world) == []
-    world.bus.deliver(SERVER, asked_for(snapshot_id))
+    world.bus.deliver(SERVER, request_of(snapshot_id))
     assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_message_of_any_size_is_put_aside_whole(world: World) -> None:
+def test_message_larger_than_a_request_is_quarantined_whole(world: World) -> None:
     body = envelope.request("manage_snapshot", {"snapshot_id": "x" * LARGEST_REQUEST}, {}, "large")
 
     publish(world, body)
@@ -78,7 +77,7 @@ def test_message_of_any_size_is_put_aside_whole(world: World) -> None:
     assert str(LARGEST_REQUEST) in kept.reason
 
 
-def test_very_large_message_is_put_aside_in_part(world: World) -> None:
+def test_very_large_message_is_quarantined_in_part(world: World) -> None:
     body = b'"' * (LARGEST_KEPT + 1)
 
     publish(world, body)
@@ -88,47 +87,47 @@ def test_very_large_message_is_put_aside_in_part(world: World) -> None:
     assert hashlib.sha256(body).hexdigest() in kept.reason
 
 
-def test_repeat_of_what_was_put_aside_is_kept_and_announced_once(world: World) -> None:
+def test_repeat_of_a_quarantined_message_is_kept_and_announced_once(world: World) -> None:
     body = request("manage_snapshot", snapshot_id="00000000-0000-4000-8000-000000000000")
-    heard = world.overheard()
+    events = world.overheard()
 
     publish(world, body, body)
     publish(world, body)
 
     assert len(quarantined(world)) == 1
-    until(lambda: "snapshot.manage.error" in heard, "the error event")
+    until(lambda: "snapshot.manage.error" in events, "the error event")
     world.carried()
-    assert heard == ["snapshot.manage.error"]
+    assert events == ["snapshot.manage.error"]
 
 
-def test_message_that_can_not_be_understood_when_it_is_tried_again_stays_in_the_quarantine(world: World) -> None:
+def test_message_that_is_invalid_again_when_it_is_resent_stays_in_the_quarantine(world: World) -> None:
     publish(world, b"garbage")
-    heard = world.overheard()
+    events = world.overheard()
 
-    assert not send_again(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
+    assert not retry(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
     [kept] = quarantined(world)
     assert kept.body == b"garbage"
-    assert heard == []
+    assert events == []
 
 
-def test_message_that_is_understood_when_it_is_tried_again_is_carried_out_and_forgotten(world: World) -> None:
+def test_message_that_is_valid_when_it_is_resent_is_carried_out_and_leaves_the_quarantine(world: World) -> None:
     snapshot_id = str(uuid.uuid4())
     publish(world, request("unmanage_snapshot", snapshot_id=snapshot_id))
     publish(world, whole_request(snapshot_id=snapshot_id))
     world.trail(snapshot_id, "manage.end")
 
-    assert send_again(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
+    assert retry(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
     assert world.trail(snapshot_id, "unmanage.end")
     assert quarantined(world) == []
 
 
 def unaccepted(world: World, volume: str, count: int) -> list[str]:
-    """Snapshots that are asked for, whose casts don't go out: the bus is away from now on."""
+    """Request snapshots whose casts aren't sent, since the bus is away from now on; return their ids."""
     world.bus.away = True
     return [world.asked(volume, f"volume-1-snapshot-{number}") for number in range(1, count + 1)]
 
 
-def asked_for(snapshot_id: str) -> Delivery:
+def request_of(snapshot_id: str) -> Delivery:
     return Delivery("queue", request("manage_snapshot", snapshot_id=snapshot_id))

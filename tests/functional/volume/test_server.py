@@ -1,4 +1,4 @@
-"""A server at work: what is slow, what fails, what is drained, and what comes from a stranger on the bus."""
+"""A server at work: slow calls, failures, draining, invalid messages, and requests of other senders."""
 
 import json
 import threading
@@ -19,17 +19,16 @@ from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope
 from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import outbox
+from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import acceptance, claims, settling
-from snapmanage.manage.acceptance import Ask, Refusal
-from snapmanage.manage.application import Application
-from snapmanage.manage.claims import Claimed, Taker
+from snapmanage.manage.acceptance import Accepted, OperationRequest
+from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.store import records, services, tables
-from snapmanage.store.paging import ListQuery
 from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker
@@ -39,14 +38,14 @@ SNAPSHOT = "volume-1-snapshot-1"
 LISTING = "get_manageable_snapshots"
 OTHERS = ("volume-1-snapshot-2", "volume-1-snapshot-3")
 MESSAGES = Path(__file__).parents[2] / "data" / "messages"
-# What the sample messages speak of.
+# The objects of the recorded messages.
 SAMPLE = "d6d925e0-eec3-4905-993c-4bba6f7f57c0"
 SAMPLE_VOLUME = "volume-916bf7fc-22b0-4089-9528-bec5083ba14e"
 SAMPLE_NAME = "backend-snap-0000001"
 
 
 class CountingDriver(FakeDriver):
-    """Remembers what it renamed."""
+    """A driver that records its renames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +66,7 @@ def another_server(world: World, driver: Driver | None = None) -> Iterator[Volum
 
 
 def sample(name: str) -> bytes:
-    """The body of a message as it was on the wire."""
+    """Return the body of a recorded message."""
     return json.dumps(json.loads((MESSAGES / f"{name}.json").read_text())["body"]).encode()
 
 
@@ -76,7 +75,7 @@ def request(method: str, version: str = "1.0", **arguments: Any) -> bytes:
 
 
 def publish(world: World, *bodies: bytes, queue: str | None = None) -> None:
-    """Put messages on the server's queue, as one batch, and see them acknowledged."""
+    """Put messages on the server's queue as one batch, and wait until they are acknowledged."""
     sent = [Publication(str(uuid.uuid4()), queue or NAMES.server_queue(SERVER), body, True) for body in bodies]
     assert world.bus.send(sent) == {publication.message_id for publication in sent}
 
@@ -98,10 +97,10 @@ def names(world: World) -> set[str]:
     return {seen.name for seen in world.driver.list_snapshots()}
 
 
-# What is slow.
+# Slow calls.
 
 
-def test_slow_call_holds_nobody_up(world: World) -> None:
+def test_slow_call_delays_no_other_operation(world: World) -> None:
     volume = world.known_volume()
     with world.stuck("find") as slow:
         waiting = world.asked(volume, SNAPSHOT)
@@ -114,7 +113,7 @@ def test_slow_call_holds_nobody_up(world: World) -> None:
         assert {world.settled(snapshot_id)["status"] for snapshot_id in [waiting, *done]} == {"available"}
 
 
-def test_slow_backend_holds_no_other_backend_up(tmp_path: Path) -> None:
+def test_slow_backend_delays_no_other_backend(tmp_path: Path) -> None:
     fast, slow = FakeDriver(), FakeDriver()
     with a_world(tmp_path, {"storage-1@fast": fast, "storage-1@slow": slow}) as world:
         quick = world.known_volume(host="storage-1@fast")
@@ -131,7 +130,7 @@ def test_slow_backend_holds_no_other_backend_up(tmp_path: Path) -> None:
         assert f"snapshot-{waiting}" in {seen.name for seen in slow.list_snapshots()}
 
 
-def test_long_queue_of_one_project_keeps_no_other_waiting(tmp_path: Path) -> None:
+def test_long_queue_of_one_project_delays_no_other_project(tmp_path: Path) -> None:
     backends = {SERVER: FakeDriver(fake_volumes=2, fake_snapshots=40)}
     with a_world(tmp_path, backends, backend_limits=BackendLimits(driver_calls=1, scan_interval_seconds=0.02)) as world:
         volume, other = world.known_volume(), world.another_client(OTHER_PROJECT)
@@ -162,7 +161,9 @@ def test_one_reference_on_two_backends_is_two_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scan_interval_seconds", [0.02, 30.0])
-def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, scan_interval_seconds: float) -> None:
+def test_claim_is_renewed_while_a_call_takes_longer_than_the_lease(
+    tmp_path: Path, scan_interval_seconds: float
+) -> None:
     driver = CountingDriver()
     rules = replace(RULES, lease=timedelta(seconds=0.3))
     backend_limits = BackendLimits(scan_interval_seconds=scan_interval_seconds)
@@ -178,20 +179,20 @@ def test_claim_is_kept_while_a_call_takes_longer_than_the_lease(tmp_path: Path, 
             for _ in range(4):
                 renewed_in(world, snapshot_id, rules.lease / 2)
 
-            assert world.record(snapshot_id).generation == first.generation
+            assert world.record(snapshot_id).claim_number == first.claim_number
         assert world.settled(snapshot_id)["status"] == "available"
         assert driver.renames == [(SNAPSHOT, f"snapshot-{snapshot_id}")]
         assert world.client.operation(snapshot_id)["attempt"] == 1
 
 
 def renewed_in(world: World, snapshot_id: str, passed: timedelta) -> None:
-    """Let so much time pass, and return once the claim was renewed."""
+    """Advance the clock, and wait until the claim is renewed."""
     before = world.record(snapshot_id).due_at
     world.clock.advance(seconds=passed.total_seconds())
     until(lambda: world.record(snapshot_id).due_at != before, "the claim to be renewed")
 
 
-def test_server_that_is_kept_busy_looks_for_what_a_fellow_left_all_the_same(tmp_path: Path) -> None:
+def test_busy_server_still_claims_operations_that_another_process_accepted(tmp_path: Path) -> None:
     backend_limits = replace(PACE, scan_interval_seconds=1.0)
     with ExitStack() as stack:
         world = stack.enter_context(a_world(tmp_path, {SERVER: FakeDriver()}, backend_limits=backend_limits))
@@ -200,23 +201,24 @@ def test_server_that_is_kept_busy_looks_for_what_a_fellow_left_all_the_same(tmp_
         snapshot_id = world.asked(volume, SNAPSHOT)
         stuck.reached()
         held = world.record(snapshot_id)
-        with fed_without_a_pause(world, Claimed(replace(held, generation=held.generation - 1))):
+        with fed_without_a_pause(world, Claimed(replace(held, claim_number=held.claim_number - 1))):
             world.bus.away = True
             left = world.asked(volume, OTHERS[0])
 
-            acceptance.accept(world.app, [Ask(Snapshot, left, Operation.MANAGE)])
+            request = OperationRequest(Snapshot, left, Operation.MANAGE)
+            acceptance.accept(world.app, [request], WorkerId(SERVER, "no worker"), room=0)
 
             assert world.settled(left)["status"] == "available"
 
 
 @contextmanager
 def fed_without_a_pause(world: World, stale: Claimed) -> Iterator[None]:
-    """The server's worker gets something that it has no use for, a hundred times a second."""
+    """Hand a stale claim to the server's worker a hundred times a second."""
     over = threading.Event()
 
     def feed() -> None:
         while not over.wait(0.01):
-            world.server._workers[SERVER].taker.take([stale], set())
+            world.server._workers[SERVER].take_claimed([stale], set())
 
     feeding = threading.Thread(target=feed)
     feeding.start()
@@ -228,10 +230,7 @@ def fed_without_a_pause(world: World, stale: Claimed) -> Iterator[None]:
 
 
 def claimed_twice(world: World, volume: str, step: str) -> tuple[str, threading.Event, threading.Event]:
-    """A snapshot whose first claim ran out while the driver hung at a step; it hangs there for the second too.
-
-    With what releases each of the two calls.
-    """
+    """Return a snapshot that was claimed twice while the driver hung at a step, and an event to release each call."""
     calls, reached = [threading.Event(), threading.Event()], list[threading.Event]()
 
     def hook(at: str) -> None:
@@ -254,7 +253,7 @@ def claimed_twice(world: World, volume: str, step: str) -> tuple[str, threading.
     return snapshot_id, calls[0], calls[1]
 
 
-def test_late_answer_to_a_claim_that_ran_out_leaves_the_next_claim_alone(world: World) -> None:
+def test_late_answer_to_an_expired_claim_leaves_the_next_claim_alone(world: World) -> None:
     volume = world.known_volume()
     snapshot_id, late, later = claimed_twice(world, volume, "find")
 
@@ -275,31 +274,31 @@ def test_late_outcome_leaves_the_newer_claim_of_this_worker_held(
         newer = world.record(snapshot_id)
 
         late.set()
-        until(lambda: "outcomes were late" in caplog.text, "the late outcome to be noticed")
+        until(lambda: "Dropped late outcomes" in caplog.text, "the late outcome to be noticed")
 
         renewed_in(world, snapshot_id, rules.lease / 2)
-        assert world.record(snapshot_id).generation == newer.generation
+        assert world.record(snapshot_id).claim_number == newer.claim_number
         later.set()
         assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_claim_that_is_handed_over_late_leaves_the_newer_one_alone(world: World) -> None:
+def test_claim_that_is_handed_over_late_does_not_replace_the_newer_claim(world: World) -> None:
     volume = world.known_volume()
     with world.stuck("find") as stuck:
         snapshot_id = world.asked(volume, SNAPSHOT)
         stuck.reached()
         held = world.record(snapshot_id)
-        late = Claimed(replace(held, generation=held.generation - 1))
+        late = Claimed(replace(held, claim_number=held.claim_number - 1))
 
-        world.server._workers[SERVER].taker.take([late], set())
+        world.server._workers[SERVER].take_claimed([late], set())
 
     assert world.settled(snapshot_id)["status"] == "available"
 
 
-# What fails.
+# Failures.
 
 
-def test_failure_that_may_pass_is_tried_again_after_its_rest(world: World) -> None:
+def test_transient_failure_is_retried_after_its_delay(world: World) -> None:
     volume = world.known_volume()
     world.driver.go_away()
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -314,7 +313,7 @@ def test_failure_that_may_pass_is_tried_again_after_its_rest(world: World) -> No
     assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
-def test_nothing_is_tried_again_before_its_rest_is_over(world: World) -> None:
+def test_failed_operation_is_not_retried_before_its_delay_is_over(world: World) -> None:
     volume = world.known_volume()
     world.driver.go_away()
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -327,7 +326,7 @@ def test_nothing_is_tried_again_before_its_rest_is_over(world: World) -> None:
     assert world.record(snapshot_id) == before
 
 
-def test_call_that_never_returns_is_given_up_and_tried_again(tmp_path: Path) -> None:
+def test_hung_call_is_abandoned_and_its_operation_retried(tmp_path: Path) -> None:
     with a_world(tmp_path) as world:
         volume = world.known_volume()
         with world.stuck("rename") as stuck:
@@ -345,7 +344,7 @@ def test_call_that_never_returns_is_given_up_and_tried_again(tmp_path: Path) -> 
 
 @contextmanager
 def impatient(world: World) -> Iterator[None]:
-    """A driver has a third of a second meanwhile; for one that is well, a busy machine may take longer."""
+    """Give the driver's calls a third of a second inside the block; on a busy machine a good call may take longer."""
     worker = world.server._workers[SERVER]
     patient = worker._limits
     worker._limits = replace(patient, driver_timeout_seconds=0.3)
@@ -355,7 +354,7 @@ def impatient(world: World) -> Iterator[None]:
         worker._limits = patient
 
 
-def test_operation_whose_calls_all_hang_ends_in_error_and_holds_nobody_up(tmp_path: Path) -> None:
+def test_operation_whose_calls_all_hang_ends_in_error_and_delays_no_other(tmp_path: Path) -> None:
     with a_world(tmp_path, {SERVER: FakeDriver()}, backend_limits=replace(PACE, driver_calls=1)) as world:
         volume, released = world.known_volume(), threading.Event()
 
@@ -377,20 +376,20 @@ def test_operation_whose_calls_all_hang_ends_in_error_and_holds_nobody_up(tmp_pa
         released.set()
 
 
-def test_operations_that_no_thread_could_be_had_for_are_carried_out_when_there_is_one(
+def test_operations_wait_for_a_thread_and_are_carried_out_when_there_is_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         refused = no_threads(patch, "driver ")
         answer = world.client.manage_volume(VOLUME)
-        until(lambda: refused, "a thread to be wanted")
+        until(lambda: refused, "a thread to be refused")
 
     volume_id = answer.json()["volume"]["id"]
     until(lambda: world.client.volume(volume_id)["status"] == "available", "the volume to be available")
 
 
 def no_threads(patch: pytest.MonkeyPatch, kind: str) -> list[str]:
-    """Let the system have no thread for what is named so; returns a list of what was refused."""
+    """Refuse to start threads with this name; return the list of the refused ones."""
     start, refused = threading.Thread.start, list[str]()
 
     def start_unless_refused(thread: threading.Thread) -> None:
@@ -403,7 +402,7 @@ def no_threads(patch: pytest.MonkeyPatch, kind: str) -> list[str]:
     return refused
 
 
-def test_listing_that_hangs_holds_no_other_backend_s_up(tmp_path: Path) -> None:
+def test_hung_listing_delays_no_listing_of_another_backend(tmp_path: Path) -> None:
     backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": FakeDriver()}
     calls = [envelope.request(LISTING, {}, {}, each, version="1.0", _msg_id=each, _reply_q=each) for each in "abcdefgh"]
     with a_world(tmp_path, backends) as world, world.stuck("list", of="storage-1@slow") as stuck:
@@ -413,7 +412,7 @@ def test_listing_that_hangs_holds_no_other_backend_s_up(tmp_path: Path) -> None:
         assert len(world.client.manageable("storage-1@fast")) == 3
 
 
-def test_failure_that_does_not_pass_ends_in_error_after_the_last_attempt(world: World) -> None:
+def test_lasting_failure_ends_in_error_after_the_last_attempt(world: World) -> None:
     volume = world.known_volume()
     world.driver.go_away()
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -427,7 +426,7 @@ def test_failure_that_does_not_pass_ends_in_error_after_the_last_attempt(world: 
     assert world.trail(snapshot_id, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
 
 
-def test_failure_between_rename_and_answer_is_found_done_the_next_time(tmp_path: Path) -> None:
+def test_rename_whose_answer_was_lost_is_recognised_at_the_next_attempt(tmp_path: Path) -> None:
     driver = CountingDriver()
     with a_world(tmp_path, {SERVER: driver}) as world:
         volume = world.known_volume()
@@ -440,9 +439,7 @@ def test_failure_between_rename_and_answer_is_found_done_the_next_time(tmp_path:
 
 
 @pytest.mark.parametrize("step", ["resolve", "settle"])
-def test_outcome_that_the_database_did_not_take_is_written_when_it_is_back(
-    world: World, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_outcome_is_written_once_the_database_is_back(world: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     volume, write = world.known_volume(), getattr(settling, step)
     failures = [OperationalError("UPDATE", None, ConnectionError("gone"))]
 
@@ -457,7 +454,7 @@ def test_outcome_that_the_database_did_not_take_is_written_when_it_is_back(
     assert failures == []
 
 
-def test_driver_that_fails_unexpectedly_is_tried_again(world: World) -> None:
+def test_unexpected_exception_of_a_driver_is_retried(world: World) -> None:
     volume = world.known_volume()
     world.failing({"find": ZeroDivisionError("details")})
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -471,7 +468,7 @@ def test_driver_that_fails_unexpectedly_is_tried_again(world: World) -> None:
     assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_driver_that_tells_nothing_holds_nobody_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_driver_that_returns_none_delays_no_other_operation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     volume = world.known_volume()
     monkeypatch.setattr(world.driver, "manage_snapshot", lambda binding: None)
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -484,12 +481,12 @@ def test_driver_that_tells_nothing_holds_nobody_up(world: World, monkeypatch: py
 
 
 @pytest.mark.parametrize("step", ["find_snapshot", "manage_snapshot"])
-@pytest.mark.parametrize("told", [{"size_bytes": None}, {"identity": None}, {"name": None}], ids=str)
-def test_driver_that_tells_what_its_protocol_rules_out_holds_nobody_up(
-    world: World, monkeypatch: pytest.MonkeyPatch, step: str, told: dict[str, Any]
+@pytest.mark.parametrize("answer", [{"size_bytes": None}, {"identity": None}, {"name": None}], ids=str)
+def test_driver_that_breaks_its_protocol_delays_no_other_operation(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str, answer: dict[str, Any]
 ) -> None:
     volume, honest = world.known_volume(), getattr(world.driver, step)
-    monkeypatch.setattr(world.driver, step, lambda *asked: replace(honest(*asked), **told))
+    monkeypatch.setattr(world.driver, step, lambda *arguments: replace(honest(*arguments), **answer))
     snapshot_id = world.asked(volume, SNAPSHOT)
     assert world.resting(snapshot_id, attempt=1).reason_code == "backend_error"
     monkeypatch.undo()
@@ -514,7 +511,7 @@ def test_volume_is_looked_up_again_after_a_failure(world: World) -> None:
     until(lambda: world.client.volume(volume)["status"] == "available", "the volume to be available")
 
 
-def test_backend_that_does_not_answer_yet_is_served_when_it_does(tmp_path: Path) -> None:
+def test_backend_is_served_once_it_answers(tmp_path: Path) -> None:
     driver = FakeDriver()
     driver.go_away()
     with a_world(tmp_path, {SERVER: driver}, heartbeat_seconds=0.02) as world:
@@ -525,7 +522,7 @@ def test_backend_that_does_not_answer_yet_is_served_when_it_does(tmp_path: Path)
         until(lambda: world.client.get(f"os-snapshot-manage?host={SERVER}").status_code == 200, "the backend")
 
 
-def test_backend_that_hangs_stops_no_heartbeat_of_its_neighbours(tmp_path: Path) -> None:
+def test_hung_backend_stops_no_heartbeat_of_other_backends(tmp_path: Path) -> None:
     slow = FakeDriver()
     slow.go_away()
     backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": slow}
@@ -536,7 +533,7 @@ def test_backend_that_hangs_stops_no_heartbeat_of_its_neighbours(tmp_path: Path)
         until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
 
 
-def test_heart_beats_on_while_no_thread_can_be_had_to_open_a_backend(
+def test_heartbeats_continue_while_the_system_has_no_thread_to_open_a_backend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = FakeDriver()
@@ -545,7 +542,7 @@ def test_heart_beats_on_while_no_thread_can_be_had_to_open_a_backend(
     with a_world(tmp_path, backends, heartbeat_seconds=0.02) as world:
         with monkeypatch.context() as patch:
             refused = no_threads(patch, "opening ")
-            until(lambda: len(refused) > 1, "a thread to be wanted again")
+            until(lambda: len(refused) > 1, "a thread to be refused again")
             before = heartbeat(world, "storage-1@fast")
             until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")
 
@@ -554,7 +551,7 @@ def test_heart_beats_on_while_no_thread_can_be_had_to_open_a_backend(
         until(lambda: world.bus.listens("storage-1@slow"), "it to be served")
 
 
-def test_backend_whose_consumer_could_not_start_is_served_the_next_time(
+def test_backend_whose_consumer_failed_to_start_is_served_at_the_next_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = FakeDriver()
@@ -562,10 +559,10 @@ def test_backend_whose_consumer_could_not_start_is_served_the_next_time(
     with a_world(tmp_path, {SERVER: slow}, heartbeat_seconds=0.02) as world:
         consume, failures = world.bus.consume, [RuntimeError("can't start new thread")]
 
-        def fail_at_first(*asked: Any) -> Any:
+        def fail_at_first(*arguments: Any) -> Any:
             if failures:
                 raise failures.pop()
-            return consume(*asked)
+            return consume(*arguments)
 
         monkeypatch.setattr(world.bus, "consume", fail_at_first)
         slow.hook = lambda step: None
@@ -597,7 +594,7 @@ def heartbeat(world: World, server: str) -> datetime:
 # Draining.
 
 
-def test_drain_finishes_what_is_in_hand_and_takes_nothing_more(world: World) -> None:
+def test_drain_settles_held_operations_and_claims_no_more(world: World) -> None:
     volume = world.known_volume()
     with world.stuck("rename") as slow:
         held = world.asked(volume, SNAPSHOT)
@@ -618,11 +615,12 @@ def test_drain_finishes_what_is_in_hand_and_takes_nothing_more(world: World) -> 
 
 def accept_for(world: World, worker: Worker, snapshot_id: str) -> None:
     """Accept a request to manage a snapshot and claim it for the worker, as if it had room."""
-    taker = replace(worker.taker, room=lambda wanted: wanted)
-    acceptance.accept(world.app, [Ask(Snapshot, snapshot_id, Operation.MANAGE)], taker)
+    request = OperationRequest(Snapshot, snapshot_id, Operation.MANAGE)
+    accepted = acceptance.accept(world.app, [request], worker.id, room=1)
+    worker.take_claimed(accepted.claimed, accepted.projects_waiting)
 
 
-def test_what_has_just_come_in_when_a_drain_begins_is_finished(world: World) -> None:
+def test_operation_that_arrives_as_a_drain_begins_is_settled(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -636,7 +634,7 @@ def test_what_has_just_come_in_when_a_drain_begins_is_finished(world: World) -> 
     assert world.client.snapshot(snapshot_id)["status"] == "available"
 
 
-def test_what_a_drained_server_did_not_take_is_done_by_the_next(world: World) -> None:
+def test_next_server_carries_out_requests_that_arrive_after_a_drain(world: World) -> None:
     volume = world.known_volume()
     world.server.drain(timeout_seconds=20)
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -646,7 +644,7 @@ def test_what_a_drained_server_did_not_take_is_done_by_the_next(world: World) ->
 
 
 def asked_long_ago(world: World, volume: str) -> str:
-    """A snapshot whose cast was sent in vain six times, so that the next time is far away."""
+    """Request a snapshot whose cast was sent six times without success, so that the next attempt is far away."""
     snapshot_id = world.asked(volume, SNAPSHOT)
     for sends in range(1, 6):
         world.put_off(snapshot_id, sends)
@@ -655,7 +653,7 @@ def asked_long_ago(world: World, volume: str) -> str:
     return snapshot_id
 
 
-def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: World) -> None:
+def test_old_request_is_due_at_once_when_its_server_is_back(world: World) -> None:
     volume = world.known_volume()
     world.server.drain(timeout_seconds=20)
     snapshot_id = asked_long_ago(world, volume)
@@ -664,7 +662,7 @@ def test_request_that_waited_long_is_due_at_once_when_its_server_is_back(world: 
         assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_cast_that_came_back_while_its_server_began_to_serve_is_due_at_once(
+def test_cast_that_was_returned_while_its_server_started_is_due_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, consume = world.known_volume(), world.bus.consume
@@ -672,7 +670,7 @@ def test_cast_that_came_back_while_its_server_began_to_serve_is_due_at_once(
     snapshot_id = asked_long_ago(world, volume)
 
     def too_late(queues: Sequence[str], handle: Handle, probe: Probe) -> InProcessConsumer:
-        world.put_off(snapshot_id, 2)  # counted anew since the server announced itself
+        world.put_off(snapshot_id, 2)  # counted anew since the server started
         return consume(queues, handle, probe)
 
     monkeypatch.setattr(world.bus, "consume", too_late)
@@ -681,19 +679,17 @@ def test_cast_that_came_back_while_its_server_began_to_serve_is_due_at_once(
         assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_batch_in_the_consumer_s_hands_is_settled_or_given_back_by_a_drain(
+def test_drain_settles_or_releases_the_batch_that_a_consumer_handles(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, claimed, released = world.known_volume(), threading.Event(), threading.Event()
     accept, join = acceptance.accept, InProcessConsumer.join
 
-    def accept_slowly(app: Application, asks: Sequence[Ask], taker: Taker) -> list[Refusal]:
-        def take(*arguments: Any) -> None:
-            claimed.set()
-            released.wait(60)
-            taker.take(*arguments)
-
-        return accept(app, asks, replace(taker, take=take))
+    def accept_slowly(*arguments: Any) -> Accepted:
+        accepted = accept(*arguments)
+        claimed.set()
+        released.wait(60)
+        return accepted
 
     def finish(consumer: InProcessConsumer, timeout_seconds: float) -> None:
         released.set()
@@ -710,7 +706,7 @@ def test_batch_in_the_consumer_s_hands_is_settled_or_given_back_by_a_drain(
     released.set()
 
 
-def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> None:
+def test_operation_of_a_stuck_call_is_released_and_carried_out_by_another_server(tmp_path: Path) -> None:
     driver = CountingDriver()
     with a_world(tmp_path, {SERVER: driver}) as world:
         volume = world.known_volume()
@@ -721,8 +717,8 @@ def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> 
             finished = world.server.drain(timeout_seconds=0)
 
             assert finished is False
-            given_back = world.record(snapshot_id)
-            assert (given_back.claimed_by, given_back.attempt) == (None, 0)
+            released = world.record(snapshot_id)
+            assert (released.claimed_by, released.attempt) == (None, 0)
             with another_server(world):
                 assert world.settled(snapshot_id)["status"] == "available"
                 settled = world.record(snapshot_id)
@@ -735,24 +731,24 @@ def test_stuck_call_is_given_back_and_done_by_another_server(tmp_path: Path) -> 
                 assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
-def test_drain_ends_without_an_error_when_the_database_fails_while_operations_are_given_back(
+def test_drain_ends_without_an_error_if_the_database_fails_at_the_release(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> None:
         raise OperationalError("UPDATE", {}, Exception("the server has gone away"))
 
     volume = world.known_volume()
-    monkeypatch.setattr(claims, "give_back", fail)
+    monkeypatch.setattr(claims, "release", fail)
     with world.stuck("rename") as stuck:
         world.asked(volume, SNAPSHOT)
         stuck.reached()
 
         assert world.server.drain(timeout_seconds=0) is False
 
-    assert "could not give operations back; their leases run out instead" in caplog.text
+    assert "Claims were not released; their leases expire instead" in caplog.text
 
 
-def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claimed_operation_that_has_not_begun_is_released_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     volume, settle, writing, back = world.known_volume(), settling.settle, threading.Event(), threading.Event()
 
     def slowly(*arguments: Any) -> Any:
@@ -765,7 +761,7 @@ def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypa
     assert writing.wait(20)
     world.bus.away = True
     claimed = world.asked(volume, OTHERS[0])
-    # In this thread: what a relay brings is seen to be claimed before the worker has got it.
+    # In this thread: the test sees the claim of a delivered request before the worker has received it.
     world.bus.deliver(SERVER, Delivery("queue", request("manage_snapshot", snapshot_id=claimed)))
     assert world.record(claimed).claimed_by
     world.bus.away = False
@@ -778,7 +774,7 @@ def test_what_was_claimed_and_not_begun_is_given_back_too(world: World, monkeypa
         assert [world.settled(each)["status"] for each in (begun, claimed)] == ["available"] * 2
 
 
-def test_operation_claimed_again_while_its_worker_leaves_is_given_back_again(
+def test_operation_that_is_claimed_again_while_its_worker_shuts_down_is_released_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, claim, found_room, drained = world.known_volume(), claims.claim, threading.Event(), threading.Event()
@@ -805,7 +801,7 @@ def test_operation_claimed_again_while_its_worker_leaves_is_given_back_again(
             assert world.settled(snapshot_id)["status"] == "available"
 
 
-def test_operation_accepted_for_a_worker_that_has_left_is_given_back(world: World) -> None:
+def test_operation_that_is_accepted_for_a_finished_worker_is_released(world: World) -> None:
     volume = world.known_volume()
     world.bus.away = True
     snapshot_id = world.asked(volume, SNAPSHOT)
@@ -829,7 +825,7 @@ def test_second_delivery_of_a_request_is_carried_out_once(tmp_path: Path) -> Non
         publish(world, *[request("manage_snapshot", snapshot_id=snapshot_id)] * 3)
 
         world.managed(volume, OTHERS[0])
-        assert world.record(snapshot_id).generation == 3
+        assert world.record(snapshot_id).claim_number == 1
         assert len(driver.renames) == 2
 
 
@@ -848,7 +844,7 @@ def test_late_repeat_of_a_manage_does_not_hide_an_unmanage_beside_it(world: Worl
     world.given_back(snapshot_id)
 
 
-# What can't be understood.
+# Invalid messages.
 
 
 BAD = {
@@ -869,9 +865,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())
-def test_message_that_can_not_be_understood_goes_to_the_quarantine_and_its_neighbours_go_on(
-    world: World, body: bytes
-) -> None:
+def test_invalid_message_is_quarantined_and_the_others_are_carried_out(world: World, body: bytes) -> None:
     volume = world.known_volume()
     world.bus.away = True
     first, second = world.asked(volume, SNAPSHOT), world.asked(volume, OTHERS[0])
@@ -885,7 +879,7 @@ def test_message_that_can_not_be_understood_goes_to_the_quarantine_and_its_neigh
     assert kept.reason
 
 
-def test_headers_of_what_is_put_aside_are_kept_in_whatever_types_they_came(world: World) -> None:
+def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world: World) -> None:
     headers: dict[Any, Any] = {
         "x-death": [{"time": datetime(2026, 1, 1, tzinfo=UTC), "reason": "expired"}],
         "raw": b"\xff",
@@ -899,7 +893,7 @@ def test_headers_of_what_is_put_aside_are_kept_in_whatever_types_they_came(world
 
 
 def whole_request(**arguments: Any) -> bytes:
-    """What an upstream API that keeps its own records casts."""
+    """Return the cast of an upstream API that keeps its own records."""
     known = {
         "snapshot_id": str(uuid.UUID(int=5)),
         "volume_id": str(uuid.UUID(int=6)),
@@ -931,7 +925,7 @@ def whole_request(**arguments: Any) -> bytes:
         {"volume_id": "disk"},
     ],
 )
-def test_request_that_can_not_be_kept_ends_with_an_error_event(world: World, arguments: dict[str, Any]) -> None:
+def test_request_that_can_not_be_written_ends_with_an_error_event(world: World, arguments: dict[str, Any]) -> None:
     publish(world, whole_request(**arguments))
 
     snapshot_id = str(uuid.UUID(int=5))
@@ -953,7 +947,7 @@ def test_unknown_snapshot_that_is_not_described_ends_with_an_error_event(world: 
     assert len(quarantined(world)) == 1
 
 
-def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_put_aside(world: World) -> None:
+def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_quarantined(world: World) -> None:
     snapshot_id = str(uuid.uuid4())
     bodies = [request(method, snapshot_id=snapshot_id) for method in ("manage_snapshot", "unmanage_snapshot")]
 
@@ -964,12 +958,12 @@ def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_put_
     assert set(world.trail(snapshot_id)) == {"snapshot.manage.error", "snapshot.unmanage.error"}
 
 
-def test_call_that_can_not_be_understood_is_answered_so(world: World) -> None:
+def test_invalid_call_is_answered_with_the_error(world: World) -> None:
     with pytest.raises(errors.InvalidRequest, match="can't be understood"):
         world.bus.call(SERVER, "get_manageable_snapshots", {"colour": "green"}, {})
 
 
-# What comes from a stranger.
+# Requests of other senders.
 
 
 def test_request_of_an_upstream_with_its_own_records_is_carried_out(world: World) -> None:
@@ -984,7 +978,7 @@ def test_request_of_an_upstream_with_its_own_records_is_carried_out(world: World
     assert f"snapshot-{snapshot_id}" in names(world)
 
 
-def test_upstream_gets_its_snapshot_back(world: World) -> None:
+def test_upstream_can_unmanage_its_snapshot(world: World) -> None:
     snapshot_id = str(uuid.UUID(int=5))
     publish(world, whole_request())
     world.trail(snapshot_id, "manage.end")
@@ -995,7 +989,7 @@ def test_upstream_gets_its_snapshot_back(world: World) -> None:
     assert SNAPSHOT in names(world)
 
 
-def test_upstream_that_asks_for_its_snapshot_back_too_early_is_told(world: World) -> None:
+def test_upstream_that_unmanages_its_snapshot_too_early_gets_an_error_event(world: World) -> None:
     snapshot_id = str(uuid.UUID(int=5))
     with world.stuck("rename") as stuck:
         publish(world, whole_request())
@@ -1009,7 +1003,7 @@ def test_upstream_that_asks_for_its_snapshot_back_too_early_is_told(world: World
     assert "it can be unmanaged when" in kept.reason
 
 
-def test_upstream_that_asks_twice_for_one_object_owns_it_once(world: World) -> None:
+def test_upstream_that_requests_one_object_twice_owns_it_once(world: World) -> None:
     first, second = str(uuid.UUID(int=5)), str(uuid.UUID(int=7))
     publish(world, whole_request(snapshot_id=first))
     world.trail(first, ".end")
@@ -1021,7 +1015,7 @@ def test_upstream_that_asks_twice_for_one_object_owns_it_once(world: World) -> N
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_cast_that_reaches_another_server_is_carried_out_by_the_one_that_owns_the_record(
+def test_cast_to_the_wrong_server_is_carried_out_by_the_server_of_the_record(
     tmp_path: Path, operation: Operation
 ) -> None:
     owner, other = FakeDriver(), FakeDriver()
@@ -1055,7 +1049,7 @@ def test_every_queue_of_a_server_is_served(world: World, queue: str) -> None:
 
 @pytest.fixture
 def upstream_world(tmp_path: Path) -> Iterator[World]:
-    """A backend as the reference's API believes it to be, and collectors that know only its events."""
+    """Yield a world with the backend of Cinder's messages, whose events are sent in both dialects."""
     driver = FakeDriver(fake_volumes=0)
     driver.add_volume(SAMPLE_VOLUME)
     driver.add_snapshot(SAMPLE_VOLUME, SAMPLE_NAME)
@@ -1063,7 +1057,7 @@ def upstream_world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def test_reference_s_casts_are_carried_out(upstream_world: World) -> None:
+def test_cinder_s_casts_are_carried_out(upstream_world: World) -> None:
     world = upstream_world
     publish(world, sample("cast_manage_existing_snapshot"))
     assert world.trail(SAMPLE, "manage.end") == ["snapshot.manage.start", "snapshot.manage.end"]
@@ -1080,7 +1074,7 @@ def test_reference_s_casts_are_carried_out(upstream_world: World) -> None:
     assert world.record(SAMPLE).requester.request_id == "req-e8076d53-d4c8-439f-a207-4395493a272e"
 
 
-def test_reference_s_cast_with_a_bad_reference_ends_in_error(upstream_world: World) -> None:
+def test_cinder_s_cast_with_a_bad_reference_ends_in_error(upstream_world: World) -> None:
     publish(upstream_world, sample("cast_manage_existing_snapshot_bad_ref"))
 
     assert upstream_world.trail("c31a235d-8a5b-4460-bd3c-8e40d8254986", ".error") == [
@@ -1089,8 +1083,8 @@ def test_reference_s_cast_with_a_bad_reference_ends_in_error(upstream_world: Wor
     ]
 
 
-def test_events_go_out_under_the_reference_s_names_too_where_that_is_wanted(upstream_world: World) -> None:
-    heard = upstream_world.overheard()
+def test_events_are_sent_under_cinder_s_names_too_if_both_dialects_are_configured(upstream_world: World) -> None:
+    events = upstream_world.overheard()
 
     publish(upstream_world, sample("cast_manage_existing_snapshot"))
     upstream_world.trail(SAMPLE, "manage.end")
@@ -1099,10 +1093,10 @@ def test_events_go_out_under_the_reference_s_names_too_where_that_is_wanted(upst
 
     upstream_world.carried()
     for kind in outbox.REFERENCE_NAMES.items():
-        assert set(kind) <= set(heard)
+        assert set(kind) <= set(events)
 
 
-def test_nothing_is_ever_deleted_for_the_reference(upstream_world: World) -> None:
+def test_nothing_is_ever_deleted_for_cinder(upstream_world: World) -> None:
     world = upstream_world
     publish(world, sample("cast_manage_existing_snapshot"))
     world.trail(SAMPLE, "manage.end")
@@ -1117,7 +1111,7 @@ def test_nothing_is_ever_deleted_for_the_reference(upstream_world: World) -> Non
     assert names(world) == {f"snapshot-{SAMPLE}"}
 
 
-def test_listing_for_the_reference_is_of_versioned_objects(upstream_world: World) -> None:
+def test_listing_for_cinder_has_versioned_objects(upstream_world: World) -> None:
     called = json.loads(json.loads(sample("call_get_manageable_snapshots"))["oslo.message"])
 
     entries = upstream_world.bus.ask(SERVER, called["version"], called["method"], called["args"])
@@ -1131,7 +1125,7 @@ def test_listing_for_the_reference_is_of_versioned_objects(upstream_world: World
 # A real backend.
 
 
-def test_files_are_managed_and_given_back(tmp_path: Path) -> None:
+def test_files_are_managed_and_unmanaged(tmp_path: Path) -> None:
     folder = tmp_path / "backend"
     folder.mkdir()
     for name in ("disk1.img", "disk1.img@daily"):
@@ -1156,7 +1150,7 @@ def test_empty_template_renames_nothing(tmp_path: Path) -> None:
         assert driver.find_snapshot(Reference.named(SNAPSHOT)).identity == world.record(snapshot_id).backend_id
 
 
-def test_everything_asked_at_once_ends_well(tmp_path: Path) -> None:
+def test_many_requests_at_the_same_time_all_succeed(tmp_path: Path) -> None:
     driver = FakeDriver(fake_snapshots=60)
     with a_world(
         tmp_path, {SERVER: driver}, backend_limits=BackendLimits(driver_calls=3, batch=7, scan_interval_seconds=0.02)

@@ -112,7 +112,7 @@ def test_other_headers_prove_nothing(strategy: HttpBasic, header: str) -> None:
 
 @pytest.mark.parametrize("header", ["Basic !", "Basic YQ", "Basic YW5u", "Basic /zr/", "Basic a b"])
 def test_header_that_can_not_be_decoded_is_a_bad_request(strategy: HttpBasic, header: str) -> None:
-    with pytest.raises(errors.InvalidRequest, match="base64 of USER:PASSWORD"):
+    with pytest.raises(errors.InvalidRequest, match="base64 encoding of USER:PASSWORD"):
         strategy(sending(header), PROJECT)
 
 

@@ -1,4 +1,4 @@
-"""Where brokers and databases are, and how long a silent one is waited for."""
+"""Addresses of brokers and databases, and the time-outs of their connections."""
 
 from types import SimpleNamespace
 
@@ -12,37 +12,37 @@ from snapmanage.store.engine import database, postgresql
 
 
 @pytest.mark.parametrize(("name", "written"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("broker", "broker")])
-def test_broker_s_address_is_one_that_kombu_reads(name: str, written: str) -> None:
+def test_broker_s_address_has_the_form_that_kombu_parses(name: str, written: str) -> None:
     host = SimpleNamespace(hostname=name, port=5673, username="me", password="p/w")
 
-    assert parts._address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
+    assert parts.broker_address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
 
 
 @pytest.mark.parametrize(
     ("url", "option"),
     [("mysql+pymysql://host/name", "read_timeout"), ("postgresql+psycopg://host/name", "tcp_user_timeout")],
 )
-def test_database_that_falls_silent_is_not_waited_for_without_end(url: str, option: str) -> None:
+def test_connection_to_a_database_has_a_read_time_out(url: str, option: str) -> None:
     assert arguments(database.connect(url).engine)[option] > 0
 
 
-def test_url_says_how_long_to_wait_where_it_does() -> None:
+def test_time_out_in_the_url_overrides_the_default() -> None:
     assert arguments(database.connect("mysql+pymysql://host/name?read_timeout=7").engine)["read_timeout"] == 7
 
 
 @pytest.mark.parametrize("threshold", ["none", "-1", "5&prepare_threshold=6"])
-def test_threshold_that_is_no_number_is_refused_with_the_remedy(threshold: str) -> None:
+def test_malformed_prepare_threshold_is_refused_with_the_remedy(threshold: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="whole number, or 0"):
         database.connect(f"postgresql+psycopg://host/name?prepare_threshold={threshold}")
 
 
-def test_postgresql_is_reached_through_psycopg_alone() -> None:
+def test_psycopg_is_the_only_driver_for_postgresql() -> None:
     assert database.connect("postgresql://host/name").engine.dialect.driver == "psycopg"
     with pytest.raises(errors.ConfigurationError, match=r"use postgresql\+psycopg://"):
         database.connect("postgresql+psycopg2://host/name")
 
 
-def test_url_says_how_long_a_transaction_of_postgresql_may_be_idle_where_it_does() -> None:
+def test_idle_time_out_of_postgresql_in_the_url_overrides_the_default() -> None:
     url = sa.make_url("postgresql+psycopg://host/name?options=-c idle_in_transaction_session_timeout=60s")
 
     assert postgresql._guard(url, 10) == ""
@@ -50,7 +50,7 @@ def test_url_says_how_long_a_transaction_of_postgresql_may_be_idle_where_it_does
 
 
 def arguments(engine: Engine) -> dict[str, int]:
-    """What the engine would connect with."""
+    """Return the named arguments with which the engine connects."""
     given: dict[str, int] = {}
 
     def connect(*positional: object, **named: int) -> None:

@@ -1,4 +1,4 @@
-"""A backend's section in a configuration file becomes a driver, or a sentence that names what is wrong."""
+"""The section of a backend becomes a driver, or an error that names the section and the option."""
 
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -13,7 +13,7 @@ from snapmanage.cmd.wiring import configuration
 
 
 class Greedy:
-    """A driver from elsewhere, with an option that every backend has."""
+    """A driver of another package, with an option that every backend has."""
 
     options: ClassVar[Sequence[cfg.Opt]] = [cfg.FloatOpt("driver-timeout-seconds", default=1)]
 
@@ -33,24 +33,24 @@ def shipped() -> list[str]:
 
 
 @pytest.mark.parametrize("driver", shipped())
-def test_driver_is_made_from_a_section_with_its_name_alone(tmp_path: Path, driver: str) -> None:
+def test_section_that_only_names_the_driver_is_enough(tmp_path: Path, driver: str) -> None:
     [(server, (name, made, _))] = configuration.backends(loaded(tmp_path, "fast", driver)).items()
 
     assert (server, name) == ("storage-1@fast", driver)
     assert isinstance(made, known(driver))
 
 
-def test_driver_with_an_option_that_every_backend_has_is_refused_by_name(
+def test_driver_with_an_option_that_every_backend_has_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(configuration, "_driver_class", lambda section, name: Greedy)
+    monkeypatch.setattr(configuration, "driver_class", lambda section, name: Greedy)
 
     with pytest.raises(errors.ConfigurationError, match=r"\[fast\] driver 'greedy' .*driver.timeout.seconds.*rename"):
         configuration.backends(loaded(tmp_path, "fast", "greedy"))
 
 
 @pytest.mark.parametrize("section", ["api", "database", "oslo_messaging_rabbit", "fast@1", "fast#1"])
-def test_section_that_cannot_be_a_backends_is_refused_by_name(tmp_path: Path, section: str) -> None:
+def test_section_that_can_not_be_a_backend_s_is_refused(tmp_path: Path, section: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=f"enabled_backends: '{section}' .*choose another name"):
         configuration.backends(loaded(tmp_path, section, "fake"))
 

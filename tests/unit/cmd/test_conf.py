@@ -1,4 +1,4 @@
-"""Options explain themselves, and the sample configuration shows them as they are."""
+"""Each option has a help text, and the samples of configuration and policy are current."""
 
 import re
 from datetime import timedelta
@@ -18,30 +18,30 @@ NUMBERS = [each for each in OPTIONS if isinstance(each.values[0], cfg.IntOpt | c
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_option_says_what_it_is_for(option: cfg.Opt) -> None:
+def test_option_has_a_help_text_of_whole_sentences(option: cfg.Opt) -> None:
     assert re.fullmatch(r"[A-Z].*\.", option.help or "", re.DOTALL)
 
 
 @pytest.mark.parametrize("option", NUMBERS)
-def test_number_says_what_happens_when_it_is_raised_and_when_it_is_lowered(option: cfg.Opt) -> None:
+def test_help_of_a_number_describes_a_higher_and_a_lower_value(option: cfg.Opt) -> None:
     assert re.search(r"\b(higher|more|raise)\b", option.help or "", re.IGNORECASE)
     assert re.search(r"\b(lower|fewer|0)\b", option.help or "", re.IGNORECASE)
 
 
 @pytest.mark.parametrize("option", NUMBERS)
-def test_number_has_a_least_value_and_a_default_that_is_allowed(option: cfg.Opt) -> None:
+def test_number_has_a_minimum_and_a_valid_default(option: cfg.Opt) -> None:
     assert isinstance(option.type, types.Number)
     assert option.type.min is not None
     assert option.default is None or option.type(option.default) == option.default
 
 
-def test_secret_stays_out_of_logs() -> None:
+def test_database_url_is_secret_so_that_logs_do_not_show_it() -> None:
     (connection,) = (option for option in conf.DATABASE if option.name == "connection")
 
     assert connection.secret
 
 
-def test_registering_makes_every_option_known() -> None:
+def test_register_registers_every_option() -> None:
     loaded = cfg.ConfigOpts()
 
     conf.register(loaded)
@@ -53,7 +53,7 @@ def test_registering_makes_every_option_known() -> None:
     }
 
 
-def test_how_long_idempotency_keys_are_kept_is_in_seconds() -> None:
+def test_time_to_live_of_idempotency_keys_is_in_seconds() -> None:
     loaded = cfg.ConfigOpts()
     conf.register(loaded)
     assert configuration.rules(loaded).idempotency_key_ttl == timedelta(days=1)
@@ -63,7 +63,7 @@ def test_how_long_idempotency_keys_are_kept_is_in_seconds() -> None:
     assert configuration.rules(loaded).idempotency_key_ttl == timedelta(seconds=5)
 
 
-def test_backend_s_section_has_the_driver_s_options_too(tmp_path: Path) -> None:
+def test_section_of_a_backend_has_the_options_of_its_driver_too(tmp_path: Path) -> None:
     file = tmp_path / "snapmanage.conf"
     file.write_text("[fast]\ndriver = fake\nspeed = 7\n")
     loaded = cfg.ConfigOpts()
@@ -82,7 +82,7 @@ def test_sample_is_current(tmp_path: Path) -> None:
     assert ours(made) == ours(CONFIGURATION / "snapmanage.conf.sample"), "run `make config`"
 
 
-def test_sample_holds_what_libraries_want_to_know() -> None:
+def test_sample_has_the_options_of_libraries() -> None:
     known = sections(CONFIGURATION / "snapmanage.conf.sample")
 
     assert "#www_authenticate_uri = <None>\n" in known["keystone_authtoken"]
@@ -93,7 +93,7 @@ def test_sample_holds_what_libraries_want_to_know() -> None:
     assert "#allow_methods = GET,POST\n" in known["cors"]
 
 
-def test_policy_s_sample_is_current(tmp_path: Path) -> None:
+def test_sample_of_the_policy_is_current(tmp_path: Path) -> None:
     made = tmp_path / "made.yaml"
     settings = ["--config-file", str(CONFIGURATION / "policy-generator.conf"), "--output-file", str(made)]
 
@@ -102,11 +102,11 @@ def test_policy_s_sample_is_current(tmp_path: Path) -> None:
     assert made.read_text() == (CONFIGURATION / "policy.yaml.sample").read_text(), "run `make config`"
 
 
-def test_sample_tells_nothing_of_the_machine_it_was_made_on() -> None:
+def test_sample_does_not_contain_the_name_of_this_host() -> None:
     assert "#host = storage-1\n" in (CONFIGURATION / "snapmanage.conf.sample").read_text()
 
 
-def test_sample_is_read_as_it_is() -> None:
+def test_sample_is_a_valid_configuration() -> None:
     loaded = cfg.ConfigOpts()
     conf.register(loaded)
 
@@ -116,12 +116,12 @@ def test_sample_is_read_as_it_is() -> None:
 
 
 def sections(sample: Path) -> dict[str, str]:
-    """A sample's text by section."""
+    """Return the text of each section of a sample."""
     parts = re.split(r"^\[([\w-]+)\]$", sample.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def ours(sample: Path) -> dict[str, str]:
-    """The sections that are ours: another release of a library may put its own otherwise."""
+    """Return snapmanage's own sections; those of libraries differ from release to release."""
     known = {group for group, _ in conf.list_opts()}
     return {section: text for section, text in sections(sample).items() if section in known}

@@ -1,4 +1,4 @@
-"""A driver that reads its section by itself is handed it as it stands in the files."""
+"""A driver with `takes_section` receives its whole section of the configuration files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,8 @@ from snapmanage.cmd.wiring import configuration
 from snapmanage.drivers.protocol import Section
 
 
-class Curious:
-    """A driver with one option of its own, which takes its section too."""
+class SectionDriver:
+    """A driver with one option, which also takes its section."""
 
     takes_section = True
     options: ClassVar[Sequence[cfg.Opt]] = [cfg.StrOpt("color")]
@@ -25,7 +25,7 @@ class Curious:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(configuration, "_driver_class", lambda section, name: Curious)
+    monkeypatch.setattr(configuration, "driver_class", lambda section, name: SectionDriver)
     first, second, folder = tmp_path / "first.conf", tmp_path / "second.conf", tmp_path / "more.conf.d"
     folder.mkdir()
     first.write_text("[DEFAULT]\nenabled_backends = array\nsecret = x\n[array]\ndriver = curious\ntarget = one\n")
@@ -34,17 +34,17 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def made(files: Path) -> Curious:
+def made(files: Path) -> SectionDriver:
     loaded = cfg.ConfigOpts()
     conf.register(loaded)
     named = [str(files / "first.conf"), str(files / "second.conf")]
     loaded([], default_config_files=named, default_config_dirs=[str(files / "more.conf.d")])
     [(_, driver, _)] = configuration.backends(loaded).values()
-    assert isinstance(driver, Curious)
+    assert isinstance(driver, SectionDriver)
     return driver
 
 
-def test_section_has_everything_that_is_given_in_it_in_the_order_of_the_files(files: Path) -> None:
+def test_section_has_all_its_options_in_the_order_of_the_files(files: Path) -> None:
     assert made(files).section.values == {
         "driver": ["curious"],
         "target": ["one", "two"],
@@ -54,11 +54,11 @@ def test_section_has_everything_that_is_given_in_it_in_the_order_of_the_files(fi
     }
 
 
-def test_section_comes_with_its_name_and_how_managed_snapshots_are_called(files: Path) -> None:
+def test_section_has_its_name_and_the_template_of_managed_names(files: Path) -> None:
     section = made(files).section
 
     assert (section.name, section.snapshot_name_template) == ("array", "snapshot-%s")
 
 
-def test_options_of_the_driver_are_handed_over_beside_it(files: Path) -> None:
+def test_driver_receives_its_options_besides_the_section(files: Path) -> None:
     assert made(files).color == "red"

@@ -1,4 +1,4 @@
-"""How the parts of a process are put together."""
+"""Assembly of the parts of a process."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ CALLS = 4
 
 
 class SlowlyConnected:
-    """A stock client that takes so long to make that every call comes meanwhile; it answers with itself."""
+    """An RPC client that takes so long to connect that all calls arrive meanwhile; each call returns the client."""
 
     def __init__(self, *arguments: object) -> None:
         threading.Event().wait(0.2)
@@ -25,11 +25,11 @@ class SlowlyConnected:
         return self
 
 
-def test_calls_that_come_first_and_together_share_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_calls_at_the_same_time_share_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oslo_client, "OsloCaller", SlowlyConnected)
     conf = cfg.ConfigOpts()
     options.register(conf)
-    caller = parts._Caller(conf, Names())
+    caller = parts.LazyCaller(conf, Names())
 
     with ThreadPoolExecutor(CALLS) as pool:
         answered = set(pool.map(lambda number: caller("server", "method", {}, {}), range(CALLS)))

@@ -1,4 +1,4 @@
-"""How a main ends, whatever it waits for."""
+"""Shutdown of a main, also if it hangs."""
 
 import queue
 import signal
@@ -9,43 +9,43 @@ import pytest
 
 from snapmanage.cmd.process import running
 
-# A main that hangs when it takes its leave, as one does whose broker or database hangs.
+# A main that hangs while it shuts down, like one whose broker or database hangs.
 HANGING = """
 import threading
 from snapmanage.cmd.process import running
 
-running.until_stopped("ready", ending_seconds=0.1)
+running.until_stopped("ready", shutdown_seconds=0.1)
 threading.Event().wait()
 """
 
 
 class Unwoken(queue.SimpleQueue[None]):
-    """A queue whose reader is not woken at first, as if a signal had arrived just before it began to wait."""
+    """A queue whose first `get` is not woken, as if a signal had arrived just before it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks = 0
+        self.checks = 0
 
     def get(self, block: bool = True, timeout: float | None = None) -> None:
-        assert timeout is not None, "a reader without a time-out would wait for ever"
-        self.looks += 1
-        if self.looks == 1:
+        assert timeout is not None, "a reader without a time-out waits forever"
+        self.checks += 1
+        if self.checks == 1:
             raise queue.Empty
         return super().get(block, timeout)
 
 
-def test_signal_that_arrives_just_before_the_process_waits_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_that_arrives_just_before_the_process_waits_stops_it() -> None:
     unwoken = Unwoken()
-    monkeypatch.setattr(running, "_stopped", unwoken)
-    running.stop()
+    stop_request = running.StopRequest(unwoken)
+    stop_request.make()
 
-    running._wait_for_stop()
+    stop_request.wait()
 
-    assert unwoken.looks == 2
+    assert unwoken.checks == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_process_that_hangs_when_it_takes_its_leave_ends_all_the_same(number: signal.Signals) -> None:
+def test_process_that_hangs_during_shutdown_exits_after_the_time_out(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", HANGING], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

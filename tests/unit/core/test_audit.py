@@ -1,4 +1,4 @@
-"""The audit log's chain: what was changed, removed or never heard shows."""
+"""The audit log's chain shows changed, removed and missing events."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -31,7 +31,7 @@ def test_untouched_chain_is_whole(length: int) -> None:
     assert head.number == length
 
 
-def test_entry_holds_the_event_as_it_was_heard() -> None:
+def test_entry_holds_the_event_as_it_was_received() -> None:
     payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": 4, "metadata": {"k": "v"}}
 
     entry = audit.append(Head(6, "d" * 64), "snapshot.manage.end", payload, NOW)
@@ -96,6 +96,23 @@ def test_row_added_without_the_head_is_found() -> None:
 
 
 @pytest.mark.parametrize(
+    ("payload", "previous"),
+    [
+        ({"generation": 0}, None),
+        ({"generation": 1}, None),
+        ({"generation": 2}, 1),
+        ({"generation": 2, "previous_generation": None}, None),
+        ({"generation": 7, "previous_generation": 3}, 3),
+    ],
+    ids=["rejected request", "first", "second", "first of an older release", "later of an older release"],
+)
+def test_entry_follows_the_previous_generation(payload: dict[str, Any], previous: int | None) -> None:
+    event = payload | {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID}
+
+    assert audit.append(audit.START, "snapshot.manage.end", event, NOW).previous_generation == previous
+
+
+@pytest.mark.parametrize(
     ("steps", "gaps"),
     [
         ([], []),
@@ -113,7 +130,7 @@ def test_row_added_without_the_head_is_found() -> None:
         ),
     ],
 )
-def test_what_the_log_lacks_of_a_snapshot_is_told(steps: list[Any], gaps: list[str]) -> None:
+def test_missing_events_of_a_snapshot_are_reported(steps: list[Any], gaps: list[str]) -> None:
     heard = [(SNAPSHOT_ID, *step) for step in steps]
 
     assert audit.gaps(heard) == [Gap(SNAPSHOT_ID, reason) for reason in gaps]

@@ -1,4 +1,4 @@
-"""What a driver tells of a snapshot decides whether it may be managed."""
+"""The rules by which a snapshot may be managed."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is announced keeps the published schema, and tells repeats apart."""
+"""Events follow the published schema, and repeats have the same id."""
 
 import json
 import uuid
@@ -32,7 +32,7 @@ def is_utc(value: object) -> bool:
 
 
 def assert_published(event: Event) -> None:
-    """The payload, once it went over the wire, is what the schema says."""
+    """Check a payload that was sent over the wire against the schema."""
     payload = json.loads(json.dumps(event.payload))
     VALIDATOR.validate(payload)
     assert set(payload) == set(PAYLOAD_FIELDS)
@@ -47,7 +47,7 @@ SNAPSHOTS: st.SearchStrategy[Snapshot] = st.builds(
     id=st.uuids().map(str),
     volume_id=st.uuids().map(str),
     requester=st.builds(Requester, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS),
-    host=st.just(examples.HOST),
+    location=st.just(examples.LOCATION),
     reference=TEXTS.map(Reference.named),
     name=st.none() | TEXTS,
     metadata=st.dictionaries(TEXTS, TEXTS),
@@ -63,7 +63,6 @@ SNAPSHOTS: st.SearchStrategy[Snapshot] = st.builds(
     backend_created_at=st.none() | TIMES,
     created_at=TIMES,
     deleted_at=st.none() | TIMES,
-    announced=st.none() | st.integers(1, 2**31),
 )
 
 
@@ -75,9 +74,7 @@ def test_schema_is_itself_valid_and_requires_every_field() -> None:
 
 
 @given(snapshot=SNAPSHOTS, step=st.sampled_from(Step), now=TIMES)
-def test_whatever_happens_to_a_snapshot_is_announced_as_published(
-    snapshot: Snapshot, step: Step, now: datetime
-) -> None:
+def test_each_event_of_a_snapshot_follows_the_published_schema(snapshot: Snapshot, step: Step, now: datetime) -> None:
     assert_published(events.announce(snapshot, step, now))
 
 
@@ -86,7 +83,7 @@ def test_whatever_happens_to_a_snapshot_is_announced_as_published(
     said=st.dictionaries(st.sampled_from(["volume_id", "project_id", "user_id", "name", "ref"]), TEXTS | st.integers()),
     reason=TEXTS,
 )
-def test_request_that_is_not_understood_is_announced_as_published(key: str, said: dict[str, Any], reason: str) -> None:
+def test_event_of_a_rejected_request_follows_the_published_schema(key: str, said: dict[str, Any], reason: str) -> None:
     event = events.rejected(key, "manage_snapshot", {"snapshot_id": SNAPSHOT_ID} | said, reason, NOW, examples.HOST)
 
     assert event is not None
@@ -94,7 +91,7 @@ def test_request_that_is_not_understood_is_announced_as_published(key: str, said
 
 
 @pytest.mark.parametrize("broken", [{"event_id": "7"}, {"occurred_at": "today"}, {"reason": "x"}, {"surplus": 1}])
-def test_schema_refuses_what_was_not_published(broken: dict[str, Any]) -> None:
+def test_schema_refuses_other_payloads(broken: dict[str, Any]) -> None:
     event = announced()
     event.payload.update(broken)
 
@@ -126,14 +123,13 @@ def test_event_is_called_after_its_operation_and_step(
     assert (event.event_type, event.priority) == (event_type, priority)
 
 
-def test_payload_tells_all_that_is_known() -> None:
+def test_payload_has_each_known_field() -> None:
     event = announced(
         name="for users",
         metadata={"k": "v"},
         size_gb=3,
         status=Status.AVAILABLE,
         generation=3,
-        announced=2,
         attempt=1,
         backend_name="snapshot-2",
         original_name="daily",
@@ -143,7 +139,6 @@ def test_payload_tells_all_that_is_known() -> None:
     assert event.payload == {
         "event_id": event.event_id,
         "generation": 3,
-        "previous_generation": 2,
         "occurred_at": "2026-03-01T12:30:15.123456+00:00",
         "snapshot_id": SNAPSHOT_ID,
         "volume_id": examples.VOLUME_ID,
@@ -197,13 +192,13 @@ def test_event_id_does_not_change_between_versions() -> None:
         (Status.DELETED, Operation.UNMANAGE, "daily"),
     ],
 )
-def test_event_tells_what_the_object_is_called_after_the_step(status: Status, operation: Operation, name: str) -> None:
+def test_event_has_the_name_of_the_object_after_the_step(status: Status, operation: Operation, name: str) -> None:
     event = announced(status=status, operation=operation, backend_name="snapshot-2", original_name="daily")
 
     assert event.payload["backend_name"] == name
 
 
-def test_failure_tells_its_user_what_failed_and_why() -> None:
+def test_failure_leaves_a_user_message_with_operation_and_reason() -> None:
     change = lifecycle.fail(examples.snapshot(), errors.SourceNotFound("there is no 'daily'"), NOW, RETRY)
 
     message = change.message
@@ -219,7 +214,7 @@ def test_failure_tells_its_user_what_failed_and_why() -> None:
     "arguments",
     [{}, {"snapshot_id": None}, {"snapshot_id": "seven"}, {"snapshot": {}}, {"snapshot": {"versioned_object.data": 7}}],
 )
-def test_request_that_names_no_snapshot_is_announced_by_nobody(arguments: dict[str, Any]) -> None:
+def test_request_that_names_no_snapshot_has_no_event(arguments: dict[str, Any]) -> None:
     assert events.rejected(SNAPSHOT_ID, "manage_snapshot", arguments, "odd", NOW, examples.HOST) is None
 
 

@@ -1,4 +1,4 @@
-"""How a record moves from one status to the next, and what each move announces."""
+"""The moves of a record from one status to the next, and their events."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from snapmanage import errors
 from snapmanage.core import lifecycle
 from snapmanage.core.lifecycle import Change, Retry
+from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER
@@ -69,19 +70,21 @@ def test_request_owns_its_reference_on_its_server() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"host": "storage-2@fast"},
+        {"location": Location("storage-2", "fast")},
         {"reference": examples.snapshot("Daily").reference},
         {"volume_id": examples.new_id()},
     ],
 )
 def test_requests_collide_on_the_same_server_volume_and_reference_only(other: dict[str, Any]) -> None:
-    same_object = lifecycle.request(examples.snapshot(id=examples.new_id(), host=f"{SERVER}#another-pool"))
+    same_object = lifecycle.request(
+        examples.snapshot(id=examples.new_id(), location=replace(examples.LOCATION, pool="another-pool"))
+    )
 
     assert same_object.reference_key == requested().reference_key
     assert lifecycle.request(examples.snapshot(**other)).reference_key != requested().reference_key
 
 
-def test_owner_key_is_as_long_whatever_it_is_of() -> None:
+def test_owner_key_always_has_the_same_length() -> None:
     assert {len(owner_key(SERVER, text)) for text in ("", "a", "\U0010ffff" * 5000)} == {64}
 
 
@@ -109,7 +112,7 @@ def test_repeated_or_late_request_changes_nothing(record: Snapshot, operation: O
 
 
 @pytest.mark.parametrize("status", [Status.AVAILABLE, Status.ERROR])
-def test_sender_with_records_of_its_own_asks_for_a_settled_snapshot_back(status: Status) -> None:
+def test_sender_with_records_of_its_own_unmanages_a_settled_snapshot(status: Status) -> None:
     before = managed(status=status)
     asking = Requester(ASKED.project_id, "carol", "req-9")
 
@@ -120,7 +123,7 @@ def test_sender_with_records_of_its_own_asks_for_a_settled_snapshot_back(status:
 
 
 @pytest.mark.parametrize("record", [requested(), accepted(), claimed()])
-def test_snapshot_on_its_way_can_not_be_asked_back(record: Snapshot) -> None:
+def test_snapshot_that_is_being_managed_can_not_be_unmanaged(record: Snapshot) -> None:
     with pytest.raises(errors.InvalidState, match="it can be unmanaged when"):
         lifecycle.accept(record, Operation.UNMANAGE, LATER)
 
@@ -133,7 +136,7 @@ ANOTHER_ASKS = Requester(ASKED.project_id, "carol", "req-9")
     [(None, None), (ASKED, None), (Requester(ASKED.project_id), None), (ANOTHER_ASKS, 1), (ANOTHER_ASKS, -1)],
     ids=["nobody known", "the same request", "no request id", "an older generation", "a generation to come"],
 )
-def test_repeat_of_an_unmanage_that_failed_starts_nothing_anew(requester: Requester | None, behind: int | None) -> None:
+def test_repeat_of_a_failed_unmanage_starts_no_operation(requester: Requester | None, behind: int | None) -> None:
     failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
     generation = None if behind is None else failed.generation - behind
 
@@ -141,7 +144,7 @@ def test_repeat_of_an_unmanage_that_failed_starts_nothing_anew(requester: Reques
 
 
 @pytest.mark.parametrize(("requester", "told"), [(ANOTHER_ASKS, False), (ASKED, True), (None, True)])
-def test_unmanage_that_failed_may_be_asked_for_again(requester: Requester | None, told: bool) -> None:
+def test_failed_unmanage_may_be_requested_again(requester: Requester | None, told: bool) -> None:
     failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
     generation = failed.generation if told else None
 
@@ -152,7 +155,7 @@ def test_unmanage_that_failed_may_be_asked_for_again(requester: Requester | None
 
 
 @pytest.mark.parametrize("generation", [None, 1])
-def test_cast_of_what_waits_for_it_is_accepted_whatever_it_knows(generation: int | None) -> None:
+def test_cast_of_a_requested_unmanage_is_accepted_with_any_generation(generation: int | None) -> None:
     asked = lifecycle.unmanage(managed(), ASKED, NOW).after
 
     change = lifecycle.accept(asked, Operation.UNMANAGE, LATER, generation=generation)
@@ -164,13 +167,13 @@ def test_first_claim_takes_a_lease_and_announces_the_start() -> None:
     change = taken(accepted())
 
     assert change.after == accepted(
-        generation=2,
+        generation=1,
+        claim_number=1,
         attempt=1,
         claimed_by="worker 1",
         due_at=NOW + LEASE,
         started_at=NOW,
         updated_at=NOW,
-        announced=2,
     )
     assert event_type(change) == "snapshot.manage.start"
 
@@ -187,7 +190,7 @@ def test_first_claim_takes_a_lease_and_announces_the_start() -> None:
     ],
     ids=["not accepted", "resting", "leased", "settled", "settled and due", "in error"],
 )
-def test_what_is_not_due_can_not_be_claimed(record: Snapshot) -> None:
+def test_record_that_is_not_due_can_not_be_claimed(record: Snapshot) -> None:
     assert lifecycle.claim(record, "worker 2", NOW, LEASE, RETRY) is None
 
 
@@ -198,15 +201,16 @@ def test_lease_holds_until_its_last_moment() -> None:
     assert lifecycle.claim(claimed(), "worker 2", NOW + LEASE, LEASE, RETRY) is not None
 
 
-def test_take_over_starts_no_second_time() -> None:
+def test_second_claim_announces_no_start() -> None:
     change = taken(claimed(claimed_by="dead worker"), NOW + LEASE)
 
     assert change.event is None
     assert change.after.started_at == NOW
-    assert (change.after.claimed_by, change.after.generation, change.after.attempt) == ("worker 1", 3, 2)
+    assert (change.after.claimed_by, change.after.claim_number, change.after.attempt) == ("worker 1", 2, 2)
+    assert change.after.generation == 1
 
 
-def test_operation_whose_workers_all_died_is_given_up_with_the_last_reason() -> None:
+def test_operation_whose_workers_all_died_fails_with_the_last_reason() -> None:
     change = taken(claimed(attempt=3, reason="the array rebooted", reason_code="backend_unavailable"), NOW + LEASE)
 
     assert event_type(change) == "snapshot.manage.error"
@@ -217,7 +221,7 @@ def test_operation_whose_workers_all_died_is_given_up_with_the_last_reason() -> 
     assert (change.after.due_at, change.after.claimed_by, change.after.reference_key) == (None, None, None)
 
 
-def test_renewed_lease_runs_from_now_under_the_same_generation() -> None:
+def test_renewed_lease_runs_from_now_under_the_same_claim_number() -> None:
     change = lifecycle.renew(claimed(), LATER, LEASE)
 
     assert change.after == claimed(due_at=LATER + LEASE)
@@ -249,7 +253,7 @@ def test_binding_is_known_from_resolving_on() -> None:
     )
 
 
-def test_managed_snapshot_is_available_and_keeps_what_it_owns() -> None:
+def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
     before = resolved(reason="busy", reason_code="backend_busy")
 
     change = lifecycle.manage_succeeded(before, examples.found("snapshot-2", size_bytes=1), LATER)
@@ -257,20 +261,19 @@ def test_managed_snapshot_is_available_and_keeps_what_it_owns() -> None:
     assert change.after == replace(
         before,
         status=Status.AVAILABLE,
-        generation=3,
+        generation=2,
         due_at=None,
         claimed_by=None,
         reason=None,
         reason_code=None,
         size_gb=1,
         updated_at=LATER,
-        announced=3,
     )
     assert event_type(change) == "snapshot.manage.end"
     assert change.message is None
 
 
-def test_snapshot_given_back_leaves_a_tombstone_that_owns_nothing() -> None:
+def test_unmanaged_snapshot_leaves_a_tombstone_without_keys() -> None:
     before = given_back_soon()
 
     change = lifecycle.unmanage_succeeded(before, LATER)
@@ -293,7 +296,6 @@ def test_settled_snapshot_can_be_unmanaged(status: Status) -> None:
         requester=Requester(ASKED.project_id, "carol", "req-9"),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
-        generation=before.generation + 1,
         attempt=0,
         started_at=None,
         reason=None,
@@ -315,11 +317,10 @@ def test_unmanaging_announces_a_start_of_its_own() -> None:
     assert event_type(taken(asked)) == "snapshot.unmanage.start"
 
 
-def test_passing_failure_rests_and_is_tried_again() -> None:
+def test_temporary_failure_is_retried_after_a_delay() -> None:
     change = lifecycle.fail(resolved(), PASSING, LATER, RETRY)
 
     assert change.after == resolved(
-        generation=3,
         due_at=LATER + timedelta(seconds=1),
         claimed_by=None,
         reason="the volume group is locked",
@@ -330,15 +331,13 @@ def test_passing_failure_rests_and_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(("error", "attempt"), [(FINAL, 1), (PASSING, 3), (FINAL, 3)])
-def test_failure_that_nothing_helps_ends_in_error_and_frees_the_object(
-    error: errors.SnapmanageError, attempt: int
-) -> None:
+def test_permanent_failure_ends_in_error_and_frees_the_object(error: errors.SnapmanageError, attempt: int) -> None:
     change = lifecycle.fail(resolved(attempt=attempt), error, LATER, RETRY)
 
     assert change.after == resolved(
         attempt=attempt,
         status=Status.ERROR,
-        generation=3,
+        generation=2,
         due_at=None,
         claimed_by=None,
         reason=str(error),
@@ -346,13 +345,12 @@ def test_failure_that_nothing_helps_ends_in_error_and_frees_the_object(
         reference_key=None,
         identity_key=None,
         updated_at=LATER,
-        announced=3,
     )
     assert event_type(change) == "snapshot.manage.error"
     assert change.message is not None
 
 
-def test_what_could_not_be_given_back_is_still_owned() -> None:
+def test_snapshot_whose_unmanage_failed_still_owns_its_object() -> None:
     before = given_back_soon()
 
     change = lifecycle.fail(before, FINAL, LATER, RETRY)
@@ -363,7 +361,7 @@ def test_what_could_not_be_given_back_is_still_owned() -> None:
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (1000, 60)])
-def test_rest_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
+def test_delay_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
     assert RETRY.delay(attempt) == timedelta(seconds=seconds)
 
 
@@ -372,21 +370,21 @@ def test_rest_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
     first=st.timedeltas(timedelta(milliseconds=10), timedelta(hours=1)),
     longest=st.timedeltas(timedelta(milliseconds=10), timedelta(days=1)),
 )
-def test_rest_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: timedelta, longest: timedelta) -> None:
+def test_delay_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: timedelta, longest: timedelta) -> None:
     retry = Retry(10**6, first, longest)
 
     assert timedelta(0) < retry.delay(attempt) <= retry.delay(attempt + 1) <= longest
 
 
-def test_drained_worker_s_attempt_does_not_count() -> None:
-    change = lifecycle.give_back(resolved(), LATER)
+def test_attempt_of_a_released_claim_does_not_count() -> None:
+    change = lifecycle.release(resolved(), LATER)
 
-    assert change.after == resolved(generation=3, attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
+    assert change.after == resolved(attempt=0, claimed_by=None, due_at=NOW, updated_at=LATER)
     assert event_type(taken(change.after, LATER)) is None
 
 
-def test_what_is_given_back_is_due_before_what_came_after_it_was_begun() -> None:
-    given_back = lifecycle.give_back(resolved(started_at=NOW), LATER).after
+def test_released_operation_is_due_before_later_ones() -> None:
+    given_back = lifecycle.release(resolved(started_at=NOW), LATER).after
 
     came_later = lifecycle.accept(requested(), Operation.MANAGE, NOW + timedelta(microseconds=1))
 
@@ -402,7 +400,7 @@ def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
     assert change.after == replace(
         asked,
         status=Status.AVAILABLE,
-        generation=2,
+        generation=1,
         size_gb=3,
         backend_id="identity of disk",
         backend_name="disk",
@@ -431,14 +429,14 @@ def moves(record: Snapshot) -> list[Change[Any]]:
         lifecycle.unmanage_succeeded(record, NOW),
         lifecycle.fail(record, PASSING, NOW, RETRY),
         lifecycle.fail(record, FINAL, NOW, RETRY),
-        lifecycle.give_back(record, NOW),
+        lifecycle.release(record, NOW),
     ]
     return [change for change in possible if change]
 
 
 @pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
-def test_every_move_out_of_a_claim_makes_the_claim_worthless(record: Snapshot) -> None:
-    assert [change.after.generation for change in moves(record)] == [record.generation + 1] * 6
+def test_every_move_out_of_a_claim_changes_the_fence(record: Snapshot) -> None:
+    assert record.fence not in [change.after.fence for change in moves(record)]
     assert all(change.before is record for change in moves(record))
 
 
@@ -449,8 +447,14 @@ def test_every_event_carries_the_generation_of_its_own_record(record: Snapshot) 
     assert announced
     for change in announced:
         assert change.event is not None
-        assert change.event.payload["generation"] == change.after.generation == change.after.announced
-        assert change.event.payload["previous_generation"] == record.announced
+        assert change.event.payload["generation"] == change.after.generation == record.generation + 1
+
+
+@pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
+def test_move_without_an_event_keeps_the_generation(record: Snapshot) -> None:
+    silent = [change for change in moves(record) if not change.event]
+
+    assert [change.after.generation for change in silent] == [record.generation] * 3
 
 
 def test_server_of_a_record_is_its_host_without_the_pool() -> None:
@@ -470,5 +474,5 @@ def test_server_of_a_record_is_its_host_without_the_pool() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [errors.SourceNotFound, errors.BackendBusy])
-def test_reason_is_kept_as_every_database_can(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
+def test_reason_is_a_text_that_every_database_keeps(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
     assert lifecycle.fail(claimed(), kind(text), NOW, RETRY).after.reason == kept

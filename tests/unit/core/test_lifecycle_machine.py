@@ -1,8 +1,8 @@
-"""Whatever happens to a snapshot, in whichever order: every operation has one start and one ending.
+"""Every operation of a snapshot has one start and one end, in any order of steps and failures.
 
 Hypothesis plays the world: deliveries that repeat, workers that race, die, stall and come back too
 late, a backend that fails, users who unmanage. The database is one variable, which keeps its one
-promise: a change is written only if the generation is still that of the change's `before`.
+promise: a change is written only if the record's fence is still that of the change's `before`.
 """
 
 from dataclasses import dataclass, replace
@@ -36,14 +36,14 @@ SETTLED = (Status.AVAILABLE, Status.ERROR, Status.DELETED)
 
 
 @dataclass
-class HandlerThread:
-    """What a worker believes to hold; it may have lost it long ago."""
+class HeldClaim:
+    """The claim that a worker believes to hold; it may be lost."""
 
     record: Snapshot
 
 
 class Life(RuleBasedStateMachine):
-    hands = Bundle("hands")
+    held_claims = Bundle("held_claims")
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,23 +54,24 @@ class Life(RuleBasedStateMachine):
         self.claims: dict[int, str] = {}
 
     def write(self, change: Change[Snapshot]) -> bool:
-        """What the store does: the columns that differ, if the generation is unchanged."""
-        if self.snapshot.generation != change.before.generation:
+        """Write the columns that differ, as the store does, if the fence is unchanged."""
+        if self.snapshot.fence != change.before.fence:
             return False
         before, after = vars(change.before), vars(change.after)
         differences: dict[str, Any] = {name: after[name] for name in after if before[name] != after[name]}
         self.snapshot = replace(self.snapshot, **differences)
-        assert self.snapshot.generation - change.before.generation in (0, 1)
+        assert self.snapshot.generation - change.before.generation == bool(change.event)
+        assert self.snapshot.claim_number - change.before.claim_number in (0, 1)
         self.events += [change.event] if change.event else []
         return True
 
-    def take(self, worker: str, read: Snapshot) -> HandlerThread | None:
+    def take(self, worker: str, read: Snapshot) -> HeldClaim | None:
         """One worker's claim of the snapshot as it read it."""
         change = lifecycle.claim(read, worker, self.now, LEASE, RETRY)
         if change is None or not self.write(change):
             return None
-        assert self.claims.setdefault(change.after.generation, worker) == worker
-        return HandlerThread(change.after) if change.after.status.in_progress else None
+        assert self.claims.setdefault(change.after.claim_number, worker) == worker
+        return HeldClaim(change.after) if change.after.status.in_progress else None
 
     @rule(operation=st.sampled_from(Operation))
     def deliver(self, operation: Operation) -> None:
@@ -82,56 +83,56 @@ class Life(RuleBasedStateMachine):
             return
         if change is not None:
             assert self.write(change)
-            self.asked += [operation] if change.after.generation > change.before.generation else []
+            self.asked += [operation] if change.after.status is not change.before.status else []
 
-    @rule(target=hands, worker=WORKERS)
+    @rule(target=held_claims, worker=WORKERS)
     def claim(self, worker: str) -> Any:
-        hand = self.take(worker, self.snapshot)
-        return multiple() if hand is None else hand
+        held = self.take(worker, self.snapshot)
+        return multiple() if held is None else held
 
-    @rule(target=hands, workers=st.permutations(["worker 1", "worker 2", "worker 3"]))
+    @rule(target=held_claims, workers=st.permutations(["worker 1", "worker 2", "worker 3"]))
     def race(self, workers: list[str]) -> Any:
         """Several read the same row before the first of them writes."""
         read = self.snapshot
-        winners = [hand for worker in workers if (hand := self.take(worker, read))]
+        winners = [held for worker in workers if (held := self.take(worker, read))]
         assert len(winners) <= 1
         return multiple(*winners)
 
-    @rule(hand=consumes(hands))
-    def die(self, hand: HandlerThread) -> None:
-        """Nothing is written, and nobody is told."""
+    @rule(held=consumes(held_claims))
+    def die(self, held: HeldClaim) -> None:
+        """The worker writes nothing."""
 
-    @rule(hand=hands)
-    def renew(self, hand: HandlerThread) -> None:
-        self.write(lifecycle.renew(hand.record, self.now, LEASE))
+    @rule(held=held_claims)
+    def renew(self, held: HeldClaim) -> None:
+        self.write(lifecycle.renew(held.record, self.now, LEASE))
 
-    @rule(hand=hands)
-    def resolve(self, hand: HandlerThread) -> None:
-        if hand.record.operation is Operation.MANAGE and hand.record.binding is None:
-            change = lifecycle.resolve(hand.record, examples.found(), "snapshot-2", self.now + LEASE)
+    @rule(held=held_claims)
+    def resolve(self, held: HeldClaim) -> None:
+        if held.record.operation is Operation.MANAGE and held.record.binding is None:
+            change = lifecycle.resolve(held.record, examples.found(), "snapshot-2", self.now + LEASE)
             if self.write(change):
-                hand.record = change.after
+                held.record = change.after
 
-    @rule(hand=hands)
-    def succeed(self, hand: HandlerThread) -> None:
-        if hand.record.operation is Operation.UNMANAGE:
-            self.settle(hand, lifecycle.unmanage_succeeded(hand.record, self.now))
-        elif hand.record.binding is not None:
-            self.settle(hand, lifecycle.manage_succeeded(hand.record, examples.found("snapshot-2"), self.now))
+    @rule(held=held_claims)
+    def succeed(self, held: HeldClaim) -> None:
+        if held.record.operation is Operation.UNMANAGE:
+            self.settle(held, lifecycle.unmanage_succeeded(held.record, self.now))
+        elif held.record.binding is not None:
+            self.settle(held, lifecycle.manage_succeeded(held.record, examples.found("snapshot-2"), self.now))
 
-    @rule(hand=hands, error=st.sampled_from([PASSING, FINAL]))
-    def fail(self, hand: HandlerThread, error: errors.SnapmanageError) -> None:
-        self.settle(hand, lifecycle.fail(hand.record, error, self.now, RETRY))
+    @rule(held=held_claims, error=st.sampled_from([PASSING, FINAL]))
+    def fail(self, held: HeldClaim, error: errors.SnapmanageError) -> None:
+        self.settle(held, lifecycle.fail(held.record, error, self.now, RETRY))
 
-    @rule(hand=hands)
-    def give_back(self, hand: HandlerThread) -> None:
-        self.settle(hand, lifecycle.give_back(hand.record, self.now))
+    @rule(held=held_claims)
+    def release(self, held: HeldClaim) -> None:
+        self.settle(held, lifecycle.release(held.record, self.now))
 
-    def settle(self, hand: HandlerThread, change: Change[Snapshot]) -> None:
-        """Written only by whoever holds the claim; the hand stays, and may try that again as a ghost."""
-        holds = self.snapshot.generation == hand.record.generation
+    def settle(self, held: HeldClaim, change: Change[Snapshot]) -> None:
+        """Write only under a valid claim; the worker stays, and may try again without one."""
+        holds = self.snapshot.fence == held.record.fence
         assert self.write(change) is holds
-        assert self.snapshot.generation > hand.record.generation
+        assert self.snapshot.fence != held.record.fence
 
     @rule()
     def unmanage(self) -> None:
@@ -149,11 +150,12 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def events_follow_one_another(self) -> None:
-        told = [(event.payload["previous_generation"], event.payload["generation"]) for event in self.events]
-        generations = [generation for _, generation in told]
-        assert [previous for previous, _ in told] == [None, *generations[:-1]][: len(told)]
-        assert generations == sorted(set(generations))
-        assert self.snapshot.announced == (generations[-1] if generations else None)
+        generations = [event.payload["generation"] for event in self.events]
+        assert generations == list(range(1, self.snapshot.generation + 1))
+
+    @invariant()
+    def claim_number_counts_the_claims(self) -> None:
+        assert sorted(self.claims) == list(range(1, self.snapshot.claim_number + 1))
 
     @invariant()
     def only_what_is_under_way_is_due(self) -> None:
@@ -179,10 +181,10 @@ class Life(RuleBasedStateMachine):
         while self.snapshot.status.in_progress:
             self.deliver(self.snapshot.operation)
             self.now += max(LEASE, RETRY.longest_delay)
-            hand = self.take("the last worker", self.snapshot)
-            if hand is not None:
-                self.resolve(hand)
-                self.succeed(hand)
+            held = self.take("the last worker", self.snapshot)
+            if held is not None:
+                self.resolve(held)
+                self.succeed(held)
         assert self.snapshot.status in SETTLED
         steps = [event.event_type.removeprefix("snapshot.").split(".") for event in self.events]
         assert [(operation, step == "start") for operation, step in steps] == [
@@ -191,5 +193,5 @@ class Life(RuleBasedStateMachine):
         self.events_follow_one_another()
 
 
-def test_every_operation_has_one_start_and_one_ending_whatever_happens() -> None:
+def test_every_operation_has_one_start_and_one_end() -> None:
     run_state_machine_as_test(Life, settings=settings(max_examples=150, stateful_step_count=50))

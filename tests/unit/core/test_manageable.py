@@ -1,4 +1,4 @@
-"""What could be managed: marked, sorted and paged."""
+"""Lists of manageable snapshots: marked, sorted and paged."""
 
 import json
 from datetime import timedelta
@@ -81,7 +81,7 @@ def test_unsafe_entry_says_why(found: Any, owned: Owned, reason: str) -> None:
     assert entry.reason_not_safe == reason
 
 
-def test_managed_entry_tells_its_snapshot_by_identity_only() -> None:
+def test_managed_entry_names_its_snapshot_by_identity_only() -> None:
     owned = Owned({"identity of daily": "7"}, {Reference.named("weekly").text: "8"})
 
     managed, namesake = manageable.entries([examples.found("daily"), examples.found("weekly")], owned)
@@ -172,7 +172,7 @@ OF_VOLUME = examples.available_volume("disk", backend_id="identity of disk")
     ],
     ids=["all", "name", "volume", "before", "after", "together"],
 )
-def test_filters_let_pass_what_the_backend_tells_of(filters: Filters, expected: list[str]) -> None:
+def test_filters_pass_the_matching_snapshots(filters: Filters, expected: list[str]) -> None:
     held = [
         examples.found("Daily", created_at=NOW - timedelta(hours=1)),
         examples.found("weekly", parent="other"),
@@ -191,7 +191,7 @@ def test_marker_that_the_filters_stop_still_has_its_place() -> None:
 
 
 @pytest.mark.parametrize(("safe", "expected"), [(True, ["d"]), (False, ["c", "b"])])
-def test_page_by_safety_counts_only_what_it_shows(safe: bool, expected: list[str]) -> None:
+def test_page_by_safety_counts_only_its_entries(safe: bool, expected: list[str]) -> None:
     owned = Owned({"identity of a": "1", "identity of b": "2", "identity of c": "3"}, {})
     offset = 0 if safe else 1
     wanted = Page(limit=2, offset=offset, sort=BY_REFERENCE, filters=Filters(safe_to_manage=safe))
@@ -218,7 +218,7 @@ def test_filters_go_over_the_wire_and_come_back() -> None:
         ({"created_after": 7}, "created_after"),
     ],
 )
-def test_filter_that_nobody_can_mean_is_refused_by_name(given: dict[str, Any], named: str) -> None:
+def test_impossible_filter_is_refused_by_name(given: dict[str, Any], named: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=named):
         Filters.of(given)
 

@@ -40,7 +40,7 @@ def test_request_that_does_not_fit_is_refused_with_the_numbers(used: Amount, lim
 
 
 @given(used=st.builds(Amount, COUNTS, COUNTS), limit=st.builds(Amount, COUNTS, COUNTS), size_gb=COUNTS)
-def test_what_is_let_through_stays_within_the_limit(used: Amount, limit: Amount, size_gb: int) -> None:
+def test_accepted_request_stays_within_the_limit(used: Amount, limit: Amount, size_gb: int) -> None:
     fits = used.snapshots + 1 <= limit.snapshots and used.gigabytes + size_gb <= limit.gigabytes
     try:
         quotas.check(used, limit, size_gb)

@@ -25,7 +25,7 @@ def differences(
     return reconciliation.differences(snapshots, found, located)
 
 
-def test_records_that_agree_with_the_backend_are_not_told_of() -> None:
+def test_records_that_agree_with_the_backend_are_not_reported() -> None:
     assert differences([managed()], [examples.found("snapshot-1", identity=IDENTITY)]) == []
 
 
@@ -67,7 +67,7 @@ def test_object_with_several_names_was_not_renamed() -> None:
     assert differences([managed()], [listed], BackendObject("snapshot-1", IDENTITY)) == []
 
 
-def test_object_that_is_called_otherwise_and_listed_no_more_is_told_of_but_gets_no_name_back() -> None:
+def test_renamed_object_that_is_not_listed_is_reported_and_can_not_be_fixed() -> None:
     [difference] = differences([managed()], [], BackendObject("mine", IDENTITY))
 
     assert (difference.kind, difference.binding) == (Kind.RENAMED, None)
@@ -80,7 +80,7 @@ def test_new_name_of_an_object_that_was_never_renamed_is_no_disagreement() -> No
 
 
 @pytest.mark.parametrize(("before", "now"), [("old@{}", "new@{}"), ("old/{}", "new/deep/{}")])
-def test_new_name_of_what_a_snapshot_lies_in_is_no_disagreement(before: str, now: str) -> None:
+def test_new_name_of_a_snapshot_s_volume_or_folder_is_no_difference(before: str, now: str) -> None:
     snapshot_id = examples.new_id()
     own = f"snapshot-{snapshot_id}"
     moved = managed(id=snapshot_id, backend_name=before.format(own), original_name=before.format("daily"))
@@ -88,7 +88,7 @@ def test_new_name_of_what_a_snapshot_lies_in_is_no_disagreement(before: str, now
     assert differences([moved], [examples.found(now.format(own), identity=IDENTITY)]) == []
 
 
-def test_snapshot_that_left_the_backend_is_told_of_though_its_own_name_is_the_same() -> None:
+def test_snapshot_that_left_the_backend_is_reported_although_its_own_name_is_the_same() -> None:
     snapshot_id = examples.new_id()
     left = managed(id=snapshot_id, backend_name=f"tank/a@{snapshot_id}", original_name="tank/a@daily")
 
@@ -105,7 +105,7 @@ def test_only_owned_snapshots_that_a_listing_does_not_show_under_their_names_are
     assert reconciliation.unlisted([listed, renamed, absent, given_back], found) == [renamed, absent]
 
 
-def test_what_bears_another_name_was_renamed_and_could_get_its_name_back() -> None:
+def test_object_with_another_name_was_renamed_and_can_be_fixed() -> None:
     [difference] = differences([managed()], [examples.found("mine", identity=IDENTITY)])
 
     assert (difference.kind, difference.binding) == (Kind.RENAMED, Binding(IDENTITY, "mine", "snapshot-1"))
@@ -129,7 +129,7 @@ def test_object_of_two_records_is_managed_twice() -> None:
     ],
     ids=["gone", "renamed", "as it was"],
 )
-def test_what_could_not_be_given_back_is_ours_and_told_of_but_gets_no_name_back(
+def test_snapshot_whose_unmanage_failed_is_reported_and_can_not_be_fixed(
     found: list[BackendSnapshot], told: list[Kind]
 ) -> None:
     failed = managed(status=Status.ERROR, operation=Operation.UNMANAGE)
@@ -141,7 +141,7 @@ def test_what_could_not_be_given_back_is_ours_and_told_of_but_gets_no_name_back(
 
 
 @pytest.mark.parametrize("status", [Status.ERROR, Status.DELETED])
-def test_object_that_bears_the_managed_name_of_a_record_that_does_not_manage_it_is_unowned(status: Status) -> None:
+def test_object_with_the_managed_name_of_a_record_that_does_not_manage_it_is_unowned(status: Status) -> None:
     [difference] = differences([managed(status=status)], [examples.found("snapshot-1", identity=IDENTITY)])
 
     assert difference.kind is Kind.UNOWNED
@@ -153,11 +153,11 @@ def test_object_that_another_record_manages_by_now_is_owned() -> None:
     assert differences([given_back, managed()], [examples.found("snapshot-1", identity=IDENTITY)]) == []
 
 
-def test_object_that_has_its_old_name_back_is_nobody_s() -> None:
+def test_object_with_its_original_name_has_no_owner() -> None:
     assert differences([managed(status=Status.DELETED)], [examples.found("daily", identity=IDENTITY)]) == []
 
 
-def test_only_what_did_not_move_meanwhile_can_be_compared() -> None:
+def test_only_unchanged_snapshots_can_be_compared() -> None:
     still, moved, new = managed(), managed(), managed()
     under_way = managed(status=Status.UNMANAGING)
 
@@ -166,7 +166,7 @@ def test_only_what_did_not_move_meanwhile_can_be_compared() -> None:
     assert settled([still, moved, under_way], after) == [still]
 
 
-def test_size_that_the_backend_learned_later_is_told_of() -> None:
+def test_size_that_the_backend_learned_later_is_reported() -> None:
     found = [examples.found("snapshot-1", identity=IDENTITY)]
 
     [difference] = differences([managed(size_gb=0)], found)

@@ -16,7 +16,7 @@ def test_server_whose_heart_beat_lately_is_given_work() -> None:
     assert require_up(UP, SERVER, NOW, DOWN_AFTER) == UP
 
 
-def test_server_that_nobody_heard_of_is_named() -> None:
+def test_server_without_a_heartbeat_is_named() -> None:
     with pytest.raises(errors.ServiceNotFound, match=SERVER):
         require_up(None, SERVER, NOW, DOWN_AFTER)
 

@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage.core.records import Operation, Snapshot, Status
 from snapmanage.core.services import Service
-from snapmanage.core.stuck import PendingCast, late
+from snapmanage.core.stuck import PendingCast, explain
 from tests import examples
 from tests.examples import NOW, SERVER
 
@@ -21,7 +21,7 @@ def asked(**fields: object) -> Snapshot:
 
 
 def why(record: Snapshot, cast: PendingCast | None = None, service: Service | None = UP) -> str:
-    found = late(record, NOW, MINUTE, cast, service, MINUTE)
+    found = explain(record, NOW, MINUTE, cast, service, MINUTE)
     assert found is not None
     return found.why
 
@@ -30,26 +30,28 @@ def why(record: Snapshot, cast: PendingCast | None = None, service: Service | No
     ("record", "said"),
     [
         (asked(), "hasn't accepted it, and no cast"),
-        (asked(due_at=NOW - MINUTE), "nobody claims it"),
+        (asked(due_at=NOW - MINUTE), "no worker claims it"),
         (asked(due_at=NOW + MINUTE, claimed_by="w", attempt=2), "attempt 2 is at w, whose lease runs until"),
         (asked(due_at=NOW - MINUTE, claimed_by="w", attempt=2), "whose lease ran out at"),
         (asked(due_at=NOW + MINUTE, attempt=3, reason="it is away"), "attempt 3 failed, the next is at"),
     ],
 )
-def test_each_way_to_be_late_is_told(record: Snapshot, said: str) -> None:
+def test_each_reason_for_a_stuck_operation_is_named(record: Snapshot, said: str) -> None:
     assert said in why(record)
 
 
-def test_cast_that_waits_tells_how_often_it_was_sent() -> None:
+def test_pending_cast_shows_the_time_of_its_next_sending() -> None:
     assert "its cast is sent again at" in why(asked(), PendingCast(NOW + MINUTE))
 
 
-def test_reason_of_the_last_failure_is_told() -> None:
+def test_reason_of_the_last_failure_is_shown() -> None:
     assert "it is away" in why(asked(due_at=NOW + MINUTE, reason="it is away"))
 
 
-@pytest.mark.parametrize(("service", "said"), [(UP, "is up"), (DOWN, "last heard of"), (None, "never heard of")])
-def test_state_of_the_server_is_told(service: Service | None, said: str) -> None:
+@pytest.mark.parametrize(
+    ("service", "said"), [(UP, "is up"), (DOWN, "last heartbeat at"), (None, "never sent a heartbeat")]
+)
+def test_state_of_the_server_is_shown(service: Service | None, said: str) -> None:
     assert said in why(asked(), service=service)
 
 
@@ -62,5 +64,5 @@ def test_state_of_the_server_is_told(service: Service | None, said: str) -> None
         asked(status=Status.UNMANAGING, operation=Operation.UNMANAGE, updated_at=NOW),
     ],
 )
-def test_what_is_over_or_young_is_not_late(record: Snapshot) -> None:
-    assert late(record, NOW, MINUTE, None, UP, MINUTE) is None
+def test_settled_or_recent_operation_is_not_stuck(record: Snapshot) -> None:
+    assert explain(record, NOW, MINUTE, None, UP, MINUTE) is None

@@ -1,4 +1,4 @@
-"""What a server makes of requests, in its own dialect and in the reference's."""
+"""The requests that a server makes of messages, in its own dialect and in Cinder's."""
 
 import copy
 import uuid
@@ -18,9 +18,10 @@ from snapmanage.core.inventory import Inventory
 from snapmanage.core.manageable import Manageable, Owned, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
-from snapmanage.manage.acceptance import Ask
-from snapmanage.volume.endpoint import Endpoint, ReferenceEndpoint
-from snapmanage.volume.intake import MISUNDERSTOOD
+from snapmanage.manage.acceptance import OperationRequest
+from snapmanage.volume.cinder_dialect import CinderEndpoint
+from snapmanage.volume.endpoint import Endpoint
+from snapmanage.volume.intake import INVALID_MESSAGE
 from tests import examples
 from tests.examples import SERVER, SNAPSHOT_ID, VOLUME_ID, sample_body
 
@@ -31,14 +32,14 @@ HELD = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_
 
 
 class Server:
-    """Both endpoints behind oslo.messaging's dispatcher, as a server has them."""
+    """Both endpoints of a server behind oslo.messaging's dispatcher."""
 
     def __init__(self) -> None:
-        self.asks: list[Ask] = []
+        self.requests: list[OperationRequest] = []
         self.pages: list[Page] = []
         endpoints = [
-            Endpoint(SERVER, self.asks.append, self.list),
-            ReferenceEndpoint(SERVER, self.asks.append, self.list, "volume-%s"),
+            Endpoint(SERVER, self.list),
+            CinderEndpoint(SERVER, self.list, "volume-%s"),
         ]
         self._dispatcher = RPCDispatcher(endpoints, None, oslo_messaging.DefaultRPCAccessPolicy)
 
@@ -47,9 +48,12 @@ class Server:
         return manageable.entries(list(manageable.cut(Inventory(HELD).wanted(wanted), wanted)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
-        return self._dispatcher.dispatch(incoming)
+        result = self._dispatcher.dispatch(incoming)
+        if isinstance(result, OperationRequest):
+            self.requests.append(result)
+        return result
 
-    def ask(
+    def dispatch(
         self, method: str, arguments: Mapping[str, Any], version: str = "1.0", context: Mapping[str, Any] = CONTEXT
     ) -> Any:
         message = {"method": method, "args": dict(arguments), "version": version}
@@ -57,10 +61,10 @@ class Server:
 
     @property
     def record(self) -> Snapshot:
-        """The snapshot that the only ask describes whole."""
-        (ask,) = self.asks
-        assert isinstance(ask.record, Snapshot)
-        return ask.record
+        """Return the snapshot that the only request describes."""
+        (request,) = self.requests
+        assert isinstance(request.record, Snapshot)
+        return request.record
 
 
 @pytest.fixture
@@ -69,41 +73,43 @@ def server() -> Server:
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments", "ask"),
+    ("method", "arguments", "request_"),
     [
-        ("manage_snapshot", {"snapshot_id": SNAPSHOT_ID}, Ask(Snapshot, SNAPSHOT_ID, Operation.MANAGE)),
+        ("manage_snapshot", {"snapshot_id": SNAPSHOT_ID}, OperationRequest(Snapshot, SNAPSHOT_ID, Operation.MANAGE)),
         (
             "unmanage_snapshot",
             {"snapshot_id": SNAPSHOT_ID},
-            Ask(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING),
+            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING),
         ),
         (
             "unmanage_snapshot",
             {"snapshot_id": SNAPSHOT_ID, "generation": 7},
-            Ask(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING, generation=7),
+            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING, generation=7),
         ),
-        ("manage_volume", {"volume_id": VOLUME_ID}, Ask(Volume, VOLUME_ID, Operation.MANAGE)),
+        ("manage_volume", {"volume_id": VOLUME_ID}, OperationRequest(Volume, VOLUME_ID, Operation.MANAGE)),
     ],
 )
-def test_cast_names_what_it_is_about(server: Server, method: str, arguments: dict[str, Any], ask: Ask) -> None:
-    server.ask(method, arguments)
+def test_cast_becomes_a_request(
+    server: Server, method: str, arguments: dict[str, Any], request_: OperationRequest
+) -> None:
+    server.dispatch(method, arguments)
 
-    assert server.asks == [ask]
-
-
-def test_identifier_counts_however_it_is_spelt(server: Server) -> None:
-    server.ask("manage_snapshot", {"snapshot_id": uuid.UUID(SNAPSHOT_ID).hex.upper()})
-
-    assert server.asks == [Ask(Snapshot, SNAPSHOT_ID, Operation.MANAGE)]
+    assert server.requests == [request_]
 
 
-def test_upstream_s_own_record_comes_whole(server: Server) -> None:
+def test_uuid_is_accepted_in_any_spelling(server: Server) -> None:
+    server.dispatch("manage_snapshot", {"snapshot_id": uuid.UUID(SNAPSHOT_ID).hex.upper()})
+
+    assert server.requests == [OperationRequest(Snapshot, SNAPSHOT_ID, Operation.MANAGE)]
+
+
+def test_arguments_of_an_upstream_describe_a_whole_record(server: Server) -> None:
     described = {"name": "s1", "description": "d1", "metadata": {"k": "v"}, "project_id": "p", "user_id": "u"}
 
-    server.ask("manage_snapshot", WHOLE | described)
+    server.dispatch("manage_snapshot", WHOLE | described)
 
     record = server.record
-    assert (record.id, record.volume_id, record.host) == (SNAPSHOT_ID, VOLUME_ID, SERVER)
+    assert (record.id, record.volume_id, record.server) == (SNAPSHOT_ID, VOLUME_ID, SERVER)
     assert record.reference == Reference.named("daily")
     assert (record.name, record.description, record.metadata) == ("s1", "d1", {"k": "v"})
     assert record.requester == Requester("p", "u", "req-1", "req-2")
@@ -111,23 +117,23 @@ def test_upstream_s_own_record_comes_whole(server: Server) -> None:
     assert record.reference_key is None
 
 
-def test_project_of_the_context_will_do(server: Server) -> None:
-    server.ask("manage_snapshot", WHOLE)
+def test_project_is_taken_from_the_context(server: Server) -> None:
+    server.dispatch("manage_snapshot", WHOLE)
 
     assert server.record.requester.project_id == "a" * 32
 
 
 @pytest.mark.parametrize("lacking", ["volume_id", "ref", "project_id"])
-def test_record_with_a_part_missing_is_none(server: Server, lacking: str) -> None:
+def test_incomplete_arguments_describe_no_record(server: Server, lacking: str) -> None:
     arguments = {name: value for name, value in WHOLE.items() if name != lacking}
     context = {name: value for name, value in CONTEXT.items() if name != lacking}
 
-    server.ask("manage_snapshot", arguments, context=context)
+    server.dispatch("manage_snapshot", arguments, context=context)
 
-    assert [ask.record for ask in server.asks] == [None]
+    assert [request.record for request in server.requests] == [None]
 
 
-def test_reference_s_cast_to_manage_is_taken_as_it_is(server: Server) -> None:
+def test_cinder_s_cast_to_manage_becomes_a_request(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot")))
 
     record = server.record
@@ -142,14 +148,14 @@ def test_reference_s_cast_to_manage_is_taken_as_it_is(server: Server) -> None:
     )
 
 
-def test_volume_of_the_reference_is_known_by_its_template(server: Server) -> None:
+def test_volume_of_cinder_is_named_by_the_template(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot")))
 
-    (ask,) = server.asks
-    assert ask.volume is not None
-    assert ask.volume.id == server.record.volume_id == "916bf7fc-22b0-4089-9528-bec5083ba14e"
-    assert ask.volume.backend_name == "volume-916bf7fc-22b0-4089-9528-bec5083ba14e"
-    assert ask.volume.status is Status.AVAILABLE
+    (request,) = server.requests
+    assert request.volume is not None
+    assert request.volume.id == server.record.volume_id == "916bf7fc-22b0-4089-9528-bec5083ba14e"
+    assert request.volume.backend_name == "volume-916bf7fc-22b0-4089-9528-bec5083ba14e"
+    assert request.volume.status is Status.AVAILABLE
 
 
 def test_bad_reference_is_for_the_driver_to_refuse(server: Server) -> None:
@@ -158,13 +164,13 @@ def test_bad_reference_is_for_the_driver_to_refuse(server: Server) -> None:
     assert server.record.reference == Reference.named("bad")
 
 
-def test_reference_s_cast_to_unmanage_is_taken_as_it_is(server: Server) -> None:
+def test_cinder_s_cast_to_unmanage_becomes_a_request(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_delete_snapshot_unmanage_only")))
 
-    (ask,) = server.asks
-    assert (ask.record_id, ask.operation) == ("d6d925e0-eec3-4905-993c-4bba6f7f57c0", Operation.UNMANAGE)
-    assert ask.requester is not None
-    assert ask.requester.request_id == "req-e8076d53-d4c8-439f-a207-4395493a272e"
+    (request,) = server.requests
+    assert (request.record_id, request.operation) == ("d6d925e0-eec3-4905-993c-4bba6f7f57c0", Operation.UNMANAGE)
+    assert request.requester is not None
+    assert request.requester.request_id == "req-e8076d53-d4c8-439f-a207-4395493a272e"
 
 
 @pytest.mark.parametrize("flag", [{}, {"unmanage_only": False}, {"unmanage_only": None}, {"unmanage_only": "true"}])
@@ -175,16 +181,16 @@ def test_nothing_is_ever_deleted(server: Server, flag: dict[str, Any]) -> None:
 
     with pytest.raises(errors.InvalidRequest, match="never deletes"):
         server.receive(incoming)
-    assert server.asks == []
+    assert server.requests == []
 
 
-def test_listing_is_answered_in_the_api_s_words(server: Server) -> None:
-    entries = server.ask("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
+def test_listing_is_answered_in_the_form_of_the_api(server: Server) -> None:
+    entries = server.dispatch("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
 
     assert entries == [manageable.entries(HELD, Owned())[0].as_wire()]
 
 
-def test_listing_of_the_reference_is_answered_with_objects_of_the_same_form(server: Server) -> None:
+def test_listing_for_cinder_is_answered_with_objects_of_cinder_s_form(server: Server) -> None:
     incoming = envelope.open_request(sample_body("call_get_manageable_snapshots"))
 
     answered = server.receive(incoming)
@@ -196,15 +202,15 @@ def test_listing_of_the_reference_is_answered_with_objects_of_the_same_form(serv
 
 
 def shape(entry: Any) -> Any:
-    """The keys of an entry and what stands for its names; a text stays, unless it is a value of a field."""
+    """Return an entry with the names of its fields instead of their values."""
     data = entry["versioned_object.data"]
     return {key: value for key, value in entry.items() if key != "versioned_object.data"} | {"fields": set(data)}
 
 
-def test_listing_comes_without_objects_unless_they_are_wanted(server: Server) -> None:
-    own = server.ask("get_manageable_snapshots", {})
+def test_listing_is_answered_without_objects_by_default(server: Server) -> None:
+    own = server.dispatch("get_manageable_snapshots", {})
 
-    assert server.ask("get_manageable_snapshots", {"want_objects": False}, "3.10") == own
+    assert server.dispatch("get_manageable_snapshots", {"want_objects": False}, "3.10") == own
 
 
 @pytest.mark.parametrize(
@@ -216,12 +222,10 @@ def test_listing_comes_without_objects_unless_they_are_wanted(server: Server) ->
         ("get_manageable_snapshots", "3.99", {}),
     ],
 )
-def test_newer_minor_version_is_understood(
-    server: Server, method: str, version: str, arguments: dict[str, Any]
-) -> None:
-    server.ask(method, arguments, version)
+def test_newer_minor_version_is_accepted(server: Server, method: str, version: str, arguments: dict[str, Any]) -> None:
+    server.dispatch(method, arguments, version)
 
-    assert len(server.asks) + len(server.pages) == 1
+    assert len(server.requests) + len(server.pages) == 1
 
 
 @pytest.mark.parametrize(
@@ -240,9 +244,9 @@ def test_newer_minor_version_is_understood(
     ],
 )
 def test_other_major_version_or_method_is_refused(server: Server, method: str, version: str) -> None:
-    with pytest.raises(MISUNDERSTOOD):
-        server.ask(method, {"snapshot_id": SNAPSHOT_ID}, version)
-    assert server.asks == []
+    with pytest.raises(INVALID_MESSAGE):
+        server.dispatch(method, {"snapshot_id": SNAPSHOT_ID}, version)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -278,9 +282,9 @@ def test_other_major_version_or_method_is_refused(server: Server, method: str, v
 def test_arguments_that_are_missing_surplus_or_odd_are_refused(
     server: Server, method: str, arguments: dict[str, Any]
 ) -> None:
-    with pytest.raises(MISUNDERSTOOD):
-        server.ask(method, arguments)
-    assert server.asks == []
+    with pytest.raises(INVALID_MESSAGE):
+        server.dispatch(method, arguments)
+    assert server.requests == []
 
 
 Break = Callable[[dict[str, Any]], Any]
@@ -306,17 +310,17 @@ Break = Callable[[dict[str, Any]], Any]
         lambda args: args["snapshot"]["versioned_object.data"].update(volume_size=2**70),
     ],
 )
-def test_damaged_cast_of_the_reference_is_refused(server: Server, damage: Break) -> None:
+def test_damaged_cast_of_cinder_is_refused(server: Server, damage: Break) -> None:
     incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
     damage(incoming.message["args"])
 
-    with pytest.raises(MISUNDERSTOOD):
+    with pytest.raises(INVALID_MESSAGE):
         server.receive(incoming)
-    assert server.asks == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.6", "1.99"])
-def test_fields_that_a_newer_object_has_are_passed_over(server: Server, version: str) -> None:
+def test_unknown_fields_of_a_newer_object_are_ignored(server: Server, version: str) -> None:
     incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
     incoming.message["args"]["snapshot"]["versioned_object.version"] = version
     incoming.message["args"]["snapshot"]["versioned_object.data"]["mood"] = "sunny"
@@ -327,7 +331,7 @@ def test_fields_that_a_newer_object_has_are_passed_over(server: Server, version:
     assert server.record.name == "s1"
 
 
-def test_object_s_project_counts_more_than_the_context_s(server: Server) -> None:
+def test_project_of_the_object_takes_precedence_over_the_context(server: Server) -> None:
     incoming = envelope.open_request(sample_body("cast_manage_existing_snapshot"))
     context = copy.deepcopy(incoming.ctxt) | {"project_id": "of the administrator"}
 

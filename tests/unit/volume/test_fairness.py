@@ -1,50 +1,50 @@
-"""Projects that wait are served by turns."""
+"""The round robin of projects."""
 
-from snapmanage.volume.fairness import AT_ONCE, MOST, ProjectRoundRobin
+from snapmanage.volume.fairness import MAX_PROJECTS, SHARES_PER_CLAIM, ProjectRoundRobin
 
 
 def waiting(*projects: str) -> ProjectRoundRobin:
-    turns = ProjectRoundRobin()
-    turns.wait(projects)
-    return turns
+    round_robin = ProjectRoundRobin()
+    round_robin.add(projects)
+    return round_robin
 
 
-def test_who_waits_alone_needs_no_turn() -> None:
-    turns = waiting("a")
+def test_single_project_gets_no_share() -> None:
+    round_robin = waiting("a")
 
-    assert turns.next(9) == []
-    turns.wait("b")
-    assert turns.next(9) == ["a", "b"]
-
-
-def test_who_was_served_waits_behind_the_others() -> None:
-    turns = waiting("a", "b", "c")
-
-    assert turns.next(1) == ["a"]
-    turns.wait("a")
-
-    assert turns.next(9) == ["b", "c", "a"]
-    assert turns.next(9) == []
+    assert round_robin.take_next(9) == []
+    round_robin.add("b")
+    assert round_robin.take_next(9) == ["a", "b"]
 
 
-def test_who_waits_already_keeps_the_place() -> None:
-    turns = waiting("a", "b")
-    turns.wait("ba")
+def test_served_project_is_queued_behind_the_others() -> None:
+    round_robin = waiting("a", "b", "c")
 
-    assert turns.next(9) == ["a", "b"]
+    assert round_robin.take_next(1) == ["a"]
+    round_robin.add("a")
+
+    assert round_robin.take_next(9) == ["b", "c", "a"]
+    assert round_robin.take_next(9) == []
 
 
-def test_no_more_are_served_at_once_than_there_is_room_for() -> None:
-    turns = waiting(*"abcdefgh")
+def test_queued_project_keeps_its_place() -> None:
+    round_robin = waiting("a", "b")
+    round_robin.add("ba")
 
-    assert turns.next(0) == []
-    assert turns.next(2) == ["a", "b"]
-    assert turns.next(99) == ["c", "d", "e", "f"][:AT_ONCE]
+    assert round_robin.take_next(9) == ["a", "b"]
+
+
+def test_no_more_projects_are_served_at_once_than_there_is_room_for() -> None:
+    round_robin = waiting(*"abcdefgh")
+
+    assert round_robin.take_next(0) == []
+    assert round_robin.take_next(2) == ["a", "b"]
+    assert round_robin.take_next(99) == ["c", "d", "e", "f"][:SHARES_PER_CLAIM]
 
 
 def test_memory_is_bounded() -> None:
-    turns = waiting(*(str(number) for number in range(MOST + 10)))
+    round_robin = waiting(*(str(number) for number in range(MAX_PROJECTS + 10)))
 
-    served = [project for _ in range(MOST) for project in turns.next(AT_ONCE)]
+    served = [project for _ in range(MAX_PROJECTS) for project in round_robin.take_next(SHARES_PER_CLAIM)]
 
-    assert len(served) == MOST
+    assert len(served) == MAX_PROJECTS

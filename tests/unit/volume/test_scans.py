@@ -1,4 +1,4 @@
-"""One scan serves many pages, as long as it isn't too old; nobody is shown what was there before they asked."""
+"""One scan serves many pages until it is too old; a first page is never read from an older scan."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 60
 
 
 class Watch:
-    """Monotonic time that a test may put forward, and which goes on a little with each look at it."""
+    """A monotonic clock that a test may advance, and that advances a little with each reading."""
 
     now = 1000.0
     looks = 0
@@ -55,21 +55,21 @@ def names(inventory: Inventory) -> set[str]:
 
 
 @pytest.mark.parametrize("following", [NEXT, BY_OFFSET])
-def test_pages_that_follow_are_read_of_the_same_scan(scans: Scans, watch: Watch, following: Page) -> None:
+def test_next_pages_are_read_from_the_same_scan(scans: Scans, watch: Watch, following: Page) -> None:
     first = scans.for_page(FIRST)
     watch.now += TTL_SECONDS - 1
 
     assert scans.for_page(following) is first
 
 
-def test_scan_that_is_too_old_serves_nobody(scans: Scans, watch: Watch) -> None:
+def test_scan_that_is_too_old_is_not_used(scans: Scans, watch: Watch) -> None:
     first = scans.for_page(FIRST)
     watch.now += TTL_SECONDS + 1
 
     assert scans.for_page(NEXT) is not first
 
 
-def test_first_page_is_always_of_a_new_scan(scans: Scans, watch: Watch, driver: FakeDriver) -> None:
+def test_first_page_is_always_read_from_a_new_scan(scans: Scans, watch: Watch, driver: FakeDriver) -> None:
     scans.for_page(FIRST)
     watch.now += 1
     driver.add_snapshot("volume-1", "new")
@@ -77,9 +77,7 @@ def test_first_page_is_always_of_a_new_scan(scans: Scans, watch: Watch, driver: 
     assert "new" in names(scans.for_page(FIRST))
 
 
-def test_backend_that_can_not_be_scanned_is_an_error_and_the_next_one_asks_again(
-    scans: Scans, watch: Watch, driver: FakeDriver
-) -> None:
+def test_failed_scan_is_an_error_and_the_next_page_scans_again(scans: Scans, watch: Watch, driver: FakeDriver) -> None:
     well = driver.hook
     driver.go_away()
     with pytest.raises(errors.BackendUnavailable):
@@ -89,7 +87,7 @@ def test_backend_that_can_not_be_scanned_is_an_error_and_the_next_one_asks_again
     assert len(names(scans.for_page(NEXT))) == 3
 
 
-def test_scan_that_hangs_is_given_up_and_the_next_one_asks_again(driver: FakeDriver) -> None:
+def test_hung_scan_is_abandoned_and_the_next_page_scans_again(driver: FakeDriver) -> None:
     released = threading.Event()
 
     def hook(step: str) -> None:
@@ -98,14 +96,14 @@ def test_scan_that_hangs_is_given_up_and_the_next_one_asks_again(driver: FakeDri
     driver.hook = hook
     hasty = Scans(driver, TTL_SECONDS, 0.01)
 
-    with pytest.raises(errors.BackendUnavailable, match="was given up"):
+    with pytest.raises(errors.BackendUnavailable, match="was abandoned"):
         hasty.for_page(FIRST)
     released.set()
 
     assert len(names(Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS).for_page(FIRST))) == 3
 
 
-def test_what_nobody_goes_on_with_is_forgotten(scans: Scans, watch: Watch) -> None:
+def test_old_scan_is_forgotten(scans: Scans, watch: Watch) -> None:
     first = scans.for_page(FIRST)
     scans.forget_old()
     assert scans.for_page(NEXT) is first
@@ -117,9 +115,7 @@ def test_what_nobody_goes_on_with_is_forgotten(scans: Scans, watch: Watch) -> No
     assert scans.for_page(NEXT) is not first
 
 
-def test_who_asked_while_another_scanned_shares_the_one_scan_that_begins_then(
-    driver: FakeDriver, scans: Scans, watch: Watch
-) -> None:
+def test_callers_that_waited_for_a_scan_share_the_next_one(driver: FakeDriver, scans: Scans, watch: Watch) -> None:
     begun: list[threading.Event] = []
     may_end = threading.Event()
 
@@ -133,7 +129,7 @@ def test_who_asked_while_another_scanned_shares_the_one_scan_that_begins_then(
         until(lambda: begun, "the first scan to begin")
         looks = watch.looks
         late = [pool.submit(scans.for_page, FIRST) for _ in range(4)]
-        until(lambda: watch.looks == looks + 4, "four to have asked")
+        until(lambda: watch.looks == looks + 4, "four callers to read the clock")
         driver.add_snapshot("volume-1", "meanwhile")
         may_end.set()
         seen = {id(each.result(20)) for each in late}

@@ -1,4 +1,4 @@
-"""Keys under which clients may send a request again."""
+"""Idempotency keys of requests."""
 
 from typing import Any
 

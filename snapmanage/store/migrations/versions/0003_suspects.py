@@ -1,4 +1,4 @@
-"""Messages under suspicion of killing whoever handles them."""
+"""Counts of messages that were delivered again, since a message may kill its process."""
 
 from typing import Any
 

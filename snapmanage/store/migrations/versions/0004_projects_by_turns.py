@@ -1,4 +1,4 @@
-"""What of one project is due on a server, so that projects are served by turns."""
+"""An index of the due operations of one project on a server, for the round robin of projects."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Which storage a server serves, and which one a snapshot is on, so that an object has one owner across servers."""
+"""The storage of a server and of a snapshot, so that an object has one owner across servers."""
 
 import sqlalchemy as sa
 from alembic import op

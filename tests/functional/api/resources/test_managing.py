@@ -5,7 +5,7 @@ from pathlib import Path
 from snapmanage.core.backend import GIB, Unsafe
 from snapmanage.core.quotas import Amount
 from snapmanage.drivers.fake import FakeDriver
-from snapmanage.manage.application import Rules
+from snapmanage.manage.rules import Rules
 from tests.functional.world import (
     OTHER_PROJECT,
     SERVER,

@@ -1,0 +1,41 @@
+"""snapmanage-manage broker: find broker policies that could drop messages."""
+
+import sys
+from typing import Any
+
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.cmd.wiring import broker
+
+UNKNOWN, FOUND = 1, 2
+
+
+def add_commands(commands: Any) -> None:
+    """Add `broker` and its actions to the parser."""
+    actions = commands.add_parser("broker", help="check the broker's policies").add_subparsers(
+        dest="action", required=True
+    )
+    check = actions.add_parser(
+        "check",
+        help="check the policies and the arguments of this host's queues; needs broker_management_url; exit code "
+        f"{FOUND} if a policy could drop messages or a queue has wrong arguments, {UNKNOWN} if the management API or "
+        "the broker does not answer",
+    )
+    check.set_defaults(run=_check)
+
+
+def _check(conf: cfg.ConfigOpts) -> int:
+    if not conf.broker_management_url:
+        raise errors.ConfigurationError(
+            "[DEFAULT] broker_management_url is missing; set it to the URL of RabbitMQ's management API, which alone "
+            "shows policies"
+        )
+    try:
+        found = broker.check(conf, lambda names: [*broker.server_keys(conf, names), *names.audited_queues()])
+    except errors.Unavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNKNOWN
+    for finding in found:
+        print(f"{'LOSES' if finding.loses else 'NOTE'}: {finding.text}")
+    return FOUND if found else 0

@@ -1,0 +1,38 @@
+"""snapmanage-manage service: list, disable and enable servers."""
+
+from typing import Any
+
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.cmd.wiring import parts
+from snapmanage.store import services
+
+
+def add_commands(commands: Any) -> None:
+    """Add `service` and its actions to the parser."""
+    service = commands.add_parser("service", help="list, disable or enable servers (snapmanage-volume processes)")
+    actions = service.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="print each server with its last heartbeat").set_defaults(run=_list)
+    disable = actions.add_parser("disable", help="refuse new requests for a server")
+    disable.add_argument("server", help="name of the server, HOST@BACKEND")
+    disable.add_argument("--reason", required=True, help="reason, which `service list` shows")
+    disable.set_defaults(run=_set_disabled)
+    enable = actions.add_parser("enable", help="accept new requests for a server again")
+    enable.add_argument("server", help="name of the server, HOST@BACKEND")
+    enable.set_defaults(run=_set_disabled, reason=None)
+
+
+def _list(conf: cfg.ConfigOpts) -> None:
+    with parts.opened_database(conf) as db, db.read() as conn:
+        for known in services.all_of(conn):
+            state = f"disabled: {known.disabled_reason}" if known.disabled_reason else "enabled"
+            print(f"{known.server}  driver {known.driver}  heartbeat {known.heartbeat_at.isoformat()}  {state}")
+
+
+def _set_disabled(conf: cfg.ConfigOpts) -> None:
+    server, reason = conf.command.server, conf.command.reason
+    with parts.opened_database(conf) as db:
+        known = db.write(lambda conn, now: services.disable(conn, server, reason))
+    if not known:
+        raise errors.ServiceNotFound(server)

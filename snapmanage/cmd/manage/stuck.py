@@ -1,0 +1,53 @@
+"""snapmanage-manage stuck: report stuck operations and messages."""
+
+import argparse
+from datetime import timedelta
+from typing import Any
+
+from oslo_config import cfg
+
+from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.manage import stuck
+from snapmanage.manage.application import Application, OutboxWriter
+
+FOUND = 2
+
+
+def add_commands(commands: Any) -> None:
+    """Add `stuck` to the parser."""
+    parser = commands.add_parser(
+        "stuck", help=f"print stuck operations with the reason, and count stuck messages; exit code {FOUND} if any"
+    )
+    parser.add_argument(
+        "--older-than",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="age from which an operation or a message counts as stuck (default: 60)",
+    )
+    parser.set_defaults(run=_stuck)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 10**9:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds below 1000000000, not {text!r}")
+    return value
+
+
+def _stuck(conf: cfg.ConfigOpts) -> int:
+    with parts.opened_database(conf) as db:
+        app = Application(db, OutboxWriter(), configuration.rules(conf))
+        found, undelivered = stuck.find(app, timedelta(seconds=conf.command.older_than))
+    for each in found:
+        kind, status = type(each.record).__name__, each.record.status.value
+        print(f"{kind} {each.record.id} has been {status} since {each.since.isoformat()}: {each.why}")
+    if undelivered:
+        print(
+            f"{undelivered} messages have been in the outbox for longer than {conf.command.older_than:g} seconds; "
+            "check that the broker and the relays are up"
+        )
+    return FOUND if found or undelivered else 0

@@ -1,0 +1,35 @@
+"""Where a backend is: the server that owns it, and its pool."""
+
+from dataclasses import dataclass
+
+from snapmanage import errors
+
+
+@dataclass(frozen=True)
+class Location:
+    """`host@backend#pool`; the pool may be absent."""
+
+    host: str
+    backend: str
+    pool: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Location":
+        """Read `host@backend` or `host@backend#pool`; `InvalidRequest` otherwise."""
+        server, _, pool = text.partition("#")
+        host, at, backend = server.partition("@")
+        if not (host and at and backend) or "@" in backend:
+            raise errors.InvalidRequest(f"host {text!r} must have the form host@backend or host@backend#pool")
+        return cls(host, backend, pool or None)
+
+    @property
+    def server(self) -> str:
+        """`host@backend`: the address of the server that owns the backend."""
+        return f"{self.host}@{self.backend}"
+
+    def __str__(self) -> str:
+        return f"{self.server}#{self.pool}" if self.pool else self.server
+
+
+# The location of a snapshot whose volume has not been read yet.
+UNPLACED = Location("", "")

@@ -1,0 +1,47 @@
+"""Texts and JSON from outside: which of them every database and every parser accepts."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# Longer texts of errors are cut: a reason may repeat a name that is as long as a request.
+LONGEST_REASON = 2000
+# Levels of JSON in a request. A deeper value could not be written as JSON again inside of an event.
+DEEPEST = 32
+# Levels of JSON in an event: more than any request makes, and far less than a parser refuses.
+DEEPEST_EVENT = 64
+
+
+def readable(text: str) -> str:
+    """Return the text as every database keeps it: cut if it is long, with NUL and surrogates escaped."""
+    kept = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+    return kept if len(kept) <= LONGEST_REASON else f"{kept[:LONGEST_REASON]}…"
+
+
+def keepable(text: str) -> bool:
+    """Return whether every database keeps the text unchanged: Unicode without NUL and without lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def walk(value: Any) -> Iterator[tuple[int, Any]]:
+    """Yield each value and each key inside a JSON value, and the value itself, with the number of levels around it.
+
+    The function does not recurse: a value from outside may have any depth.
+    """
+    stack = [(0, value)]
+    while stack:
+        level, each = stack.pop()
+        yield level, each
+        if isinstance(each, Mapping):
+            stack.extend((level + 1, key) for key in each)
+            stack.extend((level + 1, part) for part in each.values())
+        elif isinstance(each, list):
+            stack.extend((level + 1, part) for part in each)
+
+
+def depth(value: Any) -> int:
+    """Return the number of levels of objects and lists in a JSON value; 0 for any other value."""
+    return max(level + isinstance(each, Mapping | list) for level, each in walk(value))

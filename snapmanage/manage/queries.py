@@ -1,0 +1,112 @@
+"""Queries of the API: records that the caller may see, pages of lists, and the servers that own backends.
+
+`project_id` limits a query to a project; None stands for every project.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from snapmanage import errors
+from snapmanage.core import services as heartbeats
+from snapmanage.core.audit import Entry
+from snapmanage.core.paging import ListQuery
+from snapmanage.core.records import Record, Snapshot, Volume
+from snapmanage.core.usermessages import UserMessage
+from snapmanage.manage.application import Application
+from snapmanage.store import audit, records, services, usermessages
+
+__all__ = [
+    "Page",
+    "audit_entries",
+    "list_records",
+    "list_user_messages",
+    "require_up",
+    "servers_on_host",
+    "snapshot",
+    "user_message",
+    "volume",
+]
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A page of a list; `total` is the number of entries on all pages, if the caller requires it."""
+
+    entries: Sequence[T]
+    has_next: bool
+    total: int | None = None
+
+
+def snapshot(app: Application, snapshot_id: str, project_id: str | None) -> Snapshot:
+    """Return a snapshot; raise `SnapshotNotFound` if it is unknown or belongs to another project."""
+    found = _record(app, Snapshot, snapshot_id, project_id)
+    if found is None:
+        raise errors.SnapshotNotFound(snapshot_id)
+    return found
+
+
+def volume(app: Application, volume_id: str, project_id: str | None) -> Volume:
+    """Return a volume; raise `VolumeNotFound` if it is unknown or belongs to another project."""
+    found = _record(app, Volume, volume_id, project_id)
+    if found is None:
+        raise errors.VolumeNotFound(volume_id)
+    return found
+
+
+def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
+    """Return a snapshot's entries in the audit log, by generation."""
+    with app.db.read() as conn:
+        return audit.of_snapshot(conn, snapshot_id)
+
+
+def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:
+    """Return a page of records; raise `InvalidRequest` if the list has no entry with the marker's id."""
+    with app.db.read() as conn:
+        found = records.list_page(conn, kind, _with_next(query))
+        total = records.count(conn, kind, query) if with_total else None
+    return Page(found[: query.limit], len(found) > query.limit, total)
+
+
+def user_message(app: Application, message_id: str, project_id: str | None) -> UserMessage:
+    """Return a user message; raise `MessageNotFound` if it is unknown or belongs to another project."""
+    with app.db.read() as conn:
+        found = usermessages.get(conn, project_id, message_id)
+    if found is None:
+        raise errors.MessageNotFound(message_id)
+    return found
+
+
+def list_user_messages(app: Application, query: ListQuery) -> Page[UserMessage]:
+    """Return a page of user messages; raise `InvalidRequest` if the list has no entry with the marker's id."""
+    with app.db.read() as conn:
+        found = usermessages.list_page(conn, _with_next(query))
+    return Page(found[: query.limit], len(found) > query.limit)
+
+
+def servers_on_host(app: Application, host: str) -> Sequence[str]:
+    """Return the names of the servers of a host, as HOST@BACKEND."""
+    with app.db.read() as conn:
+        return services.on_host(conn, host)
+
+
+def require_up(app: Application, server: str) -> None:
+    """Raise `ServiceNotFound` for an unknown server, and `ServiceDown` for one that is down or disabled."""
+    with app.db.read() as conn:
+        now = app.db.clock(conn)
+        heartbeats.require_up(services.get(conn, server), server, now, app.rules.service_down)
+
+
+def _record(app: Application, kind: type[R], record_id: str, project_id: str | None) -> R | None:
+    with app.db.read() as conn:
+        found = records.get(conn, kind, record_id)
+    visible = found is not None and project_id in (None, found.requester.project_id)
+    return found if visible else None
+
+
+def _with_next(query: ListQuery) -> ListQuery:
+    """Return the query with one more entry, which shows whether there is a next page."""
+    return replace(query, limit=query.limit + 1)

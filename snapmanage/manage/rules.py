@@ -1,0 +1,20 @@
+"""The options that the use cases follow, as a value."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from snapmanage.core.lifecycle import Retry
+from snapmanage.core.quotas import NO_LIMIT, Amount
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The configuration of operations; `snapmanage.conf` explains each option."""
+
+    lease: timedelta = timedelta(seconds=60)
+    retry: Retry = field(default_factory=lambda: Retry(5, timedelta(seconds=1), timedelta(seconds=60)))
+    service_down: timedelta = timedelta(seconds=60)
+    quota: Amount = NO_LIMIT
+    name_template: str = "snapshot-%s"
+    both_dialects: bool = False
+    idempotency_key_ttl: timedelta = timedelta(days=1)

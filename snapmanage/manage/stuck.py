@@ -1,0 +1,25 @@
+"""Stuck operations and undelivered messages, for `snapmanage-manage stuck`."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from snapmanage.core import stuck
+from snapmanage.core.records import Record, Snapshot, Volume
+from snapmanage.core.stuck import StuckOperation
+from snapmanage.manage.application import Application
+from snapmanage.store import outbox, records, services
+
+
+def find(app: Application, older_than: timedelta) -> tuple[Sequence[StuckOperation], int]:
+    """Return the operations that last longer than `older_than`, and how many messages are in the outbox that long."""
+    with app.db.read() as conn:
+        now, known = app.db.clock(conn), {service.server: service for service in services.all_of(conn)}
+        in_progress: list[Record] = [*records.in_progress(conn, Volume), *records.in_progress(conn, Snapshot)]
+        casts = outbox.waiting_casts(conn)
+        undelivered = outbox.older_than(conn, now - older_than)
+    down_after = app.rules.service_down
+    judged = [
+        stuck.explain(record, now, older_than, casts.get(record.id), known.get(record.server), down_after)
+        for record in in_progress
+    ]
+    return [operation for operation in judged if operation], undelivered

@@ -1,0 +1,151 @@
+"""Queries about the snapshots that own the objects of a backend, on one server and on all servers of a storage."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from dataclasses import replace
+
+from sqlalchemy import ColumnElement, Connection, or_, select
+
+from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.ids import ids_in
+from snapmanage.core.manageable import Owned
+from snapmanage.core.records import Snapshot, identity_key, owner_key, reference_key
+from snapmanage.core.reference import Reference
+from snapmanage.store import batches
+from snapmanage.store.rows import to_record
+from snapmanage.store.tables import services, snapshots, volumes
+
+# One statement takes at most so many ids of a longer list.
+IDS_AT_ONCE = 500
+
+
+def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), storage: str | None = None) -> Owned:
+    """Return the objects of a server's backend, or of its storage, that belong to snapshots.
+
+    `found` are the objects whose names may hold the id of an owner anywhere in the database.
+    """
+    mine = snapshots.c.server == server
+    sharing = select(services.c.server).where(services.c.storage == storage)
+    here = or_(mine, snapshots.c.server.in_(conn.execute(sharing).scalars().all())) if storage else mine
+    all_of = _owned(conn, here & snapshots.c.identity_key.is_not(None), mine & snapshots.c.reference_key.is_not(None))
+    return replace(all_of, live=_named(conn, found, set(all_of.identities.values())))
+
+
+def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot], storage: str | None = None) -> Owned:
+    """Like `owned`, restricted to `found`; the cost grows with the page, not with the number of managed snapshots."""
+    seen = list(found)
+    identities = {owner_key(where, each.identity) for each in seen for where in {server, storage or server}}
+    references = _reference_keys(conn, server, seen)
+    some = _owned(conn, snapshots.c.identity_key.in_(identities), snapshots.c.reference_key.in_(references))
+    return replace(some, live=_named(conn, seen, set(some.identities.values())))
+
+
+def live(conn: Connection, snapshot_ids: Collection[str]) -> set[str]:
+    """Return those of the ids whose snapshots own an object or a reference."""
+    owning = or_(snapshots.c.reference_key.is_not(None), snapshots.c.identity_key.is_not(None))
+    query = select(snapshots.c.id).where(owning)
+    return {
+        found
+        for part in _parts(snapshot_ids)
+        for found in conn.execute(query.where(snapshots.c.id.in_(part))).scalars()
+    }
+
+
+def lost(conn: Connection, candidates: Collection[Snapshot]) -> set[str]:
+    """Return the ids of those snapshots whose backend object belongs to another snapshot now."""
+    keys = {key: each.id for each in candidates if (key := identity_key(each))}
+    found = owners(conn, keys) if keys else {}
+    return {keys[key] for key, owner in found.items() if owner != keys[key]}
+
+
+def owners(conn: Connection, identity_keys: Collection[str]) -> dict[str, str]:
+    """Return the ids of the snapshots that own objects, by the keys of the objects' identities."""
+    query = select(snapshots.c.identity_key, snapshots.c.id).where(snapshots.c.identity_key.in_(identity_keys))
+    return {row.identity_key: row.id for row in conn.execute(query)}
+
+
+def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[str]) -> str | None:
+    """Return the id of the snapshot that has the same reference on the same volume of another server's backend.
+
+    `sharing` are the servers of the same storage. Return None if no snapshot has the reference.
+    """
+    mine = select(volumes.c.backend_id).where(volumes.c.id == snapshot.volume_id).scalar_subquery()
+    same = (volumes.c.server.in_(sharing)) & (volumes.c.backend_id == mine)
+    keys = [
+        reference_key(row.server, snapshot.reference, row.id)
+        for row in conn.execute(select(volumes.c.id, volumes.c.server).where(same))
+    ]
+    query = select(snapshots.c.id).where(snapshots.c.reference_key.in_(keys))
+    return conn.execute(query).scalars().first() if keys else None
+
+
+def owners_elsewhere(conn: Connection, server: str, mine: Iterable[Snapshot]) -> dict[str, str]:
+    """Return the ids of other servers' snapshots that own objects of a server's snapshots, by the ids of the latter.
+
+    Each of two owners has a key of its own: of the storage, or of one of the servers that serve it.
+    """
+    placed = [each for each in mine if each.storage and each.backend_id]
+    storages = {each.storage for each in placed}
+    serving: dict[str | None, set[str]] = {}
+    for row in conn.execute(select(services.c.server, services.c.storage).where(services.c.storage.in_(storages))):
+        serving.setdefault(row.storage, set()).add(row.server)
+    keys = {
+        owner_key(where, each.backend_id or ""): each.id
+        for each in placed
+        for where in {str(each.storage), *serving.get(each.storage, ())}
+    }
+    query = select(snapshots.c.identity_key, snapshots.c.id).where(snapshots.c.server != server)
+    found = [row for part in _parts(keys) for row in conn.execute(query.where(snapshots.c.identity_key.in_(part)))]
+    return {keys[row.identity_key]: row.id for row in found}
+
+
+def not_on(conn: Connection, server: str, storage: str, after: str) -> list[Snapshot]:
+    """Return a server's next snapshots that were resolved to an object and aren't recorded as being on `storage`.
+
+    They are in the order of their ids, which are greater than `after`.
+    """
+    elsewhere = or_(snapshots.c.storage.is_(None), snapshots.c.storage != storage)
+    mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
+    query = select(snapshots).where(mine, snapshots.c.id > after).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
+    return [to_record(Snapshot, row) for row in conn.execute(query)]
+
+
+def place(conn: Connection, placed: Sequence[Snapshot], keeping: Collection[str]) -> None:
+    """Write the storage of locked snapshots, and new keys for all but the snapshots with the ids `keeping`."""
+    where = [(each.id, {"storage": each.storage, "backend_id": each.backend_id}) for each in placed]
+    keys = [(each.id, {"identity_key": each.identity_key}) for each in placed if each.id not in keeping]
+    batches.update(conn, snapshots, where)
+    batches.update(conn, snapshots, keys)
+
+
+def _parts(ids: Collection[str]) -> Iterator[list[str]]:
+    """Yield the ids in lists that fit into one statement each."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), IDS_AT_ONCE):
+        yield ordered[start : start + IDS_AT_ONCE]
+
+
+def _named(conn: Connection, found: Iterable[BackendSnapshot], known: Set[str]) -> frozenset[str]:
+    """Return the owners whose ids are parts of these objects' names; `known` owners need no query."""
+    named = set[str]().union(*(ids_in(each.name) for each in found))
+    return frozenset(named & known | live(conn, named - known))
+
+
+def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapshot]) -> list[str]:
+    """Return the keys of references to the snapshots by name, each on its volume.
+
+    The volume of a snapshot is found as `core.backend.refuse_foreign` finds it: by identity, or by name.
+    """
+    identities = {owner_key(server, each.parent_identity) for each in found if each.parent_identity}
+    by_name = volumes.c.backend_id.is_(None) & volumes.c.backend_name.in_({each.parent for each in found})
+    query = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name).where(
+        volumes.c.server == server, volumes.c.identity_key.in_(identities) | by_name
+    )
+    known = {row.backend_id or row.backend_name: row.id for row in conn.execute(query)}
+    named = [(each.name, known.get(each.parent_identity) or known.get(each.parent)) for each in found]
+    return [reference_key(server, Reference.named(name), volume_id) for name, volume_id in named if volume_id]
+
+
+def _owned(conn: Connection, by_identity: ColumnElement[bool], by_reference: ColumnElement[bool]) -> Owned:
+    columns = select(snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
+    identities = {row.backend_id: row.id for row in conn.execute(columns.where(by_identity))}
+    return Owned(identities, {row.reference: row.id for row in conn.execute(columns.where(by_reference))})

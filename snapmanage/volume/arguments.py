@@ -1,0 +1,69 @@
+"""Check the arguments of a message, and make values of them; each function raises `InvalidRequest`."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from snapmanage import errors
+from snapmanage.core import ids
+from snapmanage.core.records import Requester
+from snapmanage.core.text import keepable
+
+LARGEST_GB = 2**40
+# The time at which a record is accepted replaces it.
+UNDATED = datetime.min.replace(tzinfo=UTC)
+
+
+def requester(ctxt: Mapping[str, Any], project_id: str | None, user_id: str | None) -> Requester:
+    """Return the requester; the arguments take precedence over the context."""
+    project = text("project_id", project_id or ctxt.get("project_id"))
+    if not project:
+        raise errors.InvalidRequest("project_id is missing: name the project in the arguments or in the context")
+    return Requester(
+        project_id=project,
+        user_id=text("user_id", user_id or ctxt.get("user_id")),
+        request_id=text("request_id", ctxt.get("request_id")),
+        global_request_id=text("global_request_id", ctxt.get("global_request_id")),
+    )
+
+
+def known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
+    """Return the requester of the context, if it names a project."""
+    return requester(ctxt, None, None) if ctxt.get("project_id") else None
+
+
+def uuid_text(argument: str, value: Any) -> str:
+    if (read := ids.uuid_text(value)) is None:
+        raise errors.InvalidRequest(f"{argument} must be a UUID, not {value!r}")
+    return read
+
+
+def text(argument: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > 255 or not keepable(value):
+        raise errors.InvalidRequest(
+            f"{argument} must be a text of up to 255 characters of Unicode without NUL, or null, not {value!r}"
+        )
+    return value
+
+
+def size_gb(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < LARGEST_GB):
+        raise errors.InvalidRequest(f"volume_size must be a number of GiB, or null, not {value!r}")
+    return value
+
+
+def generation(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise errors.InvalidRequest(
+            f"generation must be the generation of an event (a whole number of at least 1) or null, not {value!r}"
+        )
+    return value
+
+
+def metadata(value: Any) -> dict[str, str]:
+    given = {} if value is None else value
+    if not isinstance(given, Mapping) or not all(isinstance(part, str) for pair in given.items() for part in pair):
+        raise errors.InvalidRequest("metadata must be an object of texts")
+    return dict(given)

@@ -1,0 +1,96 @@
+"""Cinder's RPC methods, so that Cinder's API can cast to snapmanage unchanged.
+
+Snapshots and volumes arrive as versioned objects, whose records the sender keeps.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import oslo_messaging
+
+from snapmanage import errors
+from snapmanage.bus import names
+from snapmanage.core.location import Location
+from snapmanage.core.records import Operation, Snapshot, Status, Volume
+from snapmanage.core.reference import Reference
+from snapmanage.manage.acceptance import OperationRequest
+from snapmanage.volume import arguments
+from snapmanage.volume.endpoint import Endpoint, ListManageable
+
+
+class CinderEndpoint:
+    """Cinder's methods, version 3.x, for one server."""
+
+    target = oslo_messaging.Target(version=names.ACCEPTED_REFERENCE_VERSION)
+
+    def __init__(self, server: str, list_manageable: ListManageable, volume_template: str) -> None:
+        self._location = Location.parse(server)
+        self._own = Endpoint(server, list_manageable)
+        self._volume_template = volume_template
+
+    def manage_existing_snapshot(
+        self, ctxt: Mapping[str, Any], snapshot: Mapping[str, Any], ref: Any
+    ) -> OperationRequest:
+        """Manage a snapshot of the sender's records; the sender's template names its volume on the backend."""
+        fields = _object_fields(snapshot)
+        volume = self._volume(ctxt, fields)
+        record = Snapshot(
+            id=arguments.uuid_text("id", fields["id"]),
+            volume_id=volume.id,
+            location=self._location,
+            reference=Reference.of(ref),
+            name=arguments.text("display_name", fields.get("display_name")),
+            description=arguments.text("display_description", fields.get("display_description")),
+            metadata=arguments.metadata(fields.get("metadata")),
+            size_gb=volume.size_gb,
+            requester=volume.requester,
+            created_at=arguments.UNDATED,
+        )
+        return OperationRequest(Snapshot, record.id, Operation.MANAGE, record, volume)
+
+    def delete_snapshot(
+        self, ctxt: Mapping[str, Any], snapshot: Mapping[str, Any], unmanage_only: bool = False, **handling: Any
+    ) -> OperationRequest:
+        """Unmanage a snapshot; raise `InvalidRequest` without `unmanage_only`, since snapmanage never deletes."""
+        if unmanage_only is not True:
+            raise errors.InvalidRequest("snapmanage never deletes a snapshot: unmanage_only must be true")
+        snapshot_id = arguments.uuid_text("id", _object_fields(snapshot)["id"])
+        requester = arguments.known_requester(ctxt)
+        return OperationRequest(Snapshot, snapshot_id, Operation.UNMANAGE, requester=requester)
+
+    def get_manageable_snapshots(
+        self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
+    ) -> list[dict[str, Any]]:
+        """Return manageable snapshots, as versioned objects if `want_objects`."""
+        entries = self._own.get_manageable_snapshots(ctxt, **page)
+        return [_object("ManageableSnapshot", entry) for entry in entries] if want_objects else entries
+
+    def _volume(self, ctxt: Mapping[str, Any], fields: Mapping[str, Any]) -> Volume:
+        volume_id = arguments.uuid_text("volume_id", fields["volume_id"])
+        return Volume(
+            id=volume_id,
+            location=self._location,
+            reference=Reference.named(self._volume_template % volume_id),
+            status=Status.AVAILABLE,
+            size_gb=arguments.size_gb(fields.get("volume_size")),
+            backend_name=self._volume_template % volume_id,
+            requester=arguments.requester(ctxt, fields.get("project_id"), fields.get("user_id")),
+            created_at=arguments.UNDATED,
+        )
+
+
+def _object_fields(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a versioned object of any minor version."""
+    fields = value["versioned_object.data"]
+    if value["versioned_object.name"] != "Snapshot" or not isinstance(fields, Mapping):
+        raise errors.InvalidRequest("snapshot must be a versioned object that is named Snapshot")
+    return fields
+
+
+def _object(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "versioned_object.name": name,
+        "versioned_object.namespace": "cinder",
+        "versioned_object.version": "1.0",
+        "versioned_object.data": dict(fields),
+    }

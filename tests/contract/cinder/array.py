@@ -1,0 +1,68 @@
+"""An array that is a JSON file, with its vendor driver; it has habits that the drivers for LVM and Ceph don't have."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from snapmanage.core.backend import BackendSnapshot, Binding
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.cinder.driver import CinderDriver
+from snapmanage.drivers.protocol import Section
+
+VENDOR = "tests.services.cinder_vendor"
+TEMPLATE = "snapshot-%s"
+
+
+class Array:
+    """An array, and its vendor driver, which starts once for many tests."""
+
+    def __init__(self, folder: Path, kind: str = "ArrayDriver") -> None:
+        self.folder = folder
+        self.kind = kind
+        self.file = folder / "array.json"
+        self.driver = self.configured()
+
+    def configured(self, python: str = "", **options: list[str]) -> CinderDriver:
+        values = {"array_file": [str(self.file)], **options}
+        return CinderDriver(f"{VENDOR}.{self.kind}", python, 60, Section("array", values, TEMPLATE))
+
+    def tidied(self) -> "Array":
+        for file in self.folder.iterdir():
+            file.unlink()
+        self.holds({"daily": "disk-1", "weekly": "disk-1"})
+        return self
+
+    def holds(self, snapshots: dict[str, str]) -> None:
+        self.file.write_text(json.dumps({"volumes": ["disk-1"], "snapshots": snapshots}))
+
+    @property
+    def names(self) -> set[str]:
+        return set(json.loads(self.file.read_text())["snapshots"])
+
+    @property
+    def child(self) -> Any:
+        """Return the running process of the vendor driver."""
+        self.driver.check()
+        return self.driver.process.child
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Give calls half a second inside the block."""
+        self.driver.check()
+        self.driver.process.deadline_seconds = 0.5
+        yield
+        self.driver.process.deadline_seconds = 60
+
+    def found(self, name: str = "daily") -> BackendSnapshot:
+        return self.driver.find_snapshot(Reference.named(name))
+
+    def bound(self, name: str = "daily") -> Binding:
+        snapshot = self.found(name)
+        return Binding(snapshot.identity, name, self.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4()))
+
+
+def record_of(binding: Binding) -> str:
+    return binding.managed_name.removeprefix(TEMPLATE % "")

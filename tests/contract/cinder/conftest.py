@@ -1,0 +1,46 @@
+"""Arrays whose vendor drivers start once for all tests."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from snapmanage.drivers.cinder import vendors
+from snapmanage.drivers.cinder.driver import CinderDriver
+from snapmanage.drivers.cinder.vendors import Vendor
+from tests.contract.cinder.array import VENDOR, Array
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Array]:
+    made = Array(tmp_path_factory.mktemp("array"))
+    yield made
+    made.driver.close()
+
+
+@pytest.fixture
+def array(started: Array) -> Array:
+    return started.tidied()
+
+
+@pytest.fixture(scope="session")
+def started_pliant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Array]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vendors, "VENDORS", {f"{VENDOR}.": Vendor(renames_to_any_name=True, unmanage_undoes_more=True)})
+        made = Array(tmp_path_factory.mktemp("array"), "PliantDriver")
+    yield made
+    made.driver.close()
+
+
+@pytest.fixture
+def pliant(started_pliant: Array) -> Array:
+    """An array whose vendor driver renames to any name, and lists no identities."""
+    return started_pliant.tidied()
+
+
+@pytest.fixture(scope="session")
+def optioned(started: Array) -> Iterator[CinderDriver]:
+    """A driver whose section has options of the vendor driver, started once for the tests that don't rename."""
+    port, target, password = ["8443"], ["one", "two"], ["hunter2"]
+    with closing(started.configured(array_port=port, array_target=target, array_password=password)) as driver:
+        yield driver

@@ -1,0 +1,112 @@
+"""Failures of an image and of the cluster during a listing: an entry, or the whole listing fails."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot
+from snapmanage.drivers.rbd.driver import RbdDriver
+from snapmanage.drivers.rbd.pool import Pool
+from snapmanage.drivers.rbd.unreadable import ImageEntry
+from tests.contract.labs.rbd import RbdLab
+from tests.contract.rbd.helpers import DAILY, listed
+from tests.services.ceph import mon_command
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[ImageEntry]]:
+    """Return a function that makes reads of some images fail after `after` reads, and returns the list of reads."""
+    read = Pool.snapshots
+
+    def fail(error: Exception, fails: Callable[[ImageEntry], bool], after: int = 0) -> list[ImageEntry]:
+        reads: list[ImageEntry] = []
+
+        def reading(pool: Pool, image: ImageEntry) -> list[BackendSnapshot]:
+            reads.append(image)
+            if fails(image) and len(reads) > after:
+                raise error
+            return read(pool, image)
+
+        monkeypatch.setattr(Pool, "snapshots", reading)
+        return reads
+
+    return fail
+
+
+TIME_OUT = errors.BackendUnavailable("the image doesn't answer")
+
+
+def test_image_that_times_out_is_an_entry_if_others_answer(lab: RbdLab, failing: Any) -> None:
+    lab.add_volume("silent")
+    failing(TIME_OUT, lambda image: image.name == "silent")
+
+    found = listed(lab.driver)
+
+    assert found[DAILY].unsafe is None
+    assert "doesn't answer" in found["silent"].unsafe_reason
+
+
+def test_listing_fails_if_no_image_answers(lab: RbdLab, failing: Any) -> None:
+    lab.add_volume("silent")
+    failing(TIME_OUT, lambda image: True)
+
+    with pytest.raises(errors.BackendUnavailable):
+        lab.driver.list_snapshots()
+
+
+def test_listing_fails_if_the_cluster_stops_answering_in_between(lab: RbdLab, failing: Any) -> None:
+    lab.add_volume("silent")
+    failing(TIME_OUT, lambda image: True, after=1)
+
+    with pytest.raises(errors.BackendUnavailable):
+        lab.driver_as("admin", rbd_list_workers=1).list_snapshots()
+
+
+def test_listing_stops_when_more_images_time_out_than_are_read_at_once(lab: RbdLab, failing: Any) -> None:
+    for number in range(9):
+        lab.add_volume(f"silent-{number}")
+    reads = failing(TIME_OUT, lambda image: image.name.startswith("silent"))
+
+    with pytest.raises(errors.BackendUnavailable):
+        lab.driver_as("admin", rbd_list_workers=2).list_snapshots()
+
+    assert len([image for image in reads if image.name.startswith("silent")]) <= 4
+
+
+@pytest.fixture
+def restricted(lab: RbdLab, tmp_path: Path) -> Callable[..., RbdDriver]:
+    """Return a function that makes a driver whose user may read only the headers of the named images."""
+
+    def make(*images: str) -> RbdDriver:
+        prefixes = ["rbd_directory", "rbd_id.", "rbd_info", "rbd_trash"]
+        for name in images:
+            with lab.image(name) as image:
+                prefixes.append(f"rbd_header.{image.id()}")
+        caps = ", ".join(f"allow rwx pool={lab.pool} object_prefix {prefix}" for prefix in prefixes)
+        entity = f"client.{lab.pool}"
+        [made] = mon_command(lab.cluster, "auth get-or-create", entity=entity, caps=["mon", "profile rbd", "osd", caps])
+        keyring, conf = tmp_path / "keyring", tmp_path / "ceph.conf"
+        keyring.write_text(f"[{entity}]\nkey = {made['key']}\n")
+        conf.write_text(lab.ceph.conf.read_text().replace(f"{lab.ceph.folder}/keyring", str(keyring)))
+        return lab.driver_as(lab.pool, rbd_ceph_conf=str(conf))
+
+    return make
+
+
+def test_image_without_read_permission_is_an_entry_if_others_are_readable(
+    lab: RbdLab, restricted: Callable[..., RbdDriver]
+) -> None:
+    secrets = [lab.add_volume(f"secret-{number}") for number in range(10)]
+
+    found = listed(restricted(lab.volume))
+
+    assert found[DAILY].unsafe is None
+    assert ["profile rbd" in found[name].unsafe_reason for name in secrets] == [True] * 10
+
+
+def test_listing_fails_if_the_user_may_read_no_image(restricted: Callable[..., RbdDriver]) -> None:
+    with pytest.raises(errors.BackendPermission, match="profile rbd"):
+        restricted().list_snapshots()

@@ -1,0 +1,112 @@
+"""A cluster that refuses or hangs: errors, deadlines, and the next attempt."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import Binding
+from snapmanage.drivers.rbd.driver import RbdDriver
+from snapmanage.drivers.rbd.image import OpenImage
+from tests.contract.labs.rbd import RbdLab
+from tests.contract.rbd.helpers import DAILY, MANAGED, bound
+from tests.services.ceph import mon_command
+
+LONGEST_WAIT_SECONDS = 60
+
+
+def test_read_only_user_lists_but_does_not_manage(lab: RbdLab) -> None:
+    driver = lab.driver_as("reader")
+    driver.check()
+    [listed] = driver.list_snapshots()
+
+    for act in (driver.manage_snapshot, driver.unmanage_snapshot):
+        with pytest.raises(errors.BackendPermission, match="profile rbd") as caught:
+            act(Binding(listed.identity, *((DAILY, MANAGED) if act == driver.manage_snapshot else (MANAGED, DAILY))))
+        assert caught.value.code == "backend_permission"
+    assert lab.names() == {DAILY}
+
+
+def test_unknown_user_is_a_permission_error_that_names_the_option(lab: RbdLab) -> None:
+    with pytest.raises(errors.BackendPermission, match="rbd_user"):
+        lab.driver_as("stranger").check()
+
+
+def test_backend_is_unavailable_while_the_osd_is_stopped(lab: RbdLab, driver: RbdDriver) -> None:
+    binding = bound(driver)
+    lab.ceph.stop_osd()
+    try:
+        for act in (driver.list_snapshots, partial(driver.manage_snapshot, binding)):
+            with pytest.raises(errors.BackendUnavailable):
+                act()
+    finally:
+        lab.ceph.start_osd()
+
+    assert driver.manage_snapshot(binding).name == MANAGED
+
+
+def test_all_callers_of_a_hanging_monitor_time_out_together(lab: RbdLab) -> None:
+    fresh = lab.driver_as("admin")
+    lab.ceph.freeze()
+
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(fresh.list_snapshots) for _ in range(4)]
+        failures = [call.exception(LONGEST_WAIT_SECONDS) for call in calls]
+    lab.ceph.thaw()
+
+    assert {type(failure) for failure in failures} == {errors.BackendUnavailable}
+    assert [listed.name for listed in fresh.list_snapshots()] == [DAILY]
+
+
+def test_lookup_of_a_pool_times_out_while_the_monitor_hangs(lab: RbdLab, driver: RbdDriver) -> None:
+    driver.check()
+    lab.remove(DAILY)
+    lab.rbd.RBD().remove(lab.ioctx, "image-1")
+    lab.ceph.freeze()
+
+    # Only the monitor can confirm that the pool is really empty.
+    with pytest.raises(errors.BackendUnavailable, match=r"looking up pool|newest map of the cluster"):
+        driver.list_snapshots()
+
+    lab.ceph.thaw()
+    assert driver.list_snapshots() == []
+
+
+def test_rename_that_finishes_after_its_timeout_is_found_done(
+    lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binding = bound(driver)
+    rename = OpenImage.rename
+
+    def hanging(image: OpenImage, old: str, new: str) -> None:
+        lab.ceph.osd.freeze()
+        rename(image, old, new)
+
+    monkeypatch.setattr(OpenImage, "rename", hanging)
+    with pytest.raises(errors.BackendUnavailable):
+        driver.manage_snapshot(binding)
+    monkeypatch.undo()
+    lab.ceph.osd.thaw()
+
+    assert driver.manage_snapshot(binding).name == MANAGED
+    assert lab.names() == {MANAGED}
+
+
+def test_blocklisted_client_connects_again(lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    binding = bound(driver)
+    rename = OpenImage.rename
+
+    def blocklisted(image: OpenImage, old: str, new: str) -> None:
+        [watcher] = image.image.watchers_list()
+        with lab.ceph.connected() as cluster:
+            mon_command(cluster, "osd blocklist", blocklistop="add", addr=watcher["addr"])
+            mon_command(cluster, "osd blocklist ls")
+        rename(image, old, new)
+
+    monkeypatch.setattr(OpenImage, "rename", blocklisted)
+    with pytest.raises(errors.BackendUnavailable):
+        driver.manage_snapshot(binding)
+    monkeypatch.undo()
+
+    assert driver.manage_snapshot(binding).name == MANAGED

@@ -1,0 +1,56 @@
+"""A missing or invalid configuration is reported in one line, without passwords."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.functional.cmd.programs import configuration, refusal, run
+
+
+def test_error_about_an_empty_database_names_the_command_to_run(tmp_path: Path) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+
+    ended = run("snapmanage-manage", "--config-file", config, "audit", "verify")
+
+    assert "run `snapmanage-manage db sync`" in refusal(ended)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "sqlite:////nowhere/at/all.db", "mysql+pymysql://a:b@127.0.0.1:1/c", "mysql+nodriver://a/b"]
+)
+def test_unusable_database_is_reported_in_one_line(tmp_path: Path, url: str) -> None:
+    ended = run("snapmanage-manage", "--config-file", configuration(tmp_path, url), "service", "list")
+
+    assert "database" in refusal(ended)
+
+
+@pytest.mark.parametrize("command", ["snapmanage-manage", "snapmanage-volume", "snapmanage-api", "snapmanage-audit"])
+def test_missing_or_malformed_configuration_is_reported_in_one_line(tmp_path: Path, command: str) -> None:
+    (tmp_path / "garbled.conf").write_text("garbage\n")
+    rest = ["db", "sync"] if command == "snapmanage-manage" else []
+
+    missing = run(command, "--config-file", tmp_path / "missing.conf", *rest)
+    garbled = run(command, "--config-file", tmp_path / "garbled.conf", *rest)
+
+    assert "missing.conf" in refusal(missing)
+    assert "garbled.conf" in refusal(garbled)
+
+
+@pytest.mark.parametrize("url", ["mysql+pymysql://u:s3cret@:x@db/x", "s3cret", "postgresql+psycopg://u:s3cret@db:x/x"])
+def test_invalid_database_url_is_refused_without_showing_its_password(tmp_path: Path, url: str) -> None:
+    why = refusal(run("snapmanage-manage", "--config-file", configuration(tmp_path, url), "db", "sync"))
+
+    assert "[database] connection is not a valid database URL" in why
+    assert "s3cret" not in why
+
+
+@pytest.mark.parametrize("url", ["rabbit://u:s3cret@host:x/", "rabbit://u:s3cret@[::1/", "s3cret"])
+def test_invalid_broker_url_is_refused_without_showing_its_password(tmp_path: Path, url: str) -> None:
+    file = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+    file.write_text(f"[DEFAULT]\ntransport_url = {url}\n{file.read_text()}")
+
+    why = refusal(run("snapmanage-relay", "--config-file", file))
+
+    assert "transport_url" in why
+    assert "rabbit://" in why
+    assert "s3cret" not in why

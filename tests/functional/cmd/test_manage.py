@@ -1,0 +1,163 @@
+"""`snapmanage-manage`: the audit log, servers, quotas and the schema."""
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.functional.cmd.programs import (
+    HOST,
+    VOLUME,
+    Standalone,
+    audit_entries,
+    configuration,
+    manage,
+    refusal,
+    registered,
+    requested,
+    run,
+    settled,
+)
+from tests.functional.world import PROJECT
+
+
+def test_audit_log_is_listed_and_verified(standalone: Standalone) -> None:
+    client = standalone.start()
+    volume = registered(client)
+    first, second = (requested(client, volume, f"{VOLUME}@{name}") for name in ("daily", "nowhere"))
+    settled(client, first)
+    settled(client, second)
+
+    entries = audit_entries(standalone, 4)
+    of_first = manage(standalone, "audit", "list", "--snapshot", first).stdout.splitlines()
+    newest = manage(standalone, "audit", "list", "--limit", "1").stdout.splitlines()
+
+    assert [entry["number"] for entry in entries] == [1, 2, 3, 4]
+    assert {entry["snapshot_id"] for entry in entries} == {first, second}
+    assert [json.loads(line)["event_type"] for line in of_first] == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert [json.loads(line)["number"] for line in newest] == [4]
+    assert re.fullmatch(r"4 rows, head [0-9a-f]{64}\n", manage(standalone, "audit", "verify").stdout)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "found"),
+    [
+        ("UPDATE audit SET content = replace(content, 'available', 'error') WHERE number = 2", "row 2 was changed"),
+        ("DELETE FROM audit WHERE number = 1", "row 1 is missing"),
+        ("DELETE FROM audit WHERE number = 4", "row 3 is the last, but the head says 4"),
+    ],
+)
+def test_verify_names_the_first_broken_row(standalone: Standalone, tampering: str, found: str) -> None:
+    client = standalone.start()
+    volume = registered(client)
+    for name in ("daily", "weekly"):
+        settled(client, requested(client, volume, f"{VOLUME}@{name}"))
+    standalone.end()
+    with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
+        assert database.execute(tampering).rowcount == 1
+
+    verified = manage(standalone, "audit", "verify")
+
+    assert verified.returncode == 1
+    assert f"BROKEN: {found}" in verified.stdout
+
+
+def test_disabled_server_gets_no_requests_until_it_is_enabled(standalone: Standalone) -> None:
+    client = standalone.start()
+    volume = registered(client)
+
+    assert manage(standalone, "service", "disable", HOST, "--reason", "new disks").returncode == 0
+    refused = client.manage(volume, f"{VOLUME}@daily")
+    listed = manage(standalone, "service", "list").stdout
+    assert manage(standalone, "service", "enable", HOST).returncode == 0
+    taken = client.manage(volume, f"{VOLUME}@daily")
+
+    assert (refused.status_code, taken.status_code) == (400, 202)
+    assert re.fullmatch(rf"{HOST}  driver file  heartbeat \S+  disabled: new disks\n", listed)
+    assert manage(standalone, "service", "list").stdout.endswith("  enabled\n")
+
+
+def test_unknown_server_can_not_be_disabled(standalone: Standalone) -> None:
+    standalone.start()
+
+    assert "nobody@nowhere" in refusal(manage(standalone, "service", "disable", "nobody@nowhere", "--reason", "x"))
+
+
+def test_raised_or_lowered_quota_takes_effect_at_once(standalone: Standalone) -> None:
+    client = standalone.start()
+    volume = registered(client)
+    settled(client, requested(client, volume, f"{VOLUME}@daily"))
+
+    lowered = manage(standalone, "quota", "set", PROJECT, "--snapshots", "1")
+    refused = client.manage(volume, f"{VOLUME}@weekly")
+    raised = manage(standalone, "quota", "set", PROJECT, "--snapshots", "2", "--gigabytes", "-1")
+    taken = client.manage(volume, f"{VOLUME}@weekly")
+    unset = manage(standalone, "quota", "unset", PROJECT)
+    unlimited = client.manage(volume, f"{VOLUME}@monthly")
+
+    assert (refused.status_code, list(refused.json())) == (413, ["overLimit"])
+    assert (taken.status_code, unlimited.status_code) == (202, 202)
+    size = client.snapshot(taken.json()["snapshot"]["id"])["size"]
+    assert lowered.stdout == (f"snapshots  limit 1  in use 1\ngigabytes  limit unlimited (default)  in use {size}\n")
+    assert raised.stdout == f"snapshots  limit 2  in use 1\ngigabytes  limit unlimited  in use {size}\n"
+    assert unset.stdout.startswith("snapshots  limit unlimited (default)  in use 2\n")
+
+
+def test_project_without_a_limit_of_its_own_shows_the_default(tmp_path: Path) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+    config.write_text(f"{config.read_text()}[quota]\nsnapshots = 7\n")
+
+    def quota(*arguments: str) -> str:
+        ended = run("snapmanage-manage", "--config-file", config, "quota", *arguments)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return ended.stdout
+
+    run("snapmanage-manage", "--config-file", config, "db", "sync")
+    quota("set", "b", "--gigabytes", "0")
+    quota("set", "a", "--snapshots", "3")
+    quota("set", "a", "--gigabytes", "-1")
+    quota("set", "gone", "--snapshots", "3")
+    quota("unset", "gone")
+
+    assert quota("list") == "a  snapshots 3  gigabytes unlimited\nb  snapshots default  gigabytes 0\n"
+    assert quota("show", "b") == "snapshots  limit 7 (default)  in use 0\ngigabytes  limit 0  in use 0\n"
+    assert quota("show", "gone").startswith("snapshots  limit 7 (default)  in use 0\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["set", PROJECT], "quota set requires --snapshots, --gigabytes or both"),
+        (["set", "", "--snapshots", "1"], "1 to 255 characters"),
+        (["set", "p" * 256, "--snapshots", "1"], "1 to 255 characters"),
+        (["set", b"\xff", "--snapshots", "1"], "valid Unicode"),
+        (["show", ""], "1 to 255 characters"),
+    ],
+)
+def test_malformed_quota_is_refused_in_one_line(tmp_path: Path, arguments: list[str], why: str) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+
+    assert why in refusal(run("snapmanage-manage", "--config-file", config, "quota", *arguments))
+
+
+@pytest.mark.parametrize("limit", ["-2", "2147483648", "\N{SUPERSCRIPT TWO}", "9" * 5000])
+def test_malformed_limit_is_refused_with_the_valid_range(tmp_path: Path, limit: str) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+
+    ended = run("snapmanage-manage", "--config-file", config, "quota", "set", PROJECT, f"--gigabytes={limit}")
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "argument --gigabytes: must be from 0 to 2147483647, or -1 for no limit" in ended.stderr
+
+
+def test_schema_sync_can_be_repeated(tmp_path: Path) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+
+    first = run("snapmanage-manage", "--config-file", config, "db", "sync")
+    second = run("snapmanage-manage", "--config-file", config, "db", "sync")
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stdout == second.stdout == "The schema is current.\n"

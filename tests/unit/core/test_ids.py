@@ -1,0 +1,47 @@
+"""Ids from outside, and ids that are derived from others."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from snapmanage.core import ids
+from snapmanage.core.reference import Reference
+from tests.examples import SNAPSHOT_ID, VOLUME_ID
+
+
+@pytest.mark.parametrize(
+    "spelled", [VOLUME_ID, VOLUME_ID.replace("-", ""), f"{{{VOLUME_ID}}}", f"urn:uuid:{VOLUME_ID}"]
+)
+def test_uuid_is_read_in_each_of_its_spellings(spelled: str) -> None:
+    assert ids.uuid_text(spelled.upper() if "urn" not in spelled else spelled) == VOLUME_ID
+    assert ids.is_uuid(spelled) is (spelled == VOLUME_ID)
+
+
+@pytest.mark.parametrize("value", [None, "", "seven", 7, True, [VOLUME_ID], {}, uuid.UUID(VOLUME_ID)])
+def test_other_values_are_no_uuid(value: Any) -> None:
+    assert ids.uuid_text(value) is None
+    assert ids.is_uuid(value) is False
+
+
+def test_derived_id_depends_on_namespace_and_name_only() -> None:
+    derived = {ids.derive(namespace, name) for namespace in (VOLUME_ID, SNAPSHOT_ID) for name in ("1", "2")}
+
+    assert len(derived) == 4
+    assert ids.derive(VOLUME_ID, "1") == ids.derive(VOLUME_ID, "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (f"snapshot-{SNAPSHOT_ID}", {SNAPSHOT_ID}),
+        (f"disk@SNAPSHOT-{SNAPSHOT_ID.upper()}", {SNAPSHOT_ID}),
+        (f"{SNAPSHOT_ID}@daily", set()),
+        (f"{SNAPSHOT_ID}/daily", set()),
+        (f"0{SNAPSHOT_ID}", set()),
+        ("daily", set()),
+    ],
+)
+def test_own_name_of_an_object_may_hold_ids(name: str, found: set[str]) -> None:
+    assert ids.ids_in(name) == found
+    assert ids.ids_in_reference(Reference.named(name)) == found

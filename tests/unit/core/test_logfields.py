@@ -1,0 +1,32 @@
+"""The fields of log lines."""
+
+import pytest
+
+from snapmanage.core.logfields import fields, record_fields
+from tests import examples
+
+
+def test_record_is_named_with_its_backend_generation_status_and_request() -> None:
+    line = record_fields(examples.snapshot(generation=3), attempt=2)
+
+    assert line.startswith(f"snapshot={examples.SNAPSHOT_ID} backend={examples.SERVER} generation=3 status=creating")
+    assert line.endswith(" attempt=2")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("plain-1", "plain-1"),
+        ("two words", '"two words"'),
+        ("line\nend \x1b[31m", r'"line\nend \u001b[31m"'),
+        ('a"b', r'"a\"b"'),
+        ("", '""'),
+        ("né", r'"n\u00e9"'),
+    ],
+)
+def test_foreign_text_is_escaped(value: str, written: str) -> None:
+    assert fields(reason=value) == f"reason={written}"
+
+
+def test_absent_value_is_left_out() -> None:
+    assert fields(attempt=1, reason=None) == "attempt=1"

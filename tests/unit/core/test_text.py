@@ -1,0 +1,45 @@
+"""Texts and JSON from outside."""
+
+from typing import Any
+
+import pytest
+
+from snapmanage.core import text
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("gone: \N{CAMERA}", "gone: \N{CAMERA}"),
+        ("NUL \0 and half a pair \ud83d", "NUL \\x00 and half a pair \\ud83d"),
+        ("x" * 2001, "x" * 2000 + "…"),
+    ],
+)
+def test_readable_text_is_one_that_every_database_keeps(given: str, kept: str) -> None:
+    assert text.readable(given) == kept
+    assert text.keepable(kept)
+
+
+@pytest.mark.parametrize(("given", "keepable"), [("\N{CAMERA}", True), ("a\0b", False), ("\ud83d", False)])
+def test_text_with_nul_or_half_a_pair_is_not_keepable(given: str, keepable: bool) -> None:
+    assert text.keepable(given) is keepable
+
+
+@pytest.mark.parametrize(
+    ("value", "levels"),
+    [(7, 0), ("text", 0), ({}, 1), ([], 1), ({"a": 1}, 1), ({"a": [{}]}, 3), ([[], {"a": [1]}], 3)],
+)
+def test_depth_counts_levels_of_objects_and_lists(value: Any, levels: int) -> None:
+    assert text.depth(value) == levels
+
+
+def test_depth_of_a_very_deep_value_is_counted_without_recursion() -> None:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+
+    assert text.depth(value) == 100_000
+
+
+def test_walk_yields_keys_and_values_with_their_levels() -> None:
+    assert list(text.walk({"a": "b"}))[1:] in ([(1, "a"), (1, "b")], [(1, "b"), (1, "a")])
