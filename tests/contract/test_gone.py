@@ -11,8 +11,9 @@ from snapmanage.drivers.system import privsep
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
 from tests.contract.worlds import world_of
+from tests.functional.client import SERVER
 from tests.functional.cmd.programs import run
-from tests.functional.world import SERVER, World
+from tests.functional.world import World
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from snapmanage.manage import reconciliation
 from snapmanage.testing.lab import Lab, OddLab, OrphaningLab, has
 from tests.contract.labs import labs_with
 from tests.contract.worlds import world_of
-from tests.functional.world import SERVER, World
+from tests.functional.client import SERVER
+from tests.functional.world import World
 
 # `qcow2/test_oddities` tests the same for qcow2, and that every chain stays complete.
 except_qcow2 = pytest.mark.parametrize("lab", [name for name in labs_with() if name != "qcow2"], indirect=True)

@@ -15,7 +15,8 @@ import pytest
 import requests
 
 from snapmanage.testing import needs
-from snapmanage.testing.services.deployment import PROJECT, Daemon
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import PROJECT
 from snapmanage.testing.waiting import until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()

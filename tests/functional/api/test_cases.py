@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from snapmanage.drivers.fake import FakeDriver
-from tests.functional.world import PROJECT, SERVER, World, a_world
+from tests.functional.client import PROJECT, SERVER
+from tests.functional.world import World, a_world
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "rest_cases.json").read_text())
 BACKEND_VOLUME = "backend-vol-00001"

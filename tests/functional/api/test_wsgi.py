@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from snapmanage.testing.services.deployment import Daemon
+from snapmanage.testing.services.daemon import Daemon
 from tests.functional.cmd.programs import run
-from tests.functional.world import sqlite
+from tests.functional.migrated import sqlite
 
 ASK = """
 import sys

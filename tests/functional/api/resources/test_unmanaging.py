@@ -6,11 +6,8 @@ from typing import Any
 import pytest
 
 from snapmanage.testing.waiting import until
-from tests.functional.world import (
-    VOLUME,
-    World,
-    fault,
-)
+from tests.functional.client import fault
+from tests.functional.world import VOLUME, World
 
 SNAPSHOT = "volume-1-snapshot-1"
 

@@ -9,15 +9,8 @@ from snapmanage.core.backend import GIB
 from snapmanage.core.reference import Reference
 from snapmanage.testing.waiting import until
 from tests.functional.callers import by_token, token
-from tests.functional.world import (
-    OTHER_PROJECT,
-    PROJECT,
-    SERVER,
-    VOLUME,
-    World,
-    a_world,
-    fault,
-)
+from tests.functional.client import PROJECT, SERVER, fault
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 FIELDS = {
