@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import seed
-from tests.services.process import LOOPBACK
+from snapmanage.testing.services.process import LOOPBACK
 
 VERSION = "volume 3.71"
 

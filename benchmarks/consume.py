@@ -7,8 +7,8 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.world import Installation, Meter, World
 from snapmanage.core.outbox import Message
-from tests.services.process import send
-from tests.waiting import until
+from snapmanage.testing.services.process import send
+from snapmanage.testing.waiting import until
 
 OPERATIONS = 5000
 

@@ -15,7 +15,7 @@ import kombu
 
 import snapmanage.cmd  # noqa: F401 - selects threads before the first import of oslo.messaging
 from benchmarks.world import World
-from tests.services.process import unique
+from snapmanage.testing.services.process import unique
 
 CASTS = 5000
 PUBLICATIONS = 3000

@@ -10,9 +10,9 @@ from urllib.parse import quote
 from benchmarks import machine, seed
 from benchmarks.clients import Client, timed
 from benchmarks.world import Installation, World
-from tests import needs
-from tests.services.lvm_metadata import metadata_group
-from tests.services.process import unique
+from snapmanage.testing import needs
+from snapmanage.testing.services.lvm_metadata import metadata_group
+from snapmanage.testing.services.process import unique
 
 ENTRIES = 100_000
 MANAGED = 5_000

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.services.process import family
+from snapmanage.testing.services.process import family
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import machine, seed
 from benchmarks.clients import Client, manage, timed, together
 from benchmarks.world import Installation, Meter, World
-from tests.waiting import until
+from snapmanage.testing.waiting import until
 
 ALONE = 300
 WARM = 20

@@ -10,7 +10,7 @@ from snapmanage.core.location import Location
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
 from snapmanage.store import outbox
-from tests.waiting import until
+from snapmanage.testing.waiting import until
 
 EVENTS = 10_000
 

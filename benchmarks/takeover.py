@@ -15,8 +15,8 @@ from typing import Any
 from benchmarks import consume, machine
 from benchmarks.world import Installation, World
 from snapmanage.core.outbox import Message
-from tests.services.process import send
-from tests.waiting import until
+from snapmanage.testing.services.process import send
+from snapmanage.testing.waiting import until
 
 REPEATS = 5
 # Seconds of a rename: of a healthy backend, and of a hanging one.

@@ -23,10 +23,10 @@ from snapmanage.bus.rabbit.declaring import declare
 from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.core.outbox import Message
 from snapmanage.store.engine.database import Database, connect
-from tests.services.deployment import Deployment
-from tests.services.mariadb import MariaDB
-from tests.services.process import running, scratch, unique
-from tests.services.rabbitmq import RabbitMQ
+from snapmanage.testing.services.deployment import Deployment
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.process import running, scratch, unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 
 HOST = "storage-1"
 

@@ -1,7 +1,7 @@
 """The services that tests share: each starts when a test first requires it, and stops in the end.
 
 Each test uses its own part of a service: a database of its own (`database_url`, `database()`), and names on the broker
-from `tests.services.process.unique`.
+from `snapmanage.testing.services.process.unique`.
 """
 
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from hypothesis import settings
 
 # The first import of oslo.messaging fixes oslo.service's backend for the whole process; snapmanage.cmd selects threads.
 import snapmanage.cmd  # noqa: F401
-from tests import needs
+from snapmanage.testing import needs
+from snapmanage.testing.services import mariadb as mariadb_service
+from snapmanage.testing.services import postgresql as postgresql_service
+from snapmanage.testing.services import rabbitmq as rabbitmq_service
+from snapmanage.testing.services.process import running, unique
 from tests.services import ceph as ceph_service
 from tests.services import keystone as keystone_service
-from tests.services import mariadb as mariadb_service
-from tests.services import postgresql as postgresql_service
-from tests.services import rabbitmq as rabbitmq_service
 from tests.services import trixie
 from tests.services import zfs_fuse as zfs_fuse_service
-from tests.services.process import running, unique
 from tests.services.wiretap import Wiretap, wiretap
 
 pytest_plugins = ["tests.order", "tests.tiers"]

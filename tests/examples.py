@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume
 from snapmanage.core.lifecycle import Retry
@@ -29,20 +27,6 @@ PROJECT = "a" * 32
 ASKED = Requester(PROJECT, "b" * 32, f"req-{uuid.UUID(int=7)}", f"req-{uuid.UUID(int=8)}")
 VOLUME_ID = str(uuid.UUID(int=1))
 SNAPSHOT_ID = str(uuid.UUID(int=2))
-
-
-class FakeClock:
-    """A database's clock that only a test moves."""
-
-    def __init__(self, now: datetime = NOW) -> None:
-        self.now = now
-
-    def __call__(self, conn: Connection) -> datetime:
-        return self.now
-
-    def advance(self, **time: float) -> datetime:
-        self.now += timedelta(**time)
-        return self.now
 
 
 def new_id() -> str:

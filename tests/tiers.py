@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.testing.selection import MARKS
+
 TIERS = {
     "unit": "decisions and small parts, nothing outside the process",
     "contract": "every driver on its real backend",
@@ -18,11 +20,11 @@ TIERS = {
     "chaos": "processes and services that are killed, cut off and frozen",
 }
 FOLDER = Path(__file__).parent
-NO_KERNEL = "no_kernel: the test doesn't depend on device-mapper, so LVM on metadata is enough for it"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", NO_KERNEL)
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
     for tier, meaning in TIERS.items():
         config.addinivalue_line("markers", f"{tier}: {meaning} (given by the folder)")
 

@@ -2,7 +2,7 @@
 
 A driver is a class under the entry point group `snapmanage.drivers`. It reports facts and renames objects.
 `snapmanage.core.backend` decides whether a snapshot may be managed, by the same rules for all drivers. Every driver
-passes `tests/contract/test_drivers*.py` on its real backend.
+passes the tests of `snapmanage.testing.contract` on its real backend.
 
 Several threads call a driver at once. It raises errors of `snapmanage.errors` only: an `Invalid` where a retry never
 helps, a `BackendError` where a retry may help.

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import requests
 import sqlalchemy as sa
 
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.waiting import until
 from tests.chaos.fleet import Fleet
-from tests.services.deployment import PROJECT
-from tests.waiting import until
 
 # Carries out an action; calling it again must not carry it out twice.
 Action = Callable[[], None]

@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 
+from snapmanage.testing.services.deployment import PROJECT
 from tests.chaos.fleet import Fleet
-from tests.services.deployment import PROJECT
 
 
 def check_commands(fleet: Fleet) -> None:

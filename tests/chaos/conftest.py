@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.chaos.fleet import Fleet, fleet
-from tests.services.mariadb import MariaDB
-from tests.services.rabbitmq import RabbitMQ
 
 HOST = "storage-1"
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import sqlalchemy as sa
 
+from snapmanage.testing.services.rabbitmq import CONSUMER_TIMEOUT
 from tests.chaos.fleet import Fleet
-from tests.services.rabbitmq import CONSUMER_TIMEOUT
 from tests.services.wire import Wire
 
 Fault = Callable[[Fleet, random.Random], None]

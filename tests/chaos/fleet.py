@@ -16,18 +16,18 @@ import kombu
 import requests
 import sqlalchemy as sa
 
+from snapmanage.testing.services import warm
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import PROJECT, VERSION
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.process import LOOPBACK, free_port, unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.chaos import invariants
 from tests.chaos.machines import CONFIGURATION, CONTROL, Wires, machines
 from tests.chaos.storage import VOLUME, Storage
-from tests.services import warm
-from tests.services.daemon import Daemon
-from tests.services.deployment import PROJECT, VERSION
-from tests.services.mariadb import MariaDB
-from tests.services.postgresql import PostgreSQL
-from tests.services.process import LOOPBACK, free_port, unique
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.wire import wire_to
-from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 Databases = MariaDB | PostgreSQL

@@ -14,16 +14,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.process import running, scratch
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.chaos import invariants
 from tests.chaos.clients import Client, tasks
 from tests.chaos.commands import check_commands
 from tests.chaos.faults import draw_faults
 from tests.chaos.fleet import Databases, Fleet, fleet
-from tests.services.mariadb import MariaDB
-from tests.services.postgresql import PostgreSQL
-from tests.services.process import running, scratch
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
 
 # Two processes serve the first host.
 HOSTS = ("storage-1/a", "storage-1/b", "storage-2", "storage-3", "storage-4")

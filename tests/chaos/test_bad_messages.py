@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from snapmanage.crash import VARIABLE
+from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet
-from tests.waiting import until
 
 KEPT_BYTES = 4 * 1024**2
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from snapmanage.crash import VARIABLE
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.process import running
+from snapmanage.testing.services.rabbitmq import DEAD_LETTERS_AGAIN, RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
 from tests.services import trixie
-from tests.services.mariadb import MariaDB
-from tests.services.process import running
-from tests.services.rabbitmq import DEAD_LETTERS_AGAIN, RabbitMQ
 from tests.services.trixie import TrixieRabbitMQ
-from tests.waiting import until
 
 DELIVERIES = 2
 IMPATIENT = f"[{{rabbit, [{{consumer_timeout, 1000}}, {{channel_tick_interval, 200}}, {DEAD_LETTERS_AGAIN}]}}]."

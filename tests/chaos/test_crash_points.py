@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from snapmanage.crash import VARIABLE, Point
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.chaos import actions, invariants
 from tests.chaos.actions import Action
 from tests.chaos.commands import check_commands
 from tests.chaos.fleet import BIN, Databases, Fleet, fleet
-from tests.services.daemon import Daemon
-from tests.services.mariadb import MariaDB
-from tests.services.postgresql import PostgreSQL
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
 
 HOST = "storage-1"
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))

@@ -8,10 +8,10 @@ import kombu
 import pytest
 import sqlalchemy as sa
 
+from snapmanage.testing.waiting import until
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet
 from tests.examples import sample
-from tests.waiting import until
 
 SNAPSHOT_ID = "d6d925e0-eec3-4905-993c-4bba6f7f57c0"
 VOLUME = "volume-916bf7fc-22b0-4089-9528-bec5083ba14e"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.needs import require
-from tests.services.daemon import Daemon
-from tests.services.deployment import PROJECT
-from tests.waiting import until
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.waiting import until
 
 MIB = 1024**2
 VOLUME = "disk"

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests import needs
-from tests.services.daemon import Daemon
-from tests.services.deployment import Deployment, deployed
-from tests.services.lvm_metadata import metadata_group
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
+from snapmanage.testing import needs
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import Deployment, deployed
+from snapmanage.testing.services.lvm_metadata import metadata_group
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.services.wiretap import Wiretap
-from tests.waiting import until
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 STEPS = ["snapshot.manage.start", "snapshot.manage.end"]

@@ -13,15 +13,15 @@ from pathlib import Path
 import kombu
 import pytest
 
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.rabbitmq import CONSUMER_TIMEOUT
+from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.clients import Client, Task
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
-from tests.services.daemon import Daemon
-from tests.services.postgresql import PostgreSQL
 from tests.services.rabbit_cluster import KINDS, Node, cluster
-from tests.services.rabbitmq import CONSUMER_TIMEOUT
-from tests.waiting import until
 
 REQUESTS = 100
 CASTS = "SELECT count(*) FROM outbox WHERE kind = 'cast'"

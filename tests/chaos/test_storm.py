@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import fleet
 from tests.chaos.storm import HOSTS, run_round
-from tests.services.rabbitmq import RabbitMQ
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"])

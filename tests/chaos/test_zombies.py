@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
-from tests.services.daemon import Daemon
-from tests.services.mariadb import MariaDB
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 

@@ -2,36 +2,33 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from snapmanage.drivers.cinder.driver import CinderDriver
-from tests.contract.labs import LABS, MAKERS, HoldingLab, Lab, LargeLab, SpoilingLab
+from snapmanage.testing.lab import Lab
+from snapmanage.testing.selection import needed
+from snapmanage.testing.services.lvm_metadata import MetadataGroup
+from tests.contract.labs import ACTIVE, CLASSES, MAKERS, labs_with
 from tests.contract.labs.cinder import cinder_lvm, cinder_rbd
 from tests.services.ceph import Ceph
-from tests.services.lvm_metadata import MetadataGroup
+
+pytest.register_assert_rewrite("snapmanage.testing.contract")
 
 
-@pytest.fixture(params=LABS)
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that needs capabilities on the laboratories that have them."""
+    capabilities, active = needed(metafunc.definition), metafunc.definition.get_closest_marker("active")
+    if capabilities or active:
+        names = [name for name in labs_with(*capabilities) if name in ACTIVE or not active]
+        metafunc.definition.add_marker(pytest.mark.parametrize("lab", names, indirect=True))
+
+
+@pytest.fixture(params=CLASSES)
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     with MAKERS[request.param](request, tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def holding_lab(lab: Lab) -> HoldingLab:
-    return cast(HoldingLab, lab)
-
-
-@pytest.fixture
-def spoiling_lab(lab: Lab) -> SpoilingLab:
-    return cast(SpoilingLab, lab)
-
-
-@pytest.fixture
-def large_lab(lab: Lab) -> LargeLab:
-    return cast(LargeLab, lab)
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,11 @@
-"""Every driver in a running service: the reason codes that clients see, and long listings."""
+"""Every driver in a running service: the reason codes that clients see."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.contract.labs import LARGE, Lab, LargeLab
+from snapmanage.testing.lab import Lab
 from tests.contract.worlds import world_of
 from tests.functional.world import World
-
-MANY = 5000
 
 
 def reason_code(world: World, volume_id: str, ref: Any) -> str:
@@ -19,16 +14,6 @@ def reason_code(world: World, volume_id: str, ref: Any) -> str:
     assert world.settled(snapshot_id)["status"] == "error"
     code: str = world.client.operation(snapshot_id)["reason_code"]
     return code
-
-
-def counted(function: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
-    """Return the function so that it adds each of its calls to `calls`."""
-
-    def append_and_call(*arguments: Any) -> Any:
-        calls.append(arguments)
-        return function(*arguments)
-
-    return append_and_call
 
 
 def test_client_manages_and_unmanages_and_is_refused_with_stable_codes(lab: Lab, tmp_path: Path) -> None:
@@ -54,17 +39,3 @@ def test_client_manages_and_unmanages_and_is_refused_with_stable_codes(lab: Lab,
     assert again.status_code == 409
     assert (entry["reference"], entry["cinder_id"]) == ({"source-name": managed_name}, snapshot_id)
     assert lab.names() == {lab.name_of("daily")}
-
-
-@pytest.mark.parametrize("lab", LARGE, indirect=True)
-def test_thousands_of_snapshots_are_listed_in_one_scan(large_lab: LargeLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    large_lab.add_many(MANY)
-    scans: list[object] = []
-    if large_lab.scan:
-        owner, name = large_lab.scan
-        monkeypatch.setattr(owner, name, counted(getattr(owner, name), scans))
-
-    listed = large_lab.driver.list_snapshots()
-
-    assert len({snapshot.identity for snapshot in listed}) == len({snapshot.name for snapshot in listed}) == MANY
-    assert len(scans) == (1 if large_lab.scan else 0)

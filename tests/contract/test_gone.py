@@ -8,12 +8,12 @@ import pytest
 
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
 from tests.contract.worlds import world_of
 from tests.functional.client import SERVER
 from tests.functional.cmd.programs import run
 from tests.functional.world import World
-from tests.needs import require
-from tests.services.lvm_metadata import MetadataGroup, metadata_group
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ existing object is never reported as gone.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -18,14 +18,14 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, ref
 from snapmanage.core.reconciliation import Kind
 from snapmanage.core.reference import Reference
 from snapmanage.manage import reconciliation
-from tests.contract.labs import LABS, ORPHANING, Lab, OddLab
+from snapmanage.testing.lab import Lab, OddLab, OrphaningLab, has
+from tests.contract.labs import labs_with
 from tests.contract.worlds import world_of
 from tests.functional.client import SERVER
 from tests.functional.world import World
 
 # `qcow2/test_oddities` tests the same for qcow2, and that every chain stays complete.
-except_qcow2 = pytest.mark.parametrize("lab", [name for name in LABS if name != "qcow2"], indirect=True)
-only_labs_that_can_orphan = pytest.mark.parametrize("lab", ORPHANING, indirect=True)
+except_qcow2 = pytest.mark.parametrize("lab", [name for name in labs_with() if name != "qcow2"], indirect=True)
 
 
 @pytest.fixture
@@ -44,11 +44,6 @@ def world(odd_lab: OddLab, tmp_path: Path) -> Iterator[World]:
 
 def unlisted_names(lab: OddLab) -> Collection[str]:
     return getattr(lab, "unlisted", ())
-
-
-def orphan_method(lab: OddLab) -> Callable[[str], None]:
-    """Return the method that removes the object that makes another one a snapshot, such as its volume."""
-    return cast(Callable[[str], None], cast(Any, lab).orphan)
 
 
 def listed(lab: Lab) -> list[BackendSnapshot]:
@@ -179,7 +174,7 @@ def test_every_snapshot_that_can_be_managed_by_name_is_listed(odd_lab: OddLab) -
 
 
 def test_only_a_removed_snapshot_is_reported_as_gone_not_one_that_lost_its_volume(
-    odd_lab: OddLab, world: World, request: pytest.FixtureRequest
+    odd_lab: OddLab, world: World
 ) -> None:
     names = [odd_lab.name_of(word) for word in ("test-removed", "test-orphan")]
     for name in names:
@@ -189,19 +184,19 @@ def test_only_a_removed_snapshot_is_reported_as_gone_not_one_that_lost_its_volum
     assert reported_differences(world) == []
 
     odd_lab.remove(str(world.record(removed).backend_name))
-    if request.node.callspec.params["lab"] in ORPHANING:
-        orphan_method(odd_lab)(str(world.record(orphaned).backend_name))
+    if has(type(odd_lab), "orphan"):
+        cast(OrphaningLab, odd_lab).orphan(str(world.record(orphaned).backend_name))
 
     assert [(kind, gone) for kind, gone, _ in reported_differences(world)] == [(Kind.VANISHED, removed)]
 
 
-@only_labs_that_can_orphan
+@pytest.mark.lab_needs("orphan")
 def test_managed_snapshot_that_lost_its_volume_is_renamed_back_or_unmanaging_is_an_error(
-    odd_lab: OddLab,
+    odd_lab: OrphaningLab,
 ) -> None:
-    orphan, binding = orphan_method(odd_lab), add_snapshot(odd_lab, "test-orphan")
+    binding = add_snapshot(odd_lab, "test-orphan")
     odd_lab.driver.manage_snapshot(binding)
-    orphan(binding.managed_name)
+    odd_lab.orphan(binding.managed_name)
 
     name = binding.original_name
     try:

@@ -18,14 +18,14 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
+from snapmanage.testing.services.process import installed
+from snapmanage.testing.waiting import until
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
-from tests.needs import require
-from tests.services.lvm_metadata import MetadataGroup, metadata_group
-from tests.services.process import installed
 from tests.services.uml import REPOSITORY
 from tests.services.zfs_fuse import ZfsFuse
-from tests.waiting import until
 
 SECTION = privsep.context.cfg_section
 NOBODY = 65534

@@ -14,8 +14,8 @@ from snapmanage.manage.rules import Rules
 from snapmanage.store import records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.testing.clock import FakeClock
 from tests import examples
-from tests.examples import FakeClock
 from tests.functional.client import Client
 from tests.functional.world import World, a_world, five_snapshots
 
@@ -48,7 +48,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    return FakeClock()
+    return FakeClock(examples.NOW)
 
 
 @pytest.fixture(scope="session")

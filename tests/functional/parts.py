@@ -5,10 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
-
-from sqlalchemy import Connection
 
 from snapmanage import errors
 from snapmanage.api.serving.server import HttpServer
@@ -17,24 +14,6 @@ from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
 
 NAMES = Names()
-
-
-class Clock:
-    """The machine's time, which a test may move forward."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta()
-        self._stopped: datetime | None = None
-
-    def __call__(self, conn: Connection) -> datetime:
-        return (self._stopped or datetime.now(UTC)) + self._ahead
-
-    def stand_still(self) -> None:
-        """Stop the time; only `advance` moves it, so no lease expires because the machine is slow."""
-        self._stopped = datetime.now(UTC)
-
-    def advance(self, **time: float) -> None:
-        self._ahead += timedelta(**time)
 
 
 class QuickHttpServer(HttpServer):

@@ -19,9 +19,10 @@ from snapmanage.core.outbox import Message
 from snapmanage.relay import Relay
 from snapmanage.store import outbox
 from snapmanage.store.engine.database import Database
+from snapmanage.testing.clock import FakeClock
+from snapmanage.testing.waiting import until
 from tests import examples
-from tests.examples import ASKED, NOW, SERVER, FakeClock, new_id
-from tests.waiting import until
+from tests.examples import ASKED, NOW, SERVER, new_id
 
 AN_HOUR = 3600.0
 NAMES = Names(notification_topics=("notifications", "billing"))

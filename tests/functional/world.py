@@ -31,12 +31,13 @@ from snapmanage.relay import Relay
 from snapmanage.store import audit, outbox, records, services, tables
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.testing.clock import FakeClock
+from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import PROJECT, SERVER, Client
 from tests.functional.migrated import sqlite
-from tests.functional.parts import NAMES, Clock, HangingStep, QuickHttpServer, SwitchedBus
-from tests.waiting import until
+from tests.functional.parts import NAMES, HangingStep, QuickHttpServer, SwitchedBus
 
 OTHER_PROJECT = "f" * 32
 VOLUME = "volume-1"
@@ -51,7 +52,7 @@ class World:
     """All parts, and the actions of a test on them."""
 
     db: Database
-    clock: Clock
+    clock: FakeClock
     bus: SwitchedBus
     relay: Relay
     app: Application
@@ -213,7 +214,7 @@ def a_world(
 
     The database is a SQLite file unless `url` names another one, which must be empty.
     """
-    clock = Clock()
+    clock = FakeClock()
     db = Database(connect(url or sqlite(folder)).engine, clock)
     if url:
         schema.sync(db.engine)

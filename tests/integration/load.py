@@ -7,9 +7,9 @@ from pathlib import Path
 
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.store.engine.database import database_clock
+from snapmanage.testing.waiting import until
 from tests.functional.client import SERVER
 from tests.functional.world import VOLUME, World, a_world
-from tests.waiting import until
 
 CLIENTS = 8
 SNAPSHOTS = 64

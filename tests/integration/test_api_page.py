@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests import needs
-from tests.services.daemon import Daemon
-from tests.services.deployment import PROJECT
-from tests.waiting import until
+from snapmanage.testing import needs
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.waiting import until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
 FILES = ("disk1.img", "disk1.img@daily", "disk1.img@weekly", "disk1.img@monthly")

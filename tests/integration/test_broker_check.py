@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests import needs
-from tests.services.daemon import Daemon
-from tests.services.deployment import CONFIGURATION, HOST, SERVER
+from snapmanage.testing import needs
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import CONFIGURATION, HOST, SERVER
+from snapmanage.testing.services.process import free_port, running, unique
+from snapmanage.testing.services.rabbitmq import PROGRAMS
+from snapmanage.testing.waiting import until
 from tests.services.managed_rabbitmq import MANAGED, ManagedRabbitMQ
-from tests.services.process import free_port, running, unique
-from tests.services.rabbitmq import PROGRAMS
-from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.daemon import Daemon
-from tests.services.deployment import SERVER, Deployment, deployed
-from tests.services.mariadb import MariaDB
-from tests.services.rabbitmq import RabbitMQ
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import SERVER, Deployment, deployed
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "cast-and-listen.md"
 PROGRAMS = re.findall(r'```python\n("""(\S+): .*?)```', PAGE.read_text(), re.DOTALL)

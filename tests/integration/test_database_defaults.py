@@ -13,13 +13,13 @@ from snapmanage.core.services import Service
 from snapmanage.store import services
 from snapmanage.store.engine import schema, suitability
 from snapmanage.store.engine.database import connect, passes
-from tests import needs
+from snapmanage.testing import needs
+from snapmanage.testing.services import mariadb as mariadb_service
+from snapmanage.testing.services.deployment import Deployment
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.process import running
 from tests.integration.load import SNAPSHOTS, a_world_on, statuses_after_load
-from tests.services import mariadb as mariadb_service
-from tests.services.deployment import Deployment
-from tests.services.mariadb import MariaDB
-from tests.services.postgresql import PostgreSQL
-from tests.services.process import running
 
 CHARSETS = [
     "CHARACTER SET latin1",

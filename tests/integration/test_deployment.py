@@ -8,14 +8,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests import needs
-from tests.services.deployment import SERVER, Deployment, Surroundings, deployed
-from tests.services.lvm_metadata import MetadataGroup, metadata_group
-from tests.services.mariadb import MariaDB
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
+from snapmanage.testing import needs
+from snapmanage.testing.services.deployment import SERVER, Deployment, Surroundings, deployed
+from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.services.wiretap import Wiretap
-from tests.waiting import until
 
 STARTED = ("audit", "volume", "api", "relay")
 SCHEMA = json.loads(resources.files("snapmanage.core").joinpath("event.schema.json").read_text())

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import pytest
 
 from snapmanage.core.backend import GIB
+from snapmanage.testing.services.deployment import Deployment, Surroundings, deployed
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.contract.labs import MAKERS
 from tests.example_sections import ExampleSection, example_sections
 from tests.services import purity
-from tests.services.deployment import Deployment, Surroundings, deployed
-from tests.services.mariadb import MariaDB
-from tests.services.rabbitmq import RabbitMQ
 
 SHIPPED = {each.name for each in entry_points(group="snapmanage.drivers") if each.value.startswith("snapmanage.")}
 # The driver `fake` holds its snapshots in the server's memory, where no test can look.

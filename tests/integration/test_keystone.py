@@ -13,12 +13,12 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage.cmd.wiring import middleware
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.process import free_port
+from snapmanage.testing.waiting import until
 from tests.functional.client import SERVER, Client, fault
 from tests.functional.world import World, a_world
-from tests.services.daemon import Daemon
 from tests.services.keystone import Keystone
-from tests.services.process import free_port
-from tests.waiting import until
 
 SNAPSHOTS = ("volume-1-snapshot-1", "volume-1-snapshot-2")
 # The middleware validates each token at each request, so that a revoked token is refused at once.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import require
+from snapmanage.testing.needs import require
 from tests.services import uml
 
 MODULES = {

@@ -11,13 +11,13 @@ from sqlalchemy.exc import DBAPIError
 from snapmanage.store import quotas
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, passes
-from tests import needs
+from snapmanage.testing import needs
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.process import running
+from snapmanage.testing.waiting import until
 from tests.integration.load import SNAPSHOTS, a_world_on, statuses_after_load
 from tests.services import pgbouncer as pgbouncer_service
 from tests.services.pgbouncer import PgBouncer
-from tests.services.postgresql import PostgreSQL
-from tests.services.process import running
-from tests.waiting import until
 
 
 @pytest.fixture(scope="module", params=pgbouncer_service.MODES)

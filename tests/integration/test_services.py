@@ -13,12 +13,22 @@ import kombu
 import pytest
 import sqlalchemy as sa
 
-from tests.services import process
-from tests.services.mariadb import MariaDB
-from tests.services.postgresql import PostgreSQL
-from tests.services.process import LOOPBACK, Program, Service, family, free_port, processes, running, scratch, unique
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
+from snapmanage.testing.services import process
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.process import (
+    LOOPBACK,
+    Program,
+    Service,
+    family,
+    free_port,
+    processes,
+    running,
+    scratch,
+    unique,
+)
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 
 SERVICES = ["rabbitmq", "mariadb", "postgresql"]
 
@@ -207,7 +217,7 @@ def test_free_port_is_below_the_range_of_outgoing_connections() -> None:
 def test_free_port_is_returned_once_even_without_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "sample", lambda ports, number: ports[:number])
     program = "import random; random.sample = lambda ports, number: ports[:number]\n"
-    program += "from tests.services.process import free_port; print(free_port())"
+    program += "from snapmanage.testing.services.process import free_port; print(free_port())"
 
     ours = free_port()
     elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

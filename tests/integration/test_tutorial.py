@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests import needs
-from tests.services.daemon import Daemon
-from tests.services.deployment import PROJECT
-from tests.waiting import until
+from snapmanage.testing import needs
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "one-machine.md"
 COMMANDS = re.findall(r"^\$ (.*)$", PAGE.read_text(), re.MULTILINE)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import warm
-from tests.services.daemon import Daemon
-from tests.services.process import processes
+from snapmanage.testing.services import warm
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.process import processes
 
 REPORT = """\
 import json, os, sys

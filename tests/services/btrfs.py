@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.needs import lacking, require
+from snapmanage.testing.needs import lacking, require
 
 PROGRAMS = ("mkfs.btrfs", "btrfs", "btrfs-map-logical", "mount", "losetup")
 

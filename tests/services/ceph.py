@@ -9,9 +9,18 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.drivers.system import ceph_bindings
-from tests import needs
-from tests.services.process import LOOPBACK, PORTS, START_SECONDS, Program, Service, give_away, installed, unique
-from tests.waiting import until
+from snapmanage.testing import needs
+from snapmanage.testing.services.process import (
+    LOOPBACK,
+    PORTS,
+    START_SECONDS,
+    Program,
+    Service,
+    give_away,
+    installed,
+    unique,
+)
+from snapmanage.testing.waiting import until
 
 # An OSD takes free ports of this range; no other service uses a port of it.
 OSD_PORTS = (PORTS.stop, PORTS.stop + 700)

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
-from tests.services.process import LOOPBACK, Service, unique
+from snapmanage.testing.services.process import LOOPBACK, Service, unique
 
 SERVER = Path(__file__).parent / "keystone_server.py"
 

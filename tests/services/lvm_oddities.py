@@ -3,7 +3,7 @@
 A function returns the sections of one shape, for `MetadataGroup.add`. Most volumes are two extents long.
 """
 
-from tests.services.lvm_metadata import HIDDEN, VISIBLE, MetadataGroup
+from snapmanage.testing.services.lvm_metadata import HIDDEN, VISIBLE, MetadataGroup
 
 EXTENTS = 2
 READ_ONLY = '"READ", "VISIBLE"'

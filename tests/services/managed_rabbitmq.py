@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from snapmanage.testing.services.process import LOOPBACK, free_port
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.services import trixie
-from tests.services.process import LOOPBACK, free_port
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.trixie import TrixieRabbitMQ
 
 # The management API reports a queue's policy once the broker has collected the queue's statistics. By default, the

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.services.postgresql import PostgreSQL
-from tests.services.process import LOOPBACK, Service, installed
+from snapmanage.testing.services.postgresql import PostgreSQL
+from snapmanage.testing.services.process import LOOPBACK, Service, installed
 
 PROGRAMS = ("pgbouncer",)
 MODES = ("session", "transaction")

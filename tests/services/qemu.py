@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.needs import program
+from snapmanage.testing.needs import program
 
 PROGRAMS = ("qemu-img", "qemu-io")
 # Without a time limit, QEMU waits forever on a fifo that it takes for an image.

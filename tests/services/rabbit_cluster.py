@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.services.process import scratch
-from tests.services.rabbitmq import RabbitMQ
+from snapmanage.testing.services.process import scratch
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.services.trixie import TrixieRabbitMQ, folder
 
 NODES = 3

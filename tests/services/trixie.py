@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.services.rabbitmq import SERVER, RabbitMQ
+from snapmanage.testing.services.rabbitmq import SERVER, RabbitMQ
 
 VARIABLE = "SNAPMANAGE_TRIXIE"
 # Mount folders of this machine into the other release, in a mount namespace of the command's own.

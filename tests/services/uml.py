@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.needs import require
+from snapmanage.testing.needs import require
 from tests.services import uml_guest
 
 GUEST = Path(uml_guest.__file__).resolve()

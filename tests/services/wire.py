@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tests.services.process import LOOPBACK
+from snapmanage.testing.services.process import LOOPBACK
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 

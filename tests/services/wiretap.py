@@ -7,7 +7,7 @@ from typing import Any
 
 import kombu
 
-from tests.services.process import unique
+from snapmanage.testing.services.process import unique
 
 
 class Wiretap:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.needs import lacking, require
-from tests.services.process import Service, installed, unique
+from snapmanage.testing.needs import lacking, require
+from snapmanage.testing.services.process import Service, installed, unique
 
 PROGRAMS = ("zfs-fuse", "zfs", "zpool", "unshare", "nsenter")
 

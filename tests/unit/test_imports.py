@@ -32,6 +32,8 @@ ALLOWED = {
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}
     | {"cmd.process", "cmd.wiring"},
     "wsgi": {"cmd"},
+    # Nothing but tests, benchmarks and examples imports it.
+    "testing": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"},
 }
 PURE = ("errors", "crash", "core")
 CONF = "oslo_config.cfg.CONF"
@@ -119,6 +121,20 @@ def test_imports_point_inwards() -> None:
     assert violations(ROOT) == []
 
 
+@pytest.mark.parametrize("folder", ["benchmarks", "examples", "snapmanage"])
+def test_tests_are_imported_by_no_other_folder(folder: str) -> None:
+    trees = {path: ast.parse(path.read_text()) for path in (ROOT.parent / folder).rglob("*.py")}
+
+    assert trees
+    assert [
+        f"{path}:{line}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        for line, name in _reached(node)
+        if name.partition(".")[0] == "tests"
+    ] == []
+
+
 @pytest.mark.parametrize("part", sorted(ALLOWED))
 def test_every_part_in_the_order_is_there(part: str) -> None:
     path = ROOT.joinpath(*part.split("."))
@@ -149,6 +165,8 @@ def test_every_part_in_the_order_is_there(part: str) -> None:
         ("cmd/manage/main.py", "from snapmanage.cmd.api import main", "cmd.manage must not import cmd"),
         ("drivers/lvm/driver.py", "limit = cfg.CONF.limit", "drivers must not touch cfg.CONF"),
         ("drivers/lvm/driver.py", "from oslo_config.cfg import CONF", "drivers must not touch cfg.CONF"),
+        ("drivers/fake.py", "from snapmanage.testing.lab import Lab", "drivers must not import testing"),
+        ("testing/lab.py", "from snapmanage.cmd import main", "testing must not import cmd"),
         ("helpers.py", "from snapmanage import errors", "helpers has no place in the order of imports"),
     ],
 )

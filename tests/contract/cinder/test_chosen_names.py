@@ -9,8 +9,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe, refuse_unsafe
+from snapmanage.testing.waiting import until
 from tests.contract.cinder.array import Array, record_of
-from tests.waiting import until
 
 
 def test_snapshot_is_found_by_its_record_if_the_vendor_driver_chooses_the_name(array: Array) -> None:

@@ -14,8 +14,8 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder.driver import CinderDriver
+from snapmanage.testing.waiting import until
 from tests.contract.cinder.array import TEMPLATE, VENDOR, Array
-from tests.waiting import until
 
 
 def test_vendor_driver_reads_its_own_options(array: Array, optioned: CinderDriver) -> None:

@@ -11,9 +11,9 @@ from snapmanage.core.backend import Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.file import FileDriver
 from snapmanage.drivers.system import syscalls
-from tests.needs import require
+from snapmanage.testing.needs import require
+from snapmanage.testing.waiting import until
 from tests.services.qemu import held_open
-from tests.waiting import until
 
 SNAPSHOT = "disk1.img@daily"
 

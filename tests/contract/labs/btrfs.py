@@ -18,6 +18,8 @@ LONGEST = "x" * 255
 class BtrfsLab:
     """A folder on the file system, with one volume, and an inner folder for snapshots."""
 
+    reports_storage_id = True
+    reports_creation_time = True
     volume = "volume-1"
     legal_characters = "".join(map(chr, range(1, 128))).replace("/", "") + "é\u2028\U0001f600"
     scan = (trees, "read")

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,12 +16,12 @@ from snapmanage.core.backend import GIB
 from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.drivers.system import ceph_bindings
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
 from tests.contract.labs.lvm import LEGAL_CHARACTERS
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import NOT_UTF8
-from tests.needs import require
 from tests.services.ceph import Ceph
-from tests.services.lvm_metadata import MetadataGroup, metadata_group
 
 LVM_DRIVER = "cinder.volume.drivers.lvm.LVMVolumeDriver"
 RBD_DRIVER = "cinder.volume.drivers.rbd.RBDDriver"
@@ -36,6 +36,8 @@ IMPOSSIBLE_NAMES = ("a\0b", "\ud800", "x" * 16385)
 class CinderLvmLab:
     """Volumes of two extents, which Cinder rounds up to one GiB."""
 
+    reports_storage_id = False
+    reports_creation_time = False
     volume = "thick-volume"
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES
@@ -86,6 +88,9 @@ class CinderLvmLab:
 class CinderRbdLab(RbdLab):
     """Images of one GiB, Cinder's unit of sizes."""
 
+    reports_storage_id = False
+    reports_creation_time = False
+    add_unusable: ClassVar[Any] = None
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES
 

@@ -9,6 +9,8 @@ from snapmanage.drivers.fake import FakeDriver
 
 
 class FakeLab:
+    reports_storage_id = True
+    reports_creation_time = True
     volume = "volume-1"
     size_bytes = GIB
     impossible_names = ()

@@ -10,10 +10,10 @@ from typing import ClassVar
 from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
-from tests.contract.labs.base import Lab
-from tests.needs import require
+from snapmanage.testing.lab import Lab
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
 from tests.services import lvm_oddities, uml_guest
-from tests.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
 from tests.services.lvm_operator import lvm
 
 IMPOSSIBLE_NAMES = ("a/b", "-x", "a b", "..", "x" * 128, "snapshot1", "é", 'x" || lv_name=~".*')
@@ -24,6 +24,8 @@ MIB = 1024**2
 class LvmMetadataLab:
     """LVM without device-mapper: thick or thin snapshots that can't be opened."""
 
+    reports_storage_id = True
+    reports_creation_time = True
     impossible_names = IMPOSSIBLE_NAMES
     legal_characters = LEGAL_CHARACTERS
     scan = (privileged, "lvs")
@@ -93,6 +95,8 @@ class LvmKernelLab:
     Making a group takes seconds there, so all laboratories share one. Each first removes the leftovers of the last.
     """
 
+    reports_storage_id = True
+    reports_creation_time = True
     impossible_names = IMPOSSIBLE_NAMES
     legal_characters = LEGAL_CHARACTERS
     group = "test-group"
@@ -120,11 +124,6 @@ class LvmKernelLab:
     def add_snapshot(self, name: str, store: str = "8m") -> None:
         size = [] if self.thin else ["--size", store]
         lvm("lvcreate", "--snapshot", *size, "--name", name, f"{self.group}/{self.volume}")
-
-    def add_unusable(self, word: str) -> str:
-        self.add_snapshot(word, store="4m")
-        self.overflow()
-        return word
 
     def overflow(self) -> None:
         """Overwrite more of the volume than a small snapshot has room for."""
@@ -173,6 +172,13 @@ class LvmKernelLab:
         return [(group, name) for group, name in volumes if not name.startswith("[")]
 
 
+class ThickLvmKernelLab(LvmKernelLab):
+    def add_unusable(self, word: str) -> str:
+        self.add_snapshot(word, store="4m")
+        self.overflow()
+        return word
+
+
 def in_guest() -> bool:
     """Return whether this process runs in a guest of User Mode Linux, whose whole disk is for the tests."""
     return os.environ.get("SNAPMANAGE_IN_GUEST") == "true"
@@ -183,7 +189,7 @@ def lvm_lab(thin: bool, folder: Path) -> Iterator[Lab]:
     """Yield a laboratory: with device-mapper in a guest, elsewhere on metadata alone."""
     privsep.start()
     if in_guest():
-        yield LvmKernelLab(thin)
+        yield LvmKernelLab(thin) if thin else ThickLvmKernelLab(thin)
         return
     require("lvs", "losetup", root=True)
     with metadata_group(folder) as group:

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
+from snapmanage.testing.needs import require
 from tests.contract.labs.qcow2_oddities import Oddities
-from tests.needs import require
 from tests.services import qemu
 
 
 class Qcow2Lab:
+    reports_storage_id = True
+    reports_creation_time = True
     volume = "disk.qcow2"
     size_bytes = 3 * 1024**2
     impossible_names = ("../disk.qcow2", "/etc/passwd", "a\0b", "..", ".hidden.qcow2", "\ud800.qcow2", "/1")

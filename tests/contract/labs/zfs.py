@@ -22,6 +22,8 @@ LABEL_BYTES = 4 * 1024**2
 class ZfsLab:
     """A dataset on the pool, with one volume. The volume is a file system, since zfs-fuse has no other kind."""
 
+    reports_storage_id = True
+    reports_creation_time = True
     legal_characters = "-abcxyzABCXYZ0189_.: "
     scan = (commands, "run")
 

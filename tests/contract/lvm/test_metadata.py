@@ -12,8 +12,8 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm import names
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
-from tests.needs import require
-from tests.services.lvm_metadata import EXTENT_BYTES, POOL, MetadataGroup, metadata_group
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import EXTENT_BYTES, POOL, MetadataGroup, metadata_group
 
 DEADLINE_SECONDS = 30
 POOL_PARTS = ("pool_tdata", "pool_tmeta", "lvol0_pmspare")

@@ -17,9 +17,9 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_uns
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import commands, privsep
-from tests.needs import require
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup, loop_device, metadata_group
 from tests.services import lvm_oddities
-from tests.services.lvm_metadata import MetadataGroup, loop_device, metadata_group
 
 TRIXIE = os.environ.get("SNAPMANAGE_TRIXIE", "")
 WRITABLE = 'status = ["RESIZEABLE", "READ", "WRITE"]'

@@ -12,8 +12,8 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
-from tests.needs import require
-from tests.services.lvm_metadata import MetadataGroup, metadata_group
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
 
 CHANGING = r"(report|log)/.*|global/(units|suffix|si_unit_consistency|lvdisplay_shows_full_device_path|umask)"
 SETTING = re.compile(r"^\t(\w+)=(.*)$", re.MULTILINE)

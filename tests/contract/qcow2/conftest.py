@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
+from snapmanage.testing.needs import require
 from tests.contract.qcow2.chain import Chain
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory
-from tests.needs import require
 from tests.services import qemu
 
 

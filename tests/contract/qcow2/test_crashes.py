@@ -14,8 +14,8 @@ from snapmanage.drivers.qcow2 import qemu_img
 from snapmanage.drivers.qcow2.directory import LOCK
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands, syscalls
+from snapmanage.testing.waiting import until
 from tests.contract.qcow2.chain import NEW, Chain, killed_before
-from tests.waiting import until
 
 
 @pytest.mark.parametrize("then", ["manage", "unmanage"])

@@ -11,9 +11,9 @@ from snapmanage.core.backend import Unsafe, refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands
+from snapmanage.testing.waiting import until
 from tests.contract.qcow2.image_directory import SIZE, add_internal_snapshot, find
 from tests.services import qemu
-from tests.waiting import until
 
 SECRET = Path("/etc/hostname")
 

@@ -8,8 +8,8 @@ import pytest
 
 from snapmanage.core.backend import Binding, Unsafe
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
+from snapmanage.testing.needs import require
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory, as_another_user
-from tests.needs import require
 from tests.services import qemu
 
 

@@ -10,9 +10,9 @@ from snapmanage.core.backend import Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.protocol import Section
 from snapmanage.drivers.zfs.driver import ZfsDriver
+from snapmanage.testing.waiting import until
 from tests.contract.labs.zfs import ZfsLab
 from tests.contract.zfs.helpers import bind, new_binding
-from tests.waiting import until
 
 
 def test_snapshots_of_all_datasets_beneath_and_no_others_are_listed(lab: ZfsLab) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.testing.services.daemon import Daemon
 from tests.functional.cmd.programs import run
 from tests.functional.migrated import sqlite
-from tests.services.daemon import Daemon
 
 ASK = """
 import sys

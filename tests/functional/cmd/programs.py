@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.waiting import until
 from tests.functional.client import Client
-from tests.services.daemon import Daemon
-from tests.waiting import until
 
 FOLDER = Path(sys.executable).parent
 HOST = "localhost@files"

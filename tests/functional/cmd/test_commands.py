@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage.testing.waiting import until
 from tests.functional.cmd.programs import (
     HOST,
     SNAPSHOTS,
@@ -23,7 +24,6 @@ from tests.functional.cmd.programs import (
     run,
     settled,
 )
-from tests.waiting import until
 
 
 def test_existing_snapshot_is_managed_and_unmanaged_again(standalone: Standalone) -> None:

@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from snapmanage.testing.waiting import until
 from tests.functional.cmd.programs import (
     SNAPSHOTS,
     VOLUME,
@@ -14,7 +15,6 @@ from tests.functional.cmd.programs import (
     requested,
     settled,
 )
-from tests.waiting import until
 
 
 def test_managed_snapshot_agrees_with_its_backend(standalone: Standalone) -> None:

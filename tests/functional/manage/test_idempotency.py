@@ -21,8 +21,9 @@ from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.store import outbox, records, tables
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
+from snapmanage.testing.clock import FakeClock
 from tests import examples
-from tests.examples import NOW, PROJECT, FakeClock, new_id
+from tests.examples import NOW, PROJECT, new_id
 
 T = TypeVar("T")
 TTL = timedelta(days=1)

@@ -32,10 +32,11 @@ from snapmanage.manage.rules import Rules
 from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.store import outbox, records, services, usermessages
 from snapmanage.store.engine.database import Database
+from snapmanage.testing.clock import FakeClock
+from snapmanage.testing.waiting import until
 from snapmanage.volume import steps
 from tests import examples
-from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, FakeClock, new_id
-from tests.waiting import until
+from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, new_id
 
 DISK = "volume-1"
 DAILY, WEEKLY, MONTHLY = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))

@@ -12,7 +12,7 @@ from snapmanage.bus import Delivery
 from snapmanage.manage.redelivery import PoisonMessageGuard
 from snapmanage.store import redeliveries, tables
 from snapmanage.store.engine.database import Database
-from tests.examples import FakeClock
+from snapmanage.testing.clock import FakeClock
 
 POISON = Delivery("queue", b"poison", redelivered=True)
 NEIGHBOUR = Delivery("queue", b"neighbour", redelivered=True)

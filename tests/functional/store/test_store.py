@@ -37,9 +37,10 @@ from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, database_clock, passes
 from snapmanage.store.quarantine import QuarantinedMessage
+from snapmanage.testing.clock import FakeClock
+from snapmanage.testing.waiting import until
 from tests import examples
-from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, FakeClock, new_id
-from tests.waiting import until
+from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, new_id
 
 SECOND = timedelta(seconds=1)
 # An emoji of several code points, combining marks, right to left, the last code point, and quotes.

@@ -29,12 +29,12 @@ from snapmanage.manage import acceptance, claims, settling
 from snapmanage.manage.acceptance import Accepted, OperationRequest
 from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.store import records, services, tables
+from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
 from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, a_world
-from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
 LISTING = "get_manageable_snapshots"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import requests
 
-from tests.services.daemon import Daemon
-from tests.services.deployment import PROJECT
-from tests.services.process import unique
-from tests.waiting import until
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.waiting import until
 
 BIN = Path(sys.executable).parent
 HOST = "localhost@files"

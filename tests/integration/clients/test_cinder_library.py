@@ -9,9 +9,9 @@ from cinderclient.contrib.noauth import CinderNoAuthPlugin
 from cinderclient.exceptions import ClientException
 from cinderclient.exceptions import NotFound as CinderNotFound
 
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.waiting import until
 from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available
-from tests.services.deployment import PROJECT
-from tests.waiting import until
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from snapmanage.testing.services.deployment import PROJECT
+from snapmanage.testing.waiting import until
 from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available, run_command, status
-from tests.services.deployment import PROJECT
-from tests.waiting import until
 
 
 @pytest.fixture

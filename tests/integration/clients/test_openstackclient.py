@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from snapmanage.testing.waiting import until
 from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available, run_command, status
-from tests.waiting import until
 
 
 @pytest.fixture

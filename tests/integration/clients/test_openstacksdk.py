@@ -8,8 +8,8 @@ import openstack
 import pytest
 from openstack.exceptions import ConflictException, NotFoundException
 
+from snapmanage.testing.waiting import until
 from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available
-from tests.waiting import until
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from snapmanage.bus import Bus, Publication
 from snapmanage.bus.names import Names
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.cmd.wiring import configuration, parts
-from tests.services.process import unique
+from snapmanage.testing.services.process import unique
 
 QUORUM = "rabbit_quorum_queue = true"
 

@@ -6,9 +6,9 @@ import pytest
 
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.integration.rabbit.queues import connector
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.trixie import BROKERS
 
 

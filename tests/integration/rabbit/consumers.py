@@ -11,8 +11,8 @@ from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import declare
 from snapmanage.bus.rabbit.queue_consumer import QueueConsumer
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.integration.rabbit.queues import connector
-from tests.services.rabbitmq import RabbitMQ
 
 
 class RecordingHandler:

@@ -9,8 +9,8 @@ from amqp.exceptions import NotFound
 
 from snapmanage.bus import Delivery, Publication
 from snapmanage.bus.rabbit.topology import DEAD_LETTERS
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 
 
 def connector(broker: RabbitMQ) -> Callable[[int], kombu.Connection]:

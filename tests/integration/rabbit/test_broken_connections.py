@@ -13,13 +13,13 @@ from snapmanage.bus.rabbit import queue_consumer
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.cmd.wiring import parts
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.integration.rabbit.configured_bus import connected, is_sent
 from tests.integration.rabbit.consumers import RecordingHandler, consumer_of, consuming, fail_batch
 from tests.integration.rabbit.queues import next_message, publications
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.wire import wire_to
-from tests.waiting import until
 
 # A consumer has one connection for queues and one for dead-letter queues.
 CONSUMER_CONNECTIONS = 2

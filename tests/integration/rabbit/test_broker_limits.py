@@ -8,11 +8,11 @@ import pytest
 
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import DEAD_LETTERS, Topology
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.integration.rabbit.consumers import consuming_all
 from tests.integration.rabbit.queues import bodies_of, connector, publications, ready_count, receive_and_die
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from snapmanage.bus import Delivery
 from snapmanage.bus.rabbit import queue_consumer
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.integration.rabbit.consumers import RecordingHandler, consumer_of, consuming, fail_batch
 from tests.integration.rabbit.queues import connector, next_message, publications, ready_count
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
 
 
 def test_batch_holds_the_arrived_messages_up_to_the_prefetch(

@@ -11,11 +11,11 @@ from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import DeclaredQueue, declare_dead_letters
 from snapmanage.bus.rabbit.topology import DEAD_LETTERS, Topology
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.integration.rabbit.consumers import consuming_all, fail_batch
 from tests.integration.rabbit.queues import bodies_of, connector, dead_letters, exists, publications
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.wire import wire_to
-from tests.waiting import until
 
 
 @pytest.fixture

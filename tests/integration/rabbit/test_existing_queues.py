@@ -8,16 +8,16 @@ import pytest
 
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import Topology, version_of
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.integration.rabbit.consumers import consuming_all
 from tests.integration.rabbit.queues import (
     bodies_of,
     connector,
     publications,
 )
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
 from tests.services.trixie import TrixieRabbitMQ
-from tests.waiting import until
 
 # Arguments of an existing queue, with the level and text of the log line.
 EXISTING_QUEUES = {

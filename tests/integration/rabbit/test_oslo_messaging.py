@@ -12,12 +12,12 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.names import Names
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.examples import SERVER
 from tests.integration.rabbit.configured_bus import CHOICES, connected
 from tests.integration.rabbit.consumers import RecordingHandler
 from tests.integration.rabbit.queues import publications
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
 
 
 class OsloListener:

@@ -9,9 +9,9 @@ import pytest
 from snapmanage import errors
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.integration.rabbit.queues import connector, delete, next_message, publications
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
 
 
 def test_confirmed_message_is_in_the_declared_queue(broker: RabbitMQ, publisher: Publisher) -> None:

@@ -8,11 +8,11 @@ import pytest
 from snapmanage.bus import Delivery
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.testing.services.process import unique
+from snapmanage.testing.services.rabbitmq import RabbitMQ
+from snapmanage.testing.waiting import until
 from tests.integration.rabbit.consumers import RecordingHandler, consuming
 from tests.integration.rabbit.queues import connector, publications
-from tests.services.process import unique
-from tests.services.rabbitmq import RabbitMQ
-from tests.waiting import until
 
 
 def header_table(*pairs: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.needs import newest_first
+from snapmanage.testing.needs import newest_first
 
 
 def test_newest_postgresql_comes_first_and_other_folders_are_ignored() -> None:

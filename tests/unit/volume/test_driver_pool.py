@@ -10,9 +10,9 @@ import pytest
 from snapmanage import errors
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
+from snapmanage.testing.waiting import until
 from snapmanage.volume.driver_pool import HUNG_POOLS, DriverPool, Step
 from tests import examples
-from tests.waiting import until
 
 SNAPSHOT = examples.snapshot()
 ONE = Claimed(SNAPSHOT)

@@ -10,9 +10,9 @@ from snapmanage.core.inventory import Inventory
 from snapmanage.core.manageable import Page
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
+from snapmanage.testing.waiting import until
 from snapmanage.volume import scans as module
 from snapmanage.volume.scans import Scans
-from tests.waiting import until
 
 FIRST = Page()
 NEXT = Page(marker=Reference.named("volume-1-snapshot-2"))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from snapmanage.testing.waiting import until
 from tests.functional.client import fault
 from tests.functional.world import VOLUME, World
-from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
 

@@ -12,7 +12,7 @@ from snapmanage.core.backend import Unsafe
 from snapmanage.drivers.cinder.entries import ListingEntry
 from snapmanage.drivers.cinder.scan import Scanner
 from snapmanage.drivers.cinder.vendors import Vendor
-from tests.waiting import until
+from snapmanage.testing.waiting import until
 
 ENTRY: Mapping[str, Any] = {
     "reference": {"source-name": "daily"},

@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.drivers.system.deadline import within
-from tests.waiting import until
+from snapmanage.testing.waiting import until
 
 LONG = 60
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.services.process import LOOPBACK, Service, installed, unique
+from snapmanage.testing.services.process import LOOPBACK, Service, installed, unique
 
 PROGRAMS = ("initdb", "postgres")
 

@@ -1,8 +1,8 @@
-"""Helpers for the contract of a driver, `test_drivers_*.py`, which each driver passes on its real backend.
+"""Helpers for the contract of a driver.
 
-`fake` and `file` run on every machine. `lvm` runs here on metadata, where no snapshot can be opened, and again in a
-guest with a kernel of its own (`tests/integration/test_lvm_kernel`). The guest skips the tests marked `no_kernel`: they
-don't depend on device-mapper, and LVM on metadata uses the same lvm2.
+Two marks are for the drivers of snapmanage itself. Its tests of LVM run on metadata, where no snapshot can be opened,
+and again in a guest with a kernel of its own (`tests/integration/test_lvm_kernel`). The guest skips the tests marked
+`no_kernel`: they don't depend on device-mapper. It runs the tests marked `active` on active snapshots only.
 """
 
 import uuid
@@ -17,13 +17,7 @@ from snapmanage.core.backend import BackendSnapshot, Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.renaming import Renamer
-from tests.contract.labs import ACTIVE, HOLDING, SPOILING, WITH_CREATION_TIME, WITH_STORAGE_ID, Lab
-
-only_labs_with_storage_id = pytest.mark.parametrize("lab", WITH_STORAGE_ID, indirect=True)
-only_labs_with_creation_time = pytest.mark.parametrize("lab", WITH_CREATION_TIME, indirect=True)
-in_guest_only_active_labs = pytest.mark.parametrize("lab", ACTIVE, indirect=True)
-only_labs_that_can_hold = pytest.mark.parametrize("lab", HOLDING, indirect=True)
-only_labs_that_can_spoil = pytest.mark.parametrize("lab", SPOILING, indirect=True)
+from snapmanage.testing.lab import Lab
 
 
 def new_snapshot(lab: Lab, word: str = "daily") -> BackendSnapshot:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pymysql
 
-from tests.services.process import LOOPBACK, Service, installed, unique
+from snapmanage.testing.services.process import LOOPBACK, Service, installed, unique
 
 PROGRAMS = ("mariadb-install-db", "mariadbd")
 

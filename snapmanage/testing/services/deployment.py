@@ -10,9 +10,9 @@ from typing import Any
 
 import requests
 
-from tests.services import warm
-from tests.services.daemon import Daemon
-from tests.waiting import until
+from snapmanage.testing.services import warm
+from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.waiting import until
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 BACKEND = "pool1"

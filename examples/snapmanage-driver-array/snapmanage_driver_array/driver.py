@@ -1,6 +1,6 @@
-"""A template for a driver: copy it, and replace the array, an SQLite file, with your own.
+"""A driver to copy: replace the array, an SQLite file, with your own.
 
-The template is a complete driver: `tests/contract` tests it like the drivers of snapmanage. Your own code belongs in
+The driver is complete: it passes the same contract suite as the drivers of snapmanage. Your own code belongs in
 `Array`, and in `_described`, which translates the array's answers.
 
 **Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues.
@@ -69,7 +69,7 @@ class Array:
             connection.close()
 
 
-class TemplateDriver:
+class ArrayDriver:
     """Snapshots on one array. Several threads call the driver at once, so it has no state of its own."""
 
     # Each option is a key of the backend's section, and an argument of the constructor with the same name.
@@ -87,12 +87,12 @@ class TemplateDriver:
     def __init__(self, array_path: str | None = None, array_timeout_seconds: float = 30) -> None:
         # The constructor doesn't access the backend: `check` is the first to do so.
         self._configured = bool(array_path)
-        self._array = Array(array_path or "", array_timeout_seconds)
+        self.array = Array(array_path or "", array_timeout_seconds)
 
     def check(self) -> None:
         if not self._configured:
             raise errors.ConfigurationError("array_path is not set: set it to the array's file")
-        self._array.query("SELECT 1 FROM volumes LIMIT 1")
+        self.array.query("SELECT 1 FROM volumes LIMIT 1")
 
     def storage_id(self) -> str | None:
         # Return the array's own id, so that two servers of one array are recognized. This array has no id.
@@ -100,7 +100,7 @@ class TemplateDriver:
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         # Use one query for all snapshots. Never catch its errors: an empty list means that there are no snapshots.
-        return [_described(row) for row in self._array.query(SNAPSHOTS)]
+        return [_described(row) for row in self.array.query(SNAPSHOTS)]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         # `name()` refuses other keys. `volume` is for references that are incomplete without it.
@@ -121,7 +121,7 @@ class TemplateDriver:
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         # Search objects of any kind: only those that are missing here count as gone. Never catch errors of the query.
-        objects = [BackendObject(row["name"], row["identity"]) for row in self._array.query(OBJECTS)]
+        objects = [BackendObject(row["name"], row["identity"]) for row in self.array.query(OBJECTS)]
         return [each for each in objects if each.identity in identities or each.name in names]
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
@@ -140,14 +140,14 @@ class TemplateDriver:
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         marks = ", ".join("?" * len(names))
         return {
-            row["name"]: _described(row) for row in self._array.query(f"{SNAPSHOTS} WHERE s.name IN ({marks})", *names)
+            row["name"]: _described(row) for row in self.array.query(f"{SNAPSHOTS} WHERE s.name IN ({marks})", *names)
         }
 
     def rename(self, old: str, new: str) -> None:
-        self._array.rename(old, new)
+        self.array.rename(old, new)
 
     def _volumes(self, name: str) -> list[sqlite3.Row]:
-        return self._array.query("SELECT id, name, size_bytes FROM volumes WHERE name = ?", name)
+        return self.array.query("SELECT id, name, size_bytes FROM volumes WHERE name = ?", name)
 
 
 def _described(row: Any) -> BackendSnapshot:

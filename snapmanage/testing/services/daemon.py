@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from tests.services import warm
+from snapmanage.testing.services import warm
 
 COMMAND_SECONDS = 60
 

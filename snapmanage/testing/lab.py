@@ -1,6 +1,8 @@
 """Protocols of a laboratory: a backend under test, with methods for the actions of an operator.
 
-Every laboratory starts with one volume and no snapshot, and has a driver that is configured for it.
+Every laboratory starts with one volume and no snapshot, and has a driver that is configured for it. `Lab` is required.
+Each other protocol adds a capability. A laboratory has a capability if its class has an attribute of that name that is
+neither None nor False; a test that needs another capability doesn't run.
 """
 
 from contextlib import AbstractContextManager
@@ -8,15 +10,47 @@ from typing import Any, Protocol
 
 from snapmanage.drivers.protocol import Driver
 
+__all__ = [
+    "CAPABILITIES",
+    "REQUIRED",
+    "HoldingLab",
+    "Lab",
+    "LargeLab",
+    "OddLab",
+    "OrphaningLab",
+    "SpoilingLab",
+    "has",
+]
+
+REQUIRED = (
+    *("name_of", "add_volume", "add_snapshot", "remove", "names", "go_away", "come_back"),
+    *("reports_storage_id", "reports_creation_time"),
+)
+"""The members of `Lab` that must be on the class; the constructor may set the others."""
+
+CAPABILITIES = ("reports_storage_id", "reports_creation_time", "held", "add_unusable", "add_many")
+"""The capabilities that the contract suite knows."""
+
 
 class Lab(Protocol):
     """A backend under test. Names are complete names, as the driver reports them."""
 
     volume: str
+    """Name of the volume that the laboratory starts with."""
     size_bytes: int
+    """Size of that volume and of each of its snapshots."""
 
     @property
-    def driver(self) -> Driver: ...
+    def reports_storage_id(self) -> bool:
+        """Return whether the driver's `storage_id` returns an id; declare it on the class."""
+
+    @property
+    def reports_creation_time(self) -> bool:
+        """Return whether the backend reports when a snapshot was made; declare it on the class."""
+
+    @property
+    def driver(self) -> Driver:
+        """Return the driver under test, configured for this backend."""
 
     @property
     def impossible_names(self) -> tuple[str, ...]:
@@ -35,7 +69,8 @@ class Lab(Protocol):
     def add_snapshot(self, name: str) -> None:
         """Make a snapshot of the volume."""
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """Remove a snapshot. The backend never gives its identity to another object."""
 
     def names(self) -> set[str]:
         """Return the names of the snapshots on the backend, read without the driver."""
@@ -67,13 +102,19 @@ class OddLab(Lab, Protocol):
     Optional members:
 
     * `unlisted`: names of objects that the driver manages by name but doesn't list, as its docs say.
-    * `orphan(name)`: remove the object that makes this one a snapshot, such as its volume; keep all other snapshots.
     * `odd_names()`: every name on the backend that may belong to a snapshot, if `names()` doesn't return them all.
     * `volumes`: names of volumes for snapshots that are listed without a parent.
     """
 
     def add_oddities(self) -> None:
         """Add snapshots that can be managed, snapshots that can't be, and objects that look like snapshots."""
+
+
+class OrphaningLab(OddLab, Protocol):
+    """A laboratory where an object, such as the volume, makes another one a snapshot and can be removed."""
+
+    def orphan(self, name: str) -> None:
+        """Remove the object that makes this one a snapshot; keep all other snapshots."""
 
 
 class LargeLab(Lab, Protocol):
@@ -85,3 +126,8 @@ class LargeLab(Lab, Protocol):
 
     def add_many(self, count: int) -> None:
         """Make `count` snapshots of the volume."""
+
+
+def has(kind: type[Any], capability: str) -> bool:
+    """Return whether a class of laboratories has a capability: a method such as `held`, or a constant."""
+    return getattr(kind, capability, None) not in (None, False)

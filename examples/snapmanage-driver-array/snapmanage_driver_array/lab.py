@@ -1,15 +1,17 @@
-"""Laboratory of the driver template in `docs`: a storage array in an SQLite file."""
+"""The laboratory of the driver: a new array for each test, and the actions of its operators.
 
-import importlib.util
+`snapmanage.testing.lab` describes each member.
+"""
+
 import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-TEMPLATE = Path(__file__).parents[3] / "docs" / "driver_template.py"
+from snapmanage_driver_array.driver import ArrayDriver
+
 TABLES = """
 CREATE TABLE volumes (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, size_bytes INTEGER);
 CREATE TABLE snapshots (
@@ -19,17 +21,10 @@ CREATE TABLE snapshots (
 """
 
 
-def template() -> ModuleType:
-    """Import the template; `docs` is not a package."""
-    spec = importlib.util.spec_from_file_location("driver_template", TEMPLATE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class TemplateLab:
+class ArrayLab:
+    # The capabilities of the array; `held` and `add_many` are two more, and `add_unusable` is missing.
+    reports_storage_id = False
+    reports_creation_time = True
     volume = "volume-1"
     size_bytes = 3 * 1024**3
     impossible_names = ("\ud800",)
@@ -39,12 +34,12 @@ class TemplateLab:
         self.path = folder / "array.sqlite"
         with closing(sqlite3.connect(self.path)) as array:
             array.executescript(TABLES)
-        self.driver: Any = template().TemplateDriver(str(self.path), 10)
+        self.driver = ArrayDriver(str(self.path), 10)
         self.add_volume(self.volume)
 
     @property
     def scan(self) -> tuple[Any, str]:
-        return self.driver._array, "query"
+        return self.driver.array, "query"
 
     def name_of(self, word: str) -> str:
         return word

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from tests import needs
-from tests.waiting import until
+from snapmanage.testing import needs
+from snapmanage.testing.waiting import until
 
 LOOPBACK = "127.0.0.1"
 # Thirty times as long as a broker needs on an idle machine; a service that fails is noticed at once.

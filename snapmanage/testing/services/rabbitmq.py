@@ -6,8 +6,8 @@ from pathlib import Path
 
 import amqp
 
-from tests.services.process import LOOPBACK, Program, Service, free_port, give_away, installed
-from tests.waiting import until
+from snapmanage.testing.services.process import LOOPBACK, Program, Service, free_port, give_away, installed
+from snapmanage.testing.waiting import until
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the PATH requires the user rabbitmq
 CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"

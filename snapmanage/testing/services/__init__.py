@@ -1,0 +1,1 @@
+"""Launchers of real services, for the tests and the benchmarks of snapmanage; they are not public."""
