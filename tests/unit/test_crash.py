@@ -26,7 +26,7 @@ def test_nothing_happens_without_the_variable() -> None:
     assert passing_all_points_twice(None) == 0
 
 
-@pytest.mark.parametrize("switch", ["claimed", "claimed:1", "give-back-uncommitted:2"])
+@pytest.mark.parametrize("switch", ["claimed", "claimed:1", "release-uncommitted:2"])
 def test_process_is_killed_at_the_point(switch: str) -> None:
     assert passing_all_points_twice(switch) == -signal.SIGKILL
 
