@@ -59,10 +59,6 @@ class Event:
     priority: str
     payload: dict[str, Any]
 
-    @property
-    def event_id(self) -> str:
-        return str(self.payload["event_id"])
-
 
 def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
     """Return the event of a step; `snapshot` is the record after the step."""

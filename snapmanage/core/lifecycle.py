@@ -59,7 +59,7 @@ class Retry:
 def request(record: R) -> R:
     """Return a new record as it is first written: it owns its reference."""
     volume_id = record.volume_id if isinstance(record, Snapshot) else None
-    return changed(record, reference_key=reference_key(record.server, record.reference, volume_id))
+    return changed(record, reference_key=reference_key(record.location.server, record.reference, volume_id))
 
 
 def accept(
@@ -136,7 +136,7 @@ def resolve(
             original_name=found.name,
             backend_created_at=found.created_at,
             size_gb=found.size_gb,
-            identity_key=owner_key(storage or snapshot.server, found.identity),
+            identity_key=owner_key(storage or snapshot.location.server, found.identity),
             due_at=due_at,
         ),
     )
@@ -162,7 +162,7 @@ def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> C
         backend_id=found.identity,
         backend_name=found.name,
         original_name=found.name,
-        identity_key=owner_key(volume.server, found.identity),
+        identity_key=owner_key(volume.location.server, found.identity),
     )
     return _announced(volume, settled, Step.END, now)
 

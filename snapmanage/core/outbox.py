@@ -60,23 +60,18 @@ def cast(record: Record) -> Message:
         id=ids.derive(record.id, f"cast {record.generation}"),
         kind=Kind.CAST,
         record_id=record.id,
-        target=record.server,
-        name=method_of(kind, record.operation),
+        target=record.location.server,
+        name=f"{record.operation.value}_{kind}",
         body=body,
         context=context(record.requester),
     )
-
-
-def method_of(kind: str, operation: Operation) -> str:
-    """Return the RPC method of an operation, such as `manage_snapshot`."""
-    return f"{operation.value}_{kind}"
 
 
 def notifications(event: Event, requester: Requester, both_dialects: bool) -> list[Message]:
     """Return the notification of an event, and with `both_dialects` one under the reference's name, if it has one."""
     also = REFERENCE_NAMES.get(event.event_type) if both_dialects else None
     own = Message(
-        id=event.event_id,
+        id=event.payload["event_id"],
         kind=Kind.NOTIFICATION,
         record_id=event.payload["snapshot_id"],
         target=f"snapshot.{event.payload['host'].partition('#')[0]}",

@@ -46,8 +46,3 @@ def _check(what: str, used: int, limit: int, more: int) -> None:
             f"Quota exceeded for {what}: {used} of {limit} are in use and {more} more requested; "
             "unmanage what is no longer needed, or ask for a higher quota."
         )
-
-
-def bounded(limit: Amount) -> bool:
-    """Return whether a limit requires to count the usage."""
-    return limit != NO_LIMIT

@@ -97,10 +97,6 @@ class Record:
     deleted_at: datetime | None = None
 
     @property
-    def server(self) -> str:
-        return self.location.server
-
-    @property
     def fence(self) -> Fence:
         """Return the part that each move of the record changes; a worker's write requires that it is unchanged."""
         return self.status, self.claim_number, self.claimed_by
@@ -164,4 +160,4 @@ def identity_key(record: Record) -> str | None:
     Each server may register a volume; a snapshot has one owner on its storage.
     """
     storage = record.storage if isinstance(record, Snapshot) else None
-    return None if record.backend_id is None else owner_key(storage or record.server, record.backend_id)
+    return None if record.backend_id is None else owner_key(storage or record.location.server, record.backend_id)

@@ -203,7 +203,11 @@ class Worker:
         settled = settling.settle(self._app, outcomes)
         crash.at(Point.SETTLED)
         for record in settled:
-            _log_change(record)
+            if record.status.in_progress:
+                later = record_fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
+                LOG.warning("Operation failed and is retried: %s", later)
+            else:
+                LOG.info("Operation finished: %s", record_fields(record, reason=record.reason))
         for outcome in outcomes:
             if self._claim_of(outcome.record):
                 del self._held[outcome.record.id]
@@ -272,12 +276,3 @@ class Worker:
             error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
             LOG.error("Driver call hangs; its operation fails and is retried: %s", record_fields(claimed.record))
             self._inbox.put(Outcome(claimed.record, error=error))
-
-
-def _log_change(record: Record) -> None:
-    """Log a record's new state; the field `request` names the client's request, which this thread doesn't serve."""
-    if record.status.in_progress:
-        later = record_fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
-        LOG.warning("Operation failed and is retried: %s", later)
-    else:
-        LOG.info("Operation finished: %s", record_fields(record, reason=record.reason))
