@@ -114,7 +114,7 @@ def _accept_kind(
     for change in own[:room]:
         claim = lifecycle.claim(change.after, worker.name, tx.now, tx.rules.lease, tx.rules.retry)
         begun.append(replace(claim, before=change.before) if claim else change)
-    tx.write_locked([*begun, *own[room:], *others])
+    tx.write_changes([*begun, *own[room:], *others], locked=True)
     claimed = [change.after for change in begun if change.after.claimed_by]
     waiting = {change.after.requester.project_id for change in own[room:]}
     return Accepted(refused, with_volumes(tx, claimed), waiting)

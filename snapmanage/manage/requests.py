@@ -88,7 +88,7 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
         _require_service(tx, snapshot.location.server)
         lost = snapshot.id in ownership.lost(tx.conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
-        tx.write_locked([change])
+        tx.write_changes([change], locked=True)
         tx.post([outbox.cast(change.after)])
         crash.at(Point.REQUEST_UNCOMMITTED)
         return change.after
