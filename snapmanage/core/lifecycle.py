@@ -76,7 +76,8 @@ def accept(
     if the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
     sender knows.
     """
-    if record.status is operation.status and record.due_at is None:
+    under_way = Status.CREATING if operation is Operation.MANAGE else Status.UNMANAGING
+    if record.status is under_way and record.due_at is None:
         return Change(record, changed(record, due_at=now))
     if operation is Operation.UNMANAGE and record.status is Status.CREATING:
         raise _not_settled(record)
@@ -135,7 +136,7 @@ def resolve(
             backend_name=managed_name,
             original_name=found.name,
             backend_created_at=found.created_at,
-            size_gb=found.size_gb,
+            size_gb=size_gb(found.size_bytes),
             identity_key=owner_key(storage or snapshot.location.server, found.identity),
             due_at=due_at,
         ),
@@ -144,7 +145,7 @@ def resolve(
 
 def manage_succeeded(snapshot: Snapshot, found: BackendSnapshot, now: datetime) -> Change[Snapshot]:
     """Settle a snapshot whose object has its managed name: `available`. It owns its reference until it is unmanaged."""
-    settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=found.size_gb)
+    settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=size_gb(found.size_bytes))
     return _announced(snapshot, settled, Step.END, now)
 
 

@@ -31,7 +31,7 @@ class Message:
 
     A cast goes to the server `target` and calls its method `name` with `body` as arguments. A
     notification of the event type `name` is published by `target` with `body` as its payload. `id`
-    is the same each time the message is sent.
+    is the same each time the message is sent. `context` has the ids of the requester, and never a token.
     """
 
     id: str
@@ -63,7 +63,7 @@ def cast(record: Record) -> Message:
         target=record.location.server,
         name=f"{record.operation.value}_{kind}",
         body=body,
-        context=context(record.requester),
+        context=vars(record.requester),
     )
 
 
@@ -78,16 +78,6 @@ def notifications(event: Event, requester: Requester, both_dialects: bool) -> li
         name=event.event_type,
         body=event.payload,
         priority=event.priority,
-        context=context(requester),
+        context=vars(requester),
     )
     return [own, replace(own, id=ids.derive(own.id, also), name=also)] if also else [own]
-
-
-def context(requester: Requester) -> dict[str, Any]:
-    """Return the requester's ids for the bus; there is never a token in them."""
-    return {
-        "user_id": requester.user_id,
-        "project_id": requester.project_id,
-        "request_id": requester.request_id,
-        "global_request_id": requester.global_request_id,
-    }

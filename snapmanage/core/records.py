@@ -36,11 +36,6 @@ class Operation(Enum):
     MANAGE = "manage"
     UNMANAGE = "unmanage"
 
-    @property
-    def status(self) -> Status:
-        """Return the status of a record while the operation is under way."""
-        return Status.CREATING if self is Operation.MANAGE else Status.UNMANAGING
-
 
 @dataclass(frozen=True)
 class Requester:

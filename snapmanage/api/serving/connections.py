@@ -53,7 +53,10 @@ class StrictHeaders(server.HeaderReader):
                 if not re.fullmatch(rb"[0-9]{1,18}", headers.get(b"Content-Length", b"0")):
                     raise Refusal("400 Bad Request", "Malformed Content-Length Header.")
                 return headers
-            name, value = _header(line)
+            name, colon, rest = line.partition(b":")
+            name, value = name.title(), rest.removesuffix(b"\r\n").strip(b" \t")
+            if not (line.endswith(b"\r\n") and colon and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
+                raise Refusal("400 Bad Request", "The request has a malformed header line.")
             if name in headers:
                 if name in _ONCE:
                     raise Refusal("400 Bad Request", f"The header {name.decode()} is repeated.")
@@ -61,14 +64,6 @@ class StrictHeaders(server.HeaderReader):
             if b"_" not in name:
                 headers[name] = value
         raise Refusal("413 Content Too Large", f"The request has more than {MOST_HEADERS} headers.")
-
-
-def _header(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, rest = line.partition(b":")
-    value = rest.removesuffix(b"\r\n").strip(b" \t")
-    if not (line.endswith(b"\r\n") and colon and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
-        raise Refusal("400 Bad Request", "The request has a malformed header line.")
-    return name.title(), value
 
 
 class Request(server.HTTPRequest):

@@ -180,7 +180,7 @@ def test_event_id_is_another_for_each_step_and_each_snapshot() -> None:
 
 
 def test_event_id_does_not_change_between_versions() -> None:
-    assert events.event_id(SNAPSHOT_ID, 3) == "925dbda4-68f4-55ae-9c0e-74f2ec07f0e4"
+    assert announced(id=SNAPSHOT_ID, generation=3).payload["event_id"] == "925dbda4-68f4-55ae-9c0e-74f2ec07f0e4"
 
 
 @pytest.mark.parametrize(
