@@ -67,6 +67,10 @@ class BackendSnapshot:
     unsafe_reason: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def size_gb(self) -> int:
+        return size_gb(self.size_bytes)
+
 
 @dataclass(frozen=True)
 class BackendObject:

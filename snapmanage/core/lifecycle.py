@@ -136,7 +136,7 @@ def resolve(
             backend_name=managed_name,
             original_name=found.name,
             backend_created_at=found.created_at,
-            size_gb=size_gb(found.size_bytes),
+            size_gb=found.size_gb,
             identity_key=owner_key(storage or snapshot.location.server, found.identity),
             due_at=due_at,
         ),
@@ -145,7 +145,7 @@ def resolve(
 
 def manage_succeeded(snapshot: Snapshot, found: BackendSnapshot, now: datetime) -> Change[Snapshot]:
     """Settle a snapshot whose object has its managed name: `available`. It owns its reference until it is unmanaged."""
-    settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=size_gb(found.size_bytes))
+    settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=found.size_gb)
     return _announced(snapshot, settled, Step.END, now)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, belongs, size_gb
+from snapmanage.core.backend import BackendSnapshot, belongs
 from snapmanage.core.ids import ids_in
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
@@ -188,7 +188,7 @@ def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
     snapshot_id = owned.owner(snapshot)
     return Manageable(
         reference=reference,
-        size_gb=size_gb(snapshot.size_bytes),
+        size_gb=snapshot.size_gb,
         reason_not_safe=_unsafe(snapshot, snapshot_id, owned.references.get(reference.text)),
         source_reference=Reference.named(snapshot.parent) if snapshot.parent else None,
         snapshot_id=snapshot_id,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding, size_gb
+from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
 from snapmanage.core.ids import ids_in, own_name
 from snapmanage.core.records import Operation, Snapshot, Status
 
@@ -198,7 +198,6 @@ def _unsized(ours: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> I
     """Yield the sizes that the backend didn't know at first, such as btrfs while it counts quotas."""
     for snapshot in ours:
         there = seen.get(snapshot.backend_id or "")
-        if there is not None and snapshot.size_gb == 0 and there.size_bytes:
-            size = size_gb(there.size_bytes)
-            text = f"{there.name!r} was recorded with a size of 0 GiB, and it has {size} GiB"
-            yield Difference(Kind.UNSIZED, snapshot, text, size_gb=size)
+        if there is not None and snapshot.size_gb == 0 and there.size_gb:
+            text = f"{there.name!r} was recorded with a size of 0 GiB, and it has {there.size_gb} GiB"
+            yield Difference(Kind.UNSIZED, snapshot, text, size_gb=there.size_gb)

@@ -22,6 +22,10 @@ def test_no_byte_lacks_room_and_no_gigabyte_is_empty(size_bytes: int) -> None:
     assert (size_gb(size_bytes) - 1) * GIB < max(size_bytes, 1)
 
 
+def test_snapshot_counts_as_its_bytes_do() -> None:
+    assert examples.found(size_bytes=GIB + 1).size_gb == 2
+
+
 @pytest.mark.parametrize(("unsafe", "refusal"), [(Unsafe.IN_USE, errors.InUse), (Unsafe.UNUSABLE, errors.Unusable)])
 def test_unsafe_snapshot_is_refused_with_its_name_and_the_reason(
     unsafe: Unsafe, refusal: type[errors.SnapmanageError]
