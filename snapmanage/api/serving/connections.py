@@ -74,6 +74,9 @@ class Request(server.HTTPRequest):
     def parse_request(self) -> None:
         try:
             super().parse_request()
+            if self.ready and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
+                self.ready = False
+                raise Refusal("400 Bad Request", "The request has no Host header.")
         except Refusal as refusal:
             self.simple_response(refusal.status, str(refusal))
         except ValueError:  # the URL has an invalid address
@@ -87,12 +90,6 @@ class Request(server.HTTPRequest):
         if not _TOKEN.fullmatch(self.method) or not re.fullmatch(rb"/[!-~]*", self.uri):
             raise Refusal("400 Bad Request", "Malformed Request-Line: send METHOD PATH VERSION")
         return True
-
-    def read_request_headers(self) -> bool:
-        accepted = bool(super().read_request_headers())  # type: ignore[no-untyped-call]
-        if accepted and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
-            raise Refusal("400 Bad Request", "The request has no Host header.")
-        return accepted
 
     def send_headers(self) -> None:
         """Send headers; close the connection if the body was refused or did not arrive, without reading its rest."""
