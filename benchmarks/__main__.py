@@ -1,4 +1,4 @@
-"""`make bench`: run every benchmark, or those whose names begin as an argument does; long ones only if named.
+"""`make bench`: run all benchmarks, or those with names that begin with an argument; long ones only if named.
 
 Each prints one line of JSON with its figures and the machine; `--output FILE` keeps the lines.
 """
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
+import snapmanage.cmd  # noqa: F401 - selects threads before the first import of oslo.messaging
 from benchmarks import backlog, consume, floors, listing, machine, post, relay, start, takeover
 from benchmarks.world import World, world
 
@@ -35,18 +35,18 @@ BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     **{f"backends.{count}": partial(consume.run, operations=GROWN, backends=count) for count in (10, 100)},
     **{f"rows.1e{n}": partial(consume.run, operations=GROWN, history=10**n) for n in (3, 5, 6)},
     "takeover.finished": takeover.finished,
-    "takeover.given_back": takeover.given_back,
-    "takeover.given_back.steady": partial(takeover.given_back, casts=200, at_once=5),
-    "takeover.given_back.queued": partial(takeover.given_back, casts=1000, at_once=1000),
+    "takeover.released": takeover.released,
+    "takeover.released.steady": partial(takeover.released, casts=200, at_once=5),
+    "takeover.released.queued": partial(takeover.released, casts=1000, at_once=1000),
     "takeover.killed": takeover.killed,
     "takeover.killed.steady": partial(takeover.killed, casts=300, at_once=5),
 }
-# Those that run only if they are named, with as many casts as `--casts` says.
+# Benchmarks that run only if named; `--casts` sets the number of their casts.
 LONG = {
     "backlog.own": backlog.of_own_casts,
     "backlog.described": backlog.of_described_casts,
 }
-# What each is compared with: the floor, and the figure of both that is divided.
+# For each benchmark, the floor that it is compared with, and the figure of both for the ratio.
 RATIOS: Mapping[str, tuple[str, str]] = {
     "consume": ("oslo_server", "per_second"),
     "servers": ("oslo_server", "per_second"),
@@ -61,10 +61,10 @@ RATIOS: Mapping[str, tuple[str, str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", default=[""], help="benchmarks to run; all but the long ones by default")
-    parser.add_argument("--casts", type=int, default=backlog.OPERATIONS, help="how many casts a backlog has")
-    parser.add_argument("--output", type=Path, help="where the lines are kept")
+    parser.add_argument("--casts", type=int, default=backlog.OPERATIONS, help="number of casts in a backlog")
+    parser.add_argument("--output", type=Path, help="file to which the lines are written")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # which stops the services
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the services are stopped
     lines = []
     with world() as services:
         for line in _run(services, arguments.names, arguments.casts):
@@ -85,8 +85,8 @@ def _run(services: World, names: list[str], casts: int) -> Iterator[dict[str, An
 
 
 def _chosen(names: list[str], casts: int) -> dict[str, Callable[[World], dict[str, Any]]]:
-    usual = {name: run for name, run in BENCHMARKS.items() if any(name.startswith(wanted) for wanted in names)}
-    named = [name for name in LONG if any(wanted and name.startswith(wanted) for wanted in names)]
+    usual = {name: run for name, run in BENCHMARKS.items() if any(name.startswith(prefix) for prefix in names)}
+    named = [name for name in LONG if any(prefix and name.startswith(prefix) for prefix in names)]
     return usual | {name: partial(LONG[name], operations=casts) for name in named}
 
 

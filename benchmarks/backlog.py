@@ -1,4 +1,4 @@
-"""A long queue that a server finds when it starts: what it holds of memory at most, and whether it slows down."""
+"""A long queue at the start of a server: the peak of its memory, and its speed at the start and at the end."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,24 +14,24 @@ Sample = tuple[float, int]
 
 
 def of_own_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
-    """Requests of our own API, written down when they were cast."""
+    """Measure casts of snapmanage's own API, which have records."""
     return _run(world, operations, lambda app: app.request(operations))
 
 
 def of_described_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
-    """Those of an upstream API with records of its own, which the server writes down."""
+    """Measure casts of an upstream API, for which the server writes the records."""
     return _run(world, operations, lambda app: app.describe(operations))
 
 
-def _run(world: World, operations: int, ask: Callable[[Installation], Sequence[Message]]) -> dict[str, Any]:
+def _run(world: World, operations: int, make_casts: Callable[[Installation], Sequence[Message]]) -> dict[str, Any]:
     with world.installation(f"driver = fake\nfake_snapshots = {operations}") as app:
-        casts = ask(app)
+        casts = make_casts(app)
         app.prepare_events()
         app.prepare_servers()
         app.queue(casts)
         pid, _ = app.start("volume")
         meter = Meter(world, {"volume": [pid]})
-        memory = {"ready_mb": machine.memory_mb(pid)}  # the fake backend with all its snapshots is in there
+        memory = {"ready_mb": machine.memory_mb(pid)}  # includes the fake backend with all its snapshots
         samples = list(_samples(app, operations))
         figures = meter.read(operations) | _rates(samples) | memory
         figures["peak_mb"] = machine.memory_mb(pid, "VmHWM")
@@ -40,19 +40,19 @@ def _run(world: World, operations: int, ask: Callable[[Installation], Sequence[M
 
 
 def _samples(app: Installation, operations: int) -> Iterator[Sample]:
-    """How many are done at which second, until all are and the outbox is empty."""
+    """Yield the seconds and the number of finished operations, until all are finished and the outbox is empty."""
     started = time.monotonic()
     done = 0
     yield 0.0, done
     while done < operations or app.counted("SELECT COUNT(*) FROM outbox") > 0:
         time.sleep(0.2)
         done, seconds = app.events() // 2, time.monotonic() - started
-        assert seconds < LONGEST_SECONDS, f"{done} are done"
+        assert seconds < LONGEST_SECONDS, f"only {done} operations are finished"
         yield seconds, done
 
 
 def _rates(samples: Sequence[Sample]) -> dict[str, float]:
-    """How many a second in the first tenth, and in the last."""
+    """Return the operations per second of the first tenth, and of the last."""
     total = samples[-1][1]
     early = next(sample for sample in samples if sample[1] >= total / 10)
     late = [sample for sample in samples if sample[1] < 9 * total / 10][-1]

@@ -1,4 +1,4 @@
-"""HTTP clients that cost little beside what they ask: a socket kept open, and requests made beforehand."""
+"""HTTP clients that need little processor time: a persistent connection, and prepared requests."""
 
 import json
 import socket
@@ -29,7 +29,7 @@ class Client:
         return json.loads(body)
 
     def request(self, method: str, path: str, body: Any = None) -> bytes:
-        """A request's bytes; `path` goes on after the project."""
+        """Return the bytes of a request; `path` follows the project."""
         content = b"" if body is None else json.dumps(body).encode()
         head = [
             f"{method} /v3/{seed.PROJECT}{path} HTTP/1.1",
@@ -41,7 +41,7 @@ class Client:
         return "\r\n".join([*head, "", ""]).encode() + content
 
     def send(self, request: bytes) -> tuple[int, bytes]:
-        """The answer's status and body."""
+        """Send a request, and return the status and the body of the answer."""
         self._socket.sendall(request)
         received = b""
         while b"\r\n\r\n" not in received:
@@ -67,19 +67,19 @@ class Client:
 
 
 def manage(client: Client, volume_id: str, source: str) -> bytes:
-    """The request to manage a snapshot."""
+    """Return the request to manage a snapshot."""
     body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": source}, "name": source}}
     return client.request("POST", "/os-snapshot-manage", body)
 
 
 def together(address: str, count: int, each: int, volume_id: str) -> tuple[float, list[float]]:
-    """Let `count` clients post `each` requests at once; the seconds all took, and those of every request."""
+    """Let `count` clients post `each` requests simultaneously; return the seconds of all, and of each request."""
     took: list[list[float]] = [[] for _ in range(count)]
 
     def post(number: int) -> None:
         client = Client(address)
-        for turn in range(each):
-            request = manage(client, volume_id, seed.source(1 + number * each + turn))
+        for index in range(each):
+            request = manage(client, volume_id, seed.source(1 + number * each + index))
             took[number].append(timed(lambda: _accepted(client.send(request)))[0])  # noqa: B023 - called at once
         client.close()
 
@@ -89,7 +89,7 @@ def together(address: str, count: int, each: int, volume_id: str) -> tuple[float
 
 
 def timed(do: Callable[[], Any]) -> tuple[float, Any]:
-    """The seconds it took, and what came of it."""
+    """Call a function, and return the seconds and its result."""
     started = time.perf_counter()
     result = do()
     return time.perf_counter() - started, result

@@ -1,4 +1,4 @@
-"""Two files of results side by side: `make bench-compare A=before.jsonl B=after.jsonl`."""
+"""Show two files of results side by side: `make bench-compare A=before.jsonl B=after.jsonl`."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def main(before: str, after: str) -> None:
 
 
 def _figures(path: Path) -> dict[str, float]:
-    """Every number in a file by its full name, such as `consume.cpu_ms.volume`."""
+    """Return all numbers of a file by their full names, such as `consume.cpu_ms.volume`."""
     lines = [json.loads(line) for line in path.read_text().splitlines() if line]
     return {name: value for line in lines for name, value in _flat(line["benchmark"], line["figures"])}
 

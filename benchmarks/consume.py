@@ -1,4 +1,4 @@
-"""Casts that were queued beforehand, until the last snapshot is `available` and its `end` is on the wire."""
+"""Queued casts, from the first delivery until all snapshots are `available` and all events are on the wire."""
 
 import signal
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ OPERATIONS = 5000
 def run(
     world: World, operations: int = OPERATIONS, servers: int = 1, backends: int = 1, history: int = 0
 ) -> dict[str, Any]:
-    """Figures of `servers` processes that all serve the same `backends`, beside `history` older rows."""
+    """Measure `servers` processes that all serve the same `backends`, with `history` older rows."""
     with world.installation(f"driver = fake\nfake_snapshots = {operations // backends}", backends) as app:
         casts = app.request(operations)
         if history:
@@ -26,7 +26,7 @@ def run(
 
 
 def _measure(world: World, app: Installation, casts: Sequence[Message], servers: int) -> dict[str, Any]:
-    """The servers stand still while the casts are queued, so that the clock starts when they begin."""
+    """Measure from the moment at which the servers continue; they are stopped while the casts are queued."""
     pids = [app.start("volume", number)[0] for number in range(1, servers + 1)]
     send(signal.SIGSTOP, pids)
     app.queue(casts)
@@ -40,7 +40,7 @@ def _measure(world: World, app: Installation, casts: Sequence[Message], servers:
 
 
 def check(app: Installation, operations: int) -> None:
-    """It counts only if it is exact."""
+    """Fail unless each operation succeeded once, with one start and one end."""
     available = app.counted("SELECT COUNT(*) FROM snapshots WHERE status = 'available' AND generation = 2")
     events = app.event_types()
     assert available >= operations, f"{available} are available"

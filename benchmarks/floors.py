@@ -1,4 +1,4 @@
-"""What the same machine does in the same minutes with nothing but the bus, or nothing but the database.
+"""Figures of the same machine in the same minutes, for the bus alone and for the database alone.
 
 Each floor runs in a process of its own, `python -m benchmarks.floors NAME URL`, and prints its figures.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import kombu
 
-import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
+import snapmanage.cmd  # noqa: F401 - selects threads before the first import of oslo.messaging
 from benchmarks.world import World
 from tests.services.process import unique
 
@@ -27,21 +27,21 @@ QUORUM = {"x-queue-type": "quorum"}
 
 
 def run(world: World) -> dict[str, dict[str, Any]]:
-    """Every floor's figures, by its name."""
+    """Return the figures of all floors, by name."""
     urls = dict.fromkeys(("kombu_consumer", "confirmed", "confirmed_in_batches"), world.rabbitmq.amqp_url)
     urls |= {"oslo_server": world.rabbitmq.url}
     urls |= {name: world.mariadb.database() for name in ("commits", "rows_in_batches")}
-    return {name: _apart(name, url) for name, url in urls.items()}
+    return {name: _in_process(name, url) for name, url in urls.items()}
 
 
-def _apart(name: str, url: str) -> dict[str, Any]:
+def _in_process(name: str, url: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.floors", name, url]
     figures: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return figures
 
 
 def oslo_server(url: str) -> dict[str, Any]:
-    """oslo.messaging's RPC server with an endpoint that does nothing, on casts that wait in its quorum queue."""
+    """Measure oslo.messaging's RPC server with an empty endpoint, on casts that wait in its quorum queue."""
     import oslo_messaging
     from oslo_config import cfg
 
@@ -51,7 +51,7 @@ def oslo_server(url: str) -> dict[str, Any]:
     target = oslo_messaging.Target(topic=unique("floor"), server="one")
     done = threading.Event()
 
-    class Nothing:
+    class EmptyEndpoint:
         left = CASTS
 
         def manage_snapshot(self, ctxt: Any, snapshot_id: str) -> None:
@@ -59,31 +59,31 @@ def oslo_server(url: str) -> dict[str, Any]:
             if not self.left:
                 done.set()
 
-    server = oslo_messaging.get_rpc_server(transport, target, [Nothing()])
+    server = oslo_messaging.get_rpc_server(transport, target, [EmptyEndpoint()])
     server.start()  # declares the queue
     server.stop()
     server.wait()
     client = oslo_messaging.get_rpc_client(transport, target.__class__(topic=target.topic, server="one"))
     for _ in range(CASTS):
         client.cast({}, "manage_snapshot", snapshot_id=unique("x"))
-    server = oslo_messaging.get_rpc_server(transport, target, [Nothing()])
+    server = oslo_messaging.get_rpc_server(transport, target, [EmptyEndpoint()])
     return _measured(CASTS, lambda: (server.start(), done.wait(60)))
 
 
 def kombu_consumer(url: str) -> dict[str, Any]:
-    """kombu takes messages off a quorum queue and acknowledges each."""
+    """Measure kombu, which receives messages from a quorum queue and acknowledges each."""
     with kombu.Connection(url) as connection:
         queue = kombu.Queue(unique("floor"), queue_arguments=QUORUM)
         _publish(connection, queue, CASTS)
         left = CASTS
 
-        def take(message: Any) -> None:
+        def acknowledge(message: Any) -> None:
             nonlocal left
             message.ack()
             left -= 1
 
         def consume() -> None:
-            with connection.Consumer(queue, on_message=take, prefetch_count=200):
+            with connection.Consumer(queue, on_message=acknowledge, prefetch_count=200):
                 while left:
                     connection.drain_events(timeout=10)
 
@@ -91,14 +91,14 @@ def kombu_consumer(url: str) -> dict[str, Any]:
 
 
 def confirmed(url: str) -> dict[str, Any]:
-    """Persistent messages to a quorum queue, each waiting for its confirm."""
+    """Measure persistent messages to a quorum queue, each with a wait for its confirm."""
     with kombu.Connection(url, transport_options={"confirm_publish": True}) as connection:
         queue = kombu.Queue(unique("floor"), queue_arguments=QUORUM)
         return _measured(PUBLICATIONS, lambda: _publish(connection, queue, PUBLICATIONS))
 
 
 def confirmed_in_batches(url: str) -> dict[str, Any]:
-    """The same, waiting once for a hundred."""
+    """Like `confirmed`, with one wait for a hundred messages."""
     with kombu.Connection(url) as connection:
         channel = connection.default_channel
         queue = kombu.Queue(unique("floor"), queue_arguments=QUORUM)
@@ -117,12 +117,12 @@ def confirmed_in_batches(url: str) -> dict[str, Any]:
 
 
 def commits(url: str) -> dict[str, Any]:
-    """Transactions of one row on one connection."""
+    """Measure transactions of one row on one connection."""
     return _insert(url, COMMITS, 1)
 
 
 def rows_in_batches(url: str) -> dict[str, Any]:
-    """Rows in transactions of a hundred."""
+    """Measure rows in transactions of a hundred rows."""
     return _insert(url, ROWS, BATCH)
 
 

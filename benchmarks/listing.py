@@ -1,4 +1,4 @@
-"""Listings of what could be managed: of a large backend page by page, and of a large LVM group."""
+"""Listings of manageable snapshots: of a large backend page by page, and of a large LVM group."""
 
 import json
 import os
@@ -21,7 +21,7 @@ LVM_VOLUMES = 5_000
 
 
 def of_a_large_backend(world: World) -> dict[str, Any]:
-    """Pages of 1,000, each going on after the last; the first scans the backend."""
+    """Measure successive pages of 1,000 entries; the first page scans the backend."""
     with world.installation(f"driver = fake\nfake_snapshots = {ENTRIES}") as app:
         [(server, volume_id)] = app.seed_volumes().items()
         with app.db.engine.begin() as conn:
@@ -38,7 +38,7 @@ def of_a_large_backend(world: World) -> dict[str, Any]:
 
 
 def of_lvm(world: World) -> dict[str, Any]:
-    """The first page of a thin pool with many snapshots."""
+    """Measure the first page of a thin pool with many snapshots."""
     if os.geteuid() != 0 or needs.program("lvs") is None:
         return {"skipped": "needs root and lvm2"}
     with tempfile.TemporaryDirectory() as folder, metadata_group(Path(folder), unique("vg")) as group:
@@ -53,7 +53,7 @@ def of_lvm(world: World) -> dict[str, Any]:
 
 
 def _serve(app: Installation) -> tuple[int, Client]:
-    """A server and an API that have made their connections."""
+    """Start a server and an API, and let both make their connections."""
     pid, _ = app.start("volume")
     client = Client(app.start("api")[1].partition("http://")[2].partition("/")[0])
     client.get("/snapshots?limit=1")
@@ -65,7 +65,7 @@ def _path(server: str) -> str:
 
 
 def _walk(client: Client, path: str, pages: int) -> list[float]:
-    """The seconds of each page."""
+    """Return the seconds of each page."""
     times, marker = [], ""
     for _ in range(pages):
         seconds, page = timed(lambda: client.get(path + marker))  # noqa: B023 - called at once

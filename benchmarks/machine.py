@@ -1,4 +1,4 @@
-"""The machine, and what processes take of it."""
+"""The machine, and the resources that processes use."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def description() -> dict[str, Any]:
-    """What a figure depends on."""
+    """Return the properties of the machine on which a figure depends."""
     models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = next(line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
     return {
@@ -26,18 +26,18 @@ def description() -> dict[str, Any]:
 
 
 def load() -> float:
-    """How many processes wanted to run in the last minute; ours and those of strangers."""
+    """Return the average number of runnable processes in the last minute, of all users."""
     return round(os.getloadavg()[0], 1)
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """What processes and their living descendants have computed."""
+    """Return the processor time of processes and of their living descendants."""
     return sum(_cpu_seconds(member) for pid in pids for member in family(pid))
 
 
-def memory_mb(pid: int, what: str = "VmRSS") -> float:
-    """What a process and its descendants hold; `VmHWM` for what each held at most."""
-    return round(sum(_memory_kb(member, what) for member in family(pid)) / 1024, 1)
+def memory_mb(pid: int, measure: str = "VmRSS") -> float:
+    """Return the memory of a process and its descendants; with `VmHWM`, the sum of their peaks."""
+    return round(sum(_memory_kb(member, measure) for member in family(pid)) / 1024, 1)
 
 
 def quantile_ms(seconds: Sequence[float], share: float) -> float:
@@ -61,8 +61,8 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def _memory_kb(pid: int, what: str) -> int:
-    return next((int(line.split()[1]) for line in _lines(f"/proc/{pid}/status") if line.startswith(f"{what}:")), 0)
+def _memory_kb(pid: int, measure: str) -> int:
+    return next((int(line.split()[1]) for line in _lines(f"/proc/{pid}/status") if line.startswith(f"{measure}:")), 0)
 
 
 def _lines(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""POST `os-snapshot-manage`: alone until the snapshot is `available`, and from many clients at once."""
+"""POST `os-snapshot-manage`: one request at a time until the snapshot is `available`, and from many clients."""
 
 import json
 import time
@@ -15,7 +15,7 @@ TOGETHER = 3000
 
 
 def one_at_a_time(world: World) -> dict[str, Any]:
-    """From the request until the snapshot can be read as `available`."""
+    """Measure the time from a request until the database shows the snapshot as `available`."""
     with world.installation(f"driver = fake\nfake_snapshots = {ALONE + WARM}") as app:
         app.prepare_events()
         volume_id = next(iter(app.seed_volumes().values()))
@@ -32,7 +32,7 @@ def one_at_a_time(world: World) -> dict[str, Any]:
             _wait(look.cursor(), json.loads(body)["snapshot"]["id"])
             available.append(time.perf_counter() - started)
             answers.append(seconds)
-            time.sleep(0.005)  # one at a time: what is left to do of the last one isn't this one's burden
+            time.sleep(0.005)  # let the work of this request end before the next one
         look.close()
         return {
             "operations": ALONE,
@@ -42,7 +42,7 @@ def one_at_a_time(world: World) -> dict[str, Any]:
 
 
 def from_many(world: World, clients: int, served: bool, workers: int = 1) -> dict[str, Any]:
-    """Answers of so many `workers`, with a server that works them off beside, or only a heartbeat of one."""
+    """Measure the answers of `workers` API processes, with a server that handles the casts or only its heartbeat."""
     with world.installation(f"driver = fake\nfake_snapshots = {TOGETHER}", extra=f"workers = {workers}") as app:
         app.prepare_events()
         [(server, volume_id)] = app.seed_volumes().items()
@@ -59,7 +59,7 @@ def from_many(world: World, clients: int, served: bool, workers: int = 1) -> dic
         seconds, latencies = together(_address(line), clients, TOGETHER // clients, volume_id)
         figures = meter.read(len(latencies), seconds) | machine.latencies(latencies)
         if served:
-            until(lambda: app.counted(_LEFT) == 0, "all to be available", seconds=120)
+            until(lambda: app.counted(_LEFT) == 0, "all snapshots to be available", seconds=120)
         return figures | {"clients": clients, "peak_mb": machine.memory_mb(pid, "VmHWM")}
 
 
@@ -67,7 +67,7 @@ _LEFT = "SELECT COUNT(*) FROM snapshots WHERE status = 'creating' AND server = '
 
 
 def _other(app: Installation, server: str) -> str:
-    """A volume that nobody serves, to warm the API up with."""
+    """Register a volume without a server, for requests that warm the API up."""
     with app.db.engine.begin() as conn:
         seed.alive(conn, f"{server}-away")
         return seed.volume(conn, f"{server}-away")

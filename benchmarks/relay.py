@@ -1,4 +1,4 @@
-"""What the relay alone carries from the table to the bus."""
+"""The speed of the relay alone, from the outbox to the bus."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def run(world: World) -> dict[str, Any]:
 
 
 def _event(server: str, number: int) -> list[messages.Message]:
-    """A `start` as it is announced."""
+    """Return the messages that announce the event `start`."""
     requester = Requester(seed.PROJECT)
     snapshot = Snapshot(
         id=seed.identifier(server, number),

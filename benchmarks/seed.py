@@ -1,4 +1,4 @@
-"""Rows to begin with, written in bulk: what a benchmark doesn't measure must not take its time."""
+"""Initial rows of a benchmark, written in bulk, since their preparation is not measured."""
 
 import hashlib
 import json
@@ -25,18 +25,18 @@ FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def identifier(*parts: object) -> str:
-    """An id of the form of a UUID, the same for the same parts, and scattered as those are."""
+    """Return an id with the form of a UUID, the same for the same parts, and as scattered as random ones."""
     digits = hashlib.md5(repr(parts).encode(), usedforsecurity=False).hexdigest()
     return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
 
 
 def source(number: int) -> str:
-    """What the fake driver calls its snapshots; they count from 1."""
+    """Return the fake driver's name of a snapshot; the numbers start at 1."""
     return f"{VOLUME}-snapshot-{number}"
 
 
 def volume(conn: Connection, server: str) -> str:
-    """The volume of the fake driver's snapshots, registered; returns its id."""
+    """Write the record of the fake driver's volume, and return its id."""
     row = _row(identifier(server, VOLUME), server, VOLUME) | {"status": "available", "generation": 1, "attempt": 1}
     row |= {"backend_id": "fake-1", "backend_name": VOLUME, "original_name": VOLUME, "size_gb": 1}
     conn.execute(volumes.insert(), row)
@@ -44,12 +44,12 @@ def volume(conn: Connection, server: str) -> str:
 
 
 def alive(conn: Connection, server: str) -> None:
-    """A heartbeat that lasts, for an API without its server."""
+    """Write a heartbeat that never expires, for an API without a server."""
     conn.execute(services.insert(), {"server": server, "driver": "fake", "heartbeat_at": FOREVER})
 
 
 def requested(conn: Connection, server: str, volume_id: str, count: int) -> list[Message]:
-    """Snapshots as an API has just written them; returns their casts, which are in the outbox too."""
+    """Write snapshots like the API, with their casts in the outbox; return the casts."""
     rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
     casts = [messages.cast(_as_record(row)) for row in rows]
     for start in range(0, count, CHUNK):
@@ -59,13 +59,13 @@ def requested(conn: Connection, server: str, volume_id: str, count: int) -> list
 
 
 def described(server: str, volume_id: str, count: int) -> list[Message]:
-    """Casts of snapshots that are in no database of ours."""
+    """Return casts of snapshots without records."""
     rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
     return [_whole(row) for row in rows]
 
 
 def managed(conn: Connection, server: str, volume_id: str, numbers: range) -> None:
-    """Snapshots that are `available`, as listings find them on the backend."""
+    """Write snapshots that are `available` and exist on the fake backend."""
     for start in range(0, len(numbers), CHUNK):
         conn.execute(
             snapshots.insert(),
@@ -74,8 +74,8 @@ def managed(conn: Connection, server: str, volume_id: str, numbers: range) -> No
 
 
 def history(conn: Connection, server: str, volume_id: str, count: int) -> None:
-    """Settled snapshots of before, and as many messages that wait for a server which is away."""
-    # SEQUENCE tables make rows inside MariaDB: a million would take Python minutes.
+    """Write `count` settled snapshots, and as many messages that wait for a stopped server."""
+    # The SEQUENCE engine makes the rows inside MariaDB; Python would need minutes for a million.
     hexadecimal = "MD5(CONCAT('history', seq))"
     key = "SHA2(CONCAT('{}', seq), 256)"
     identity = f"INSERT(INSERT(INSERT(INSERT({hexadecimal}, 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-')"
@@ -96,7 +96,7 @@ def history(conn: Connection, server: str, volume_id: str, count: int) -> None:
         "due_at": "'2100-01-01' + INTERVAL seq SECOND",
     }
     conn.execute(sa.text("SET SESSION unique_checks = 0"))
-    conn.execute(sa.text("SET GLOBAL innodb_flush_log_at_trx_commit = 0"))  # until they are there
+    conn.execute(sa.text("SET GLOBAL innodb_flush_log_at_trx_commit = 0"))  # until the rows are written
     for table, columns in (("snapshots", snapshot), ("outbox", message)):
         for start in range(1, count + 1, 100_000):
             last = min(start + 99_999, count)
@@ -150,8 +150,8 @@ def _snapshot(server: str, volume_id: str, number: int) -> dict[str, Any]:
 
 def _whole(row: dict[str, Any]) -> Message:
     cast = messages.cast(_as_record(row))
-    told = {"volume_id": row["volume_id"], "ref": json.loads(row["reference"]), "name": row["name"]}
-    return replace(cast, body={**cast.body, **told})
+    description = {"volume_id": row["volume_id"], "ref": json.loads(row["reference"]), "name": row["name"]}
+    return replace(cast, body={**cast.body, **description})
 
 
 def _managed(row: dict[str, Any], number: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""snapmanage-volume whose fake backend takes its time.
+"""snapmanage-volume with a slow fake backend.
 
-Arguments: the seconds of a rename, then those of snapmanage-volume.
+Arguments: the seconds of a rename, then the arguments of snapmanage-volume.
 """
 
 import sys

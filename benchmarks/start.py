@@ -1,4 +1,4 @@
-"""From starting a process to its word that it is ready, and the memory it then holds."""
+"""The time from the start of a process to its ready line, and its memory afterwards."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ from benchmarks import machine
 from benchmarks.world import World
 
 STARTS = 5
-REST_SECONDS = 1.0
+PAUSE_SECONDS = 1.0
 
 
 def run(world: World) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def run(world: World) -> dict[str, Any]:
                 started = time.perf_counter()
                 pid, _ = app.start(main, number)
                 ready.append(time.perf_counter() - started)
-                time.sleep(REST_SECONDS)
+                time.sleep(PAUSE_SECONDS)
                 memory.append(machine.memory_mb(pid))
                 app.stop(main, number)
             figures[main] = {"ready_s": machine.median(ready), "memory_mb": machine.median(memory, 1)}

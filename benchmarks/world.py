@@ -1,7 +1,7 @@
-"""Services, deployments and clients of the benchmarks.
+"""Services and deployments of the benchmarks.
 
-Everything runs on its default configuration but for names and ports. Each deployment has a database
-and names on the bus of its own, so that none finds what another left.
+All parts have their default configuration, except for names and ports. Each deployment has a database and names on the
+bus of its own, so it finds no data of another one.
 """
 
 import json
@@ -49,7 +49,7 @@ listen = 127.0.0.1:0
 
 
 class LargeMariaDB(MariaDB):
-    """With memory for a million rows, as a database server has; each commit still waits for the disk."""
+    """A MariaDB with memory for a million rows, like a dedicated server; each commit still waits for the disk."""
 
     def command(self) -> Sequence[str | Path]:
         return [*super().command(), "--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M"]
@@ -63,7 +63,7 @@ class World:
         self.mariadb = mariadb
 
     def installation(self, backend: str = "driver = fake", backends: int = 1, extra: str = "") -> "Installation":
-        """A new deployment whose backends each have the lines of `backend` in their section."""
+        """Return a new deployment; the section of each backend has the lines of `backend`."""
         return Installation(self, backend, [f"pool{number}" for number in range(1, backends + 1)], extra)
 
 
@@ -74,7 +74,7 @@ def world() -> Iterator[World]:
 
 
 class Installation:
-    """One deployment: its database, its names on the bus, its processes. A context that ends them."""
+    """One deployment: its database, its names on the bus and its processes; a context that ends them."""
 
     def __init__(self, world: World, backend: str, backends: Sequence[str], extra: str) -> None:
         self._world = world
@@ -111,7 +111,7 @@ class Installation:
         self._scratch.__exit__(*exception)
 
     def start(self, main: str, number: int = 1, command: Sequence[str] = ()) -> tuple[int, str]:
-        """Start `snapmanage-<main>`, or `command`; its process id, and the line with which it says that it is ready."""
+        """Start `snapmanage-<main>`, or `command`; return its process id and its ready line."""
         usual = [str(Path(sys.executable).parent / f"snapmanage-{main}")]
         daemon = self._processes.daemon(f"{main}-{number}", command or usual)
         line = daemon.start()
@@ -124,29 +124,29 @@ class Installation:
         self._processes.daemons[f"{main}-{number}"].stop()
 
     def seed_volumes(self) -> dict[str, str]:
-        """The volume of each server's fake backend; ids by server."""
+        """Register the volume of each server's fake backend; return the ids by server."""
         with self.db.engine.begin() as conn:
             return {server: seed.volume(conn, server) for server in self.servers}
 
     def request(self, count: int) -> list[Message]:
-        """Let an API have written `count` requests, spread over the servers; returns their casts."""
+        """Write `count` requests like the API, distributed over the servers; return their casts."""
         volumes = self.seed_volumes()
         with self.db.engine.begin() as conn:
             each = count // len(self.servers)
             return [cast for server in self.servers for cast in seed.requested(conn, server, volumes[server], each)]
 
     def age(self, count: int) -> None:
-        """Let there be older rows, of the first server."""
+        """Write older rows of the first server."""
         with self.db.engine.connect() as conn:
             seed.history(conn, self.servers[0], seed.identifier(self.servers[0], seed.VOLUME), count)
 
     def describe(self, count: int) -> list[Message]:
-        """The casts of an upstream API with records of its own, of the first server: each tells its snapshot whole."""
+        """Return casts of an upstream API to the first server; each describes its snapshot completely."""
         server = self.servers[0]
         return seed.described(server, self.seed_volumes()[server], count)
 
     def queue(self, casts: Sequence[Message]) -> None:
-        """Have casts wait in their servers' queues."""
+        """Send casts to the queues of their servers."""
         publisher = Publisher(lambda heartbeat: kombu.Connection(self._world.rabbitmq.amqp_url), self._topology)
         now = seed.BORN
         publications = [one for cast in casts for one in envelope.publications(cast, self.names, now)]
@@ -156,31 +156,31 @@ class Installation:
         publisher.close()
 
     def prepare_events(self) -> None:
-        """Declare where events arrive, so that none is published before it can be kept."""
+        """Declare the queues of events, so that no event is published before its queue exists."""
         self._declare(self.names.audited_queues())
 
     def prepare_servers(self) -> None:
-        """The same for casts, of servers that come later."""
+        """Declare the queues of servers that start later."""
         self._declare([queue for server in self.servers for queue in self.names.server_queues(server)])
 
     def events(self) -> int:
-        """How many events are on the wire."""
+        """Return the number of events in the queues."""
         return sum(self._channel.queue_declare(queue, passive=True).message_count for queue in self._event_queues())
 
     def event_types(self) -> dict[str, int]:
-        """Take every event off the wire, and count each distinct one by its type."""
-        heard: dict[str, str] = {}
+        """Receive all events, and count the distinct ones by type."""
+        types: dict[str, str] = {}
 
-        def hear(message: Any) -> None:
+        def receive(message: Any) -> None:
             event = json.loads(json.loads(message.body)["oslo.message"])
-            heard[event["payload"]["event_id"]] = event["event_type"]
+            types[event["payload"]["event_id"]] = event["event_type"]
 
         with kombu.Connection(self._world.rabbitmq.amqp_url) as bus, suppress(TimeoutError):
             for queue in self._event_queues():
-                bus.default_channel.basic_consume(queue, no_ack=True, callback=hear)
+                bus.default_channel.basic_consume(queue, no_ack=True, callback=receive)
             while True:
                 bus.drain_events(timeout=1)
-        return {kind: list(heard.values()).count(kind) for kind in sorted(set(heard.values()))}
+        return {kind: list(types.values()).count(kind) for kind in sorted(set(types.values()))}
 
     def counted(self, query: str) -> int:
         with self.db.read() as conn:
@@ -195,7 +195,7 @@ class Installation:
 
 
 class Meter:
-    """What a stretch of time took: seconds, processor time by process, statements and commits."""
+    """Measures a period of time: seconds, processor time by process, statements and commits."""
 
     def __init__(self, world: World, processes: Mapping[str, Sequence[int]]) -> None:
         self._world = world
@@ -222,7 +222,7 @@ class Meter:
 
 
 def statements(world: World) -> dict[str, int]:
-    """The server's counts of statements and commits."""
+    """Return the server's counts of statements and commits."""
     engine = sa.create_engine(world.mariadb.url)
     with engine.connect() as conn:
         rows = conn.execute(sa.text("SHOW GLOBAL STATUS WHERE Variable_name IN ('Questions', 'Com_commit')")).all()

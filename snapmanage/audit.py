@@ -14,14 +14,14 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
-from snapmanage.core import audit as ledger
+from snapmanage.core import audit as chain
 from snapmanage.core.audit import Entry, Gap, Head
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.ids import is_uuid
 from snapmanage.core.logfields import fields
 from snapmanage.core.text import DEEPEST_EVENT, depth, keepable, readable
 from snapmanage.crash import Point
-from snapmanage.store import audit as auditlog
+from snapmanage.store import audit as audit_log
 from snapmanage.store import quarantine
 from snapmanage.store.engine.database import Database
 from snapmanage.store.engine.refusals import write_in_parts
@@ -55,7 +55,7 @@ class Listener:
             except errors.InvalidRequest as error:
                 self.quarantine(delivery, str(error))
         if received:
-            crash.at(Point.HEARD)
+            crash.at(Point.EVENTS_RECEIVED)
             write_in_parts(
                 received, lambda part: self._db.write(lambda conn, now: _append(conn, part, now)), self._refuse
             )
@@ -68,22 +68,26 @@ class Listener:
         self._db.write(
             lambda conn, now: quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
         )
-        LOG.error("Quarantined a notification: %s", fields(queue=delivery.queue, reason=readable(reason)))
+        key = quarantine.key(delivery.queue, delivery.body)
+        LOG.error(
+            "Quarantined a notification; see `snapmanage-manage quarantine show`: %s",
+            fields(message=key, queue=delivery.queue, reason=readable(reason)),
+        )
         crash.at(Point.QUARANTINED)
 
 
 def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:
     """Return the newest `limit` entries in the order of the log."""
     with db.read() as conn:
-        return auditlog.newest(conn, limit, snapshot_id)
+        return audit_log.newest(conn, limit, snapshot_id)
 
 
 def verify(db: Database) -> tuple[Head, str | None, list[Gap]]:
     """Return the head of the chain, the first break (None if the chain is whole), and the gaps in the log."""
     with db.read(at_one_moment=True) as conn:
-        head = auditlog.head(conn)
-        broken = ledger.first_break(auditlog.in_order(conn), head)
-        return head, broken, ledger.gaps(auditlog.steps(conn))
+        head = audit_log.head(conn)
+        broken = chain.first_break(audit_log.in_order(conn), head)
+        return head, broken, chain.gaps(audit_log.steps(conn))
 
 
 def _event(delivery: Delivery) -> ReceivedEvent | None:
@@ -93,8 +97,10 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
     if not isinstance(event_type, str) or not event_type.startswith(OWN_EVENT_TYPES):
         return None
     envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
-    if not isinstance(payload, dict) or not payload.keys() >= set(PAYLOAD_FIELDS):
-        raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of the published schema")
+    if not isinstance(payload, dict):
+        raise errors.InvalidRequest(f"the payload of {event_type} must be a JSON object")
+    if missing := [name for name in PAYLOAD_FIELDS if name not in payload]:
+        raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of its schema: {', '.join(missing)}")
     fits = len(event_type) <= 255 and keepable(event_type)
     if not (fits and is_uuid(payload["event_id"]) and is_uuid(payload["snapshot_id"])):
         raise errors.InvalidRequest(
@@ -110,15 +116,15 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
 
 def _append(conn: Connection, events: Sequence[ReceivedEvent], now: datetime) -> None:
     """Append the events to the log that it doesn't have yet."""
-    head = auditlog.head(conn, lock=True)
+    head = audit_log.head(conn, lock=True)
     fresh = {event.payload["event_id"]: event for event in events}
-    for known in auditlog.known(conn, list(fresh)):
+    for known in audit_log.known(conn, list(fresh)):
         del fresh[known]
     entries: list[Entry] = []
     for event in fresh.values():
-        entry = ledger.append(head, event.event_type, event.payload, now)
+        entry = chain.append(head, event.event_type, event.payload, now)
         head = Head(entry.number, entry.digest)
         entries.append(entry)
-    auditlog.append(conn, entries)
+    audit_log.append(conn, entries)
     if entries:
         crash.at(Point.AUDIT_UNCOMMITTED)

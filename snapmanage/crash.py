@@ -51,9 +51,9 @@ class Point(Enum):
     CARRIED_OUT = "the driver has answered, the outcome is not written"
     SETTLE_UNCOMMITTED = "the end of an operation is written with its event, not committed"
     SETTLED = "the end of an operation is committed, its worker still has it in memory"
-    GIVE_BACK_UNCOMMITTED = "the claims of a drained worker are released, not committed"
-    GIVEN_BACK = "the claims of a drained worker are released, the process hasn't ended"
-    HEARD = "the auditor has received a batch of events, none of it is written"
+    RELEASE_UNCOMMITTED = "the claims of a drained worker are released, not committed"
+    RELEASED = "the claims of a drained worker are released, the process hasn't ended"
+    EVENTS_RECEIVED = "the auditor has received a batch of events, none of it is written"
     AUDIT_UNCOMMITTED = "events are in the audit log, not committed"
 
     @property

@@ -1,7 +1,7 @@
-"""The world that tests share: real services, started when a test first asks for one, stopped in the end.
+"""The services that tests share: each starts when a test first requires it, and stops in the end.
 
-Tests keep apart inside a service: by a database of their own (`database_url`, `database()`), and on
-the broker by names from `tests.services.process.unique`.
+Each test uses its own part of a service: a database of its own (`database_url`, `database()`), and names on the broker
+from `tests.services.process.unique`.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-import snapmanage.cmd  # noqa: F401 - before anything imports oslo.messaging: it settles how that runs
+# The first import of oslo.messaging fixes oslo.service's backend for the whole process; snapmanage.cmd selects threads.
+import snapmanage.cmd  # noqa: F401
 from tests import needs
 from tests.services import ceph as ceph_service
 from tests.services import keystone as keystone_service
@@ -24,7 +25,7 @@ from tests.services.wiretap import Wiretap, wiretap
 
 pytest_plugins = ["tests.order", "tests.tiers"]
 
-# How long an example takes says more about the machine than about the code.
+# The time of an example depends more on the machine than on the code.
 settings.register_profile("snapmanage", deadline=None, print_blob=True)
 settings.load_profile("snapmanage")
 
@@ -38,7 +39,7 @@ def rabbitmq() -> Iterator[rabbitmq_service.RabbitMQ]:
 
 @pytest.fixture(scope="session")
 def trixie_rabbitmq() -> Iterator[rabbitmq_service.RabbitMQ]:
-    """RabbitMQ 4.0, where a folder of that release is named; `trixie.BROKERS` has this fixture only then."""
+    """RabbitMQ 4.0; `trixie.BROKERS` has this fixture only if the environment names a folder of that release."""
     with running(trixie.TrixieRabbitMQ) as service:
         yield service
 
@@ -79,7 +80,7 @@ def zfs_fuse() -> Iterator[zfs_fuse_service.ZfsFuse]:
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new, empty database: the test runs once on each kind."""
+    """Return the URL of a new, empty database; the test runs once for each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'snapmanage.sqlite'}"
     url: str = request.getfixturevalue(request.param).database()
@@ -88,12 +89,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def exchange() -> str:
-    """A control exchange that no other test uses."""
+    """Return the name of a control exchange that no other test uses."""
     return unique("exchange")
 
 
 @pytest.fixture
 def tap(rabbitmq: rabbitmq_service.RabbitMQ, exchange: str) -> Iterator[Wiretap]:
-    """What passes the exchange towards auditors."""
-    with wiretap(rabbitmq.amqp_url, exchange) as listening:
-        yield listening
+    """Listen to the notifications of the exchange."""
+    with wiretap(rabbitmq.amqp_url, exchange) as listener:
+        yield listener

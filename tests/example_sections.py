@@ -1,4 +1,4 @@
-"""The backends' sections that the documentation shows, read from its pages."""
+"""Read the backend entries that the pages of the documentation show."""
 
 import re
 import textwrap
@@ -12,7 +12,7 @@ PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
 
 @dataclass(frozen=True)
 class ExampleSection:
-    """A backend's section as a page shows it; `lines` are what stands below `[name]`."""
+    """A backend entry as a page shows it; `lines` are the lines below `[name]`."""
 
     page: str
     name: str
@@ -35,7 +35,7 @@ class ExampleSection:
         return found[1] if found else ""
 
     def with_values(self, values: Mapping[str, object]) -> str:
-        """Return the lines with other values; the rest of a line, such as a comment behind its value, stays.
+        """Return the lines with other values; the rest of a line, such as a comment after its value, stays.
 
         Raise `AssertionError` for an option that the section doesn't have.
         """

@@ -1,4 +1,4 @@
-"""Values that tests begin with: each is whole, and a test names only what it is about."""
+"""Complete example values; a test names only the fields that it depends on."""
 
 import json
 import uuid
@@ -32,7 +32,7 @@ SNAPSHOT_ID = str(uuid.UUID(int=2))
 
 
 class FakeClock:
-    """A database's clock that stands still until a test moves it."""
+    """A database's clock that only a test moves."""
 
     def __init__(self, now: datetime = NOW) -> None:
         self.now = now
@@ -50,8 +50,8 @@ def new_id() -> str:
 
 
 def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
-    """A snapshot as it is asked for; `source` is the backend's name for it."""
-    asked = Snapshot(
+    """Return a newly requested snapshot; `source` is the backend's name of it."""
+    requested = Snapshot(
         id=SNAPSHOT_ID,
         volume_id=VOLUME_ID,
         requester=ASKED,
@@ -59,22 +59,24 @@ def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
         reference=Reference.named(source),
         created_at=NOW,
     )
-    return replace(asked, **fields)
+    return replace(requested, **fields)
 
 
 def volume(source: str = "disk", /, **fields: Any) -> Volume:
-    """A volume as it is asked for."""
-    asked = Volume(id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW)
-    return replace(asked, **fields)
+    """Return a newly requested volume."""
+    requested = Volume(
+        id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW
+    )
+    return replace(requested, **fields)
 
 
 def available_volume(source: str = "disk", /, **fields: Any) -> Volume:
-    """A volume that snapshots may be managed of."""
+    """Return an available volume, whose snapshots can be managed."""
     return volume(source, **{"status": Status.AVAILABLE, "backend_name": source, "size_gb": 1} | fields)
 
 
 def found(name: str = "daily", /, **fields: Any) -> BackendSnapshot:
-    """What a backend tells of a snapshot."""
+    """Return a snapshot as a backend reports it."""
     return replace(BackendSnapshot(name, f"identity of {name}", 3 * GIB, "disk", created_at=NOW), **fields)
 
 
@@ -83,9 +85,9 @@ def found_volume(name: str = "disk", /, **fields: Any) -> BackendVolume:
 
 
 def sample(name: str) -> dict[str, Any]:
-    """A message as it was seen on the wire between the reference's services: routing, properties, body."""
-    seen: dict[str, Any] = json.loads((MESSAGES / f"{name}.json").read_text())
-    return seen
+    """Return a message as recorded between Cinder's services: routing, properties, body."""
+    recorded: dict[str, Any] = json.loads((MESSAGES / f"{name}.json").read_text())
+    return recorded
 
 
 def sample_body(name: str) -> bytes:
@@ -93,17 +95,17 @@ def sample_body(name: str) -> bytes:
 
 
 def sample_content(name: str) -> dict[str, Any]:
-    """What is inside the envelope."""
+    """Return the content of the envelope of a sample."""
     content: dict[str, Any] = json.loads(sample(name)["body"]["oslo.message"])
     return content
 
 
 def deliberate_errors() -> list[type[errors.SnapmanageError]]:
-    """Every class of the one tree."""
+    """Return all subclasses of `SnapmanageError`."""
     named = vars(errors).values()
     return [each for each in named if isinstance(each, type) and issubclass(each, errors.SnapmanageError)]
 
 
 def told(value: Any) -> str:
-    """A parameter as a test's name tells it, the same in each process that runs tests."""
+    """Return the id of a test's parameter, which must be the same in each test process."""
     return str(sorted(value, key=str)) if isinstance(value, set) else str(value)

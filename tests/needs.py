@@ -1,6 +1,6 @@
-"""What a test needs of the machine: it skips by name where that is missing, and fails in CI.
+"""Programs and rights that a test needs: if one is missing, the test is skipped, and in CI fails.
 
-`CI=true` says that everything in `bindep.txt` is expected to be there and that we are root.
+`CI=true` means that all packages of `bindep.txt` are expected, and that the tests run as root.
 """
 
 import os
@@ -23,12 +23,12 @@ SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin",
 
 
 def program(name: str) -> str | None:
-    """Where a program is, looking into the system's administrative folders too."""
+    """Return the path of a program, also of one in the system's administrative folders; None if it is missing."""
     return shutil.which(name, path=SYSTEM_PATH)
 
 
 def require(*programs: str, root: bool = False) -> None:
-    """Skip the test (fail it in CI) unless all the programs are installed and, if asked, we are root."""
+    """Skip the test (fail it in CI) unless all programs are installed and, with `root`, the tests run as root."""
     missing = [name for name in programs if program(name) is None]
     if root and os.geteuid() != 0:
         missing.append("root")
@@ -36,9 +36,9 @@ def require(*programs: str, root: bool = False) -> None:
         lacking(", ".join(missing))
 
 
-def lacking(what: str) -> None:
-    """Skip the test because `what` is missing; fail it in CI."""
-    reason = f"this machine lacks: {what} (see bindep.txt)"
+def lacking(missing: str) -> None:
+    """Skip the test because of missing programs or rights; fail it in CI."""
+    reason = f"this machine lacks: {missing} (see bindep.txt)"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -15,7 +15,7 @@ LONGEST = (
     "contract/test_drivers_managing.py",
     "contract/test_drivers_finding.py",
 )
-# Then tier by tier. The unit tests come last: their files are the shortest, so the processes end together.
+# Then the tiers in this order. The unit tests are last: their files are the shortest, so the processes end together.
 TIERS = ("chaos", "integration", "contract", "functional", "unit")
 FOLDER = Path(__file__).parent
 

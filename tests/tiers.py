@@ -1,7 +1,7 @@
-"""A pytest plugin: the tiers of tests, and an honest account of what did not run.
+"""A pytest plugin: the tiers of tests, and a list of skipped tests.
 
-A test belongs to the tier whose folder it is in, and `-m tier` selects it. A skipped test has shown
-nothing: at a desk the report says so loudly, in CI (`CI=true`) it fails the run.
+A test belongs to the tier of its folder, and `-m tier` selects it. A skipped test proves nothing: the report lists it
+in red, and in CI (`CI=true`) it fails the run.
 """
 
 import os
@@ -13,12 +13,12 @@ import pytest
 TIERS = {
     "unit": "decisions and small parts, nothing outside the process",
     "contract": "every driver on its real backend",
-    "functional": "the whole of snapmanage in the test's process, on SQLite, MariaDB and PostgreSQL",
+    "functional": "snapmanage in the test's process, on SQLite, MariaDB and PostgreSQL",
     "integration": "real brokers, databases and backends",
-    "chaos": "things are killed, cut off and frozen",
+    "chaos": "processes and services that are killed, cut off and frozen",
 }
 FOLDER = Path(__file__).parent
-NO_KERNEL = "no_kernel: device-mapper plays no part in what the test shows, so LVM on metadata shows all of it"
+NO_KERNEL = "no_kernel: the test doesn't depend on device-mapper, so LVM on metadata is enough for it"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,7 +56,7 @@ def in_ci() -> bool:
 
 
 def skips(config: pytest.Config) -> list[pytest.TestReport | pytest.CollectReport]:
-    """The reports of whatever was skipped, a whole module included."""
+    """Return the reports of skipped tests and modules."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     return reporter.stats.get("skipped", []) if reporter else []
 

@@ -1,4 +1,4 @@
-"""Waiting on a condition with a deadline, in place of sleeping and hoping."""
+"""Wait for a condition with a deadline, instead of sleeping for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +9,8 @@ T = TypeVar("T")
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
-    """Return the condition's value once it is true; fail with what was awaited after `seconds`."""
+def until(condition: Callable[[], T], awaited: str, seconds: float = 20.0) -> T:
+    """Return the condition's value once it is true; after `seconds`, fail with the text `awaited`."""
     started = time.monotonic()
     while True:
         value = condition()
@@ -18,6 +18,6 @@ def until(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
             return value
         waited = time.monotonic() - started
         if waited > seconds:
-            raise AssertionError(f"waited {seconds:g} s for {what}; last seen: {value!r}")
-        # Each look takes processor time from the awaited process, so the pause grows with the wait.
+            raise AssertionError(f"waited {seconds:g} s for {awaited}; last value: {value!r}")
+        # Each check takes processor time from the awaited process, so the pause grows with the wait.
         time.sleep(min(SHORTEST_PAUSE + waited / 10, LONGEST_PAUSE))

@@ -13,6 +13,7 @@ from snapmanage.api import answers, routes, schemas, versions
 from snapmanage.api.access import callers, policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
+from snapmanage.core.logfields import fields
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class RequestGuard:
             raise errors.InvalidRequest("the Host header must be HOST or HOST:PORT")
         if request.scheme not in ("http", "https") or not _PREFIX.fullmatch(request.root_path):
             raise errors.InvalidRequest(
-                "the headers of the proxy must have http or https as scheme and a plain path as prefix"
+                "the proxy's headers must name the scheme http or https, and a plain path as prefix; correct the proxy"
             )
         # No stored text holds NUL, and PostgreSQL refuses NUL in a query.
         if "\0" in request.path or "%00" in query:
@@ -72,7 +73,7 @@ class RequestGuard:
         if re.search("%(?![0-9A-Fa-f]{2})", query):
             raise errors.InvalidRequest("the query has a % without two hexadecimal digits after it; write % as %25")
         if query.count("&") >= MOST_PARAMETERS:
-            raise errors.InvalidRequest(f"the query has more than {MOST_PARAMETERS} parameters")
+            raise errors.InvalidRequest(f"the query has more than {MOST_PARAMETERS} parameters; send fewer")
 
 
 class Public:
@@ -180,8 +181,9 @@ def _deliberate(request: Any, response: falcon.Response, error: errors.Snapmanag
 
 
 def _failed(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
+    asked = {"method": request.method, "path": request.path}
     if availability.database_away(error):
-        LOG.warning("The database can't be reached, the request is answered with 503: %s", error)
+        LOG.warning("Database unavailable; a request is answered with 503: %s", fields(**asked, reason=error))
         return _fault(response, 503, "The database can't be reached; try again later.")
-    LOG.error("Request failed unexpectedly: %s %s", request.method, request.path, exc_info=error)
+    LOG.error("Request failed unexpectedly and is answered with 500: %s", fields(**asked), exc_info=error)
     _fault(response, 500, "The server failed unexpectedly; its log has the reason under this request's id.")

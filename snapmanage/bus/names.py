@@ -26,7 +26,7 @@ class Names:
         return f"{self.volume_topic}.{server}"
 
     def server_queues(self, server: str) -> list[str]:
-        """Return the queues that a server consumes: the shared one, its own, and its own in the reference's naming."""
+        """Return the queues that a server consumes: the shared one, its own, and its own in Cinder's naming."""
         own = self.server_queue(server)
         return [self.volume_topic, own, f"{own}.{Location.parse(server).host}"]
 

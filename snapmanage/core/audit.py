@@ -74,7 +74,7 @@ def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: da
 
 
 def first_break(entries: Iterable[Entry], head: Head) -> str | None:
-    """Describe the first entry that breaks the chain, or its wrong end; return None if the chain is whole."""
+    """Describe the first entry that breaks the chain, or a wrong head; return None if the chain is whole."""
     last = START
     for entry in entries:
         if entry.number != last.number + 1:

@@ -65,7 +65,7 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
     asked, born = snapshot.requester, snapshot.backend_created_at
     reason = {"code": snapshot.reason_code, "text": snapshot.reason}
     payload = {
-        # The same in each repeat, and different for each step.
+        # Derived from the generation, so that a repeated event has the same id.
         "event_id": ids.derive(snapshot.id, str(snapshot.generation)),
         "generation": snapshot.generation,
         "occurred_at": now.isoformat(),

@@ -24,7 +24,7 @@ class IdempotencyKey:
 
     @classmethod
     def of(cls, project_id: str, text: str, operation: str, body: Any) -> "IdempotencyKey":
-        """Return the key; raise `InvalidRequest` if `text` is none. Bodies of equal JSON are the same request."""
+        """Return the key; raise `InvalidRequest` for an invalid `text`. Bodies with equal JSON are one request."""
         if not re.fullmatch(r"[ -~]{1,255}", text):
             raise errors.InvalidRequest(
                 f"{HEADER} must have 1 to 255 printable ASCII characters; make up a UUID for each new request"

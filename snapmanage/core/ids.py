@@ -23,7 +23,7 @@ def is_uuid(value: Any) -> bool:
 
 
 def derive(namespace: str, name: str) -> str:
-    """Return the UUID that a name has within the namespace of another UUID: always the same for the same two."""
+    """Derive a UUID from a UUID and a name; equal arguments give equal UUIDs."""
     return str(uuid.uuid5(uuid.UUID(namespace), name))
 
 

@@ -57,7 +57,7 @@ class Retry:
 
 
 def request(record: R) -> R:
-    """Return a new record as it is first written: it owns its reference."""
+    """Return a new record with the key of its reference, which it owns from its first write on."""
     volume_id = record.volume_id if isinstance(record, Snapshot) else None
     return changed(record, reference_key=reference_key(record.location.server, record.reference, volume_id))
 
@@ -72,8 +72,8 @@ def accept(
 ) -> Change[R] | None:
     """Mark the request as durably received. Return None if it was already accepted or has finished.
 
-    A sender with records of its own requires to unmanage a snapshot that is still settled here; raise `InvalidState`
-    if the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
+    A sender that keeps its own records may request to unmanage a snapshot that is settled here; raise `InvalidState` if
+    the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
     sender knows.
     """
     under_way = Status.CREATING if operation is Operation.MANAGE else Status.UNMANAGING
@@ -106,9 +106,9 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         updated_at=now,
     )
     if record.attempt >= retry.max_attempts:
-        last = f"; the last reason was: {record.reason}" if record.reason else ""
+        last = f"; an earlier one failed: {record.reason}" if record.reason else ""
         exhausted = errors.AttemptsExhausted(
-            f"gave up after {record.attempt} attempts, each of which ended without an answer{last}"
+            f"gave up after {record.attempt} attempts; the last one ended without an answer of the driver{last}"
         )
         return _settle_in_error(record, changed(claimed, attempt=record.attempt), exhausted, now)
     return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
@@ -229,7 +229,7 @@ def _requires_unmanage(record: Record, requester: Requester | None, generation: 
 
 
 def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bool) -> R:
-    """Return the record with the request to unmanage: it owns its object again, or has no binding if that is lost."""
+    """Return the record with the request to unmanage: it owns its object again, or with `lost` has no binding."""
     if lost:
         binding = dict.fromkeys(("backend_id", "backend_name", "original_name"))
     else:

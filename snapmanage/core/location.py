@@ -16,7 +16,7 @@ class Location:
 
     @classmethod
     def parse(cls, text: str) -> "Location":
-        """Read `host@backend` or `host@backend#pool`; `InvalidRequest` otherwise."""
+        """Parse `host@backend` or `host@backend#pool`; raise `InvalidRequest` for any other text."""
         server, _, pool = text.partition("#")
         host, at, backend = server.partition("@")
         if not (host and at and backend) or "@" in backend:

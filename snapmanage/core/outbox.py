@@ -11,8 +11,8 @@ from snapmanage.core import ids
 from snapmanage.core.events import Event
 from snapmanage.core.records import Operation, Record, Requester, Snapshot
 
-# The reference's names of the same steps, for its collectors; the reference has no name for an error.
-REFERENCE_NAMES = {
+# Cinder's event types of these steps, which its collectors know; Cinder has none for an error.
+CINDER_EVENT_TYPES = {
     "snapshot.manage.start": "snapshot.manage_existing_snapshot.start",
     "snapshot.manage.end": "snapshot.manage_existing_snapshot.end",
     "snapshot.unmanage.start": "snapshot.delete.start",
@@ -68,8 +68,8 @@ def cast(record: Record) -> Message:
 
 
 def notifications(event: Event, requester: Requester, both_dialects: bool) -> list[Message]:
-    """Return the notification of an event, and with `both_dialects` one under the reference's name, if it has one."""
-    also = REFERENCE_NAMES.get(event.event_type) if both_dialects else None
+    """Return the notification of an event, and with `both_dialects` another one of Cinder's event type, if any."""
+    also = CINDER_EVENT_TYPES.get(event.event_type) if both_dialects else None
     own = Message(
         id=event.payload["event_id"],
         kind=Kind.NOTIFICATION,

@@ -44,5 +44,5 @@ def _check(what: str, used: int, limit: int, more: int) -> None:
     if limit != UNLIMITED and used + more > limit:
         raise errors.QuotaExceeded(
             f"Quota exceeded for {what}: {used} of {limit} are in use and {more} more requested; "
-            "unmanage what is no longer needed, or ask for a higher quota."
+            "unmanage snapshots that are no longer needed, or request a higher quota."
         )

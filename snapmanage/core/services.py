@@ -21,7 +21,7 @@ class Service:
 
 
 def require_up(service: Service | None, server: str, now: datetime, down_after: timedelta) -> Service:
-    """Return the service of a server if it can take work.
+    """Return the service of a server if it can accept operations.
 
     Raise `ServiceNotFound` if the server never had a heartbeat, `ServiceDown` if it is disabled or overdue.
     """

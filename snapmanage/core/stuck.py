@@ -16,7 +16,7 @@ class PendingCast:
 
 @dataclass(frozen=True)
 class StuckOperation:
-    """An operation that takes too long: `since` its request, or since the last move of a snapshot to unmanage."""
+    """An operation that takes too long; `since` is the time of its request, or of the last change while unmanaging."""
 
     record: Record
     since: datetime

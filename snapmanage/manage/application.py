@@ -21,7 +21,7 @@ T = TypeVar("T")
 class OutboxWriter:
     """The way to the bus: a row in the outbox, and a nudge to the relay of this process.
 
-    Other relays leave a row alone for `hold`, since this process sends it at once.
+    The relay of this process sends the row at once, so relays of other processes leave it alone for `hold`.
     """
 
     nudge: Callable[[Sequence[Message]], None] = field(default=lambda messages: None)

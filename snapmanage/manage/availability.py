@@ -1,4 +1,4 @@
-"""Whether the database can be reached: for the health check, and for the answer to a request that failed."""
+"""Find out whether the database can be reached, for the health check and for the answer to a failed request."""
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout

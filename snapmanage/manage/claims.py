@@ -31,7 +31,7 @@ class WorkerId:
 def claim(app: Application, worker: WorkerId, limit: int, projects_first: Sequence[str] = ()) -> list[Claimed]:
     """Claim up to `limit` due operations of a worker's server, of volumes first; announce their starts.
 
-    The projects in `projects_first` get an equal share before that.
+    Operations of `projects_first` are claimed first, an equal share for each project.
     """
 
     def work(tx: Transaction) -> list[Claimed]:
@@ -69,7 +69,7 @@ def release(app: Application, held: Sequence[Record]) -> None:
     def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
             tx.write_changes([lifecycle.release(record, tx.now) for record in held if isinstance(record, kind)])
-        crash.at(Point.GIVE_BACK_UNCOMMITTED)
+        crash.at(Point.RELEASE_UNCOMMITTED)
 
     if held:
         app.run(work)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from snapmanage import errors
-from snapmanage.core import services as heartbeats
+from snapmanage.core import services as service_rules
 from snapmanage.core.audit import Entry
 from snapmanage.core.paging import ListQuery
 from snapmanage.core.records import Record, Snapshot, Volume
@@ -97,7 +97,7 @@ def require_up(app: Application, server: str) -> None:
     """Raise `ServiceNotFound` for an unknown server, and `ServiceDown` for one that is down or disabled."""
     with app.db.read() as conn:
         now = app.db.clock(conn)
-        heartbeats.require_up(services.get(conn, server), server, now, app.rules.service_down)
+        service_rules.require_up(services.get(conn, server), server, now, app.rules.service_down)
 
 
 def _record(app: Application, kind: type[R], record_id: str, project_id: str | None) -> R | None:

@@ -1,4 +1,4 @@
-"""Comparing a server's records with its backend while both go on."""
+"""Compare a server's records with its backend while both are in use, and fix the differences."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,19 +19,22 @@ from snapmanage.store.engine.database import Database
 
 
 def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
-    """Where they disagree, leaving out what moved meanwhile; whatever the driver raises."""
+    """Return the differences between a server's records and its backend; raise any error of the driver.
+
+    Snapshots that changed while the backend was listed are left out.
+    """
     before = _resolved(db, server)
     seen = driver.list_snapshots()
     located = _located(driver, reconciliation.unlisted(before, seen))
-    still = reconciliation.settled(before, _resolved(db, server))
-    found = reconciliation.on_storage(reconciliation.differences(still, seen, located), _storage(driver, still))
-    return _with_other_owners(db, server, still, list(found))
+    unchanged = reconciliation.settled(before, _resolved(db, server))
+    found = reconciliation.on_storage(reconciliation.differences(unchanged, seen, located), _storage(driver, unchanged))
+    return _with_other_owners(db, server, unchanged, list(found))
 
 
 def _with_other_owners(
     db: Database, server: str, snapshots: Sequence[Snapshot], found: Sequence[Difference]
 ) -> list[Difference]:
-    """Return the differences with those of objects that another server's records own, which no mending may touch."""
+    """Add the differences of objects that another server's records own; `fix` must not touch such objects."""
     named = {each for difference in found if difference.binding for each in ids_in(difference.binding.original_name)}
     with db.read() as conn:
         live, elsewhere = ownership.live(conn, named), ownership.owners_elsewhere(conn, server, snapshots)
@@ -42,7 +45,7 @@ def _with_other_owners(
 
 
 def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
-    """Return which storage the backend is now; None where no record says which it was."""
+    """Return the id of the backend's storage; None if no record has a storage id to compare it with."""
     return driver.storage_id() if any(each.storage for each in snapshots) else None
 
 
@@ -62,7 +65,7 @@ def fix(app: Application, driver: Driver, difference: Difference) -> str:
 
 
 def record_size(db: Database, snapshot: Snapshot, size_gb: int) -> bool:
-    """Write a snapshot's size down; return False where the snapshot has changed meanwhile."""
+    """Write a snapshot's size into its record; return False if the record has changed meanwhile."""
 
     def write(conn: Connection, now: datetime) -> bool:
         sized = changed(snapshot, size_gb=size_gb, updated_at=now)
@@ -77,7 +80,7 @@ def _resolved(db: Database, server: str) -> Sequence[Snapshot]:
 
 
 def _located(driver: Driver, unlisted: Sequence[Snapshot]) -> Sequence[BackendObject]:
-    """Locate what isn't listed: a snapshot may be there and not be listed, such as one whose volume is gone."""
+    """Locate the unlisted snapshots: one whose volume is gone, for example, exists but isn't listed."""
     if not unlisted:
         return []
     identities = {each.backend_id for each in unlisted if each.backend_id}

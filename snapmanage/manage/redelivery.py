@@ -92,7 +92,10 @@ class PoisonMessageGuard:
         try:
             self._db.write(lambda conn, _: redeliveries.uncount_attempt(conn, key))
         except SQLAlchemyError as error:
-            LOG.warning("Database error; a failed attempt stays counted until the next probe: %s", fields(reason=error))
+            LOG.warning(
+                "Database error; a failed attempt stays counted until the next probe: %s",
+                fields(message=key, reason=error),
+            )
         else:
             del self._counted[key]
 

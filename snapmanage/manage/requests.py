@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.core import idempotency, lifecycle, manageable, outbox
-from snapmanage.core import quotas as quota
-from snapmanage.core import services as service
+from snapmanage.core import quotas as quota_rules
+from snapmanage.core import services as service_rules
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.ids import ids_in_reference
 from snapmanage.core.inventory import Inventory
@@ -16,7 +16,7 @@ from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
-from snapmanage.store import idempotency as keys
+from snapmanage.store import idempotency as stored_keys
 from snapmanage.store import ownership, quotas, records, services
 from snapmanage.store.records import VolumeForRequest
 
@@ -41,12 +41,12 @@ def request_snapshot(
         if (earlier := _earlier_record(tx, snapshot, key)) is not None:
             return earlier
         volume = _usable_volume(tx, snapshot, everywhere)
-        service.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
+        service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
         project = snapshot.requester.project_id
-        if quotas.get(tx.conn, project).over(tx.rules.quota) != quota.NO_LIMIT:
+        if quotas.get(tx.conn, project).over(tx.rules.quota) != quota_rules.NO_LIMIT:
             # An earlier request in the queue may have changed the limit.
             limit = quotas.queue(tx.conn, project).over(tx.rules.quota)
-            quota.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
+            quota_rules.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
         requested = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=tx.now)
         _refuse_owned(tx, requested, volume)
         return _insert(tx, lifecycle.request(requested))
@@ -132,7 +132,7 @@ def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey | None) -> R
     if key is None:
         return None
     use = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
-    held = keys.hold(tx.conn, use)
+    held = stored_keys.hold(tx.conn, use)
     if idempotency.repeats(use, held, tx.rules.idempotency_key_ttl):
         made = records.get(tx.conn, type(record), held.record_id, deleted=True)
         if made is None:
@@ -141,8 +141,8 @@ def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey | None) -> R
             )
         return made
     if held != use:
-        keys.replace(tx.conn, use)
-    keys.forget(tx.conn, tx.now - tx.rules.idempotency_key_ttl, EXPIRED_KEYS_PER_REQUEST)
+        stored_keys.replace(tx.conn, use)
+    stored_keys.forget(tx.conn, tx.now - tx.rules.idempotency_key_ttl, EXPIRED_KEYS_PER_REQUEST)
     return None
 
 
@@ -183,4 +183,4 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
 
 
 def _require_service(tx: Transaction, server: str) -> None:
-    service.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)
+    service_rules.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)

@@ -81,7 +81,7 @@ def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[st
 def owners_elsewhere(conn: Connection, server: str, mine: Iterable[Snapshot]) -> dict[str, str]:
     """Return the ids of other servers' snapshots that own objects of a server's snapshots, by the ids of the latter.
 
-    Each of two owners has a key of its own: of the storage, or of one of the servers that serve it.
+    The unique key does not refuse these pairs: one key contains the id of the storage, the other a server's name.
     """
     placed = [each for each in mine if each.storage and each.backend_id]
     storages = {each.storage for each in placed}

@@ -63,17 +63,19 @@ def lock_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> l
 
 
 def take_due(
-    conn: Connection, kind: type[R], server: str, now: datetime, limit: int, turns: Sequence[str] = ()
+    conn: Connection, kind: type[R], server: str, now: datetime, limit: int, projects_first: Sequence[str] = ()
 ) -> list[R]:
     """Lock and return up to `limit` records that a worker of `server` may claim, longest due first.
 
-    Rows that other workers have locked are skipped. The projects in `turns` get equal shares before all others.
+    Rows that other workers have locked are skipped. The `projects_first` get equal shares before all other projects.
     """
     table = TABLES[kind]
     due = (table.c.server == server) & (table.c.due_at <= now)
     query = select(table).where(due).order_by(table.c.due_at).with_for_update(skip_locked=True)
-    share = max(1, limit // (len(turns) + 1))
-    queries = [query.where(table.c.project_id == project).limit(share) for project in turns] + [query.limit(limit)]
+    share = max(1, limit // (len(projects_first) + 1))
+    queries = [query.where(table.c.project_id == project).limit(share) for project in projects_first] + [
+        query.limit(limit)
+    ]
     found = {row.id: row for each in queries for row in conn.execute(each)}
     return [to_record(kind, row) for row in list(found.values())[:limit]]
 

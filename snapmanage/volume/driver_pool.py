@@ -115,7 +115,7 @@ class DriverPool:
                 return
 
     def _rejoin(self, thread: threading.Thread) -> bool:
-        """Take an abandoned thread back if the pool has lost one; return whether it did."""
+        """Let an abandoned thread that has returned work again if the pool lacks a thread; return whether it does."""
         with self._lock:
             self._hung.remove(thread)
             needed = self._working < self._size

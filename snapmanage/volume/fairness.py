@@ -14,7 +14,7 @@ SHARES_PER_CLAIM = 4
 
 
 class ProjectRoundRobin:
-    """The projects whose operations wait, in the order of their turns; safe for several threads."""
+    """The projects whose operations wait, in the order in which they are served; thread-safe."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, None] = {}

@@ -99,7 +99,10 @@ class Intake:
         except INVALID_MESSAGE as error:
             body = envelope.reply(incoming, failure=errors.InvalidRequest(f"the call can't be understood: {error}"))
         except Exception as error:
-            LOG.exception("RPC call failed: %s", fields(method=incoming.message["method"]))
+            LOG.exception(
+                "RPC call failed unexpectedly; its caller receives the error: %s",
+                fields(method=incoming.message["method"]),
+            )
             body = envelope.reply(incoming, failure=error)
         self._reply(incoming, body)
 
@@ -107,7 +110,7 @@ class Intake:
         try:
             self._bus.reply(str(incoming.reply_q), body)
         except Exception:
-            LOG.exception("Reply not sent; the caller of the RPC method times out.")
+            LOG.exception("Reply not sent; the caller of the RPC method times out: %s", fields(queue=incoming.reply_q))
 
     def _refuse(self, delivery: Delivery, error: Exception) -> None:
         text = str(error).partition("\n")[0]
@@ -118,7 +121,11 @@ class Intake:
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Quarantine a message, and announce the rejected request unless the message must not be `read`."""
         self._app.run(lambda tx: _quarantine(tx, delivery, self._worker.id.server, reason, read))
-        LOG.error("Quarantined a message: %s", fields(queue=delivery.queue, reason=readable(reason)))
+        key = quarantine.key(delivery.queue, delivery.body)
+        LOG.error(
+            "Quarantined a message; see `snapmanage-manage quarantine show`: %s",
+            fields(message=key, queue=delivery.queue, reason=readable(reason)),
+        )
         crash.at(Point.QUARANTINED)
 
 

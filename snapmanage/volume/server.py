@@ -123,14 +123,14 @@ class VolumeServer:
         except SQLAlchemyError as error:
             LOG.warning("Database error; the heartbeat is retried: %s", fields(reason=error))
         except Exception:
-            LOG.exception("Heartbeat failed; it is retried.")
+            LOG.exception("Heartbeat failed; it is retried, and the API refuses requests if it keeps failing.")
 
     def _beat_all(self, tx: Transaction) -> frozenset[str]:
         up = self._up
         for server in sorted(up):
             services.beat(tx.conn, self._service(server, tx.now))
         for server in sorted(up - self._beaten):
-            # Once more: casts that the relay sent between `_announce` and the first consuming have come back.
+            # Again: the broker returned the casts that the relay sent between `_announce` and the first consuming.
             outbox.hurry_casts(tx.conn, server, tx.now)
         return up
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
-from snapmanage.core.logfields import record_fields
+from snapmanage.core.logfields import fields, record_fields
 from snapmanage.core.records import Operation, Snapshot, Volume
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
@@ -44,7 +44,7 @@ def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolutio
     except errors.SnapmanageError as error:
         return Outcome(record, error=error)
     except Exception:
-        LOG.exception("Driver raised an unexpected exception: %s", record_fields(record))
+        LOG.exception("Driver raised an unexpected exception; its operation is retried: %s", record_fields(record))
         return Outcome(record, error=_unexpected())
 
 
@@ -59,7 +59,8 @@ def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnaps
     except errors.SnapmanageError:
         raise
     except Exception as error:
-        LOG.exception("Driver raised an unexpected exception while it listed snapshots.")
+        name = type(driver).__name__
+        LOG.exception("Driver raised an unexpected exception; the listing fails: %s", fields(driver=name))
         raise _unexpected() from error
 
 

@@ -89,7 +89,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"worker {server}", daemon=True)
 
     def start(self) -> None:
-        """Begin to work; safe to repeat."""
+        """Start the thread; a repeated call has no effect."""
         if not self._thread.is_alive():
             self._thread.start()
 
@@ -149,7 +149,7 @@ class Worker:
         except SQLAlchemyError as error:
             LOG.warning("Claims were not released; their leases expire instead: %s %s", batch, fields(reason=error))
         else:
-            crash.at(Point.GIVEN_BACK)
+            crash.at(Point.RELEASED)
             LOG.warning("Released the claims of unfinished operations; another worker retries them: %s", batch)
 
     def _not_begun(self) -> Iterator[Claimed]:

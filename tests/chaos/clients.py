@@ -1,4 +1,4 @@
-"""Clients in a storm: each asks until it is answered, whatever happens meanwhile, as a patient client does."""
+"""Patient clients in a storm: each repeats its request until an answer arrives."""
 
 import queue
 import random
@@ -19,14 +19,14 @@ PAUSE_SECONDS = 0.2
 
 
 class Client:
-    """A thread that works off tasks until it is given None; `answers` counts what it was answered."""
+    """A thread that carries out the tasks of a queue until it finds None; `answers` counts the answers by kind."""
 
     def __init__(
-        self, fleet: Fleet, waiting: "queue.Queue[Callable[[Client], None] | None]", answers: Counter[str]
+        self, fleet: Fleet, queued: "queue.Queue[Callable[[Client], None] | None]", answers: Counter[str]
     ) -> None:
         self.fleet = fleet
         self.failure = ""
-        self._waiting = waiting
+        self._queued = queued
         self._answers = answers
         self._thread = threading.Thread(target=self._run, name="client", daemon=True)
 
@@ -35,12 +35,12 @@ class Client:
 
     def join(self, seconds: float) -> None:
         self._thread.join(seconds)
-        if self.waits:
+        if self.is_busy:
             self.failure = "STUCK: a client still waits for its answer"
 
     @property
-    def waits(self) -> bool:
-        """Whether it has something left to ask, or no answer yet."""
+    def is_busy(self) -> bool:
+        """Whether the client has tasks left, or waits for an answer."""
         return self._thread.is_alive()
 
     def manage(self, host: str, source: str, key: str, ends_as: str) -> str:
@@ -51,7 +51,7 @@ class Client:
         return snapshot_id
 
     def unmanage(self, snapshot_id: str) -> None:
-        """One that isn't settled yet is asked for again; one that is on its way back, or gone, was asked for."""
+        """Repeat the request until it is accepted, or until the snapshot is being unmanaged or is unknown."""
         path = f"/snapshots/{snapshot_id}/action"
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
@@ -63,7 +63,7 @@ class Client:
         raise AssertionError(f"STUCK: {snapshot_id} can't be unmanaged: {answer.text}")
 
     def cast(self, host: str, source: str, snapshot_id: str) -> None:
-        """Until the broker confirms it; what it didn't confirm may have arrived all the same."""
+        """Send a cast until the broker confirms it; an unconfirmed cast may have arrived too."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -75,18 +75,18 @@ class Client:
                 self.fleet.promises[snapshot_id] = "available"
                 self._answers["confirmed"] += 1
                 return
-        raise AssertionError("STUCK: the broker confirms nothing")
+        raise AssertionError(f"STUCK: the broker didn't confirm the cast of {snapshot_id}")
 
-    def _until_answered(self, ask: Callable[[], requests.Response], wanted: tuple[int, ...]) -> requests.Response:
+    def _until_answered(self, send: Callable[[], requests.Response], expected: tuple[int, ...]) -> requests.Response:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
-                answer = ask()
+                answer = send()
             except requests.RequestException as error:
                 self._answers[type(error).__name__] += 1
             else:
                 self._answers[str(answer.status_code)] += 1
-                if answer.status_code in wanted:
+                if answer.status_code in expected:
                     return answer
                 assert answer.status_code == 503, f"{answer.status_code}: {answer.text}"
             time.sleep(PAUSE_SECONDS)
@@ -94,9 +94,9 @@ class Client:
 
     def _run(self) -> None:
         try:
-            while (task := self._waiting.get()) is not None:
+            while (task := self._queued.get()) is not None:
                 task(self)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the storm reports it
+        except Exception as error:  # noqa: BLE001 - the storm reports any failure
             self.failure = f"a client failed: {error!r}"
 
 
@@ -104,7 +104,7 @@ Task = Callable[[Client], None]
 
 
 def tasks(fleet: Fleet, chance: random.Random, number: int) -> Iterator[Task]:
-    """What is asked for: mostly snapshots to be managed, over REST or by a cast; some aren't there, some go back."""
+    """Yield tasks: most manage a snapshot over REST or by a cast, some manage a missing one, some unmanage it again."""
     for serial in range(number):
         host = chance.choice(list(fleet.storages))
         key = str(uuid.UUID(int=chance.getrandbits(128), version=4))
@@ -133,4 +133,4 @@ def _manage_and_unmanage(fleet: Fleet, host: str, name: str, key: str) -> Task:
 
 
 def _none(value: object) -> None:
-    """What came of it is in the promises."""
+    """Drop a value; the fleet's promises already have the result."""

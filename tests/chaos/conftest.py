@@ -1,4 +1,4 @@
-"""The deployment that tests share which leave it well behind them."""
+"""A deployment for tests that leave it idle and intact; these tests share it."""
 
 from collections.abc import Iterator
 
@@ -13,6 +13,6 @@ HOST = "storage-1"
 
 @pytest.fixture(scope="package")
 def deployment(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[Fleet]:
-    """API, relay, audit and a server of one backend, on MariaDB."""
+    """Run API, relay, audit and a server of one backend, on MariaDB."""
     with fleet(tmp_path_factory.mktemp("deployment"), rabbitmq, mariadb, [HOST]) as made:
         yield made

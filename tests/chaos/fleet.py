@@ -1,7 +1,7 @@
-"""A deployment to be hurt: API, relay, audit and servers as processes of their own, all behind wires.
+"""A deployment for fault injection: API, relay, audit and servers, each a process.
 
-Each machine reaches broker and database through proxies of its own, so that it can be cut off from either while
-the others aren't.
+Each machine reaches broker and database through proxies of its own, so a test can cut it off from either one without
+the other machines.
 """
 
 import json
@@ -10,75 +10,31 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import kombu
 import requests
 import sqlalchemy as sa
 
 from tests.chaos import invariants
+from tests.chaos.machines import CONFIGURATION, CONTROL, Wires, machines
 from tests.chaos.storage import VOLUME, Storage
 from tests.services import warm
-from tests.services.deployment import PROJECT, VERSION, Daemon
+from tests.services.daemon import Daemon
+from tests.services.deployment import PROJECT, VERSION
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.process import LOOPBACK, free_port, unique
 from tests.services.rabbitmq import RabbitMQ
-from tests.services.wire import Wire, wire_to
+from tests.services.wire import wire_to
 from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 Databases = MariaDB | PostgreSQL
 
-CONFIGURATION = """\
-[DEFAULT]
-host = {host}
-enabled_backends = pool
-transport_url = {transport_url}
-control_exchange = {exchange}
-volume_topic = {exchange}-volume
-notification_topics = {exchange}-notifications
-[database]
-connection = {database_url}
-[api]
-listen = {listen}
-[operations]
-lease_seconds = 1
-max_attempts = {max_attempts}
-scan_interval_seconds = 0.2
-heartbeat_seconds = 0.5
-retry_delay_seconds = 0.1
-retry_max_delay_seconds = 1
-[relay]
-interval_seconds = 0.2
-hold_seconds = 0.5
-[quota]
-snapshots = 1000000
-gigabytes = 1000000
-[pool]
-driver = file
-directory = {directory}
-"""
-
-
-# Where API, relay and audit run.
-CONTROL = "control"
-
-
-class Wires(NamedTuple):
-    """How a machine reaches the services."""
-
-    to_broker: Wire
-    to_database: Wire
-
-
-def machines(hosts: Sequence[str]) -> list[str]:
-    """The hosts of servers' processes, each once."""
-    return list(dict.fromkeys(name.partition("/")[0] for name in hosts))
-
 
 class Fleet:
-    """`hosts` names a process of a server each; the part before a slash is its host, so that two can serve one."""
+    """A deployment with one server process for each of `hosts`; processes named HOST/a and HOST/b share the host."""
 
     def __init__(
         self,
@@ -126,32 +82,32 @@ class Fleet:
         return Daemon(name or main, arguments, log, is_warm=warm.is_python(arguments))
 
     def start(self) -> None:
-        """Start it all, and register each server's volume."""
+        """Start every process, and register a volume of each server."""
         assert self.daemon("manage", next(iter(self.storages))).run("db", "sync").returncode == 0
         for daemon in self.daemons.values():
             daemon.launch()
         for daemon in self.daemons.values():
-            daemon.ready()
+            daemon.await_ready()
         self.volumes = {host: self.register(host) for host in self.storages}
 
     def revive(self, name: str) -> None:
-        """Have a process serve again, as a supervisor does: one that can't start yet is started again."""
+        """Make a process serve again, as a supervisor does: start it until its start succeeds."""
         daemon = self.daemons[name]
 
         def serves() -> bool:
             if daemon.alive:
                 return True
             daemon.launch()
-            ready = daemon.said().startswith("ready")
+            ready = daemon.next_line().startswith("ready")
             if not ready:
-                daemon.ended()  # it has closed its output, and lives on for a moment
+                daemon.await_exit()  # it has closed its output, but runs for another moment
             return ready
 
         until(serves, f"{name} to serve again", 90)
 
     @property
     def queues(self) -> list[str]:
-        """Those that last."""
+        """The names of the durable queues."""
         topic, notified = f"{self.exchange}-volume", f"snapmanage-audit.{self.exchange}-notifications"
         own = [f"{topic}.{host}@pool" for host in self.storages]
         whole = [f"{topic}.{host}@pool.{host}" for host in self.storages]
@@ -162,41 +118,37 @@ class Fleet:
             daemon.close()
         self.engine.dispose()
 
-    # What clients do.
-
     def request(self, path: str, body: Mapping[str, Any], key: str | None = None, project: str = PROJECT) -> Any:
-        """One POST; its answer."""
+        """Send one POST and return its answer."""
         headers = VERSION | ({"Idempotency-Key": key} if key else {})
         return requests.post(f"{self.url}/v3/{project}{path}", json=body, headers=headers, timeout=10)
 
     def cast(self, host: str, source: str, snapshot_id: str) -> None:
-        """What an upstream API with records of its own casts; returns when the broker has confirmed it."""
+        """Send the cast of an upstream API with records of its own; return when the broker has confirmed it."""
         arguments = {"snapshot_id": snapshot_id, "volume_id": self.volumes[host], "ref": {"source-name": source}}
         content = {"method": "manage_snapshot", "args": arguments, "version": "1.0", "_unique_id": uuid.uuid4().hex}
         text = json.dumps(content | {"_context_project_id": PROJECT})
         self.publish(host, json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode())
 
     def publish(self, host: str, body: bytes, suffix: str = "") -> None:
-        """Send bytes to a server."""
+        """Send bytes to a server's queue."""
         self.send(f"{self.exchange}-volume.{host}@pool{suffix}", body)
 
     def send(self, queue: str, body: bytes) -> None:
-        """Send bytes with a plain client, past the wires; returns when the broker has confirmed them."""
+        """Send bytes with a plain client, not through a wire; return when the broker has confirmed them."""
         options = {"confirm_publish": True}
         with kombu.Connection(self.broker.amqp_url, transport_options=options, connect_timeout=5) as connection:
             channel = connection.channel()
             message = channel.prepare_message(body, content_type="application/json", properties={"delivery_mode": 2})
             channel.basic_publish(message, self.exchange, queue, mandatory=True, timeout=10)
 
-    # What became of it.
-
     def count(self, statement: str, **values: Any) -> int:
-        """What a query of one number tells."""
+        """Return the result of a query for one number."""
         with self.engine.connect() as conn:
             return int(conn.execute(sa.text(statement), values).scalar_one())
 
     def deadlocks(self) -> int:
-        """How many the database has found since it was started."""
+        """Return how many deadlocks the database has detected since its start."""
         query = {
             "mysql": "SELECT variable_value FROM information_schema.global_status"
             " WHERE variable_name = 'innodb_deadlocks'",
@@ -204,59 +156,45 @@ class Fleet:
         }
         return self.count(query[self.engine.dialect.name])
 
-    def known(self) -> set[str]:
-        """The ids of all snapshots that have a record."""
+    def known_ids(self) -> set[str]:
+        """Return the ids of all snapshots with a record."""
         with self.engine.connect() as conn:
             return set(conn.execute(sa.text("SELECT id FROM snapshots")).scalars())
 
-    def rest(self, seconds: float = 60) -> None:
-        """Wait until nothing is under way and all that was announced is in the audit log."""
-        until(lambda: invariants.at_rest(self.engine), "the deployment to come to rest", seconds)
-        assert not self.broken_in_the_end(20)
+    def await_idle(self, seconds: float = 60) -> None:
+        """Wait until no operation is in progress and the audit log has every event; fail on a violated invariant."""
+        until(lambda: invariants.is_idle(self.engine), "the deployment to be idle", seconds)
+        assert not self.violations_after(20)
 
-    def broken_in_the_end(self, seconds: float) -> list[str]:
-        """What still doesn't hold after so long; nothing as soon as all does.
+    def violations_after(self, seconds: float) -> list[str]:
+        """Return the violations that are left after `seconds`; return an empty list as soon as there are none.
 
-        The last look counts, and none is taken after it: a message that comes once more is suspected for a moment.
+        The last check counts, and no later one: a redelivered message has a row in `suspects` for a moment.
         """
         found: list[str] = []
 
         def holds() -> bool:
-            found[:] = self.broken()
+            found[:] = self.violations()
             return not found
 
         with suppress(AssertionError):
             until(holds, "the last events to be in the audit log", seconds)
         return found
 
-    def broken(self) -> list[str]:
-        """What doesn't hold at the moment; events may still be on their way to the audit log."""
-        known = invariants.observe(self.engine, list(self.storages.values()))
-        return invariants.violations(known, self.promises)
+    def violations(self) -> list[str]:
+        """Return the present violations; events may still be on their way to the audit log."""
+        observed = invariants.observe(self.engine, list(self.storages.values()))
+        return invariants.violations(observed, self.promises)
 
-    def until_quarantined(self, body: bytes) -> None:
-        """Wait until a message is in the quarantine, where it can be only once."""
+    def await_quarantined(self, body: bytes) -> None:
+        """Wait until a message is in the quarantine exactly once."""
         query = sa.text("SELECT count(*) FROM quarantine WHERE body = :body")
 
-        def there() -> bool:
+        def is_quarantined() -> bool:
             with self.engine.connect() as conn:
                 return bool(conn.execute(query, {"body": body}).scalar_one() == 1)
 
-        until(there, f"{body!r} to be in the quarantine")
-
-    def check_commands(self) -> None:
-        """What snapmanage's own commands say: the audit log is whole, the quota is what is used."""
-        manage = self.daemon("manage", next(iter(self.storages)))
-        verified = manage.run("audit", "verify")
-        assert verified.returncode == 0, verified.stdout
-        used = sa.text(
-            "SELECT count(*), coalesce(sum(size_gb), 0) FROM snapshots"
-            " WHERE status = 'available' AND project_id = :project"
-        )
-        with self.engine.connect() as conn:
-            wanted = [int(amount) for amount in conn.execute(used, {"project": PROJECT}).one()]
-        shown = manage.run("quota", "show", PROJECT).stdout
-        assert [int(line.rpartition(" in use ")[2]) for line in shown.splitlines()] == wanted, shown
+        until(is_quarantined, f"{body!r} to be in the quarantine")
 
     def _configure(self, host: str) -> None:
         brokers = [self.wires[host].to_broker.port, *self.more_brokers]
@@ -278,11 +216,11 @@ class Fleet:
         volume_id = str(self.request("/os-volume-manage", body, project=project).json()["volume"]["id"])
         status = sa.text("SELECT status FROM volumes WHERE id = :id")
 
-        def known() -> bool:
+        def is_available() -> bool:
             with self.engine.connect() as conn:
                 return bool(conn.execute(status, {"id": volume_id}).scalar_one() == "available")
 
-        until(known, f"{volume} of {host}")
+        until(is_available, f"volume {volume} of {host} to be available")
         return volume_id
 
 
@@ -295,7 +233,7 @@ def fleet(
     more_brokers: Sequence[int] = (),
     max_attempts: int = 50,
 ) -> Iterator[Fleet]:
-    """A running one; its broker and its database may be shared with others.
+    """Run a deployment, which may share its broker and its database with others.
 
     `more_brokers` are ports of further nodes of the broker's cluster.
     """

@@ -1,7 +1,7 @@
-"""What must hold once a deployment has come to rest, whatever was done to it.
+"""The invariants of an idle deployment, which hold after any fault.
 
-Everything is looked at from outside: rows by plain SQL, files in their folder, renames by inotify, the
-audit log as a table. Nothing of snapmanage is imported.
+The checks look from outside: rows by plain SQL, files in their folder, renames by inotify, the audit log as a table.
+They import nothing from snapmanage.
 """
 
 import json
@@ -44,63 +44,74 @@ def observe(engine: sa.Engine, storages: Sequence[Storage]) -> Observed:
         )
 
 
-def at_rest(engine: sa.Engine) -> bool:
-    """Whether nothing is under way any more, and nothing is owed to the bus."""
-    waiting = (
+def is_idle(engine: sa.Engine) -> bool:
+    """Return whether no operation is in progress and the outbox is empty."""
+    unfinished = (
         "SELECT (SELECT count(*) FROM outbox)"
         " + (SELECT count(*) FROM snapshots WHERE status IN ('creating', 'unmanaging'))"
         " + (SELECT count(*) FROM volumes WHERE status IN ('creating', 'unmanaging'))"
     )
     with engine.connect() as conn:
-        return not conn.execute(sa.text(waiting)).scalar_one()
+        return not conn.execute(sa.text(unfinished)).scalar_one()
 
 
-def lateness(engine: sa.Engine) -> timedelta:
-    """For how long somebody might have taken the operation that has been due for longest, and nobody has."""
+def longest_overdue(engine: sa.Engine) -> timedelta:
+    """Return for how long the most overdue operation has been due without a claim."""
     longest = "SELECT min(due_at) AS due_at FROM snapshots WHERE status IN ('creating', 'unmanaging')"
     with engine.connect() as conn:
         due_at = conn.execute(sa.text(longest).columns(due_at=sa.DateTime())).scalar_one()
     return max(datetime.now(UTC) - due_at.replace(tzinfo=UTC), timedelta(0)) if due_at else timedelta(0)
 
 
-def put_aside(engine: sa.Engine) -> list[str]:
-    """What is in the quarantine, in a sentence each: nothing where nobody sent what can't be understood."""
+def quarantined(engine: sa.Engine) -> list[str]:
+    """Return a sentence for each quarantined message; there is none unless a client sent an unreadable message."""
     with engine.connect() as conn:
         rows = _rows(conn, "SELECT queue, reason FROM quarantine")
     return [f"LOST: a message of {row['queue']} is in the quarantine: {row['reason']}" for row in rows]
 
 
 def violations(known: Observed, promises: Mapping[str, str]) -> list[str]:
-    """Every invariant that doesn't hold, in a sentence each.
+    """Return a sentence for each violated invariant.
 
     A promise is the id of a snapshot whose request got its 202, or whose cast the broker confirmed, and
     the status in which it must end.
     """
-    found = [*_unkept(known, promises), *_unsettled(known), *_owned_twice(known), *_events(known), *_chain(known)]
+    found = [
+        *_broken_promises(known, promises),
+        *_unsettled(known),
+        *_owned_twice(known),
+        *_events(known),
+        *_chain(known),
+    ]
     for storage in known.storages:
-        found += [*storage.damage(), *_objects(known, storage), *_asked(known, storage), *_renames(known, storage)]
+        found += [
+            *storage.deviations(),
+            *_objects(known, storage),
+            *_bindings(known, storage),
+            *_renames(known, storage),
+        ]
     return found
 
 
-def _unkept(known: Observed, promises: Mapping[str, str]) -> Iterator[str]:
+def _broken_promises(known: Observed, promises: Mapping[str, str]) -> Iterator[str]:
     rows = {row["id"]: row for row in known.snapshots}
-    for snapshot_id, wanted in promises.items():
+    for snapshot_id, expected in promises.items():
         if snapshot_id not in rows:
-            yield f"LOST: {snapshot_id} was promised, and is unknown"
-        elif (status := rows[snapshot_id]["status"]) != wanted:
-            yield f"{snapshot_id} is {status}, not {wanted}: {rows[snapshot_id]['reason']}"
+            yield f"LOST: {snapshot_id} was promised, but has no record"
+        elif (status := rows[snapshot_id]["status"]) != expected:
+            yield f"{snapshot_id} is {status}, not {expected}: {rows[snapshot_id]['reason']}"
 
 
 def _unsettled(known: Observed) -> Iterator[str]:
     if known.outbox:
         yield f"STUCK: {known.outbox} messages are left in the outbox"
     if known.suspects:
-        yield f"STUCK: {known.suspects} messages are suspected, and nobody handles them"
+        yield f"STUCK: {known.suspects} redelivered messages are counted, but not handled"
     for row in known.snapshots:
         if row["status"] in IN_PROGRESS:
             yield f"STUCK: {row['id']} is still {row['status']}"
         elif row["due_at"] is not None or row["claimed_by"] is not None:
-            yield f"{row['id']} is settled, and claimed or due all the same"
+            yield f"{row['id']} is settled, but still claimed or due"
 
 
 def _owned_twice(known: Observed) -> Iterator[str]:
@@ -112,18 +123,18 @@ def _owned_twice(known: Observed) -> Iterator[str]:
 
 
 def _events(known: Observed) -> Iterator[str]:
-    """One start and one ending of each operation, the first of which manages, the last as the status says; no gap."""
-    heard: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    """Check the events: each operation has one start and one end, manage comes first, and no event is missing."""
+    events: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in known.audit:
-        if row["generation"]:  # 0 is of messages that were never understood
-            heard[row["snapshot_id"]].append(row)
+        if row["generation"]:  # events of unreadable messages have generation 0
+            events[row["snapshot_id"]].append(row)
     for snapshot in known.snapshots:
-        yield from _story(snapshot, heard[snapshot["id"]])
-    yield from (f"{key} has events, and no record" for key in heard.keys() - {row["id"] for row in known.snapshots})
+        yield from _event_sequence(snapshot, events[snapshot["id"]])
+    yield from (f"{key} has events, but no record" for key in events.keys() - {row["id"] for row in known.snapshots})
 
 
-def _story(snapshot: Mapping[str, Any], heard: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    kinds = [row["event_type"] for row in heard]
+def _event_sequence(snapshot: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    kinds = [row["event_type"] for row in events]
     steps = [kind.rpartition(".")[2] for kind in kinds]
     pairs = list(zip(kinds[::2], kinds[1::2], strict=False))
     alternates = all(start.endswith(".start") and end.rpartition(".")[0] in start for start, end in pairs)
@@ -132,7 +143,7 @@ def _story(snapshot: Mapping[str, Any], heard: Sequence[Mapping[str, Any]]) -> I
         yield f"EVENTS: {snapshot['id']} ({snapshot['status']}) has {kinds}"
     elif not kinds or not kinds[-1].endswith(ENDINGS.get(snapshot["status"], "")):
         yield f"EVENTS: {snapshot['id']} is {snapshot['status']} after {kinds}"
-    generations = [row["generation"] for row in heard]
+    generations = [row["generation"] for row in events]
     if generations != list(range(1, snapshot["generation"] + 1)):
         yield f"EVENTS: {snapshot['id']} has a gap: {generations} of 1 to {snapshot['generation']}"
 
@@ -150,43 +161,43 @@ def _chain(known: Observed) -> Iterator[str]:
 
 
 def _objects(known: Observed, storage: Storage) -> Iterator[str]:
-    """Each available one's object bears its name; each that was given back has its old one."""
+    """Check that an available snapshot's object has the managed name, and an unmanaged one the original name."""
     for row in known.snapshots:
         name = {"available": row["backend_name"], "deleted": row["original_name"]}.get(row["status"])
         if row["server"] != storage.server or name is None:
             continue
-        inode = storage.bears(name)
+        inode = storage.inode_of(name)
         if inode is None or not str(row["backend_id"]).startswith(f"{inode}-"):
             yield f"LOST: {row['id']} is {row['status']}, but {name} isn't {row['backend_id']}"
 
 
-def _asked(known: Observed, storage: Storage) -> Iterator[str]:
-    """Whatever a record was bound to is what it was asked for, and as large as the record says."""
+def _bindings(known: Observed, storage: Storage) -> Iterator[str]:
+    """Check that each record is bound to the requested object, and has its size."""
     for row in known.snapshots:
         if row["server"] != storage.server or not row["backend_id"]:
             continue
-        asked = json.loads(row["reference"])["source-name"]
+        requested = json.loads(row["reference"])["source-name"]
         planted = storage.planted.get(int(str(row["backend_id"]).partition("-")[0]))
-        if planted is None or planted.name != asked or row["original_name"] != asked:
-            had = planted.name if planted else "nothing that was put there"
-            yield f"SWAPPED: {row['id']} asked for {asked}, and has {had} as {row['original_name']}"
+        if planted is None or planted.name != requested or row["original_name"] != requested:
+            bound = planted.name if planted else "an unknown object"
+            yield f"SWAPPED: {row['id']} refers to {requested}, but has {bound} as {row['original_name']}"
         elif row["size_gb"] != planted.size_gb:
             yield f"SIZE: {row['id']} has {row['size_gb']} GB, not {planted.size_gb}"
 
 
 def _renames(known: Observed, storage: Storage) -> Iterator[str]:
-    """As many as operations that ended well, each once."""
+    """Check that each successful operation renamed its object exactly once, and no other rename was done."""
     ended = {(row["snapshot_id"], row["event_type"]) for row in known.audit}
-    wanted = {}
+    expected = {}
     for row in known.snapshots:
         if row["server"] == storage.server and row["backend_name"]:
             there, back = (row["original_name"], row["backend_name"]), (row["backend_name"], row["original_name"])
-            wanted[there] = int((row["id"], "snapshot.manage.end") in ended)
-            wanted[back] = int((row["id"], "snapshot.unmanage.end") in ended)
+            expected[there] = int((row["id"], "snapshot.manage.end") in ended)
+            expected[back] = int((row["id"], "snapshot.unmanage.end") in ended)
     seen = storage.renames()
-    for move in seen.keys() | wanted.keys():
-        if seen[move] != wanted.get(move, 0):
-            yield f"TWICE: {move[0]} became {move[1]} {seen[move]} times, not {wanted.get(move, 0)}"
+    for move in seen.keys() | expected.keys():
+        if seen[move] != expected.get(move, 0):
+            yield f"TWICE: {move[0]} became {move[1]} {seen[move]} times, not {expected.get(move, 0)}"
 
 
 def _count(conn: sa.Connection, table: str) -> int:
@@ -194,4 +205,4 @@ def _count(conn: sa.Connection, table: str) -> int:
 
 
 def _rows(conn: sa.Connection, statement: str) -> list[Mapping[str, Any]]:
-    return [dict(row._mapping) for row in conn.execute(sa.text(statement))]
+    return [dict(row) for row in conn.execute(sa.text(statement)).mappings()]

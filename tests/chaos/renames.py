@@ -1,4 +1,4 @@
-"""Every rename in a folder, seen from outside by inotify: whoever did it, and whatever became of them."""
+"""Record all renames in a folder with inotify, including those of processes that have ended."""
 
 import ctypes
 import os
@@ -14,9 +14,9 @@ Rename = tuple[str, str]
 
 
 class Renames:
-    """`seen` holds the old and the new name of each, in their order.
+    """The old and the new name of each rename, in order.
 
-    Nothing reads along: the kernel keeps some thousands until they are asked for, and tells where there were more.
+    No thread reads the events: the kernel holds some thousands until `seen` is called, and reports an overflow.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,17 +30,17 @@ class Renames:
         self._renames: list[Rename] = []
 
     def seen(self) -> list[Rename]:
-        """Those until now: a rename is told of before it returns."""
+        """Return the renames until now; the kernel records a rename before its system call returns."""
         with suppress(BlockingIOError):
             while True:
                 self._read(os.read(self._fd, 65536))
         return list(self._renames)
 
-    def _read(self, heard: bytes) -> None:
-        while heard:
-            _, mask, cookie, length = _EVENT.unpack_from(heard)
-            name = heard[_EVENT.size : _EVENT.size + length].rstrip(b"\0").decode()
-            heard = heard[_EVENT.size + length :]
+    def _read(self, events: bytes) -> None:
+        while events:
+            _, mask, cookie, length = _EVENT.unpack_from(events)
+            name = events[_EVENT.size : _EVENT.size + length].rstrip(b"\0").decode()
+            events = events[_EVENT.size + length :]
             self._note(mask, cookie, name)
 
     def _note(self, mask: int, cookie: int, name: str) -> None:

@@ -1,9 +1,10 @@
-"""snapmanage-volume with a journal of its renames, which can stall right before a rename, or right after it.
+"""snapmanage-volume with a journal of its renames, which can stall directly before or after a rename.
 
-Arguments: the journal's path, `go`, `stall` (after a rename, for good), `after` or `before`, then those of
-snapmanage-volume. Each rename that was done is a line in the journal, and each that is about to be done
-one that begins with `?`; each is written before the stall, so that a test knows when to strike. `after`
-and `before` stall until the journal's folder has a file `go`.
+Arguments: the journal's path; `go` (never stall), `stall` (after a rename, for good), `after` or `before`; then the
+arguments of snapmanage-volume. `after` and `before` stall until the journal's folder has a file `go`.
+
+The journal gets a line for each completed rename and, with `before`, a line that begins with `?` for each rename that
+is about to start. The line is written before the stall, so a test knows that the process stalls.
 """
 
 import os
@@ -20,7 +21,7 @@ from snapmanage.drivers.system import syscalls
 
 
 def journaled(rename: Callable[..., Any], journal: Path, manner: str) -> Callable[..., Any]:
-    """The same rename, written down."""
+    """Return `rename` with a journal, stalling as `manner` requires."""
 
     def stall() -> None:
         while not (journal.parent / "go").exists():

@@ -1,4 +1,4 @@
-"""The storage that the chaos tests work on: a folder of files, and what must never happen to them."""
+"""The storage of the chaos tests, a folder of files, with a check of their content."""
 
 import os
 from collections import Counter
@@ -14,22 +14,22 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class Planted:
-    """A snapshot as it was put there: `content`, followed by a whole number of empty GiB."""
+    """A snapshot as the test created it: `content`, followed by a whole number of empty GiB."""
 
     name: str
     inode: int
     content: bytes
     size_gb: int
 
-    def is_still(self, found: "Found") -> bool:
-        """Whether its content and its size are what they were."""
+    def matches(self, found: "Found") -> bool:
+        """Return whether content and size are unchanged."""
         size = len(self.content) + (self.size_gb - 1) * GIB
         return found.size == size and found.begins[: len(self.content)] == self.content
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file as it is; `begins` are its first bytes, more than any content that was planted."""
+    """A file at present; `begins` are its first bytes, more than the content of any planted snapshot."""
 
     name: str
     inode: int
@@ -38,7 +38,7 @@ class Found:
 
     @classmethod
     def at(cls, path: Path) -> "Found | None":
-        """What bears a name. All of it is read from one open file, for a server may rename it meanwhile."""
+        """Return the file at a path; read it all from one open file, since a server may rename it meanwhile."""
         with suppress(FileNotFoundError), path.open("rb") as file:
             status = os.fstat(file.fileno())
             return cls(path.name, status.st_ino, file.read(1024), status.st_size)
@@ -46,7 +46,7 @@ class Found:
 
 
 class Storage:
-    """A backend of the file driver, with one volume; `server` is who owns it."""
+    """A backend of the driver `file` with one volume; `server` owns the backend."""
 
     def __init__(self, server: str, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -61,9 +61,9 @@ class Storage:
         return name
 
     def plant(self, name: str, volume: str = VOLUME) -> str:
-        """Put a snapshot there that only we know; returns the name by which it can be managed.
+        """Create a snapshot that has no record, and return the name by which it can be managed.
 
-        One after another they are of 1, 2 and 3 GB, which take no room.
+        The sizes alternate between 1, 2 and 3 GB; the files are sparse.
         """
         full = f"{volume}@{name}"
         content = f"{self.server} {full}".encode()
@@ -75,22 +75,22 @@ class Storage:
         return full
 
     def renames(self) -> Counter[tuple[str, str]]:
-        """How often each object went from which name to which."""
+        """Return how often each rename, a pair of old and new name, was done."""
         return Counter(self._renames.seen())
 
-    def damage(self) -> list[str]:
-        """What was planted and isn't there any more, exactly once and unchanged."""
+    def deviations(self) -> list[str]:
+        """Return a sentence for each snapshot that is missing, unexpected or changed."""
         there = {each.inode: each for path in self.folder.glob("*@*") if (each := Found.at(path))}
         lost = [f"{each.name} is gone" for inode, each in self.planted.items() if inode not in there]
-        strange = [f"{each.name} was not there" for inode, each in there.items() if inode not in self.planted]
+        unexpected = [f"{each.name} was not there" for inode, each in there.items() if inode not in self.planted]
         changed = [
             f"{each.name} has other data"
             for inode, each in there.items()
-            if inode in self.planted and not self.planted[inode].is_still(each)
+            if inode in self.planted and not self.planted[inode].matches(each)
         ]
-        return [f"{self.server}: {text}" for text in lost + strange + changed]
+        return [f"{self.server}: {text}" for text in lost + unexpected + changed]
 
-    def bears(self, name: str) -> int | None:
-        """The inode of what bears a name."""
+    def inode_of(self, name: str) -> int | None:
+        """Return the inode of the file with a name; None if there is no such file."""
         found = Found.at(self.folder / name)
         return found.inode if found else None

@@ -1,6 +1,6 @@
-"""Random chaos, by a seed: a round asks for many snapshots while blows fall, and then looks whether all is well.
+"""Random faults by a seed: a round sends many requests while faults are injected, then checks the invariants.
 
-`make chaos SEED=1 ROUNDS=3` runs rounds by hand and prints their figures; a short round is among the tests.
+`make chaos SEED=1 ROUNDS=3` runs rounds by hand and prints their figures; the tests include a short round.
 """
 
 import argparse
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import invariants
-from tests.chaos.blows import deal
 from tests.chaos.clients import Client, tasks
+from tests.chaos.commands import check_commands
+from tests.chaos.faults import draw_faults
 from tests.chaos.fleet import Databases, Fleet, fleet
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
@@ -24,20 +25,20 @@ from tests.services.process import running, scratch
 from tests.services.rabbitmq import RabbitMQ
 from tests.waiting import until
 
-# Two processes serve the first.
+# Two processes serve the first host.
 HOSTS = ("storage-1/a", "storage-1/b", "storage-2", "storage-3", "storage-4")
 CLIENTS = 8
-REST_SECONDS = 180
-# Two rounds with as many as by default, two with so many that nothing is given up.
+IDLE_SECONDS = 180
+# Two rounds with the default number of attempts, then two with so many that no operation runs out of them.
 ATTEMPTS = (5, 50)
 SAMPLE_SECONDS = 0.1
-# A lease, a scan and a back-off, as the fleet's are, and 15 seconds for a machine that does other things as well.
+# A lease, a scan and a back-off of the fleet, and 15 seconds for a busy machine.
 GRACE_SECONDS = 1 + 0.2 + 1 + 15
 
 
 @dataclass
 class Report:
-    """What a round did, and what it found."""
+    """The figures of a round, and the violations that it found."""
 
     seed: str
     database: str
@@ -46,10 +47,10 @@ class Report:
     events: int = 0
     seconds: float = 0.0
     recovery_seconds: float = 0.0
-    late_seconds: float = 0.0
+    overdue_seconds: float = 0.0
     deadlocks: int = 0
     attempts: int = 0
-    blows: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     violations: Sequence[str] = ()
 
@@ -60,76 +61,84 @@ class Report:
         found = {word.lower(): self.count(word) for word in ("LOST", "TWICE", "SWAPPED", "STUCK", "EVENTS")}
         lines = [
             f"seed {self.seed} on {self.database}: {self.promises} promises, {self.events} events, "
-            f"{self.seconds:.0f} s, at rest {self.recovery_seconds:.1f} s after the last blow, "
-            f"nothing due for more than {self.late_seconds:.1f} s of them; "
+            f"{self.seconds:.0f} s, idle {self.recovery_seconds:.1f} s after the last fault, "
+            f"no operation due for more than {self.overdue_seconds:.1f} s of them; "
             f"{found}, {len(self.violations)} violations",
-            f"{self.deadlocks} deadlocks at least; "
-            f"{self.attempts} attempts of one operation at most, {self.max_attempts} allowed",
-            f"{self.blows.total()} blows: "
-            + ", ".join(f"{name} {times}" for name, times in sorted(self.blows.items())),
+            f"at least {self.deadlocks} deadlocks; "
+            f"at most {self.attempts} attempts of one operation, {self.max_attempts} allowed",
+            f"{self.faults.total()} faults: "
+            + ", ".join(f"{name} {times}" for name, times in sorted(self.faults.items())),
             "answers: " + ", ".join(f"{name} {times}" for name, times in sorted(self.answers.items())),
             *self.violations,
         ]
         return "\n    ".join(lines) + "\n"
 
 
-def blow_over(hurt: Fleet, seed: str, requests: int, blows: int) -> Report:
-    """One round: requests are let go in as many portions as there are blows, each with one falling on it."""
+def run_round(deployment: Fleet, seed: str, requests: int, faults: int) -> Report:
+    """Run one round: send the requests in as many portions as there are faults, with one fault during each."""
     chance = random.Random(seed)
-    report = Report(seed, type(hurt.database).__name__, hurt.max_attempts)
-    waiting: queue.Queue[Callable[[Client], None] | None] = queue.Queue()
-    clients = [Client(hurt, waiting, report.answers) for _ in range(CLIENTS)]
-    until(lambda: all(hurt.broker.remembers(name) for name in hurt.queues), "the broker to keep its queues", 60)
+    report = Report(seed, type(deployment.database).__name__, deployment.max_attempts)
+    queued: queue.Queue[Callable[[Client], None] | None] = queue.Queue()
+    clients = [Client(deployment, queued, report.answers) for _ in range(CLIENTS)]
+    until(
+        lambda: all(deployment.broker.remembers(name) for name in deployment.queues),
+        "the broker to save its queues",
+        60,
+    )
     started = time.monotonic()
-    asked = tasks(hurt, random.Random(f"{seed} tasks"), requests)
+    remaining = tasks(deployment, random.Random(f"{seed} tasks"), requests)
     for client in clients:
         client.start()
-    counted = hurt.deadlocks()
-    for number, blow in enumerate(deal(seed, blows)):
-        for _ in range(requests * (number + 1) // blows - requests * number // blows):
-            waiting.put(next(asked))
+    counted = deployment.deadlocks()
+    for number, fault in enumerate(draw_faults(seed, faults)):
+        for _ in range(requests * (number + 1) // faults - requests * number // faults):
+            queued.put(next(remaining))
         time.sleep(chance.uniform(0, 0.5))
-        blow(hurt, random.Random(f"{seed} blow {number}"))
-        report.blows[blow.__name__] += 1
-        before, counted = counted, hurt.deadlocks()
-        report.deadlocks += counted - before if counted >= before else counted  # it counts anew when it's started
+        fault(deployment, random.Random(f"{seed} fault {number}"))
+        report.faults[fault.__name__] += 1
+        before, counted = counted, deployment.deadlocks()
+        report.deadlocks += (
+            counted - before if counted >= before else counted
+        )  # the count starts at 0 when the database does
     for _ in clients:
-        waiting.put(None)
-    _calm(hurt, report, clients)
+        queued.put(None)
+    _recover(deployment, report, clients)
     report.seconds = time.monotonic() - started
     return report
 
 
-def _calm(hurt: Fleet, report: Report, clients: Sequence[Client]) -> None:
-    """Nothing falls any more: wait until all is answered and at rest, and look."""
+def _recover(deployment: Fleet, report: Report, clients: Sequence[Client]) -> None:
+    """Wait until all clients are answered and the deployment is idle; report the violations."""
     ended = time.monotonic()
-    for name in hurt.daemons:
-        hurt.revive(name)
+    for name in deployment.daemons:
+        deployment.revive(name)
     serving = time.monotonic()
 
-    def rests() -> bool:
+    def is_over() -> bool:
         time.sleep(SAMPLE_SECONDS)
-        late = min(invariants.lateness(hurt.engine).total_seconds(), time.monotonic() - serving)
-        report.late_seconds = max(report.late_seconds, late)
-        return not any(client.waits for client in clients) and invariants.at_rest(hurt.engine)
+        overdue = min(invariants.longest_overdue(deployment.engine).total_seconds(), time.monotonic() - serving)
+        report.overdue_seconds = max(report.overdue_seconds, overdue)
+        return not any(client.is_busy for client in clients) and invariants.is_idle(deployment.engine)
 
     failures = []
     try:
-        until(rests, "all clients to be answered, and the deployment to come to rest", REST_SECONDS)
+        until(is_over, "all clients to be answered, and the deployment to be idle", IDLE_SECONDS)
         report.recovery_seconds = time.monotonic() - ended
-        hurt.broken_in_the_end(30)  # wait for the last events in the audit log; the report below has the violations
-        hurt.check_commands()
+        deployment.violations_after(
+            30
+        )  # wait for the last events in the audit log; the report below has the violations
+        check_commands(deployment)
     except AssertionError as failure:
         failures.append(str(failure))
-    if report.late_seconds > GRACE_SECONDS:
-        failures.append(f"STUCK: an operation was due for {report.late_seconds:.1f} s while all was up")
+    if report.overdue_seconds > GRACE_SECONDS:
+        failures.append(f"STUCK: an operation was due for {report.overdue_seconds:.1f} s while all processes ran")
     for client in clients:
         client.join(0)
     failures += [client.failure for client in clients if client.failure]
-    report.violations = [*hurt.broken_in_the_end(30), *invariants.put_aside(hurt.engine), *failures]
-    report.attempts = hurt.count("SELECT max(attempt) FROM snapshots")
-    report.promises = len(hurt.promises)
-    report.events = len(invariants.observe(hurt.engine, []).audit)
+    report.violations = [*deployment.violations_after(30), *invariants.quarantined(deployment.engine), *failures]
+    report.attempts = deployment.count("SELECT max(attempt) FROM snapshots")
+    report.promises = len(deployment.promises)
+    report.events = len(invariants.observe(deployment.engine, []).audit)
 
 
 def main() -> int:
@@ -137,26 +146,26 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--blows", type=int, default=30)
-    given = parser.parse_args()
+    parser.add_argument("--faults", type=int, default=30)
+    options = parser.parse_args()
     failed = 0
     with ExitStack() as stack:
         broker = stack.enter_context(running(RabbitMQ))
         databases: list[Databases] = [stack.enter_context(running(MariaDB)), stack.enter_context(running(PostgreSQL))]
-        for number in range(given.rounds):
+        for number in range(options.rounds):
             attempts = ATTEMPTS[number // 2 % 2]
-            seed = f"{given.seed}.{number}"
-            report = _round(broker, databases[number % 2], seed, given.requests, given.blows, attempts)
+            seed = f"{options.seed}.{number}"
+            report = _round(broker, databases[number % 2], seed, options.requests, options.faults, attempts)
             sys.stdout.write(str(report))
             sys.stdout.flush()
             failed += bool(report.violations)
     return min(failed, 1)
 
 
-def _round(broker: RabbitMQ, database: Databases, seed: str, requests: int, blows: int, max_attempts: int) -> Report:
-    """In a folder of its own, which is kept when something was found."""
-    with scratch() as folder, fleet(folder, broker, database, HOSTS, max_attempts=max_attempts) as hurt:
-        report = blow_over(hurt, seed, requests, blows)
+def _round(broker: RabbitMQ, database: Databases, seed: str, requests: int, faults: int, max_attempts: int) -> Report:
+    """Run a round in a folder of its own; keep the logs if the round found a violation."""
+    with scratch() as folder, fleet(folder, broker, database, HOSTS, max_attempts=max_attempts) as deployment:
+        report = run_round(deployment, seed, requests, faults)
         if report.violations:
             keep = Path(f"chaos-{seed}")
             keep.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What can't be understood, or kills: it ends in the quarantine, an event tells of it, and the queue goes on."""
+"""An unreadable or deadly message is quarantined and announced, and its queue continues."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from snapmanage.crash import VARIABLE
-from tests.chaos import stories
+from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet
 from tests.waiting import until
@@ -34,19 +34,19 @@ BAD: dict[str, Callable[[str], bytes]] = {
     "unknown method": lambda key: request("grow_snapshot", snapshot_id=key),
     "unknown version": lambda key: request(version="9.0", snapshot_id=key),
     "missing arguments": lambda key: request(),
-    "too few of a new one": lambda key: request(snapshot_id=key, volume_id=key),
+    "too few arguments for a new snapshot": lambda key: request(snapshot_id=key, volume_id=key),
     "surplus arguments": lambda key: request(snapshot_id=key, speed="high"),
     "wrong types": lambda key: request(snapshot_id=key, volume_id=key, ref=7, project_id=["p"]),
     "10 MB": lambda key: request(snapshot_id=key, description="x" * 10_000_000),
     "a foreign snapshot": lambda key: request("unmanage_snapshot", snapshot_id=key),
 }
 REASONS = {
-    "not JSON": "no oslo.messaging 2.0 envelope",
-    "wrong envelope": "envelope version '3.0' is unknown",
+    "not JSON": "not an oslo.messaging 2.0 envelope",
+    "wrong envelope": "envelope version '3.0' is not supported",
     "unknown method": "grow_snapshot",
     "unknown version": "version 9.0",
     "missing arguments": "'snapshot_id'",
-    "too few of a new one": "the message doesn't describe it",
+    "too few arguments for a new snapshot": "the message doesn't describe it",
     "surplus arguments": "'speed'",
     "wrong types": "ref must be an object",
     "10 MB": "the message has 10000246 bytes",
@@ -55,24 +55,43 @@ REASONS = {
 ANNOUNCED = BAD.keys() - {"not JSON", "wrong envelope", "missing arguments"}
 
 
+def quarantined(deployment: Fleet, body: bytes) -> dict[str, Any]:
+    """Return the only row of the quarantine with these bytes, or with the first `KEPT_BYTES` of them."""
+    query = sa.text("SELECT * FROM quarantine WHERE body = :body")
+
+    def rows() -> list[dict[str, Any]]:
+        with deployment.engine.connect() as conn:
+            return [dict(row) for row in conn.execute(query, {"body": body[:KEPT_BYTES]}).mappings()]
+
+    [row] = until(rows, "the message to be in the quarantine")
+    assert len(body) <= KEPT_BYTES or hashlib.sha256(body).hexdigest() in row["reason"]
+    return row
+
+
+def events(deployment: Fleet, snapshot_id: str) -> list[str]:
+    query = sa.text("SELECT event_type FROM audit WHERE snapshot_id = :id ORDER BY generation")
+    with deployment.engine.connect() as conn:
+        return list(conn.execute(query, {"id": snapshot_id}).scalars())
+
+
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_message_is_put_aside_announced_where_it_names_a_snapshot_and_stops_nobody(
+def test_bad_message_is_quarantined_announced_if_it_names_a_snapshot_and_delays_no_other_message(
     deployment: Fleet, snapshot_id: str, kind: str
 ) -> None:
     body = BAD[kind](snapshot_id)
 
     deployment.publish(HOST, body)
-    stories.manage(deployment)()
-    deployment.rest()
+    actions.manage(deployment)()
+    deployment.await_idle()
 
     kept = quarantined(deployment, body)
     assert REASONS[kind] in kept["reason"]
     if kind in ANNOUNCED:
-        heard = until(lambda: events(deployment, snapshot_id), "the error event")
-        assert heard == [("snapshot.unmanage.error" if b"unmanage_snapshot" in body else "snapshot.manage.error")]
+        announced = until(lambda: events(deployment, snapshot_id), "the error event")
+        assert announced == [("snapshot.unmanage.error" if b"unmanage_snapshot" in body else "snapshot.manage.error")]
 
 
-def test_message_that_kills_its_server_each_time_is_put_aside_and_its_neighbours_go_on(
+def test_message_that_kills_its_server_each_time_is_quarantined_and_other_messages_are_handled(
     deployment: Fleet, snapshot_id: str
 ) -> None:
     server = deployment.daemons[HOST]
@@ -80,9 +99,9 @@ def test_message_that_kills_its_server_each_time_is_put_aside_and_its_neighbours
     source = deployment.storages[HOST].plant("poisoned")
     server.close()
     deployment.cast(HOST, source, snapshot_id)
-    for _ in range(3):  # the first time nobody knows that it was delivered before
+    for _ in range(3):  # only a redelivery is counted, so not the first delivery
         server.launch(deadly)
-        server.ended()
+        server.await_exit()
 
     server.start(deadly)
 
@@ -93,31 +112,31 @@ def test_message_that_kills_its_server_each_time_is_put_aside_and_its_neighbours
     assert server.alive
     server.close()
     server.start()
-    stories.manage(deployment)()
-    deployment.rest()
+    actions.manage(deployment)()
+    deployment.await_idle()
 
 
 def test_request_that_kills_its_driver_each_time_ends_in_error(deployment: Fleet) -> None:
-    server, story = deployment.daemons[HOST], stories.manage(deployment)
-    assert isinstance(story, stories.Manage)
-    story.ends_as = "error"
+    server, action = deployment.daemons[HOST], actions.manage(deployment)
+    assert isinstance(action, actions.ManageAction)
+    action.ends_as = "error"
     deadly = {VARIABLE: "renaming", "OS_OPERATIONS__MAX_ATTEMPTS": "2"}
     server.close()
     server.start(deadly)
-    story()
-    server.ended()
+    action()
+    server.await_exit()
     server.launch(deadly)
-    server.ended()
+    server.await_exit()
 
     server.start(deadly)
 
-    deployment.rest()
-    assert events(deployment, story.snapshot_id) == ["snapshot.manage.start", "snapshot.manage.error"]
+    deployment.await_idle()
+    assert events(deployment, action.snapshot_id) == ["snapshot.manage.start", "snapshot.manage.error"]
     server.close()
     server.start()
 
 
-def test_operator_lists_shows_retries_and_drops(deployment: Fleet, snapshot_id: str) -> None:
+def test_operator_lists_shows_retries_and_drops_quarantined_messages(deployment: Fleet, snapshot_id: str) -> None:
     manage = deployment.daemon("manage", HOST)
     early, garbage = request("unmanage_snapshot", snapshot_id=snapshot_id), b"garbage"
     for body in (early, garbage):
@@ -125,7 +144,7 @@ def test_operator_lists_shows_retries_and_drops(deployment: Fleet, snapshot_id: 
     kept = {body: str(quarantined(deployment, body)["id"]) for body in (early, garbage)}
     deployment.cast(HOST, deployment.storages[HOST].plant("early"), snapshot_id)
     deployment.promises[snapshot_id] = "available"
-    deployment.rest()
+    deployment.await_idle()
 
     listed = manage.run("quarantine", "list").stdout
     shown = json.loads(manage.run("quarantine", "show", kept[early]).stdout)
@@ -137,21 +156,21 @@ def test_operator_lists_shows_retries_and_drops(deployment: Fleet, snapshot_id: 
     assert "unknown" in shown["reason"]
     assert (retried.returncode, dropped.returncode) == (0, 0), retried.stderr + dropped.stderr
     deployment.promises[snapshot_id] = "deleted"
-    deployment.rest()
+    deployment.await_idle()
     assert not set(kept.values()) & set(manage.run("quarantine", "list").stdout.split())
     for action in ("show", "retry", "drop"):
         refused = manage.run("quarantine", action, kept[early])
         assert (refused.returncode, kept[early] in refused.stderr) == (1, True)
 
 
-def test_message_that_comes_back_when_it_is_sent_again_is_still_in_the_quarantine(deployment: Fleet) -> None:
+def test_message_that_cannot_be_handled_when_it_is_sent_again_stays_in_the_quarantine(deployment: Fleet) -> None:
     body = f"garbage {uuid.uuid4()}".encode()
     deployment.publish(HOST, body)
     kept = quarantined(deployment, body)
 
     retried = deployment.daemon("manage", HOST).run("quarantine", "retry", kept["id"])
-    stories.manage(deployment)()
-    deployment.rest()
+    actions.manage(deployment)()
+    deployment.await_idle()
 
     assert retried.returncode == 0, retried.stderr
     back = quarantined(deployment, body)
@@ -159,29 +178,10 @@ def test_message_that_comes_back_when_it_is_sent_again_is_still_in_the_quarantin
     assert back["received_at"] > kept["received_at"]
 
 
-def test_message_that_was_kept_in_part_is_not_sent_again(deployment: Fleet) -> None:
+def test_message_that_was_quarantined_in_part_is_not_sent_again(deployment: Fleet) -> None:
     body = b"x" * (KEPT_BYTES + 1)
     deployment.publish(HOST, body)
 
     refused = deployment.daemon("manage", HOST).run("quarantine", "retry", str(quarantined(deployment, body)["id"]))
 
     assert (refused.returncode, "first 4194304 bytes" in refused.stderr) == (1, True)
-
-
-def quarantined(deployment: Fleet, body: bytes) -> dict[str, Any]:
-    """The only row with those bytes, or with the first of them."""
-    query = sa.text("SELECT * FROM quarantine WHERE body = :body")
-
-    def rows() -> list[dict[str, Any]]:
-        with deployment.engine.connect() as conn:
-            return [dict(row._mapping) for row in conn.execute(query, {"body": body[:KEPT_BYTES]})]
-
-    [row] = until(rows, "the message to be in the quarantine")
-    assert len(body) <= KEPT_BYTES or hashlib.sha256(body).hexdigest() in row["reason"]
-    return row
-
-
-def events(deployment: Fleet, snapshot_id: str) -> list[str]:
-    query = sa.text("SELECT event_type FROM audit WHERE snapshot_id = :id ORDER BY generation")
-    with deployment.engine.connect() as conn:
-        return list(conn.execute(query, {"id": snapshot_id}).scalars())

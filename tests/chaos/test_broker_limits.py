@@ -1,4 +1,4 @@
-"""A confirmed cast, and an event, outlast the broker's own limits, whatever is down or dies meanwhile."""
+"""Confirmed casts and events outlast the broker's own limits, even if a service is down or a process dies."""
 
 import uuid
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from snapmanage.crash import VARIABLE
-from tests.chaos import stories
+from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
 from tests.services import trixie
@@ -21,7 +21,7 @@ IMPATIENT = f"[{{rabbit, [{{consumer_timeout, 1000}}, {{channel_tick_interval, 2
 
 
 class ImpatientRabbitMQ(RabbitMQ):
-    """It takes messages back after a second."""
+    """A broker that requeues messages which are unacknowledged for a second."""
 
     advanced = IMPATIENT
 
@@ -37,69 +37,78 @@ IMPATIENT_BROKERS = [ImpatientRabbitMQ, *([ImpatientTrixieRabbitMQ] if trixie.fo
 def limited(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB
 ) -> Iterator[Fleet]:
-    """Every queue of it has a limit of deliveries."""
+    """Run a deployment in which every queue has a delivery limit."""
     with running(request.param) as broker:
         broker.control("set_policy", "limit", ".*", f'{{"delivery-limit": {DELIVERIES}}}', "--apply-to", "queues")
         with fleet(tmp_path_factory.mktemp("limited"), broker, mariadb, [HOST]) as made:
             yield made
 
 
-def accepted(deployment: Fleet) -> None:
-    """Wait until all that was promised is done."""
-    until(lambda: deployment.known() >= deployment.promises.keys(), "the casts to be accepted", 60)
-    deployment.rest()
+def await_promises(deployment: Fleet) -> None:
+    """Wait until every promised operation is done."""
+    until(lambda: deployment.known_ids() >= deployment.promises.keys(), "the casts to be accepted", 60)
+    deployment.await_idle()
 
 
 def failures(deployment: Fleet) -> int:
     return deployment.daemons[HOST].log.read_text().count("messages failed")
 
 
-def test_cast_outlasts_a_stopped_database_and_the_time_out_of_the_broker(limited: Fleet) -> None:
+def is_available(deployment: Fleet, snapshot_id: str) -> bool:
+    query = "SELECT count(*) FROM snapshots WHERE id = :id AND status = 'available'"
+    return bool(deployment.count(query, id=snapshot_id))
+
+
+def test_cast_outlasts_a_stopped_database_and_the_broker_s_time_out(limited: Fleet) -> None:
     before = failures(limited)
     limited.database.stop()
 
-    stories.cast(limited)()
+    actions.cast(limited)()
     until(lambda: failures(limited) >= before + 6, "the server to fail for longer than several time-outs", 90)
 
     limited.database.start()
-    accepted(limited)
+    await_promises(limited)
 
 
 def test_cast_outlasts_a_database_that_hangs_for_several_time_outs(limited: Fleet) -> None:
-    taken_back = limited.broker.log.read_text().count("timed out")
+    time_outs = limited.broker.log.read_text().count("timed out")
     limited.wires[HOST].to_database.hang()
 
-    stories.cast(limited)()
-    until(lambda: limited.broker.log.read_text().count("timed out") > taken_back, "the broker to lose patience", 30)
+    actions.cast(limited)()
+    until(
+        lambda: limited.broker.log.read_text().count("timed out") > time_outs, "the broker to requeue the message", 30
+    )
 
-    limited.wires[HOST].to_database.mend()
-    accepted(limited)
+    limited.wires[HOST].to_database.restore()
+    await_promises(limited)
 
 
-def test_cast_outlasts_a_server_that_dies_of_each_delivery_more_often_than_the_limit(limited: Fleet) -> None:
+def test_cast_outlasts_a_server_that_dies_at_more_deliveries_than_the_limit(limited: Fleet) -> None:
     server = limited.daemons[HOST]
     server.close()
-    stories.cast(limited)()
+    actions.cast(limited)()
 
     for _ in range(3 * DELIVERIES):
         server.launch({VARIABLE: "received"})
-        server.ended()
+        server.await_exit()
 
     server.start()
-    accepted(limited)
+    await_promises(limited)
 
 
-def test_message_that_kills_more_often_than_the_limit_is_put_aside_not_dropped(limited: Fleet) -> None:
+def test_message_that_kills_more_often_than_the_limit_is_quarantined_not_dropped(limited: Fleet) -> None:
     server, source, snapshot_id = limited.daemons[HOST], limited.storages[HOST].plant("deadly"), str(uuid.uuid4())
     deadly = {VARIABLE: "accept-uncommitted", "OS_OPERATIONS__MAX_ATTEMPTS": str(2 * DELIVERIES)}
     server.close()
     limited.cast(HOST, source, snapshot_id)
 
-    put_aside = "SELECT count(*) FROM quarantine WHERE reason LIKE '%died%'"
+    quarantined = "SELECT count(*) FROM quarantine WHERE reason LIKE '%died%'"
     for _ in range(4 * DELIVERIES):
         server.launch(deadly)
         until(
-            lambda: not server.alive or limited.count(put_aside), "the server to die, or to put the message aside", 60
+            lambda: not server.alive or limited.count(quarantined),
+            "the server to die, or to quarantine the message",
+            60,
         )
         if server.alive:
             break
@@ -107,7 +116,7 @@ def test_message_that_kills_more_often_than_the_limit_is_put_aside_not_dropped(l
     assert server.alive
     server.close()
     server.start()
-    accepted(limited)
+    await_promises(limited)
 
 
 @pytest.mark.parametrize("definition", ['{"message-ttl": 200}', '{"max-length": 1, "overflow": "drop-head"}'])
@@ -117,14 +126,9 @@ def test_events_outlast_limits_of_the_auditors_queues(limited: Fleet, definition
     limited.daemons["audit"].close()
 
     for _ in range(3):
-        stories.manage(limited)()
-    until(lambda: all(ended(limited, each) for each in limited.promises), "the snapshots to be managed")
+        actions.manage(limited)()
+    until(lambda: all(is_available(limited, each) for each in limited.promises), "the snapshots to be managed")
 
     limited.daemons["audit"].start()
     limited.broker.control("clear_policy", "events")
-    limited.rest()
-
-
-def ended(deployment: Fleet, snapshot_id: str) -> bool:
-    query = "SELECT count(*) FROM snapshots WHERE id = :id AND status = 'available'"
-    return bool(deployment.count(query, id=snapshot_id))
+    limited.await_idle()

@@ -1,4 +1,4 @@
-"""Each process dies at each of the points between two durable steps, on both databases, and nothing is lost."""
+"""Each process dies at each crash point, on both databases, and no request is lost."""
 
 import signal
 import sys
@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from snapmanage.crash import VARIABLE, Point
-from tests.chaos import invariants, stories
+from tests.chaos import actions, invariants
+from tests.chaos.actions import Action
+from tests.chaos.commands import check_commands
 from tests.chaos.fleet import BIN, Databases, Fleet, fleet
-from tests.chaos.stories import Story
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.services.mariadb import MariaDB
 from tests.services.postgresql import PostgreSQL
 from tests.services.rabbitmq import RabbitMQ
@@ -26,99 +27,99 @@ STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 
 
 @dataclass(frozen=True)
-class Visit:
-    """A process dies at a point, when it comes there for the nth time, while a story is told.
+class CrashCase:
+    """The death of a process at the nth time that it reaches a point, while a client does an action.
 
-    One that died `before`, at another point, left a message in its hands that comes again.
+    With `before`, the process dies at that point first, so that its message is redelivered.
     """
 
     process: str
     point: Point
-    story: Callable[[Fleet], Story] = stories.manage
+    action: Callable[[Fleet], Action] = actions.manage
     nth: int = 1
     before: Point | None = None
 
     def __str__(self) -> str:
-        return f"{self.process} {self.point.label}:{self.nth} {self.story.__name__}"
+        return f"{self.process} {self.point.label}:{self.nth} {self.action.__name__}"
 
 
-VISITS = [
-    Visit("api", Point.REQUEST_UNCOMMITTED),
-    Visit("api", Point.REQUEST_UNCOMMITTED, stories.unmanage),
-    Visit("api", Point.REQUEST_UNCOMMITTED, stories.register),
-    Visit("api", Point.QUOTA_QUEUE_OPENED, stories.manage_in_a_new_project),
-    Visit("api", Point.OWED_COMMITTED),
-    Visit("api", Point.OWED_COMMITTED, stories.unmanage),
-    Visit("api", Point.RELAY_SENDING),
-    Visit("api", Point.UNCONFIRMED),
-    Visit("api", Point.UNANSWERED),
-    Visit("api", Point.UNANSWERED, stories.unmanage),
-    Visit("api", Point.UNANSWERED, stories.register),
-    Visit("volume", Point.SERVER_ANNOUNCED),
-    Visit("volume", Point.RECEIVED),
-    Visit("volume", Point.RECEIVED, stories.cast),
-    Visit("volume", Point.ACCEPT_UNCOMMITTED),
-    Visit("volume", Point.ACCEPT_UNCOMMITTED, stories.cast),
-    Visit("volume", Point.ACCEPT_UNCOMMITTED, stories.unmanage),
-    Visit("volume", Point.ACCEPT_UNCOMMITTED, stories.register),
-    Visit("volume", Point.ACCEPTED),
-    Visit("volume", Point.QUARANTINED, stories.send_garbage),
-    Visit("volume", Point.SUSPECTED, stories.cast, before=Point.RECEIVED),
-    Visit("volume", Point.SUSPECT_HANDLED, stories.cast, before=Point.RECEIVED),
-    Visit("volume", Point.HANDLED, stories.cast),
-    Visit("volume", Point.ACKNOWLEDGED, stories.cast),
-    Visit("volume", Point.CLAIM_UNCOMMITTED),
-    Visit("volume", Point.CLAIM_UNCOMMITTED, stories.unmanage),
-    Visit("volume", Point.CLAIM_UNCOMMITTED, stories.register),
-    Visit("volume", Point.OWED_COMMITTED),
-    Visit("volume", Point.CLAIMED),
-    Visit("volume", Point.CLAIMED, stories.register),
-    Visit("volume", Point.FOUND),
-    Visit("volume", Point.RESOLVE_UNCOMMITTED),
-    Visit("volume", Point.RESOLVED),
-    Visit("volume", Point.RENAMING),
-    Visit("volume", Point.RENAMING, stories.unmanage),
-    Visit("volume", Point.RENAMED),
-    Visit("volume", Point.RENAMED, stories.unmanage),
-    Visit("volume", Point.RENAME_UNSYNCED),
-    Visit("volume", Point.RENAME_UNSYNCED, stories.unmanage),
-    Visit("volume", Point.CARRIED_OUT),
-    Visit("volume", Point.CARRIED_OUT, stories.unmanage),
-    Visit("volume", Point.SETTLE_UNCOMMITTED),
-    Visit("volume", Point.SETTLE_UNCOMMITTED, stories.unmanage),
-    Visit("volume", Point.SETTLE_UNCOMMITTED, stories.register),
-    Visit("volume", Point.OWED_COMMITTED, nth=2),
-    Visit("volume", Point.SETTLED),
-    Visit("volume", Point.RELAY_SENDING, stories.manage_another, nth=2),
-    Visit("volume", Point.UNCONFIRMED, stories.manage_another, nth=2),
-    Visit("volume", Point.RELAY_CONFIRMED, stories.manage_another, nth=2),
-    Visit("audit", Point.HEARD),
-    Visit("audit", Point.AUDIT_UNCOMMITTED),
-    Visit("audit", Point.QUARANTINED, stories.announce_garbage),
-    Visit("audit", Point.SUSPECTED, before=Point.HEARD),
-    Visit("audit", Point.SUSPECT_HANDLED, before=Point.HEARD),
-    Visit("audit", Point.HANDLED),
-    Visit("audit", Point.ACKNOWLEDGED),
+CRASH_CASES = [
+    CrashCase("api", Point.REQUEST_UNCOMMITTED),
+    CrashCase("api", Point.REQUEST_UNCOMMITTED, actions.unmanage),
+    CrashCase("api", Point.REQUEST_UNCOMMITTED, actions.register),
+    CrashCase("api", Point.QUOTA_QUEUE_OPENED, actions.manage_in_a_new_project),
+    CrashCase("api", Point.OWED_COMMITTED),
+    CrashCase("api", Point.OWED_COMMITTED, actions.unmanage),
+    CrashCase("api", Point.RELAY_SENDING),
+    CrashCase("api", Point.UNCONFIRMED),
+    CrashCase("api", Point.UNANSWERED),
+    CrashCase("api", Point.UNANSWERED, actions.unmanage),
+    CrashCase("api", Point.UNANSWERED, actions.register),
+    CrashCase("volume", Point.SERVER_ANNOUNCED),
+    CrashCase("volume", Point.RECEIVED),
+    CrashCase("volume", Point.RECEIVED, actions.cast),
+    CrashCase("volume", Point.ACCEPT_UNCOMMITTED),
+    CrashCase("volume", Point.ACCEPT_UNCOMMITTED, actions.cast),
+    CrashCase("volume", Point.ACCEPT_UNCOMMITTED, actions.unmanage),
+    CrashCase("volume", Point.ACCEPT_UNCOMMITTED, actions.register),
+    CrashCase("volume", Point.ACCEPTED),
+    CrashCase("volume", Point.QUARANTINED, actions.send_garbage),
+    CrashCase("volume", Point.SUSPECTED, actions.cast, before=Point.RECEIVED),
+    CrashCase("volume", Point.SUSPECT_HANDLED, actions.cast, before=Point.RECEIVED),
+    CrashCase("volume", Point.HANDLED, actions.cast),
+    CrashCase("volume", Point.ACKNOWLEDGED, actions.cast),
+    CrashCase("volume", Point.CLAIM_UNCOMMITTED),
+    CrashCase("volume", Point.CLAIM_UNCOMMITTED, actions.unmanage),
+    CrashCase("volume", Point.CLAIM_UNCOMMITTED, actions.register),
+    CrashCase("volume", Point.OWED_COMMITTED),
+    CrashCase("volume", Point.CLAIMED),
+    CrashCase("volume", Point.CLAIMED, actions.register),
+    CrashCase("volume", Point.FOUND),
+    CrashCase("volume", Point.RESOLVE_UNCOMMITTED),
+    CrashCase("volume", Point.RESOLVED),
+    CrashCase("volume", Point.RENAMING),
+    CrashCase("volume", Point.RENAMING, actions.unmanage),
+    CrashCase("volume", Point.RENAMED),
+    CrashCase("volume", Point.RENAMED, actions.unmanage),
+    CrashCase("volume", Point.RENAME_UNSYNCED),
+    CrashCase("volume", Point.RENAME_UNSYNCED, actions.unmanage),
+    CrashCase("volume", Point.CARRIED_OUT),
+    CrashCase("volume", Point.CARRIED_OUT, actions.unmanage),
+    CrashCase("volume", Point.SETTLE_UNCOMMITTED),
+    CrashCase("volume", Point.SETTLE_UNCOMMITTED, actions.unmanage),
+    CrashCase("volume", Point.SETTLE_UNCOMMITTED, actions.register),
+    CrashCase("volume", Point.OWED_COMMITTED, nth=2),
+    CrashCase("volume", Point.SETTLED),
+    CrashCase("volume", Point.RELAY_SENDING, actions.manage_another, nth=2),
+    CrashCase("volume", Point.UNCONFIRMED, actions.manage_another, nth=2),
+    CrashCase("volume", Point.RELAY_CONFIRMED, actions.manage_another, nth=2),
+    CrashCase("audit", Point.EVENTS_RECEIVED),
+    CrashCase("audit", Point.AUDIT_UNCOMMITTED),
+    CrashCase("audit", Point.QUARANTINED, actions.announce_garbage),
+    CrashCase("audit", Point.SUSPECTED, before=Point.EVENTS_RECEIVED),
+    CrashCase("audit", Point.SUSPECT_HANDLED, before=Point.EVENTS_RECEIVED),
+    CrashCase("audit", Point.HANDLED),
+    CrashCase("audit", Point.ACKNOWLEDGED),
 ]
-# What a relay finds in the table is what processes without one leave there.
-RELAY_VISITS = [
-    Visit("relay", point)
+# A relay finds the messages that processes without a relay of their own leave in the outbox.
+RELAY_CASES = [
+    CrashCase("relay", point)
     for point in (Point.RELAY_UNCOMMITTED, Point.RELAY_TAKEN, Point.UNCONFIRMED, Point.RELAY_CONFIRMED)
 ]
-DRAIN_VISITS = [Visit("volume", Point.GIVE_BACK_UNCOMMITTED), Visit("volume", Point.GIVEN_BACK)]
-RETRY_VISIT = Visit("manage", Point.SENT_AGAIN)
-# Processes come there on their own as they start, perhaps before they say that they are ready.
+DRAIN_CASES = [CrashCase("volume", Point.RELEASE_UNCOMMITTED), CrashCase("volume", Point.RELEASED)]
+RETRY_CASE = CrashCase("manage", Point.SENT_AGAIN)
+# Processes reach these points while they start, possibly before they are ready.
 WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.SUSPECTED, Point.SUSPECT_HANDLED}
 
-# Those of a driver's own steps are visited on its backend, in tests/contract.
-DRIVERS_OWN = {Point.PROTECTION_NOTED, Point.UNPROTECTED}
+# tests/contract visits the points in the steps of a driver, on its backend.
+DRIVER_POINTS = {Point.PROTECTION_NOTED, Point.UNPROTECTED}
 
 
 @pytest.fixture(scope="module")
 def fleets(
     tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQ, mariadb: MariaDB, postgresql: PostgreSQL
 ) -> Iterator[list[Fleet]]:
-    """One on each database; they are visited side by side."""
+    """Run a deployment on each database; each test uses both at the same time."""
     with ExitStack() as stack:
         databases: dict[str, Databases] = {"mariadb": mariadb, "postgresql": postgresql}
         yield [
@@ -129,7 +130,7 @@ def fleets(
 
 @pytest.fixture(scope="module")
 def without_relays(fleets: list[Fleet]) -> list[Fleet]:
-    """The same, with a relay of its own alone."""
+    """Like `fleets`, but only the process `relay` has a relay."""
     for each in fleets:
         for name in ("api", HOST):
             each.daemons[name].kill()
@@ -137,101 +138,103 @@ def without_relays(fleets: list[Fleet]) -> list[Fleet]:
     return fleets
 
 
-def test_every_point_is_visited() -> None:
-    visits = [*VISITS, *RELAY_VISITS, *DRAIN_VISITS, RETRY_VISIT]
-    assert {visit.point for visit in visits} | DRIVERS_OWN == set(Point)
-
-
-@pytest.mark.parametrize("visit", VISITS, ids=str)
-def test_nothing_is_lost_where_a_process_dies(fleets: list[Fleet], visit: Visit) -> None:
-    on_each(fleets, lambda each: die(each, visit))
-
-
-@pytest.mark.parametrize("visit", DRAIN_VISITS, ids=str)
-def test_nothing_is_lost_where_a_server_dies_as_it_gives_back(fleets: list[Fleet], visit: Visit) -> None:
-    on_each(fleets, lambda each: die_draining(each, visit))
-
-
-def test_nothing_is_lost_where_the_command_that_sends_again_dies(fleets: list[Fleet]) -> None:
-    on_each(fleets, die_sending_again)
-
-
-@pytest.mark.parametrize("visit", RELAY_VISITS, ids=str)
-def test_nothing_is_lost_where_a_relay_dies(without_relays: list[Fleet], visit: Visit) -> None:
-    on_each(without_relays, lambda each: die(each, visit))
-
-
-def test_audit_and_quota_agree_with_what_was_carried_out(fleets: list[Fleet]) -> None:
-    on_each(fleets, lambda each: each.check_commands())
-
-
 def on_each(fleets: list[Fleet], act: Callable[[Fleet], None]) -> None:
     with ThreadPoolExecutor(len(fleets)) as pool:
         list(pool.map(act, fleets))
 
 
-def die(each: Fleet, visit: Visit) -> None:
-    daemon = each.daemons[HOST if visit.process == "volume" else visit.process]
-    story = visit.story(each)
-    if visit.before:
-        die_at(each, daemon, visit.before, 1, story)
-    die_at(each, daemon, visit.point, visit.nth, story, redelivered=bool(visit.before))
-    recover(each, daemon, story)
+def run_case(each: Fleet, case: CrashCase) -> None:
+    daemon = each.daemons[HOST if case.process == "volume" else case.process]
+    action = case.action(each)
+    if case.before:
+        die_at_point(each, daemon, case.before, 1, action)
+    die_at_point(each, daemon, case.point, case.nth, action, redelivered=bool(case.before))
+    recover(each, daemon, action)
 
 
-def die_at(each: Fleet, daemon: Daemon, point: Point, nth: int, story: Story, redelivered: bool = False) -> None:
+def die_at_point(
+    each: Fleet, daemon: Daemon, point: Point, nth: int, action: Action, redelivered: bool = False
+) -> None:
     """Start a process that dies at a point; a redelivered message may kill it before it is ready."""
     daemon.close()
     daemon.launch({VARIABLE: f"{point.label}:{nth}"})
     if redelivered:
-        daemon.said()
+        daemon.next_line()
     elif point not in WHILE_STARTING:
-        daemon.ready()
-    story()
+        daemon.await_ready()
+    action()
     if nth > 1:
-        until(lambda: died(each, daemon, story), f"{daemon.name} to come to {point.label} once more", 60)
-    assert daemon.ended() == -signal.SIGKILL
+        until(lambda: is_dead(each, daemon, action), f"{daemon.name} to reach {point.label} {nth} times", 60)
+    assert daemon.await_exit() == -signal.SIGKILL
 
 
-def died(each: Fleet, daemon: Daemon, story: Story) -> bool:
-    """Whether a process is dead; where all is done and it isn't, the story goes on.
+def is_dead(each: Fleet, daemon: Daemon, action: Action) -> bool:
+    """Return whether a process is dead; repeat the action if the deployment is idle and the process lives.
 
-    A relay that is late sends together what it sends one by one otherwise, and comes to its points once.
+    A slow relay sends several messages in one batch, and so reaches its points only once.
     """
-    if daemon.alive and invariants.at_rest(each.engine):
-        story()
+    if daemon.alive and invariants.is_idle(each.engine):
+        action()
     return not daemon.alive
 
 
-def die_draining(each: Fleet, visit: Visit) -> None:
-    """A rename that hangs can only be given back."""
+def run_drain_case(each: Fleet, case: CrashCase) -> None:
+    """Let a server die at a point while it shuts down and releases the claim of a hanging rename."""
     journal = each.folder / f"renames-{uuid.uuid4().hex}"
     daemon = each.daemon("volume", HOST, "stalling", [sys.executable, STALLING, str(journal), "stall"])
-    story = stories.manage(each)
+    action = actions.manage(each)
     each.daemons[HOST].close()
-    daemon.start({VARIABLE: visit.point.label, "OS_OPERATIONS__GRACEFUL_SHUTDOWN_TIMEOUT": "0"})
-    story()
-    until(lambda: journal.exists() and journal.read_text().endswith("\n"), "the rename to be done")
+    daemon.start({VARIABLE: case.point.label, "OS_OPERATIONS__GRACEFUL_SHUTDOWN_TIMEOUT": "0"})
+    action()
+    until(lambda: journal.exists() and journal.read_text().endswith("\n"), "the rename to be in the journal")
     daemon.send(signal.SIGTERM)
-    assert daemon.ended() == -signal.SIGKILL
-    recover(each, each.daemons[HOST], story)
+    assert daemon.await_exit() == -signal.SIGKILL
+    recover(each, each.daemons[HOST], action)
 
 
-def die_sending_again(each: Fleet) -> None:
-    """What the quarantine still has is carried out already, and does nothing when it is sent once more."""
-    snapshot_id, kept = stories.unmanage_too_early(each)
-    deadly = ["env", f"{VARIABLE}={RETRY_VISIT.point.label}", str(BIN / "snapmanage-manage")]
+def run_retry_case(each: Fleet) -> None:
+    """Let `quarantine retry` die after it has sent the message; sending the message a second time has no effect."""
+    snapshot_id, kept = actions.unmanage_too_early(each)
+    deadly = ["env", f"{VARIABLE}={RETRY_CASE.point.label}", str(BIN / "snapmanage-manage")]
     assert each.daemon("manage", HOST, "retry", deadly).run("quarantine", "retry", kept).returncode == -signal.SIGKILL
     each.promises[snapshot_id] = "deleted"
-    each.rest()
+    each.await_idle()
     assert each.count("SELECT count(*) FROM quarantine WHERE id = :id", id=kept) == 1
     assert each.daemon("manage", HOST).run("quarantine", "retry", kept).returncode == 0
     assert each.count("SELECT count(*) FROM quarantine WHERE id = :id", id=kept) == 0
-    each.rest()
+    each.await_idle()
 
 
-def recover(each: Fleet, daemon: Daemon, story: Story) -> None:
-    """Start it again, let the client ask again, and wait until all is well."""
+def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
+    """Start the process again, repeat the client's action, and wait until the deployment is idle."""
     daemon.start()
-    story()
-    each.rest()
+    action()
+    each.await_idle()
+
+
+def test_every_point_is_visited() -> None:
+    cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE]
+    assert {case.point for case in cases} | DRIVER_POINTS == set(Point)
+
+
+@pytest.mark.parametrize("case", CRASH_CASES, ids=str)
+def test_no_request_is_lost_if_a_process_dies(fleets: list[Fleet], case: CrashCase) -> None:
+    on_each(fleets, lambda each: run_case(each, case))
+
+
+@pytest.mark.parametrize("case", DRAIN_CASES, ids=str)
+def test_no_request_is_lost_if_a_server_dies_while_it_releases_claims(fleets: list[Fleet], case: CrashCase) -> None:
+    on_each(fleets, lambda each: run_drain_case(each, case))
+
+
+def test_no_message_is_lost_if_the_command_that_sends_it_again_dies(fleets: list[Fleet]) -> None:
+    on_each(fleets, run_retry_case)
+
+
+@pytest.mark.parametrize("case", RELAY_CASES, ids=str)
+def test_no_request_is_lost_if_a_relay_dies(without_relays: list[Fleet], case: CrashCase) -> None:
+    on_each(without_relays, lambda each: run_case(each, case))
+
+
+def test_audit_log_and_quota_agree_with_the_records(fleets: list[Fleet]) -> None:
+    on_each(fleets, check_commands)

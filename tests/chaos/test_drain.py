@@ -1,4 +1,4 @@
-"""SIGTERM under load: what is in hand is finished or given back in time, and another process goes on at once."""
+"""SIGTERM under load: a server finishes its operations or releases their claims, and another process continues."""
 
 import signal
 import sys
@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.chaos import stories
+from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.waiting import until
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
-# Nobody can take over because a lease ran out: only what was given back.
+# With so long a lease, another process can only claim operations whose claims were released.
 LONG_LEASE = {"OS_OPERATIONS__LEASE_SECONDS": "600"}
 
 
 @pytest.fixture
 def second(deployment: Fleet) -> Iterator[Daemon]:
-    """Another process that serves the same backend."""
+    """Prepare another process that serves the same backend."""
     deployment.daemons[HOST].close()
     deployment.daemons[HOST].start(LONG_LEASE)
     daemon = deployment.daemon("volume", HOST, "second")
@@ -31,34 +31,34 @@ def second(deployment: Fleet) -> Iterator[Daemon]:
     deployment.daemons[HOST].start()
 
 
-def test_server_that_is_told_to_end_under_load_leaves_nothing_undone(deployment: Fleet, second: Daemon) -> None:
+def test_server_that_is_stopped_under_load_leaves_no_operation_undone(deployment: Fleet, second: Daemon) -> None:
     for _ in range(100):
-        stories.cast(deployment)()
+        actions.cast(deployment)()
 
     deployment.daemons[HOST].send(signal.SIGTERM)
     second.start(LONG_LEASE)
 
-    assert deployment.daemons[HOST].ended() == 0
-    until(lambda: deployment.known() >= deployment.promises.keys(), "the casts to be accepted")
-    deployment.rest()
+    assert deployment.daemons[HOST].await_exit() == 0
+    until(lambda: deployment.known_ids() >= deployment.promises.keys(), "the casts to be accepted")
+    deployment.await_idle()
 
 
-def test_operation_that_can_not_be_finished_is_given_back_and_taken_over(
+def test_claim_of_an_operation_that_cannot_be_finished_is_released_and_another_process_claims_it(
     deployment: Fleet, second: Daemon, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
     stalling = deployment.daemon("volume", HOST, "stalling", [sys.executable, STALLING, str(journal), "stall"])
     deployment.daemons[HOST].close()
     stalling.start(LONG_LEASE | {"OS_OPERATIONS__GRACEFUL_SHUTDOWN_TIMEOUT": "1"})
-    story = stories.manage(deployment)
-    story()
-    until(journal.exists, "the rename to be done")
+    action = actions.manage(deployment)
+    action()
+    until(journal.exists, "the rename to be in the journal")
     second.start(LONG_LEASE)
 
     assert stalling.stop() == 0
 
-    deployment.rest(20)
-    assert isinstance(story, stories.Manage)
+    deployment.await_idle(20)
+    assert isinstance(action, actions.ManageAction)
     attempt = sa.text("SELECT attempt FROM snapshots WHERE id = :id")
     with deployment.engine.connect() as conn:
-        assert conn.execute(attempt, {"id": story.snapshot_id}).scalar_one() == 1
+        assert conn.execute(attempt, {"id": action.snapshot_id}).scalar_one() == 1

@@ -1,4 +1,4 @@
-"""The disk under SQLite is full: who asks is told to come again, and nothing that was taken is lost."""
+"""The disk under SQLite is full: a client gets 503 with Retry-After, and no accepted request is lost."""
 
 import subprocess
 import sys
@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from tests.needs import require
-from tests.services.deployment import PROJECT, Daemon
+from tests.services.daemon import Daemon
+from tests.services.deployment import PROJECT
 from tests.waiting import until
 
 MIB = 1024**2
@@ -18,7 +19,7 @@ VOLUME = "disk"
 
 
 class SmallDisk:
-    """A file system of a few MiB, with snapmanage standalone in it."""
+    """A file system of 8 MiB, with snapmanage standalone in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,7 +30,7 @@ class SmallDisk:
             (images / name).write_bytes(b"data")
         program = str(Path(sys.executable).parent / "snapmanage")
         command = [program, "standalone", "--data-dir", str(folder), "--listen", "127.0.0.1:0"]
-        # What it says goes elsewhere: a test wants to read that.
+        # The output goes to another disk, so that it is complete.
         self.daemon = Daemon("standalone", command, folder.with_name("standalone.log"))
         self.url = f"{self.daemon.start().split()[1]}/{PROJECT}"
 
@@ -43,7 +44,7 @@ class SmallDisk:
         return requests.post(f"{self.url}/os-snapshot-manage", json=body, timeout=60)
 
     def attempts(self, volume_id: str) -> Iterator[requests.Response]:
-        """Requests for what isn't there, for some of which there may be room yet."""
+        """Send requests for missing snapshots; the disk may still have room for some of them."""
         return (self.manage(volume_id, f"nowhere-{number}") for number in range(1000))
 
     def status(self, path: str) -> str:
@@ -67,22 +68,22 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_request_on_a_full_disk_is_told_to_come_again_and_is_taken_when_there_is_room(disk: SmallDisk) -> None:
-    asked = requests.post(
+def test_request_on_a_full_disk_gets_503_and_is_accepted_when_there_is_room(disk: SmallDisk) -> None:
+    registered = requests.post(
         f"{disk.url}/os-volume-manage", json={"volume": {"host": "localhost@files", "ref": VOLUME}}, timeout=60
     )
-    volume_id = asked.json()["volume"]["id"]
+    volume_id = registered.json()["volume"]["id"]
     until(lambda: disk.status(f"volumes/{volume_id}") == "available", "the volume to be available")
     managed = disk.manage(volume_id, "daily").json()["snapshot"]["id"]
     until(lambda: disk.status(f"snapshots/{managed}") == "available", "the snapshot to be available")
 
     disk.fill()
-    taken, refused = list[str](), None
+    accepted, refused = list[str](), None
     for answer in disk.attempts(volume_id):
         if answer.status_code != 202:
             refused = answer
             break
-        taken.append(answer.json()["snapshot"]["id"])
+        accepted.append(answer.json()["snapshot"]["id"])
 
     assert refused is not None
     assert refused.status_code == 503, refused.text
@@ -93,4 +94,7 @@ def test_request_on_a_full_disk_is_told_to_come_again_and_is_taken_when_there_is
     weekly = disk.manage(volume_id, "weekly").json()["snapshot"]["id"]
 
     until(lambda: disk.status(f"snapshots/{weekly}") == "available", "the snapshot to be available")
-    until(lambda: {disk.status(f"snapshots/{each}") for each in taken} <= {"error"}, "what isn't there to end so")
+    until(
+        lambda: {disk.status(f"snapshots/{each}") for each in accepted} <= {"error"},
+        "the missing snapshots to be in error",
+    )

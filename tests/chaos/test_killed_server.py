@@ -1,4 +1,4 @@
-"""A server is killed at the worst moment: the backend has renamed, and nobody has written it down."""
+"""A server is killed at the worst moment: the backend has renamed the object, but the database doesn't show it."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests import needs
-from tests.services.deployment import Daemon, Deployment, deployed
+from tests.services.daemon import Daemon
+from tests.services.deployment import Deployment, deployed
 from tests.services.lvm_metadata import metadata_group
 from tests.services.process import unique
 from tests.services.rabbitmq import RabbitMQ
@@ -16,7 +17,7 @@ from tests.waiting import until
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 STEPS = ["snapshot.manage.start", "snapshot.manage.end"]
-STORIES = [("mariadb", "lvm"), ("postgresql", "file")]
+COMBINATIONS = [("mariadb", "lvm"), ("postgresql", "file")]
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def journal(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The lines of a backend's section; it holds the volume `disk` and the snapshot `disk@daily` or `daily`."""
+    """Yield the lines of a backend's section; it has the volume `disk` and the snapshot `disk@daily` or `daily`."""
     if request.param == "file":
         (tmp_path / "images").mkdir()
         (tmp_path / "images" / "disk").write_bytes(b"data")
@@ -41,7 +42,11 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield f"driver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}\n"
 
 
-@pytest.mark.parametrize(("database", "backend"), STORIES, indirect=["backend"])
+def volume_daemon(deployment: Deployment, journal: Path, manner: str) -> Daemon:
+    return deployment.daemon("volume", [sys.executable, STALLING, str(journal), manner])
+
+
+@pytest.mark.parametrize(("database", "backend"), COMBINATIONS, indirect=["backend"])
 def test_snapshot_renamed_by_a_killed_server_becomes_available_with_one_start_one_end_and_one_rename(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -58,23 +63,19 @@ def test_snapshot_renamed_by_a_killed_server_becomes_available_with_one_start_on
         deployment.daemons["volume"].stop()
         stalling = volume_daemon(deployment, journal, "stall")
         stalling.start()
-        snapshot_id = deployment.ask(volume_id, "disk@daily" if "file" in backend else "daily")
-        until(lambda: journal.exists() and journal.read_text().endswith("\n"), "the rename to be done")
+        snapshot_id = deployment.request_manage(volume_id, "disk@daily" if "file" in backend else "daily")
+        until(lambda: journal.exists() and journal.read_text().endswith("\n"), "the rename to be in the journal")
         assert deployment.get(f"/snapshots/{snapshot_id}")["snapshot"]["status"] == "creating"
 
         stalling.kill()
         volume_daemon(deployment, journal, "go").start()
 
         assert deployment.settled(snapshot_id) == "available"
-        for step in STEPS:  # what the killed one hadn't sent of them comes from another process, and later
-            deployment.trail(snapshot_id, step)
+        for step in STEPS:  # another process may send the events of the killed one, later
+            deployment.audited_events(snapshot_id, step)
         until(lambda: len(tap.of(snapshot_id)) >= len(STEPS), "both events on the wire")
         assert [each["event_type"] for each in tap.of(snapshot_id)] == STEPS
         assert len(journal.read_text().splitlines()) == 1
         assert deployment.get(f"/snapshots/{snapshot_id}/operation")["operation"]["attempt"] == 2
         verified = deployment.manage("audit", "verify")
         assert (verified.returncode, "2 rows" in verified.stdout) == (0, True), verified.stdout
-
-
-def volume_daemon(deployment: Deployment, journal: Path, manner: str) -> Daemon:
-    return deployment.daemon("volume", [sys.executable, STALLING, str(journal), manner])

@@ -1,22 +1,22 @@
-"""A short round of random chaos on each database; `make chaos` runs long ones."""
+"""A short round of random faults on each database; `make chaos` runs long ones."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.blows import BLOWS
+from tests.chaos.faults import FAULTS
 from tests.chaos.fleet import fleet
-from tests.chaos.storm import HOSTS, blow_over
+from tests.chaos.storm import HOSTS, run_round
 from tests.services.rabbitmq import RabbitMQ
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"])
-def test_nothing_is_lost_in_a_storm(
+def test_no_request_is_lost_in_a_storm(
     request: pytest.FixtureRequest, tmp_path: Path, rabbitmq: RabbitMQ, database: str
 ) -> None:
-    with fleet(tmp_path, rabbitmq, request.getfixturevalue(database), HOSTS) as hurt:
-        report = blow_over(hurt, seed=f"of the tests on {database}", requests=200, blows=len(BLOWS))
+    with fleet(tmp_path, rabbitmq, request.getfixturevalue(database), HOSTS) as deployment:
+        report = run_round(deployment, seed=f"of the tests on {database}", requests=200, faults=len(FAULTS))
 
-    assert report.blows.keys() == {blow.__name__ for blow in BLOWS}
+    assert report.faults.keys() == {fault.__name__ for fault in FAULTS}
     assert report.promises == 200
     assert not report.violations, str(report)

@@ -1,4 +1,4 @@
-"""A worker that was frozen past its lease wakes up when another has taken over: it can't hurt any more."""
+"""A worker that is frozen past its lease does no harm when it continues after another worker's claim."""
 
 import signal
 import sys
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.chaos import stories
+from tests.chaos import actions
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet import Fleet, fleet
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.services.mariadb import MariaDB
 from tests.services.rabbitmq import RabbitMQ
 from tests.waiting import until
@@ -23,7 +23,7 @@ STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 
 @pytest.fixture
 def deployment(tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[Fleet]:
-    """One of the test's own: what a zombie does may be harmless, and is against the invariants all the same."""
+    """Run a deployment for one test only: a late rename of a zombie is harmless, but violates an invariant."""
     with fleet(tmp_path / "fleet", rabbitmq, mariadb, [HOST]) as made:
         yield made
 
@@ -35,17 +35,17 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def managed(deployment: Fleet) -> str:
-    """A snapshot that is managed before there are zombies."""
-    story = stories.manage(deployment)
-    assert isinstance(story, stories.Manage)
-    story()
-    deployment.rest()
-    return story.snapshot_id
+    """Manage a snapshot before the zombie starts."""
+    action = actions.manage(deployment)
+    assert isinstance(action, actions.ManageAction)
+    action()
+    deployment.await_idle()
+    return action.snapshot_id
 
 
 @pytest.fixture
 def zombie(request: pytest.FixtureRequest, deployment: Fleet, folder: Path) -> Iterator[Daemon]:
-    """A server in the place of the deployment's own, which stalls in the given manner."""
+    """Run a server that stalls in the given manner, in place of the deployment's own server."""
     command = [sys.executable, STALLING, str(folder / "journal"), request.param]
     daemon = deployment.daemon("volume", HOST, f"zombie-{uuid.uuid4().hex}", command)
     deployment.daemons[HOST].close()
@@ -55,59 +55,92 @@ def zombie(request: pytest.FixtureRequest, deployment: Fleet, folder: Path) -> I
     deployment.revive(HOST)
 
 
-@pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
-def test_zombie_writes_nothing_and_renames_nothing_when_another_took_over(
-    deployment: Fleet, zombie: Daemon, folder: Path
-) -> None:
-    story = asked(deployment, folder)
+def overtake(deployment: Fleet, managed: str, zombie: Daemon, folder: Path) -> None:
+    """Freeze the zombie while it unmanages a snapshot, and let another server finish."""
+    actions.UnmanageAction(deployment, managed)()
+    await_stall(folder)
     zombie.send(signal.SIGSTOP)
     deployment.revive(HOST)
-    deployment.rest()
-    before = row(deployment, story.snapshot_id)
+    deployment.await_idle()
+
+
+def await_managed(deployment: Fleet, snapshot_id: str) -> None:
+    """Wait for the snapshot; its cast may be delivered to the zombie first, and requeued only later."""
+    until(
+        lambda: row(deployment, snapshot_id)["status"] == "available",
+        f"snapshot {snapshot_id} to be available",
+        seconds=60,
+    )
+
+
+def request_and_stall(deployment: Fleet, folder: Path) -> actions.ManageAction:
+    """Request to manage a snapshot, and wait until the zombie stalls at its rename."""
+    action = actions.manage(deployment)
+    assert isinstance(action, actions.ManageAction)
+    action()
+    await_stall(folder)
+    return action
+
+
+def await_stall(folder: Path) -> None:
+    until(lambda: (folder / "journal").exists(), "the zombie to stall")
+
+
+def wake(zombie: Daemon, folder: Path) -> None:
+    """Let the zombie continue, and wait until it notices the other claim."""
+    zombie.send(signal.SIGCONT)
+    (folder / "go").touch()
+    until(lambda: "Dropped late outcomes" in zombie.log.read_text(), "the zombie to notice the other claim")
+
+
+def row(deployment: Fleet, snapshot_id: str) -> dict[str, Any]:
+    query = sa.text("SELECT * FROM snapshots WHERE id = :id")
+    with deployment.engine.connect() as conn:
+        return dict(conn.execute(query, {"id": snapshot_id}).mappings().one())
+
+
+@pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
+def test_zombie_writes_and_renames_nothing_after_another_claim(deployment: Fleet, zombie: Daemon, folder: Path) -> None:
+    action = request_and_stall(deployment, folder)
+    zombie.send(signal.SIGSTOP)
+    deployment.revive(HOST)
+    deployment.await_idle()
+    before = row(deployment, action.snapshot_id)
 
     wake(zombie, folder)
 
     assert before["status"] == "available"
-    assert row(deployment, story.snapshot_id) == before
+    assert row(deployment, action.snapshot_id) == before
     assert zombie.stop() == 0
-    deployment.rest()
+    deployment.await_idle()
 
 
 @pytest.mark.parametrize("zombie", ["before"], indirect=True)
-def test_zombie_that_wakes_when_its_object_was_given_back_leaves_it_whole_and_manageable(
+def test_zombie_that_wakes_after_its_snapshot_was_unmanaged_leaves_the_object_unchanged_and_manageable(
     deployment: Fleet, zombie: Daemon, folder: Path
 ) -> None:
-    story = asked(deployment, folder)
+    action = request_and_stall(deployment, folder)
     storage = deployment.storages[HOST]
     zombie.send(signal.SIGSTOP)
     deployment.revive(HOST)
-    deployment.rest()
-    stories.Unmanage(deployment, story.snapshot_id)()
-    deployment.rest()
-    before = row(deployment, story.snapshot_id)
+    deployment.await_idle()
+    actions.UnmanageAction(deployment, action.snapshot_id)()
+    deployment.await_idle()
+    before = row(deployment, action.snapshot_id)
 
     wake(zombie, folder)
 
-    assert row(deployment, story.snapshot_id) == before
-    assert storage.damage() == []
+    assert row(deployment, action.snapshot_id) == before
+    assert storage.deviations() == []
     renamed = before["backend_name"]
-    assert storage.bears(renamed)
-    again = stories.Manage(deployment, HOST, renamed)
+    assert storage.inode_of(renamed)
+    again = actions.ManageAction(deployment, HOST, renamed)
     again()
     await_managed(deployment, again.snapshot_id)
 
 
-def overtake(deployment: Fleet, managed: str, zombie: Daemon, folder: Path) -> None:
-    """Freeze the zombie while it gives a snapshot back, and let another do it."""
-    stories.Unmanage(deployment, managed)()
-    stalled(folder)
-    zombie.send(signal.SIGSTOP)
-    deployment.revive(HOST)
-    deployment.rest()
-
-
 @pytest.mark.parametrize("zombie", ["after", "before"], indirect=True)
-def test_zombie_that_gives_back_changes_nothing_when_another_took_over(
+def test_zombie_that_unmanages_changes_nothing_after_another_claim(
     deployment: Fleet, managed: str, zombie: Daemon, folder: Path
 ) -> None:
     overtake(deployment, managed, zombie, folder)
@@ -118,15 +151,15 @@ def test_zombie_that_gives_back_changes_nothing_when_another_took_over(
     assert before["status"] == "deleted"
     assert row(deployment, managed) == before
     assert zombie.stop() == 0
-    deployment.rest()
+    deployment.await_idle()
 
 
 @pytest.mark.parametrize("zombie", ["before"], indirect=True)
-def test_zombie_that_gives_back_leaves_its_object_to_who_manages_it_by_now(
+def test_zombie_that_unmanages_leaves_the_object_to_its_new_owner(
     deployment: Fleet, managed: str, zombie: Daemon, folder: Path
 ) -> None:
     overtake(deployment, managed, zombie, folder)
-    again = stories.Manage(deployment, HOST, row(deployment, managed)["original_name"])
+    again = actions.ManageAction(deployment, HOST, row(deployment, managed)["original_name"])
     again()
     await_managed(deployment, again.snapshot_id)
     before = row(deployment, again.snapshot_id)
@@ -134,36 +167,5 @@ def test_zombie_that_gives_back_leaves_its_object_to_who_manages_it_by_now(
     wake(zombie, folder)
 
     assert row(deployment, again.snapshot_id) == before
-    assert deployment.storages[HOST].damage() == []
-    assert deployment.storages[HOST].bears(before["backend_name"])
-
-
-def await_managed(deployment: Fleet, snapshot_id: str) -> None:
-    """The cast may go to the zombie, which still consumes, and be sent again to the other only after a while."""
-    until(lambda: row(deployment, snapshot_id)["status"] == "available", "it to be managed again", seconds=60)
-
-
-def asked(deployment: Fleet, folder: Path) -> stories.Manage:
-    """Ask for a snapshot, and wait until the zombie stalls at its rename."""
-    story = stories.manage(deployment)
-    assert isinstance(story, stories.Manage)
-    story()
-    stalled(folder)
-    return story
-
-
-def stalled(folder: Path) -> None:
-    until(lambda: (folder / "journal").exists(), "the zombie to stall")
-
-
-def wake(zombie: Daemon, folder: Path) -> None:
-    """Let the zombie go on, and wait until it has found out."""
-    zombie.send(signal.SIGCONT)
-    (folder / "go").touch()
-    until(lambda: "Dropped late outcomes" in zombie.log.read_text(), "the zombie to find out")
-
-
-def row(deployment: Fleet, snapshot_id: str) -> dict[str, Any]:
-    query = sa.text("SELECT * FROM snapshots WHERE id = :id")
-    with deployment.engine.connect() as conn:
-        return dict(conn.execute(query, {"id": snapshot_id}).one()._mapping)
+    assert deployment.storages[HOST].deviations() == []
+    assert deployment.storages[HOST].inode_of(before["backend_name"])

@@ -9,8 +9,9 @@ import pytest
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
 from tests.contract.worlds import world_of
+from tests.functional.client import SERVER
 from tests.functional.cmd.programs import run
-from tests.functional.world import SERVER, World
+from tests.functional.world import World
 from tests.needs import require
 from tests.services.lvm_metadata import MetadataGroup, metadata_group
 

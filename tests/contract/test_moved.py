@@ -12,7 +12,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.manage import reconciliation
 from tests.contract.labs import Lab
 from tests.contract.worlds import world_of
-from tests.functional.world import SERVER
+from tests.functional.client import SERVER
 
 # Renames the place of the laboratory's snapshots, and returns the new text before their own names.
 Move = Callable[[Any, str], str]

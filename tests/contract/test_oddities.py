@@ -20,7 +20,8 @@ from snapmanage.core.reference import Reference
 from snapmanage.manage import reconciliation
 from tests.contract.labs import LABS, ORPHANING, Lab, OddLab
 from tests.contract.worlds import world_of
-from tests.functional.world import SERVER, World
+from tests.functional.client import SERVER
+from tests.functional.world import World
 
 # `qcow2/test_oddities` tests the same for qcow2, and that every chain stays complete.
 except_qcow2 = pytest.mark.parametrize("lab", [name for name in LABS if name != "qcow2"], indirect=True)

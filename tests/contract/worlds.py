@@ -6,7 +6,8 @@ from pathlib import Path
 
 from snapmanage.drivers.protocol import Driver
 from snapmanage.volume.worker import BackendLimits
-from tests.functional.world import SERVER, World, a_world
+from tests.functional.client import SERVER
+from tests.functional.world import World, a_world
 
 
 @contextmanager

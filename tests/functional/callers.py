@@ -1,4 +1,4 @@
-"""Callers as tests name them: a token is ROLES@PROJECT, as a fake of keystonemiddleware understands it."""
+"""Callers of the tests: a token has the form ROLES@PROJECT, which a fake of keystonemiddleware understands."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ CHALLENGE = 'Keystone uri="http://keystone.example"'
 
 
 class FakeMiddleware:
-    """It has the stock middleware's manners: it strips what a client forges, says who it is, and adds its challenge."""
+    """Like keystonemiddleware: remove forged headers, add those of the caller, and add a challenge to a 401."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -39,5 +39,5 @@ def by_token() -> Keystone:
 
 
 def token(roles: str, project: str) -> dict[str, str]:
-    """The headers of a caller."""
+    """Return the headers of a caller."""
     return {"X-Auth-Token": f"{roles}@{project}"}

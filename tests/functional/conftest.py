@@ -1,4 +1,4 @@
-"""The worlds that functional tests live in."""
+"""Worlds and databases of the functional tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,19 +16,20 @@ from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
 from tests import examples
 from tests.examples import FakeClock
-from tests.functional.world import Client, World, a_world, five_snapshots
+from tests.functional.client import Client
+from tests.functional.world import World, a_world, five_snapshots
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """A world with one fake backend of a volume and three snapshots."""
+    """Run a world with one fake backend, which has a volume and three snapshots."""
     with a_world(tmp_path) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world for tests that leave nothing behind which another could notice."""
+    """Run a world for tests that leave no trace for other tests."""
     with a_world(tmp_path_factory.mktemp("shared"), limits=Limits(body=4096)) as world:
         yield world
 
@@ -52,7 +53,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture(scope="session")
 def synced() -> dict[str, str]:
-    """The URLs of databases that are up to date, one of each kind: migrations take longer than most tests."""
+    """Return the URLs of migrated databases by kind; the migrations take longer than most tests."""
     return {}
 
 
@@ -60,7 +61,7 @@ def synced() -> dict[str, str]:
 def database(
     request: pytest.FixtureRequest, synced: dict[str, str], tmp_path_factory: pytest.TempPathFactory, clock: FakeClock
 ) -> Iterator[Database]:
-    """A database of each kind, current and empty, whose time is the test's."""
+    """Yield an empty, migrated database of each kind, with the test's clock."""
     if request.param not in synced:
         sqlite = f"sqlite:///{tmp_path_factory.mktemp('database') / 'snapmanage.sqlite'}"
         url = sqlite if request.param == "sqlite" else request.getfixturevalue(request.param).database()
@@ -76,14 +77,14 @@ def database(
 
 @pytest.fixture
 def app(database: Database) -> Application:
-    """A site on each database: a server that was heard of, and an available volume."""
+    """Return an application on each database, with the heartbeat of a server and an available volume."""
     database.write(lambda conn, now: services.beat(conn, Service(examples.SERVER, "fake", now)))
     database.write(lambda conn, _: records.insert(conn, examples.available_volume(size_gb=3)))
     return Application(database, OutboxWriter(), Rules())
 
 
 def empty(engine: Engine) -> None:
-    """Bring an up-to-date database back to where its migrations left it."""
+    """Reset a migrated database to the state after its migrations."""
     with engine.begin() as conn:
         for table in tables.metadata.tables.values():
             if table is not tables.audit_head:

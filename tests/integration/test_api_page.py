@@ -15,7 +15,8 @@ import pytest
 import requests
 
 from tests import needs
-from tests.services.deployment import PROJECT, Daemon
+from tests.services.daemon import Daemon
+from tests.services.deployment import PROJECT
 from tests.waiting import until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()

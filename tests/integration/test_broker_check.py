@@ -1,4 +1,4 @@
-"""What can't be kept is refused at the start of a server, by a check that names the policy."""
+"""A server refuses to start while a policy of the broker loses messages, and names the policy."""
 
 import json
 import sys
@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from tests import needs
-from tests.services.deployment import CONFIGURATION, HOST, SERVER, Daemon
+from tests.services.daemon import Daemon
+from tests.services.deployment import CONFIGURATION, HOST, SERVER
 from tests.services.managed_rabbitmq import MANAGED, ManagedRabbitMQ
 from tests.services.process import free_port, running, unique
 from tests.services.rabbitmq import PROGRAMS
@@ -27,7 +28,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[ManagedRabbitMQ]:
 
 
 class Host:
-    """A host's configuration, and its commands."""
+    """The configuration of a host, and its commands."""
 
     def __init__(self, broker: ManagedRabbitMQ, folder: Path) -> None:
         self.topic = unique("volume")
@@ -63,15 +64,15 @@ def host(broker: ManagedRabbitMQ, tmp_path: Path) -> Host:
 def policy(broker: ManagedRabbitMQ, pattern: str, definition: str) -> Iterator[str]:
     name = unique("policy")
     url = f"{broker.management_url}/api/policies/%2F/{name}"
-    wanted = {"pattern": pattern, "definition": json.loads(definition), "apply-to": "queues"}
-    requests.put(url, json=wanted, timeout=10).raise_for_status()
+    body = {"pattern": pattern, "definition": json.loads(definition), "apply-to": "queues"}
+    requests.put(url, json=body, timeout=10).raise_for_status()
     try:
         yield name
     finally:
         requests.delete(url, timeout=10).raise_for_status()
 
 
-# Policies of everything that no declaration withstands.
+# Policies that lose messages of every queue; no declaration prevents this.
 LOSING = {"message-ttl": '{"message-ttl": 60000}', "expires": '{"expires": 60000}'}
 
 
@@ -107,8 +108,8 @@ def test_broker_check_reports_each_policy_that_loses_messages(broker: ManagedRab
     assert found.returncode == 2
     assert [line.split(":")[0] for line in found.stdout.splitlines()] == ["LOSES"]
     assert f"'{name}'" in found.stdout
-    # The API knows of a change after some seconds.
-    until(lambda: host.daemon("manage").run("broker", "check").returncode == 0, "nothing to be found any more", 60)
+    # The management API shows a change after some seconds.
+    until(lambda: host.daemon("manage").run("broker", "check").returncode == 0, "the check to report no policy", 60)
 
 
 def test_unreachable_management_api_prevents_no_start_and_is_logged(broker: ManagedRabbitMQ, host: Host) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.deployment import SERVER, Daemon, Deployment, deployed
+from tests.services.daemon import Daemon
+from tests.services.deployment import SERVER, Deployment, deployed
 from tests.services.mariadb import MariaDB
 from tests.services.rabbitmq import RabbitMQ
 
@@ -28,7 +29,7 @@ def deployment(tmp_path: Path, rabbitmq: RabbitMQ, exchange: str, mariadb: Maria
 
 @pytest.fixture
 def programs(tmp_path: Path, rabbitmq: RabbitMQ, exchange: str) -> dict[str, list[str]]:
-    """The commands by name, with the page's configuration."""
+    """Return the commands by name, with the page's configuration."""
     [configuration] = re.findall(r"```ini\n(.*?)```", PAGE.read_text(), re.DOTALL)
     settings = re.sub(
         "transport_url = .*", f"transport_url = {rabbitmq.url}\ncontrol_exchange = {exchange}", configuration
@@ -46,15 +47,15 @@ def test_listening_program_receives_the_events_of_the_casting_program(
     listener = Daemon("listener", programs["listen.py"], deployment.folder / "listener.log")
     try:
         listener.launch()
-        assert listener.said() == "listening", listener.log.read_text()
+        assert listener.next_line() == "listening", listener.log.read_text()
 
         cast = Daemon("cast", programs["cast.py"], deployment.folder / "cast.log").run(SERVER, volume_id, "disk@daily")
 
         snapshot_id = cast.stdout.strip()
         assert snapshot_id, cast.stderr
-        assert listener.said() == f"snapshot.manage.start {snapshot_id} 2 creating"
-        assert listener.said() == f"snapshot.manage.end {snapshot_id} 3 available"
-        deployment.trail(snapshot_id, "snapshot.manage.end")
+        assert listener.next_line() == f"snapshot.manage.start {snapshot_id} 1 creating"
+        assert listener.next_line() == f"snapshot.manage.end {snapshot_id} 2 available"
+        deployment.audited_events(snapshot_id, "snapshot.manage.end")
     finally:
         listener.close()
 
@@ -62,9 +63,9 @@ def test_listening_program_receives_the_events_of_the_casting_program(
 def test_cast_to_a_server_that_never_ran_is_reported_to_its_sender(
     programs: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    nobody = Daemon("cast", programs["cast.py"], tmp_path / "cast.log")
+    sender = Daemon("cast", programs["cast.py"], tmp_path / "cast.log")
 
-    ended = nobody.run("storage-9@nowhere", "11111111-1111-4111-8111-111111111111", "disk@daily")
+    ended = sender.run("storage-9@nowhere", "11111111-1111-4111-8111-111111111111", "disk@daily")
 
     assert ended.returncode != 0
     assert "MessageUndeliverable" in ended.stderr

@@ -1,4 +1,4 @@
-"""Databases and servers whose defaults are not the ones that we would choose."""
+"""Databases and database servers with unusual defaults."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -33,8 +33,8 @@ CHARSETS = [
 ]
 
 
-class Odd(MariaDB):
-    """A server in which everything that can be a default of its own is another one than usual."""
+class UnusualMariaDB(MariaDB):
+    """A server with an unusual value of each default that concerns snapmanage."""
 
     more: Sequence[str] = (
         "--character-set-server=utf16",
@@ -55,22 +55,36 @@ class Odd(MariaDB):
 @pytest.fixture(scope="module")
 def odd() -> Iterator[MariaDB]:
     needs.require(*mariadb_service.PROGRAMS)
-    with running(Odd) as service:
+    with running(UnusualMariaDB) as service:
         yield service
 
 
-def everything_works(folder: Path, url: str, caplog: pytest.LogCaptureFixture) -> None:
+def check_work(folder: Path, url: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "snapmanage"), a_world_on(folder, url) as world:
         assert statuses_after_load(world) == ["available"] * SNAPSHOTS
         assert abs(world.db.now() - datetime.now(UTC)) < timedelta(minutes=1)
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
+def warnings(url: str) -> str:
+    database = connect(url)
+    try:
+        return "\n".join(suitability.check(database))
+    finally:
+        database.close()
+
+
+class StatementLoggingMariaDB(MariaDB):
+    """A server that writes statements to its binary log, as some installations do."""
+
+    more: Sequence[str] = ("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT")
+
+
 @pytest.mark.parametrize("options", CHARSETS)
 def test_mariadb_s_database_may_have_any_charset(
     tmp_path: Path, mariadb: MariaDB, options: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    everything_works(tmp_path, mariadb.database(options), caplog)
+    check_work(tmp_path, mariadb.database(options), caplog)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +104,7 @@ def test_mariadb_may_have_any_sql_mode(
 ) -> None:
     odd.set(f"sql_mode = '{modes}'")
 
-    everything_works(tmp_path, odd.database(), caplog)
+    check_work(tmp_path, odd.database(), caplog)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +115,7 @@ def test_mariadb_s_sessions_may_begin_with_any_settings(
 ) -> None:
     mariadb.set(setting)
     try:
-        everything_works(tmp_path, mariadb.database(), caplog)
+        check_work(tmp_path, mariadb.database(), caplog)
     finally:
         mariadb.set(f"{setting.partition(' ')[0]} = DEFAULT")
 
@@ -127,17 +141,17 @@ def test_postgresql_s_sessions_may_begin_with_any_settings(
     url = postgresql.database()
     postgresql.set(url, setting)
 
-    everything_works(tmp_path, url, caplog)
+    check_work(tmp_path, url, caplog)
 
 
 @pytest.mark.parametrize("options", ["LOCALE_PROVIDER icu ICU_LOCALE 'tr'", "LOCALE 'C'"])
 def test_postgresql_s_database_may_have_any_collation(
     tmp_path: Path, postgresql: PostgreSQL, options: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    everything_works(tmp_path, postgresql.database(f"TEMPLATE template0 ENCODING UTF8 {options}"), caplog)
+    check_work(tmp_path, postgresql.database(f"TEMPLATE template0 ENCODING UTF8 {options}"), caplog)
 
 
-def test_what_fits_no_column_is_refused_where_mariadb_would_cut_it(odd: MariaDB) -> None:
+def test_value_that_is_too_long_for_its_column_is_refused_even_if_mariadb_would_cut_it(odd: MariaDB) -> None:
     odd.set("sql_mode = ''")
     database = connect(odd.database())
     schema.sync(database.engine)
@@ -149,23 +163,15 @@ def test_what_fits_no_column_is_refused_where_mariadb_would_cut_it(odd: MariaDB)
     database.close()
 
 
-def warnings(url: str) -> str:
-    database = connect(url)
-    try:
-        return "\n".join(suitability.check(database))
-    finally:
-        database.close()
-
-
-def test_charset_of_a_mariadb_database_is_warned_of(mariadb: MariaDB) -> None:
+def test_unsuitable_charset_of_a_mariadb_database_causes_a_warning(mariadb: MariaDB) -> None:
     url = mariadb.database("CHARACTER SET latin1")
 
     assert "character set latin1" in warnings(url)
     assert warnings(mariadb.database("CHARACTER SET utf8mb4")) == ""
 
 
-def test_db_sync_warns_and_goes_on(tmp_path: Path, mariadb: MariaDB) -> None:
-    # With TLS where the server speaks it.
+def test_db_sync_warns_and_continues(tmp_path: Path, mariadb: MariaDB) -> None:
+    # With TLS, if the server supports it.
     url = mariadb.database("CHARACTER SET latin1").replace("&ssl_disabled=true", "")
 
     synced = Deployment(tmp_path, f"[database]\nconnection = {url}\n").manage("db", "sync")
@@ -174,7 +180,7 @@ def test_db_sync_warns_and_goes_on(tmp_path: Path, mariadb: MariaDB) -> None:
     assert "warning: the database" in synced.stderr
 
 
-def test_settings_that_can_lose_requests_are_warned_of(postgresql: PostgreSQL, odd: MariaDB) -> None:
+def test_settings_that_can_lose_requests_cause_a_warning(postgresql: PostgreSQL, odd: MariaDB) -> None:
     url = postgresql.database()
     postgresql.set(url, "synchronous_commit = off")
     odd.set("innodb_flush_log_at_trx_commit = 2")
@@ -194,24 +200,21 @@ def test_postgresql_database_of_another_encoding_is_refused_while_it_is_empty(
         warnings(url)
 
     database = connect(url)
-    schema.sync(database.engine)  # as a release before this one did
+    schema.sync(database.engine)  # as earlier releases did
     database.close()
     assert "move the data with pg_dump" in warnings(url)
 
 
-class Statements(MariaDB):
-    """A server that logs what it does as statements, which some were set up with."""
-
-    more: Sequence[str] = ("--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT")
-
-
 def test_mariadb_that_cannot_log_our_writes_is_refused() -> None:
     needs.require(*mariadb_service.PROGRAMS)
-    with running(Statements) as server, pytest.raises(errors.ConfigurationError, match="binlog_format = MIXED"):
+    with (
+        running(StatementLoggingMariaDB) as server,
+        pytest.raises(errors.ConfigurationError, match="binlog_format = MIXED"),
+    ):
         warnings(server.database())
 
 
-def test_postgresql_that_lets_nobody_write_is_away(postgresql: PostgreSQL) -> None:
+def test_error_of_a_read_only_postgresql_passes(postgresql: PostgreSQL) -> None:
     url = postgresql.database()
     database = connect(url)
     schema.sync(database.engine)

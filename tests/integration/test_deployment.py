@@ -1,4 +1,4 @@
-"""The whole way with separate processes, a real broker, real databases and real lvm2."""
+"""Separate processes with a real broker, real databases and real lvm2."""
 
 import json
 from collections.abc import Iterator
@@ -47,14 +47,31 @@ def deployment(
         yield running
 
 
-def test_snapshot_of_a_real_group_is_managed_announced_audited_and_given_back(
+def check_on_the_wire(notification: dict[str, object], event_type: str, priority: str = "INFO", **fields: str) -> None:
+    payload = notification["payload"]
+    assert isinstance(payload, dict)
+    assert notification["event_type"] == event_type
+    assert notification["priority"] == priority
+    assert notification["publisher_id"] == f"snapshot.{SERVER}"
+    assert not [name for name in notification if "token" in name]
+    jsonschema.validate(payload, SCHEMA, format_checker=jsonschema.FormatChecker())
+    assert {name: payload[name] for name in fields} == fields
+
+
+def verify(deployment: Deployment, rows: int) -> str:
+    """Return the output of `audit verify`; an empty text unless it reports `rows` rows and no fault."""
+    verified = deployment.manage("audit", "verify")
+    return verified.stdout if verified.returncode == 0 and f"{rows} rows" in verified.stdout else ""
+
+
+def test_snapshot_of_a_real_group_is_managed_announced_audited_and_unmanaged(
     deployment: Deployment, group: MetadataGroup, tap: Wiretap
 ) -> None:
     volume_id = deployment.register("volume-a")
     listed = deployment.get(f"/os-snapshot-manage/detail?host={SERVER}")["manageable-snapshots"]
     assert {entry["reference"]["source-name"] for entry in listed if entry["safe_to_manage"]} >= {"daily", "weekly"}
 
-    snapshot_id = deployment.ask(volume_id, "daily")
+    snapshot_id = deployment.request_manage(volume_id, "daily")
 
     assert deployment.settled(snapshot_id) == "available"
     assert f"_snapshot-{snapshot_id}" in group.names()
@@ -63,15 +80,15 @@ def test_snapshot_of_a_real_group_is_managed_announced_audited_and_given_back(
     start, end = tap.of(snapshot_id)
     check_on_the_wire(start, "snapshot.manage.start", status="creating")
     check_on_the_wire(end, "snapshot.manage.end", status="available", backend_name=f"_snapshot-{snapshot_id}")
-    audited = deployment.trail(snapshot_id, "snapshot.manage.end")
+    audited = deployment.audited_events(snapshot_id, "snapshot.manage.end")
     assert [event["event_id"] for event in audited] == [each["payload"]["event_id"] for each in (start, end)]
 
     deployment.post(f"/snapshots/{snapshot_id}/action", {"os-unmanage": {}})
 
-    until(lambda: "daily" in group.names(), "the old name to be back")
-    until(lambda: len(tap.of(snapshot_id)) == 4, "the events of giving back on the wire")
+    until(lambda: "daily" in group.names(), "the original name to be restored")
+    until(lambda: len(tap.of(snapshot_id)) == 4, "the events of unmanaging on the wire")
     check_on_the_wire(tap.of(snapshot_id)[3], "snapshot.unmanage.end", status="deleted", backend_name="daily")
-    verified = until(lambda: verify(deployment, rows=4), "the audit log to be whole")
+    verified = until(lambda: verify(deployment, rows=4), "the audit log to be complete")
     assert "4 rows" in verified
 
 
@@ -79,13 +96,13 @@ def test_snapshot_of_a_real_group_is_managed_announced_audited_and_given_back(
     ("source", "code"),
     [("no-such-snapshot", "source_not_found"), ("foreign", "wrong_volume"), ("volume-b", "not_a_snapshot")],
 )
-def test_bad_reference_ends_in_error_and_says_why_everywhere(
+def test_bad_reference_ends_in_error_with_its_reason_in_operation_message_and_event(
     deployment: Deployment, group: MetadataGroup, tap: Wiretap, source: str, code: str
 ) -> None:
     volume_id = deployment.register("volume-a")
     before = group.names()
 
-    snapshot_id = deployment.ask(volume_id, source)
+    snapshot_id = deployment.request_manage(volume_id, source)
 
     assert deployment.settled(snapshot_id) == "error"
     assert group.names() == before
@@ -100,13 +117,13 @@ def test_bad_reference_ends_in_error_and_says_why_everywhere(
     assert error["payload"]["reason"] == {"code": code, "text": operation["reason"]}
 
 
-def test_all_processes_leave_in_order_when_told_to(deployment: Deployment) -> None:
+def test_all_processes_exit_with_0_after_sigterm(deployment: Deployment) -> None:
     exits = {name: deployment.daemons[name].stop() for name in ("api", "volume", "audit")}
 
     assert exits == {"api": 0, "volume": 0, "audit": 0}
 
 
-def test_relay_of_its_own_carries_what_the_others_do_not(
+def test_separate_relay_sends_the_messages_of_processes_without_a_relay(
     tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB, exchange: str
 ) -> None:
     images = tmp_path / "images"
@@ -119,25 +136,8 @@ def test_relay_of_its_own_carries_what_the_others_do_not(
         relay = running.daemon("relay")
         relay.start()
 
-        snapshot_id = running.ask(running.register("disk"), "disk@daily")
+        snapshot_id = running.request_manage(running.register("disk"), "disk@daily")
 
         assert running.settled(snapshot_id) == "available"
-        assert running.trail(snapshot_id, "snapshot.manage.end")
+        assert running.audited_events(snapshot_id, "snapshot.manage.end")
         assert {name: daemon.stop() for name, daemon in running.daemons.items()} == dict.fromkeys(STARTED, 0)
-
-
-def check_on_the_wire(notification: dict[str, object], event_type: str, priority: str = "INFO", **fields: str) -> None:
-    payload = notification["payload"]
-    assert isinstance(payload, dict)
-    assert notification["event_type"] == event_type
-    assert notification["priority"] == priority
-    assert notification["publisher_id"] == f"snapshot.{SERVER}"
-    assert not [name for name in notification if "token" in name]
-    jsonschema.validate(payload, SCHEMA, format_checker=jsonschema.FormatChecker())
-    assert {name: payload[name] for name in fields} == fields
-
-
-def verify(deployment: Deployment, rows: int) -> str:
-    """What `audit verify` says, once it has nothing to say against that many rows."""
-    verified = deployment.manage("audit", "verify")
-    return verified.stdout if verified.returncode == 0 and f"{rows} rows" in verified.stdout else ""

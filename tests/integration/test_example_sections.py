@@ -26,7 +26,7 @@ SECTIONS = [section for section in example_sections() if section.driver in ON_ST
 
 
 class Storage(Protocol):
-    """What there is on a backend: a volume, snapshots of it, and their names as the backend itself tells them."""
+    """A backend with a volume, its snapshots, and their names as the backend itself reports them."""
 
     volume: str
 
@@ -39,7 +39,7 @@ class Storage(Protocol):
 
 @dataclass(frozen=True)
 class Fitting:
-    """What an example needs to work in a laboratory: other values of its options, more lines, and surroundings."""
+    """The changes that let an example work in a laboratory: other values, additional lines, and surroundings."""
 
     values: Mapping[str, object]
     more: Mapping[str, object] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Fitting:
 
 
 class PureArray:
-    """The array behind the stand-in for Pure's library, which is a file."""
+    """The array behind the stand-in for Pure's library: a file."""
 
     volume = "disk-1"
 
@@ -107,12 +107,12 @@ def pure_array(_: pytest.FixtureRequest, folder: Path) -> Iterator[PureArray]:
 
 
 def on_cinder_lvm(lab: Any) -> Fitting:
-    # Cinder's driver takes lvm2's folder from the environment alone.
+    # Cinder's driver reads lvm2's folder only from the environment.
     folder = {"LVM_SYSTEM_DIR": str(lab.group.system_dir)}
     return Fitting({"volume_group": lab.group.name}, surroundings=Surroundings(environment=folder))
 
 
-# By the driver, the vendor's where there is one: what makes its storage, and how its example fits that.
+# For each driver, or vendor driver: a function that makes its storage, and one that adapts the example to it.
 WORLDS: dict[str, tuple[Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Any]], Callable[[Any], Fitting]]]
 WORLDS = {
     "file": (MAKERS["file"], in_folder),
@@ -154,11 +154,16 @@ def deployment(
         yield running
 
 
+def assert_reconciled(deployment: Deployment) -> None:
+    compared = deployment.manage("reconcile")
+    assert (compared.returncode, compared.stdout, compared.stderr) == (0, "", "")
+
+
 def test_every_driver_has_an_example() -> None:
     assert {section.driver for section in SECTIONS} == ON_STORAGE
 
 
-def test_server_with_the_example_manages_a_snapshot_and_gives_it_back(
+def test_server_with_the_example_manages_and_unmanages_a_snapshot(
     deployment: Deployment, world: tuple[Storage, Fitting]
 ) -> None:
     storage, _ = world
@@ -168,18 +173,13 @@ def test_server_with_the_example_manages_a_snapshot_and_gives_it_back(
     listed = deployment.get(f"/os-snapshot-manage/detail?host={deployment.server}")["manageable-snapshots"]
     assert [(entry["reference"], entry["reason_not_safe"]) for entry in listed] == [({"source-name": name}, None)]
 
-    snapshot_id = deployment.ask(volume_id, name)
+    snapshot_id = deployment.request_manage(volume_id, name)
 
     assert deployment.settled(snapshot_id) == "available"
     assert [managed for managed in storage.names() if snapshot_id in managed] == list(storage.names())
     assert_reconciled(deployment)
 
-    deployment.give_back(snapshot_id)
+    deployment.unmanage(snapshot_id)
 
     assert storage.names() == {name}
     assert_reconciled(deployment)
-
-
-def assert_reconciled(deployment: Deployment) -> None:
-    compared = deployment.manage("reconcile")
-    assert (compared.returncode, compared.stdout, compared.stderr) == (0, "", "")

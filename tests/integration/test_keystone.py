@@ -1,4 +1,4 @@
-"""Callers with tokens of a real Keystone, checked by the real middleware."""
+"""Callers with tokens of a real Keystone, which the real middleware validates."""
 
 import secrets
 import subprocess
@@ -13,14 +13,15 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage.cmd.wiring import middleware
-from tests.functional.world import SERVER, Client, World, a_world, fault
-from tests.services.deployment import Daemon
+from tests.functional.client import SERVER, Client, fault
+from tests.functional.world import World, a_world
+from tests.services.daemon import Daemon
 from tests.services.keystone import Keystone
 from tests.services.process import free_port
 from tests.waiting import until
 
 SNAPSHOTS = ("volume-1-snapshot-1", "volume-1-snapshot-2")
-# Keystone is asked about each token each time, so that one may be revoked at any time.
+# The middleware validates each token at each request, so that a revoked token is refused at once.
 CONFIGURATION = """\
 [api]
 auth_strategy = keystone
@@ -37,7 +38,7 @@ http_request_max_retries = 0
 
 
 def write_configuration(folder: Path, keystone: Keystone, url: str, more: str = "") -> Path:
-    """A configuration whose own user may ask Keystone about tokens."""
+    """Write a configuration with a user that may validate tokens, and return its path."""
     project_id = keystone.project()
     user_id, password = keystone.user("service", project_id)
     file = folder / "snapmanage.conf"
@@ -69,12 +70,12 @@ def reader(keystone: Keystone, project: str) -> str:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, keystone: Keystone, project: str, admin: str) -> Iterator[World]:
-    """A world whose client is the administrator of the project."""
+    """Run a world; its client is the administrator of the project."""
     folder = tmp_path_factory.mktemp("keystone")
     conf = configured(write_configuration(folder, keystone, keystone.url))
     with a_world(folder, authenticate=middleware.authentication(conf)) as made:
         made.client.project = project
-        made.client._session.headers["X-Auth-Token"] = admin
+        made.client.headers["X-Auth-Token"] = admin
         yield made
 
 
@@ -88,10 +89,10 @@ def snapshot_id(world: World, volume_id: str) -> str:
     return world.managed(volume_id, SNAPSHOTS[0])
 
 
-def asked_with(
+def answer_to(
     world: World, token: str | None, path: str = "snapshots", project: str | None = None
 ) -> requests.Response:
-    """What is answered to whoever has that token."""
+    """Send a request with a token, and return the answer."""
     client = Client(world.client.root.removeprefix("http://"), project or world.client.project)
     return client.get(path, headers={} if token is None else {"X-Auth-Token": token})
 
@@ -111,7 +112,7 @@ def test_cinder_s_client_manages_with_a_session_of_keystone(
 
 
 @pytest.mark.parametrize("role", ["reader", "member"])
-def test_reader_and_member_list_and_show_and_no_more(
+def test_reader_and_member_may_only_list_and_show(
     world: World, keystone: Keystone, project: str, snapshot_id: str, role: str
 ) -> None:
     headers = {"X-Auth-Token": keystone.token(role, project)}
@@ -123,19 +124,17 @@ def test_reader_and_member_list_and_show_and_no_more(
 
     assert snapshot_id in [each["id"] for each in listed]
     assert shown.status_code == 200
-    said = "Policy doesn't allow snapshot_extension:{} to be performed."
-    assert fault(unmanaged) == (403, "forbidden", said.format("snapshot_unmanage"))
-    assert fault(manageable) == (403, "forbidden", said.format("list_manageable"))
+    text = "Policy doesn't allow snapshot_extension:{} to be performed."
+    assert fault(unmanaged) == (403, "forbidden", text.format("snapshot_unmanage"))
+    assert fault(manageable) == (403, "forbidden", text.format("list_manageable"))
 
 
-def test_other_projects_are_an_administrator_s_to_see_and_nobody_else_s(
-    world: World, keystone: Keystone, snapshot_id: str
-) -> None:
+def test_only_an_administrator_sees_other_projects(world: World, keystone: Keystone, snapshot_id: str) -> None:
     other = keystone.project()
     path = f"snapshots/{snapshot_id}"
 
     seen = {
-        role: asked_with(world, keystone.token(role, other), path, other).status_code for role in ("admin", "reader")
+        role: answer_to(world, keystone.token(role, other), path, other).status_code for role in ("admin", "reader")
     }
 
     assert seen == {"admin": 200, "reader": 404}
@@ -143,21 +142,21 @@ def test_other_projects_are_an_administrator_s_to_see_and_nobody_else_s(
 
 def test_path_must_name_the_project_of_the_token(world: World, admin: str, reader: str) -> None:
     for token in (admin, reader):
-        status, name, said = fault(asked_with(world, token, project="f" * 32))
+        status, name, text = fault(answer_to(world, token, project="f" * 32))
 
         assert (status, name) == (400, "badRequest")
-        assert said.startswith("Malformed request url")
+        assert text.startswith("Malformed request url")
 
 
-def test_token_that_is_missing_made_up_or_changed_is_refused(world: World, keystone: Keystone, reader: str) -> None:
+def test_missing_invented_or_changed_token_is_refused(world: World, keystone: Keystone, reader: str) -> None:
     for token in (None, "", "garbage", reader[:-8] + "AAAAAAAA", secrets.token_urlsafe(200)):
-        answer = asked_with(world, token)
+        answer = answer_to(world, token)
 
         assert fault(answer)[:2] == (401, "unauthorized"), token
         assert answer.headers["WWW-Authenticate"] == f'Keystone uri="{keystone.url}"'
 
 
-def test_service_that_sends_a_token_along_must_be_good_too(
+def test_invalid_service_token_beside_a_valid_token_is_refused(
     world: World, keystone: Keystone, project: str, reader: str
 ) -> None:
     service = keystone.token("service", project)
@@ -170,59 +169,59 @@ def test_service_that_sends_a_token_along_must_be_good_too(
     assert [answer.status_code for answer in answers] == [200, 401]
 
 
-def test_token_that_is_expired_is_refused(world: World, keystone: Keystone, reader: str) -> None:
-    assert asked_with(world, reader).status_code == 200
+def test_expired_token_is_refused(world: World, keystone: Keystone, reader: str) -> None:
+    assert answer_to(world, reader).status_code == 200
 
-    assert fault(asked_with(world, keystone.expired(reader)))[0] == 401
+    assert fault(answer_to(world, keystone.expired(reader)))[0] == 401
 
 
-def test_token_that_is_revoked_is_refused(world: World, keystone: Keystone, project: str) -> None:
+def test_revoked_token_is_refused(world: World, keystone: Keystone, project: str) -> None:
     token = keystone.token("reader", project)
-    assert asked_with(world, token).status_code == 200
+    assert answer_to(world, token).status_code == 200
 
     keystone.revoke(token)
 
-    assert fault(asked_with(world, token))[0] == 401
+    assert fault(answer_to(world, token))[0] == 401
 
 
-def test_token_for_no_project_says_what_is_missing(world: World, keystone: Keystone, project: str) -> None:
+def test_error_of_an_unscoped_token_requires_a_project_scope(world: World, keystone: Keystone, project: str) -> None:
     unscoped = str(keystone.session(keystone.user("admin", project), None).get_token())
 
-    assert fault(asked_with(world, unscoped)) == (
+    assert fault(answer_to(world, unscoped)) == (
         403,
         "forbidden",
-        "The token is for no project; ask for one with the scope of a project.",
+        "The token has no project; request a token with project scope.",
     )
 
 
 @pytest.mark.parametrize("path", ["/", "/v3", "/healthcheck"])
-def test_discovery_asks_for_no_token_and_minds_no_bad_one(world: World, path: str) -> None:
-    assert asked_with(world, None, path).status_code in (200, 300)
-    assert asked_with(world, "garbage", path).status_code in (200, 300)
+def test_discovery_requires_no_token_and_accepts_an_invalid_one(world: World, path: str) -> None:
+    assert answer_to(world, None, path).status_code in (200, 300)
+    assert answer_to(world, "garbage", path).status_code in (200, 300)
 
 
-def test_good_token_is_told_to_come_back_while_keystone_is_away(
+def test_valid_token_gets_503_while_keystone_is_down(
     tmp_path: Path, keystone: Keystone, project: str, admin: str
 ) -> None:
     conf = configured(write_configuration(tmp_path, keystone, f"http://127.0.0.1:{free_port()}/v3"))
     with a_world(tmp_path, authenticate=middleware.authentication(conf)) as world:
-        answer = asked_with(world, admin, project=project)
+        answer = answer_to(world, admin, project=project)
 
     assert fault(answer)[:2] == (503, "serviceUnavailable")
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_good_token_is_told_to_come_back_while_our_own_password_is_wrong(
+def test_valid_token_gets_503_while_the_service_s_own_password_is_wrong(
     tmp_path: Path, keystone: Keystone, project: str, admin: str
 ) -> None:
     file = write_configuration(tmp_path, keystone, keystone.url)
     file.write_text(file.read_text().replace("password = ", "password = wrong-"))
     with a_world(tmp_path, authenticate=middleware.authentication(configured(file))) as world:
-        assert fault(asked_with(world, admin, project=project))[:2] == (503, "serviceUnavailable")
-        assert fault(asked_with(world, None, project=project))[0] == 401
+        assert fault(answer_to(world, admin, project=project))[:2] == (503, "serviceUnavailable")
+        assert fault(answer_to(world, None, project=project))[0] == 401
 
 
-def test_api_on_its_own_takes_tokens_and_tells_no_secret(
+def test_api_process_accepts_tokens_and_logs_no_secret(
     tmp_path: Path, keystone: Keystone, project: str, admin: str
 ) -> None:
     more = (

@@ -1,4 +1,4 @@
-"""PostgreSQL behind PgBouncer, which has its default settings."""
+"""PostgreSQL behind PgBouncer with its default settings."""
 
 import logging
 from collections.abc import Iterator
@@ -27,6 +27,26 @@ def pgbouncer(request: pytest.FixtureRequest, postgresql: PostgreSQL) -> Iterato
         yield service
 
 
+def prepares_after(url: str) -> int | None:
+    """Return after how many executions a connection prepares a statement; None if it never does."""
+    database = connect(url)
+    with database.read() as conn:
+        connection: Any = conn.connection.dbapi_connection
+        threshold: int | None = connection.prepare_threshold
+    database.close()
+    return threshold
+
+
+def answers(database: Database) -> bool:
+    """Return whether the database answers; raise an error unless it is one that passes."""
+    try:
+        return bool(database.now())
+    except DBAPIError as error:
+        if not passes(error):
+            raise
+        return False
+
+
 @pytest.mark.parametrize("query", ["", "?prepare_threshold=0"])
 def test_eight_clients_are_served_through_pgbouncer(
     tmp_path: Path, pgbouncer: PgBouncer, query: str, caplog: pytest.LogCaptureFixture
@@ -36,13 +56,13 @@ def test_eight_clients_are_served_through_pgbouncer(
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
-def test_rows_of_a_frozen_process_are_free_again_behind_pgbouncer(pgbouncer: PgBouncer) -> None:
+def test_row_locks_of_a_frozen_process_are_released_behind_pgbouncer(pgbouncer: PgBouncer) -> None:
     database, frozen = (connect(url) for url in [pgbouncer.database()] * 2)
     schema.sync(database.engine)
     database.write(lambda conn, _: quotas.open_queue(conn, "project"))
     conn = frozen.engine.connect()
     quotas.queue(conn, "project")
-    conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '100ms'")  # in place of ten seconds
+    conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '100ms'")  # instead of ten seconds
 
     assert database.write(lambda other, _: quotas.queue(other, "project"))
 
@@ -70,30 +90,20 @@ def test_guard_against_idle_transactions_ends_with_its_transaction(pgbouncer: Pg
 @pytest.mark.parametrize(
     ("query", "threshold"), [("", None), ("?prepare_threshold=0", None), ("?prepare_threshold=7", 7)]
 )
-def test_statements_are_prepared_behind_pgbouncer_only_where_the_url_says_so(
+def test_statements_are_prepared_behind_pgbouncer_only_if_the_url_requires_it(
     pgbouncer: PgBouncer, query: str, threshold: int | None
 ) -> None:
     assert prepares_after(pgbouncer.database() + query) == threshold
 
 
 @pytest.mark.parametrize(("query", "threshold"), [("", 5), ("?prepare_threshold=0", None)])
-def test_statements_are_prepared_on_the_server_itself_unless_the_url_says_otherwise(
+def test_statements_are_prepared_without_pgbouncer_unless_the_url_prevents_it(
     postgresql: PostgreSQL, query: str, threshold: int | None
 ) -> None:
     assert prepares_after(postgresql.database() + query) == threshold
 
 
-def prepares_after(url: str) -> int | None:
-    """After how many executions a connection of ours prepares a statement; None is never."""
-    database = connect(url)
-    with database.read() as conn:
-        connection: Any = conn.connection.dbapi_connection
-        threshold: int | None = connection.prepare_threshold
-    database.close()
-    return threshold
-
-
-def test_postgresql_that_comes_back_behind_pgbouncer_is_used_again(postgresql: PostgreSQL) -> None:
+def test_postgresql_that_restarts_behind_pgbouncer_is_used_again(postgresql: PostgreSQL) -> None:
     needs.require(*pgbouncer_service.PROGRAMS)
     with running(pgbouncer_service.before(postgresql, "transaction")) as service:
         database = connect(service.database())
@@ -103,13 +113,3 @@ def test_postgresql_that_comes_back_behind_pgbouncer_is_used_again(postgresql: P
 
         until(lambda: answers(database), "the database to be used again", 60)
         database.close()
-
-
-def answers(database: Database) -> bool:
-    """Whether the database answers; what it says otherwise must be something that passes."""
-    try:
-        return bool(database.now())
-    except DBAPIError as error:
-        if not passes(error):
-            raise
-        return False

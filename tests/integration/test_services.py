@@ -1,4 +1,4 @@
-"""The real services that other tests rely on: what they kept is there after a kill, and nothing stays behind."""
+"""The real services of other tests keep their data over a kill, and leave no process or file behind."""
 
 import os
 import random
@@ -49,10 +49,37 @@ def receive(broker: RabbitMQ, queue: kombu.Queue) -> str | None:
         return message and str(message.payload)
 
 
+def listening(port: int) -> set[str]:
+    """Return the local addresses with a listener at a port, as the kernel lists them."""
+    lines = [line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()]
+    addresses = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
+    return {
+        ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
+        for address, its_port in addresses
+        if int(its_port, 16) == port
+    }
+
+
+class FailingService(Service):
+    def command(self) -> list[str]:
+        return ["sh", "-c", "echo no space left for me; exit 3"]
+
+    def answers(self) -> bool:
+        return False
+
+
+class UnstoppableService(Service):
+    def command(self) -> list[str]:
+        return ["sh", "-c", "trap '' TERM; echo ready > ready; while :; do sleep 600; done"]
+
+    def answers(self) -> bool:
+        return (self.folder / "ready").exists()
+
+
 def test_confirmed_message_outlives_a_killed_broker(rabbitmq: RabbitMQ) -> None:
     queue = kombu.Queue(unique("durable"), queue_arguments={"x-queue-type": "quorum"})
     send(rabbitmq, queue, "still here")
-    until(lambda: rabbitmq.remembers(queue.name), "the queue to be written down")
+    until(lambda: rabbitmq.remembers(queue.name), "the broker to save the queue")
 
     rabbitmq.kill()
     rabbitmq.start()
@@ -95,19 +122,8 @@ def test_frozen_service_answers_once_it_is_thawed(service: Service) -> None:
     assert answer.result()
 
 
-def test_service_listens_on_the_loopback_only(service: Service) -> None:
+def test_service_listens_only_on_the_loopback(service: Service) -> None:
     assert listening(service.port) == {LOOPBACK}
-
-
-def listening(port: int) -> set[str]:
-    """The local addresses on which somebody listens at that port, as the kernel lists them."""
-    lines = [line.split() for table in ("tcp", "tcp6") for line in Path("/proc/net", table).read_text().splitlines()]
-    addresses = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
-    return {
-        ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
-        for address, its_port in addresses
-        if int(its_port, 16) == port
-    }
 
 
 def test_every_database_is_new_and_empty(database_url: str) -> None:
@@ -119,7 +135,7 @@ def test_every_database_is_new_and_empty(database_url: str) -> None:
     assert tables == []
 
 
-def test_databases_keep_what_four_bytes_say(database_url: str) -> None:
+def test_databases_keep_characters_of_four_bytes(database_url: str) -> None:
     engine = sa.create_engine(database_url)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE words (word VARCHAR(20))"))
@@ -142,12 +158,12 @@ def test_kill_reaches_children_that_left_the_process_group() -> None:
         assert not pids & processes().keys()
 
 
-def test_freeze_reaches_a_child_that_is_born_while_its_parent_is_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_freeze_reaches_a_child_that_starts_while_its_parent_is_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     with scratch() as folder:
         os.mkfifo(folder / "go")
         program = Program("family", folder)
         program.launch(["sh", "-c", "(read line < go; sleep 600; true) & wait"])
-        until(lambda: len(family(program.pid)) == 2, "the one that will have a child")
+        until(lambda: len(family(program.pid)) == 2, "the parent of the late child")
 
         def late(number: signal.Signals, pids: Iterable[int]) -> None:
             monkeypatch.undo()
@@ -163,53 +179,37 @@ def test_freeze_reaches_a_child_that_is_born_while_its_parent_is_being_stopped(m
         program.kill()
 
 
-class Hopeless(Service):
-    def command(self) -> list[str]:
-        return ["sh", "-c", "echo no space left for me; exit 3"]
-
-    def answers(self) -> bool:
-        return False
-
-
 def test_failed_start_shows_the_end_of_the_log() -> None:
-    with pytest.raises(AssertionError, match="no space left for me"), running(Hopeless):
+    with pytest.raises(AssertionError, match="no space left for me"), running(FailingService):
         pass
 
 
-class Deaf(Service):
-    def command(self) -> list[str]:
-        return ["sh", "-c", "trap '' TERM; echo ready > ready; while :; do sleep 600; done"]
-
-    def answers(self) -> bool:
-        return (self.folder / "ready").exists()
-
-
 def test_service_that_ignores_its_stop_signal_is_killed() -> None:
-    with running(Deaf) as service:
+    with running(UnstoppableService) as service:
         service.stop(seconds=0.1)
 
         assert not service.running
 
 
-def test_scratch_folder_goes_with_its_service() -> None:
-    with running(Deaf) as service:
+def test_scratch_folder_is_removed_with_its_service() -> None:
+    with running(UnstoppableService) as service:
         service.kill()
 
     assert not service.folder.exists()
 
 
-def test_free_port_is_never_one_that_an_outgoing_connection_may_get() -> None:
+def test_free_port_is_below_the_range_of_outgoing_connections() -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
     assert free_port() < lowest
 
 
-def test_free_port_is_given_once_though_nobody_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_port_is_returned_once_even_without_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "sample", lambda ports, number: ports[:number])
-    ask = "import random; random.sample = lambda ports, number: ports[:number]\n"
-    ask += "from tests.services.process import free_port; print(free_port())"
+    program = "import random; random.sample = lambda ports, number: ports[:number]\n"
+    program += "from tests.services.process import free_port; print(free_port())"
 
     ours = free_port()
-    elsewhere = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+    elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
     assert ours not in {free_port(), int(elsewhere)}

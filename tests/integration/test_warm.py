@@ -5,16 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.services import warm
-from tests.services.deployment import Daemon
+from tests.services.daemon import Daemon
 from tests.services.process import processes
 
-TELL = """\
+REPORT = """\
 import json, os, sys
 known = {
     "argv": sys.argv,
@@ -31,7 +31,7 @@ known = {
 print(json.dumps(known), flush=True)
 """
 WAIT = "import sys, time\nprint('ready', flush=True)\ntime.sleep(600)\n"
-LEAVE = "import atexit, sys\natexit.register(print, 'bye')\nprint('wrong', file=sys.stderr)\nsys.exit(3)\n"
+EXIT = "import atexit, sys\natexit.register(print, 'bye')\nprint('wrong', file=sys.stderr)\nsys.exit(3)\n"
 FAIL = "raise ValueError('this one')\n"
 
 
@@ -50,14 +50,14 @@ def test_warm_process_has_the_surroundings_of_a_cold_one(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     more = {"SNAPMANAGE_TEST": "grün \udcff"}
 
-    cold, its = (daemon(tmp_path, TELL, kind, more).run("an argument", "") for kind in (False, True))
+    cold, forked = (daemon(tmp_path, REPORT, kind, more).run("an argument", "") for kind in (False, True))
 
-    assert json.loads(its.stdout) == json.loads(cold.stdout)
-    assert (its.returncode, its.stderr) == (cold.returncode, cold.stderr) == (0, "")
+    assert json.loads(forked.stdout) == json.loads(cold.stdout)
+    assert (forked.returncode, forked.stderr) == (cold.returncode, cold.stderr) == (0, "")
 
 
 def test_exit_status_and_both_outputs_are_returned(tmp_path: Path, is_warm: bool) -> None:
-    ended = daemon(tmp_path, LEAVE, is_warm).run()
+    ended = daemon(tmp_path, EXIT, is_warm).run()
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "bye\n", "wrong\n")
 
@@ -79,7 +79,7 @@ def test_exit_status_of_a_killed_process_names_the_signal(
 
     made.send(number)
 
-    assert made.ended() == -number
+    assert made.await_exit() == -number
     assert pid not in processes()
     assert not made.alive
 
@@ -90,22 +90,25 @@ def test_process_killed_from_elsewhere_is_not_alive(tmp_path: Path, is_warm: boo
 
     os.kill(made.pid, signal.SIGKILL)
 
-    assert made.said() == ""
-    assert made.ended() == -signal.SIGKILL
+    assert made.next_line() == ""
+    assert made.await_exit() == -signal.SIGKILL
 
 
-def test_wait_has_a_limit(tmp_path: Path, is_warm: bool) -> None:
-    made = daemon(tmp_path, WAIT, is_warm)
-    made.start()
-    assert made._process is not None
+def test_wait_has_a_time_limit(tmp_path: Path, is_warm: bool) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(WAIT)
+    kind: Callable[..., subprocess.Popen[str] | warm.Process] = warm.Process if is_warm else subprocess.Popen
+    with (tmp_path / "output").open("w") as output:
+        process = kind([sys.executable, str(script)], stdout=output, stderr=output, text=True, env=os.environ)
 
     with pytest.raises(subprocess.TimeoutExpired):
-        made._process.wait(0.05)
+        process.wait(0.05)
 
-    made.close()
+    process.kill()
+    process.wait()
 
 
-def test_every_process_is_one_of_its_own(tmp_path: Path) -> None:
+def test_each_warm_process_is_separate(tmp_path: Path) -> None:
     made = [daemon(tmp_path, WAIT, is_warm=True) for _ in range(3)]
     for each in made:
         each.start()

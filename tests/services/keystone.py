@@ -1,4 +1,4 @@
-"""A Keystone of our own, on SQLite: users, roles and tokens as they are in production."""
+"""A Keystone for the tests, on SQLite, with users, roles and tokens as in production."""
 
 import secrets
 import sys
@@ -37,9 +37,9 @@ backend = dogpile.cache.memory
 
 
 class Keystone(Service):
-    """Domain `default`; projects and users of a test are its own by a name from `unique`."""
+    """A Keystone with the domain `default`; tests take names of projects and users from `unique`."""
 
-    as_nobody = False  # who may not even read the Python that we run on
+    as_nobody = False  # the user `nobody` may not be allowed to read the virtual environment
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -57,7 +57,7 @@ class Keystone(Service):
             (self._keys / name).write_bytes(Fernet.generate_key())
 
     def command(self) -> Sequence[str | Path]:
-        return [sys.executable, "-P", SERVER, str(self.port)]  # -P: this file isn't what it means by `keystone`
+        return [sys.executable, "-P", SERVER, str(self.port)]  # -P, or Python would import this file as `keystone`
 
     def environment(self) -> Mapping[str, str]:
         return {
@@ -72,34 +72,34 @@ class Keystone(Service):
             return False
 
     def project(self) -> str:
-        """The id of a new project."""
-        asked = {"project": {"name": unique("project"), "domain_id": "default"}}
-        return str(self._ask("POST", "/projects", asked)["project"]["id"])
+        """Create a project and return its id."""
+        body = {"project": {"name": unique("project"), "domain_id": "default"}}
+        return str(self._request("POST", "/projects", body)["project"]["id"])
 
     def user(self, role: str, project_id: str) -> tuple[str, str]:
-        """Id and password of a new user with a role in a project."""
+        """Create a user with a role in a project, and return id and password."""
         password = secrets.token_urlsafe()
-        asked = {"user": {"name": unique("user"), "domain_id": "default", "password": password}}
-        user_id = str(self._ask("POST", "/users", asked)["user"]["id"])
-        [known] = self._ask("GET", f"/roles?name={role}")["roles"]
-        self._ask("PUT", f"/projects/{project_id}/users/{user_id}/roles/{known['id']}")
+        body = {"user": {"name": unique("user"), "domain_id": "default", "password": password}}
+        user_id = str(self._request("POST", "/users", body)["user"]["id"])
+        [known] = self._request("GET", f"/roles?name={role}")["roles"]
+        self._request("PUT", f"/projects/{project_id}/users/{user_id}/roles/{known['id']}")
         return user_id, password
 
     def session(self, user: tuple[str, str], project_id: str | None) -> Session:
-        """A session of a user, in a project or in none."""
+        """Return a session of a user, scoped to a project or unscoped."""
         user_id, password = user
         scope: dict[str, Any] = {"project_id": project_id} if project_id else {"unscoped": True}
         return Session(auth=v3.Password(self.url, user_id=user_id, password=password, **scope))
 
     def token(self, role: str, project_id: str) -> str:
-        """A token of a new user with a role in a project."""
+        """Return a token of a new user with a role in a project."""
         return str(self.session(self.user(role, project_id), project_id).get_token())
 
     def revoke(self, token: str) -> None:
-        self._ask("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
+        self._request("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
 
     def expired(self, token: str) -> str:
-        """The same token as it would be had it been given long ago: we have Keystone's keys."""
+        """Return the token with an expiry one day earlier, signed with Keystone's own key."""
         key = Fernet((self._keys / "1").read_bytes())
         payload = msgpack.unpackb(key.decrypt(_padded(token)))
         [expires_at] = [number for number, part in enumerate(payload) if isinstance(part, float)]
@@ -119,7 +119,7 @@ class Keystone(Service):
             )
         )
 
-    def _ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+    def _request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         answer = self._administrator.request(f"{self.url}{path}", method, json=body, headers=dict(headers or {}))
         return answer.json() if answer.content else None
 

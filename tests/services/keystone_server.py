@@ -1,17 +1,17 @@
-"""Keystone in one process: makes its database and its administrator, then serves on the loopback.
+"""Keystone in one process: create its database and its administrator, then serve on the loopback.
 
-Run by `keystone.py`, with `OS_KEYSTONE_CONFIG_FILES` and `OS_BOOTSTRAP_PASSWORD`. Importing Keystone
-takes longer than all it does here, so what are three commands elsewhere are children of one process.
+`keystone.py` runs this program with `OS_KEYSTONE_CONFIG_FILES` and `OS_BOOTSTRAP_PASSWORD`. The import of Keystone
+takes longer than its work here, so the two commands before the server are children of this process.
 """
 
 import os
 import sys
 
-import snapmanage.cmd  # noqa: F401 - it settles how oslo.service runs, for Keystone too
+import snapmanage.cmd  # noqa: F401 - the first import selects threads for oslo.service, for Keystone too
 
 
 def manage(*arguments: str) -> None:
-    """What `keystone-manage` does, in a child: it leaves the configuration as nobody else wants it."""
+    """Run `keystone-manage` in a child process, since it changes the global configuration."""
     from keystone.cmd import cli
 
     child = os.fork()

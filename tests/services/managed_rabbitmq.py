@@ -30,5 +30,5 @@ class ManagedTrixieRabbitMQ(ManagedRabbitMQ, TrixieRabbitMQ):
     pass
 
 
-# Those that are there.
+# The installed versions.
 MANAGED = [ManagedRabbitMQ, *([ManagedTrixieRabbitMQ] if trixie.folder() else [])]

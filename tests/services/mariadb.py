@@ -1,4 +1,4 @@
-"""A MariaDB server of our own, as durable as in production: a commit that returned is on the disk."""
+"""A MariaDB server for the tests, as durable as in production: each commit is on the disk when it returns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ PROGRAMS = ("mariadb-install-db", "mariadbd")
 
 
 class MariaDB(Service):
-    more: Sequence[str] = ()  # options of the server, which win over those below
+    more: Sequence[str] = ()  # options of the server, which override those below
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -19,17 +19,17 @@ class MariaDB(Service):
 
     @property
     def url(self) -> str:
-        """The server itself, without a database."""
+        """The URL of the server, without a database."""
         return self._url("")
 
     def database(self, options: str = "") -> str:
-        """The URL of a new, empty database, which may have options of CREATE DATABASE."""
+        """Create an empty database, with options of CREATE DATABASE, and return its URL."""
         name = unique("snapmanage")
         self._execute(f"CREATE DATABASE {name} {options}")
         return self._url(name)
 
     def set(self, setting: str) -> None:
-        """Give the server a default such as `sql_mode = ''`, for connections made from now on."""
+        """Set a default of the server such as `sql_mode = ''`, for later connections."""
         self._execute(f"SET GLOBAL {setting}")
 
     def prepare(self) -> None:
@@ -74,7 +74,7 @@ class MariaDB(Service):
             connection.query(statement)
 
     def _url(self, database: str) -> str:
-        """Return a URL without TLS, which MariaDB 11.8 speaks by default.
+        """Return a URL without TLS, which MariaDB 11.8 uses by default.
 
         PyMySQL takes 30 ms to prepare each connection for it. When such a connection is reset, Python 3.13 also
         reports the thread's next read elsewhere as reset (https://github.com/python/cpython/issues/148594).

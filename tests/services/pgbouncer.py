@@ -1,4 +1,4 @@
-"""A PgBouncer of our own in front of a PostgreSQL server, with its default settings but for the pool's mode."""
+"""A PgBouncer for the tests, in front of a PostgreSQL server; only the pool mode differs from the defaults."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,11 +36,11 @@ class PgBouncer(Service):
         return self.through(self.server.url)
 
     def database(self) -> str:
-        """The URL of a new, empty database, through this PgBouncer."""
+        """Create an empty database, and return its URL through this PgBouncer."""
         return self.through(self.server.database())
 
     def through(self, url: str) -> str:
-        """The URL of a database of the server, through this PgBouncer."""
+        """Return the URL of a database of the server, through this PgBouncer."""
         return url.replace(f":{self.server.port}/", f":{self.port}/")
 
     def prepare(self) -> None:
@@ -66,5 +66,5 @@ class PgBouncer(Service):
 
 
 def before(server: PostgreSQL, mode: str) -> Callable[[Path], PgBouncer]:
-    """A function that makes a PgBouncer in front of `server`, for `running`."""
+    """Return a function that makes a PgBouncer in front of `server`, for `running`."""
     return lambda folder: PgBouncer(folder, server, mode)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, as durable as in production: a commit that returned is on the disk."""
+"""A PostgreSQL server for the tests, as durable as in production: each commit is on the disk when it returns."""
 
 import signal
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ PROGRAMS = ("initdb", "postgres")
 
 
 class PostgreSQL(Service):
-    stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for the clients to leave
+    stop_signal = signal.SIGINT  # fast shutdown; SIGTERM would wait until the clients disconnect
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -20,17 +20,17 @@ class PostgreSQL(Service):
 
     @property
     def url(self) -> str:
-        """The database that every server has."""
+        """The URL of the database that every server has."""
         return self._url("postgres")
 
     def database(self, options: str = "") -> str:
-        """The URL of a new, empty database, which may have options of CREATE DATABASE."""
+        """Create an empty database, with options of CREATE DATABASE, and return its URL."""
         name = unique("snapmanage")
         self._execute(f"CREATE DATABASE {name} {options}")
         return self._url(name)
 
     def set(self, url: str, setting: str) -> None:
-        """Give a database of this server a default such as `timezone = 'UTC'`, for connections made from now on."""
+        """Set a default of a database such as `timezone = 'UTC'`, for later connections."""
         self._execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET {setting}")
 
     def prepare(self) -> None:

@@ -1,9 +1,9 @@
-"""A real program that a test starts, hurts and stops: its port, its scratch folder, its processes.
+"""A real program that a test starts, kills and stops: its port, its scratch folder, its processes.
 
-What is the same for a broker and a database lives here; how to start one, and how to know that it
-answers, is in the module of its name. Nothing touches what the machine itself may run: ports are
-our own and on the loopback, files are in the scratch folder, and signals go to a process that we
-started and to its descendants.
+The module of each broker and database defines how it is started and how a test recognises that it answers.
+
+The services of the machine itself stay untouched: ports are unused ones of the loopback, files are in the scratch
+folder, and signals go only to processes that the tests started and to their descendants.
 """
 
 import os
@@ -23,16 +23,16 @@ from tests import needs
 from tests.waiting import until
 
 LOOPBACK = "127.0.0.1"
-# Thirty times what a broker takes on a machine that does little else; a service that fails is known at once.
+# Thirty times as long as a broker needs on an idle machine; a service that fails is noticed at once.
 START_SECONDS = 180
 PORTS = range(20000, 32000)
 
-# What keeps ports ours: names that only one process can have, and that end with it.
+# Abstract sockets that reserve the ports: one process can bind such a name, and loses it when it ends.
 _claims: list[socket.socket] = []
 
 
 class Program:
-    """One command in a scratch folder; where we are root it runs as `nobody`, unless that one couldn't start it."""
+    """One command in a scratch folder; if the tests run as root and `as_nobody` is set, it runs as `nobody`."""
 
     as_nobody = True
     stop_signal = signal.SIGTERM
@@ -53,7 +53,7 @@ class Program:
         return self.process is not None and self.process.poll() is None
 
     def launch(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
-        """Start the command and return at once."""
+        """Start the command, and return at once."""
         user = unprivileged() if self.as_nobody else None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -63,14 +63,14 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the tests, which then stop this in order
+                start_new_session=True,  # so that Ctrl-C interrupts only the tests, which then stop the program
                 user=user and user.pw_uid,
                 group=user and user.pw_gid,
                 extra_groups=user and [],
             )
 
     def run(self, command: Sequence[str | Path]) -> None:
-        """Run the command to its end, which must be a success."""
+        """Run the command and wait for its end; fail unless it succeeds."""
         self.launch(command)
         assert self.process is not None
         assert self.process.wait(START_SECONDS) == 0, f"{command[0]} failed:\n{self.log_tail()}"
@@ -79,15 +79,15 @@ class Program:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def freeze(self) -> None:
-        """SIGSTOP to every process of it: connections stay open, nobody answers."""
-        os.kill(self.pid, signal.SIGSTOP)  # first, so that it bears no further child
-        until(lambda: stopped(self.pid), f"{self.name} to stand still")
+        """Stop all its processes with SIGSTOP: connections stay open, but no process answers."""
+        os.kill(self.pid, signal.SIGSTOP)  # first, so that it starts no further child
+        until(lambda: stopped(self.pid), f"all processes of {self.name} to be stopped")
 
     def thaw(self) -> None:
         send(signal.SIGCONT, family(self.pid))
 
     def stop(self, seconds: float = 20) -> None:
-        """End it in order; kill it when it takes longer than that."""
+        """Shut the program down; kill it after `seconds`."""
         if not self.running:
             return
         self.thaw()
@@ -97,24 +97,24 @@ class Program:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to every process of it at one moment; returns when they are gone."""
+        """Kill all its processes at one moment with SIGKILL; return when they are gone."""
         if not self.running:
             return
-        self.freeze()  # so that none tidies up after the death of another
+        self.freeze()  # so that no process reacts to the death of another
         pids = family(self.pid)
         send(signal.SIGKILL, pids)
         until(lambda: not self.running and not pids & processes().keys(), f"{self.name} to be gone")
 
 
 class Service(Program):
-    """A program that answers on a port, keeps its data over `kill` and `restart`, and is made by `running`."""
+    """A program that answers on a port and keeps its data over `kill` and `restart`; `running` makes it."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(type(self).__name__.lower(), folder)
         self.port = free_port()
 
     def prepare(self) -> None:
-        """Make, once, what the first start needs."""
+        """Create the files that the first start needs; called once."""
 
     def command(self) -> Sequence[str | Path]:
         raise NotImplementedError
@@ -123,11 +123,11 @@ class Service(Program):
         return {}
 
     def answers(self) -> bool:
-        """Whether a real client is served now."""
+        """Return whether the service answers a real client at present."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Start it and return when it answers; AssertionError with the log's tail when it doesn't."""
+        """Start the service and return when it answers; raise AssertionError with the end of the log if it doesn't."""
         self.launch(self.command(), self.environment())
         try:
             until(lambda: not self.running or self.answers(), f"{self.name} to answer", START_SECONDS)
@@ -141,7 +141,7 @@ class Service(Program):
         self.start()
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Stop all processes of the service."""
         self.stop()
 
 
@@ -150,7 +150,7 @@ S = TypeVar("S", bound=Service)
 
 @contextmanager
 def running(kind: Callable[[Path], S]) -> Iterator[S]:
-    """A started service of that kind with a scratch folder of its own; both are gone in the end."""
+    """Run a service with a scratch folder of its own; remove both in the end."""
     with scratch() as folder:
         service = kind(folder)
         try:
@@ -163,25 +163,24 @@ def running(kind: Callable[[Path], S]) -> Iterator[S]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder in which services may write, removed in the end."""
+    """Create a folder in which services may write; remove it in the end."""
     with tempfile.TemporaryDirectory(prefix="snapmanage-") as folder:
         give_away(Path(folder))
         yield Path(folder)
 
 
 def unique(word: str) -> str:
-    """A name that no other test uses, so that tests can share a service and not meet."""
+    """Return a name that no other test uses, so that tests can share a service."""
     return f"{word}_{uuid.uuid4().hex[:12]}"
 
 
 def free_port() -> int:
-    """A port of the loopback on which nobody listens.
+    """Return an unused port of the loopback.
 
-    It lies below the ports given to outgoing connections: a client that dials a dead service over
-    and over could otherwise be given the service's own port, and keep it from coming back.
+    The port is below the range of outgoing connections. Otherwise a client that repeatedly connects to a stopped
+    service could get the service's own port as its source port, and prevent the next start.
 
-    Whoever asks here, in any process, is given another one as long as this process lives: a service
-    doesn't listen yet, or not while it is killed.
+    Until this process ends, this function returns the port to no caller in any process, even while no service listens.
     """
     for port in random.sample(PORTS, 100):
         claim = socket.socket(socket.AF_UNIX)
@@ -195,19 +194,19 @@ def free_port() -> int:
 
 
 def installed(name: str) -> str:
-    """Where a program is, for one that `needs.require` has already asked for."""
+    """Return the path of a program; the caller has already required it with `needs.require`."""
     path = needs.program(name)
     assert path is not None, f"{name} is not installed, see bindep.txt"
     return path
 
 
 def unprivileged() -> pwd.struct_passwd | None:
-    """Whom services run as: PostgreSQL refuses root, and none of them needs it."""
+    """Return the user for services, None if the tests don't run as root; PostgreSQL refuses to run as root."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
 def give_away(path: Path) -> None:
-    """Make a file or folder of ours belong to the user whom services run as."""
+    """Change the owner of a file or folder to the user of the services."""
     if user := unprivileged():
         os.chown(path, user.pw_uid, user.pw_gid)
 
@@ -218,7 +217,7 @@ class Process(NamedTuple):
 
 
 def processes() -> dict[int, Process]:
-    """Every process that isn't a zombie, by its id."""
+    """Return all processes except zombies, by their ids."""
     alive = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended meanwhile
@@ -229,16 +228,16 @@ def processes() -> dict[int, Process]:
 
 
 def family(pid: int) -> set[int]:
-    """A process and all its descendants; the services' children leave its process group, but not its tree."""
+    """Return a process and all its descendants; a service's children leave its process group, but not its tree."""
     alive = processes()
     pids = {pid}
-    while born := {child for child, process in alive.items() if process.parent in pids} - pids:
-        pids |= born
+    while children := {child for child, process in alive.items() if process.parent in pids} - pids:
+        pids |= children
     return pids
 
 
 def stopped(pid: int) -> bool:
-    """Stop a process and its descendants; whether all stand still. Until its parent does, a child may be born."""
+    """Stop a process and its descendants; return whether all are stopped. A running parent may start another child."""
     send(signal.SIGSTOP, family(pid))
     alive = processes()
     return all(alive[member].state in "Tt" for member in family(pid) & alive.keys())

@@ -1,4 +1,4 @@
-"""A RabbitMQ cluster of three nodes on the loopback: a quorum queue has a member on each, and one leads."""
+"""A RabbitMQ cluster of three nodes on the loopback: a quorum queue has a member on each node, and one leader."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ MEMBERS = "\n".join(f"cluster_formation.classic_config.nodes.{at} = {name}" for 
 
 
 class Node(RabbitMQ):
-    """One of them; they share a cookie, and the port mapper of the first."""
+    """One node; all nodes share a cookie, and the port mapper of the first node."""
 
     more = f"cluster_formation.peer_discovery_backend = classic_config\n{MEMBERS}\n"
 
@@ -40,23 +40,23 @@ class Node(RabbitMQ):
 
 
 class TrixieNode(Node, TrixieRabbitMQ):
-    """One of RabbitMQ 4.0."""
+    """A node of RabbitMQ 4.0."""
 
 
-# For the parameters of tests that each version must pass.
+# Parameters for tests that each version must pass.
 KINDS = [Node, *([TrixieNode] if folder() else [])]
 
 
 @contextmanager
 def cluster(kind: type[Node] = Node) -> Iterator[list[Node]]:
-    """The running nodes; a queue that is declared on the first is led by it."""
+    """Run the nodes; the first node leads the queues that are declared on it."""
     with ExitStack() as stack:
         first = kind(stack.enter_context(scratch()), NAMES[0])
         nodes = [first, *(kind(stack.enter_context(scratch()), name, first.epmd_port) for name in NAMES[1:])]
         for node in nodes:
             stack.callback(node.close)
             node.prepare()
-        # All at once: a node of RabbitMQ 4 waits for the others before it answers.
+        # All at the same time: a node of RabbitMQ 4 waits for the others before it answers.
         with ThreadPoolExecutor() as starting:
             list(starting.map(Node.start, nodes))
         yield nodes

@@ -1,4 +1,4 @@
-"""A RabbitMQ broker of our own, with an Erlang port mapper (epmd) of its own."""
+"""A RabbitMQ broker for the tests, with an Erlang port mapper (epmd) of its own."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import amqp
 from tests.services.process import LOOPBACK, Program, Service, free_port, give_away, installed
 from tests.waiting import until
 
-SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the PATH insists on the user rabbitmq
+SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one in the PATH requires the user rabbitmq
 CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 PROGRAMS = (SERVER, CONTROL, "epmd")
 
@@ -21,7 +21,7 @@ log.console.level = warning
 disk_free_limit.absolute = 50MB
 """
 
-# After how many milliseconds dead letters are tried again that found no room; by default it is three minutes.
+# Milliseconds until the broker retries dead letters that found no room; the default is three minutes.
 DEAD_LETTERS_AGAIN = "{dead_letter_worker_publisher_confirm_timeout, 1000}"
 
 NODE = "snapmanage@localhost"
@@ -30,12 +30,12 @@ ERLANG = "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}"
 
 
 class RabbitMQ(Service):
-    """One node without plugins. Queues and exchanges of a test are its own by a name from `unique`."""
+    """One node without plugins; tests take names of queues and exchanges from `unique`."""
 
     node = NODE
     plugins = "[]."
-    # More lines of its configuration, and of the other one, in Erlang. Channels look often for messages that were not
-    # acknowledged in time; by default they do each minute.
+    # Additional lines of rabbitmq.conf, and the content of advanced.config. Channels check for messages that were not
+    # acknowledged in time twice a second; the default is once a minute.
     more = ""
     advanced = f"[{{rabbit, [{{channel_tick_interval, 500}}, {DEAD_LETTERS_AGAIN}]}}]."
 
@@ -47,19 +47,19 @@ class RabbitMQ(Service):
 
     @property
     def url(self) -> str:
-        """For oslo.messaging."""
+        """The URL for oslo.messaging."""
         return f"rabbit://guest:guest@{LOOPBACK}:{self.port}//"
 
     @property
     def amqp_url(self) -> str:
-        """For kombu."""
+        """The URL for kombu."""
         return f"amqp://guest:guest@{LOOPBACK}:{self.port}//"
 
     def prepare(self) -> None:
         self._write("rabbitmq.conf", CONFIGURATION.format(host=LOOPBACK, port=self.port) + self.more)
         self._write("advanced.config", f"{self.advanced}\n")
         self._write("enabled_plugins", f"{self.plugins}\n")
-        self._write("rabbitmq-env.conf", "")  # or it reads the machine's own
+        self._write("rabbitmq-env.conf", "")  # otherwise the broker reads the machine's own file
         self.launch_epmd()
 
     def launch_epmd(self) -> None:
@@ -70,7 +70,7 @@ class RabbitMQ(Service):
         return self.inside([SERVER])
 
     def inside(self, command: Sequence[str]) -> Sequence[str]:
-        """Return the command as it is run where the broker is installed."""
+        """Return the command that runs `command` where the broker is installed."""
         return command
 
     def environment(self) -> Mapping[str, str]:
@@ -99,13 +99,13 @@ class RabbitMQ(Service):
             return False
 
     def remembers(self, queue: str) -> bool:
-        """Whether a quorum queue outlives a kill by now.
+        """Return whether the broker has saved a quorum queue, so that the queue outlives a kill.
 
-        The broker writes down a new queue's place a second after the declaration. Killed before, it
-        comes back with a queue that answers nothing but INTERNAL_ERROR, after a minute.
+        The broker saves a new queue's place a second after the declaration. If it is killed before, the queue answers
+        each request after a minute with INTERNAL_ERROR.
         """
         places = self.folder / "mnesia" / self.node / "quorum" / self.node / "names.dets"
-        name = f"%2F_{queue}".encode()  # behind its length: one queue's name may begin with another's
+        name = f"%2F_{queue}".encode()  # after its length, since the name of one queue may begin with that of another
         return bytes([len(name)]) + name in places.read_bytes()
 
     def set_consumer_timeout(self, milliseconds: int) -> None:
@@ -113,7 +113,7 @@ class RabbitMQ(Service):
         self.control("eval", f"application:set_env(rabbit, consumer_timeout, {milliseconds}).")
 
     def control(self, *arguments: str) -> str:
-        """Run rabbitmqctl, which must succeed; what it says."""
+        """Run rabbitmqctl and return its output; fail unless it succeeds."""
         command = Program("rabbitmqctl", self.folder)
         command.as_nobody = self.as_nobody
         command.log.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ class RabbitMQ(Service):
 
     def close(self) -> None:
         super().close()
-        self.epmd.kill()  # which was never started where another node's serves
+        self.epmd.kill()  # never started if the node uses another node's epmd
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name

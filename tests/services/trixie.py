@@ -1,4 +1,4 @@
-"""Programs of another Debian release, run from a folder that `debootstrap trixie FOLDER` made.
+"""Programs of another Debian release, run from a folder made by `debootstrap trixie FOLDER`.
 
 The environment variable `SNAPMANAGE_TRIXIE` names the folder; it must hold the package rabbitmq-server.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.services.rabbitmq import SERVER, RabbitMQ
 
 VARIABLE = "SNAPMANAGE_TRIXIE"
-# Mount this machine's folders into the other release, in a mount namespace of the command's own.
+# Mount folders of this machine into the other release, in a mount namespace of the command's own.
 ENTER = """
 set -e
 for each in /proc /dev "$2"; do mkdir -p "$1$each"; mount --rbind "$each" "$1$each"; done
@@ -22,22 +22,22 @@ exec /usr/sbin/chroot --userspec=nobody:nogroup "$root" "$@"
 
 
 def folder() -> Path | None:
-    """Return the folder that the environment names; None where it names none."""
+    """Return the folder that the environment variable names; None if it is unset."""
     named = os.environ.get(VARIABLE)
     return Path(named) if named else None
 
 
-# Fixtures of the brokers that are there: for the parameters of tests that each version must pass.
+# Fixtures of the installed brokers; parameters for tests that each version must pass.
 BROKERS = ["rabbitmq", *(["trixie_rabbitmq"] if folder() else [])]
 
 
 def inside(root: Path, command: Sequence[str]) -> list[str]:
-    """Return the command that runs `command` as nobody in `root`, with this machine's temporary folder."""
+    """Return the command that runs `command` as `nobody` in `root`, with this machine's temporary folder."""
     return ["unshare", "--mount", "sh", "-c", ENTER, "sh", str(root), tempfile.gettempdir(), *command]
 
 
 class TrixieRabbitMQ(RabbitMQ):
-    """A node of the RabbitMQ in the folder: version 4.0."""
+    """A node of the RabbitMQ in the folder, version 4.0."""
 
     as_nobody = False  # `inside` changes the user
 

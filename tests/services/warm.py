@@ -1,4 +1,4 @@
-"""Start Python programs without the cost of imports: fork a process that has done them.
+"""Start Python programs without the cost of imports: fork a process that has already imported the modules.
 
 Imports take most of the processor time of a deployment that a test kills again and again. A warm process has the pid,
 arguments, environment, outputs and exit status that `subprocess` would give it. Tests that check how the installed
@@ -58,7 +58,7 @@ class Process:
         script = command[1:] if command[0] == sys.executable else command
         files = [output if isinstance(output, int) else output.fileno(), stderr.fileno()]
         self.pid: int = _ask({"argv": script, "environment": dict(env), "folder": os.getcwd()}, files)
-        self._over = os.pidfd_open(self.pid)  # the pid is not reused: an ended process stays a zombie until `_status`
+        self._pidfd = os.pidfd_open(self.pid)  # the pid is not reused: an ended process stays a zombie until `_status`
         if writing >= 0:
             os.close(writing)
 
@@ -81,13 +81,13 @@ class Process:
     def _status(self, timeout: float | None) -> int | None:
         if self.returncode is None and self._has_ended(timeout):
             self.returncode = _ask({"ended": self.pid})
-            os.close(self._over)
+            os.close(self._pidfd)
         return self.returncode
 
     def _has_ended(self, timeout: float | None) -> bool:
         """Wait with `poll`, since `select.select` fails in a process with more than 1,023 open files."""
         poll = select.poll()
-        poll.register(self._over, select.POLLIN)
+        poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(None if timeout is None else 1000 * timeout))
 
 
@@ -97,7 +97,7 @@ def is_python(command: Sequence[str]) -> bool:
 
 
 def _ask(question: Mapping[str, Any], files: Sequence[int] = ()) -> int:
-    """Send a question to the forking process, which starts first if it must, and return the answer."""
+    """Send a question to the forking process and return the answer; start that process if necessary."""
     global _source
     with _turn:
         _source = _source or _start()
@@ -106,19 +106,19 @@ def _ask(question: Mapping[str, Any], files: Sequence[int] = ()) -> int:
 
 
 def _start() -> socket.socket:
-    """Start the forking process and return the socket to it; it ends with this process."""
+    """Start the forking process, which ends with this process, and return the socket to it."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
-        # -P, or the modules of this folder would hide others.
+        # -P, or modules of this folder would hide installed ones.
         command = [sys.executable, "-P", __file__, str(its.fileno())]
         process = subprocess.Popen(command, pass_fds=[its.fileno()], stdout=subprocess.DEVNULL)
     atexit.register(process.wait)
-    atexit.register(ours.close)  # runs before `wait`, and makes the process end
+    atexit.register(ours.close)  # runs before `wait`, and ends the forking process
     return ours
 
 
 def _serve(asker: socket.socket) -> None:
-    """Answer questions: fork and answer the pid, or answer a child's exit status. In a child, run its program."""
+    """Answer questions: fork and return the pid, or return a child's exit status. In a child, run the program."""
     while True:
         message, files, _, _ = socket.recv_fds(asker, LONGEST_MESSAGE, 2)
         if not message:
@@ -151,7 +151,7 @@ def _run(question: Mapping[str, Any], files: Sequence[int]) -> None:
 if __name__ == "__main__":
     for module in IMPORTED:
         importlib.import_module(module)
-    # Read the metadata of all installed packages here: a process that looks for its driver would take 0.1 s for it.
+    # Read the metadata of all installed packages once, which takes 0.1 s; each process needs it to find its driver.
     importlib.metadata.entry_points = importlib.metadata.entry_points().select
     assert threading.active_count() == 1, "a fork copies no other thread"
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A TCP proxy that a test puts before a service, to be slow, to hang or to break as networks do."""
+"""A TCP proxy in front of a service, which a test can slow down, hang or break like a network."""
 
 import socket
 import struct
@@ -13,9 +13,9 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Wire:
-    """Carries connections to a port of the loopback; whatever it is told to do wrong, `mend` ends.
+    """Forwards connections to a port of the loopback; `restore` ends `hang` and `slow`.
 
-    `freeze` leaves what is connected half open for good: whatever is sent is swallowed, new connections work.
+    `freeze` makes the present connections half open for good: their data is discarded. New connections work.
     """
 
     def __init__(self, port: int) -> None:
@@ -23,37 +23,37 @@ class Wire:
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self.connections = 0  # how many there have been
+        self.connections = 0  # the number of connections until now
         self._frozen: set[socket.socket] = set()
         self._delay_seconds = 0.0
-        self._whole = threading.Event()
-        self._whole.set()
+        self._may_pass = threading.Event()
+        self._may_pass.set()
         threading.Thread(target=self._accept, name="wire", daemon=True).start()
 
     def freeze(self) -> None:
         self._frozen |= set(self._ends())
 
     def hang(self) -> None:
-        """Let what is sent wait, on new connections too."""
-        self._whole.clear()
+        """Hold back all data, on new connections too."""
+        self._may_pass.clear()
 
     def slow(self, seconds: float) -> None:
-        """Let whatever is read wait that long."""
+        """Delay each piece of data."""
         self._delay_seconds = seconds
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._delay_seconds = 0.0
-        self._whole.set()
+        self._may_pass.set()
 
     def reset(self) -> None:
-        """Break what is connected with a reset, as a firewall does that has forgotten its connections."""
+        """Reset all connections, like a firewall that has lost its state."""
         for end in self._ends():
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             _let_go(end)
 
     def close(self) -> None:
-        self.mend()
+        self.restore()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for end in self._ends():
@@ -69,7 +69,7 @@ class Wire:
                 self._connect(near)
 
     def _connect(self, near: socket.socket) -> None:
-        """Nobody behind it is nobody here."""
+        """Forward a connection; close it if the service doesn't listen."""
         try:
             far = socket.create_connection((LOOPBACK, self._target))
         except OSError:
@@ -80,7 +80,7 @@ class Wire:
         threading.Thread(target=self._carry, args=(near, far), name="wire", daemon=True).start()
 
     def _carry(self, near: socket.socket, far: socket.socket) -> None:
-        """Until neither side says anything more; a long test has thousands of connections, one after another."""
+        """Forward data until both sides have closed; then forget the pair, since a test may open thousands."""
         back = threading.Thread(target=self._pump, args=(far, near), name="wire", daemon=True)
         back.start()
         self._pump(near, far)
@@ -93,7 +93,7 @@ class Wire:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                self._whole.wait()
+                self._may_pass.wait()
                 time.sleep(self._delay_seconds)
                 if source not in self._frozen:
                     sink.sendall(data)

@@ -1,4 +1,4 @@
-"""Another listener on the notification topic, with kombu alone: what an auditor of somebody else would see."""
+"""Another listener on the notification topic, with kombu alone, like the listener of another product."""
 
 import json
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from tests.services.process import unique
 
 
 class Wiretap:
-    """Copies of what passes the exchange towards `notifications.*`, in queues of its own."""
+    """Copies of the messages that the exchange routes to `notifications.*`, in queues of their own."""
 
     def __init__(self, connection: kombu.Connection, queues: list[Any]) -> None:
         self._connection = connection
         self._queues = queues
-        self.heard: list[dict[str, Any]] = []
+        self._received: list[dict[str, Any]] = []
 
     def listen(self) -> list[dict[str, Any]]:
-        """Everything heard so far."""
+        """Return all notifications until now."""
         for queue in self._queues:
             while (message := queue.get(no_ack=True)) is not None:
                 envelope = json.loads(message.body)
                 assert envelope["oslo.version"] == "2.0"
                 assert message.content_type == "application/json"
-                self.heard.append(json.loads(envelope["oslo.message"]))
-        return self.heard
+                self._received.append(json.loads(envelope["oslo.message"]))
+        return self._received
 
     def of(self, snapshot_id: str) -> list[dict[str, Any]]:
         """The notifications about one snapshot, each event once, in the order of their generations.
 
-        Delivery may repeat, as where a process took longer than `hold_seconds` to send and to forget.
+        A message may arrive twice, for example if a process took longer than `hold_seconds` to send and to delete it.
         """
         about = [each for each in self.listen() if each["payload"].get("snapshot_id") == snapshot_id]
         distinct = {each["payload"]["event_id"]: each for each in about}
@@ -40,7 +40,7 @@ class Wiretap:
 
 @contextmanager
 def wiretap(amqp_url: str, exchange: str, topic: str = "notifications") -> Iterator[Wiretap]:
-    """Bind queues of our own to the topic's keys before anything is published."""
+    """Bind additional queues to the topic's keys before the first message is published."""
     with kombu.Connection(amqp_url) as connection:
         channel = connection.channel()
         source = kombu.Exchange(exchange, "topic", durable=True)

@@ -1,4 +1,4 @@
-"""The switch that lets a process die at a named point, and that does nothing unless it is asked to."""
+"""An environment variable lets a process die at a named crash point."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The pages in docs/ are complete: each path of the API, each argument of a method; so are the drivers' docstrings."""
+"""The pages in docs/ name each resource of the API and each argument of the bus; their links lead to files."""
 
 import ast
 import inspect
@@ -16,11 +16,16 @@ API = (PAGES / "reference" / "api.md").read_text()
 BUS = (PAGES / "reference" / "bus.md").read_text()
 
 
+def shipped() -> list[str]:
+    """Return the modules of snapmanage's own drivers."""
+    return sorted(each.module for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module)
+
+
 @pytest.mark.parametrize("path", [*(f"/v3{each}" for each in routes.PROJECT), *routes.ROOT])
 def test_page_of_the_api_shows_every_resource(path: str) -> None:
     shown = re.sub(r"^/v3(?=/(?!openapi))", "", path)
 
-    # In a heading, alone or among others.
+    # in a heading, alone or with others
     assert any(re.search(rf"[ `,]{re.escape(shown)}[`,]", line) for line in API.splitlines() if line.startswith("#")), (
         shown
     )
@@ -37,7 +42,7 @@ def test_page_of_the_bus_names_every_argument_of_a_method(method: str) -> None:
 @pytest.mark.parametrize(
     "page", sorted(PAGES.parent.glob("*.md")) + sorted(PAGES.rglob("*.md")), ids=lambda page: page.name
 )
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_lead_to_existing_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
@@ -47,17 +52,12 @@ def test_readme_is_short_enough_to_be_read_whole() -> None:
     assert len((PAGES.parent / "README.md").read_text().splitlines()) < 120
 
 
-def shipped() -> list[str]:
-    """The modules of our own drivers."""
-    return sorted(each.module for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module)
-
-
 @pytest.mark.parametrize("module", shipped())
-def test_driver_s_docstring_tells_what_late_renames_could_do(module: str) -> None:
+def test_driver_s_docstring_describes_late_renames(module: str) -> None:
     source = (PAGES.parent / module.replace(".", "/")).with_suffix(".py").read_text()
 
     assert "**Late renames.**" in (ast.get_docstring(ast.parse(source)) or "")
 
 
-def test_drivers_whose_docstrings_are_read_are_all_that_there_are() -> None:
+def test_docstrings_of_all_drivers_are_checked() -> None:
     assert {"snapmanage.drivers.fake", "snapmanage.drivers.file", "snapmanage.drivers.qcow2.driver"} < set(shipped())

@@ -11,7 +11,7 @@ from tests.example_sections import ExampleSection, example_sections
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference" / "drivers"
 SHIPPED = {each.name: each for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module}
-# The options of a vendor's driver are unknown here.
+# The options of a vendor driver are unknown here.
 SECTIONS = [section for section in example_sections() if section.driver in SHIPPED and not section.vendor]
 
 

@@ -67,7 +67,9 @@ class HttpBasic:
             if _stamp(self._file) != self._accounts.stamp:
                 self._accounts = read_accounts(self._file)
         except errors.ConfigurationError as error:
-            LOG.error("Authentication fails for all callers: %s", error)
+            LOG.error(
+                "The password file can't be used; every request is answered with 503 until it is fixed: %s", error
+            )
             raise errors.Unavailable("Authentication is not possible now; try again later.") from error
         return self._accounts
 

@@ -19,6 +19,7 @@ from snapmanage.bus.rabbit import frames
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters
 from snapmanage.bus.rabbit.topology import Topology
+from snapmanage.core.logfields import fields
 from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class RabbitBus:
         try:
             self._replies.send([Publication("reply", queue, body, True)], exchange="")
         except errors.Unavailable as error:
-            LOG.warning("Sending a reply failed; the caller will time out: %s", error)
+            LOG.warning("Reply not sent; the caller of the RPC method times out: %s", fields(queue=queue, reason=error))
 
     def close(self) -> None:
         self._events.close()
@@ -234,4 +235,7 @@ class Publisher:
         """Log once that the queue does not exist, until a message reaches it."""
         if queue not in self._unroutable:
             self._unroutable.add(queue)
-            LOG.warning("The broker has no queue %s; its messages wait in the outbox. Start its server.", queue)
+            LOG.warning(
+                "The broker has no queue %s; its messages wait in the outbox. Start the process that consumes it.",
+                queue,
+            )

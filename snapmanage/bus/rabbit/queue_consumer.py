@@ -91,8 +91,9 @@ class QueueConsumer:
                 self._consume_once()
             except PreconditionFailed as error:
                 LOG.warning(
-                    "The broker requeued messages that were not acknowledged within its consumer_timeout; "
+                    "The broker requeued messages of %s that were not acknowledged within its consumer_timeout; "
                     "they are redelivered. If the database is only slow, raise consumer_timeout (%s).",
+                    self._queues,
                     error,
                 )
                 self._pause_once()
@@ -103,7 +104,7 @@ class QueueConsumer:
                 self._log_loss("The broker can't be reached", error)
                 self._pause_once()
             except Exception:
-                LOG.exception("The consumer failed; it starts again in %g s.", self._pause)
+                LOG.exception("The consumer failed; it consumes %s again in %g s.", self._queues, self._pause)
                 self._pause_once()
         self._handler_thread.end()
 
@@ -121,8 +122,12 @@ class QueueConsumer:
             # Without a closing handshake: a hung broker would not answer. It requeues the unacknowledged messages.
             connection.collect(socket_timeout=IDLE_SECONDS)
 
+    @property
+    def _queues(self) -> str:
+        return ", ".join(self._declarations)
+
     def _log_loss(self, problem: str, error: Exception) -> None:
-        LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, ", ".join(self._declarations), self._pause)
+        LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)
 
     def _pause_once(self) -> None:
         self._stopping.wait(self._pause)
@@ -212,8 +217,10 @@ class QueueConsumer:
             self._keep_alive(connection, pause)
             pause *= 2
         LOG.warning(
-            "Handling %d messages failed: the broker requeues them; consuming pauses until the handler works again.",
+            "Handling %d messages of %s failed; the broker requeues them, and consuming pauses until the database "
+            "answers.",
             len(self._arrived),
+            self._queues,
         )
         return False
 

@@ -76,7 +76,7 @@ def _compare(app: Application, server: str, driver: Driver, fix: bool) -> int:
         raise
     except Exception as error:
         if not isinstance(error, errors.SnapmanageError):
-            LOG.exception("The records of %s can't be compared with its backend.", server)
+            LOG.exception("Comparing the records of %s with its backend failed unexpectedly.", server)
         print(f"error: {server} can't be compared: {error}", file=sys.stderr)
         return UNKNOWN
     for difference in found:

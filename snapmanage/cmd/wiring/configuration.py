@@ -81,7 +81,7 @@ def database(conf: cfg.ConfigOpts) -> Database:
         ) from None
     except ImportError as error:
         raise errors.ConfigurationError(
-            f"[database] connection needs a Python package that is not installed: {error}"
+            f"[database] connection needs a Python package that is not installed: {error}; install it"
         ) from error
 
 

@@ -111,7 +111,7 @@ def rename(folder: str, file_system: str, old: str, new: str) -> None:
 
 
 def sync(folder: str, file_system: str, name: str) -> None:
-    """Write the names in the folder of `name` to the disk; `SourceNotFound` when that folder is gone."""
+    """Write the names in the folder of `name` to the disk; raise `SourceNotFound` if that folder is gone."""
     place, _ = _split(name)
     with _opened(folder, file_system) as fd, _translated_errors(place or folder), _opened_beneath(fd, place) as inner:
         os.fsync(inner)
@@ -137,7 +137,7 @@ def _inode(fd: int, name: str) -> int | None:
 
 @contextmanager
 def _opened(folder: str, file_system: str) -> Iterator[int]:
-    """Open the folder; `BackendUnavailable` unless it is on a btrfs, and on `file_system` if that isn't empty."""
+    """Open the folder; raise `BackendUnavailable` unless it is on a btrfs: on `file_system`, if that isn't empty."""
     if not os.path.isabs(folder) or "\0" in folder:
         raise errors.ConfigurationError(f"the folder {folder!r} must be an absolute path")
     try:

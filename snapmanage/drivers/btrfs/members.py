@@ -52,7 +52,7 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
     """Return the subvolumes in an open folder, including its own; with `names`, those of them that exist.
 
     Return None where the folder was removed. One search reads everything, so that a subvolume that is renamed meanwhile
-    is seen under one of its names. `OSError`.
+    is seen under one of its names. Raise `OSError`.
     """
     here, found = trees.read(fd)
     if here is None:

@@ -167,7 +167,9 @@ class Child:
                 for line in lines:
                     self._deliver(json.loads(line))
         except (OSError, ValueError):
-            LOG.warning("The process of a vendor driver ended in the middle of an answer; its calls are retried.")
+            LOG.warning(
+                "Process %d of a vendor driver ended in the middle of an answer; its calls are retried.", self.pid
+            )
         self.ended = True
         with self._lock:
             pending = list(self._pending.values())

@@ -21,7 +21,7 @@ def lvs(
     """Report the group's visible volumes and snapshots.
 
     With `names`, report those of them that exist, also internal ones. With `hidden`, report everything.
-    Raise `InvalidReference` for a name that LVM can't have, `BackendUnavailable`.
+    Raise `InvalidReference` for a name that LVM can't have, and `BackendUnavailable`.
     """
     for name in (group, *names):
         _refuse_invalid(name)
@@ -36,7 +36,7 @@ def lvs(
 
 @privsep.context.entrypoint
 def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
-    """Print one of `GROUP_COLUMNS` of the group, a line each; `InvalidReference`, `BackendUnavailable`."""
+    """Print one of `GROUP_COLUMNS` of the group; raise `InvalidReference` for any other, or `BackendUnavailable`."""
     _refuse_invalid(group)
     if column not in GROUP_COLUMNS:
         raise errors.InvalidReference(f"the column {column!r} of a volume group isn't one of {GROUP_COLUMNS}")
@@ -46,7 +46,7 @@ def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Co
 
 @privsep.context.entrypoint
 def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
-    """Rename a logical volume; `InvalidReference` for a name that LVM can't give, `BackendUnavailable`."""
+    """Rename a logical volume; raise `InvalidReference` for a name that LVM can't give, or `BackendUnavailable`."""
     for name in (group, old):
         _refuse_invalid(name)
     if reason := refusal(group, new):

@@ -48,6 +48,7 @@ from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.logfields import fields
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.qcow2 import qemu_img, renames
@@ -128,12 +129,8 @@ class Qcow2Driver:
         if unreadable := chains.unreadable():
             name, reason = unreadable[0]
             LOG.error(
-                "Images can't be read completely, so their internal snapshots are not listed; "
-                "directory=%s images=%d first=%r reason=%s",
-                self._path,
-                len(unreadable),
-                name,
-                reason,
+                "Images can't be read completely, so their internal snapshots are not listed: %s",
+                fields(directory=self._path, images=len(unreadable), first=name, reason=reason),
             )
         return list(chains.snapshots())
 

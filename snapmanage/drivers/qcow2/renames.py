@@ -85,7 +85,7 @@ class LockedDirectory:
     def _complete(self, old: str, new: str) -> None:
         """Move all overlays from the old name of the file to the new one, then remove the old name."""
         if (identity := self.directory.identity(new)) is None:
-            raise errors.SourceNotFound(f"{new!r} is gone")
+            raise errors.SourceNotFound(f"{new!r} was removed during the rename: list the snapshots again")
         self._rebase_overlays(old, new, identity)
         if self.directory.identity(old) == identity:
             self._remove_name(old, new, identity)
@@ -111,7 +111,8 @@ class LockedDirectory:
         with self.directory.opened(overlay.name, files.PROBE_FLAGS | os.O_RDWR) as fd:
             if fd is None or files.identity(syscalls.opened_status(fd)) != overlay.image.identity:
                 raise errors.BackendBusy(
-                    f"the overlay {overlay.name!r} was replaced during the rename, or snapmanage may not write it"
+                    f"the overlay {overlay.name!r} was replaced during the rename, or snapmanage may not write "
+                    "it: let its user read and write the file"
                 )
             outcome = qemu_img.rebase(fd, backing_file_name, overlay.format, self._lock, self._timeout_seconds)
             with translated_errors(overlay.name):

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def within(seconds: float, action: str, call: Callable[[], T]) -> T:
-    """Return the result of `call`, or raise its exception; `BackendUnavailable` where it takes longer than `seconds`.
+    """Return the result of `call`, or raise its exception; raise `BackendUnavailable` after `seconds`.
 
     An overdue call can't be ended, so it must be harmless. It continues in a thread of its own, which doesn't keep the
     process from ending.

@@ -35,7 +35,7 @@ def start() -> None:
 
 
 def call(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Call an entry point; `BackendPermission` without root, `BackendUnavailable` if the daemon is lost."""
+    """Call an entry point; raise `BackendPermission` without root, and `BackendUnavailable` if the daemon is lost."""
     try:
         return entrypoint(*arguments, **named)
     except daemon.FailedToDropPrivileges as failure:

@@ -83,7 +83,7 @@ class FileStatus:
 
 
 def status(directory_fd: int, name: str, flags: int = _AT_SYMLINK_NOFOLLOW) -> FileStatus:
-    """Return the status of the entry `name` of an open directory, without following a symbolic link; `OSError`.
+    """Return the status of the entry `name` of an open directory, without following a symbolic link.
 
     Other `flags` of `statx` choose another file.
     """
@@ -112,13 +112,13 @@ def birth_time(found: FileStatus) -> float:
 
 
 def rename_noreplace(directory_fd: int, old: str, new: str) -> None:
-    """Rename within an open directory; `FileExistsError` where `new` exists, `OSError`."""
+    """Rename within an open directory; raise `FileExistsError` if `new` exists."""
     outcome = _libc.renameat2(directory_fd, os.fsencode(old), directory_fd, os.fsencode(new), _RENAME_NOREPLACE)
     _check(outcome, new)
 
 
 def open_directory_beneath(directory_fd: int, path: str) -> int:
-    """Open a directory beneath an open one, on the same mount and without following symbolic links; `OSError`."""
+    """Open a directory beneath an open one, on the same mount and without following symbolic links."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_XDEV)
     name = ctypes.c_char_p(os.fsencode(path))
@@ -129,7 +129,7 @@ def open_directory_beneath(directory_fd: int, path: str) -> int:
 
 
 def locked(fd: int) -> bool:
-    """Return whether any process holds a lock on the file, even a shared one on some bytes; `OSError`.
+    """Return whether any process holds a lock on the file, even a shared one on some bytes.
 
     The file isn't locked by this call. A running qemu holds such locks on an image and on every backing file of it.
     """
@@ -139,7 +139,7 @@ def locked(fd: int) -> bool:
 
 
 def try_lock(fd: int) -> bool:
-    """Lock the whole file exclusively for this opening; return False where another lock exists; `OSError`.
+    """Lock the whole file exclusively for this opening; return False where another lock exists.
 
     The lock belongs to the opening: it ends when the last copy of `fd` is closed, in any process.
     """

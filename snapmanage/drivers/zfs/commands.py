@@ -21,7 +21,7 @@ def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Compl
     """Report `PROPERTIES` of datasets and snapshots, in the order given; if `recursive`, also of everything beneath.
 
     The exit code is 1 if one of them doesn't exist; the others are reported nevertheless.
-    Raise `InvalidReference` for a name that ZFS can't have, `BackendUnavailable`.
+    Raise `InvalidReference` for a name that ZFS can't have, and `BackendUnavailable`.
     """
     for name in names:
         if not is_dataset_name(name) and not is_snapshot_name(name):
@@ -31,7 +31,10 @@ def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Compl
 
 
 def rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
-    """Rename a snapshot, and no other kind of object, within its dataset; `InvalidReference`, `BackendUnavailable`."""
+    """Rename a snapshot, and no other kind of object, within its dataset.
+
+    Raise `InvalidReference` for a name that ZFS can't have, and `BackendUnavailable`.
+    """
     for name in (old, new):
         if not is_snapshot_name(name):
             raise errors.InvalidReference(f"ZFS can't have a snapshot named {name!r}: a snapshot is DATASET@NAME")

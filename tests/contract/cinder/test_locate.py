@@ -11,7 +11,7 @@ from snapmanage.core.reconciliation import Kind
 from snapmanage.manage import reconciliation
 from tests.contract.cinder.array import Array
 from tests.contract.worlds import world_of
-from tests.functional.world import SERVER
+from tests.functional.client import SERVER
 
 
 def test_managed_snapshot_is_located_by_its_name_alone(pliant: Array) -> None:

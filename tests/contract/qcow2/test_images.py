@@ -135,7 +135,7 @@ def test_image_that_cannot_be_read_is_logged_and_the_others_are_listed(
 
     assert [each.name for each in driver.list_snapshots()] == ["disk.qcow2/1"]
 
-    assert "first='broken.qcow2' reason=it ends within its header" in caplog.text
+    assert 'first=broken.qcow2 reason="it ends within its header' in caplog.text
     with pytest.raises(errors.NotAVolume, match="within its header"):
         driver.find_volume(Reference.named("broken.qcow2"))
     with pytest.raises(errors.NotASnapshot, match="within its header"):

@@ -24,7 +24,8 @@ from snapmanage.api.access.http_basic import HttpBasic
 from snapmanage.api.access.keystone import Middleware
 from snapmanage.cmd.wiring import middleware as pipeline
 from tests.functional.callers import CHALLENGE, by_token, token
-from tests.functional.world import OTHER_PROJECT, PROJECT, World, a_world, fault
+from tests.functional.client import PROJECT, fault
+from tests.functional.world import OTHER_PROJECT, World, a_world
 
 PASSWORD = "correct horse battery"
 OPEN = ["/", "/v3", "/v3/", "/healthcheck"]

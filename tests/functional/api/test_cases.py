@@ -1,4 +1,4 @@
-"""The contract's cases over HTTP: the reference's answer, or the right answer where the reference is wrong.
+"""The contract's cases over HTTP: Cinder's answer, or the right answer where Cinder is wrong.
 
 `data/rest_cases.json` holds them in one form. Every case names its existing snapshot `x`, and here each
 gets a name of its own, since a reference that is under way answers 409. Every database answers alike.
@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from snapmanage.drivers.fake import FakeDriver
-from tests.functional.world import PROJECT, SERVER, World, a_world
+from tests.functional.client import PROJECT, SERVER
+from tests.functional.world import World, a_world
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "rest_cases.json").read_text())
 BACKEND_VOLUME = "backend-vol-00001"

@@ -26,7 +26,8 @@ from schemathesis.specs.openapi import checks
 from snapmanage.api import openapi, routes
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
-from tests.functional.world import PROJECT, SERVER, World, a_world
+from tests.functional.client import PROJECT, SERVER
+from tests.functional.world import World, a_world
 
 # Raise it for an occasional long run.
 EXAMPLES = int(os.environ.get("SNAPMANAGE_TEST_REQUESTS", "4"))

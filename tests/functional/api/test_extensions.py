@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.functional.world import PROJECT, World, fault
+from tests.functional.client import PROJECT, fault
+from tests.functional.world import World
 
 DESCRIPTOR = {
     "name": "SnapshotManage",

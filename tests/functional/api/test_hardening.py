@@ -13,7 +13,8 @@ import pytest
 
 from snapmanage.api.serving.connections import LARGEST_HEAD, MOST_HEADERS
 from snapmanage.api.serving.server import HttpServer
-from tests.functional.world import PROJECT, World, a_world
+from tests.functional.client import PROJECT
+from tests.functional.world import World, a_world
 
 OURS = f"/v3/{PROJECT}"
 SNAPSHOTS = f"{OURS}/snapshots"

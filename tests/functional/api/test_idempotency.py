@@ -9,7 +9,8 @@ import requests
 
 from snapmanage.core.quotas import Amount
 from snapmanage.manage.rules import Rules
-from tests.functional.world import OTHER_PROJECT, SERVER, VOLUME, Client, World, a_world, fault
+from tests.functional.client import SERVER, Client, fault
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"

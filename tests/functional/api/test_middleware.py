@@ -15,8 +15,10 @@ import requests
 from snapmanage.cmd.wiring import middleware
 from tests.functional.api.test_authentication import configured
 from tests.functional.callers import by_token, token
-from tests.functional.world import PROJECT, World, a_world, fault, five_snapshots, sqlite
-from tests.services.deployment import Daemon
+from tests.functional.client import PROJECT, fault
+from tests.functional.migrated import sqlite
+from tests.functional.world import World, a_world, five_snapshots
+from tests.services.daemon import Daemon
 
 ORIGIN = "https://dashboard.example"
 FOLDER = Path(sys.executable).parent

@@ -16,7 +16,8 @@ from snapmanage.api.access.policy import Policy
 from snapmanage.cmd.wiring import middleware
 from snapmanage.core.records import Requester
 from tests.functional.callers import by_token, token
-from tests.functional.world import OTHER_PROJECT, PROJECT, SERVER, Client, World, a_world, fault
+from tests.functional.client import PROJECT, SERVER, Client, fault
+from tests.functional.world import OTHER_PROJECT, World, a_world
 
 ADMIN = token("admin", PROJECT)
 OTHER_ADMIN = token("admin", OTHER_PROJECT)

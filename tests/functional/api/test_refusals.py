@@ -6,12 +6,8 @@ import uuid
 
 import pytest
 
-from tests.functional.world import (
-    OTHER_PROJECT,
-    PROJECT,
-    World,
-    fault,
-)
+from tests.functional.client import PROJECT, fault
+from tests.functional.world import OTHER_PROJECT, World
 
 SNAPSHOT = "volume-1-snapshot-1"
 JSON = {"Content-Type": "application/json"}

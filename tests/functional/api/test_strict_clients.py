@@ -25,7 +25,8 @@ from tempest.lib.api_schema.response.volume.v3_69 import volumes as volumes_3_69
 from tempest.lib.common.rest_client import RestClient
 from tempest.lib.exceptions import InvalidHTTPResponseBody
 
-from tests.functional.world import PROJECT, SERVER, Client, World, a_world, five_snapshots
+from tests.functional.client import PROJECT, SERVER, Client
+from tests.functional.world import World, a_world, five_snapshots
 
 Schema = dict[str, Any]
 

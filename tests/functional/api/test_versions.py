@@ -6,11 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from tests.functional.world import (
-    SERVER,
-    World,
-    fault,
-)
+from tests.functional.client import SERVER, fault
+from tests.functional.world import World
 
 SNAPSHOT = "volume-1-snapshot-1"
 

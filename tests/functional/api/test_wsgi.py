@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.functional.cmd.programs import run
-from tests.functional.world import sqlite
-from tests.services.deployment import Daemon
+from tests.functional.migrated import sqlite
+from tests.services.daemon import Daemon
 
 ASK = """
 import sys

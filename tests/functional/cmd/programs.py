@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.functional.world import Client
-from tests.services.deployment import Daemon
+from tests.functional.client import Client
+from tests.services.daemon import Daemon
 from tests.waiting import until
 
 FOLDER = Path(sys.executable).parent
@@ -42,8 +42,8 @@ class Standalone:
         """Send a signal; return the exit code, and both outputs since the process was ready."""
         assert self._daemon is not None
         self._daemon.send(number)
-        out = self._daemon.rest()
-        return self._daemon.ended(), out, self._stderr.read_text()
+        out = self._daemon.remaining_output()
+        return self._daemon.await_exit(), out, self._stderr.read_text()
 
     def close(self) -> None:
         for client in self._clients:

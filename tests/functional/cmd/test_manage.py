@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.client import PROJECT
 from tests.functional.cmd.programs import (
     HOST,
     VOLUME,
@@ -21,7 +22,6 @@ from tests.functional.cmd.programs import (
     run,
     settled,
 )
-from tests.functional.world import PROJECT
 
 
 def test_audit_log_is_listed_and_verified(standalone: Standalone) -> None:

@@ -10,7 +10,8 @@ from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.reconciliation import Kind
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import reconciliation
-from tests.functional.world import SERVER, World, a_world
+from tests.functional.client import SERVER
+from tests.functional.world import World, a_world
 
 FIRST, SECOND, THIRD = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))
 

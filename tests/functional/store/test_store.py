@@ -87,7 +87,7 @@ def claim(snapshot: Snapshot) -> Change[Snapshot]:
     return change
 
 
-# SQLite lets one writer in at a time, so there is nobody to leave out, and no deadlock.
+# SQLite admits one writer at a time, so no row is skipped as locked, and no deadlock arises.
 ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
 
 
@@ -131,7 +131,7 @@ def test_database_that_was_never_synced_is_refused_with_the_remedy(database_url:
     database.close()
 
 
-# What is kept.
+# Records are stored unchanged.
 
 
 def whole(**fields: Any) -> Snapshot:
@@ -210,7 +210,7 @@ def test_tombstone_is_found_only_where_it_is_asked_for(database: Database) -> No
         assert records.get(conn, Snapshot, whole().id, deleted=True) == whole()
 
 
-# Who owns what.
+# Each object has one owner.
 
 
 def test_object_has_one_owner_in_any_pool(database: Database) -> None:
@@ -306,7 +306,7 @@ def test_usage_counts_the_owned_snapshots_of_a_project(database: Database) -> No
         assert records.usage(conn, "nobody") == Amount(0, 0)
 
 
-# Who was quicker.
+# Two writers of one record.
 
 
 def test_second_change_of_the_same_record_writes_nothing(database: Database) -> None:
@@ -431,7 +431,7 @@ def test_records_locked_by_another_worker_are_skipped(database: Database) -> Non
         theirs = take(other, limit=3)
         mine = take(conn)
 
-    # MariaDB may hold all that it sorted, and not only what it returned.
+    # MariaDB may lock every row that it sorted, not only the rows that it returned.
     assert len(theirs) == 3
     assert not set(theirs) & set(mine)
 
@@ -565,12 +565,12 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
         assert outbox.waiting(conn) == 3
 
 
-def put_aside(database: Database, body: bytes, reason: str) -> str | None:
+def quarantine_message(database: Database, body: bytes, reason: str) -> str | None:
     return database.write(lambda conn, now: quarantine.add(conn, "q", body, {"x-n": 1}, reason, now))
 
 
-def the_one_aside(database: Database) -> QuarantinedMessage:
-    """The only message that is put aside."""
+def only_quarantined(database: Database) -> QuarantinedMessage:
+    """Return the only message in the quarantine."""
     with database.read() as conn:
         (row,) = quarantine.all_of(conn)
         found = quarantine.get(conn, row.id)
@@ -581,34 +581,34 @@ def the_one_aside(database: Database) -> QuarantinedMessage:
 def test_quarantined_message_keeps_its_bytes(database: Database) -> None:
     body = bytes(range(256))
 
-    known = put_aside(database, body, TEXTS[0])
+    known = quarantine_message(database, body, TEXTS[0])
 
-    assert the_one_aside(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
+    assert only_quarantined(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
 
 
 def test_message_quarantined_again_is_kept_once_and_has_a_later_time_with_any_clock(
     database: Database, clock: FakeClock
 ) -> None:
-    put_aside(database, b"body", "the first reason")
+    quarantine_message(database, b"body", "the first reason")
 
-    assert put_aside(database, b"body", "the second reason") is None
-    second = the_one_aside(database)
+    assert quarantine_message(database, b"body", "the second reason") is None
+    second = only_quarantined(database)
     clock.advance(hours=-1)
-    put_aside(database, b"body", "the third reason")
+    quarantine_message(database, b"body", "the third reason")
 
-    third = the_one_aside(database)
+    third = only_quarantined(database)
     assert NOW < second.received_at < third.received_at
     assert (second.reason, third.reason) == ("the second reason", "the third reason")
 
 
 def test_message_quarantined_again_is_not_deleted_by_its_earlier_retry(database: Database) -> None:
-    put_aside(database, b"body", "the first reason")
-    sent = the_one_aside(database)
-    put_aside(database, b"body", "the second reason")
+    quarantine_message(database, b"body", "the first reason")
+    sent = only_quarantined(database)
+    quarantine_message(database, b"body", "the second reason")
 
     assert not database.write(lambda conn, _: quarantine.drop_unless_back(conn, sent))
 
-    back = the_one_aside(database)
+    back = only_quarantined(database)
     assert database.write(lambda conn, _: quarantine.drop_unless_back(conn, back))
     with database.read() as conn:
         assert quarantine.get(conn, sent.id) is None
@@ -827,7 +827,7 @@ def test_lock_wait_that_times_out_is_tried_again(database: Database) -> None:
     assert kept(database, record.id).attempt == 1
 
 
-# 1205 and 1213 come up above; 1020 is what MariaDB says where a transaction shall see everything as it began.
+# 1205 and 1213 occur above; MariaDB reports 1020 if a transaction must see all rows as they were when it began.
 @pytest.mark.parametrize("code", [1020, 1205, 1213])
 def test_transaction_that_mariadb_gave_up_for_another_s_sake_starts_over(code: int) -> None:
     database, failures = connect("sqlite://"), [OperationalError("UPDATE", None, Exception(code, "try restarting"))]
@@ -863,7 +863,7 @@ def test_connection_that_was_closed_while_it_rested_is_not_used(
 
 OWN_CONNECTION = {"mysql": "SELECT CONNECTION_ID()", "postgresql": "SELECT pg_backend_pid()"}
 OWN_CONNECTION["mariadb"] = OWN_CONNECTION["mysql"]
-# How somebody closes a connection, and sees whether it is there.
+# Statements that close a connection from another session, and that check whether it exists.
 CLOSING = {
     "mysql": ("KILL {}", "SELECT 1 FROM information_schema.processlist WHERE id = {}"),
     "postgresql": ("SELECT pg_terminate_backend({})", "SELECT 1 FROM pg_stat_activity WHERE pid = {}"),

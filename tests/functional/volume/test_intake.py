@@ -14,8 +14,9 @@ from snapmanage.core.records import Record
 from snapmanage.manage.quarantine import retry
 from snapmanage.store import records
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
+from tests.functional.client import SERVER
 from tests.functional.volume.test_server import publish, quarantined, request, whole_request
-from tests.functional.world import SERVER, World
+from tests.functional.world import World
 from tests.waiting import until
 
 LOCK_MANY = records.lock_many

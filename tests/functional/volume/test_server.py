@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from snapmanage import errors
-from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope
+from snapmanage.bus import Consumer, Delivery, Handle, Probe, Publication, envelope
 from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import outbox
 from snapmanage.core.paging import ListQuery
@@ -31,7 +31,9 @@ from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.store import records, services, tables
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker
-from tests.functional.world import NAMES, OTHER_PROJECT, PACE, RULES, SERVER, VOLUME, World, a_world
+from tests.functional.client import SERVER
+from tests.functional.parts import NAMES
+from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, a_world
 from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"
@@ -669,7 +671,7 @@ def test_cast_that_was_returned_while_its_server_started_is_due_at_once(
     world.server.drain(timeout_seconds=20)
     snapshot_id = asked_long_ago(world, volume)
 
-    def too_late(queues: Sequence[str], handle: Handle, probe: Probe) -> InProcessConsumer:
+    def too_late(queues: Sequence[str], handle: Handle, probe: Probe) -> Consumer:
         world.put_off(snapshot_id, 2)  # counted anew since the server started
         return consume(queues, handle, probe)
 
@@ -1092,7 +1094,7 @@ def test_events_are_sent_under_cinder_s_names_too_if_both_dialects_are_configure
     upstream_world.trail(SAMPLE, "unmanage.end")
 
     upstream_world.carried()
-    for kind in outbox.REFERENCE_NAMES.items():
+    for kind in outbox.CINDER_EVENT_TYPES.items():
         assert set(kind) <= set(events)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a connection whose client has left."""
+"""A connection whose client has left is closed without a trace."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Names and passwords: what a file of htpasswd says, and whom it lets in."""
+"""The strategy `http_basic`: reading an htpasswd file, and accepting or refusing credentials."""
 
 import base64
 import sys

@@ -24,7 +24,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
-# Who asked, as oslo.context flattens it; ours leaves the rest, and any token, out.
+# The ids of the requester, as oslo.context flattens them; a context of snapmanage has no other keys, and no token.
 OUR_CONTEXT = {"_context_user_id", "_context_project_id", "_context_request_id", "_context_global_request_id"}
 
 
@@ -168,7 +168,7 @@ def test_result_survives_the_envelope_unchanged(result: Any) -> None:
 
 @pytest.mark.parametrize("kind", examples.deliberate_errors(), ids=lambda kind: kind.__name__)
 def test_deliberate_error_keeps_its_class_and_text_in_a_reply(kind: type[errors.SnapmanageError]) -> None:
-    error = kind.__new__(kind, "of seven kinds")  # whatever its constructor makes of a text
+    error = kind.__new__(kind, "of seven kinds")  # some constructors take other values than the text
     body = envelope.reply(Incoming({}, {}, "7", "q"), failure=error)
 
     with pytest.raises(errors.SnapmanageError) as arrived:

@@ -1,4 +1,4 @@
-"""What is written for a published message, read back by py-amqp."""
+"""The frames of a published message, read back by py-amqp."""
 
 import fcntl
 import os
@@ -35,7 +35,7 @@ def read(written: bytes) -> tuple[Any, Any]:
     heard: list[Any] = []
     on_frame = frame_handler(SimpleNamespace(bytes_recv=0), lambda *arguments: heard.append(arguments))
     for kind, channel, payload in split(written):
-        # Its reader knows content only of what a broker sends.
+        # py-amqp reads content only after a frame that a broker sends.
         assert kind != 1 or payload.startswith(PUBLISH)
         on_frame((kind, channel, payload.replace(PUBLISH, DELIVER, 1) if kind == 1 else payload))
     [(channel, _, arguments, message)] = heard

@@ -1,4 +1,4 @@
-"""The bus within one process, beyond what whole worlds show of it."""
+"""The bus within one process: cases that the functional tests do not reach."""
 
 import threading
 from collections.abc import Sequence

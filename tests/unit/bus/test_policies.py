@@ -1,4 +1,4 @@
-"""Which policies lose what a queue holds."""
+"""Policies of the broker that drop messages of a queue."""
 
 from typing import Any
 

@@ -42,8 +42,8 @@ def managed(**fields: Any) -> Snapshot:
     return replace(lifecycle.manage_succeeded(resolved(), examples.found("snapshot-2"), NOW).after, **fields)
 
 
-def given_back_soon(**fields: Any) -> Snapshot:
-    """A snapshot that a worker is about to give back."""
+def being_unmanaged(**fields: Any) -> Snapshot:
+    """A snapshot that a worker is about to unmanage."""
     asked = lifecycle.unmanage(managed(), ASKED, NOW).after
     return replace(taken(replace(asked, due_at=NOW)).after, **fields)
 
@@ -102,9 +102,9 @@ def test_accepted_request_is_due_at_once() -> None:
         (managed(), Operation.MANAGE),
         (requested(status=Status.ERROR), Operation.MANAGE),
         (lifecycle.unmanage(managed(), ASKED, NOW).after, Operation.MANAGE),
-        (given_back_soon(), Operation.UNMANAGE),
-        (lifecycle.unmanage_succeeded(given_back_soon(), NOW).after, Operation.MANAGE),
-        (lifecycle.unmanage_succeeded(given_back_soon(), NOW).after, Operation.UNMANAGE),
+        (being_unmanaged(), Operation.UNMANAGE),
+        (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.MANAGE),
+        (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.UNMANAGE),
     ],
 )
 def test_repeated_or_late_request_changes_nothing(record: Snapshot, operation: Operation) -> None:
@@ -137,7 +137,7 @@ ANOTHER_ASKS = Requester(ASKED.project_id, "carol", "req-9")
     ids=["nobody known", "the same request", "no request id", "an older generation", "a generation to come"],
 )
 def test_repeat_of_a_failed_unmanage_starts_no_operation(requester: Requester | None, behind: int | None) -> None:
-    failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
+    failed = lifecycle.fail(being_unmanaged(), FINAL, NOW, RETRY).after
     generation = None if behind is None else failed.generation - behind
 
     assert lifecycle.accept(failed, Operation.UNMANAGE, LATER, requester, generation=generation) is None
@@ -145,7 +145,7 @@ def test_repeat_of_a_failed_unmanage_starts_no_operation(requester: Requester | 
 
 @pytest.mark.parametrize(("requester", "told"), [(ANOTHER_ASKS, False), (ASKED, True), (None, True)])
 def test_failed_unmanage_may_be_requested_again(requester: Requester | None, told: bool) -> None:
-    failed = lifecycle.fail(given_back_soon(), FINAL, NOW, RETRY).after
+    failed = lifecycle.fail(being_unmanaged(), FINAL, NOW, RETRY).after
     generation = failed.generation if told else None
 
     change = lifecycle.accept(failed, Operation.UNMANAGE, LATER, requester, generation=generation)
@@ -274,7 +274,7 @@ def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
 
 
 def test_unmanaged_snapshot_leaves_a_tombstone_without_keys() -> None:
-    before = given_back_soon()
+    before = being_unmanaged()
 
     change = lifecycle.unmanage_succeeded(before, LATER)
 
@@ -351,7 +351,7 @@ def test_permanent_failure_ends_in_error_and_frees_the_object(error: errors.Snap
 
 
 def test_snapshot_whose_unmanage_failed_still_owns_its_object() -> None:
-    before = given_back_soon()
+    before = being_unmanaged()
 
     change = lifecycle.fail(before, FINAL, LATER, RETRY)
 
@@ -384,12 +384,12 @@ def test_attempt_of_a_released_claim_does_not_count() -> None:
 
 
 def test_released_operation_is_due_before_later_ones() -> None:
-    given_back = lifecycle.release(resolved(started_at=NOW), LATER).after
+    released = lifecycle.release(resolved(started_at=NOW), LATER).after
 
     came_later = lifecycle.accept(requested(), Operation.MANAGE, NOW + timedelta(microseconds=1))
 
     assert came_later is not None
-    assert (given_back.due_at, came_later.after.due_at) == (NOW, NOW + timedelta(microseconds=1))
+    assert (released.due_at, came_later.after.due_at) == (NOW, NOW + timedelta(microseconds=1))
 
 
 def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
@@ -434,13 +434,13 @@ def moves(record: Snapshot) -> list[Change[Any]]:
     return [change for change in possible if change]
 
 
-@pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
+@pytest.mark.parametrize("record", [claimed(), resolved(), being_unmanaged()])
 def test_every_move_out_of_a_claim_changes_the_fence(record: Snapshot) -> None:
     assert record.fence not in [change.after.fence for change in moves(record)]
     assert all(change.before is record for change in moves(record))
 
 
-@pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
+@pytest.mark.parametrize("record", [claimed(), resolved(), being_unmanaged()])
 def test_every_event_carries_the_generation_of_its_own_record(record: Snapshot) -> None:
     announced = [change for change in moves(record) if change.event]
 
@@ -450,7 +450,7 @@ def test_every_event_carries_the_generation_of_its_own_record(record: Snapshot) 
         assert change.event.payload["generation"] == change.after.generation == record.generation + 1
 
 
-@pytest.mark.parametrize("record", [claimed(), resolved(), given_back_soon()])
+@pytest.mark.parametrize("record", [claimed(), resolved(), being_unmanaged()])
 def test_move_without_an_event_keeps_the_generation(record: Snapshot) -> None:
     silent = [change for change in moves(record) if not change.event]
 

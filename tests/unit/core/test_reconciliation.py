@@ -99,10 +99,10 @@ def test_snapshot_that_left_the_backend_is_reported_although_its_own_name_is_the
 
 def test_only_owned_snapshots_that_a_listing_does_not_show_under_their_names_are_located() -> None:
     listed, renamed, absent = managed(backend_id="a"), managed(backend_id="b"), managed(backend_id="c")
-    given_back = managed(status=Status.DELETED, backend_id="d")
+    unmanaged = managed(status=Status.DELETED, backend_id="d")
     found = [examples.found("snapshot-1", identity="a"), examples.found("mine", identity="b")]
 
-    assert reconciliation.unlisted([listed, renamed, absent, given_back], found) == [renamed, absent]
+    assert reconciliation.unlisted([listed, renamed, absent, unmanaged], found) == [renamed, absent]
 
 
 def test_object_with_another_name_was_renamed_and_can_be_fixed() -> None:
@@ -148,9 +148,9 @@ def test_object_with_the_managed_name_of_a_record_that_does_not_manage_it_is_uno
 
 
 def test_object_that_another_record_manages_by_now_is_owned() -> None:
-    given_back = managed(status=Status.DELETED)
+    unmanaged = managed(status=Status.DELETED)
 
-    assert differences([given_back, managed()], [examples.found("snapshot-1", identity=IDENTITY)]) == []
+    assert differences([unmanaged, managed()], [examples.found("snapshot-1", identity=IDENTITY)]) == []
 
 
 def test_object_with_its_original_name_has_no_owner() -> None:

@@ -1,4 +1,4 @@
-"""Where the tests' Ceph finds the object classes of its OSD."""
+"""The tests' Ceph finds the object classes of its OSD."""
 
 from pathlib import Path
 
@@ -16,5 +16,5 @@ def test_object_classes_are_found_on_every_architecture(tmp_path: Path, librarie
     assert class_folder(tmp_path) == folder
 
 
-def test_machine_without_object_classes_has_no_folder_of_them(tmp_path: Path) -> None:
+def test_no_folder_is_found_on_a_machine_without_object_classes(tmp_path: Path) -> None:
     assert class_folder(tmp_path) is None

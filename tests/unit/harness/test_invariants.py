@@ -1,4 +1,4 @@
-"""What the chaos tests look for: a world in which all is well has none of it, and each single wrong shows."""
+"""The invariants of the chaos tests: a correct world violates none, and each single fault violates one."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.chaos.invariants import Observed, lateness, violations
+from tests.chaos.invariants import Observed, longest_overdue, violations
 from tests.chaos.storage import Storage
 
 Row = dict[str, Any]
 
 
 class World:
-    """A deployment at rest: `first` and `second` are managed, `returned` was given back, `failed` is in error."""
+    """An idle deployment: `first` and `second` are managed, `returned` is unmanaged, `failed` is in error."""
 
     def __init__(self, folder: Path) -> None:
         self.storage = Storage("storage-1@pool", folder / "storage")
@@ -29,7 +29,7 @@ class World:
         self.outbox = self.suspects = 0
         self.first, self.second = self.managed("first"), self.managed("second")
         self.returned = self.managed("returned")
-        self.give_back(self.returned)
+        self.unmanage(self.returned)
         self.failed = self.record("failed", "error")
         self.announce(self.failed, "manage.start", "manage.error")
 
@@ -44,15 +44,15 @@ class World:
 
     def managed(self, name: str) -> Row:
         row, source = self.record(name, "available"), self.storage.plant(name)
-        row["backend_id"] = f"{self.storage.bears(source)}-1700000000000000000"
+        row["backend_id"] = f"{self.storage.inode_of(source)}-1700000000000000000"
         row["original_name"], row["backend_name"] = source, f"disk@snapshot-{row['id']}"
         row["size_gb"] = len(self.storage.planted)
         self.rename(source, row["backend_name"])
         self.announce(row, "manage.start", "manage.end")
         return row
 
-    def give_back(self, row: Row) -> None:
-        """The second time that it's asked for."""
+    def unmanage(self, row: Row) -> None:
+        """Unmanage a snapshot at the second request; the first one ended in error."""
         self.rename(row["backend_name"], row["original_name"])
         self.announce(row, "unmanage.start", "unmanage.error", "unmanage.start", "unmanage.end")
         row["status"] = self.promises[row["id"]] = "deleted"
@@ -66,13 +66,13 @@ class World:
             event = {"event_type": f"snapshot.{step}", "snapshot_id": row["id"], "generation": row["generation"]}
             self.events.append(event | {"event_id": f"{row['id']} {row['generation']}"})
 
-    def heard(self, row: Row) -> list[Row]:
-        """Its events."""
+    def events_of(self, row: Row) -> list[Row]:
+        """Return the events of a snapshot."""
         return [event for event in self.events if event["snapshot_id"] == row["id"]]
 
     def miss(self, row: Row, *numbers: int) -> None:
-        """Have some of its events never heard."""
-        for event in [self.heard(row)[number] for number in numbers]:
+        """Remove some events of a snapshot."""
+        for event in [self.events_of(row)[number] for number in numbers]:
             self.events.remove(event)
 
     @property
@@ -90,21 +90,21 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_nothing_is_wrong_with_a_world_at_rest(world: World) -> None:
+def test_idle_world_violates_no_invariant(world: World) -> None:
     assert violations(world.known, world.promises) == []
 
 
-def test_nothing_is_wrong_with_an_event_of_what_was_never_understood(world: World) -> None:
-    world.events.append(world.heard(world.first)[0] | {"event_id": "0", "snapshot_id": "?", "generation": 0})
+def test_event_of_an_unreadable_message_violates_no_invariant(world: World) -> None:
+    world.events.append(world.events_of(world.first)[0] | {"event_id": "0", "snapshot_id": "?", "generation": 0})
 
     assert violations(world.known, world.promises) == []
 
 
-def test_file_that_goes_while_the_storage_is_looked_at_is_no_failure_to_look(world: World) -> None:
+def test_file_that_disappears_while_the_storage_is_read_causes_no_failure(world: World) -> None:
     moving = world.storage.folder / "disk@moving"
-    moving.symlink_to("gone")  # it is listed, as is what a server renames a moment later, and can't be opened
+    moving.symlink_to("gone")  # it is listed, like a file that a server renames a moment later, but can't be opened
 
-    assert world.storage.bears(moving.name) is None
+    assert world.storage.inode_of(moving.name) is None
     assert violations(world.known, world.promises) == []
 
 
@@ -124,7 +124,7 @@ def leave_suspects(world: World) -> None:
     world.suspects = 3
 
 
-def leave_under_way(world: World) -> None:
+def leave_in_progress(world: World) -> None:
     world.record("late", "creating")
 
 
@@ -141,12 +141,12 @@ def give_to_both(world: World) -> None:
 
 
 def swap(world: World) -> None:
-    """Each has the other's object, as if it were its own, and all else agrees."""
+    """Bind each record to the other's object, consistently in all columns."""
     world.first["reference"], world.second["reference"] = world.second["reference"], world.first["reference"]
 
 
 def swap_objects(world: World) -> None:
-    """The names that they had are written down as they should be."""
+    """Bind each record to the other's object, with the original names unchanged."""
     for column in ("backend_id", "backend_name", "size_gb"):
         world.first[column], world.second[column] = world.second[column], world.first[column]
 
@@ -163,7 +163,7 @@ def lose_object(world: World) -> None:
     (world.storage.folder / world.first["backend_name"]).unlink()
 
 
-def keep_what_was_given_back(world: World) -> None:
+def keep_managed_name_of_unmanaged(world: World) -> None:
     world.rename(world.returned["original_name"], world.returned["backend_name"])
 
 
@@ -187,14 +187,14 @@ def rename_again(world: World) -> None:
     world.rename(world.first["original_name"], world.first["backend_name"])
 
 
-def rename_unasked(world: World) -> None:
+def rename_without_request(world: World) -> None:
     world.rename(world.storage.plant("unasked"), "disk@elsewhere")
 
 
 def rename_never(world: World) -> None:
     row = world.record("never", "available")
     source = world.storage.plant("never")
-    row |= {"backend_id": f"{world.storage.bears(source)}-1", "backend_name": "disk@x", "original_name": source}
+    row |= {"backend_id": f"{world.storage.inode_of(source)}-1", "backend_name": "disk@x", "original_name": source}
     world.announce(row, "manage.start", "manage.end")
 
 
@@ -211,7 +211,7 @@ def miss_ending(world: World) -> None:
 
 
 def start_twice(world: World) -> None:
-    world.events[0:0] = [world.heard(world.first)[0] | {"event_id": "again", "generation": 1}]
+    world.events[0:0] = [world.events_of(world.first)[0] | {"event_id": "again", "generation": 1}]
 
 
 def end_twice(world: World) -> None:
@@ -219,25 +219,25 @@ def end_twice(world: World) -> None:
 
 
 def end_before_start(world: World) -> None:
-    start, end = world.heard(world.first)
+    start, end = world.events_of(world.first)
     start["event_type"], end["event_type"] = end["event_type"], start["event_type"]
 
 
 def end_another_operation(world: World) -> None:
-    world.heard(world.failed)[1]["event_type"] = "snapshot.unmanage.error"
+    world.events_of(world.failed)[1]["event_type"] = "snapshot.unmanage.error"
 
 
 def end_in_another_way(world: World) -> None:
-    world.heard(world.failed)[1]["event_type"] = "snapshot.manage.end"
+    world.events_of(world.failed)[1]["event_type"] = "snapshot.manage.end"
 
 
-def begin_by_giving_back(world: World) -> None:
-    for event in world.heard(world.failed):
+def begin_with_unmanage(world: World) -> None:
+    for event in world.events_of(world.failed):
         event["event_type"] = event["event_type"].replace(".manage.", ".unmanage.")
 
 
 def miss_an_operation(world: World) -> None:
-    """What is left looks like a whole story."""
+    """Remove the events of an operation; the remaining events look complete."""
     world.miss(world.returned, 2, 3)
 
 
@@ -250,33 +250,33 @@ def miss_the_last_operation(world: World) -> None:
     world.miss(world.failed, 2, 3)
 
 
-def hear_of_a_stranger(world: World) -> None:
-    world.events.append(world.heard(world.first)[0] | {"event_id": "?", "snapshot_id": "stranger"})
+def announce_unknown_snapshot(world: World) -> None:
+    world.events.append(world.events_of(world.first)[0] | {"event_id": "?", "snapshot_id": "stranger"})
 
 
-WRONGS: list[tuple[Callable[[World], None], str]] = [
-    (lose_record, "LOST: {failed} was promised, and is unknown"),
+FAULTS: list[tuple[Callable[[World], None], str]] = [
+    (lose_record, "LOST: {failed} was promised, but has no record"),
     (end_otherwise, "{failed} is error, not available: None"),
     (leave_in_outbox, "STUCK: 2 messages are left in the outbox"),
-    (leave_suspects, "STUCK: 3 messages are suspected"),
-    (leave_under_way, "is still creating"),
-    (leave_claimed, "{first} is settled, and claimed or due"),
-    (leave_due, "{failed} is settled, and claimed or due"),
+    (leave_suspects, "STUCK: 3 redelivered messages are counted"),
+    (leave_in_progress, "is still creating"),
+    (leave_claimed, "{first} is settled, but still claimed or due"),
+    (leave_due, "{failed} is settled, but still claimed or due"),
     (give_to_both, "belongs to ['{first}', '{second}']"),
-    (swap, "SWAPPED: {first} asked for disk@second, and has disk@first as disk@first"),
-    (swap_objects, "SWAPPED: {first} asked for disk@first, and has disk@second as disk@first"),
-    (bind_failed, "SWAPPED: {failed} asked for disk@failed, and has disk@first as disk@failed"),
+    (swap, "SWAPPED: {first} refers to disk@second, but has disk@first as disk@first"),
+    (swap_objects, "SWAPPED: {first} refers to disk@first, but has disk@second as disk@first"),
+    (bind_failed, "SWAPPED: {failed} refers to disk@failed, but has disk@first as disk@failed"),
     (grow, "SIZE: {second} has 7 GB, not 2"),
     (lose_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
     (lose_object, "storage-1@pool: disk@first is gone"),
-    (keep_what_was_given_back, "LOST: {returned} is deleted, but disk@returned isn't"),
+    (keep_managed_name_of_unmanaged, "LOST: {returned} is deleted, but disk@returned isn't"),
     (replace_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
     (replace_object, "storage-1@pool: disk@snapshot-{first} was not there"),
     (change_data, "storage-1@pool: disk@snapshot-{second} has other data"),
     (cut_data, "storage-1@pool: disk@snapshot-{second} has other data"),
     (rename_again, "TWICE: disk@first became disk@snapshot-{first} 2 times, not 1"),
     (rename_again, "TWICE: disk@snapshot-{first} became disk@first 1 times, not 0"),
-    (rename_unasked, "TWICE: disk@unasked became disk@elsewhere 1 times, not 0"),
+    (rename_without_request, "TWICE: disk@unasked became disk@elsewhere 1 times, not 0"),
     (rename_never, "TWICE: disk@never became disk@x 0 times, not 1"),
     (announce_nothing, "EVENTS: {failed} is error after []"),
     (miss_start, "EVENTS: {first} (available) has ['snapshot.manage.end']"),
@@ -286,41 +286,41 @@ WRONGS: list[tuple[Callable[[World], None], str]] = [
     (end_before_start, "EVENTS: {first} (available) has ['snapshot.manage.end', 'snapshot.manage.start']"),
     (end_another_operation, "EVENTS: {failed} (error) has ['snapshot.manage.start', 'snapshot.unmanage.error']"),
     (end_in_another_way, "EVENTS: {failed} is error after ['snapshot.manage.start', 'snapshot.manage.end']"),
-    (begin_by_giving_back, "EVENTS: {failed} (error) has ['snapshot.unmanage.start', 'snapshot.unmanage.error']"),
+    (begin_with_unmanage, "EVENTS: {failed} (error) has ['snapshot.unmanage.start', 'snapshot.unmanage.error']"),
     (miss_an_operation, "EVENTS: {returned} has a gap: [1, 2, 5, 6] of 1 to 6"),
     (miss_the_first_operation, "EVENTS: {returned} has a gap: [3, 4, 5, 6] of 1 to 6"),
     (miss_the_last_operation, "EVENTS: {failed} has a gap: [1, 2] of 1 to 4"),
-    (hear_of_a_stranger, "stranger has events, and no record"),
+    (announce_unknown_snapshot, "stranger has events, but no record"),
 ]
 
 
-@pytest.mark.parametrize(("do_wrong", "line"), WRONGS, ids=lambda value: getattr(value, "__name__", ""))
-def test_wrong_is_told(world: World, do_wrong: Callable[[World], None], line: str) -> None:
+@pytest.mark.parametrize(("inject", "line"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_single_fault_is_reported(world: World, inject: Callable[[World], None], line: str) -> None:
     ids = {name: getattr(world, name)["id"] for name in ("first", "second", "returned", "failed")}
 
-    do_wrong(world)
+    inject(world)
 
-    told = violations(world.known, world.promises)
-    assert [text for text in told if line.format(**ids) in text], told
+    reported = violations(world.known, world.promises)
+    assert [text for text in reported if line.format(**ids) in text], reported
 
 
-def test_row_that_was_removed_from_the_audit_log_is_told(world: World) -> None:
+def test_row_that_was_removed_from_the_audit_log_is_reported(world: World) -> None:
     known = world.known
-    kept = [row for row in known.audit if row["number"] != 3]
+    remaining = [row for row in known.audit if row["number"] != 3]
 
-    told = violations(replace(known, audit=kept), world.promises)
+    reported = violations(replace(known, audit=remaining), world.promises)
 
-    assert "the audit log's numbers have a gap" in told
-    assert "the audit log's chain is broken before 4" in told
+    assert "the audit log's numbers have a gap" in reported
+    assert "the audit log's chain is broken before 4" in reported
 
 
-def test_event_that_is_in_the_audit_log_twice_is_told(world: World) -> None:
+def test_event_that_is_in_the_audit_log_twice_is_reported(world: World) -> None:
     world.events[3]["event_id"] = world.events[2]["event_id"]
 
     assert violations(world.known, world.promises) == ["an event is in the audit log twice"]
 
 
-def test_row_of_the_audit_log_that_was_replaced_is_told(world: World) -> None:
+def test_row_of_the_audit_log_that_was_replaced_is_reported(world: World) -> None:
     known = world.known
     forged = [dict(row) | {"digest": "f" * 64} if row["number"] == 3 else row for row in known.audit]
 
@@ -328,7 +328,7 @@ def test_row_of_the_audit_log_that_was_replaced_is_told(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "late_seconds"),
+    ("rows", "overdue_seconds"),
     [
         ([], 0),
         ([("creating", None)], 0),
@@ -337,7 +337,9 @@ def test_row_of_the_audit_log_that_was_replaced_is_told(world: World) -> None:
     ],
     ids=["nothing", "not accepted yet", "several", "a lease"],
 )
-def test_lateness_is_that_of_what_is_due_for_longest(rows: list[tuple[str, int | None]], late_seconds: int) -> None:
+def test_longest_overdue_is_the_time_of_the_most_overdue_operation(
+    rows: list[tuple[str, int | None]], overdue_seconds: int
+) -> None:
     now = datetime.now(UTC).replace(tzinfo=None)
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     snapshots = sa.Table("snapshots", sa.MetaData(), sa.Column("status", sa.Text), sa.Column("due_at", sa.DateTime))
@@ -347,13 +349,17 @@ def test_lateness_is_that_of_what_is_due_for_longest(rows: list[tuple[str, int |
             due_at = None if ago is None else now - timedelta(seconds=ago)
             conn.execute(snapshots.insert(), {"status": status, "due_at": due_at})
 
-    late = lateness(engine)
+    overdue = longest_overdue(engine)
 
     engine.dispose()
-    assert timedelta(seconds=late_seconds) <= late < timedelta(seconds=late_seconds + 20 * bool(late_seconds) + 0.5)
+    assert (
+        timedelta(seconds=overdue_seconds)
+        <= overdue
+        < timedelta(seconds=overdue_seconds + 20 * bool(overdue_seconds) + 0.5)
+    )
 
 
-def test_storages_that_nobody_asks_any_more_leave_room_for_others_to_be_watched(tmp_path: Path) -> None:
+def test_unused_storages_release_their_inotify_instances(tmp_path: Path) -> None:
     at_once = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
 
     for number in range(min(at_once, 1000) + 1):

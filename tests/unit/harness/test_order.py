@@ -1,4 +1,4 @@
-"""The order in which several processes run the test files."""
+"""Several test processes run the test files in a set order."""
 
 import os
 import subprocess
@@ -13,12 +13,12 @@ FOLDER = REPOSITORY / "tests"
 TWO_FILES = {"test_a.py": "def test_it():\n    pass\n", "test_b.py": "def test_it():\n    pass\n"}
 
 
-def test_longest_files_are_there() -> None:
+def test_longest_files_exist() -> None:
     assert [name for name in order.LONGEST if not (FOLDER / name).is_file()] == []
 
 
-def test_every_folder_of_tests_has_its_place() -> None:
-    assert {file.parent.name for file in FOLDER.glob("*/test_*.py")} == set(order.TIERS)
+def test_every_tier_has_a_place_in_the_order() -> None:
+    assert {file.relative_to(FOLDER).parts[0] for file in FOLDER.rglob("test_*.py")} == set(order.TIERS)
 
 
 def test_longest_files_come_first_and_unit_tests_last() -> None:
@@ -29,7 +29,7 @@ def test_longest_files_come_first_and_unit_tests_last() -> None:
     assert files[-1].parent.name == "unit"
 
 
-def test_processes_run_files_of_elsewhere_in_the_order_of_collection(tmp_path: Path) -> None:
+def test_processes_run_files_outside_the_tiers_in_the_order_of_collection(tmp_path: Path) -> None:
     for name, text in TWO_FILES.items():
         (tmp_path / name).write_text(text)
     several = ["-n", "1", "--dist", "loadfile", "--no-loadscope-reorder"]

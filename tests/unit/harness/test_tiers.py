@@ -1,4 +1,4 @@
-"""The account of what did not run: loud at a desk, a failure in CI."""
+"""Skipped tests are listed on a developer's machine, and fail the run in CI."""
 
 import os
 import subprocess
@@ -27,8 +27,8 @@ def test_that_runs():
 
 def run(folder: Path, tests: str, ci: bool) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(tests)
-    named_alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other plugins take longer than the tests
-    environment = os.environ | named_alone | {"PYTHONPATH": str(REPOSITORY), "CI": str(ci).lower()}
+    few_plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other plugins take longer than the tests
+    environment = os.environ | few_plugins | {"PYTHONPATH": str(REPOSITORY), "CI": str(ci).lower()}
     command = [sys.executable, "-m", "pytest", "-p", "tests.tiers", "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -41,7 +41,7 @@ def test_skip_fails_the_run_in_ci_and_is_named(tmp_path: Path) -> None:
     assert "test_it.py::test_that_needs_a_floppy" in result.stdout
 
 
-def test_skip_is_told_with_its_reason_at_a_desk(tmp_path: Path) -> None:
+def test_skip_is_listed_with_its_reason_outside_ci(tmp_path: Path) -> None:
     result = run(tmp_path, ONE_SKIPPED, ci=False)
 
     assert result.returncode == pytest.ExitCode.OK
@@ -50,14 +50,14 @@ def test_skip_is_told_with_its_reason_at_a_desk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ci", [True, False])
-def test_nothing_is_told_where_all_ran(tmp_path: Path, ci: bool) -> None:
+def test_nothing_is_listed_if_all_tests_ran(tmp_path: Path, ci: bool) -> None:
     result = run(tmp_path, ALL_RUN, ci)
 
     assert result.returncode == pytest.ExitCode.OK
     assert "!" not in result.stdout
 
 
-def test_counts_are_the_end_of_the_output(tmp_path: Path) -> None:
+def test_counts_are_the_last_line_of_the_output(tmp_path: Path) -> None:
     result = run(tmp_path, ONE_SKIPPED, ci=True)
 
     assert "1 passed, 1 skipped" in result.stdout.splitlines()[-1]

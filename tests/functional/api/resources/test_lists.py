@@ -9,7 +9,8 @@ import pytest
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
 from tests import examples
-from tests.functional.world import OTHER_PROJECT, PROJECT, Client, World, a_world, fault, five_snapshots
+from tests.functional.client import PROJECT, Client, fault
+from tests.functional.world import OTHER_PROJECT, World, a_world, five_snapshots
 
 SUMMARY = {"id", "name", "links"}
 LISTS = ["volumes", "volumes/detail", "snapshots", "snapshots/detail"]

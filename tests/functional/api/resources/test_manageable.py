@@ -10,13 +10,8 @@ from snapmanage.api.request import Limits
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from tests.examples import new_id
-from tests.functional.world import (
-    SERVER,
-    VOLUME,
-    World,
-    a_world,
-    fault,
-)
+from tests.functional.client import SERVER, fault
+from tests.functional.world import VOLUME, World, a_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 # A placeholder for the id of a record that does not exist yet.

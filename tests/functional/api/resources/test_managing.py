@@ -6,14 +6,8 @@ from snapmanage.core.backend import GIB, Unsafe
 from snapmanage.core.quotas import Amount
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage.rules import Rules
-from tests.functional.world import (
-    OTHER_PROJECT,
-    SERVER,
-    VOLUME,
-    World,
-    a_world,
-    fault,
-)
+from tests.functional.client import SERVER, fault
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 SUMMARY = {"id", "created_at", "updated_at", "name", "description", "volume_id", "status", "size", "metadata"}

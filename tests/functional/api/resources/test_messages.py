@@ -2,13 +2,8 @@
 
 import pytest
 
-from tests.functional.world import (
-    OTHER_PROJECT,
-    PROJECT,
-    Client,
-    World,
-    fault,
-)
+from tests.functional.client import PROJECT, Client, fault
+from tests.functional.world import OTHER_PROJECT, World
 
 SNAPSHOT = "volume-1-snapshot-1"
 

@@ -7,14 +7,8 @@ import pytest
 from snapmanage.core.records import Requester
 from snapmanage.store import records
 from tests.examples import snapshot
-from tests.functional.world import (
-    OTHER_PROJECT,
-    PROJECT,
-    Client,
-    World,
-    fault,
-    five_snapshots,
-)
+from tests.functional.client import PROJECT, Client, fault
+from tests.functional.world import OTHER_PROJECT, World, five_snapshots
 
 SNAPSHOT = "volume-1-snapshot-1"
 SUMMARY = {"id", "created_at", "updated_at", "name", "description", "volume_id", "status", "size", "metadata"}

@@ -5,11 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.functional.world import (
-    VOLUME,
-    World,
-    fault,
-)
+from tests.functional.client import fault
+from tests.functional.world import VOLUME, World
 from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"

@@ -8,15 +8,8 @@ import pytest
 from snapmanage.core.backend import GIB
 from snapmanage.core.reference import Reference
 from tests.functional.callers import by_token, token
-from tests.functional.world import (
-    OTHER_PROJECT,
-    PROJECT,
-    SERVER,
-    VOLUME,
-    World,
-    a_world,
-    fault,
-)
+from tests.functional.client import PROJECT, SERVER, fault
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
 from tests.waiting import until
 
 SNAPSHOT = "volume-1-snapshot-1"

@@ -1,7 +1,6 @@
-"""What is done to a deployment in a storm: each blow hurts it in one way, for a moment, and lets go.
+"""Faults that a storm injects into a deployment; each lasts a moment.
 
-Which blows fall, where and for how long, is drawn from the storm's own source of chance alone, so that
-a seed gives the same storm again.
+The storm's own random generator alone chooses kind, target and duration of each fault, so a seed repeats its storm.
 """
 
 import json
@@ -17,9 +16,9 @@ from tests.chaos.fleet import Fleet
 from tests.services.rabbitmq import CONSUMER_TIMEOUT
 from tests.services.wire import Wire
 
-Blow = Callable[[Fleet, random.Random], None]
+Fault = Callable[[Fleet, random.Random], None]
 
-# A lease is one second.
+# Seconds; a lease takes one second.
 LONGER_THAN_A_LEASE = (1.2, 3.0)
 
 
@@ -28,7 +27,7 @@ def kill_server(fleet: Fleet, chance: random.Random) -> None:
 
 
 def kill_two_servers(fleet: Fleet, chance: random.Random) -> None:
-    """At the same moment."""
+    """Kill two servers at the same moment."""
     names = chance.sample(fleet.servers, 2)
     for name in names:
         fleet.daemons[name].kill()
@@ -50,11 +49,11 @@ def kill_audit(fleet: Fleet, chance: random.Random) -> None:
 
 
 def stop_any(fleet: Fleet, chance: random.Random) -> None:
-    """SIGTERM, as an upgrade does."""
+    """Stop a process with SIGTERM, as an upgrade does."""
     name = chance.choice(list(fleet.daemons))
     fleet.daemons[name].send(signal.SIGTERM)
     time.sleep(chance.uniform(0, 0.5))
-    fleet.daemons[name].ended()
+    fleet.daemons[name].await_exit()
     fleet.revive(name)
 
 
@@ -87,7 +86,7 @@ def restart_database(fleet: Fleet, chance: random.Random) -> None:
 
 
 def drop_connections(fleet: Fleet, chance: random.Random) -> None:
-    """An administrator ends sessions of the database, in whatever they are."""
+    """End sessions of the database at any point of their work, as an administrator may."""
     sessions, end = {
         "mysql": ("SELECT id FROM information_schema.processlist WHERE db = DATABASE()", "KILL {}"),
         "postgresql": (
@@ -104,13 +103,13 @@ def drop_connections(fleet: Fleet, chance: random.Random) -> None:
 
 
 def lock_rows(fleet: Fleet, chance: random.Random) -> None:
-    """Lock what is under way one by one, backwards, again and again: whoever locks forwards meets a deadlock."""
-    under_way = sa.text("SELECT id FROM snapshots WHERE status IN ('creating', 'unmanaging') ORDER BY id DESC")
+    """Lock the rows in progress one by one in reverse order, repeatedly, so that other processes get deadlocks."""
+    in_progress = sa.text("SELECT id FROM snapshots WHERE status IN ('creating', 'unmanaging') ORDER BY id DESC")
     lock = sa.text("SELECT id FROM snapshots WHERE id = :id FOR UPDATE")
     deadline = time.monotonic() + chance.uniform(1, 2)
     while time.monotonic() < deadline:
         with suppress(sa.exc.DBAPIError), fleet.engine.begin() as conn:
-            for snapshot_id in conn.execute(under_way).scalars().all():
+            for snapshot_id in conn.execute(in_progress).scalars().all():
                 conn.execute(lock, {"id": snapshot_id})
                 time.sleep(0.02)
                 if time.monotonic() > deadline:
@@ -122,15 +121,15 @@ def slow_wire(fleet: Fleet, chance: random.Random) -> None:
     wire = _wire(fleet, chance)
     wire.slow(chance.uniform(0.01, 0.2))
     time.sleep(chance.uniform(1, 3))
-    wire.mend()
+    wire.restore()
 
 
 def hang_wire(fleet: Fleet, chance: random.Random) -> None:
-    """Nothing passes, longer than a lease; then what was sent arrives late."""
+    """Hold back all data for longer than a lease, then deliver it late."""
     wire = _wire(fleet, chance)
     wire.hang()
     time.sleep(chance.uniform(1.2, 4))
-    wire.mend()
+    wire.restore()
 
 
 def break_wire(fleet: Fleet, chance: random.Random) -> None:
@@ -138,7 +137,7 @@ def break_wire(fleet: Fleet, chance: random.Random) -> None:
 
 
 def lose_wire(fleet: Fleet, chance: random.Random) -> None:
-    """Connections become half open: neither side hears of it until it gives up; then they are reset."""
+    """Make connections half open, so that neither side notices until its own time-out; then reset the connections."""
     wire = _wire(fleet, chance)
     wire.freeze()
     time.sleep(chance.uniform(1.2, 4))
@@ -146,7 +145,7 @@ def lose_wire(fleet: Fleet, chance: random.Random) -> None:
 
 
 def limit_queues(fleet: Fleet, chance: random.Random) -> None:
-    """A policy drops nearly everything from the queues: what is returned once, what waits, and what is too much."""
+    """Set a policy that drops nearly all messages: requeued ones, old ones, and those beyond a short length."""
     pattern = rf"^(snapmanage-audit\.)?{fleet.exchange}"
     limits = {"delivery-limit": 1, "message-ttl": 50, "max-length": 20, "overflow": "drop-head"}
     fleet.broker.control("set_policy", fleet.exchange, pattern, json.dumps(limits), "--apply-to", "queues")
@@ -155,20 +154,19 @@ def limit_queues(fleet: Fleet, chance: random.Random) -> None:
     fleet.broker.control("clear_policy", fleet.exchange)
 
 
-def lose_patience(fleet: Fleet, chance: random.Random) -> None:
-    """The broker takes back what isn't acknowledged within a moment, while the database hangs."""
+def requeue_unacknowledged(fleet: Fleet, chance: random.Random) -> None:
+    """Let the broker requeue messages that are unacknowledged for a moment, while the database hangs."""
     wires = chance.choice(list(fleet.wires.values()))
     fleet.broker.set_consumer_timeout(200)
     wires.to_broker.reset()
     wires.to_database.hang()
     time.sleep(chance.uniform(1.2, 3))
-    wires.to_database.mend()
+    wires.to_database.restore()
     fleet.broker.set_consumer_timeout(CONSUMER_TIMEOUT)
     wires.to_broker.reset()
 
 
-# The kinds of them.
-BLOWS: Sequence[Blow] = (
+FAULTS: Sequence[Fault] = (
     kill_server,
     kill_two_servers,
     kill_api,
@@ -188,15 +186,15 @@ BLOWS: Sequence[Blow] = (
     break_wire,
     lose_wire,
     limit_queues,
-    lose_patience,
+    requeue_unacknowledged,
 )
 
 
-def deal(seed: str, number: int) -> list[Blow]:
-    """As many as that, from shuffled decks of all kinds: each comes before any comes again."""
-    chance = random.Random(f"{seed} blows")
-    decks = [chance.sample(BLOWS, len(BLOWS)) for _ in range(0, number, len(BLOWS))]
-    return [blow for deck in decks for blow in deck][:number]
+def draw_faults(seed: str, number: int) -> list[Fault]:
+    """Return `number` faults from shuffled decks of all kinds, so that no kind repeats before all have been drawn."""
+    chance = random.Random(f"{seed} faults")
+    decks = [chance.sample(FAULTS, len(FAULTS)) for _ in range(0, number, len(FAULTS))]
+    return [fault for deck in decks for fault in deck][:number]
 
 
 def _kill(fleet: Fleet, chance: random.Random, name: str) -> None:
@@ -212,5 +210,5 @@ def _freeze(fleet: Fleet, chance: random.Random, name: str) -> None:
 
 
 def _wire(fleet: Fleet, chance: random.Random) -> Wire:
-    """That of one machine to one service, while the others go on."""
+    """Choose the wire of one machine to one service; the other wires keep working."""
     return chance.choice([wire for wires in fleet.wires.values() for wire in wires])

@@ -1,4 +1,4 @@
-"""What clients ask for while processes die: each asks again until it is answered, as a client does."""
+"""Actions of clients while processes die; a client repeats an action until it is answered."""
 
 import json
 import uuid
@@ -13,16 +13,16 @@ from tests.chaos.fleet import Fleet
 from tests.services.deployment import PROJECT
 from tests.waiting import until
 
-# Acts; may be called again, which must not make it happen twice.
-Story = Callable[[], None]
+# Carries out an action; calling it again must not carry it out twice.
+Action = Callable[[], None]
 
-# Who dies may have begun to answer.
+# A dying process may have sent a part of its answer.
 CUT_OFF = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
 @dataclass
-class Manage:
-    """A snapshot is asked for under a key."""
+class ManageAction:
+    """Request to manage a snapshot, with an idempotency key."""
 
     fleet: Fleet
     host: str
@@ -44,8 +44,8 @@ class Manage:
 
 
 @dataclass
-class Unmanage:
-    """A managed snapshot is given back; once that was asked for, it can't be asked for again."""
+class UnmanageAction:
+    """Request to unmanage a managed snapshot; the API refuses the repeat of an accepted request."""
 
     fleet: Fleet
     snapshot_id: str
@@ -57,31 +57,31 @@ class Unmanage:
             self.fleet.promises[self.snapshot_id] = "deleted"
 
 
-def manage(fleet: Fleet) -> Story:
-    return Manage(fleet, _host(fleet), _plant(fleet))
+def manage(fleet: Fleet) -> Action:
+    return ManageAction(fleet, _host(fleet), _plant(fleet))
 
 
-def manage_another(fleet: Fleet) -> Story:
-    """Asked again, it asks for another one."""
+def manage_another(fleet: Fleet) -> Action:
+    """Return an action that manages another snapshot at each call."""
     return lambda: manage(fleet)()
 
 
-def manage_in_a_new_project(fleet: Fleet) -> Story:
+def manage_in_a_new_project(fleet: Fleet) -> Action:
     storage, project = fleet.storages[_host(fleet)], uuid.uuid4().hex
     volume = storage.plant_volume(f"disk-{project}")
     source = storage.plant("first", volume)
-    return Manage(fleet, _host(fleet), source, project, volume_id=fleet.register(_host(fleet), volume, project))
+    return ManageAction(fleet, _host(fleet), source, project, volume_id=fleet.register(_host(fleet), volume, project))
 
 
-def unmanage(fleet: Fleet) -> Story:
-    managed = Manage(fleet, _host(fleet), _plant(fleet))
+def unmanage(fleet: Fleet) -> Action:
+    managed = ManageAction(fleet, _host(fleet), _plant(fleet))
     managed()
-    fleet.rest()
-    return Unmanage(fleet, managed.snapshot_id)
+    fleet.await_idle()
+    return UnmanageAction(fleet, managed.snapshot_id)
 
 
-def cast(fleet: Fleet) -> Story:
-    """An upstream API casts once: the broker has confirmed it, so nobody will send it again."""
+def cast(fleet: Fleet) -> Action:
+    """Return an action that sends one cast: an upstream API doesn't repeat a cast that the broker confirmed."""
     source, snapshot_id = _plant(fleet), str(uuid.uuid4())
 
     def act() -> None:
@@ -92,46 +92,47 @@ def cast(fleet: Fleet) -> Story:
     return act
 
 
-def send_garbage(fleet: Fleet) -> Story:
-    """What can't be understood comes once, and must be in the quarantine once."""
+def send_garbage(fleet: Fleet) -> Action:
+    """Return an action that sends an unreadable message once, then waits until it is in the quarantine once."""
     return _once(fleet, lambda body: fleet.publish(_host(fleet), body))
 
 
-def announce_garbage(fleet: Fleet) -> Story:
-    """The same on the auditor's queue."""
+def announce_garbage(fleet: Fleet) -> Action:
+    """Like `send_garbage`, on the queue of the audit listener."""
     return _once(fleet, lambda body: fleet.send(f"{fleet.exchange}-notifications.info", body))
 
 
 def unmanage_too_early(fleet: Fleet) -> tuple[str, str]:
-    """Ids of a managed snapshot, and of the message in the quarantine that asked for it back before it was known."""
+    """Return the ids of a managed snapshot and of a quarantined message, which is a premature unmanage request."""
     source, snapshot_id = _plant(fleet), str(uuid.uuid4())
     content = {"method": "unmanage_snapshot", "args": {"snapshot_id": snapshot_id}, "version": "1.0"}
     body = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
     fleet.publish(_host(fleet), body)
-    fleet.until_quarantined(body)
+    fleet.await_quarantined(body)
     fleet.cast(_host(fleet), source, snapshot_id)
     fleet.promises[snapshot_id] = "available"
-    fleet.rest()
+    fleet.await_idle()
     with fleet.engine.connect() as conn:
         query = sa.text("SELECT id FROM quarantine WHERE body = :body")
         return snapshot_id, str(conn.execute(query, {"body": body}).scalar_one())
 
 
-def register(fleet: Fleet) -> Story:
-    """A volume is asked for under a key, and must be known once, when it is asked for again."""
+def register(fleet: Fleet) -> Action:
+    """Return an action that registers a volume with an idempotency key, and checks that it has one record."""
     key = str(uuid.uuid4())
-    asked: list[str] = []
+    requests_sent = 0
     name = fleet.storages[_host(fleet)].plant_volume(f"disk-{key}")
     body = {"volume": {"host": f"{_host(fleet)}@pool", "ref": {"source-name": name}}}
 
     def act() -> None:
+        nonlocal requests_sent
         with suppress(*CUT_OFF):
             answer = fleet.request("/os-volume-manage", body, key)
             assert answer.status_code == 202, answer.text
             assert fleet.count("SELECT count(*) FROM volumes WHERE reference LIKE :name", name=f"%{name}%") == 1
-            if asked:
+            if requests_sent:
                 until(available, f"{name} to be available")
-        asked.append(key)
+        requests_sent += 1
 
     def available() -> bool:
         query = "SELECT count(*) FROM volumes WHERE reference LIKE :name AND status = 'available'"
@@ -140,14 +141,14 @@ def register(fleet: Fleet) -> Story:
     return act
 
 
-def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Story:
-    """Bytes that nobody understands are sent; asked again, they are looked for."""
+def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Action:
+    """Return an action that sends unreadable bytes; the next call waits until they are in the quarantine."""
     body = f"garbage {uuid.uuid4()}".encode()
     sent: list[bytes] = []
 
     def act() -> None:
         if sent:
-            fleet.until_quarantined(body)
+            fleet.await_quarantined(body)
         else:
             send(body)
             sent.append(body)

@@ -1,0 +1,27 @@
+"""SQLite databases with the current schema."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from snapmanage.store.engine import schema
+from snapmanage.store.engine.database import connect
+
+
+def sqlite(folder: Path) -> str:
+    """Return the URL of the SQLite database in a folder; make it with the current schema if it is missing."""
+    file = folder / "snapmanage.db"
+    if not file.exists():
+        file.write_bytes(_migrated())
+    return f"sqlite:///{file}"
+
+
+@cache
+def _migrated() -> bytes:
+    """Return the content of a migrated SQLite file; the migrations take longer than many tests."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "snapmanage.db"
+        db = connect(f"sqlite:///{file}")
+        schema.sync(db.engine)
+        db.close()
+        return file.read_bytes()

@@ -1,0 +1,60 @@
+"""python-cinderclient's shell, unchanged, against a running service."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available, run_command, status
+from tests.services.deployment import PROJECT
+from tests.waiting import until
+
+
+@pytest.fixture
+def cinder_shell(service: Service) -> Callable[..., str]:
+    environment = {
+        "OS_AUTH_TYPE": "noauth",
+        "OS_USER_ID": "ann",
+        "OS_PROJECT_ID": PROJECT,
+        "CINDER_ENDPOINT": service.url,
+        "OS_VOLUME_API_VERSION": "3.8",
+    }
+    return lambda *arguments: run_command("cinder", *arguments, environment=environment)
+
+
+def field(table: str, name: str) -> str:
+    """Return the value of a property in a table that the shell printed."""
+    rows = ([cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines() if "|" in line)
+    return dict(row for row in rows if len(row) == 2)[name]
+
+
+def test_cinder_s_shell_manages_lists_and_unmanages(
+    service: Service, cinder_shell: Callable[..., str], disk: str
+) -> None:
+    volume_id = field(cinder_shell("manage", HOST, disk, "--name", disk), "id")
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
+
+    made = field(cinder_shell("snapshot-manage", volume_id, f"{disk}@daily", "--name", f"{disk}-daily"), "id")
+    await_available(lambda: status(service, f"snapshots/{made}"), made)
+
+    assert field(cinder_shell("snapshot-show", f"{disk}-daily"), "id") == made
+    assert made in cinder_shell("snapshot-list", "--volume-id", volume_id)
+    assert f"{disk}@weekly" in cinder_shell("snapshot-manageable-list", HOST, "--detailed", "False")
+    assert made in cinder_shell("snapshot-manageable-list", HOST, "--detailed", "True")
+
+    cinder_shell("snapshot-unmanage", f"{disk}-daily")
+
+    until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
+    assert service.names(disk) == set(SNAPSHOTS)
+
+
+def test_cinder_s_shell_shows_why_a_snapshot_is_in_error(
+    service: Service, cinder_shell: Callable[..., str], disk: str
+) -> None:
+    volume_id = field(cinder_shell("manage", HOST, disk), "id")
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
+    made = field(cinder_shell("snapshot-manage", volume_id, f"{disk}@nowhere"), "id")
+    until(lambda: status(service, f"snapshots/{made}") == "error", "the snapshot to fail")
+
+    messages = cinder_shell("message-list", "--resource_uuid", made)
+
+    assert "SNAPSHOT_MANAGE_SOURCE_NOT_FOUND" in messages

@@ -1,0 +1,40 @@
+"""python-openstackclient, unchanged, against a running service."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available, run_command, status
+from tests.waiting import until
+
+
+@pytest.fixture
+def osc(service: Service) -> Callable[..., Any]:
+    environment = {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": service.endpoint, "OS_VOLUME_API_VERSION": "3.8"}
+
+    def run(*arguments: str, shown: bool = True) -> Any:
+        output = run_command("openstack", *arguments, *(["-f", "json"] if shown else []), environment=environment)
+        return json.loads(output) if shown else output
+
+    return run
+
+
+def test_openstackclient_manages_lists_and_unmanages(service: Service, osc: Callable[..., Any], disk: str) -> None:
+    volume = ["volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST]
+    volume_id = osc(*volume)["id"]
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
+
+    snapshot = [f"{disk}-daily", "--volume", disk, "--remote-source", f"source-name={disk}@daily"]
+    made = osc("volume", "snapshot", "create", *snapshot)["id"]
+    await_available(lambda: status(service, f"snapshots/{made}"), made)
+    listed = osc("block", "storage", "snapshot", "manageable", "list", HOST, "--long", "--sort", "reference:asc")
+
+    assert [each["cinder_id"] for each in listed if each["reference"]["source-name"].startswith(f"{disk}@s")] == [made]
+    assert made in [each["ID"] for each in osc("volume", "snapshot", "list", "--volume", disk)]
+
+    osc("volume", "snapshot", "delete", "--remote", f"{disk}-daily", shown=False)
+
+    until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
+    assert service.names(disk) == set(SNAPSHOTS)

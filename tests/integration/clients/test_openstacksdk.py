@@ -1,0 +1,56 @@
+"""openstacksdk, unchanged, against a running service."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import openstack
+import pytest
+from openstack.exceptions import ConflictException, NotFoundException
+
+from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available
+from tests.waiting import until
+
+
+@pytest.fixture
+def sdk(service: Service) -> Iterator[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library warns of its own deprecated functions
+        connection = openstack.connect(
+            auth_type="none",
+            auth={"endpoint": service.endpoint},
+            block_storage_default_microversion="3.8",
+            load_yaml_config=False,
+            load_envvars=False,
+        )
+        yield connection.block_storage
+        connection.close()
+
+
+def test_openstacksdk_manages_lists_and_unmanages(service: Service, sdk: Any, disk: str) -> None:
+    volume = sdk.manage_volume(host=HOST, ref={"source-name": disk}, name=disk)
+    await_available(lambda: str(sdk.get_volume(volume.id).status), disk)
+
+    made = sdk.manage_snapshot(volume_id=volume.id, ref={"source-name": f"{disk}@daily"}, name=f"{disk}-daily")
+    await_available(lambda: str(sdk.get_snapshot(made.id).status), made.id)
+
+    assert sdk.find_snapshot(f"{disk}-daily", ignore_missing=False).id == made.id
+    assert [each.id for each in sdk.snapshots(volume_id=volume.id)] == [made.id]
+    with pytest.raises(ConflictException):
+        sdk.manage_snapshot(volume_id=volume.id, ref={"source-name": f"{disk}@daily"})
+
+    sdk.unmanage_snapshot(made.id)
+
+    with pytest.raises(NotFoundException):
+        until(lambda: sdk.get_snapshot(made.id) is None, "the snapshot to be unmanaged")
+    assert service.names(disk) == set(SNAPSHOTS)
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 1000])
+def test_openstacksdk_reads_all_pages_once(sdk: Any, disk: str, limit: int | None) -> None:
+    parameters = {} if limit is None else {"limit": limit}
+
+    listed = [each.reference["source-name"] for each in sdk.manageable_snapshots(details=True, host=HOST, **parameters)]
+
+    assert len(listed) == len(set(listed))
+    assert {f"{disk}@{word}" for word in SNAPSHOTS} <= set(listed)
