@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
 from snapmanage.core import audit as chain
-from snapmanage.core.audit import Entry, Gap
+from snapmanage.core.audit import Entry, Gap, Head
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.ids import is_uuid
 from snapmanage.core.logfields import fields
@@ -82,7 +82,7 @@ def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entr
         return audit_log.newest(conn, limit, snapshot_id)
 
 
-def verify(db: Database) -> tuple[chain.Head, str | None, list[Gap]]:
+def verify(db: Database) -> tuple[Head, str | None, list[Gap]]:
     """Return the head of the chain, the first break (None if the chain is whole), and the gaps in the log."""
     with db.read(at_one_moment=True) as conn:
         head = audit_log.head(conn)
@@ -116,14 +116,15 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
 
 def _append(conn: Connection, events: Sequence[ReceivedEvent], now: datetime) -> None:
     """Append the events to the log that it doesn't have yet."""
-    head = audit_log.lock_head(conn)
+    head = audit_log.head(conn, lock=True)
     fresh = {event.payload["event_id"]: event for event in events}
     for known in audit_log.known(conn, list(fresh)):
         del fresh[known]
     entries: list[Entry] = []
     for event in fresh.values():
-        entries.append(chain.append(head, event.event_type, event.payload, now))
-        head = chain.head_of(entries[-1])
+        entry = chain.append(head, event.event_type, event.payload, now)
+        head = Head(entry.number, entry.digest)
+        entries.append(entry)
     audit_log.append(conn, entries)
     if entries:
         crash.at(Point.AUDIT_UNCOMMITTED)

@@ -83,7 +83,10 @@ class Relay:
         while not self._stopping.is_set() or not self._fresh.empty():
             try:
                 self._send(self._next_batch())
-                self._sweep_when_due()
+                if not self._stopping.is_set() and time.monotonic() >= self._next_sweep:
+                    full = self.send_due() >= self._batch
+                    self._bus_away = False
+                    self._next_sweep = time.monotonic() + (0 if full else self._interval)
             except errors.Unavailable as error:
                 self._wait_for_bus(error)
             except SQLAlchemyError as error:
@@ -101,13 +104,6 @@ class Relay:
             return []
         batch = [first] + [self._fresh.get() for _ in range(min(self._fresh.qsize(), self._batch - 1))]
         return [message for message in batch if message is not None]
-
-    def _sweep_when_due(self) -> None:
-        if self._stopping.is_set() or time.monotonic() < self._next_sweep:
-            return
-        full = self.send_due() >= self._batch
-        self._bus_away = False
-        self._next_sweep = time.monotonic() + (0 if full else self._interval)
 
     def _wait_for_bus(self, error: errors.Unavailable) -> None:
         """Wait before the next attempt, and forget the messages in memory: they are sent from the outbox later."""

@@ -103,7 +103,9 @@ class Protected(Public):
         api_request = ApiRequest(
             self._service, request, path, caller, version, _body(request, operation.body, self._service.limits.body)
         )
-        self._service.policy.require(caller, operation.rule or policy.ADMIN)
+        rule = operation.rule or policy.ADMIN
+        if not self._service.policy.allows(caller, rule):
+            raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
         _write(response, operation.handler(api_request))
 
 

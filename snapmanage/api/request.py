@@ -14,10 +14,9 @@ from snapmanage.api.access.callers import NOBODY, Authenticate, Caller
 from snapmanage.api.access.policy import ADMIN, Policy
 from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
-from snapmanage.core import idempotency, outbox
+from snapmanage.core import idempotency
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.location import Location
-from snapmanage.core.records import Requester
 from snapmanage.core.reference import Reference
 from snapmanage.manage import queries
 from snapmanage.manage.application import Application
@@ -53,28 +52,15 @@ class ApiRequest:
     version: Version = MINIMUM
     body: Any = None
 
-    @property
-    def app(self) -> Application:
-        return self.service.app
-
-    @property
-    def requester(self) -> Requester:
-        return self.caller.requester
-
     @cached_property
     def is_admin(self) -> bool:
         """Return whether the caller may see fields for administrators."""
         return self.service.policy.allows(self.caller, ADMIN)
 
     @property
-    def everywhere(self) -> bool:
-        """Return whether the caller may see the records of all projects."""
-        return self.service.policy.everywhere(self.caller)
-
-    @property
     def visible_project(self) -> str | None:
         """Return the project whose records the caller may see; None for all projects."""
-        return None if self.everywhere else self.requester.project_id
+        return None if self.service.policy.everywhere(self.caller) else self.caller.requester.project_id
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -104,7 +90,7 @@ def find_server(request: ApiRequest, host: str) -> Location:
     """
     if "@" in host:
         return Location.parse(host)
-    known = queries.servers_on_host(request.app, host)
+    known = queries.servers_on_host(request.service.app, host)
     if not known:
         raise errors.ServiceNotFound(host)
     if len(known) > 1:
@@ -120,7 +106,7 @@ def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str,
         "name": resource.get("name"),
         "description": resource.get("description"),
         "metadata": resource.get("metadata") or {},
-        "requester": request.requester,
+        "requester": request.caller.requester,
         "created_at": datetime.now(UTC),
     }
 
@@ -128,11 +114,9 @@ def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str,
 def idempotency_key(request: ApiRequest, operation: str) -> IdempotencyKey | None:
     """Return the request's idempotency key, or None; raise `InvalidRequest` for a malformed key."""
     text = request.http.get_header(idempotency.HEADER)
-    return None if text is None else IdempotencyKey.of(request.requester.project_id, text, operation, request.body)
-
-
-def rpc_context(request: ApiRequest) -> dict[str, Any]:
-    return outbox.context(request.requester)
+    return (
+        None if text is None else IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body)
+    )
 
 
 def wire_time(moment: datetime | None) -> str | None:

@@ -125,7 +125,7 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
         "snapshot_id": snapshot.id,
         "status": snapshot.status.value,
         "attempt": snapshot.attempt,
-        "max_attempts": request.app.rules.retry.max_attempts,
+        "max_attempts": request.service.app.rules.retry.max_attempts,
         "reference": snapshot.reference.value,
         "backend_name": snapshot.backend_name,
         "backend_id": snapshot.backend_id,

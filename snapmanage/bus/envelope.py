@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from snapmanage import errors
@@ -19,6 +20,7 @@ LARGEST_REQUEST = 1024**2
 # An event repeats the fields of its request and may escape their characters, which makes them up to 3.5 times as long.
 LARGEST_EVENT = 4 * LARGEST_REQUEST
 _CONTEXT = "_context_"
+NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,21 @@ class Incoming:
     reply_q: str | None = None
     client_timeout: None = None
 
-    @property
-    def expects_reply(self) -> bool:
-        return self.msg_id is not None and self.reply_q is not None
-
 
 def publications(message: Message, names: Names, now: datetime) -> list[Publication]:
     """Return the publications of a message: one for a cast, one for each notification topic for an event."""
     if message.kind is Kind.CAST:
         key = names.server_queue(message.target)
         return [Publication(message.id, key, request(message.name, message.body, message.context, message.id), True)]
-    body = _notification(message, now)
+    content = {
+        "message_id": message.id,
+        "publisher_id": message.target,
+        "event_type": message.name,
+        "priority": message.priority,
+        "timestamp": now.replace(tzinfo=None).isoformat(" ", "microseconds"),
+        "_unique_id": message.id,
+    }
+    body = _enclosed(content, message.context, message.body_text)
     queues = [names.notification_queue(topic, message.priority or "INFO") for topic in names.notification_topics]
     return [Publication(message.id, queue, body) for queue in queues]
 
@@ -51,7 +57,7 @@ def request(
 ) -> bytes:
     """Return the body of a cast, or of a call if `_msg_id` and `_reply_q` are given."""
     content = {"method": method, "args": dict(arguments), "version": VERSION, "_unique_id": unique_id, **call}
-    return _enclosed(json.dumps(content | _flattened(context)))
+    return _enclosed(content, context)
 
 
 def reply(incoming: Incoming, result: Any = None, failure: Exception | None = None) -> bytes:
@@ -63,7 +69,7 @@ def reply(incoming: Incoming, result: Any = None, failure: Exception | None = No
         "_msg_id": incoming.msg_id,
         "_unique_id": uuid.uuid4().hex,
     }
-    return _enclosed(json.dumps(content))
+    return _enclosed(content)
 
 
 def unwrap(body: bytes) -> dict[str, Any]:
@@ -108,25 +114,12 @@ def open_reply(body: bytes) -> Any:
     raise known.__new__(known, *failure["args"])
 
 
-def _notification(message: Message, now: datetime) -> bytes:
-    content = {
-        "message_id": message.id,
-        "publisher_id": message.target,
-        "event_type": message.name,
-        "priority": message.priority,
-        "timestamp": now.replace(tzinfo=None).isoformat(" ", "microseconds"),
-        "_unique_id": message.id,
-    }
-    text = json.dumps(content | _flattened(message.context))
-    return _enclosed(f'{text[:-1]}, "payload": {message.body_text}}}')
-
-
-def _enclosed(text: str) -> bytes:
+def _enclosed(content: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT, payload: str | None = None) -> bytes:
+    """Return the envelope of a content with its context; `payload` is the content's last field, as JSON already."""
+    text = json.dumps({**content, **{f"{_CONTEXT}{name}": value for name, value in context.items()}})
+    if payload is not None:
+        text = f'{text[:-1]}, "payload": {payload}}}'
     return json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode()
-
-
-def _flattened(context: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{_CONTEXT}{name}": value for name, value in context.items()}
 
 
 def _failure(error: Exception) -> dict[str, Any]:

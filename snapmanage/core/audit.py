@@ -73,10 +73,6 @@ def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: da
     return Entry(**facts, digest=_digest(facts))
 
 
-def head_of(entry: Entry) -> Head:
-    return Head(entry.number, entry.digest)
-
-
 def first_break(entries: Iterable[Entry], head: Head) -> str | None:
     """Describe the first entry that breaks the chain, or a wrong head; return None if the chain is whole."""
     last = START
@@ -87,7 +83,7 @@ def first_break(entries: Iterable[Entry], head: Head) -> str | None:
             return f"row {entry.number} doesn't follow from row {last.number}"
         if entry.digest != _digest(dict(vars(entry))):
             return f"row {entry.number} was changed"
-        last = head_of(entry)
+        last = Head(entry.number, entry.digest)
     if last != head:
         return f"row {last.number} is the last, but the head says {head.number}: rows were cut off, or the head changed"
     return None

@@ -59,23 +59,40 @@ class Event:
     priority: str
     payload: dict[str, Any]
 
-    @property
-    def event_id(self) -> str:
-        return str(self.payload["event_id"])
-
 
 def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
     """Return the event of a step; `snapshot` is the record after the step."""
-    return Event(
-        event_type=f"snapshot.{snapshot.operation.value}.{step.value}",
-        priority="ERROR" if step is Step.ERROR else "INFO",
-        payload=_payload(snapshot, now),
-    )
-
-
-def event_id(snapshot_id: str, generation: int) -> str:
-    """Derive the id of a snapshot's event from its generation, so that a repeated event has the same id."""
-    return ids.derive(snapshot_id, str(generation))
+    asked, born = snapshot.requester, snapshot.backend_created_at
+    reason = {"code": snapshot.reason_code, "text": snapshot.reason}
+    payload = {
+        # Derived from the generation, so that a repeated event has the same id.
+        "event_id": ids.derive(snapshot.id, str(snapshot.generation)),
+        "generation": snapshot.generation,
+        "occurred_at": now.isoformat(),
+        "snapshot_id": snapshot.id,
+        "volume_id": snapshot.volume_id,
+        "project_id": asked.project_id,
+        "tenant_id": asked.project_id,
+        "user_id": asked.user_id,
+        "request_id": asked.request_id,
+        "global_request_id": asked.global_request_id,
+        "host": str(snapshot.location),
+        "reference": snapshot.reference.value,
+        "backend_name": _name_afterwards(snapshot),
+        "name": snapshot.name,
+        "display_name": snapshot.name,
+        "metadata": dict(snapshot.metadata),
+        "size_gb": snapshot.size_gb,
+        "volume_size": snapshot.size_gb,
+        "status": snapshot.status.value,
+        "attempt": snapshot.attempt,
+        "reason": reason if snapshot.reason and snapshot.reason_code else None,
+        "created_at": snapshot.created_at.isoformat(),
+        "backend_created_at": born.isoformat() if born else None,
+        "deleted": snapshot.deleted_at is not None,
+    }
+    priority = "ERROR" if step is Step.ERROR else "INFO"
+    return Event(f"snapshot.{snapshot.operation.value}.{step.value}", priority, payload)
 
 
 def rejected(
@@ -107,37 +124,6 @@ def rejected(
     }
     operation = Operation.UNMANAGE if method in UNMANAGE_METHODS else Operation.MANAGE
     return Event(f"snapshot.{operation.value}.{Step.ERROR.value}", "ERROR", payload)
-
-
-def _payload(snapshot: Snapshot, now: datetime) -> dict[str, Any]:
-    asked, born = snapshot.requester, snapshot.backend_created_at
-    reason = {"code": snapshot.reason_code, "text": snapshot.reason}
-    return {
-        "event_id": event_id(snapshot.id, snapshot.generation),
-        "generation": snapshot.generation,
-        "occurred_at": now.isoformat(),
-        "snapshot_id": snapshot.id,
-        "volume_id": snapshot.volume_id,
-        "project_id": asked.project_id,
-        "tenant_id": asked.project_id,
-        "user_id": asked.user_id,
-        "request_id": asked.request_id,
-        "global_request_id": asked.global_request_id,
-        "host": str(snapshot.location),
-        "reference": snapshot.reference.value,
-        "backend_name": _name_afterwards(snapshot),
-        "name": snapshot.name,
-        "display_name": snapshot.name,
-        "metadata": dict(snapshot.metadata),
-        "size_gb": snapshot.size_gb,
-        "volume_size": snapshot.size_gb,
-        "status": snapshot.status.value,
-        "attempt": snapshot.attempt,
-        "reason": reason if snapshot.reason and snapshot.reason_code else None,
-        "created_at": snapshot.created_at.isoformat(),
-        "backend_created_at": born.isoformat() if born else None,
-        "deleted": snapshot.deleted_at is not None,
-    }
 
 
 def _name_afterwards(snapshot: Snapshot) -> str | None:

@@ -59,7 +59,7 @@ class Retry:
 def request(record: R) -> R:
     """Return a new record with the key of its reference, which it owns from its first write on."""
     volume_id = record.volume_id if isinstance(record, Snapshot) else None
-    return changed(record, reference_key=reference_key(record.server, record.reference, volume_id))
+    return changed(record, reference_key=reference_key(record.location.server, record.reference, volume_id))
 
 
 def accept(
@@ -76,7 +76,8 @@ def accept(
     the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
     sender knows.
     """
-    if record.status is operation.status and record.due_at is None:
+    under_way = Status.CREATING if operation is Operation.MANAGE else Status.UNMANAGING
+    if record.status is under_way and record.due_at is None:
         return Change(record, changed(record, due_at=now))
     if operation is Operation.UNMANAGE and record.status is Status.CREATING:
         raise _not_settled(record)
@@ -136,7 +137,7 @@ def resolve(
             original_name=found.name,
             backend_created_at=found.created_at,
             size_gb=found.size_gb,
-            identity_key=owner_key(storage or snapshot.server, found.identity),
+            identity_key=owner_key(storage or snapshot.location.server, found.identity),
             due_at=due_at,
         ),
     )
@@ -162,7 +163,7 @@ def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> C
         backend_id=found.identity,
         backend_name=found.name,
         original_name=found.name,
-        identity_key=owner_key(volume.server, found.identity),
+        identity_key=owner_key(volume.location.server, found.identity),
     )
     return _announced(volume, settled, Step.END, now)
 

@@ -1,6 +1,7 @@
 """Where a backend is: the server that owns it, and its pool."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from snapmanage import errors
 
@@ -22,7 +23,7 @@ class Location:
             raise errors.InvalidRequest(f"host {text!r} must have the form host@backend or host@backend#pool")
         return cls(host, backend, pool or None)
 
-    @property
+    @cached_property
     def server(self) -> str:
         """`host@backend`: the address of the server that owns the backend."""
         return f"{self.host}@{self.backend}"

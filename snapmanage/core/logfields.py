@@ -21,7 +21,7 @@ def record_fields(record: Record, **more: object) -> str:
     """Return the fields that identify a record and its state, followed by `more`."""
     return fields(
         **{type(record).__name__.lower(): record.id},
-        backend=record.server,
+        backend=record.location.server,
         generation=record.generation,
         status=record.status.value,
         request=record.requester.request_id,

@@ -31,7 +31,7 @@ class Message:
 
     A cast goes to the server `target` and calls its method `name` with `body` as arguments. A
     notification of the event type `name` is published by `target` with `body` as its payload. `id`
-    is the same each time the message is sent.
+    is the same each time the message is sent. `context` has the ids of the requester, and never a token.
     """
 
     id: str
@@ -60,39 +60,24 @@ def cast(record: Record) -> Message:
         id=ids.derive(record.id, f"cast {record.generation}"),
         kind=Kind.CAST,
         record_id=record.id,
-        target=record.server,
-        name=method_of(kind, record.operation),
+        target=record.location.server,
+        name=f"{record.operation.value}_{kind}",
         body=body,
-        context=context(record.requester),
+        context=vars(record.requester),
     )
-
-
-def method_of(kind: str, operation: Operation) -> str:
-    """Return the RPC method of an operation, such as `manage_snapshot`."""
-    return f"{operation.value}_{kind}"
 
 
 def notifications(event: Event, requester: Requester, both_dialects: bool) -> list[Message]:
     """Return the notification of an event, and with `both_dialects` another one of Cinder's event type, if any."""
     also = CINDER_EVENT_TYPES.get(event.event_type) if both_dialects else None
     own = Message(
-        id=event.event_id,
+        id=event.payload["event_id"],
         kind=Kind.NOTIFICATION,
         record_id=event.payload["snapshot_id"],
         target=f"snapshot.{event.payload['host'].partition('#')[0]}",
         name=event.event_type,
         body=event.payload,
         priority=event.priority,
-        context=context(requester),
+        context=vars(requester),
     )
     return [own, replace(own, id=ids.derive(own.id, also), name=also)] if also else [own]
-
-
-def context(requester: Requester) -> dict[str, Any]:
-    """Return the requester's ids for the bus; there is never a token in them."""
-    return {
-        "user_id": requester.user_id,
-        "project_id": requester.project_id,
-        "request_id": requester.request_id,
-        "global_request_id": requester.global_request_id,
-    }

@@ -46,8 +46,3 @@ def _check(what: str, used: int, limit: int, more: int) -> None:
             f"Quota exceeded for {what}: {used} of {limit} are in use and {more} more requested; "
             "unmanage snapshots that are no longer needed, or request a higher quota."
         )
-
-
-def bounded(limit: Amount) -> bool:
-    """Return whether the limit bounds snapshots or gigabytes; only then the usage must be counted."""
-    return limit != NO_LIMIT

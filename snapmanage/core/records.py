@@ -36,11 +36,6 @@ class Operation(Enum):
     MANAGE = "manage"
     UNMANAGE = "unmanage"
 
-    @property
-    def status(self) -> Status:
-        """Return the status of a record while the operation is under way."""
-        return Status.CREATING if self is Operation.MANAGE else Status.UNMANAGING
-
 
 @dataclass(frozen=True)
 class Requester:
@@ -95,10 +90,6 @@ class Record:
     created_at: datetime
     updated_at: datetime | None = None
     deleted_at: datetime | None = None
-
-    @property
-    def server(self) -> str:
-        return self.location.server
 
     @property
     def fence(self) -> Fence:
@@ -164,4 +155,4 @@ def identity_key(record: Record) -> str | None:
     Each server may register a volume; a snapshot has one owner on its storage.
     """
     storage = record.storage if isinstance(record, Snapshot) else None
-    return None if record.backend_id is None else owner_key(storage or record.server, record.backend_id)
+    return None if record.backend_id is None else owner_key(storage or record.location.server, record.backend_id)

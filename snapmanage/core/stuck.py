@@ -54,10 +54,10 @@ def _step(record: Record, now: datetime, cast: PendingCast | None) -> str:
 
 def _server(record: Record, now: datetime, service: Service | None, down_after: timedelta) -> str:
     if service is None:
-        return f"{record.server} never sent a heartbeat"
+        return f"{record.location.server} never sent a heartbeat"
     if not service.alive(now, down_after):
-        return f"{record.server} sent its last heartbeat at {_time(service.heartbeat_at)}"
-    return f"{record.server} is up"
+        return f"{record.location.server} sent its last heartbeat at {_time(service.heartbeat_at)}"
+    return f"{record.location.server} is up"
 
 
 def _time(moment: datetime) -> str:

@@ -26,6 +26,7 @@ failure can't undo it.
 import os
 import stat
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -140,19 +141,19 @@ class FileDriver:
         return found
 
 
+@dataclass(frozen=True)
 class _OpenDirectory:
     """The names in one open directory; a `Renamer`."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    fd: int
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
-        seen = {name: files.status(self._fd, name) for name in names}
-        return {name: _describe_with_volume(self._fd, name, found) for name, found in seen.items() if found}
+        seen = {name: files.status(self.fd, name) for name in names}
+        return {name: _describe_with_volume(self.fd, name, found) for name, found in seen.items() if found}
 
     def rename(self, old: str, new: str) -> None:
         with translated_errors(new):
-            syscalls.rename_noreplace(self._fd, old, new)
+            syscalls.rename_noreplace(self.fd, old, new)
 
 
 def _checked_name(reference: Reference) -> str:

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
-from snapmanage.core import outbox as messages
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.crash import Point
@@ -71,30 +70,28 @@ def accept(app: Application, requests: Sequence[OperationRequest], worker: Worke
         _refused,
     )
     crash.at(Point.ACCEPTED)
-    return _joined(parts)
-
-
-def _refused(request: OperationRequest, error: Exception) -> Accepted:
-    if isinstance(error, errors.AlreadyManaged):
-        raise error  # another process was quicker: the redelivered message finds the other's record
-    return Accepted(refused=[Refusal(request, error)])
-
-
-def _joined(parts: Sequence[Accepted]) -> Accepted:
+    results = [result for part in parts for result in part]
     return Accepted(
-        [refusal for part in parts for refusal in part.refused],
-        [claimed for part in parts for claimed in part.claimed],
-        {project for part in parts for project in part.projects_waiting},
+        [refusal for result in results for refusal in result.refused],
+        [claimed for result in results for claimed in result.claimed],
+        {project for result in results for project in result.projects_waiting},
     )
 
 
-def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: WorkerId, room: int) -> Accepted:
+def _refused(request: OperationRequest, error: Exception) -> list[Accepted]:
+    if isinstance(error, errors.AlreadyManaged):
+        raise error  # another process was quicker: the redelivered message finds the other's record
+    return [Accepted(refused=[Refusal(request, error)])]
+
+
+def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: WorkerId, room: int) -> list[Accepted]:
+    """Accept the requests of both kinds; return the result of each kind."""
     volumes = _accept_kind(tx, Volume, requests, worker, room)
     snapshots = _accept_kind(tx, Snapshot, requests, worker, room - len(volumes.claimed))
     crash.at(Point.ACCEPT_UNCOMMITTED)
     if volumes.claimed or snapshots.claimed:
         crash.at(Point.CLAIM_UNCOMMITTED)
-    return _joined([volumes, snapshots])
+    return [volumes, snapshots]
 
 
 def _accept_kind(
@@ -107,14 +104,17 @@ def _accept_kind(
     known = _lock(tx, kind, requests)
     lost = ownership.lost(tx.conn, [record for record in known.values() if isinstance(record, Snapshot)])
     changes, refused = _decide(requests, known, lost, tx.now)
-    _delete_casts(tx, kind, [request for request in requests if request.record_id in known])
-    own = [change for change in changes if change.after.server == worker.server]
-    others = [change for change in changes if change.after.server != worker.server]
+    for operation in Operation:
+        accepted = [each.record_id for each in requests if each.operation is operation and each.record_id in known]
+        if accepted:
+            outbox.forget_casts(tx.conn, accepted, f"{operation.value}_{kind.__name__.lower()}")
+    own = [change for change in changes if change.after.location.server == worker.server]
+    others = [change for change in changes if change.after.location.server != worker.server]
     begun: list[Change[R]] = []
     for change in own[:room]:
         claim = lifecycle.claim(change.after, worker.name, tx.now, tx.rules.lease, tx.rules.retry)
         begun.append(replace(claim, before=change.before) if claim else change)
-    tx.write_locked([*begun, *own[room:], *others])
+    tx.write_changes([*begun, *own[room:], *others], locked=True)
     claimed = [change.after for change in begun if change.after.claimed_by]
     waiting = {change.after.requester.project_id for change in own[room:]}
     return Accepted(refused, with_volumes(tx, claimed), waiting)
@@ -149,10 +149,3 @@ def _decide(
             changes.append(change)
             current[record.id] = change.after
     return changes, refused
-
-
-def _delete_casts(tx: Transaction, kind: type[Record], requests: Sequence[OperationRequest]) -> None:
-    for operation in Operation:
-        accepted = [request.record_id for request in requests if request.operation is operation]
-        if accepted:
-            outbox.forget_casts(tx.conn, accepted, messages.method_of(kind.__name__.lower(), operation))

@@ -40,7 +40,7 @@ def claim(app: Application, worker: WorkerId, limit: int, projects_first: Sequen
             due = records.take_due(tx.conn, kind, worker.server, tx.now, limit - len(claimed), projects_first)
             changes = [lifecycle.claim(record, worker.name, tx.now, tx.rules.lease, tx.rules.retry) for record in due]
             written = [change for change in changes if change]
-            tx.write_locked(written)
+            tx.write_changes(written, locked=True)
             claimed += [change.after for change in written if change.after.status.in_progress]
         if claimed:
             crash.at(Point.CLAIM_UNCOMMITTED)
@@ -55,7 +55,7 @@ def renew(app: Application, held: Iterable[Record]) -> None:
 
     def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
-            tx.write_if_unchanged(
+            tx.write_changes(
                 [lifecycle.renew(record, tx.now, tx.rules.lease) for record in mine if isinstance(record, kind)]
             )
 
@@ -68,7 +68,7 @@ def release(app: Application, held: Sequence[Record]) -> None:
 
     def work(tx: Transaction) -> None:
         for kind in (Volume, Snapshot):
-            tx.write_if_unchanged([lifecycle.release(record, tx.now) for record in held if isinstance(record, kind)])
+            tx.write_changes([lifecycle.release(record, tx.now) for record in held if isinstance(record, kind)])
         crash.at(Point.RELEASE_UNCOMMITTED)
 
     if held:

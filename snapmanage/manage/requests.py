@@ -41,9 +41,9 @@ def request_snapshot(
         if (earlier := _earlier_record(tx, snapshot, key)) is not None:
             return earlier
         volume = _usable_volume(tx, snapshot, everywhere)
-        service_rules.require_up(volume.service, volume.server, tx.now, tx.rules.service_down)
+        service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
         project = snapshot.requester.project_id
-        if quota_rules.bounded(quotas.get(tx.conn, project).over(tx.rules.quota)):
+        if quotas.get(tx.conn, project).over(tx.rules.quota) != quota_rules.NO_LIMIT:
             # An earlier request in the queue may have changed the limit.
             limit = quotas.queue(tx.conn, project).over(tx.rules.quota)
             quota_rules.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
@@ -68,7 +68,7 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
     def work(tx: Transaction) -> Volume:
         if (earlier := _earlier_record(tx, volume, key)) is not None:
             return earlier
-        _require_service(tx, volume.server)
+        _require_service(tx, volume.location.server)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
     return app.run(work)
@@ -85,10 +85,10 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
         snapshot = next((s for s in records.lock_many(tx.conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
         if snapshot is None or not (everywhere or snapshot.requester.project_id == requester.project_id):
             raise errors.SnapshotNotFound(snapshot_id)
-        _require_service(tx, snapshot.server)
+        _require_service(tx, snapshot.location.server)
         lost = snapshot.id in ownership.lost(tx.conn, [snapshot])
         change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
-        tx.write_locked([change])
+        tx.write_changes([change], locked=True)
         tx.post([outbox.cast(change.after)])
         crash.at(Point.REQUEST_UNCOMMITTED)
         return change.after
@@ -119,7 +119,7 @@ def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manage
     if volume_id is None:
         return page
     volume = records.get(conn, Volume, volume_id)
-    if volume is None or volume.server != server:
+    if volume is None or volume.location.server != server:
         raise errors.VolumeNotFound(volume_id)
     return replace(page, filters=replace(page.filters, volume=volume))
 

@@ -56,18 +56,7 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
 
 
 def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | None) -> list[Snapshot]:
-    lease_end = tx.now + tx.rules.lease
-    _refuse_named(tx, resolutions)
-    changes = [
-        lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
-    ]
-    written = [change.after for change in tx.write_if_unchanged(changes)]
-    crash.at(Point.RESOLVE_UNCOMMITTED)
-    return written
-
-
-def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
-    """Raise `AlreadyManaged` if an object's name holds the id of another live record, which owns the object."""
+    # An object whose name holds the id of another live record is owned by that record.
     others = {each.record.id: ids_in(each.found.name) - {each.record.id} for each in resolutions}
     live = ownership.live(tx.conn, set[str]().union(*others.values()))
     for each in resolutions:
@@ -75,6 +64,13 @@ def _refuse_named(tx: Transaction, resolutions: Sequence[Resolution]) -> None:
             raise errors.AlreadyManaged(
                 f"{each.found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
             )
+    lease_end = tx.now + tx.rules.lease
+    changes = [
+        lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
+    ]
+    written = [change.after for change in tx.write_changes(changes)]
+    crash.at(Point.RESOLVE_UNCOMMITTED)
+    return written
 
 
 def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
@@ -97,7 +93,7 @@ def _settle(tx: Transaction, outcomes: Sequence[Outcome]) -> list[Record]:
     settled: list[Record] = []
     for kind in (Volume, Snapshot):
         changes = [_change_for(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
-        settled += [change.after for change in tx.write_if_unchanged(changes)]
+        settled += [change.after for change in tx.write_changes(changes)]
     crash.at(Point.SETTLE_UNCOMMITTED)
     return settled
 

@@ -19,7 +19,7 @@ def find(app: Application, older_than: timedelta) -> tuple[Sequence[StuckOperati
         undelivered = outbox.older_than(conn, now - older_than)
     down_after = app.rules.service_down
     judged = [
-        stuck.explain(record, now, older_than, casts.get(record.id), known.get(record.server), down_after)
+        stuck.explain(record, now, older_than, casts.get(record.id), known.get(record.location.server), down_after)
         for record in in_progress
     ]
     return [operation for operation in judged if operation], undelivered

@@ -31,30 +31,28 @@ class Transaction:
     outbox_hold: timedelta = timedelta(0)
     owed: list[Message] = field(default_factory=list)
 
-    def write_if_unchanged(self, changes: Sequence[Change[R]]) -> list[Change[R]]:
-        """Write the changes whose records no other worker has claimed or changed since they were read; return those."""
-        written = records.update(self.conn, changes)
-        self._announce(written)
-        return written
+    def write_changes(self, changes: Sequence[Change[R]], locked: bool = False) -> Sequence[Change[R]]:
+        """Write changes with their messages to users, and post their events; return the changes that were written.
 
-    def write_locked(self, changes: Sequence[Change[R]]) -> None:
-        """Write changes of records that this transaction has locked."""
-        records.write(self.conn, changes)
-        self._announce(changes)
+        With `locked`, this transaction has locked the records, and every change is written. Otherwise only the changes
+        are written whose records no other worker has claimed or changed since they were read.
+        """
+        if locked:
+            records.write(self.conn, changes)
+        written = changes if locked else records.update(self.conn, changes)
+        if user_messages := [change.message for change in written if change.message]:
+            usermessages.add(self.conn, user_messages)
+        self.post(
+            [
+                message
+                for change in written
+                if change.event
+                for message in messages.notifications(change.event, change.after.requester, self.rules.both_dialects)
+            ]
+        )
+        return written
 
     def post(self, owed: Sequence[Message]) -> None:
         """Put messages into the outbox."""
         outbox.add(self.conn, owed, self.now, self.now + self.outbox_hold)
         self.owed.extend(owed)
-
-    def _announce(self, changes: Sequence[Change[R]]) -> None:
-        """Post the events of changes, and write their messages to users."""
-        usermessages.add(self.conn, [change.message for change in changes if change.message])
-        self.post(
-            [
-                message
-                for change in changes
-                if change.event
-                for message in messages.notifications(change.event, change.after.requester, self.rules.both_dialects)
-            ]
-        )

@@ -1,25 +1,20 @@
 """The audit log's rows."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, select, update
 
 from snapmanage.core.audit import START, Entry, Head
 from snapmanage.store.tables import audit, audit_head
 
 _HEAD_ID = 1
-_THE_HEAD = select(audit_head).where(audit_head.c.id == _HEAD_ID)
 
 
-def lock_head(conn: Connection) -> Head:
-    """Return the end of the chain, locked against other listeners until the transaction ends."""
-    return _head(conn, _THE_HEAD.with_for_update())
-
-
-def head(conn: Connection) -> Head:
-    """Return the end of the chain; its start if the row was deleted."""
-    return _head(conn, _THE_HEAD)
+def head(conn: Connection, lock: bool = False) -> Head:
+    """Return the end of the chain, its start if the row was deleted; `lock` makes other listeners wait for it."""
+    query = select(audit_head).where(audit_head.c.id == _HEAD_ID)
+    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
+    return START if row is None else Head(row.number, row.digest)
 
 
 def known(conn: Connection, event_ids: Collection[str]) -> set[str]:
@@ -63,8 +58,3 @@ def steps(conn: Connection) -> list[tuple[str, str, int, int | None]]:
     query = select(audit).order_by(audit.c.snapshot_id, audit.c.generation).execution_options(yield_per=1000)
     entries = (Entry(**row._mapping) for row in conn.execute(query))
     return [(e.snapshot_id, e.event_type, e.generation, e.previous_generation) for e in entries]
-
-
-def _head(conn: Connection, query: Select[Any]) -> Head:
-    row = conn.execute(query).one_or_none()
-    return START if row is None else Head(row.number, row.digest)

@@ -28,16 +28,11 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
         elif values:
             apart[tuple(values)].append({"row_id": keys[0], **values})
     for columns, each in apart.items():
-        _update_each(conn, table, columns, each)
-
-
-def _update_each(conn: Connection, table: Table, columns: Sequence[str], rows: Sequence[Values]) -> None:
-    """Write rows that have different values in the same columns."""
-    if len(rows) > 1 and conn.dialect.name in ("mysql", "mariadb"):
-        # Drivers of MariaDB send `executemany` statement by statement.
-        conn.execute(_joined(table, columns), {"rows": _as_json(conn.dialect, table, columns, rows)})
-    else:
-        conn.execute(table.update().where(table.c.id == bindparam("row_id")), rows)
+        if len(each) > 1 and conn.dialect.name in ("mysql", "mariadb"):
+            # Drivers of MariaDB send `executemany` statement by statement.
+            conn.execute(_joined(table, columns), {"rows": _as_json(conn.dialect, table, columns, each)})
+        else:
+            conn.execute(table.update().where(table.c.id == bindparam("row_id")), each)
 
 
 @cache

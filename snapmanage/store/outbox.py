@@ -18,8 +18,24 @@ _ADD = outbox.insert().values(body=bindparam("body_text", type_=LONG_TEXT))
 
 def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
     """Write messages; from `due_at` on, each relay may take them."""
-    if messages:
-        conn.execute(_ADD, [_row(message, now, due_at) for message in messages])
+    rows = [
+        {
+            "id": message.id,
+            "kind": message.kind.value,
+            "record_id": message.record_id,
+            "target": message.target,
+            "name": message.name,
+            "priority": message.priority,
+            "body_text": message.body_text,
+            "context": dict(message.context),
+            "due_at": due_at,
+            "sends": 0,
+            "created_at": now,
+        }
+        for message in messages
+    ]
+    if rows:
+        conn.execute(_ADD, rows)
 
 
 def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int]]:
@@ -92,22 +108,6 @@ def older_than(conn: Connection, moment: datetime) -> int:
     """Return the number of messages that were written before `moment` and are still there."""
     query = select(func.count()).select_from(outbox).where(outbox.c.created_at < moment)
     return int(conn.execute(query).scalar_one())
-
-
-def _row(message: Message, now: datetime, due_at: datetime) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "kind": message.kind.value,
-        "record_id": message.record_id,
-        "target": message.target,
-        "name": message.name,
-        "priority": message.priority,
-        "body_text": message.body_text,
-        "context": dict(message.context),
-        "due_at": due_at,
-        "sends": 0,
-        "created_at": now,
-    }
 
 
 def _message(row: Row[Any]) -> Message:

@@ -16,7 +16,7 @@ from snapmanage.core.quotas import Amount
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
 from snapmanage.store import batches, paging, rows
-from snapmanage.store.rows import TABLES, to_record, to_row
+from snapmanage.store.rows import TABLES, to_columns, to_record
 from snapmanage.store.tables import services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)
@@ -25,7 +25,7 @@ R = TypeVar("R", bound=Record)
 def insert(conn: Connection, record: Record) -> None:
     """Write a new record; raise `AlreadyManaged` if its reference is owned already."""
     try:
-        conn.execute(TABLES[type(record)].insert(), to_row(record))
+        conn.execute(TABLES[type(record)].insert(), to_columns(vars(record).items()))
     except IntegrityError as error:
         raise _already_managed(record) from error
 
@@ -35,7 +35,7 @@ def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
     for kind, table in TABLES.items():
         given = {record.id: record for record in reversed(records) if isinstance(record, kind)}
         there = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
-        missing = [to_row(record) for record_id, record in given.items() if record_id not in there]
+        missing = [to_columns(vars(record).items()) for record_id, record in given.items() if record_id not in there]
         if missing:
             conn.execute(table.insert(), missing)
 
@@ -143,7 +143,7 @@ def count(conn: Connection, kind: type[Record], wanted: ListQuery) -> int:
 
 def _already_managed(record: Record) -> errors.AlreadyManaged:
     return errors.AlreadyManaged(
-        f"the object that {record.reference.text} names on {record.server} is managed or being managed already"
+        f"the object that {record.reference.text} names on {record.location.server} is managed or being managed already"
     )
 
 
@@ -180,10 +180,6 @@ class VolumeForRequest:
     size_gb: int | None
     service: Service | None
     shared: bool = False
-
-    @property
-    def server(self) -> str:
-        return self.location.server
 
 
 def volume_for_request(conn: Connection, volume_id: str) -> VolumeForRequest | None:

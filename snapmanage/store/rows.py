@@ -1,6 +1,6 @@
 """Records as rows of their tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -20,17 +20,29 @@ _REQUESTER = ("project_id", "user_id", "request_id", "global_request_id")
 location = lru_cache(256)(Location.parse)
 
 
-def to_row(record: Record) -> dict[str, Any]:
-    """Return the values of a record by column."""
-    return {column: value for field, kept in vars(record).items() for column, value in _columns(field, kept).items()}
+def to_columns(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields of a record, each a pair of a name and a value, as values by column."""
+    columns: dict[str, Any] = {}
+    for name, value in fields:
+        match value:
+            case Requester():
+                columns |= vars(value)
+            case Location():
+                columns |= {"host": str(value), "server": value.server}
+            case Reference():
+                columns[name] = value.text
+            case Status() | Operation():
+                columns[name] = value.value
+            case _:
+                columns[name] = value
+    return columns
 
 
 def differences(change: Change[Record]) -> dict[str, Any]:
     """Return the columns whose values a change replaces, with the new values."""
     before = vars(change.before)
     fields = vars(change.after).items()
-    changed = [(name, value) for name, value in fields if value is not before[name] and value != before[name]]
-    return {column: value for name, value in changed for column, value in _columns(name, value).items()}
+    return to_columns((name, value) for name, value in fields if value is not before[name] and value != before[name])
 
 
 def to_record(kind: type[R], row: Row[Any]) -> R:
@@ -49,17 +61,3 @@ def to_record(kind: type[R], row: Row[Any]) -> R:
             "operation": Operation(values["operation"]),
         }
     )
-
-
-def _columns(field: str, value: Any) -> dict[str, Any]:
-    """Return a field of a record as columns with their values."""
-    match value:
-        case Requester():
-            return dict(vars(value))
-        case Location():
-            return {"host": str(value), "server": value.server}
-        case Reference():
-            return {field: value.text}
-        case Status() | Operation():
-            return {field: value.value}
-    return {field: value}

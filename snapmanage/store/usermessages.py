@@ -11,8 +11,8 @@ from snapmanage.store.tables import messages
 
 
 def add(conn: Connection, added: Sequence[UserMessage]) -> None:
-    if added:
-        conn.execute(messages.insert(), [dict(vars(message)) for message in added])
+    """Write messages, at least one."""
+    conn.execute(messages.insert(), [dict(vars(message)) for message in added])
 
 
 def get(conn: Connection, project_id: str | None, message_id: str) -> UserMessage | None:

@@ -68,7 +68,7 @@ class Intake:
             try:
                 envelope.limit_size(delivery.body, envelope.LARGEST_REQUEST)
                 incoming = envelope.open_request(delivery.body)
-                if incoming.expects_reply:
+                if incoming.msg_id is not None and incoming.reply_q is not None:
                     self._callers.submit(self._answer, delivery, incoming)
                 elif isinstance(result := self._dispatcher.dispatch(incoming), OperationRequest):
                     received.append((delivery, result))

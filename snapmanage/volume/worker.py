@@ -179,7 +179,7 @@ class Worker:
         return items + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._limits.batch))]
 
     def _process_inbox(self, items: Sequence[_InboxItem]) -> None:
-        """Write the driver's answers, then claim more; answers that can't be written go back into the inbox."""
+        """Write the driver's answers, fail hung calls, then claim more; unwritten answers go back into the inbox."""
         self._begin([item for item in items if isinstance(item, Claimed)])
         try:
             self._settle([item for item in items if isinstance(item, Outcome)])
@@ -192,7 +192,12 @@ class Worker:
         if self._held and time.monotonic() >= self._renew_at:
             claims.renew(self._app, [claimed.record for claimed in self._held.values()])
             self._renew_at = time.monotonic() + self._renew_every
-        self._abandon_hung_calls()
+        seconds = self._limits.driver_timeout_seconds
+        for claimed in self._pool.abandon(seconds):
+            # The next attempt finds a result that the hung call has later.
+            error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
+            LOG.error("Driver call hangs; its operation fails and is retried: %s", record_fields(claimed.record))
+            self._inbox.put(Outcome(claimed.record, error=error))
         if self._more_due or time.monotonic() >= self._claim_at or any(isinstance(item, _Nudge) for item in items):
             self._claim()
 
@@ -203,7 +208,11 @@ class Worker:
         settled = settling.settle(self._app, outcomes)
         crash.at(Point.SETTLED)
         for record in settled:
-            _log_change(record)
+            if record.status.in_progress:
+                later = record_fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
+                LOG.warning("Operation failed and is retried: %s", later)
+            else:
+                LOG.info("Operation finished: %s", record_fields(record, reason=record.reason))
         for outcome in outcomes:
             if self._claim_of(outcome.record):
                 del self._held[outcome.record.id]
@@ -264,20 +273,3 @@ class Worker:
     def _submit(self, claimed: Claimed) -> None:
         self._held[claimed.record.id] = claimed
         self._pool.submit(claimed)
-
-    def _abandon_hung_calls(self) -> None:
-        """Fail the operations whose driver calls hang; if such a call renames later, the next attempt finds it done."""
-        seconds = self._limits.driver_timeout_seconds
-        for claimed in self._pool.abandon(seconds):
-            error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
-            LOG.error("Driver call hangs; its operation fails and is retried: %s", record_fields(claimed.record))
-            self._inbox.put(Outcome(claimed.record, error=error))
-
-
-def _log_change(record: Record) -> None:
-    """Log a record's new state; the field `request` names the client's request, which this thread doesn't serve."""
-    if record.status.in_progress:
-        later = record_fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
-        LOG.warning("Operation failed and is retried: %s", later)
-    else:
-        LOG.info("Operation finished: %s", record_fields(record, reason=record.reason))

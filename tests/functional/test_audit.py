@@ -55,7 +55,7 @@ def test_repeated_event_is_written_once(database: Database) -> None:
     listener([delivery(start), delivery(start)])
     listener([delivery(end), delivery(start)])
 
-    assert logged(database) == [start.event_id, end.event_id]
+    assert logged(database) == [start.payload["event_id"], end.payload["event_id"]]
     head, broken, gaps = audit.verify(database)
     assert (head.number, broken, gaps) == (2, None, [])
 
@@ -94,7 +94,7 @@ def test_invalid_event_is_quarantined_and_the_others_are_written(database: Datab
 
     Listener(database)([odd, delivery(good)])
 
-    assert logged(database) == [good.event_id]
+    assert logged(database) == [good.payload["event_id"]]
     assert quarantined(database) == 1
 
 
@@ -103,7 +103,7 @@ def test_too_large_event_is_quarantined_and_the_others_are_written(database: Dat
 
     Listener(database)([large, delivery(good)])
 
-    assert logged(database) == [good.event_id]
+    assert logged(database) == [good.payload["event_id"]]
     assert quarantined(database) == 1
 
 
@@ -112,7 +112,7 @@ def test_event_of_the_largest_request_is_written(database: Database) -> None:
 
     Listener(database)([delivery(said)])
 
-    assert logged(database) == [said.event_id]
+    assert logged(database) == [said.payload["event_id"]]
 
 
 def test_event_that_the_database_refuses_is_quarantined_and_the_others_are_written(
@@ -123,7 +123,7 @@ def test_event_that_the_database_refuses_is_quarantined_and_the_others_are_writt
 
     Listener(database)([delivery(each) for each in (first, refused, last)])
 
-    assert logged(database) == [first.event_id, last.event_id]
+    assert logged(database) == [first.payload["event_id"], last.payload["event_id"]]
     assert audit.verify(database)[1] is None
     assert quarantined(database) == 1
 
@@ -137,7 +137,7 @@ def test_events_are_redelivered_while_the_database_is_away(database: Database, m
             Listener(database)([delivery(kept)])
     Listener(database)([delivery(kept)])
 
-    assert logged(database) == [kept.event_id]
+    assert logged(database) == [kept.payload["event_id"]]
     assert quarantined(database) == 0
 
 
@@ -146,7 +146,7 @@ def failing(refused: Event, error: Exception) -> Callable[[sa.Connection, Sequen
     append = auditlog.append
 
     def fail(conn: sa.Connection, entries: Sequence[Entry]) -> None:
-        if refused.event_id in [entry.event_id for entry in entries]:
+        if refused.payload["event_id"] in [entry.event_id for entry in entries]:
             raise error
         append(conn, entries)
 

@@ -57,11 +57,6 @@ class Policy:
         with self._lock:
             return bool(self._enforcer.authorize(rule, target, target | {"roles": list(caller.roles)}))
 
-    def require(self, caller: Caller, rule: str) -> None:
-        """Raise `NotPermitted` unless the caller may perform `rule`."""
-        if not self.allows(caller, rule):
-            raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
-
     def everywhere(self, caller: Caller) -> bool:
         """Return whether the caller may see and change records of other projects."""
         return not caller.bound and self.allows(caller, ADMIN)

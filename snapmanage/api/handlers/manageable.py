@@ -6,7 +6,7 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions, views
-from snapmanage.api.request import Answer, ApiRequest, find_server, rpc_context
+from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.core import manageable
 from snapmanage.manage import queries
 
@@ -24,8 +24,8 @@ def detail(request: ApiRequest) -> Answer:
 def _manageable(request: ApiRequest, detail: bool) -> Answer:
     server = find_server(request, _host(request)).server
     limit, arguments = _page_arguments(request)
-    queries.require_up(request.app, server)
-    found = request.service.bus.call(server, "get_manageable_snapshots", arguments, rpc_context(request))
+    queries.require_up(request.service.app, server)
+    found = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
     shown = [views.manageable(entry, detail) for entry in found[:limit]]
     return views.manageable_page(request, shown, len(found))
 

@@ -34,6 +34,6 @@ def description(tables: Callable[[], tuple[Table, Table]]) -> Handler:
 
 def health(request: ApiRequest) -> Answer:
     """Handle `GET /healthcheck`: 200 while the database can be reached, which is all that requests need."""
-    if not availability.database_reachable(request.app):
+    if not availability.database_reachable(request.service.app):
         return Answer(503, {"detailed": False, "reasons": [{"reason": "The database can't be reached."}]})
     return Answer(200, {"detailed": False, "reasons": []})

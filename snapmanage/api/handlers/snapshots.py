@@ -30,7 +30,10 @@ def create(request: ApiRequest) -> Answer:
     volume_id = str(uuid_text(resource["volume_id"]))  # its schema requires a UUID
     new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
     snapshot = requests.request_snapshot(
-        request.app, new, request.everywhere, idempotency_key(request, "manage snapshot")
+        request.service.app,
+        new,
+        request.service.policy.everywhere(request.caller),
+        idempotency_key(request, "manage snapshot"),
     )
     crash.at(Point.UNANSWERED)
     LOG.info("Snapshot requested: %s", record_fields(snapshot))
@@ -52,23 +55,28 @@ def list_detail(request: ApiRequest) -> Answer:
 def operation(request: ApiRequest) -> Answer:
     """Handle `GET /snapshots/{id}/operation`: show the progress of the operation, or why the last one failed."""
     snapshot = _get(request)
-    entries = queries.audit_entries(request.app, snapshot.id)
+    entries = queries.audit_entries(request.service.app, snapshot.id)
     return Answer(200, {"operation": views.operation(request, snapshot, entries)})
 
 
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /snapshots/{id}/action`; `os-unmanage` is the only action."""
-    snapshot = requests.unmanage(request.app, request.path["snapshot_id"], request.requester, request.everywhere)
+    snapshot = requests.unmanage(
+        request.service.app,
+        request.path["snapshot_id"],
+        request.caller.requester,
+        request.service.policy.everywhere(request.caller),
+    )
     crash.at(Point.UNANSWERED)
     LOG.info("Unmanage requested: %s", record_fields(snapshot))
     return Answer(202)
 
 
 def _get(request: ApiRequest) -> Snapshot:
-    return queries.snapshot(request.app, request.path["snapshot_id"], request.visible_project)
+    return queries.snapshot(request.service.app, request.path["snapshot_id"], request.visible_project)
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
     query = lists.query(request, SHAPE)
-    shown = queries.list_records(request.app, Snapshot, query, lists.wants_count(request))
+    shown = queries.list_records(request.service.app, Snapshot, query, lists.wants_count(request))
     return views.page(request, "snapshots", shown, view)

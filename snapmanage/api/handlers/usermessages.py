@@ -19,12 +19,12 @@ SHAPE = lists.Shape(
 
 def index(request: ApiRequest) -> Answer:
     """Handle `GET /messages`; filters, order and pages are ignored below their microversion."""
-    query = ListQuery(request.requester.project_id, limit=request.service.limits.page)
+    query = ListQuery(request.caller.requester.project_id, limit=request.service.limits.page)
     if request.version >= versions.MESSAGE_FILTERS:
         query = lists.query(request, SHAPE)
-    return views.page(request, "messages", queries.list_user_messages(request.app, query), views.message)
+    return views.page(request, "messages", queries.list_user_messages(request.service.app, query), views.message)
 
 
 def show(request: ApiRequest) -> Answer:
-    found = queries.user_message(request.app, request.path["message_id"], request.visible_project)
+    found = queries.user_message(request.service.app, request.path["message_id"], request.visible_project)
     return Answer(200, {"message": views.message(request, found)})

@@ -27,7 +27,7 @@ def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-volume-manage`: the server looks the volume up, and never renames it."""
     resource = request.body["volume"]
     new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource))
-    volume = requests.register_volume(request.app, new, idempotency_key(request, "manage volume"))
+    volume = requests.register_volume(request.service.app, new, idempotency_key(request, "manage volume"))
     crash.at(Point.UNANSWERED)
     LOG.info("Volume requested: %s", record_fields(volume))
     return Answer(202, {"volume": views.volume_detail(request, volume)})
@@ -42,11 +42,11 @@ def list_detail(request: ApiRequest) -> Answer:
 
 
 def show(request: ApiRequest) -> Answer:
-    volume = queries.volume(request.app, request.path["volume_id"], request.visible_project)
+    volume = queries.volume(request.service.app, request.path["volume_id"], request.visible_project)
     return Answer(200, {"volume": views.volume_detail(request, volume)})
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
     query = lists.query(request, SHAPE)
-    shown = queries.list_records(request.app, Volume, query, lists.wants_count(request))
+    shown = queries.list_records(request.service.app, Volume, query, lists.wants_count(request))
     return views.page(request, "volumes", shown, view)

@@ -53,7 +53,10 @@ class StrictHeaders(server.HeaderReader):
                 if not re.fullmatch(rb"[0-9]{1,18}", headers.get(b"Content-Length", b"0")):
                     raise Refusal("400 Bad Request", "Malformed Content-Length Header.")
                 return headers
-            name, value = _header(line)
+            name, colon, rest = line.partition(b":")
+            name, value = name.title(), rest.removesuffix(b"\r\n").strip(b" \t")
+            if not (line.endswith(b"\r\n") and colon and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
+                raise Refusal("400 Bad Request", "The request has a malformed header line.")
             if name in headers:
                 if name in _ONCE:
                     raise Refusal("400 Bad Request", f"The header {name.decode()} is repeated.")
@@ -61,14 +64,6 @@ class StrictHeaders(server.HeaderReader):
             if b"_" not in name:
                 headers[name] = value
         raise Refusal("413 Content Too Large", f"The request has more than {MOST_HEADERS} headers.")
-
-
-def _header(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, rest = line.partition(b":")
-    value = rest.removesuffix(b"\r\n").strip(b" \t")
-    if not (line.endswith(b"\r\n") and colon and _TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
-        raise Refusal("400 Bad Request", "The request has a malformed header line.")
-    return name.title(), value
 
 
 class Request(server.HTTPRequest):
@@ -79,6 +74,9 @@ class Request(server.HTTPRequest):
     def parse_request(self) -> None:
         try:
             super().parse_request()
+            if self.ready and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
+                self.ready = False
+                raise Refusal("400 Bad Request", "The request has no Host header.")
         except Refusal as refusal:
             self.simple_response(refusal.status, str(refusal))
         except ValueError:  # the URL has an invalid address
@@ -92,12 +90,6 @@ class Request(server.HTTPRequest):
         if not _TOKEN.fullmatch(self.method) or not re.fullmatch(rb"/[!-~]*", self.uri):
             raise Refusal("400 Bad Request", "Malformed Request-Line: send METHOD PATH VERSION")
         return True
-
-    def read_request_headers(self) -> bool:
-        accepted = bool(super().read_request_headers())  # type: ignore[no-untyped-call]
-        if accepted and self.request_protocol == b"HTTP/1.1" and b"Host" not in self.inheaders:
-            raise Refusal("400 Bad Request", "The request has no Host header.")
-        return accepted
 
     def send_headers(self) -> None:
         """Send headers; close the connection if the body was refused or did not arrive, without reading its rest."""

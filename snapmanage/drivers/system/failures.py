@@ -35,24 +35,17 @@ def command_error(
     return errors.BackendError(f"{action} failed with exit code {exit_code}: {line}")
 
 
-def call_error(
-    subject: str, failure: Exception, known: Mapping[int, KnownFailure], otherwise: KnownFailure
-) -> errors.SnapmanageError:
-    """Return the error for a failed call; its errno decides.
+@contextmanager
+def translated_errors(subject: str, known: Mapping[int, KnownFailure], otherwise: KnownFailure) -> Iterator[None]:
+    """Raise an error of snapmanage in the place of an `OSError`; its errno decides.
 
     The texts describe problem and remedy, with `{}` in the place of `subject`.
     """
-    error, text = known.get(getattr(failure, "errno", None) or 0, otherwise)
-    return error(f"{text.format(subject)} ({getattr(failure, 'strerror', None) or failure})")
-
-
-@contextmanager
-def translated_errors(subject: str, known: Mapping[int, KnownFailure], otherwise: KnownFailure) -> Iterator[None]:
-    """Raise `call_error` in the place of an `OSError`."""
     try:
         yield
     except OSError as failure:
-        raise call_error(subject, failure, known, otherwise) from failure
+        error, text = known.get(failure.errno or 0, otherwise)
+        raise error(f"{text.format(subject)} ({failure.strerror or failure})") from failure
 
 
 def on_one_line(text: str) -> str:

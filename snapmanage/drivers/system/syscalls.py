@@ -82,29 +82,28 @@ class FileStatus:
     immovable: bool = False
 
 
-def status(directory_fd: int, name: str) -> FileStatus:
-    """Return the status of the entry `name` of an open directory, without following a symbolic link."""
-    return _statx(directory_fd, name, _AT_SYMLINK_NOFOLLOW)
+def status(directory_fd: int, name: str, flags: int = _AT_SYMLINK_NOFOLLOW) -> FileStatus:
+    """Return the status of the entry `name` of an open directory, without following a symbolic link.
 
-
-def target_status(directory_fd: int, path: str) -> FileStatus:
-    """Return the status of the file at a path from an open directory, following all symbolic links."""
-    return _statx(directory_fd, path, 0)
-
-
-def opened_status(fd: int) -> FileStatus:
-    """Return the status of an open file."""
-    return _statx(fd, "", _AT_EMPTY_PATH)
-
-
-def _statx(fd: int, name: str, flags: int) -> FileStatus:
+    Other `flags` of `statx` choose another file.
+    """
     found = _Statx()
     mask = _STATX_BASIC_STATS | _STATX_BTIME
-    _check(_libc.statx(fd, os.fsencode(name), flags, mask, ctypes.byref(found)), name)
+    _check(_libc.statx(directory_fd, os.fsencode(name), flags, mask, ctypes.byref(found)), name)
     born = found.btime.in_nanoseconds() if found.mask & _STATX_BTIME else None
     device = (int(found.dev_major), int(found.dev_minor))
     immovable = bool(found.attributes & _IMMOVABLE)
     return FileStatus(found.mode, found.ino, found.size, born, found.mtime.in_nanoseconds(), device, immovable)
+
+
+def target_status(directory_fd: int, path: str) -> FileStatus:
+    """Return the status of the file at a path from an open directory, following all symbolic links; `OSError`."""
+    return status(directory_fd, path, flags=0)
+
+
+def opened_status(fd: int) -> FileStatus:
+    """Return the status of an open file; `OSError`."""
+    return status(fd, "", _AT_EMPTY_PATH)
 
 
 def birth_time(found: FileStatus) -> float:

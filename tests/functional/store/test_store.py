@@ -915,7 +915,7 @@ def test_time_is_the_database_s_own(database_url: str) -> None:
 
 def hear(database: Database, generation: int) -> None:
     def work(conn: Connection, now: datetime) -> None:
-        head = auditlog.lock_head(conn)
+        head = auditlog.head(conn, lock=True)
         payload = {"event_id": new_id(), "snapshot_id": examples.SNAPSHOT_ID, "generation": generation}
         auditlog.append(conn, [ledger.append(head, "snapshot.manage.start", payload, now)])
 

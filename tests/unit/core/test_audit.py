@@ -19,7 +19,7 @@ def chain(length: int) -> tuple[list[Entry], Head]:
     for generation in range(1, length + 1):
         payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": generation, "name": "\N{CAMERA}"}
         entries.append(audit.append(head, "snapshot.manage.start", payload, NOW + timedelta(seconds=generation)))
-        head = audit.head_of(entries[-1])
+        head = Head(entries[-1].number, entries[-1].digest)
     return entries, head
 
 
@@ -63,7 +63,9 @@ def test_changed_row_is_found(tampered: dict[str, Any], row: int) -> None:
 
 def test_row_with_a_digest_made_anew_breaks_the_next() -> None:
     entries, head = chain(3)
-    entries[1] = audit.append(audit.head_of(entries[0]), "snapshot.manage.end", entries[1].payload, NOW)
+    entries[1] = audit.append(
+        Head(entries[0].number, entries[0].digest), "snapshot.manage.end", entries[1].payload, NOW
+    )
 
     assert audit.first_break(entries, head) == "row 3 doesn't follow from row 2"
 
@@ -92,7 +94,7 @@ def test_cut_end_shows_by_the_head(kept: int) -> None:
 def test_row_added_without_the_head_is_found() -> None:
     entries, _ = chain(3)
 
-    assert audit.first_break(entries, audit.head_of(entries[1])) is not None
+    assert audit.first_break(entries, Head(entries[1].number, entries[1].digest)) is not None
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_payload_has_each_known_field() -> None:
     )
 
     assert event.payload == {
-        "event_id": event.event_id,
+        "event_id": event.payload["event_id"],
         "generation": 3,
         "occurred_at": "2026-03-01T12:30:15.123456+00:00",
         "snapshot_id": SNAPSHOT_ID,
@@ -166,19 +166,21 @@ def test_payload_has_each_known_field() -> None:
 
 def test_event_id_is_the_same_in_every_repeat() -> None:
     assert (
-        announced(generation=4).event_id
-        == events.announce(examples.snapshot(generation=4), Step.START, NOW + timedelta(days=1)).event_id
+        announced(generation=4).payload["event_id"]
+        == events.announce(examples.snapshot(generation=4), Step.START, NOW + timedelta(days=1)).payload["event_id"]
     )
 
 
 def test_event_id_is_another_for_each_step_and_each_snapshot() -> None:
-    distinct = {announced(id=str(uuid.UUID(int=who)), generation=at).event_id for who in range(5) for at in range(5)}
+    distinct = {
+        announced(id=str(uuid.UUID(int=who)), generation=at).payload["event_id"] for who in range(5) for at in range(5)
+    }
 
     assert len(distinct) == 25
 
 
 def test_event_id_does_not_change_between_versions() -> None:
-    assert events.event_id(SNAPSHOT_ID, 3) == "925dbda4-68f4-55ae-9c0e-74f2ec07f0e4"
+    assert announced(id=SNAPSHOT_ID, generation=3).payload["event_id"] == "925dbda4-68f4-55ae-9c0e-74f2ec07f0e4"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_notification_is_published_by_the_server_of_the_snapshot() -> None:
     (notification,) = outbox.notifications(event, ASKED, both_dialects=False)
 
     assert notification.target == "snapshot.storage-1@fast"
-    assert (notification.id, notification.name) == (event.event_id, "snapshot.manage.end")
+    assert (notification.id, notification.name) == (event.payload["event_id"], "snapshot.manage.end")
     assert notification.body == event.payload
 
 

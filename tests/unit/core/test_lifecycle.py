@@ -460,7 +460,7 @@ def test_move_without_an_event_keeps_the_generation(record: Snapshot) -> None:
 def test_server_of_a_record_is_its_host_without_the_pool() -> None:
     records: list[Record] = [examples.snapshot(), examples.volume()]
 
-    assert {record.server for record in records} == {SERVER}
+    assert {record.location.server for record in records} == {SERVER}
     assert isinstance(records[1], Volume)
 
 

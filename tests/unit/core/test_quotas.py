@@ -51,13 +51,6 @@ def test_accepted_request_stays_within_the_limit(used: Amount, limit: Amount, si
 
 
 @pytest.mark.parametrize(
-    ("limit", "counts"), [(NO_LIMIT, False), (Amount(1, UNLIMITED), True), (Amount(UNLIMITED, 0), True)]
-)
-def test_usage_is_counted_only_where_something_is_limited(limit: Amount, counts: bool) -> None:
-    assert quotas.bounded(limit) is counts
-
-
-@pytest.mark.parametrize(
     ("own", "allowed"),
     [
         (ProjectQuota("p"), Amount(10, 100)),

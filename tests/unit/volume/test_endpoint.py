@@ -109,7 +109,7 @@ def test_arguments_of_an_upstream_describe_a_whole_record(server: Server) -> Non
     server.dispatch("manage_snapshot", WHOLE | described)
 
     record = server.record
-    assert (record.id, record.volume_id, record.server) == (SNAPSHOT_ID, VOLUME_ID, SERVER)
+    assert (record.id, record.volume_id, record.location.server) == (SNAPSHOT_ID, VOLUME_ID, SERVER)
     assert record.reference == Reference.named("daily")
     assert (record.name, record.description, record.metadata) == ("s1", "d1", {"k": "v"})
     assert record.requester == Requester("p", "u", "req-1", "req-2")
