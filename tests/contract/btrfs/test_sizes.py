@@ -34,6 +34,8 @@ def test_size_is_the_count_of_quotas_and_unknown_without_them(btrfs: Btrfs, driv
 def test_size_is_unknown_and_marked_so_during_the_first_count_of_quotas(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     (btrfs.top / "volume-1" / "data").write_bytes(os.urandom(1024**2))
     btrfs.add_snapshots("volume-1", "daily")
+    for number in range(5000):  # the more extents there are, the longer the count takes
+        (btrfs.top / f"file-{number}").write_bytes(bytes(4096))
     btrfs.btrfs("filesystem", "sync", str(btrfs.top))
 
     counting = snapshot_during_first_count(btrfs, driver)

@@ -145,7 +145,7 @@ def test_managed_snapshot_is_protected_and_unmanaged_unprotected(rbd: CinderRbdL
 
 def test_snapshots_of_groups_are_unusable_though_the_vendor_driver_lists_them_as_safe(rbd: CinderRbdLab) -> None:
     rbd.add_snapshot(rbd.name_of("daily"))
-    name = rbd.add_unusable("group-1")
+    name = rbd.add_group_snapshot("group-1")
 
     found = {snapshot.name: snapshot.unsafe for snapshot in rbd.driver.list_snapshots()}
 

@@ -192,7 +192,7 @@ def test_every_log_line_of_a_request_has_only_its_own_id(tmp_path: Path, api: st
     assert (failed.status_code, refused.status_code) == (503, 401)
     log = (tmp_path / "api.log").read_text()
     identity = rf"\[{global_id} {failed.headers['X-Openstack-Request-Id']} ann {PROJECT} [- ]*\]"
-    assert re.search(rf"WARNING snapmanage\.api\.app {identity} The database can't be reached", log)
+    assert re.search(rf"WARNING snapmanage\.api\.app {identity} Database unavailable", log)
     identity = rf"\[None {refused.headers['X-Openstack-Request-Id']} - - [- ]*\]"
     assert re.search(rf"INFO oslo_middleware\.basic_auth {identity} ", log)
     assert PASSWORD not in log

@@ -30,9 +30,14 @@ def old(database_url: str) -> Iterator[Engine]:
 
 def insert(engine: Engine, record: Record, **columns: Any) -> None:
     """Write the row of a record that was just requested, with the columns of that time."""
-    names = ("id", "server", "volume_id", "reference_key", "attempt")
+    names = ("id", "volume_id", "reference_key", "attempt")
     row = {name: getattr(record, name) for name in names if hasattr(record, name)}
-    row |= vars(record.requester) | {"host": str(record.location), "reference": record.reference.text, "metadata": "{}"}
+    row |= vars(record.requester) | {
+        "host": str(record.location),
+        "server": record.location.server,
+        "reference": record.reference.text,
+        "metadata": "{}",
+    }
     row |= {"status": record.status.value, "operation": record.operation.value}
     table = sa.Table(f"{type(record).__name__.lower()}s", sa.MetaData(), autoload_with=engine)
     with engine.begin() as conn:
