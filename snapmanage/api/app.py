@@ -181,9 +181,9 @@ def _deliberate(request: Any, response: falcon.Response, error: errors.Snapmanag
 
 
 def _failed(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
-    asked = {"method": request.method, "path": request.path}
+    where = {"method": request.method, "path": request.path}
     if availability.database_away(error):
-        LOG.warning("Database unavailable; a request is answered with 503: %s", fields(**asked, reason=error))
+        LOG.warning("Database unavailable; a request is answered with 503: %s", fields(**where, reason=error))
         return _fault(response, 503, "The database can't be reached; try again later.")
-    LOG.error("Request failed unexpectedly and is answered with 500: %s", fields(**asked), exc_info=error)
+    LOG.error("Request failed unexpectedly and is answered with 500: %s", fields(**where), exc_info=error)
     _fault(response, 500, "The server failed unexpectedly; its log has the reason under this request's id.")

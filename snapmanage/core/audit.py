@@ -60,7 +60,7 @@ class Entry:
 def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: datetime) -> Entry:
     """Return the entry that follows `head`."""
     content = json.dumps(payload, sort_keys=True, separators=(",", ":"))
-    facts: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "number": head.number + 1,
         "event_id": str(payload["event_id"]),
         "event_type": event_type,
@@ -70,7 +70,7 @@ def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: da
         "heard_at": heard_at,
         "previous_digest": head.digest,
     }
-    return Entry(**facts, digest=_digest(facts))
+    return Entry(**columns, digest=_digest(columns))
 
 
 def first_break(entries: Iterable[Entry], head: Head) -> str | None:
@@ -103,10 +103,10 @@ def gaps(entries: Sequence[tuple[str, str, int, int | None]]) -> list[Gap]:
     An entry is (snapshot_id, event_type, generation, previous_generation); they are ordered by snapshot and generation.
     """
     found: list[Gap] = []
-    heard: dict[str, set[int]] = {}
+    generations: dict[str, set[int]] = {}
     last: dict[str, tuple[str, int]] = {}
     for snapshot_id, event_type, generation, previous in entries:
-        known = heard.setdefault(snapshot_id, set())
+        known = generations.setdefault(snapshot_id, set())
         if previous is not None and previous not in known:
             found.append(Gap(snapshot_id, f"generation {previous} is missing before {event_type} ({generation})"))
         known.add(generation)
@@ -115,7 +115,7 @@ def gaps(entries: Sequence[tuple[str, str, int, int | None]]) -> list[Gap]:
     return found
 
 
-def _digest(facts: Mapping[str, Any]) -> str:
-    covered = {name: value for name, value in facts.items() if name != "digest"}
-    covered["heard_at"] = facts["heard_at"].isoformat(timespec="microseconds")
+def _digest(columns: Mapping[str, Any]) -> str:
+    covered = {name: value for name, value in columns.items() if name != "digest"}
+    covered["heard_at"] = columns["heard_at"].isoformat(timespec="microseconds")
     return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()

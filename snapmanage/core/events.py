@@ -62,7 +62,7 @@ class Event:
 
 def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
     """Return the event of a step; `snapshot` is the record after the step."""
-    asked, born = snapshot.requester, snapshot.backend_created_at
+    requester, born = snapshot.requester, snapshot.backend_created_at
     reason = {"code": snapshot.reason_code, "text": snapshot.reason}
     payload = {
         # Derived from the generation, so that a repeated event has the same id.
@@ -71,11 +71,11 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
         "occurred_at": now.isoformat(),
         "snapshot_id": snapshot.id,
         "volume_id": snapshot.volume_id,
-        "project_id": asked.project_id,
-        "tenant_id": asked.project_id,
-        "user_id": asked.user_id,
-        "request_id": asked.request_id,
-        "global_request_id": asked.global_request_id,
+        "project_id": requester.project_id,
+        "tenant_id": requester.project_id,
+        "user_id": requester.user_id,
+        "request_id": requester.request_id,
+        "global_request_id": requester.global_request_id,
         "host": str(snapshot.location),
         "reference": snapshot.reference.value,
         "backend_name": _name_afterwards(snapshot),

@@ -42,14 +42,14 @@ class KeyUse:
     created_at: datetime
 
 
-def repeats(asked: KeyUse, held: KeyUse, ttl: timedelta) -> bool:
-    """Return whether `asked` repeats the request that holds the key.
+def repeats(requested: KeyUse, held: KeyUse, ttl: timedelta) -> bool:
+    """Return whether `requested` repeats the request that holds the key.
 
     Raise `KeyReused` if another request holds the key and is not older than `ttl`.
     """
-    if asked.record_id == held.record_id or held.created_at + ttl <= asked.created_at:
+    if requested.record_id == held.record_id or held.created_at + ttl <= requested.created_at:
         return False
-    if asked.request_digest != held.request_digest:
+    if requested.request_digest != held.request_digest:
         raise errors.KeyReused
     return True
 

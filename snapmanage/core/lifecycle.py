@@ -82,8 +82,8 @@ def accept(
     if operation is Operation.UNMANAGE and record.status is Status.CREATING:
         raise _not_settled(record)
     if operation is Operation.UNMANAGE and _requires_unmanage(record, requester, generation):
-        asked = _unmanage_requested(record, requester or record.requester, now, lost)
-        return Change(record, changed(asked, due_at=now))
+        requested = _unmanage_requested(record, requester or record.requester, now, lost)
+        return Change(record, changed(requested, due_at=now))
     return None
 
 

@@ -13,8 +13,8 @@ DEEPEST_EVENT = 64
 
 def readable(text: str) -> str:
     """Return the text as every database keeps it: cut if it is long, with NUL and surrogates escaped."""
-    kept = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-    return kept if len(kept) <= LONGEST_REASON else f"{kept[:LONGEST_REASON]}…"
+    escaped = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+    return escaped if len(escaped) <= LONGEST_REASON else f"{escaped[:LONGEST_REASON]}…"
 
 
 def keepable(text: str) -> bool:

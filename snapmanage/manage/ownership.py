@@ -53,8 +53,8 @@ def _move(
     moved = [_moved(snapshot, storage, renewed) for snapshot in records.lock_many(conn, Snapshot, ids)]
     owners = ownership.owners(conn, [each.identity_key for each in moved if each.identity_key])
     conflicts = list(_conflicts(moved, owners))
-    kept = {conflict.snapshot_id for conflict in conflicts}
-    ownership.place(conn, moved, kept)
+    conflicting = {conflict.snapshot_id for conflict in conflicts}
+    ownership.place(conn, moved, conflicting)
     return conflicts
 
 

@@ -11,9 +11,9 @@ from snapmanage.store.tables import idempotency_keys
 _key_digest = idempotency_keys.c.key_digest
 
 
-def hold(conn: Connection, asked: KeyUse) -> KeyUse:
-    """Return the use of a key, `asked` if it had none; other requests with the key wait until the transaction ends."""
-    return KeyUse(**locks.lock(conn, idempotency_keys, dict(vars(asked)))._mapping)
+def hold(conn: Connection, requested: KeyUse) -> KeyUse:
+    """Return the use of a key, `requested` if it had none; others with the key wait until the transaction ends."""
+    return KeyUse(**locks.lock(conn, idempotency_keys, dict(vars(requested)))._mapping)
 
 
 def replace(conn: Connection, use: KeyUse) -> None:

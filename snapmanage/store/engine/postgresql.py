@@ -74,10 +74,10 @@ def _guard(url: sa.URL, idle_seconds: int) -> str:
 
 
 def _begin(guard: str, conn: Connection) -> None:
-    asked = conn.get_execution_options()
-    if "isolation_level" in asked:  # the driver begins such a transaction, or there is none
+    options = conn.get_execution_options()
+    if "isolation_level" in options:  # the driver begins such a transaction, or there is none
         return
-    level = "REPEATABLE READ" if asked.get(AT_ONE_MOMENT) else "READ COMMITTED"
+    level = "REPEATABLE READ" if options.get(AT_ONE_MOMENT) else "READ COMMITTED"
     # Both in one message: the guard costs no round trip.
     conn.exec_driver_sql(f"BEGIN ISOLATION LEVEL {level}{guard}")
 
