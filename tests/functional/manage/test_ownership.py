@@ -19,19 +19,10 @@ from snapmanage.manage import ownership
 from snapmanage.store import records as store_records
 from snapmanage.store import tables
 from tests import examples
+from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
 from tests.functional.world import RULES, World, a_world
 
 FIRST, SECOND, ELSEWHERE = "storage-1@images", "storage-2@images", "storage-3@others"
-DISK, DAILY, WEEKLY = "disk1.img", "disk1.img@daily", "disk1.img@weekly"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "images"
-    made.mkdir()
-    for name in (DISK, DAILY, WEEKLY):
-        (made / name).write_bytes(b"data")
-    return made
 
 
 def shared(folder: Path, other: Path) -> dict[str, Driver]:

@@ -12,19 +12,10 @@ from snapmanage.core.records import owner_key
 from snapmanage.drivers.file import FileDriver
 from snapmanage.manage import reconciliation
 from snapmanage.store import tables
+from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
 from tests.functional.world import World, a_world
 
 FIRST, SECOND = "storage-1@images", "storage-2@images"
-DISK, DAILY, WEEKLY = "disk1.img", "disk1.img@daily", "disk1.img@weekly"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "images"
-    made.mkdir()
-    for name in (DISK, DAILY, WEEKLY):
-        (made / name).write_bytes(b"data")
-    return made
 
 
 @pytest.fixture
