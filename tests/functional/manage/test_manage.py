@@ -293,6 +293,27 @@ def test_accepted_requests_are_claimed_at_once_for_a_worker_with_room(bench: Ben
     assert [message.name for message in bench.waiting()] == ["snapshot.manage.start"] * 3
 
 
+def test_batch_that_the_database_refuses_is_accepted_in_parts_that_claim_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, refused, last = (bench.request(source) for source in (DAILY, WEEKLY, MONTHLY))
+    lock_many = records.lock_many
+
+    def refuse_one(conn: sa.Connection, kind: type[Record], ids: Sequence[str]) -> Sequence[Record]:
+        if refused.id in ids:
+            raise sa.exc.DataError("SELECT", None, ValueError("out of range"))
+        return lock_many(conn, kind, ids)
+
+    monkeypatch.setattr(records, "lock_many", refuse_one)
+    batch = [OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in (first, refused, last)]
+    accepted = acceptance.accept(bench.app, batch, WorkerId(SERVER, "worker 1"), room=1)
+    monkeypatch.undo()
+
+    assert [refusal.request.record_id for refusal in accepted.refused] == [refused.id]
+    assert (accepted.claimed, accepted.projects_waiting) == ([], {PROJECT})
+    assert {claimed.record.id for claimed in bench.claim("worker 2")} == {first.id, last.id}
+
+
 def test_request_for_an_unknown_record_is_refused_and_the_others_are_accepted(bench: Bench) -> None:
     requested = bench.request()
     unknown = OperationRequest(Snapshot, new_id(), Operation.MANAGE)
