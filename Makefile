@@ -22,10 +22,12 @@ docs: $(VENV)/tested  ## Build the documentation into build/docs; a warning fail
 	@echo "The documentation is in build/docs/index.html."
 
 # Most tests wait for other processes, so three test processes keep two processors busy. Each has services of its own and
-# runs whole files; tests/order.py gives their order.
+# runs whole files; tests/order.py gives their order. A crashed process ends the run, since pytest-xdist 3.8 may wait
+# for its tests forever if it replaces the process.
 TESTERS ?= 3
+PROCESSES = --numprocesses $(TESTERS) --dist loadfile --max-worker-restart 0
 test: packages lint  ## Check and test everything; installs missing Debian packages when root
-	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest $(PROCESSES) --no-loadscope-reorder
 
 lint: $(VENV)/tested  ## Check form, types, spelling and prose
 	@$(BIN)/ruff format --check .
@@ -57,7 +59,7 @@ LOWEST ?= .venv-lowest
 LOWEST_TESTS ?= tests/unit tests/functional
 test-lowest: packages  ## Run the tiers unit and functional on the lowest versions of the dependencies
 	@$(MAKE) --no-print-directory VENV=$(LOWEST) $(LOWEST)/lowest
-	@$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning --numprocesses $(TESTERS) --dist loadfile $(LOWEST_TESTS)
+	@$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning $(PROCESSES) $(LOWEST_TESTS)
 
 # What the round of a seed did wrong stays in chaos-SEED.ROUND.
 SEED ?= 1

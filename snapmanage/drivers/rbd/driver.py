@@ -11,9 +11,9 @@ never gives them to another snapshot.
 
 **Refusals.** Only snapshots that users made can be managed. A snapshot that belongs to a group or to mirroring, or is
 in the trash because clones need it, can't be renamed. `refusals` has the reasons that hold for every snapshot of an
-image, such as format 1, a mirror that isn't primary, or a migration. Listings report such snapshots as unsafe, and a
-manage request is refused with the same reason. Each image that can't be read is one entry of the listing, with the
-reason. `scan` defines which failures count as the image's and which as the cluster's.
+image, such as format 1, or a mirror that isn't primary. Listings report such snapshots as unsafe, and a manage request
+is refused with the same reason. Each image that can't be read, or is being migrated, is one entry of the listing, with
+the reason. `scan` defines which failures count as the image's and which as the cluster's.
 
 **In use.** Clones, mappings and writers address a snapshot by its id, so a new name doesn't affect them. No snapshot
 is refused for being in use. Only unprotecting fails while a snapshot has clones: see `protection`.

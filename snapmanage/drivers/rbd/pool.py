@@ -130,6 +130,8 @@ class Pool:
     def _open(self, read_only: bool, handle: dict[str, Any]) -> Any:
         """Open by `name` or `image_id`, or raise the reason why the image can't be opened."""
         rbd = self._bindings.rbd
+        if self._is_migrating(**handle):
+            raise ImageUnreadable(self._entry(handle), "it is being migrated", unreadable.FINISH_MIGRATION)
         try:
             image = rbd.Image(self.ioctx, read_only=read_only, **handle)
             # For some arguments an undecodable name fails only here.
@@ -145,6 +147,23 @@ class Pool:
                 raise self.cluster.error(f"image {next(iter(handle.values()))!r}", failure) from failure
             remedy = unreadable.REMEDIES[number]
             raise ImageUnreadable(self._entry(handle), os.strerror(number), remedy) from failure
+
+    def _is_migrating(self, name: str | bytes | None = None, image_id: str | None = None) -> bool:
+        """Return whether the image is the target of a migration; raise where the cluster doesn't answer in time.
+
+        librbd 16 ends the process by a segmentation fault if its opening of such an image times out. It reports all
+        other errors of the image itself.
+        """
+        rados = self._bindings.rados
+        try:
+            if isinstance(name, str):
+                image_id = raw.read_image_id(self.ioctx, name)
+            features = raw.read_features(self.ioctx, image_id) if image_id else 0
+        except rados.TimedOut as failure:
+            raise self.cluster.error(f"image {name or image_id!r}", failure) from failure
+        except rados.Error:
+            return False
+        return bool(features & self._bindings.rbd.RBD_FEATURE_MIGRATING)
 
     def _open_by_directory(self, read_only: bool, handle: dict[str, Any], failure: Exception) -> Any:
         """Open an image that librbd doesn't find by name, with the id from the directory."""

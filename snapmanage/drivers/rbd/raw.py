@@ -1,7 +1,7 @@
-"""Read names that the bindings can't decode.
+"""Read the objects of a pool and its images through librados, without librbd.
 
-The bindings assume that every name is UTF-8: one other name makes them fail for the whole list. librados still reads
-the same objects. The bytes of a name that isn't UTF-8 are shown escaped: `caf\\xe9`.
+The bindings of librbd assume that every name is UTF-8: one other name makes them fail for the whole list. The bytes of
+such a name are shown escaped: `caf\\xe9`. The features of an image are read here before librbd opens it.
 """
 
 import struct
@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 DIRECTORY = "rbd_directory"
+_NO_SNAPSHOT = 2**64 - 2
 _PAGE_ENTRIES = 256
 _MAX_ANSWER_BYTES = 4 * 1024**2
 # The directory of format 1 is one object; the read stops here.
@@ -52,6 +53,19 @@ def read_snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) ->
             kind = image.snap_get_namespace_type(snapshot_id)
             _, size = struct.unpack_from("<BQ", _execute(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
             yield {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "odd": odd}
+
+
+def read_image_id(ioctx: Any, name: str) -> str:
+    """Return the id of the image of format 2 with that name."""
+    (length,) = struct.unpack_from("<I", blob := ioctx.read(f"rbd_id.{name}"))
+    return str(blob[4 : 4 + length].decode())
+
+
+def read_features(ioctx: Any, image_id: str) -> int:
+    """Return the features of an image of format 2, as the bits `RBD_FEATURE_...` of the bindings."""
+    answer = _execute(ioctx, f"rbd_header.{image_id}", "get_features", struct.pack("<QB", _NO_SNAPSHOT, True))
+    features, _ = struct.unpack_from("<QQ", answer)
+    return int(features)
 
 
 def _page_after(name: bytes) -> bytes:

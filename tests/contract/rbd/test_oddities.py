@@ -30,6 +30,7 @@ UNREADABLE: dict[str, tuple[Callable[[Oddities], object], str]] = {
     "corrupt": (lambda odd: odd.corrupt("odd"), "Input/output error"),
     "corrupt snapshot": (lambda odd: odd.corrupt_snapshot("odd"), "Input/output error"),
     "orphan": (lambda odd: odd.orphan("parent", "odd"), "parent"),
+    "being migrated": (lambda odd: odd.migrating("odd"), "rbd migration commit"),
 }
 unreadable = pytest.mark.parametrize(("make", "reason"), UNREADABLE.values(), ids=UNREADABLE)
 
@@ -124,7 +125,6 @@ READ_ONLY: dict[str, tuple[Callable[[Oddities], object], str]] = {
     "demoted mirror with journal": (lambda odd: odd.demoted("odd", 0), "primary"),
     "demoted mirror with snapshots": (lambda odd: odd.demoted("odd", 1), "primary"),
     "without its journal": (lambda odd: odd.without_journal("odd"), "journal"),
-    "being migrated": (lambda odd: odd.migrating("odd"), "migrat"),
     "of an unknown feature": (lambda odd: odd.of_unknown_feature("odd"), "librbd"),
     "of an unknown operation": (lambda odd: odd.of_unknown_operation("odd"), "librbd"),
 }

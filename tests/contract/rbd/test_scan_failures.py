@@ -1,5 +1,6 @@
 """Failures of an image and of the cluster during a listing: an entry, or the whole listing fails."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.rbd import raw
 from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.unreadable import ImageEntry
+from snapmanage.drivers.system import ceph_bindings
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.rbd.helpers import DAILY, listed
 from tests.services.ceph import mon_command
@@ -74,6 +78,16 @@ def test_listing_stops_when_more_images_time_out_than_are_read_at_once(lab: RbdL
         lab.driver_as("admin", rbd_list_workers=2).list_snapshots()
 
     assert len([image for image in reads if image.name.startswith("silent")]) <= 4
+
+
+def test_image_whose_features_time_out_is_not_opened(lab: RbdLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(*arguments: object) -> int:
+        raise ceph_bindings.load().rados.TimedOut("no answer in time", errno=errno.ETIMEDOUT)
+
+    monkeypatch.setattr(raw, "read_features", time_out)
+
+    with pytest.raises(errors.BackendUnavailable, match="no answer in time"):
+        lab.driver.find_volume(Reference.named(lab.volume))
 
 
 @pytest.fixture
