@@ -6,9 +6,9 @@ from benchmarks import seed
 from benchmarks.world import Meter, World
 from snapmanage.core import events, lifecycle
 from snapmanage.core import outbox as messages
-from snapmanage.core.location import Location
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.location import Location
 from snapmanage.store import outbox
 from snapmanage.testing.waiting import until
 

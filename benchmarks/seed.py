@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from snapmanage.core import outbox as messages
-from snapmanage.core.location import Location
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Requester, Snapshot, owner_key
 from snapmanage.core.reference import Reference
-from snapmanage.store.tables import outbox, services, snapshots, volumes
+from snapmanage.core.values.location import Location
+from snapmanage.store.mapping.tables import outbox, services, snapshots, volumes
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 VOLUME = "volume-1"

@@ -17,9 +17,9 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.core import audit as chain
 from snapmanage.core.audit import Entry, Gap, Head
 from snapmanage.core.events import PAYLOAD_FIELDS
-from snapmanage.core.ids import is_uuid
-from snapmanage.core.logfields import fields
-from snapmanage.core.text import DEEPEST_EVENT, depth, keepable, readable
+from snapmanage.core.values.ids import is_uuid
+from snapmanage.core.values.logfields import fields
+from snapmanage.core.values.text import DEEPEST_EVENT, depth, keepable, readable
 from snapmanage.crash import Point
 from snapmanage.store import audit as audit_log
 from snapmanage.store import quarantine

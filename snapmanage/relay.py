@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, envelope
 from snapmanage.bus.names import Names
-from snapmanage.core.logfields import fields
 from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.store import outbox
 from snapmanage.store.engine.database import Database

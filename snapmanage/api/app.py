@@ -13,7 +13,7 @@ from snapmanage.api import answers, routes, schemas, versions
 from snapmanage.api.access import callers, policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
-from snapmanage.core.logfields import fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)

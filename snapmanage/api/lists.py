@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from snapmanage import errors
 from snapmanage.api import schemas, versions
 from snapmanage.api.request import ApiRequest
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 
 DEFAULT_SORT_KEY = "created_at"
 LARGEST_SIZE_GB = 2**63 - 1

@@ -16,8 +16,8 @@ from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency
 from snapmanage.core.idempotency import IdempotencyKey
-from snapmanage.core.location import Location
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.location import Location
 from snapmanage.manage import queries
 from snapmanage.manage.application import Application
 

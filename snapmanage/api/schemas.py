@@ -9,8 +9,8 @@ import jsonschema
 from oslo_utils import strutils
 
 from snapmanage import errors
-from snapmanage.core import ids
-from snapmanage.core.text import DEEPEST, keepable, walk
+from snapmanage.core.values import ids
+from snapmanage.core.values.text import DEEPEST, keepable, walk
 
 LARGEST_OFFSET = 2**31 - 1
 # JSON parsers disagree about larger numbers.

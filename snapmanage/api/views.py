@@ -9,9 +9,9 @@ from snapmanage.api import versions
 from snapmanage.api.request import Answer, ApiRequest, wire_time
 from snapmanage.api.versions import Version
 from snapmanage.core.audit import Entry
-from snapmanage.core.location import Location
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.values.location import Location
 from snapmanage.manage.queries import Page
 
 T = TypeVar("T")

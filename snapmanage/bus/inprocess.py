@@ -14,7 +14,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.bus import Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.names import Names
-from snapmanage.core.logfields import fields
+from snapmanage.core.values.logfields import fields
 
 LOG = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snapmanage.core.location import Location
+from snapmanage.core.values.location import Location
 
 # 1.1: get_manageable_snapshots takes filters. 1.2: unmanage_snapshot takes generation.
 VERSION = "1.2"

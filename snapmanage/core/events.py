@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from snapmanage.core import ids
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
-from snapmanage.core.text import readable
+from snapmanage.core.values import ids
+from snapmanage.core.values.text import readable
 
 __all__ = ["PAYLOAD_FIELDS", "Event", "Step"]
 

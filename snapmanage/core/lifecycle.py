@@ -25,8 +25,8 @@ from snapmanage.core.records import (
     owner_key,
     reference_key,
 )
-from snapmanage.core.text import readable
 from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.values.text import readable
 
 R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)

@@ -7,9 +7,9 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from snapmanage.core import ids
 from snapmanage.core.events import Event
 from snapmanage.core.records import Operation, Record, Requester, Snapshot
+from snapmanage.core.values import ids
 
 # Cinder's event types of these steps, which its collectors know; Cinder has none for an error.
 CINDER_EVENT_TYPES = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
-from snapmanage.core.ids import ids_in, own_name
 from snapmanage.core.records import Operation, Snapshot, Status
+from snapmanage.core.values.ids import ids_in, own_name
 
 
 class Kind(Enum):

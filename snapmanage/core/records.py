@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from snapmanage.core.backend import Binding
-from snapmanage.core.location import Location
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.location import Location
 
 
 class Status(Enum):

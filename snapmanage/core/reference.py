@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.core.text import DEEPEST, depth
+from snapmanage.core.values.text import DEEPEST, depth
 
 __all__ = ["Reference"]
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from snapmanage.core import ids
 from snapmanage.core.records import Record, Snapshot
+from snapmanage.core.values import ids
 
 MESSAGE_LIFETIME = timedelta(days=30)
 

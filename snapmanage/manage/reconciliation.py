@@ -7,10 +7,10 @@ from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
-from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.reconciliation import Difference, Kind
 from snapmanage.core.records import Snapshot, changed
+from snapmanage.core.values.ids import ids_in
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application

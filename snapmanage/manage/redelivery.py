@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash
 from snapmanage.bus import Delivery
-from snapmanage.core.logfields import fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.store import quarantine, redeliveries
 from snapmanage.store.engine.database import Database

@@ -6,13 +6,14 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from snapmanage import crash, errors
-from snapmanage.core import idempotency, lifecycle, manageable, outbox
+from snapmanage.core import idempotency, lifecycle, outbox
 from snapmanage.core import quotas as quota_rules
 from snapmanage.core import services as service_rules
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
-from snapmanage.core.ids import ids_in_reference
-from snapmanage.core.inventory import Inventory
+from snapmanage.core.lists import manageable
+from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
+from snapmanage.core.values.ids import ids_in_reference
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction

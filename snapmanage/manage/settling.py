@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
-from snapmanage.core.ids import ids_in
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction

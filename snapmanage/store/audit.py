@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from sqlalchemy import Connection, select, update
 
 from snapmanage.core.audit import START, Entry, Head
-from snapmanage.store.tables import audit, audit_head
+from snapmanage.store.mapping.tables import audit, audit_head
 
 _HEAD_ID = 1
 

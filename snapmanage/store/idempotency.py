@@ -6,7 +6,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.store.engine import locks
-from snapmanage.store.tables import idempotency_keys
+from snapmanage.store.mapping.tables import idempotency_keys
 
 _key_digest = idempotency_keys.c.key_digest
 

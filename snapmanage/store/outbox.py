@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.stuck import PendingCast
-from snapmanage.store.tables import outbox
-from snapmanage.store.types import LONG_TEXT
+from snapmanage.store.mapping.tables import outbox
+from snapmanage.store.mapping.types import LONG_TEXT
 
 # A message has its body as text already, so that the type of the column need not write it.
 _ADD = outbox.insert().values(body=bindparam("body_text", type_=LONG_TEXT))

@@ -6,13 +6,13 @@ from dataclasses import replace
 from sqlalchemy import ColumnElement, Connection, or_, select
 
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.ids import ids_in
-from snapmanage.core.manageable import Owned
+from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.records import Snapshot, identity_key, owner_key, reference_key
 from snapmanage.core.reference import Reference
-from snapmanage.store import batches
-from snapmanage.store.rows import to_record
-from snapmanage.store.tables import services, snapshots, volumes
+from snapmanage.core.values.ids import ids_in
+from snapmanage.store.engine import batches
+from snapmanage.store.mapping.rows import to_record
+from snapmanage.store.mapping.tables import services, snapshots, volumes
 
 # One statement takes at most so many ids of a longer list.
 IDS_AT_ONCE = 500

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from snapmanage import errors
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 
 
 def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]]:

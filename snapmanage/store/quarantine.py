@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from snapmanage.core.text import readable
-from snapmanage.store.tables import quarantine
+from snapmanage.core.values.text import readable
+from snapmanage.store.mapping.tables import quarantine
 
 # Bytes. Their escaped form must fit into one packet of MariaDB, which has 16 MiB by default.
 LARGEST_KEPT = 4 * 1024**2

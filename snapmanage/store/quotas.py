@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from snapmanage.core.quotas import ProjectQuota
 from snapmanage.store.engine import locks
-from snapmanage.store.tables import quotas
+from snapmanage.store.mapping.tables import quotas
 
 _OF_PROJECT = select(quotas).where(quotas.c.project_id == bindparam("project_id"))
 

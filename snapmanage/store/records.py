@@ -10,14 +10,16 @@ from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.location import Location
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.quotas import Amount
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
-from snapmanage.store import batches, paging, rows
-from snapmanage.store.rows import TABLES, to_columns, to_record
-from snapmanage.store.tables import services, snapshots, volumes
+from snapmanage.core.values.location import Location
+from snapmanage.store import paging
+from snapmanage.store.engine import batches
+from snapmanage.store.mapping import rows
+from snapmanage.store.mapping.rows import TABLES, to_columns, to_record
+from snapmanage.store.mapping.tables import services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)
 

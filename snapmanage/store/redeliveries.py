@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from snapmanage.store.tables import suspects
+from snapmanage.store.mapping.tables import suspects
 
 
 def count_attempt(conn: Connection, message_id: str, now: datetime) -> int:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select, update
 
 from snapmanage.core.services import Service
 from snapmanage.store.engine import locks
-from snapmanage.store.tables import services
+from snapmanage.store.mapping.tables import services
 
 
 def beat(conn: Connection, service: Service) -> None:

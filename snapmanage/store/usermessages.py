@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import paging
-from snapmanage.store.tables import messages
+from snapmanage.store.mapping.tables import messages
 
 
 def add(conn: Connection, added: Sequence[UserMessage]) -> None:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.core import ids
 from snapmanage.core.records import Requester
-from snapmanage.core.text import keepable
+from snapmanage.core.values import ids
+from snapmanage.core.values.text import keepable
 
 LARGEST_GB = 2**40
 # The time at which a record is accepted replaces it.

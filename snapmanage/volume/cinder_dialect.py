@@ -10,9 +10,9 @@ import oslo_messaging
 
 from snapmanage import errors
 from snapmanage.bus import names
-from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
 from snapmanage.volume.endpoint import Endpoint, ListManageable

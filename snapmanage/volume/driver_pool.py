@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from snapmanage.core.logfields import fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
 

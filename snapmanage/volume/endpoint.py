@@ -10,10 +10,10 @@ from typing import Any
 import oslo_messaging
 
 from snapmanage.bus import names
-from snapmanage.core.location import Location
-from snapmanage.core.manageable import Manageable, Page
+from snapmanage.core.lists.manageable import Manageable, Page
 from snapmanage.core.records import Operation, Snapshot, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
 

@@ -17,8 +17,8 @@ from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events
 from snapmanage.core import outbox as messages
-from snapmanage.core.logfields import fields
-from snapmanage.core.text import readable
+from snapmanage.core.values.logfields import fields
+from snapmanage.core.values.text import readable
 from snapmanage.crash import Point
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import OperationRequest

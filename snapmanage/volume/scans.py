@@ -7,8 +7,8 @@ import threading
 import time
 from functools import partial
 
-from snapmanage.core.inventory import Inventory
-from snapmanage.core.manageable import Page
+from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.manageable import Page
 from snapmanage.drivers.protocol import Driver
 from snapmanage.drivers.system import deadline
 from snapmanage.volume import steps

@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
-from snapmanage.core.logfields import fields
-from snapmanage.core.manageable import Manageable, Page
+from snapmanage.core.lists.manageable import Manageable, Page
 from snapmanage.core.services import Service
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.drivers.system import deadline as deadlines

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
-from snapmanage.core.logfields import fields, record_fields
 from snapmanage.core.records import Operation, Snapshot, Volume
+from snapmanage.core.values.logfields import fields, record_fields
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
-from snapmanage.core.logfields import fields, record_fields
 from snapmanage.core.records import Record
+from snapmanage.core.values.logfields import fields, record_fields
 from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import claims, settling

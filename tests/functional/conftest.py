@@ -11,9 +11,10 @@ from snapmanage.core.audit import START
 from snapmanage.core.services import Service
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules
-from snapmanage.store import records, services, tables
+from snapmanage.store import records, services
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.functional.client import Client

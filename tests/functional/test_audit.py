@@ -17,8 +17,8 @@ from snapmanage.core import events, outbox
 from snapmanage.core.audit import Entry
 from snapmanage.core.events import Event, Step
 from snapmanage.store import audit as auditlog
-from snapmanage.store import tables
 from snapmanage.store.engine.database import Database
+from snapmanage.store.mapping import tables
 from tests import examples
 from tests.examples import ASKED, NOW, new_id, sample_body
 

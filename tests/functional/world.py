@@ -28,9 +28,10 @@ from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules
 from snapmanage.relay import Relay
-from snapmanage.store import audit, outbox, records, services, tables
+from snapmanage.store import audit, outbox, records, services
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer

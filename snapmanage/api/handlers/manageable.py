@@ -7,7 +7,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.api import schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
-from snapmanage.core import manageable
+from snapmanage.core.lists import manageable
 from snapmanage.manage import queries
 
 

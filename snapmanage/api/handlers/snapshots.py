@@ -6,10 +6,10 @@ from typing import Any
 from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
-from snapmanage.core.ids import uuid_text
-from snapmanage.core.location import UNPLACED
-from snapmanage.core.logfields import record_fields
 from snapmanage.core.records import Snapshot
+from snapmanage.core.values.ids import uuid_text
+from snapmanage.core.values.location import UNPLACED
+from snapmanage.core.values.logfields import record_fields
 from snapmanage.crash import Point
 from snapmanage.manage import queries, requests
 

@@ -2,7 +2,7 @@
 
 from snapmanage.api import lists, versions, views
 from snapmanage.api.request import Answer, ApiRequest
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.manage import queries
 
 _COLUMNS = {

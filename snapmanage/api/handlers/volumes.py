@@ -6,8 +6,8 @@ from typing import Any
 from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, find_server, idempotency_key
-from snapmanage.core.logfields import record_fields
 from snapmanage.core.records import Volume
+from snapmanage.core.values.logfields import record_fields
 from snapmanage.crash import Point
 from snapmanage.manage import queries, requests
 

@@ -19,7 +19,7 @@ from snapmanage.bus.rabbit import frames
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters
 from snapmanage.bus.rabbit.topology import Topology
-from snapmanage.core.logfields import fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 
 LOG = logging.getLogger(__name__)

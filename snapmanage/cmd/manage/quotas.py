@@ -9,7 +9,7 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.quotas import UNLIMITED
-from snapmanage.core.text import keepable
+from snapmanage.core.values.text import keepable
 from snapmanage.store import quotas, records
 
 LARGEST = 2**31 - 1

@@ -48,8 +48,8 @@ from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding
-from snapmanage.core.logfields import fields
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.logfields import fields
 from snapmanage.drivers import renaming
 from snapmanage.drivers.qcow2 import qemu_img, renames
 from snapmanage.drivers.qcow2.chains import Chains

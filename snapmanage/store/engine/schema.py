@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from snapmanage import errors
-from snapmanage.store import tables
+from snapmanage.store.mapping import tables
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _VERSIONS = _MIGRATIONS / "versions"

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from snapmanage import errors
-from snapmanage.store import tables
 from snapmanage.store.engine.database import Database
+from snapmanage.store.mapping import tables
 
 _MARIADB = sa.text(
     "SELECT DATABASE() AS name, @@character_set_database AS charset, @@log_bin AS logs, @@binlog_format AS format, "

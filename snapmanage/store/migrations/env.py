@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from snapmanage.store.tables import metadata
+from snapmanage.store.mapping.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Binding, Unsafe
-from snapmanage.core.manageable import Owned, entries
+from snapmanage.core.lists.manageable import Owned, entries
 from snapmanage.core.reference import Reference
 from snapmanage.testing.contract.helpers import binding_of, by_name, check_raises, killed_at_rename, new_snapshot
 from snapmanage.testing.lab import HoldingLab, Lab, SpoilingLab

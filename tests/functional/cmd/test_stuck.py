@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection
 
 from snapmanage.core import outbox as messages
-from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Status
 from snapmanage.core.services import Service
+from snapmanage.core.values.location import Location
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules

@@ -12,15 +12,16 @@ import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.idempotency import IdempotencyKey
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import Message
-from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Snapshot, Volume
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application, OutboxWriter
-from snapmanage.store import outbox, records, tables
+from snapmanage.store import outbox, records
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
+from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import NOW, PROJECT, new_id

@@ -10,19 +10,19 @@ import pytest
 import sqlalchemy as sa
 
 from snapmanage import errors
-from snapmanage.core import manageable
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.core.inventory import Inventory
 from snapmanage.core.lifecycle import Retry
-from snapmanage.core.location import UNPLACED, Location
-from snapmanage.core.manageable import Page
+from snapmanage.core.lists import manageable
+from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.manageable import Page
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import Kind, Message
-from snapmanage.core.paging import ListQuery
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.values.location import UNPLACED, Location
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest, Refusal

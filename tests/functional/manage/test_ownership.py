@@ -17,7 +17,7 @@ from snapmanage.drivers.protocol import Driver
 from snapmanage.drivers.system.deadline import within
 from snapmanage.manage import ownership
 from snapmanage.store import records as store_records
-from snapmanage.store import tables
+from snapmanage.store.mapping import tables
 from tests import examples
 from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
 from tests.functional.world import RULES, World, a_world

@@ -11,7 +11,7 @@ from snapmanage.core.reconciliation import Kind
 from snapmanage.core.records import owner_key
 from snapmanage.drivers.file import FileDriver
 from snapmanage.manage import reconciliation
-from snapmanage.store import tables
+from snapmanage.store.mapping import tables
 from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
 from tests.functional.world import World, a_world
 

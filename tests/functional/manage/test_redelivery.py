@@ -10,8 +10,9 @@ from sqlalchemy.exc import OperationalError
 
 from snapmanage.bus import Delivery
 from snapmanage.manage.redelivery import PoisonMessageGuard
-from snapmanage.store import redeliveries, tables
+from snapmanage.store import redeliveries
 from snapmanage.store.engine.database import Database
+from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 
 POISON = Delivery("queue", b"poison", redelivered=True)

@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from snapmanage import errors
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import records, usermessages

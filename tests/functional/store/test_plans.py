@@ -10,15 +10,16 @@ from sqlalchemy import Connection, Engine, Table, event, select
 
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.store import outbox, ownership, records, tables
+from snapmanage.store import outbox, ownership, records
 from snapmanage.store.engine.database import Database
+from snapmanage.store.mapping import tables
 from tests import examples
 from tests.examples import NOW, PROJECT, SERVER, new_id
 

@@ -23,19 +23,20 @@ from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.location import Location
-from snapmanage.core.manageable import Owned
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.manageable import Owned
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.values.location import Location
 from snapmanage.store import audit as auditlog
-from snapmanage.store import idempotency, outbox, ownership, quarantine, quotas, records, services, tables, usermessages
+from snapmanage.store import idempotency, outbox, ownership, quarantine, quotas, records, services, usermessages
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect, database_clock, passes
+from snapmanage.store.mapping import tables
 from snapmanage.store.quarantine import QuarantinedMessage
 from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until

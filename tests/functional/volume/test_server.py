@@ -19,7 +19,7 @@ from snapmanage import errors
 from snapmanage.bus import Consumer, Delivery, Handle, Probe, Publication, envelope
 from snapmanage.bus.inprocess import InProcessConsumer
 from snapmanage.core import outbox
-from snapmanage.core.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
@@ -28,7 +28,8 @@ from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import acceptance, claims, settling
 from snapmanage.manage.acceptance import Accepted, OperationRequest
 from snapmanage.manage.claims import Claimed, WorkerId
-from snapmanage.store import records, services, tables
+from snapmanage.store import records, services
+from snapmanage.store.mapping import tables
 from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits, Worker

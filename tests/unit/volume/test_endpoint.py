@@ -12,10 +12,10 @@ from oslo_messaging import RPCDispatcher
 from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.bus.envelope import Incoming
-from snapmanage.core import manageable
 from snapmanage.core.backend import Unsafe
-from snapmanage.core.inventory import Inventory
-from snapmanage.core.manageable import Manageable, Owned, Page
+from snapmanage.core.lists import manageable
+from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.manageable import Manageable, Owned, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.manage.acceptance import OperationRequest

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.inventory import Inventory
-from snapmanage.core.manageable import Page
+from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.manageable import Page
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.testing.waiting import until

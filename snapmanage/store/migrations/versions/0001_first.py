@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-from snapmanage.store.types import Json, UtcDateTime
+from snapmanage.store.mapping.types import Json, UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from snapmanage.store.types import UtcDateTime
+from snapmanage.store.mapping.types import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from snapmanage.store.types import NAME
+from snapmanage.store.mapping.types import NAME
 
 revision = "0005"
 down_revision = "0004"

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, belongs
-from snapmanage.core.ids import ids_in
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.ids import ids_in
 
 T = TypeVar("T")
 Sort = tuple[tuple[str, str], ...]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core import ids
 from snapmanage.core.reference import Reference
+from snapmanage.core.values import ids
 from tests.examples import SNAPSHOT_ID, VOLUME_ID
 
 

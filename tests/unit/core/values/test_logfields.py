@@ -2,7 +2,7 @@
 
 import pytest
 
-from snapmanage.core.logfields import fields, record_fields
+from snapmanage.core.values.logfields import fields, record_fields
 from tests import examples
 
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapmanage import errors
-from snapmanage.core import manageable
 from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
-from snapmanage.core.inventory import Inventory
-from snapmanage.core.manageable import Filters, Owned, Page, Sort
+from snapmanage.core.lists import manageable
+from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.manageable import Filters, Owned, Page, Sort
 from snapmanage.core.reference import Reference
 from tests import examples
 from tests.examples import NOW, VOLUME_ID

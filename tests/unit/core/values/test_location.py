@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapmanage import errors
-from snapmanage.core.location import Location
+from snapmanage.core.values.location import Location
 
 PARTS = st.text(st.characters(exclude_characters="@#", exclude_categories=["Cs"]), min_size=1)
 

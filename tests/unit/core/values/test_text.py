@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core import text
+from snapmanage.core.values import text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.manageable import Filters, Page, Sort
+from snapmanage.core.lists.manageable import Filters, Page, Sort
 from snapmanage.core.reference import Reference
 
 

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, Table
 
 from snapmanage.core.lifecycle import Change
-from snapmanage.core.location import Location
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
-from snapmanage.store.tables import snapshots, volumes
+from snapmanage.core.values.location import Location
+from snapmanage.store.mapping.tables import snapshots, volumes
 
 R = TypeVar("R", bound=Record)
 

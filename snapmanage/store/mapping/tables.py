@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql
 
-from snapmanage.store.types import ID, LONG_TEXT, NAME, Json, UtcDateTime
+from snapmanage.store.mapping.types import ID, LONG_TEXT, NAME, Json, UtcDateTime
 
 metadata = MetaData(
     naming_convention={

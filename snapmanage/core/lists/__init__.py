@@ -1,0 +1,1 @@
+"""Lists that the API pages through: manageable snapshots and volumes, and the pages of records."""
