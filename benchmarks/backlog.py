@@ -44,7 +44,7 @@ def _samples(app: Installation, operations: int) -> Iterator[Sample]:
     started = time.monotonic()
     done = 0
     yield 0.0, done
-    while done < operations or app.counted("SELECT COUNT(*) FROM outbox") > 0:
+    while done < operations or app.count("SELECT COUNT(*) FROM outbox") > 0:
         time.sleep(0.2)
         done, seconds = app.events() // 2, time.monotonic() - started
         assert seconds < LONGEST_SECONDS, f"only {done} operations are finished"

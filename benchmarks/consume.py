@@ -41,7 +41,7 @@ def _measure(world: World, app: Installation, casts: Sequence[Message], servers:
 
 def check(app: Installation, operations: int) -> None:
     """Fail unless each operation succeeded once, with one start and one end."""
-    available = app.counted("SELECT COUNT(*) FROM snapshots WHERE status = 'available' AND generation = 2")
+    available = app.count("SELECT COUNT(*) FROM snapshots WHERE status = 'available' AND generation = 2")
     events = app.event_types()
     assert available >= operations, f"{available} are available"
     assert events == {"snapshot.manage.end": operations, "snapshot.manage.start": operations}, events

@@ -25,7 +25,7 @@ def of_a_large_backend(world: World) -> dict[str, Any]:
     with world.installation(f"driver = fake\nfake_snapshots = {ENTRIES}") as app:
         [(server, volume_id)] = app.seed_volumes().items()
         with app.db.engine.begin() as conn:
-            seed.managed(conn, server, volume_id, range(1, MANAGED + 1))
+            seed.add_managed(conn, server, volume_id, range(1, MANAGED + 1))
         pid, client = _serve(app)
         times = _walk(client, _path(server), PAGES)
         return {

@@ -59,7 +59,7 @@ def from_many(world: World, clients: int, served: bool, workers: int = 1) -> dic
         seconds, latencies = together(_address(line), clients, TOGETHER // clients, volume_id)
         figures = meter.read(len(latencies), seconds) | machine.latencies(latencies)
         if served:
-            until(lambda: app.counted(_LEFT) == 0, "all snapshots to be available", seconds=120)
+            until(lambda: app.count(_LEFT) == 0, "all snapshots to be available", seconds=120)
         return figures | {"clients": clients, "peak_mb": machine.memory_mb(pid, "VmHWM")}
 
 

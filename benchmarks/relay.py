@@ -23,7 +23,7 @@ def run(world: World) -> dict[str, Any]:
             outbox.add(conn, owed, seed.BORN, seed.BORN)
         pid, _ = app.start("relay")
         meter = Meter(world, {"relay": [pid]})
-        until(lambda: app.events() >= EVENTS and app.counted("SELECT COUNT(*) FROM outbox") == 0, "the last event", 300)
+        until(lambda: app.events() >= EVENTS and app.count("SELECT COUNT(*) FROM outbox") == 0, "the last event", 300)
         return meter.read(EVENTS)
 
 

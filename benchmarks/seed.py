@@ -64,12 +64,12 @@ def described(server: str, volume_id: str, count: int) -> list[Message]:
     return [_whole(row) for row in rows]
 
 
-def managed(conn: Connection, server: str, volume_id: str, numbers: range) -> None:
+def add_managed(conn: Connection, server: str, volume_id: str, numbers: range) -> None:
     """Write snapshots that are `available` and exist on the fake backend."""
     for start in range(0, len(numbers), CHUNK):
         conn.execute(
             snapshots.insert(),
-            [_managed(_snapshot(server, volume_id, number), number) for number in numbers[start : start + CHUNK]],
+            [_managed_row(_snapshot(server, volume_id, number), number) for number in numbers[start : start + CHUNK]],
         )
 
 
@@ -80,7 +80,7 @@ def history(conn: Connection, server: str, volume_id: str, count: int) -> None:
     key = "SHA2(CONCAT('{}', seq), 256)"
     identity = f"INSERT(INSERT(INSERT(INSERT({hexadecimal}, 9, 0, '-'), 14, 0, '-'), 19, 0, '-'), 24, 0, '-')"
     snapshot = {
-        **_literals(_managed(_snapshot(server, volume_id, 0), 0)),
+        **_literals(_managed_row(_snapshot(server, volume_id, 0), 0)),
         "id": identity,
         "reference": "CONCAT('{\"source-name\":\"old-', seq, '\"}')",
         "backend_id": "CONCAT('old-', seq)",
@@ -154,7 +154,7 @@ def _whole(row: dict[str, Any]) -> Message:
     return replace(cast, body={**cast.body, **description})
 
 
-def _managed(row: dict[str, Any], number: int) -> dict[str, Any]:
+def _managed_row(row: dict[str, Any], number: int) -> dict[str, Any]:
     backend_id = f"fake-{number + 1}"
     return row | {
         "status": "available",

@@ -62,13 +62,13 @@ def _finished(world: World, delay: float) -> dict[str, float]:
         app.prepare_events()
         first, _ = (_start(app, number, USUAL) for number in (1, 2))
         app.queue(casts)
-        until(lambda: app.counted(AVAILABLE) > 0, "the first snapshot to be available")
+        until(lambda: app.count(AVAILABLE) > 0, "the first snapshot to be available")
         time.sleep(delay)
-        held, since = app.counted(_claimed_by(first)), time.monotonic()
+        held, since = app.count(_claimed_by(first)), time.monotonic()
         send(Signals.SIGTERM, [first])
         until(lambda: not app.alive("volume"), "the first server to end", 60)
         took = time.monotonic() - since
-        until(lambda: app.counted(AVAILABLE) == QUEUED, "all snapshots to be available", 60)
+        until(lambda: app.count(AVAILABLE) == QUEUED, "all snapshots to be available", 60)
         consume.check(app, QUEUED)  # each was claimed once, so no claim was released
         return {"in_hand": held, "exit_s": took}
 
@@ -82,12 +82,12 @@ def _claimed_again(
         app.prepare_events()
         first = _start(app, 1, HANGING)
         app.queue(casts[:CLAIMED])
-        until(lambda: app.counted(_claimed_by(first)) == CLAIMED, "the first server to claim its operations")
+        until(lambda: app.count(_claimed_by(first)) == CLAIMED, "the first server to claim its operations")
         second = _start(app, 2, USUAL)
         time.sleep(delay)
         with _queued_steadily(app, casts[CLAIMED:], at_once):
             times = _times(app, number, first, second, casts[:CLAIMED])
-        until(lambda: app.counted(AVAILABLE) == len(casts), "all snapshots to be available", 60)
+        until(lambda: app.count(AVAILABLE) == len(casts), "all snapshots to be available", 60)
         events = app.event_types()
         assert events == {"snapshot.manage.end": len(casts), "snapshot.manage.start": len(casts)}, events
         return times
@@ -102,8 +102,8 @@ def _times(app: Installation, number: Signals, first: int, second: int, casts: S
     """Return the seconds until the first server's exit, and from its release or death until the new claims."""
     signs: dict[str, Callable[[], bool]] = {
         "exit": lambda: not app.alive("volume"),
-        "released": lambda: number is Signals.SIGKILL or app.counted(_claimed_by(first)) == 0,
-        "claimed": lambda: app.counted(_owned_by(second, casts)) == len(casts),
+        "released": lambda: number is Signals.SIGKILL or app.count(_claimed_by(first)) == 0,
+        "claimed": lambda: app.count(_owned_by(second, casts)) == len(casts),
     }
     seen: dict[str, float] = {}
     since = time.monotonic()

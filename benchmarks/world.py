@@ -182,7 +182,7 @@ class Installation:
                 bus.drain_events(timeout=1)
         return {kind: list(types.values()).count(kind) for kind in sorted(set(types.values()))}
 
-    def counted(self, query: str) -> int:
+    def count(self, query: str) -> int:
         with self.db.read() as conn:
             return int(conn.execute(sa.text(query)).scalar_one())
 

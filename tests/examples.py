@@ -24,7 +24,7 @@ SERVER = "storage-1@fast"
 HOST = f"{SERVER}#pool"
 LOCATION = Location.parse(HOST)
 PROJECT = "a" * 32
-ASKED = Requester(PROJECT, "b" * 32, f"req-{uuid.UUID(int=7)}", f"req-{uuid.UUID(int=8)}")
+REQUESTER = Requester(PROJECT, "b" * 32, f"req-{uuid.UUID(int=7)}", f"req-{uuid.UUID(int=8)}")
 VOLUME_ID = str(uuid.UUID(int=1))
 SNAPSHOT_ID = str(uuid.UUID(int=2))
 
@@ -38,7 +38,7 @@ def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
     requested = Snapshot(
         id=SNAPSHOT_ID,
         volume_id=VOLUME_ID,
-        requester=ASKED,
+        requester=REQUESTER,
         location=LOCATION,
         reference=Reference.named(source),
         created_at=NOW,
@@ -49,7 +49,7 @@ def snapshot(source: str = "daily", /, **fields: Any) -> Snapshot:
 def volume(source: str = "disk", /, **fields: Any) -> Volume:
     """Return a newly requested volume."""
     requested = Volume(
-        id=VOLUME_ID, requester=ASKED, location=LOCATION, reference=Reference.named(source), created_at=NOW
+        id=VOLUME_ID, requester=REQUESTER, location=LOCATION, reference=Reference.named(source), created_at=NOW
     )
     return replace(requested, **fields)
 
@@ -90,6 +90,6 @@ def deliberate_errors() -> list[type[errors.SnapmanageError]]:
     return [each for each in named if isinstance(each, type) and issubclass(each, errors.SnapmanageError)]
 
 
-def told(value: Any) -> str:
+def parameter_id(value: Any) -> str:
     """Return the id of a test's parameter, which must be the same in each test process."""
     return str(sorted(value, key=str)) if isinstance(value, set) else str(value)

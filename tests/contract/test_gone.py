@@ -37,8 +37,8 @@ def world(group: MetadataGroup, tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def managed(world: World, group: MetadataGroup) -> list[str]:
     """Manage both snapshots, remove their origin, and return their ids."""
-    volume_id = world.known_volume("volume")
-    ids = [world.managed(volume_id, name) for name in ("marked", "unmarked")]
+    volume_id = world.register_volume("volume")
+    ids = [world.manage_snapshot(volume_id, name) for name in ("marked", "unmarked")]
     group.remove_thin("volume")
     return ids
 
@@ -84,6 +84,6 @@ def test_snapshot_without_its_origin_and_its_mark_gets_its_original_name_back(
 ) -> None:
     for each in managed:
         world.client.unmanage(each)
-        world.given_back(each)
+        world.await_unmanaged(each)
 
     assert group.names() >= {"marked", "unmarked"}

@@ -71,7 +71,7 @@ def test_moved_snapshot_agrees_with_its_record(lab: Lab, move: Move, tmp_path: P
     name = lab.name_of("daily")
     lab.add_snapshot(name)
     with world_of(tmp_path, lab.driver) as world:
-        snapshot_id = world.managed(world.known_volume(lab.volume), name)
+        snapshot_id = world.manage_snapshot(world.register_volume(lab.volume), name)
         move(lab, str(world.record(snapshot_id).backend_name))
 
         assert reconciliation.differences(world.db, SERVER, lab.driver) == []

@@ -119,8 +119,8 @@ def manage_all(world: World, lab: OddLab) -> dict[str, str]:
             volume = volume_for(lab, entry)
             of = entry.parent_identity or lab.driver.find_volume(Reference.named(volume)).identity
             if of not in volumes:
-                volumes[of] = world.known_volume(volume)
-            records[entry.name] = world.managed(volumes[of], entry.name)
+                volumes[of] = world.register_volume(volume)
+            records[entry.name] = world.manage_snapshot(volumes[of], entry.name)
             owned.add(entry.identity)
     return records
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from snapmanage.drivers.protocol import Driver
 from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import SERVER
-from tests.functional.world import World, a_world
+from tests.functional.world import World, running_world
 
 
 @contextmanager
@@ -16,5 +16,5 @@ def world_of(folder: Path, driver: Driver) -> Iterator[World]:
 
     The work arrives by messages, and a poll every 20 ms would take processor time from the backend.
     """
-    with a_world(folder, {SERVER: driver}, backend_limits=BackendLimits(), relay_interval_seconds=1.0) as world:
+    with running_world(folder, {SERVER: driver}, backend_limits=BackendLimits(), relay_interval_seconds=1.0) as world:
         yield world

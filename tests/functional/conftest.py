@@ -18,31 +18,31 @@ from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.functional.client import Client
-from tests.functional.world import World, a_world, five_snapshots
+from tests.functional.world import World, five_snapshots, running_world
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """Run a world with one fake backend, which has a volume and three snapshots."""
-    with a_world(tmp_path) as made:
+    with running_world(tmp_path) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Run a world for tests that leave no trace for other tests."""
-    with a_world(tmp_path_factory.mktemp("shared"), limits=Limits(body=4096)) as world:
+    with running_world(tmp_path_factory.mktemp("shared"), limits=Limits(body=4096)) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
 def volume_id(shared: World) -> str:
-    return shared.known_volume()
+    return shared.register_volume()
 
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with a_world(tmp_path_factory.mktemp("listed")) as world:
+    with running_world(tmp_path_factory.mktemp("listed")) as world:
         five_snapshots(world)
         yield world.client
 

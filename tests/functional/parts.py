@@ -85,11 +85,11 @@ class SwitchedBus:
         """Pass deliveries to a server unchanged, even while the bus is switched off."""
         self._handlers[NAMES.server_queue(server)](batch)
 
-    def listens(self, server: str) -> bool:
+    def has_consumer(self, server: str) -> bool:
         """Return whether a server consumes its queue."""
         return NAMES.server_queue(server) in self._handlers
 
-    def ask(self, server: str, version: str, method: str, arguments: Mapping[str, Any]) -> Any:
+    def call_version(self, server: str, version: str, method: str, arguments: Mapping[str, Any]) -> Any:
         """Call a method of a server in any version of the interface."""
         answered = self._answered["call"] = Future[bytes]()
         call = {"version": version, "_msg_id": "call", "_reply_q": "call"}
@@ -97,7 +97,7 @@ class SwitchedBus:
         assert self.send([Publication("call", NAMES.server_queue(server), body, True)])
         return envelope.open_reply(answered.result(20))
 
-    def overhear(self, queues: Sequence[str]) -> list[str]:
+    def record_event_types(self, queues: Sequence[str]) -> list[str]:
         """Return a list that collects the types of all later notifications on queues; their handlers still get them."""
         event_types: list[str] = []
         for queue in queues:

@@ -20,7 +20,7 @@ from snapmanage.store import audit as auditlog
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from tests import examples
-from tests.examples import ASKED, NOW, new_id, sample_body
+from tests.examples import NOW, REQUESTER, new_id, sample_body
 
 QUEUE = "notifications.info"
 
@@ -30,7 +30,7 @@ def event(step: Step = Step.START, **fields: Any) -> Event:
 
 
 def delivery(event: Event) -> Delivery:
-    (message,) = outbox.notifications(event, ASKED, both_dialects=False)
+    (message,) = outbox.notifications(event, REQUESTER, both_dialects=False)
     return Delivery(QUEUE, envelope.publications(message, Names(), NOW)[0].body)
 
 

@@ -22,7 +22,7 @@ from snapmanage.store.engine.database import Database
 from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
 from tests import examples
-from tests.examples import ASKED, NOW, SERVER, new_id
+from tests.examples import NOW, REQUESTER, SERVER, new_id
 
 AN_HOUR = 3600.0
 NAMES = Names(notification_topics=("notifications", "billing"))
@@ -91,7 +91,7 @@ def cast() -> Message:
 
 def notification() -> Message:
     event = events.announce(examples.snapshot(id=new_id()), Step.START, NOW)
-    return messages.notifications(event, ASKED, both_dialects=False)[0]
+    return messages.notifications(event, REQUESTER, both_dialects=False)[0]
 
 
 def post(database: Database, *posted: Message, hold: float = 0) -> list[Message]:

@@ -67,7 +67,7 @@ class World:
         [driver] = self.backends.values()
         return driver
 
-    def known_volume(self, name: str = VOLUME, /, **fields: Any) -> str:
+    def register_volume(self, name: str = VOLUME, /, **fields: Any) -> str:
         """Register a volume, and return its id once it is available."""
         answer = self.client.manage_volume(name, **fields)
         assert answer.status_code == 202, answer.text
@@ -75,20 +75,20 @@ class World:
         until(lambda: self.client.volume(volume_id)["status"] == "available", f"volume {name} to be available")
         return volume_id
 
-    def asked(self, volume_id: str, ref: Any, **fields: Any) -> str:
+    def request_manage(self, volume_id: str, ref: Any, **fields: Any) -> str:
         """Request to manage a snapshot, and return its id."""
         answer = self.client.manage(volume_id, ref, **fields)
         assert answer.status_code == 202, answer.text
         snapshot_id: str = answer.json()["snapshot"]["id"]
         return snapshot_id
 
-    def managed(self, volume_id: str, ref: Any, **fields: Any) -> str:
+    def manage_snapshot(self, volume_id: str, ref: Any, **fields: Any) -> str:
         """Manage a snapshot, and return its id once it is available."""
-        snapshot_id = self.asked(volume_id, ref, **fields)
-        assert self.settled(snapshot_id)["status"] == "available"
+        snapshot_id = self.request_manage(volume_id, ref, **fields)
+        assert self.await_settled(snapshot_id)["status"] == "available"
         return snapshot_id
 
-    def settled(self, snapshot_id: str) -> dict[str, Any]:
+    def await_settled(self, snapshot_id: str) -> dict[str, Any]:
         """Return the snapshot that the API shows once its operation is settled."""
 
         def look() -> dict[str, Any] | None:
@@ -97,7 +97,7 @@ class World:
 
         return until(look, f"snapshot {snapshot_id} to be settled") or {}
 
-    def resting(self, snapshot_id: str, attempt: int) -> Snapshot:
+    def await_failed_attempt(self, snapshot_id: str, attempt: int) -> Snapshot:
         """Return the record of a snapshot once attempt `attempt` has failed and the next one waits for its time."""
 
         def look() -> Snapshot | None:
@@ -108,7 +108,7 @@ class World:
         assert found is not None
         return found
 
-    def given_back(self, snapshot_id: str) -> None:
+    def await_unmanaged(self, snapshot_id: str) -> None:
         """Wait until the API no longer shows the snapshot."""
         until(lambda: self.client.get(f"snapshots/{snapshot_id}").status_code == 404, f"{snapshot_id} to be gone")
 
@@ -119,7 +119,7 @@ class World:
         assert found is not None, snapshot_id
         return found
 
-    def trail(self, snapshot_id: str, ending: str = "") -> list[str]:
+    def audited_events(self, snapshot_id: str, ending: str = "") -> list[str]:
         """Return the types of a snapshot's events in the audit log, once one of them ends with `ending`."""
 
         def look() -> list[str]:
@@ -129,7 +129,7 @@ class World:
 
         return until(look, f"an event {ending} of {snapshot_id}")
 
-    def put_off(self, record_id: str, times: int) -> None:
+    def await_retries(self, record_id: str, times: int) -> None:
         """Wait until the outbox has retried the record's cast `times` times since the server last started."""
         query = select(tables.outbox.c.sends).where(tables.outbox.c.record_id == record_id)
 
@@ -139,7 +139,7 @@ class World:
 
         until(lambda: sends() >= times, f"{times} retries of the cast")
 
-    def carried(self) -> None:
+    def await_empty_outbox(self) -> None:
         """Wait until the outbox is empty."""
 
         def left() -> int:
@@ -148,14 +148,14 @@ class World:
 
         until(lambda: left() == 0, "the outbox to be empty")
 
-    def heard_of(self, server: str) -> None:
+    def add_heartbeat(self, server: str) -> None:
         """Write a heartbeat of a server that doesn't run."""
         self.db.write(lambda conn, now: services.beat(conn, service.Service(server, "fake", now)))
 
     def disable(self, server: str, reason: str | None) -> None:
         self.db.write(lambda conn, _: services.disable(conn, server, reason))
 
-    def failing(self, failures: Mapping[str, Exception]) -> None:
+    def fail_at(self, failures: Mapping[str, Exception]) -> None:
         """Let steps of the driver raise errors from now on."""
 
         def hook(step: str) -> None:
@@ -164,19 +164,19 @@ class World:
 
         self.driver.hook = hook
 
-    def counted(self, step: str) -> list[str]:
+    def record_steps(self, step: str) -> list[str]:
         """Return a list that grows each time that the driver reaches a step."""
         passed: list[str] = []
         self.driver.hook = lambda at: passed.append(at) if at == step else None
         return passed
 
-    def stuck(self, step: str, of: str = SERVER) -> HangingStep:
+    def hang_at(self, step: str, of: str = SERVER) -> HangingStep:
         """Return a context in which a driver hangs at a step, the next time that it reaches it."""
         return HangingStep(self.backends[of], step)
 
-    def overheard(self) -> list[str]:
+    def record_events(self) -> list[str]:
         """Return a list that collects the types of all later events."""
-        return self.bus.overhear(NAMES.audited_queues())
+        return self.bus.record_event_types(NAMES.audited_queues())
 
     def another_server(self, driver: Driver | None = None) -> VolumeServer:
         """Start another server of the same backend, or of `driver`; the test has to drain it."""
@@ -197,7 +197,7 @@ def default_policy() -> Policy:
 
 
 @contextmanager
-def a_world(
+def running_world(
     folder: Path,
     backends: Mapping[str, Driver] | None = None,
     rules: Rules = RULES,
@@ -249,8 +249,8 @@ def _served(
 
 def five_snapshots(world: World) -> list[str]:
     """Create five snapshots in error, and return their ids, newest first."""
-    volume = world.known_volume()
-    made = [world.asked(volume, f"nowhere-{number}", name=f"n{number}") for number in range(5)]
+    volume = world.register_volume()
+    made = [world.request_manage(volume, f"nowhere-{number}", name=f"n{number}") for number in range(5)]
     for snapshot_id in made:
-        world.settled(snapshot_id)
+        world.await_settled(snapshot_id)
     return made[::-1]

@@ -19,7 +19,7 @@ from snapmanage.testing.services.deployment import Deployment
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.process import running
-from tests.integration.load import SNAPSHOTS, a_world_on, statuses_after_load
+from tests.integration.load import SNAPSHOTS, running_world_on, statuses_after_load
 
 CHARSETS = [
     "CHARACTER SET latin1",
@@ -60,7 +60,7 @@ def odd() -> Iterator[MariaDB]:
 
 
 def check_work(folder: Path, url: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "snapmanage"), a_world_on(folder, url) as world:
+    with caplog.at_level(logging.WARNING, "snapmanage"), running_world_on(folder, url) as world:
         assert statuses_after_load(world) == ["available"] * SNAPSHOTS
         assert abs(world.db.now() - datetime.now(UTC)) < timedelta(minutes=1)
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []

@@ -17,7 +17,7 @@ from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.services.process import free_port
 from snapmanage.testing.waiting import until
 from tests.functional.client import SERVER, Client, fault
-from tests.functional.world import World, a_world
+from tests.functional.world import World, running_world
 from tests.services.keystone import Keystone
 
 SNAPSHOTS = ("volume-1-snapshot-1", "volume-1-snapshot-2")
@@ -73,7 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, keystone: Keystone, project:
     """Run a world; its client is the administrator of the project."""
     folder = tmp_path_factory.mktemp("keystone")
     conf = configured(write_configuration(folder, keystone, keystone.url))
-    with a_world(folder, authenticate=middleware.authentication(conf)) as made:
+    with running_world(folder, authenticate=middleware.authentication(conf)) as made:
         made.client.project = project
         made.client.headers["X-Auth-Token"] = admin
         yield made
@@ -81,12 +81,12 @@ def world(tmp_path_factory: pytest.TempPathFactory, keystone: Keystone, project:
 
 @pytest.fixture(scope="module")
 def volume_id(world: World) -> str:
-    return world.known_volume()
+    return world.register_volume()
 
 
 @pytest.fixture(scope="module")
 def snapshot_id(world: World, volume_id: str) -> str:
-    return world.managed(volume_id, SNAPSHOTS[0])
+    return world.manage_snapshot(volume_id, SNAPSHOTS[0])
 
 
 def answer_to(
@@ -204,7 +204,7 @@ def test_valid_token_gets_503_while_keystone_is_down(
     tmp_path: Path, keystone: Keystone, project: str, admin: str
 ) -> None:
     conf = configured(write_configuration(tmp_path, keystone, f"http://127.0.0.1:{free_port()}/v3"))
-    with a_world(tmp_path, authenticate=middleware.authentication(conf)) as world:
+    with running_world(tmp_path, authenticate=middleware.authentication(conf)) as world:
         answer = answer_to(world, admin, project=project)
 
     assert fault(answer)[:2] == (503, "serviceUnavailable")
@@ -216,7 +216,7 @@ def test_valid_token_gets_503_while_the_service_s_own_password_is_wrong(
 ) -> None:
     file = write_configuration(tmp_path, keystone, keystone.url)
     file.write_text(file.read_text().replace("password = ", "password = wrong-"))
-    with a_world(tmp_path, authenticate=middleware.authentication(configured(file))) as world:
+    with running_world(tmp_path, authenticate=middleware.authentication(configured(file))) as world:
         assert fault(answer_to(world, admin, project=project))[:2] == (503, "serviceUnavailable")
         assert fault(answer_to(world, None, project=project))[0] == 401
 

@@ -15,7 +15,7 @@ from snapmanage.testing import needs
 from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.process import running
 from snapmanage.testing.waiting import until
-from tests.integration.load import SNAPSHOTS, a_world_on, statuses_after_load
+from tests.integration.load import SNAPSHOTS, running_world_on, statuses_after_load
 from tests.services import pgbouncer as pgbouncer_service
 from tests.services.pgbouncer import PgBouncer
 
@@ -51,7 +51,7 @@ def answers(database: Database) -> bool:
 def test_eight_clients_are_served_through_pgbouncer(
     tmp_path: Path, pgbouncer: PgBouncer, query: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING), a_world_on(tmp_path, pgbouncer.database() + query) as world:
+    with caplog.at_level(logging.WARNING), running_world_on(tmp_path, pgbouncer.database() + query) as world:
         assert statuses_after_load(world) == ["available"] * SNAPSHOTS
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 

@@ -46,7 +46,7 @@ def test_snapshot_that_is_now_listed_as_a_volume_is_located_but_not_unmanaged(pl
 
 def test_reconciliation_reports_a_snapshot_as_gone_only_if_its_name_is_gone(pliant: Array, tmp_path: Path) -> None:
     with world_of(tmp_path, pliant.driver) as world:
-        snapshot_id = world.managed(world.known_volume("disk-1"), "daily")
+        snapshot_id = world.manage_snapshot(world.register_volume("disk-1"), "daily")
 
         assert reconciliation.differences(world.db, SERVER, pliant.driver) == []
         pliant.holds({"weekly": "disk-1"})

@@ -71,11 +71,11 @@ def test_snapshot_of_an_unreadable_image_does_not_count_as_gone(
 def test_managing_a_snapshot_of_an_unreadable_image_is_not_retried(lab: RbdLab, tmp_path: Path) -> None:
     with world_of(tmp_path, lab.driver) as world:
         lab.add_volume("odd")
-        volume = world.known_volume("odd")
+        volume = world.register_volume("odd")
         lab.odd.break_header("odd")
 
-        snapshot = world.asked(volume, "daily")
-        world.settled(snapshot)
+        snapshot = world.request_manage(volume, "daily")
+        world.await_settled(snapshot)
 
         operation = world.client.operation(snapshot)
     assert (operation["status"], operation["reason_code"]) == ("error", "unusable")

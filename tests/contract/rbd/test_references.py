@@ -29,9 +29,9 @@ def test_snapshots_of_one_name_are_managed_on_several_volumes_but_only_once_on_e
     lab.add_volume("image-2")
     lab.add_snapshot("image-2@daily")
     with world_of(tmp_path, lab.driver) as world:
-        volumes = [world.known_volume(name) for name in ("image-1", "image-2")]
+        volumes = [world.register_volume(name) for name in ("image-1", "image-2")]
 
-        managed = [world.managed(volume, "daily") for volume in volumes]
+        managed = [world.manage_snapshot(volume, "daily") for volume in volumes]
 
         assert [world.client.manage(volume, "daily").status_code for volume in volumes] == [409, 409]
     assert lab.names() == {f"image-{number}@snapshot-{each}" for number, each in enumerate(managed, 1)}

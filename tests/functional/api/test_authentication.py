@@ -25,7 +25,7 @@ from snapmanage.api.access.keystone import Middleware
 from snapmanage.cmd.wiring import middleware as pipeline
 from tests.functional.callers import CHALLENGE, by_token, token
 from tests.functional.client import PROJECT, fault
-from tests.functional.world import OTHER_PROJECT, World, a_world
+from tests.functional.world import OTHER_PROJECT, World, running_world
 
 PASSWORD = "correct horse battery"
 OPEN = ["/", "/v3", "/v3/", "/healthcheck"]
@@ -97,7 +97,7 @@ def test_noauth_serves_other_machines_only_with_noauth_anywhere(tmp_path: Path, 
 
 def test_noauth_behind_a_proxy_checks_both_the_header_and_the_peer(tmp_path: Path) -> None:
     conf = configured(tmp_path, "[oslo_middleware]\nenable_proxy_headers_parsing = true\n")
-    with a_world(tmp_path, around=lambda application: pipeline.surround(conf, application)) as world:
+    with running_world(tmp_path, around=lambda application: pipeline.surround(conf, application)) as world:
         answers = [
             world.client.get("snapshots", headers={"X-Forwarded-For": address})
             for address in ("127.0.0.1", "192.0.2.1", "127.0.0.1, 192.0.2.1")
@@ -113,7 +113,7 @@ def test_noauth_behind_a_proxy_checks_both_the_header_and_the_peer(tmp_path: Pat
 @pytest.fixture(scope="module")
 def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("basic")
-    with a_world(folder, authenticate=HttpBasic(htpasswd(folder))) as world:
+    with running_world(folder, authenticate=HttpBasic(htpasswd(folder))) as world:
         yield world
 
 
@@ -124,10 +124,10 @@ def htpasswd(folder: Path) -> Path:
 
 
 def test_user_of_the_file_manages_in_the_project_of_the_path(tmp_path: Path) -> None:
-    with a_world(tmp_path, authenticate=HttpBasic(htpasswd(tmp_path))) as world:
+    with running_world(tmp_path, authenticate=HttpBasic(htpasswd(tmp_path))) as world:
         world.client._session.auth = ("ann", PASSWORD)
 
-        snapshot_id = world.managed(world.known_volume(), "volume-1-snapshot-1")
+        snapshot_id = world.manage_snapshot(world.register_volume(), "volume-1-snapshot-1")
 
         assert world.client.snapshot(snapshot_id, version="3.41")["user_id"] == "ann"
         other = f"/v3/{OTHER_PROJECT}/snapshots/{snapshot_id}"
@@ -184,7 +184,7 @@ def test_configuration_names_the_password_file(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with a_world(tmp_path_factory.mktemp("tokens"), authenticate=by_token()) as world:
+    with running_world(tmp_path_factory.mktemp("tokens"), authenticate=by_token()) as world:
         yield world
 
 
@@ -243,7 +243,7 @@ def test_unreachable_keystone_is_reported_as_unavailable(tmp_path: Path) -> None
         authenticate = pipeline.authentication(
             configured(tmp_path, "[api]\nauth_strategy = keystone\n" + KEYSTONE.format(auth_url=url))
         )
-        with a_world(tmp_path, authenticate=authenticate) as world:
+        with running_world(tmp_path, authenticate=authenticate) as world:
             answer = world.client.get("snapshots", headers={"X-Auth-Token": "any"})
             without = world.client.get("snapshots")
             discovery = world.client.get("/v3", headers={"X-Auth-Token": "any"})
@@ -260,7 +260,7 @@ def test_silent_keystone_times_out(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v3"
         conf = configured(tmp_path, "[api]\nauth_strategy = keystone\n" + KEYSTONE.format(auth_url=url))
-        with a_world(tmp_path, authenticate=pipeline.authentication(conf)) as world:
+        with running_world(tmp_path, authenticate=pipeline.authentication(conf)) as world:
             answer = world.client.get("snapshots", headers={"X-Auth-Token": "any"})
 
     assert fault(answer)[:2] == (503, "serviceUnavailable")

@@ -15,7 +15,7 @@ import pytest
 
 from snapmanage.drivers.fake import FakeDriver
 from tests.functional.client import PROJECT, SERVER
-from tests.functional.world import World, a_world
+from tests.functional.world import World, running_world
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "rest_cases.json").read_text())
 BACKEND_VOLUME = "backend-vol-00001"
@@ -36,8 +36,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     for number in range(20):
         driver.add_snapshot(BACKEND_VOLUME, f"backend-snap-{number:07}")
     url = None if request.param == "sqlite" else request.getfixturevalue(request.param).database()
-    with a_world(tmp_path_factory.mktemp("lab"), {SERVER: driver}, url=url) as world:
-        yield Lab(world, world.known_volume(BACKEND_VOLUME))
+    with running_world(tmp_path_factory.mktemp("lab"), {SERVER: driver}, url=url) as world:
+        yield Lab(world, world.register_volume(BACKEND_VOLUME))
 
 
 def title(case: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from snapmanage.api import openapi, routes
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
 from tests.functional.client import PROJECT, SERVER
-from tests.functional.world import World, a_world
+from tests.functional.world import World, running_world
 
 # Raise it for an occasional long run.
 EXAMPLES = int(os.environ.get("SNAPMANAGE_TEST_REQUESTS", "4"))
@@ -58,13 +58,13 @@ PROJECT_IN_PATH = r"^/v3/\{project_id\}"
 @pytest.fixture(scope="module")
 def peopled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, str]]]:
     """A world with a volume, snapshots and messages, and the id of one of each."""
-    with a_world(tmp_path_factory.mktemp("peopled"), authenticate=overseer) as world:
-        volume = world.known_volume()
-        doomed = world.managed(volume, "volume-1-snapshot-1")
-        failed = world.asked(volume, "nowhere")
-        world.settled(failed)
-        [told] = world.client.messages(failed)
-        known = {"volume_id": volume, "snapshot_id": failed, "message_id": told["id"], "doomed": doomed}
+    with running_world(tmp_path_factory.mktemp("peopled"), authenticate=overseer) as world:
+        volume = world.register_volume()
+        doomed = world.manage_snapshot(volume, "volume-1-snapshot-1")
+        failed = world.request_manage(volume, "nowhere")
+        world.await_settled(failed)
+        [message] = world.client.messages(failed)
+        known = {"volume_id": volume, "snapshot_id": failed, "message_id": message["id"], "doomed": doomed}
         yield world, known
 
 
@@ -91,7 +91,7 @@ def test_document_is_valid() -> None:
 
 
 def test_document_describes_every_operation_and_no_other() -> None:
-    told = {(path, method.upper()) for path, each in DOCUMENT["paths"].items() for method in each}
+    documented = {(path, method.upper()) for path, each in DOCUMENT["paths"].items() for method in each}
     there_are = {(path, method) for path, route in routes.ROOT.items() for method in route.methods} | {
         (f"/v3{project}{path}", method)
         for path, route in routes.PROJECT.items()
@@ -99,7 +99,7 @@ def test_document_describes_every_operation_and_no_other() -> None:
         for method in route.methods
     }
 
-    assert {each for each in told if each[1] != "PARAMETERS"} == there_are
+    assert {each for each in documented if each[1] != "PARAMETERS"} == there_are
 
 
 def test_operation_ids_are_unique() -> None:

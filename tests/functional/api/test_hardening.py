@@ -14,7 +14,7 @@ import pytest
 from snapmanage.api.serving.connections import LARGEST_HEAD, MOST_HEADERS
 from snapmanage.api.serving.server import HttpServer
 from tests.functional.client import PROJECT
-from tests.functional.world import World, a_world
+from tests.functional.world import World, running_world
 
 OURS = f"/v3/{PROJECT}"
 SNAPSHOTS = f"{OURS}/snapshots"
@@ -34,7 +34,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
         return application
 
     folder = tmp_path_factory.mktemp("impatient")
-    with a_world(folder, around=keep), HttpServer("127.0.0.1", 0, threads=2) as http:
+    with running_world(folder, around=keep), HttpServer("127.0.0.1", 0, threads=2) as http:
         http._server.timeout = 0.2
         http._server.expiration_interval = 0.02
         http.start(applications[0], 4096)

@@ -10,7 +10,7 @@ import requests
 from snapmanage.core.quotas import Amount
 from snapmanage.manage.rules import Rules
 from tests.functional.client import SERVER, Client, fault
-from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, running_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
@@ -38,7 +38,7 @@ def accepted(answer: requests.Response) -> dict[str, Any]:
 
 
 def test_repeated_request_returns_the_same_snapshot(world: World) -> None:
-    body = wanted(world.known_volume(), name="daily")
+    body = wanted(world.register_volume(), name="daily")
     world.bus.away = True
 
     first, again = accepted(ask(world.client, body)), accepted(ask(world.client, body))
@@ -48,29 +48,29 @@ def test_repeated_request_returns_the_same_snapshot(world: World) -> None:
 
 
 def test_second_request_without_a_key_is_refused(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     accepted(ask(world.client, wanted(volume)))
 
     assert fault(world.client.manage(volume, SNAPSHOT))[:2] == (409, "conflictingRequest")
 
 
 def test_repeat_shows_the_present_status_of_the_snapshot(world: World) -> None:
-    body = wanted(world.known_volume())
+    body = wanted(world.register_volume())
     snapshot_id = accepted(ask(world.client, body))["id"]
-    world.settled(snapshot_id)
+    world.await_settled(snapshot_id)
 
     again = accepted(ask(world.client, body))
 
     assert (again["id"], again["status"]) == (snapshot_id, "available")
-    assert world.trail(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert world.audited_events(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
 def test_repeat_after_unmanage_shows_deleted_and_manages_nothing(world: World) -> None:
-    body = wanted(world.known_volume())
+    body = wanted(world.register_volume())
     snapshot_id = accepted(ask(world.client, body))["id"]
-    world.settled(snapshot_id)
+    world.await_settled(snapshot_id)
     world.client.unmanage(snapshot_id)
-    world.given_back(snapshot_id)
+    world.await_unmanaged(snapshot_id)
 
     again = accepted(ask(world.client, body))
 
@@ -80,7 +80,7 @@ def test_repeat_after_unmanage_shows_deleted_and_manages_nothing(world: World) -
 
 
 def test_form_of_the_body_and_choice_of_the_path_do_not_matter(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     first = accepted(ask(world.client, f'{{"snapshot": {{"volume_id": "{volume}", "ref": {{"source-name": "x"}}}}}}'))
 
     same = f'{{"snapshot":\n  {{"ref": {{"source-name":"\\u0078"}}, "volume_id":"{volume}"}}\n}}'
@@ -90,7 +90,7 @@ def test_form_of_the_body_and_choice_of_the_path_do_not_matter(world: World) -> 
 
 
 def test_another_body_with_the_same_key_is_refused(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     snapshot_id = accepted(ask(world.client, wanted(volume)))["id"]
 
     answers = [
@@ -126,9 +126,9 @@ def test_projects_have_separate_keys(world: World) -> None:
 
 
 def test_refused_request_can_be_repeated_with_its_key(tmp_path: Path) -> None:
-    with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
-        volume = world.known_volume()
-        first = world.managed(volume, "volume-1-snapshot-2")
+    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
+        volume = world.register_volume()
+        first = world.manage_snapshot(volume, "volume-1-snapshot-2")
         body = wanted(volume)
         refused = [
             ask(world.client, wanted("00000000-0000-0000-0000-000000000000")),
@@ -136,12 +136,12 @@ def test_refused_request_can_be_repeated_with_its_key(tmp_path: Path) -> None:
             ask(world.client, body),
         ]
         world.client.unmanage(first)
-        world.given_back(first)
+        world.await_unmanaged(first)
 
         taken = accepted(ask(world.client, body))
 
         assert [fault(answer)[0] for answer in refused] == [404, 400, 413]
-        assert world.settled(taken["id"])["status"] == "available"
+        assert world.await_settled(taken["id"])["status"] == "available"
 
 
 @pytest.mark.parametrize("key", ["k", "~" * 255, '"quoted, and with spaces"'])
@@ -163,7 +163,7 @@ def test_malformed_key_is_refused(shared: World, volume_id: str, key: bytes, pat
 
 
 def test_other_operations_ignore_the_key(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
 
     answers = [
         world.client.get("snapshots", headers={"Idempotency-Key": ""}),

@@ -18,7 +18,7 @@ from tests.functional.api.test_authentication import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, fault
 from tests.functional.migrated import sqlite
-from tests.functional.world import World, a_world, five_snapshots
+from tests.functional.world import World, five_snapshots, running_world
 
 ORIGIN = "https://dashboard.example"
 FOLDER = Path(sys.executable).parent
@@ -29,7 +29,7 @@ PASSWORD = "correct horse battery"
 def shared_with_browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("cors")
     conf = configured(folder, f"[cors]\nallowed_origin = {ORIGIN}\n")
-    with a_world(folder, authenticate=by_token(), around=lambda each: middleware.surround(conf, each)) as world:
+    with running_world(folder, authenticate=by_token(), around=lambda each: middleware.surround(conf, each)) as world:
         yield world
 
 
@@ -37,7 +37,7 @@ def shared_with_browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("proxy")
     conf = configured(folder, "[oslo_middleware]\nenable_proxy_headers_parsing = true\n")
-    with a_world(folder, around=lambda each: middleware.surround(conf, each)) as world:
+    with running_world(folder, around=lambda each: middleware.surround(conf, each)) as world:
         five_snapshots(world)
         yield world
 
@@ -90,7 +90,7 @@ def test_page_of_another_origin_may_not(shared_with_browsers: World) -> None:
 
 def test_accepted_request_is_answered_without_a_body_or_a_type(shared_with_browsers: World) -> None:
     shared_with_browsers.client._session.headers.update(token("admin", PROJECT))
-    snapshot_id = shared_with_browsers.managed(shared_with_browsers.known_volume(), "volume-1-snapshot-1")
+    snapshot_id = shared_with_browsers.manage_snapshot(shared_with_browsers.register_volume(), "volume-1-snapshot-1")
 
     answer = shared_with_browsers.client.unmanage(snapshot_id)
 

@@ -17,7 +17,7 @@ from snapmanage.cmd.wiring import middleware
 from snapmanage.core.records import Requester
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, Client, fault
-from tests.functional.world import OTHER_PROJECT, World, a_world
+from tests.functional.world import OTHER_PROJECT, World, running_world
 
 ADMIN = token("admin", PROJECT)
 OTHER_ADMIN = token("admin", OTHER_PROJECT)
@@ -37,19 +37,19 @@ class TokenClient(Client):
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world with token authentication."""
-    with a_world(tmp_path_factory.mktemp("guarded"), authenticate=by_token()) as world:
+    with running_world(tmp_path_factory.mktemp("guarded"), authenticate=by_token()) as world:
         world.client._session.headers.update(ADMIN)
         yield world
 
 
 @pytest.fixture(scope="module")
 def volume_id(guarded: World) -> str:
-    return guarded.known_volume()
+    return guarded.register_volume()
 
 
 @pytest.fixture(scope="module")
 def snapshot_id(guarded: World, volume_id: str) -> str:
-    return guarded.managed(volume_id, SNAPSHOT)
+    return guarded.manage_snapshot(volume_id, SNAPSHOT)
 
 
 def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, str, object]]:
@@ -123,14 +123,14 @@ def test_reader_of_another_project_finds_nothing(guarded: World, volume_id: str,
 
 
 def test_administrator_sees_and_unmanages_records_of_all_projects(tmp_path: Path) -> None:
-    with a_world(tmp_path, authenticate=by_token()) as world:
+    with running_world(tmp_path, authenticate=by_token()) as world:
         world.client._session.headers.update(ADMIN)
-        snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+        snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
         other = TokenClient(world.client.root.removeprefix("http://"), OTHER_ADMIN, OTHER_PROJECT)
 
         assert other.snapshot(snapshot_id)["os-extended-snapshot-attributes:project_id"] == PROJECT
         assert other.unmanage(snapshot_id).status_code == 202
-        world.given_back(snapshot_id)
+        world.await_unmanaged(snapshot_id)
 
 
 def test_authentication_comes_before_the_body_and_the_body_before_policy(guarded: World) -> None:
@@ -164,10 +164,12 @@ def configured(folder: Path, rules: str | None, named: str | None = None) -> cfg
 
 def test_policy_file_overrides_one_rule_and_keeps_the_others(tmp_path: Path) -> None:
     file = f'"{policy.MANAGE_VOLUME}": "role:member and project_id:%(project_id)s"\n"{policy.GET_MESSAGES}": "!"\n'
-    with a_world(tmp_path, authenticate=by_token(), policy=middleware.policy(configured(tmp_path, file))) as world:
+    with running_world(
+        tmp_path, authenticate=by_token(), policy=middleware.policy(configured(tmp_path, file))
+    ) as world:
         world.client._session.headers.update(token("member", PROJECT))
 
-        volume_id = world.known_volume()
+        volume_id = world.register_volume()
 
         assert fault(world.client.manage(volume_id, SNAPSHOT))[0] == 403
         assert fault(world.client.get("messages", version="3.5"))[0] == 403

@@ -154,7 +154,7 @@ def test_names_in_a_token_have_a_maximum_length(shared: World, token: str) -> No
 
 
 def test_project_may_come_from_the_token_alone(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
 
     answer = world.client.get(f"/v3/snapshots/{snapshot_id}", headers={"X-Auth-Token": f"ann:{PROJECT}"})
 

@@ -26,7 +26,7 @@ from tempest.lib.common.rest_client import RestClient
 from tempest.lib.exceptions import InvalidHTTPResponseBody
 
 from tests.functional.client import PROJECT, SERVER, Client
-from tests.functional.world import World, a_world, five_snapshots
+from tests.functional.world import World, five_snapshots, running_world
 
 Schema = dict[str, Any]
 
@@ -67,7 +67,7 @@ MANAGEABLE_DETAIL = MANAGEABLE | {
 @pytest.fixture(scope="module")
 def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A user with an id like Keystone's, in a project with a volume and six snapshots, one of them managed."""
-    with a_world(tmp_path_factory.mktemp("strict")) as world:
+    with running_world(tmp_path_factory.mktemp("strict")) as world:
         world.client._session.headers["X-Auth-Token"] = f"{ANN}:{PROJECT}"
         managing(world)
         yield world.client
@@ -76,7 +76,7 @@ def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def managing(world: World) -> None:
     five_snapshots(world)
     [volume] = world.client.get("volumes").json()["volumes"]
-    world.managed(volume["id"], "volume-1-snapshot-1")
+    world.manage_snapshot(volume["id"], "volume-1-snapshot-1")
 
 
 def check(schema: Schema, answer: requests.Response) -> Any:

@@ -21,7 +21,7 @@ def test_every_answer_has_its_own_request_id_and_a_vary_header(shared: World, pa
 
 
 def test_client_s_request_id_becomes_the_global_one(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     came = f"req-{uuid.uuid4()}"
 
     answer = world.client.post(
@@ -37,7 +37,7 @@ def test_client_s_request_id_becomes_the_global_one(world: World) -> None:
 
 @pytest.mark.parametrize("came", ["no id", "req-" + "a" * 300, "req-<script>"])
 def test_malformed_request_id_is_ignored(world: World, came: str) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
 
     answer = world.client.post(
         "os-snapshot-manage",

@@ -36,7 +36,7 @@ from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
 from snapmanage.volume import steps
 from tests import examples
-from tests.examples import ASKED, LEASE, NOW, PROJECT, SERVER, new_id
+from tests.examples import LEASE, NOW, PROJECT, REQUESTER, SERVER, new_id
 
 DISK = "volume-1"
 DAILY, WEEKLY, MONTHLY = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))
@@ -193,7 +193,7 @@ def test_of_two_requests_at_the_same_time_one_is_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "volume_id_and_requester",
-    [(new_id(), ASKED), (examples.VOLUME_ID, Requester("another project"))],
+    [(new_id(), REQUESTER), (examples.VOLUME_ID, Requester("another project"))],
     ids=["unknown", "another project's"],
 )
 def test_volume_that_the_project_does_not_have_is_not_found(
@@ -374,7 +374,7 @@ def test_sender_with_its_own_records_can_unmanage_its_snapshot(bench: Bench) -> 
 
 def test_late_repeat_does_not_hide_a_later_request(bench: Bench) -> None:
     snapshot = bench.managed()
-    requests.unmanage(bench.app, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, REQUESTER)
 
     asks = [OperationRequest(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)]
     bench.accept_requests(*asks)
@@ -562,7 +562,7 @@ def test_snapshot_that_can_not_be_managed_ends_in_error_with_a_reason(bench: Ben
     assert fields(snapshot, "status", "reason_code", "attempt") == [Status.ERROR, code, 1]
     (message,) = bench.user_messages()
     assert "mounted on /mnt" in message.text
-    assert (message.resource_id, message.request_id) == (snapshot.id, ASKED.request_id)
+    assert (message.resource_id, message.request_id) == (snapshot.id, REQUESTER.request_id)
     assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.error"]
 
 
@@ -756,7 +756,7 @@ def test_volume_that_is_not_there_ends_in_error_with_a_message(bench: Bench) -> 
 def test_unmanaged_snapshot_has_its_old_name_and_may_be_managed_again(bench: Bench) -> None:
     snapshot = bench.managed()
 
-    requests.unmanage(bench.app, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.work()
 
@@ -817,7 +817,7 @@ def test_late_cast_does_not_repeat_an_unmanage_that_has_failed(bench: Bench) -> 
 
 def test_late_cast_does_not_bring_back_an_unmanaged_snapshot(bench: Bench) -> None:
     snapshot = bench.managed()
-    requests.unmanage(bench.app, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.work()
 
@@ -830,10 +830,10 @@ def test_late_cast_does_not_bring_back_an_unmanaged_snapshot(bench: Bench) -> No
     assert bench.kept(snapshot).status is Status.DELETED
 
 
-@pytest.mark.parametrize("requester", [Requester("another project"), ASKED], ids=["another project's", "unknown"])
+@pytest.mark.parametrize("requester", [Requester("another project"), REQUESTER], ids=["another project's", "unknown"])
 def test_snapshot_that_the_project_does_not_have_can_not_be_unmanaged(bench: Bench, requester: Requester) -> None:
     snapshot = bench.managed()
-    snapshot_id = new_id() if requester is ASKED else snapshot.id
+    snapshot_id = new_id() if requester is REQUESTER else snapshot.id
 
     with pytest.raises(errors.SnapshotNotFound):
         requests.unmanage(bench.app, snapshot_id, requester)
@@ -851,7 +851,7 @@ def test_of_two_requests_to_unmanage_one_snapshot_one_is_refused(bench: Bench) -
 
     def unmanage(_: int) -> bool:
         try:
-            requests.unmanage(bench.app, snapshot.id, ASKED)
+            requests.unmanage(bench.app, snapshot.id, REQUESTER)
         except errors.InvalidState:
             return False
         return True
@@ -869,17 +869,17 @@ def test_of_two_requests_to_unmanage_one_snapshot_one_is_refused(bench: Bench) -
 
 def test_tombstone_is_not_found(bench: Bench) -> None:
     snapshot = bench.managed()
-    requests.unmanage(bench.app, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
     bench.work()
 
     with pytest.raises(errors.SnapshotNotFound):
-        requests.unmanage(bench.app, snapshot.id, ASKED)
+        requests.unmanage(bench.app, snapshot.id, REQUESTER)
 
 
 def test_snapshot_under_way_can_not_be_unmanaged(bench: Bench) -> None:
     with pytest.raises(errors.InvalidState):
-        requests.unmanage(bench.app, bench.request().id, ASKED)
+        requests.unmanage(bench.app, bench.request().id, REQUESTER)
 
 
 def renamed_and_failed(bench: Bench) -> Snapshot:
@@ -896,7 +896,7 @@ def renamed_and_failed(bench: Bench) -> Snapshot:
 def test_object_of_a_failed_operation_gets_its_name_back(bench: Bench) -> None:
     failed = renamed_and_failed(bench)
 
-    requests.unmanage(bench.app, failed.id, ASKED)
+    requests.unmanage(bench.app, failed.id, REQUESTER)
 
     assert bench.kept(failed).identity_key is not None
     bench.accept(failed, operation=Operation.UNMANAGE)
@@ -914,7 +914,7 @@ def test_object_that_another_record_owns_by_now_is_left_alone(bench: Bench, over
     bench.work()
 
     if not over_the_bus:
-        requests.unmanage(bench.app, failed.id, ASKED)
+        requests.unmanage(bench.app, failed.id, REQUESTER)
     bench.accept(failed, operation=Operation.UNMANAGE)
     bench.work()
 
@@ -944,7 +944,7 @@ def test_of_two_records_of_one_object_one_unmanages_it(bench: Bench) -> None:
 def test_snapshot_whose_unmanage_fails_stays_owned(bench: Bench) -> None:
     snapshot = bench.managed()
     bench.driver.mark(f"snapshot-{snapshot.id}", Unsafe.IN_USE)
-    requests.unmanage(bench.app, snapshot.id, ASKED)
+    requests.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
 
     bench.work()

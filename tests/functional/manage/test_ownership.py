@@ -20,7 +20,7 @@ from snapmanage.store import records as store_records
 from snapmanage.store.mapping import tables
 from tests import examples
 from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
-from tests.functional.world import RULES, World, a_world
+from tests.functional.world import RULES, World, running_world
 
 FIRST, SECOND, ELSEWHERE = "storage-1@images", "storage-2@images", "storage-3@others"
 
@@ -35,14 +35,14 @@ def shared(folder: Path, other: Path) -> dict[str, Driver]:
 
 @pytest.fixture
 def world(tmp_path: Path, folder: Path) -> Iterator[World]:
-    with a_world(tmp_path, shared(folder, tmp_path / "others")) as made:
+    with running_world(tmp_path, shared(folder, tmp_path / "others")) as made:
         yield made
 
 
 @pytest.fixture
 def nameless_world(tmp_path: Path, folder: Path) -> Iterator[World]:
     """Yield a world without a name template, so that no name shows the owner of an object."""
-    with a_world(tmp_path, shared(folder, tmp_path / "others"), replace(RULES, name_template="")) as made:
+    with running_world(tmp_path, shared(folder, tmp_path / "others"), replace(RULES, name_template="")) as made:
         yield made
 
 
@@ -53,7 +53,7 @@ def reasons(world: World, server: str) -> dict[str, tuple[str | None, str | None
 
 
 def test_snapshot_of_one_host_is_listed_as_managed_by_the_other_host(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
 
     listed = reasons(world, SECOND)
 
@@ -63,9 +63,9 @@ def test_snapshot_of_one_host_is_listed_as_managed_by_the_other_host(world: Worl
 
 
 def test_snapshot_of_one_host_is_refused_by_the_other_host_at_once(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
 
-    refused = world.client.manage(world.known_volume(DISK, host=SECOND), f"{DISK}@snapshot-{snapshot_id}")
+    refused = world.client.manage(world.register_volume(DISK, host=SECOND), f"{DISK}@snapshot-{snapshot_id}")
 
     assert refused.status_code == 409
     assert f"as snapshot {snapshot_id}" in refused.text
@@ -74,64 +74,64 @@ def test_snapshot_of_one_host_is_refused_by_the_other_host_at_once(world: World)
 def test_name_that_holds_the_id_of_a_managed_snapshot_is_refused_on_another_storage_too(
     world: World, tmp_path: Path
 ) -> None:
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     copy = f"{DISK}@snapshot-{snapshot_id}"
     (tmp_path / "others" / copy).write_bytes(b"data")
 
-    refused = world.client.manage(world.known_volume(DISK, host=ELSEWHERE), copy)
+    refused = world.client.manage(world.register_volume(DISK, host=ELSEWHERE), copy)
 
     assert refused.status_code == 409
     assert reasons(world, ELSEWHERE)[copy] == ("already managed", snapshot_id)
 
 
 def test_snapshot_of_a_volume_that_is_named_for_a_managed_snapshot_can_be_managed(world: World, folder: Path) -> None:
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     restored = f"restored-{snapshot_id}.img"
     for name in (restored, f"{restored}@daily"):
         (folder / name).write_bytes(b"data")
 
     assert reasons(world, FIRST)[f"{restored}@daily"] == (None, None)
-    assert world.managed(world.known_volume(restored, host=FIRST), f"{restored}@daily")
+    assert world.manage_snapshot(world.register_volume(restored, host=FIRST), f"{restored}@daily")
 
 
 def test_unmanaged_snapshot_can_be_managed_by_the_other_host(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     assert world.client.unmanage(snapshot_id).status_code == 202
-    world.given_back(snapshot_id)
+    world.await_unmanaged(snapshot_id)
 
-    assert world.managed(world.known_volume(DISK, host=SECOND), DAILY)
+    assert world.manage_snapshot(world.register_volume(DISK, host=SECOND), DAILY)
 
 
 def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_without_a_name_template(
     nameless_world: World,
 ) -> None:
     world = nameless_world
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
-    elsewhere = world.known_volume(DISK, host=ELSEWHERE)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
+    elsewhere = world.register_volume(DISK, host=ELSEWHERE)
 
-    refused = world.client.manage(world.known_volume(DISK, host=SECOND), DAILY)
+    refused = world.client.manage(world.register_volume(DISK, host=SECOND), DAILY)
 
     assert refused.status_code == 409
     assert f"as snapshot {snapshot_id}" in refused.text
     assert reasons(world, SECOND)[DAILY] == ("already managed", snapshot_id)
-    assert world.managed(elsewhere, DAILY)
+    assert world.manage_snapshot(elsewhere, DAILY)
 
 
 def test_second_name_of_an_owned_object_ends_in_error_without_a_name_template(
     nameless_world: World, folder: Path
 ) -> None:
     world = nameless_world
-    world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     (folder / DAILY).rename(folder / f"{DISK}@renamed")
 
-    snapshot_id = world.asked(world.known_volume(DISK, host=SECOND), f"{DISK}@renamed")
+    snapshot_id = world.request_manage(world.register_volume(DISK, host=SECOND), f"{DISK}@renamed")
 
-    assert world.settled(snapshot_id)["status"] == "error"
+    assert world.await_settled(snapshot_id)["status"] == "error"
     assert world.client.operation(snapshot_id)["reason_code"] == "already_managed"
 
 
 def test_list_of_safe_snapshots_leaves_out_those_of_the_other_host(world: World) -> None:
-    world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
 
     safe = world.client.get(
         "os-snapshot-manage", version="3.8", params={"host": SECOND, "safe_to_manage": "true"}
@@ -143,7 +143,7 @@ def test_list_of_safe_snapshots_leaves_out_those_of_the_other_host(world: World)
 def test_servers_of_one_storage_log_each_other_when_they_start(
     tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING), a_world(tmp_path, shared(folder, tmp_path / "others")) as world:
+    with caplog.at_level(logging.WARNING), running_world(tmp_path, shared(folder, tmp_path / "others")) as world:
         lines = [record.getMessage() for record in caplog.records if "same storage" in record.getMessage()]
 
         assert len(world.server.servers) == 3
@@ -165,7 +165,7 @@ def before_storages_were_known(world: World, **fields: object) -> None:
 
 def test_records_of_an_earlier_release_are_owned_on_their_storage_once_the_server_starts(nameless_world: World) -> None:
     world = nameless_world
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     known = world.record(snapshot_id)
     before_storages_were_known(world)
     assert known.storage
@@ -178,12 +178,12 @@ def test_records_of_an_earlier_release_are_owned_on_their_storage_once_the_serve
 
 def test_object_of_two_records_of_an_earlier_release_is_reported_and_left_as_it_is(nameless_world: World) -> None:
     world = nameless_world
-    first = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    first = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     storage = world.record(first).storage
     before_storages_were_known(world)
-    volume = world.known_volume(DISK, host=SECOND)
+    volume = world.register_volume(DISK, host=SECOND)
     clone = replace(
-        world.record(world.managed(volume, WEEKLY)), backend_id=world.record(first).backend_id, storage=None
+        world.record(world.manage_snapshot(volume, WEEKLY)), backend_id=world.record(first).backend_id, storage=None
     )
     assert clone.backend_id
     key = owner_key(SECOND, clone.backend_id)
@@ -203,8 +203,8 @@ def test_object_of_two_records_of_an_earlier_release_is_reported_and_left_as_it_
 
 def test_object_of_two_records_of_one_server_does_not_stop_its_backend(nameless_world: World) -> None:
     world = nameless_world
-    volume = world.known_volume(DISK, host=FIRST)
-    first, second = (world.managed(volume, name) for name in (DAILY, WEEKLY))
+    volume = world.register_volume(DISK, host=FIRST)
+    first, second = (world.manage_snapshot(volume, name) for name in (DAILY, WEEKLY))
     known = world.record(first)
     before_storages_were_known(world)
     assert known.storage
@@ -221,7 +221,7 @@ def test_object_of_two_records_of_one_server_does_not_stop_its_backend(nameless_
 
 def test_record_that_another_process_moves_to_another_storage_each_time_is_moved_once(nameless_world: World) -> None:
     world = nameless_world
-    storage = world.record(world.managed(world.known_volume(DISK, host=FIRST), DAILY)).storage
+    storage = world.record(world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)).storage
     before_storages_were_known(world)
     assert storage
     with world.db.engine.begin() as conn:
@@ -243,8 +243,8 @@ class DriverOfBefore(FakeDriver):
 
 
 def test_driver_without_a_storage_id_serves(tmp_path: Path) -> None:
-    with a_world(tmp_path, {FIRST: DriverOfBefore()}) as world:
-        snapshot_id = world.managed(world.known_volume("volume-1", host=FIRST), "volume-1-snapshot-1")
+    with running_world(tmp_path, {FIRST: DriverOfBefore()}) as world:
+        snapshot_id = world.manage_snapshot(world.register_volume("volume-1", host=FIRST), "volume-1-snapshot-1")
 
         assert world.record(snapshot_id).storage is None
 
@@ -257,9 +257,9 @@ class RenewingDriver(FakeDriver):
 
 
 def test_identity_in_an_earlier_form_is_renewed_when_the_server_starts(tmp_path: Path) -> None:
-    with a_world(tmp_path, {FIRST: RenewingDriver()}) as world:
-        volume = world.known_volume("volume-1", host=FIRST)
-        managed = world.record(world.managed(volume, "volume-1-snapshot-1"))
+    with running_world(tmp_path, {FIRST: RenewingDriver()}) as world:
+        volume = world.register_volume("volume-1", host=FIRST)
+        managed = world.record(world.manage_snapshot(volume, "volume-1-snapshot-1"))
         records = [managed, *copied(world, managed, 599)]
         before_storages_were_known(world)
 

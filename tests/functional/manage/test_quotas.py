@@ -85,7 +85,7 @@ def casts(database: Database) -> set[str]:
 def test_snapshots_of_other_projects_do_not_count(app: Application) -> None:
     ask(allow(app, snapshots=1), "daily")
 
-    mine = replace(examples.ASKED, project_id="another")
+    mine = replace(examples.REQUESTER, project_id="another")
     requests.request_snapshot(allow(app, snapshots=1), examples.snapshot("b", id=new_id(), requester=mine), True)
 
     assert used(app.db) == Amount(1, SIZE_GB)

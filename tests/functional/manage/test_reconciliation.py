@@ -11,7 +11,7 @@ from snapmanage.core.reconciliation import Kind
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import reconciliation
 from tests.functional.client import SERVER
-from tests.functional.world import World, a_world
+from tests.functional.world import World, running_world
 
 FIRST, SECOND, THIRD = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))
 
@@ -34,7 +34,7 @@ class ListingDriver(FakeDriver):
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with a_world(tmp_path, {SERVER: ListingDriver()}) as made:
+    with running_world(tmp_path, {SERVER: ListingDriver()}) as made:
         yield made
 
 
@@ -45,12 +45,12 @@ def reported(world: World) -> list[tuple[Kind, str]]:
 
 def unmanage(world: World, snapshot_id: str) -> None:
     assert world.client.unmanage(snapshot_id).status_code == 202
-    world.given_back(snapshot_id)
+    world.await_unmanaged(snapshot_id)
 
 
 def test_only_a_snapshot_that_the_backend_can_not_locate_has_vanished(world: World) -> None:
-    volume = world.known_volume()
-    unlisted, gone, replaced = (world.managed(volume, name) for name in (FIRST, SECOND, THIRD))
+    volume = world.register_volume()
+    unlisted, gone, replaced = (world.manage_snapshot(volume, name) for name in (FIRST, SECOND, THIRD))
     world.driver.unlisted = {f"snapshot-{unlisted}", f"snapshot-{replaced}"}
     world.driver.remove(f"snapshot-{gone}")
     world.driver.add_snapshot("volume-1", f"snapshot-{replaced}")
@@ -59,7 +59,7 @@ def test_only_a_snapshot_that_the_backend_can_not_locate_has_vanished(world: Wor
 
 
 def test_snapshot_whose_name_is_now_a_volume_s_is_not_vanished(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), FIRST)
+    snapshot_id = world.manage_snapshot(world.register_volume(), FIRST)
     world.driver.remove(f"snapshot-{snapshot_id}")
     world.driver.add_volume(f"snapshot-{snapshot_id}")
 
@@ -67,28 +67,28 @@ def test_snapshot_whose_name_is_now_a_volume_s_is_not_vanished(world: World) -> 
 
 
 def test_backend_that_can_not_be_listed_is_an_error_and_no_snapshot_has_vanished(world: World) -> None:
-    world.driver.unlisted = {f"snapshot-{world.managed(world.known_volume(), FIRST)}"}
-    world.failing({"locate": errors.BackendUnavailable("it is away")})
+    world.driver.unlisted = {f"snapshot-{world.manage_snapshot(world.register_volume(), FIRST)}"}
+    world.fail_at({"locate": errors.BackendUnavailable("it is away")})
 
     with pytest.raises(errors.BackendUnavailable):
         reported(world)
 
 
 def test_backend_that_lists_every_managed_snapshot_receives_no_further_call(world: World) -> None:
-    world.managed(world.known_volume(), FIRST)
-    located = world.counted("locate")
+    world.manage_snapshot(world.register_volume(), FIRST)
+    located = world.record_steps("locate")
 
     assert (reported(world), located) == ([], [])
 
 
 def test_snapshot_that_changed_during_the_scan_is_not_reported(world: World) -> None:
-    volume = world.known_volume()
-    first, second = world.managed(volume, FIRST), world.managed(volume, SECOND)
+    volume = world.register_volume()
+    first, second = world.manage_snapshot(volume, FIRST), world.manage_snapshot(volume, SECOND)
     world.driver.before = lambda: unmanage(world, first)
 
     def after() -> None:
         unmanage(world, second)
-        world.managed(volume, THIRD)
+        world.manage_snapshot(volume, THIRD)
 
     world.driver.after = after
 

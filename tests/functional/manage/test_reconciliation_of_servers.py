@@ -13,14 +13,14 @@ from snapmanage.drivers.file import FileDriver
 from snapmanage.manage import reconciliation
 from snapmanage.store.mapping import tables
 from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
-from tests.functional.world import World, a_world
+from tests.functional.world import World, running_world
 
 FIRST, SECOND = "storage-1@images", "storage-2@images"
 
 
 @pytest.fixture
 def world(tmp_path: Path, folder: Path) -> Iterator[World]:
-    with a_world(tmp_path, {server: FileDriver(str(folder)) for server in (FIRST, SECOND)}) as made:
+    with running_world(tmp_path, {server: FileDriver(str(folder)) for server in (FIRST, SECOND)}) as made:
         yield made
 
 
@@ -34,8 +34,8 @@ def own(world: World, snapshot_id: str, other: str) -> None:
 
 
 def owned_by_both(world: World) -> tuple[str, str]:
-    first = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
-    second = world.managed(world.known_volume(DISK, host=SECOND), WEEKLY)
+    first = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
+    second = world.manage_snapshot(world.register_volume(DISK, host=SECOND), WEEKLY)
     own(world, second, first)
     return first, second
 
@@ -54,8 +54,8 @@ def test_object_of_two_servers_records_is_reported_at_each_server(world: World) 
 
 
 def test_object_that_has_the_name_of_another_record_is_not_renamed_back(world: World, folder: Path) -> None:
-    first = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
-    second = world.managed(world.known_volume(DISK, host=SECOND), WEEKLY)
+    first = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
+    second = world.manage_snapshot(world.register_volume(DISK, host=SECOND), WEEKLY)
     (folder / f"{DISK}@snapshot-{second}").unlink()
     (folder / f"{DISK}@snapshot-{first}").rename(folder / f"{DISK}@snapshot-{second}")
 
@@ -66,7 +66,7 @@ def test_object_that_has_the_name_of_another_record_is_not_renamed_back(world: W
 
 
 def test_snapshot_is_not_certain_to_be_gone_if_the_backend_is_another_storage(world: World, folder: Path) -> None:
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     shutil.move(folder, folder.with_name("unmounted"))
     folder.mkdir()
 
@@ -77,7 +77,7 @@ def test_snapshot_is_not_certain_to_be_gone_if_the_backend_is_another_storage(wo
 
 
 def test_snapshot_is_certain_to_be_gone_if_the_backend_is_the_same_storage(world: World, folder: Path) -> None:
-    snapshot_id = world.managed(world.known_volume(DISK, host=FIRST), DAILY)
+    snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     (folder / f"{DISK}@snapshot-{snapshot_id}").unlink()
 
     [difference] = reconciliation.differences(world.db, FIRST, world.backends[FIRST])

@@ -15,7 +15,7 @@ from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import records, usermessages
 from snapmanage.store.engine.database import Database
-from tests.examples import NOW, PROJECT, new_id, snapshot, told
+from tests.examples import NOW, PROJECT, new_id, parameter_id, snapshot
 
 SECOND = timedelta(seconds=1)
 OTHER = "another"
@@ -71,7 +71,7 @@ def nine(database: Database) -> list[Snapshot]:
         [("id", "asc")],
         [("status", "desc"), ("id", "desc")],
     ],
-    ids=told,
+    ids=parameter_id,
 )
 def test_pages_join_up_to_the_whole_list_in_every_order(database: Database, sort: Sequence[tuple[str, str]]) -> None:
     made = nine(database)
@@ -134,7 +134,7 @@ def test_part_of_a_name_matches_literally_in_any_case(database: Database) -> Non
         ({"x": 'a"b'}, {"three"}),
         ({}, {"one", "two", "three"}),
     ],
-    ids=told,
+    ids=parameter_id,
 )
 def test_metadata_is_found_by_whole_pairs(database: Database, asked: dict[str, str], found: set[str]) -> None:
     fill(
@@ -148,12 +148,12 @@ def test_metadata_is_found_by_whole_pairs(database: Database, asked: dict[str, s
 
 
 def test_pages_of_messages_join_up_too(database: Database) -> None:
-    told = [
+    parameter_id = [
         UserMessage(new_id(), PROJECT, "VOLUME", new_id(), None, "E", "ERROR", "gone", NOW + number // 2 * SECOND)
         for number in range(5)
     ]
-    theirs = replace(told[0], id=new_id(), project_id=OTHER)
-    database.write(lambda conn, _: usermessages.add(conn, [*told, theirs]))
+    theirs = replace(parameter_id[0], id=new_id(), project_id=OTHER)
+    database.write(lambda conn, _: usermessages.add(conn, [*parameter_id, theirs]))
 
     def page(marker: str | None) -> list[UserMessage]:
         with database.read() as conn:
@@ -161,7 +161,7 @@ def test_pages_of_messages_join_up_too(database: Database) -> None:
 
     first = page(None)
     second = page(first[-1].id)
-    newest_first = sorted(told, key=lambda each: (each.created_at, each.id), reverse=True)
+    newest_first = sorted(parameter_id, key=lambda each: (each.created_at, each.id), reverse=True)
     assert first + second + page(second[-1].id) == newest_first
     with pytest.raises(errors.InvalidRequest, match="marker"):
         page(theirs.id)

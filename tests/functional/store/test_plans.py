@@ -33,7 +33,7 @@ def test_every_step_finds_its_rows_by_an_index(database: Database, app: Applicat
     fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
     fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
 
-    with overheard(database.engine) as statements:
+    with recorded_statements(database.engine) as statements:
         manage(app)
 
     assert len(statements) > 20
@@ -44,7 +44,7 @@ def test_every_step_finds_its_rows_by_an_index(database: Database, app: Applicat
 def test_statement_without_an_index_is_seen(database: Database, app: Application) -> None:
     fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
 
-    with overheard(database.engine) as statements, database.read() as conn:
+    with recorded_statements(database.engine) as statements, database.read() as conn:
         conn.execute(select(tables.snapshots.c.id).where(tables.snapshots.c.name == "unknown")).all()
 
     assert [reads_all(database, text, values) for text, values in statements] == [True]
@@ -102,17 +102,17 @@ def fill(database: Database, table: Table, fields: dict[str, Any], unique: tuple
 
 
 @contextmanager
-def overheard(engine: Engine) -> Iterator[list[Statement]]:
+def recorded_statements(engine: Engine) -> Iterator[list[Statement]]:
     """Every statement about a large table, with values it came with."""
-    heard: list[Statement] = []
+    recorded: list[Statement] = []
 
     def listen(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
         if any(name in statement for name in LARGE) and not statement.startswith("INSERT"):
-            heard.append((statement, parameters[0] if executemany else parameters))
+            recorded.append((statement, parameters[0] if executemany else parameters))
 
     event.listen(engine, "before_cursor_execute", listen)
     try:
-        yield heard
+        yield recorded
     finally:
         event.remove(engine, "before_cursor_execute", listen)
 

@@ -41,7 +41,7 @@ from snapmanage.store.quarantine import QuarantinedMessage
 from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
 from tests import examples
-from tests.examples import ASKED, LEASE, NOW, PROJECT, RETRY, SERVER, new_id
+from tests.examples import LEASE, NOW, PROJECT, REQUESTER, RETRY, SERVER, new_id
 
 SECOND = timedelta(seconds=1)
 # An emoji of several code points, combining marks, right to left, the last code point, and quotes.
@@ -345,7 +345,7 @@ def test_batch_writes_to_each_record_its_own_values(database: Database) -> None:
     one, other = due("a", reason="kept"), due("b", reason="dropped", status=Status.AVAILABLE)
     insert(database, one, other)
 
-    update(database, claim(one), lifecycle.unmanage(other, ASKED, NOW))
+    update(database, claim(one), lifecycle.unmanage(other, REQUESTER, NOW))
 
     assert (kept(database, one.id).reason, kept(database, other.id).reason) == ("kept", None)
 
@@ -752,13 +752,13 @@ def kept_keys(database: Database) -> set[str]:
 # Messages to users.
 
 
-def told(**fields: Any) -> UserMessage:
+def user_message(**fields: Any) -> UserMessage:
     made = UserMessage(new_id(), PROJECT, "VOLUME_SNAPSHOT", new_id(), None, "E", "ERROR", TEXTS[0], NOW)
     return replace(made, **fields)
 
 
 def test_messages_to_users_are_listed_newest_first_and_per_project(database: Database) -> None:
-    old, new, theirs = told(), told(created_at=NOW + SECOND), told(project_id="another")
+    old, new, theirs = user_message(), user_message(created_at=NOW + SECOND), user_message(project_id="another")
     database.write(lambda conn, _: usermessages.add(conn, [old, new, theirs]))
 
     with database.read() as conn:

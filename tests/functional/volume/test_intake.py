@@ -25,7 +25,7 @@ LOCK_MANY = records.lock_many
 def test_request_that_the_database_refuses_is_quarantined_and_the_others_are_carried_out(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     first, refused, last = unaccepted(world, volume, 3)
 
     def lock_many(conn: Connection, kind: type[Record], record_ids: Collection[str]) -> Sequence[Record]:
@@ -36,7 +36,7 @@ def test_request_that_the_database_refuses_is_quarantined_and_the_others_are_car
     monkeypatch.setattr(records, "lock_many", lock_many)
     world.bus.deliver(SERVER, *(request_of(each) for each in (first, refused, last)))
 
-    assert world.settled(first)["status"] == world.settled(last)["status"] == "available"
+    assert world.await_settled(first)["status"] == world.await_settled(last)["status"] == "available"
     [kept] = quarantined(world)
     assert "out of range" in kept.reason
 
@@ -52,7 +52,7 @@ def test_request_that_the_database_refuses_is_quarantined_and_the_others_are_car
 def test_batch_that_a_retry_may_save_is_redelivered_and_not_quarantined(
     world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     [snapshot_id] = unaccepted(world, volume, 1)
 
     def fail(*arguments: object) -> None:
@@ -65,7 +65,7 @@ def test_batch_that_a_retry_may_save_is_redelivered_and_not_quarantined(
 
     assert quarantined(world) == []
     world.bus.deliver(SERVER, request_of(snapshot_id))
-    assert world.settled(snapshot_id)["status"] == "available"
+    assert world.await_settled(snapshot_id)["status"] == "available"
 
 
 def test_message_larger_than_a_request_is_quarantined_whole(world: World) -> None:
@@ -90,20 +90,20 @@ def test_very_large_message_is_quarantined_in_part(world: World) -> None:
 
 def test_repeat_of_a_quarantined_message_is_kept_and_announced_once(world: World) -> None:
     body = request("manage_snapshot", snapshot_id="00000000-0000-4000-8000-000000000000")
-    events = world.overheard()
+    events = world.record_events()
 
     publish(world, body, body)
     publish(world, body)
 
     assert len(quarantined(world)) == 1
     until(lambda: "snapshot.manage.error" in events, "the error event")
-    world.carried()
+    world.await_empty_outbox()
     assert events == ["snapshot.manage.error"]
 
 
 def test_message_that_is_invalid_again_when_it_is_resent_stays_in_the_quarantine(world: World) -> None:
     publish(world, b"garbage")
-    events = world.overheard()
+    events = world.record_events()
 
     assert not retry(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
@@ -116,18 +116,18 @@ def test_message_that_is_valid_when_it_is_resent_is_carried_out_and_leaves_the_q
     snapshot_id = str(uuid.uuid4())
     publish(world, request("unmanage_snapshot", snapshot_id=snapshot_id))
     publish(world, whole_request(snapshot_id=snapshot_id))
-    world.trail(snapshot_id, "manage.end")
+    world.audited_events(snapshot_id, "manage.end")
 
     assert retry(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))
 
-    assert world.trail(snapshot_id, "unmanage.end")
+    assert world.audited_events(snapshot_id, "unmanage.end")
     assert quarantined(world) == []
 
 
 def unaccepted(world: World, volume: str, count: int) -> list[str]:
     """Request snapshots whose casts aren't sent, since the bus is away from now on; return their ids."""
     world.bus.away = True
-    return [world.asked(volume, f"volume-1-snapshot-{number}") for number in range(1, count + 1)]
+    return [world.request_manage(volume, f"volume-1-snapshot-{number}") for number in range(1, count + 1)]
 
 
 def request_of(snapshot_id: str) -> Delivery:

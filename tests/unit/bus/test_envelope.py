@@ -16,7 +16,7 @@ from snapmanage.core.events import Step
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Status
 from tests import examples
-from tests.examples import ASKED, NOW, sample, sample_body, sample_content
+from tests.examples import NOW, REQUESTER, sample, sample_body, sample_content
 
 NAMES = Names(notification_topics=("notifications", "billing"))
 CAST = outbox.cast(examples.snapshot())
@@ -30,7 +30,7 @@ OUR_CONTEXT = {"_context_user_id", "_context_project_id", "_context_request_id",
 
 def notification() -> Message:
     event = events.announce(examples.snapshot(status=Status.AVAILABLE), Step.END, NOW)
-    return outbox.notifications(event, ASKED, both_dialects=False)[0]
+    return outbox.notifications(event, REQUESTER, both_dialects=False)[0]
 
 
 def envelope_of(body: bytes) -> dict[str, Any]:
@@ -155,10 +155,10 @@ def test_server_consumes_the_queues_of_both_dialects() -> None:
 
 @given(method=st.text(), arguments=st.dictionaries(st.text(), JSON), unique_id=st.text())
 def test_request_survives_the_envelope_unchanged(method: str, arguments: dict[str, Any], unique_id: str) -> None:
-    incoming = envelope.open_request(envelope.request(method, arguments, vars(ASKED), unique_id))
+    incoming = envelope.open_request(envelope.request(method, arguments, vars(REQUESTER), unique_id))
 
     assert incoming.message == {"method": method, "args": arguments, "version": VERSION, "_unique_id": unique_id}
-    assert incoming.ctxt == vars(ASKED)
+    assert incoming.ctxt == vars(REQUESTER)
 
 
 @given(JSON)

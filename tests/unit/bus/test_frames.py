@@ -32,13 +32,13 @@ def split(written: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 def read(written: bytes) -> tuple[Any, Any]:
     """Method arguments and message, as a peer understands them."""
-    heard: list[Any] = []
-    on_frame = frame_handler(SimpleNamespace(bytes_recv=0), lambda *arguments: heard.append(arguments))
+    received: list[Any] = []
+    on_frame = frame_handler(SimpleNamespace(bytes_recv=0), lambda *arguments: received.append(arguments))
     for kind, channel, payload in split(written):
         # py-amqp reads content only after a frame that a broker sends.
         assert kind != 1 or payload.startswith(PUBLISH)
         on_frame((kind, channel, payload.replace(PUBLISH, DELIVER, 1) if kind == 1 else payload))
-    [(channel, _, arguments, message)] = heard
+    [(channel, _, arguments, message)] = received
     assert channel == 5
     return loads("Bssbb", arguments, 4)[0], message
 

@@ -133,12 +133,12 @@ def test_entry_follows_the_previous_generation(payload: dict[str, Any], previous
     ],
 )
 def test_missing_events_of_a_snapshot_are_reported(steps: list[Any], gaps: list[str]) -> None:
-    heard = [(SNAPSHOT_ID, *step) for step in steps]
+    events = [(SNAPSHOT_ID, *step) for step in steps]
 
-    assert audit.gaps(heard) == [Gap(SNAPSHOT_ID, reason) for reason in gaps]
+    assert audit.gaps(events) == [Gap(SNAPSHOT_ID, reason) for reason in gaps]
 
 
 def test_one_snapshot_s_events_fill_no_gap_of_another() -> None:
-    heard = [("a", "snapshot.manage.start", 2, None), ("b", "snapshot.manage.end", 3, 2)]
+    events = [("a", "snapshot.manage.start", 2, None), ("b", "snapshot.manage.end", 3, 2)]
 
-    assert {gap.snapshot_id for gap in audit.gaps(heard)} == {"a", "b"}
+    assert {gap.snapshot_id for gap in audit.gaps(events)} == {"a", "b"}

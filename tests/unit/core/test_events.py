@@ -17,7 +17,7 @@ from snapmanage.core.events import PAYLOAD_FIELDS, Event, Step
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
 from snapmanage.core.reference import Reference
 from tests import examples
-from tests.examples import ASKED, NOW, RETRY, SNAPSHOT_ID
+from tests.examples import NOW, REQUESTER, RETRY, SNAPSHOT_ID
 
 SCHEMA = json.loads(resources.files(core).joinpath("event.schema.json").read_text())
 FORMATS = jsonschema.FormatChecker(["uuid"])
@@ -142,11 +142,11 @@ def test_payload_has_each_known_field() -> None:
         "occurred_at": "2026-03-01T12:30:15.123456+00:00",
         "snapshot_id": SNAPSHOT_ID,
         "volume_id": examples.VOLUME_ID,
-        "project_id": ASKED.project_id,
-        "tenant_id": ASKED.project_id,
-        "user_id": ASKED.user_id,
-        "request_id": ASKED.request_id,
-        "global_request_id": ASKED.global_request_id,
+        "project_id": REQUESTER.project_id,
+        "tenant_id": REQUESTER.project_id,
+        "user_id": REQUESTER.user_id,
+        "request_id": REQUESTER.request_id,
+        "global_request_id": REQUESTER.global_request_id,
         "host": examples.HOST,
         "reference": {"source-name": "daily"},
         "backend_name": "snapshot-2",
@@ -208,7 +208,7 @@ def test_failure_leaves_a_user_message_with_operation_and_reason() -> None:
     assert message.text == "manage snapshot: there is no 'daily'"
     assert (message.event_id, message.level) == ("SNAPSHOT_MANAGE_SOURCE_NOT_FOUND", "ERROR")
     assert (message.resource_type, message.resource_id) == ("VOLUME_SNAPSHOT", SNAPSHOT_ID)
-    assert (message.project_id, message.request_id) == (ASKED.project_id, ASKED.request_id)
+    assert (message.project_id, message.request_id) == (REQUESTER.project_id, REQUESTER.request_id)
     assert message.guaranteed_until == NOW + timedelta(days=30)
 
 
@@ -271,7 +271,7 @@ def test_each_operation_of_a_snapshot_has_a_cast_of_its_own() -> None:
 def test_notification_is_published_by_the_server_of_the_snapshot() -> None:
     event = announced()
 
-    (notification,) = outbox.notifications(event, ASKED, both_dialects=False)
+    (notification,) = outbox.notifications(event, REQUESTER, both_dialects=False)
 
     assert notification.target == "snapshot.storage-1@fast"
     assert (notification.id, notification.name) == (event.payload["event_id"], "snapshot.manage.end")
@@ -294,7 +294,7 @@ def test_both_dialects_name_an_event_twice_where_the_reference_has_a_name(
 ) -> None:
     event = announced(step, operation=operation)
 
-    own, *others = outbox.notifications(event, ASKED, both_dialects=True)
+    own, *others = outbox.notifications(event, REQUESTER, both_dialects=True)
 
     assert own.name == event.event_type
     assert [other.name for other in others] == also

@@ -14,7 +14,7 @@ from snapmanage.core.lifecycle import Change, Retry
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
 from snapmanage.core.values.location import Location
 from tests import examples
-from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER
+from tests.examples import LEASE, NOW, REQUESTER, RETRY, SERVER
 
 LATER = NOW + timedelta(seconds=1)
 PASSING = errors.BackendBusy("the volume group is locked")
@@ -44,7 +44,7 @@ def managed(**fields: Any) -> Snapshot:
 
 def being_unmanaged(**fields: Any) -> Snapshot:
     """A snapshot that a worker is about to unmanage."""
-    asked = lifecycle.unmanage(managed(), ASKED, NOW).after
+    asked = lifecycle.unmanage(managed(), REQUESTER, NOW).after
     return replace(taken(replace(asked, due_at=NOW)).after, **fields)
 
 
@@ -101,7 +101,7 @@ def test_accepted_request_is_due_at_once() -> None:
         (claimed(), Operation.MANAGE),
         (managed(), Operation.MANAGE),
         (requested(status=Status.ERROR), Operation.MANAGE),
-        (lifecycle.unmanage(managed(), ASKED, NOW).after, Operation.MANAGE),
+        (lifecycle.unmanage(managed(), REQUESTER, NOW).after, Operation.MANAGE),
         (being_unmanaged(), Operation.UNMANAGE),
         (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.MANAGE),
         (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.UNMANAGE),
@@ -114,7 +114,7 @@ def test_repeated_or_late_request_changes_nothing(record: Snapshot, operation: O
 @pytest.mark.parametrize("status", [Status.AVAILABLE, Status.ERROR])
 def test_sender_with_records_of_its_own_unmanages_a_settled_snapshot(status: Status) -> None:
     before = managed(status=status)
-    asking = Requester(ASKED.project_id, "carol", "req-9")
+    asking = Requester(REQUESTER.project_id, "carol", "req-9")
 
     change = lifecycle.accept(before, Operation.UNMANAGE, LATER, asking)
 
@@ -128,12 +128,12 @@ def test_snapshot_that_is_being_managed_can_not_be_unmanaged(record: Snapshot) -
         lifecycle.accept(record, Operation.UNMANAGE, LATER)
 
 
-ANOTHER_ASKS = Requester(ASKED.project_id, "carol", "req-9")
+ANOTHER_ASKS = Requester(REQUESTER.project_id, "carol", "req-9")
 
 
 @pytest.mark.parametrize(
     ("requester", "behind"),
-    [(None, None), (ASKED, None), (Requester(ASKED.project_id), None), (ANOTHER_ASKS, 1), (ANOTHER_ASKS, -1)],
+    [(None, None), (REQUESTER, None), (Requester(REQUESTER.project_id), None), (ANOTHER_ASKS, 1), (ANOTHER_ASKS, -1)],
     ids=["nobody known", "the same request", "no request id", "an older generation", "a generation to come"],
 )
 def test_repeat_of_a_failed_unmanage_starts_no_operation(requester: Requester | None, behind: int | None) -> None:
@@ -143,20 +143,20 @@ def test_repeat_of_a_failed_unmanage_starts_no_operation(requester: Requester | 
     assert lifecycle.accept(failed, Operation.UNMANAGE, LATER, requester, generation=generation) is None
 
 
-@pytest.mark.parametrize(("requester", "told"), [(ANOTHER_ASKS, False), (ASKED, True), (None, True)])
-def test_failed_unmanage_may_be_requested_again(requester: Requester | None, told: bool) -> None:
+@pytest.mark.parametrize(("requester", "with_generation"), [(ANOTHER_ASKS, False), (REQUESTER, True), (None, True)])
+def test_failed_unmanage_may_be_requested_again(requester: Requester | None, with_generation: bool) -> None:
     failed = lifecycle.fail(being_unmanaged(), FINAL, NOW, RETRY).after
-    generation = failed.generation if told else None
+    generation = failed.generation if with_generation else None
 
     change = lifecycle.accept(failed, Operation.UNMANAGE, LATER, requester, generation=generation)
 
     assert change is not None
-    assert change.after == replace(lifecycle.unmanage(failed, requester or ASKED, LATER).after, due_at=LATER)
+    assert change.after == replace(lifecycle.unmanage(failed, requester or REQUESTER, LATER).after, due_at=LATER)
 
 
 @pytest.mark.parametrize("generation", [None, 1])
 def test_cast_of_a_requested_unmanage_is_accepted_with_any_generation(generation: int | None) -> None:
-    asked = lifecycle.unmanage(managed(), ASKED, NOW).after
+    asked = lifecycle.unmanage(managed(), REQUESTER, NOW).after
 
     change = lifecycle.accept(asked, Operation.UNMANAGE, LATER, generation=generation)
 
@@ -293,7 +293,7 @@ def test_settled_snapshot_can_be_unmanaged(status: Status) -> None:
 
     assert change.after == replace(
         before,
-        requester=Requester(ASKED.project_id, "carol", "req-9"),
+        requester=Requester(REQUESTER.project_id, "carol", "req-9"),
         status=Status.UNMANAGING,
         operation=Operation.UNMANAGE,
         attempt=0,
@@ -308,11 +308,11 @@ def test_settled_snapshot_can_be_unmanaged(status: Status) -> None:
 @pytest.mark.parametrize("status", [Status.CREATING, Status.UNMANAGING, Status.DELETED])
 def test_snapshot_under_way_can_not_be_unmanaged(status: Status) -> None:
     with pytest.raises(errors.InvalidState, match=status.value):
-        lifecycle.unmanage(managed(status=status), ASKED, NOW)
+        lifecycle.unmanage(managed(status=status), REQUESTER, NOW)
 
 
 def test_unmanaging_announces_a_start_of_its_own() -> None:
-    asked = replace(lifecycle.unmanage(managed(), ASKED, NOW).after, due_at=NOW)
+    asked = replace(lifecycle.unmanage(managed(), REQUESTER, NOW).after, due_at=NOW)
 
     assert event_type(taken(asked)) == "snapshot.unmanage.start"
 

@@ -27,7 +27,7 @@ from snapmanage.core.events import Event
 from snapmanage.core.lifecycle import Change
 from snapmanage.core.records import Operation, Snapshot, Status
 from tests import examples
-from tests.examples import ASKED, LEASE, NOW, RETRY
+from tests.examples import LEASE, NOW, REQUESTER, RETRY
 
 PASSING = errors.BackendBusy("the volume group is locked")
 FINAL = errors.SourceNotFound("there is no 'daily'")
@@ -137,7 +137,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def unmanage(self) -> None:
         try:
-            change = lifecycle.unmanage(self.snapshot, ASKED, self.now)
+            change = lifecycle.unmanage(self.snapshot, REQUESTER, self.now)
         except errors.InvalidState:
             assert self.snapshot.status.in_progress or self.snapshot.status is Status.DELETED
         else:

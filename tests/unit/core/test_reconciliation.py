@@ -121,7 +121,7 @@ def test_object_of_two_records_is_managed_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "expected"),
     [
         ([], [Kind.VANISHED]),
         ([examples.found("mine", identity=IDENTITY)], [Kind.RENAMED]),
@@ -130,13 +130,13 @@ def test_object_of_two_records_is_managed_twice() -> None:
     ids=["gone", "renamed", "as it was"],
 )
 def test_snapshot_whose_unmanage_failed_is_reported_and_can_not_be_fixed(
-    found: list[BackendSnapshot], told: list[Kind]
+    found: list[BackendSnapshot], expected: list[Kind]
 ) -> None:
     failed = managed(status=Status.ERROR, operation=Operation.UNMANAGE)
 
     seen = differences([failed], found)
 
-    assert [each.kind for each in seen] == told
+    assert [each.kind for each in seen] == expected
     assert [each.binding for each in seen if each.binding] == []
 
 

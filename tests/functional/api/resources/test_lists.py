@@ -10,7 +10,7 @@ from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
 from tests import examples
 from tests.functional.client import PROJECT, Client, fault
-from tests.functional.world import OTHER_PROJECT, World, a_world, five_snapshots
+from tests.functional.world import OTHER_PROJECT, World, five_snapshots, running_world
 
 SUMMARY = {"id", "name", "links"}
 LISTS = ["volumes", "volumes/detail", "snapshots", "snapshots/detail"]
@@ -24,11 +24,11 @@ def administrator(request: falcon.Request, project_id: str | None) -> Caller:
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A project with five snapshots in error and the volumes one to three; another with a volume."""
-    with a_world(tmp_path_factory.mktemp("lists"), authenticate=administrator) as world:
+    with running_world(tmp_path_factory.mktemp("lists"), authenticate=administrator) as world:
         five_snapshots(world)
         for number, name in enumerate(("one", "two", "three")):
             world.driver.add_volume(name)
-            world.known_volume(name, name=name, metadata={"number": str(number)})
+            world.register_volume(name, name=name, metadata={"number": str(number)})
         world.driver.add_volume("theirs")
         other = world.another_client(OTHER_PROJECT)
         assert other.manage_volume("theirs", name="theirs").status_code == 202
@@ -39,7 +39,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A volume, five snapshots and five messages of a project, in a world with bound callers."""
-    with a_world(tmp_path_factory.mktemp("bound")) as world:
+    with running_world(tmp_path_factory.mktemp("bound")) as world:
         five_snapshots(world)
         yield world
 
@@ -85,7 +85,7 @@ def test_list_of_volumes_shows_names_and_links_and_the_detailed_list_all_fields(
         ({"offset": "2"}, {"one", None}),
         ({"something": "else"}, {"one", "two", "three", None}),
     ],
-    ids=examples.told,
+    ids=examples.parameter_id,
 )
 def test_volumes_are_filtered(listed: Client, query: dict[str, str], expected: set[str | None]) -> None:
     assert set(names(listed, "volumes/detail", **query)) == expected
@@ -130,7 +130,7 @@ def test_inexact_filter_works_from_its_microversion_on(listed: Client, path: str
         ({"sort": "availability_zone:asc"}, ["three", "two", "one", None]),
         ({"sort": "name:asc,name:desc"}, [None, "one", "three", "two"]),
     ],
-    ids=examples.told,
+    ids=examples.parameter_id,
 )
 def test_volumes_are_sorted_by_the_given_keys(
     listed: Client, order: dict[str, str], expected: list[str | None]
@@ -233,11 +233,11 @@ def test_administrator_lists_every_projects_snapshots_and_messages(listed: Clien
     stranger = Client(listed.root.removeprefix("http://"), OTHER_PROJECT, "3.5")
 
     snapshots = names(stranger, "snapshots"), names(stranger, "snapshots", all_tenants="1")
-    told = [stranger.get(f"messages{query}").json()["messages"] for query in ("", "?all_tenants=1")]
+    pages = [stranger.get(f"messages{query}").json()["messages"] for query in ("", "?all_tenants=1")]
 
     stranger.close()
     assert snapshots == ([], ["n4", "n3", "n2", "n1", "n0"])
-    assert [len(each) for each in told] == [0, 5]
+    assert [len(each) for each in pages] == [0, 5]
 
 
 def test_pages_of_every_project_join_up(listed: Client) -> None:

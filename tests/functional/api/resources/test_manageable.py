@@ -11,7 +11,7 @@ from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from tests.examples import new_id
 from tests.functional.client import SERVER, fault
-from tests.functional.world import VOLUME, World, a_world
+from tests.functional.world import VOLUME, World, running_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 # A placeholder for the id of a record that does not exist yet.
@@ -19,7 +19,7 @@ NO_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def test_list_shows_managed_snapshots_with_their_records(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
 
     by_name = {entry["reference"]["source-name"]: entry for entry in world.client.manageable()}
 
@@ -68,7 +68,7 @@ def test_pages_of_the_list_join_up(shared: World) -> None:
 
 
 def test_page_links_to_the_next_while_there_is_one(world: World) -> None:
-    scans = world.counted("list")
+    scans = world.record_steps("list")
     first = world.client.get("os-snapshot-manage", params={"host": SERVER, "limit": 2, "sort": "reference:asc"}).json()
     [link] = first["manageable-snapshots_links"]
 
@@ -82,7 +82,7 @@ def test_page_links_to_the_next_while_there_is_one(world: World) -> None:
 
 
 def test_whole_list_has_no_link_and_a_truncated_list_has_one(tmp_path: Path) -> None:
-    with a_world(tmp_path, limits=Limits(page=2)) as world:
+    with running_world(tmp_path, limits=Limits(page=2)) as world:
         first = world.client.get(f"os-snapshot-manage?host={SERVER}").json()
         second = world.client.follow(first["manageable-snapshots_links"][0]["href"])
 
@@ -92,9 +92,9 @@ def test_whole_list_has_no_link_and_a_truncated_list_has_one(tmp_path: Path) -> 
 
 
 def test_further_pages_show_the_first_page_s_scan_and_newer_managed_snapshots(world: World) -> None:
-    volume_id = world.known_volume()
+    volume_id = world.register_volume()
     first = world.client.manageable(limit=1, sort="reference:asc")
-    snapshot_id = world.managed(volume_id, "volume-1-snapshot-2")
+    snapshot_id = world.manage_snapshot(volume_id, "volume-1-snapshot-2")
 
     second = world.client.manageable(limit=1, sort="reference:asc", marker=json.dumps(first[0]["reference"]))
 
@@ -112,7 +112,7 @@ def test_first_page_shows_the_present_backend(world: World) -> None:
 def test_list_can_be_filtered_by_volume(world: World) -> None:
     world.driver.add_volume("volume-2")
     world.driver.add_snapshot("volume-2", "of-another")
-    volume_id = world.known_volume("volume-2")
+    volume_id = world.register_volume("volume-2")
 
     entries = world.client.manageable(volume_id=volume_id)
 
@@ -139,7 +139,7 @@ def test_list_of_an_unknown_volume_is_not_found(shared: World) -> None:
 )
 def test_list_is_filtered_by_each_parameter(world: World, filters: dict[str, str], expected: list[str]) -> None:
     if "safe_to_manage" in filters:
-        world.managed(world.known_volume(), "volume-1-snapshot-1")
+        world.manage_snapshot(world.register_volume(), "volume-1-snapshot-1")
 
     names = [entry["reference"]["source-name"] for entry in world.client.manageable(**filters)]
 
@@ -158,7 +158,7 @@ def test_malformed_filter_is_named(shared: World, filters: dict[str, str]) -> No
 
 
 def test_page_is_never_larger_than_the_limit_of_the_server(tmp_path: Path) -> None:
-    with a_world(tmp_path, limits=Limits(page=2)) as world:
+    with running_world(tmp_path, limits=Limits(page=2)) as world:
         assert len(world.client.manageable(limit=100)) == 2
         assert len(world.client.manageable(limit=10**30)) == 2
 
@@ -196,7 +196,7 @@ def test_unknown_host_is_not_found(shared: World) -> None:
 
 def test_bare_host_with_several_backends_is_ambiguous(tmp_path: Path) -> None:
     backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": FakeDriver()}
-    with a_world(tmp_path, backends) as world:
+    with running_world(tmp_path, backends) as world:
         answer = world.client.get("os-snapshot-manage?host=storage-1")
 
         status, _, text = fault(answer)
@@ -212,7 +212,7 @@ def test_unknown_cluster_is_not_found_from_the_microversion_of_clusters_on(share
 
 
 def test_any_server_of_a_cluster_answers_a_list(tmp_path: Path) -> None:
-    with a_world(tmp_path, {"cluster-1@fast": FakeDriver()}) as world:
+    with running_world(tmp_path, {"cluster-1@fast": FakeDriver()}) as world:
         world.server.drain(10)
         another = world.another_server()
 
@@ -223,7 +223,7 @@ def test_any_server_of_a_cluster_answers_a_list(tmp_path: Path) -> None:
 
 
 def test_list_from_a_silent_server_has_a_retry_after_header(shared: World) -> None:
-    shared.heard_of("storage-2@silent")
+    shared.add_heartbeat("storage-2@silent")
 
     answer = shared.client.get("os-snapshot-manage?host=storage-2@silent")
 
@@ -232,7 +232,7 @@ def test_list_from_a_silent_server_has_a_retry_after_header(shared: World) -> No
 
 
 def test_malformed_sort_is_a_bad_request_even_if_no_server_answers(shared: World) -> None:
-    shared.heard_of("storage-2@silent")
+    shared.add_heartbeat("storage-2@silent")
 
     answer = shared.client.get("os-snapshot-manage?host=storage-2@silent&sort=colour")
 
@@ -240,7 +240,7 @@ def test_malformed_sort_is_a_bad_request_even_if_no_server_answers(shared: World
 
 
 def test_list_reports_the_error_of_the_backend(world: World) -> None:
-    world.failing({"list": errors.BackendPermission("let snapmanage read the folder")})
+    world.fail_at({"list": errors.BackendPermission("let snapmanage read the folder")})
 
     answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
 
@@ -257,8 +257,8 @@ def test_list_without_a_bus_has_a_retry_after_header(world: World) -> None:
 
 
 def test_list_of_a_hanging_backend_times_out(tmp_path: Path) -> None:
-    with a_world(tmp_path, call_timeout_seconds=0.1) as world:
-        with world.stuck("list"):
+    with running_world(tmp_path, call_timeout_seconds=0.1) as world:
+        with world.hang_at("list"):
             answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
 
         assert fault(answer)[:2] == (503, "serviceUnavailable")
@@ -266,7 +266,7 @@ def test_list_of_a_hanging_backend_times_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [errors.BackendUnavailable("the backend is away"), KeyError("oops"), OSError("no")])
 def test_failing_backend_is_an_error_and_never_an_empty_list(world: World, failure: Exception) -> None:
-    world.failing({"list": failure})
+    world.fail_at({"list": failure})
 
     answer = world.client.get(f"os-snapshot-manage?host={SERVER}")
 
@@ -282,10 +282,10 @@ def test_snapshot_that_can_not_get_its_managed_name_is_listed_as_unsafe_with_the
     volume = "x" * 220
     for name in (volume, f"{volume}@daily", "short", "short@daily"):
         (tmp_path / "images" / name).touch()
-    with a_world(tmp_path, {SERVER: FileDriver(str(tmp_path / "images"))}) as world:
+    with running_world(tmp_path, {SERVER: FileDriver(str(tmp_path / "images"))}) as world:
         listed = {entry["reference"]["source-name"]: entry for entry in world.client.manageable()}
-        snapshot_id = world.asked(world.known_volume(volume), f"{volume}@daily")
-        world.settled(snapshot_id)
+        snapshot_id = world.request_manage(world.register_volume(volume), f"{volume}@daily")
+        world.await_settled(snapshot_id)
         reason = world.client.operation(snapshot_id)["reason"]
 
     assert listed["short@daily"]["safe_to_manage"] is True

@@ -7,7 +7,7 @@ from snapmanage.core.quotas import Amount
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage.rules import Rules
 from tests.functional.client import SERVER, fault
-from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, running_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 SUMMARY = {"id", "created_at", "updated_at", "name", "description", "volume_id", "status", "size", "metadata"}
@@ -18,7 +18,7 @@ DETAIL = SUMMARY | {
 
 
 def test_managed_snapshot_becomes_available_under_its_new_name(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
 
     answer = world.client.manage(volume, {"source-name": SNAPSHOT}, name="daily", metadata={"a": "b"})
 
@@ -26,16 +26,16 @@ def test_managed_snapshot_becomes_available_under_its_new_name(world: World) -> 
     asked = answer.json()["snapshot"]
     assert asked.keys() == SUMMARY
     assert (asked["status"], asked["name"], asked["volume_id"]) == ("creating", "daily", volume)
-    shown = world.settled(asked["id"])
+    shown = world.await_settled(asked["id"])
     assert (shown["status"], shown["size"], shown["metadata"]) == ("available", 1, {"a": "b"})
     assert [seen.name for seen in world.driver.list_snapshots() if seen.name.startswith("snapshot-")] == [
         f"snapshot-{asked['id']}"
     ]
-    assert world.trail(asked["id"], ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert world.audited_events(asked["id"], ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
 def test_string_is_a_reference_by_name(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
 
     assert world.client.operation(snapshot_id)["reference"] == {"source-name": SNAPSHOT}
 
@@ -47,9 +47,9 @@ def test_name_is_stored_unchanged(shared: World, volume_id: str) -> None:
 
 
 def test_reference_in_progress_is_refused(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     world.bus.away = True
-    world.asked(volume, SNAPSHOT)
+    world.request_manage(volume, SNAPSHOT)
 
     second = world.client.manage(volume, {"source-name": SNAPSHOT})
 
@@ -57,8 +57,8 @@ def test_reference_in_progress_is_refused(world: World) -> None:
 
 
 def test_managed_reference_is_refused(world: World) -> None:
-    volume = world.known_volume()
-    world.managed(volume, SNAPSHOT)
+    volume = world.register_volume()
+    world.manage_snapshot(volume, SNAPSHOT)
 
     second = world.client.manage(volume, SNAPSHOT)
 
@@ -66,8 +66,8 @@ def test_managed_reference_is_refused(world: World) -> None:
 
 
 def test_managed_snapshot_is_refused_by_its_managed_name_too(world: World) -> None:
-    volume = world.known_volume()
-    first = world.managed(volume, SNAPSHOT)
+    volume = world.register_volume()
+    first = world.manage_snapshot(volume, SNAPSHOT)
 
     second = world.client.manage(volume, f"snapshot-{first}")
 
@@ -76,50 +76,50 @@ def test_managed_snapshot_is_refused_by_its_managed_name_too(world: World) -> No
 
 
 def test_unknown_reference_ends_in_error_with_the_reason(world: World) -> None:
-    snapshot_id = world.asked(world.known_volume(), "nowhere")
+    snapshot_id = world.request_manage(world.register_volume(), "nowhere")
 
-    assert world.settled(snapshot_id)["status"] == "error"
+    assert world.await_settled(snapshot_id)["status"] == "error"
     operation = world.client.operation(snapshot_id)
     assert (operation["reason_code"], operation["attempt"]) == ("source_not_found", 1)
     assert "nowhere" in operation["reason"]
-    [told] = world.client.messages(snapshot_id)
-    assert told["user_message"] == f"manage snapshot: {operation['reason']}"
-    assert world.trail(snapshot_id, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
+    [message] = world.client.messages(snapshot_id)
+    assert message["user_message"] == f"manage snapshot: {operation['reason']}"
+    assert world.audited_events(snapshot_id, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
 
 
 def test_failed_reference_can_be_requested_again(world: World) -> None:
-    volume = world.known_volume()
-    world.settled(world.asked(volume, "later"))
+    volume = world.register_volume()
+    world.await_settled(world.request_manage(volume, "later"))
     world.driver.add_snapshot(VOLUME, "later")
 
-    again = world.asked(volume, "later")
+    again = world.request_manage(volume, "later")
 
-    assert world.settled(again)["status"] == "available"
+    assert world.await_settled(again)["status"] == "available"
 
 
 def test_snapshot_of_another_volume_is_refused(world: World) -> None:
     world.driver.add_volume("volume-2")
     world.driver.add_snapshot("volume-2", "foreign")
 
-    snapshot_id = world.asked(world.known_volume(), "foreign")
+    snapshot_id = world.request_manage(world.register_volume(), "foreign")
 
-    assert world.settled(snapshot_id)["status"] == "error"
+    assert world.await_settled(snapshot_id)["status"] == "error"
     assert world.client.operation(snapshot_id)["reason_code"] == "wrong_volume"
 
 
 def test_snapshot_in_use_is_refused_and_keeps_its_name(world: World) -> None:
     world.driver.mark(SNAPSHOT, Unsafe.IN_USE)
 
-    snapshot_id = world.asked(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.request_manage(world.register_volume(), SNAPSHOT)
 
-    assert world.settled(snapshot_id)["status"] == "error"
+    assert world.await_settled(snapshot_id)["status"] == "error"
     operation = world.client.operation(snapshot_id)
     assert (operation["reason_code"], operation["backend_id"]) == ("in_use", None)
     assert SNAPSHOT in {seen.name for seen in world.driver.list_snapshots()}
 
 
 def test_request_is_accepted_without_a_bus_and_carried_out_when_the_bus_is_back(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     world.bus.away = True
 
     answer = world.client.manage(volume, SNAPSHOT)
@@ -127,7 +127,7 @@ def test_request_is_accepted_without_a_bus_and_carried_out_when_the_bus_is_back(
     assert answer.status_code == 202
     world.bus.away = False
     world.clock.advance(minutes=2)
-    assert world.settled(answer.json()["snapshot"]["id"])["status"] == "available"
+    assert world.await_settled(answer.json()["snapshot"]["id"])["status"] == "available"
 
 
 def test_volume_that_is_not_available_is_refused(world: World) -> None:
@@ -151,7 +151,7 @@ def test_volume_of_another_project_is_not_found(shared: World, volume_id: str) -
 
 
 def test_snapshot_of_another_project_is_not_found(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
     stranger = world.another_client(OTHER_PROJECT)
 
     answers = [
@@ -175,7 +175,7 @@ def test_volume_is_visible_only_to_its_project(shared: World, volume_id: str) ->
 
 
 def test_disabled_server_takes_no_new_requests(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     world.disable(SERVER, "maintenance")
 
     answers = [
@@ -188,8 +188,8 @@ def test_disabled_server_takes_no_new_requests(world: World) -> None:
 
 
 def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
-    volume = world.known_volume()
-    managed = world.managed(volume, SNAPSHOT)
+    volume = world.register_volume()
+    managed = world.manage_snapshot(volume, SNAPSHOT)
     world.clock.advance(hours=2)
 
     answers = [
@@ -203,11 +203,11 @@ def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
 
 
 def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) -> None:
-    with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=2, gigabytes=-1))) as world:
-        volume = world.known_volume()
-        world.managed(volume, SNAPSHOT)
+    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=2, gigabytes=-1))) as world:
+        volume = world.register_volume()
+        world.manage_snapshot(volume, SNAPSHOT)
         world.bus.away = True
-        world.asked(volume, "volume-1-snapshot-2")
+        world.request_manage(volume, "volume-1-snapshot-2")
 
         third = world.client.manage(volume, "volume-1-snapshot-3")
 
@@ -217,18 +217,18 @@ def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) ->
 def test_quota_of_gigabytes_counts_the_volumes_size(tmp_path: Path) -> None:
     driver = FakeDriver(fake_volumes=0)
     driver.add_volume(VOLUME, 5 * GIB)
-    with a_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Amount(snapshots=-1, gigabytes=4))) as world:
-        answer = world.client.manage(world.known_volume(), "any")
+    with running_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Amount(snapshots=-1, gigabytes=4))) as world:
+        answer = world.client.manage(world.register_volume(), "any")
 
         assert fault(answer)[:2] == (413, "overLimit")
 
 
 def test_unmanaged_snapshot_is_not_counted(tmp_path: Path) -> None:
-    with a_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
-        volume = world.known_volume()
-        first = world.managed(volume, SNAPSHOT)
+    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
+        volume = world.register_volume()
+        first = world.manage_snapshot(volume, SNAPSHOT)
         world.client.unmanage(first)
-        world.given_back(first)
+        world.await_unmanaged(first)
 
         second = world.client.manage(volume, SNAPSHOT)
 

@@ -9,8 +9,8 @@ SNAPSHOT = "volume-1-snapshot-1"
 
 
 def test_operation_shows_its_events(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
-    world.trail(snapshot_id, ".end")
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
+    world.audited_events(snapshot_id, ".end")
 
     shown = world.client.operation(snapshot_id)
 
@@ -35,9 +35,9 @@ def test_operation_shows_its_events(world: World) -> None:
 
 
 def test_claimed_operation_shows_no_next_attempt(world: World) -> None:
-    volume = world.known_volume()
-    with world.stuck("rename") as slow:
-        snapshot_id = world.asked(volume, SNAPSHOT)
+    volume = world.register_volume()
+    with world.hang_at("rename") as slow:
+        snapshot_id = world.request_manage(volume, SNAPSHOT)
         slow.reached()
 
         shown = world.client.operation(snapshot_id)
@@ -46,11 +46,11 @@ def test_claimed_operation_shows_no_next_attempt(world: World) -> None:
 
 
 def test_operation_before_a_retry_shows_the_reason_and_the_time(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     world.driver.go_away()
-    snapshot_id = world.asked(volume, SNAPSHOT)
-    world.resting(snapshot_id, attempt=1)
-    world.trail(snapshot_id, ".start")
+    snapshot_id = world.request_manage(volume, SNAPSHOT)
+    world.await_failed_attempt(snapshot_id, attempt=1)
+    world.audited_events(snapshot_id, ".start")
 
     shown = world.client.operation(snapshot_id)
 
@@ -60,14 +60,14 @@ def test_operation_before_a_retry_shows_the_reason_and_the_time(world: World) ->
 
 
 def test_message_has_the_fields_of_the_block_storage_api(world: World) -> None:
-    snapshot_id = world.asked(world.known_volume(), "nowhere")
-    world.settled(snapshot_id)
+    snapshot_id = world.request_manage(world.register_volume(), "nowhere")
+    world.await_settled(snapshot_id)
 
-    [told] = world.client.messages(snapshot_id)
-    shown = world.client.get(f"messages/{told['id']}", version="3.3").json()["message"]
+    [message] = world.client.messages(snapshot_id)
+    shown = world.client.get(f"messages/{message['id']}", version="3.3").json()["message"]
 
-    assert shown == told
-    assert told.keys() == {
+    assert shown == message
+    assert message.keys() == {
         "id",
         "event_id",
         "user_message",
@@ -79,22 +79,22 @@ def test_message_has_the_fields_of_the_block_storage_api(world: World) -> None:
         "request_id",
         "links",
     }
-    assert (told["event_id"], told["message_level"]) == ("SNAPSHOT_MANAGE_SOURCE_NOT_FOUND", "ERROR")
-    assert (told["resource_type"], told["resource_uuid"]) == ("VOLUME_SNAPSHOT", snapshot_id)
-    assert {link["rel"]: link["href"] for link in told["links"]} == {
-        "self": f"{world.client.root}/v3/{PROJECT}/messages/{told['id']}",
-        "bookmark": f"{world.client.root}/{PROJECT}/messages/{told['id']}",
+    assert (message["event_id"], message["message_level"]) == ("SNAPSHOT_MANAGE_SOURCE_NOT_FOUND", "ERROR")
+    assert (message["resource_type"], message["resource_uuid"]) == ("VOLUME_SNAPSHOT", snapshot_id)
+    assert {link["rel"]: link["href"] for link in message["links"]} == {
+        "self": f"{world.client.root}/v3/{PROJECT}/messages/{message['id']}",
+        "bookmark": f"{world.client.root}/{PROJECT}/messages/{message['id']}",
     }
 
 
 def test_link_to_a_message_works_without_a_project_too(world: World) -> None:
-    world.settled(world.asked(world.known_volume(), "nowhere"))
+    world.await_settled(world.request_manage(world.register_volume(), "nowhere"))
     mine = {"X-Auth-Token": f"ann:{PROJECT}"}
 
-    [told] = world.client.get("/v3/messages", version="3.3", headers=mine).json()["messages"]
+    [message] = world.client.get("/v3/messages", version="3.3", headers=mine).json()["messages"]
 
-    [path] = [link["href"].removeprefix(world.client.root) for link in told["links"] if link["rel"] == "self"]
-    assert path == f"/v3/messages/{told['id']}"
+    [path] = [link["href"].removeprefix(world.client.root) for link in message["links"] if link["rel"] == "self"]
+    assert path == f"/v3/messages/{message['id']}"
     assert world.client.get(path, version="3.3", headers=mine).status_code == 200
 
 
@@ -144,10 +144,10 @@ def test_marker_of_messages_works_from_its_microversion_on(listed: Client) -> No
 
 
 def test_messages_of_another_project_are_not_found(listed: Client) -> None:
-    told = listed.get("messages", version="3.5").json()["messages"][0]
+    message = listed.get("messages", version="3.5").json()["messages"][0]
     stranger = Client(listed.root.removeprefix("http://"), OTHER_PROJECT, "3.5")
 
-    answers = stranger.get(f"messages/{told['id']}"), stranger.get("messages")
+    answers = stranger.get(f"messages/{message['id']}"), stranger.get("messages")
 
     stranger.close()
     assert fault(answers[0])[0] == 404

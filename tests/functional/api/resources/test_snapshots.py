@@ -34,16 +34,16 @@ DETAIL = SUMMARY | {
 def test_snapshot_has_exactly_the_fields_of_its_version(
     shared: World, volume_id: str, version: str, more: set[str]
 ) -> None:
-    snapshot_id = shared.asked(volume_id, f"fields-{version}")
+    snapshot_id = shared.request_manage(volume_id, f"fields-{version}")
 
     assert shared.client.snapshot(snapshot_id, version).keys() == DETAIL | more
 
 
 def test_snapshot_shows_progress_and_quota_use(world: World) -> None:
-    volume = world.known_volume()
-    good = world.managed(volume, SNAPSHOT)
-    bad = world.asked(volume, "nowhere")
-    world.settled(bad)
+    volume = world.register_volume()
+    good = world.manage_snapshot(volume, SNAPSHOT)
+    bad = world.request_manage(volume, "nowhere")
+    world.await_settled(bad)
 
     shown = [world.client.snapshot(snapshot_id, "3.65") for snapshot_id in (good, bad)]
 
@@ -60,7 +60,7 @@ def test_unknown_size_is_shown_as_zero(world: World) -> None:
 
 
 def test_snapshot_shows_its_requester(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     snapshot_id = world.client.post(
         "os-snapshot-manage",
         json={"snapshot": {"volume_id": volume, "ref": SNAPSHOT}},
@@ -71,7 +71,7 @@ def test_snapshot_shows_its_requester(world: World) -> None:
 
 
 def test_token_without_a_user_is_not_stored(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     snapshot_id = world.client.post(
         "os-snapshot-manage",
         json={"snapshot": {"volume_id": volume, "ref": SNAPSHOT}},

@@ -13,21 +13,21 @@ SNAPSHOT = "volume-1-snapshot-1"
 
 
 def test_unmanaged_snapshot_has_its_old_name_and_is_not_found(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
 
     answer = world.client.unmanage(snapshot_id)
 
     assert (answer.status_code, answer.content) == (202, b"")
-    world.given_back(snapshot_id)
+    world.await_unmanaged(snapshot_id)
     assert SNAPSHOT in {seen.name for seen in world.driver.list_snapshots()}
     assert world.client.get("snapshots").json() == {"snapshots": []}
-    assert world.trail(snapshot_id, "unmanage.end")[2:] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
+    assert world.audited_events(snapshot_id, "unmanage.end")[2:] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
 
 
 def test_second_unmanage_is_not_found(world: World) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
     world.client.unmanage(snapshot_id)
-    world.given_back(snapshot_id)
+    world.await_unmanaged(snapshot_id)
 
     again = world.client.unmanage(snapshot_id)
 
@@ -35,20 +35,20 @@ def test_second_unmanage_is_not_found(world: World) -> None:
 
 
 def test_unmanaged_snapshot_can_be_managed_again(world: World) -> None:
-    volume = world.known_volume()
-    first = world.managed(volume, SNAPSHOT)
+    volume = world.register_volume()
+    first = world.manage_snapshot(volume, SNAPSHOT)
     world.client.unmanage(first)
-    world.given_back(first)
+    world.await_unmanaged(first)
 
-    second = world.asked(volume, SNAPSHOT)
+    second = world.request_manage(volume, SNAPSHOT)
 
-    assert world.settled(second)["status"] == "available"
+    assert world.await_settled(second)["status"] == "available"
 
 
 def test_snapshot_in_progress_is_not_unmanaged(world: World) -> None:
-    volume = world.known_volume()
+    volume = world.register_volume()
     world.bus.away = True
-    snapshot_id = world.asked(volume, SNAPSHOT)
+    snapshot_id = world.request_manage(volume, SNAPSHOT)
 
     answer = world.client.unmanage(snapshot_id)
 
@@ -58,18 +58,18 @@ def test_snapshot_in_progress_is_not_unmanaged(world: World) -> None:
 
 
 def test_snapshot_in_error_can_be_removed(world: World) -> None:
-    snapshot_id = world.asked(world.known_volume(), "nowhere")
-    world.settled(snapshot_id)
+    snapshot_id = world.request_manage(world.register_volume(), "nowhere")
+    world.await_settled(snapshot_id)
 
     answer = world.client.unmanage(snapshot_id)
 
     assert answer.status_code == 202
-    world.given_back(snapshot_id)
+    world.await_unmanaged(snapshot_id)
 
 
 def test_snapshot_that_can_not_be_unmanaged_stays_owned_with_the_reason(world: World) -> None:
-    volume = world.known_volume()
-    snapshot_id = world.managed(volume, SNAPSHOT)
+    volume = world.register_volume()
+    snapshot_id = world.manage_snapshot(volume, SNAPSHOT)
     world.driver.add_snapshot(VOLUME, SNAPSHOT)
 
     world.client.unmanage(snapshot_id)
@@ -98,7 +98,7 @@ def test_other_actions_are_refused(shared: World, body: Any) -> None:
 
 @pytest.mark.parametrize("nothing", [None, {}])
 def test_unmanage_accepts_null_and_an_empty_object(world: World, nothing: Any) -> None:
-    snapshot_id = world.managed(world.known_volume(), SNAPSHOT)
+    snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
 
     answer = world.client.post(f"snapshots/{snapshot_id}/action", json={"os-unmanage": nothing})
 

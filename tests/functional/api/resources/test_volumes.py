@@ -10,7 +10,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.testing.waiting import until
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, fault
-from tests.functional.world import OTHER_PROJECT, VOLUME, World, a_world
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, running_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 FIELDS = {
@@ -69,7 +69,7 @@ def test_registered_volume_becomes_available_with_its_size_and_keeps_its_name(wo
 
 
 def test_volume_is_registered_once(world: World) -> None:
-    world.known_volume()
+    world.register_volume()
 
     again = world.client.manage_volume(VOLUME)
 
@@ -80,9 +80,9 @@ def test_unknown_volume_ends_in_error_with_the_reason(world: World) -> None:
     volume = world.client.manage_volume("nowhere").json()["volume"]["id"]
 
     until(lambda: world.client.volume(volume)["status"] == "error", "the volume to be in error")
-    [told] = world.client.messages(volume)
-    assert (told["event_id"], told["resource_type"]) == ("VOLUME_MANAGE_SOURCE_NOT_FOUND", "VOLUME")
-    assert "nowhere" in told["user_message"]
+    [message] = world.client.messages(volume)
+    assert (message["event_id"], message["resource_type"]) == ("VOLUME_MANAGE_SOURCE_NOT_FOUND", "VOLUME")
+    assert "nowhere" in message["user_message"]
 
 
 def test_snapshot_is_not_registered_as_a_volume(world: World) -> None:
@@ -130,7 +130,7 @@ def test_volume_has_exactly_the_fields_of_its_version(shared: World, volume_id: 
 
 
 def test_host_of_a_volume_is_shown_only_to_administrators(tmp_path: Path) -> None:
-    with a_world(tmp_path, authenticate=by_token()) as world:
+    with running_world(tmp_path, authenticate=by_token()) as world:
         asked = {"volume": {"host": SERVER, "ref": VOLUME}}
         made = world.client.post("os-volume-manage", json=asked, headers=token("admin", PROJECT)).json()["volume"]
 
