@@ -1,16 +1,36 @@
-"""A folder of images, for the tests in which several servers share one storage."""
+"""A bench for the use cases, and a folder of images that several servers share."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-DISK, DAILY, WEEKLY = "disk1.img", "disk1.img@daily", "disk1.img@weekly"
+from snapmanage.core.services import Service
+from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.store import records, services
+from snapmanage.store.engine.database import Database
+from snapmanage.testing.clock import FakeClock
+from tests import examples
+from tests.examples import SERVER
+from tests.functional.manage import images
+from tests.functional.manage.bench import DISK, RULES, Bench
+
+
+@pytest.fixture
+def bench(database: Database, clock: FakeClock) -> Bench:
+    """Return a bench with a server that sends heartbeats, and an available volume."""
+    made = Bench(database, clock, Application(database, OutboxWriter(), RULES))
+    made.app = replace(made.app, outbox_writer=OutboxWriter(made.nudged.extend))
+    database.write(lambda conn, now: services.beat(conn, Service(SERVER, "fake", now)))
+    database.write(lambda conn, _: records.insert(conn, examples.available_volume(DISK)))
+    return made
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Return a folder with a volume and two snapshots."""
     made = tmp_path / "images"
     made.mkdir()
-    for name in (DISK, DAILY, WEEKLY):
+    for name in (images.DISK, images.DAILY, images.WEEKLY):
         (made / name).write_bytes(b"data")
     return made

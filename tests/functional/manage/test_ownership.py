@@ -19,7 +19,7 @@ from snapmanage.manage import ownership
 from snapmanage.store import records as store_records
 from snapmanage.store.mapping import tables
 from tests import examples
-from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
+from tests.functional.manage.images import DAILY, DISK, WEEKLY
 from tests.functional.world import RULES, World, running_world
 
 FIRST, SECOND, ELSEWHERE = "storage-1@images", "storage-2@images", "storage-3@others"

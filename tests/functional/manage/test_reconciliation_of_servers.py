@@ -12,7 +12,7 @@ from snapmanage.core.records import owner_key
 from snapmanage.drivers.file import FileDriver
 from snapmanage.manage import reconciliation
 from snapmanage.store.mapping import tables
-from tests.functional.manage.conftest import DAILY, DISK, WEEKLY
+from tests.functional.manage.images import DAILY, DISK, WEEKLY
 from tests.functional.world import World, running_world
 
 FIRST, SECOND = "storage-1@images", "storage-2@images"

@@ -16,7 +16,7 @@ from snapmanage.store import records
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from snapmanage.testing.waiting import until
 from tests.functional.client import SERVER
-from tests.functional.volume.test_server import publish, quarantined, request, whole_request
+from tests.functional.volume.helpers import publish, quarantined, request, whole_request
 from tests.functional.world import World
 
 LOCK_MANY = records.lock_many

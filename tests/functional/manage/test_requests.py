@@ -1,0 +1,132 @@
+"""Requests: they are written with their casts, or refused at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.lists import manageable
+from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.manageable import Page
+from snapmanage.core.outbox import Kind
+from snapmanage.core.quotas import UNLIMITED, Amount
+from snapmanage.core.records import Requester, Snapshot, Status
+from snapmanage.core.values.location import Location
+from snapmanage.manage import requests
+from tests import examples
+from tests.examples import REQUESTER, SERVER, new_id
+from tests.functional.manage.bench import DAILY, MONTHLY, WEEKLY, Bench, fields
+
+
+def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) -> None:
+    requested = bench.request(name="n", metadata={"k": "v"})
+
+    assert bench.kept(requested) == requested
+    assert fields(requested, "status", "location", "size_gb", "generation") == [
+        Status.CREATING,
+        examples.LOCATION,
+        1,
+        0,
+    ]
+    (cast,) = bench.waiting()
+    assert (cast.name, cast.target, cast.body) == ("manage_snapshot", SERVER, {"snapshot_id": requested.id})
+    assert bench.nudged == [cast]
+
+
+def test_second_request_for_an_object_is_refused_at_once(bench: Bench) -> None:
+    bench.request()
+
+    with pytest.raises(errors.AlreadyManaged):
+        bench.request()
+
+    assert bench.owed(Kind.CAST) == ["manage_snapshot"]
+
+
+def test_of_two_requests_at_the_same_time_one_is_refused(bench: Bench) -> None:
+    def ask(_: int) -> Snapshot | None:
+        try:
+            return bench.request()
+        except errors.AlreadyManaged:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        requested = [snapshot for snapshot in pool.map(ask, range(2)) if snapshot]
+
+    assert len(requested) == 1
+    assert [cast.record_id for cast in bench.waiting()] == [requested[0].id]
+
+
+@pytest.mark.parametrize(
+    "volume_id_and_requester",
+    [(new_id(), REQUESTER), (examples.VOLUME_ID, Requester("another project"))],
+    ids=["unknown", "another project's"],
+)
+def test_volume_that_the_project_does_not_have_is_not_found(
+    bench: Bench, volume_id_and_requester: tuple[str, Requester]
+) -> None:
+    volume_id, requester = volume_id_and_requester
+
+    with pytest.raises(errors.VolumeNotFound, match=volume_id):
+        bench.request(volume_id=volume_id, requester=requester)
+
+
+def test_volume_that_is_not_available_yet_is_refused(bench: Bench) -> None:
+    coming = requests.register_volume(bench.app, examples.volume("other", id=new_id()))
+
+    with pytest.raises(errors.InvalidState, match="creating"):
+        bench.request(volume_id=coming.id)
+
+
+def test_request_to_a_server_without_heartbeats_is_refused(bench: Bench) -> None:
+    bench.clock.advance(hours=1)
+
+    with pytest.raises(errors.ServiceDown):
+        bench.request()
+    assert bench.waiting() == []
+
+
+def test_request_to_an_unknown_server_is_refused(bench: Bench) -> None:
+    with pytest.raises(errors.ServiceNotFound):
+        requests.register_volume(bench.app, examples.volume(location=Location("storage-9", "fast")))
+
+
+@pytest.mark.parametrize("limit", [Amount(2, UNLIMITED), Amount(UNLIMITED, 2)])
+def test_quota_limits_owned_snapshots_and_freed_quota_can_be_used_again(bench: Bench, limit: Amount) -> None:
+    bench.rule(quota=limit)
+    bench.managed(DAILY)
+    failing = bench.request("not there")
+
+    with pytest.raises(errors.QuotaExceeded):
+        bench.request(MONTHLY)
+    bench.accept(failing)
+    bench.work()
+
+    assert bench.request(MONTHLY).status is Status.CREATING
+
+
+def test_quota_holds_against_requests_at_the_same_time(bench: Bench) -> None:
+    bench.rule(quota=Amount(2, UNLIMITED))
+
+    def ask(number: int) -> bool:
+        try:
+            return bool(bench.request(f"snapshot-{number}"))
+        except errors.QuotaExceeded:
+            return False
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(ask, range(6))) == 2
+
+
+def test_listing_marks_managed_and_requested_snapshots(bench: Bench) -> None:
+    managed, requested = bench.managed(DAILY), bench.request(WEEKLY)
+    page = Page(sort=(("reference", "asc"),))
+
+    entries = requests.list_manageable(bench.app, SERVER, Inventory(bench.driver.list_snapshots()), page)
+
+    assert [(entry.reference.name(), entry.reason_not_safe) for entry in entries] == [
+        (f"snapshot-{managed.id}", "already managed"),
+        (WEEKLY, f"snapshot {requested.id} is managed under this reference"),
+        (MONTHLY, None),
+    ]
+    assert isinstance(entries[0], manageable.Manageable)
+    assert entries[0].snapshot_id == managed.id

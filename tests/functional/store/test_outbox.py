@@ -1,0 +1,98 @@
+"""The outbox: messages wait until they are due, and leave it once the bus has them."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from snapmanage.core import outbox as messages
+from snapmanage.store import outbox
+from snapmanage.store.engine.database import Database
+from tests import examples
+from tests.examples import NOW, SERVER, new_id
+from tests.functional.store.rows import ON_SERVERS, SECOND, TEXTS, elsewhere
+
+
+@ON_SERVERS
+def test_message_that_another_relay_is_taking_is_left_out(database: Database) -> None:
+    post(database, *(message() for _ in range(4)))
+
+    with elsewhere(database) as other, database.engine.connect() as conn, conn.begin():
+        theirs = outbox.take(other, NOW, 2)
+        mine = outbox.take(conn, NOW, 10)
+
+    assert len(theirs) == 2
+    assert not {each.id for each, _ in theirs} & {each.id for each, _ in mine}
+
+
+def message(**fields: Any) -> messages.Message:
+    return replace(messages.cast(examples.snapshot(id=new_id())), **fields)
+
+
+def post(database: Database, *posted: messages.Message, due_at: datetime = NOW) -> None:
+    database.write(lambda conn, now: outbox.add(conn, posted, now, due_at))
+
+
+def taken(database: Database, now: datetime = NOW) -> dict[str, int]:
+    """Return the due messages with the number of their sendings, like a relay."""
+    with database.read() as conn:
+        return {each.id: sends for each, sends in outbox.take(conn, now, 10)}
+
+
+def test_message_is_read_as_it_was_written(database: Database) -> None:
+    posted = message(priority="INFO", body={"name": TEXTS[0], "deep": [{"n": None}]})
+    post(database, posted)
+
+    with database.read() as conn:
+        assert outbox.take(conn, NOW, 10) == [(posted, 0)]
+
+
+def test_message_is_left_alone_until_it_is_due(database: Database) -> None:
+    posted = message()
+    post(database, posted, due_at=NOW + SECOND)
+
+    assert taken(database) == {}
+    assert taken(database, NOW + SECOND) == {posted.id: 0}
+
+
+def test_message_put_off_remembers_how_often_it_was_sent(database: Database) -> None:
+    posted, other = message(), message()
+    post(database, posted, other)
+
+    for _ in range(2):
+        database.write(lambda conn, _: outbox.postpone(conn, {posted.id: NOW + SECOND}))
+
+    assert taken(database) == {other.id: 0}
+    assert taken(database, NOW + SECOND) == {posted.id: 2, other.id: 0}
+
+
+def test_forgotten_message_is_gone(database: Database) -> None:
+    posted, other = message(), message()
+    post(database, posted, other)
+
+    database.write(lambda conn, _: outbox.forget(conn, [posted.id, "never there"]))
+
+    assert taken(database) == {other.id: 0}
+
+
+def test_accepted_cast_is_deleted_and_other_messages_of_its_record_stay(database: Database) -> None:
+    cast = message()
+    unmanage = replace(cast, id=new_id(), name="unmanage_snapshot")
+    notification = replace(cast, id=new_id(), kind=messages.Kind.NOTIFICATION)
+    post(database, cast, unmanage, notification, other := message())
+
+    database.write(lambda conn, _: outbox.forget_casts(conn, [cast.record_id], "manage_snapshot"))
+
+    assert set(taken(database)) == {unmanage.id, notification.id, other.id}
+
+
+def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> None:
+    waiting, fresh, other = message(), message(), message(target="storage-2@fast")
+    later = NOW + timedelta(hours=1)
+    post(database, waiting, fresh, other, due_at=later)
+    database.write(lambda conn, _: outbox.postpone(conn, {waiting.id: later, other.id: later}))
+
+    database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
+
+    assert set(taken(database)) == {waiting.id}
+    with database.read() as conn:
+        assert outbox.waiting(conn) == 3

@@ -1,0 +1,57 @@
+"""The quarantine keeps each message once, with its bytes."""
+
+from snapmanage.store import quarantine
+from snapmanage.store.engine.database import Database
+from snapmanage.store.quarantine import QuarantinedMessage
+from snapmanage.testing.clock import FakeClock
+from tests.examples import NOW
+from tests.functional.store.rows import TEXTS
+
+
+def quarantine_message(database: Database, body: bytes, reason: str) -> str | None:
+    return database.write(lambda conn, now: quarantine.add(conn, "q", body, {"x-n": 1}, reason, now))
+
+
+def only_quarantined(database: Database) -> QuarantinedMessage:
+    """Return the only message in the quarantine."""
+    with database.read() as conn:
+        (row,) = quarantine.all_of(conn)
+        found = quarantine.get(conn, row.id)
+    assert found is not None
+    return found
+
+
+def test_quarantined_message_keeps_its_bytes(database: Database) -> None:
+    body = bytes(range(256))
+
+    known = quarantine_message(database, body, TEXTS[0])
+
+    assert only_quarantined(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
+
+
+def test_message_quarantined_again_is_kept_once_and_has_a_later_time_with_any_clock(
+    database: Database, clock: FakeClock
+) -> None:
+    quarantine_message(database, b"body", "the first reason")
+
+    assert quarantine_message(database, b"body", "the second reason") is None
+    second = only_quarantined(database)
+    clock.advance(hours=-1)
+    quarantine_message(database, b"body", "the third reason")
+
+    third = only_quarantined(database)
+    assert NOW < second.received_at < third.received_at
+    assert (second.reason, third.reason) == ("the second reason", "the third reason")
+
+
+def test_message_quarantined_again_is_not_deleted_by_its_earlier_retry(database: Database) -> None:
+    quarantine_message(database, b"body", "the first reason")
+    sent = only_quarantined(database)
+    quarantine_message(database, b"body", "the second reason")
+
+    assert not database.write(lambda conn, _: quarantine.drop_unless_back(conn, sent))
+
+    back = only_quarantined(database)
+    assert database.write(lambda conn, _: quarantine.drop_unless_back(conn, back))
+    with database.read() as conn:
+        assert quarantine.get(conn, sent.id) is None

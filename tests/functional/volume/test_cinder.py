@@ -1,0 +1,96 @@
+"""Casts and calls of Cinder's API."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from snapmanage.core import outbox
+from snapmanage.core.records import Status
+from snapmanage.drivers.fake import FakeDriver
+from tests.examples import sample_body
+from tests.functional.client import SERVER
+from tests.functional.volume.helpers import publish, snapshot_names
+from tests.functional.world import RULES, World, running_world
+
+# The objects of the recorded messages.
+SAMPLE = "d6d925e0-eec3-4905-993c-4bba6f7f57c0"
+SAMPLE_VOLUME = "volume-916bf7fc-22b0-4089-9528-bec5083ba14e"
+SAMPLE_NAME = "backend-snap-0000001"
+
+
+@pytest.fixture
+def upstream_world(tmp_path: Path) -> Iterator[World]:
+    """Yield a world with the backend of Cinder's messages, whose events are sent in both dialects."""
+    driver = FakeDriver(fake_volumes=0)
+    driver.add_volume(SAMPLE_VOLUME)
+    driver.add_snapshot(SAMPLE_VOLUME, SAMPLE_NAME)
+    with running_world(tmp_path, {SERVER: driver}, replace(RULES, both_dialects=True)) as world:
+        yield world
+
+
+def test_cinder_s_casts_are_carried_out(upstream_world: World) -> None:
+    world = upstream_world
+    publish(world, sample_body("cast_manage_existing_snapshot"))
+    assert world.audited_events(SAMPLE, "manage.end") == ["snapshot.manage.start", "snapshot.manage.end"]
+    managed = world.record(SAMPLE)
+    assert snapshot_names(world) == {f"snapshot-{SAMPLE}"}
+
+    publish(world, sample_body("cast_delete_snapshot_unmanage_only"))
+
+    assert world.audited_events(SAMPLE, "unmanage.end")[2:] == ["snapshot.unmanage.start", "snapshot.unmanage.end"]
+    assert snapshot_names(world) == {SAMPLE_NAME}
+    assert (managed.name, managed.description, managed.metadata) == ("s1", "d1", {"k": "v"})
+    assert (managed.requester.project_id, managed.requester.user_id) == ("a" * 32, "b" * 32)
+    assert managed.requester.request_id == "req-0ff386a5-a97a-4a66-adcd-f3803f169683"
+    assert world.record(SAMPLE).requester.request_id == "req-e8076d53-d4c8-439f-a207-4395493a272e"
+
+
+def test_cinder_s_cast_with_a_bad_reference_ends_in_error(upstream_world: World) -> None:
+    publish(upstream_world, sample_body("cast_manage_existing_snapshot_bad_ref"))
+
+    assert upstream_world.audited_events("c31a235d-8a5b-4460-bd3c-8e40d8254986", ".error") == [
+        "snapshot.manage.start",
+        "snapshot.manage.error",
+    ]
+
+
+def test_events_are_sent_under_cinder_s_names_too_if_both_dialects_are_configured(upstream_world: World) -> None:
+    events = upstream_world.record_events()
+
+    publish(upstream_world, sample_body("cast_manage_existing_snapshot"))
+    upstream_world.audited_events(SAMPLE, "manage.end")
+    publish(upstream_world, sample_body("cast_delete_snapshot_unmanage_only"))
+    upstream_world.audited_events(SAMPLE, "unmanage.end")
+
+    upstream_world.await_empty_outbox()
+    for kind in outbox.CINDER_EVENT_TYPES.items():
+        assert set(kind) <= set(events)
+
+
+def test_nothing_is_ever_deleted_for_cinder(upstream_world: World) -> None:
+    world = upstream_world
+    publish(world, sample_body("cast_manage_existing_snapshot"))
+    world.audited_events(SAMPLE, "manage.end")
+    destructive = sample_body("cast_delete_snapshot_unmanage_only").replace(
+        b'\\"unmanage_only\\": true', b'\\"unmanage_only\\": false'
+    )
+
+    publish(world, destructive)
+
+    assert "snapshot.unmanage.error" in world.audited_events(SAMPLE, "unmanage.error")
+    assert world.record(SAMPLE).status is Status.AVAILABLE
+    assert snapshot_names(world) == {f"snapshot-{SAMPLE}"}
+
+
+def test_listing_for_cinder_has_versioned_objects(upstream_world: World) -> None:
+    called = json.loads(json.loads(sample_body("call_get_manageable_snapshots"))["oslo.message"])
+
+    entries = upstream_world.bus.call_version(SERVER, called["version"], called["method"], called["args"])
+
+    expected = json.loads(json.loads(sample_body("reply_get_manageable_snapshots"))["oslo.message"])["result"]
+    assert entries[0].keys() == expected[0].keys()
+    assert entries[0]["versioned_object.name"] == expected[0]["versioned_object.name"]
+    assert entries[0]["versioned_object.data"].keys() == expected[0]["versioned_object.data"].keys()
