@@ -5,21 +5,17 @@ Ids, times and addresses differ from run to run; all else must be equal.
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 
-from snapmanage.testing import needs
-from snapmanage.testing.services.daemon import Daemon
-from snapmanage.testing.services.deployment import PROJECT
-from snapmanage.testing.waiting import until
+from tests.integration.reader import DOCS, Reader
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
+PAGE = (DOCS / "reference" / "api.md").read_text()
 FILES = ("disk1.img", "disk1.img@daily", "disk1.img@weekly", "disk1.img@monthly")
 # The size of the files, which the page shows in GiB.
 SIZE_BYTES = 100 * 1024**2
@@ -48,49 +44,34 @@ def examples() -> list[Example]:
     return [Example(*block) for block in blocks]
 
 
-class Reader:
-    """A reader of the page: sends its requests to a service of the test's own, with the ids of new records."""
+class ApiReader(Reader):
+    """A reader of the page, who replaces the ids in its requests by those of new records."""
 
     def __init__(self, folder: Path) -> None:
-        self.images = folder / "backend"
-        self.images.mkdir(parents=True)
+        super().__init__(folder)
+        images = folder / "backend"
+        images.mkdir(parents=True)
         for name in FILES:
-            with (self.images / name).open("wb") as file:
+            with (images / name).open("wb") as file:
                 file.truncate(SIZE_BYTES)
-        command = [str(Path(sys.executable).parent / "snapmanage"), "standalone", "--data-dir", str(folder)]
-        self._daemon = Daemon("standalone", [*command, "--listen", "127.0.0.1:0"], folder.with_name("log"))
-        self.root = self._daemon.start().split()[1].removesuffix("/v3")
+        self.start_standalone()
         self.variables = {"V": "OpenStack-API-Version: volume 3.8", "J": "Content-Type: application/json"}
-        self.variables["API"] = f"{self.root}/v3/{PROJECT}"
+        self.variables["API"] = self.project_url
 
     def send(self, command: str) -> tuple[str, str]:
         """Send a request with curl, and return status and body."""
-        here = command.replace("http://127.0.0.1:8776", self.root)
-        here = re.sub(r"/messages/[0-9a-f-]+", "/messages/$MESSAGE", here)
-        script = f"{here} -w '\\n%{{http_code}}'"
-        done = subprocess.run(["bash", "-c", script], env=self.variables, capture_output=True, text=True, check=True)
-        body, _, status = done.stdout.rpartition("\n")
+        here = re.sub(r"/messages/[0-9a-f-]+", "/messages/$MESSAGE", command)
+        body, _, status = self.run(f"{here} -w '\\n%{{http_code}}'", self.variables).rpartition("\n")
         return status, body
-
-    def await_answer(self, path: str, word: str) -> None:
-        address = f"{self.variables['API']}/{path}"
-        until(lambda: f'"{word}"' in requests.get(address, timeout=30).text, f"{word} in the answer to {path}")
-
-    def close(self) -> None:
-        self._daemon.close()
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    needs.require("bash", "curl")
-    made = Reader(tmp_path / "data")
-    try:
+def reader(tmp_path: Path) -> Iterator[ApiReader]:
+    with closing(ApiReader(tmp_path / "data")) as made:
         yield made
-    finally:
-        made.close()
 
 
-def test_answers_are_those_that_the_page_prints(reader: Reader) -> None:
+def test_answers_are_those_that_the_page_prints(reader: ApiReader) -> None:
     differing = []
     for example in examples():
         prepare(reader, example.command)
@@ -117,16 +98,16 @@ def steady(text: str) -> str:
     return text
 
 
-def prepare(reader: Reader, command: str) -> None:
+def prepare(reader: ApiReader, command: str) -> None:
     """Do the things between two requests that the page describes in words."""
     if "/messages?" in command:
         body = {"snapshot": {"volume_id": reader.variables["VOLUME"], "ref": {"source-name": "disk1.img@nowhere"}}}
-        answer = requests.post(f"{reader.variables['API']}/os-snapshot-manage", json=body, timeout=30)
+        answer = requests.post(f"{reader.project_url}/os-snapshot-manage", json=body, timeout=30)
         reader.variables["SNAPSHOT"] = answer.json()["snapshot"]["id"]
         reader.await_answer(f"snapshots/{reader.variables['SNAPSHOT']}", "error")
 
 
-def follow(reader: Reader, command: str, body: str) -> None:
+def follow(reader: ApiReader, command: str, body: str) -> None:
     """Note the id of a new record or message, and wait for the end of the operation."""
     if "os-unmanage" in command:
         reader.await_answer(f"snapshots/{reader.variables['SNAPSHOT']}", "itemNotFound")
