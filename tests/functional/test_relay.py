@@ -81,7 +81,7 @@ def running(made: Relay) -> Iterator[Relay]:
         made.stop()
 
 
-def idle(database: Database, bus: FakeBus, **options: Any) -> Relay:
+def relay_of(database: Database, bus: FakeBus, **options: Any) -> Relay:
     return Relay(database, bus, NAMES, **options)
 
 
@@ -107,7 +107,7 @@ def waiting(database: Database) -> int:
 def test_notification_is_deleted_once_every_topic_has_it(database: Database, bus: FakeBus) -> None:
     (posted,) = post(database, notification())
 
-    assert idle(database, bus).send_due() == 1
+    assert relay_of(database, bus).send_due() == 1
 
     assert bus.sent == [posted.id] * 2
     assert {publication.routing_key for publication in bus.batches[0]} == {"notifications.info", "billing.info"}
@@ -119,12 +119,12 @@ def test_notification_is_sent_again_until_every_topic_has_it(
 ) -> None:
     (posted,) = post(database, notification())
     bus.full.add("billing.info")
-    idle(database, bus).send_due()
+    relay_of(database, bus).send_due()
     assert waiting(database) == 1
 
     bus.full.clear()
     clock.advance(seconds=5)
-    idle(database, bus).send_due()
+    relay_of(database, bus).send_due()
 
     assert bus.sent == [posted.id] * 4
     assert waiting(database) == 0
@@ -134,14 +134,14 @@ def test_cast_is_sent_again_after_longer_and_longer_delays_until_it_is_accepted(
     database: Database, bus: FakeBus, clock: FakeClock
 ) -> None:
     (posted,) = post(database, cast())
-    carrier = idle(database, bus)
+    sender = relay_of(database, bus)
 
-    rests = [5 * 2**number for number in range(10)] + [3600, 3600]
-    assert carrier.send_due() == 1
-    for seconds in rests:
-        carried_after(carrier, clock, seconds)
+    delays = [5 * 2**number for number in range(10)] + [3600, 3600]
+    assert sender.send_due() == 1
+    for seconds in delays:
+        require_sent_after(sender, clock, seconds)
 
-    assert bus.sent == [posted.id] * (1 + len(rests))
+    assert bus.sent == [posted.id] * (1 + len(delays))
     assert waiting(database) == 1
 
 
@@ -150,11 +150,11 @@ def test_notification_that_does_not_arrive_is_sent_at_least_each_minute(
 ) -> None:
     post(database, notification())
     bus.full.add("billing.info")
-    carrier = idle(database, bus)
+    sender = relay_of(database, bus)
 
-    assert carrier.send_due() == 1
+    assert sender.send_due() == 1
     for seconds in (5, 10, 20, 40, 60, 60):
-        carried_after(carrier, clock, seconds)
+        require_sent_after(sender, clock, seconds)
 
 
 def test_cast_that_does_not_arrive_is_sent_at_least_each_minute(
@@ -162,49 +162,49 @@ def test_cast_that_does_not_arrive_is_sent_at_least_each_minute(
 ) -> None:
     post(database, cast())
     bus.full.add(NAMES.server_queue(SERVER))
-    carrier = idle(database, bus)
+    sender = relay_of(database, bus)
 
-    assert carrier.send_due() == 1
+    assert sender.send_due() == 1
     for seconds in (5, 10, 20, 40, 60, 60, 60):
-        carried_after(carrier, clock, seconds)
+        require_sent_after(sender, clock, seconds)
 
 
-def carried_after(carrier: Relay, clock: FakeClock, seconds: float) -> None:
+def require_sent_after(sender: Relay, clock: FakeClock, seconds: float) -> None:
     """Assert that a message is sent again after a delay, and not before."""
     clock.advance(seconds=seconds - 0.001)
-    assert carrier.send_due() == 0
+    assert sender.send_due() == 0
     clock.advance(seconds=0.001)
-    assert carrier.send_due() == 1
+    assert sender.send_due() == 1
 
 
 def test_delays_of_a_cast_start_anew_when_its_server_starts(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, cast())
-    carrier = idle(database, bus)
+    sender = relay_of(database, bus)
     for _ in range(20):
-        carrier.send_due()
+        sender.send_due()
         clock.advance(hours=1)
     database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
 
-    assert carrier.send_due() == 1
-    carried_after(carrier, clock, 10)
+    assert sender.send_due() == 1
+    require_sent_after(sender, clock, 10)
 
 
 def test_accepted_cast_is_not_sent_again(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     (posted,) = post(database, cast())
-    idle(database, bus).send_due()
+    relay_of(database, bus).send_due()
     database.write(lambda conn, _: outbox.forget_casts(conn, [posted.record_id], posted.name))
 
     clock.advance(days=1)
 
-    assert idle(database, bus).send_due() == 0
+    assert relay_of(database, bus).send_due() == 0
 
 
 def test_message_keeps_its_id_each_time_it_is_sent(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, cast())
-    carrier = idle(database, bus)
+    sender = relay_of(database, bus)
 
     for _ in range(3):
-        carrier.send_due()
+        sender.send_due()
         clock.advance(minutes=2)
 
     bodies = {publication.body for batch in bus.batches for publication in batch}
@@ -214,21 +214,21 @@ def test_message_keeps_its_id_each_time_it_is_sent(database: Database, bus: Fake
 
 def test_one_sending_is_limited_to_a_batch(database: Database, bus: FakeBus) -> None:
     post(database, *(notification() for _ in range(5)))
-    carrier = idle(database, bus, batch=2)
+    sender = relay_of(database, bus, batch=2)
 
-    assert [carrier.send_due() for _ in range(4)] == [2, 2, 1, 0]
+    assert [sender.send_due() for _ in range(4)] == [2, 2, 1, 0]
 
 
 def test_two_relays_do_not_send_the_same_row_at_the_same_moment(database: Database) -> None:
     posted = post(database, *(cast() for _ in range(40)))
     buses = [FakeBus(), FakeBus()]
 
-    def carry(number: int) -> None:
-        while idle(database, buses[number], batch=7).send_due():
+    def send_all(number: int) -> None:
+        while relay_of(database, buses[number], batch=7).send_due():
             pass
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(carry, range(2)))
+        list(pool.map(send_all, range(2)))
 
     assert sorted(buses[0].sent + buses[1].sent) == sorted(message.id for message in posted)
 
@@ -238,17 +238,17 @@ def test_other_relays_leave_a_new_message_to_the_process_that_wrote_it(
 ) -> None:
     post(database, cast(), hold=5)
 
-    assert idle(database, bus).send_due() == 0
+    assert relay_of(database, bus).send_due() == 0
 
     clock.advance(seconds=5)
-    assert idle(database, bus).send_due() == 1
+    assert relay_of(database, bus).send_due() == 1
 
 
 def test_nudge_is_sent_before_the_next_sweep(database: Database, bus: FakeBus) -> None:
-    with running(idle(database, bus, interval_seconds=AN_HOUR)) as carrier:
+    with running(relay_of(database, bus, interval_seconds=AN_HOUR)) as sender:
         posted = post(database, cast(), notification(), hold=AN_HOUR)
 
-        carrier.nudge(posted)
+        sender.nudge(posted)
 
         until(lambda: set(bus.sent) == {message.id for message in posted}, "both to be sent")
         until(lambda: waiting(database) == 1, "the notification to be dropped")
@@ -257,7 +257,7 @@ def test_nudge_is_sent_before_the_next_sweep(database: Database, bus: FakeBus) -
 def test_messages_of_a_killed_process_are_sent_by_another(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     post(database, notification(), hold=5)
 
-    with running(idle(database, bus, interval_seconds=0.05)):
+    with running(relay_of(database, bus, interval_seconds=0.05)):
         clock.advance(seconds=5)
 
         until(lambda: waiting(database) == 0, "the notification to be sent")
@@ -266,16 +266,16 @@ def test_messages_of_a_killed_process_are_sent_by_another(database: Database, bu
 def test_backlog_is_sent_batch_after_batch_without_a_delay(database: Database, bus: FakeBus) -> None:
     post(database, *(notification() for _ in range(10)))
 
-    with running(idle(database, bus, interval_seconds=AN_HOUR, batch=3)):
+    with running(relay_of(database, bus, interval_seconds=AN_HOUR, batch=3)):
         until(lambda: waiting(database) == 0, "the backlog to be sent")
 
 
 def test_nothing_is_lost_while_the_bus_is_away(database: Database, bus: FakeBus, clock: FakeClock) -> None:
     bus.failure = errors.Unavailable("the broker is away")
-    with running(idle(database, bus, interval_seconds=0.05)) as carrier:
+    with running(relay_of(database, bus, interval_seconds=0.05)) as sender:
         posted = post(database, *(notification() for _ in range(20)), hold=5)
         for message in posted:
-            carrier.nudge([message])
+            sender.nudge([message])
         until(lambda: clock.advance(minutes=1) and bus.refusals > 1, "the relay to try again, as time goes by")
 
         bus.failure = None
@@ -285,14 +285,16 @@ def test_nothing_is_lost_while_the_bus_is_away(database: Database, bus: FakeBus,
     assert set(bus.sent) == {message.id for message in posted}
 
 
-def test_memory_stays_empty_while_the_bus_is_away(database: Database, bus: FakeBus) -> None:
+def test_memory_stays_empty_while_the_bus_is_away(
+    database: Database, bus: FakeBus, caplog: pytest.LogCaptureFixture
+) -> None:
     bus.failure = errors.Unavailable("the broker is away")
     bus.open.clear()
-    with running(idle(database, bus, interval_seconds=AN_HOUR, batch=1)) as carrier:
-        carrier.nudge(post(database, notification(), notification(), hold=AN_HOUR))
+    with running(relay_of(database, bus, interval_seconds=AN_HOUR, batch=1)) as sender:
+        sender.nudge(post(database, notification(), notification(), hold=AN_HOUR))
         bus.open.set()
-        until(lambda: carrier._bus_away, "the relay to notice")
-        carrier.nudge(post(database, notification(), hold=AN_HOUR))
+        until(lambda: "Bus unavailable" in caplog.text, "the relay to report that the bus is away")
+        sender.nudge(post(database, notification(), hold=AN_HOUR))
 
         bus.failure = None
 
@@ -302,16 +304,17 @@ def test_memory_stays_empty_while_the_bus_is_away(database: Database, bus: FakeB
 
 def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bus: FakeBus) -> None:
     bus.failure = errors.Unavailable("the broker is away")
-    with running(idle(database, bus, interval_seconds=0.05)) as carrier:
-        post(database, notification())  # it is due: until it is sent, the relay knows that the bus is away
-        until(lambda: carrier._bus_away, "the relay to notice")
+    with running(relay_of(database, bus, interval_seconds=0.05)) as sender:
+        post(database, notification())  # it is due: the relay finds that the bus is away, and later that it is back
+        until(lambda: bus.refusals, "the relay to fail")
         bus.failure = None
-        until(lambda: not carrier._bus_away, "the relay to notice again")
         (posted,) = post(database, notification(), hold=AN_HOUR)
 
-        carrier.nudge([posted])
+        def sent_from_memory() -> bool:
+            sender.nudge([posted])
+            return posted.id in bus.sent
 
-        until(lambda: posted.id in bus.sent, "it to be sent")
+        until(sent_from_memory, "the nudged notification to be sent")
 
 
 def test_unsent_messages_are_due_as_soon_as_the_bus_is_back(database: Database, bus: FakeBus) -> None:
@@ -319,10 +322,10 @@ def test_unsent_messages_are_due_as_soon_as_the_bus_is_back(database: Database, 
     bus.failure = errors.Unavailable("the broker is away")
     for _ in range(5):
         with pytest.raises(errors.Unavailable):
-            idle(database, bus).send_due()
+            relay_of(database, bus).send_due()
     bus.failure = None
 
-    assert idle(database, bus).send_due() == 2
+    assert relay_of(database, bus).send_due() == 2
     assert set(bus.sent) == {message.id for message in posted}
 
 
@@ -331,42 +334,42 @@ def test_memory_is_bounded_while_the_bus_is_slow(
 ) -> None:
     monkeypatch.setattr(relay, "MEMORY_LIMIT", 10)
     bus.open.clear()
-    with running(idle(database, bus, interval_seconds=AN_HOUR, batch=5)) as carrier:
+    with running(relay_of(database, bus, interval_seconds=AN_HOUR, batch=5)) as sender:
         posted = post(database, *(notification() for _ in range(100)), hold=5)
         for message in posted:
-            carrier.nudge([message])
+            sender.nudge([message])
 
         bus.open.set()
 
     assert 0 < len(set(bus.sent)) <= 15
     clock.advance(seconds=5)
-    while idle(database, bus).send_due():
+    while relay_of(database, bus).send_due():
         pass
     assert set(bus.sent) == {message.id for message in posted}
 
 
 def test_relay_survives_an_unexpected_error(database: Database, bus: FakeBus) -> None:
     bus.failure = ValueError("odd")
-    with running(idle(database, bus, interval_seconds=0.05)) as carrier:
-        carrier.nudge(post(database, cast(), hold=AN_HOUR))
+    with running(relay_of(database, bus, interval_seconds=0.05)) as sender:
+        sender.nudge(post(database, cast(), hold=AN_HOUR))
         until(lambda: bus.refusals, "the relay to fail")
         bus.failure = None
         (posted,) = post(database, cast(), hold=AN_HOUR)
-        carrier.nudge([posted])
+        sender.nudge([posted])
 
-        until(lambda: posted.id in bus.sent, "the relay to go on")
+        until(lambda: posted.id in bus.sent, "the relay to send the next message")
 
 
 def test_stopping_relay_sends_the_messages_in_memory(database: Database, bus: FakeBus) -> None:
     bus.open.clear()
-    carrier = idle(database, bus, interval_seconds=AN_HOUR)
-    carrier.start()
+    sender = relay_of(database, bus, interval_seconds=AN_HOUR)
+    sender.start()
     posted = post(database, *(cast() for _ in range(3)), hold=AN_HOUR)
     for message in posted:
-        carrier.nudge([message])
+        sender.nudge([message])
 
     bus.open.set()
-    carrier.stop()
+    sender.stop()
 
     assert set(bus.sent) == {message.id for message in posted}
 
@@ -374,7 +377,7 @@ def test_stopping_relay_sends_the_messages_in_memory(database: Database, bus: Fa
 def test_cast_requires_its_server_s_queue_and_a_notification_creates_its_own(database: Database, bus: FakeBus) -> None:
     post(database, cast(), notification())
 
-    idle(database, bus).send_due()
+    relay_of(database, bus).send_due()
 
     must_exist = {each.routing_key: each.queue_must_exist for each in bus.batches[0]}
     assert must_exist == {
