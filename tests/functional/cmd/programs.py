@@ -76,24 +76,31 @@ def refusal(ended: "subprocess.CompletedProcess[str]") -> str:
     return line
 
 
-def registered(client: Client) -> str:
+def register_volume(client: Client) -> str:
     """Register the volume, and return its id once it is available."""
     volume_id: str = client.manage_volume(VOLUME, host=HOST).json()["volume"]["id"]
     until(lambda: client.volume(volume_id)["status"] == "available", "the volume to be available")
     return volume_id
 
 
-def requested(client: Client, volume_id: str, source: str) -> str:
+def request_manage(client: Client, volume_id: str, source: str) -> str:
     snapshot_id: str = client.manage(volume_id, {"source-name": source}).json()["snapshot"]["id"]
     return snapshot_id
 
 
-def settled(client: Client, snapshot_id: str) -> dict[str, Any]:
+def await_settled(client: Client, snapshot_id: str) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
         shown = client.snapshot(snapshot_id)
         return shown if shown["status"] in ("available", "error") else None
 
     return until(look, f"{snapshot_id} to be settled") or {}
+
+
+def manage_snapshot(client: Client) -> str:
+    """Register the volume, manage its snapshot `daily`, and return the snapshot's id."""
+    snapshot_id = request_manage(client, register_volume(client), f"{VOLUME}@daily")
+    assert await_settled(client, snapshot_id)["status"] == "available"
+    return snapshot_id
 
 
 def audit_entries(standalone: Standalone, number: int) -> list[dict[str, Any]]:

@@ -17,12 +17,12 @@ from tests.functional.cmd.programs import (
     VOLUME,
     Standalone,
     audit_entries,
+    await_settled,
     manage,
     refusal,
-    registered,
-    requested,
+    register_volume,
+    request_manage,
     run,
-    settled,
 )
 
 
@@ -30,12 +30,12 @@ def test_existing_snapshot_is_managed_and_unmanaged_again(standalone: Standalone
     client = standalone.start()
     assert re.fullmatch(r"ready: http://127\.0\.0\.1:\d+/v3 host: localhost@files", standalone.ready)
 
-    volume = registered(client)
+    volume = register_volume(client)
     listed = {entry["reference"]["source-name"] for entry in client.manageable(HOST)}
-    snapshot_id = requested(client, volume, f"{VOLUME}@daily")
+    snapshot_id = request_manage(client, volume, f"{VOLUME}@daily")
 
     assert listed == {f"{VOLUME}@{name}" for name in SNAPSHOTS}
-    assert settled(client, snapshot_id)["status"] == "available"
+    assert await_settled(client, snapshot_id)["status"] == "available"
     renamed = f"{VOLUME}@snapshot-{snapshot_id}"
     assert standalone.files() == {VOLUME, renamed, f"{VOLUME}@weekly", f"{VOLUME}@monthly"}
     assert (standalone.backend / renamed).read_text() == f"{VOLUME}@daily"
@@ -49,9 +49,9 @@ def test_existing_snapshot_is_managed_and_unmanaged_again(standalone: Standalone
 def test_bad_reference_ends_in_error_and_operation_and_user_message_have_the_reason(standalone: Standalone) -> None:
     client = standalone.start()
 
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@nowhere")
+    snapshot_id = request_manage(client, register_volume(client), f"{VOLUME}@nowhere")
 
-    assert settled(client, snapshot_id)["status"] == "error"
+    assert await_settled(client, snapshot_id)["status"] == "error"
     reason = client.operation(snapshot_id)["reason"]
     assert "nowhere" in reason
     assert [message["user_message"] for message in client.messages(snapshot_id)] == [f"manage snapshot: {reason}"]
@@ -59,7 +59,7 @@ def test_bad_reference_ends_in_error_and_operation_and_user_message_have_the_rea
 
 def test_each_change_of_state_is_a_log_line_with_the_request_id(standalone: Standalone) -> None:
     client = standalone.start()
-    made = client.manage(registered(client), f"{VOLUME}@daily")
+    made = client.manage(register_volume(client), f"{VOLUME}@daily")
     request_id, snapshot_id = made.headers["X-Openstack-Request-Id"], made.json()["snapshot"]["id"]
 
     def is_logged(line: str) -> bool:
@@ -84,32 +84,32 @@ def test_signal_ends_it_with_exit_code_0_and_it_printed_only_the_ready_line(
 
 def test_snapshots_stay_managed_after_a_restart(standalone: Standalone) -> None:
     client = standalone.start()
-    volume = registered(client)
-    first = requested(client, volume, f"{VOLUME}@daily")
-    settled(client, first)
+    volume = register_volume(client)
+    first = request_manage(client, volume, f"{VOLUME}@daily")
+    await_settled(client, first)
     standalone.end()
 
     again = standalone.start()
 
     assert again.snapshot(first)["status"] == "available"
     assert again.manage(volume, f"{VOLUME}@daily").status_code == 409
-    assert settled(again, requested(again, volume, f"{VOLUME}@weekly"))["status"] == "available"
+    assert await_settled(again, request_manage(again, volume, f"{VOLUME}@weekly"))["status"] == "available"
 
 
 def test_every_operation_ends_after_a_kill_and_a_restart(standalone: Standalone) -> None:
     for number in range(40):
         (standalone.backend / f"{VOLUME}@n{number}").touch()
     client = standalone.start()
-    volume = registered(client)
-    made = [requested(client, volume, f"{VOLUME}@n{number}") for number in range(40)] + [
-        requested(client, volume, "nowhere")
+    volume = register_volume(client)
+    made = [request_manage(client, volume, f"{VOLUME}@n{number}") for number in range(40)] + [
+        request_manage(client, volume, "nowhere")
     ]
 
     standalone.end(signal.SIGKILL)
 
     shorten_leases(standalone)
     again = standalone.start()
-    statuses = [settled(again, snapshot_id)["status"] for snapshot_id in made]
+    statuses = [await_settled(again, snapshot_id)["status"] for snapshot_id in made]
     assert statuses == ["available"] * 40 + ["error"]
     assert {f"{VOLUME}@snapshot-{snapshot_id}" for snapshot_id in made[:40]} <= standalone.files()
     kinds = [entry["event_type"] for entry in audit_entries(standalone, 82)]

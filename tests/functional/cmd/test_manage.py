@@ -14,22 +14,22 @@ from tests.functional.cmd.programs import (
     VOLUME,
     Standalone,
     audit_entries,
+    await_settled,
     configuration,
     manage,
     refusal,
-    registered,
-    requested,
+    register_volume,
+    request_manage,
     run,
-    settled,
 )
 
 
 def test_audit_log_is_listed_and_verified(standalone: Standalone) -> None:
     client = standalone.start()
-    volume = registered(client)
-    first, second = (requested(client, volume, f"{VOLUME}@{name}") for name in ("daily", "nowhere"))
-    settled(client, first)
-    settled(client, second)
+    volume = register_volume(client)
+    first, second = (request_manage(client, volume, f"{VOLUME}@{name}") for name in ("daily", "nowhere"))
+    await_settled(client, first)
+    await_settled(client, second)
 
     entries = audit_entries(standalone, 4)
     of_first = manage(standalone, "audit", "list", "--snapshot", first).stdout.splitlines()
@@ -52,9 +52,9 @@ def test_audit_log_is_listed_and_verified(standalone: Standalone) -> None:
 )
 def test_verify_names_the_first_broken_row(standalone: Standalone, tampering: str, found: str) -> None:
     client = standalone.start()
-    volume = registered(client)
+    volume = register_volume(client)
     for name in ("daily", "weekly"):
-        settled(client, requested(client, volume, f"{VOLUME}@{name}"))
+        await_settled(client, request_manage(client, volume, f"{VOLUME}@{name}"))
     standalone.end()
     with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
         assert database.execute(tampering).rowcount == 1
@@ -67,7 +67,7 @@ def test_verify_names_the_first_broken_row(standalone: Standalone, tampering: st
 
 def test_disabled_server_gets_no_requests_until_it_is_enabled(standalone: Standalone) -> None:
     client = standalone.start()
-    volume = registered(client)
+    volume = register_volume(client)
 
     assert manage(standalone, "service", "disable", HOST, "--reason", "new disks").returncode == 0
     refused = client.manage(volume, f"{VOLUME}@daily")
@@ -88,8 +88,8 @@ def test_unknown_server_can_not_be_disabled(standalone: Standalone) -> None:
 
 def test_raised_or_lowered_quota_takes_effect_at_once(standalone: Standalone) -> None:
     client = standalone.start()
-    volume = registered(client)
-    settled(client, requested(client, volume, f"{VOLUME}@daily"))
+    volume = register_volume(client)
+    await_settled(client, request_manage(client, volume, f"{VOLUME}@daily"))
 
     lowered = manage(standalone, "quota", "set", PROJECT, "--snapshots", "1")
     refused = client.manage(volume, f"{VOLUME}@weekly")

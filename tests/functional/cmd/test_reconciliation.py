@@ -10,16 +10,17 @@ from tests.functional.cmd.programs import (
     SNAPSHOTS,
     VOLUME,
     Standalone,
+    await_settled,
     manage,
-    registered,
-    requested,
-    settled,
+    manage_snapshot,
+    register_volume,
+    request_manage,
 )
 
 
 def test_managed_snapshot_agrees_with_its_backend(standalone: Standalone) -> None:
     client = standalone.start()
-    settled(client, requested(client, registered(client), f"{VOLUME}@daily"))
+    manage_snapshot(client)
 
     ended = manage(standalone, "reconcile")
 
@@ -28,8 +29,7 @@ def test_managed_snapshot_agrees_with_its_backend(standalone: Standalone) -> Non
 
 def test_renamed_snapshot_is_reported_and_renamed_back_only_with_fix(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     name = f"{VOLUME}@snapshot-{snapshot_id}"
     (standalone.backend / name).rename(standalone.backend / f"{VOLUME}@mine")
 
@@ -46,8 +46,7 @@ def test_renamed_snapshot_is_reported_and_renamed_back_only_with_fix(standalone:
 @pytest.mark.parametrize(("option", "warned"), [("--fix", False), ("--mend", True)])
 def test_old_name_of_fix_still_works_and_prints_a_warning(standalone: Standalone, option: str, warned: bool) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     name = f"{VOLUME}@snapshot-{snapshot_id}"
     (standalone.backend / name).rename(standalone.backend / f"{VOLUME}@mine")
 
@@ -60,8 +59,7 @@ def test_old_name_of_fix_still_works_and_prints_a_warning(standalone: Standalone
 
 def test_vanished_snapshot_is_reported_and_unmanaged_only_with_fix(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").unlink()
 
     ended = manage(standalone, "reconcile")
@@ -75,8 +73,7 @@ def test_vanished_snapshot_is_reported_and_unmanaged_only_with_fix(standalone: S
 
 def test_snapshot_that_vanished_from_another_storage_stays_managed(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     standalone.backend.rename(standalone.backend.with_name("unmounted"))
     standalone.backend.mkdir()
 
@@ -91,8 +88,7 @@ def test_size_that_the_backend_learned_later_is_recorded_only_with_fix(standalon
     client = standalone.start()
     with (standalone.backend / f"{VOLUME}@daily").open("r+b") as image:
         image.truncate(0)
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     with (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").open("r+b") as image:
         image.truncate(2**30 + 1)
 
@@ -107,8 +103,7 @@ def test_size_that_the_backend_learned_later_is_recorded_only_with_fix(standalon
 
 def test_snapshot_that_another_object_replaced_stays_managed(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     file = standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}"
     file.rename(standalone.folder / "elsewhere")
     file.write_text("another")
@@ -124,8 +119,7 @@ def test_snapshot_that_another_object_replaced_stays_managed(standalone: Standal
 
 def test_snapshot_that_was_renamed_to_a_volume_s_name_is_reported_and_stays_managed(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").rename(standalone.backend / "backup.img")
 
     ended = manage(standalone, "reconcile", "--fix")
@@ -140,8 +134,7 @@ def test_snapshot_that_was_renamed_to_a_volume_s_name_is_reported_and_stays_mana
 
 def test_snapshot_whose_volume_was_removed_agrees_with_its_record(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     (standalone.backend / VOLUME).unlink()
 
     ended = manage(standalone, "reconcile", "--fix")
@@ -152,8 +145,7 @@ def test_snapshot_whose_volume_was_removed_agrees_with_its_record(standalone: St
 
 def test_unmanaged_object_with_a_managed_name_is_left_to_a_person(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     client.unmanage(snapshot_id)
     until(lambda: client.get(f"snapshots/{snapshot_id}").status_code == 404, "the snapshot to be unmanaged")
     (standalone.backend / f"{VOLUME}@daily").rename(standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}")
@@ -169,10 +161,10 @@ def test_unmanaged_object_with_a_managed_name_is_left_to_a_person(standalone: St
 
 def test_object_that_two_records_manage_is_left_to_a_person(standalone: Standalone) -> None:
     client = standalone.start()
-    volume = registered(client)
-    first, second = (requested(client, volume, f"{VOLUME}@{name}") for name in SNAPSHOTS[:2])
-    assert {settled(client, each)["status"] for each in (first, second)} == {"available"}
-    confuse(standalone, first, second)
+    volume = register_volume(client)
+    first, second = (request_manage(client, volume, f"{VOLUME}@{name}") for name in SNAPSHOTS[:2])
+    assert {await_settled(client, each)["status"] for each in (first, second)} == {"available"}
+    let_both_own_one_object(standalone, first, second)
 
     ended = manage(standalone, "reconcile", "--fix")
 
@@ -183,7 +175,7 @@ def test_object_that_two_records_manage_is_left_to_a_person(standalone: Standalo
     assert "a person must decide" in fix
 
 
-def confuse(standalone: Standalone, first: str, second: str) -> None:
+def let_both_own_one_object(standalone: Standalone, first: str, second: str) -> None:
     """Write the first record's object into the second record, which no request can do."""
     columns = "(backend_id, backend_name)"
     with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as db, db:
@@ -198,11 +190,10 @@ def test_snapshot_that_could_not_be_unmanaged_is_reported_if_renamed_and_unmanag
     standalone: Standalone,
 ) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     (standalone.backend / f"{VOLUME}@daily").write_text("another of that name")
     client.unmanage(snapshot_id)
-    assert settled(client, snapshot_id)["status"] == "error"
+    assert await_settled(client, snapshot_id)["status"] == "error"
     assert manage(standalone, "reconcile").stdout == ""
     mine = standalone.backend / f"{VOLUME}@mine"
     (standalone.backend / f"{VOLUME}@snapshot-{snapshot_id}").rename(mine)
@@ -218,8 +209,7 @@ def test_snapshot_that_could_not_be_unmanaged_is_reported_if_renamed_and_unmanag
 
 def test_backend_that_fails_does_not_keep_the_others_from_being_compared(standalone: Standalone) -> None:
     client = standalone.start()
-    snapshot_id = requested(client, registered(client), f"{VOLUME}@daily")
-    settled(client, snapshot_id)
+    snapshot_id = manage_snapshot(client)
     file = standalone.folder / "snapmanage.conf"
     broken = "[broken]\ndriver = file\ndirectory = /nowhere\n"
     file.write_text(file.read_text().replace("enabled_backends = ", "enabled_backends = broken,") + broken)

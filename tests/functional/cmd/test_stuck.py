@@ -23,16 +23,15 @@ from tests.functional.cmd.programs import (
     Standalone,
     configuration,
     manage,
-    registered,
-    requested,
+    manage_snapshot,
+    register_volume,
     run,
-    settled,
 )
 
 
 def test_nothing_is_stuck_after_an_operation_has_finished(standalone: Standalone) -> None:
     client = standalone.start()
-    settled(client, requested(client, registered(client), f"{VOLUME}@daily"))
+    manage_snapshot(client)
 
     ended = manage(standalone, "stuck")
 
@@ -41,7 +40,7 @@ def test_nothing_is_stuck_after_an_operation_has_finished(standalone: Standalone
 
 def test_operation_that_its_server_never_accepted_is_reported_as_stuck(standalone: Standalone) -> None:
     client = standalone.start()
-    volume = registered(client)
+    volume = register_volume(client)
     standalone.end(signal.SIGKILL)
     request_without_server(standalone, volume)
 
