@@ -17,11 +17,11 @@ class Client:
         self.project = project
         self.headers: dict[str, str] = {}
         self._version = version
-        self._session = requests.Session()
-        self._session.trust_env = False  # otherwise requests looks for proxies and a netrc file at each request
+        self.session = requests.Session()
+        self.session.trust_env = False  # otherwise requests looks for proxies and a netrc file at each request
 
     def close(self) -> None:
-        self._session.close()
+        self.session.close()
 
     def request(
         self, method: str, path: str, version: str | None = None, headers: Mapping[str, str] | None = None, **more: Any
@@ -31,7 +31,7 @@ class Client:
         microversion = version or self._version
         versioned = {"OpenStack-API-Version": f"volume {microversion}"} if microversion else {}
         all_headers = versioned | self.headers | dict(headers or {})
-        return self._session.request(method, url, headers=all_headers, timeout=30, **more)
+        return self.session.request(method, url, headers=all_headers, timeout=30, **more)
 
     def get(self, path: str, **more: Any) -> requests.Response:
         return self.request("GET", path, **more)

@@ -125,7 +125,7 @@ def htpasswd(folder: Path) -> Path:
 
 def test_user_of_the_file_manages_in_the_project_of_the_path(tmp_path: Path) -> None:
     with running_world(tmp_path, authenticate=HttpBasic(htpasswd(tmp_path))) as world:
-        world.client._session.auth = ("ann", PASSWORD)
+        world.client.session.auth = ("ann", PASSWORD)
 
         snapshot_id = world.manage_snapshot(world.register_volume(), "volume-1-snapshot-1")
 

@@ -89,7 +89,7 @@ def test_page_of_another_origin_may_not(shared_with_browsers: World) -> None:
 
 
 def test_accepted_request_is_answered_without_a_body_or_a_type(shared_with_browsers: World) -> None:
-    shared_with_browsers.client._session.headers.update(token("admin", PROJECT))
+    shared_with_browsers.client.session.headers.update(token("admin", PROJECT))
     snapshot_id = shared_with_browsers.manage_snapshot(shared_with_browsers.register_volume(), "volume-1-snapshot-1")
 
     answer = shared_with_browsers.client.unmanage(snapshot_id)

@@ -31,14 +31,14 @@ class TokenClient(Client):
 
     def __init__(self, address: str, headers: dict[str, str], project: str = PROJECT) -> None:
         super().__init__(address, project)
-        self._session.headers.update(headers)
+        self.session.headers.update(headers)
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world with token authentication."""
     with running_world(tmp_path_factory.mktemp("guarded"), authenticate=by_token()) as world:
-        world.client._session.headers.update(ADMIN)
+        world.client.session.headers.update(ADMIN)
         yield world
 
 
@@ -124,7 +124,7 @@ def test_reader_of_another_project_finds_nothing(guarded: World, volume_id: str,
 
 def test_administrator_sees_and_unmanages_records_of_all_projects(tmp_path: Path) -> None:
     with running_world(tmp_path, authenticate=by_token()) as world:
-        world.client._session.headers.update(ADMIN)
+        world.client.session.headers.update(ADMIN)
         snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
         other = TokenClient(world.client.root.removeprefix("http://"), OTHER_ADMIN, OTHER_PROJECT)
 
@@ -167,7 +167,7 @@ def test_policy_file_overrides_one_rule_and_keeps_the_others(tmp_path: Path) -> 
     with running_world(
         tmp_path, authenticate=by_token(), policy=middleware.policy(configured(tmp_path, file))
     ) as world:
-        world.client._session.headers.update(token("member", PROJECT))
+        world.client.session.headers.update(token("member", PROJECT))
 
         volume_id = world.register_volume()
 

@@ -68,7 +68,7 @@ MANAGEABLE_DETAIL = MANAGEABLE | {
 def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A user with an id like Keystone's, in a project with a volume and six snapshots, one of them managed."""
     with running_world(tmp_path_factory.mktemp("strict")) as world:
-        world.client._session.headers["X-Auth-Token"] = f"{ANN}:{PROJECT}"
+        world.client.session.headers["X-Auth-Token"] = f"{ANN}:{PROJECT}"
         managing(world)
         yield world.client
 
