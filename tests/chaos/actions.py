@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from snapmanage.testing.services.deployment import PROJECT
 from snapmanage.testing.waiting import until
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet.fleet import Fleet
 
 # Carries out an action; calling it again must not carry it out twice.
 Action = Callable[[], None]

@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.rabbitmq import RabbitMQ
-from tests.chaos.fleet import Fleet, fleet
+from tests.chaos.fleet.fleet import Fleet, fleet
 
 HOST = "storage-1"
 

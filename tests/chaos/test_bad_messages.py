@@ -13,7 +13,7 @@ from snapmanage.crash import VARIABLE
 from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet.fleet import Fleet
 
 KEPT_BYTES = 4 * 1024**2
 

@@ -17,10 +17,11 @@ from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
-from tests.chaos import actions, invariants
+from tests.chaos import actions
 from tests.chaos.actions import Action
-from tests.chaos.commands import check_commands
-from tests.chaos.fleet import BIN, Databases, Fleet, fleet
+from tests.chaos.fleet import invariants
+from tests.chaos.fleet.commands import check_commands
+from tests.chaos.fleet.fleet import BIN, Databases, Fleet, fleet
 
 HOST = "storage-1"
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))

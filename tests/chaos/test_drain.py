@@ -12,7 +12,7 @@ from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet.fleet import Fleet
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 # With so long a lease, another process can only claim operations whose claims were released.

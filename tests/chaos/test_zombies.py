@@ -16,7 +16,7 @@ from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.conftest import HOST
-from tests.chaos.fleet import Fleet, fleet
+from tests.chaos.fleet.fleet import Fleet, fleet
 
 STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 

@@ -1,6 +1,6 @@
 """The choice of a storm's faults."""
 
-from tests.chaos.faults import FAULTS, draw_faults
+from tests.chaos.storm.faults import FAULTS, draw_faults
 
 KINDS = len(FAULTS)
 

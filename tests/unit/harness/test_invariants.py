@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.chaos.invariants import Observed, longest_overdue, violations
-from tests.chaos.storage import Storage
+from tests.chaos.fleet.invariants import Observed, longest_overdue, violations
+from tests.chaos.fleet.storage import Storage
 
 Row = dict[str, Any]
 

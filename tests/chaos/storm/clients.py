@@ -12,7 +12,7 @@ import amqp
 import kombu.exceptions
 import requests
 
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet.fleet import Fleet
 
 PATIENCE_SECONDS = 240
 PAUSE_SECONDS = 0.2

@@ -1,36 +1,23 @@
-"""Random faults by a seed: a round sends many requests while faults are injected, then checks the invariants.
+"""A round of a storm: many requests are sent while random faults are injected, then the invariants are checked."""
 
-`make chaos SEED=1 ROUNDS=3` runs rounds by hand and prints their figures; the tests include a short round.
-"""
-
-import argparse
 import queue
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from snapmanage.testing.services.mariadb import MariaDB
-from snapmanage.testing.services.postgresql import PostgreSQL
-from snapmanage.testing.services.process import running, scratch
-from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
-from tests.chaos import invariants
-from tests.chaos.clients import Client, tasks
-from tests.chaos.commands import check_commands
-from tests.chaos.faults import draw_faults
-from tests.chaos.fleet import Databases, Fleet, fleet
+from tests.chaos.fleet import invariants
+from tests.chaos.fleet.commands import check_commands
+from tests.chaos.fleet.fleet import Fleet
+from tests.chaos.storm.clients import Client, tasks
+from tests.chaos.storm.faults import draw_faults
 
 # Two processes serve the first host.
 HOSTS = ("storage-1/a", "storage-1/b", "storage-2", "storage-3", "storage-4")
 CLIENTS = 8
 IDLE_SECONDS = 180
-# Two rounds with the default number of attempts, then two with so many that no operation runs out of them.
-ATTEMPTS = (5, 50)
 SAMPLE_SECONDS = 0.1
 # A lease, a scan and a back-off of the fleet, and 15 seconds for a busy machine.
 GRACE_SECONDS = 1 + 0.2 + 1 + 15
@@ -97,9 +84,8 @@ def run_round(deployment: Fleet, seed: str, requests: int, faults: int) -> Repor
         fault(deployment, random.Random(f"{seed} fault {number}"))
         report.faults[fault.__name__] += 1
         before, counted = counted, deployment.deadlocks()
-        report.deadlocks += (
-            counted - before if counted >= before else counted
-        )  # the count starts at 0 when the database does
+        # A database that was started again counts from 0.
+        report.deadlocks += counted - before if counted >= before else counted
     for _ in clients:
         queued.put(None)
     _recover(deployment, report, clients)
@@ -124,9 +110,8 @@ def _recover(deployment: Fleet, report: Report, clients: Sequence[Client]) -> No
     try:
         until(is_over, "all clients to be answered, and the deployment to be idle", IDLE_SECONDS)
         report.recovery_seconds = time.monotonic() - ended
-        deployment.violations_after(
-            30
-        )  # wait for the last events in the audit log; the report below has the violations
+        # Wait for the last events in the audit log; the report below has the violations.
+        deployment.violations_after(30)
         check_commands(deployment)
     except AssertionError as failure:
         failures.append(str(failure))
@@ -139,40 +124,3 @@ def _recover(deployment: Fleet, report: Report, clients: Sequence[Client]) -> No
     report.attempts = deployment.count("SELECT max(attempt) FROM snapshots")
     report.promises = len(deployment.promises)
     report.events = len(invariants.observe(deployment.engine, []).audit)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--faults", type=int, default=30)
-    options = parser.parse_args()
-    failed = 0
-    with ExitStack() as stack:
-        broker = stack.enter_context(running(RabbitMQ))
-        databases: list[Databases] = [stack.enter_context(running(MariaDB)), stack.enter_context(running(PostgreSQL))]
-        for number in range(options.rounds):
-            attempts = ATTEMPTS[number // 2 % 2]
-            seed = f"{options.seed}.{number}"
-            report = _round(broker, databases[number % 2], seed, options.requests, options.faults, attempts)
-            sys.stdout.write(str(report))
-            sys.stdout.flush()
-            failed += bool(report.violations)
-    return min(failed, 1)
-
-
-def _round(broker: RabbitMQ, database: Databases, seed: str, requests: int, faults: int, max_attempts: int) -> Report:
-    """Run a round in a folder of its own; keep the logs if the round found a violation."""
-    with scratch() as folder, fleet(folder, broker, database, HOSTS, max_attempts=max_attempts) as deployment:
-        report = run_round(deployment, seed, requests, faults)
-        if report.violations:
-            keep = Path(f"chaos-{seed}")
-            keep.mkdir(exist_ok=True)
-            for log in folder.glob("*.log"):
-                (keep / log.name).write_bytes(log.read_bytes())
-        return report
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tests.chaos.storage import Storage
+from tests.chaos.fleet.storage import Storage
 
 ENDED = ("end", "error")
 ENDINGS = {"available": "snapshot.manage.end", "deleted": "snapshot.unmanage.end", "error": ".error"}

@@ -13,7 +13,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from snapmanage.testing.services.rabbitmq import CONSUMER_TIMEOUT
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet.fleet import Fleet
 from tests.services.wire import Wire
 
 Fault = Callable[[Fleet, random.Random], None]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from snapmanage.testing.services.deployment import PROJECT
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet.fleet import Fleet
 
 
 def check_commands(fleet: Fleet) -> None:

@@ -24,9 +24,9 @@ from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.process import LOOPBACK, free_port, unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
-from tests.chaos import invariants
-from tests.chaos.machines import CONFIGURATION, CONTROL, Wires, machines
-from tests.chaos.storage import VOLUME, Storage
+from tests.chaos.fleet import invariants
+from tests.chaos.fleet.machines import CONFIGURATION, CONTROL, Wires, machines
+from tests.chaos.fleet.storage import VOLUME, Storage
 from tests.services.wire import wire_to
 
 BIN = Path(sys.executable).parent

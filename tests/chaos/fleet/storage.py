@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.renames import Renames
+from tests.chaos.fleet.renames import Renames
 
 VOLUME = "disk"
 GIB = 1024**3

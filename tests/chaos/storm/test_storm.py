@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from snapmanage.testing.services.rabbitmq import RabbitMQ
-from tests.chaos.faults import FAULTS
-from tests.chaos.fleet import fleet
-from tests.chaos.storm import HOSTS, run_round
+from tests.chaos.fleet.fleet import fleet
+from tests.chaos.storm.faults import FAULTS
+from tests.chaos.storm.rounds import HOSTS, run_round
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"])
