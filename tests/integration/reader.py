@@ -1,4 +1,4 @@
-"""A reader of the documentation, who types the commands of a page in a shell."""
+"""A reader of the documentation: types the commands of a page in a shell."""
 
 import subprocess
 import sys

@@ -45,7 +45,7 @@ def examples() -> list[Example]:
 
 
 class ApiReader(Reader):
-    """A reader of the page, who replaces the ids in its requests by those of new records."""
+    """A reader of the page: replaces the ids in its requests by those of new records."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -17,7 +17,7 @@ RECORDS = {"VOLUME=...": "volumes", "SNAPSHOT=...": "snapshots"}
 
 
 class TutorialReader(Reader):
-    """A reader of the tutorial, who copies ids from the answers."""
+    """A reader of the tutorial: copies ids from the answers."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
