@@ -8,7 +8,7 @@ from snapmanage.manage import claims, requests
 from snapmanage.manage.claims import Claimed
 from tests import examples
 from tests.examples import new_id
-from tests.functional.manage.bench import DAILY, WEEKLY, Bench, fields
+from tests.functional.manage.operations.bench import DAILY, WEEKLY, Bench, fields
 
 
 def test_claim_starts_each_operation_once(bench: Bench) -> None:

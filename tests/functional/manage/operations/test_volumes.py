@@ -5,7 +5,7 @@ from snapmanage.manage import requests
 from snapmanage.store import records
 from tests import examples
 from tests.examples import new_id
-from tests.functional.manage.bench import Bench
+from tests.functional.manage.operations.bench import Bench
 
 
 def test_registered_volume_is_known_by_its_size_and_identity(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 from snapmanage.testing.waiting import until
 from tests.examples import NOW, REQUESTER
-from tests.functional.manage.bench import DAILY, WEEKLY, Bench, fields
+from tests.functional.manage.operations.bench import DAILY, WEEKLY, Bench, fields
 
 
 def test_object_is_renamed_only_after_its_identity_was_written(bench: Bench) -> None:

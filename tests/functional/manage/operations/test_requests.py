@@ -15,7 +15,7 @@ from snapmanage.core.values.location import Location
 from snapmanage.manage import requests
 from tests import examples
 from tests.examples import REQUESTER, SERVER, new_id
-from tests.functional.manage.bench import DAILY, MONTHLY, WEEKLY, Bench, fields
+from tests.functional.manage.operations.bench import DAILY, MONTHLY, WEEKLY, Bench, fields
 
 
 def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from snapmanage.manage.claims import WorkerId
 from snapmanage.store import records
 from tests import examples
 from tests.examples import NOW, PROJECT, REQUESTER, SERVER, new_id
-from tests.functional.manage.bench import DAILY, DISK, MONTHLY, WEEKLY, Bench, fields
+from tests.functional.manage.operations.bench import DAILY, DISK, MONTHLY, WEEKLY, Bench, fields
 
 
 def test_accepted_request_is_due_and_its_cast_is_deleted(bench: Bench) -> None:
