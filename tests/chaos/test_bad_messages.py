@@ -75,9 +75,7 @@ def events(deployment: Fleet, snapshot_id: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_message_is_quarantined_announced_if_it_names_a_snapshot_and_delays_no_other_message(
-    deployment: Fleet, snapshot_id: str, kind: str
-) -> None:
+def test_bad_message_is_quarantined_and_delays_no_other_message(deployment: Fleet, snapshot_id: str, kind: str) -> None:
     body = BAD[kind](snapshot_id)
 
     deployment.publish(HOST, body)

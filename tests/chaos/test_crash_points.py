@@ -213,7 +213,7 @@ def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
     each.await_idle()
 
 
-def test_every_point_is_visited() -> None:
+def test_every_crash_point_is_reached() -> None:
     cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE]
     assert {case.point for case in cases} | DRIVER_POINTS == set(Point)
 

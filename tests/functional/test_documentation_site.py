@@ -27,7 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "page", ["index.html", "tutorial/one-machine.html", "how-to/deploy.html", "reference/api.html"]
 )
-def test_site_has_every_kind_of_page(site: Path, page: str) -> None:
+def test_documentation_has_every_kind_of_page(site: Path, page: str) -> None:
     assert (site / page).is_file()
 
 

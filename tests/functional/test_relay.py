@@ -212,7 +212,7 @@ def test_message_keeps_its_id_each_time_it_is_sent(database: Database, bus: Fake
     assert len(bodies) == 1
 
 
-def test_one_sending_is_limited_to_a_batch(database: Database, bus: FakeBus) -> None:
+def test_relay_sends_at_most_one_batch_at_a_time(database: Database, bus: FakeBus) -> None:
     post(database, *(notification() for _ in range(5)))
     sender = relay_of(database, bus, batch=2)
 
@@ -244,7 +244,7 @@ def test_other_relays_leave_a_new_message_to_the_process_that_wrote_it(
     assert relay_of(database, bus).send_due() == 1
 
 
-def test_nudge_is_sent_before_the_next_sweep(database: Database, bus: FakeBus) -> None:
+def test_nudged_messages_are_sent_before_the_next_sweep(database: Database, bus: FakeBus) -> None:
     with running(relay_of(database, bus, interval_seconds=AN_HOUR)) as sender:
         posted = post(database, cast(), notification(), hold=AN_HOUR)
 
@@ -270,7 +270,9 @@ def test_backlog_is_sent_batch_after_batch_without_a_delay(database: Database, b
         until(lambda: waiting(database) == 0, "the backlog to be sent")
 
 
-def test_nothing_is_lost_while_the_bus_is_away(database: Database, bus: FakeBus, clock: FakeClock) -> None:
+def test_messages_that_are_posted_while_the_bus_is_away_are_sent_later(
+    database: Database, bus: FakeBus, clock: FakeClock
+) -> None:
     bus.failure = errors.Unavailable("the broker is away")
     with running(relay_of(database, bus, interval_seconds=0.05)) as sender:
         posted = post(database, *(notification() for _ in range(20)), hold=5)
@@ -285,7 +287,7 @@ def test_nothing_is_lost_while_the_bus_is_away(database: Database, bus: FakeBus,
     assert set(bus.sent) == {message.id for message in posted}
 
 
-def test_memory_stays_empty_while_the_bus_is_away(
+def test_relay_keeps_no_message_in_memory_while_the_bus_is_away(
     database: Database, bus: FakeBus, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus.failure = errors.Unavailable("the broker is away")
@@ -302,7 +304,7 @@ def test_memory_stays_empty_while_the_bus_is_away(
     assert waiting(database) == 3
 
 
-def test_nudge_is_sent_at_once_again_when_the_bus_is_back(database: Database, bus: FakeBus) -> None:
+def test_nudged_messages_are_sent_at_once_again_when_the_bus_is_back(database: Database, bus: FakeBus) -> None:
     bus.failure = errors.Unavailable("the broker is away")
     with running(relay_of(database, bus, interval_seconds=0.05)) as sender:
         post(database, notification())  # it is due: the relay finds that the bus is away, and later that it is back
@@ -329,7 +331,7 @@ def test_unsent_messages_are_due_as_soon_as_the_bus_is_back(database: Database, 
     assert set(bus.sent) == {message.id for message in posted}
 
 
-def test_memory_is_bounded_while_the_bus_is_slow(
+def test_relay_keeps_a_limited_number_of_messages_in_memory_while_the_bus_is_slow(
     database: Database, bus: FakeBus, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "MEMORY_LIMIT", 10)

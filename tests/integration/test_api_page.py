@@ -71,7 +71,7 @@ def reader(tmp_path: Path) -> Iterator[ApiReader]:
         yield made
 
 
-def test_answers_are_those_that_the_page_prints(reader: ApiReader) -> None:
+def test_answers_equal_those_on_the_page(reader: ApiReader) -> None:
     differing = []
     for example in examples():
         prepare(reader, example.command)

@@ -63,7 +63,7 @@ def test_lvm_passes_the_contract_on_a_kernel_with_device_mapper(module: str, at_
         pytest.fail(str(results.outcome), pytrace=False)
 
 
-def test_outcomes_are_those_of_the_guests_report(tmp_path: Path) -> None:
+def test_outcomes_are_read_from_the_report_of_the_guest(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(REPORT)
 

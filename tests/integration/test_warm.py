@@ -46,7 +46,7 @@ def daemon(folder: Path, text: str, is_warm: bool, environment: Mapping[str, str
     return Daemon("script", [sys.executable, str(script)], folder / "log", environment, is_warm)
 
 
-def test_warm_process_has_the_surroundings_of_a_cold_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warm_process_has_the_environment_of_a_cold_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     more = {"SNAPMANAGE_TEST": "grün \udcff"}
 

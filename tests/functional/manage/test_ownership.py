@@ -242,7 +242,7 @@ class DriverOfBefore(FakeDriver):
         return super().__getattribute__(name)
 
 
-def test_driver_without_a_storage_id_serves(tmp_path: Path) -> None:
+def test_driver_without_a_storage_id_is_served(tmp_path: Path) -> None:
     with running_world(tmp_path, {FIRST: DriverOfBefore()}) as world:
         snapshot_id = world.manage_snapshot(world.register_volume("volume-1", host=FIRST), "volume-1-snapshot-1")
 

@@ -118,7 +118,7 @@ def test_limit_of_a_project_is_effective_without_a_default(app: Application) -> 
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
-def test_limit_that_changed_while_a_request_queued_is_effective(
+def test_limit_that_changed_while_a_request_waited_is_effective(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On SQLite no other transaction writes between a transaction's steps."""

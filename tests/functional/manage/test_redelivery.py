@@ -156,7 +156,7 @@ def test_failures_without_the_database_are_one_attempt(database: Database, monke
     assert mortal.quarantined == []
 
 
-def test_attempt_that_could_not_be_taken_back_is_taken_back_when_the_database_answers_the_probe(
+def test_attempt_that_could_not_be_uncounted_is_uncounted_by_the_next_successful_probe(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = PoisonMessageGuard(Mortal(AWAY), database, MAX_ATTEMPTS)

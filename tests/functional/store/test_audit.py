@@ -21,7 +21,7 @@ def hear(database: Database, generation: int) -> None:
     database.write(work)
 
 
-def test_log_that_two_write_to_stays_one_chain(database: Database) -> None:
+def test_audit_log_with_two_writers_is_one_chain(database: Database) -> None:
     hear(database, 0)
 
     with ThreadPoolExecutor(2) as pool:
@@ -34,7 +34,7 @@ def test_log_that_two_write_to_stays_one_chain(database: Database) -> None:
     assert ledger.first_break(entries, head) is None
 
 
-def test_first_two_listeners_start_one_chain(database: Database) -> None:
+def test_first_two_listeners_start_only_one_chain(database: Database) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda generation: hear(database, generation), range(2)))
 
@@ -43,7 +43,7 @@ def test_first_two_listeners_start_one_chain(database: Database) -> None:
         assert auditlog.head(conn).number == 2
 
 
-def test_log_is_read_as_it_was_at_one_moment(database: Database) -> None:
+def test_audit_log_is_read_as_it_was_at_one_moment(database: Database) -> None:
     hear(database, 1)
 
     with database.read(at_one_moment=True) as conn:
@@ -54,7 +54,7 @@ def test_log_is_read_as_it_was_at_one_moment(database: Database) -> None:
     assert ledger.first_break(entries, head) is None
 
 
-def test_log_can_be_put_down_in_the_middle(database: Database) -> None:
+def test_audit_log_may_be_read_in_part(database: Database) -> None:
     for generation in range(3):
         hear(database, generation)
 

@@ -18,7 +18,7 @@ def use(**fields: Any) -> KeyUse:
     return replace(KeyUse("k" * 64, "r" * 64, new_id(), NOW), **fields)
 
 
-def test_key_stands_for_its_first_request_until_it_is_replaced(database: Database) -> None:
+def test_key_belongs_to_its_first_request_until_it_is_replaced(database: Database) -> None:
     first, second = use(), use()
 
     assert database.write(lambda conn, _: idempotency.hold(conn, first)) == first
@@ -27,7 +27,7 @@ def test_key_stands_for_its_first_request_until_it_is_replaced(database: Databas
     assert database.write(lambda conn, _: idempotency.hold(conn, first)) == second
 
 
-def test_oldest_keys_are_forgotten_first_and_fresh_ones_stay(database: Database) -> None:
+def test_oldest_keys_are_deleted_first_and_valid_keys_stay(database: Database) -> None:
     made = [use(key_digest=str(age), created_at=NOW - age * SECOND) for age in range(4)]
     for each in made:
         database.write(lambda conn, _, each=each: idempotency.hold(conn, each))  # type: ignore[misc]

@@ -13,7 +13,7 @@ from tests.functional.store.rows import ON_SERVERS, SECOND, TEXTS, elsewhere
 
 
 @ON_SERVERS
-def test_message_that_another_relay_is_taking_is_left_out(database: Database) -> None:
+def test_message_that_another_relay_has_locked_is_not_taken(database: Database) -> None:
     post(database, *(message() for _ in range(4)))
 
     with elsewhere(database) as other, database.engine.connect() as conn, conn.begin():
@@ -46,7 +46,7 @@ def test_message_is_read_as_it_was_written(database: Database) -> None:
         assert outbox.take(conn, NOW, 10) == [(posted, 0)]
 
 
-def test_message_is_left_alone_until_it_is_due(database: Database) -> None:
+def test_message_is_not_taken_before_it_is_due(database: Database) -> None:
     posted = message()
     post(database, posted, due_at=NOW + SECOND)
 
@@ -54,7 +54,7 @@ def test_message_is_left_alone_until_it_is_due(database: Database) -> None:
     assert taken(database, NOW + SECOND) == {posted.id: 0}
 
 
-def test_message_put_off_remembers_how_often_it_was_sent(database: Database) -> None:
+def test_postponed_message_keeps_the_number_of_its_sendings(database: Database) -> None:
     posted, other = message(), message()
     post(database, posted, other)
 
@@ -65,7 +65,7 @@ def test_message_put_off_remembers_how_often_it_was_sent(database: Database) -> 
     assert taken(database, NOW + SECOND) == {posted.id: 2, other.id: 0}
 
 
-def test_forgotten_message_is_gone(database: Database) -> None:
+def test_deleted_message_is_not_taken_again(database: Database) -> None:
     posted, other = message(), message()
     post(database, posted, other)
 

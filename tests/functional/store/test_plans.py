@@ -41,7 +41,7 @@ def test_every_step_finds_its_rows_by_an_index(database: Database, app: Applicat
 
 
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
-def test_statement_without_an_index_is_seen(database: Database, app: Application) -> None:
+def test_statement_without_an_index_is_detected(database: Database, app: Application) -> None:
     fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
 
     with recorded_statements(database.engine) as statements, database.read() as conn:

@@ -6,7 +6,7 @@ from snapmanage.store.engine.database import Database
 from tests.examples import PROJECT
 
 
-def test_project_has_the_limits_that_were_set_last_and_those_alone(database: Database) -> None:
+def test_project_has_only_the_limits_that_were_set_last(database: Database) -> None:
     for limits in ({"snapshots": 3, "gigabytes": 5}, {"snapshots": None}, {"gigabytes": 0}):
         database.write(lambda conn, _, limits=limits: quotas.change(conn, PROJECT, limits))  # type: ignore[misc]
     database.write(lambda conn, _: quotas.open_queue(conn, "queued"))

@@ -33,7 +33,7 @@ def beat(server: str, conn: Connection, now: datetime) -> None:
     services.beat(conn, Service(server, "fake", now))
 
 
-def test_two_processes_of_one_server_may_come_up_together(database: Database) -> None:
+def test_two_processes_of_one_server_may_start_at_the_same_time(database: Database) -> None:
     barrier = threading.Barrier(2)
 
     def come_up(process: int) -> None:

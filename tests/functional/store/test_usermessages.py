@@ -16,7 +16,7 @@ def user_message(**fields: Any) -> UserMessage:
     return replace(made, **fields)
 
 
-def test_messages_to_users_are_listed_newest_first_and_per_project(database: Database) -> None:
+def test_user_messages_are_listed_newest_first_and_by_project(database: Database) -> None:
     old, new, theirs = user_message(), user_message(created_at=NOW + SECOND), user_message(project_id="another")
     database.write(lambda conn, _: usermessages.add(conn, [old, new, theirs]))
 

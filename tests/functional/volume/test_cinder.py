@@ -70,7 +70,7 @@ def test_events_are_sent_under_cinder_s_names_too_if_both_dialects_are_configure
         assert set(kind) <= set(events)
 
 
-def test_nothing_is_ever_deleted_for_cinder(upstream_world: World) -> None:
+def test_cast_to_delete_a_snapshot_deletes_nothing(upstream_world: World) -> None:
     world = upstream_world
     publish(world, sample_body("cast_manage_existing_snapshot"))
     world.audited_events(SAMPLE, "manage.end")

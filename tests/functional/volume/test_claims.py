@@ -114,7 +114,7 @@ def claimed_twice(world: World, volume: str, step: str) -> tuple[str, threading.
     return snapshot_id, calls[0], calls[1]
 
 
-def test_late_answer_to_an_expired_claim_leaves_the_next_claim_alone(world: World) -> None:
+def test_late_answer_to_an_expired_claim_does_not_change_the_next_claim(world: World) -> None:
     volume = world.register_volume()
     snapshot_id, late, later = claimed_twice(world, volume, "find")
 
@@ -125,7 +125,7 @@ def test_late_answer_to_an_expired_claim_leaves_the_next_claim_alone(world: Worl
     assert world.await_settled(snapshot_id)["status"] == "available"
 
 
-def test_late_outcome_leaves_the_newer_claim_of_this_worker_held(
+def test_late_outcome_does_not_release_the_newer_claim_of_its_worker(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = replace(RULES, lease=timedelta(seconds=6))

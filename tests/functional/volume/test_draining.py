@@ -21,7 +21,7 @@ from tests.functional.volume.helpers import OTHERS, SNAPSHOT, CountingDriver, an
 from tests.functional.world import PACE, World, running_world
 
 
-def test_drain_settles_held_operations_and_claims_no_more(world: World) -> None:
+def test_drain_settles_claimed_operations_and_claims_no_others(world: World) -> None:
     volume = world.register_volume()
     with world.hang_at("rename") as slow:
         held = world.request_manage(volume, SNAPSHOT)

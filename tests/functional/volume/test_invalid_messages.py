@@ -81,7 +81,7 @@ def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world
         {"volume_id": "disk"},
     ],
 )
-def test_request_that_can_not_be_written_ends_with_an_error_event(world: World, arguments: dict[str, Any]) -> None:
+def test_request_that_can_not_be_stored_ends_with_an_error_event(world: World, arguments: dict[str, Any]) -> None:
     publish(world, whole_request(**arguments))
 
     snapshot_id = str(uuid.UUID(int=5))
@@ -94,7 +94,9 @@ def test_request_that_can_not_be_written_ends_with_an_error_event(world: World, 
     ("method", "event"),
     [("manage_snapshot", "snapshot.manage.error"), ("unmanage_snapshot", "snapshot.unmanage.error")],
 )
-def test_unknown_snapshot_that_is_not_described_ends_with_an_error_event(world: World, method: str, event: str) -> None:
+def test_cast_for_an_unknown_snapshot_without_its_record_ends_with_an_error_event(
+    world: World, method: str, event: str
+) -> None:
     snapshot_id = str(uuid.uuid4())
 
     publish(world, request(method, snapshot_id=snapshot_id))

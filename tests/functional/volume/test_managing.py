@@ -52,7 +52,7 @@ def test_second_delivery_of_a_request_is_carried_out_once(tmp_path: Path) -> Non
         assert len(driver.renames) == 2
 
 
-def test_late_repeat_of_a_manage_does_not_hide_an_unmanage_beside_it(world: World) -> None:
+def test_late_repeat_of_a_manage_does_not_hide_an_unmanage_in_its_batch(world: World) -> None:
     snapshot_id = world.manage_snapshot(world.register_volume(), SNAPSHOT)
     world.bus.away = True
     world.client.unmanage(snapshot_id)

@@ -37,7 +37,7 @@ def test_old_request_is_due_at_once_when_its_server_is_back(world: World) -> Non
         assert world.await_settled(snapshot_id)["status"] == "available"
 
 
-def test_cast_that_was_returned_while_its_server_started_is_due_at_once(
+def test_cast_that_found_no_queue_while_its_server_started_is_due_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, consume = world.register_volume(), world.bus.consume

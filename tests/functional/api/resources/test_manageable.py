@@ -102,7 +102,7 @@ def test_further_pages_show_the_first_page_s_scan_and_newer_managed_snapshots(wo
     assert (second[0]["safe_to_manage"], second[0]["cinder_id"]) == (False, snapshot_id)
 
 
-def test_first_page_shows_the_present_backend(world: World) -> None:
+def test_first_page_shows_the_current_state_of_the_backend(world: World) -> None:
     world.client.manageable(limit=1)
     world.driver.add_snapshot(VOLUME, "zz-new")
 

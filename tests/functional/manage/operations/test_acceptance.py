@@ -93,7 +93,7 @@ def foreign(source: str = DAILY) -> OperationRequest:
     return OperationRequest(Snapshot, record.id, Operation.MANAGE, record, volume)
 
 
-def test_whole_foreign_record_is_accepted_as_new(bench: Bench) -> None:
+def test_request_with_the_record_of_an_upstream_is_accepted_as_new(bench: Bench) -> None:
     ask = foreign()
     later = bench.clock.advance(seconds=5)
 
@@ -106,7 +106,7 @@ def test_whole_foreign_record_is_accepted_as_new(bench: Bench) -> None:
     assert bench.claim_one().volume is not None
 
 
-def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> None:
+def test_request_of_an_upstream_for_a_managed_object_ends_in_error(bench: Bench) -> None:
     bench.rule(name_template="")
     bench.managed()
     ask = foreign()
@@ -118,7 +118,7 @@ def test_foreign_request_for_a_managed_object_ends_in_error(bench: Bench) -> Non
     assert fields(bench.kept(ask.record), "status", "reason_code") == [Status.ERROR, "already_managed"]
 
 
-def test_sender_with_its_own_records_can_unmanage_its_snapshot(bench: Bench) -> None:
+def test_upstream_with_its_own_records_can_unmanage_its_snapshot(bench: Bench) -> None:
     ask = foreign()
     bench.accept_requests(ask)
     bench.work()

@@ -24,7 +24,7 @@ def test_claim_starts_each_operation_once(bench: Bench) -> None:
     assert bench.claim("worker 2") == []
 
 
-def test_workers_at_the_same_time_claim_everything_once(bench: Bench) -> None:
+def test_concurrent_workers_claim_each_operation_once(bench: Bench) -> None:
     requested = [bench.request(f"snapshot-{number}") for number in range(12)]
     bench.accept(*requested)
 
@@ -39,7 +39,7 @@ def test_workers_at_the_same_time_claim_everything_once(bench: Bench) -> None:
     assert bench.owed() == ["snapshot.manage.start"] * 12
 
 
-def test_claim_takes_up_to_its_limit_and_volumes_first(bench: Bench) -> None:
+def test_claim_is_limited_and_takes_volumes_first(bench: Bench) -> None:
     snapshots = [bench.request(source) for source in (DAILY, WEEKLY)]
     volume = requests.register_volume(bench.app, examples.volume("other", id=new_id()))
     bench.accept(*snapshots)

@@ -104,7 +104,7 @@ def test_quota_limits_owned_snapshots_and_freed_quota_can_be_used_again(bench: B
     assert bench.request(MONTHLY).status is Status.CREATING
 
 
-def test_quota_holds_against_requests_at_the_same_time(bench: Bench) -> None:
+def test_concurrent_requests_do_not_exceed_the_quota(bench: Bench) -> None:
     bench.rule(quota=Amount(2, UNLIMITED))
 
     def ask(number: int) -> bool:

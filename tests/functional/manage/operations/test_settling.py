@@ -197,7 +197,7 @@ def test_late_outcome_does_not_stop_the_other_outcomes(bench: Bench) -> None:
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("step", [Resolution, Outcome])
-def test_end_of_a_frozen_worker_s_session_is_not_taken_for_a_refusal_of_values(
+def test_ended_session_of_a_frozen_worker_does_not_settle_its_operation(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, step: type[Resolution | Outcome]
 ) -> None:
     bench.rule(retry=Retry(1, timedelta(seconds=1), timedelta(seconds=1)))

@@ -83,7 +83,7 @@ def test_late_cast_does_not_repeat_an_unmanage_that_has_failed(bench: Bench) -> 
     assert bench.kept(snapshot).status is Status.ERROR
 
 
-def test_late_cast_does_not_bring_back_an_unmanaged_snapshot(bench: Bench) -> None:
+def test_late_cast_does_not_change_an_unmanaged_snapshot(bench: Bench) -> None:
     snapshot = bench.managed()
     requests.unmanage(bench.app, snapshot.id, REQUESTER)
     bench.accept(snapshot, operation=Operation.UNMANAGE)
@@ -145,7 +145,7 @@ def test_tombstone_is_not_found(bench: Bench) -> None:
         requests.unmanage(bench.app, snapshot.id, REQUESTER)
 
 
-def test_snapshot_under_way_can_not_be_unmanaged(bench: Bench) -> None:
+def test_snapshot_in_progress_can_not_be_unmanaged(bench: Bench) -> None:
     with pytest.raises(errors.InvalidState):
         requests.unmanage(bench.app, bench.request().id, REQUESTER)
 
@@ -161,7 +161,7 @@ def renamed_and_failed(bench: Bench) -> Snapshot:
     return requested
 
 
-def test_object_of_a_failed_operation_gets_its_name_back(bench: Bench) -> None:
+def test_unmanage_after_a_failed_manage_restores_the_name_of_the_object(bench: Bench) -> None:
     failed = renamed_and_failed(bench)
 
     requests.unmanage(bench.app, failed.id, REQUESTER)
@@ -174,7 +174,7 @@ def test_object_of_a_failed_operation_gets_its_name_back(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("over_the_bus", [False, True])
-def test_object_that_another_record_owns_by_now_is_left_alone(bench: Bench, over_the_bus: bool) -> None:
+def test_object_that_another_record_owns_now_is_not_renamed(bench: Bench, over_the_bus: bool) -> None:
     failed = renamed_and_failed(bench)
     bench.app = replace(bench.app, rules=replace(bench.app.rules, name_template=""))
     owner = bench.request(f"snapshot-{failed.id}")
@@ -191,7 +191,7 @@ def test_object_that_another_record_owns_by_now_is_left_alone(bench: Bench, over
     assert f"snapshot-{failed.id}" in [found.name for found in bench.driver.list_snapshots()]
 
 
-def test_of_two_records_of_one_object_one_unmanages_it(bench: Bench) -> None:
+def test_two_records_of_one_object_can_be_unmanaged_at_the_same_time(bench: Bench) -> None:
     first = renamed_and_failed(bench)
     second = bench.request(f"snapshot-{first.id}")
     bench.accept(second)

@@ -22,7 +22,7 @@ def test_registered_volume_is_known_by_its_size_and_identity(bench: Bench) -> No
     assert bench.owed() == []
 
 
-def test_volume_that_is_not_there_ends_in_error_with_a_message(bench: Bench) -> None:
+def test_missing_volume_ends_in_error_with_a_user_message(bench: Bench) -> None:
     requested = requests.register_volume(bench.app, examples.volume("gone", id=new_id()))
     bench.accept(requested)
 

@@ -11,7 +11,7 @@ from snapmanage.store.mapping import tables
 from tests.functional.store.rows import insert, kept, owning
 
 
-def test_migrations_lead_from_nothing_to_the_tables_that_queries_use(database_url: str) -> None:
+def test_migrations_create_the_tables_that_queries_use(database_url: str) -> None:
     engine = connect(database_url).engine
 
     schema.sync(engine)
@@ -22,7 +22,7 @@ def test_migrations_lead_from_nothing_to_the_tables_that_queries_use(database_ur
     engine.dispose()
 
 
-def test_syncing_again_changes_nothing(database: Database) -> None:
+def test_second_sync_changes_nothing(database: Database) -> None:
     snapshot = owning()
     insert(database, snapshot)
 

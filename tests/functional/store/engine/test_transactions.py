@@ -25,7 +25,7 @@ from tests.examples import PROJECT
 from tests.functional.store.rows import ON_SERVERS, claim, due, insert, kept, owning
 
 
-def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_after_a_while(database: Database) -> None:
+def test_rows_that_a_frozen_process_has_locked_are_unlocked_after_a_while(database: Database) -> None:
     if database.engine.dialect.name == "sqlite":
         return  # it is for one process, and everything of it is frozen
     quick = {"mysql": "init_command=SET SESSION idle_transaction_timeout = 1"}
@@ -47,7 +47,7 @@ def test_rows_of_a_process_that_is_frozen_within_a_transaction_are_free_again_af
     frozen.close()
 
 
-def test_transactions_that_rest_are_ended(database: Database) -> None:
+def test_database_ends_idle_transactions(database: Database) -> None:
     wanted = {
         "mysql": ("SELECT @@SESSION.idle_transaction_timeout", 10),
         "postgresql": ("SHOW idle_in_transaction_session_timeout", "10s"),
@@ -58,7 +58,7 @@ def test_transactions_that_rest_are_ended(database: Database) -> None:
             assert conn.execute(sa.text(query)).scalar_one() == seconds
 
 
-def test_work_that_fails_leaves_nothing_behind(database: Database) -> None:
+def test_failed_transaction_writes_nothing(database: Database) -> None:
     def work(conn: Connection, _: datetime) -> None:
         records.insert(conn, owning())
         raise errors.InvalidState("second thoughts")
@@ -71,7 +71,7 @@ def test_work_that_fails_leaves_nothing_behind(database: Database) -> None:
 
 
 @ON_SERVERS
-def test_deadlock_is_broken_and_both_finish(database: Database) -> None:
+def test_deadlocked_transactions_are_both_written(database: Database) -> None:
     one, other = due("a"), due("b")
     insert(database, one, other)
     meet = threading.Barrier(2, timeout=20)
@@ -96,7 +96,7 @@ def test_deadlock_is_broken_and_both_finish(database: Database) -> None:
 
 
 @ON_SERVERS
-def test_lock_wait_that_times_out_is_tried_again(database: Database) -> None:
+def test_transaction_is_repeated_after_a_lock_wait_that_times_out(database: Database) -> None:
     record, tries = due(), list[int]()
     insert(database, record)
 
@@ -118,7 +118,7 @@ def test_lock_wait_that_times_out_is_tried_again(database: Database) -> None:
 
 # 1205 and 1213 occur above; MariaDB reports 1020 if a transaction must see all rows as they were when it began.
 @pytest.mark.parametrize("code", [1020, 1205, 1213])
-def test_transaction_that_mariadb_gave_up_for_another_s_sake_starts_over(code: int) -> None:
+def test_transaction_that_mariadb_rolled_back_for_another_is_repeated(code: int) -> None:
     database, failures = connect("sqlite://"), [OperationalError("UPDATE", None, Exception(code, "try restarting"))]
 
     def work(conn: Connection, now: datetime) -> str:
@@ -131,9 +131,7 @@ def test_transaction_that_mariadb_gave_up_for_another_s_sake_starts_over(code: i
 
 
 @ON_SERVERS
-def test_connection_that_was_closed_while_it_rested_is_not_used(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connection_that_was_closed_while_idle_is_not_used(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "PING_AFTER_SECONDS", 0)
     insert(database, due())
     with database.read() as conn:
@@ -160,7 +158,7 @@ CLOSING = {
 CLOSING["mariadb"] = CLOSING["mysql"]
 
 
-def test_time_is_the_database_s_own(database_url: str) -> None:
+def test_time_is_read_from_the_database(database_url: str) -> None:
     database = connect(database_url)
 
     first, second = database.now(), database.now()

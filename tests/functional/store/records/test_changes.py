@@ -29,7 +29,7 @@ def test_second_change_of_the_same_record_writes_nothing(database: Database) -> 
     assert kept(database, before.id).claimed_by == "worker 1"
 
 
-def test_one_that_lost_does_not_hold_up_its_neighbours(database: Database) -> None:
+def test_change_of_a_record_that_changed_before_delays_no_other_change_of_the_batch(database: Database) -> None:
     first, lost, last = (due(name) for name in ("a", "b", "c"))
     insert(database, first, lost, last)
     update(database, claim(lost))
@@ -44,7 +44,7 @@ def test_change_of_a_missing_record_writes_nothing(database: Database) -> None:
     assert update(database, claim(due())) == []
 
 
-def test_nothing_to_change_is_no_work(database: Database) -> None:
+def test_empty_batch_of_changes_writes_nothing(database: Database) -> None:
     assert update(database) == []
 
 
@@ -102,7 +102,7 @@ def test_lease_is_renewed_only_under_the_claim_that_holds_it(database: Database)
     assert kept(database, lost.id) == lost
 
 
-def test_writers_take_turns_and_none_is_lost(database: Database) -> None:
+def test_concurrent_changes_of_one_record_are_all_written(database: Database) -> None:
     counter = owning(attempt=0)
     insert(database, counter)
 

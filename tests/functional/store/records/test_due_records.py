@@ -31,7 +31,7 @@ def test_longest_due_record_is_taken_first_and_later_ones_are_left(database: Dat
         assert take(conn, limit=1) == [first.id]
 
 
-def test_projects_in_turn_get_their_share_before_the_longest_due_records(database: Database) -> None:
+def test_projects_of_the_round_robin_get_their_share_before_the_longest_due_records(database: Database) -> None:
     long = [due(f"a{number}", due_at=NOW - timedelta(seconds=60 - number)) for number in range(9)]
     short = [due(name, requester=Requester(name), due_at=NOW) for name in ("b", "c")]
     insert(database, *long, *short)

@@ -94,7 +94,7 @@ def test_absent_value_counts_as_the_least(database: Database) -> None:
     assert times == [*sorted((t for t in times if t), reverse=True), *[None] * 4]
 
 
-def test_ties_end_by_id_in_the_direction_of_the_last_key(database: Database) -> None:
+def test_equal_records_are_sorted_by_id_in_the_direction_of_the_last_key(database: Database) -> None:
     made = nine(database)
 
     upwards = listed(database, sort=[("operation", "asc")])
@@ -103,7 +103,7 @@ def test_ties_end_by_id_in_the_direction_of_the_last_key(database: Database) -> 
     assert listed(database, sort=[("operation", "desc")]) == upwards[::-1]
 
 
-def test_list_of_every_project_holds_them_all_and_takes_their_markers(database: Database) -> None:
+def test_list_of_every_project_is_complete_and_accepts_the_marker_of_any_project(database: Database) -> None:
     mine, theirs = snapshot("a", id=new_id()), snapshot("b", id=new_id(), requester=Requester(OTHER))
     fill(database, mine, theirs)
 
@@ -136,7 +136,7 @@ def test_part_of_a_name_matches_literally_in_any_case(database: Database) -> Non
     ],
     ids=parameter_id,
 )
-def test_metadata_is_found_by_whole_pairs(database: Database, asked: dict[str, str], found: set[str]) -> None:
+def test_filter_by_metadata_matches_whole_pairs(database: Database, asked: dict[str, str], found: set[str]) -> None:
     fill(
         database,
         snapshot("1", id=new_id(), name="one", metadata={"k": "v"}),
@@ -147,7 +147,7 @@ def test_metadata_is_found_by_whole_pairs(database: Database, asked: dict[str, s
     assert {each.name for each in listed(database, metadata=asked)} == found
 
 
-def test_pages_of_messages_join_up_too(database: Database) -> None:
+def test_pages_of_user_messages_join_up(database: Database) -> None:
     parameter_id = [
         UserMessage(new_id(), PROJECT, "VOLUME", new_id(), None, "E", "ERROR", "gone", NOW + number // 2 * SECOND)
         for number in range(5)

@@ -54,7 +54,7 @@ def test_record_is_read_as_it_was_written(database: Database) -> None:
     assert kept(database, whole().id) == whole()
 
 
-def test_times_keep_their_microseconds_and_know_that_they_are_utc(database: Database) -> None:
+def test_times_keep_their_microseconds_and_are_in_utc(database: Database) -> None:
     elsewhere_on_earth = datetime.fromisoformat("2026-03-01T23:59:59.999999+13:45")
     snapshot = owning(created_at=elsewhere_on_earth, due_at=datetime.max.replace(year=9000, tzinfo=UTC))
     insert(database, snapshot)
@@ -84,7 +84,7 @@ def test_longest_name_fits(database: Database) -> None:
     assert kept(database, snapshot.id) == snapshot
 
 
-def test_tombstone_is_found_only_where_it_is_asked_for(database: Database) -> None:
+def test_tombstone_is_found_only_among_deleted_records(database: Database) -> None:
     insert(database, whole())
 
     with database.read() as conn:
@@ -92,7 +92,7 @@ def test_tombstone_is_found_only_where_it_is_asked_for(database: Database) -> No
         assert records.get(conn, Snapshot, whole().id, deleted=True) == whole()
 
 
-def test_pages_by_marker_are_the_whole_list_though_times_are_equal(database: Database) -> None:
+def test_pages_join_up_to_the_whole_list_even_if_times_are_equal(database: Database) -> None:
     made = [owning(str(n), created_at=NOW + n // 3 * SECOND) for n in range(8)]
     insert(database, *made, owning("other", requester=Requester("another")))
 
@@ -129,7 +129,7 @@ def test_marker_of_another_project_is_unknown(database: Database) -> None:
         records.list_page(conn, Snapshot, ListQuery(PROJECT, marker=theirs.id))
 
 
-def test_volume_lives_in_its_own_table(database: Database) -> None:
+def test_volume_is_stored_in_its_own_table(database: Database) -> None:
     volume = examples.available_volume(size_gb=3 * GIB)
     insert(database, volume)
 

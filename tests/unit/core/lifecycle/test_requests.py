@@ -79,7 +79,7 @@ def test_repeated_or_late_request_changes_nothing(record: Snapshot, operation: O
 
 
 @pytest.mark.parametrize("status", [Status.AVAILABLE, Status.ERROR])
-def test_sender_with_records_of_its_own_unmanages_a_settled_snapshot(status: Status) -> None:
+def test_upstream_with_its_own_records_unmanages_a_settled_snapshot(status: Status) -> None:
     before = managed(status=status)
     requester = Requester(REQUESTER.project_id, "carol", "req-9")
 
@@ -157,7 +157,7 @@ def test_settled_snapshot_can_be_unmanaged(status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.CREATING, Status.UNMANAGING, Status.DELETED])
-def test_snapshot_under_way_can_not_be_unmanaged(status: Status) -> None:
+def test_snapshot_in_progress_can_not_be_unmanaged(status: Status) -> None:
     with pytest.raises(errors.InvalidState, match=status.value):
         lifecycle.unmanage(managed(status=status), REQUESTER, NOW)
 
