@@ -40,20 +40,20 @@ def update(database: Database, *changes: Change[Any]) -> list[Change[Any]]:
     return database.write(lambda conn, _: records.update(conn, changes))
 
 
-def kept(database: Database, record_id: str) -> Snapshot:
+def stored(database: Database, record_id: str) -> Snapshot:
     with database.read() as conn:
         record = records.get(conn, Snapshot, record_id, deleted=True)
     assert record is not None
     return record
 
 
-def owning(source: str = "daily", **fields: Any) -> Snapshot:
-    """A new snapshot that owns its reference."""
+def owning_snapshot(source: str = "daily", **fields: Any) -> Snapshot:
+    """Return a new snapshot that owns its reference."""
     return lifecycle.request(examples.snapshot(source, **{"id": new_id()} | fields))
 
 
-def due(source: str = "daily", **fields: Any) -> Snapshot:
-    return owning(source, **{"due_at": NOW} | fields)
+def due_snapshot(source: str = "daily", **fields: Any) -> Snapshot:
+    return owning_snapshot(source, **{"due_at": NOW} | fields)
 
 
 def claim(snapshot: Snapshot) -> Change[Snapshot]:
@@ -67,8 +67,8 @@ ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indi
 
 
 @contextmanager
-def elsewhere(database: Database) -> Iterator[Connection]:
-    """An open transaction of somebody else, rolled back in the end."""
+def other_transaction(database: Database) -> Iterator[Connection]:
+    """Open a transaction of another process, and roll it back in the end."""
     with database.engine.connect() as conn, conn.begin() as transaction:
         yield conn
         transaction.rollback()

@@ -12,7 +12,7 @@ from tests import examples
 from tests.examples import new_id
 
 
-def hear(database: Database, generation: int) -> None:
+def append_event(database: Database, generation: int) -> None:
     def work(conn: Connection, now: datetime) -> None:
         head = auditlog.head(conn, lock=True)
         payload = {"event_id": new_id(), "snapshot_id": examples.SNAPSHOT_ID, "generation": generation}
@@ -22,10 +22,10 @@ def hear(database: Database, generation: int) -> None:
 
 
 def test_audit_log_with_two_writers_is_one_chain(database: Database) -> None:
-    hear(database, 0)
+    append_event(database, 0)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda generation: hear(database, generation), range(1, 21)))
+        list(pool.map(lambda generation: append_event(database, generation), range(1, 21)))
 
     with database.read() as conn:
         entries = list(auditlog.in_order(conn))
@@ -36,7 +36,7 @@ def test_audit_log_with_two_writers_is_one_chain(database: Database) -> None:
 
 def test_first_two_listeners_start_only_one_chain(database: Database) -> None:
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda generation: hear(database, generation), range(2)))
+        list(pool.map(lambda generation: append_event(database, generation), range(2)))
 
     with database.read() as conn:
         assert ledger.first_break(auditlog.in_order(conn), auditlog.head(conn)) is None
@@ -44,11 +44,11 @@ def test_first_two_listeners_start_only_one_chain(database: Database) -> None:
 
 
 def test_audit_log_is_read_as_it_was_at_one_moment(database: Database) -> None:
-    hear(database, 1)
+    append_event(database, 1)
 
     with database.read(at_one_moment=True) as conn:
         head = auditlog.head(conn)
-        hear(database, 2)
+        append_event(database, 2)
         entries = list(auditlog.in_order(conn))
 
     assert ledger.first_break(entries, head) is None
@@ -56,7 +56,7 @@ def test_audit_log_is_read_as_it_was_at_one_moment(database: Database) -> None:
 
 def test_audit_log_may_be_read_in_part(database: Database) -> None:
     for generation in range(3):
-        hear(database, generation)
+        append_event(database, generation)
 
     with database.read() as conn:
         assert next(auditlog.in_order(conn)).generation == 0

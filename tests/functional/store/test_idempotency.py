@@ -11,15 +11,15 @@ from snapmanage.store import idempotency
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from tests.examples import NOW, new_id
-from tests.functional.store.rows import ON_SERVERS, SECOND, elsewhere
+from tests.functional.store.rows import ON_SERVERS, SECOND, other_transaction
 
 
-def use(**fields: Any) -> KeyUse:
+def key_use(**fields: Any) -> KeyUse:
     return replace(KeyUse("k" * 64, "r" * 64, new_id(), NOW), **fields)
 
 
 def test_key_belongs_to_its_first_request_until_it_is_replaced(database: Database) -> None:
-    first, second = use(), use()
+    first, second = key_use(), key_use()
 
     assert database.write(lambda conn, _: idempotency.hold(conn, first)) == first
     assert database.write(lambda conn, _: idempotency.hold(conn, second)) == first
@@ -28,28 +28,28 @@ def test_key_belongs_to_its_first_request_until_it_is_replaced(database: Databas
 
 
 def test_oldest_keys_are_deleted_first_and_valid_keys_stay(database: Database) -> None:
-    made = [use(key_digest=str(age), created_at=NOW - age * SECOND) for age in range(4)]
+    made = [key_use(key_digest=str(age), created_at=NOW - age * SECOND) for age in range(4)]
     for each in made:
         database.write(lambda conn, _, each=each: idempotency.hold(conn, each))  # type: ignore[misc]
 
     for limit, left in ((2, {"0", "1"}), (9, {"0"}), (9, {"0"})):
         database.write(lambda conn, _, limit=limit: idempotency.forget(conn, NOW, limit))  # type: ignore[misc]
-        assert kept_keys(database) == left
+        assert stored_keys(database) == left
 
 
 @ON_SERVERS
 def test_locked_key_is_neither_deleted_nor_waited_for(database: Database) -> None:
-    old, older = (use(key_digest=str(age), created_at=NOW - age * SECOND) for age in (1, 2))
+    old, older = (key_use(key_digest=str(age), created_at=NOW - age * SECOND) for age in (1, 2))
     for each in (old, older):
         database.write(lambda conn, _, each=each: idempotency.hold(conn, each))  # type: ignore[misc]
 
-    with ThreadPoolExecutor(1) as pool, elsewhere(database) as other:
+    with ThreadPoolExecutor(1) as pool, other_transaction(database) as other:
         idempotency.hold(other, older)
         pool.submit(database.write, lambda conn, _: idempotency.forget(conn, NOW, 10)).result(20)
 
-    assert kept_keys(database) == {"2"}
+    assert stored_keys(database) == {"2"}
 
 
-def kept_keys(database: Database) -> set[str]:
+def stored_keys(database: Database) -> set[str]:
     with database.read() as conn:
         return set(conn.execute(sa.select(tables.idempotency_keys.c.key_digest)).scalars())

@@ -9,14 +9,14 @@ from snapmanage.store import outbox
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import NOW, SERVER, new_id
-from tests.functional.store.rows import ON_SERVERS, SECOND, TEXTS, elsewhere
+from tests.functional.store.rows import ON_SERVERS, SECOND, TEXTS, other_transaction
 
 
 @ON_SERVERS
 def test_message_that_another_relay_has_locked_is_not_taken(database: Database) -> None:
     post(database, *(message() for _ in range(4)))
 
-    with elsewhere(database) as other, database.engine.connect() as conn, conn.begin():
+    with other_transaction(database) as other, database.engine.connect() as conn, conn.begin():
         theirs = outbox.take(other, NOW, 2)
         mine = outbox.take(conn, NOW, 10)
 
@@ -32,7 +32,7 @@ def post(database: Database, *posted: messages.Message, due_at: datetime = NOW) 
     database.write(lambda conn, now: outbox.add(conn, posted, now, due_at))
 
 
-def taken(database: Database, now: datetime = NOW) -> dict[str, int]:
+def due_messages(database: Database, now: datetime = NOW) -> dict[str, int]:
     """Return the due messages with the number of their sendings, like a relay."""
     with database.read() as conn:
         return {each.id: sends for each, sends in outbox.take(conn, now, 10)}
@@ -50,8 +50,8 @@ def test_message_is_not_taken_before_it_is_due(database: Database) -> None:
     posted = message()
     post(database, posted, due_at=NOW + SECOND)
 
-    assert taken(database) == {}
-    assert taken(database, NOW + SECOND) == {posted.id: 0}
+    assert due_messages(database) == {}
+    assert due_messages(database, NOW + SECOND) == {posted.id: 0}
 
 
 def test_postponed_message_keeps_the_number_of_its_sendings(database: Database) -> None:
@@ -61,8 +61,8 @@ def test_postponed_message_keeps_the_number_of_its_sendings(database: Database) 
     for _ in range(2):
         database.write(lambda conn, _: outbox.postpone(conn, {posted.id: NOW + SECOND}))
 
-    assert taken(database) == {other.id: 0}
-    assert taken(database, NOW + SECOND) == {posted.id: 2, other.id: 0}
+    assert due_messages(database) == {other.id: 0}
+    assert due_messages(database, NOW + SECOND) == {posted.id: 2, other.id: 0}
 
 
 def test_deleted_message_is_not_taken_again(database: Database) -> None:
@@ -71,7 +71,7 @@ def test_deleted_message_is_not_taken_again(database: Database) -> None:
 
     database.write(lambda conn, _: outbox.forget(conn, [posted.id, "never there"]))
 
-    assert taken(database) == {other.id: 0}
+    assert due_messages(database) == {other.id: 0}
 
 
 def test_accepted_cast_is_deleted_and_other_messages_of_its_record_stay(database: Database) -> None:
@@ -82,7 +82,7 @@ def test_accepted_cast_is_deleted_and_other_messages_of_its_record_stay(database
 
     database.write(lambda conn, _: outbox.forget_casts(conn, [cast.record_id], "manage_snapshot"))
 
-    assert set(taken(database)) == {unmanage.id, notification.id, other.id}
+    assert set(due_messages(database)) == {unmanage.id, notification.id, other.id}
 
 
 def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> None:
@@ -93,6 +93,6 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
 
     database.write(lambda conn, now: outbox.hurry_casts(conn, SERVER, now))
 
-    assert set(taken(database)) == {waiting.id}
+    assert set(due_messages(database)) == {waiting.id}
     with database.read() as conn:
         assert outbox.waiting(conn) == 3

@@ -70,7 +70,7 @@ def snapshot_names(world: World) -> set[str]:
     return {seen.name for seen in world.driver.list_snapshots()}
 
 
-def no_threads(patch: pytest.MonkeyPatch, kind: str) -> list[str]:
+def refuse_threads(patch: pytest.MonkeyPatch, kind: str) -> list[str]:
     """Refuse to start threads with this name; return the list of the refused ones."""
     start, refused = threading.Thread.start, list[str]()
 
@@ -84,7 +84,7 @@ def no_threads(patch: pytest.MonkeyPatch, kind: str) -> list[str]:
     return refused
 
 
-def whole_request(**arguments: Any) -> bytes:
+def upstream_request(**arguments: Any) -> bytes:
     """Return the cast of an upstream API that keeps its own records."""
     known = {
         "snapshot_id": str(uuid.UUID(int=5)),

@@ -10,7 +10,7 @@ from snapmanage.drivers.fake import FakeDriver
 from snapmanage.store import services
 from snapmanage.testing.waiting import until
 from tests.functional.client import SERVER
-from tests.functional.volume.helpers import count_threads, count_workers, no_threads
+from tests.functional.volume.helpers import count_threads, count_workers, refuse_threads
 from tests.functional.world import World, running_world
 
 
@@ -47,7 +47,7 @@ def test_heartbeats_continue_while_the_system_has_no_thread_to_open_a_backend(
     backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": slow}
     with running_world(tmp_path, backends, heartbeat_seconds=0.02) as world:
         with monkeypatch.context() as patch:
-            refused = no_threads(patch, "opening ")
+            refused = refuse_threads(patch, "opening ")
             until(lambda: len(refused) > 1, "a thread to be refused again")
             before = heartbeat(world, "storage-1@fast")
             until(lambda: heartbeat(world, "storage-1@fast") > before, "another heartbeat")

@@ -38,7 +38,7 @@ def test_claim_is_renewed_while_a_call_takes_longer_than_the_lease(
             first = world.record(snapshot_id)
 
             for _ in range(4):
-                renewed_in(world, snapshot_id, rules.lease / 2)
+                await_renewal(world, snapshot_id, rules.lease / 2)
 
             assert world.record(snapshot_id).claim_number == first.claim_number
         assert world.await_settled(snapshot_id)["status"] == "available"
@@ -46,7 +46,7 @@ def test_claim_is_renewed_while_a_call_takes_longer_than_the_lease(
         assert world.client.operation(snapshot_id)["attempt"] == 1
 
 
-def renewed_in(world: World, snapshot_id: str, passed: timedelta) -> None:
+def await_renewal(world: World, snapshot_id: str, passed: timedelta) -> None:
     """Advance the clock, and wait until the claim is renewed."""
     before = world.record(snapshot_id).due_at
     world.clock.advance(seconds=passed.total_seconds())
@@ -62,7 +62,7 @@ def test_busy_server_still_claims_operations_that_another_process_accepted(tmp_p
         snapshot_id = world.request_manage(volume, SNAPSHOT)
         stuck.reached()
         held = world.record(snapshot_id)
-        with fed_without_a_pause(world, Claimed(replace(held, claim_number=held.claim_number - 1))):
+        with feed_stale_claims(world, Claimed(replace(held, claim_number=held.claim_number - 1))):
             world.bus.away = True
             left = world.request_manage(volume, OTHERS[0])
 
@@ -73,7 +73,7 @@ def test_busy_server_still_claims_operations_that_another_process_accepted(tmp_p
 
 
 @contextmanager
-def fed_without_a_pause(world: World, stale: Claimed) -> Iterator[None]:
+def feed_stale_claims(world: World, stale: Claimed) -> Iterator[None]:
     """Hand a stale claim to the server's worker a hundred times a second."""
     over = threading.Event()
 
@@ -137,7 +137,7 @@ def test_late_outcome_does_not_release_the_newer_claim_of_its_worker(
         late.set()
         until(lambda: "Dropped late outcomes" in caplog.text, "the late outcome to be noticed")
 
-        renewed_in(world, snapshot_id, rules.lease / 2)
+        await_renewal(world, snapshot_id, rules.lease / 2)
         assert world.record(snapshot_id).claim_number == newer.claim_number
         later.set()
         assert world.await_settled(snapshot_id)["status"] == "available"

@@ -16,7 +16,7 @@ from snapmanage.store import records
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from snapmanage.testing.waiting import until
 from tests.functional.client import SERVER
-from tests.functional.volume.helpers import publish, quarantined, request, whole_request
+from tests.functional.volume.helpers import publish, quarantined, request, upstream_request
 from tests.functional.world import World
 
 LOCK_MANY = records.lock_many
@@ -115,7 +115,7 @@ def test_message_that_is_invalid_again_when_it_is_resent_stays_in_the_quarantine
 def test_message_that_is_valid_when_it_is_resent_is_carried_out_and_leaves_the_quarantine(world: World) -> None:
     snapshot_id = str(uuid.uuid4())
     publish(world, request("unmanage_snapshot", snapshot_id=snapshot_id))
-    publish(world, whole_request(snapshot_id=snapshot_id))
+    publish(world, upstream_request(snapshot_id=snapshot_id))
     world.audited_events(snapshot_id, "manage.end")
 
     assert retry(world.db, world.bus, QuarantinedMessage(**quarantined(world)[0]._mapping))

@@ -11,7 +11,7 @@ from snapmanage import errors
 from snapmanage.bus import Delivery
 from tests.examples import sample_body
 from tests.functional.client import SERVER
-from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, quarantined, request, whole_request
+from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, quarantined, request, upstream_request
 from tests.functional.world import World
 
 BAD = {
@@ -82,7 +82,7 @@ def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world
     ],
 )
 def test_request_that_can_not_be_stored_ends_with_an_error_event(world: World, arguments: dict[str, Any]) -> None:
-    publish(world, whole_request(**arguments))
+    publish(world, upstream_request(**arguments))
 
     snapshot_id = str(uuid.UUID(int=5))
     assert world.audited_events(snapshot_id, ".error") == ["snapshot.manage.error"]

@@ -24,7 +24,7 @@ from tests.functional.volume.helpers import (
     publish,
     request,
     snapshot_names,
-    whole_request,
+    upstream_request,
 )
 from tests.functional.world import RULES, World, running_world
 
@@ -95,7 +95,7 @@ def test_cast_to_the_wrong_server_is_carried_out_by_the_server_of_the_record(
 
 @pytest.mark.parametrize("queue", NAMES.server_queues(SERVER))
 def test_every_queue_of_a_server_is_served(world: World, queue: str) -> None:
-    publish(world, whole_request(), queue=queue)
+    publish(world, upstream_request(), queue=queue)
 
     assert "snapshot.manage.end" in world.audited_events(str(uuid.UUID(int=5)), ".end")
 

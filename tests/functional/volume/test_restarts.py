@@ -18,7 +18,7 @@ def test_next_server_carries_out_requests_that_arrive_after_a_drain(world: World
         assert world.await_settled(snapshot_id)["status"] == "available"
 
 
-def asked_long_ago(world: World, volume: str) -> str:
+def request_long_ago(world: World, volume: str) -> str:
     """Request a snapshot whose cast was sent six times without success, so that the next attempt is far away."""
     snapshot_id = world.request_manage(volume, SNAPSHOT)
     for sends in range(1, 6):
@@ -31,7 +31,7 @@ def asked_long_ago(world: World, volume: str) -> str:
 def test_old_request_is_due_at_once_when_its_server_is_back(world: World) -> None:
     volume = world.register_volume()
     world.server.drain(timeout_seconds=20)
-    snapshot_id = asked_long_ago(world, volume)
+    snapshot_id = request_long_ago(world, volume)
 
     with another_server(world):
         assert world.await_settled(snapshot_id)["status"] == "available"
@@ -42,7 +42,7 @@ def test_cast_that_found_no_queue_while_its_server_started_is_due_at_once(
 ) -> None:
     volume, consume = world.register_volume(), world.bus.consume
     world.server.drain(timeout_seconds=20)
-    snapshot_id = asked_long_ago(world, volume)
+    snapshot_id = request_long_ago(world, volume)
 
     def too_late(queues: Sequence[str], handle: Handle, probe: Probe) -> Consumer:
         world.await_retries(snapshot_id, 2)  # counted anew since the server started

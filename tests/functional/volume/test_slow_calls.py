@@ -14,7 +14,7 @@ from snapmanage.testing.waiting import until
 from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
-from tests.functional.volume.helpers import OTHERS, SNAPSHOT, no_threads, publish
+from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, refuse_threads
 from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, running_world
 
 LISTING = "get_manageable_snapshots"
@@ -78,7 +78,7 @@ def test_hung_call_is_abandoned_and_its_operation_retried(tmp_path: Path) -> Non
         with world.hang_at("rename") as stuck:
             snapshot_id = world.request_manage(volume, SNAPSHOT)
             stuck.reached()
-            with impatient(world):
+            with short_driver_timeout(world):
                 assert "0.3 s" in (world.await_failed_attempt(snapshot_id, attempt=1).reason or "")
             world.clock.advance(minutes=2)
 
@@ -89,7 +89,7 @@ def test_hung_call_is_abandoned_and_its_operation_retried(tmp_path: Path) -> Non
 
 
 @contextmanager
-def impatient(world: World) -> Iterator[None]:
+def short_driver_timeout(world: World) -> Iterator[None]:
     """Give the driver's calls a third of a second inside the block; on a busy machine a good call may take longer."""
     worker = world.server._workers[SERVER]
     patient = worker._limits
@@ -109,7 +109,7 @@ def test_operation_whose_calls_all_hang_ends_in_error_and_delays_no_other(tmp_pa
                 released.wait(60)
 
         world.driver.hook = hook
-        with impatient(world):
+        with short_driver_timeout(world):
             snapshot_id = world.request_manage(volume, SNAPSHOT)
             for attempt in range(1, RULES.retry.max_attempts):
                 world.await_failed_attempt(snapshot_id, attempt)
@@ -126,7 +126,7 @@ def test_operations_wait_for_a_thread_and_are_carried_out_when_there_is_one(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        refused = no_threads(patch, "driver ")
+        refused = refuse_threads(patch, "driver ")
         answer = world.client.manage_volume(VOLUME)
         until(lambda: refused, "a thread to be refused")
 

@@ -3,14 +3,14 @@
 import uuid
 
 from snapmanage.core.records import Status
-from tests.functional.volume.helpers import SNAPSHOT, publish, quarantined, request, snapshot_names, whole_request
+from tests.functional.volume.helpers import SNAPSHOT, publish, quarantined, request, snapshot_names, upstream_request
 from tests.functional.world import World
 
 
 def test_request_of_an_upstream_with_its_own_records_is_carried_out(world: World) -> None:
     snapshot_id = str(uuid.UUID(int=5))
 
-    publish(world, whole_request(name="daily", description="d", metadata={"a": "b"}, user_id="u"))
+    publish(world, upstream_request(name="daily", description="d", metadata={"a": "b"}, user_id="u"))
 
     assert world.audited_events(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
     record = world.record(snapshot_id)
@@ -21,7 +21,7 @@ def test_request_of_an_upstream_with_its_own_records_is_carried_out(world: World
 
 def test_upstream_can_unmanage_its_snapshot(world: World) -> None:
     snapshot_id = str(uuid.UUID(int=5))
-    publish(world, whole_request())
+    publish(world, upstream_request())
     world.audited_events(snapshot_id, "manage.end")
 
     publish(world, request("unmanage_snapshot", snapshot_id=snapshot_id))
@@ -33,7 +33,7 @@ def test_upstream_can_unmanage_its_snapshot(world: World) -> None:
 def test_upstream_that_unmanages_its_snapshot_too_early_gets_an_error_event(world: World) -> None:
     snapshot_id = str(uuid.UUID(int=5))
     with world.hang_at("rename") as stuck:
-        publish(world, whole_request())
+        publish(world, upstream_request())
         stuck.reached()
 
         publish(world, request("unmanage_snapshot", snapshot_id=snapshot_id))
@@ -46,10 +46,10 @@ def test_upstream_that_unmanages_its_snapshot_too_early_gets_an_error_event(worl
 
 def test_upstream_that_requests_one_object_twice_owns_it_once(world: World) -> None:
     first, second = str(uuid.UUID(int=5)), str(uuid.UUID(int=7))
-    publish(world, whole_request(snapshot_id=first))
+    publish(world, upstream_request(snapshot_id=first))
     world.audited_events(first, ".end")
 
-    publish(world, whole_request(snapshot_id=second, ref={"source-name": f"snapshot-{first}"}))
+    publish(world, upstream_request(snapshot_id=second, ref={"source-name": f"snapshot-{first}"}))
 
     assert world.audited_events(second, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
     assert world.record(second).reason_code == "already_managed"

@@ -63,56 +63,56 @@ class Bench:
         (claimed,) = self.claim(worker)
         return claimed
 
-    def drive(self, claimed: Claimed) -> Resolution | Outcome:
+    def carry_out_step(self, claimed: Claimed) -> Resolution | Outcome:
         """Do the driver's next step."""
         return steps.carry_out(self.driver, claimed, self.app.rules.name_template)
 
     def resolve(self, claimed: Claimed) -> list[Snapshot]:
-        resolution = self.drive(claimed)
+        resolution = self.carry_out_step(claimed)
         assert isinstance(resolution, Resolution)
         return settling.resolve(self.app, [resolution])
 
-    def answer_to(self, step: type[Resolution | Outcome]) -> Resolution | Outcome:
+    def unwritten_answer(self, step: type[Resolution | Outcome]) -> Resolution | Outcome:
         """Return the driver's answer to the first or the second step of the only claim, which isn't written yet."""
         claimed = self.claim_one()
         if step is Outcome:
             (resolved,) = self.resolve(claimed)
             claimed = Claimed(resolved)
-        return self.drive(claimed)
+        return self.carry_out_step(claimed)
 
     def settle(self, *claimed: Claimed) -> list[Record]:
-        outcomes = [self.drive(each) for each in claimed]
+        outcomes = [self.carry_out_step(each) for each in claimed]
         return settling.settle(self.app, [each for each in outcomes if isinstance(each, Outcome)])
 
-    def work(self) -> None:
+    def carry_out_due(self) -> None:
         """Do all due operations, as a worker does."""
         while claimed := self.claim():
             for each in claimed:
-                step = self.drive(each)
+                step = self.carry_out_step(each)
                 if isinstance(step, Resolution):
                     for snapshot in settling.resolve(self.app, [step]):
                         self.settle(Claimed(snapshot, each.volume))
                 else:
                     settling.settle(self.app, [step])
 
-    def managed(self, source: str = DAILY, **fields: Any) -> Snapshot:
+    def manage_snapshot(self, source: str = DAILY, **fields: Any) -> Snapshot:
         requested = self.request(source, **fields)
         self.accept(requested)
-        self.work()
-        return self.kept(requested)
+        self.carry_out_due()
+        return self.record(requested)
 
-    def kept(self, record: Record) -> Snapshot:
+    def record(self, record: Record) -> Snapshot:
         """Return the record as it is in the database now."""
         with self.db.read() as conn:
             found = records.get(conn, Snapshot, record.id, deleted=True)
         assert found is not None
         return found
 
-    def owed(self, kind: Kind = Kind.NOTIFICATION) -> list[str]:
+    def message_names(self, kind: Kind = Kind.NOTIFICATION) -> list[str]:
         """Return the names of the messages in the outbox, in the order of writing."""
-        return [message.name for message in self.waiting() if message.kind is kind]
+        return [message.name for message in self.messages() if message.kind is kind]
 
-    def waiting(self) -> list[Message]:
+    def messages(self) -> list[Message]:
         with self.db.read() as conn:
             taken = outbox.take(conn, self.clock.now + timedelta(days=1), 1000)
         return sorted((message for message, _ in taken), key=lambda each: each.body.get("generation", 0))
@@ -121,7 +121,7 @@ class Bench:
         with self.db.read() as conn:
             return usermessages.list_page(conn, ListQuery(PROJECT))
 
-    def rule(self, **rules: Any) -> None:
+    def change_rules(self, **rules: Any) -> None:
         self.app = replace(self.app, rules=replace(self.app.rules, **rules))
 
 

@@ -22,8 +22,8 @@ def test_accepted_request_is_due_and_its_cast_is_deleted(bench: Bench) -> None:
 
     assert bench.accept(requested) == []
 
-    assert bench.kept(requested).due_at == NOW
-    assert bench.waiting() == []
+    assert bench.record(requested).due_at == NOW
+    assert bench.messages() == []
 
 
 def test_request_accepted_twice_is_claimed_once(bench: Bench) -> None:
@@ -44,15 +44,15 @@ def test_request_that_is_not_accepted_is_not_claimed(bench: Bench) -> None:
 
 def test_accepted_requests_are_claimed_at_once_for_a_worker_with_room(bench: Bench) -> None:
     first, second, third = (bench.request(source) for source in (DAILY, WEEKLY, MONTHLY))
-    asks = [OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
-    accepted = acceptance.accept(bench.app, asks, WorkerId(SERVER, "worker 1"), room=2)
+    received = [OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in (first, second, third)]
+    accepted = acceptance.accept(bench.app, received, WorkerId(SERVER, "worker 1"), room=2)
 
     assert accepted.projects_waiting == {PROJECT}
     assert [claimed.record.id for claimed in accepted.claimed] == [first.id, second.id]
-    assert [claimed.record for claimed in accepted.claimed] == [bench.kept(each) for each in (first, second)]
+    assert [claimed.record for claimed in accepted.claimed] == [bench.record(each) for each in (first, second)]
     assert all(claimed.volume for claimed in accepted.claimed)
     assert [claimed.record.id for claimed in bench.claim("worker 2")] == [third.id]
-    assert [message.name for message in bench.waiting()] == ["snapshot.manage.start"] * 3
+    assert [message.name for message in bench.messages()] == ["snapshot.manage.start"] * 3
 
 
 def test_batch_that_the_database_refuses_is_accepted_in_parts_that_claim_nothing(
@@ -83,10 +83,10 @@ def test_request_for_an_unknown_record_is_refused_and_the_others_are_accepted(be
     refused = bench.accept_requests(unknown, OperationRequest(Snapshot, requested.id, Operation.MANAGE))
     assert [(refusal.request, type(refusal.error)) for refusal in refused] == [(unknown, errors.NotFound)]
 
-    assert bench.kept(requested).due_at == NOW
+    assert bench.record(requested).due_at == NOW
 
 
-def foreign(source: str = DAILY) -> OperationRequest:
+def upstream_request(source: str = DAILY) -> OperationRequest:
     """Return a request of an upstream API that keeps its own records."""
     volume = examples.available_volume(DISK, id=new_id())
     record = examples.snapshot(source, id=new_id(), volume_id=volume.id)
@@ -94,51 +94,55 @@ def foreign(source: str = DAILY) -> OperationRequest:
 
 
 def test_request_with_the_record_of_an_upstream_is_accepted_as_new(bench: Bench) -> None:
-    ask = foreign()
+    received = upstream_request()
     later = bench.clock.advance(seconds=5)
 
-    assert bench.accept_requests(ask, ask) == []
-    bench.accept_requests(ask)
+    assert bench.accept_requests(received, received) == []
+    bench.accept_requests(received)
 
-    assert ask.record is not None
-    kept = bench.kept(ask.record)
+    assert received.record is not None
+    kept = bench.record(received.record)
     assert fields(kept, "status", "created_at", "due_at") == [Status.CREATING, later, later]
     assert bench.claim_one().volume is not None
 
 
 def test_request_of_an_upstream_for_a_managed_object_ends_in_error(bench: Bench) -> None:
-    bench.rule(name_template="")
-    bench.managed()
-    ask = foreign()
-    bench.accept_requests(ask)
+    bench.change_rules(name_template="")
+    bench.manage_snapshot()
+    received = upstream_request()
+    bench.accept_requests(received)
 
-    bench.work()
+    bench.carry_out_due()
 
-    assert ask.record is not None
-    assert fields(bench.kept(ask.record), "status", "reason_code") == [Status.ERROR, "already_managed"]
+    assert received.record is not None
+    assert fields(bench.record(received.record), "status", "reason_code") == [Status.ERROR, "already_managed"]
 
 
 def test_upstream_with_its_own_records_can_unmanage_its_snapshot(bench: Bench) -> None:
-    ask = foreign()
-    bench.accept_requests(ask)
-    bench.work()
+    received = upstream_request()
+    bench.accept_requests(received)
+    bench.carry_out_due()
 
-    back = replace(ask, operation=Operation.UNMANAGE, record=None, volume=None, requester=Requester(PROJECT, "carol"))
+    back = replace(
+        received, operation=Operation.UNMANAGE, record=None, volume=None, requester=Requester(PROJECT, "carol")
+    )
     bench.accept_requests(back)
-    bench.work()
-    bench.accept_requests(back, ask)
+    bench.carry_out_due()
+    bench.accept_requests(back, received)
 
-    assert ask.record is not None
-    assert bench.kept(ask.record).status is Status.DELETED
+    assert received.record is not None
+    assert bench.record(received.record).status is Status.DELETED
     assert bench.claim() == []
     assert [found.name for found in bench.driver.list_snapshots()].count(DAILY) == 1
 
 
 def test_late_repeat_does_not_hide_a_later_request(bench: Bench) -> None:
-    snapshot = bench.managed()
+    snapshot = bench.manage_snapshot()
     requests.unmanage(bench.app, snapshot.id, REQUESTER)
 
-    asks = [OperationRequest(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)]
-    bench.accept_requests(*asks)
+    received = [
+        OperationRequest(Snapshot, snapshot.id, operation) for operation in (Operation.UNMANAGE, Operation.MANAGE)
+    ]
+    bench.accept_requests(*received)
 
-    assert bench.kept(snapshot).due_at == NOW
+    assert bench.record(snapshot).due_at == NOW

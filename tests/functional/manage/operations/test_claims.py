@@ -17,10 +17,10 @@ def test_claim_starts_each_operation_once(bench: Bench) -> None:
 
     claimed = bench.claim_one()
 
-    assert claimed.record == bench.kept(requested)
+    assert claimed.record == bench.record(requested)
     assert claimed.volume is not None
-    assert fields(bench.kept(requested), "generation", "attempt", "claimed_by") == [1, 1, "worker 1"]
-    assert bench.owed() == ["snapshot.manage.start"]
+    assert fields(bench.record(requested), "generation", "attempt", "claimed_by") == [1, 1, "worker 1"]
+    assert bench.message_names() == ["snapshot.manage.start"]
     assert bench.claim("worker 2") == []
 
 
@@ -36,7 +36,7 @@ def test_concurrent_workers_claim_each_operation_once(bench: Bench) -> None:
     claimed += [each.record.id for each in bench.claim("the last", limit=12)]
 
     assert sorted(claimed) == sorted(snapshot.id for snapshot in requested)
-    assert bench.owed() == ["snapshot.manage.start"] * 12
+    assert bench.message_names() == ["snapshot.manage.start"] * 12
 
 
 def test_claim_is_limited_and_takes_volumes_first(bench: Bench) -> None:
@@ -73,7 +73,7 @@ def test_dead_worker_s_operation_is_claimed_again_without_a_second_start_event(b
     taken = bench.claim_one("worker 2")
 
     assert fields(taken.record, "attempt", "claimed_by", "claim_number") == [2, "worker 2", 2]  # type: ignore[arg-type]
-    assert bench.owed() == ["snapshot.manage.start"]
+    assert bench.message_names() == ["snapshot.manage.start"]
 
 
 def test_operation_that_kills_every_worker_ends_in_error(bench: Bench) -> None:
@@ -85,8 +85,8 @@ def test_operation_that_kills_every_worker_ends_in_error(bench: Bench) -> None:
 
     assert bench.claim() == []
 
-    assert fields(bench.kept(requested), "status", "reason_code") == [Status.ERROR, "attempts_exhausted"]
-    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.error"]
+    assert fields(bench.record(requested), "status", "reason_code") == [Status.ERROR, "attempts_exhausted"]
+    assert bench.message_names() == ["snapshot.manage.start", "snapshot.manage.error"]
     assert [message.resource_id for message in bench.user_messages()] == [requested.id]
 
 
@@ -97,4 +97,4 @@ def test_released_record_can_be_claimed_at_once(bench: Bench) -> None:
     taken = bench.claim_one("worker 2")
 
     assert (taken.record.attempt, taken.record.claimed_by) == (1, "worker 2")
-    assert bench.owed() == ["snapshot.manage.start"]
+    assert bench.message_names() == ["snapshot.manage.start"]

@@ -21,14 +21,14 @@ from tests.functional.manage.operations.bench import DAILY, MONTHLY, WEEKLY, Ben
 def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) -> None:
     requested = bench.request(name="n", metadata={"k": "v"})
 
-    assert bench.kept(requested) == requested
+    assert bench.record(requested) == requested
     assert fields(requested, "status", "location", "size_gb", "generation") == [
         Status.CREATING,
         examples.LOCATION,
         1,
         0,
     ]
-    (cast,) = bench.waiting()
+    (cast,) = bench.messages()
     assert (cast.name, cast.target, cast.body) == ("manage_snapshot", SERVER, {"snapshot_id": requested.id})
     assert bench.nudged == [cast]
 
@@ -39,21 +39,21 @@ def test_second_request_for_an_object_is_refused_at_once(bench: Bench) -> None:
     with pytest.raises(errors.AlreadyManaged):
         bench.request()
 
-    assert bench.owed(Kind.CAST) == ["manage_snapshot"]
+    assert bench.message_names(Kind.CAST) == ["manage_snapshot"]
 
 
 def test_of_two_requests_at_the_same_time_one_is_refused(bench: Bench) -> None:
-    def ask(_: int) -> Snapshot | None:
+    def request(_: int) -> Snapshot | None:
         try:
             return bench.request()
         except errors.AlreadyManaged:
             return None
 
     with ThreadPoolExecutor(2) as pool:
-        requested = [snapshot for snapshot in pool.map(ask, range(2)) if snapshot]
+        requested = [snapshot for snapshot in pool.map(request, range(2)) if snapshot]
 
     assert len(requested) == 1
-    assert [cast.record_id for cast in bench.waiting()] == [requested[0].id]
+    assert [cast.record_id for cast in bench.messages()] == [requested[0].id]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_request_to_a_server_without_heartbeats_is_refused(bench: Bench) -> None
 
     with pytest.raises(errors.ServiceDown):
         bench.request()
-    assert bench.waiting() == []
+    assert bench.messages() == []
 
 
 def test_request_to_an_unknown_server_is_refused(bench: Bench) -> None:
@@ -92,33 +92,33 @@ def test_request_to_an_unknown_server_is_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize("limit", [Amount(2, UNLIMITED), Amount(UNLIMITED, 2)])
 def test_quota_limits_owned_snapshots_and_freed_quota_can_be_used_again(bench: Bench, limit: Amount) -> None:
-    bench.rule(quota=limit)
-    bench.managed(DAILY)
+    bench.change_rules(quota=limit)
+    bench.manage_snapshot(DAILY)
     failing = bench.request("not there")
 
     with pytest.raises(errors.QuotaExceeded):
         bench.request(MONTHLY)
     bench.accept(failing)
-    bench.work()
+    bench.carry_out_due()
 
     assert bench.request(MONTHLY).status is Status.CREATING
 
 
 def test_concurrent_requests_do_not_exceed_the_quota(bench: Bench) -> None:
-    bench.rule(quota=Amount(2, UNLIMITED))
+    bench.change_rules(quota=Amount(2, UNLIMITED))
 
-    def ask(number: int) -> bool:
+    def request(number: int) -> bool:
         try:
             return bool(bench.request(f"snapshot-{number}"))
         except errors.QuotaExceeded:
             return False
 
     with ThreadPoolExecutor(6) as pool:
-        assert sum(pool.map(ask, range(6))) == 2
+        assert sum(pool.map(request, range(6))) == 2
 
 
 def test_listing_marks_managed_and_requested_snapshots(bench: Bench) -> None:
-    managed, requested = bench.managed(DAILY), bench.request(WEEKLY)
+    managed, requested = bench.manage_snapshot(DAILY), bench.request(WEEKLY)
     page = Page(sort=(("reference", "asc"),))
 
     entries = requests.list_manageable(bench.app, SERVER, Inventory(bench.driver.list_snapshots()), page)

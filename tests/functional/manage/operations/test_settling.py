@@ -28,26 +28,26 @@ def test_object_is_renamed_only_after_its_identity_was_written(bench: Bench) -> 
 
     (resolved,) = bench.resolve(bench.claim_one())
 
-    assert resolved == bench.kept(requested)
+    assert resolved == bench.record(requested)
     assert fields(resolved, "original_name", "backend_name") == [DAILY, f"snapshot-{requested.id}"]
     assert DAILY in [found.name for found in bench.driver.list_snapshots()]
 
 
 def test_managed_snapshot_is_available_under_its_new_name(bench: Bench) -> None:
-    snapshot = bench.managed()
+    snapshot = bench.manage_snapshot()
 
     assert fields(snapshot, "status", "size_gb", "due_at", "claimed_by") == [Status.AVAILABLE, 1, None, None]
     assert [found.name for found in bench.driver.list_snapshots()].count(f"snapshot-{snapshot.id}") == 1
-    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.end"]
-    assert [message.body["generation"] for message in bench.waiting()] == [1, 2]
+    assert bench.message_names() == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert [message.body["generation"] for message in bench.messages()] == [1, 2]
 
 
 def test_events_are_posted_in_both_dialects_if_configured(bench: Bench) -> None:
-    bench.rule(both_dialects=True)
+    bench.change_rules(both_dialects=True)
 
-    bench.managed()
+    bench.manage_snapshot()
 
-    assert sorted(bench.owed()) == [
+    assert sorted(bench.message_names()) == [
         "snapshot.manage.end",
         "snapshot.manage.start",
         "snapshot.manage_existing_snapshot.end",
@@ -65,15 +65,15 @@ def test_driver_receives_the_name_of_the_volume(bench: Bench, monkeypatch: pytes
 
     monkeypatch.setattr(bench.driver, "find_snapshot", finding)
 
-    bench.managed()
+    bench.manage_snapshot()
 
     assert message == ["volume-1"]
 
 
 def test_nothing_is_renamed_without_a_name_template(bench: Bench) -> None:
-    bench.rule(name_template="")
+    bench.change_rules(name_template="")
 
-    snapshot = bench.managed()
+    snapshot = bench.manage_snapshot()
 
     assert fields(snapshot, "backend_name", "original_name") == [DAILY, DAILY]
 
@@ -102,7 +102,7 @@ def test_of_two_references_to_one_object_the_second_ends_in_error(
     assert len(resolved) == 2
     assert innocent.id in {snapshot.id for snapshot in resolved}
     (refused,) = {one.id, other.id} - {snapshot.id for snapshot in resolved}
-    settled = bench.kept(one if refused == one.id else other)
+    settled = bench.record(one if refused == one.id else other)
     assert fields(settled, "status", "reason_code", "reference_key") == [Status.ERROR, "already_managed", None]
 
 
@@ -112,25 +112,25 @@ def test_of_two_references_to_one_object_the_second_ends_in_error(
 def test_snapshot_that_can_not_be_managed_ends_in_error_with_a_reason(bench: Bench, unsafe: Unsafe, code: str) -> None:
     bench.driver.mark(DAILY, unsafe, "mounted on /mnt")
 
-    snapshot = bench.managed()
+    snapshot = bench.manage_snapshot()
 
     assert fields(snapshot, "status", "reason_code", "attempt") == [Status.ERROR, code, 1]
     (message,) = bench.user_messages()
     assert "mounted on /mnt" in message.text
     assert (message.resource_id, message.request_id) == (snapshot.id, REQUESTER.request_id)
-    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.error"]
+    assert bench.message_names() == ["snapshot.manage.start", "snapshot.manage.error"]
 
 
 def test_snapshot_of_another_volume_ends_in_error(bench: Bench) -> None:
     bench.driver.add_volume("other")
     bench.driver.add_snapshot("other", "foreign")
 
-    assert bench.managed("foreign").reason_code == "wrong_volume"
+    assert bench.manage_snapshot("foreign").reason_code == "wrong_volume"
 
 
 def test_transient_failure_is_retried_after_a_delay(bench: Bench) -> None:
     bench.driver.go_away()
-    snapshot = bench.managed()
+    snapshot = bench.manage_snapshot()
     assert fields(snapshot, "status", "reason_code", "due_at") == [
         Status.CREATING,
         "backend_unavailable",
@@ -139,21 +139,25 @@ def test_transient_failure_is_retried_after_a_delay(bench: Bench) -> None:
 
     bench.driver.hook = lambda step: None
     bench.clock.advance(seconds=1)
-    bench.work()
+    bench.carry_out_due()
 
-    assert fields(bench.kept(snapshot), "status", "attempt", "reason") == [Status.AVAILABLE, 2, None]
-    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert fields(bench.record(snapshot), "status", "attempt", "reason") == [Status.AVAILABLE, 2, None]
+    assert bench.message_names() == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
 def test_lasting_failure_ends_in_error_after_the_last_attempt(bench: Bench) -> None:
     bench.driver.go_away()
-    snapshot = bench.managed()
+    snapshot = bench.manage_snapshot()
     for _ in range(5):
         bench.clock.advance(minutes=1)
-        bench.work()
+        bench.carry_out_due()
 
-    assert fields(bench.kept(snapshot), "status", "attempt", "reason_code") == [Status.ERROR, 3, "backend_unavailable"]
-    assert bench.owed() == ["snapshot.manage.start", "snapshot.manage.error"]
+    assert fields(bench.record(snapshot), "status", "attempt", "reason_code") == [
+        Status.ERROR,
+        3,
+        "backend_unavailable",
+    ]
+    assert bench.message_names() == ["snapshot.manage.start", "snapshot.manage.error"]
     assert len(bench.user_messages()) == 1
 
 
@@ -161,12 +165,12 @@ def test_half_done_operation_is_finished_by_the_next_worker(bench: Bench) -> Non
     requested = bench.request()
     bench.accept(requested)
     (resolved,) = bench.resolve(bench.claim_one())
-    bench.drive(Claimed(resolved))
+    bench.carry_out_step(Claimed(resolved))
     bench.clock.advance(seconds=60)
 
-    bench.work()
+    bench.carry_out_due()
 
-    assert fields(bench.kept(requested), "status", "attempt") == [Status.AVAILABLE, 2]
+    assert fields(bench.record(requested), "status", "attempt") == [Status.AVAILABLE, 2]
 
 
 def test_late_outcome_writes_nothing(bench: Bench) -> None:
@@ -174,14 +178,14 @@ def test_late_outcome_writes_nothing(bench: Bench) -> None:
     bench.accept(requested)
     late = bench.claim_one()
     bench.clock.advance(seconds=60)
-    bench.work()
-    before, owed = bench.kept(requested), bench.waiting()
+    bench.carry_out_due()
+    before, owed = bench.record(requested), bench.messages()
 
     settled = settling.settle(bench.app, [Outcome(late.record, error=errors.SourceNotFound("I saw nothing"))])
 
     assert settled == []
-    assert bench.kept(requested) == before
-    assert bench.waiting() == owed
+    assert bench.record(requested) == before
+    assert bench.messages() == owed
     assert bench.user_messages() == []
 
 
@@ -200,16 +204,16 @@ def test_late_outcome_does_not_stop_the_other_outcomes(bench: Bench) -> None:
 def test_ended_session_of_a_frozen_worker_does_not_settle_its_operation(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, step: type[Resolution | Outcome]
 ) -> None:
-    bench.rule(retry=Retry(1, timedelta(seconds=1), timedelta(seconds=1)))
+    bench.change_rules(retry=Retry(1, timedelta(seconds=1), timedelta(seconds=1)))
     requested = bench.request()
     bench.accept(requested)
-    answer = bench.answer_to(step)
+    answer = bench.unwritten_answer(step)
 
     freeze_once(monkeypatch, bench.app.db)
     with pytest.raises(sa.exc.DBAPIError):
         written(bench, answer)
 
-    assert bench.kept(requested).status is Status.CREATING
+    assert bench.record(requested).status is Status.CREATING
     assert len(written(bench, answer)) == 1
 
 
@@ -247,7 +251,7 @@ def test_operation_ends_in_error_if_the_database_refuses_its_values(
 ) -> None:
     requested = bench.request()
     bench.accept(requested)
-    answer = bench.answer_to(step)
+    answer = bench.unwritten_answer(step)
     update = records.update
 
     def refuse_once(conn: sa.Connection, changes: Any) -> Any:
@@ -257,11 +261,11 @@ def test_operation_ends_in_error_if_the_database_refuses_its_values(
     monkeypatch.setattr(records, "update", refuse_once)
     written(bench, answer)
 
-    assert fields(bench.kept(requested), "reason_code", "claimed_by") == ["backend_error", None]
+    assert fields(bench.record(requested), "reason_code", "claimed_by") == ["backend_error", None]
 
 
 def test_reason_of_any_length_is_kept(bench: Bench) -> None:
-    snapshot = bench.managed("\N{CAMERA}" * 100_000)
+    snapshot = bench.manage_snapshot("\N{CAMERA}" * 100_000)
 
     assert snapshot.status is Status.ERROR
     assert len(bench.user_messages()) == 1

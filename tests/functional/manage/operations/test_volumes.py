@@ -13,20 +13,20 @@ def test_registered_volume_is_known_by_its_size_and_identity(bench: Bench) -> No
     requested = requests.register_volume(bench.app, examples.volume("other", id=new_id()))
     bench.accept(requested)
 
-    bench.work()
+    bench.carry_out_due()
 
     with bench.db.read() as conn:
         volume = records.get(conn, Volume, requested.id)
     assert volume is not None
     assert (volume.status, volume.size_gb, volume.backend_id) == (Status.AVAILABLE, 5, found.identity)
-    assert bench.owed() == []
+    assert bench.message_names() == []
 
 
 def test_missing_volume_ends_in_error_with_a_user_message(bench: Bench) -> None:
     requested = requests.register_volume(bench.app, examples.volume("gone", id=new_id()))
     bench.accept(requested)
 
-    bench.work()
+    bench.carry_out_due()
 
     assert [(message.resource_type, message.resource_id) for message in bench.user_messages()] == [
         ("VOLUME", requested.id)

@@ -8,7 +8,7 @@ from snapmanage import errors
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
-from tests.functional.store.rows import insert, kept, owning
+from tests.functional.store.rows import insert, owning_snapshot, stored
 
 
 def test_migrations_create_the_tables_that_queries_use(database_url: str) -> None:
@@ -23,12 +23,12 @@ def test_migrations_create_the_tables_that_queries_use(database_url: str) -> Non
 
 
 def test_second_sync_changes_nothing(database: Database) -> None:
-    snapshot = owning()
+    snapshot = owning_snapshot()
     insert(database, snapshot)
 
     schema.sync(database.engine)
 
-    assert kept(database, snapshot.id) == snapshot
+    assert stored(database, snapshot.id) == snapshot
     schema.require_current(database.engine)
 
 

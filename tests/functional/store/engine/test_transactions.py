@@ -22,7 +22,7 @@ from snapmanage.store.mapping import tables
 from snapmanage.testing.waiting import until
 from tests import examples
 from tests.examples import PROJECT
-from tests.functional.store.rows import ON_SERVERS, claim, due, insert, kept, owning
+from tests.functional.store.rows import ON_SERVERS, claim, due_snapshot, insert, owning_snapshot, stored
 
 
 def test_rows_that_a_frozen_process_has_locked_are_unlocked_after_a_while(database: Database) -> None:
@@ -60,7 +60,7 @@ def test_database_ends_idle_transactions(database: Database) -> None:
 
 def test_failed_transaction_writes_nothing(database: Database) -> None:
     def work(conn: Connection, _: datetime) -> None:
-        records.insert(conn, owning())
+        records.insert(conn, owning_snapshot())
         raise errors.InvalidState("second thoughts")
 
     with pytest.raises(errors.InvalidState):
@@ -72,7 +72,7 @@ def test_failed_transaction_writes_nothing(database: Database) -> None:
 
 @ON_SERVERS
 def test_deadlocked_transactions_are_both_written(database: Database) -> None:
-    one, other = due("a"), due("b")
+    one, other = due_snapshot("a"), due_snapshot("b")
     insert(database, one, other)
     meet = threading.Barrier(2, timeout=20)
     tries: list[str] = []
@@ -92,12 +92,12 @@ def test_deadlocked_transactions_are_both_written(database: Database) -> None:
         list(pool.map(database.write, [cross(one, other), cross(other, one)]))
 
     assert len(tries) > 2
-    assert (kept(database, one.id).attempt, kept(database, other.id).attempt) == (1, 1)
+    assert (stored(database, one.id).attempt, stored(database, other.id).attempt) == (1, 1)
 
 
 @ON_SERVERS
 def test_transaction_is_repeated_after_a_lock_wait_that_times_out(database: Database) -> None:
-    record, tries = due(), list[int]()
+    record, tries = due_snapshot(), list[int]()
     insert(database, record)
 
     with database.engine.connect() as somebody:
@@ -113,7 +113,7 @@ def test_transaction_is_repeated_after_a_lock_wait_that_times_out(database: Data
         database.write(work)
 
     assert tries == [0, 1]
-    assert kept(database, record.id).attempt == 1
+    assert stored(database, record.id).attempt == 1
 
 
 # 1205 and 1213 occur above; MariaDB reports 1020 if a transaction must see all rows as they were when it began.
@@ -133,7 +133,7 @@ def test_transaction_that_mariadb_rolled_back_for_another_is_repeated(code: int)
 @ON_SERVERS
 def test_connection_that_was_closed_while_idle_is_not_used(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "PING_AFTER_SECONDS", 0)
-    insert(database, due())
+    insert(database, due_snapshot())
     with database.read() as conn:
         rested = conn.execute(sa.text(OWN_CONNECTION[conn.dialect.name])).scalar_one()
 

@@ -15,33 +15,42 @@ from snapmanage.core.records import Snapshot, Status
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 from tests.examples import LEASE, NOW, REQUESTER
-from tests.functional.store.rows import TEXTS, claim, due, elsewhere, insert, kept, owning, update
+from tests.functional.store.rows import (
+    TEXTS,
+    claim,
+    due_snapshot,
+    insert,
+    other_transaction,
+    owning_snapshot,
+    stored,
+    update,
+)
 
 
 def test_second_change_of_the_same_record_writes_nothing(database: Database) -> None:
-    before = due()
+    before = due_snapshot()
     insert(database, before)
     won, lost = claim(before), replace(claim(before), after=replace(claim(before).after, claimed_by="worker 2"))
 
     assert update(database, won) == [won]
     assert update(database, lost) == []
 
-    assert kept(database, before.id).claimed_by == "worker 1"
+    assert stored(database, before.id).claimed_by == "worker 1"
 
 
 def test_change_of_a_record_that_changed_before_delays_no_other_change_of_the_batch(database: Database) -> None:
-    first, lost, last = (due(name) for name in ("a", "b", "c"))
+    first, lost, last = (due_snapshot(name) for name in ("a", "b", "c"))
     insert(database, first, lost, last)
     update(database, claim(lost))
 
     written = update(database, claim(first), claim(lost), claim(last))
 
     assert {change.before.id for change in written} == {first.id, last.id}
-    assert [kept(database, each.id).claim_number for each in (first, lost, last)] == [1, 1, 1]
+    assert [stored(database, each.id).claim_number for each in (first, lost, last)] == [1, 1, 1]
 
 
 def test_change_of_a_missing_record_writes_nothing(database: Database) -> None:
-    assert update(database, claim(due())) == []
+    assert update(database, claim(due_snapshot())) == []
 
 
 def test_empty_batch_of_changes_writes_nothing(database: Database) -> None:
@@ -49,16 +58,16 @@ def test_empty_batch_of_changes_writes_nothing(database: Database) -> None:
 
 
 def test_batch_writes_to_each_record_its_own_values(database: Database) -> None:
-    one, other = due("a", reason="kept"), due("b", reason="dropped", status=Status.AVAILABLE)
+    one, other = due_snapshot("a", reason="kept"), due_snapshot("b", reason="dropped", status=Status.AVAILABLE)
     insert(database, one, other)
 
     update(database, claim(one), lifecycle.unmanage(other, REQUESTER, NOW))
 
-    assert (kept(database, one.id).reason, kept(database, other.id).reason) == ("kept", None)
+    assert (stored(database, one.id).reason, stored(database, other.id).reason) == ("kept", None)
 
 
 def test_batch_resolves_each_record_to_its_own_object(database: Database) -> None:
-    one, other = due("a"), due("b")
+    one, other = due_snapshot("a"), due_snapshot("b")
     insert(database, one, other)
     found = [backend_snapshot(f"{text}-{place}") for place, text in enumerate(TEXTS[:2])]
 
@@ -68,11 +77,11 @@ def test_batch_resolves_each_record_to_its_own_object(database: Database) -> Non
     ]
     update(database, *resolved)
 
-    assert [kept(database, each.id) for each in (one, other)] == [change.after for change in resolved]
+    assert [stored(database, each.id) for each in (one, other)] == [change.after for change in resolved]
 
 
 def test_batch_with_a_value_that_fits_no_column_is_refused_whole(database: Database) -> None:
-    one, other = due("a"), due("b")
+    one, other = due_snapshot("a"), due_snapshot("b")
     insert(database, one, other)
     # SQLite keeps texts of any length.
     long = backend_snapshot("c", identity="\ud800" if database.engine.dialect.name == "sqlite" else "x" * 256)
@@ -84,7 +93,7 @@ def test_batch_with_a_value_that_fits_no_column_is_refused_whole(database: Datab
             lifecycle.resolve(other, long, "managed", NOW + LEASE),
         )
 
-    assert [kept(database, each.id) for each in (one, other)] == [one, other]
+    assert [stored(database, each.id) for each in (one, other)] == [one, other]
 
 
 def backend_snapshot(name: str, identity: str | None = None) -> BackendSnapshot:
@@ -92,18 +101,18 @@ def backend_snapshot(name: str, identity: str | None = None) -> BackendSnapshot:
 
 
 def test_lease_is_renewed_only_under_the_claim_that_holds_it(database: Database) -> None:
-    held, lost = due("a", claim_number=5), due("b", claim_number=5)
+    held, lost = due_snapshot("a", claim_number=5), due_snapshot("b", claim_number=5)
     insert(database, held, lost)
 
     renewed = [lifecycle.renew(held, NOW, LEASE), lifecycle.renew(replace(lost, claim_number=4), NOW, LEASE)]
     database.write(lambda conn, _: records.update(conn, renewed))
 
-    assert kept(database, held.id) == replace(held, due_at=NOW + LEASE)
-    assert kept(database, lost.id) == lost
+    assert stored(database, held.id) == replace(held, due_at=NOW + LEASE)
+    assert stored(database, lost.id) == lost
 
 
 def test_concurrent_changes_of_one_record_are_all_written(database: Database) -> None:
-    counter = owning(attempt=0)
+    counter = owning_snapshot(attempt=0)
     insert(database, counter)
 
     def count(_: int) -> None:
@@ -116,13 +125,13 @@ def test_concurrent_changes_of_one_record_are_all_written(database: Database) ->
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(count, range(24)))
 
-    assert kept(database, counter.id).attempt == 24
+    assert stored(database, counter.id).attempt == 24
 
 
 def test_reader_waits_for_no_writer_and_sees_committed_rows(database: Database) -> None:
-    before = due()
+    before = due_snapshot()
     insert(database, before)
 
-    with elsewhere(database) as writer:
+    with other_transaction(database) as writer:
         assert records.update(writer, [claim(before)])
-        assert kept(database, before.id) == before
+        assert stored(database, before.id) == before

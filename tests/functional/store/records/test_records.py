@@ -13,11 +13,11 @@ from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import NOW, PROJECT
-from tests.functional.store.rows import SECOND, TEXTS, insert, kept, owning
+from tests.functional.store.rows import SECOND, TEXTS, insert, owning_snapshot, stored
 
 
-def whole(**fields: Any) -> Snapshot:
-    """A snapshot with something in every field."""
+def full_snapshot(**fields: Any) -> Snapshot:
+    """Return a snapshot with a value in every field."""
     return examples.snapshot(
         name="for users",
         description="of the night",
@@ -47,19 +47,19 @@ def whole(**fields: Any) -> Snapshot:
 
 
 def test_record_is_read_as_it_was_written(database: Database) -> None:
-    assert None not in vars(whole()).values()
+    assert None not in vars(full_snapshot()).values()
 
-    insert(database, whole())
+    insert(database, full_snapshot())
 
-    assert kept(database, whole().id) == whole()
+    assert stored(database, full_snapshot().id) == full_snapshot()
 
 
 def test_times_keep_their_microseconds_and_are_in_utc(database: Database) -> None:
     elsewhere_on_earth = datetime.fromisoformat("2026-03-01T23:59:59.999999+13:45")
-    snapshot = owning(created_at=elsewhere_on_earth, due_at=datetime.max.replace(year=9000, tzinfo=UTC))
+    snapshot = owning_snapshot(created_at=elsewhere_on_earth, due_at=datetime.max.replace(year=9000, tzinfo=UTC))
     insert(database, snapshot)
 
-    found = kept(database, snapshot.id)
+    found = stored(database, snapshot.id)
 
     assert found.created_at == elsewhere_on_earth
     assert found.created_at.tzinfo is UTC
@@ -68,33 +68,33 @@ def test_times_keep_their_microseconds_and_are_in_utc(database: Database) -> Non
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_text_is_read_as_it_was_written(database: Database, text: str) -> None:
-    snapshot = owning(text, name=text, description=text, metadata={text: text}, reason=text, backend_name=text)
+    snapshot = owning_snapshot(text, name=text, description=text, metadata={text: text}, reason=text, backend_name=text)
     insert(database, snapshot)
 
-    found = kept(database, snapshot.id)
+    found = stored(database, snapshot.id)
 
     assert found == snapshot
     assert found.reference.name() == text
 
 
 def test_longest_name_fits(database: Database) -> None:
-    snapshot = owning("\U0010ffff" * 5000, name="\U0010ffff" * 255)
+    snapshot = owning_snapshot("\U0010ffff" * 5000, name="\U0010ffff" * 255)
     insert(database, snapshot)
 
-    assert kept(database, snapshot.id) == snapshot
+    assert stored(database, snapshot.id) == snapshot
 
 
 def test_tombstone_is_found_only_among_deleted_records(database: Database) -> None:
-    insert(database, whole())
+    insert(database, full_snapshot())
 
     with database.read() as conn:
-        assert records.get(conn, Snapshot, whole().id) is None
-        assert records.get(conn, Snapshot, whole().id, deleted=True) == whole()
+        assert records.get(conn, Snapshot, full_snapshot().id) is None
+        assert records.get(conn, Snapshot, full_snapshot().id, deleted=True) == full_snapshot()
 
 
 def test_pages_join_up_to_the_whole_list_even_if_times_are_equal(database: Database) -> None:
-    made = [owning(str(n), created_at=NOW + n // 3 * SECOND) for n in range(8)]
-    insert(database, *made, owning("other", requester=Requester("another")))
+    made = [owning_snapshot(str(n), created_at=NOW + n // 3 * SECOND) for n in range(8)]
+    insert(database, *made, owning_snapshot("other", requester=Requester("another")))
 
     with database.read() as conn:
         paged: list[Snapshot] = []
@@ -112,8 +112,8 @@ def test_pages_join_up_to_the_whole_list_even_if_times_are_equal(database: Datab
 
 
 def test_list_shows_matching_records_and_no_tombstone(database: Database) -> None:
-    named, other = owning("a", name="n"), owning("b", name="N")
-    insert(database, named, other, owning("c", name="n", deleted_at=NOW))
+    named, other = owning_snapshot("a", name="n"), owning_snapshot("b", name="N")
+    insert(database, named, other, owning_snapshot("c", name="n", deleted_at=NOW))
 
     with database.read() as conn:
         assert records.list_page(conn, Snapshot, ListQuery(PROJECT, {"name": "n"})) == [named]
@@ -122,7 +122,7 @@ def test_list_shows_matching_records_and_no_tombstone(database: Database) -> Non
 
 
 def test_marker_of_another_project_is_unknown(database: Database) -> None:
-    theirs = owning(requester=Requester("another"))
+    theirs = owning_snapshot(requester=Requester("another"))
     insert(database, theirs)
 
     with database.read() as conn, pytest.raises(errors.InvalidRequest, match=theirs.id):
