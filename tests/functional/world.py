@@ -37,7 +37,7 @@ from snapmanage.testing.waiting import until
 from snapmanage.volume.server import VolumeServer
 from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import PROJECT, SERVER, Client
-from tests.functional.migrated import sqlite
+from tests.functional.databases import sqlite
 from tests.functional.parts import NAMES, HangingStep, QuickHttpServer, SwitchedBus
 
 OTHER_PROJECT = "f" * 32

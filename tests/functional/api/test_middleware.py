@@ -17,7 +17,7 @@ from snapmanage.testing.services.daemon import Daemon
 from tests.functional.api.test_authentication import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, fault
-from tests.functional.migrated import sqlite
+from tests.functional.databases import sqlite
 from tests.functional.world import World, five_snapshots, running_world
 
 ORIGIN = "https://dashboard.example"

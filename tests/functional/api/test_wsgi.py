@@ -10,7 +10,7 @@ import pytest
 
 from snapmanage.testing.services.daemon import Daemon
 from tests.functional.cmd.programs import run
-from tests.functional.migrated import sqlite
+from tests.functional.databases import sqlite
 
 ASK = """
 import sys

@@ -19,6 +19,7 @@ from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import NOW, PROJECT, new_id
+from tests.functional.databases import ON_SERVERS
 
 THREADS = 16
 EACH = 13
@@ -117,11 +118,10 @@ def test_limit_of_a_project_is_effective_without_a_default(app: Application) -> 
         ask(app, "b")
 
 
-@pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
+@ON_SERVERS
 def test_limit_that_changed_while_a_request_waited_is_effective(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On SQLite no other transaction writes between a transaction's steps."""
     change(app.db, snapshots=5)
     get = quotas.get
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import Connection
 
 from snapmanage.core import lifecycle
@@ -60,10 +59,6 @@ def claim(snapshot: Snapshot) -> Change[Snapshot]:
     change = lifecycle.claim(snapshot, "worker 1", NOW, LEASE, RETRY)
     assert change is not None
     return change
-
-
-# SQLite admits one writer at a time, so no row is skipped as locked, and no deadlock arises.
-ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from snapmanage.store import idempotency
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from tests.examples import NOW, new_id
-from tests.functional.store.rows import ON_SERVERS, SECOND, other_transaction
+from tests.functional.databases import ON_SERVERS
+from tests.functional.store.rows import SECOND, other_transaction
 
 
 def key_use(**fields: Any) -> KeyUse:

@@ -9,19 +9,8 @@ from snapmanage.store import outbox
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import NOW, SERVER, new_id
-from tests.functional.store.rows import ON_SERVERS, SECOND, TEXTS, other_transaction
-
-
-@ON_SERVERS
-def test_message_that_another_relay_has_locked_is_not_taken(database: Database) -> None:
-    post(database, *(message() for _ in range(4)))
-
-    with other_transaction(database) as other, database.engine.connect() as conn, conn.begin():
-        theirs = outbox.take(other, NOW, 2)
-        mine = outbox.take(conn, NOW, 10)
-
-    assert len(theirs) == 2
-    assert not {each.id for each, _ in theirs} & {each.id for each, _ in mine}
+from tests.functional.databases import ON_SERVERS
+from tests.functional.store.rows import SECOND, TEXTS, other_transaction
 
 
 def message(**fields: Any) -> messages.Message:
@@ -96,3 +85,15 @@ def test_casts_for_a_server_that_is_back_are_due_at_once(database: Database) -> 
     assert set(due_messages(database)) == {waiting.id}
     with database.read() as conn:
         assert outbox.waiting(conn) == 3
+
+
+@ON_SERVERS
+def test_message_that_another_relay_has_locked_is_not_taken(database: Database) -> None:
+    post(database, *(message() for _ in range(4)))
+
+    with other_transaction(database) as other, database.engine.connect() as conn, conn.begin():
+        theirs = outbox.take(other, NOW, 2)
+        mine = outbox.take(conn, NOW, 10)
+
+    assert len(theirs) == 2
+    assert not {each.id for each, _ in theirs} & {each.id for each, _ in mine}

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import Connection, Engine, Table, event, select
 
 from snapmanage.core import outbox as messages
@@ -22,13 +21,14 @@ from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from tests import examples
 from tests.examples import NOW, PROJECT, SERVER, new_id
+from tests.functional.databases import ON_SERVERS
 
 ROWS = 3000
 LARGE = ("snapshots", "outbox")
 Statement = tuple[str, Any]
 
 
-@pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
+@ON_SERVERS
 def test_every_step_finds_its_rows_by_an_index(database: Database, app: Application) -> None:
     fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
     fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
@@ -40,7 +40,7 @@ def test_every_step_finds_its_rows_by_an_index(database: Database, app: Applicat
     assert [text for text, values in statements if reads_all(database, text, values)] == []
 
 
-@pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
+@ON_SERVERS
 def test_statement_without_an_index_is_detected(database: Database, app: Application) -> None:
     fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from snapmanage.core.lifecycle import Retry
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import Kind, Message
@@ -30,8 +28,6 @@ from tests.examples import LEASE, PROJECT, SERVER, new_id
 DISK = "volume-1"
 DAILY, WEEKLY, MONTHLY = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))
 RULES = Rules(LEASE, Retry(3, timedelta(seconds=1), timedelta(seconds=60)), timedelta(hours=1))
-# On SQLite, transactions don't overlap.
-ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
 
 
 @dataclass

@@ -18,7 +18,8 @@ from snapmanage.manage.settling import Outcome
 from snapmanage.store import records
 from snapmanage.testing.waiting import until
 from tests.examples import PROJECT, REQUESTER, new_id
-from tests.functional.manage.operations.bench import DAILY, ON_SERVERS, Bench, fields
+from tests.functional.databases import ON_SERVERS
+from tests.functional.manage.operations.bench import DAILY, Bench, fields
 
 
 def test_unmanaged_snapshot_has_its_old_name_and_may_be_managed_again(bench: Bench) -> None:

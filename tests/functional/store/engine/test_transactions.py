@@ -22,7 +22,8 @@ from snapmanage.store.mapping import tables
 from snapmanage.testing.waiting import until
 from tests import examples
 from tests.examples import PROJECT
-from tests.functional.store.rows import ON_SERVERS, claim, due_snapshot, insert, owning_snapshot, stored
+from tests.functional.databases import ON_SERVERS
+from tests.functional.store.rows import claim, due_snapshot, insert, owning_snapshot, stored
 
 
 def test_rows_that_a_frozen_process_has_locked_are_unlocked_after_a_while(database: Database) -> None:

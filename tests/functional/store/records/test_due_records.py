@@ -9,7 +9,8 @@ from snapmanage.core.values.location import Location
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 from tests.examples import NOW, SERVER
-from tests.functional.store.rows import ON_SERVERS, SECOND, due_snapshot, insert, other_transaction, owning_snapshot
+from tests.functional.databases import ON_SERVERS
+from tests.functional.store.rows import SECOND, due_snapshot, insert, other_transaction, owning_snapshot
 
 
 def take_due_ids(conn: Connection, limit: int = 10) -> list[str]:

@@ -1,11 +1,16 @@
-"""SQLite databases with the current schema."""
+"""The databases of the functional tests."""
 
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import connect
+
+# SQLite admits one writer at a time: its transactions don't overlap, skip no locked row, and have no deadlock.
+ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
 
 
 def sqlite(folder: Path) -> str:
