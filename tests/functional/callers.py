@@ -9,7 +9,7 @@ CHALLENGE = 'Keystone uri="http://keystone.example"'
 
 
 class FakeMiddleware:
-    """Like keystonemiddleware: remove forged headers, add those of the caller, and add a challenge to a 401."""
+    """A stand-in for keystonemiddleware: removes forged headers, adds those of the caller, and a challenge to a 401."""
 
     def __init__(self, application: Application) -> None:
         self._application = application

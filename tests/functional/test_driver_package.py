@@ -35,7 +35,7 @@ class ManagedLab(ArrayLab):
 
 @dataclass(frozen=True)
 class Installation:
-    """A folder with the installed package, and a folder outside this repository to work in."""
+    """An installed package in the folder `site`, and a folder outside this repository to work in."""
 
     site: Path
     work: Path

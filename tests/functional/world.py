@@ -50,7 +50,7 @@ PACE = BackendLimits(scan_interval_seconds=0.02)
 
 @dataclass(frozen=True)
 class World:
-    """All parts, and the actions of a test on them."""
+    """All parts of snapmanage, and the actions of a test on them."""
 
     db: Database
     clock: FakeClock
@@ -63,7 +63,7 @@ class World:
 
     @property
     def driver(self) -> Any:
-        """The driver of the only backend."""
+        """Return the driver of the only backend."""
         [driver] = self.backends.values()
         return driver
 

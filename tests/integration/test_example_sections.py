@@ -38,19 +38,19 @@ class Storage(Protocol):
 
 
 @dataclass(frozen=True)
-class Fitting:
-    """The changes that let an example work in a laboratory: other values, additional lines, and surroundings."""
+class Changes:
+    """The changes for an example in a laboratory: other values, more lines, and surroundings."""
 
     values: Mapping[str, object]
     more: Mapping[str, object] = field(default_factory=dict)
     surroundings: Surroundings = field(default_factory=Surroundings)
 
-    def fitted(self, section: ExampleSection) -> str:
+    def apply_to(self, section: ExampleSection) -> str:
         return section.with_values(self.values) + "".join(f"{name} = {value}\n" for name, value in self.more.items())
 
 
 class PureArray:
-    """The array behind the stand-in for Pure's library: a file."""
+    """The array of the fake of Pure's library, as a file."""
 
     volume = "disk-1"
 
@@ -72,33 +72,33 @@ class PureArray:
         self.file.write_text(json.dumps(array))
 
 
-def in_folder(lab: Any) -> Fitting:
-    return Fitting({"directory": lab.folder})
+def in_folder(lab: Any) -> Changes:
+    return Changes({"directory": lab.folder})
 
 
-def on_lvm(lab: Any) -> Fitting:
-    return Fitting({"volume_group": lab.group.name}, {"lvm_system_dir": lab.group.system_dir})
+def on_lvm(lab: Any) -> Changes:
+    return Changes({"volume_group": lab.group.name}, {"lvm_system_dir": lab.group.system_dir})
 
 
-def on_ceph(lab: Any) -> Fitting:
-    return Fitting({"rbd_pool": lab.pool}, {"rbd_ceph_conf": lab.ceph.conf, "rbd_user": "admin"})
+def on_ceph(lab: Any) -> Changes:
+    return Changes({"rbd_pool": lab.pool}, {"rbd_ceph_conf": lab.ceph.conf, "rbd_user": "admin"})
 
 
-def on_btrfs(lab: Any) -> Fitting:
+def on_btrfs(lab: Any) -> Changes:
     [uuid] = [
         word for word in lab.btrfs.btrfs("filesystem", "show", str(lab.btrfs.top)).split() if word.count("-") == 4
     ]
-    return Fitting({"btrfs_folder": lab.folder, "btrfs_uuid": uuid})
+    return Changes({"btrfs_folder": lab.folder, "btrfs_uuid": uuid})
 
 
-def on_zfs(lab: Any) -> Fitting:
+def on_zfs(lab: Any) -> Changes:
     namespace = ("nsenter", f"--mount=/proc/{lab.zfs.pid}/ns/mnt")
-    return Fitting({"zfs_dataset": lab.dataset}, surroundings=Surroundings(namespace))
+    return Changes({"zfs_dataset": lab.dataset}, surroundings=Surroundings(namespace))
 
 
-def on_pure(array: Any) -> Fitting:
+def on_pure(array: Any) -> Changes:
     library = {"PYTHONPATH": str(Path(purity.__file__).parent)}
-    return Fitting({"san_ip": array.file}, surroundings=Surroundings(environment=library))
+    return Changes({"san_ip": array.file}, surroundings=Surroundings(environment=library))
 
 
 @contextmanager
@@ -106,14 +106,14 @@ def pure_array(_: pytest.FixtureRequest, folder: Path) -> Iterator[PureArray]:
     yield PureArray(folder)
 
 
-def on_cinder_lvm(lab: Any) -> Fitting:
+def on_cinder_lvm(lab: Any) -> Changes:
     # Cinder's driver reads lvm2's folder only from the environment.
     folder = {"LVM_SYSTEM_DIR": str(lab.group.system_dir)}
-    return Fitting({"volume_group": lab.group.name}, surroundings=Surroundings(environment=folder))
+    return Changes({"volume_group": lab.group.name}, surroundings=Surroundings(environment=folder))
 
 
 # For each driver, or vendor driver: a function that makes its storage, and one that adapts the example to it.
-WORLDS: dict[str, tuple[Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Any]], Callable[[Any], Fitting]]]
+WORLDS: dict[str, tuple[Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Any]], Callable[[Any], Changes]]]
 WORLDS = {
     "file": (MAKERS["file"], in_folder),
     "qcow2": (MAKERS["qcow2"], in_folder),
@@ -133,7 +133,7 @@ def section(request: pytest.FixtureRequest) -> ExampleSection:
 
 
 @pytest.fixture
-def world(section: ExampleSection, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Storage, Fitting]]:
+def world(section: ExampleSection, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Storage, Changes]]:
     make, fit = WORLDS[section.vendor or section.driver]
     with make(request, tmp_path) as storage:
         yield storage, fit(storage)
@@ -141,7 +141,7 @@ def world(section: ExampleSection, request: pytest.FixtureRequest, tmp_path: Pat
 
 @pytest.fixture
 def deployment(
-    world: tuple[Storage, Fitting],
+    world: tuple[Storage, Changes],
     section: ExampleSection,
     tmp_path: Path,
     rabbitmq: RabbitMQ,
@@ -150,7 +150,7 @@ def deployment(
 ) -> Iterator[Deployment]:
     _, fitting = world
     services = (rabbitmq.url, exchange, mariadb.database())
-    with deployed(tmp_path, *services, fitting.fitted(section), section.name, fitting.surroundings) as running:
+    with deployed(tmp_path, *services, fitting.apply_to(section), section.name, fitting.surroundings) as running:
         yield running
 
 
@@ -164,7 +164,7 @@ def test_every_driver_has_an_example() -> None:
 
 
 def test_server_with_the_example_manages_and_unmanages_a_snapshot(
-    deployment: Deployment, world: tuple[Storage, Fitting]
+    deployment: Deployment, world: tuple[Storage, Changes]
 ) -> None:
     storage, _ = world
     name = storage.name_of("daily")

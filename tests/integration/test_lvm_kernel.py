@@ -38,7 +38,7 @@ REPORT = """
 
 @dataclass(frozen=True)
 class Results:
-    """The result of the guest and, from pytest's own report, the outcomes of its tests by module."""
+    """The result of the guest, and the outcomes of its tests by module from pytest's report."""
 
     outcome: uml.Outcome
     outcomes: dict[str, list[str]]

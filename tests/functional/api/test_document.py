@@ -56,9 +56,9 @@ PROJECT_IN_PATH = r"^/v3/\{project_id\}"
 
 
 @pytest.fixture(scope="module")
-def peopled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, str]]]:
-    """A world with a volume, snapshots and messages, and the id of one of each."""
-    with running_world(tmp_path_factory.mktemp("peopled"), authenticate=overseer) as world:
+def filled_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, str]]]:
+    """Yield a world with a volume, snapshots and user messages, and the id of one of each."""
+    with running_world(tmp_path_factory.mktemp("filled_world"), authenticate=overseer) as world:
         volume = world.register_volume()
         doomed = world.manage_snapshot(volume, "volume-1-snapshot-1")
         failed = world.request_manage(volume, "nowhere")
@@ -138,9 +138,9 @@ def session() -> Iterator[requests.Session]:
 @SCHEMA.exclude(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
 def test_every_answer_matches_the_document(
-    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
+    filled_world: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
 ) -> None:
-    world, known = peopled
+    world, known = filled_world
     make_likely(case, known)
 
     case.call_and_validate(base_url=world.client.root, session=session, checks=[*CONFORMANCE, *rejection(case)])
@@ -149,9 +149,9 @@ def test_every_answer_matches_the_document(
 @WITH_PROJECT.include(path_regex=PROJECT_IN_PATH).parametrize()
 @BOUNDED
 def test_every_answer_matches_the_document_with_the_project_in_the_path(
-    peopled: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
+    filled_world: tuple[World, dict[str, str]], session: requests.Session, case: schemathesis.Case[Any]
 ) -> None:
-    world, known = peopled
+    world, known = filled_world
     make_likely(case, known)
 
     case.call_and_validate(base_url=world.client.root, session=session, checks=[*CONFORMANCE, *rejection(case)])

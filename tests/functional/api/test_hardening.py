@@ -25,15 +25,15 @@ UNKNOWN = "11111111-1111-1111-1111-111111111111"
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
-    """An API server with short time limits."""
+def short_limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
+    """Yield an API server with short time limits."""
     applications: list[Any] = []
 
     def keep(application: Any) -> Any:
         applications.append(application)
         return application
 
-    folder = tmp_path_factory.mktemp("impatient")
+    folder = tmp_path_factory.mktemp("server")
     with running_world(folder, around=keep), HttpServer("127.0.0.1", 0, threads=2) as http:
         http._server.timeout = 0.2
         http._server.expiration_interval = 0.02
@@ -42,8 +42,8 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
 
 
 @dataclass(frozen=True)
-class Raw:
-    """A raw answer; `rest` has the bytes after it on the connection."""
+class RawAnswer:
+    """An answer as it was received; `rest` has the bytes after it on the connection."""
 
     status: int
     headers: dict[str, str]
@@ -51,7 +51,7 @@ class Raw:
     rest: bytes
 
     @classmethod
-    def of(cls, received: bytes) -> "Raw":
+    def of(cls, received: bytes) -> "RawAnswer":
         head, _, after = received.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -202,10 +202,10 @@ NO_GOOD = {
 }
 
 
-def refused(world: World, data: bytes) -> Raw:
+def refused(world: World, data: bytes) -> RawAnswer:
     """Return the only answer to a request, which must be a refusal."""
     received = sent(world.client.root.removeprefix("http://"), data)
-    answer = Raw.of(received)
+    answer = RawAnswer.of(received)
     [said] = json.loads(answer.body).values()
     assert said["code"] == answer.status
     assert said["message"]
@@ -264,7 +264,7 @@ def test_repeated_json_key_is_named(shared: World) -> None:
     ],
 )
 def test_unusual_but_harmless_request_is_served(shared: World, data: bytes) -> None:
-    answer = Raw.of(sent(shared.client.root.removeprefix("http://"), data))
+    answer = RawAnswer.of(sent(shared.client.root.removeprefix("http://"), data))
 
     assert answer.status == 200
     assert answer.rest == b""
@@ -273,7 +273,7 @@ def test_unusual_but_harmless_request_is_served(shared: World, data: bytes) -> N
 def test_version_in_two_headers_is_read_as_one_list(shared: World) -> None:
     spoken = ("OpenStack-API-Version: compute 2.1", "OpenStack-API-Version: volume 3.44")
 
-    answer = Raw.of(sent(shared.client.root.removeprefix("http://"), request(f"GET {SNAPSHOTS}", *spoken)))
+    answer = RawAnswer.of(sent(shared.client.root.removeprefix("http://"), request(f"GET {SNAPSHOTS}", *spoken)))
 
     assert answer.headers["openstack-api-version"] == "volume 3.44"
 
@@ -291,7 +291,7 @@ def test_client_that_expects_100_continue_gets_it(shared: World) -> None:
 
     first, _, rest = received.partition(b"\r\n\r\n")
     assert first == b"HTTP/1.1 100 Continue"
-    assert Raw.of(rest).status == 400
+    assert RawAnswer.of(rest).status == 400
 
 
 def test_client_that_continues_to_send_can_read_the_refusal(shared: World) -> None:
@@ -318,9 +318,9 @@ def test_idle_clients_delay_no_other_client(shared: World) -> None:
     ids=["head", "body"],
 )
 def test_client_that_stops_halfway_times_out(
-    impatient: HttpServer, caplog: pytest.LogCaptureFixture, data: bytes
+    short_limits: HttpServer, caplog: pytest.LogCaptureFixture, data: bytes
 ) -> None:
-    answer = Raw.of(sent(impatient.address, data))
+    answer = RawAnswer.of(sent(short_limits.address, data))
 
     assert (answer.status, answer.rest) == (408, b"")
     assert json.loads(answer.body)["computeFault"]["code"] == 408
@@ -337,5 +337,5 @@ def test_client_that_disconnects_halfway_does_no_harm(shared: World, caplog: pyt
             connection.shutdown(socket.SHUT_WR)
             received = b"".join(iter(lambda: connection.recv(65536), b""))
 
-        assert received == b"" or Raw.of(received).status == 400
+        assert received == b"" or RawAnswer.of(received).status == 400
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -36,7 +36,7 @@ class TokenClient(Client):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world with token authentication."""
+    """Yield a world with token authentication."""
     with running_world(tmp_path_factory.mktemp("guarded"), authenticate=by_token()) as world:
         world.client.session.headers.update(ADMIN)
         yield world

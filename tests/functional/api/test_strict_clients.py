@@ -66,7 +66,7 @@ MANAGEABLE_DETAIL = MANAGEABLE | {
 
 @pytest.fixture(scope="module")
 def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A user with an id like Keystone's, in a project with a volume and six snapshots, one of them managed."""
+    """Yield a client of a user with an id like Keystone's; the project has a volume and six snapshots, one managed."""
     with running_world(tmp_path_factory.mktemp("strict")) as world:
         world.client.session.headers["X-Auth-Token"] = f"{ANN}:{PROJECT}"
         managing(world)

@@ -95,7 +95,7 @@ def test_other_machine_is_refused_without_authentication_on_any_listen_address(t
 
 
 def configured(folder: Path, transport_url: str = "rabbit://guest:guest@127.0.0.1:1/") -> dict[str, str]:
-    """An environment that names two configuration files: an empty database, and a broker that does not exist."""
+    """Return an environment with two configuration files: for an empty database, and for a missing broker."""
     first, second = folder / "bus.conf", folder / "database.conf"
     first.write_text(f"[DEFAULT]\ntransport_url = {transport_url}\n")
     second.write_text(f"[database]\nconnection = sqlite:///{folder}/snapmanage.db\n")

@@ -26,7 +26,7 @@ class Death(BaseException):
     """The end of the process, as an exception."""
 
 
-class Mortal:
+class DyingHandler:
     """A handler that dies of the poison message."""
 
     def __init__(self, death: BaseException | None, death_by_reading: BaseException | None = None) -> None:
@@ -52,114 +52,114 @@ def suspects(database: Database) -> list[int]:
         return list(conn.execute(sa.select(tables.suspects.c.attempts)).scalars())
 
 
-def die(mortal: Mortal, database: Database, batch: Sequence[Delivery]) -> None:
-    """Let another process handle the batch, and die."""
+def die_handling(handler: DyingHandler, database: Database, batch: Sequence[Delivery]) -> None:
+    """Let another process die while it handles the batch."""
     with pytest.raises(Death):
-        PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)(batch)
+        PoisonMessageGuard(handler, database, MAX_ATTEMPTS)(batch)
 
 
 def fail(handle: PoisonMessageGuard) -> None:
-    """Let a handler fail at the message, and survive."""
+    """Let a handler fail at the message without the death of its process."""
     with pytest.raises(ValueError, match="away"):
         handle([POISON])
 
 
 def test_first_deliveries_are_handled_together_and_not_counted(database: Database) -> None:
-    mortal = Mortal(Death())
+    handler = DyingHandler(Death())
 
-    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)(FRESH)
+    PoisonMessageGuard(handler, database, MAX_ATTEMPTS)(FRESH)
 
-    assert mortal.batches == [[b"first", b"second"]]
+    assert handler.batches == [[b"first", b"second"]]
     assert suspects(database) == []
 
 
 def test_redelivered_message_is_handled_alone_and_its_count_is_forgotten(database: Database) -> None:
-    mortal = Mortal(Death())
+    handler = DyingHandler(Death())
 
-    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([*FRESH, NEIGHBOUR, replace(NEIGHBOUR, body=b"another")])
+    PoisonMessageGuard(handler, database, MAX_ATTEMPTS)([*FRESH, NEIGHBOUR, replace(NEIGHBOUR, body=b"another")])
 
-    assert mortal.batches == [[b"neighbour"], [b"another"], [b"first", b"second"]]
+    assert handler.batches == [[b"neighbour"], [b"another"], [b"first", b"second"]]
     assert suspects(database) == []
 
 
 def test_poison_message_is_quarantined_after_the_maximum_of_deaths_and_the_others_are_handled(
     database: Database,
 ) -> None:
-    mortal = Mortal(Death())
+    handler = DyingHandler(Death())
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        die(mortal, database, [NEIGHBOUR, POISON, *FRESH])
+        die_handling(handler, database, [NEIGHBOUR, POISON, *FRESH])
         assert suspects(database) == [attempt]
 
-    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([NEIGHBOUR, POISON, *FRESH])
+    PoisonMessageGuard(handler, database, MAX_ATTEMPTS)([NEIGHBOUR, POISON, *FRESH])
 
-    assert mortal.quarantined == [(b"poison", True)]
-    assert mortal.batches[-1] == [b"first", b"second"]
+    assert handler.quarantined == [(b"poison", True)]
+    assert handler.batches[-1] == [b"first", b"second"]
     assert suspects(database) == []
 
 
 def test_poison_message_that_kills_its_parser_is_quarantined_unread(database: Database) -> None:
-    mortal = Mortal(Death())
+    handler = DyingHandler(Death())
     for _ in range(MAX_ATTEMPTS):
-        die(mortal, database, [POISON])
-    die(Mortal(Death(), death_by_reading=Death()), database, [POISON])
+        die_handling(handler, database, [POISON])
+    die_handling(DyingHandler(Death(), death_by_reading=Death()), database, [POISON])
 
-    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
+    PoisonMessageGuard(handler, database, MAX_ATTEMPTS)([POISON])
 
-    assert mortal.quarantined == [(b"poison", False)]
+    assert handler.quarantined == [(b"poison", False)]
 
 
 def test_failure_of_a_handler_is_not_counted_as_a_death(database: Database) -> None:
-    mortal = Mortal(AWAY)
+    handler = DyingHandler(AWAY)
 
     for _ in range(2 * MAX_ATTEMPTS):
-        fail(PoisonMessageGuard(mortal, database, MAX_ATTEMPTS))
+        fail(PoisonMessageGuard(handler, database, MAX_ATTEMPTS))
 
     assert suspects(database) == []
-    mortal.death = None
-    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
-    assert mortal.quarantined == []
+    handler.death = None
+    PoisonMessageGuard(handler, database, MAX_ATTEMPTS)([POISON])
+    assert handler.quarantined == []
 
 
 def test_deaths_before_and_after_a_failure_are_counted(database: Database) -> None:
-    die(Mortal(Death()), database, [POISON])
-    fail(PoisonMessageGuard(Mortal(AWAY), database, MAX_ATTEMPTS))
+    die_handling(DyingHandler(Death()), database, [POISON])
+    fail(PoisonMessageGuard(DyingHandler(AWAY), database, MAX_ATTEMPTS))
 
-    die(Mortal(Death()), database, [POISON])
+    die_handling(DyingHandler(Death()), database, [POISON])
 
     assert suspects(database) == [2]
 
 
 def test_message_is_still_read_when_its_quarantine_is_retried(database: Database) -> None:
-    mortal = Mortal(Death(), death_by_reading=AWAY)
+    handler = DyingHandler(Death(), death_by_reading=AWAY)
     for _ in range(MAX_ATTEMPTS):
-        die(mortal, database, [POISON])
-    fail(PoisonMessageGuard(mortal, database, MAX_ATTEMPTS))
-    mortal.death_by_reading = None
+        die_handling(handler, database, [POISON])
+    fail(PoisonMessageGuard(handler, database, MAX_ATTEMPTS))
+    handler.death_by_reading = None
 
-    PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)([POISON])
+    PoisonMessageGuard(handler, database, MAX_ATTEMPTS)([POISON])
 
-    assert mortal.quarantined == [(b"poison", True)]
+    assert handler.quarantined == [(b"poison", True)]
 
 
 def test_failures_without_the_database_are_one_attempt(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    mortal = Mortal(AWAY)
-    handle = PoisonMessageGuard(mortal, database, MAX_ATTEMPTS)
+    handler = DyingHandler(AWAY)
+    handle = PoisonMessageGuard(handler, database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
         patch.setattr(redeliveries, "uncount_attempt", away)
         for _ in range(2 * MAX_ATTEMPTS):
             fail(handle)
 
     assert suspects(database) == [1]
-    mortal.death = None
+    handler.death = None
     handle([POISON])
     assert suspects(database) == []
-    assert mortal.quarantined == []
+    assert handler.quarantined == []
 
 
 def test_attempt_that_could_not_be_uncounted_is_uncounted_by_the_next_successful_probe(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handle = PoisonMessageGuard(Mortal(AWAY), database, MAX_ATTEMPTS)
+    handle = PoisonMessageGuard(DyingHandler(AWAY), database, MAX_ATTEMPTS)
     with monkeypatch.context() as patch:
         patch.setattr(redeliveries, "uncount_attempt", away)
         fail(handle)
@@ -173,9 +173,9 @@ def test_attempt_that_could_not_be_uncounted_is_uncounted_by_the_next_successful
 
 
 def test_probe_leaves_the_deaths_that_other_processes_counted(database: Database) -> None:
-    die(Mortal(Death()), database, [POISON])
+    die_handling(DyingHandler(Death()), database, [POISON])
 
-    PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS).probe()
+    PoisonMessageGuard(DyingHandler(None), database, MAX_ATTEMPTS).probe()
 
     assert suspects(database) == [1]
 
@@ -186,15 +186,15 @@ def test_probe_fails_if_the_database_can_be_read_but_not_written(
     monkeypatch.setattr(redeliveries, "count_attempt", away_with)
 
     with pytest.raises(OperationalError):
-        PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS).probe()
+        PoisonMessageGuard(DyingHandler(None), database, MAX_ATTEMPTS).probe()
 
 
 def test_count_of_a_message_that_is_never_redelivered_is_forgotten_after_a_week(
     database: Database, clock: FakeClock
 ) -> None:
     """Another process has handled the message before this one counts it and dies."""
-    die(Mortal(Death()), database, [POISON])
-    handle = PoisonMessageGuard(Mortal(None), database, MAX_ATTEMPTS)
+    die_handling(DyingHandler(Death()), database, [POISON])
+    handle = PoisonMessageGuard(DyingHandler(None), database, MAX_ATTEMPTS)
     clock.advance(days=6)
     handle([NEIGHBOUR])
     assert suspects(database) == [1]
@@ -206,10 +206,10 @@ def test_count_of_a_message_that_is_never_redelivered_is_forgotten_after_a_week(
 
 
 def test_count_of_a_message_that_is_redelivered_late_continues(database: Database, clock: FakeClock) -> None:
-    die(Mortal(Death()), database, [POISON])
+    die_handling(DyingHandler(Death()), database, [POISON])
     clock.advance(days=8)
 
-    die(Mortal(Death()), database, [POISON])
+    die_handling(DyingHandler(Death()), database, [POISON])
 
     assert suspects(database) == [2]
 

@@ -30,7 +30,7 @@ Statement = tuple[str, Any]
 
 @ON_SERVERS
 def test_every_step_finds_its_rows_by_an_index(database: Database, app: Application) -> None:
-    fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
+    fill(database, tables.snapshots, older_snapshots(app), ("id", "reference_key", "identity_key"))
     fill(database, tables.outbox, {"due_at": NOW + timedelta(days=1)}, ("id", "record_id"))
 
     with recorded_statements(database.engine) as statements:
@@ -42,7 +42,7 @@ def test_every_step_finds_its_rows_by_an_index(database: Database, app: Applicat
 
 @ON_SERVERS
 def test_statement_without_an_index_is_detected(database: Database, app: Application) -> None:
-    fill(database, tables.snapshots, examples_of_snapshots(app), ("id", "reference_key", "identity_key"))
+    fill(database, tables.snapshots, older_snapshots(app), ("id", "reference_key", "identity_key"))
 
     with recorded_statements(database.engine) as statements, database.read() as conn:
         conn.execute(select(tables.snapshots.c.id).where(tables.snapshots.c.name == "unknown")).all()
@@ -52,8 +52,8 @@ def test_statement_without_an_index_is_detected(database: Database, app: Applica
 
 def manage(app: Application) -> None:
     """Manage and unmanage two snapshots, and list them."""
-    asked = [requests.request_snapshot(app, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
-    first, second = (OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in asked)
+    requested = [requests.request_snapshot(app, examples.snapshot(name, id=new_id())) for name in ("one", "two")]
+    first, second = (OperationRequest(Snapshot, each.id, Operation.MANAGE) for each in requested)
     me = WorkerId(SERVER, "me")
     held = list(acceptance.accept(app, [first], me, room=1).claimed)
     acceptance.accept(app, [second], me, room=0)
@@ -65,8 +65,8 @@ def manage(app: Application) -> None:
         for each, seen in zip(held, found, strict=True)
         if isinstance(each.record, Snapshot)
     ]
-    going_on = settling.resolve(app, resolutions)
-    settled = settling.settle(app, [Outcome(each, seen) for each, seen in zip(going_on, found, strict=True)])
+    resolved = settling.resolve(app, resolutions)
+    settled = settling.settle(app, [Outcome(each, seen) for each, seen in zip(resolved, found, strict=True)])
     assert [record.status.value for record in settled] == ["available", "available"]
     app.db.write(relay)
     with app.db.read() as conn:
@@ -82,19 +82,19 @@ def relay(conn: Connection, now: datetime) -> None:
     outbox.forget(conn, taken)
 
 
-def examples_of_snapshots(app: Application) -> dict[str, Any]:
+def older_snapshots(app: Application) -> dict[str, Any]:
     """Return the columns of older snapshots: they belong to another project, and are settled."""
     return {"status": "available", "project_id": "another", "due_at": None}
 
 
 def fill(database: Database, table: Table, fields: dict[str, Any], unique: tuple[str, ...]) -> None:
-    """Copy a row as it is when something was just asked for, many times over."""
+    """Insert many copies of the row that a new request writes into a table."""
     with database.engine.begin() as conn:
-        records.insert(conn, asked := examples.snapshot("before", id=new_id()))
-        outbox.add(conn, [messages.cast(asked)], NOW, NOW)
+        records.insert(conn, requested := examples.snapshot("before", id=new_id()))
+        outbox.add(conn, [messages.cast(requested)], NOW, NOW)
         like = dict(conn.execute(select(table)).mappings().first() or {}) | fields
         conn.execute(tables.outbox.delete())
-        conn.execute(tables.snapshots.delete().where(tables.snapshots.c.id == asked.id))
+        conn.execute(tables.snapshots.delete().where(tables.snapshots.c.id == requested.id))
         conn.execute(table.insert(), [like | {name: new_id() for name in unique} for _ in range(ROWS)])
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         analyze = "ANALYZE TABLE" if conn.dialect.name == "mysql" else "ANALYZE"
@@ -103,7 +103,7 @@ def fill(database: Database, table: Table, fields: dict[str, Any], unique: tuple
 
 @contextmanager
 def recorded_statements(engine: Engine) -> Iterator[list[Statement]]:
-    """Every statement about a large table, with values it came with."""
+    """Record every statement about a large table, with its parameters."""
     recorded: list[Statement] = []
 
     def listen(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
@@ -118,7 +118,7 @@ def recorded_statements(engine: Engine) -> Iterator[list[Statement]]:
 
 
 def reads_all(database: Database, statement: str, parameters: Any) -> bool:
-    """Whether the database would read a large table from end to end."""
+    """Return whether the database would read a whole large table."""
     with database.engine.connect() as conn:
         if conn.dialect.name == "mysql":
             plan = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings()

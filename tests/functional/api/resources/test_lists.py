@@ -17,13 +17,13 @@ LISTS = ["volumes", "volumes/detail", "snapshots", "snapshots/detail"]
 
 
 def administrator(request: falcon.Request, project_id: str | None) -> Caller:
-    """A caller that is not bound to the project in the path."""
+    """Return a caller that is not bound to the project in the path."""
     return callers.identified(request, project_id, "root", "", ("admin",), bound=False)
 
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A project with five snapshots in error and the volumes one to three; another with a volume."""
+    """Yield a client of a project with five snapshots in error and four volumes; another project has a volume."""
     with running_world(tmp_path_factory.mktemp("lists"), authenticate=administrator) as world:
         five_snapshots(world)
         for number, name in enumerate(("one", "two", "three")):
@@ -38,7 +38,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A volume, five snapshots and five messages of a project, in a world with bound callers."""
+    """Yield a world with bound callers, and a volume, five snapshots and five user messages of a project."""
     with running_world(tmp_path_factory.mktemp("bound")) as world:
         five_snapshots(world)
         yield world

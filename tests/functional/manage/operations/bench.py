@@ -1,4 +1,4 @@
-"""A bench: the use cases on one database, step by step."""
+"""A bench for the use cases: an application on one database, whose steps a test does one by one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -21,7 +21,7 @@ BEFORE_CLAIM_NUMBERS = "0005"
 
 @pytest.fixture
 def old(database_url: str) -> Iterator[Engine]:
-    """A database as the release before claim numbers left it."""
+    """Yield a database with the schema of the release before claim numbers."""
     engine = connect(database_url).engine
     schema.sync(engine, BEFORE_CLAIM_NUMBERS)
     yield engine

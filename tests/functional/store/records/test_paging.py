@@ -32,16 +32,16 @@ def listed(database: Database, **wanted: Any) -> list[Snapshot]:
 
 
 def paged(database: Database, size: int, **wanted: Any) -> list[Snapshot]:
-    """The same, put together from pages."""
+    """Return the whole list, joined from pages of `size` records."""
     seen: list[Snapshot] = []
     while page := listed(database, limit=size, marker=seen[-1].id if seen else None, **wanted):
         seen += page
-        assert len(seen) < 100, "the pages go round in circles"
+        assert len(seen) < 100, "the pages never end"
     return seen
 
 
-def nine(database: Database) -> list[Snapshot]:
-    """Snapshots whose fields repeat, and are absent in some."""
+def nine_snapshots(database: Database) -> list[Snapshot]:
+    """Create nine snapshots whose fields have equal values or none."""
     made = [
         snapshot(
             f"s{number}",
@@ -74,7 +74,7 @@ def nine(database: Database) -> list[Snapshot]:
     ids=parameter_id,
 )
 def test_pages_join_up_to_the_whole_list_in_every_order(database: Database, sort: Sequence[tuple[str, str]]) -> None:
-    made = nine(database)
+    made = nine_snapshots(database)
 
     whole = listed(database, sort=sort)
 
@@ -83,7 +83,7 @@ def test_pages_join_up_to_the_whole_list_in_every_order(database: Database, sort
 
 
 def test_absent_value_counts_as_the_least(database: Database) -> None:
-    nine(database)
+    nine_snapshots(database)
 
     upwards = listed(database, sort=[("size_gb", "asc"), ("name", "asc")])
     downwards = listed(database, sort=[("updated_at", "desc")])
@@ -95,7 +95,7 @@ def test_absent_value_counts_as_the_least(database: Database) -> None:
 
 
 def test_equal_records_are_sorted_by_id_in_the_direction_of_the_last_key(database: Database) -> None:
-    made = nine(database)
+    made = nine_snapshots(database)
 
     upwards = listed(database, sort=[("operation", "asc")])
 
@@ -148,12 +148,12 @@ def test_filter_by_metadata_matches_whole_pairs(database: Database, asked: dict[
 
 
 def test_pages_of_user_messages_join_up(database: Database) -> None:
-    parameter_id = [
+    mine = [
         UserMessage(new_id(), PROJECT, "VOLUME", new_id(), None, "E", "ERROR", "gone", NOW + number // 2 * SECOND)
         for number in range(5)
     ]
-    theirs = replace(parameter_id[0], id=new_id(), project_id=OTHER)
-    database.write(lambda conn, _: usermessages.add(conn, [*parameter_id, theirs]))
+    theirs = replace(mine[0], id=new_id(), project_id=OTHER)
+    database.write(lambda conn, _: usermessages.add(conn, [*mine, theirs]))
 
     def page(marker: str | None) -> list[UserMessage]:
         with database.read() as conn:
@@ -161,14 +161,14 @@ def test_pages_of_user_messages_join_up(database: Database) -> None:
 
     first = page(None)
     second = page(first[-1].id)
-    newest_first = sorted(parameter_id, key=lambda each: (each.created_at, each.id), reverse=True)
+    newest_first = sorted(mine, key=lambda each: (each.created_at, each.id), reverse=True)
     assert first + second + page(second[-1].id) == newest_first
     with pytest.raises(errors.InvalidRequest, match="marker"):
         page(theirs.id)
 
 
 def test_page_stays_where_it_was_when_a_row_before_it_is_deleted(database: Database) -> None:
-    made = sorted(nine(database), key=lambda each: (each.created_at, each.id), reverse=True)
+    made = sorted(nine_snapshots(database), key=lambda each: (each.created_at, each.id), reverse=True)
 
     gone = replace(made[3], deleted_at=NOW)
     database.write(lambda conn, _: records.update(conn, [Change(made[3], gone)]))
@@ -177,11 +177,11 @@ def test_page_stays_where_it_was_when_a_row_before_it_is_deleted(database: Datab
     assert gone.id not in {each.id for each in listed(database)}
 
 
-# Servers ask their statistics, and read so few rows as they lie.
+# MariaDB and PostgreSQL choose a plan by their statistics, and read so few rows without an index.
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("marked", [False, True])
 def test_page_in_the_default_order_is_read_from_its_index(database: Database, marked: bool) -> None:
-    made = nine(database)
+    made = nine_snapshots(database)
     asked: list[tuple[str, Any]] = []
     event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
 
