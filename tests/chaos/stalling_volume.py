@@ -19,6 +19,8 @@ from snapmanage.cmd import volume
 from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.system import syscalls
 
+COMMAND = [sys.executable, __file__]
+
 
 def journaled(rename: Callable[..., Any], journal: Path, manner: str) -> Callable[..., Any]:
     """Return `rename` with a journal, stalling as `manner` requires."""

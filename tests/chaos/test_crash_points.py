@@ -1,13 +1,11 @@
 """Each process dies at each crash point, on both databases, and no request is lost."""
 
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -17,14 +15,13 @@ from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
-from tests.chaos import actions
+from tests.chaos import actions, stalling_volume
 from tests.chaos.actions import Action
 from tests.chaos.fleet import invariants
 from tests.chaos.fleet.commands import check_commands
 from tests.chaos.fleet.fleet import BIN, Databases, Fleet, fleet
 
 HOST = "storage-1"
-STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 
 
 @dataclass(frozen=True)
@@ -182,7 +179,7 @@ def is_dead(each: Fleet, daemon: Daemon, action: Action) -> bool:
 def run_drain_case(each: Fleet, case: CrashCase) -> None:
     """Let a server die at a point while it shuts down and releases the claim of a hanging rename."""
     journal = each.folder / f"renames-{uuid.uuid4().hex}"
-    daemon = each.daemon("volume", HOST, "stalling", [sys.executable, STALLING, str(journal), "stall"])
+    daemon = each.daemon("volume", HOST, "stalling", [*stalling_volume.COMMAND, str(journal), "stall"])
     action = actions.manage(each)
     each.daemons[HOST].close()
     daemon.start({VARIABLE: case.point.label, "OS_OPERATIONS__GRACEFUL_SHUTDOWN_TIMEOUT": "0"})

@@ -1,7 +1,6 @@
 """SIGTERM under load: a server finishes its operations or releases their claims, and another process continues."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import sqlalchemy as sa
 
 from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.waiting import until
-from tests.chaos import actions
+from tests.chaos import actions, stalling_volume
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet
 
-STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 # With so long a lease, another process can only claim operations whose claims were released.
 LONG_LEASE = {"OS_OPERATIONS__LEASE_SECONDS": "600"}
 
@@ -47,7 +45,7 @@ def test_claim_of_an_operation_that_cannot_be_finished_is_released_and_another_p
     deployment: Fleet, second: Daemon, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
-    stalling = deployment.daemon("volume", HOST, "stalling", [sys.executable, STALLING, str(journal), "stall"])
+    stalling = deployment.daemon("volume", HOST, "stalling", [*stalling_volume.COMMAND, str(journal), "stall"])
     deployment.daemons[HOST].close()
     stalling.start(LONG_LEASE | {"OS_OPERATIONS__GRACEFUL_SHUTDOWN_TIMEOUT": "1"})
     action = actions.manage(deployment)

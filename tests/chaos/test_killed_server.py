@@ -1,6 +1,5 @@
 """A server is killed at the worst moment: the backend has renamed the object, but the database doesn't show it."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from snapmanage.testing.services.lvm_metadata import metadata_group
 from snapmanage.testing.services.process import unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
+from tests.chaos import stalling_volume
 from tests.services.wiretap import Wiretap
 
-STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 STEPS = ["snapshot.manage.start", "snapshot.manage.end"]
 COMBINATIONS = [("mariadb", "lvm"), ("postgresql", "file")]
 
@@ -43,7 +42,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def volume_daemon(deployment: Deployment, journal: Path, manner: str) -> Daemon:
-    return deployment.daemon("volume", [sys.executable, STALLING, str(journal), manner])
+    return deployment.daemon("volume", [*stalling_volume.COMMAND, str(journal), manner])
 
 
 @pytest.mark.parametrize(("database", "backend"), COMBINATIONS, indirect=["backend"])

@@ -1,7 +1,6 @@
 """A worker that is frozen past its lease does no harm when it continues after another worker's claim."""
 
 import signal
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,9 @@ from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
-from tests.chaos import actions
+from tests.chaos import actions, stalling_volume
 from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet, fleet
-
-STALLING = str(Path(__file__).with_name("stalling_volume.py"))
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ def managed(deployment: Fleet) -> str:
 @pytest.fixture
 def zombie(request: pytest.FixtureRequest, deployment: Fleet, folder: Path) -> Iterator[Daemon]:
     """Run a server that stalls in the given manner, in place of the deployment's own server."""
-    command = [sys.executable, STALLING, str(folder / "journal"), request.param]
+    command = [*stalling_volume.COMMAND, str(folder / "journal"), request.param]
     daemon = deployment.daemon("volume", HOST, f"zombie-{uuid.uuid4().hex}", command)
     deployment.daemons[HOST].close()
     daemon.start()

@@ -134,9 +134,9 @@ def section(request: pytest.FixtureRequest) -> ExampleSection:
 
 @pytest.fixture
 def world(section: ExampleSection, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Storage, Changes]]:
-    make, fit = WORLDS[section.vendor or section.driver]
+    make, adapt = WORLDS[section.vendor or section.driver]
     with make(request, tmp_path) as storage:
-        yield storage, fit(storage)
+        yield storage, adapt(storage)
 
 
 @pytest.fixture
@@ -148,9 +148,9 @@ def deployment(
     mariadb: MariaDB,
     exchange: str,
 ) -> Iterator[Deployment]:
-    _, fitting = world
+    _, changes = world
     services = (rabbitmq.url, exchange, mariadb.database())
-    with deployed(tmp_path, *services, fitting.apply_to(section), section.name, fitting.surroundings) as running:
+    with deployed(tmp_path, *services, changes.apply_to(section), section.name, changes.surroundings) as running:
         yield running
 
 

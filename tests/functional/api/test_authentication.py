@@ -157,11 +157,11 @@ def test_discovery_needs_no_password(basic: World, path: str) -> None:
 def test_several_threads_authenticate_at_the_same_time(basic: World) -> None:
     statuses: list[int] = []
 
-    def ask() -> None:
+    def send_requests() -> None:
         url = f"{basic.client.root}/v3/{PROJECT}/snapshots"
         statuses.extend(requests.get(url, auth=("ann", PASSWORD), timeout=20).status_code for _ in range(5))
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=send_requests) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -86,7 +86,7 @@ def post(body: str | bytes, *headers: str) -> bytes:
     )
 
 
-def asking(ref: str) -> bytes:
+def manage_request(ref: str) -> bytes:
     return post(f'{{"snapshot": {{"volume_id": "{UNKNOWN}", "ref": {ref}}}}}')
 
 
@@ -189,16 +189,16 @@ NO_GOOD = {
     "body of two": (post("{} {}"), 400),
     "body that is a list": (post("[]"), 400),
     "body that is null": (post("null"), 400),
-    "key twice": (asking('"x", "ref": "y"'), 400),
-    "key twice, deep down": (asking('{"a": {"b": 1, "b": 1}}'), 400),
-    "NaN": (asking('{"a": NaN}'), 400),
-    "-Infinity": (asking('{"a": -Infinity}'), 400),
-    "number that is infinite": (asking('{"a": 1e400}'), 400),
-    "number beyond 64 bits": (asking('{"a": 9223372036854775808}'), 400),
-    "number of 3000 digits": (asking(f'{{"a": -{"9" * 3000}}}'), 400),
-    "NUL": (asking('"\\u0000"'), 400),
-    "half a character": (asking('"\\ud800"'), 400),
-    "very deep": (asking("[" * 1500), 400),
+    "key twice": (manage_request('"x", "ref": "y"'), 400),
+    "key twice, deep down": (manage_request('{"a": {"b": 1, "b": 1}}'), 400),
+    "NaN": (manage_request('{"a": NaN}'), 400),
+    "-Infinity": (manage_request('{"a": -Infinity}'), 400),
+    "number that is infinite": (manage_request('{"a": 1e400}'), 400),
+    "number beyond 64 bits": (manage_request('{"a": 9223372036854775808}'), 400),
+    "number of 3000 digits": (manage_request(f'{{"a": -{"9" * 3000}}}'), 400),
+    "NUL": (manage_request('"\\u0000"'), 400),
+    "half a character": (manage_request('"\\ud800"'), 400),
+    "very deep": (manage_request("[" * 1500), 400),
 }
 
 

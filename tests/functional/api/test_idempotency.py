@@ -16,16 +16,16 @@ SNAPSHOT = "volume-1-snapshot-1"
 KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 
 
-def ask(client: Client, body: Any, key: str | bytes = KEY, path: str = "os-snapshot-manage") -> requests.Response:
+def send(client: Client, body: Any, key: str | bytes = KEY, path: str = "os-snapshot-manage") -> requests.Response:
     headers: Any = {"Idempotency-Key": key, "Content-Type": "application/json"}
     return client.post(path, data=body if isinstance(body, str) else json.dumps(body), headers=headers, version="3.8")
 
 
-def wanted(volume_id: str, ref: Any = SNAPSHOT, **fields: Any) -> dict[str, Any]:
+def snapshot_body(volume_id: str, ref: Any = SNAPSHOT, **fields: Any) -> dict[str, Any]:
     return {"snapshot": {"volume_id": volume_id, "ref": ref} | fields}
 
 
-def wanted_volume(ref: str = VOLUME) -> dict[str, Any]:
+def volume_body(ref: str = VOLUME) -> dict[str, Any]:
     return {"volume": {"host": SERVER, "ref": ref}}
 
 
@@ -38,10 +38,10 @@ def accepted(answer: requests.Response) -> dict[str, Any]:
 
 
 def test_repeated_request_returns_the_same_snapshot(world: World) -> None:
-    body = wanted(world.register_volume(), name="daily")
+    body = snapshot_body(world.register_volume(), name="daily")
     world.bus.away = True
 
-    first, again = accepted(ask(world.client, body)), accepted(ask(world.client, body))
+    first, again = accepted(send(world.client, body)), accepted(send(world.client, body))
 
     assert again == first
     assert len(world.client.get("snapshots").json()["snapshots"]) == 1
@@ -49,54 +49,54 @@ def test_repeated_request_returns_the_same_snapshot(world: World) -> None:
 
 def test_second_request_without_a_key_is_refused(world: World) -> None:
     volume = world.register_volume()
-    accepted(ask(world.client, wanted(volume)))
+    accepted(send(world.client, snapshot_body(volume)))
 
     assert fault(world.client.manage(volume, SNAPSHOT))[:2] == (409, "conflictingRequest")
 
 
 def test_repeat_shows_the_present_status_of_the_snapshot(world: World) -> None:
-    body = wanted(world.register_volume())
-    snapshot_id = accepted(ask(world.client, body))["id"]
+    body = snapshot_body(world.register_volume())
+    snapshot_id = accepted(send(world.client, body))["id"]
     world.await_settled(snapshot_id)
 
-    again = accepted(ask(world.client, body))
+    again = accepted(send(world.client, body))
 
     assert (again["id"], again["status"]) == (snapshot_id, "available")
     assert world.audited_events(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
 
 
 def test_repeat_after_unmanage_shows_deleted_and_manages_nothing(world: World) -> None:
-    body = wanted(world.register_volume())
-    snapshot_id = accepted(ask(world.client, body))["id"]
+    body = snapshot_body(world.register_volume())
+    snapshot_id = accepted(send(world.client, body))["id"]
     world.await_settled(snapshot_id)
     world.client.unmanage(snapshot_id)
     world.await_unmanaged(snapshot_id)
 
-    again = accepted(ask(world.client, body))
+    again = accepted(send(world.client, body))
 
     assert (again["id"], again["status"]) == (snapshot_id, "deleted")
     assert SNAPSHOT in {seen.name for seen in world.driver.list_snapshots()}
-    assert accepted(ask(world.client, body, "another key"))["id"] != snapshot_id
+    assert accepted(send(world.client, body, "another key"))["id"] != snapshot_id
 
 
 def test_form_of_the_body_and_choice_of_the_path_do_not_matter(world: World) -> None:
     volume = world.register_volume()
-    first = accepted(ask(world.client, f'{{"snapshot": {{"volume_id": "{volume}", "ref": {{"source-name": "x"}}}}}}'))
+    first = accepted(send(world.client, f'{{"snapshot": {{"volume_id": "{volume}", "ref": {{"source-name": "x"}}}}}}'))
 
     same = f'{{"snapshot":\n  {{"ref": {{"source-name":"\\u0078"}}, "volume_id":"{volume}"}}\n}}'
 
-    assert accepted(ask(world.client, same))["id"] == first["id"]
-    assert accepted(ask(world.client, same, path="manageable_snapshots"))["id"] == first["id"]
+    assert accepted(send(world.client, same))["id"] == first["id"]
+    assert accepted(send(world.client, same, path="manageable_snapshots"))["id"] == first["id"]
 
 
 def test_another_body_with_the_same_key_is_refused(world: World) -> None:
     volume = world.register_volume()
-    snapshot_id = accepted(ask(world.client, wanted(volume)))["id"]
+    snapshot_id = accepted(send(world.client, snapshot_body(volume)))["id"]
 
     answers = [
-        ask(world.client, wanted(volume, "volume-1-snapshot-2")),
-        ask(world.client, wanted(volume, name="named")),
-        ask(world.client, wanted_volume(), path="os-volume-manage"),
+        send(world.client, snapshot_body(volume, "volume-1-snapshot-2")),
+        send(world.client, snapshot_body(volume, name="named")),
+        send(world.client, volume_body(), path="os-volume-manage"),
     ]
 
     said = {fault(answer) for answer in answers}
@@ -106,20 +106,20 @@ def test_another_body_with_the_same_key_is_refused(world: World) -> None:
 
 
 def test_volume_is_registered_once_for_a_key(world: World) -> None:
-    first = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
-    again = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
+    first = accepted(send(world.client, volume_body(), path="os-volume-manage"))
+    again = accepted(send(world.client, volume_body(), path="os-volume-manage"))
 
     assert again["id"] == first["id"]
     assert len(world.client.get("volumes").json()["volumes"]) == 1
-    other = ask(world.client, wanted_volume("volume-2"), path="os-volume-manage")
+    other = send(world.client, volume_body("volume-2"), path="os-volume-manage")
     assert fault(other)[:2] == (422, "unprocessableEntity")
 
 
 def test_projects_have_separate_keys(world: World) -> None:
     stranger = world.another_client(OTHER_PROJECT)
-    first = accepted(ask(world.client, wanted_volume(), path="os-volume-manage"))
+    first = accepted(send(world.client, volume_body(), path="os-volume-manage"))
 
-    theirs = accepted(ask(stranger, wanted_volume("volume-2"), path="os-volume-manage"))
+    theirs = accepted(send(stranger, volume_body("volume-2"), path="os-volume-manage"))
 
     stranger.close()
     assert theirs["id"] != first["id"]
@@ -129,16 +129,16 @@ def test_refused_request_can_be_repeated_with_its_key(tmp_path: Path) -> None:
     with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
         volume = world.register_volume()
         first = world.manage_snapshot(volume, "volume-1-snapshot-2")
-        body = wanted(volume)
+        body = snapshot_body(volume)
         refused = [
-            ask(world.client, wanted("00000000-0000-0000-0000-000000000000")),
-            ask(world.client, wanted(volume, "volume-1-snapshot-2", name=5)),
-            ask(world.client, body),
+            send(world.client, snapshot_body("00000000-0000-0000-0000-000000000000")),
+            send(world.client, snapshot_body(volume, "volume-1-snapshot-2", name=5)),
+            send(world.client, body),
         ]
         world.client.unmanage(first)
         world.await_unmanaged(first)
 
-        taken = accepted(ask(world.client, body))
+        taken = accepted(send(world.client, body))
 
         assert [fault(answer)[0] for answer in refused] == [404, 400, 413]
         assert world.await_settled(taken["id"])["status"] == "available"
@@ -146,17 +146,17 @@ def test_refused_request_can_be_repeated_with_its_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["k", "~" * 255, '"quoted, and with spaces"'])
 def test_any_printable_ascii_is_a_valid_key(shared: World, volume_id: str, key: str) -> None:
-    body = wanted(volume_id, f"keyed-{key}")
+    body = snapshot_body(volume_id, f"keyed-{key}")
 
-    assert accepted(ask(shared.client, body, key))["id"] == accepted(ask(shared.client, body, key))["id"]
+    assert accepted(send(shared.client, body, key))["id"] == accepted(send(shared.client, body, key))["id"]
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 256, b"caf\xe9", "\N{CAMERA}".encode(), b"a\tb"])
 @pytest.mark.parametrize("path", ["os-snapshot-manage", "os-volume-manage"])
 def test_malformed_key_is_refused(shared: World, volume_id: str, key: bytes, path: str) -> None:
-    body = wanted(volume_id, "unkeyed") if path == "os-snapshot-manage" else wanted_volume("unkeyed")
+    body = snapshot_body(volume_id, "unkeyed") if path == "os-snapshot-manage" else volume_body("unkeyed")
 
-    status, name, text = fault(ask(shared.client, body, key, path))
+    status, name, text = fault(send(shared.client, body, key, path))
 
     assert (status, name) == (400, "badRequest")
     assert "Idempotency-Key must have 1 to 255 printable ASCII characters" in text

@@ -80,7 +80,7 @@ SHOWING = [
 ]
 
 
-def ask(client: Client, operation: tuple[str, str, object], **headers: str) -> requests.Response:
+def send(client: Client, operation: tuple[str, str, object], **headers: str) -> requests.Response:
     method, path, body = operation
     more = {} if body is None else {"json": body}
     return client.request(method, path, version="3.5", headers=headers, **more)
@@ -91,7 +91,7 @@ def ask(client: Client, operation: tuple[str, str, object], **headers: str) -> r
 def test_reader_and_member_see_the_records_of_their_project(
     guarded: World, volume_id: str, snapshot_id: str, role: str, rule: str
 ) -> None:
-    answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
+    answer = send(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
 
     assert answer.status_code == 200, answer.text
 
@@ -101,14 +101,14 @@ def test_reader_and_member_see_the_records_of_their_project(
 def test_only_administrators_manage_snapshots(
     guarded: World, volume_id: str, snapshot_id: str, role: str, rule: str
 ) -> None:
-    answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
+    answer = send(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
 
     assert fault(answer) == (403, "forbidden", f"Policy doesn't allow {rule} to be performed.")
 
 
 @pytest.mark.parametrize("rule", [rule for rule in SHOWING if rule != policy.GET_EXTENSIONS])
 def test_caller_without_a_role_sees_nothing(guarded: World, volume_id: str, snapshot_id: str, rule: str) -> None:
-    answer = ask(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token("other", PROJECT))
+    answer = send(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token("other", PROJECT))
 
     assert fault(answer) == (403, "forbidden", f"Policy doesn't allow {rule} to be performed.")
 
@@ -195,10 +195,10 @@ def test_changing_policy_file_never_refuses_callers_that_both_versions_allow(tmp
     made = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "@"\n'))
     refusals: list[int] = []
 
-    def ask_often() -> None:
+    def check_repeatedly() -> None:
         refusals.extend(each for each in range(300) if not made.allows(caller("reader"), policy.GET_SNAPSHOT))
 
-    threads = [threading.Thread(target=ask_often) for _ in range(4)]
+    threads = [threading.Thread(target=check_repeatedly) for _ in range(4)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

@@ -58,12 +58,12 @@ def all_at_once(act: Callable[[int], T]) -> list[T]:
     """Run a function in many threads at the same time, and return the results."""
     together = threading.Barrier(TOGETHER, timeout=20)
 
-    def begin(number: int) -> T:
+    def act_together(number: int) -> T:
         together.wait()
         return act(number)
 
     with ThreadPoolExecutor(TOGETHER) as pool:
-        return list(pool.map(begin, range(TOGETHER)))
+        return list(pool.map(act_together, range(TOGETHER)))
 
 
 # At the same time.

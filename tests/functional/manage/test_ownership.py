@@ -40,7 +40,7 @@ def world(tmp_path: Path, folder: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def nameless_world(tmp_path: Path, folder: Path) -> Iterator[World]:
+def world_without_names(tmp_path: Path, folder: Path) -> Iterator[World]:
     """Yield a world without a name template, so that no name shows the owner of an object."""
     with running_world(tmp_path, shared(folder, tmp_path / "others"), replace(RULES, name_template="")) as made:
         yield made
@@ -103,9 +103,9 @@ def test_unmanaged_snapshot_can_be_managed_by_the_other_host(world: World) -> No
 
 
 def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_without_a_name_template(
-    nameless_world: World,
+    world_without_names: World,
 ) -> None:
-    world = nameless_world
+    world = world_without_names
     snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     elsewhere = world.register_volume(DISK, host=ELSEWHERE)
 
@@ -118,9 +118,9 @@ def test_same_reference_on_the_same_volume_is_refused_by_the_other_host_without_
 
 
 def test_second_name_of_an_owned_object_ends_in_error_without_a_name_template(
-    nameless_world: World, folder: Path
+    world_without_names: World, folder: Path
 ) -> None:
-    world = nameless_world
+    world = world_without_names
     world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     (folder / DAILY).rename(folder / f"{DISK}@renamed")
 
@@ -151,7 +151,7 @@ def test_servers_of_one_storage_log_each_other_when_they_start(
     assert not any(ELSEWHERE in line for line in lines)
 
 
-def before_storages_were_known(world: World, **fields: object) -> None:
+def rewrite_as_earlier_release(world: World, **fields: object) -> None:
     """Rewrite all records as an earlier release did, with the server instead of the storage in their keys."""
     snapshots = tables.snapshots
     with world.db.engine.begin() as conn:
@@ -163,11 +163,13 @@ def before_storages_were_known(world: World, **fields: object) -> None:
             )
 
 
-def test_records_of_an_earlier_release_are_owned_on_their_storage_once_the_server_starts(nameless_world: World) -> None:
-    world = nameless_world
+def test_records_of_an_earlier_release_are_owned_on_their_storage_once_the_server_starts(
+    world_without_names: World,
+) -> None:
+    world = world_without_names
     snapshot_id = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     known = world.record(snapshot_id)
-    before_storages_were_known(world)
+    rewrite_as_earlier_release(world)
     assert known.storage
 
     conflicts = ownership.adopt(world.db, FIRST, known.storage)
@@ -176,11 +178,11 @@ def test_records_of_an_earlier_release_are_owned_on_their_storage_once_the_serve
     assert reasons(world, SECOND)[DAILY] == ("already managed", snapshot_id)
 
 
-def test_object_of_two_records_of_an_earlier_release_is_reported_and_left_as_it_is(nameless_world: World) -> None:
-    world = nameless_world
+def test_object_of_two_records_of_an_earlier_release_is_reported_and_left_as_it_is(world_without_names: World) -> None:
+    world = world_without_names
     first = world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)
     storage = world.record(first).storage
-    before_storages_were_known(world)
+    rewrite_as_earlier_release(world)
     volume = world.register_volume(DISK, host=SECOND)
     clone = replace(
         world.record(world.manage_snapshot(volume, WEEKLY)), backend_id=world.record(first).backend_id, storage=None
@@ -201,12 +203,12 @@ def test_object_of_two_records_of_an_earlier_release_is_reported_and_left_as_it_
     assert ownership.adopt(world.db, SECOND, storage) == []
 
 
-def test_object_of_two_records_of_one_server_does_not_stop_its_backend(nameless_world: World) -> None:
-    world = nameless_world
+def test_object_of_two_records_of_one_server_does_not_stop_its_backend(world_without_names: World) -> None:
+    world = world_without_names
     volume = world.register_volume(DISK, host=FIRST)
     first, second = (world.manage_snapshot(volume, name) for name in (DAILY, WEEKLY))
     known = world.record(first)
-    before_storages_were_known(world)
+    rewrite_as_earlier_release(world)
     assert known.storage
     assert known.backend_id
     with world.db.engine.begin() as conn:
@@ -219,10 +221,12 @@ def test_object_of_two_records_of_one_server_does_not_stop_its_backend(nameless_
     assert {conflict.snapshot_id, conflict.owner_id} == {first, second}
 
 
-def test_record_that_another_process_moves_to_another_storage_each_time_is_moved_once(nameless_world: World) -> None:
-    world = nameless_world
+def test_record_that_another_process_moves_to_another_storage_each_time_is_moved_once(
+    world_without_names: World,
+) -> None:
+    world = world_without_names
     storage = world.record(world.manage_snapshot(world.register_volume(DISK, host=FIRST), DAILY)).storage
-    before_storages_were_known(world)
+    rewrite_as_earlier_release(world)
     assert storage
     with world.db.engine.begin() as conn:
         conn.exec_driver_sql(
@@ -260,10 +264,10 @@ def test_identity_in_an_earlier_form_is_renewed_when_the_server_starts(tmp_path:
     with running_world(tmp_path, {FIRST: RenewingDriver()}) as world:
         volume = world.register_volume("volume-1", host=FIRST)
         managed = world.record(world.manage_snapshot(volume, "volume-1-snapshot-1"))
-        records = [managed, *copied(world, managed, 599)]
-        before_storages_were_known(world)
+        records = [managed, *insert_copies(world, managed, 599)]
+        rewrite_as_earlier_release(world)
 
-        with_the_renewal(world)
+        start_another_process(world)
 
         renewed = [world.record(each.id) for each in records]
         assert [each.backend_id for each in renewed] == [f"new-{each.backend_id}" for each in records]
@@ -271,7 +275,7 @@ def test_identity_in_an_earlier_form_is_renewed_when_the_server_starts(tmp_path:
         assert all(map(is_owned, itertools.chain(records, renewed)))
 
 
-def copied(world: World, managed: Snapshot, number: int) -> list[Snapshot]:
+def insert_copies(world: World, managed: Snapshot, number: int) -> list[Snapshot]:
     """Write `number` copies of the record of a managed snapshot and return them."""
     assert managed.storage
 
@@ -289,7 +293,7 @@ def copied(world: World, managed: Snapshot, number: int) -> list[Snapshot]:
     return made
 
 
-def with_the_renewal(world: World) -> None:
+def start_another_process(world: World) -> None:
     """Start another process of the server inside a renewal."""
     world.another_server().drain(timeout_seconds=10)
 

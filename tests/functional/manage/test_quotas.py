@@ -26,11 +26,11 @@ EACH = 13
 SIZE_GB = 3  # of the volume and of each snapshot
 
 
-def ask(app: Application, source: str = "daily", **fields: Any) -> Snapshot:
+def request(app: Application, source: str = "daily", **fields: Any) -> Snapshot:
     return requests.request_snapshot(app, examples.snapshot(source, id=new_id(), **fields))
 
 
-def allow(app: Application, snapshots: int = UNLIMITED, gigabytes: int = UNLIMITED) -> Application:
+def with_default_limits(app: Application, snapshots: int = UNLIMITED, gigabytes: int = UNLIMITED) -> Application:
     return replace(app, rules=replace(app.rules, quota=Amount(snapshots, gigabytes)))
 
 
@@ -54,15 +54,15 @@ def test_two_hundred_requests_at_once_get_no_more_than_the_limit(
 ) -> None:
     # Requests queue, so that no transaction is retried.
     monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
-    limited = allow(app, limit.snapshots, limit.gigabytes)
+    limited = with_default_limits(app, limit.snapshots, limit.gigabytes)
     together = threading.Barrier(THREADS, timeout=20)
 
-    def keep_asking(thread: int) -> list[Snapshot | errors.QuotaExceeded]:
+    def request_each(thread: int) -> list[Snapshot | errors.QuotaExceeded]:
         together.wait()
-        return [_asked_or_refused(limited, f"{thread}-{number}") for number in range(EACH)]
+        return [_granted_or_refused(limited, f"{thread}-{number}") for number in range(EACH)]
 
     with ThreadPoolExecutor(THREADS) as pool:
-        answers = [answer for answers in pool.map(keep_asking, range(THREADS)) for answer in answers]
+        answers = [answer for answers in pool.map(request_each, range(THREADS)) for answer in answers]
 
     granted = [answer for answer in answers if isinstance(answer, Snapshot)]
     assert (len(granted), len(answers)) == (fits, THREADS * EACH)
@@ -70,9 +70,9 @@ def test_two_hundred_requests_at_once_get_no_more_than_the_limit(
     assert len(casts(app.db)) == fits
 
 
-def _asked_or_refused(app: Application, source: str) -> Snapshot | errors.QuotaExceeded:
+def _granted_or_refused(app: Application, source: str) -> Snapshot | errors.QuotaExceeded:
     try:
-        return ask(app, source)
+        return request(app, source)
     except errors.QuotaExceeded as refused:
         return refused
 
@@ -84,38 +84,40 @@ def casts(database: Database) -> set[str]:
 
 
 def test_snapshots_of_other_projects_do_not_count(app: Application) -> None:
-    ask(allow(app, snapshots=1), "daily")
+    request(with_default_limits(app, snapshots=1), "daily")
 
     mine = replace(examples.REQUESTER, project_id="another")
-    requests.request_snapshot(allow(app, snapshots=1), examples.snapshot("b", id=new_id(), requester=mine), True)
+    requests.request_snapshot(
+        with_default_limits(app, snapshots=1), examples.snapshot("b", id=new_id(), requester=mine), True
+    )
 
     assert used(app.db) == Amount(1, SIZE_GB)
 
 
 def test_limit_of_a_project_is_effective_at_once_whether_raised_or_lowered(app: Application) -> None:
-    limited = allow(app, snapshots=1)
-    ask(limited, "a")
+    limited = with_default_limits(app, snapshots=1)
+    request(limited, "a")
 
     with pytest.raises(errors.QuotaExceeded):
-        ask(limited, "b")
+        request(limited, "b")
     change(app.db, snapshots=2)
-    ask(limited, "b")
+    request(limited, "b")
     change(app.db, snapshots=0)
     with pytest.raises(errors.QuotaExceeded, match="2 of 0"):
-        ask(limited, "c")
+        request(limited, "c")
     change(app.db, snapshots=UNLIMITED)
-    ask(limited, "c")
+    request(limited, "c")
     change(app.db, snapshots=None)
     with pytest.raises(errors.QuotaExceeded, match="3 of 1"):
-        ask(limited, "d")
+        request(limited, "d")
 
 
 def test_limit_of_a_project_is_effective_without_a_default(app: Application) -> None:
     change(app.db, gigabytes=SIZE_GB)
-    ask(app, "a")
+    request(app, "a")
 
     with pytest.raises(errors.QuotaExceeded, match="gigabytes"):
-        ask(app, "b")
+        request(app, "b")
 
 
 @ON_SERVERS
@@ -133,7 +135,7 @@ def test_limit_that_changed_while_a_request_waited_is_effective(
     monkeypatch.setattr(quotas, "get", get_then_change)
 
     with pytest.raises(errors.QuotaExceeded):
-        ask(app)
+        request(app)
 
 
 def change(database: Database, **limits: int | None) -> None:

@@ -133,12 +133,12 @@ def test_volume_is_looked_up_again_after_a_failure(world: World) -> None:
     world.driver.go_away()
     volume = world.client.manage_volume(VOLUME).json()["volume"]["id"]
 
-    def rests() -> bool:
+    def has_failed_once() -> bool:
         with world.db.read() as conn:
             [record] = records.get_many(conn, Volume, [volume])
         return record.attempt == 1 and record.claimed_by is None
 
-    until(rests, "the first attempt to fail")
+    until(has_failed_once, "the first attempt to fail")
     world.fail_at({})
     world.clock.advance(minutes=2)
     until(lambda: world.client.volume(volume)["status"] == "available", "the volume to be available")

@@ -131,7 +131,7 @@ def test_many_requests_at_the_same_time_all_succeed(tmp_path: Path) -> None:
         tmp_path, {SERVER: driver}, backend_limits=BackendLimits(driver_calls=3, batch=7, scan_interval_seconds=0.02)
     ) as world:
         volume = world.register_volume()
-        asked = [world.request_manage(volume, f"volume-1-snapshot-{number}") for number in range(1, 61)]
+        made = [world.request_manage(volume, f"volume-1-snapshot-{number}") for number in range(1, 61)]
 
         def left() -> int:
             with world.db.read() as conn:
@@ -139,5 +139,5 @@ def test_many_requests_at_the_same_time_all_succeed(tmp_path: Path) -> None:
 
         until(lambda: left() == 0, "all to be settled")
 
-        assert {world.client.snapshot(snapshot_id)["status"] for snapshot_id in asked} == {"available"}
-        assert snapshot_names(world) == {f"snapshot-{snapshot_id}" for snapshot_id in asked}
+        assert {world.client.snapshot(snapshot_id)["status"] for snapshot_id in made} == {"available"}
+        assert snapshot_names(world) == {f"snapshot-{snapshot_id}" for snapshot_id in made}
