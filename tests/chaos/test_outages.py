@@ -53,14 +53,6 @@ def end_alarm(deployment: Fleet) -> None:
     deployment.broker.control("set_vm_memory_high_watermark", "0.4")
 
 
-def await_saved_queues(deployment: Fleet) -> None:
-    until(
-        lambda: all(deployment.broker.remembers(name) for name in deployment.queues),
-        "the broker to save its queues",
-        60,
-    )
-
-
 def delete_queue(deployment: Fleet) -> None:
     with kombu.Connection(deployment.broker.amqp_url) as connection:
         connection.channel().queue_delete(f"{deployment.exchange}-volume.{HOST}@pool")
@@ -83,7 +75,7 @@ def cpu_seconds(daemon: Daemon) -> float:
 
 
 def test_requests_are_accepted_while_the_broker_is_down_and_carried_out_when_it_is_up(deployment: Fleet) -> None:
-    await_saved_queues(deployment)
+    deployment.await_saved_queues()
     used = memory_kb(deployment.daemons["api"])
     deployment.broker.kill()
 
@@ -98,7 +90,7 @@ def test_requests_are_accepted_while_the_broker_is_down_and_carried_out_when_it_
 
 def test_casts_and_events_outlast_a_restart_of_the_broker(deployment: Fleet) -> None:
     """Restart the broker gracefully while no process consumes, so that all messages are queued."""
-    await_saved_queues(deployment)
+    deployment.await_saved_queues()
     for name in (HOST, "audit"):
         deployment.daemons[name].close()
     for _ in range(REQUESTS):
@@ -124,7 +116,7 @@ def test_consumer_that_is_killed_with_casts_in_flight_loses_none(deployment: Fle
 
 
 def test_confirmed_casts_outlast_a_broker_that_is_killed_while_clients_cast(deployment: Fleet) -> None:
-    await_saved_queues(deployment)
+    deployment.await_saved_queues()
     tasks: queue.Queue[Task | None] = queue.Queue()
     answers: Counter[str] = Counter()
     client = Client(deployment, tasks, answers)

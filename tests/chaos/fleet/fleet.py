@@ -69,7 +69,7 @@ class Fleet:
 
     @property
     def servers(self) -> list[str]:
-        """The names of the servers' processes."""
+        """Return the names of the servers' processes."""
         return [name for name in self.daemons if name not in ("api", "relay", "audit")]
 
     def daemon(self, main: str, host: str, name: str = "", command: Sequence[str] = ()) -> Daemon:
@@ -107,7 +107,7 @@ class Fleet:
 
     @property
     def queues(self) -> list[str]:
-        """The names of the durable queues."""
+        """Return the names of the durable queues."""
         topic, notified = f"{self.exchange}-volume", f"snapmanage-audit.{self.exchange}-notifications"
         own = [f"{topic}.{host}@pool" for host in self.storages]
         whole = [f"{topic}.{host}@pool.{host}" for host in self.storages]
@@ -185,6 +185,9 @@ class Fleet:
         """Return the present violations; events may still be on their way to the audit log."""
         observed = invariants.observe(self.engine, list(self.storages.values()))
         return invariants.violations(observed, self.promises)
+
+    def await_saved_queues(self) -> None:
+        until(lambda: all(map(self.broker.remembers, self.queues)), "the broker to save its queues", 60)
 
     def await_quarantined(self, body: bytes) -> None:
         """Wait until a message is in the quarantine exactly once."""

@@ -67,11 +67,7 @@ def run_round(deployment: Fleet, seed: str, requests: int, faults: int) -> Repor
     report = Report(seed, type(deployment.database).__name__, deployment.max_attempts)
     queued: queue.Queue[Callable[[Client], None] | None] = queue.Queue()
     clients = [Client(deployment, queued, report.answers) for _ in range(CLIENTS)]
-    until(
-        lambda: all(deployment.broker.remembers(name) for name in deployment.queues),
-        "the broker to save its queues",
-        60,
-    )
+    deployment.await_saved_queues()
     started = time.monotonic()
     remaining = tasks(deployment, random.Random(f"{seed} tasks"), requests)
     for client in clients:
