@@ -191,13 +191,8 @@ class Fleet:
 
     def await_quarantined(self, body: bytes) -> None:
         """Wait until a message is in the quarantine exactly once."""
-        query = sa.text("SELECT count(*) FROM quarantine WHERE body = :body")
-
-        def is_quarantined() -> bool:
-            with self.engine.connect() as conn:
-                return bool(conn.execute(query, {"body": body}).scalar_one() == 1)
-
-        until(is_quarantined, f"{body!r} to be in the quarantine")
+        query = "SELECT count(*) FROM quarantine WHERE body = :body"
+        until(lambda: self.count(query, body=body) == 1, f"{body!r} to be in the quarantine")
 
     def _configure(self, host: str) -> None:
         brokers = [self.wires[host].to_broker.port, *self.more_brokers]
@@ -217,13 +212,8 @@ class Fleet:
         """Register a volume, and return its id once it is available."""
         body = {"volume": {"host": f"{host}@pool", "ref": {"source-name": volume}}}
         volume_id = str(self.request("/os-volume-manage", body, project=project).json()["volume"]["id"])
-        status = sa.text("SELECT status FROM volumes WHERE id = :id")
-
-        def is_available() -> bool:
-            with self.engine.connect() as conn:
-                return bool(conn.execute(status, {"id": volume_id}).scalar_one() == "available")
-
-        until(is_available, f"volume {volume} of {host} to be available")
+        query = "SELECT count(*) FROM volumes WHERE id = :id AND status = 'available'"
+        until(lambda: self.count(query, id=volume_id) == 1, f"volume {volume} of {host} to be available")
         return volume_id
 
 

@@ -25,10 +25,19 @@ from tests.examples import PROJECT
 from tests.functional.databases import ON_SERVERS
 from tests.functional.store.rows import claim, due_snapshot, insert, owning_snapshot, stored
 
+OWN_CONNECTION = {"mysql": "SELECT CONNECTION_ID()", "postgresql": "SELECT pg_backend_pid()"}
+OWN_CONNECTION["mariadb"] = OWN_CONNECTION["mysql"]
+# Statements that close a connection from another session, and that check whether it exists.
+CLOSING = {
+    "mysql": ("KILL {}", "SELECT 1 FROM information_schema.processlist WHERE id = {}"),
+    "postgresql": ("SELECT pg_terminate_backend({})", "SELECT 1 FROM pg_stat_activity WHERE pid = {}"),
+}
+CLOSING["mariadb"] = CLOSING["mysql"]
+
 
 def test_rows_that_a_frozen_process_has_locked_are_unlocked_after_a_while(database: Database) -> None:
     if database.engine.dialect.name == "sqlite":
-        return  # it is for one process, and everything of it is frozen
+        return  # only one process uses it, so no other process waits for the rows
     quick = {"mysql": "init_command=SET SESSION idle_transaction_timeout = 1"}
     url = database.engine.url.update_query_string(
         quick.get(database.engine.dialect.name, "options=-c idle_in_transaction_session_timeout=1s")
@@ -62,7 +71,7 @@ def test_database_ends_idle_transactions(database: Database) -> None:
 def test_failed_transaction_writes_nothing(database: Database) -> None:
     def work(conn: Connection, _: datetime) -> None:
         records.insert(conn, owning_snapshot())
-        raise errors.InvalidState("second thoughts")
+        raise errors.InvalidState("refused")
 
     with pytest.raises(errors.InvalidState):
         database.write(work)
@@ -136,27 +145,17 @@ def test_connection_that_was_closed_while_idle_is_not_used(database: Database, m
     monkeypatch.setattr(transactions, "PING_AFTER_SECONDS", 0)
     insert(database, due_snapshot())
     with database.read() as conn:
-        rested = conn.execute(sa.text(OWN_CONNECTION[conn.dialect.name])).scalar_one()
+        connection_id = conn.execute(sa.text(OWN_CONNECTION[conn.dialect.name])).scalar_one()
 
     somebody = connect(database.engine.url.render_as_string(hide_password=False))
     close, left = CLOSING[database.engine.dialect.name]
     with somebody.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        conn.execute(sa.text(close.format(rested)))
-        until(lambda: not conn.execute(sa.text(left.format(rested))).all(), "the connection to be closed")
+        conn.execute(sa.text(close.format(connection_id)))
+        until(lambda: not conn.execute(sa.text(left.format(connection_id))).all(), "the connection to be closed")
     somebody.close()
 
     with database.read() as conn:
         assert conn.execute(sa.text("SELECT 1")).scalar_one() == 1
-
-
-OWN_CONNECTION = {"mysql": "SELECT CONNECTION_ID()", "postgresql": "SELECT pg_backend_pid()"}
-OWN_CONNECTION["mariadb"] = OWN_CONNECTION["mysql"]
-# Statements that close a connection from another session, and that check whether it exists.
-CLOSING = {
-    "mysql": ("KILL {}", "SELECT 1 FROM information_schema.processlist WHERE id = {}"),
-    "postgresql": ("SELECT pg_terminate_backend({})", "SELECT 1 FROM pg_stat_activity WHERE pid = {}"),
-}
-CLOSING["mariadb"] = CLOSING["mysql"]
 
 
 def test_time_is_read_from_the_database(database_url: str) -> None:
