@@ -7,8 +7,7 @@ import pytest
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.chaos.fleet.fleet import Fleet, fleet
-
-HOST = "storage-1"
+from tests.chaos.fleet.machines import HOST
 
 
 @pytest.fixture(scope="package")

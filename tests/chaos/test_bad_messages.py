@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from snapmanage.crash import VARIABLE
 from snapmanage.testing.waiting import until
 from tests.chaos import actions
-from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet
+from tests.chaos.fleet.machines import HOST
 
 KEPT_BYTES = 4 * 1024**2
 

@@ -11,8 +11,8 @@ from snapmanage.testing.services.process import running
 from snapmanage.testing.services.rabbitmq import DEAD_LETTERS_AGAIN, RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.chaos import actions
-from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet, fleet
+from tests.chaos.fleet.machines import HOST
 from tests.services import trixie
 from tests.services.trixie import TrixieRabbitMQ
 

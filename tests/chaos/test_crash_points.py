@@ -20,8 +20,7 @@ from tests.chaos.actions import Action
 from tests.chaos.fleet import invariants
 from tests.chaos.fleet.commands import check_commands
 from tests.chaos.fleet.fleet import BIN, Databases, Fleet, fleet
-
-HOST = "storage-1"
+from tests.chaos.fleet.machines import HOST
 
 
 @dataclass(frozen=True)

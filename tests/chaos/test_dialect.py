@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from snapmanage.testing.waiting import until
-from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet
+from tests.chaos.fleet.machines import HOST
 from tests.examples import sample
 
 SNAPSHOT_ID = "d6d925e0-eec3-4905-993c-4bba6f7f57c0"

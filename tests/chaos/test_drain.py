@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.waiting import until
 from tests.chaos import actions, stalling_volume
-from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet
+from tests.chaos.fleet.machines import HOST
 
 # With so long a lease, another process can only claim operations whose claims were released.
 LONG_LEASE = {"OS_OPERATIONS__LEASE_SECONDS": "600"}

@@ -18,8 +18,8 @@ from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.rabbitmq import CONSUMER_TIMEOUT
 from snapmanage.testing.waiting import until
 from tests.chaos import actions
-from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet, fleet
+from tests.chaos.fleet.machines import HOST
 from tests.chaos.storm.clients import Client, Task
 from tests.services.rabbit_cluster import KINDS, Node, cluster
 

@@ -14,8 +14,8 @@ from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.chaos import actions, stalling_volume
-from tests.chaos.conftest import HOST
 from tests.chaos.fleet.fleet import Fleet, fleet
+from tests.chaos.fleet.machines import HOST
 
 
 @pytest.fixture

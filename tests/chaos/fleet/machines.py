@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tests.services.wire import Wire
 
+HOST = "storage-1"
 CONFIGURATION = """\
 [DEFAULT]
 host = {host}

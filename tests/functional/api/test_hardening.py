@@ -24,6 +24,15 @@ SMUGGLED = "0\r\n\r\nGET /v3 HTTP/1.1\r\nHost: x\r\n\r\n"
 UNKNOWN = "11111111-1111-1111-1111-111111111111"
 
 
+class ShortLimitHttpServer(HttpServer):
+    """A server that waits a fifth of a second for a client."""
+
+    def __init__(self) -> None:
+        super().__init__("127.0.0.1", 0, threads=2)
+        self._server.timeout = 0.2
+        self._server.expiration_interval = 0.02
+
+
 @pytest.fixture(scope="module")
 def short_limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServer]:
     """Yield an API server with short time limits."""
@@ -34,9 +43,7 @@ def short_limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServe
         return application
 
     folder = tmp_path_factory.mktemp("server")
-    with running_world(folder, around=keep), HttpServer("127.0.0.1", 0, threads=2) as http:
-        http._server.timeout = 0.2
-        http._server.expiration_interval = 0.02
+    with running_world(folder, around=keep), ShortLimitHttpServer() as http:
         http.start(applications[0], 4096)
         yield http
 
