@@ -14,6 +14,7 @@ from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.protocol import Driver
 from snapmanage.store.mapping import tables
 from snapmanage.volume.server import VolumeServer
+from snapmanage.volume.worker import Worker
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
 from tests.functional.world import World
@@ -44,6 +45,7 @@ def another_server(world: World, driver: Driver | None = None) -> Iterator[Volum
 
 
 def request(method: str, version: str = "1.0", **arguments: Any) -> bytes:
+    """Return the message of a cast or a call."""
     return envelope.request(method, arguments, {}, uuid.uuid4().hex, version=version)
 
 
@@ -64,6 +66,11 @@ def count_threads(name: str) -> int:
 
 def count_workers() -> int:
     return count_threads(f"worker {SERVER}")
+
+
+def worker_of(world: World) -> Worker:
+    """Return the worker of the only backend, to which the server gives no public access."""
+    return world.server._workers[SERVER]
 
 
 def snapshot_names(world: World) -> set[str]:

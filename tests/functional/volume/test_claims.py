@@ -17,7 +17,7 @@ from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.testing.waiting import until
 from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import SERVER
-from tests.functional.volume.helpers import OTHERS, SNAPSHOT, CountingDriver
+from tests.functional.volume.helpers import OTHERS, SNAPSHOT, CountingDriver, worker_of
 from tests.functional.world import PACE, RULES, World, running_world
 
 
@@ -30,7 +30,7 @@ def test_claim_is_renewed_while_a_call_takes_longer_than_the_lease(
     backend_limits = BackendLimits(scan_interval_seconds=scan_interval_seconds)
     with running_world(tmp_path, {SERVER: driver}, rules, backend_limits=backend_limits) as world:
         world.clock.stand_still()
-        assert world.server._workers[SERVER]._renew_every < rules.lease.total_seconds() / 2
+        assert worker_of(world)._renew_every < rules.lease.total_seconds() / 2
         volume = world.register_volume()
         with world.hang_at("rename") as slow:
             snapshot_id = world.request_manage(volume, SNAPSHOT)
@@ -79,7 +79,7 @@ def feed_stale_claims(world: World, stale: Claimed) -> Iterator[None]:
 
     def feed() -> None:
         while not over.wait(0.01):
-            world.server._workers[SERVER].take_claimed([stale], set())
+            worker_of(world).take_claimed([stale], set())
 
     feeding = threading.Thread(target=feed)
     feeding.start()
@@ -151,6 +151,6 @@ def test_claim_that_is_handed_over_late_does_not_replace_the_newer_claim(world: 
         held = world.record(snapshot_id)
         late = Claimed(replace(held, claim_number=held.claim_number - 1))
 
-        world.server._workers[SERVER].take_claimed([late], set())
+        worker_of(world).take_claimed([late], set())
 
     assert world.await_settled(snapshot_id)["status"] == "available"

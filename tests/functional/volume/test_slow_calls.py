@@ -14,7 +14,7 @@ from snapmanage.testing.waiting import until
 from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
-from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, refuse_threads
+from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, refuse_threads, worker_of
 from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, running_world
 
 LISTING = "get_manageable_snapshots"
@@ -91,7 +91,7 @@ def test_hung_call_is_abandoned_and_its_operation_retried(tmp_path: Path) -> Non
 @contextmanager
 def short_driver_timeout(world: World) -> Iterator[None]:
     """Give the driver's calls a third of a second inside the block; on a busy machine a good call may take longer."""
-    worker = world.server._workers[SERVER]
+    worker = worker_of(world)
     patient = worker._limits
     worker._limits = replace(patient, driver_timeout_seconds=0.3)
     try:
