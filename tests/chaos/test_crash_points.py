@@ -144,7 +144,8 @@ def run_case(each: Fleet, case: CrashCase) -> None:
     daemon = each.daemons[HOST if case.process == "volume" else case.process]
     action = case.action(each)
     if case.before:
-        die_at_point(each, daemon, case.before, 1, action)
+        # The message of the previous case may still be in the queue.
+        die_at_point(each, daemon, case.before, 1, action, redelivered=True)
     die_at_point(each, daemon, case.point, case.nth, action, redelivered=bool(case.before))
     recover(each, daemon, action)
 
