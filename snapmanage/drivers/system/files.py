@@ -9,7 +9,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
@@ -21,16 +22,20 @@ MAX_NAME_BYTES = 255
 PROBE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOT_PERMITTED = KnownFailure(
-    errors.BackendPermission, "the system doesn't permit this operation on {}: give snapmanage's user the permission"
+    errors.BackendPermission, "the system doesn't permit this operation on {!r}: give snapmanage's user the permission"
 )
-_FAILURES = {
-    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {}"),
-    errno.EEXIST: KnownFailure(errors.NameTaken, "there is already a file {}: rename it first"),
-    errno.EACCES: _NOT_PERMITTED,
-    errno.EPERM: _NOT_PERMITTED,
-    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is too long for the name of a file"),
-}
-_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
+# A context that turns an error of a system call on the file of that name into an error of snapmanage.
+translated_errors = partial(
+    failures.translated_errors,
+    known={
+        errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {!r}"),
+        errno.EEXIST: KnownFailure(errors.NameTaken, "there is already a file {!r}: rename it first"),
+        errno.EACCES: _NOT_PERMITTED,
+        errno.EPERM: _NOT_PERMITTED,
+        errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{!r} is too long for the name of a file"),
+    },
+    otherwise=KnownFailure(errors.BackendUnavailable, "the file system failed on {!r}"),
+)
 
 
 def is_valid_name(name: str) -> bool:
@@ -98,8 +103,3 @@ def opened_directory(directory: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def translated_errors(name: str) -> AbstractContextManager[None]:
-    """Turn an error of a system call on the file `name` into an error of snapmanage."""
-    return failures.translated_errors(repr(name), _FAILURES, _OTHER_FAILURE)
