@@ -38,7 +38,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
 from snapmanage.drivers.system import files, syscalls
-from snapmanage.drivers.system.files import identity, is_valid_name, translated_errors
+from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
 
 class FileDriver:
@@ -96,7 +96,7 @@ class FileDriver:
             found = self._regular(fd, name, errors.NotAVolume)
             if "@" in name:
                 raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")
-            return BackendVolume(name, identity(found), found.size_bytes)
+            return BackendVolume(name, found.identity, found.size_bytes)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with files.opened_directory(self._directory) as fd:
@@ -181,11 +181,11 @@ def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.F
     unsafe, reason = _safety(fd, name) if stat.S_ISREG(found.mode) else (None, "")
     return BackendSnapshot(
         name=name,
-        identity=identity(found),
+        identity=found.identity,
         size_bytes=found.size_bytes,
         parent=_volume_name(name) if parent else None,
-        parent_identity=identity(parent) if parent else None,
-        created_at=datetime.fromtimestamp(syscalls.birth_time(found), UTC),
+        parent_identity=parent.identity if parent else None,
+        created_at=datetime.fromtimestamp(found.created_ns / syscalls.NANOSECONDS_PER_SECOND, UTC),
         unsafe=unsafe,
         unsafe_reason=reason,
     )

@@ -47,10 +47,6 @@ def is_valid_name(name: str) -> bool:
     return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
 
 
-def identity(found: syscalls.FileStatus) -> str:
-    return f"{found.inode}-{found.born_ns or 0}"
-
-
 def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:
     """Describe an entry of an open directory; None if there is none."""
     try:
@@ -67,7 +63,7 @@ def storage_id(directory: str) -> str | None:
     that mount it from different sources, such as two names of one server, get different IDs.
     """
     with opened_directory(directory) as fd, translated_errors(directory):
-        number, own_identity = os.statvfs(fd).f_fsid, identity(syscalls.opened_status(fd))
+        number, own_identity = os.statvfs(fd).f_fsid, syscalls.opened_status(fd).identity
         file_system = f"{number:x}" if number else _mounted_from(fd)
     return f"directory:{file_system}/{own_identity}" if file_system else None
 
@@ -86,7 +82,7 @@ def locate(directory_fd: int, path: str, identities: Collection[str], names: Col
     with translated_errors(path), os.scandir(directory_fd) as entries:
         present = [entry.name for entry in entries]
     described = ((name, status(directory_fd, name)) for name in present)
-    objects = [BackendObject(name, identity(found)) for name, found in described if found]
+    objects = [BackendObject(name, found.identity) for name, found in described if found]
     return [each for each in objects if each.identity in identities or each.name in names]
 
 
