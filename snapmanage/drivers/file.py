@@ -83,17 +83,15 @@ class FileDriver:
             return [_describe(fd, name, found, volumes.get(_volume_name(name))) for name, found in snapshots if found]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        name = _checked_name(reference)
         with files.opened_directory(self._directory) as fd:
-            found = self._regular(fd, name, errors.NotASnapshot)
+            name, found = self._regular_file(fd, reference, errors.NotASnapshot)
             if not _volume_name(name):
                 raise errors.NotASnapshot(f"{name!r} is not a snapshot: its name must have the form VOLUME@NAME")
-            return _describe_with_volume(fd, name, found)
+            return _describe(fd, name, found, files.status(fd, _volume_name(name)))
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        name = _checked_name(reference)
         with files.opened_directory(self._directory) as fd:
-            found = self._regular(fd, name, errors.NotAVolume)
+            name, found = self._regular_file(fd, reference, errors.NotAVolume)
             if "@" in name:
                 raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")
             return BackendVolume(name, found.identity, found.size_bytes)
@@ -132,13 +130,22 @@ class FileDriver:
         with translated_errors(self._directory):
             os.fsync(fd)
 
-    def _regular(self, fd: int, name: str, refusal: type[errors.Invalid]) -> syscalls.FileStatus:
+    def _regular_file(
+        self, fd: int, reference: Reference, refusal: type[errors.Invalid]
+    ) -> tuple[str, syscalls.FileStatus]:
+        """Return the name and the status of a reference's file; raise `refusal` if it isn't a regular file."""
+        name = reference.name()
+        if not is_valid_name(name):
+            raise errors.InvalidReference(
+                f"{name!r} can't be the name of an image: give a UTF-8 name that has no '/' and no NUL and doesn't "
+                "begin with a dot"
+            )
         found = files.status(fd, name)
         if found is None:
             raise errors.SourceNotFound(f"there is no file {name!r} in the directory {self._directory!r}")
         if not stat.S_ISREG(found.mode):
             raise refusal(f"{name!r} is not a regular file: symbolic links and special files are never followed")
-        return found
+        return name, found
 
 
 @dataclass(frozen=True)
@@ -149,35 +156,26 @@ class _OpenDirectory:
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         seen = {name: files.status(self.fd, name) for name in names}
-        return {name: _describe_with_volume(self.fd, name, found) for name, found in seen.items() if found}
+        return {
+            name: _describe(self.fd, name, found, files.status(self.fd, _volume_name(name)))
+            for name, found in seen.items()
+            if found
+        }
 
     def rename(self, old: str, new: str) -> None:
         with translated_errors(new):
             syscalls.rename_noreplace(self.fd, old, new)
 
 
-def _checked_name(reference: Reference) -> str:
-    name = reference.name()
-    if not is_valid_name(name):
-        raise errors.InvalidReference(
-            f"{name!r} can't be the name of an image: give a UTF-8 name that has no '/' and no NUL and doesn't begin "
-            "with a dot"
-        )
-    return name
-
-
 def _volume_name(name: str) -> str:
-    """Return the VOLUME of a name of the form VOLUME@NAME; empty for another name."""
+    """Return the VOLUME of a name of the form VOLUME@NAME; empty, the name of no file, for another name."""
     volume, _, snapshot = name.partition("@")
     return volume if snapshot else ""
 
 
-def _describe_with_volume(fd: int, name: str, found: syscalls.FileStatus) -> BackendSnapshot:
-    parent = files.status(fd, _volume_name(name)) if _volume_name(name) else None
-    return _describe(fd, name, found, parent if parent and stat.S_ISREG(parent.mode) else None)
-
-
-def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.FileStatus | None) -> BackendSnapshot:
+def _describe(fd: int, name: str, found: syscalls.FileStatus, volume: syscalls.FileStatus | None) -> BackendSnapshot:
+    """Describe a file; `volume` is the status of the file that is named like its volume."""
+    parent = volume if volume and stat.S_ISREG(volume.mode) else None
     unsafe, reason = _safety(fd, name) if stat.S_ISREG(found.mode) else (None, "")
     return BackendSnapshot(
         name=name,
