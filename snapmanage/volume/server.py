@@ -30,8 +30,9 @@ from snapmanage.store import outbox, services
 from snapmanage.volume.cinder_dialect import CinderEndpoint
 from snapmanage.volume.endpoint import Endpoint
 from snapmanage.volume.intake import Intake
+from snapmanage.volume.limits import BackendLimits
 from snapmanage.volume.scans import Scans
-from snapmanage.volume.worker import BackendLimits, Worker
+from snapmanage.volume.worker import Worker
 
 LOG = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.volume import steps
 from snapmanage.volume.driver_pool import DriverPool
 from snapmanage.volume.fairness import ProjectRoundRobin
+from snapmanage.volume.limits import BackendLimits
 
 LOG = logging.getLogger(__name__)
 
@@ -35,17 +36,6 @@ HELD_SECONDS = 0.5
 # accepting them now and reading them from the database later.
 PATIENCE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class BackendLimits:
-    """The load on one backend and the deadlines of its driver; `snapmanage.conf` explains each option."""
-
-    driver_calls: int = 8
-    batch: int = 200
-    scan_interval_seconds: float = 0.5
-    inventory_ttl_seconds: float = 60.0
-    driver_timeout_seconds: float = 600.0
 
 
 @dataclass(frozen=True)

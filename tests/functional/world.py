@@ -34,8 +34,8 @@ from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
+from snapmanage.volume.limits import BackendLimits
 from snapmanage.volume.server import VolumeServer
-from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import PROJECT, SERVER, Client
 from tests.functional.migrated import sqlite
 from tests.functional.parts import NAMES, HangingStep, QuickHttpServer, SwitchedBus

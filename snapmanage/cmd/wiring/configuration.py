@@ -20,7 +20,7 @@ from snapmanage.core.quotas import Amount
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.manage.rules import Rules
 from snapmanage.store.engine.database import Database, connect
-from snapmanage.volume.worker import BackendLimits
+from snapmanage.volume.limits import BackendLimits
 
 RABBIT = "oslo_messaging_rabbit"
 DRIVERS = "snapmanage.drivers"

@@ -31,8 +31,9 @@ from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.store import records, services
 from snapmanage.store.mapping import tables
 from snapmanage.testing.waiting import until
+from snapmanage.volume.limits import BackendLimits
 from snapmanage.volume.server import VolumeServer
-from snapmanage.volume.worker import BackendLimits, Worker
+from snapmanage.volume.worker import Worker
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
 from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, a_world
