@@ -63,7 +63,17 @@ class CinderEndpoint:
     ) -> list[dict[str, Any]]:
         """Return manageable snapshots, as versioned objects if `want_objects`."""
         entries = self._own.get_manageable_snapshots(ctxt, **page)
-        return [_object("ManageableSnapshot", entry) for entry in entries] if want_objects else entries
+        if not want_objects:
+            return entries
+        return [
+            {
+                "versioned_object.name": "ManageableSnapshot",
+                "versioned_object.namespace": "cinder",
+                "versioned_object.version": "1.0",
+                "versioned_object.data": entry,
+            }
+            for entry in entries
+        ]
 
     def _volume(self, ctxt: Mapping[str, Any], fields: Mapping[str, Any]) -> Volume:
         volume_id = arguments.uuid_text("volume_id", fields["volume_id"])
@@ -85,12 +95,3 @@ def _object_fields(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if value["versioned_object.name"] != "Snapshot" or not isinstance(fields, Mapping):
         raise errors.InvalidRequest("snapshot must be a versioned object that is named Snapshot")
     return fields
-
-
-def _object(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "versioned_object.name": name,
-        "versioned_object.namespace": "cinder",
-        "versioned_object.version": "1.0",
-        "versioned_object.data": dict(fields),
-    }
