@@ -117,11 +117,11 @@ class FileDriver:
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         with files.opened_directory(self._directory) as fd:
-            there = _OpenDirectory(fd)
-            if not renaming.unmanage(there, binding):
+            directory = _OpenDirectory(fd)
+            if not renaming.unmanage(directory, binding):
                 located = files.locate(fd, self._directory, {binding.identity}, ())
                 if moved := renaming.relocated(binding, located, "@"):
-                    renaming.unmanage(there, moved)
+                    renaming.unmanage(directory, moved)
             self._sync(fd)
 
     def _sync(self, fd: int) -> None:
@@ -190,6 +190,7 @@ def _describe(fd: int, name: str, found: syscalls.FileStatus, volume: syscalls.F
 
 
 def _safety(fd: int, name: str) -> tuple[Unsafe | None, str]:
+    """Return whether and why a file can't be managed now."""
     try:
         image_fd = os.open(name, files.PROBE_FLAGS, dir_fd=fd)
     except PermissionError:

@@ -20,7 +20,6 @@ ASSUMED_SECONDS = 1.0
 # The pool replaces hung threads until this many times its size hang.
 HUNG_POOLS = 4
 
-
 Step = Resolution | Outcome
 
 
@@ -63,15 +62,15 @@ class DriverPool:
         """
         started_before = time.monotonic() - seconds
         with self._lock:
-            late = {thread: claimed for thread, (claimed, started) in self._running.items() if started < started_before}
-            for thread in late:
+            hung = {thread: claimed for thread, (claimed, started) in self._running.items() if started < started_before}
+            for thread in hung:
                 del self._running[thread]
-            self._hung.update(late)
-            self._working -= len(late)
-            if late or not self._queue.empty():
+            self._hung.update(hung)
+            self._working -= len(hung)
+            if hung or not self._queue.empty():
                 self._start_missing_threads()
-            stuck = self._hung and not self._working
-        return [*late.values(), *self._withdraw()] if stuck else list(late.values())
+            all_hang = self._hung and not self._working
+        return [*hung.values(), *self._withdraw()] if all_hang else list(hung.values())
 
     def stop(self) -> None:
         """Start no further call."""
@@ -91,6 +90,7 @@ class DriverPool:
             self._working += 1
 
     def _withdraw(self) -> list[Claimed]:
+        """Remove the operations from the queue and return them."""
         withdrawn = []
         with suppress(queue.Empty):
             while True:
@@ -115,7 +115,7 @@ class DriverPool:
                 return
 
     def _rejoin(self, thread: threading.Thread) -> bool:
-        """Let an abandoned thread that has returned work again if the pool lacks a thread; return whether it does."""
+        """Return whether the pool lacks a thread, so that this abandoned one, whose call has returned, works again."""
         with self._lock:
             self._hung.remove(thread)
             needed = self._working < self._size

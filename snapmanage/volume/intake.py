@@ -1,7 +1,7 @@
 """Handle the messages of a server's queues: accept casts in one transaction, answer calls.
 
-The consumer acknowledges a batch when `__call__` returns. A message that can't be understood is quarantined with its
-bytes, and doesn't stop the other messages of its batch.
+The consumer acknowledges a batch when `__call__` returns. A message that can't be understood is quarantined as
+received, and doesn't stop the other messages of its batch.
 """
 
 import logging
@@ -119,7 +119,7 @@ class Intake:
         )
 
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
-        """Quarantine a message, and announce the rejected request unless the message must not be `read`."""
+        """Quarantine a message; if it may be `read`, also announce that its request was rejected."""
         self._app.run(lambda tx: _quarantine(tx, delivery, self._worker.id.server, reason, read))
         key = quarantine.key(delivery.queue, delivery.body)
         LOG.error(

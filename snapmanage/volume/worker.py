@@ -72,11 +72,11 @@ class Worker:
             self._thread.start()
 
     def nudge(self) -> None:
-        """Look for operations to claim now."""
+        """Make the worker look for operations to claim now."""
         self._inbox.put(None)
 
     def drain(self) -> None:
-        """Claim nothing more; the thread ends when the held operations are settled."""
+        """Stop claiming; the thread ends when the held operations are settled."""
         self._draining.set()
         self._room_made.set()
         self.nudge()
@@ -100,7 +100,7 @@ class Worker:
         return not rest
 
     def await_room(self, wanted: int) -> int:
-        """Return how many operations the worker has room for; if the driver is fast, wait shortly for `wanted`."""
+        """Return how many operations the worker has room for; if the driver is fast, wait briefly for `wanted`."""
         patience = PATIENCE_SECONDS if self._pool.capacity(PATIENCE_SECONDS) > wanted else 0
         deadline = time.monotonic() + patience
         while (room := self._room() - self._inbox.qsize()) < wanted and not self._draining.is_set():
@@ -111,7 +111,7 @@ class Worker:
         return max(0, room)
 
     def take_claimed(self, claimed: Sequence[Claimed], projects_waiting: Set[str]) -> None:
-        """Begin operations that were claimed for this worker; claim for the projects with more of them later."""
+        """Begin operations that were claimed for this worker; claim those of the waiting projects later."""
         with self._finishing:
             finished = self._finished
             for each in [] if finished else claimed:

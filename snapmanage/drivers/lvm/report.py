@@ -96,16 +96,16 @@ def read(text: str, group: str, rigid: str | None = None) -> list[LogicalVolume]
     """
     try:
         lines = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
-        return [_logical_volume(fields, _danger(fields, group, rigid)) for fields in lines]
+        return [_logical_volume(fields, _safety(fields, group, rigid)) for fields in lines]
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
         raise errors.BackendError(f"the report of lvs is unreadable ({failure!r}): {text[:200]!r}") from failure
 
 
-def _logical_volume(fields: Mapping[str, Any], danger: tuple[Unsafe | None, str]) -> LogicalVolume:
+def _logical_volume(fields: Mapping[str, Any], safety: tuple[Unsafe | None, str]) -> LogicalVolume:
     roles = _set(fields["lv_role"])
     # The size of a thick snapshot is its origin's; `lv_size` is the room for overwritten data.
     origin_size = fields["origin_size"] if "thicksnapshot" in roles else ""
-    unsafe, reason = danger
+    unsafe, reason = safety
     return LogicalVolume(
         name=_name(fields),
         identity=fields["lv_uuid"],
@@ -135,8 +135,8 @@ def _time(text: str) -> datetime | None:
     return None
 
 
-def _danger(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[Unsafe | None, str]:
-    """Return whether and why it can't be renamed. A listing and a search by name use this one answer."""
+def _safety(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[Unsafe | None, str]:
+    """Return whether and why it can't be renamed; listings and searches by name share this decision."""
     if reason := _flaw(fields, group) or rigid:
         return Unsafe.UNUSABLE, reason
     if _true(fields, "lv_allocation_locked"):

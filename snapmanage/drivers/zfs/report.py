@@ -39,7 +39,7 @@ class Dataset:
         `mounted_at` is empty for a snapshot that isn't mounted. `managed_own_length` is the length of the part behind
         the @ of managed names.
         """
-        unsafe, reason = self._danger(mounted_at, managed_own_length)
+        unsafe, reason = self._safety(mounted_at, managed_own_length)
         return BackendSnapshot(
             name=self.name,
             identity=self.identity,
@@ -52,7 +52,7 @@ class Dataset:
             extra={} if self.fault else {"userrefs": str(self.holds)},
         )
 
-    def _danger(self, mounted_at: str, managed_own_length: int) -> tuple[Unsafe | None, str]:
+    def _safety(self, mounted_at: str, managed_own_length: int) -> tuple[Unsafe | None, str]:
         if self.fault:
             return Unsafe.UNUSABLE, self.fault
         if self.to_be_destroyed:
