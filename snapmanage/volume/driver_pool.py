@@ -99,6 +99,7 @@ class DriverPool:
         return withdrawn
 
     def _run(self) -> None:
+        """Call the driver until `stop`; after an abandoned call, continue only if the pool lacks a thread."""
         me = threading.current_thread()
         while (claimed := self._queue.get()) is not None:
             started = time.monotonic()
@@ -106,18 +107,12 @@ class DriverPool:
                 self._running[me] = claimed, started
             result = self._call(claimed)
             with self._lock:
-                abandoned = self._running.pop(me, None) is None
-            if not abandoned:
-                self._answer(result)
-                mean = self._means.get(type(result), ASSUMED_SECONDS)
-                self._means[type(result)] = mean + NEWEST_WEIGHT * (time.monotonic() - started - mean)
-            elif not self._rejoin(me):
-                return
-
-    def _rejoin(self, thread: threading.Thread) -> bool:
-        """Return whether the pool lacks a thread, so that this abandoned one, whose call has returned, works again."""
-        with self._lock:
-            self._hung.remove(thread)
-            needed = self._working < self._size
-            self._working += needed
-            return needed
+                if self._running.pop(me, None) is None:  # the call was abandoned
+                    self._hung.remove(me)
+                    if self._working == self._size:
+                        return
+                    self._working += 1
+                    continue
+            self._answer(result)
+            mean = self._means.get(type(result), ASSUMED_SECONDS)
+            self._means[type(result)] = mean + NEWEST_WEIGHT * (time.monotonic() - started - mean)
