@@ -142,7 +142,7 @@ def test_volume_that_lacks_one_sign_of_an_orphan_is_not_an_orphan(change: dict[s
         ({"lv_device_open": "-1", "lv_snapshot_invalid": "-1", "lv_merging": "-1"}, None),
     ],
 )
-def test_danger_is_reported_and_unknown_values_are_no_danger(change: dict[str, str], unsafe: Unsafe | None) -> None:
+def test_unsafe_volume_is_reported_and_unknown_values_are_safe(change: dict[str, str], unsafe: Unsafe | None) -> None:
     found = line(THICK_SNAPSHOT | change)
 
     assert found.unsafe is unsafe
