@@ -7,10 +7,11 @@ from typing import Any
 
 import falcon
 from falcon.routing import BaseConverter
+from oslo_context import context
 
 from snapmanage import errors
 from snapmanage.api import answers, routes, schemas, versions
-from snapmanage.api.access import callers, policy
+from snapmanage.api.access import policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
 from snapmanage.core.values.logfields import fields
@@ -18,6 +19,7 @@ from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
+REQUEST_ID = "X-Openstack-Request-Id"
 RETRY_AFTER_SECONDS = "5"
 
 # The first class that matches decides.
@@ -49,10 +51,19 @@ class ProjectConverter(BaseConverter):
 
 
 class RequestIdMiddleware:
-    """Adds a request id to every response, also to refusals before a handler."""
+    """Gives every request an id, which its log lines and its response show, also a refusal before a handler.
+
+    The id that the client sent becomes the global request id.
+    """
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        response.set_header("X-Openstack-Request-Id", callers.begin(request))
+        request_id = str(context.generate_request_id())
+        inbound = request.get_header(REQUEST_ID)
+        known_form = inbound and re.fullmatch(r"req-[0-9a-fA-F-]{1,64}", inbound)  # other text could forge log lines
+        request.context.request_id = request_id
+        request.context.global_request_id = inbound if known_form else None
+        context.RequestContext(request_id=request_id, global_request_id=request.context.global_request_id)
+        response.set_header(REQUEST_ID, request_id)
         response.append_header("Vary", versions.HEADER)
 
 
@@ -169,7 +180,7 @@ def _fault(response: falcon.Response, status: int, text: str) -> None:
 
 def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """Answer an error of falcon's own: unknown path, unknown method, too large body."""
-    if response.get_header("X-Openstack-Request-Id") is None:  # falcon calls no middleware for the method WEBSOCKET
+    if response.get_header(REQUEST_ID) is None:  # falcon calls no middleware for the method WEBSOCKET
         RequestIdMiddleware().process_request(request, response)
     _fault(response, error.status_code, error.description or error.title or "The request can't be processed.")
 

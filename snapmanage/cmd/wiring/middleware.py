@@ -4,6 +4,7 @@ A strategy or a middleware is imported, and its options are registered, only if 
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def authentication(conf: cfg.ConfigOpts) -> Authenticate:
         return _http_basic(conf)
     if conf.api.auth_strategy == "keystone":
         return _keystone(conf)
-    return callers.noauth_anywhere if conf.api.noauth_anywhere else callers.noauth
+    return partial(callers.noauth, anywhere=conf.api.noauth_anywhere)
 
 
 def policy(conf: cfg.ConfigOpts) -> Policy:

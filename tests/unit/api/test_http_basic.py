@@ -12,9 +12,10 @@ from falcon import testing
 from oslo_middleware import basic_auth
 
 from snapmanage import errors
-from snapmanage.api.access import callers, http_basic
+from snapmanage.api.access import http_basic
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.access.http_basic import HttpBasic
+from snapmanage.api.app import RequestIdMiddleware
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 PASSWORD = "correct horse"
@@ -40,7 +41,7 @@ def asking(user: str, password: str = PASSWORD) -> falcon.Request:
 
 def sending(header: str) -> falcon.Request:
     request = falcon.Request(testing.create_environ(headers={"Authorization": header} if header else {}))
-    callers.begin(request)
+    RequestIdMiddleware().process_request(request, falcon.Response())
     return request
 
 
