@@ -17,7 +17,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.core import audit as chain
 from snapmanage.core.audit import Entry, Gap, Head
 from snapmanage.core.events import PAYLOAD_FIELDS
-from snapmanage.core.values.ids import is_uuid
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import DEEPEST_EVENT, depth, keepable, readable
 from snapmanage.crash import Point
@@ -101,11 +101,10 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
         raise errors.InvalidRequest(f"the payload of {event_type} must be a JSON object")
     if missing := [name for name in PAYLOAD_FIELDS if name not in payload]:
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of its schema: {', '.join(missing)}")
-    fits = len(event_type) <= 255 and keepable(event_type)
-    if not (fits and is_uuid(payload["event_id"]) and is_uuid(payload["snapshot_id"])):
-        raise errors.InvalidRequest(
-            "event_id and snapshot_id must be UUIDs, and the type a text of up to 255 characters"
-        )
+    if len(event_type) > 255 or not keepable(event_type):
+        raise errors.InvalidRequest("the type must be a text of up to 255 characters of Unicode without NUL")
+    if any(parse_uuid(name, payload[name]) != payload[name] for name in ("event_id", "snapshot_id")):
+        raise errors.InvalidRequest("event_id and snapshot_id must be written in small letters with hyphens")
     if depth(payload) > DEEPEST_EVENT:
         raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST_EVENT} levels deep")
     generation = payload["generation"]

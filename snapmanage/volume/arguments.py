@@ -6,7 +6,6 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.records import Requester
-from snapmanage.core.values import ids
 from snapmanage.core.values.text import keepable
 
 LARGEST_GB = 2**40
@@ -30,12 +29,6 @@ def requester(ctxt: Mapping[str, Any], project_id: str | None, user_id: str | No
 def known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
     """Return the requester of the context, if it names a project."""
     return requester(ctxt, None, None) if ctxt.get("project_id") else None
-
-
-def uuid_text(argument: str, value: Any) -> str:
-    if (read := ids.uuid_text(value)) is None:
-        raise errors.InvalidRequest(f"{argument} must be a UUID, not {value!r}")
-    return read
 
 
 def text(argument: str, value: Any) -> str | None:

@@ -7,7 +7,7 @@ from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
 from snapmanage.core.records import Snapshot
-from snapmanage.core.values.ids import uuid_text
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
 from snapmanage.core.values.logfields import record_fields
 from snapmanage.crash import Point
@@ -27,7 +27,7 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-snapshot-manage`: accept the request; the snapshot's status shows the result later."""
     resource = request.body["snapshot"]
-    volume_id = str(uuid_text(resource["volume_id"]))  # its schema requires a UUID
+    volume_id = parse_uuid("volume_id", resource["volume_id"])
     new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
     snapshot = requests.request_snapshot(
         request.service.app,
