@@ -5,7 +5,6 @@ import uuid
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.core.reference import Reference
 
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 
@@ -37,8 +36,3 @@ def ids_in(name: str) -> set[str]:
     The name of its volume or folder doesn't count: a clone is often named after the snapshot that it was made of.
     """
     return {found.lower() for found in _ID.findall(own_name(name))}
-
-
-def ids_in_reference(reference: Reference) -> set[str]:
-    """Return the UUIDs in the names that a reference has under any key."""
-    return {found for name in reference.value.values() if isinstance(name, str) for found in ids_in(name)}

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.reference import Reference
 from snapmanage.core.values import ids
 from tests.examples import SNAPSHOT_ID, VOLUME_ID
 
@@ -44,4 +43,3 @@ def test_derived_id_depends_on_namespace_and_name_only() -> None:
 )
 def test_own_name_of_an_object_may_hold_ids(name: str, found: set[str]) -> None:
     assert ids.ids_in(name) == found
-    assert ids.ids_in_reference(Reference.named(name)) == found
