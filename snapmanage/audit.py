@@ -19,7 +19,7 @@ from snapmanage.core.audit import Entry, Gap, Head
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.logfields import fields
-from snapmanage.core.values.text import DEEPEST_EVENT, depth, keepable, readable
+from snapmanage.core.values.text import DEEPEST_EVENT, keepable, readable, walk
 from snapmanage.crash import Point
 from snapmanage.store import audit as audit_log
 from snapmanage.store import quarantine
@@ -105,7 +105,7 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
         raise errors.InvalidRequest("the type must be a text of up to 255 characters of Unicode without NUL")
     if any(parse_uuid(name, payload[name]) != payload[name] for name in ("event_id", "snapshot_id")):
         raise errors.InvalidRequest("event_id and snapshot_id must be written in small letters with hyphens")
-    if depth(payload) > DEEPEST_EVENT:
+    if any(level > DEEPEST_EVENT for level, _ in walk(payload)):
         raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST_EVENT} levels deep")
     generation = payload["generation"]
     if type(generation) is not int or not 0 <= generation < 2**31:
