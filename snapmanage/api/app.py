@@ -159,9 +159,7 @@ def _body(request: falcon.Request, schema: schemas.Schema | None, largest: int) 
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    body = schemas.parse(raw)
-    schemas.check(body, schema)
-    return body
+    return schemas.parse(raw, schema)
 
 
 def _write(response: falcon.Response, answer: Answer) -> None:

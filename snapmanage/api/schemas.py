@@ -82,8 +82,8 @@ UNMANAGE = Schema(
 )
 
 
-def parse(raw: bytes) -> Any:
-    """Parse a body; raise `InvalidRequest` if it is not JSON, or if it can't be stored."""
+def parse(raw: bytes, schema: Schema) -> Any:
+    """Parse a body; raise `InvalidRequest` if it is not JSON, can't be stored, or violates the schema."""
     try:
         body = json.loads(
             raw.decode(), object_pairs_hook=_object, parse_int=_whole, parse_float=_float, parse_constant=_float
@@ -95,6 +95,9 @@ def parse(raw: bytes) -> Any:
             raise errors.InvalidRequest(f"the body is nested deeper than {DEEPEST} levels")
         if isinstance(value, str) and not keepable(value):
             raise errors.InvalidRequest("the body holds a NUL or an unpaired surrogate; send Unicode text without NUL")
+    if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
+        field = "/".join(str(part) for part in violation.absolute_path) or "body"
+        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_cut(violation.message)}")
     return body
 
 
@@ -120,14 +123,6 @@ def _float(text: str) -> float:
     if not math.isfinite(value):
         raise errors.InvalidRequest(f"the body is not JSON: {_cut(text)} is not a finite number")
     return value
-
-
-def check(body: Any, schema: Schema) -> None:
-    """Raise `InvalidRequest` that names the field which violates the schema."""
-    error = jsonschema.exceptions.best_match(schema.iter_errors(body))
-    if error is not None:
-        field = "/".join(str(part) for part in error.absolute_path) or "body"
-        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_cut(error.message)}")
 
 
 def integer(parameters: Mapping[str, str], name: str, default: int, largest: int) -> int:
