@@ -48,8 +48,8 @@ def publications(message: Message, names: Names, now: datetime) -> list[Publicat
         "_unique_id": message.id,
     }
     body = _enclosed(content, message.context, message.body_text)
-    queues = [names.notification_queue(topic, message.priority or "INFO") for topic in names.notification_topics]
-    return [Publication(message.id, queue, body) for queue in queues]
+    level = (message.priority or "INFO").lower()
+    return [Publication(message.id, f"{topic}.{level}", body) for topic in names.notification_topics]
 
 
 def request(

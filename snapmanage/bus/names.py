@@ -30,9 +30,6 @@ class Names:
         own = self.server_queue(server)
         return [self.volume_topic, own, f"{own}.{Location.parse(server).host}"]
 
-    def notification_queue(self, topic: str, priority: str) -> str:
-        return f"{topic}.{priority.lower()}"
-
     def queue_names(self) -> dict[str, str]:
         """Return the name of the queue that snapmanage-audit consumes, by routing key of events.
 
@@ -42,6 +39,4 @@ class Names:
 
     def audited_queues(self) -> list[str]:
         """Return the routing keys of events."""
-        return [
-            self.notification_queue(topic, level) for topic in self.notification_topics for level in ("info", "error")
-        ]
+        return [f"{topic}.{level}" for topic in self.notification_topics for level in ("info", "error")]
