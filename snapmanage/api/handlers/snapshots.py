@@ -9,7 +9,7 @@ from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotenc
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
-from snapmanage.core.values.logfields import record_fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.manage import queries, requests
 
@@ -36,7 +36,7 @@ def create(request: ApiRequest) -> Answer:
         idempotency_key(request, "manage snapshot"),
     )
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot requested: %s", record_fields(snapshot))
+    LOG.info("Snapshot requested: %s", fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})
 
 
@@ -68,7 +68,7 @@ def act(request: ApiRequest) -> Answer:
         request.service.policy.everywhere(request.caller),
     )
     crash.at(Point.UNANSWERED)
-    LOG.info("Unmanage requested: %s", record_fields(snapshot))
+    LOG.info("Unmanage requested: %s", fields(snapshot))
     return Answer(202)
 
 
