@@ -44,10 +44,11 @@ def publications(message: Message, names: Names, now: datetime) -> list[Publicat
         "publisher_id": message.target,
         "event_type": message.name,
         "priority": message.priority,
+        "payload": message.body,
         "timestamp": now.replace(tzinfo=None).isoformat(" ", "microseconds"),
         "_unique_id": message.id,
     }
-    body = _enclosed(content, message.context, message.body_text)
+    body = _enclosed(content, message.context)
     level = (message.priority or "INFO").lower()
     return [Publication(message.id, f"{topic}.{level}", body) for topic in names.notification_topics]
 
@@ -114,11 +115,9 @@ def open_reply(body: bytes) -> Any:
     raise known.__new__(known, *failure["args"])
 
 
-def _enclosed(content: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT, payload: str | None = None) -> bytes:
-    """Return the envelope of a content with its context; `payload` is the content's last field, as JSON already."""
+def _enclosed(content: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT) -> bytes:
+    """Return the envelope of a content with its context."""
     text = json.dumps({**content, **{f"{_CONTEXT}{name}": value for name, value in context.items()}})
-    if payload is not None:
-        text = f'{text[:-1]}, "payload": {payload}}}'
     return json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode()
 
 

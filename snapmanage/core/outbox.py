@@ -1,10 +1,8 @@
 """Messages about changes of state; they wait in the outbox until they are sent."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 from snapmanage.core.events import Event
@@ -42,11 +40,6 @@ class Message:
     body: Mapping[str, Any]
     priority: str | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def body_text(self) -> str:
-        """Return the body as JSON, in ASCII; the outbox and the bus share it."""
-        return json.dumps(self.body, separators=(",", ":"))
 
 
 def cast(record: Record) -> Message:
