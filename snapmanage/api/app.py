@@ -111,12 +111,12 @@ class Protected(Public):
         if version < self._route.since:
             raise falcon.HTTPNotFound
         operation = self._route.methods[request.method]
-        api_request = ApiRequest(
-            self._service, request, path, caller, version, _body(request, operation.body, self._service.limits.body)
-        )
+        body = _body(request, operation.body, self._service.limits.body)
         rule = operation.rule or policy.ADMIN
         if not self._service.policy.allows(caller, rule):
             raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
+        everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
+        api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
         _write(response, operation.handler(api_request))
 
 

@@ -50,7 +50,7 @@ def wants_count(request: ApiRequest) -> bool:
 
 def _project(request: ApiRequest) -> str | None:
     """Return the project to list; None for all projects, for callers that may see them."""
-    if request.service.policy.everywhere(request.caller) and schemas.boolean(request.parameters, "all_tenants"):
+    if request.everywhere and schemas.boolean(request.parameters, "all_tenants"):
         return request.parameters.get("project_id")
     return request.caller.requester.project_id
 

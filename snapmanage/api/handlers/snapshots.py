@@ -27,14 +27,10 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-snapshot-manage`: accept the request; the snapshot's status shows the result later."""
     resource = request.body["snapshot"]
-    volume_id = parse_uuid("volume_id", resource["volume_id"])
+    volume_id = parse_uuid("snapshot/volume_id", resource["volume_id"])
     new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
-    snapshot = requests.request_snapshot(
-        request.service.app,
-        new,
-        request.service.policy.everywhere(request.caller),
-        idempotency_key(request, "manage snapshot"),
-    )
+    key = idempotency_key(request, "manage snapshot")
+    snapshot = requests.request_snapshot(request.service.app, new, request.everywhere, key)
     crash.at(Point.UNANSWERED)
     LOG.info("Snapshot requested: %s", fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})
@@ -61,12 +57,8 @@ def operation(request: ApiRequest) -> Answer:
 
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /snapshots/{id}/action`; `os-unmanage` is the only action."""
-    snapshot = requests.unmanage(
-        request.service.app,
-        request.path["snapshot_id"],
-        request.caller.requester,
-        request.service.policy.everywhere(request.caller),
-    )
+    snapshot_id, requester = request.path["snapshot_id"], request.caller.requester
+    snapshot = requests.unmanage(request.service.app, snapshot_id, requester, request.everywhere)
     crash.at(Point.UNANSWERED)
     LOG.info("Unmanage requested: %s", fields(snapshot))
     return Answer(202)
