@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from snapmanage.api import answers, versions
@@ -57,7 +57,9 @@ def document(root: Table, project: Table) -> bytes:
 
 
 def described(root: Table, project: Table) -> Json:
-    routes = list(_routes(root, project))
+    prefixed = {f"/v3{prefix}{path}": route for path, route in project.items() for prefix in ("", "/{project_id}")}
+    routes = dict(root) | prefixed
+    tags = {_tag(operation) for route in routes.values() for operation in route.methods.values()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,12 +69,14 @@ def described(root: Table, project: Table) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in sorted({_tag(each) for _, route in routes for each in _of(route)})],
-        "paths": {path: _path(path, route) for path, route in routes},
+        "tags": [{"name": name} for name in sorted(tags)],
+        "paths": {path: _path(path, route) for path, route in routes.items()},
         "components": {
             "schemas": answers.SCHEMAS,
             "parameters": _parameters(),
-            "headers": {name: _header(about) for name, about in _HEADERS.items()},
+            "headers": {
+                name: {"description": about, "required": True, "schema": _TEXT} for name, about in _HEADERS.items()
+            },
             "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)},
             "securitySchemes": {
                 "token": {
@@ -85,17 +89,6 @@ def described(root: Table, project: Table) -> Json:
             },
         },
     }
-
-
-def _routes(root: Table, project: Table) -> Iterator[tuple[str, Route]]:
-    yield from root.items()
-    for path, route in project.items():
-        yield f"/v3{path}", route
-        yield f"/v3/{{project_id}}{path}", route
-
-
-def _of(route: Route) -> Iterator[Operation]:
-    yield from route.methods.values()
 
 
 def _path(path: str, route: Route) -> Json:
@@ -180,10 +173,6 @@ def _fault(status: int) -> Json:
         "headers": {name: _ref("headers", name) for name in names},
         "content": _json(answers.fault_schema(status)),
     }
-
-
-def _header(about: str) -> Json:
-    return {"description": about, "required": True, "schema": _TEXT}
 
 
 def _json(schema: Mapping[str, Any]) -> Json:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -11,7 +12,6 @@ from snapmanage.api.versions import Version
 from snapmanage.core.audit import Entry
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
-from snapmanage.core.values.location import Location
 from snapmanage.manage.queries import Page
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
 
     Its host and similar fields are for administrators only.
     """
+    location = volume.location
     view = volume_summary(request, volume) | {
         "description": volume.description,
         "status": volume.status.value,
@@ -74,7 +75,8 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
         "consistencygroup_id": None,
         "replication_status": None,
         "migration_status": None,
-        "os-vol-host-attr:host": _with_pool(volume.location),
+        # A backend without pools is its own pool.
+        "os-vol-host-attr:host": str(replace(location, pool=location.pool or location.backend)),
         "os-vol-mig-status-attr:migstat": None,
         "os-vol-mig-status-attr:name_id": None,
         "os-vol-tenant-attr:tenant_id": volume.requester.project_id,
@@ -184,8 +186,3 @@ def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
     project = request.path.get("project_id")
     bookmark = f"{request.http.prefix}/{project}/{path}" if project else f"{request.http.prefix}/{path}"
     return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
-
-
-def _with_pool(location: Location) -> str:
-    """Return host@backend#pool; a backend without pools is its own pool."""
-    return str(location) if location.pool else f"{location}#{location.backend}"

@@ -57,7 +57,10 @@ class HttpBasic:
         user, password = _credentials(request.get_header("Authorization") or "")
         accounts = self._current()
         if not self._memory.holds(accounts.stamp, user, password):
-            _check(accounts, user, password)
+            try:  # an unknown user gets a check too, which takes as long as that of a known one
+                basic_auth.auth_entry(accounts.lines.get(user, accounts.stranger), password)
+            except webob.exc.HTTPException as error:
+                raise errors.NotAuthenticated(CHALLENGE) from error
             self._memory.keep(accounts.stamp, user, password)
         return callers.identified(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
 
@@ -116,14 +119,6 @@ def read_accounts(file: Path) -> Accounts:
     if not lines:
         raise _unusable(file, f"names no user: {_REMEDY}")
     return Accounts(stamp, lines, f"an unknown user:$2b${cost}${'.' * 53}")
-
-
-def _check(accounts: Accounts, user: str, password: bytes) -> None:
-    """Raise `NotAuthenticated` unless the password is the user's; the check of an unknown user takes as long."""
-    try:
-        basic_auth.auth_entry(accounts.lines.get(user, accounts.stranger), password)
-    except webob.exc.HTTPException as error:
-        raise errors.NotAuthenticated(CHALLENGE) from error
 
 
 def _credentials(header: str) -> tuple[str, bytes]:
