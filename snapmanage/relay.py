@@ -116,7 +116,11 @@ class Relay:
 
     def _take_due(self, conn: Connection, now: datetime) -> list[Message]:
         due = outbox.take(conn, now, self._batch)
-        outbox.postpone(conn, {message.id: now + _delay(message.kind, sends) for message, sends in due})
+        next_sends = {
+            message.id: now + min(FIRST_DELAY * 2 ** min(sends, 10), LONGEST_DELAYS[message.kind])
+            for message, sends in due
+        }
+        outbox.postpone(conn, next_sends)
         if due:
             crash.at(Point.RELAY_UNCOMMITTED)
         return [message for message, _ in due]
@@ -135,8 +139,3 @@ class Relay:
         if done:
             self._db.write(lambda conn, _: outbox.forget(conn, done))
         return arrived
-
-
-def _delay(kind: Kind, sends: int) -> timedelta:
-    doubled: timedelta = FIRST_DELAY * 2 ** min(sends, 10)
-    return min(doubled, LONGEST_DELAYS[kind])

@@ -193,7 +193,8 @@ class QueueConsumer:
     def _work_off(self, connection: kombu.Connection, channel: Any) -> bool:
         """Handle and acknowledge the batch; return False if it can't be handled for now."""
         batch = list(self._arrived)
-        if not self._handled([self._delivery(message) for message in batch], connection):
+        sources = [self._consumed[message.delivery_info["consumer_tag"]] for message in batch]
+        if not self._handled(list(map(self._dead_letters.delivery, batch, sources)), connection):
             self._failing = True
             return False
         crash.at(Point.HANDLED)
@@ -202,9 +203,6 @@ class QueueConsumer:
         del self._arrived[: len(batch)]
         self._pause = FIRST_PAUSE_SECONDS
         return True
-
-    def _delivery(self, message: Any) -> Delivery:
-        return self._dead_letters.delivery(message, self._consumed[message.delivery_info["consumer_tag"]])
 
     def _handled(self, batch: Sequence[Delivery], connection: kombu.Connection) -> bool:
         deadline, pause = time.monotonic() + HOLD_SECONDS, FIRST_PAUSE_SECONDS

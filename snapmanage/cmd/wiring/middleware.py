@@ -113,9 +113,8 @@ def _behind_proxy(conf: cfg.ConfigOpts, application: Any) -> Any:
     trusting = http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
 
     def remembering(environ: dict[str, Any], start_response: Any) -> Any:
-        environ[callers.PEER] = environ.get(
-            "REMOTE_ADDR"
-        )  # noauth checks the peer too, since headers replace REMOTE_ADDR
+        # Headers replace REMOTE_ADDR, and noauth checks the peer too.
+        environ[callers.PEER] = environ.get("REMOTE_ADDR")
         return trusting(environ, start_response)
 
     return remembering
