@@ -86,7 +86,11 @@ def parse(raw: bytes, schema: Schema) -> Any:
     """Parse a body; raise `InvalidRequest` if it is not JSON, can't be stored, or violates the schema."""
     try:
         body = json.loads(
-            raw.decode(), object_pairs_hook=_object, parse_int=_whole, parse_float=_float, parse_constant=_float
+            raw.decode(),
+            object_pairs_hook=_refuse_repeated_keys,
+            parse_int=_parse_integer,
+            parse_float=_parse_float,
+            parse_constant=_parse_float,
         )
     except (ValueError, RecursionError) as error:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
@@ -101,7 +105,7 @@ def parse(raw: bytes, schema: Schema) -> Any:
     return body
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object; raise `InvalidRequest` for a repeated key, of which parsers keep different values."""
     made: dict[str, Any] = {}
     for name, value in pairs:
@@ -111,14 +115,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _whole(text: str) -> int:
+def _parse_integer(text: str) -> int:
     value = int(text) if len(text) < 30 else LARGEST_NUMBER + 1
     if abs(value) > LARGEST_NUMBER:
         raise errors.InvalidRequest(f"the body holds a number that does not fit into 64 bits: {_cut(text)}")
     return value
 
 
-def _float(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise errors.InvalidRequest(f"the body is not JSON: {_cut(text)} is not a finite number")
@@ -146,7 +150,7 @@ def boolean(parameters: Mapping[str, str], name: str) -> bool | None:
         raise errors.InvalidRequest(f"{name} must be true or false") from error
 
 
-def uuid_text(parameters: Mapping[str, str], name: str) -> str | None:
+def uuid(parameters: Mapping[str, str], name: str) -> str | None:
     """Return a parameter as a UUID, None if it is absent; raise `InvalidRequest` for another value."""
     return ids.parse_uuid(name, parameters[name]) if name in parameters else None
 

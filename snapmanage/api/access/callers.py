@@ -56,10 +56,10 @@ def noauth(request: falcon.Request, project_id: str | None, anywhere: bool = Fal
         user = project = ""
     if len(user) > LONGEST_NAME or len(project) > LONGEST_NAME:
         raise errors.InvalidRequest(f"user and project of a token must have at most {LONGEST_NAME} characters each")
-    return identified(request, project_id, user or DEFAULT_USER, project, ADMINISTRATOR, bound=True)
+    return identify(request, project_id, user or DEFAULT_USER, project, ADMINISTRATOR, bound=True)
 
 
-def identified(
+def identify(
     request: falcon.Request,
     project_in_path: str | None,
     user_id: str,

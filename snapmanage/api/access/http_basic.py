@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 CHALLENGE = 'Basic realm="snapmanage"'
 # In bytes. bcrypt ignores all bytes after these.
 LONGEST_PASSWORD = 72
-REMEMBERED = 1000
+MOST_REMEMBERED = 1000
 REMEMBERED_SECONDS = 300.0
 
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
@@ -62,7 +62,7 @@ class HttpBasic:
             except webob.exc.HTTPException as error:
                 raise errors.NotAuthenticated(CHALLENGE) from error
             self._memory.keep(accounts.stamp, user, password)
-        return callers.identified(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
+        return callers.identify(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
 
     def _current(self) -> Accounts:
         """Return the file's present accounts; raise `Unavailable` while the file can't be used."""
@@ -91,7 +91,7 @@ class Memory:
 
     def keep(self, *credentials: object) -> None:
         with self._lock:
-            while len(self._until) >= REMEMBERED:
+            while len(self._until) >= MOST_REMEMBERED:
                 del self._until[next(iter(self._until))]
             self._until[self._digest(credentials)] = self._clock() + REMEMBERED_SECONDS
 

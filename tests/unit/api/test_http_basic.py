@@ -175,15 +175,15 @@ def test_name_of_a_stranger_stays_out_of_the_log(strategy: HttpBasic, caplog: py
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:
     memory = http_basic.Memory(Seconds())
 
-    for number in range(http_basic.REMEMBERED + 1):
+    for number in range(http_basic.MOST_REMEMBERED + 1):
         memory.keep(number)
 
-    assert [memory.holds(number) for number in (0, 1, http_basic.REMEMBERED)] == [False, True, True]
-    assert len(memory._until) == http_basic.REMEMBERED
+    assert [memory.holds(number) for number in (0, 1, http_basic.MOST_REMEMBERED)] == [False, True, True]
+    assert len(memory._until) == http_basic.MOST_REMEMBERED
 
 
 def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_basic, "REMEMBERED", 1)
+    monkeypatch.setattr(http_basic, "MOST_REMEMBERED", 1)
     memory = http_basic.Memory(Seconds())
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
