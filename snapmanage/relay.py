@@ -134,7 +134,8 @@ class Relay:
         publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
         arrived = self._bus.send(publications) if publications else set()
         crash.at(Point.RELAY_CONFIRMED)
-        arrived |= {message.id for message in batch} - {one.message_id for one in publications}  # these have no topic
+        # A message without a publication has no topic, so it needs no sending.
+        arrived |= {message.id for message in batch} - {one.message_id for one in publications}
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
         if done:
             self._db.write(lambda conn, _: outbox.forget(conn, done))

@@ -10,7 +10,7 @@ from oslo_utils import strutils
 
 from snapmanage import errors
 from snapmanage.core.values import ids
-from snapmanage.core.values.text import DEEPEST, keepable, walk
+from snapmanage.core.values.text import DEEPEST, storable, walk
 
 LARGEST_OFFSET = 2**31 - 1
 # JSON parsers disagree about larger numbers.
@@ -97,7 +97,7 @@ def parse(raw: bytes, schema: Schema) -> Any:
     for depth, value in walk(body):
         if depth > DEEPEST:
             raise errors.InvalidRequest(f"the body is nested deeper than {DEEPEST} levels")
-        if isinstance(value, str) and not keepable(value):
+        if isinstance(value, str) and not storable(value):
             raise errors.InvalidRequest("the body holds a NUL or an unpaired surrogate; send Unicode text without NUL")
     if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
         field = "/".join(str(part) for part in violation.absolute_path) or "body"

@@ -47,7 +47,8 @@ def cast(record: Record) -> Message:
     kind = "snapshot" if isinstance(record, Snapshot) else "volume"
     body: dict[str, Any] = {f"{kind}_id": record.id}
     if record.operation is Operation.UNMANAGE:
-        # By the generation of the latest event before the request, a repeat after a failure is known as such.
+        # The generation of the latest event before the request: by it the server recognizes a repeated cast of a
+        # request that has failed.
         body["generation"] = record.generation
     return Message(
         id=ids.derive(record.id, f"cast {record.generation}"),

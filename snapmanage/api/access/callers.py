@@ -1,4 +1,7 @@
-"""Authentication: each `auth_strategy` turns a request into a `Caller`; `noauth` and shared functions."""
+"""Authentication: each `auth_strategy` turns a request into a `Caller`.
+
+This module has the strategy `noauth`, and the function that every strategy ends with.
+"""
 
 import ipaddress
 from collections.abc import Callable

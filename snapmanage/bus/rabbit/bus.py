@@ -25,7 +25,7 @@ from snapmanage.crash import Point
 LOG = logging.getLogger(__name__)
 
 CONFIRM_TIMEOUT_SECONDS = 30
-# Wait so long for the declaration of a dead-letter queue; RabbitMQ 4.0 may need a minute while its node is down.
+# Time to wait for a declaration of a dead-letter queue; RabbitMQ 4.0 may need a minute while the node is down.
 DEAD_LETTERS_SECONDS = 1
 BROKEN = (AMQPError, KombuError, OSError)
 

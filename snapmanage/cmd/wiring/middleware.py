@@ -79,7 +79,7 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
     # The strategy refuses requests itself, with this API's errors.
     forced = {"oslo_config_config": conf, "delay_auth_decision": True}
     try:
-        return keystone.Keystone(lambda judge: keystone.Middleware(judge, forced))
+        return keystone.Keystone(lambda application: keystone.Middleware(application, forced))
     except ClientException as error:
         raise errors.ConfigurationError(f"[{KEYSTONE}] is incomplete: {error}") from error
 

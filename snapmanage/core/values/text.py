@@ -17,7 +17,7 @@ def readable(text: str) -> str:
     return escaped if len(escaped) <= LONGEST_REASON else f"{escaped[:LONGEST_REASON]}…"
 
 
-def keepable(text: str) -> bool:
+def storable(text: str) -> bool:
     """Return whether every database keeps the text unchanged: Unicode without NUL and without lone surrogates."""
     try:
         text.encode()

@@ -17,12 +17,12 @@ from snapmanage.core.values import text
 )
 def test_readable_text_is_one_that_every_database_keeps(given: str, kept: str) -> None:
     assert text.readable(given) == kept
-    assert text.keepable(kept)
+    assert text.storable(kept)
 
 
-@pytest.mark.parametrize(("given", "keepable"), [("\N{CAMERA}", True), ("a\0b", False), ("\ud83d", False)])
-def test_text_with_nul_or_half_a_pair_is_not_keepable(given: str, keepable: bool) -> None:
-    assert text.keepable(given) is keepable
+@pytest.mark.parametrize(("given", "storable"), [("\N{CAMERA}", True), ("a\0b", False), ("\ud83d", False)])
+def test_text_with_nul_or_half_a_pair_is_not_storable(given: str, storable: bool) -> None:
+    assert text.storable(given) is storable
 
 
 @pytest.mark.parametrize(
