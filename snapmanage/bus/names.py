@@ -35,8 +35,8 @@ class Names:
 
         A queue that is named like its routing key belongs to oslo.messaging's listeners, which declare it differently.
         """
-        return {key: f"{AUDIT}.{key}" for key in self.audited_queues()}
+        return {key: f"{AUDIT}.{key}" for key in self.event_keys()}
 
-    def audited_queues(self) -> list[str]:
+    def event_keys(self) -> list[str]:
         """Return the routing keys of events."""
         return [f"{topic}.{level}" for topic in self.notification_topics for level in ("info", "error")]

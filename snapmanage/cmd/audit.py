@@ -16,11 +16,11 @@ def main() -> int:
 
 def _run() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-audit")
-    broker.require_lossless(conf, lambda names: names.audited_queues())
+    broker.require_lossless(conf, lambda names: names.event_keys())
     bus, names = parts.connect_bus(conf)
     db = parts.open_database(conf)
     handler = PoisonMessageGuard(Listener(db), db, conf.operations.max_attempts)
-    consumer = bus.consume(names.audited_queues(), handler, handler.probe)
+    consumer = bus.consume(names.event_keys(), handler, handler.probe)
     running.until_stopped("ready", DRAIN_SECONDS + running.SHUTDOWN_SECONDS)
     consumer.stop()
     consumer.join(DRAIN_SECONDS)

@@ -38,7 +38,7 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     names = configuration.names(conf)
     bus = InProcessBus(names, conf.api.call_timeout_seconds)
     assembled = parts.assemble(conf, db, bus, names)
-    bus.consume(names.audited_queues(), Listener(db))
+    bus.consume(names.event_keys(), Listener(db))
     volume = make_server(conf, assembled)
     assembled.start()
     volume.start()
