@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 document of the API, made from the routes table and the schemas that check requests."""
 
-import functools
 import importlib.metadata
 import json
 import re
@@ -29,13 +28,35 @@ _ABOUT = """Manage snapshots that exist on a storage backend, in the shape of th
 Each path exists with and without the project id; without it, the token's project is used.
 `OpenStack-API-Version: volume 3.x` selects a microversion from {minimum} to {maximum}; the default is {minimum}.
 Below its microversion a path is not found, and a parameter is ignored like an unknown one."""
+_TEXT = {"type": "string"}
+_ID = {"type": "string", "format": "uuid"}
 _PATH = {
     "project_id": {"type": "string", "pattern": "^[0-9a-fA-F-]{1,255}$"},
-    "snapshot_id": {"type": "string", "format": "uuid"},
-    "volume_id": {"type": "string", "format": "uuid"},
-    "message_id": {"type": "string", "format": "uuid"},
+    "snapshot_id": _ID,
+    "volume_id": _ID,
+    "message_id": _ID,
 }
-_TEXT = {"type": "string"}
+# The parameters that operations share, by reference name.
+_SHARED_PARAMETERS: Json = {
+    **{name: {"name": name, "in": "path", "required": True, "schema": schema} for name, schema in _PATH.items()},
+    "microversion": {
+        "name": versions.HEADER,
+        "in": "header",
+        "description": "The microversion of the request.",
+        "schema": {
+            "type": "string",
+            "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)$",
+            "examples": [f"{versions.SERVICE} {versions.MAXIMUM}"],
+        },
+    },
+    "idempotency_key": {
+        "name": idempotency.HEADER,
+        "in": "header",
+        "description": "A request that is repeated with the same key is carried out once. "
+        "Use a new UUID for each new request.",
+        "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
+    },
+}
 _HEADERS = {
     REQUEST_ID: "The id of this request in the service's log.",
     versions.HEADER: "The microversion of the answer.",
@@ -49,6 +70,8 @@ _SUMMARIES = {
     "/v3/openapi.json": "Return this document.",
     "/healthcheck": "Report whether the service can process requests.",
 }
+# The descriptions of the policies by name.
+_RULES: Mapping[str | None, str] = {rule.name: rule.description or "" for rule in policy.list_rules()}
 
 
 def document(root: Table, project: Table) -> bytes:
@@ -73,7 +96,7 @@ def described(root: Table, project: Table) -> Json:
         "paths": {path: _path(path, route) for path, route in routes.items()},
         "components": {
             "schemas": answers.SCHEMAS,
-            "parameters": _parameters(),
+            "parameters": _SHARED_PARAMETERS,
             "headers": {
                 name: {"description": about, "required": True, "schema": _TEXT} for name, about in _HEADERS.items()
             },
@@ -100,7 +123,7 @@ def _path(path: str, route: Route) -> Json:
 def _operation(path: str, method: str, operation: Operation, since: Version) -> Json:
     made: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
-        "summary": _SUMMARIES.get(path) or _rules()[operation.rule],
+        "summary": _SUMMARIES.get(path) or _RULES[operation.rule],
         "tags": [_tag(operation)],
         "parameters": [_query(each) for each in operation.query],
         "responses": _responses(operation),
@@ -127,30 +150,6 @@ def _query(parameter: Parameter) -> Json:
         return made | {"description": parameter.description}
     about = f"{parameter.description} From microversion {parameter.since} on."
     return made | {"description": about, "x-min-microversion": str(parameter.since)}
-
-
-def _parameters() -> Json:
-    """Return the parameters that operations share, by reference name."""
-    ids = {name: {"name": name, "in": "path", "required": True, "schema": schema} for name, schema in _PATH.items()}
-    key = "A request that is repeated with the same key is carried out once."
-    return ids | {
-        "microversion": {
-            "name": versions.HEADER,
-            "in": "header",
-            "description": "The microversion of the request.",
-            "schema": {
-                "type": "string",
-                "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)$",
-                "examples": [f"{versions.SERVICE} {versions.MAXIMUM}"],
-            },
-        },
-        "idempotency_key": {
-            "name": idempotency.HEADER,
-            "in": "header",
-            "description": f"{key} Use a new UUID for each new request.",
-            "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
-        },
-    }
 
 
 def _responses(operation: Operation) -> Json:
@@ -185,9 +184,3 @@ def _ref(kind: str, name: str) -> Json:
 
 def _tag(operation: Operation) -> str:
     return operation.handler.__module__.rpartition(".")[2]
-
-
-@functools.cache
-def _rules() -> Mapping[str | None, str]:
-    """Return the descriptions of the policies by name."""
-    return {rule.name: rule.description or "" for rule in policy.list_rules()}
