@@ -25,7 +25,12 @@ POLICY_FILE = "policy.yaml"
 def authentication(conf: cfg.ConfigOpts) -> Authenticate:
     """Return the strategy of `[api] auth_strategy`; raise `ConfigurationError` if an option or a package is missing."""
     if conf.api.auth_strategy == "http_basic":
-        return _http_basic(conf)
+        from oslo_middleware import basic_auth
+
+        from snapmanage.api.access.http_basic import HttpBasic
+
+        conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
+        return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file))
     if conf.api.auth_strategy == "keystone":
         return _keystone(conf)
     return partial(callers.noauth, anywhere=conf.api.noauth_anywhere)
@@ -51,14 +56,6 @@ def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
         application = _behind_proxy(conf, application)
     return application
 
-
-def _http_basic(conf: cfg.ConfigOpts) -> Authenticate:
-    from oslo_middleware import basic_auth
-
-    from snapmanage.api.access.http_basic import HttpBasic
-
-    conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
-    return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file))
 
 
 def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
