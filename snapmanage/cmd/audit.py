@@ -3,6 +3,7 @@
 import sys
 
 from snapmanage.audit import Listener
+from snapmanage.bus.names import Names
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import broker, configuration, parts
 from snapmanage.manage.redelivery import PoisonMessageGuard
@@ -16,7 +17,7 @@ def main() -> int:
 
 def _run() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-audit")
-    broker.require_lossless(conf, lambda names: names.event_keys())
+    broker.require_lossless(conf, Names.event_keys)
     bus, names = parts.connect_bus(conf)
     db = parts.open_database(conf)
     handler = PoisonMessageGuard(Listener(db), db, conf.operations.max_attempts)

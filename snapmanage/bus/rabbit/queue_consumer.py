@@ -81,7 +81,7 @@ class QueueConsumer:
         self._stopping.set()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for the batch in hand; a consumer that is still declaring its queues has none."""
+        """Wait for the current batch; a consumer that is still declaring its queues has none."""
         if self._consumed or (self._at_work is not None and not self._at_work.done()):
             self._thread.join(timeout_seconds)
 

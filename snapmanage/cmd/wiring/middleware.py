@@ -57,7 +57,6 @@ def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
     return application
 
 
-
 def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
     try:
         from keystoneauth1.exceptions import ClientException

@@ -1,4 +1,4 @@
-"""Texts and JSON from outside: which of them every database and every parser accepts."""
+"""Check texts and JSON from outside: databases and parsers accept only some of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
