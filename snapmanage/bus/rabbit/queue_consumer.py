@@ -96,16 +96,14 @@ class QueueConsumer:
                     self._queues,
                     error,
                 )
-                self._pause_once()
-            except ChannelError as error:
-                self._log_loss("The broker refused a request", error)
-                self._pause_once()
             except _LOST as error:
-                self._log_loss("The broker can't be reached", error)
-                self._pause_once()
+                refused = isinstance(error, ChannelError)
+                problem = "The broker refused a request" if refused else "The broker can't be reached"
+                LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)
             except Exception:
                 LOG.exception("The consumer failed; it consumes %s again in %g s.", self._queues, self._pause)
-                self._pause_once()
+            self._stopping.wait(self._pause)
+            self._lengthen_pause()
         self._handler_thread.end()
 
     def _consume_over_one_connection(self) -> None:
@@ -125,13 +123,6 @@ class QueueConsumer:
     @property
     def _queues(self) -> str:
         return ", ".join(self._declarations)
-
-    def _log_loss(self, problem: str, error: Exception) -> None:
-        LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)
-
-    def _pause_once(self) -> None:
-        self._stopping.wait(self._pause)
-        self._lengthen_pause()
 
     def _lengthen_pause(self) -> None:
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
@@ -193,8 +184,8 @@ class QueueConsumer:
     def _handle_arrived(self, connection: kombu.Connection, channel: Any) -> bool:
         """Handle and acknowledge the batch; return False if it can't be handled for now."""
         batch = list(self._arrived)
-        sources = [self._consumed[message.delivery_info["consumer_tag"]] for message in batch]
-        if not self._try_to_handle(list(map(self._dead_letters.delivery, batch, sources)), connection):
+        queues = [self._consumed[message.delivery_info["consumer_tag"]] for message in batch]
+        if not self._handled(list(map(self._dead_letters.delivery, batch, queues)), connection):
             self._failing = True
             return False
         crash.at(Point.HANDLED)
@@ -204,8 +195,7 @@ class QueueConsumer:
         self._pause = FIRST_PAUSE_SECONDS
         return True
 
-    def _try_to_handle(self, batch: Sequence[Delivery], connection: kombu.Connection) -> bool:
-        """Return whether the handler succeeded in one of `TRIES`, within `HOLD_SECONDS`."""
+    def _handled(self, batch: Sequence[Delivery], connection: kombu.Connection) -> bool:
         deadline, pause = time.monotonic() + HOLD_SECONDS, FIRST_PAUSE_SECONDS
         for tries_left in reversed(range(TRIES)):
             done = self._begin(partial(self._handle, batch))
