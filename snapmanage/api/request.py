@@ -121,8 +121,3 @@ def idempotency_key(request: ApiRequest, operation: str) -> IdempotencyKey | Non
     return (
         None if text is None else IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body)
     )
-
-
-def wire_time(moment: datetime | None) -> str | None:
-    """Return a time in the format of the Block Storage API: UTC, without a time zone."""
-    return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="microseconds")
