@@ -154,16 +154,15 @@ def _query(parameter: Parameter) -> Json:
 
 def _responses(operation: Operation) -> Json:
     headers = {name: _ref("headers", name) for name in (REQUEST_ID, versions.HEADER)}
-    made: Json = {}
+    successes: Json = {}
     for status, schema in operation.answers.items():
         description = "Success." if status < 400 else "Temporarily unavailable."
         content = {"content": _json(_ref("schemas", schema))} if schema else {}
-        made[str(status)] = {"description": description, "headers": headers} | content
+        successes[str(status)] = {"description": description, "headers": headers} | content
     refusals = {*EVERY, *(PROTECTED if operation.rule else ())}
     refusals |= {*(WITH_BODY if operation.body else ()), *(KEYED if operation.keyed else ())}
-    return made | {
-        str(status): _ref("responses", str(status)) for status in sorted(refusals - operation.answers.keys())
-    }
+    refusals -= operation.answers.keys()
+    return successes | {str(status): _ref("responses", str(status)) for status in sorted(refusals)}
 
 
 def _fault(status: int) -> Json:

@@ -118,6 +118,6 @@ def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str,
 def idempotency_key(request: ApiRequest, operation: str) -> IdempotencyKey | None:
     """Return the request's idempotency key, or None; raise `InvalidRequest` for a malformed key."""
     text = request.http.get_header(idempotency.HEADER)
-    return (
-        None if text is None else IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body)
-    )
+    if text is None:
+        return None
+    return IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body)
