@@ -11,11 +11,8 @@ from snapmanage.manage.redelivery import PoisonMessageGuard
 DRAIN_SECONDS = 30
 
 
-def main() -> int:
-    return running.main(_run)
-
-
-def _run() -> None:
+@running.program
+def main() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-audit")
     broker.require_lossless(conf, Names.event_keys)
     bus, names = parts.connect_bus(conf)
