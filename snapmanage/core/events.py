@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from snapmanage import errors
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
 from snapmanage.core.values import ids
 from snapmanage.core.values.text import readable
@@ -139,4 +140,7 @@ def _snapshot_id(arguments: Mapping[str, Any]) -> str | None:
     given = arguments.get("snapshot_id")
     if isinstance(snapshot, Mapping) and isinstance(snapshot.get("versioned_object.data"), Mapping):
         given = snapshot["versioned_object.data"].get("id")
-    return ids.uuid_text(given)
+    try:
+        return ids.parse_uuid("snapshot_id", given)
+    except errors.InvalidRequest:
+        return None

@@ -13,7 +13,7 @@ from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
-from snapmanage.core.values.ids import ids_in_reference
+from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
@@ -172,7 +172,8 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
 
     The object's name holds the id of a live record, or another server of the storage manages this reference.
     """
-    named = ownership.live(tx.conn, ids_in_reference(snapshot.reference) - {snapshot.id})
+    names = [name for name in snapshot.reference.value.values() if isinstance(name, str)]
+    named = ownership.live(tx.conn, {found for name in names for found in ids_in(name)} - {snapshot.id})
     owner = min(named) if named else None
     if owner is None and volume.shared and volume.service:
         owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))

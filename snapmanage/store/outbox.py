@@ -5,15 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.stuck import PendingCast
 from snapmanage.store.mapping.tables import outbox
-from snapmanage.store.mapping.types import LONG_TEXT
-
-# A message has its body as text already, so that the type of the column need not write it.
-_ADD = outbox.insert().values(body=bindparam("body_text", type_=LONG_TEXT))
 
 
 def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
@@ -26,7 +22,7 @@ def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: da
             "target": message.target,
             "name": message.name,
             "priority": message.priority,
-            "body_text": message.body_text,
+            "body": message.body,
             "context": dict(message.context),
             "due_at": due_at,
             "sends": 0,
@@ -35,7 +31,7 @@ def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: da
         for message in messages
     ]
     if rows:
-        conn.execute(_ADD, rows)
+        conn.execute(outbox.insert(), rows)
 
 
 def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int]]:

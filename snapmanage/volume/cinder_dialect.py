@@ -12,6 +12,7 @@ from snapmanage import errors
 from snapmanage.bus import names
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
@@ -35,7 +36,7 @@ class CinderEndpoint:
         fields = _object_fields(snapshot)
         volume = self._volume(ctxt, fields)
         record = Snapshot(
-            id=arguments.uuid_text("id", fields["id"]),
+            id=parse_uuid("id", fields["id"]),
             volume_id=volume.id,
             location=self._location,
             reference=Reference.of(ref),
@@ -54,7 +55,7 @@ class CinderEndpoint:
         """Unmanage a snapshot; raise `InvalidRequest` without `unmanage_only`, since snapmanage never deletes."""
         if unmanage_only is not True:
             raise errors.InvalidRequest("snapmanage never deletes a snapshot: unmanage_only must be true")
-        snapshot_id = arguments.uuid_text("id", _object_fields(snapshot)["id"])
+        snapshot_id = parse_uuid("id", _object_fields(snapshot)["id"])
         requester = arguments.known_requester(ctxt)
         return OperationRequest(Snapshot, snapshot_id, Operation.UNMANAGE, requester=requester)
 
@@ -76,7 +77,7 @@ class CinderEndpoint:
         ]
 
     def _volume(self, ctxt: Mapping[str, Any], fields: Mapping[str, Any]) -> Volume:
-        volume_id = arguments.uuid_text("volume_id", fields["volume_id"])
+        volume_id = parse_uuid("volume_id", fields["volume_id"])
         return Volume(
             id=volume_id,
             location=self._location,

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
 from snapmanage.core.records import Record
-from snapmanage.core.values.logfields import fields, record_fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import claims, settling
@@ -177,10 +177,10 @@ class Worker:
         crash.at(Point.SETTLED)
         for record in settled:
             if record.status.in_progress:
-                later = record_fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
+                later = fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
                 LOG.warning("Operation failed and is retried: %s", later)
             else:
-                LOG.info("Operation finished: %s", record_fields(record, reason=record.reason))
+                LOG.info("Operation finished: %s", fields(record, reason=record.reason))
         for outcome in outcomes:
             if self._claim_of(outcome.record):
                 del self._held[outcome.record.id]
@@ -207,7 +207,7 @@ class Worker:
         """Fail the operations of hung calls; the next attempt finds a result that a hung call has later."""
         seconds = self._limits.driver_timeout_seconds
         for claimed in self._pool.abandon(seconds):
-            LOG.error("Driver call hangs; its operation fails and is retried: %s", record_fields(claimed.record))
+            LOG.error("Driver call hangs; its operation fails and is retried: %s", fields(claimed.record))
             error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
             self._inbox.put(Outcome(claimed.record, error=error))
 

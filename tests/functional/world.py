@@ -176,7 +176,7 @@ class World:
 
     def overheard(self) -> list[str]:
         """Return a list that collects the types of all later events."""
-        return self.bus.overhear(NAMES.audited_queues())
+        return self.bus.overhear(NAMES.event_keys())
 
     def another_server(self, driver: Driver | None = None) -> VolumeServer:
         """Start another server of the same backend, or of `driver`; the test has to drain it."""
@@ -225,7 +225,7 @@ def a_world(
     backends = backends or {SERVER: FakeDriver()}
     server = VolumeServer(app, bus, NAMES, _served(backends, backend_limits), heartbeat_seconds)
     with QuickHttpServer() as http:
-        bus.consume(NAMES.audited_queues(), Listener(db))
+        bus.consume(NAMES.event_keys(), Listener(db))
         relay.start()
         server.start()
         application = wsgi.build(Service(app, bus, limits, authenticate, policy or default_policy()))
