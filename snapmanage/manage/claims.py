@@ -54,10 +54,7 @@ def renew(app: Application, held: Iterable[Record]) -> None:
     mine = list(held)
 
     def work(tx: Transaction) -> None:
-        for kind in (Volume, Snapshot):
-            tx.write_changes(
-                [lifecycle.renew(record, tx.now, tx.rules.lease) for record in mine if isinstance(record, kind)]
-            )
+        tx.write_changes([lifecycle.renew(record, tx.now, tx.rules.lease) for record in mine])
 
     if mine:
         app.run(work)
@@ -67,8 +64,7 @@ def release(app: Application, held: Sequence[Record]) -> None:
     """Release the claims of operations that a worker can't finish, so that other workers can claim them."""
 
     def work(tx: Transaction) -> None:
-        for kind in (Volume, Snapshot):
-            tx.write_changes([lifecycle.release(record, tx.now) for record in held if isinstance(record, kind)])
+        tx.write_changes([lifecycle.release(record, tx.now) for record in held])
         crash.at(Point.RELEASE_UNCOMMITTED)
 
     if held:

@@ -17,8 +17,7 @@ from snapmanage.core.services import Service
 from snapmanage.core.values.location import Location
 from snapmanage.store import paging
 from snapmanage.store.engine import batches
-from snapmanage.store.mapping import rows
-from snapmanage.store.mapping.rows import TABLES, to_columns, to_record
+from snapmanage.store.mapping.rows import TABLES, location, to_columns, to_record
 from snapmanage.store.mapping.tables import services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)
@@ -27,7 +26,7 @@ R = TypeVar("R", bound=Record)
 def insert(conn: Connection, record: Record) -> None:
     """Write a new record; raise `AlreadyManaged` if its reference is owned already."""
     try:
-        conn.execute(TABLES[type(record)].insert(), to_columns(vars(record).items()))
+        conn.execute(TABLES[type(record)].insert(), to_columns(record))
     except IntegrityError as error:
         raise _already_managed(record) from error
 
@@ -37,7 +36,7 @@ def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
     for kind, table in TABLES.items():
         given = {record.id: record for record in reversed(records) if isinstance(record, kind)}
         there = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
-        missing = [to_columns(vars(record).items()) for record_id, record in given.items() if record_id not in there]
+        missing = [to_columns(record) for record_id, record in given.items() if record_id not in there]
         if missing:
             conn.execute(table.insert(), missing)
 
@@ -97,32 +96,29 @@ def resolved(conn: Connection, server: str) -> list[Snapshot]:
     return [to_record(Snapshot, row) for row in conn.execute(query)]
 
 
-def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
-    """Write each change whose record has an unchanged fence; return the changes that were written.
+def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False) -> list[Change[R]]:
+    """Write changes of volumes and snapshots; return the changes that were written.
 
-    Raise `AlreadyManaged`, and write nothing, if a record would own an object that another record owns.
+    With `locked`, this transaction has locked the records, and every change is written. Otherwise a change is written
+    only if its record has an unchanged fence. Raise `AlreadyManaged` if a record would own an object that another
+    record owns; the transaction must be rolled back then.
     """
-    if not changes:
-        return []
-    table = TABLES[type(changes[0].before)]
-    columns = (table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by)
-    query = select(*columns).where(table.c.id.in_([change.before.id for change in changes]))
-    locked = conn.execute(query.order_by(table.c.id).with_for_update())
-    fences = {record_id: (Status(status), number, worker) for record_id, status, number, worker in locked}
-    current = [change for change in changes if fences.get(change.before.id) == change.before.fence]
-    write(conn, current)
-    return current
-
-
-def write(conn: Connection, changes: Sequence[Change[Record]]) -> None:
-    """Like `update`, for records that this transaction has locked: all changes are written."""
-    if not changes:
-        return
-    table = TABLES[type(changes[0].before)]
-    try:
-        batches.update(conn, table, [(change.before.id, rows.differences(change)) for change in changes])
-    except IntegrityError as error:
-        raise _already_managed(changes[0].after) from error
+    written: list[Change[R]] = []
+    for kind, table in TABLES.items():
+        current = [change for change in changes if isinstance(change.before, kind)]
+        if current and not locked:
+            columns = (table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by)
+            query = select(*columns).where(table.c.id.in_([change.before.id for change in current]))
+            rows = conn.execute(query.order_by(table.c.id).with_for_update())
+            fences = {record_id: (Status(status), number, worker) for record_id, status, number, worker in rows}
+            current = [change for change in current if fences.get(change.before.id) == change.before.fence]
+        try:
+            values = [(change.before.id, to_columns(change.after, change.before)) for change in current]
+            batches.update(conn, table, values)
+        except IntegrityError as error:
+            raise _already_managed(current[0].after) from error
+        written += current
+    return written
 
 
 def usage(conn: Connection, project_id: str) -> Amount:
@@ -194,5 +190,6 @@ def volume_for_request(conn: Connection, volume_id: str) -> VolumeForRequest | N
         return None
     beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
     service = None if row.heartbeat_at is None else Service(*beat)
-    location = rows.location(row.host)
-    return VolumeForRequest(row.project_id, location, Status(row.status), row.size_gb, service, bool(row.shared))
+    return VolumeForRequest(
+        row.project_id, location(row.host), Status(row.status), row.size_gb, service, bool(row.shared)
+    )

@@ -821,7 +821,7 @@ def test_lock_wait_that_times_out_is_tried_again(database: Database) -> None:
             if len(tries) == 2:
                 somebody.rollback()
             conn.execute(sa.select(tables.snapshots).with_for_update(nowait=True))  # times out at once
-            records.write(conn, [claim(record)])
+            records.update(conn, [claim(record)], locked=True)
 
         database.write(work)
 
