@@ -7,7 +7,7 @@ whose change isn't written has lost its claim. `docs/explanation/architecture.md
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from snapmanage import errors
 from snapmanage.core import events, usermessages
@@ -19,7 +19,6 @@ from snapmanage.core.records import (
     Requester,
     Snapshot,
     Status,
-    Volume,
     changed,
     identity_key,
     owner_key,
@@ -30,6 +29,8 @@ from snapmanage.core.values.text import readable
 
 R = TypeVar("R", bound=Record)
 R_co = TypeVar("R_co", bound=Record, covariant=True)
+
+_NOT_OWNED = {"reference_key": None, "identity_key": None}
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,16 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
     """
     if not record.status.in_progress or record.due_at is None or record.due_at > now:
         return None
+    if record.attempt >= retry.max_attempts:
+        last = f"; an earlier one failed: {record.reason}" if record.reason else ""
+        exhausted = errors.AttemptsExhausted(
+            f"gave up after {record.attempt} attempts; the last one ended without an answer of the driver{last}"
+        )
+        return _settle_in_error(record, exhausted, now, claim_number=record.claim_number + 1)
     first = record.started_at is None
     claimed = changed(
         record,
+        generation=record.generation + 1 if first else record.generation,
         claim_number=record.claim_number + 1,
         attempt=record.attempt + 1,
         claimed_by=worker,
@@ -105,13 +113,8 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         started_at=now if first else record.started_at,
         updated_at=now,
     )
-    if record.attempt >= retry.max_attempts:
-        last = f"; an earlier one failed: {record.reason}" if record.reason else ""
-        exhausted = errors.AttemptsExhausted(
-            f"gave up after {record.attempt} attempts; the last one ended without an answer of the driver{last}"
-        )
-        return _settle_in_error(record, changed(claimed, attempt=record.attempt), exhausted, now)
-    return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
+    event = events.announce(claimed, Step.START, now) if first and isinstance(claimed, Snapshot) else None
+    return Change(record, claimed, event)
 
 
 def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
@@ -143,29 +146,29 @@ def resolve(
     )
 
 
-def manage_succeeded(snapshot: Snapshot, found: BackendSnapshot, now: datetime) -> Change[Snapshot]:
-    """Settle a snapshot whose object has its managed name: `available`. It owns its reference until it is unmanaged."""
-    settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=found.size_gb)
-    return _announced(snapshot, settled, Step.END, now)
+def succeed(record: R, found: BackendSnapshot | BackendVolume | None, now: datetime) -> Change[R]:
+    """Settle an operation whose driver has succeeded; `found` is the object of a manage operation as it is now.
 
-
-def unmanage_succeeded(snapshot: Snapshot, now: datetime) -> Change[Snapshot]:
-    """Settle a snapshot whose object has its original name again; the record stays as a tombstone for late casts."""
-    settled = changed(_disowned(_settled(snapshot, Status.DELETED, now)), deleted_at=now)
-    return _announced(snapshot, settled, Step.END, now)
-
-
-def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> Change[Volume]:
-    """Settle a volume that was found: `available`, with its size and identity. It keeps its name."""
-    settled = changed(
-        _settled(volume, Status.AVAILABLE, now),
-        size_gb=size_gb(found.size_bytes),
-        backend_id=found.identity,
-        backend_name=found.name,
-        original_name=found.name,
-        identity_key=owner_key(volume.location.server, found.identity),
-    )
-    return _announced(volume, settled, Step.END, now)
+    A managed snapshot owns its reference until it is unmanaged. The record of an unmanaged snapshot stays as a
+    tombstone for late casts. A volume keeps its name.
+    """
+    if record.operation is Operation.UNMANAGE:
+        return _settle(record, Status.DELETED, now, deleted_at=now, **_NOT_OWNED)
+    match found:
+        case BackendSnapshot():
+            return _settle(record, Status.AVAILABLE, now, size_gb=found.size_gb)
+        case BackendVolume():
+            return _settle(
+                record,
+                Status.AVAILABLE,
+                now,
+                size_gb=size_gb(found.size_bytes),
+                backend_id=found.identity,
+                backend_name=found.name,
+                original_name=found.name,
+                identity_key=owner_key(record.location.server, found.identity),
+            )
+    raise TypeError(f"{record.id} is managed, but its driver has returned no object")
 
 
 def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> Change[R]:
@@ -180,7 +183,7 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
             updated_at=now,
         )
         return Change(record, resting)
-    return _settle_in_error(record, record, error, now)
+    return _settle_in_error(record, error, now)
 
 
 def release(record: R, now: datetime) -> Change[R]:
@@ -248,41 +251,29 @@ def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bo
     )
 
 
-def _settled(record: R, status: Status, now: datetime) -> R:
-    return changed(
-        record,
-        status=status,
-        due_at=None,
-        claimed_by=None,
-        reason=None,
-        reason_code=None,
-        updated_at=now,
-    )
-
-
-def _settle_in_error(before: R, record: R, error: errors.SnapmanageError, now: datetime) -> Change[R]:
-    """Settle in `error`. The object of a failed manage is free for others; that of a failed unmanage stays owned."""
+def _settle(record: R, status: Status, now: datetime, **fields: Any) -> Change[R]:
+    """Return the end of an operation, with the final values of `fields`, and announce it; volumes have no events."""
     settled = changed(
         record,
-        status=Status.ERROR,
-        due_at=None,
-        claimed_by=None,
-        reason=readable(str(error)),
-        reason_code=error.code,
-        updated_at=now,
+        **{
+            "status": status,
+            "generation": record.generation + 1,
+            "due_at": None,
+            "claimed_by": None,
+            "reason": None,
+            "reason_code": None,
+            "updated_at": now,
+            **fields,
+        },
     )
+    step = Step.ERROR if status is Status.ERROR else Step.END
+    return Change(record, settled, events.announce(settled, step, now) if isinstance(settled, Snapshot) else None)
+
+
+def _settle_in_error(record: R, error: errors.SnapmanageError, now: datetime, **fields: Any) -> Change[R]:
+    """Settle in `error`. The object of a failed manage is free for others; that of a failed unmanage stays owned."""
     if record.operation is Operation.MANAGE:
-        settled = _disowned(settled)
-    change = _announced(before, settled, Step.ERROR, now)
+        fields |= _NOT_OWNED
+    reason = {"reason": readable(str(error)), "reason_code": error.code}
+    change = _settle(record, Status.ERROR, now, **reason, **fields)
     return replace(change, message=usermessages.of_failure(change.after, now))
-
-
-def _disowned(record: R) -> R:
-    return changed(record, reference_key=None, identity_key=None)
-
-
-def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
-    """Count the step, and announce it if the record is a snapshot; volumes have no events."""
-    counted = changed(after, generation=before.generation + 1)
-    event = events.announce(counted, step, now) if isinstance(counted, Snapshot) else None
-    return Change(before, counted, event)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
-from snapmanage.core.lifecycle import Change
-from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.records import Record, Snapshot
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
@@ -90,25 +89,15 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
 
 
 def _settle(tx: Transaction, outcomes: Sequence[Outcome]) -> list[Record]:
-    settled: list[Record] = []
-    for kind in (Volume, Snapshot):
-        changes = [_change_for(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
-        settled += [change.after for change in tx.write_changes(changes)]
+    changes = [
+        lifecycle.fail(each.record, each.error, tx.now, tx.rules.retry)
+        if each.error
+        else lifecycle.succeed(each.record, each.found, tx.now)
+        for each in outcomes
+    ]
+    written = [change.after for change in tx.write_changes(changes)]
     crash.at(Point.SETTLE_UNCOMMITTED)
-    return settled
-
-
-def _change_for(tx: Transaction, outcome: Outcome) -> Change[Record]:
-    match outcome:
-        case Outcome(record=record, error=errors.SnapmanageError() as error):
-            return lifecycle.fail(record, error, tx.now, tx.rules.retry)
-        case Outcome(record=Volume() as volume, found=BackendVolume() as found):
-            return lifecycle.register_succeeded(volume, found, tx.now)
-        case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):
-            return lifecycle.unmanage_succeeded(snapshot, tx.now)
-        case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
-            return lifecycle.manage_succeeded(snapshot, found, tx.now)
-    raise TypeError(f"{outcome} has neither an object nor an error")
+    return written
 
 
 def _failed(outcome: Outcome, error: Exception) -> Outcome:
