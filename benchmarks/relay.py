@@ -8,6 +8,7 @@ from snapmanage.core import events, lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
+from snapmanage.core.retry import Retry
 from snapmanage.core.values.location import Location
 from snapmanage.store import outbox
 from snapmanage.testing.waiting import until
@@ -39,8 +40,8 @@ def _event(server: str, number: int) -> list[messages.Message]:
         created_at=seed.BORN,
         volume_id=seed.identifier(server, seed.VOLUME),
     )
-    rules = lifecycle.Retry(5, seed.BORN - seed.BORN, seed.BORN - seed.BORN)
-    claimed = lifecycle.claim(snapshot, "me", seed.BORN, seed.FOREVER - seed.BORN, rules)
+    retry = Retry(5, seed.BORN - seed.BORN, seed.BORN - seed.BORN)
+    claimed = lifecycle.claim(snapshot, "me", seed.BORN, seed.FOREVER - seed.BORN, retry)
     assert claimed is not None
     assert claimed.event is not None
     assert claimed.event.event_type.endswith(events.Step.START.value)

@@ -5,14 +5,15 @@ The caller writes the change only if the record's `fence` in the database is tha
 whose change isn't written has lost its claim. `docs/explanation/architecture.md` lists the statuses.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core import events, usermessages
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
-from snapmanage.core.events import Event, Step
+from snapmanage.core.change import Change
+from snapmanage.core.events import Step
 from snapmanage.core.records import (
     Operation,
     Record,
@@ -24,37 +25,15 @@ from snapmanage.core.records import (
     owner_key,
     reference_key,
 )
-from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.retry import Retry
 from snapmanage.core.values.text import readable
 
 R = TypeVar("R", bound=Record)
-R_co = TypeVar("R_co", bound=Record, covariant=True)
 
+# The statuses of a snapshot that can be unmanaged.
+_UNMANAGEABLE = (Status.AVAILABLE, Status.ERROR)
+# The keys of a record that doesn't own its object.
 _NOT_OWNED = {"reference_key": None, "identity_key": None}
-
-
-@dataclass(frozen=True)
-class Change(Generic[R_co]):
-    """A record before and after a move, with the event and the user message of the same transaction."""
-
-    before: R_co
-    after: R_co
-    event: Event | None = None
-    message: UserMessage | None = None
-
-
-@dataclass(frozen=True)
-class Retry:
-    """The number of attempts at a failing operation, and the delays between them."""
-
-    max_attempts: int
-    first_delay: timedelta
-    longest_delay: timedelta
-
-    def delay(self, attempt: int) -> timedelta:
-        """Return the delay after an attempt, counted from 1: doubled each time, up to the longest."""
-        doubled: timedelta = self.first_delay * 2 ** min(attempt - 1, 30)
-        return min(doubled, self.longest_delay)
 
 
 def request(record: R) -> R:
@@ -105,7 +84,7 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
     first = record.started_at is None
     claimed = changed(
         record,
-        generation=record.generation + 1 if first else record.generation,
+        generation=record.generation + int(first),
         claim_number=record.claim_number + 1,
         attempt=record.attempt + 1,
         claimed_by=worker,
@@ -174,7 +153,7 @@ def succeed(record: R, found: BackendSnapshot | BackendVolume | None, now: datet
 def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> Change[R]:
     """Retry after a back-off if the error may pass and attempts are left; otherwise settle in `error`."""
     if isinstance(error, errors.BackendError) and record.attempt < retry.max_attempts:
-        resting = changed(
+        backed_off = changed(
             record,
             due_at=now + retry.delay(record.attempt),
             claimed_by=None,
@@ -182,20 +161,14 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
             reason_code=error.code,
             updated_at=now,
         )
-        return Change(record, resting)
+        return Change(record, backed_off)
     return _settle_in_error(record, error, now)
 
 
 def release(record: R, now: datetime) -> Change[R]:
-    """Release a claim, so that another worker may take it at once, before later operations; don't count the attempt."""
-    released = changed(
-        record,
-        attempt=record.attempt - 1,
-        claimed_by=None,
-        due_at=record.started_at or now,
-        updated_at=now,
-    )
-    return Change(record, released)
+    """Release a claim, so that another worker can claim it before later operations; don't count the attempt."""
+    due_at = record.started_at or now
+    return Change(record, changed(record, attempt=record.attempt - 1, claimed_by=None, due_at=due_at, updated_at=now))
 
 
 def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool = False) -> Change[Snapshot]:
@@ -203,7 +176,7 @@ def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool
 
     With `lost`, the object belongs to another record now, and no object is renamed.
     """
-    if not _may_be_unmanaged(snapshot):
+    if snapshot.status not in _UNMANAGEABLE:
         raise _not_settled(snapshot)
     return Change(snapshot, _unmanage_requested(snapshot, requester, now, lost))
 
@@ -214,21 +187,19 @@ def _not_settled(record: Record) -> errors.InvalidState:
     )
 
 
-def _may_be_unmanaged(record: Record) -> bool:
-    return record.status in (Status.AVAILABLE, Status.ERROR)
-
-
 def _requires_unmanage(record: Record, requester: Requester | None, generation: int | None) -> bool:
     """Return whether a cast to unmanage is a new request, rather than a repeat of a request that has failed.
 
     The generation decides if the sender named one; otherwise the request's id, which each request has of its own.
     """
-    if not _may_be_unmanaged(record) or record.operation is Operation.MANAGE:
-        return _may_be_unmanaged(record)
+    if record.status not in _UNMANAGEABLE:
+        return False
+    if record.operation is Operation.MANAGE:
+        return True
     if generation is not None:
         return generation == record.generation
-    asked_by = requester.request_id if requester else None
-    return asked_by is not None and asked_by != record.requester.request_id
+    request_id = requester.request_id if requester else None
+    return request_id is not None and request_id != record.requester.request_id
 
 
 def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bool) -> R:
@@ -274,6 +245,5 @@ def _settle_in_error(record: R, error: errors.SnapmanageError, now: datetime, **
     """Settle in `error`. The object of a failed manage is free for others; that of a failed unmanage stays owned."""
     if record.operation is Operation.MANAGE:
         fields |= _NOT_OWNED
-    reason = {"reason": readable(str(error)), "reason_code": error.code}
-    change = _settle(record, Status.ERROR, now, **reason, **fields)
+    change = _settle(record, Status.ERROR, now, reason=readable(str(error)), reason_code=error.code, **fields)
     return replace(change, message=usermessages.of_failure(change.after, now))

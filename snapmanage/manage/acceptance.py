@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.reconciliation import Difference, Kind
 from snapmanage.core.records import Snapshot, changed
 from snapmanage.core.values.ids import ids_in

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.outbox import Message, notifications
 from snapmanage.core.records import Record
 from snapmanage.manage.rules import Rules

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.quotas import Amount
 from snapmanage.core.records import Record, Snapshot, Status

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.lists.manageable import Page
@@ -20,6 +19,7 @@ from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.retry import Retry
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.core.values.location import UNPLACED, Location

@@ -21,8 +21,8 @@ from snapmanage.core import audit as ledger
 from snapmanage.core import lifecycle
 from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
+from snapmanage.core.change import Change
 from snapmanage.core.idempotency import KeyUse
-from snapmanage.core.lifecycle import Change
 from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.quotas import Amount, ProjectQuota

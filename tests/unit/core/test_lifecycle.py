@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change, Retry
+from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
+from snapmanage.core.retry import Retry
 from snapmanage.core.values.location import Location
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
+from snapmanage.core.change import Change
 from snapmanage.core.events import Event
-from snapmanage.core.lifecycle import Change
 from snapmanage.core.records import Operation, Snapshot, Status
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY
