@@ -39,7 +39,7 @@ def request_snapshot(
     """
 
     def work(tx: Transaction) -> Snapshot:
-        if (earlier := _earlier_record(tx, snapshot, key)) is not None:
+        if key and (earlier := _earlier_record(tx, snapshot, key)):
             return earlier
         volume = _usable_volume(tx, snapshot, everywhere)
         service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
@@ -67,7 +67,7 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
     """
 
     def work(tx: Transaction) -> Volume:
-        if (earlier := _earlier_record(tx, volume, key)) is not None:
+        if key and (earlier := _earlier_record(tx, volume, key)):
             return earlier
         _require_service(tx, volume.location.server)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
@@ -125,13 +125,11 @@ def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manage
     return replace(page, filters=replace(page.filters, volume=volume))
 
 
-def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey | None) -> R | None:
+def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey) -> R | None:
     """Return the record of an earlier request under this key, perhaps a tombstone; if there is none, store the key.
 
     This comes first in the transaction: of two requests at the same time, the second waits for the first and finds it.
     """
-    if key is None:
-        return None
     use = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
     held = stored_keys.hold(tx.conn, use)
     if idempotency.repeats(use, held, tx.rules.idempotency_key_ttl):
@@ -172,8 +170,9 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
 
     The object's name holds the id of a live record, or another server of the storage manages this reference.
     """
-    named = ownership.live(tx.conn, ids_in_reference(snapshot.reference) - {snapshot.id})
-    owner = min(named) if named else None
+    owner = None
+    if named := ids_in_reference(snapshot.reference) - {snapshot.id}:
+        owner = min(ownership.live(tx.conn, named), default=None)
     if owner is None and volume.shared and volume.service:
         owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:

@@ -55,14 +55,12 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
 
 
 def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | None) -> list[Snapshot]:
-    # An object whose name holds the id of another live record is owned by that record.
-    others = {each.record.id: ids_in(each.found.name) - {each.record.id} for each in resolutions}
-    live = ownership.live(tx.conn, set[str]().union(*others.values()))
-    for each in resolutions:
-        for owner in others[each.record.id] & live:
-            raise errors.AlreadyManaged(
-                f"{each.found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
-            )
+    named = {other: each for each in resolutions for other in ids_in(each.found.name) - {each.record.id}}
+    if named and (live := ownership.live(tx.conn, named)):
+        owner = min(live)
+        raise errors.AlreadyManaged(
+            f"{named[owner].found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
+        )
     lease_end = tx.now + tx.rules.lease
     changes = [
         lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
