@@ -44,7 +44,7 @@ def request_snapshot(
         volume = _usable_volume(tx, snapshot, everywhere)
         service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
         project = snapshot.requester.project_id
-        if quotas.get(tx.conn, project).over(tx.rules.quota) != quota_rules.NO_LIMIT:
+        if volume.quota.over(tx.rules.quota) != quota_rules.NO_LIMIT:
             # An earlier request in the queue may have changed the limit.
             limit = quotas.queue(tx.conn, project).over(tx.rules.quota)
             quota_rules.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
@@ -153,9 +153,9 @@ def _insert(tx: Transaction, record: R) -> R:
 
 
 def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
-    """Return the volume of a snapshot with its service; raise `VolumeNotFound` or `InvalidState`."""
+    """Return the volume of a snapshot; raise `VolumeNotFound` or `InvalidState`."""
     project_id = snapshot.requester.project_id
-    volume = records.volume_for_request(tx.conn, snapshot.volume_id)
+    volume = records.volume_for_request(tx.conn, snapshot.volume_id, project_id)
     if volume is None or not (everywhere or volume.project_id == project_id):
         raise errors.VolumeNotFound(snapshot.volume_id)
     if volume.status is not Status.AVAILABLE:

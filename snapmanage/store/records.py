@@ -11,14 +11,14 @@ from sqlalchemy.exc import IntegrityError
 from snapmanage import errors
 from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.quotas import Amount
+from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
 from snapmanage.core.values.location import Location
 from snapmanage.store import paging
 from snapmanage.store.engine import batches
 from snapmanage.store.mapping.rows import TABLES, location, to_columns, to_record
-from snapmanage.store.mapping.tables import services, snapshots, volumes
+from snapmanage.store.mapping.tables import quotas, services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)
 
@@ -158,16 +158,19 @@ _VOLUME_FOR_REQUEST = (
         services.c.disabled_reason,
         services.c.storage,
         exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
+        quotas.c.snapshots,
+        quotas.c.gigabytes,
     )
     .select_from(volumes)
     .outerjoin(services, services.c.server == volumes.c.server)
+    .outerjoin(quotas, quotas.c.project_id == bindparam("project_id"))
     .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
 )
 
 
 @dataclass(frozen=True)
 class VolumeForRequest:
-    """The part of a volume that a request for one of its snapshots depends on.
+    """The part of a volume that a request for one of its snapshots depends on, and the quota of the request's project.
 
     `service` is the volume's server, None without a heartbeat; `shared` means that other servers serve its storage.
     """
@@ -177,19 +180,25 @@ class VolumeForRequest:
     status: Status
     size_gb: int | None
     service: Service | None
-    shared: bool = False
+    shared: bool
+    quota: ProjectQuota
 
 
-def volume_for_request(conn: Connection, volume_id: str) -> VolumeForRequest | None:
-    """Return everything needed to validate a request to manage a snapshot of a volume; None without such a volume.
+def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
+    """Return everything needed to validate a project's request for a snapshot of a volume; None without such a volume.
 
     One query does it: each round trip adds to the client's latency.
     """
-    row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id}).one_or_none()
+    row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id, "project_id": project_id}).one_or_none()
     if row is None:
         return None
     beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
-    service = None if row.heartbeat_at is None else Service(*beat)
     return VolumeForRequest(
-        row.project_id, location(row.host), Status(row.status), row.size_gb, service, bool(row.shared)
+        row.project_id,
+        location(row.host),
+        Status(row.status),
+        row.size_gb,
+        service=None if row.heartbeat_at is None else Service(*beat),
+        shared=bool(row.shared),
+        quota=ProjectQuota(project_id, row.snapshots, row.gigabytes),
     )
