@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks import seed
 from benchmarks.world import Meter, World
 from snapmanage.core import events, lifecycle
-from snapmanage.core import outbox as messages
+from snapmanage.core.outbox import Message, notifications
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
 from snapmanage.core.retry import Retry
@@ -28,7 +28,7 @@ def run(world: World) -> dict[str, Any]:
         return meter.read(EVENTS)
 
 
-def _event(server: str, number: int) -> list[messages.Message]:
+def _event(server: str, number: int) -> list[Message]:
     """Return the messages that announce the event `start`."""
     requester = Requester(seed.PROJECT)
     snapshot = Snapshot(
@@ -45,4 +45,4 @@ def _event(server: str, number: int) -> list[messages.Message]:
     assert claimed is not None
     assert claimed.event is not None
     assert claimed.event.event_type.endswith(events.Step.START.value)
-    return messages.notifications(claimed.event, requester, both_dialects=False)
+    return notifications(claimed.event, requester, both_dialects=False)
