@@ -106,7 +106,7 @@ def list_manageable(
     """
     with app.db.read() as conn:
         page = _with_volume(conn, server, page)
-        candidates = inventory.wanted(page)
+        candidates = inventory.candidates(page)
         if page.filters.safe_to_manage is None:
             shown = list(manageable.cut(candidates, page))
             return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))

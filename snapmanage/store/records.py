@@ -129,14 +129,14 @@ def usage(conn: Connection, project_id: str) -> Amount:
     return Amount(int(count), int(gigabytes))
 
 
-def list_page(conn: Connection, kind: type[R], wanted: ListQuery) -> list[R]:
+def list_page(conn: Connection, kind: type[R], query: ListQuery) -> list[R]:
     """Return a page of records; raise `InvalidRequest` if the list has no row of the marker's id."""
-    return [to_record(kind, row) for row in paging.rows(conn, TABLES[kind], wanted)]
+    return [to_record(kind, row) for row in paging.rows(conn, TABLES[kind], query)]
 
 
-def count(conn: Connection, kind: type[Record], wanted: ListQuery) -> int:
+def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:
     """Return the number of records on all pages together."""
-    return paging.count(conn, TABLES[kind], wanted)
+    return paging.count(conn, TABLES[kind], query)
 
 
 def _already_managed(record: Record) -> errors.AlreadyManaged:

@@ -19,7 +19,7 @@ class Inventory:
         self._found = found
         self._orders: dict[Sort, _Order] = {}
 
-    def wanted(self, page: Page) -> Iterator[BackendSnapshot]:
+    def candidates(self, page: Page) -> Iterator[BackendSnapshot]:
         """Yield the snapshots behind the marker that pass the filters, in order.
 
         Raise `InvalidRequest` if the scan found no snapshot of the marker's name.

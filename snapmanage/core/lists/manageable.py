@@ -168,15 +168,15 @@ def entries(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
     return [_entry(snapshot, owned) for snapshot in found]
 
 
-def cut(rest: Iterable[T], wanted: Page) -> Iterator[T]:
+def cut(rest: Iterable[T], page: Page) -> Iterator[T]:
     """Yield the part of the rest behind the marker that is on the page."""
-    return itertools.islice(rest, wanted.offset, None if wanted.limit is None else wanted.offset + wanted.limit)
+    return itertools.islice(rest, page.offset, None if page.limit is None else page.offset + page.limit)
 
 
-def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, wanted: Page) -> list[Manageable]:
+def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, page: Page) -> list[Manageable]:
     """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
     made = (_entry(found, owned) for found in candidates)
-    return list(cut((entry for entry in made if entry.safe_to_manage is wanted.filters.safe_to_manage), wanted))
+    return list(cut((entry for entry in made if entry.safe_to_manage is page.filters.safe_to_manage), page))
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> bool:
