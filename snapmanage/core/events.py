@@ -64,6 +64,8 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
     """Return the event of a step; `snapshot` is the record after the step."""
     requester, born = snapshot.requester, snapshot.backend_created_at
     reason = {"code": snapshot.reason_code, "text": snapshot.reason}
+    unmanaging = snapshot.operation is Operation.UNMANAGE and snapshot.status is not Status.DELETED
+    has_managed_name = snapshot.status is Status.AVAILABLE or unmanaging
     payload = {
         # Derived from the generation, so that a repeated event has the same id.
         "event_id": ids.derive(snapshot.id, str(snapshot.generation)),
@@ -78,7 +80,7 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
         "global_request_id": requester.global_request_id,
         "host": str(snapshot.location),
         "reference": snapshot.reference.value,
-        "backend_name": _name_afterwards(snapshot),
+        "backend_name": snapshot.backend_name if has_managed_name else snapshot.original_name,
         "name": snapshot.name,
         "display_name": snapshot.name,
         "metadata": dict(snapshot.metadata),
@@ -105,8 +107,8 @@ def rejected(
     snapshot_id = _snapshot_id(arguments)
     if snapshot_id is None:
         return None
-    said = {name: arguments.get(name) for name in ("volume_id", "project_id", "user_id", "name")}
-    known = {name: readable(value) if isinstance(value, str) else None for name, value in said.items()}
+    given = {name: arguments.get(name) for name in ("volume_id", "project_id", "user_id", "name")}
+    known = {name: readable(value) if isinstance(value, str) else None for name, value in given.items()}
     payload = dict.fromkeys(PAYLOAD_FIELDS) | known
     payload |= {
         "event_id": ids.derive(key, "rejected"),
@@ -124,14 +126,6 @@ def rejected(
     }
     operation = Operation.UNMANAGE if method in UNMANAGE_METHODS else Operation.MANAGE
     return Event(f"snapshot.{operation.value}.{Step.ERROR.value}", "ERROR", payload)
-
-
-def _name_afterwards(snapshot: Snapshot) -> str | None:
-    """Return the backend object's name after the step, if it is known."""
-    if snapshot.status is Status.DELETED:
-        return snapshot.original_name
-    settled_managed = snapshot.status is Status.AVAILABLE or snapshot.operation is Operation.UNMANAGE
-    return snapshot.backend_name if settled_managed else snapshot.original_name
 
 
 def _snapshot_id(arguments: Mapping[str, Any]) -> str | None:
