@@ -87,9 +87,9 @@ def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: Worke
     known = _lock(tx, requests)
     changes, refused = _decide(tx, requests, known)
     casts: defaultdict[str, list[str]] = defaultdict(list)
-    for kind, record_id, operation in ((each.kind, each.record_id, each.operation) for each in requests):
-        if (kind, record_id) in known:
-            casts[f"{operation.value}_{kind.__name__.lower()}"].append(record_id)
+    for each in requests:
+        if (each.kind, each.record_id) in known:
+            casts[f"{each.operation.value}_{each.kind.__name__.lower()}"].append(each.record_id)
     for method, record_ids in casts.items():
         outbox.forget_casts(tx.conn, record_ids, method)
     own = [change for change in changes if change.after.location.server == worker.server]
@@ -124,8 +124,9 @@ def _decide(
     tx: Transaction, requests: Sequence[OperationRequest], known: Mapping[RecordKey, Record]
 ) -> tuple[list[Change[Record]], list[Refusal]]:
     """Return at most one change for each record, and the refusals; a request meets the state that the last one left."""
-    unmanaged = [known.get((each.kind, each.record_id)) for each in requests if each.operation is Operation.UNMANAGE]
-    lost = ownership.lost(tx.conn, [each for each in unmanaged if isinstance(each, Snapshot)]) if unmanaged else ()
+    named = {(each.kind, each.record_id) for each in requests if each.operation is Operation.UNMANAGE}
+    unmanaged = [record for key in named if isinstance(record := known.get(key), Snapshot)]
+    lost = ownership.lost(tx.conn, unmanaged) if unmanaged else set[str]()
     current, changes, refused = dict(known), list[Change[Record]](), list[Refusal]()
     for each in requests:
         record = current.get((each.kind, each.record_id))
