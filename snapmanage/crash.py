@@ -71,13 +71,13 @@ def arm(environment: Mapping[str, str]) -> None:
     if VARIABLE not in environment:
         return
     label, _, nth = environment[VARIABLE].partition(":")
-    wanted = next((point for point in Point if point.label == label), None)
-    if wanted is None or not (nth or "1").isdecimal():
+    armed = next((point for point in Point if point.label == label), None)
+    if armed is None or not (nth or "1").isdecimal():
         raise errors.ConfigurationError(f"{VARIABLE} must be POINT or POINT:NTH; see snapmanage/crash.py for points")
     passed = itertools.count(1)
 
     def die(point: Point) -> None:
-        if point is wanted and next(passed) == int(nth or "1"):
+        if point is armed and next(passed) == int(nth or "1"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     globals()["at"] = die

@@ -12,7 +12,7 @@ from snapmanage.core.values.text import readable
 
 __all__ = ["PAYLOAD_FIELDS", "Event", "Step"]
 
-NOBODY = Requester(project_id="")
+UNKNOWN_REQUESTER = Requester(project_id="")
 UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")
 # `event.schema.json` beside this file describes each field.
 PAYLOAD_FIELDS = (

@@ -53,8 +53,8 @@ def accept(
     """Mark the request as durably received. Return None if it was already accepted or has finished.
 
     A sender that keeps its own records may request to unmanage a snapshot that is settled here; raise `InvalidState` if
-    the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
-    sender knows.
+    the snapshot is being managed. `lost` is as for `unmanage`. `generation` is that of the latest event that the sender
+    knows.
     """
     under_way = Status.CREATING if operation is Operation.MANAGE else Status.UNMANAGING
     if record.status is under_way and record.due_at is None:

@@ -108,7 +108,7 @@ def list_manageable(
         page = _with_volume(conn, server, page)
         candidates = inventory.candidates(page)
         if page.filters.safe_to_manage is None:
-            shown = list(manageable.cut(candidates, page))
+            shown = list(manageable.on_page(candidates, page))
             return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))
         held = list(candidates)
         return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page)

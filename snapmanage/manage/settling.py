@@ -55,6 +55,7 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
 
 
 def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | None) -> list[Snapshot]:
+    # An object whose name holds the id of another live record is owned by that record.
     named = {other: each for each in resolutions for other in ids_in(each.found.name) - {each.record.id}}
     if named and (live := ownership.live(tx.conn, named)):
         owner = min(live)

@@ -59,8 +59,8 @@ def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
 
 def bring_forward(conn: Connection, message_ids: Collection[str], due_at: datetime) -> None:
     """Make messages due at `due_at`, unless they are due earlier."""
-    resting = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
-    conn.execute(update(outbox).where(resting).values(due_at=due_at))
+    later = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
+    conn.execute(update(outbox).where(later).values(due_at=due_at))
 
 
 def put_back(conn: Connection, message_ids: Collection[str], now: datetime) -> None:
@@ -105,7 +105,7 @@ def waiting_casts(conn: Connection) -> dict[str, PendingCast]:
 
 
 def older_than(conn: Connection, moment: datetime) -> int:
-    """Return the number of messages that were written before `moment` and are still there."""
+    """Return the number of messages that were written before `moment` and are not delivered yet."""
     query = select(func.count()).select_from(outbox).where(outbox.c.created_at < moment)
     return int(conn.execute(query).scalar_one())
 

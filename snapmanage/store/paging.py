@@ -88,11 +88,11 @@ def _marked(conn: Connection, table: Table, query: ListQuery, order: Sequence[tu
 
 
 def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> ColumnElement[bool]:
-    """Return the condition of the rows behind a row: equal in some columns, and behind it in the next one."""
+    """Return the condition of the rows after a row: equal to it in the first columns, and after it in the next one."""
     later: list[ColumnElement[bool]] = []
     for place, (column, direction) in enumerate(order):
-        same = [key == held for (key, _), held in zip(order[:place], marked, strict=False)]
-        later.append(and_(*same, _behind(column, direction, marked[place])))
+        same = [key == value for (key, _), value in zip(order[:place], marked, strict=False)]
+        later.append(and_(*same, _is_after(column, direction, marked[place])))
     first, direction = order[0]
     if first.nullable:
         return or_(*later)
@@ -100,9 +100,9 @@ def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> Column
     return and_(first <= marked[0] if direction == "desc" else first >= marked[0], or_(*later))
 
 
-def _behind(column: Column[Any], direction: str, held: Any) -> ColumnElement[bool]:
+def _is_after(column: Column[Any], direction: str, value: Any) -> ColumnElement[bool]:
     if direction == "asc":
-        return column.is_not(None) if held is None else column > held
-    if held is None:
+        return column.is_not(None) if value is None else column > value
+    if value is None:
         return false()
-    return or_(column < held, column.is_(None)) if column.nullable else column < held
+    return or_(column < value, column.is_(None)) if column.nullable else column < value

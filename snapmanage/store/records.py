@@ -35,8 +35,8 @@ def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
     """Write the records whose ids are not in the database yet; none of them may own a reference."""
     for kind, table in TABLES.items():
         given = {record.id: record for record in reversed(records) if isinstance(record, kind)}
-        there = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
-        missing = [to_columns(record) for record_id, record in given.items() if record_id not in there]
+        known = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
+        missing = [to_columns(record) for record_id, record in given.items() if record_id not in known]
         if missing:
             conn.execute(table.insert(), missing)
 
@@ -91,8 +91,8 @@ def in_progress(conn: Connection, kind: type[R]) -> list[R]:
 
 def resolved(conn: Connection, server: str) -> list[Snapshot]:
     """Return a server's snapshots that were ever resolved to an object, with tombstones."""
-    mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None)
-    query = select(snapshots).where(mine).order_by(snapshots.c.created_at, snapshots.c.id)
+    resolved_here = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None)
+    query = select(snapshots).where(resolved_here).order_by(snapshots.c.created_at, snapshots.c.id)
     return [to_record(Snapshot, row) for row in conn.execute(query)]
 
 

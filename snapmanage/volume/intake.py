@@ -136,7 +136,7 @@ def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, rea
         return
     event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
     if event:
-        tx.post(notifications(event, events.NOBODY, both_dialects=False))
+        tx.post(notifications(event, events.UNKNOWN_REQUESTER, both_dialects=False))
 
 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:

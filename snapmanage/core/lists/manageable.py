@@ -92,9 +92,9 @@ class Filters:
 
     def as_wire(self) -> dict[str, Any]:
         """Return the filters in use, in the types of JSON."""
-        said = {name: getattr(self, name) for name in sorted(_WIRED)}
-        said |= {name: said[name].isoformat() for name in _TIMES if said[name]}
-        return {name: value for name, value in said.items() if value not in (None, "")}
+        given = {name: getattr(self, name) for name in sorted(_WIRED)}
+        given |= {name: given[name].isoformat() for name in _TIMES if given[name]}
+        return {name: value for name, value in given.items() if value not in (None, "")}
 
     def passes(self, found: BackendSnapshot) -> bool:
         """Return whether a snapshot passes all filters but `safe_to_manage`, which depends on the owners."""
@@ -122,8 +122,8 @@ class Page:
     filters: Filters = field(default_factory=Filters)
 
     @property
-    def goes_on(self) -> bool:
-        """Return whether this page follows another one."""
+    def is_later_page(self) -> bool:
+        """Return whether the list has a page before this one."""
         return self.marker is not None or self.offset > 0
 
     @classmethod
@@ -168,15 +168,15 @@ def entries(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
     return [_entry(snapshot, owned) for snapshot in found]
 
 
-def cut(rest: Iterable[T], page: Page) -> Iterator[T]:
-    """Yield the part of the rest behind the marker that is on the page."""
-    return itertools.islice(rest, page.offset, None if page.limit is None else page.offset + page.limit)
+def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
+    """Yield the candidates, which begin after the marker, that are on the page."""
+    return itertools.islice(candidates, page.offset, None if page.limit is None else page.offset + page.limit)
 
 
 def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, page: Page) -> list[Manageable]:
     """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
-    made = (_entry(found, owned) for found in candidates)
-    return list(cut((entry for entry in made if entry.safe_to_manage is page.filters.safe_to_manage), page))
+    every = (_entry(found, owned) for found in candidates)
+    return list(on_page((entry for entry in every if entry.safe_to_manage is page.filters.safe_to_manage), page))
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> bool:

@@ -45,7 +45,7 @@ class Server:
 
     def list(self, page: Page) -> list[Manageable]:
         self.pages.append(page)
-        return manageable.entries(list(manageable.cut(Inventory(HELD).candidates(page), page)), Owned())
+        return manageable.entries(list(manageable.on_page(Inventory(HELD).candidates(page), page)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         result = self._dispatcher.dispatch(incoming)
