@@ -26,10 +26,9 @@ def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), 
     on_server = snapshots.c.server == server
     sharing = select(services.c.server).where(services.c.storage == storage)
     here = or_(on_server, snapshots.c.server.in_(conn.execute(sharing).scalars().all())) if storage else on_server
-    all_of = _owned(
-        conn, here & snapshots.c.identity_key.is_not(None), on_server & snapshots.c.reference_key.is_not(None)
-    )
-    return replace(all_of, live=_named(conn, found, set(all_of.identities.values())))
+    by_identity = here & snapshots.c.identity_key.is_not(None)
+    every = _owned(conn, by_identity, on_server & snapshots.c.reference_key.is_not(None))
+    return replace(every, live=_named(conn, found, set(every.identities.values())))
 
 
 def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot], storage: str | None = None) -> Owned:
