@@ -146,6 +146,7 @@ def _already_managed(record: Record) -> errors.AlreadyManaged:
 
 
 _others = services.alias("others")
+_of_project = quotas.c.project_id == bindparam("project_id")
 _VOLUME_FOR_REQUEST = (
     select(
         volumes.c.project_id,
@@ -158,12 +159,11 @@ _VOLUME_FOR_REQUEST = (
         services.c.disabled_reason,
         services.c.storage,
         exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
-        quotas.c.snapshots,
-        quotas.c.gigabytes,
+        select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
+        select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
     )
     .select_from(volumes)
     .outerjoin(services, services.c.server == volumes.c.server)
-    .outerjoin(quotas, quotas.c.project_id == bindparam("project_id"))
     .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
 )
 
