@@ -15,11 +15,13 @@ def find(app: Application, older_than: timedelta) -> tuple[Sequence[StuckOperati
     with app.db.read() as conn:
         now, known = app.db.clock(conn), {service.server: service for service in services.all_of(conn)}
         in_progress: list[Record] = [*records.in_progress(conn, Volume), *records.in_progress(conn, Snapshot)]
-        casts = outbox.waiting_casts(conn)
+        casts_due_at = outbox.casts_due_at(conn)
         undelivered = outbox.older_than(conn, now - older_than)
     down_after = app.rules.service_down
     judged = [
-        stuck.explain(record, now, older_than, casts.get(record.id), known.get(record.location.server), down_after)
+        stuck.explain(
+            record, now, older_than, casts_due_at.get(record.id), known.get(record.location.server), down_after
+        )
         for record in in_progress
     ]
     return [operation for operation in judged if operation], undelivered

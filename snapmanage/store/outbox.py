@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from snapmanage.core.outbox import Kind, Message
-from snapmanage.core.stuck import PendingCast
 from snapmanage.store.mapping.tables import outbox
 from snapmanage.store.mapping.types import LONG_TEXT
 
@@ -98,10 +97,10 @@ def waiting(conn: Connection) -> int:
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
 
 
-def waiting_casts(conn: Connection) -> dict[str, PendingCast]:
-    """Return the casts that their servers haven't accepted, by the record's id."""
+def casts_due_at(conn: Connection) -> dict[str, datetime]:
+    """Return the times of the next sending of the casts that their servers haven't accepted, by the record's id."""
     query = select(outbox.c.record_id, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
-    return {row.record_id: PendingCast(row.due_at) for row in conn.execute(query)}
+    return {row.record_id: row.due_at for row in conn.execute(query)}
 
 
 def older_than(conn: Connection, moment: datetime) -> int:
