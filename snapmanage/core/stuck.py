@@ -31,9 +31,8 @@ def explain(
     since = record.created_at if record.operation is Operation.MANAGE else record.updated_at or record.created_at
     if not record.status.in_progress or now - since < patience:
         return None
-    return StuckOperation(
-        record, since, f"{_step(record, now, cast_due_at)}; {_server(record, now, service, down_after)}"
-    )
+    why = f"{_step(record, now, cast_due_at)}; {_server(record, now, service, down_after)}"
+    return StuckOperation(record, since, why)
 
 
 def _step(record: Record, now: datetime, cast_due_at: datetime | None) -> str:
