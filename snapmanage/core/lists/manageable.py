@@ -84,15 +84,15 @@ class Filters:
     def of(cls, given: Mapping[str, Any]) -> "Filters":
         """Read the result of `as_wire`; raise `InvalidRequest` for other filters or types."""
         read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
-        if not read.keys() <= _WIRED or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
+        if not read.keys() <= _WIRE_FIELDS or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
             raise errors.InvalidRequest(
-                f"filters can't be {dict(given)!r}; use texts and times for these: {', '.join(sorted(_WIRED))}"
+                f"filters can't be {dict(given)!r}; use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
             )
         return cls(**read)
 
     def as_wire(self) -> dict[str, Any]:
         """Return the filters in use, in the types of JSON."""
-        given = {name: getattr(self, name) for name in sorted(_WIRED)}
+        given = {name: getattr(self, name) for name in sorted(_WIRE_FIELDS)}
         given |= {name: given[name].isoformat() for name in _TIMES if given[name]}
         return {name: value for name, value in given.items() if value not in (None, "")}
 
@@ -108,7 +108,7 @@ class Filters:
 
 _TEXTS = {"name_part", "volume_id"}
 _TIMES = {"created_before", "created_after"}
-_WIRED = _TEXTS | _TIMES | {"safe_to_manage"}
+_WIRE_FIELDS = _TEXTS | _TIMES | {"safe_to_manage"}
 
 
 @dataclass(frozen=True)
@@ -189,14 +189,14 @@ def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
     return Manageable(
         reference=reference,
         size_gb=snapshot.size_gb,
-        reason_not_safe=_unsafe(snapshot, snapshot_id, owned.references.get(reference.text)),
+        reason_not_safe=_reason_not_safe(snapshot, snapshot_id, owned.references.get(reference.text)),
         source_reference=Reference.named(snapshot.parent) if snapshot.parent else None,
         snapshot_id=snapshot_id,
         extra_info=snapshot.extra,
     )
 
 
-def _unsafe(snapshot: BackendSnapshot, snapshot_id: str | None, namesake: str | None) -> str | None:
+def _reason_not_safe(snapshot: BackendSnapshot, snapshot_id: str | None, namesake: str | None) -> str | None:
     """Return the first reason for which `manage` would refuse the snapshot; None if it would not."""
     if snapshot_id is not None:
         return "already managed"
