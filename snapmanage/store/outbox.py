@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from snapmanage.core.outbox import Kind, Message
-from snapmanage.core.stuck import PendingCast
 from snapmanage.store.mapping.tables import outbox
 
 
@@ -55,8 +54,8 @@ def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
 
 def bring_forward(conn: Connection, message_ids: Collection[str], due_at: datetime) -> None:
     """Make messages due at `due_at`, unless they are due earlier."""
-    resting = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
-    conn.execute(update(outbox).where(resting).values(due_at=due_at))
+    later = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
+    conn.execute(update(outbox).where(later).values(due_at=due_at))
 
 
 def put_back(conn: Connection, message_ids: Collection[str], now: datetime) -> None:
@@ -94,14 +93,14 @@ def waiting(conn: Connection) -> int:
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
 
 
-def waiting_casts(conn: Connection) -> dict[str, PendingCast]:
-    """Return the casts that their servers haven't accepted, by the record's id."""
+def casts_due_at(conn: Connection) -> dict[str, datetime]:
+    """Return the times of the next sending of the casts that their servers haven't accepted, by the record's id."""
     query = select(outbox.c.record_id, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
-    return {row.record_id: PendingCast(row.due_at) for row in conn.execute(query)}
+    return {row.record_id: row.due_at for row in conn.execute(query)}
 
 
 def older_than(conn: Connection, moment: datetime) -> int:
-    """Return the number of messages that were written before `moment` and are still there."""
+    """Return the number of messages that were written before `moment` and are not delivered yet."""
     query = select(func.count()).select_from(outbox).where(outbox.c.created_at < moment)
     return int(conn.execute(query).scalar_one())
 

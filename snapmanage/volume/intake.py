@@ -16,7 +16,7 @@ from snapmanage import crash, errors
 from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events
-from snapmanage.core import outbox as messages
+from snapmanage.core.outbox import notifications
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import readable
 from snapmanage.crash import Point
@@ -136,7 +136,7 @@ def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, rea
         return
     event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
     if event:
-        tx.post(messages.notifications(event, events.NOBODY, both_dialects=False))
+        tx.post(notifications(event, events.UNKNOWN_REQUESTER, both_dialects=False))
 
 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:

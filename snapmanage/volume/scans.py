@@ -34,7 +34,7 @@ class Scans:
 
         A caller that waited for another caller's scan uses that scan, if it began late enough.
         """
-        since = time.monotonic() - (self._ttl if page.goes_on else 0)
+        since = time.monotonic() - (self._ttl if page.is_later_page else 0)
         with self._scanning:
             if self._latest is None or self._begun_at < since:
                 begun_at = time.monotonic()

@@ -21,8 +21,8 @@ from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
 from snapmanage.audit import Listener
 from snapmanage.core import services as service
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Snapshot
+from snapmanage.core.retry import Retry
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.application import Application, OutboxWriter

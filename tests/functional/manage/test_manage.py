@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.lists.manageable import Page
@@ -20,6 +19,7 @@ from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.retry import Retry
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.core.values.location import UNPLACED, Location
@@ -670,12 +670,12 @@ def freeze_once(monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
     """Let the next writer stop within its transaction for longer than the database waits."""
     update = records.update
 
-    def frozen(conn: sa.Connection, changes: Any) -> Any:
+    def frozen(conn: sa.Connection, *arguments: Any) -> Any:
         monkeypatch.setattr(records, "update", update)
         conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
         session = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         until(lambda: not has_session(db, session), "the database to end the session")
-        return update(conn, changes)
+        return update(conn, *arguments)
 
     monkeypatch.setattr(records, "update", frozen)
 
@@ -695,7 +695,7 @@ def test_operation_ends_in_error_if_the_database_refuses_its_values(
     answer = bench.answer_to(step)
     update = records.update
 
-    def refuse_once(conn: sa.Connection, changes: Any) -> Any:
+    def refuse_once(conn: sa.Connection, *arguments: Any) -> Any:
         monkeypatch.setattr(records, "update", update)
         raise sa.exc.IntegrityError("UPDATE snapshots", {}, ValueError("it must not be null"))
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Table, event, select
 
-from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Snapshot
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest
@@ -91,7 +91,7 @@ def fill(database: Database, table: Table, fields: dict[str, Any], unique: tuple
     """Copy a row as it is when something was just asked for, many times over."""
     with database.engine.begin() as conn:
         records.insert(conn, asked := examples.snapshot("before", id=new_id()))
-        outbox.add(conn, [messages.cast(asked)], NOW, NOW)
+        outbox.add(conn, [cast(asked)], NOW, NOW)
         like = dict(conn.execute(select(table)).mappings().first() or {}) | fields
         conn.execute(tables.outbox.delete())
         conn.execute(tables.snapshots.delete().where(tables.snapshots.c.id == asked.id))

@@ -19,12 +19,13 @@ from sqlalchemy.exc import OperationalError, StatementError
 from snapmanage import errors
 from snapmanage.core import audit as ledger
 from snapmanage.core import lifecycle
-from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
+from snapmanage.core.change import Change
 from snapmanage.core.idempotency import KeyUse
-from snapmanage.core.lifecycle import Change
 from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.outbox import cast as cast_of
 from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
@@ -278,7 +279,7 @@ def test_owned_objects_are_found_among_some_objects(database: Database) -> None:
     managed, asked, beside = (due(name, volume_id=volume.id) for name in ("a", "b", "c"))
     insert(database, volume, managed, asked, beside)
     update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
-    update(database, lifecycle.register_succeeded(volume, examples.found_volume("disk"), NOW))
+    update(database, lifecycle.succeed(volume, examples.found_volume("disk"), NOW))
     found = [examples.found("x", identity="identity of a"), examples.found("b", parent_identity="identity of disk")]
     foreign = examples.found("c", parent_identity="identity of another disk")
 
@@ -493,11 +494,11 @@ def test_marker_of_another_project_is_unknown(database: Database) -> None:
 # The outbox.
 
 
-def message(**fields: Any) -> messages.Message:
-    return replace(messages.cast(examples.snapshot(id=new_id())), **fields)
+def message(**fields: Any) -> Message:
+    return replace(cast_of(examples.snapshot(id=new_id())), **fields)
 
 
-def post(database: Database, *posted: messages.Message, due_at: datetime = NOW) -> None:
+def post(database: Database, *posted: Message, due_at: datetime = NOW) -> None:
     database.write(lambda conn, now: outbox.add(conn, posted, now, due_at))
 
 
@@ -546,7 +547,7 @@ def test_forgotten_message_is_gone(database: Database) -> None:
 def test_accepted_cast_is_deleted_and_other_messages_of_its_record_stay(database: Database) -> None:
     cast = message()
     unmanage = replace(cast, id=new_id(), name="unmanage_snapshot")
-    notification = replace(cast, id=new_id(), kind=messages.Kind.NOTIFICATION)
+    notification = replace(cast, id=new_id(), kind=Kind.NOTIFICATION)
     post(database, cast, unmanage, notification, other := message())
 
     database.write(lambda conn, _: outbox.forget_casts(conn, [cast.record_id], "manage_snapshot"))
@@ -821,7 +822,7 @@ def test_lock_wait_that_times_out_is_tried_again(database: Database) -> None:
             if len(tries) == 2:
                 somebody.rollback()
             conn.execute(sa.select(tables.snapshots).with_for_update(nowait=True))  # times out at once
-            records.write(conn, [claim(record)])
+            records.update(conn, [claim(record)], locked=True)
 
         database.write(work)
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change, Retry
+from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
+from snapmanage.core.retry import Retry
 from snapmanage.core.values.location import Location
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER
@@ -39,7 +40,7 @@ def resolved(**fields: Any) -> Snapshot:
 
 
 def managed(**fields: Any) -> Snapshot:
-    return replace(lifecycle.manage_succeeded(resolved(), examples.found("snapshot-2"), NOW).after, **fields)
+    return replace(lifecycle.succeed(resolved(), examples.found("snapshot-2"), NOW).after, **fields)
 
 
 def being_unmanaged(**fields: Any) -> Snapshot:
@@ -103,8 +104,8 @@ def test_accepted_request_is_due_at_once() -> None:
         (requested(status=Status.ERROR), Operation.MANAGE),
         (lifecycle.unmanage(managed(), ASKED, NOW).after, Operation.MANAGE),
         (being_unmanaged(), Operation.UNMANAGE),
-        (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.MANAGE),
-        (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.UNMANAGE),
+        (lifecycle.succeed(being_unmanaged(), None, NOW).after, Operation.MANAGE),
+        (lifecycle.succeed(being_unmanaged(), None, NOW).after, Operation.UNMANAGE),
     ],
 )
 def test_repeated_or_late_request_changes_nothing(record: Snapshot, operation: Operation) -> None:
@@ -256,7 +257,7 @@ def test_binding_is_known_from_resolving_on() -> None:
 def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
     before = resolved(reason="busy", reason_code="backend_busy")
 
-    change = lifecycle.manage_succeeded(before, examples.found("snapshot-2", size_bytes=1), LATER)
+    change = lifecycle.succeed(before, examples.found("snapshot-2", size_bytes=1), LATER)
 
     assert change.after == replace(
         before,
@@ -276,7 +277,7 @@ def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
 def test_unmanaged_snapshot_leaves_a_tombstone_without_keys() -> None:
     before = being_unmanaged()
 
-    change = lifecycle.unmanage_succeeded(before, LATER)
+    change = lifecycle.succeed(before, None, LATER)
 
     assert change.after.status is Status.DELETED
     assert change.after.deleted_at == LATER
@@ -395,7 +396,7 @@ def test_released_operation_is_due_before_later_ones() -> None:
 def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
     asked = lifecycle.request(examples.volume())
 
-    change = lifecycle.register_succeeded(asked, examples.found_volume(), NOW)
+    change = lifecycle.succeed(asked, examples.found_volume(), NOW)
 
     assert change.after == replace(
         asked,
@@ -425,8 +426,7 @@ def moves(record: Snapshot) -> list[Change[Any]]:
     """Every change that may follow."""
     possible: list[Change[Any] | None] = [
         lifecycle.claim(record, "worker 2", NOW + LEASE, LEASE, RETRY),
-        lifecycle.manage_succeeded(record, examples.found(), NOW),
-        lifecycle.unmanage_succeeded(record, NOW),
+        lifecycle.succeed(record, examples.found(), NOW),
         lifecycle.fail(record, PASSING, NOW, RETRY),
         lifecycle.fail(record, FINAL, NOW, RETRY),
         lifecycle.release(record, NOW),
