@@ -8,8 +8,8 @@ from snapmanage.core import events, lifecycle
 from snapmanage.core.outbox import Message, notifications
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
-from snapmanage.core.retry import Retry
 from snapmanage.core.values.location import Location
+from snapmanage.core.values.retry import Retry
 from snapmanage.store import outbox
 from snapmanage.testing.waiting import until
 

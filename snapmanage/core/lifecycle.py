@@ -25,7 +25,7 @@ from snapmanage.core.records import (
     owner_key,
     reference_key,
 )
-from snapmanage.core.retry import Retry
+from snapmanage.core.values.retry import Retry
 from snapmanage.core.values.text import readable
 
 R = TypeVar("R", bound=Record)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from snapmanage.core.quotas import NO_LIMIT, Amount
-from snapmanage.core.retry import Retry
+from snapmanage.core.values.retry import Retry
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from snapmanage.api.request import Limits, Service
 from snapmanage.audit import Listener
 from snapmanage.core import services as service
 from snapmanage.core.records import Snapshot
-from snapmanage.core.retry import Retry
+from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.application import Application, OutboxWriter

@@ -16,7 +16,7 @@ from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.bus.names import Names
 from snapmanage.core.quotas import Amount
-from snapmanage.core.retry import Retry
+from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.manage.rules import Rules
 from snapmanage.store.engine.database import Database, connect

@@ -19,10 +19,10 @@ from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
-from snapmanage.core.retry import Retry
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.core.values.location import UNPLACED, Location
+from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest, Refusal

@@ -12,8 +12,8 @@ from snapmanage import errors
 from snapmanage.core import lifecycle
 from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
-from snapmanage.core.retry import Retry
 from snapmanage.core.values.location import Location
+from snapmanage.core.values.retry import Retry
 from tests import examples
 from tests.examples import ASKED, LEASE, NOW, RETRY, SERVER
 
