@@ -5,10 +5,11 @@ from typing import Any
 from benchmarks import seed
 from benchmarks.world import Meter, World
 from snapmanage.core import events, lifecycle
-from snapmanage.core import outbox as messages
+from snapmanage.core.outbox import Message, notifications
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
+from snapmanage.core.values.retry import Retry
 from snapmanage.store import outbox
 from snapmanage.testing.waiting import until
 
@@ -27,7 +28,7 @@ def run(world: World) -> dict[str, Any]:
         return meter.read(EVENTS)
 
 
-def _event(server: str, number: int) -> list[messages.Message]:
+def _event(server: str, number: int) -> list[Message]:
     """Return the messages that announce the event `start`."""
     requester = Requester(seed.PROJECT)
     snapshot = Snapshot(
@@ -39,9 +40,9 @@ def _event(server: str, number: int) -> list[messages.Message]:
         created_at=seed.BORN,
         volume_id=seed.identifier(server, seed.VOLUME),
     )
-    rules = lifecycle.Retry(5, seed.BORN - seed.BORN, seed.BORN - seed.BORN)
-    claimed = lifecycle.claim(snapshot, "me", seed.BORN, seed.FOREVER - seed.BORN, rules)
+    retry = Retry(5, seed.BORN - seed.BORN, seed.BORN - seed.BORN)
+    claimed = lifecycle.claim(snapshot, "me", seed.BORN, seed.FOREVER - seed.BORN, retry)
     assert claimed is not None
     assert claimed.event is not None
     assert claimed.event.event_type.endswith(events.Step.START.value)
-    return messages.notifications(claimed.event, requester, both_dialects=False)
+    return notifications(claimed.event, requester, both_dialects=False)

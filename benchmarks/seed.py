@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from snapmanage.core import outbox as messages
 from snapmanage.core.outbox import Message
+from snapmanage.core.outbox import cast as cast_of
 from snapmanage.core.records import Requester, Snapshot, owner_key
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
@@ -51,7 +51,7 @@ def alive(conn: Connection, server: str) -> None:
 def requested(conn: Connection, server: str, volume_id: str, count: int) -> list[Message]:
     """Write snapshots like the API, with their casts in the outbox; return the casts."""
     rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
-    casts = [messages.cast(_as_record(row)) for row in rows]
+    casts = [cast_of(_as_record(row)) for row in rows]
     for start in range(0, count, CHUNK):
         conn.execute(snapshots.insert(), rows[start : start + CHUNK])
         conn.execute(outbox.insert(), [_message(cast) for cast in casts[start : start + CHUNK]])
@@ -89,7 +89,7 @@ def history(conn: Connection, server: str, volume_id: str, count: int) -> None:
         "created_at": "'2026-01-01' + INTERVAL seq SECOND",
     }
     message = {
-        **_literals(_message(messages.cast(_as_record(_snapshot(server, volume_id, 0))))),
+        **_literals(_message(cast_of(_as_record(_snapshot(server, volume_id, 0))))),
         "id": identity,
         "record_id": identity,
         "target": "'elsewhere@pool'",
@@ -149,7 +149,7 @@ def _snapshot(server: str, volume_id: str, number: int) -> dict[str, Any]:
 
 
 def _whole(row: dict[str, Any]) -> Message:
-    cast = messages.cast(_as_record(row))
+    cast = cast_of(_as_record(row))
     description = {"volume_id": row["volume_id"], "ref": json.loads(row["reference"]), "name": row["name"]}
     return replace(cast, body={**cast.body, **description})
 

@@ -103,7 +103,7 @@ class Installation:
 
     def __exit__(self, *exception: Any) -> None:
         self._processes.close()
-        for key in {*self.names.audited_queues(), *(q for s in self.servers for q in self.names.server_queues(s))}:
+        for key in {*self.names.event_keys(), *(q for s in self.servers for q in self.names.server_queues(s))}:
             for queue in (self._topology.name(key), self._topology.dead_letter_name(key)):
                 self._channel.queue_delete(queue)
         self._bus.close()
@@ -157,7 +157,7 @@ class Installation:
 
     def prepare_events(self) -> None:
         """Declare the queues of events, so that no event is published before its queue exists."""
-        self._declare(self.names.audited_queues())
+        self._declare(self.names.event_keys())
 
     def prepare_servers(self) -> None:
         """Declare the queues of servers that start later."""

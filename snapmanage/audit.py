@@ -17,9 +17,9 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.core import audit as chain
 from snapmanage.core.audit import Entry, Gap, Head
 from snapmanage.core.events import PAYLOAD_FIELDS
-from snapmanage.core.values.ids import is_uuid
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.logfields import fields
-from snapmanage.core.values.text import DEEPEST_EVENT, depth, keepable, readable
+from snapmanage.core.values.text import DEEPEST_EVENT, readable, storable, walk
 from snapmanage.crash import Point
 from snapmanage.store import audit as audit_log
 from snapmanage.store import quarantine
@@ -50,14 +50,14 @@ class Listener:
         received: list[ReceivedEvent] = []
         for delivery in batch:
             try:
-                if event := _event(delivery):
+                if event := _parse_event(delivery):
                     received.append(event)
             except errors.InvalidRequest as error:
                 self.quarantine(delivery, str(error))
         if received:
             crash.at(Point.EVENTS_RECEIVED)
             write_in_parts(
-                received, lambda part: self._db.write(lambda conn, now: _append(conn, part, now)), self._refuse
+                received, lambda part: self._db.write(lambda conn, now: _append_new(conn, part, now)), self._refuse
             )
 
     def _refuse(self, event: ReceivedEvent, error: Exception) -> None:
@@ -90,7 +90,7 @@ def verify(db: Database) -> tuple[Head, str | None, list[Gap]]:
         return head, broken, chain.gaps(audit_log.steps(conn))
 
 
-def _event(delivery: Delivery) -> ReceivedEvent | None:
+def _parse_event(delivery: Delivery) -> ReceivedEvent | None:
     """Return the event in a message, None for a message of another service; raise `InvalidRequest` if it is invalid."""
     content = envelope.unwrap(delivery.body)
     event_type, payload = content.get("event_type"), content.get("payload")
@@ -101,12 +101,11 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
         raise errors.InvalidRequest(f"the payload of {event_type} must be a JSON object")
     if missing := [name for name in PAYLOAD_FIELDS if name not in payload]:
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of its schema: {', '.join(missing)}")
-    fits = len(event_type) <= 255 and keepable(event_type)
-    if not (fits and is_uuid(payload["event_id"]) and is_uuid(payload["snapshot_id"])):
-        raise errors.InvalidRequest(
-            "event_id and snapshot_id must be UUIDs, and the type a text of up to 255 characters"
-        )
-    if depth(payload) > DEEPEST_EVENT:
+    if len(event_type) > 255 or not storable(event_type):
+        raise errors.InvalidRequest("the type must be a text of up to 255 characters of Unicode without NUL")
+    if any(parse_uuid(name, payload[name]) != payload[name] for name in ("event_id", "snapshot_id")):
+        raise errors.InvalidRequest("event_id and snapshot_id must be written in small letters with hyphens")
+    if any(level > DEEPEST_EVENT for level, _ in walk(payload)):
         raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST_EVENT} levels deep")
     generation = payload["generation"]
     if type(generation) is not int or not 0 <= generation < 2**31:
@@ -114,15 +113,15 @@ def _event(delivery: Delivery) -> ReceivedEvent | None:
     return ReceivedEvent(event_type, payload, delivery)
 
 
-def _append(conn: Connection, events: Sequence[ReceivedEvent], now: datetime) -> None:
-    """Append the events to the log that it doesn't have yet."""
+def _append_new(conn: Connection, events: Sequence[ReceivedEvent], now: datetime) -> None:
+    """Append the events that the log doesn't have yet."""
     head = audit_log.head(conn, lock=True)
     fresh = {event.payload["event_id"]: event for event in events}
     for known in audit_log.known(conn, list(fresh)):
         del fresh[known]
     entries: list[Entry] = []
     for event in fresh.values():
-        entry = chain.append(head, event.event_type, event.payload, now)
+        entry = chain.next_entry(head, event.event_type, event.payload, now)
         head = Head(entry.number, entry.digest)
         entries.append(entry)
     audit_log.append(conn, entries)

@@ -33,8 +33,8 @@ class Point(Enum):
     ACCEPT_UNCOMMITTED = "accepted requests are written, not committed"
     ACCEPTED = "accepted requests are committed, their messages are not acknowledged"
     QUARANTINED = "a message is quarantined, its error event is not sent"
-    SUSPECTED = "an attempt at a redelivered message is counted, the message is not handled"
-    SUSPECT_HANDLED = "a redelivered message is handled, its attempt is still counted"
+    REDELIVERY_COUNTED = "an attempt at a redelivered message is counted, the message is not handled"
+    REDELIVERY_HANDLED = "a redelivered message is handled, its attempt is still counted"
     SENT_AGAIN = "a message of the quarantine is sent again, and is still in the quarantine"
     HANDLED = "a batch is handled, not acknowledged"
     ACKNOWLEDGED = "a batch is handled and acknowledged, its operations are not begun"
@@ -71,13 +71,13 @@ def arm(environment: Mapping[str, str]) -> None:
     if VARIABLE not in environment:
         return
     label, _, nth = environment[VARIABLE].partition(":")
-    wanted = next((point for point in Point if point.label == label), None)
-    if wanted is None or not (nth or "1").isdecimal():
+    armed = next((point for point in Point if point.label == label), None)
+    if armed is None or not (nth or "1").isdecimal():
         raise errors.ConfigurationError(f"{VARIABLE} must be POINT or POINT:NTH; see snapmanage/crash.py for points")
     passed = itertools.count(1)
 
     def die(point: Point) -> None:
-        if point is wanted and next(passed) == int(nth or "1"):
+        if point is armed and next(passed) == int(nth or "1"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     globals()["at"] = die

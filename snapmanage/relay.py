@@ -116,7 +116,11 @@ class Relay:
 
     def _take_due(self, conn: Connection, now: datetime) -> list[Message]:
         due = outbox.take(conn, now, self._batch)
-        outbox.postpone(conn, {message.id: now + _delay(message.kind, sends) for message, sends in due})
+        next_sends = {
+            message.id: now + min(FIRST_DELAY * 2 ** min(sends, 10), LONGEST_DELAYS[message.kind])
+            for message, sends in due
+        }
+        outbox.postpone(conn, next_sends)
         if due:
             crash.at(Point.RELAY_UNCOMMITTED)
         return [message for message, _ in due]
@@ -130,13 +134,9 @@ class Relay:
         publications = [one for message in batch for one in envelope.publications(message, self._names, now)]
         arrived = self._bus.send(publications) if publications else set()
         crash.at(Point.RELAY_CONFIRMED)
-        arrived |= {message.id for message in batch} - {one.message_id for one in publications}  # these have no topic
+        # A message without a publication has no topic, so it needs no sending.
+        arrived |= {message.id for message in batch} - {one.message_id for one in publications}
         done = [message.id for message in batch if message.kind is Kind.NOTIFICATION and message.id in arrived]
         if done:
             self._db.write(lambda conn, _: outbox.forget(conn, done))
         return arrived
-
-
-def _delay(kind: Kind, sends: int) -> timedelta:
-    doubled: timedelta = FIRST_DELAY * 2 ** min(sends, 10)
-    return min(doubled, LONGEST_DELAYS[kind])

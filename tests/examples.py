@@ -9,10 +9,10 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
+from snapmanage.core.values.retry import Retry
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 LEASE = timedelta(seconds=60)

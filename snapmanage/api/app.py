@@ -7,10 +7,11 @@ from typing import Any
 
 import falcon
 from falcon.routing import BaseConverter
+from oslo_context import context
 
 from snapmanage import errors
 from snapmanage.api import answers, routes, schemas, versions
-from snapmanage.api.access import callers, policy
+from snapmanage.api.access import policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
 from snapmanage.core.values.logfields import fields
@@ -18,6 +19,7 @@ from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
+REQUEST_ID = "X-Openstack-Request-Id"
 RETRY_AFTER_SECONDS = "5"
 
 # The first class that matches decides.
@@ -49,10 +51,19 @@ class ProjectConverter(BaseConverter):
 
 
 class RequestIdMiddleware:
-    """Adds a request id to every response, also to refusals before a handler."""
+    """Gives every request an id, which its log lines and its response show, also a refusal before a handler.
+
+    The id that the client sent becomes the global request id.
+    """
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        response.set_header("X-Openstack-Request-Id", callers.begin(request))
+        request_id = str(context.generate_request_id())
+        inbound = request.get_header(REQUEST_ID)
+        known_form = inbound and re.fullmatch(r"req-[0-9a-fA-F-]{1,64}", inbound)  # other text could forge log lines
+        request.context.request_id = request_id
+        request.context.global_request_id = inbound if known_form else None
+        context.RequestContext(request_id=request_id, global_request_id=request.context.global_request_id)
+        response.set_header(REQUEST_ID, request_id)
         response.append_header("Vary", versions.HEADER)
 
 
@@ -87,7 +98,7 @@ class Public:
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         response.set_header(versions.HEADER, f"{versions.SERVICE} {versions.MINIMUM}")
-        _write(response, self._route.methods[request.method].handler(ApiRequest(self._service, request, path)))
+        _write_answer(response, self._route.methods[request.method].handler(ApiRequest(self._service, request, path)))
 
 
 class Protected(Public):
@@ -100,13 +111,13 @@ class Protected(Public):
         if version < self._route.since:
             raise falcon.HTTPNotFound
         operation = self._route.methods[request.method]
-        api_request = ApiRequest(
-            self._service, request, path, caller, version, _body(request, operation.body, self._service.limits.body)
-        )
+        body = _read_body(request, operation.body, self._service.limits.body)
         rule = operation.rule or policy.ADMIN
         if not self._service.policy.allows(caller, rule):
             raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
-        _write(response, operation.handler(api_request))
+        everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
+        api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
+        _write_answer(response, operation.handler(api_request))
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
@@ -120,13 +131,13 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     for path, route in routes.PROJECT.items():
         app.add_route(f"/v3{path}", Protected(service, route))
         app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
-    app.set_error_serializer(_serialize)
-    app.add_error_handler(errors.SnapmanageError, _deliberate)
-    app.add_error_handler(Exception, _failed)
+    app.set_error_serializer(_answer_http_error)
+    app.add_error_handler(errors.SnapmanageError, _answer_refusal)
+    app.add_error_handler(Exception, _answer_failure)
     return app
 
 
-def _body(request: falcon.Request, schema: schemas.Schema | None, largest: int) -> Any:
+def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: int) -> Any:
     """Return the body, checked by the operation's schema; None if the operation takes no body."""
     if schema is None:
         return None
@@ -148,12 +159,10 @@ def _body(request: falcon.Request, schema: schemas.Schema | None, largest: int) 
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    body = schemas.parse(raw)
-    schemas.check(body, schema)
-    return body
+    return schemas.parse(raw, schema)
 
 
-def _write(response: falcon.Response, answer: Answer) -> None:
+def _write_answer(response: falcon.Response, answer: Answer) -> None:
     response.status = answer.status
     for name, value in answer.headers.items():
         response.set_header(name, value)
@@ -162,28 +171,28 @@ def _write(response: falcon.Response, answer: Answer) -> None:
         response.data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
 
 
-def _fault(response: falcon.Response, status: int, text: str) -> None:
+def _write_fault(response: falcon.Response, status: int, text: str) -> None:
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
-    _write(response, Answer(status, answers.fault(status, text), headers))
+    _write_answer(response, Answer(status, answers.fault(status, text), headers))
 
 
-def _serialize(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
+def _answer_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """Answer an error of falcon's own: unknown path, unknown method, too large body."""
-    if response.get_header("X-Openstack-Request-Id") is None:  # falcon calls no middleware for the method WEBSOCKET
+    if response.get_header(REQUEST_ID) is None:  # falcon calls no middleware for the method WEBSOCKET
         RequestIdMiddleware().process_request(request, response)
-    _fault(response, error.status_code, error.description or error.title or "The request can't be processed.")
+    _write_fault(response, error.status_code, error.description or error.title or "The request can't be processed.")
 
 
-def _deliberate(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:
+def _answer_refusal(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:
     if isinstance(error, errors.NotAuthenticated):
         response.set_header("WWW-Authenticate", error.challenge)
-    _fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
+    _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
 
 
-def _failed(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
+def _answer_failure(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
     where = {"method": request.method, "path": request.path}
     if availability.database_away(error):
         LOG.warning("Database unavailable; a request is answered with 503: %s", fields(**where, reason=error))
-        return _fault(response, 503, "The database can't be reached; try again later.")
+        return _write_fault(response, 503, "The database can't be reached; try again later.")
     LOG.error("Request failed unexpectedly and is answered with 500: %s", fields(**where), exc_info=error)
-    _fault(response, 500, "The server failed unexpectedly; its log has the reason under this request's id.")
+    _write_fault(response, 500, "The server failed unexpectedly; its log has the reason under this request's id.")

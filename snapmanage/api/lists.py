@@ -30,8 +30,9 @@ class Shape:
 def query(request: ApiRequest, shape: Shape) -> ListQuery:
     """Parse the query of a list; raise `InvalidRequest` that names a malformed parameter."""
     parameters = request.parameters
+    all_projects = request.everywhere and schemas.boolean(parameters, "all_tenants")
     return ListQuery(
-        project_id=_project(request),
+        project_id=parameters.get("project_id") if all_projects else request.caller.requester.project_id,
         equal=_equal(parameters, shape),
         like=_inexact(request, shape),
         metadata=_metadata(parameters) if shape.metadata else {},
@@ -46,13 +47,6 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
 def wants_count(request: ApiRequest) -> bool:
     """Return whether the answer must have the number of records on all pages."""
     return request.version >= versions.WITH_COUNT and bool(schemas.boolean(request.parameters, "with_count"))
-
-
-def _project(request: ApiRequest) -> str | None:
-    """Return the project to list; None for all projects, for callers that may see them."""
-    if request.service.policy.everywhere(request.caller) and schemas.boolean(request.parameters, "all_tenants"):
-        return request.parameters.get("project_id")
-    return request.caller.requester.project_id
 
 
 def _equal(parameters: Mapping[str, str], shape: Shape) -> dict[str, str | int]:

@@ -1,10 +1,9 @@
 """The OpenAPI 3.1 document of the API, made from the routes table and the schemas that check requests."""
 
-import functools
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from snapmanage.api import answers, versions
@@ -29,13 +28,35 @@ _ABOUT = """Manage snapshots that exist on a storage backend, in the shape of th
 Each path exists with and without the project id; without it, the token's project is used.
 `OpenStack-API-Version: volume 3.x` selects a microversion from {minimum} to {maximum}; the default is {minimum}.
 Below its microversion a path is not found, and a parameter is ignored like an unknown one."""
+_TEXT = {"type": "string"}
+_ID = {"type": "string", "format": "uuid"}
 _PATH = {
     "project_id": {"type": "string", "pattern": "^[0-9a-fA-F-]{1,255}$"},
-    "snapshot_id": {"type": "string", "format": "uuid"},
-    "volume_id": {"type": "string", "format": "uuid"},
-    "message_id": {"type": "string", "format": "uuid"},
+    "snapshot_id": _ID,
+    "volume_id": _ID,
+    "message_id": _ID,
 }
-_TEXT = {"type": "string"}
+# The parameters that operations share, by reference name.
+_SHARED_PARAMETERS: Json = {
+    **{name: {"name": name, "in": "path", "required": True, "schema": schema} for name, schema in _PATH.items()},
+    "microversion": {
+        "name": versions.HEADER,
+        "in": "header",
+        "description": "The microversion of the request.",
+        "schema": {
+            "type": "string",
+            "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)$",
+            "examples": [f"{versions.SERVICE} {versions.MAXIMUM}"],
+        },
+    },
+    "idempotency_key": {
+        "name": idempotency.HEADER,
+        "in": "header",
+        "description": "A request that is repeated with the same key is carried out once. "
+        "Use a new UUID for each new request.",
+        "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
+    },
+}
 _HEADERS = {
     REQUEST_ID: "The id of this request in the service's log.",
     versions.HEADER: "The microversion of the answer.",
@@ -49,6 +70,8 @@ _SUMMARIES = {
     "/v3/openapi.json": "Return this document.",
     "/healthcheck": "Report whether the service can process requests.",
 }
+# The descriptions of the policies by name.
+_RULES: Mapping[str | None, str] = {rule.name: rule.description or "" for rule in policy.list_rules()}
 
 
 def document(root: Table, project: Table) -> bytes:
@@ -57,7 +80,9 @@ def document(root: Table, project: Table) -> bytes:
 
 
 def described(root: Table, project: Table) -> Json:
-    routes = list(_routes(root, project))
+    prefixed = {f"/v3{prefix}{path}": route for path, route in project.items() for prefix in ("", "/{project_id}")}
+    routes = dict(root) | prefixed
+    tags = {_tag(operation) for route in routes.values() for operation in route.methods.values()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,12 +92,14 @@ def described(root: Table, project: Table) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in sorted({_tag(each) for _, route in routes for each in _of(route)})],
-        "paths": {path: _path(path, route) for path, route in routes},
+        "tags": [{"name": name} for name in sorted(tags)],
+        "paths": {path: _path(path, route) for path, route in routes.items()},
         "components": {
             "schemas": answers.SCHEMAS,
-            "parameters": _parameters(),
-            "headers": {name: _header(about) for name, about in _HEADERS.items()},
+            "parameters": _SHARED_PARAMETERS,
+            "headers": {
+                name: {"description": about, "required": True, "schema": _TEXT} for name, about in _HEADERS.items()
+            },
             "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)},
             "securitySchemes": {
                 "token": {
@@ -87,17 +114,6 @@ def described(root: Table, project: Table) -> Json:
     }
 
 
-def _routes(root: Table, project: Table) -> Iterator[tuple[str, Route]]:
-    yield from root.items()
-    for path, route in project.items():
-        yield f"/v3{path}", route
-        yield f"/v3/{{project_id}}{path}", route
-
-
-def _of(route: Route) -> Iterator[Operation]:
-    yield from route.methods.values()
-
-
 def _path(path: str, route: Route) -> Json:
     ids = [_ref("parameters", name) for name in re.findall(r"{(\w+)}", path)]
     operations = {method.lower(): _operation(path, method, each, route.since) for method, each in route.methods.items()}
@@ -107,7 +123,7 @@ def _path(path: str, route: Route) -> Json:
 def _operation(path: str, method: str, operation: Operation, since: Version) -> Json:
     made: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
-        "summary": _SUMMARIES.get(path) or _rules()[operation.rule],
+        "summary": _SUMMARIES.get(path) or _RULES[operation.rule],
         "tags": [_tag(operation)],
         "parameters": [_query(each) for each in operation.query],
         "responses": _responses(operation),
@@ -136,41 +152,17 @@ def _query(parameter: Parameter) -> Json:
     return made | {"description": about, "x-min-microversion": str(parameter.since)}
 
 
-def _parameters() -> Json:
-    """Return the parameters that operations share, by reference name."""
-    ids = {name: {"name": name, "in": "path", "required": True, "schema": schema} for name, schema in _PATH.items()}
-    key = "A request that is repeated with the same key is carried out once."
-    return ids | {
-        "microversion": {
-            "name": versions.HEADER,
-            "in": "header",
-            "description": "The microversion of the request.",
-            "schema": {
-                "type": "string",
-                "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)$",
-                "examples": [f"{versions.SERVICE} {versions.MAXIMUM}"],
-            },
-        },
-        "idempotency_key": {
-            "name": idempotency.HEADER,
-            "in": "header",
-            "description": f"{key} Use a new UUID for each new request.",
-            "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
-        },
-    }
-
-
 def _responses(operation: Operation) -> Json:
+    headers = {name: _ref("headers", name) for name in (REQUEST_ID, versions.HEADER)}
+    successes: Json = {}
+    for status, schema in operation.answers.items():
+        description = "Success." if status < 400 else "Temporarily unavailable."
+        content = {"content": _json(_ref("schemas", schema))} if schema else {}
+        successes[str(status)] = {"description": description, "headers": headers} | content
     refusals = {*EVERY, *(PROTECTED if operation.rule else ())}
     refusals |= {*(WITH_BODY if operation.body else ()), *(KEYED if operation.keyed else ())}
-    made = {str(status): _ref("responses", str(status)) for status in sorted(refusals - operation.answers.keys())}
-    return {str(status): _answer(status, name) for status, name in operation.answers.items()} | made
-
-
-def _answer(status: int, schema: str | None) -> Json:
-    headers = {name: _ref("headers", name) for name in (REQUEST_ID, versions.HEADER)}
-    made: Json = {"description": "Success." if status < 400 else "Temporarily unavailable.", "headers": headers}
-    return made | ({"content": _json(_ref("schemas", schema))} if schema else {})
+    refusals -= operation.answers.keys()
+    return successes | {str(status): _ref("responses", str(status)) for status in sorted(refusals)}
 
 
 def _fault(status: int) -> Json:
@@ -180,10 +172,6 @@ def _fault(status: int) -> Json:
         "headers": {name: _ref("headers", name) for name in names},
         "content": _json(answers.fault_schema(status)),
     }
-
-
-def _header(about: str) -> Json:
-    return {"description": about, "required": True, "schema": _TEXT}
 
 
 def _json(schema: Mapping[str, Any]) -> Json:
@@ -196,9 +184,3 @@ def _ref(kind: str, name: str) -> Json:
 
 def _tag(operation: Operation) -> str:
     return operation.handler.__module__.rpartition(".")[2]
-
-
-@functools.cache
-def _rules() -> Mapping[str | None, str]:
-    """Return the descriptions of the policies by name."""
-    return {rule.name: rule.description or "" for rule in policy.list_rules()}

@@ -43,7 +43,10 @@ class Service:
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """A parsed request; `body` has been checked against its schema."""
+    """A parsed request; `body` has been checked against its schema.
+
+    With `everywhere`, the caller may see and change the records of all projects, otherwise of its own project.
+    """
 
     service: Service
     http: falcon.Request
@@ -51,6 +54,7 @@ class ApiRequest:
     caller: Caller = NOBODY
     version: Version = MINIMUM
     body: Any = None
+    everywhere: bool = False
 
     @cached_property
     def is_admin(self) -> bool:
@@ -60,7 +64,7 @@ class ApiRequest:
     @property
     def visible_project(self) -> str | None:
         """Return the project whose records the caller may see; None for all projects."""
-        return None if self.service.policy.everywhere(self.caller) else self.caller.requester.project_id
+        return None if self.everywhere else self.caller.requester.project_id
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -114,11 +118,6 @@ def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str,
 def idempotency_key(request: ApiRequest, operation: str) -> IdempotencyKey | None:
     """Return the request's idempotency key, or None; raise `InvalidRequest` for a malformed key."""
     text = request.http.get_header(idempotency.HEADER)
-    return (
-        None if text is None else IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body)
-    )
-
-
-def wire_time(moment: datetime | None) -> str | None:
-    """Return a time in the format of the Block Storage API: UTC, without a time zone."""
-    return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+    if text is None:
+        return None
+    return IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body)

@@ -10,7 +10,7 @@ from oslo_utils import strutils
 
 from snapmanage import errors
 from snapmanage.core.values import ids
-from snapmanage.core.values.text import DEEPEST, keepable, walk
+from snapmanage.core.values.text import DEEPEST, storable, walk
 
 LARGEST_OFFSET = 2**31 - 1
 # JSON parsers disagree about larger numbers.
@@ -38,17 +38,8 @@ def _resource(name: str, required: list[str], properties: dict[str, Any], exampl
             "additionalProperties": False,
             "properties": {name: resource},
             "examples": [{name: example}],
-        },
-        format_checker=_FORMATS,
+        }
     )
-
-
-_FORMATS = jsonschema.FormatChecker(formats=())
-
-
-@_FORMATS.checks("uuid")
-def _is_uuid(value: object) -> bool:
-    return not isinstance(value, str) or ids.uuid_text(value) is not None
 
 
 MANAGE_SNAPSHOT = _resource(
@@ -91,23 +82,30 @@ UNMANAGE = Schema(
 )
 
 
-def parse(raw: bytes) -> Any:
-    """Parse a body; raise `InvalidRequest` if it is not JSON, or if it can't be stored."""
+def parse(raw: bytes, schema: Schema) -> Any:
+    """Parse a body; raise `InvalidRequest` if it is not JSON, can't be stored, or violates the schema."""
     try:
         body = json.loads(
-            raw.decode(), object_pairs_hook=_object, parse_int=_whole, parse_float=_float, parse_constant=_float
+            raw.decode(),
+            object_pairs_hook=_refuse_repeated_keys,
+            parse_int=_parse_integer,
+            parse_float=_parse_float,
+            parse_constant=_parse_float,
         )
     except (ValueError, RecursionError) as error:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
     for depth, value in walk(body):
         if depth > DEEPEST:
             raise errors.InvalidRequest(f"the body is nested deeper than {DEEPEST} levels")
-        if isinstance(value, str) and not keepable(value):
+        if isinstance(value, str) and not storable(value):
             raise errors.InvalidRequest("the body holds a NUL or an unpaired surrogate; send Unicode text without NUL")
+    if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
+        field = "/".join(str(part) for part in violation.absolute_path) or "body"
+        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_cut(violation.message)}")
     return body
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object; raise `InvalidRequest` for a repeated key, of which parsers keep different values."""
     made: dict[str, Any] = {}
     for name, value in pairs:
@@ -117,26 +115,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _whole(text: str) -> int:
+def _parse_integer(text: str) -> int:
     value = int(text) if len(text) < 30 else LARGEST_NUMBER + 1
     if abs(value) > LARGEST_NUMBER:
         raise errors.InvalidRequest(f"the body holds a number that does not fit into 64 bits: {_cut(text)}")
     return value
 
 
-def _float(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise errors.InvalidRequest(f"the body is not JSON: {_cut(text)} is not a finite number")
     return value
-
-
-def check(body: Any, schema: Schema) -> None:
-    """Raise `InvalidRequest` that names the field which violates the schema."""
-    error = jsonschema.exceptions.best_match(schema.iter_errors(body))
-    if error is not None:
-        field = "/".join(str(part) for part in error.absolute_path) or "body"
-        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_cut(error.message)}")
 
 
 def integer(parameters: Mapping[str, str], name: str, default: int, largest: int) -> int:
@@ -160,13 +150,9 @@ def boolean(parameters: Mapping[str, str], name: str) -> bool | None:
         raise errors.InvalidRequest(f"{name} must be true or false") from error
 
 
-def uuid_text(parameters: Mapping[str, str], name: str) -> str | None:
+def uuid(parameters: Mapping[str, str], name: str) -> str | None:
     """Return a parameter as a UUID, None if it is absent; raise `InvalidRequest` for another value."""
-    text = parameters.get(name)
-    read = ids.uuid_text(text)
-    if text is not None and read is None:
-        raise errors.InvalidRequest(f"{name} must be a UUID, not {_cut(text)!r}")
-    return read
+    return ids.parse_uuid(name, parameters[name]) if name in parameters else None
 
 
 def limit(parameters: Mapping[str, str], largest: int) -> int:

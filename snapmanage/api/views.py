@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from snapmanage.api import versions
-from snapmanage.api.request import Answer, ApiRequest, wire_time
+from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.versions import Version
 from snapmanage.core.audit import Entry
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
-from snapmanage.core.values.location import Location
 from snapmanage.manage.queries import Page
 
 T = TypeVar("T")
@@ -20,8 +21,8 @@ T = TypeVar("T")
 def snapshot_summary(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
     return {
         "id": snapshot.id,
-        "created_at": wire_time(snapshot.created_at),
-        "updated_at": wire_time(snapshot.updated_at),
+        "created_at": _time(snapshot.created_at),
+        "updated_at": _time(snapshot.updated_at),
         "name": snapshot.name,
         "description": snapshot.description,
         "volume_id": snapshot.volume_id,
@@ -55,13 +56,14 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
 
     Its host and similar fields are for administrators only.
     """
+    location = volume.location
     view = volume_summary(request, volume) | {
         "description": volume.description,
         "status": volume.status.value,
         "size": volume.size_gb or 0,
         "metadata": dict(volume.metadata),
-        "created_at": wire_time(volume.created_at),
-        "updated_at": wire_time(volume.updated_at),
+        "created_at": _time(volume.created_at),
+        "updated_at": _time(volume.updated_at),
         "user_id": volume.requester.user_id,
         "availability_zone": None,
         "bootable": "false",
@@ -74,7 +76,8 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
         "consistencygroup_id": None,
         "replication_status": None,
         "migration_status": None,
-        "os-vol-host-attr:host": _with_pool(volume.location),
+        # A backend without pools is its own pool.
+        "os-vol-host-attr:host": str(replace(location, pool=location.pool or location.backend)),
         "os-vol-mig-status-attr:migstat": None,
         "os-vol-mig-status-attr:name_id": None,
         "os-vol-tenant-attr:tenant_id": volume.requester.project_id,
@@ -111,8 +114,8 @@ def message(request: ApiRequest, user_message: UserMessage) -> dict[str, Any]:
         "message_level": user_message.level,
         "resource_type": user_message.resource_type,
         "resource_uuid": user_message.resource_id,
-        "created_at": wire_time(user_message.created_at),
-        "guaranteed_until": wire_time(user_message.guaranteed_until),
+        "created_at": _time(user_message.created_at),
+        "guaranteed_until": _time(user_message.guaranteed_until),
         "request_id": user_message.request_id,
         "links": _links(request, f"messages/{user_message.id}"),
     }
@@ -129,10 +132,10 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
         "reference": snapshot.reference.value,
         "backend_name": snapshot.backend_name,
         "backend_id": snapshot.backend_id,
-        "backend_created_at": wire_time(snapshot.backend_created_at),
+        "backend_created_at": _time(snapshot.backend_created_at),
         "reason": snapshot.reason,
         "reason_code": snapshot.reason_code,
-        "next_attempt_at": wire_time(snapshot.due_at) if waiting else None,
+        "next_attempt_at": _time(snapshot.due_at) if waiting else None,
         "events": [_event(entry) for entry in entries],
     }
 
@@ -186,6 +189,6 @@ def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
     return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
 
 
-def _with_pool(location: Location) -> str:
-    """Return host@backend#pool; a backend without pools is its own pool."""
-    return str(location) if location.pool else f"{location}#{location.backend}"
+def _time(moment: datetime | None) -> str | None:
+    """Return a time in the format of the Block Storage API: UTC, without a time zone."""
+    return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="microseconds")

@@ -36,7 +36,7 @@ class Delivery:
 
 
 Handle = Callable[[Sequence[Delivery]], None]
-# Raises unless the handler could handle a batch now; the consumer calls it after a batch has failed.
+# Raises an error while the handler can't handle a batch; the consumer calls it after a batch has failed.
 Probe = Callable[[], None]
 
 

@@ -44,12 +44,13 @@ def publications(message: Message, names: Names, now: datetime) -> list[Publicat
         "publisher_id": message.target,
         "event_type": message.name,
         "priority": message.priority,
+        "payload": message.body,
         "timestamp": now.replace(tzinfo=None).isoformat(" ", "microseconds"),
         "_unique_id": message.id,
     }
-    body = _enclosed(content, message.context, message.body_text)
-    queues = [names.notification_queue(topic, message.priority or "INFO") for topic in names.notification_topics]
-    return [Publication(message.id, queue, body) for queue in queues]
+    body = _enclose(content, message.context)
+    level = (message.priority or "INFO").lower()
+    return [Publication(message.id, f"{topic}.{level}", body) for topic in names.notification_topics]
 
 
 def request(
@@ -57,7 +58,7 @@ def request(
 ) -> bytes:
     """Return the body of a cast, or of a call if `_msg_id` and `_reply_q` are given."""
     content = {"method": method, "args": dict(arguments), "version": VERSION, "_unique_id": unique_id, **call}
-    return _enclosed(content, context)
+    return _enclose(content, context)
 
 
 def reply(incoming: Incoming, result: Any = None, failure: Exception | None = None) -> bytes:
@@ -69,7 +70,7 @@ def reply(incoming: Incoming, result: Any = None, failure: Exception | None = No
         "_msg_id": incoming.msg_id,
         "_unique_id": uuid.uuid4().hex,
     }
-    return _enclosed(content)
+    return _enclose(content)
 
 
 def unwrap(body: bytes) -> dict[str, Any]:
@@ -114,11 +115,9 @@ def open_reply(body: bytes) -> Any:
     raise known.__new__(known, *failure["args"])
 
 
-def _enclosed(content: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT, payload: str | None = None) -> bytes:
-    """Return the envelope of a content with its context; `payload` is the content's last field, as JSON already."""
+def _enclose(content: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT) -> bytes:
+    """Return the envelope of a content with its context."""
     text = json.dumps({**content, **{f"{_CONTEXT}{name}": value for name, value in context.items()}})
-    if payload is not None:
-        text = f'{text[:-1]}, "payload": {payload}}}'
     return json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode()
 
 

@@ -30,18 +30,13 @@ class Names:
         own = self.server_queue(server)
         return [self.volume_topic, own, f"{own}.{Location.parse(server).host}"]
 
-    def notification_queue(self, topic: str, priority: str) -> str:
-        return f"{topic}.{priority.lower()}"
-
     def queue_names(self) -> dict[str, str]:
         """Return the name of the queue that snapmanage-audit consumes, by routing key of events.
 
         A queue that is named like its routing key belongs to oslo.messaging's listeners, which declare it differently.
         """
-        return {key: f"{AUDIT}.{key}" for key in self.audited_queues()}
+        return {key: f"{AUDIT}.{key}" for key in self.event_keys()}
 
-    def audited_queues(self) -> list[str]:
+    def event_keys(self) -> list[str]:
         """Return the routing keys of events."""
-        return [
-            self.notification_queue(topic, level) for topic in self.notification_topics for level in ("info", "error")
-        ]
+        return [f"{topic}.{level}" for topic in self.notification_topics for level in ("info", "error")]

@@ -16,10 +16,6 @@ from snapmanage.cmd.wiring import configuration, middleware
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 
 
-def main() -> int:
-    return running.main(_run)
-
-
 def application() -> Any:
     """Return the application for a WSGI server, and start its relay."""
     crash.arm(os.environ)
@@ -30,7 +26,8 @@ def application() -> Any:
     return assembled
 
 
-def _run() -> None:
+@running.program
+def main() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-api")
     host, port = parse_listen(conf.api.listen)
     if conf.api.auth_strategy == "noauth" and not conf.api.noauth_anywhere:

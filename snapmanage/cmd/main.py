@@ -7,11 +7,9 @@ from pathlib import Path
 from snapmanage.cmd.process import running
 
 
+@running.program
 def main() -> int:
-    return running.main(lambda: _run(_parser().parse_args()))
-
-
-def _run(arguments: argparse.Namespace) -> int:
+    arguments = _parser().parse_args()
     if arguments.command == "demo":
         from snapmanage.cmd import demo
 

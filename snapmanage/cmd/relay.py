@@ -6,11 +6,8 @@ from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import configuration, parts
 
 
-def main() -> int:
-    return running.main(_run)
-
-
-def _run() -> None:
+@running.program
+def main() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-relay")
     bus, names = parts.connect_bus(conf)
     db = parts.open_database(conf)

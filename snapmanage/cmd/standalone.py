@@ -27,9 +27,9 @@ def run(data_dir: Path, listen: str) -> None:
     """Serve the folder `data_dir` until SIGTERM or Ctrl-C."""
     host, port = parse_listen(listen)
     require_loopback(host, "snapmanage standalone")
-    data_dir = _create(data_dir.absolute())
-    with _lock(data_dir), HttpServer(host, port, threads=16) as server:
-        _serve(_configure(data_dir), server)
+    data_dir = _create_folder(data_dir.absolute())
+    with _lock_folder(data_dir), HttpServer(host, port, threads=16) as server:
+        _serve(_write_configuration(data_dir), server)
 
 
 def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
@@ -38,7 +38,7 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     names = configuration.names(conf)
     bus = InProcessBus(names, conf.api.call_timeout_seconds)
     assembled = parts.assemble(conf, db, bus, names)
-    bus.consume(names.audited_queues(), Listener(db))
+    bus.consume(names.event_keys(), Listener(db))
     volume = make_server(conf, assembled)
     assembled.start()
     volume.start()
@@ -52,7 +52,7 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     running.exit_now()
 
 
-def _create(data_dir: Path) -> Path:
+def _create_folder(data_dir: Path) -> Path:
     """Return the folder, created if it is missing; raise `ConfigurationError` if that fails."""
     if set(str(data_dir)) & RESERVED:
         raise errors.ConfigurationError(
@@ -65,7 +65,7 @@ def _create(data_dir: Path) -> Path:
     return data_dir
 
 
-def _configure(data_dir: Path) -> cfg.ConfigOpts:
+def _write_configuration(data_dir: Path) -> cfg.ConfigOpts:
     """Write a configuration file into the folder, also for `snapmanage-manage --config-file`, and load it."""
     file = data_dir / "snapmanage.conf"
     file.write_text(
@@ -77,7 +77,7 @@ def _configure(data_dir: Path) -> cfg.ConfigOpts:
     return configuration.load(["--config-file", str(file)], "snapmanage")
 
 
-def _lock(data_dir: Path) -> IO[str]:
+def _lock_folder(data_dir: Path) -> IO[str]:
     """Lock the folder; raise `ConfigurationError` if another process has locked it."""
     lock = (data_dir / "lock").open("w")
     try:

@@ -14,10 +14,6 @@ DRAIN_SHARE = 0.9
 MINIMUM_SHUTDOWN_SECONDS = 5.0
 
 
-def main() -> int:
-    return running.main(_run)
-
-
 def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
     return VolumeServer(
         parts.app,
@@ -29,7 +25,8 @@ def make_server(conf: cfg.ConfigOpts, parts: Parts) -> VolumeServer:
     )
 
 
-def _run() -> None:
+@running.program
+def main() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-volume")
     if conf.operations.workers > 1:
         open_database(conf).close()  # a bad database must stop this process, not each worker again and again

@@ -57,7 +57,7 @@ class Entry:
         return self.generation - 1 if self.generation > 1 else None
 
 
-def append(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: datetime) -> Entry:
+def next_entry(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: datetime) -> Entry:
     """Return the entry that follows `head`."""
     content = json.dumps(payload, sort_keys=True, separators=(",", ":"))
     columns: dict[str, Any] = {

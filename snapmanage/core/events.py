@@ -6,13 +6,14 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from snapmanage import errors
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
 from snapmanage.core.values import ids
 from snapmanage.core.values.text import readable
 
 __all__ = ["PAYLOAD_FIELDS", "Event", "Step"]
 
-NOBODY = Requester(project_id="")
+UNKNOWN_REQUESTER = Requester(project_id="")
 UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")
 # `event.schema.json` beside this file describes each field.
 PAYLOAD_FIELDS = (
@@ -64,6 +65,8 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
     """Return the event of a step; `snapshot` is the record after the step."""
     requester, born = snapshot.requester, snapshot.backend_created_at
     reason = {"code": snapshot.reason_code, "text": snapshot.reason}
+    unmanaging = snapshot.operation is Operation.UNMANAGE and snapshot.status is not Status.DELETED
+    has_managed_name = snapshot.status is Status.AVAILABLE or unmanaging
     payload = {
         # Derived from the generation, so that a repeated event has the same id.
         "event_id": ids.derive(snapshot.id, str(snapshot.generation)),
@@ -78,7 +81,7 @@ def announce(snapshot: Snapshot, step: Step, now: datetime) -> Event:
         "global_request_id": requester.global_request_id,
         "host": str(snapshot.location),
         "reference": snapshot.reference.value,
-        "backend_name": _name_afterwards(snapshot),
+        "backend_name": snapshot.backend_name if has_managed_name else snapshot.original_name,
         "name": snapshot.name,
         "display_name": snapshot.name,
         "metadata": dict(snapshot.metadata),
@@ -105,8 +108,8 @@ def rejected(
     snapshot_id = _snapshot_id(arguments)
     if snapshot_id is None:
         return None
-    said = {name: arguments.get(name) for name in ("volume_id", "project_id", "user_id", "name")}
-    known = {name: readable(value) if isinstance(value, str) else None for name, value in said.items()}
+    given = {name: arguments.get(name) for name in ("volume_id", "project_id", "user_id", "name")}
+    known = {name: readable(value) if isinstance(value, str) else None for name, value in given.items()}
     payload = dict.fromkeys(PAYLOAD_FIELDS) | known
     payload |= {
         "event_id": ids.derive(key, "rejected"),
@@ -126,17 +129,12 @@ def rejected(
     return Event(f"snapshot.{operation.value}.{Step.ERROR.value}", "ERROR", payload)
 
 
-def _name_afterwards(snapshot: Snapshot) -> str | None:
-    """Return the backend object's name after the step, if it is known."""
-    if snapshot.status is Status.DELETED:
-        return snapshot.original_name
-    settled_managed = snapshot.status is Status.AVAILABLE or snapshot.operation is Operation.UNMANAGE
-    return snapshot.backend_name if settled_managed else snapshot.original_name
-
-
 def _snapshot_id(arguments: Mapping[str, Any]) -> str | None:
     snapshot = arguments.get("snapshot")
     given = arguments.get("snapshot_id")
     if isinstance(snapshot, Mapping) and isinstance(snapshot.get("versioned_object.data"), Mapping):
         given = snapshot["versioned_object.data"].get("id")
-    return ids.uuid_text(given)
+    try:
+        return ids.parse_uuid("snapshot_id", given)
+    except errors.InvalidRequest:
+        return None

@@ -5,55 +5,35 @@ The caller writes the change only if the record's `fence` in the database is tha
 whose change isn't written has lost its claim. `docs/explanation/architecture.md` lists the statuses.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core import events, usermessages
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
-from snapmanage.core.events import Event, Step
+from snapmanage.core.change import Change
+from snapmanage.core.events import Step
 from snapmanage.core.records import (
     Operation,
     Record,
     Requester,
     Snapshot,
     Status,
-    Volume,
     changed,
     identity_key,
     owner_key,
     reference_key,
 )
-from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.values.retry import Retry
 from snapmanage.core.values.text import readable
 
 R = TypeVar("R", bound=Record)
-R_co = TypeVar("R_co", bound=Record, covariant=True)
 
-
-@dataclass(frozen=True)
-class Change(Generic[R_co]):
-    """A record before and after a move, with the event and the user message of the same transaction."""
-
-    before: R_co
-    after: R_co
-    event: Event | None = None
-    message: UserMessage | None = None
-
-
-@dataclass(frozen=True)
-class Retry:
-    """The number of attempts at a failing operation, and the delays between them."""
-
-    max_attempts: int
-    first_delay: timedelta
-    longest_delay: timedelta
-
-    def delay(self, attempt: int) -> timedelta:
-        """Return the delay after an attempt, counted from 1: doubled each time, up to the longest."""
-        doubled: timedelta = self.first_delay * 2 ** min(attempt - 1, 30)
-        return min(doubled, self.longest_delay)
+# The statuses of a snapshot that can be unmanaged.
+_UNMANAGEABLE = (Status.AVAILABLE, Status.ERROR)
+# The keys of a record that doesn't own its object.
+_NOT_OWNED = {"reference_key": None, "identity_key": None}
 
 
 def request(record: R) -> R:
@@ -73,8 +53,8 @@ def accept(
     """Mark the request as durably received. Return None if it was already accepted or has finished.
 
     A sender that keeps its own records may request to unmanage a snapshot that is settled here; raise `InvalidState` if
-    the snapshot is being managed. `lost` is as for `unmanage`. `generation` is the one of the latest event that the
-    sender knows.
+    the snapshot is being managed. `lost` is as for `unmanage`. `generation` is that of the latest event that the sender
+    knows.
     """
     under_way = Status.CREATING if operation is Operation.MANAGE else Status.UNMANAGING
     if record.status is under_way and record.due_at is None:
@@ -95,9 +75,16 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
     """
     if not record.status.in_progress or record.due_at is None or record.due_at > now:
         return None
+    if record.attempt >= retry.max_attempts:
+        last = f"; an earlier one failed: {record.reason}" if record.reason else ""
+        exhausted = errors.AttemptsExhausted(
+            f"gave up after {record.attempt} attempts; the last one ended without an answer of the driver{last}"
+        )
+        return _settle_in_error(record, exhausted, now, claim_number=record.claim_number + 1)
     first = record.started_at is None
     claimed = changed(
         record,
+        generation=record.generation + int(first),
         claim_number=record.claim_number + 1,
         attempt=record.attempt + 1,
         claimed_by=worker,
@@ -105,13 +92,8 @@ def claim(record: R, worker: str, now: datetime, lease: timedelta, retry: Retry)
         started_at=now if first else record.started_at,
         updated_at=now,
     )
-    if record.attempt >= retry.max_attempts:
-        last = f"; an earlier one failed: {record.reason}" if record.reason else ""
-        exhausted = errors.AttemptsExhausted(
-            f"gave up after {record.attempt} attempts; the last one ended without an answer of the driver{last}"
-        )
-        return _settle_in_error(record, changed(claimed, attempt=record.attempt), exhausted, now)
-    return _announced(record, claimed, Step.START, now) if first else Change(record, claimed)
+    event = events.announce(claimed, Step.START, now) if first and isinstance(claimed, Snapshot) else None
+    return Change(record, claimed, event)
 
 
 def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
@@ -143,35 +125,35 @@ def resolve(
     )
 
 
-def manage_succeeded(snapshot: Snapshot, found: BackendSnapshot, now: datetime) -> Change[Snapshot]:
-    """Settle a snapshot whose object has its managed name: `available`. It owns its reference until it is unmanaged."""
-    settled = changed(_settled(snapshot, Status.AVAILABLE, now), size_gb=found.size_gb)
-    return _announced(snapshot, settled, Step.END, now)
+def succeed(record: R, found: BackendSnapshot | BackendVolume | None, now: datetime) -> Change[R]:
+    """Settle an operation whose driver has succeeded; `found` is the object of a manage operation as it is now.
 
-
-def unmanage_succeeded(snapshot: Snapshot, now: datetime) -> Change[Snapshot]:
-    """Settle a snapshot whose object has its original name again; the record stays as a tombstone for late casts."""
-    settled = changed(_disowned(_settled(snapshot, Status.DELETED, now)), deleted_at=now)
-    return _announced(snapshot, settled, Step.END, now)
-
-
-def register_succeeded(volume: Volume, found: BackendVolume, now: datetime) -> Change[Volume]:
-    """Settle a volume that was found: `available`, with its size and identity. It keeps its name."""
-    settled = changed(
-        _settled(volume, Status.AVAILABLE, now),
-        size_gb=size_gb(found.size_bytes),
-        backend_id=found.identity,
-        backend_name=found.name,
-        original_name=found.name,
-        identity_key=owner_key(volume.location.server, found.identity),
-    )
-    return _announced(volume, settled, Step.END, now)
+    A managed snapshot owns its reference until it is unmanaged. The record of an unmanaged snapshot stays as a
+    tombstone for late casts. A volume keeps its name.
+    """
+    if record.operation is Operation.UNMANAGE:
+        return _settle(record, Status.DELETED, now, deleted_at=now, **_NOT_OWNED)
+    match found:
+        case BackendSnapshot():
+            return _settle(record, Status.AVAILABLE, now, size_gb=found.size_gb)
+        case BackendVolume():
+            return _settle(
+                record,
+                Status.AVAILABLE,
+                now,
+                size_gb=size_gb(found.size_bytes),
+                backend_id=found.identity,
+                backend_name=found.name,
+                original_name=found.name,
+                identity_key=owner_key(record.location.server, found.identity),
+            )
+    raise TypeError(f"{record.id} is managed, but its driver has returned no object")
 
 
 def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) -> Change[R]:
     """Retry after a back-off if the error may pass and attempts are left; otherwise settle in `error`."""
     if isinstance(error, errors.BackendError) and record.attempt < retry.max_attempts:
-        resting = changed(
+        backed_off = changed(
             record,
             due_at=now + retry.delay(record.attempt),
             claimed_by=None,
@@ -179,20 +161,14 @@ def fail(record: R, error: errors.SnapmanageError, now: datetime, retry: Retry) 
             reason_code=error.code,
             updated_at=now,
         )
-        return Change(record, resting)
-    return _settle_in_error(record, record, error, now)
+        return Change(record, backed_off)
+    return _settle_in_error(record, error, now)
 
 
 def release(record: R, now: datetime) -> Change[R]:
-    """Release a claim, so that another worker may take it at once, before later operations; don't count the attempt."""
-    released = changed(
-        record,
-        attempt=record.attempt - 1,
-        claimed_by=None,
-        due_at=record.started_at or now,
-        updated_at=now,
-    )
-    return Change(record, released)
+    """Release a claim, so that another worker can claim it before later operations; don't count the attempt."""
+    due_at = record.started_at or now
+    return Change(record, changed(record, attempt=record.attempt - 1, claimed_by=None, due_at=due_at, updated_at=now))
 
 
 def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool = False) -> Change[Snapshot]:
@@ -200,7 +176,7 @@ def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool
 
     With `lost`, the object belongs to another record now, and no object is renamed.
     """
-    if not _may_be_unmanaged(snapshot):
+    if snapshot.status not in _UNMANAGEABLE:
         raise _not_settled(snapshot)
     return Change(snapshot, _unmanage_requested(snapshot, requester, now, lost))
 
@@ -211,21 +187,19 @@ def _not_settled(record: Record) -> errors.InvalidState:
     )
 
 
-def _may_be_unmanaged(record: Record) -> bool:
-    return record.status in (Status.AVAILABLE, Status.ERROR)
-
-
 def _requires_unmanage(record: Record, requester: Requester | None, generation: int | None) -> bool:
     """Return whether a cast to unmanage is a new request, rather than a repeat of a request that has failed.
 
     The generation decides if the sender named one; otherwise the request's id, which each request has of its own.
     """
-    if not _may_be_unmanaged(record) or record.operation is Operation.MANAGE:
-        return _may_be_unmanaged(record)
+    if record.status not in _UNMANAGEABLE:
+        return False
+    if record.operation is Operation.MANAGE:
+        return True
     if generation is not None:
         return generation == record.generation
-    asked_by = requester.request_id if requester else None
-    return asked_by is not None and asked_by != record.requester.request_id
+    request_id = requester.request_id if requester else None
+    return request_id is not None and request_id != record.requester.request_id
 
 
 def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bool) -> R:
@@ -248,41 +222,28 @@ def _unmanage_requested(record: R, requester: Requester, now: datetime, lost: bo
     )
 
 
-def _settled(record: R, status: Status, now: datetime) -> R:
-    return changed(
-        record,
-        status=status,
-        due_at=None,
-        claimed_by=None,
-        reason=None,
-        reason_code=None,
-        updated_at=now,
-    )
-
-
-def _settle_in_error(before: R, record: R, error: errors.SnapmanageError, now: datetime) -> Change[R]:
-    """Settle in `error`. The object of a failed manage is free for others; that of a failed unmanage stays owned."""
+def _settle(record: R, status: Status, now: datetime, **fields: Any) -> Change[R]:
+    """Return the end of an operation, with the final values of `fields`, and announce it; volumes have no events."""
     settled = changed(
         record,
-        status=Status.ERROR,
-        due_at=None,
-        claimed_by=None,
-        reason=readable(str(error)),
-        reason_code=error.code,
-        updated_at=now,
+        **{
+            "status": status,
+            "generation": record.generation + 1,
+            "due_at": None,
+            "claimed_by": None,
+            "reason": None,
+            "reason_code": None,
+            "updated_at": now,
+            **fields,
+        },
     )
+    step = Step.ERROR if status is Status.ERROR else Step.END
+    return Change(record, settled, events.announce(settled, step, now) if isinstance(settled, Snapshot) else None)
+
+
+def _settle_in_error(record: R, error: errors.SnapmanageError, now: datetime, **fields: Any) -> Change[R]:
+    """Settle in `error`. The object of a failed manage is free for others; that of a failed unmanage stays owned."""
     if record.operation is Operation.MANAGE:
-        settled = _disowned(settled)
-    change = _announced(before, settled, Step.ERROR, now)
+        fields |= _NOT_OWNED
+    change = _settle(record, Status.ERROR, now, reason=readable(str(error)), reason_code=error.code, **fields)
     return replace(change, message=usermessages.of_failure(change.after, now))
-
-
-def _disowned(record: R) -> R:
-    return changed(record, reference_key=None, identity_key=None)
-
-
-def _announced(before: R, after: R, step: Step, now: datetime) -> Change[R]:
-    """Count the step, and announce it if the record is a snapshot; volumes have no events."""
-    counted = changed(after, generation=before.generation + 1)
-    event = events.announce(counted, step, now) if isinstance(counted, Snapshot) else None
-    return Change(before, counted, event)

@@ -1,10 +1,8 @@
 """Messages about changes of state; they wait in the outbox until they are sent."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 from snapmanage.core.events import Event
@@ -43,18 +41,14 @@ class Message:
     priority: str | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
 
-    @cached_property
-    def body_text(self) -> str:
-        """Return the body as JSON, in ASCII; the outbox and the bus share it."""
-        return json.dumps(self.body, separators=(",", ":"))
-
 
 def cast(record: Record) -> Message:
     """Return the cast that requires a record's operation from its server."""
     kind = "snapshot" if isinstance(record, Snapshot) else "volume"
     body: dict[str, Any] = {f"{kind}_id": record.id}
     if record.operation is Operation.UNMANAGE:
-        # By the generation of the latest event before the request, a repeat after a failure is known as such.
+        # The generation of the latest event before the request: by it the server recognizes a repeated cast of a
+        # request that has failed.
         body["generation"] = record.generation
     return Message(
         id=ids.derive(record.id, f"cast {record.generation}"),

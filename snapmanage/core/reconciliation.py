@@ -79,11 +79,11 @@ class _Objects:
         self._listed = _names_by_identity(BackendObject(each.name, each.identity) for each in found)
         every = [*(BackendObject(each.name, each.identity) for each in found), *located]
         self._names = _names_by_identity(every)
-        self.taken = {each.name for each in every}
+        self.names_in_use = {each.name for each in every}
         self.unreadable = {each.name for each in every if not each.identity}
 
     def names(self, identity: str) -> list[str]:
-        """Return the names of an object; the names of its entries as a snapshot are the first ones."""
+        """Return the names of an object; those that the backend lists as snapshots are the first ones."""
         return [*self._listed.get(identity, ()), *self._names.get(identity, ())]
 
     def is_listed(self, identity: str) -> bool:
@@ -138,15 +138,15 @@ def _is_ours(snapshot: Snapshot) -> bool:
     return snapshot.status is Status.AVAILABLE or failed
 
 
-def _misplaced(ours: Sequence[Snapshot], there: _Objects) -> Iterator[Difference]:
+def _misplaced(ours: Sequence[Snapshot], objects: _Objects) -> Iterator[Difference]:
     for snapshot in ours:
         identity, name = snapshot.backend_id or "", snapshot.backend_name or ""
-        names = there.names(identity)
-        if name in names or name in there.unreadable:
+        names = objects.names(identity)
+        if name in names or name in objects.unreadable:
             continue
         if names:
-            yield from _renamed(snapshot, identity, names, there.is_listed(identity))
-        elif name in there.taken:
+            yield from _renamed(snapshot, identity, names, objects.is_listed(identity))
+        elif name in objects.names_in_use:
             text = f"{name!r} is another object now, and the snapshot is nowhere on the backend"
             yield Difference(Kind.REPLACED, snapshot, text)
         else:
@@ -184,20 +184,20 @@ def _unowned(snapshots: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot])
     """Yield the objects that have the managed name of a record that doesn't manage them."""
     owned = {snapshot.backend_id for snapshot in snapshots if _is_ours(snapshot)}
     for snapshot in snapshots:
-        there = seen.get(snapshot.backend_id or "")
+        found = seen.get(snapshot.backend_id or "")
         if (
-            there is not None
-            and there.identity not in owned
-            and snapshot.backend_name == there.name != snapshot.original_name
+            found is not None
+            and found.identity not in owned
+            and snapshot.backend_name == found.name != snapshot.original_name
         ):
-            text = f"{there.name!r} has the managed name of the snapshot, which is {snapshot.status.value}"
+            text = f"{found.name!r} has the managed name of the snapshot, which is {snapshot.status.value}"
             yield Difference(Kind.UNOWNED, snapshot, text)
 
 
 def _unsized(ours: Sequence[Snapshot], seen: Mapping[str, BackendSnapshot]) -> Iterator[Difference]:
     """Yield the sizes that the backend didn't know at first, such as btrfs while it counts quotas."""
     for snapshot in ours:
-        there = seen.get(snapshot.backend_id or "")
-        if there is not None and snapshot.size_gb == 0 and there.size_gb:
-            text = f"{there.name!r} was recorded with a size of 0 GiB, and it has {there.size_gb} GiB"
-            yield Difference(Kind.UNSIZED, snapshot, text, size_gb=there.size_gb)
+        found = seen.get(snapshot.backend_id or "")
+        if found is not None and snapshot.size_gb == 0 and found.size_gb:
+            text = f"{found.name!r} was recorded with a size of 0 GiB, and it has {found.size_gb} GiB"
+            yield Difference(Kind.UNSIZED, snapshot, text, size_gb=found.size_gb)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.core.values.text import DEEPEST, depth
+from snapmanage.core.values.text import DEEPEST, walk
 
 __all__ = ["Reference"]
 
@@ -27,7 +27,7 @@ class Reference:
             value = {"source-name": value}
         if not isinstance(value, Mapping) or not value:
             raise errors.InvalidReference("ref must be an object such as {'source-name': NAME}, or a name")
-        if depth(value) > DEEPEST:
+        if any(level > DEEPEST for level, _ in walk(value)):
             raise errors.InvalidReference(f"ref is nested more than {DEEPEST} levels deep")
         try:
             return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False))

@@ -8,13 +8,6 @@ from snapmanage.core.services import Service
 
 
 @dataclass(frozen=True)
-class PendingCast:
-    """A cast in the outbox, with the time of its next sending."""
-
-    due_at: datetime
-
-
-@dataclass(frozen=True)
 class StuckOperation:
     """An operation that takes too long; `since` is the time of its request, or of the last change while unmanaging."""
 
@@ -27,22 +20,26 @@ def explain(
     record: Record,
     now: datetime,
     patience: timedelta,
-    cast: PendingCast | None,
+    cast_due_at: datetime | None,
     service: Service | None,
     down_after: timedelta,
 ) -> StuckOperation | None:
-    """Explain why a record is under way for longer than `patience`; return None for any other record."""
+    """Explain why a record is under way for longer than `patience`; return None for any other record.
+
+    `cast_due_at` is the time at which the outbox sends the record's cast again, None if the outbox has no cast of it.
+    """
     since = record.created_at if record.operation is Operation.MANAGE else record.updated_at or record.created_at
     if not record.status.in_progress or now - since < patience:
         return None
-    return StuckOperation(record, since, f"{_step(record, now, cast)}; {_server(record, now, service, down_after)}")
+    why = f"{_step(record, now, cast_due_at)}; {_server(record, now, service, down_after)}"
+    return StuckOperation(record, since, why)
 
 
-def _step(record: Record, now: datetime, cast: PendingCast | None) -> str:
+def _step(record: Record, now: datetime, cast_due_at: datetime | None) -> str:
     if record.due_at is None:
         sent = "no cast for it is waiting to be sent"
-        if cast is not None:
-            sent = f"its cast is sent again at {_time(cast.due_at)}"
+        if cast_due_at is not None:
+            sent = f"its cast is sent again at {_time(cast_due_at)}"
         return f"its server hasn't accepted it, and {sent}"
     if record.claimed_by is not None:
         ends = "runs until" if record.due_at > now else "ran out at"

@@ -38,7 +38,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
 from snapmanage.drivers.system import files, syscalls
-from snapmanage.drivers.system.files import identity, is_valid_name, translated_errors
+from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
 
 class FileDriver:
@@ -83,20 +83,18 @@ class FileDriver:
             return [_describe(fd, name, found, volumes.get(_volume_name(name))) for name, found in snapshots if found]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
-        name = _checked_name(reference)
         with files.opened_directory(self._directory) as fd:
-            found = self._regular(fd, name, errors.NotASnapshot)
+            name, found = self._regular_file(fd, reference, errors.NotASnapshot)
             if not _volume_name(name):
                 raise errors.NotASnapshot(f"{name!r} is not a snapshot: its name must have the form VOLUME@NAME")
-            return _describe_with_volume(fd, name, found)
+            return _describe(fd, name, found, files.status(fd, _volume_name(name)))
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        name = _checked_name(reference)
         with files.opened_directory(self._directory) as fd:
-            found = self._regular(fd, name, errors.NotAVolume)
+            name, found = self._regular_file(fd, reference, errors.NotAVolume)
             if "@" in name:
                 raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")
-            return BackendVolume(name, identity(found), found.size_bytes)
+            return BackendVolume(name, found.identity, found.size_bytes)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with files.opened_directory(self._directory) as fd:
@@ -119,11 +117,11 @@ class FileDriver:
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         with files.opened_directory(self._directory) as fd:
-            there = _OpenDirectory(fd)
-            if not renaming.unmanage(there, binding):
+            directory = _OpenDirectory(fd)
+            if not renaming.unmanage(directory, binding):
                 located = files.locate(fd, self._directory, {binding.identity}, ())
                 if moved := renaming.relocated(binding, located, "@"):
-                    renaming.unmanage(there, moved)
+                    renaming.unmanage(directory, moved)
             self._sync(fd)
 
     def _sync(self, fd: int) -> None:
@@ -132,13 +130,22 @@ class FileDriver:
         with translated_errors(self._directory):
             os.fsync(fd)
 
-    def _regular(self, fd: int, name: str, refusal: type[errors.Invalid]) -> syscalls.FileStatus:
+    def _regular_file(
+        self, fd: int, reference: Reference, refusal: type[errors.Invalid]
+    ) -> tuple[str, syscalls.FileStatus]:
+        """Return the name and the status of a reference's file; raise `refusal` if it isn't a regular file."""
+        name = reference.name()
+        if not is_valid_name(name):
+            raise errors.InvalidReference(
+                f"{name!r} can't be the name of an image: give a UTF-8 name that has no '/' and no NUL and doesn't "
+                "begin with a dot"
+            )
         found = files.status(fd, name)
         if found is None:
             raise errors.SourceNotFound(f"there is no file {name!r} in the directory {self._directory!r}")
         if not stat.S_ISREG(found.mode):
             raise refusal(f"{name!r} is not a regular file: symbolic links and special files are never followed")
-        return found
+        return name, found
 
 
 @dataclass(frozen=True)
@@ -149,49 +156,41 @@ class _OpenDirectory:
 
     def look(self, *names: str) -> dict[str, BackendSnapshot]:
         seen = {name: files.status(self.fd, name) for name in names}
-        return {name: _describe_with_volume(self.fd, name, found) for name, found in seen.items() if found}
+        return {
+            name: _describe(self.fd, name, found, files.status(self.fd, _volume_name(name)))
+            for name, found in seen.items()
+            if found
+        }
 
     def rename(self, old: str, new: str) -> None:
         with translated_errors(new):
             syscalls.rename_noreplace(self.fd, old, new)
 
 
-def _checked_name(reference: Reference) -> str:
-    name = reference.name()
-    if not is_valid_name(name):
-        raise errors.InvalidReference(
-            f"{name!r} can't be the name of an image: give a UTF-8 name that has no '/' and no NUL and doesn't begin "
-            "with a dot"
-        )
-    return name
-
-
 def _volume_name(name: str) -> str:
-    """Return the VOLUME of a name of the form VOLUME@NAME; empty for another name."""
+    """Return the VOLUME of a name of the form VOLUME@NAME; empty, the name of no file, for another name."""
     volume, _, snapshot = name.partition("@")
     return volume if snapshot else ""
 
 
-def _describe_with_volume(fd: int, name: str, found: syscalls.FileStatus) -> BackendSnapshot:
-    parent = files.status(fd, _volume_name(name)) if _volume_name(name) else None
-    return _describe(fd, name, found, parent if parent and stat.S_ISREG(parent.mode) else None)
-
-
-def _describe(fd: int, name: str, found: syscalls.FileStatus, parent: syscalls.FileStatus | None) -> BackendSnapshot:
+def _describe(fd: int, name: str, found: syscalls.FileStatus, volume: syscalls.FileStatus | None) -> BackendSnapshot:
+    """Describe a file; `volume` is the status of the file that is named like its volume."""
+    parent = volume if volume and stat.S_ISREG(volume.mode) else None
     unsafe, reason = _safety(fd, name) if stat.S_ISREG(found.mode) else (None, "")
     return BackendSnapshot(
         name=name,
-        identity=identity(found),
+        identity=found.identity,
         size_bytes=found.size_bytes,
         parent=_volume_name(name) if parent else None,
-        parent_identity=identity(parent) if parent else None,
-        created_at=datetime.fromtimestamp(syscalls.birth_time(found), UTC),
+        parent_identity=parent.identity if parent else None,
+        created_at=datetime.fromtimestamp(found.created_ns / syscalls.NANOSECONDS_PER_SECOND, UTC),
         unsafe=unsafe,
         unsafe_reason=reason,
     )
 
 
 def _safety(fd: int, name: str) -> tuple[Unsafe | None, str]:
+    """Return whether and why a file can't be managed now."""
     try:
         image_fd = os.open(name, files.PROBE_FLAGS, dir_fd=fd)
     except PermissionError:

@@ -1,13 +1,12 @@
 """Accept the requests that arrive over the bus: write them, and claim as many as the worker has room for."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TypeVar
 
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
@@ -16,7 +15,7 @@ from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, ownership, records
 from snapmanage.store.engine.refusals import write_in_parts
 
-R = TypeVar("R", bound=Record)
+RecordKey = tuple[type[Record], str]
 
 
 @dataclass(frozen=True)
@@ -70,82 +69,77 @@ def accept(app: Application, requests: Sequence[OperationRequest], worker: Worke
         _refused,
     )
     crash.at(Point.ACCEPTED)
-    results = [result for part in parts for result in part]
     return Accepted(
-        [refusal for result in results for refusal in result.refused],
-        [claimed for result in results for claimed in result.claimed],
-        {project for result in results for project in result.projects_waiting},
+        [refusal for part in parts for refusal in part.refused],
+        [claimed for part in parts for claimed in part.claimed],
+        {project for part in parts for project in part.projects_waiting},
     )
 
 
-def _refused(request: OperationRequest, error: Exception) -> list[Accepted]:
+def _refused(request: OperationRequest, error: Exception) -> Accepted:
     if isinstance(error, errors.AlreadyManaged):
         raise error  # another process was quicker: the redelivered message finds the other's record
-    return [Accepted(refused=[Refusal(request, error)])]
+    return Accepted(refused=[Refusal(request, error)])
 
 
-def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: WorkerId, room: int) -> list[Accepted]:
-    """Accept the requests of both kinds; return the result of each kind."""
-    volumes = _accept_kind(tx, Volume, requests, worker, room)
-    snapshots = _accept_kind(tx, Snapshot, requests, worker, room - len(volumes.claimed))
-    crash.at(Point.ACCEPT_UNCOMMITTED)
-    if volumes.claimed or snapshots.claimed:
-        crash.at(Point.CLAIM_UNCOMMITTED)
-    return [volumes, snapshots]
-
-
-def _accept_kind(
-    tx: Transaction, kind: type[R], batch: Sequence[OperationRequest], worker: WorkerId, room: int
-) -> Accepted:
-    """Accept the requests of one kind; the operations of other servers are left to those servers."""
-    requests = [request for request in batch if request.kind is kind]
-    if not requests:
-        return Accepted()
-    known = _lock(tx, kind, requests)
-    lost = ownership.lost(tx.conn, [record for record in known.values() if isinstance(record, Snapshot)])
-    changes, refused = _decide(requests, known, lost, tx.now)
-    for operation in Operation:
-        accepted = [each.record_id for each in requests if each.operation is operation and each.record_id in known]
-        if accepted:
-            outbox.forget_casts(tx.conn, accepted, f"{operation.value}_{kind.__name__.lower()}")
+def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: WorkerId, room: int) -> Accepted:
+    """Accept the requests, and claim up to `room` operations; other servers claim their operations themselves."""
+    known = _lock(tx, requests)
+    changes, refused = _decide(tx, requests, known)
+    casts: defaultdict[str, list[str]] = defaultdict(list)
+    for each in requests:
+        if (each.kind, each.record_id) in known:
+            casts[f"{each.operation.value}_{each.kind.__name__.lower()}"].append(each.record_id)
+    for method, record_ids in casts.items():
+        outbox.forget_casts(tx.conn, record_ids, method)
     own = [change for change in changes if change.after.location.server == worker.server]
     others = [change for change in changes if change.after.location.server != worker.server]
-    begun: list[Change[R]] = []
+    begun: list[Change[Record]] = []
     for change in own[:room]:
         claim = lifecycle.claim(change.after, worker.name, tx.now, tx.rules.lease, tx.rules.retry)
         begun.append(replace(claim, before=change.before) if claim else change)
     tx.write_changes([*begun, *own[room:], *others], locked=True)
-    claimed = [change.after for change in begun if change.after.claimed_by]
-    waiting = {change.after.requester.project_id for change in own[room:]}
-    return Accepted(refused, with_volumes(tx, claimed), waiting)
+    claimed = with_volumes(tx, [change.after for change in begun if change.after.claimed_by])
+    crash.at(Point.ACCEPT_UNCOMMITTED)
+    if claimed:
+        crash.at(Point.CLAIM_UNCOMMITTED)
+    return Accepted(refused, claimed, {change.after.requester.project_id for change in own[room:]})
 
 
-def _lock(tx: Transaction, kind: type[R], requests: Sequence[OperationRequest]) -> dict[str, R]:
+def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordKey, Record]:
     """Write the records that requests describe, if they are new; lock and return the records of all requests."""
-    whole = [request for request in requests if request.record is not None]
-    records.insert_missing(tx.conn, [replace(each.volume, created_at=tx.now) for each in whole if each.volume])
-    records.insert_missing(tx.conn, [replace(each.record, created_at=tx.now) for each in whole if each.record])
-    locked = records.lock_many(tx.conn, kind, [request.record_id for request in requests])
-    return {record.id: record for record in locked}
+    described = [record for each in requests for record in (each.volume, each.record) if record]
+    if described:
+        records.insert_missing(tx.conn, [replace(record, created_at=tx.now) for record in described])
+    locked: dict[RecordKey, Record] = {}
+    kinds: tuple[type[Record], ...] = (Volume, Snapshot)
+    for kind in kinds:
+        record_ids = [each.record_id for each in requests if each.kind is kind]
+        if record_ids:
+            locked |= {(kind, record.id): record for record in records.lock_many(tx.conn, kind, record_ids)}
+    return locked
 
 
 def _decide(
-    requests: Sequence[OperationRequest], known: Mapping[str, R], lost: Set[str], now: datetime
-) -> tuple[list[Change[R]], list[Refusal]]:
+    tx: Transaction, requests: Sequence[OperationRequest], known: Mapping[RecordKey, Record]
+) -> tuple[list[Change[Record]], list[Refusal]]:
     """Return at most one change for each record, and the refusals; a request meets the state that the last one left."""
-    current, changes, refused = dict(known), list[Change[R]](), list[Refusal]()
-    for request in requests:
-        record = current.get(request.record_id)
+    named = {(each.kind, each.record_id) for each in requests if each.operation is Operation.UNMANAGE}
+    unmanaged = [record for key in named if isinstance(record := known.get(key), Snapshot)]
+    lost = ownership.lost(tx.conn, unmanaged) if unmanaged else set[str]()
+    current, changes, refused = dict(known), list[Change[Record]](), list[Refusal]()
+    for each in requests:
+        record = current.get((each.kind, each.record_id))
         try:
             if record is None:
-                what = f"{request.kind.__name__.lower()} {request.record_id}"
+                what = f"{each.kind.__name__.lower()} {each.record_id}"
                 raise errors.NotFound(f"{what} is unknown, and the message doesn't describe it")
             is_lost = record.id in lost
-            change = lifecycle.accept(record, request.operation, now, request.requester, is_lost, request.generation)
+            change = lifecycle.accept(record, each.operation, tx.now, each.requester, is_lost, each.generation)
         except errors.Invalid as error:
-            refused.append(Refusal(request, error))
+            refused.append(Refusal(each, error))
             continue
         if change:
             changes.append(change)
-            current[record.id] = change.after
+            current[each.kind, each.record_id] = change.after
     return changes, refused

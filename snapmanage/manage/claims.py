@@ -1,6 +1,6 @@
 """Claims of workers on due operations: claim, renew, release. Each function claims a batch in one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snapmanage import crash
@@ -49,17 +49,13 @@ def claim(app: Application, worker: WorkerId, limit: int, projects_first: Sequen
     return app.run(work)
 
 
-def renew(app: Application, held: Iterable[Record]) -> None:
+def renew(app: Application, held: Sequence[Record]) -> None:
     """Extend the leases of the operations that the driver still works on."""
-    mine = list(held)
 
     def work(tx: Transaction) -> None:
-        for kind in (Volume, Snapshot):
-            tx.write_changes(
-                [lifecycle.renew(record, tx.now, tx.rules.lease) for record in mine if isinstance(record, kind)]
-            )
+        tx.write_changes([lifecycle.renew(record, tx.now, tx.rules.lease) for record in held])
 
-    if mine:
+    if held:
         app.run(work)
 
 
@@ -67,8 +63,7 @@ def release(app: Application, held: Sequence[Record]) -> None:
     """Release the claims of operations that a worker can't finish, so that other workers can claim them."""
 
     def work(tx: Transaction) -> None:
-        for kind in (Volume, Snapshot):
-            tx.write_changes([lifecycle.release(record, tx.now) for record in held if isinstance(record, kind)])
+        tx.write_changes([lifecycle.release(record, tx.now) for record in held])
         crash.at(Point.RELEASE_UNCOMMITTED)
 
     if held:

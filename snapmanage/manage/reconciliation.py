@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.reconciliation import Difference, Kind
 from snapmanage.core.records import Snapshot, changed
 from snapmanage.core.values.ids import ids_in
@@ -27,7 +27,9 @@ def differences(db: Database, server: str, driver: Driver) -> list[Difference]:
     seen = driver.list_snapshots()
     located = _located(driver, reconciliation.unlisted(before, seen))
     unchanged = reconciliation.settled(before, _resolved(db, server))
-    found = reconciliation.on_storage(reconciliation.differences(unchanged, seen, located), _storage(driver, unchanged))
+    # Without a storage id in the records there is nothing to compare the backend's id with.
+    storage = driver.storage_id() if any(each.storage for each in unchanged) else None
+    found = reconciliation.on_storage(reconciliation.differences(unchanged, seen, located), storage)
     return _with_other_owners(db, server, unchanged, list(found))
 
 
@@ -42,11 +44,6 @@ def _with_other_owners(
         *reconciliation.guarded(found, live, elsewhere),
         *reconciliation.owned_elsewhere(snapshots, elsewhere),
     ]
-
-
-def _storage(driver: Driver, snapshots: Sequence[Snapshot]) -> str | None:
-    """Return the id of the backend's storage; None if no record has a storage id to compare it with."""
-    return driver.storage_id() if any(each.storage for each in snapshots) else None
 
 
 def fix(app: Application, driver: Driver, difference: Difference) -> str:

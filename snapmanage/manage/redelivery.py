@@ -73,7 +73,7 @@ class PoisonMessageGuard:
         if key not in self._counted:  # a retry after an error is the same attempt
             self._counted[key] = self._db.write(partial(_count, key))
         attempt = self._counted[key]
-        crash.at(Point.SUSPECTED)
+        crash.at(Point.REDELIVERY_COUNTED)
         try:
             if attempt > self._max_attempts:
                 reason = f"{self._max_attempts} processes in a row died while they handled it"
@@ -83,7 +83,7 @@ class PoisonMessageGuard:
         except Exception:
             self._take_back(key)
             raise
-        crash.at(Point.SUSPECT_HANDLED)
+        crash.at(Point.REDELIVERY_HANDLED)
         self._db.write(lambda conn, _: redeliveries.delete_count(conn, key))
         del self._counted[key]
 

@@ -13,7 +13,7 @@ from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
-from snapmanage.core.values.ids import ids_in_reference
+from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
@@ -39,12 +39,12 @@ def request_snapshot(
     """
 
     def work(tx: Transaction) -> Snapshot:
-        if (earlier := _earlier_record(tx, snapshot, key)) is not None:
+        if key and (earlier := _earlier_record(tx, snapshot, key)):
             return earlier
         volume = _usable_volume(tx, snapshot, everywhere)
         service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
         project = snapshot.requester.project_id
-        if quotas.get(tx.conn, project).over(tx.rules.quota) != quota_rules.NO_LIMIT:
+        if volume.quota.over(tx.rules.quota) != quota_rules.NO_LIMIT:
             # An earlier request in the queue may have changed the limit.
             limit = quotas.queue(tx.conn, project).over(tx.rules.quota)
             quota_rules.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
@@ -67,7 +67,7 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
     """
 
     def work(tx: Transaction) -> Volume:
-        if (earlier := _earlier_record(tx, volume, key)) is not None:
+        if key and (earlier := _earlier_record(tx, volume, key)):
             return earlier
         _require_service(tx, volume.location.server)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
@@ -106,9 +106,9 @@ def list_manageable(
     """
     with app.db.read() as conn:
         page = _with_volume(conn, server, page)
-        candidates = inventory.wanted(page)
+        candidates = inventory.candidates(page)
         if page.filters.safe_to_manage is None:
-            shown = list(manageable.cut(candidates, page))
+            shown = list(manageable.on_page(candidates, page))
             return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))
         held = list(candidates)
         return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page)
@@ -125,13 +125,11 @@ def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manage
     return replace(page, filters=replace(page.filters, volume=volume))
 
 
-def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey | None) -> R | None:
+def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey) -> R | None:
     """Return the record of an earlier request under this key, perhaps a tombstone; if there is none, store the key.
 
     This comes first in the transaction: of two requests at the same time, the second waits for the first and finds it.
     """
-    if key is None:
-        return None
     use = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
     held = stored_keys.hold(tx.conn, use)
     if idempotency.repeats(use, held, tx.rules.idempotency_key_ttl):
@@ -155,9 +153,9 @@ def _insert(tx: Transaction, record: R) -> R:
 
 
 def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
-    """Return the volume of a snapshot with its service; raise `VolumeNotFound` or `InvalidState`."""
+    """Return the volume of a snapshot; raise `VolumeNotFound` or `InvalidState`."""
     project_id = snapshot.requester.project_id
-    volume = records.volume_for_request(tx.conn, snapshot.volume_id)
+    volume = records.volume_for_request(tx.conn, snapshot.volume_id, project_id)
     if volume is None or not (everywhere or volume.project_id == project_id):
         raise errors.VolumeNotFound(snapshot.volume_id)
     if volume.status is not Status.AVAILABLE:
@@ -172,8 +170,10 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
 
     The object's name holds the id of a live record, or another server of the storage manages this reference.
     """
-    named = ownership.live(tx.conn, ids_in_reference(snapshot.reference) - {snapshot.id})
-    owner = min(named) if named else None
+    owner = None
+    names = [name for name in snapshot.reference.value.values() if isinstance(name, str)]
+    if named := {found for name in names for found in ids_in(name)} - {snapshot.id}:
+        owner = min(ownership.live(tx.conn, named), default=None)
     if owner is None and volume.shared and volume.service:
         owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.quotas import NO_LIMIT, Amount
+from snapmanage.core.values.retry import Retry
 
 
 @dataclass(frozen=True)

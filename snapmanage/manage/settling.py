@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
-from snapmanage.core.lifecycle import Change
-from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.records import Record, Snapshot
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
@@ -57,13 +56,12 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
 
 def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | None) -> list[Snapshot]:
     # An object whose name holds the id of another live record is owned by that record.
-    others = {each.record.id: ids_in(each.found.name) - {each.record.id} for each in resolutions}
-    live = ownership.live(tx.conn, set[str]().union(*others.values()))
-    for each in resolutions:
-        for owner in others[each.record.id] & live:
-            raise errors.AlreadyManaged(
-                f"{each.found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
-            )
+    named = {other: each for each in resolutions for other in ids_in(each.found.name) - {each.record.id}}
+    if named and (live := ownership.live(tx.conn, named)):
+        owner = min(live)
+        raise errors.AlreadyManaged(
+            f"{named[owner].found.name!r} holds the id of snapshot {owner}, which is managed; unmanage that one first"
+        )
     lease_end = tx.now + tx.rules.lease
     changes = [
         lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
@@ -90,25 +88,15 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
 
 
 def _settle(tx: Transaction, outcomes: Sequence[Outcome]) -> list[Record]:
-    settled: list[Record] = []
-    for kind in (Volume, Snapshot):
-        changes = [_change_for(tx, outcome) for outcome in outcomes if isinstance(outcome.record, kind)]
-        settled += [change.after for change in tx.write_changes(changes)]
+    changes = [
+        lifecycle.fail(each.record, each.error, tx.now, tx.rules.retry)
+        if each.error
+        else lifecycle.succeed(each.record, each.found, tx.now)
+        for each in outcomes
+    ]
+    written = [change.after for change in tx.write_changes(changes)]
     crash.at(Point.SETTLE_UNCOMMITTED)
-    return settled
-
-
-def _change_for(tx: Transaction, outcome: Outcome) -> Change[Record]:
-    match outcome:
-        case Outcome(record=record, error=errors.SnapmanageError() as error):
-            return lifecycle.fail(record, error, tx.now, tx.rules.retry)
-        case Outcome(record=Volume() as volume, found=BackendVolume() as found):
-            return lifecycle.register_succeeded(volume, found, tx.now)
-        case Outcome(record=Snapshot(operation=Operation.UNMANAGE) as snapshot):
-            return lifecycle.unmanage_succeeded(snapshot, tx.now)
-        case Outcome(record=Snapshot() as snapshot, found=BackendSnapshot() as found):
-            return lifecycle.manage_succeeded(snapshot, found, tx.now)
-    raise TypeError(f"{outcome} has neither an object nor an error")
+    return written
 
 
 def _failed(outcome: Outcome, error: Exception) -> Outcome:

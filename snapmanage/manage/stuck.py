@@ -13,13 +13,14 @@ from snapmanage.store import outbox, records, services
 def find(app: Application, older_than: timedelta) -> tuple[Sequence[StuckOperation], int]:
     """Return the operations that last longer than `older_than`, and how many messages are in the outbox that long."""
     with app.db.read() as conn:
-        now, known = app.db.clock(conn), {service.server: service for service in services.all_of(conn)}
+        now = app.db.clock(conn)
+        servers = {service.server: service for service in services.all_of(conn)}
         in_progress: list[Record] = [*records.in_progress(conn, Volume), *records.in_progress(conn, Snapshot)]
-        casts = outbox.waiting_casts(conn)
+        casts_due_at = outbox.casts_due_at(conn)
         undelivered = outbox.older_than(conn, now - older_than)
     down_after = app.rules.service_down
-    judged = [
-        stuck.explain(record, now, older_than, casts.get(record.id), known.get(record.location.server), down_after)
-        for record in in_progress
+    explained = [
+        stuck.explain(each, now, older_than, casts_due_at.get(each.id), servers.get(each.location.server), down_after)
+        for each in in_progress
     ]
-    return [operation for operation in judged if operation], undelivered
+    return [operation for operation in explained if operation], undelivered

@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from snapmanage.core import outbox as messages
-from snapmanage.core.lifecycle import Change
-from snapmanage.core.outbox import Message
+from snapmanage.core.change import Change
+from snapmanage.core.outbox import Message, notifications
 from snapmanage.core.records import Record
 from snapmanage.manage.rules import Rules
 from snapmanage.store import outbox, records, usermessages
@@ -32,22 +31,20 @@ class Transaction:
     owed: list[Message] = field(default_factory=list)
 
     def write_changes(self, changes: Sequence[Change[R]], locked: bool = False) -> Sequence[Change[R]]:
-        """Write changes with their messages to users, and post their events; return the changes that were written.
+        """Write changes with their user messages, and post their events; return the changes that were written.
 
-        With `locked`, this transaction has locked the records, and every change is written. Otherwise only the changes
-        are written whose records no other worker has claimed or changed since they were read.
+        With `locked`, this transaction has locked the records, and every change is written. Otherwise a change is
+        written only if no other worker has claimed or changed its record since the record was read.
         """
-        if locked:
-            records.write(self.conn, changes)
-        written = changes if locked else records.update(self.conn, changes)
+        written = records.update(self.conn, changes, locked)
         if user_messages := [change.message for change in written if change.message]:
             usermessages.add(self.conn, user_messages)
         self.post(
             [
-                message
+                notification
                 for change in written
                 if change.event
-                for message in messages.notifications(change.event, change.after.requester, self.rules.both_dialects)
+                for notification in notifications(change.event, change.after.requester, self.rules.both_dialects)
             ]
         )
         return written

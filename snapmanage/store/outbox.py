@@ -5,15 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from snapmanage.core.outbox import Kind, Message
-from snapmanage.core.stuck import PendingCast
 from snapmanage.store.mapping.tables import outbox
-from snapmanage.store.mapping.types import LONG_TEXT
-
-# A message has its body as text already, so that the type of the column need not write it.
-_ADD = outbox.insert().values(body=bindparam("body_text", type_=LONG_TEXT))
 
 
 def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: datetime) -> None:
@@ -26,7 +21,7 @@ def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: da
             "target": message.target,
             "name": message.name,
             "priority": message.priority,
-            "body_text": message.body_text,
+            "body": message.body,
             "context": dict(message.context),
             "due_at": due_at,
             "sends": 0,
@@ -35,7 +30,7 @@ def add(conn: Connection, messages: Sequence[Message], now: datetime, due_at: da
         for message in messages
     ]
     if rows:
-        conn.execute(_ADD, rows)
+        conn.execute(outbox.insert(), rows)
 
 
 def take(conn: Connection, now: datetime, limit: int) -> list[tuple[Message, int]]:
@@ -59,8 +54,8 @@ def postpone(conn: Connection, due: Mapping[str, datetime]) -> None:
 
 def bring_forward(conn: Connection, message_ids: Collection[str], due_at: datetime) -> None:
     """Make messages due at `due_at`, unless they are due earlier."""
-    resting = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
-    conn.execute(update(outbox).where(resting).values(due_at=due_at))
+    later = outbox.c.id.in_(sorted(message_ids)) & (outbox.c.due_at > due_at)
+    conn.execute(update(outbox).where(later).values(due_at=due_at))
 
 
 def put_back(conn: Connection, message_ids: Collection[str], now: datetime) -> None:
@@ -98,14 +93,14 @@ def waiting(conn: Connection) -> int:
     return int(conn.execute(select(func.count()).select_from(outbox)).scalar_one())
 
 
-def waiting_casts(conn: Connection) -> dict[str, PendingCast]:
-    """Return the casts that their servers haven't accepted, by the record's id."""
+def casts_due_at(conn: Connection) -> dict[str, datetime]:
+    """Return the times of the next sending of the casts that their servers haven't accepted, by the record's id."""
     query = select(outbox.c.record_id, outbox.c.due_at).where(outbox.c.kind == Kind.CAST.value)
-    return {row.record_id: PendingCast(row.due_at) for row in conn.execute(query)}
+    return {row.record_id: row.due_at for row in conn.execute(query)}
 
 
 def older_than(conn: Connection, moment: datetime) -> int:
-    """Return the number of messages that were written before `moment` and are still there."""
+    """Return the number of messages that were written before `moment` and are not delivered yet."""
     query = select(func.count()).select_from(outbox).where(outbox.c.created_at < moment)
     return int(conn.execute(query).scalar_one())
 

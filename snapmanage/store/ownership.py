@@ -23,11 +23,12 @@ def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), 
 
     `found` are the objects whose names may hold the id of an owner anywhere in the database.
     """
-    mine = snapshots.c.server == server
+    on_server = snapshots.c.server == server
     sharing = select(services.c.server).where(services.c.storage == storage)
-    here = or_(mine, snapshots.c.server.in_(conn.execute(sharing).scalars().all())) if storage else mine
-    all_of = _owned(conn, here & snapshots.c.identity_key.is_not(None), mine & snapshots.c.reference_key.is_not(None))
-    return replace(all_of, live=_named(conn, found, set(all_of.identities.values())))
+    here = or_(on_server, snapshots.c.server.in_(conn.execute(sharing).scalars().all())) if storage else on_server
+    by_identity = here & snapshots.c.identity_key.is_not(None)
+    every = _owned(conn, by_identity, on_server & snapshots.c.reference_key.is_not(None))
+    return replace(every, live=_named(conn, found, set(every.identities.values())))
 
 
 def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot], storage: str | None = None) -> Owned:
@@ -68,8 +69,8 @@ def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[st
 
     `sharing` are the servers of the same storage. Return None if no snapshot has the reference.
     """
-    mine = select(volumes.c.backend_id).where(volumes.c.id == snapshot.volume_id).scalar_subquery()
-    same = (volumes.c.server.in_(sharing)) & (volumes.c.backend_id == mine)
+    identity = select(volumes.c.backend_id).where(volumes.c.id == snapshot.volume_id).scalar_subquery()
+    same = (volumes.c.server.in_(sharing)) & (volumes.c.backend_id == identity)
     keys = [
         reference_key(row.server, snapshot.reference, row.id)
         for row in conn.execute(select(volumes.c.id, volumes.c.server).where(same))
@@ -78,12 +79,12 @@ def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[st
     return conn.execute(query).scalars().first() if keys else None
 
 
-def owners_elsewhere(conn: Connection, server: str, mine: Iterable[Snapshot]) -> dict[str, str]:
+def owners_elsewhere(conn: Connection, server: str, own: Iterable[Snapshot]) -> dict[str, str]:
     """Return the ids of other servers' snapshots that own objects of a server's snapshots, by the ids of the latter.
 
     The unique key does not refuse these pairs: one key contains the id of the storage, the other a server's name.
     """
-    placed = [each for each in mine if each.storage and each.backend_id]
+    placed = [each for each in own if each.storage and each.backend_id]
     storages = {each.storage for each in placed}
     serving: dict[str | None, set[str]] = {}
     for row in conn.execute(select(services.c.server, services.c.storage).where(services.c.storage.in_(storages))):
@@ -104,8 +105,8 @@ def not_on(conn: Connection, server: str, storage: str, after: str) -> list[Snap
     They are in the order of their ids, which are greater than `after`.
     """
     elsewhere = or_(snapshots.c.storage.is_(None), snapshots.c.storage != storage)
-    mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
-    query = select(snapshots).where(mine, snapshots.c.id > after).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
+    resolved = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None) & elsewhere
+    query = select(snapshots).where(resolved, snapshots.c.id > after).order_by(snapshots.c.id).limit(IDS_AT_ONCE)
     return [to_record(Snapshot, row) for row in conn.execute(query)]
 
 

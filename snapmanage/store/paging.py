@@ -28,32 +28,32 @@ from snapmanage import errors
 from snapmanage.core.lists.paging import ListQuery
 
 
-def rows(conn: Connection, table: Table, wanted: ListQuery) -> Sequence[Row[Any]]:
+def rows(conn: Connection, table: Table, query: ListQuery) -> Sequence[Row[Any]]:
     """Return the rows of a page; raise `InvalidRequest` if the marker is not in the list."""
-    order = _order(table, wanted.sort)
-    query = select(table).where(*_conditions(conn, table, wanted))
-    if wanted.marker is not None:
-        query = query.where(_after(order, _marked(conn, table, wanted, order)))
+    order = _order(table, query.sort)
+    statement = select(table).where(*_conditions(conn, table, query))
+    if query.marker is not None:
+        statement = statement.where(_after(order, _marked(conn, table, query, order)))
     ordered = [key for column, direction in order for key in _keys(column, direction)]
-    return conn.execute(query.order_by(*ordered).limit(wanted.limit).offset(wanted.offset)).all()
+    return conn.execute(statement.order_by(*ordered).limit(query.limit).offset(query.offset)).all()
 
 
-def count(conn: Connection, table: Table, wanted: ListQuery) -> int:
+def count(conn: Connection, table: Table, query: ListQuery) -> int:
     """Return the number of rows on all pages together."""
-    query = select(func.count()).select_from(table).where(*_conditions(conn, table, wanted))
-    return int(conn.execute(query).scalar_one())
+    statement = select(func.count()).select_from(table).where(*_conditions(conn, table, query))
+    return int(conn.execute(statement).scalar_one())
 
 
-def _conditions(conn: Connection, table: Table, wanted: ListQuery) -> list[ColumnElement[bool]]:
+def _conditions(conn: Connection, table: Table, query: ListQuery) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.project_id is not None:
-        conditions.append(table.c.project_id == wanted.project_id)
+    if query.project_id is not None:
+        conditions.append(table.c.project_id == query.project_id)
     if "deleted_at" in table.c:
         conditions.append(table.c.deleted_at.is_(None))
-    conditions += [table.c[name] == value for name, value in wanted.equal.items()]
-    conditions += [table.c[name].icontains(text, autoescape=True) for name, text in wanted.like.items()]
-    conditions += [_has_pair(conn, table, pair) for pair in wanted.metadata.items()]
-    return [*conditions, false()] if wanted.never else conditions
+    conditions += [table.c[name] == value for name, value in query.equal.items()]
+    conditions += [table.c[name].icontains(text, autoescape=True) for name, text in query.like.items()]
+    conditions += [_has_pair(conn, table, pair) for pair in query.metadata.items()]
+    return [*conditions, false()] if query.never else conditions
 
 
 def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnElement[bool]:
@@ -77,22 +77,22 @@ def _keys(column: Column[Any], direction: str) -> list[ColumnElement[Any]]:
     return [key.desc() if direction == "desc" else key.asc() for key in keys]
 
 
-def _marked(conn: Connection, table: Table, wanted: ListQuery, order: Sequence[tuple[Column[Any], str]]) -> Row[Any]:
-    query = select(*(column for column, _ in order)).where(table.c.id == wanted.marker)
-    if wanted.project_id is not None:
-        query = query.where(table.c.project_id == wanted.project_id)
-    marked = conn.execute(query).one_or_none()
+def _marked(conn: Connection, table: Table, query: ListQuery, order: Sequence[tuple[Column[Any], str]]) -> Row[Any]:
+    statement = select(*(column for column, _ in order)).where(table.c.id == query.marker)
+    if query.project_id is not None:
+        statement = statement.where(table.c.project_id == query.project_id)
+    marked = conn.execute(statement).one_or_none()
     if marked is None:
-        raise errors.InvalidRequest(f"marker {wanted.marker} could not be found; start again without it")
+        raise errors.InvalidRequest(f"marker {query.marker} could not be found; start again without it")
     return marked
 
 
 def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> ColumnElement[bool]:
-    """Return the condition of the rows behind a row: equal in some columns, and behind it in the next one."""
+    """Return the condition of the rows after a row: equal to it in the first columns, and after it in the next one."""
     later: list[ColumnElement[bool]] = []
     for place, (column, direction) in enumerate(order):
-        same = [key == held for (key, _), held in zip(order[:place], marked, strict=False)]
-        later.append(and_(*same, _behind(column, direction, marked[place])))
+        same = [key == value for (key, _), value in zip(order[:place], marked, strict=False)]
+        later.append(and_(*same, _is_after(column, direction, marked[place])))
     first, direction = order[0]
     if first.nullable:
         return or_(*later)
@@ -100,9 +100,9 @@ def _after(order: Sequence[tuple[Column[Any], str]], marked: Row[Any]) -> Column
     return and_(first <= marked[0] if direction == "desc" else first >= marked[0], or_(*later))
 
 
-def _behind(column: Column[Any], direction: str, held: Any) -> ColumnElement[bool]:
+def _is_after(column: Column[Any], direction: str, value: Any) -> ColumnElement[bool]:
     if direction == "asc":
-        return column.is_not(None) if held is None else column > held
-    if held is None:
+        return column.is_not(None) if value is None else column > value
+    if value is None:
         return false()
-    return or_(column < held, column.is_(None)) if column.nullable else column < held
+    return or_(column < value, column.is_(None)) if column.nullable else column < value

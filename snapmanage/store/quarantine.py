@@ -56,20 +56,20 @@ def add(
 ) -> str | None:
     """Quarantine a message, with its bytes, its headers and the reason.
 
-    Of a very large message the first part is kept, and the reason names the length and the digest of the whole.
-    Return its id; return None if the message is there already, and give it a later `received_at` then.
+    Only the first part of a very large message is kept; the reason names the length and the digest of the whole.
+    Return the message's id. Return None if the quarantine has the message already, which gets a later `received_at`.
     """
-    known = key(queue, body)
+    message_id = key(queue, body)
     if len(body) > LARGEST_KEPT:
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
     shown = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a header's name may be no text
     row = {"headers": shown, "reason": readable(reason), "received_at": now}
-    this = quarantine.c.id == known
+    this = quarantine.c.id == message_id
     received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
     if received is None:
-        conn.execute(quarantine.insert(), row | {"id": known, "queue": queue, "body": body[:LARGEST_KEPT]})
-        return known
+        conn.execute(quarantine.insert(), row | {"id": message_id, "queue": queue, "body": body[:LARGEST_KEPT]})
+        return message_id
     conn.execute(update(quarantine).where(this), row | {"received_at": max(now, received + TICK)})
     return None
 

@@ -1,20 +1,17 @@
 """The limits of projects that differ from the defaults."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, or_, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from snapmanage.core.quotas import ProjectQuota
 from snapmanage.store.engine import locks
 from snapmanage.store.mapping.tables import quotas
 
-_OF_PROJECT = select(quotas).where(quotas.c.project_id == bindparam("project_id"))
-
 
 def get(conn: Connection, project_id: str) -> ProjectQuota:
-    row = conn.execute(_OF_PROJECT, {"project_id": project_id}).one_or_none()
-    return ProjectQuota(project_id) if row is None else _override(row)
+    row = conn.execute(select(quotas).where(quotas.c.project_id == project_id)).one_or_none()
+    return ProjectQuota(project_id) if row is None else ProjectQuota(**row._mapping)
 
 
 class NoQueue(Exception):
@@ -26,7 +23,7 @@ def queue(conn: Connection, project_id: str) -> ProjectQuota:
     row = conn.execute(select(quotas).where(quotas.c.project_id == project_id).with_for_update()).one_or_none()
     if row is None:
         raise NoQueue(project_id)
-    return _override(row)
+    return ProjectQuota(**row._mapping)
 
 
 def open_queue(conn: Connection, project_id: str) -> None:
@@ -46,8 +43,7 @@ def change(conn: Connection, project_id: str, limits: Mapping[str, int | None]) 
 def all_of(conn: Connection) -> list[ProjectQuota]:
     """Return the limits of each project that has its own."""
     differs = or_(quotas.c.snapshots.is_not(None), quotas.c.gigabytes.is_not(None))
-    return [_override(row) for row in conn.execute(select(quotas).where(differs).order_by(quotas.c.project_id))]
-
-
-def _override(row: Row[Any]) -> ProjectQuota:
-    return ProjectQuota(**row._mapping)
+    return [
+        ProjectQuota(**row._mapping)
+        for row in conn.execute(select(quotas).where(differs).order_by(quotas.c.project_id))
+    ]

@@ -9,17 +9,16 @@ from sqlalchemy import Connection, bindparam, exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.quotas import Amount
+from snapmanage.core.quotas import Amount, ProjectQuota
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
 from snapmanage.core.values.location import Location
 from snapmanage.store import paging
 from snapmanage.store.engine import batches
-from snapmanage.store.mapping import rows
-from snapmanage.store.mapping.rows import TABLES, to_columns, to_record
-from snapmanage.store.mapping.tables import services, snapshots, volumes
+from snapmanage.store.mapping.rows import TABLES, location, to_columns, to_record
+from snapmanage.store.mapping.tables import quotas, services, snapshots, volumes
 
 R = TypeVar("R", bound=Record)
 
@@ -27,7 +26,7 @@ R = TypeVar("R", bound=Record)
 def insert(conn: Connection, record: Record) -> None:
     """Write a new record; raise `AlreadyManaged` if its reference is owned already."""
     try:
-        conn.execute(TABLES[type(record)].insert(), to_columns(vars(record).items()))
+        conn.execute(TABLES[type(record)].insert(), to_columns(record))
     except IntegrityError as error:
         raise _already_managed(record) from error
 
@@ -36,8 +35,8 @@ def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
     """Write the records whose ids are not in the database yet; none of them may own a reference."""
     for kind, table in TABLES.items():
         given = {record.id: record for record in reversed(records) if isinstance(record, kind)}
-        there = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
-        missing = [to_columns(vars(record).items()) for record_id, record in given.items() if record_id not in there]
+        known = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
+        missing = [to_columns(record) for record_id, record in given.items() if record_id not in known]
         if missing:
             conn.execute(table.insert(), missing)
 
@@ -92,37 +91,34 @@ def in_progress(conn: Connection, kind: type[R]) -> list[R]:
 
 def resolved(conn: Connection, server: str) -> list[Snapshot]:
     """Return a server's snapshots that were ever resolved to an object, with tombstones."""
-    mine = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None)
-    query = select(snapshots).where(mine).order_by(snapshots.c.created_at, snapshots.c.id)
+    resolved_here = (snapshots.c.server == server) & snapshots.c.backend_id.is_not(None)
+    query = select(snapshots).where(resolved_here).order_by(snapshots.c.created_at, snapshots.c.id)
     return [to_record(Snapshot, row) for row in conn.execute(query)]
 
 
-def update(conn: Connection, changes: Sequence[Change[R]]) -> list[Change[R]]:
-    """Write each change whose record has an unchanged fence; return the changes that were written.
+def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False) -> list[Change[R]]:
+    """Write changes of volumes and snapshots; return the changes that were written.
 
-    Raise `AlreadyManaged`, and write nothing, if a record would own an object that another record owns.
+    With `locked`, this transaction has locked the records, and every change is written. Otherwise a change is written
+    only if its record has an unchanged fence. Raise `AlreadyManaged` if a record would own an object that another
+    record owns; the transaction must be rolled back then.
     """
-    if not changes:
-        return []
-    table = TABLES[type(changes[0].before)]
-    columns = (table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by)
-    query = select(*columns).where(table.c.id.in_([change.before.id for change in changes]))
-    locked = conn.execute(query.order_by(table.c.id).with_for_update())
-    fences = {record_id: (Status(status), number, worker) for record_id, status, number, worker in locked}
-    current = [change for change in changes if fences.get(change.before.id) == change.before.fence]
-    write(conn, current)
-    return current
-
-
-def write(conn: Connection, changes: Sequence[Change[Record]]) -> None:
-    """Like `update`, for records that this transaction has locked: all changes are written."""
-    if not changes:
-        return
-    table = TABLES[type(changes[0].before)]
-    try:
-        batches.update(conn, table, [(change.before.id, rows.differences(change)) for change in changes])
-    except IntegrityError as error:
-        raise _already_managed(changes[0].after) from error
+    written: list[Change[R]] = []
+    for kind, table in TABLES.items():
+        current = [change for change in changes if isinstance(change.before, kind)]
+        if current and not locked:
+            columns = (table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by)
+            query = select(*columns).where(table.c.id.in_([change.before.id for change in current]))
+            rows = conn.execute(query.order_by(table.c.id).with_for_update())
+            fences = {record_id: (Status(status), number, worker) for record_id, status, number, worker in rows}
+            current = [change for change in current if fences.get(change.before.id) == change.before.fence]
+        try:
+            values = [(change.before.id, to_columns(change.after, change.before)) for change in current]
+            batches.update(conn, table, values)
+        except IntegrityError as error:
+            raise _already_managed(current[0].after) from error
+        written += current
+    return written
 
 
 def usage(conn: Connection, project_id: str) -> Amount:
@@ -133,14 +129,14 @@ def usage(conn: Connection, project_id: str) -> Amount:
     return Amount(int(count), int(gigabytes))
 
 
-def list_page(conn: Connection, kind: type[R], wanted: ListQuery) -> list[R]:
+def list_page(conn: Connection, kind: type[R], query: ListQuery) -> list[R]:
     """Return a page of records; raise `InvalidRequest` if the list has no row of the marker's id."""
-    return [to_record(kind, row) for row in paging.rows(conn, TABLES[kind], wanted)]
+    return [to_record(kind, row) for row in paging.rows(conn, TABLES[kind], query)]
 
 
-def count(conn: Connection, kind: type[Record], wanted: ListQuery) -> int:
+def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:
     """Return the number of records on all pages together."""
-    return paging.count(conn, TABLES[kind], wanted)
+    return paging.count(conn, TABLES[kind], query)
 
 
 def _already_managed(record: Record) -> errors.AlreadyManaged:
@@ -150,6 +146,7 @@ def _already_managed(record: Record) -> errors.AlreadyManaged:
 
 
 _others = services.alias("others")
+_of_project = quotas.c.project_id == bindparam("project_id")
 _VOLUME_FOR_REQUEST = (
     select(
         volumes.c.project_id,
@@ -162,6 +159,8 @@ _VOLUME_FOR_REQUEST = (
         services.c.disabled_reason,
         services.c.storage,
         exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
+        select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
+        select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
     )
     .select_from(volumes)
     .outerjoin(services, services.c.server == volumes.c.server)
@@ -171,7 +170,7 @@ _VOLUME_FOR_REQUEST = (
 
 @dataclass(frozen=True)
 class VolumeForRequest:
-    """The part of a volume that a request for one of its snapshots depends on.
+    """The part of a volume that a request for one of its snapshots depends on, and the quota of the request's project.
 
     `service` is the volume's server, None without a heartbeat; `shared` means that other servers serve its storage.
     """
@@ -181,18 +180,25 @@ class VolumeForRequest:
     status: Status
     size_gb: int | None
     service: Service | None
-    shared: bool = False
+    shared: bool
+    quota: ProjectQuota
 
 
-def volume_for_request(conn: Connection, volume_id: str) -> VolumeForRequest | None:
-    """Return everything needed to validate a request to manage a snapshot of a volume; None without such a volume.
+def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
+    """Return everything needed to validate a project's request for a snapshot of a volume; None without such a volume.
 
     One query does it: each round trip adds to the client's latency.
     """
-    row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id}).one_or_none()
+    row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id, "project_id": project_id}).one_or_none()
     if row is None:
         return None
     beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
-    service = None if row.heartbeat_at is None else Service(*beat)
-    location = rows.location(row.host)
-    return VolumeForRequest(row.project_id, location, Status(row.status), row.size_gb, service, bool(row.shared))
+    return VolumeForRequest(
+        row.project_id,
+        location(row.host),
+        Status(row.status),
+        row.size_gb,
+        service=None if row.heartbeat_at is None else Service(*beat),
+        shared=bool(row.shared),
+        quota=ProjectQuota(project_id, row.snapshots, row.gigabytes),
+    )

@@ -21,6 +21,6 @@ def get(conn: Connection, project_id: str | None, message_id: str) -> UserMessag
     return rows[0] if rows else None
 
 
-def list_page(conn: Connection, wanted: ListQuery) -> list[UserMessage]:
+def list_page(conn: Connection, query: ListQuery) -> list[UserMessage]:
     """Return a page of messages; raise `InvalidRequest` if the marker is not in the list."""
-    return [UserMessage(**row._mapping) for row in paging.rows(conn, messages, wanted)]
+    return [UserMessage(**row._mapping) for row in paging.rows(conn, messages, query)]

@@ -6,9 +6,9 @@ from sqlalchemy import Connection
 
 
 class FakeClock:
-    """A database's clock that stands at `now`; without `now`, it follows the machine's time.
+    """A database's clock that is stopped at `now`; without `now`, it follows the machine's time.
 
-    A test moves it with `advance`.
+    A test sets it forward with `advance`.
     """
 
     def __init__(self, now: datetime | None = None) -> None:
@@ -23,7 +23,7 @@ class FakeClock:
         return self.now
 
     def stand_still(self) -> None:
-        """Follow the machine's time no longer, so that no lease expires because the machine pauses."""
+        """Stop the clock, so that no lease expires because the machine pauses."""
         self._stopped = datetime.now(UTC)
 
     def advance(self, **time: float) -> datetime:

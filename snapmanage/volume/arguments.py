@@ -6,8 +6,7 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.records import Requester
-from snapmanage.core.values import ids
-from snapmanage.core.values.text import keepable
+from snapmanage.core.values.text import storable
 
 LARGEST_GB = 2**40
 # The time at which a record is accepted replaces it.
@@ -32,16 +31,10 @@ def known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
     return requester(ctxt, None, None) if ctxt.get("project_id") else None
 
 
-def uuid_text(argument: str, value: Any) -> str:
-    if (read := ids.uuid_text(value)) is None:
-        raise errors.InvalidRequest(f"{argument} must be a UUID, not {value!r}")
-    return read
-
-
 def text(argument: str, value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > 255 or not keepable(value):
+    if not isinstance(value, str) or len(value) > 255 or not storable(value):
         raise errors.InvalidRequest(
             f"{argument} must be a text of up to 255 characters of Unicode without NUL, or null, not {value!r}"
         )

@@ -12,6 +12,7 @@ from snapmanage import errors
 from snapmanage.bus import names
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
@@ -35,7 +36,7 @@ class CinderEndpoint:
         fields = _object_fields(snapshot)
         volume = self._volume(ctxt, fields)
         record = Snapshot(
-            id=arguments.uuid_text("id", fields["id"]),
+            id=parse_uuid("id", fields["id"]),
             volume_id=volume.id,
             location=self._location,
             reference=Reference.of(ref),
@@ -54,7 +55,7 @@ class CinderEndpoint:
         """Unmanage a snapshot; raise `InvalidRequest` without `unmanage_only`, since snapmanage never deletes."""
         if unmanage_only is not True:
             raise errors.InvalidRequest("snapmanage never deletes a snapshot: unmanage_only must be true")
-        snapshot_id = arguments.uuid_text("id", _object_fields(snapshot)["id"])
+        snapshot_id = parse_uuid("id", _object_fields(snapshot)["id"])
         requester = arguments.known_requester(ctxt)
         return OperationRequest(Snapshot, snapshot_id, Operation.UNMANAGE, requester=requester)
 
@@ -63,10 +64,20 @@ class CinderEndpoint:
     ) -> list[dict[str, Any]]:
         """Return manageable snapshots, as versioned objects if `want_objects`."""
         entries = self._own.get_manageable_snapshots(ctxt, **page)
-        return [_object("ManageableSnapshot", entry) for entry in entries] if want_objects else entries
+        if not want_objects:
+            return entries
+        return [
+            {
+                "versioned_object.name": "ManageableSnapshot",
+                "versioned_object.namespace": "cinder",
+                "versioned_object.version": "1.0",
+                "versioned_object.data": entry,
+            }
+            for entry in entries
+        ]
 
     def _volume(self, ctxt: Mapping[str, Any], fields: Mapping[str, Any]) -> Volume:
-        volume_id = arguments.uuid_text("volume_id", fields["volume_id"])
+        volume_id = parse_uuid("volume_id", fields["volume_id"])
         return Volume(
             id=volume_id,
             location=self._location,
@@ -85,12 +96,3 @@ def _object_fields(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if value["versioned_object.name"] != "Snapshot" or not isinstance(fields, Mapping):
         raise errors.InvalidRequest("snapshot must be a versioned object that is named Snapshot")
     return fields
-
-
-def _object(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "versioned_object.name": name,
-        "versioned_object.namespace": "cinder",
-        "versioned_object.version": "1.0",
-        "versioned_object.data": dict(fields),
-    }

@@ -20,7 +20,6 @@ ASSUMED_SECONDS = 1.0
 # The pool replaces hung threads until this many times its size hang.
 HUNG_POOLS = 4
 
-
 Step = Resolution | Outcome
 
 
@@ -63,15 +62,15 @@ class DriverPool:
         """
         started_before = time.monotonic() - seconds
         with self._lock:
-            late = {thread: claimed for thread, (claimed, started) in self._running.items() if started < started_before}
-            for thread in late:
+            hung = {thread: claimed for thread, (claimed, started) in self._running.items() if started < started_before}
+            for thread in hung:
                 del self._running[thread]
-            self._hung.update(late)
-            self._working -= len(late)
-            if late or not self._queue.empty():
+            self._hung.update(hung)
+            self._working -= len(hung)
+            if hung or not self._queue.empty():
                 self._start_missing_threads()
-            stuck = self._hung and not self._working
-        return [*late.values(), *self._withdraw()] if stuck else list(late.values())
+            all_hang = self._hung and not self._working
+        return [*hung.values(), *self._withdraw()] if all_hang else list(hung.values())
 
     def stop(self) -> None:
         """Start no further call."""
@@ -91,6 +90,7 @@ class DriverPool:
             self._working += 1
 
     def _withdraw(self) -> list[Claimed]:
+        """Remove the operations from the queue and return them."""
         withdrawn = []
         with suppress(queue.Empty):
             while True:
@@ -99,6 +99,7 @@ class DriverPool:
         return withdrawn
 
     def _run(self) -> None:
+        """Call the driver until `stop`; after an abandoned call, continue only if the pool lacks a thread."""
         me = threading.current_thread()
         while (claimed := self._queue.get()) is not None:
             started = time.monotonic()
@@ -106,18 +107,12 @@ class DriverPool:
                 self._running[me] = claimed, started
             result = self._call(claimed)
             with self._lock:
-                abandoned = self._running.pop(me, None) is None
-            if not abandoned:
-                self._answer(result)
-                mean = self._means.get(type(result), ASSUMED_SECONDS)
-                self._means[type(result)] = mean + NEWEST_WEIGHT * (time.monotonic() - started - mean)
-            elif not self._rejoin(me):
-                return
-
-    def _rejoin(self, thread: threading.Thread) -> bool:
-        """Let an abandoned thread that has returned work again if the pool lacks a thread; return whether it does."""
-        with self._lock:
-            self._hung.remove(thread)
-            needed = self._working < self._size
-            self._working += needed
-            return needed
+                if self._running.pop(me, None) is None:  # the call was abandoned
+                    self._hung.remove(me)
+                    if self._working == self._size:
+                        return
+                    self._working += 1
+                    continue
+            self._answer(result)
+            mean = self._means.get(type(result), ASSUMED_SECONDS)
+            self._means[type(result)] = mean + NEWEST_WEIGHT * (time.monotonic() - started - mean)

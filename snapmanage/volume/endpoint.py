@@ -13,6 +13,7 @@ from snapmanage.bus import names
 from snapmanage.core.lists.manageable import Manageable, Page
 from snapmanage.core.records import Operation, Snapshot, Volume
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
@@ -45,8 +46,8 @@ class Endpoint:
         record = None
         if volume_id is not None and ref is not None and (project_id or ctxt.get("project_id")):
             record = Snapshot(
-                id=arguments.uuid_text("snapshot_id", snapshot_id),
-                volume_id=arguments.uuid_text("volume_id", volume_id),
+                id=parse_uuid("snapshot_id", snapshot_id),
+                volume_id=parse_uuid("volume_id", volume_id),
                 location=self._location,
                 reference=Reference.of(ref),
                 name=arguments.text("name", name),
@@ -55,7 +56,7 @@ class Endpoint:
                 requester=arguments.requester(ctxt, project_id, user_id),
                 created_at=arguments.UNDATED,
             )
-        snapshot_id = arguments.uuid_text("snapshot_id", snapshot_id)
+        snapshot_id = parse_uuid("snapshot_id", snapshot_id)
         return OperationRequest(Snapshot, snapshot_id, Operation.MANAGE, record)
 
     def unmanage_snapshot(
@@ -68,7 +69,7 @@ class Endpoint:
         """
         return OperationRequest(
             Snapshot,
-            arguments.uuid_text("snapshot_id", snapshot_id),
+            parse_uuid("snapshot_id", snapshot_id),
             Operation.UNMANAGE,
             requester=arguments.known_requester(ctxt),
             generation=arguments.generation(generation),
@@ -76,7 +77,7 @@ class Endpoint:
 
     def manage_volume(self, ctxt: Mapping[str, Any], volume_id: str) -> OperationRequest:
         """Register a volume that is in the database."""
-        return OperationRequest(Volume, arguments.uuid_text("volume_id", volume_id), Operation.MANAGE)
+        return OperationRequest(Volume, parse_uuid("volume_id", volume_id), Operation.MANAGE)
 
     def get_manageable_snapshots(
         self,

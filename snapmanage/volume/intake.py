@@ -1,7 +1,7 @@
 """Handle the messages of a server's queues: accept casts in one transaction, answer calls.
 
-The consumer acknowledges a batch when `__call__` returns. A message that can't be understood is quarantined with its
-bytes, and doesn't stop the other messages of its batch.
+The consumer acknowledges a batch when `__call__` returns. A message that can't be understood is quarantined as
+received, and doesn't stop the other messages of its batch.
 """
 
 import logging
@@ -16,7 +16,7 @@ from snapmanage import crash, errors
 from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events
-from snapmanage.core import outbox as messages
+from snapmanage.core.outbox import notifications
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import readable
 from snapmanage.crash import Point
@@ -119,7 +119,7 @@ class Intake:
         )
 
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
-        """Quarantine a message, and announce the rejected request unless the message must not be `read`."""
+        """Quarantine a message; if it may be `read`, also announce that its request was rejected."""
         self._app.run(lambda tx: _quarantine(tx, delivery, self._worker.id.server, reason, read))
         key = quarantine.key(delivery.queue, delivery.body)
         LOG.error(
@@ -136,7 +136,7 @@ def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, rea
         return
     event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
     if event:
-        tx.post(messages.notifications(event, events.NOBODY, both_dialects=False))
+        tx.post(notifications(event, events.UNKNOWN_REQUESTER, both_dialects=False))
 
 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:

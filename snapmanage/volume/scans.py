@@ -34,15 +34,14 @@ class Scans:
 
         A caller that waited for another caller's scan uses that scan, if it began late enough.
         """
-        since = time.monotonic() - (self._ttl if page.goes_on else 0)
+        since = time.monotonic() - (self._ttl if page.is_later_page else 0)
         with self._scanning:
             if self._latest is None or self._begun_at < since:
-                self._begun_at, self._latest = time.monotonic(), self._scan()
+                begun_at = time.monotonic()
+                listing = partial(steps.list_snapshots, self._driver, self._name_template)
+                found = deadline.within(self._timeout, "listing the backend's snapshots", listing)
+                self._begun_at, self._latest = begun_at, Inventory(found)
             return self._latest
-
-    def _scan(self) -> Inventory:
-        listing = partial(steps.list_snapshots, self._driver, self._name_template)
-        return Inventory(deadline.within(self._timeout, "listing the backend's snapshots", listing))
 
     def forget_old(self) -> None:
         """Free the memory of a scan that is too old; do nothing during a scan."""

@@ -30,8 +30,9 @@ from snapmanage.store import outbox, services
 from snapmanage.volume.cinder_dialect import CinderEndpoint
 from snapmanage.volume.endpoint import Endpoint
 from snapmanage.volume.intake import Intake
+from snapmanage.volume.limits import BackendLimits
 from snapmanage.volume.scans import Scans
-from snapmanage.volume.worker import BackendLimits, Worker
+from snapmanage.volume.worker import Worker
 
 LOG = logging.getLogger(__name__)
 
@@ -64,17 +65,18 @@ class VolumeServer:
         self._heartbeat_seconds = heartbeat_seconds
         self._volume_template = volume_template
         self._callers = {server: ThreadPoolExecutor(CALLERS, f"caller {server}") for server in backends}
-        me = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        worker_name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._workers = {
-            server: Worker(app, server, driver, me, limits) for server, (_, driver, limits) in backends.items()
+            server: Worker(app, server, driver, worker_name, limits) for server, (_, driver, limits) in backends.items()
         }
         self._scans = {
             server: Scans(driver, limits.inventory_ttl_seconds, limits.driver_timeout_seconds, app.rules.name_template)
             for server, (_, driver, limits) in backends.items()
         }
         self._consumers: list[Consumer] = []
+        # The servers whose backends have answered, and those that the latest heartbeat covered.
         self._up: frozenset[str] = frozenset()
-        self._beaten: frozenset[str] = frozenset()
+        self._alive: frozenset[str] = frozenset()
         self._openings: dict[str, Future[None]] = {}
         self._opened = threading.Lock()
         self._stopping = threading.Event()
@@ -115,8 +117,9 @@ class VolumeServer:
                 scans.forget_old()
 
     def _beat(self) -> None:
+        """Write the heartbeats, then try the backends again that didn't answer."""
         try:
-            self._beaten = self._app.run(self._beat_all)
+            self._alive = self._app.run(self._beat_all)
             for server in self._backends:
                 if server not in self._up and self._openings[server].done():
                     self._try_to_open(server)
@@ -126,10 +129,11 @@ class VolumeServer:
             LOG.exception("Heartbeat failed; it is retried, and the API refuses requests if it keeps failing.")
 
     def _beat_all(self, tx: Transaction) -> frozenset[str]:
+        """Write the heartbeats of the servers that are up, and return these servers."""
         up = self._up
         for server in sorted(up):
             services.beat(tx.conn, self._service(server, tx.now))
-        for server in sorted(up - self._beaten):
+        for server in sorted(up - self._alive):
             # Again: the broker returned the casts that the relay sent between `_announce` and the first consuming.
             outbox.hurry_casts(tx.conn, server, tx.now)
         return up

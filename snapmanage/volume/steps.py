@@ -8,7 +8,7 @@ from typing import TypeVar
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.records import Operation, Snapshot, Volume
-from snapmanage.core.values.logfields import fields, record_fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
@@ -44,7 +44,7 @@ def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolutio
     except errors.SnapmanageError as error:
         return Outcome(record, error=error)
     except Exception:
-        LOG.exception("Driver raised an unexpected exception; its operation is retried: %s", record_fields(record))
+        LOG.exception("Driver raised an unexpected exception; its operation is retried: %s", fields(record))
         return Outcome(record, error=_unexpected())
 
 

@@ -8,15 +8,15 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
 from snapmanage.core.records import Record
-from snapmanage.core.values.logfields import fields, record_fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage import claims, settling
@@ -26,6 +26,7 @@ from snapmanage.manage.settling import Outcome, Resolution
 from snapmanage.volume import steps
 from snapmanage.volume.driver_pool import DriverPool
 from snapmanage.volume.fairness import ProjectRoundRobin
+from snapmanage.volume.limits import BackendLimits
 
 LOG = logging.getLogger(__name__)
 
@@ -36,31 +37,12 @@ HELD_SECONDS = 0.5
 PATIENCE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 
-
-@dataclass(frozen=True)
-class BackendLimits:
-    """The load on one backend and the deadlines of its driver; `snapmanage.conf` explains each option."""
-
-    driver_calls: int = 8
-    batch: int = 200
-    scan_interval_seconds: float = 0.5
-    inventory_ttl_seconds: float = 60.0
-    driver_timeout_seconds: float = 600.0
-
-
-@dataclass(frozen=True)
-class _Nudge:
-    """There may be an operation to claim."""
-
-
-_InboxItem = Resolution | Outcome | Claimed | _Nudge
+# None is a nudge: there may be an operation to claim.
+_InboxItem = Resolution | Outcome | Claimed | None
 
 
 class Worker:
-    """The worker of one server.
-
-    It holds two operations for each driver call that may run at the same time; with a fast driver, up to two batches.
-    """
+    """The worker of one server; it holds two operations per parallel call, or up to two batches of a fast driver."""
 
     def __init__(self, app: Application, server: str, driver: Driver, worker_name: str, limits: BackendLimits) -> None:
         self.id = WorkerId(server, worker_name)
@@ -71,12 +53,8 @@ class Worker:
         self._inbox: queue.SimpleQueue[_InboxItem] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
         self._round_robin = ProjectRoundRobin()
-        self._pool = DriverPool(
-            f"driver {server}",
-            limits.driver_calls,
-            lambda claimed: steps.carry_out(driver, claimed, app.rules.name_template),
-            self._inbox.put,
-        )
+        carry_out = partial(steps.carry_out, driver, name_template=app.rules.name_template)
+        self._pool = DriverPool(f"driver {server}", limits.driver_calls, carry_out, self._inbox.put)
         self._renew_every = app.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
         self._claim_at = 0.0
@@ -94,11 +72,11 @@ class Worker:
             self._thread.start()
 
     def nudge(self) -> None:
-        """Look for operations to claim now."""
-        self._inbox.put(_Nudge())
+        """Make the worker look for operations to claim now."""
+        self._inbox.put(None)
 
     def drain(self) -> None:
-        """Claim nothing more; the thread ends when the held operations are settled."""
+        """Stop claiming; the thread ends when the held operations are settled."""
         self._draining.set()
         self._room_made.set()
         self.nudge()
@@ -113,12 +91,16 @@ class Worker:
         self._pool.stop()
         with self._finishing:
             self._finished = True
-            rest = [*list(self._held.values()), *self._not_begun()]
+            rest = list(self._held.values())
+            with suppress(queue.Empty):
+                while True:
+                    if isinstance(item := self._inbox.get_nowait(), Claimed):
+                        rest.append(item)
         self._release(rest)
         return not rest
 
     def await_room(self, wanted: int) -> int:
-        """Return how many operations the worker has room for; if the driver is fast, wait shortly for `wanted`."""
+        """Return how many operations the worker has room for; if the driver is fast, wait briefly for `wanted`."""
         patience = PATIENCE_SECONDS if self._pool.capacity(PATIENCE_SECONDS) > wanted else 0
         deadline = time.monotonic() + patience
         while (room := self._room() - self._inbox.qsize()) < wanted and not self._draining.is_set():
@@ -129,7 +111,7 @@ class Worker:
         return max(0, room)
 
     def take_claimed(self, claimed: Sequence[Claimed], projects_waiting: Set[str]) -> None:
-        """Begin operations that were claimed for this worker; claim for the projects with more of them later."""
+        """Begin operations that were claimed for this worker; claim those of the waiting projects later."""
         with self._finishing:
             finished = self._finished
             for each in [] if finished else claimed:
@@ -152,17 +134,16 @@ class Worker:
             crash.at(Point.RELEASED)
             LOG.warning("Released the claims of unfinished operations; another worker retries them: %s", batch)
 
-    def _not_begun(self) -> Iterator[Claimed]:
-        with suppress(queue.Empty):
-            while True:
-                if isinstance(item := self._inbox.get_nowait(), Claimed):
-                    yield item
-
     def _run(self) -> None:
         self.nudge()
+        longest_wait = min(self._limits.scan_interval_seconds, self._renew_every)
         while self._held or not (self._draining.is_set() and self._inbox.empty()):
+            items: list[_InboxItem] = []
+            with suppress(queue.Empty):
+                items.append(self._inbox.get(timeout=longest_wait))
+                items += [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._limits.batch))]
             try:
-                self._process_inbox(self._next_items())
+                self._process_inbox(items)
             except SQLAlchemyError as error:
                 LOG.warning("Database error; the worker retries: %s", fields(backend=self.id.server, reason=error))
                 time.sleep(RETRY_SECONDS)
@@ -170,16 +151,8 @@ class Worker:
                 LOG.exception("Worker loop failed; the worker retries: %s", fields(backend=self.id.server))
                 time.sleep(RETRY_SECONDS)
 
-    def _next_items(self) -> list[_InboxItem]:
-        """Return the items of the inbox; wait for the first until the next claim or renewal is due."""
-        try:
-            items = [self._inbox.get(timeout=min(self._limits.scan_interval_seconds, self._renew_every))]
-        except queue.Empty:
-            return []
-        return items + [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._limits.batch))]
-
     def _process_inbox(self, items: Sequence[_InboxItem]) -> None:
-        """Write the driver's answers, fail hung calls, then claim more; unwritten answers go back into the inbox."""
+        """Write the driver's answers, then claim more; unwritten answers go back into the inbox."""
         self._begin([item for item in items if isinstance(item, Claimed)])
         try:
             self._settle([item for item in items if isinstance(item, Outcome)])
@@ -192,13 +165,8 @@ class Worker:
         if self._held and time.monotonic() >= self._renew_at:
             claims.renew(self._app, [claimed.record for claimed in self._held.values()])
             self._renew_at = time.monotonic() + self._renew_every
-        seconds = self._limits.driver_timeout_seconds
-        for claimed in self._pool.abandon(seconds):
-            # The next attempt finds a result that the hung call has later.
-            error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
-            LOG.error("Driver call hangs; its operation fails and is retried: %s", record_fields(claimed.record))
-            self._inbox.put(Outcome(claimed.record, error=error))
-        if self._more_due or time.monotonic() >= self._claim_at or any(isinstance(item, _Nudge) for item in items):
+        if self._more_due or time.monotonic() >= self._claim_at or None in items:
+            self._abandon_hung_calls()
             self._claim()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
@@ -209,10 +177,10 @@ class Worker:
         crash.at(Point.SETTLED)
         for record in settled:
             if record.status.in_progress:
-                later = record_fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
+                later = fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
                 LOG.warning("Operation failed and is retried: %s", later)
             else:
-                LOG.info("Operation finished: %s", record_fields(record, reason=record.reason))
+                LOG.info("Operation finished: %s", fields(record, reason=record.reason))
         for outcome in outcomes:
             if self._claim_of(outcome.record):
                 del self._held[outcome.record.id]
@@ -230,9 +198,18 @@ class Worker:
         for each in resolutions:
             held = self._claim_of(each.record)
             if held and each.record.id in resolved:
-                self._submit(Claimed(resolved[each.record.id], held.volume))
+                self._held[each.record.id] = next_step = Claimed(resolved[each.record.id], held.volume)
+                self._pool.submit(next_step)
             elif held:
                 del self._held[each.record.id]
+
+    def _abandon_hung_calls(self) -> None:
+        """Fail the operations of hung calls; the next attempt finds a result that a hung call has later."""
+        seconds = self._limits.driver_timeout_seconds
+        for claimed in self._pool.abandon(seconds):
+            LOG.error("Driver call hangs; its operation fails and is retried: %s", fields(claimed.record))
+            error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
+            self._inbox.put(Outcome(claimed.record, error=error))
 
     def _room(self) -> int:
         """Return how many more operations the worker may hold."""
@@ -266,10 +243,7 @@ class Worker:
             for each in [] if finished else claimed:
                 held = self._held.get(each.record.id)
                 if held is None or held.record.claim_number < each.record.claim_number:
-                    self._submit(each)
+                    self._held[each.record.id] = each
+                    self._pool.submit(each)
         if finished:
             self._release(claimed)
-
-    def _submit(self, claimed: Claimed) -> None:
-        self._held[claimed.record.id] = claimed
-        self._pool.submit(claimed)

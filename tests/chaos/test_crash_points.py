@@ -61,8 +61,8 @@ CRASH_CASES = [
     CrashCase("volume", Point.ACCEPT_UNCOMMITTED, actions.register),
     CrashCase("volume", Point.ACCEPTED),
     CrashCase("volume", Point.QUARANTINED, actions.send_garbage),
-    CrashCase("volume", Point.SUSPECTED, actions.cast, before=Point.RECEIVED),
-    CrashCase("volume", Point.SUSPECT_HANDLED, actions.cast, before=Point.RECEIVED),
+    CrashCase("volume", Point.REDELIVERY_COUNTED, actions.cast, before=Point.RECEIVED),
+    CrashCase("volume", Point.REDELIVERY_HANDLED, actions.cast, before=Point.RECEIVED),
     CrashCase("volume", Point.HANDLED, actions.cast),
     CrashCase("volume", Point.ACKNOWLEDGED, actions.cast),
     CrashCase("volume", Point.CLAIM_UNCOMMITTED),
@@ -93,8 +93,8 @@ CRASH_CASES = [
     CrashCase("audit", Point.EVENTS_RECEIVED),
     CrashCase("audit", Point.AUDIT_UNCOMMITTED),
     CrashCase("audit", Point.QUARANTINED, actions.announce_garbage),
-    CrashCase("audit", Point.SUSPECTED, before=Point.EVENTS_RECEIVED),
-    CrashCase("audit", Point.SUSPECT_HANDLED, before=Point.EVENTS_RECEIVED),
+    CrashCase("audit", Point.REDELIVERY_COUNTED, before=Point.EVENTS_RECEIVED),
+    CrashCase("audit", Point.REDELIVERY_HANDLED, before=Point.EVENTS_RECEIVED),
     CrashCase("audit", Point.HANDLED),
     CrashCase("audit", Point.ACKNOWLEDGED),
 ]
@@ -106,7 +106,7 @@ RELAY_CASES = [
 DRAIN_CASES = [CrashCase("volume", Point.RELEASE_UNCOMMITTED), CrashCase("volume", Point.RELEASED)]
 RETRY_CASE = CrashCase("manage", Point.SENT_AGAIN)
 # Processes reach these points while they start, possibly before they are ready.
-WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.SUSPECTED, Point.SUSPECT_HANDLED}
+WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.REDELIVERY_COUNTED, Point.REDELIVERY_HANDLED}
 
 # tests/contract visits the points in the steps of a driver, on its backend.
 DRIVER_POINTS = {Point.PROTECTION_NOTED, Point.UNPROTECTED}

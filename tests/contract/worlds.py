@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from snapmanage.drivers.protocol import Driver
-from snapmanage.volume.worker import BackendLimits
+from snapmanage.volume.limits import BackendLimits
 from tests.functional.client import SERVER
 from tests.functional.world import World, running_world
 

@@ -21,8 +21,8 @@ from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
 from snapmanage.audit import Listener
 from snapmanage.core import services as service
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Snapshot
+from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.application import Application, OutboxWriter
@@ -34,8 +34,8 @@ from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 from snapmanage.testing.waiting import until
+from snapmanage.volume.limits import BackendLimits
 from snapmanage.volume.server import VolumeServer
-from snapmanage.volume.worker import BackendLimits
 from tests.functional.client import PROJECT, SERVER, Client
 from tests.functional.databases import sqlite
 from tests.functional.parts import NAMES, HangingStep, QuickHttpServer, SwitchedBus
@@ -176,7 +176,7 @@ class World:
 
     def record_events(self) -> list[str]:
         """Return a list that collects the types of all later events."""
-        return self.bus.record_event_types(NAMES.audited_queues())
+        return self.bus.record_event_types(NAMES.event_keys())
 
     def another_server(self, driver: Driver | None = None) -> VolumeServer:
         """Start another server of the same backend, or of `driver`; the test has to drain it."""
@@ -225,7 +225,7 @@ def running_world(
     backends = backends or {SERVER: FakeDriver()}
     server = VolumeServer(app, bus, NAMES, _served(backends, backend_limits), heartbeat_seconds)
     with QuickHttpServer() as http:
-        bus.consume(NAMES.audited_queues(), Listener(db))
+        bus.consume(NAMES.event_keys(), Listener(db))
         relay.start()
         server.start()
         application = wsgi.build(Service(app, bus, limits, authenticate, policy or default_policy()))

@@ -1,10 +1,11 @@
-"""Authentication: each `auth_strategy` turns a request into a `Caller`; `noauth` and shared functions."""
+"""Authentication: each `auth_strategy` turns a request into a `Caller`.
+
+This module has the strategy `noauth`, and the function that every strategy ends with.
+"""
 
 import ipaddress
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import falcon
 from oslo_context import context
@@ -38,34 +39,30 @@ NOBODY = Caller(Requester(project_id=""), (), bound=True)
 Authenticate = Callable[[falcon.Request, str | None], Caller]
 
 
-def noauth(request: falcon.Request, project_id: str | None) -> Caller:
-    """Authenticate like `noauth_anywhere`, but raise `NotPermitted` for callers on other machines.
-
-    The check is on callers, because another WSGI server may listen on any address.
-    """
-    if not all(_is_local(address) for address in (request.env.get("REMOTE_ADDR"), request.env.get(PEER))):
-        raise errors.NotPermitted(
-            "The service has no authentication (auth_strategy noauth), so it serves only callers on its own machine. "
-            "Choose another auth_strategy, or set [api] noauth_anywhere to serve all callers."
-        )
-    return noauth_anywhere(request, project_id)
-
-
-def noauth_anywhere(request: falcon.Request, project_id: str | None) -> Caller:
+def noauth(request: falcon.Request, project_id: str | None, anywhere: bool = False) -> Caller:
     """Accept any token or none; every caller is an administrator of the project in the path.
 
     A token `USER:PROJECT` names user and project, and must agree with the path. Any other token is ignored and not
     stored, because it may be a secret.
+
+    Raise `NotPermitted` for callers on other machines, unless `anywhere` is set. The callers' addresses are checked,
+    because another WSGI server may listen on any address.
     """
+    addresses = (request.env.get("REMOTE_ADDR"), request.env.get(PEER))
+    if not (anywhere or all(_is_local(address) for address in addresses)):
+        raise errors.NotPermitted(
+            "The service has no authentication (auth_strategy noauth), so it serves only callers on its own machine. "
+            "Choose another auth_strategy, or set [api] noauth_anywhere to serve all callers."
+        )
     user, colon, project = (request.get_header("X-Auth-Token") or "").partition(":")
     if not colon:
         user = project = ""
     if len(user) > LONGEST_NAME or len(project) > LONGEST_NAME:
         raise errors.InvalidRequest(f"user and project of a token must have at most {LONGEST_NAME} characters each")
-    return identified(request, project_id, user or DEFAULT_USER, project, ADMINISTRATOR, bound=True)
+    return identify(request, project_id, user or DEFAULT_USER, project, ADMINISTRATOR, bound=True)
 
 
-def identified(
+def identify(
     request: falcon.Request,
     project_in_path: str | None,
     user_id: str,
@@ -93,20 +90,6 @@ def identified(
         global_request_id=requester.global_request_id,
     )
     return Caller(requester, roles, bound)
-
-
-def begin(request: falcon.Request) -> str:
-    """Give a request a new id, which the log shows from now on, and return it.
-
-    The id that the client sent becomes the global request id.
-    """
-    made: Any = context.generate_request_id()
-    request.context.request_id = str(made)
-    inbound = request.get_header("X-Openstack-Request-Id")
-    known_form = inbound and re.fullmatch(r"req-[0-9a-fA-F-]{1,64}", inbound)  # any other text could forge log lines
-    request.context.global_request_id = inbound if known_form else None
-    context.RequestContext(request_id=str(made), global_request_id=request.context.global_request_id)
-    return str(made)
 
 
 def _is_local(address: str | None) -> bool:

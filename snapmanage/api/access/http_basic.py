@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 CHALLENGE = 'Basic realm="snapmanage"'
 # In bytes. bcrypt ignores all bytes after these.
 LONGEST_PASSWORD = 72
-REMEMBERED = 1000
+MOST_REMEMBERED = 1000
 REMEMBERED_SECONDS = 300.0
 
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
@@ -57,9 +57,12 @@ class HttpBasic:
         user, password = _credentials(request.get_header("Authorization") or "")
         accounts = self._current()
         if not self._memory.holds(accounts.stamp, user, password):
-            _check(accounts, user, password)
+            try:  # an unknown user gets a check too, which takes as long as that of a known one
+                basic_auth.auth_entry(accounts.lines.get(user, accounts.stranger), password)
+            except webob.exc.HTTPException as error:
+                raise errors.NotAuthenticated(CHALLENGE) from error
             self._memory.keep(accounts.stamp, user, password)
-        return callers.identified(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
+        return callers.identify(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
 
     def _current(self) -> Accounts:
         """Return the file's present accounts; raise `Unavailable` while the file can't be used."""
@@ -88,7 +91,7 @@ class Memory:
 
     def keep(self, *credentials: object) -> None:
         with self._lock:
-            while len(self._until) >= REMEMBERED:
+            while len(self._until) >= MOST_REMEMBERED:
                 del self._until[next(iter(self._until))]
             self._until[self._digest(credentials)] = self._clock() + REMEMBERED_SECONDS
 
@@ -116,14 +119,6 @@ def read_accounts(file: Path) -> Accounts:
     if not lines:
         raise _unusable(file, f"names no user: {_REMEDY}")
     return Accounts(stamp, lines, f"an unknown user:$2b${cost}${'.' * 53}")
-
-
-def _check(accounts: Accounts, user: str, password: bytes) -> None:
-    """Raise `NotAuthenticated` unless the password is the user's; the check of an unknown user takes as long."""
-    try:
-        basic_auth.auth_entry(accounts.lines.get(user, accounts.stranger), password)
-    except webob.exc.HTTPException as error:
-        raise errors.NotAuthenticated(CHALLENGE) from error
 
 
 def _credentials(header: str) -> tuple[str, bytes]:

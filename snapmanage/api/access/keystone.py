@@ -59,7 +59,7 @@ class Keystone:
         if not project:
             raise errors.NotPermitted("The token has no project; request a token with project scope.")
         roles = tuple(filter(None, environ.get("HTTP_X_ROLES", "").split(",")))
-        return callers.identified(request, project_id, environ["HTTP_X_USER_ID"], project, roles, bound=False)
+        return callers.identify(request, project_id, environ["HTTP_X_USER_ID"], project, roles, bound=False)
 
 
 def _respond(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -57,10 +57,6 @@ class Policy:
         with self._lock:
             return bool(self._enforcer.authorize(rule, target, target | {"roles": list(caller.roles)}))
 
-    def everywhere(self, caller: Caller) -> bool:
-        """Return whether the caller may see and change records of other projects."""
-        return not caller.bound and self.allows(caller, ADMIN)
-
 
 def list_rules() -> Sequence[oslo_policy.RuleDefault]:
     """Return all rules, for oslopolicy-sample-generator too."""

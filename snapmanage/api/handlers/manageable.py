@@ -63,7 +63,7 @@ def _filters(parameters: Mapping[str, str]) -> manageable.Filters:
     before, after = (parameters.get(name) for name in ("created_before", "created_after"))
     return manageable.Filters(
         name_part=parameters.get("name~", ""),
-        volume_id=schemas.uuid_text(parameters, "volume_id"),
+        volume_id=schemas.uuid(parameters, "volume_id"),
         safe_to_manage=schemas.boolean(parameters, "safe_to_manage"),
         created_before=None if before is None else manageable.moment("created_before", before),
         created_after=None if after is None else manageable.moment("created_after", after),

@@ -7,9 +7,9 @@ from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
 from snapmanage.core.records import Snapshot
-from snapmanage.core.values.ids import uuid_text
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
-from snapmanage.core.values.logfields import record_fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.manage import queries, requests
 
@@ -27,16 +27,12 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-snapshot-manage`: accept the request; the snapshot's status shows the result later."""
     resource = request.body["snapshot"]
-    volume_id = str(uuid_text(resource["volume_id"]))  # its schema requires a UUID
+    volume_id = parse_uuid("snapshot/volume_id", resource["volume_id"])
     new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
-    snapshot = requests.request_snapshot(
-        request.service.app,
-        new,
-        request.service.policy.everywhere(request.caller),
-        idempotency_key(request, "manage snapshot"),
-    )
+    key = idempotency_key(request, "manage snapshot")
+    snapshot = requests.request_snapshot(request.service.app, new, request.everywhere, key)
     crash.at(Point.UNANSWERED)
-    LOG.info("Snapshot requested: %s", record_fields(snapshot))
+    LOG.info("Snapshot requested: %s", fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})
 
 
@@ -61,14 +57,10 @@ def operation(request: ApiRequest) -> Answer:
 
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /snapshots/{id}/action`; `os-unmanage` is the only action."""
-    snapshot = requests.unmanage(
-        request.service.app,
-        request.path["snapshot_id"],
-        request.caller.requester,
-        request.service.policy.everywhere(request.caller),
-    )
+    snapshot_id, requester = request.path["snapshot_id"], request.caller.requester
+    snapshot = requests.unmanage(request.service.app, snapshot_id, requester, request.everywhere)
     crash.at(Point.UNANSWERED)
-    LOG.info("Unmanage requested: %s", record_fields(snapshot))
+    LOG.info("Unmanage requested: %s", fields(snapshot))
     return Answer(202)
 
 

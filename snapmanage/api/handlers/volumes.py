@@ -7,7 +7,7 @@ from snapmanage import crash
 from snapmanage.api import lists, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, find_server, idempotency_key
 from snapmanage.core.records import Volume
-from snapmanage.core.values.logfields import record_fields
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.manage import queries, requests
 
@@ -29,7 +29,7 @@ def create(request: ApiRequest) -> Answer:
     new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource))
     volume = requests.register_volume(request.service.app, new, idempotency_key(request, "manage volume"))
     crash.at(Point.UNANSWERED)
-    LOG.info("Volume requested: %s", record_fields(volume))
+    LOG.info("Volume requested: %s", fields(volume))
     return Answer(202, {"volume": views.volume_detail(request, volume)})
 
 

@@ -67,7 +67,7 @@ class StrictHeaders(server.HeaderReader):
 
 
 class Request(server.HTTPRequest):
-    """A request; malformed ones are answered here."""
+    """A request; malformed requests are refused here, and do not reach the application."""
 
     header_reader = StrictHeaders()
 

@@ -25,7 +25,7 @@ from snapmanage.crash import Point
 LOG = logging.getLogger(__name__)
 
 CONFIRM_TIMEOUT_SECONDS = 30
-# Wait so long for the declaration of a dead-letter queue; RabbitMQ 4.0 may need a minute while its node is down.
+# Time to wait for a declaration of a dead-letter queue; RabbitMQ 4.0 may need a minute while the node is down.
 DEAD_LETTERS_SECONDS = 1
 BROKEN = (AMQPError, KombuError, OSError)
 
@@ -199,7 +199,7 @@ class Publisher:
         self._channel = self._connection.channel()
         self._topology.declared_exchange()(self._channel).declare()
         self._channel.confirm_select()
-        self._channel.events["basic_ack"].add(self._on_ack)
+        self._channel.events["basic_ack"].add(self._confirmed)
         self._channel.events["basic_nack"].add(self._on_nack)
         self._channel.events["basic_return"].add(self._on_return)
 
@@ -210,9 +210,6 @@ class Publisher:
         self._sent = 0
         if connection is not None:
             connection.collect(socket_timeout=1)
-
-    def _on_ack(self, tag: int, multiple: bool) -> None:
-        self._confirmed(tag, multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
         for publication in self._confirmed(tag, multiple):
@@ -226,16 +223,12 @@ class Publisher:
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
         """Note a message that no queue took: its server never ran, or the queue was deleted."""
-        if exchange:  # a reply without a queue is normal: its caller has ended
-            self._warn_unroutable(routing_key)
-        self._declared.discard(routing_key)
-        self._refused.add(message.properties.get("message_id", ""))
-
-    def _warn_unroutable(self, queue: str) -> None:
-        """Log once that the queue does not exist, until a message reaches it."""
-        if queue not in self._unroutable:
-            self._unroutable.add(queue)
+        # A reply without a queue is normal: its caller has ended. A missing queue is logged once until it exists again.
+        if exchange and routing_key not in self._unroutable:
+            self._unroutable.add(routing_key)
             LOG.warning(
                 "The broker has no queue %s; its messages wait in the outbox. Start the process that consumes it.",
-                queue,
+                routing_key,
             )
+        self._declared.discard(routing_key)
+        self._refused.add(message.properties.get("message_id", ""))

@@ -38,7 +38,7 @@ def _losses(queue: Mapping[str, Any], policy: Mapping[str, Any]) -> list[str]:
     protected = _protected(queue)
     found = []
     if "expires" in policy:
-        found.append(f"expires = {policy['expires']}, which deletes the queue while nobody consumes from it")
+        found.append(f"expires = {policy['expires']}, which deletes the queue while it has no consumer")
     if "message-ttl" in policy and not protected:
         found.append(f"message-ttl = {policy['message-ttl']}, which drops messages that wait longer")
     if "delivery-limit" in policy and not protected and queue.get("type") == "quorum":
@@ -61,7 +61,7 @@ def _drops_head(queue: Mapping[str, Any], policy: Mapping[str, Any]) -> bool:
 
 def _oddities(queue: Mapping[str, Any], wanted_type: str) -> list[str]:
     name = queue["name"]
-    if _holds_dead_letters(queue):
+    if str(name).startswith(DEAD_LETTERS):
         return []
     if queue.get("type", wanted_type) != wanted_type:
         return [
@@ -82,7 +82,3 @@ def _protected(queue: Mapping[str, Any]) -> bool:
         arguments.get("x-dead-letter-exchange") == ""
         and arguments.get("x-dead-letter-routing-key") == f"{DEAD_LETTERS}{queue['name']}"
     )
-
-
-def _holds_dead_letters(queue: Mapping[str, Any]) -> bool:
-    return str(queue["name"]).startswith(DEAD_LETTERS)

@@ -81,14 +81,14 @@ class QueueConsumer:
         self._stopping.set()
 
     def join(self, timeout_seconds: float) -> None:
-        """Wait for the batch in hand; a consumer that is still declaring its queues has none."""
+        """Wait for the current batch; a consumer that is still declaring its queues has none."""
         if self._consumed or (self._at_work is not None and not self._at_work.done()):
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._consume_once()
+                self._consume_over_one_connection()
             except PreconditionFailed as error:
                 LOG.warning(
                     "The broker requeued messages of %s that were not acknowledged within its consumer_timeout; "
@@ -96,19 +96,17 @@ class QueueConsumer:
                     self._queues,
                     error,
                 )
-                self._pause_once()
-            except ChannelError as error:
-                self._log_loss("The broker refused a request", error)
-                self._pause_once()
             except _LOST as error:
-                self._log_loss("The broker can't be reached", error)
-                self._pause_once()
+                refused = isinstance(error, ChannelError)
+                problem = "The broker refused a request" if refused else "The broker can't be reached"
+                LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)
             except Exception:
                 LOG.exception("The consumer failed; it consumes %s again in %g s.", self._queues, self._pause)
-                self._pause_once()
+            self._stopping.wait(self._pause)
+            self._lengthen_pause()
         self._handler_thread.end()
 
-    def _consume_once(self) -> None:
+    def _consume_over_one_connection(self) -> None:
         """Consume over one connection until `stop` is called or the connection breaks."""
         connection = self._connect(HEARTBEAT_SECONDS)
         try:
@@ -126,13 +124,6 @@ class QueueConsumer:
     def _queues(self) -> str:
         return ", ".join(self._declarations)
 
-    def _log_loss(self, problem: str, error: Exception) -> None:
-        LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)
-
-    def _pause_once(self) -> None:
-        self._stopping.wait(self._pause)
-        self._lengthen_pause()
-
     def _lengthen_pause(self) -> None:
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
 
@@ -142,9 +133,9 @@ class QueueConsumer:
             return True
         self._keep_alive(connection, self._pause)
         self._lengthen_pause()
-        if self._at_work is not None and not self._ended(connection, self._at_work, float("inf")):
+        if self._at_work is not None and not self._await_end(connection, self._at_work, float("inf")):
             return False
-        if not self._worked(connection, self._begin(self._probe), float("inf")):
+        if not self._await_success(connection, self._begin(self._probe), float("inf")):
             return False
         self._failing = False
         return True
@@ -158,8 +149,8 @@ class QueueConsumer:
         while not self._stopping.is_set():
             if time.monotonic() >= self._declare_again_at:
                 self._declare(connection, channel)
-            self._fill(connection)
-            if self._arrived and not self._work_off(connection, channel):
+            self._read_messages(connection)
+            if self._arrived and not self._handle_arrived(connection, channel):
                 channel.close()  # the broker requeues the unacknowledged messages
                 return
 
@@ -179,7 +170,7 @@ class QueueConsumer:
         if self._consumed:
             LOG.info("Consuming %s.", ", ".join(declared.name for declared in self._consumed.values()))
 
-    def _fill(self, connection: kombu.Connection) -> None:
+    def _read_messages(self, connection: kombu.Connection) -> None:
         """Wait until a message has arrived, then read the messages that are already in the socket."""
         try:
             if not self._arrived:
@@ -190,10 +181,11 @@ class QueueConsumer:
             connection.heartbeat_check()
             self._pause = FIRST_PAUSE_SECONDS
 
-    def _work_off(self, connection: kombu.Connection, channel: Any) -> bool:
+    def _handle_arrived(self, connection: kombu.Connection, channel: Any) -> bool:
         """Handle and acknowledge the batch; return False if it can't be handled for now."""
         batch = list(self._arrived)
-        if not self._handled([self._delivery(message) for message in batch], connection):
+        queues = [self._consumed[message.delivery_info["consumer_tag"]] for message in batch]
+        if not self._handled(list(map(self._dead_letters.delivery, batch, queues)), connection):
             self._failing = True
             return False
         crash.at(Point.HANDLED)
@@ -203,14 +195,11 @@ class QueueConsumer:
         self._pause = FIRST_PAUSE_SECONDS
         return True
 
-    def _delivery(self, message: Any) -> Delivery:
-        return self._dead_letters.delivery(message, self._consumed[message.delivery_info["consumer_tag"]])
-
     def _handled(self, batch: Sequence[Delivery], connection: kombu.Connection) -> bool:
         deadline, pause = time.monotonic() + HOLD_SECONDS, FIRST_PAUSE_SECONDS
         for tries_left in reversed(range(TRIES)):
             done = self._begin(partial(self._handle, batch))
-            if self._worked(connection, done, deadline):
+            if self._await_success(connection, done, deadline):
                 return True
             if not done.done() or not tries_left or self._stopping.is_set():
                 break
@@ -228,9 +217,9 @@ class QueueConsumer:
         self._at_work = self._handler_thread.begin(work)
         return self._at_work
 
-    def _worked(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
+    def _await_success(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
         """Return whether the work succeeded before the deadline; keep the connection alive meanwhile."""
-        if not self._ended(connection, work, deadline):
+        if not self._await_end(connection, work, deadline):
             return False
         error = work.exception()
         if error is not None:
@@ -238,7 +227,7 @@ class QueueConsumer:
             LOG.log(level, "Handling messages failed: %s", error, exc_info=None if self._failing else error)
         return error is None
 
-    def _ended(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
+    def _await_end(self, connection: kombu.Connection, work: Future[None], deadline: float) -> bool:
         """Return whether the work ended before the deadline; after a failure, a stopped consumer does not wait."""
         while not work.done():
             with suppress(TimeoutError):

@@ -32,7 +32,7 @@ def _check(conf: cfg.ConfigOpts) -> int:
             "shows policies"
         )
     try:
-        found = broker.check(conf, lambda names: [*broker.server_keys(conf, names), *names.audited_queues()])
+        found = broker.check(conf, lambda names: [*broker.server_keys(conf, names), *names.event_keys()])
     except errors.Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return UNKNOWN

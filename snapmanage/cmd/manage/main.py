@@ -11,11 +11,8 @@ from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import configuration
 
 
-def main() -> int:
-    return running.main(_run)
-
-
-def _run() -> int | None:
+@running.program
+def main() -> int | None:
     cfg.CONF.register_cli_opt(cfg.SubCommandOpt("command", title="commands", handler=_add_commands))
     conf = configuration.load(sys.argv[1:], "snapmanage-manage")
     if conf.command.name is None:

@@ -9,7 +9,7 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.quotas import UNLIMITED
-from snapmanage.core.values.text import keepable
+from snapmanage.core.values.text import storable
 from snapmanage.store import quotas, records
 
 LARGEST = 2**31 - 1
@@ -79,7 +79,7 @@ def _put(conf: cfg.ConfigOpts, limits: Mapping[str, int | None]) -> None:
 
 def _project(conf: cfg.ConfigOpts) -> str:
     project: str = conf.command.project
-    if not (0 < len(project) <= 255 and keepable(project)):
+    if not (0 < len(project) <= 255 and storable(project)):
         raise errors.InvalidRequest("argument project must have 1 to 255 characters of valid Unicode without NUL")
     return project
 

@@ -1,5 +1,6 @@
 """The life of a main: start, wait for a signal, shut down, exit."""
 
+import functools
 import logging
 import os
 import queue
@@ -85,15 +86,20 @@ def _exit_unfinished() -> None:
     exit_now()
 
 
-def main(run: Callable[[], int | None]) -> int:
-    """Run a command, and return its exit code; print errors that an operator can fix in one line, without traceback."""
-    try:
-        crash.arm(os.environ)
-        return run() or 0
-    except (errors.SnapmanageError, cfg.Error) as error:
-        return _print_error(str(error))
-    except SQLAlchemyError as error:
-        return _print_error(f"the database failed: {error}")
+def program(run: Callable[[], int | None]) -> Callable[[], int]:
+    """Make a main of `run`: it returns the exit code, and prints errors that an operator can fix in one line."""
+
+    @functools.wraps(run)
+    def main() -> int:
+        try:
+            crash.arm(os.environ)
+            return run() or 0
+        except (errors.SnapmanageError, cfg.Error) as error:
+            return _print_error(str(error))
+        except SQLAlchemyError as error:
+            return _print_error(f"the database failed: {error}")
+
+    return main
 
 
 def _print_error(text: str) -> int:

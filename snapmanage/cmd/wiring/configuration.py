@@ -15,12 +15,12 @@ from sqlalchemy.exc import ArgumentError
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.bus.names import Names
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.quotas import Amount
+from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.manage.rules import Rules
 from snapmanage.store.engine.database import Database, connect
-from snapmanage.volume.worker import BackendLimits
+from snapmanage.volume.limits import BackendLimits
 
 RABBIT = "oslo_messaging_rabbit"
 DRIVERS = "snapmanage.drivers"

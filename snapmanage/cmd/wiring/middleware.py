@@ -4,6 +4,7 @@ A strategy or a middleware is imported, and its options are registered, only if 
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,15 @@ POLICY_FILE = "policy.yaml"
 def authentication(conf: cfg.ConfigOpts) -> Authenticate:
     """Return the strategy of `[api] auth_strategy`; raise `ConfigurationError` if an option or a package is missing."""
     if conf.api.auth_strategy == "http_basic":
-        return _http_basic(conf)
+        from oslo_middleware import basic_auth
+
+        from snapmanage.api.access.http_basic import HttpBasic
+
+        conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
+        return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file))
     if conf.api.auth_strategy == "keystone":
         return _keystone(conf)
-    return callers.noauth_anywhere if conf.api.noauth_anywhere else callers.noauth
+    return partial(callers.noauth, anywhere=conf.api.noauth_anywhere)
 
 
 def policy(conf: cfg.ConfigOpts) -> Policy:
@@ -51,15 +57,6 @@ def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
     return application
 
 
-def _http_basic(conf: cfg.ConfigOpts) -> Authenticate:
-    from oslo_middleware import basic_auth
-
-    from snapmanage.api.access.http_basic import HttpBasic
-
-    conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
-    return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file))
-
-
 def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
     try:
         from keystoneauth1.exceptions import ClientException
@@ -78,7 +75,7 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
     # The strategy refuses requests itself, with this API's errors.
     forced = {"oslo_config_config": conf, "delay_auth_decision": True}
     try:
-        return keystone.Keystone(lambda judge: keystone.Middleware(judge, forced))
+        return keystone.Keystone(lambda application: keystone.Middleware(application, forced))
     except ClientException as error:
         raise errors.ConfigurationError(f"[{KEYSTONE}] is incomplete: {error}") from error
 
@@ -112,9 +109,8 @@ def _behind_proxy(conf: cfg.ConfigOpts, application: Any) -> Any:
     trusting = http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
 
     def remembering(environ: dict[str, Any], start_response: Any) -> Any:
-        environ[callers.PEER] = environ.get(
-            "REMOTE_ADDR"
-        )  # noauth checks the peer too, since headers replace REMOTE_ADDR
+        # Headers replace REMOTE_ADDR, and noauth checks the peer too.
+        environ[callers.PEER] = environ.get("REMOTE_ADDR")
         return trusting(environ, start_response)
 
     return remembering

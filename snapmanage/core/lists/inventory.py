@@ -19,8 +19,8 @@ class Inventory:
         self._found = found
         self._orders: dict[Sort, _Order] = {}
 
-    def wanted(self, page: Page) -> Iterator[BackendSnapshot]:
-        """Yield the snapshots behind the marker that pass the filters, in order.
+    def candidates(self, page: Page) -> Iterator[BackendSnapshot]:
+        """Yield the snapshots after the marker that pass the filters, in the order of the page.
 
         Raise `InvalidRequest` if the scan found no snapshot of the marker's name.
         """
@@ -38,6 +38,7 @@ class _Order:
     places: Mapping[str, int]
 
     def after(self, marker: Reference) -> int:
+        """Return the position after the marker; raise `InvalidRequest` if no snapshot has the marker's name."""
         try:
             return self.places[marker.name()] + 1
         except (errors.InvalidReference, KeyError):

@@ -84,17 +84,17 @@ class Filters:
     def of(cls, given: Mapping[str, Any]) -> "Filters":
         """Read the result of `as_wire`; raise `InvalidRequest` for other filters or types."""
         read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
-        if not read.keys() <= _WIRED or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
+        if not read.keys() <= _WIRE_FIELDS or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
             raise errors.InvalidRequest(
-                f"filters can't be {dict(given)!r}; use texts and times for these: {', '.join(sorted(_WIRED))}"
+                f"filters can't be {dict(given)!r}; use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
             )
         return cls(**read)
 
     def as_wire(self) -> dict[str, Any]:
         """Return the filters in use, in the types of JSON."""
-        said = {name: getattr(self, name) for name in sorted(_WIRED)}
-        said |= {name: said[name].isoformat() for name in _TIMES if said[name]}
-        return {name: value for name, value in said.items() if value not in (None, "")}
+        given = {name: getattr(self, name) for name in sorted(_WIRE_FIELDS)}
+        given |= {name: given[name].isoformat() for name in _TIMES if given[name]}
+        return {name: value for name, value in given.items() if value not in (None, "")}
 
     def passes(self, found: BackendSnapshot) -> bool:
         """Return whether a snapshot passes all filters but `safe_to_manage`, which depends on the owners."""
@@ -108,7 +108,7 @@ class Filters:
 
 _TEXTS = {"name_part", "volume_id"}
 _TIMES = {"created_before", "created_after"}
-_WIRED = _TEXTS | _TIMES | {"safe_to_manage"}
+_WIRE_FIELDS = _TEXTS | _TIMES | {"safe_to_manage"}
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Page:
     filters: Filters = field(default_factory=Filters)
 
     @property
-    def goes_on(self) -> bool:
-        """Return whether this page follows another one."""
+    def is_later_page(self) -> bool:
+        """Return whether the list has a page before this one."""
         return self.marker is not None or self.offset > 0
 
     @classmethod
@@ -168,15 +168,15 @@ def entries(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
     return [_entry(snapshot, owned) for snapshot in found]
 
 
-def cut(rest: Iterable[T], wanted: Page) -> Iterator[T]:
-    """Yield the part of the rest behind the marker that is on the page."""
-    return itertools.islice(rest, wanted.offset, None if wanted.limit is None else wanted.offset + wanted.limit)
+def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
+    """Yield the candidates, which begin after the marker, that are on the page."""
+    return itertools.islice(candidates, page.offset, None if page.limit is None else page.offset + page.limit)
 
 
-def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, wanted: Page) -> list[Manageable]:
+def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, page: Page) -> list[Manageable]:
     """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
-    made = (_entry(found, owned) for found in candidates)
-    return list(cut((entry for entry in made if entry.safe_to_manage is wanted.filters.safe_to_manage), wanted))
+    every = (_entry(found, owned) for found in candidates)
+    return list(on_page((entry for entry in every if entry.safe_to_manage is page.filters.safe_to_manage), page))
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> bool:
@@ -189,14 +189,14 @@ def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
     return Manageable(
         reference=reference,
         size_gb=snapshot.size_gb,
-        reason_not_safe=_unsafe(snapshot, snapshot_id, owned.references.get(reference.text)),
+        reason_not_safe=_reason_not_safe(snapshot, snapshot_id, owned.references.get(reference.text)),
         source_reference=Reference.named(snapshot.parent) if snapshot.parent else None,
         snapshot_id=snapshot_id,
         extra_info=snapshot.extra,
     )
 
 
-def _unsafe(snapshot: BackendSnapshot, snapshot_id: str | None, namesake: str | None) -> str | None:
+def _reason_not_safe(snapshot: BackendSnapshot, snapshot_id: str | None, namesake: str | None) -> str | None:
     """Return the first reason for which `manage` would refuse the snapshot; None if it would not."""
     if snapshot_id is not None:
         return "already managed"

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ListQuery:
-    """The rows that a list shall have.
+    """The filters, the order and the page of a list.
 
     `project_id` None means every project. `equal` compares columns, `like` looks for parts of texts, and `metadata`
     requires pairs. With `never` the list is empty. `sort` holds pairs of a column and a direction, `asc` or `desc`.

@@ -1,1 +1,1 @@
-"""Values that every room uses: ids, texts, locations, and the fields of log lines."""
+"""Values that every package uses: ids, texts, locations, and the fields of log lines."""

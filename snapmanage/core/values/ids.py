@@ -4,22 +4,20 @@ import re
 import uuid
 from typing import Any
 
-from snapmanage.core.reference import Reference
+from snapmanage import errors
 
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 
 
-def uuid_text(value: Any) -> str | None:
-    """Return a UUID in its usual spelling, with small letters and hyphens; None if the value is not a UUID."""
+def parse_uuid(name: str, value: Any) -> str:
+    """Return a UUID in its usual spelling, with small letters and hyphens.
+
+    Raise `InvalidRequest`, which names the field `name`, if the value is not a UUID.
+    """
     try:
         return str(uuid.UUID(value))
-    except (ValueError, AttributeError, TypeError):
-        return None
-
-
-def is_uuid(value: Any) -> bool:
-    """Return whether the value is a UUID in its usual spelling."""
-    return isinstance(value, str) and uuid_text(value) == value
+    except (ValueError, AttributeError, TypeError) as error:
+        raise errors.InvalidRequest(f"{name} must be a UUID, not {value!r}") from error
 
 
 def derive(namespace: str, name: str) -> str:
@@ -38,8 +36,3 @@ def ids_in(name: str) -> set[str]:
     The name of its volume or folder doesn't count: a clone is often named after the snapshot that it was made of.
     """
     return {found.lower() for found in _ID.findall(own_name(name))}
-
-
-def ids_in_reference(reference: Reference) -> set[str]:
-    """Return the UUIDs in the names that a reference has under any key."""
-    return {found for name in reference.value.values() if isinstance(name, str) for found in ids_in(name)}

@@ -8,22 +8,19 @@ from snapmanage.core.records import Record
 _PLAIN = re.compile(r"[!#-~]+")
 
 
-def fields(**values: object) -> str:
-    """Return `name=value` pairs without the values that are None.
+def fields(record: Record | None = None, /, **values: object) -> str:
+    """Return `name=value` pairs without the values that are None; first those that identify a record and its state.
 
     A value with spaces, quotes, control characters or non-ASCII characters is written as a JSON string.
     """
+    if record is not None:
+        own = {
+            type(record).__name__.lower(): record.id,
+            "backend": record.location.server,
+            "generation": record.generation,
+            "status": record.status.value,
+            "request": record.requester.request_id,
+        }
+        values = own | values
     texts = {name: str(value) for name, value in values.items() if value is not None}
     return " ".join(f"{name}={text if _PLAIN.fullmatch(text) else json.dumps(text)}" for name, text in texts.items())
-
-
-def record_fields(record: Record, **more: object) -> str:
-    """Return the fields that identify a record and its state, followed by `more`."""
-    return fields(
-        **{type(record).__name__.lower(): record.id},
-        backend=record.location.server,
-        generation=record.generation,
-        status=record.status.value,
-        request=record.requester.request_id,
-        **more,
-    )

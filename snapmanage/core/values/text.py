@@ -1,13 +1,13 @@
-"""Texts and JSON from outside: which of them every database and every parser accepts."""
+"""Check texts and JSON from outside: databases and parsers accept only some of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Longer texts of errors are cut: a reason may repeat a name that is as long as a request.
 LONGEST_REASON = 2000
-# Levels of JSON in a request. A deeper value could not be written as JSON again inside of an event.
+# Levels around a value in the JSON of a request. A deeper value could not be written as JSON again inside an event.
 DEEPEST = 32
-# Levels of JSON in an event: more than any request makes, and far less than a parser refuses.
+# Levels around a value in an event: more than any request makes, and far fewer than a parser refuses.
 DEEPEST_EVENT = 64
 
 
@@ -17,7 +17,7 @@ def readable(text: str) -> str:
     return escaped if len(escaped) <= LONGEST_REASON else f"{escaped[:LONGEST_REASON]}…"
 
 
-def keepable(text: str) -> bool:
+def storable(text: str) -> bool:
     """Return whether every database keeps the text unchanged: Unicode without NUL and without lone surrogates."""
     try:
         text.encode()
@@ -27,7 +27,7 @@ def keepable(text: str) -> bool:
 
 
 def walk(value: Any) -> Iterator[tuple[int, Any]]:
-    """Yield each value and each key inside a JSON value, and the value itself, with the number of levels around it.
+    """Yield a JSON value and every value and key inside it, each with the number of objects and lists around it.
 
     The function does not recurse: a value from outside may have any depth.
     """
@@ -40,8 +40,3 @@ def walk(value: Any) -> Iterator[tuple[int, Any]]:
             stack.extend((level + 1, part) for part in each.values())
         elif isinstance(each, list):
             stack.extend((level + 1, part) for part in each)
-
-
-def depth(value: Any) -> int:
-    """Return the number of levels of objects and lists in a JSON value; 0 for any other value."""
-    return max(level + isinstance(each, Mapping | list) for level, each in walk(value))

@@ -10,7 +10,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 from snapmanage import errors
 from snapmanage.drivers.btrfs import members, search, trees
@@ -21,23 +22,30 @@ from snapmanage.drivers.system.failures import KnownFailure
 MAX_NAME_BYTES = 255
 
 _ROOT_ONLY = KnownFailure(
-    errors.BackendPermission, "root with CAP_SYS_ADMIN alone may not change {}: make root the owner of its folder"
+    errors.BackendPermission, "root with CAP_SYS_ADMIN alone may not change {!r}: make root the owner of its folder"
 )
-_FAILURES = {
-    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no {} in the folder"),
-    errno.ENOTDIR: KnownFailure(errors.SourceNotFound, "a part of the path {} is not a directory"),
-    errno.EEXIST: KnownFailure(errors.NameTaken, "the new name of {} is taken; rename the other object"),
-    errno.ELOOP: KnownFailure(errors.InvalidReference, "{} leads over a symbolic link; name the path without it"),
-    errno.EXDEV: KnownFailure(errors.InvalidReference, "{} leads over another mount; configure a backend for that one"),
-    errno.EBUSY: KnownFailure(errors.InUse, "something is mounted on {}; unmount it first"),
-    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is longer than a path may be"),
-    errno.EACCES: _ROOT_ONLY,
-    errno.EPERM: _ROOT_ONLY,
-    errno.EROFS: KnownFailure(
-        errors.BackendPermission, "{} is on a read-only file system, or in a read-only subvolume; make it writable"
-    ),
-}
-_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
+# A context that turns an error of a system call on the object of that name into an error of snapmanage.
+_translated_errors = partial(
+    failures.translated_errors,
+    known={
+        errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no {!r} in the folder"),
+        errno.ENOTDIR: KnownFailure(errors.SourceNotFound, "a part of the path {!r} is not a directory"),
+        errno.EEXIST: KnownFailure(errors.NameTaken, "the new name of {!r} is taken; rename the other object"),
+        errno.ELOOP: KnownFailure(errors.InvalidReference, "{!r} leads over a symbolic link; name the path without it"),
+        errno.EXDEV: KnownFailure(
+            errors.InvalidReference, "{!r} leads over another mount; configure a backend for that one"
+        ),
+        errno.EBUSY: KnownFailure(errors.InUse, "something is mounted on {!r}; unmount it first"),
+        errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{!r} is longer than a path may be"),
+        errno.EACCES: _ROOT_ONLY,
+        errno.EPERM: _ROOT_ONLY,
+        errno.EROFS: KnownFailure(
+            errors.BackendPermission,
+            "{!r} is on a read-only file system, or in a read-only subvolume; make it writable",
+        ),
+    },
+    otherwise=KnownFailure(errors.BackendUnavailable, "the file system failed on {!r}"),
+)
 
 
 def is_valid_path(name: str) -> bool:
@@ -171,11 +179,6 @@ def _opened_beneath(fd: int, place: str) -> Iterator[int]:
         yield inner
     finally:
         os.close(inner)
-
-
-def _translated_errors(name: str) -> AbstractContextManager[None]:
-    """Turn the failure of a system call on `name` into an error of snapmanage."""
-    return failures.translated_errors(repr(name), _FAILURES, _OTHER_FAILURE)
 
 
 def _removed(folder: str) -> errors.BackendUnavailable:

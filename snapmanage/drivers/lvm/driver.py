@@ -78,7 +78,7 @@ class LvmDriver:
         self._report()
 
     def storage_id(self) -> str | None:
-        [group] = self._of_group("vg_uuid")
+        [group] = self._group_values("vg_uuid")
         return f"lvm:{group}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
@@ -124,7 +124,7 @@ class LvmDriver:
     def rename(self, old: str, new: str) -> None:
         action = f"renaming {old!r} to {new!r} in volume group {self._group!r}"
         completed = self._run(action, privileged.lvrename, old, new, *self._settings)
-        if reason := messages.rigidity(completed.error):
+        if reason := messages.group_refusal(completed.error):
             raise errors.Unusable(f"{old!r} wasn't renamed: {reason}")
 
     def _find(self, reference: Reference) -> LogicalVolume:
@@ -141,14 +141,14 @@ class LvmDriver:
         """Return the visible volumes and snapshots; with `hidden`, all; with `names`, those of them that exist."""
         action = f"listing volume group {self._group!r}"
         completed = self._run(action, privileged.lvs, names, *self._settings, hidden)
-        rigid = messages.rigidity(completed.error)
-        doubled = messages.doubled(completed.error)
+        group_refusal = messages.group_refusal(completed.error)
+        duplicates = messages.duplicate_volumes(completed.error)
         # The disks that LVM sees twice may belong to other groups.
-        if doubled and doubled & frozenset(self._of_group("pv_uuid")):
-            rigid = messages.DOUBLED
-        return report.read(completed.output, self._group, rigid)
+        if duplicates and duplicates & frozenset(self._group_values("pv_uuid")):
+            group_refusal = messages.DUPLICATE
+        return report.read(completed.output, self._group, group_refusal)
 
-    def _of_group(self, column: str) -> list[str]:
+    def _group_values(self, column: str) -> list[str]:
         """Return the values of one column of `vgs` for the group; they have no spaces."""
         action = f"reading volume group {self._group!r}"
         return self._run(action, privileged.vgs, column, *self._settings).output.split()

@@ -13,8 +13,8 @@ from snapmanage.drivers.system.failures import KnownFailure, command_error
 # `--config` overrides lvm.conf, lvmlocal.conf, the files of tags, and profiles. Every command gets these settings, so
 # that errors are written on standard error, without prefixes.
 CONFIG = 'log{report_command_log=0 prefix="" indent=0 command_names=0 verbose=0 silent=0} report{output_format="basic"}'
-DOUBLED = "two devices look like one physical volume of the group; hide one of them from LVM"
-_DOUBLED = re.compile(r"Not using device \S+ for PV (\S+?)\.?$", re.MULTILINE)
+DUPLICATE = "two devices look like one physical volume of the group; hide one of them from LVM"
+_DUPLICATE = re.compile(r"Not using device \S+ for PV (\S+?)\.?$", re.MULTILINE)
 # Warnings on standard error of a successful command, and the reason why LVM then renames nothing in the group.
 _WARNINGS = {
     "TEST MODE:": "LVM runs in test mode and changes nothing; set global/test to 0 in lvm.conf",
@@ -44,7 +44,7 @@ _FAILURES = {
     r"with unknown segments": KnownFailure(
         errors.Unusable, "the group has a kind of logical volume that this lvm2 doesn't know; install a newer lvm2"
     ),
-    r"with duplicate PV": KnownFailure(errors.Unusable, DOUBLED),
+    r"with duplicate PV": KnownFailure(errors.Unusable, DUPLICATE),
 }
 
 
@@ -55,14 +55,14 @@ def refuse_failure(action: str, completed: CompletedCommand) -> None:
         raise command_error(action, "lvm2", code, messages(output, error), _FAILURES)
 
 
-def rigidity(warnings: str) -> str | None:
+def group_refusal(warnings: str) -> str | None:
     """Return the reason in a command's warnings why LVM renames nothing in the group, as a clause; else None."""
     return next((reason for text, reason in _WARNINGS.items() if text in warnings), None)
 
 
-def doubled(warnings: str) -> frozenset[str]:
+def duplicate_volumes(warnings: str) -> frozenset[str]:
     """Return the UUIDs of the physical volumes, of any group, that LVM warns of seeing more than once."""
-    return frozenset(_DOUBLED.findall(warnings))
+    return frozenset(_DUPLICATE.findall(warnings))
 
 
 def messages(output: str, error: str) -> str:

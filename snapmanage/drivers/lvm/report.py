@@ -89,23 +89,23 @@ class LogicalVolume:
         return BackendVolume(self.name, self.identity, self.size_bytes)
 
 
-def read(text: str, group: str, rigid: str | None = None) -> list[LogicalVolume]:
+def read(text: str, group: str, group_refusal: str | None = None) -> list[LogicalVolume]:
     """Return the logical volumes of a report in JSON; raise `BackendError` where it is unreadable.
 
-    `rigid` is the reason why LVM renames nothing in the group, taken from its warnings; see `messages`.
+    `group_refusal` is the reason why LVM renames nothing in the group, taken from its warnings; see `messages`.
     """
     try:
         lines = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
-        return [_logical_volume(fields, _danger(fields, group, rigid)) for fields in lines]
+        return [_logical_volume(fields, _safety(fields, group, group_refusal)) for fields in lines]
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
         raise errors.BackendError(f"the report of lvs is unreadable ({failure!r}): {text[:200]!r}") from failure
 
 
-def _logical_volume(fields: Mapping[str, Any], danger: tuple[Unsafe | None, str]) -> LogicalVolume:
+def _logical_volume(fields: Mapping[str, Any], safety: tuple[Unsafe | None, str]) -> LogicalVolume:
     roles = _set(fields["lv_role"])
     # The size of a thick snapshot is its origin's; `lv_size` is the room for overwritten data.
     origin_size = fields["origin_size"] if "thicksnapshot" in roles else ""
-    unsafe, reason = danger
+    unsafe, reason = safety
     return LogicalVolume(
         name=_name(fields),
         identity=fields["lv_uuid"],
@@ -135,9 +135,9 @@ def _time(text: str) -> datetime | None:
     return None
 
 
-def _danger(fields: Mapping[str, Any], group: str, rigid: str | None) -> tuple[Unsafe | None, str]:
-    """Return whether and why it can't be renamed. A listing and a search by name use this one answer."""
-    if reason := _flaw(fields, group) or rigid:
+def _safety(fields: Mapping[str, Any], group: str, group_refusal: str | None) -> tuple[Unsafe | None, str]:
+    """Return whether and why it can't be renamed; listings and searches by name share this decision."""
+    if reason := _flaw(fields, group) or group_refusal:
         return Unsafe.UNUSABLE, reason
     if _true(fields, "lv_allocation_locked"):
         return Unsafe.IN_USE, "LVM has locked it, as pvmove does while it moves the data"

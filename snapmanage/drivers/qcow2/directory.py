@@ -91,7 +91,7 @@ class Directory:
     def identity(self, name: str) -> str | None:
         """Return the identity of the file that has the name now, whether or not it is an image."""
         status = files.status(self.fd, name)
-        return files.identity(status) if status else None
+        return status.identity if status else None
 
     @contextmanager
     def opened(self, name: str, flags: int = files.PROBE_FLAGS) -> Iterator[int | None]:

@@ -141,8 +141,8 @@ def read_image(fd: int, name: str) -> Image:
 
 def unopened_image(name: str, status: FileStatus, **fields: Any) -> Image:
     """Return the file's image with these fields; the file itself isn't read."""
-    created_at = datetime.fromtimestamp(syscalls.birth_time(status), UTC)
-    return Image((name,), files.identity(status), status.size_bytes, created_at, file=status, **fields)
+    created_at = datetime.fromtimestamp(status.created_ns / syscalls.NANOSECONDS_PER_SECOND, UTC)
+    return Image((name,), status.identity, status.size_bytes, created_at, file=status, **fields)
 
 
 def _immovable_reason(fd: int, status: FileStatus) -> str:

@@ -109,7 +109,7 @@ class LockedDirectory:
         if overlay.rebase_refusal:
             raise errors.Unusable(f"{overlay.name!r} can't record another backing file name: {overlay.rebase_refusal}")
         with self.directory.opened(overlay.name, files.PROBE_FLAGS | os.O_RDWR) as fd:
-            if fd is None or files.identity(syscalls.opened_status(fd)) != overlay.image.identity:
+            if fd is None or syscalls.opened_status(fd).identity != overlay.image.identity:
                 raise errors.BackendBusy(
                     f"the overlay {overlay.name!r} was replaced during the rename, or snapmanage may not write "
                     "it: let its user read and write the file"
@@ -174,9 +174,7 @@ def locked(directory: Directory, timeout_seconds: float) -> Iterator[LockedDirec
         with _lock_file(directory) as fd:
             with translated_errors(LOCK):
                 # The lock counts only if the opened file is still the lock file of the directory.
-                acquired = syscalls.try_lock(fd) and (
-                    files.identity(syscalls.opened_status(fd)) == directory.identity(LOCK)
-                )
+                acquired = syscalls.try_lock(fd) and (syscalls.opened_status(fd).identity == directory.identity(LOCK))
             if acquired:
                 yield LockedDirectory(directory, fd, timeout_seconds)
                 return

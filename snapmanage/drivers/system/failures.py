@@ -36,16 +36,16 @@ def command_error(
 
 
 @contextmanager
-def translated_errors(subject: str, known: Mapping[int, KnownFailure], otherwise: KnownFailure) -> Iterator[None]:
+def translated_errors(name: str, known: Mapping[int, KnownFailure], otherwise: KnownFailure) -> Iterator[None]:
     """Raise an error of snapmanage in the place of an `OSError`; its errno decides.
 
-    The texts describe problem and remedy, with `{}` in the place of `subject`.
+    The texts of `known` and `otherwise` describe problem and remedy, with `{!r}` in the place of the object's `name`.
     """
     try:
         yield
     except OSError as failure:
         error, text = known.get(failure.errno or 0, otherwise)
-        raise error(f"{text.format(subject)} ({failure.strerror or failure})") from failure
+        raise error(f"{text.format(name)} ({failure.strerror or failure})") from failure
 
 
 def on_one_line(text: str) -> str:

@@ -9,7 +9,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
@@ -21,16 +22,20 @@ MAX_NAME_BYTES = 255
 PROBE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOT_PERMITTED = KnownFailure(
-    errors.BackendPermission, "the system doesn't permit this operation on {}: give snapmanage's user the permission"
+    errors.BackendPermission, "the system doesn't permit this operation on {!r}: give snapmanage's user the permission"
 )
-_FAILURES = {
-    errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {}"),
-    errno.EEXIST: KnownFailure(errors.NameTaken, "there is already a file {}: rename it first"),
-    errno.EACCES: _NOT_PERMITTED,
-    errno.EPERM: _NOT_PERMITTED,
-    errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{} is too long for the name of a file"),
-}
-_OTHER_FAILURE = KnownFailure(errors.BackendUnavailable, "the file system failed on {}")
+# A context that turns an error of a system call on the file of that name into an error of snapmanage.
+translated_errors = partial(
+    failures.translated_errors,
+    known={
+        errno.ENOENT: KnownFailure(errors.SourceNotFound, "there is no file {!r}"),
+        errno.EEXIST: KnownFailure(errors.NameTaken, "there is already a file {!r}: rename it first"),
+        errno.EACCES: _NOT_PERMITTED,
+        errno.EPERM: _NOT_PERMITTED,
+        errno.ENAMETOOLONG: KnownFailure(errors.InvalidReference, "{!r} is too long for the name of a file"),
+    },
+    otherwise=KnownFailure(errors.BackendUnavailable, "the file system failed on {!r}"),
+)
 
 
 def is_valid_name(name: str) -> bool:
@@ -40,10 +45,6 @@ def is_valid_name(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
-
-
-def identity(found: syscalls.FileStatus) -> str:
-    return f"{found.inode}-{found.born_ns or 0}"
 
 
 def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:
@@ -62,7 +63,7 @@ def storage_id(directory: str) -> str | None:
     that mount it from different sources, such as two names of one server, get different IDs.
     """
     with opened_directory(directory) as fd, translated_errors(directory):
-        number, own_identity = os.statvfs(fd).f_fsid, identity(syscalls.opened_status(fd))
+        number, own_identity = os.statvfs(fd).f_fsid, syscalls.opened_status(fd).identity
         file_system = f"{number:x}" if number else _mounted_from(fd)
     return f"directory:{file_system}/{own_identity}" if file_system else None
 
@@ -81,7 +82,7 @@ def locate(directory_fd: int, path: str, identities: Collection[str], names: Col
     with translated_errors(path), os.scandir(directory_fd) as entries:
         present = [entry.name for entry in entries]
     described = ((name, status(directory_fd, name)) for name in present)
-    objects = [BackendObject(name, identity(found)) for name, found in described if found]
+    objects = [BackendObject(name, found.identity) for name, found in described if found]
     return [each for each in objects if each.identity in identities or each.name in names]
 
 
@@ -98,8 +99,3 @@ def opened_directory(directory: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def translated_errors(name: str) -> AbstractContextManager[None]:
-    """Turn an error of a system call on the file `name` into an error of snapmanage."""
-    return failures.translated_errors(repr(name), _FAILURES, _OTHER_FAILURE)

@@ -18,10 +18,10 @@ _STATX_BASIC_STATS = 0x7FF
 _STATX_BTIME = 0x800
 # Attributes of statx: immutable, append-only, the root of a mount.
 _IMMOVABLE = 0x10 | 0x20 | 0x2000
-_NANOSECONDS = 10**9
 _OPENAT2 = 437  # the same on every architecture, and libc has no function for it
 _RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 1, 4, 8
 
+NANOSECONDS_PER_SECOND = 10**9
 # Errors of a path that leads to no file.
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -30,9 +30,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class _Timestamp(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_uint32), ("reserved", ctypes.c_int32))
-
-    def in_nanoseconds(self) -> int:
-        return int(self.seconds) * _NANOSECONDS + int(self.nanoseconds)
 
 
 class _Statx(ctypes.Structure):
@@ -69,14 +66,16 @@ class _OpenHow(ctypes.Structure):
 class FileStatus:
     """The result of `statx`.
 
-    `born_ns` is None where the file system has no birth times. `immovable` means that the system refuses to rename the
-    file: it is immutable, append-only, or a mount point.
+    `identity` is the inode number with the birth time, which is 0 where the file system has no birth times; then
+    `created_ns` is the time of the last change. `immovable` means that the system refuses to rename the file: it is
+    immutable, append-only, or a mount point.
     """
 
     mode: int
     inode: int
     size_bytes: int
-    born_ns: int | None
+    identity: str
+    created_ns: int
     modified_ns: int
     device: tuple[int, int] = (0, 0)
     immovable: bool = False
@@ -90,10 +89,18 @@ def status(directory_fd: int, name: str, flags: int = _AT_SYMLINK_NOFOLLOW) -> F
     found = _Statx()
     mask = _STATX_BASIC_STATS | _STATX_BTIME
     _check(_libc.statx(directory_fd, os.fsencode(name), flags, mask, ctypes.byref(found)), name)
-    born = found.btime.in_nanoseconds() if found.mask & _STATX_BTIME else None
-    device = (int(found.dev_major), int(found.dev_minor))
-    immovable = bool(found.attributes & _IMMOVABLE)
-    return FileStatus(found.mode, found.ino, found.size, born, found.mtime.in_nanoseconds(), device, immovable)
+    born_ns = found.btime.seconds * NANOSECONDS_PER_SECOND + found.btime.nanoseconds if found.mask & _STATX_BTIME else 0
+    modified_ns = found.mtime.seconds * NANOSECONDS_PER_SECOND + found.mtime.nanoseconds
+    return FileStatus(
+        mode=found.mode,
+        inode=found.ino,
+        size_bytes=found.size,
+        identity=f"{found.ino}-{born_ns}",
+        created_ns=born_ns or modified_ns,
+        modified_ns=modified_ns,
+        device=(found.dev_major, found.dev_minor),
+        immovable=bool(found.attributes & _IMMOVABLE),
+    )
 
 
 def target_status(directory_fd: int, path: str) -> FileStatus:
@@ -104,11 +111,6 @@ def target_status(directory_fd: int, path: str) -> FileStatus:
 def opened_status(fd: int) -> FileStatus:
     """Return the status of an open file; `OSError`."""
     return status(fd, "", _AT_EMPTY_PATH)
-
-
-def birth_time(found: FileStatus) -> float:
-    """Return the birth time in seconds since the epoch; the time of the last change where there is no birth time."""
-    return (found.modified_ns if found.born_ns is None else found.born_ns) / _NANOSECONDS
 
 
 def rename_noreplace(directory_fd: int, old: str, new: str) -> None:

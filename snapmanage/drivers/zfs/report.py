@@ -39,7 +39,7 @@ class Dataset:
         `mounted_at` is empty for a snapshot that isn't mounted. `managed_own_length` is the length of the part behind
         the @ of managed names.
         """
-        unsafe, reason = self._danger(mounted_at, managed_own_length)
+        unsafe, reason = self._safety(mounted_at, managed_own_length)
         return BackendSnapshot(
             name=self.name,
             identity=self.identity,
@@ -52,7 +52,7 @@ class Dataset:
             extra={} if self.fault else {"userrefs": str(self.holds)},
         )
 
-    def _danger(self, mounted_at: str, managed_own_length: int) -> tuple[Unsafe | None, str]:
+    def _safety(self, mounted_at: str, managed_own_length: int) -> tuple[Unsafe | None, str]:
         if self.fault:
             return Unsafe.UNUSABLE, self.fault
         if self.to_be_destroyed:
@@ -79,7 +79,7 @@ def read(text: str) -> dict[str, Dataset]:
             properties.setdefault(name, {})[key] = value
     except ValueError as failure:
         raise errors.BackendError(f"the report of zfs is unreadable ({failure!r}): {text[:200]!r}") from failure
-    return {name: _read_one(name, each) for name, each in properties.items() if _is_supported(name, each)}
+    return {name: _dataset(name, each) for name, each in properties.items() if _is_supported(name, each)}
 
 
 def _is_supported(name: str, properties: Mapping[str, str]) -> bool:
@@ -87,9 +87,21 @@ def _is_supported(name: str, properties: Mapping[str, str]) -> bool:
     return valid and properties.get("type", "-") in (*KINDS, "-")
 
 
-def _read_one(name: str, properties: Mapping[str, str]) -> Dataset:
+def _dataset(name: str, properties: Mapping[str, str]) -> Dataset:
     try:
-        return _dataset(name, properties)
+        volume_size = properties["volsize"]
+        guid, transaction, number = (int(properties[key]) for key in ("guid", "createtxg", "objsetid"))
+        old = f"{guid}-{transaction}"
+        return Dataset(
+            name=name,
+            kind=properties["type"],
+            identity=f"{old}-{number}" if "@" in name else old,
+            old_identity=old,
+            size_bytes=int(properties["referenced"] if volume_size == "-" else volume_size),
+            created_at=datetime.fromtimestamp(int(properties["creation"]), UTC),
+            holds=0 if properties["userrefs"] == "-" else int(properties["userrefs"]),
+            to_be_destroyed=properties["defer_destroy"] == "on",
+        )
     except (ValueError, KeyError) as failure:
         kind = "snapshot" if "@" in name else "filesystem"
         fault = f"zfs reports no usable properties of it ({failure}); see zpool status -v"
@@ -99,19 +111,3 @@ def _read_one(name: str, properties: Mapping[str, str]) -> Dataset:
 def unreadable_identity(name: str) -> str:
     """Return an identity for an object that can't be read. It has a colon, unlike any real identity."""
     return f"unreadable:{name}"
-
-
-def _dataset(name: str, properties: Mapping[str, str]) -> Dataset:
-    volume_size = properties["volsize"]
-    guid, transaction, number = (int(properties[key]) for key in ("guid", "createtxg", "objsetid"))
-    old = f"{guid}-{transaction}"
-    return Dataset(
-        name=name,
-        kind=properties["type"],
-        identity=f"{old}-{number}" if "@" in name else old,
-        old_identity=old,
-        size_bytes=int(properties["referenced"] if volume_size == "-" else volume_size),
-        created_at=datetime.fromtimestamp(int(properties["creation"]), UTC),
-        holds=0 if properties["userrefs"] == "-" else int(properties["userrefs"]),
-        to_be_destroyed=properties["defer_destroy"] == "on",
-    )

@@ -16,7 +16,6 @@ from sqlalchemy.exc import (
     InterfaceError,
     InvalidatePoolError,
     OperationalError,
-    StatementError,
 )
 
 from snapmanage.store.engine import mariadb, postgresql
@@ -25,8 +24,6 @@ T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
 DEADLOCK_TRIES = 10
-# The errors of a database, or of its driver, for values that it can't keep, unless `passes` is true of them.
-UNKEEPABLE = (StatementError, ValueError, OverflowError)
 # A connection that was in use so recently is not pinged: a database takes longer to restart.
 PING_AFTER_SECONDS = 1.0
 _IDLE_SINCE = "snapmanage_idle_since"
@@ -88,14 +85,14 @@ class Database:
         self.engine = engine
         self.clock = clock
         # SQLite admits one writer and makes the others poll; they wait for this lock instead.
-        self._turn: Any = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._one_writer: Any = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
         self._closed = False
         event.listen(engine, "checkin", self._close_late)
 
     def write(self, work: Callable[[Connection, datetime], T]) -> T:
         for tries_left in reversed(range(DEADLOCK_TRIES)):
             try:
-                with self._turn, self.engine.begin() as conn:
+                with self._one_writer, self.engine.begin() as conn:
                     return work(conn, self.clock(conn))
             except DBAPIError as error:
                 if not (tries_left and deadlocked(error)):

@@ -29,13 +29,13 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], **options: Any) 
     """Return an engine whose sessions have these settings instead of the server's."""
     url = url.update_query_dict({"charset": "utf8mb4"})
     engine = sa.create_engine(url, connect_args=dict(connect_args), isolation_level="READ COMMITTED", **options)
-    event.listen(engine, "connect", _settle, insert=True)  # before SQLAlchemy reads the session's mode
+    event.listen(engine, "connect", _set_session, insert=True)  # before SQLAlchemy reads the session's mode
     if engine.dialect.driver == "pymysql":
         event.listen(engine, "connect", escape_quickly)
     return engine
 
 
-def _settle(connection: Any, record: Any) -> None:
+def _set_session(connection: Any, record: Any) -> None:
     with closing(connection.cursor()) as cursor:
         cursor.execute(f"SET {SESSION}")
 

@@ -25,7 +25,11 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
     The server ends a transaction that is idle for `idle_seconds`, unless the URL sets another time.
     """
     url = _with_psycopg(url)
-    given = dict(connect_args) | _arguments(url)
+    given = dict(connect_args)
+    if "client_encoding" not in url.query:
+        given["client_encoding"] = "utf8"
+    if THRESHOLD in url.query:
+        given[THRESHOLD] = _threshold(url.query[THRESHOLD])
     engine = sa.create_engine(
         url.difference_update_query([THRESHOLD]),
         connect_args=given,
@@ -48,14 +52,6 @@ def _with_psycopg(url: sa.URL) -> sa.URL:
             f"[database] connection begins with {url.drivername}://, which is not supported: use postgresql+psycopg://"
         )
     return url
-
-
-def _arguments(url: sa.URL) -> dict[str, Any]:
-    """Return those arguments of a connection that depend on the URL."""
-    given: dict[str, Any] = {} if "client_encoding" in url.query else {"client_encoding": "utf8"}
-    if THRESHOLD in url.query:
-        given[THRESHOLD] = _threshold(url.query[THRESHOLD])
-    return given
 
 
 def _threshold(text: Any) -> int | None:

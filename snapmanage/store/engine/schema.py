@@ -1,7 +1,6 @@
 """The schema of a database: check and upgrade it."""
 
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -16,10 +15,14 @@ _VERSIONS = _MIGRATIONS / "versions"
 def sync(engine: Engine, revision: str = "head") -> None:
     """Run the missing migrations up to `revision`; a database that is current stays as it is."""
     from alembic import command
+    from alembic.config import Config
 
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
         tables.alembic_version.create(connection, checkfirst=True)
-        command.upgrade(_config(connection), revision)
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def require_current(engine: Engine) -> None:
@@ -38,12 +41,3 @@ def _revision(engine: Engine) -> str | None:
             return None
         revision: str | None = conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         return revision
-
-
-def _config(connection: Any) -> Any:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config

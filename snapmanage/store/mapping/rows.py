@@ -1,12 +1,11 @@
 """Records as rows of their tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from sqlalchemy import Row, Table
 
-from snapmanage.core.lifecycle import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
@@ -20,10 +19,13 @@ _REQUESTER = ("project_id", "user_id", "request_id", "global_request_id")
 location = lru_cache(256)(Location.parse)
 
 
-def to_columns(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return fields of a record, each a pair of a name and a value, as values by column."""
+def to_columns(record: Record, before: Record | None = None) -> dict[str, Any]:
+    """Return the values of a record by column; with `before`, only the values in which the two records differ."""
     columns: dict[str, Any] = {}
-    for name, value in fields:
+    old = vars(before) if before else {}
+    for name, value in vars(record).items():
+        if name in old and (value is old[name] or value == old[name]):
+            continue
         match value:
             case Requester():
                 columns |= vars(value)
@@ -36,13 +38,6 @@ def to_columns(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             case _:
                 columns[name] = value
     return columns
-
-
-def differences(change: Change[Record]) -> dict[str, Any]:
-    """Return the columns whose values a change replaces, with the new values."""
-    before = vars(change.before)
-    fields = vars(change.after).items()
-    return to_columns((name, value) for name, value in fields if value is not before[name] and value != before[name])
 
 
 def to_record(kind: type[R], row: Row[Any]) -> R:

@@ -41,11 +41,11 @@ def binding_of(driver: FileDriver, name: str = SNAPSHOT) -> Binding:
     return Binding(found.identity, name, driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
-def birth_ns(folder: Path) -> int | None:
-    """Return the birth time of the snapshot's file, or None if the file system keeps none."""
+def birth_ns(folder: Path) -> int:
+    """Return the birth time of the snapshot's file."""
     fd = os.open(folder, os.O_RDONLY)
     try:
-        return syscalls.status(fd, SNAPSHOT).born_ns
+        return syscalls.status(fd, SNAPSHOT).created_ns
     finally:
         os.close(fd)
 

@@ -22,6 +22,7 @@ from snapmanage import errors
 from snapmanage.api.access import callers
 from snapmanage.api.access.http_basic import HttpBasic
 from snapmanage.api.access.keystone import Middleware
+from snapmanage.api.app import RequestIdMiddleware
 from snapmanage.cmd.wiring import middleware as pipeline
 from tests.functional.callers import CHALLENGE, by_token, token
 from tests.functional.client import PROJECT, fault
@@ -60,7 +61,7 @@ def request_from(address: str | None, peer: str | None = None) -> falcon.Request
         if value is not None:
             environ[name] = value
     request = falcon.Request(environ)
-    callers.begin(request)
+    RequestIdMiddleware().process_request(request, falcon.Response())
     return request
 
 

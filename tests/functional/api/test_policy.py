@@ -12,7 +12,6 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.api.access import policy
 from snapmanage.api.access.callers import Caller
-from snapmanage.api.access.policy import Policy
 from snapmanage.cmd.wiring import middleware
 from snapmanage.core.records import Requester
 from tests.functional.callers import by_token, token
@@ -236,19 +235,8 @@ def test_start_without_a_policy_file_logs_nothing(tmp_path: Path, caplog: pytest
     assert caplog.text == ""
 
 
-def test_bound_administrator_sees_one_project() -> None:
-    conf = cfg.ConfigOpts()
-    conf([], default_config_files=[], default_config_dirs=[])
-
-    everywhere = [
-        Policy(conf).everywhere(caller(role, bound)) for role in ("admin", "reader") for bound in (True, False)
-    ]
-
-    assert everywhere == [False, True, False, False]
-
-
-def caller(role: str, bound: bool = False) -> Caller:
-    return Caller(Requester(project_id=PROJECT, user_id="ann"), (role,), bound)
+def caller(role: str) -> Caller:
+    return Caller(Requester(project_id=PROJECT, user_id="ann"), (role,), bound=False)
 
 
 def replace(file: Path, text: str) -> None:

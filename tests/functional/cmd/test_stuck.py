@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from snapmanage.core import outbox as messages
+from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Status
 from snapmanage.core.services import Service
 from snapmanage.core.values.location import Location
@@ -80,7 +80,7 @@ def test_each_reason_of_a_stuck_operation_is_reported(standalone: Standalone) ->
     def write(conn: Connection, now: datetime) -> None:
         for snapshot in made:
             records.insert(conn, snapshot)
-        outbox.add(conn, [messages.cast(made[0])], now - minute, now)
+        outbox.add(conn, [cast(made[0])], now - minute, now)
         services.beat(conn, Service("storage-2@fast", "fake", now - timedelta(hours=1)))
         services.beat(conn, Service("storage-3@fast", "fake", now + minute))
 

@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import Connection
 
 from snapmanage import errors
-from snapmanage.core.quotas import UNLIMITED, Amount, ProjectQuota
+from snapmanage.core.quotas import UNLIMITED, Amount
 from snapmanage.core.records import Snapshot
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application
 from snapmanage.store import outbox, quotas, records
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
+from snapmanage.store.records import VolumeForRequest
 from tests import examples
 from tests.examples import NOW, PROJECT, new_id
 from tests.functional.databases import ON_SERVERS
@@ -125,14 +126,14 @@ def test_limit_that_changed_while_a_request_waited_is_effective(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(app.db, snapshots=5)
-    get = quotas.get
+    read = records.volume_for_request
 
-    def get_then_change(conn: Connection, project_id: str) -> ProjectQuota:
-        found = get(conn, project_id)
+    def read_then_change(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
+        found = read(conn, volume_id, project_id)
         change(app.db, snapshots=0)
         return found
 
-    monkeypatch.setattr(quotas, "get", get_then_change)
+    monkeypatch.setattr(records, "volume_for_request", read_then_change)
 
     with pytest.raises(errors.QuotaExceeded):
         request(app)

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from snapmanage.core import outbox as messages
-from snapmanage.core.outbox import Message
+from snapmanage.core.outbox import Message, cast
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox
@@ -20,7 +19,7 @@ def test_deadlock_leaves_no_message_of_the_first_attempt(app: Application) -> No
 
     def work(tx: Transaction) -> str:
         attempts.append(tx)
-        tx.post([messages.cast(examples.snapshot())])
+        tx.post([cast(examples.snapshot())])
         if len(attempts) == 1:
             raise OperationalError("UPDATE", None, ValueError(1213, "Deadlock found"))
         return "result"
@@ -37,7 +36,7 @@ def test_failed_transaction_leaves_no_message_and_does_not_nudge_the_relay(app: 
     app = replace(app, outbox_writer=OutboxWriter(nudged.extend))
 
     def work(tx: Transaction) -> None:
-        tx.post([messages.cast(examples.snapshot())])
+        tx.post([cast(examples.snapshot())])
         raise KeyError
 
     with pytest.raises(KeyError):

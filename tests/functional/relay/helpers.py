@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from snapmanage.bus import Consumer, Handle, Probe, Publication, no_probe
 from snapmanage.bus.names import Names
 from snapmanage.core import events
-from snapmanage.core import outbox as messages
 from snapmanage.core.events import Step
-from snapmanage.core.outbox import Message
+from snapmanage.core.outbox import Message, notifications
+from snapmanage.core.outbox import cast as cast_of
 from snapmanage.relay import Relay
 from snapmanage.store import outbox
 from snapmanage.store.engine.database import Database
@@ -75,12 +75,12 @@ def relay_of(database: Database, bus: FakeBus, **options: Any) -> Relay:
 
 
 def cast() -> Message:
-    return messages.cast(examples.snapshot(id=new_id()))
+    return cast_of(examples.snapshot(id=new_id()))
 
 
 def notification() -> Message:
     event = events.announce(examples.snapshot(id=new_id()), Step.START, NOW)
-    return messages.notifications(event, REQUESTER, both_dialects=False)[0]
+    return notifications(event, REQUESTER, both_dialects=False)[0]
 
 
 def post(database: Database, *posted: Message, hold: float = 0) -> list[Message]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.records import Snapshot
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database

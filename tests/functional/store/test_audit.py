@@ -16,7 +16,7 @@ def append_event(database: Database, generation: int) -> None:
     def work(conn: Connection, now: datetime) -> None:
         head = auditlog.head(conn, lock=True)
         payload = {"event_id": new_id(), "snapshot_id": examples.SNAPSHOT_ID, "generation": generation}
-        auditlog.append(conn, [ledger.append(head, "snapshot.manage.start", payload, now)])
+        auditlog.append(conn, [ledger.next_entry(head, "snapshot.manage.start", payload, now)])
 
     database.write(work)
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from snapmanage.core import outbox as messages
+from snapmanage.core.outbox import Kind, Message
+from snapmanage.core.outbox import cast as cast_of
 from snapmanage.store import outbox
 from snapmanage.store.engine.database import Database
 from tests import examples
@@ -13,11 +14,11 @@ from tests.functional.databases import ON_SERVERS
 from tests.functional.store.rows import SECOND, TEXTS, other_transaction
 
 
-def message(**fields: Any) -> messages.Message:
-    return replace(messages.cast(examples.snapshot(id=new_id())), **fields)
+def message(**fields: Any) -> Message:
+    return replace(cast_of(examples.snapshot(id=new_id())), **fields)
 
 
-def post(database: Database, *posted: messages.Message, due_at: datetime = NOW) -> None:
+def post(database: Database, *posted: Message, due_at: datetime = NOW) -> None:
     database.write(lambda conn, now: outbox.add(conn, posted, now, due_at))
 
 
@@ -66,7 +67,7 @@ def test_deleted_message_is_not_taken_again(database: Database) -> None:
 def test_accepted_cast_is_deleted_and_other_messages_of_its_record_stay(database: Database) -> None:
     cast = message()
     unmanage = replace(cast, id=new_id(), name="unmanage_snapshot")
-    notification = replace(cast, id=new_id(), kind=messages.Kind.NOTIFICATION)
+    notification = replace(cast, id=new_id(), kind=Kind.NOTIFICATION)
     post(database, cast, unmanage, notification, other := message())
 
     database.write(lambda conn, _: outbox.forget_casts(conn, [cast.record_id], "manage_snapshot"))

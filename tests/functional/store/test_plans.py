@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, event, select
 
-from snapmanage.core import outbox as messages
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Snapshot
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest
@@ -91,7 +91,7 @@ def fill(database: Database, table: Table, fields: dict[str, Any], unique: tuple
     """Insert many copies of the row that a new request writes into a table."""
     with database.engine.begin() as conn:
         records.insert(conn, requested := examples.snapshot("before", id=new_id()))
-        outbox.add(conn, [messages.cast(requested)], NOW, NOW)
+        outbox.add(conn, [cast(requested)], NOW, NOW)
         like = dict(conn.execute(select(table)).mappings().first() or {}) | fields
         conn.execute(tables.outbox.delete())
         conn.execute(tables.snapshots.delete().where(tables.snapshots.c.id == requested.id))

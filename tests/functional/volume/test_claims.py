@@ -15,7 +15,7 @@ from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.claims import Claimed, WorkerId
 from snapmanage.testing.waiting import until
-from snapmanage.volume.worker import BackendLimits
+from snapmanage.volume.limits import BackendLimits
 from tests.functional.client import SERVER
 from tests.functional.volume.helpers import OTHERS, SNAPSHOT, CountingDriver, worker_of
 from tests.functional.world import PACE, RULES, World, running_world

@@ -14,7 +14,7 @@ from snapmanage.drivers.fake import FakeDriver
 from snapmanage.drivers.file import FileDriver
 from snapmanage.store import records
 from snapmanage.testing.waiting import until
-from snapmanage.volume.worker import BackendLimits
+from snapmanage.volume.limits import BackendLimits
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
 from tests.functional.volume.helpers import (

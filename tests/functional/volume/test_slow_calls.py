@@ -11,7 +11,7 @@ import pytest
 from snapmanage.bus import envelope
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.testing.waiting import until
-from snapmanage.volume.worker import BackendLimits
+from snapmanage.volume.limits import BackendLimits
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
 from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, refuse_threads, worker_of

@@ -53,7 +53,7 @@ class OsloListener:
 
 def run_snapmanage(bus: Bus, names: Names) -> None:
     """Let snapmanage declare all its queues, and receive a message through each."""
-    queues = [*names.server_queues(SERVER), *names.audited_queues()]
+    queues = [*names.server_queues(SERVER), *names.event_keys()]
     handler = RecordingHandler()
     consumer = bus.consume(queues, handler)
     server_queues = names.server_queues(SERVER)

@@ -12,9 +12,10 @@ from falcon import testing
 from oslo_middleware import basic_auth
 
 from snapmanage import errors
-from snapmanage.api.access import callers, http_basic
+from snapmanage.api.access import http_basic
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.access.http_basic import HttpBasic
+from snapmanage.api.app import RequestIdMiddleware
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 PASSWORD = "correct horse"
@@ -40,7 +41,7 @@ def asking(user: str, password: str = PASSWORD) -> falcon.Request:
 
 def sending(header: str) -> falcon.Request:
     request = falcon.Request(testing.create_environ(headers={"Authorization": header} if header else {}))
-    callers.begin(request)
+    RequestIdMiddleware().process_request(request, falcon.Response())
     return request
 
 
@@ -174,15 +175,15 @@ def test_name_of_a_stranger_stays_out_of_the_log(strategy: HttpBasic, caplog: py
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:
     memory = http_basic.Memory(Seconds())
 
-    for number in range(http_basic.REMEMBERED + 1):
+    for number in range(http_basic.MOST_REMEMBERED + 1):
         memory.keep(number)
 
-    assert [memory.holds(number) for number in (0, 1, http_basic.REMEMBERED)] == [False, True, True]
-    assert len(memory._until) == http_basic.REMEMBERED
+    assert [memory.holds(number) for number in (0, 1, http_basic.MOST_REMEMBERED)] == [False, True, True]
+    assert len(memory._until) == http_basic.MOST_REMEMBERED
 
 
 def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_basic, "REMEMBERED", 1)
+    monkeypatch.setattr(http_basic, "MOST_REMEMBERED", 1)
     memory = http_basic.Memory(Seconds())
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

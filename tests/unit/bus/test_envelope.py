@@ -150,7 +150,7 @@ def test_server_consumes_the_queues_of_both_dialects() -> None:
         "cinder-volume.labhost@null",
         sample("cast_manage_existing_snapshot")["routing_key"],
     ]
-    assert Names(notification_topics=("a", "b")).audited_queues() == ["a.info", "a.error", "b.info", "b.error"]
+    assert Names(notification_topics=("a", "b")).event_keys() == ["a.info", "a.error", "b.info", "b.error"]
 
 
 @given(method=st.text(), arguments=st.dictionaries(st.text(), JSON), unique_id=st.text())

@@ -18,7 +18,7 @@ def chain(length: int) -> tuple[list[Entry], Head]:
     head = START
     for generation in range(1, length + 1):
         payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": generation, "name": "\N{CAMERA}"}
-        entries.append(audit.append(head, "snapshot.manage.start", payload, NOW + timedelta(seconds=generation)))
+        entries.append(audit.next_entry(head, "snapshot.manage.start", payload, NOW + timedelta(seconds=generation)))
         head = Head(entries[-1].number, entries[-1].digest)
     return entries, head
 
@@ -34,7 +34,7 @@ def test_untouched_chain_is_whole(length: int) -> None:
 def test_entry_holds_the_event_as_it_was_received() -> None:
     payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": 4, "metadata": {"k": "v"}}
 
-    entry = audit.append(Head(6, "d" * 64), "snapshot.manage.end", payload, NOW)
+    entry = audit.next_entry(Head(6, "d" * 64), "snapshot.manage.end", payload, NOW)
 
     assert entry.payload == payload
     assert (entry.number, entry.previous_digest, entry.generation) == (7, "d" * 64, 4)
@@ -63,7 +63,7 @@ def test_changed_row_is_found(tampered: dict[str, Any], row: int) -> None:
 
 def test_row_with_a_digest_made_anew_breaks_the_next() -> None:
     entries, head = chain(3)
-    entries[1] = audit.append(
+    entries[1] = audit.next_entry(
         Head(entries[0].number, entries[0].digest), "snapshot.manage.end", entries[1].payload, NOW
     )
 
@@ -111,7 +111,7 @@ def test_row_added_without_the_head_is_found() -> None:
 def test_entry_follows_the_previous_generation(payload: dict[str, Any], previous: int | None) -> None:
     event = payload | {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID}
 
-    assert audit.append(audit.START, "snapshot.manage.end", event, NOW).previous_generation == previous
+    assert audit.next_entry(audit.START, "snapshot.manage.end", event, NOW).previous_generation == previous
 
 
 @pytest.mark.parametrize(

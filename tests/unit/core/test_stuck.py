@@ -1,12 +1,12 @@
 """Why an operation isn't over yet, as an operator reads it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from snapmanage.core.records import Operation, Snapshot, Status
 from snapmanage.core.services import Service
-from snapmanage.core.stuck import PendingCast, explain
+from snapmanage.core.stuck import explain
 from tests import examples
 from tests.examples import NOW, SERVER
 
@@ -20,8 +20,8 @@ def asked(**fields: object) -> Snapshot:
     return examples.snapshot(**{"created_at": LONG_AGO, **fields})
 
 
-def why(record: Snapshot, cast: PendingCast | None = None, service: Service | None = UP) -> str:
-    found = explain(record, NOW, MINUTE, cast, service, MINUTE)
+def why(record: Snapshot, cast_due_at: datetime | None = None, service: Service | None = UP) -> str:
+    found = explain(record, NOW, MINUTE, cast_due_at, service, MINUTE)
     assert found is not None
     return found.why
 
@@ -41,7 +41,7 @@ def test_each_reason_for_a_stuck_operation_is_named(record: Snapshot, said: str)
 
 
 def test_pending_cast_shows_the_time_of_its_next_sending() -> None:
-    assert "its cast is sent again at" in why(asked(), PendingCast(NOW + MINUTE))
+    assert "its cast is sent again at" in why(asked(), NOW + MINUTE)
 
 
 def test_reason_of_the_last_failure_is_shown() -> None:

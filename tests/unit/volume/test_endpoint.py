@@ -43,9 +43,9 @@ class Server:
         ]
         self._dispatcher = RPCDispatcher(endpoints, None, oslo_messaging.DefaultRPCAccessPolicy)
 
-    def list(self, wanted: Page) -> list[Manageable]:
-        self.pages.append(wanted)
-        return manageable.entries(list(manageable.cut(Inventory(HELD).wanted(wanted), wanted)), Owned())
+    def list(self, page: Page) -> list[Manageable]:
+        self.pages.append(page)
+        return manageable.entries(list(manageable.on_page(Inventory(HELD).candidates(page), page)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         result = self._dispatcher.dispatch(incoming)

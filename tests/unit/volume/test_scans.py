@@ -51,7 +51,7 @@ def scans(driver: FakeDriver) -> Scans:
 
 
 def names(inventory: Inventory) -> set[str]:
-    return {each.name for each in inventory.wanted(FIRST)}
+    return {each.name for each in inventory.candidates(FIRST)}
 
 
 @pytest.mark.parametrize("following", [NEXT, BY_OFFSET])

@@ -18,7 +18,7 @@ LISTS = ["volumes", "volumes/detail", "snapshots", "snapshots/detail"]
 
 def administrator(request: falcon.Request, project_id: str | None) -> Caller:
     """Return a caller that is not bound to the project in the path."""
-    return callers.identified(request, project_id, "root", "", ("admin",), bound=False)
+    return callers.identify(request, project_id, "root", "", ("admin",), bound=False)
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import Kind, Message
 from snapmanage.core.records import Operation, Record, Snapshot
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.core.values.location import UNPLACED
+from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest, Refusal

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.retry import Retry
 from snapmanage.manage import claims, settling
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
@@ -229,12 +229,12 @@ def freeze_once(monkeypatch: pytest.MonkeyPatch, db: Database) -> None:
     """Let the next writer stop within its transaction for longer than the database waits."""
     update = records.update
 
-    def frozen(conn: sa.Connection, changes: Any) -> Any:
+    def frozen(conn: sa.Connection, *arguments: Any) -> Any:
         monkeypatch.setattr(records, "update", update)
         conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
         session = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         until(lambda: not has_session(db, session), "the database to end the session")
-        return update(conn, changes)
+        return update(conn, *arguments)
 
     monkeypatch.setattr(records, "update", frozen)
 
@@ -254,7 +254,7 @@ def test_operation_ends_in_error_if_the_database_refuses_its_values(
     answer = bench.unwritten_answer(step)
     update = records.update
 
-    def refuse_once(conn: sa.Connection, changes: Any) -> Any:
+    def refuse_once(conn: sa.Connection, *arguments: Any) -> Any:
         monkeypatch.setattr(records, "update", update)
         raise sa.exc.IntegrityError("UPDATE snapshots", {}, ValueError("it must not be null"))
 

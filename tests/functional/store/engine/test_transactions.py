@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from snapmanage import errors
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Snapshot
 from snapmanage.store import records
@@ -118,7 +118,7 @@ def test_transaction_is_repeated_after_a_lock_wait_that_times_out(database: Data
             if len(tries) == 2:
                 somebody.rollback()
             conn.execute(sa.select(tables.snapshots).with_for_update(nowait=True))  # times out at once
-            records.write(conn, [claim(record)])
+            records.update(conn, [claim(record)], locked=True)
 
         database.write(work)
 

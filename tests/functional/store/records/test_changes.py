@@ -10,7 +10,7 @@ from sqlalchemy.exc import StatementError
 
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import GIB, BackendSnapshot
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.records import Snapshot, Status
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database

@@ -82,7 +82,7 @@ def test_owned_objects_are_found_among_some_objects(database: Database) -> None:
     managed, asked, beside = (due_snapshot(name, volume_id=volume.id) for name in ("a", "b", "c"))
     insert(database, volume, managed, asked, beside)
     update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
-    update(database, lifecycle.register_succeeded(volume, examples.found_volume("disk"), NOW))
+    update(database, lifecycle.succeed(volume, examples.found_volume("disk"), NOW))
     found = [examples.found("x", identity="identity of a"), examples.found("b", parent_identity="identity of disk")]
     foreign = examples.found("c", parent_identity="identity of another disk")
 

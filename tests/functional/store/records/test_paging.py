@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from snapmanage import errors
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.usermessages import UserMessage

@@ -6,7 +6,7 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.records import Snapshot
 from tests import examples
 from tests.examples import LEASE, NOW, REQUESTER, RETRY
@@ -34,7 +34,7 @@ def resolved(**fields: Any) -> Snapshot:
 
 
 def managed(**fields: Any) -> Snapshot:
-    return replace(lifecycle.manage_succeeded(resolved(), examples.found("snapshot-2"), NOW).after, **fields)
+    return replace(lifecycle.succeed(resolved(), examples.found("snapshot-2"), NOW).after, **fields)
 
 
 def being_unmanaged(**fields: Any) -> Snapshot:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.records import Snapshot
 from tests import examples
 from tests.examples import LEASE, NOW, RETRY
@@ -16,8 +16,7 @@ def possible_changes(record: Snapshot) -> list[Change[Any]]:
     """Return every change out of a record."""
     possible: list[Change[Any] | None] = [
         lifecycle.claim(record, "worker 2", NOW + LEASE, LEASE, RETRY),
-        lifecycle.manage_succeeded(record, examples.found(), NOW),
-        lifecycle.unmanage_succeeded(record, NOW),
+        lifecycle.succeed(record, examples.found(), NOW),
         lifecycle.fail(record, PASSING, NOW, RETRY),
         lifecycle.fail(record, FINAL, NOW, RETRY),
         lifecycle.release(record, NOW),

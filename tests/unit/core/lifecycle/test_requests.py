@@ -7,7 +7,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Change
+from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, owner_key, reference_key
 from snapmanage.core.values.location import Location
 from tests import examples
@@ -70,8 +70,8 @@ def test_accepted_request_is_due_at_once() -> None:
         (requested(status=Status.ERROR), Operation.MANAGE),
         (lifecycle.unmanage(managed(), REQUESTER, NOW).after, Operation.MANAGE),
         (being_unmanaged(), Operation.UNMANAGE),
-        (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.MANAGE),
-        (lifecycle.unmanage_succeeded(being_unmanaged(), NOW).after, Operation.UNMANAGE),
+        (lifecycle.succeed(being_unmanaged(), None, NOW).after, Operation.MANAGE),
+        (lifecycle.succeed(being_unmanaged(), None, NOW).after, Operation.UNMANAGE),
     ],
 )
 def test_repeated_or_late_request_changes_nothing(record: Snapshot, operation: Operation) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
-from snapmanage.core.lifecycle import Retry
 from snapmanage.core.records import Status, owner_key
+from snapmanage.core.values.retry import Retry
 from tests import examples
 from tests.examples import NOW, RETRY, SERVER
 from tests.unit.core.lifecycle.snapshots import FINAL, LATER, PASSING, being_unmanaged, claimed, event_type, resolved
@@ -45,7 +45,7 @@ def test_binding_is_known_from_resolving_on() -> None:
 def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
     before = resolved(reason="busy", reason_code="backend_busy")
 
-    change = lifecycle.manage_succeeded(before, examples.found("snapshot-2", size_bytes=1), LATER)
+    change = lifecycle.succeed(before, examples.found("snapshot-2", size_bytes=1), LATER)
 
     assert change.after == replace(
         before,
@@ -65,7 +65,7 @@ def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
 def test_unmanaged_snapshot_leaves_a_tombstone_without_keys() -> None:
     before = being_unmanaged()
 
-    change = lifecycle.unmanage_succeeded(before, LATER)
+    change = lifecycle.succeed(before, None, LATER)
 
     assert change.after.status is Status.DELETED
     assert change.after.deleted_at == LATER
@@ -136,7 +136,7 @@ def test_delay_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: 
 def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
     asked = lifecycle.request(examples.volume())
 
-    change = lifecycle.register_succeeded(asked, examples.found_volume(), NOW)
+    change = lifecycle.succeed(asked, examples.found_volume(), NOW)
 
     assert change.after == replace(
         asked,

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
+from snapmanage.core.change import Change
 from snapmanage.core.events import Event
-from snapmanage.core.lifecycle import Change
 from snapmanage.core.records import Operation, Snapshot, Status
 from tests import examples
 from tests.examples import LEASE, NOW, REQUESTER, RETRY
@@ -116,9 +116,9 @@ class Life(RuleBasedStateMachine):
     @rule(held=held_claims)
     def succeed(self, held: HeldClaim) -> None:
         if held.record.operation is Operation.UNMANAGE:
-            self.settle(held, lifecycle.unmanage_succeeded(held.record, self.now))
+            self.settle(held, lifecycle.succeed(held.record, None, self.now))
         elif held.record.binding is not None:
-            self.settle(held, lifecycle.manage_succeeded(held.record, examples.found("snapshot-2"), self.now))
+            self.settle(held, lifecycle.succeed(held.record, examples.found("snapshot-2"), self.now))
 
     @rule(held=held_claims, error=st.sampled_from([PASSING, FINAL]))
     def fail(self, held: HeldClaim, error: errors.SnapmanageError) -> None:

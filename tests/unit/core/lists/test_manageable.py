@@ -36,7 +36,7 @@ def backend(*sizes: tuple[str, int]) -> list[BackendSnapshot]:
 
 def page(found: list[BackendSnapshot], wanted: Page) -> list[str]:
     """The names on the page."""
-    return [each.name for each in manageable.cut(Inventory(found).wanted(wanted), wanted)]
+    return [each.name for each in manageable.on_page(Inventory(found).candidates(wanted), wanted)]
 
 
 def test_safe_entry_goes_over_the_wire_with_every_field() -> None:

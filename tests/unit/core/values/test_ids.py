@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core.reference import Reference
+from snapmanage import errors
 from snapmanage.core.values import ids
 from tests.examples import SNAPSHOT_ID, VOLUME_ID
 
@@ -14,14 +14,13 @@ from tests.examples import SNAPSHOT_ID, VOLUME_ID
     "spelled", [VOLUME_ID, VOLUME_ID.replace("-", ""), f"{{{VOLUME_ID}}}", f"urn:uuid:{VOLUME_ID}"]
 )
 def test_uuid_is_read_in_each_of_its_spellings(spelled: str) -> None:
-    assert ids.uuid_text(spelled.upper() if "urn" not in spelled else spelled) == VOLUME_ID
-    assert ids.is_uuid(spelled) is (spelled == VOLUME_ID)
+    assert ids.parse_uuid("id", spelled.upper() if "urn" not in spelled else spelled) == VOLUME_ID
 
 
 @pytest.mark.parametrize("value", [None, "", "seven", 7, True, [VOLUME_ID], {}, uuid.UUID(VOLUME_ID)])
 def test_other_values_are_no_uuid(value: Any) -> None:
-    assert ids.uuid_text(value) is None
-    assert ids.is_uuid(value) is False
+    with pytest.raises(errors.InvalidRequest, match="volume_id must be a UUID"):
+        ids.parse_uuid("volume_id", value)
 
 
 def test_derived_id_depends_on_namespace_and_name_only() -> None:
@@ -44,4 +43,3 @@ def test_derived_id_depends_on_namespace_and_name_only() -> None:
 )
 def test_own_name_of_an_object_may_hold_ids(name: str, found: set[str]) -> None:
     assert ids.ids_in(name) == found
-    assert ids.ids_in_reference(Reference.named(name)) == found

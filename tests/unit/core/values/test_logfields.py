@@ -2,12 +2,12 @@
 
 import pytest
 
-from snapmanage.core.values.logfields import fields, record_fields
+from snapmanage.core.values.logfields import fields
 from tests import examples
 
 
 def test_record_is_named_with_its_backend_generation_status_and_request() -> None:
-    line = record_fields(examples.snapshot(generation=3), attempt=2)
+    line = fields(examples.snapshot(generation=3), attempt=2)
 
     assert line.startswith(f"snapshot={examples.SNAPSHOT_ID} backend={examples.SERVER} generation=3 status=creating")
     assert line.endswith(" attempt=2")

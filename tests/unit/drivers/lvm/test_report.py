@@ -7,7 +7,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import Unsafe
-from snapmanage.drivers.lvm.messages import rigidity
+from snapmanage.drivers.lvm.messages import group_refusal
 from snapmanage.drivers.lvm.report import COLUMNS, LogicalVolume, read
 
 THIN_SNAPSHOT = {
@@ -142,7 +142,7 @@ def test_volume_that_lacks_one_sign_of_an_orphan_is_not_an_orphan(change: dict[s
         ({"lv_device_open": "-1", "lv_snapshot_invalid": "-1", "lv_merging": "-1"}, None),
     ],
 )
-def test_danger_is_reported_and_unknown_values_are_no_danger(change: dict[str, str], unsafe: Unsafe | None) -> None:
+def test_unsafe_volume_is_reported_and_unknown_values_are_safe(change: dict[str, str], unsafe: Unsafe | None) -> None:
     found = line(THICK_SNAPSHOT | change)
 
     assert found.unsafe is unsafe
@@ -150,12 +150,12 @@ def test_danger_is_reported_and_unknown_values_are_no_danger(change: dict[str, s
 
 
 def test_snapshots_of_a_group_that_lvm_does_not_change_are_unusable() -> None:
-    reason = rigidity("  WARNING: Unrecognised segment type later\n")
+    reason = group_refusal("  WARNING: Unrecognised segment type later\n")
 
     [found] = read(json.dumps({"report": [{"lv": [THIN_SNAPSHOT]}]}), "group", reason)
 
     assert (found.unsafe, found.unsafe_reason) == (Unsafe.UNUSABLE, reason)
-    assert rigidity("  WARNING: This metadata update is NOT backed up.\n") is None
+    assert group_refusal("  WARNING: This metadata update is NOT backed up.\n") is None
 
 
 def test_internal_volume_is_named_without_brackets() -> None:

@@ -12,7 +12,7 @@ from snapmanage.drivers.system import syscalls
 from snapmanage.drivers.system.syscalls import FileStatus
 
 DISK, NETWORK = (8, 1), (0, 52)
-FILE = FileStatus(0o100644, 12, 4096, 5, 7, DISK)
+FILE = FileStatus(0o100644, 12, 4096, "12-5", 5, 7, DISK)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ FILE = FileStatus(0o100644, 12, 4096, 5, 7, DISK)
         (replace(FILE, size_bytes=8192, modified_ns=8), True),
         (replace(FILE, inode=13), False),
         (replace(FILE, device=(8, 2)), False),
-        (replace(FILE, device=NETWORK, born_ns=None), True),
+        (replace(FILE, device=NETWORK, identity="12-0", created_ns=7), True),
         (replace(FILE, device=NETWORK, size_bytes=8192), False),
         (replace(FILE, device=NETWORK, modified_ns=8), False),
     ],

@@ -11,8 +11,8 @@ MESSAGES = {
     r"busy": KnownFailure(errors.InUse, "close it"),
     r"locked": KnownFailure(errors.BackendBusy, "wait"),
 }
-NUMBERS = {errno.EEXIST: KnownFailure(errors.NameTaken, "{} is taken; rename it")}
-OTHER = KnownFailure(errors.BackendUnavailable, "the call failed on {}")
+NUMBERS = {errno.EEXIST: KnownFailure(errors.NameTaken, "{!r} is taken; rename it")}
+OTHER = KnownFailure(errors.BackendUnavailable, "the call failed on {!r}")
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_messages_decide_the_error_of_a_command_unless_a_signal_cut_them_short(
     ],
 )
 def test_errno_decides_the_error_of_a_call(number: int, error: type[errors.SnapmanageError], text: str) -> None:
-    with pytest.raises(error) as caught, translated_errors("'daily'", NUMBERS, OTHER):
+    with pytest.raises(error) as caught, translated_errors("daily", NUMBERS, OTHER):
         raise OSError(number, "File exists" if number == errno.EEXIST else "Input/output error")
 
     assert str(caught.value) == text
 
 
 def test_exceptions_of_other_kinds_pass_unchanged() -> None:
-    with pytest.raises(KeyError), translated_errors("'daily'", NUMBERS, OTHER):
+    with pytest.raises(KeyError), translated_errors("daily", NUMBERS, OTHER):
         raise KeyError("daily")
