@@ -33,13 +33,18 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
     register_messaging(cfg.CONF)
     log.register_options(cfg.CONF)
     log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *QUIET])
-    cfg.CONF(
-        list(arguments),
-        project="snapmanage",
-        prog=prog,
-        version=importlib.metadata.version("snapmanage"),
-        default_config_files=None if files is None else list(files),
-    )
+    try:
+        cfg.CONF(
+            list(arguments),
+            project="snapmanage",
+            prog=prog,
+            version=importlib.metadata.version("snapmanage"),
+            default_config_files=None if files is None else list(files),
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.ConfigurationError(
+            f"a configuration file can't be read: {error}; give --config-file the path of a text file in UTF-8"
+        ) from error
     if not cfg.CONF.log_file:
         cfg.CONF.set_default("use_stderr", True)  # standard output is for the output of commands
     log.setup(cfg.CONF, "snapmanage")

@@ -27,13 +27,18 @@ def test_unusable_database_is_reported_in_one_line(tmp_path: Path, url: str) -> 
 @pytest.mark.parametrize("command", ["snapmanage-manage", "snapmanage-volume", "snapmanage-api", "snapmanage-audit"])
 def test_missing_or_malformed_configuration_is_reported_in_one_line(tmp_path: Path, command: str) -> None:
     (tmp_path / "garbled.conf").write_text("garbage\n")
+    (tmp_path / "folder.conf").mkdir()
     rest = ["db", "sync"] if command == "snapmanage-manage" else []
 
-    missing = run(command, "--config-file", tmp_path / "missing.conf", *rest)
-    garbled = run(command, "--config-file", tmp_path / "garbled.conf", *rest)
+    for name in ("missing.conf", "garbled.conf", "folder.conf"):
+        assert name in refusal(run(command, "--config-file", tmp_path / name, *rest))
 
-    assert "missing.conf" in refusal(missing)
-    assert "garbled.conf" in refusal(garbled)
+
+def test_configuration_in_another_encoding_is_reported_in_one_line(tmp_path: Path) -> None:
+    file = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+    file.write_bytes(b"# caf\xe9\n" + file.read_bytes())
+
+    assert "UTF-8" in refusal(run("snapmanage-manage", "--config-file", file, "db", "sync"))
 
 
 @pytest.mark.parametrize("url", ["mysql+pymysql://u:s3cret@:x@db/x", "s3cret", "postgresql+psycopg://u:s3cret@db:x/x"])
