@@ -66,7 +66,7 @@ class VolumeServer:
         self._volume_template = volume_template
         self._callers = {server: ThreadPoolExecutor(CALLERS, f"caller {server}") for server in backends}
         worker_name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._workers = {
+        self.workers = {
             server: Worker(app, server, driver, worker_name, limits) for server, (_, driver, limits) in backends.items()
         }
         self._scans = {
@@ -98,7 +98,7 @@ class VolumeServer:
         deadline = time.monotonic() + timeout_seconds
         with self._opened:
             self._stopping.set()
-        workers = [self._workers[server] for server in sorted(self._up)]
+        workers = [self.workers[server] for server in sorted(self._up)]
         for consumer in self._consumers:
             consumer.stop()
         for worker in workers:
@@ -165,7 +165,7 @@ class VolumeServer:
                 return
             self._app.run(partial(self._announce, server))
             crash.at(Point.SERVER_ANNOUNCED)
-            self._workers[server].start()
+            self.workers[server].start()
             handler = self._handler(server)
             self._consumers.append(self._bus.consume(self._names.server_queues(server), handler, handler.probe))
             self._up = self._up | {server}
@@ -178,7 +178,7 @@ class VolumeServer:
         # A driver for an earlier release has no such method.
         storage_id = getattr(driver, "storage_id", None)
         storage = deadlines.within(limits.driver_timeout_seconds, action, storage_id) if storage_id else None
-        self._workers[server].storage = storage
+        self.workers[server].storage = storage
         if storage is None:
             return
         for each in ownership.adopt(self._app.db, server, storage, getattr(driver, "renewed_identities", None)):
@@ -197,12 +197,12 @@ class VolumeServer:
             )
 
     def _service(self, server: str, now: datetime) -> Service:
-        return Service(server, self._backends[server][0], now, storage=self._workers[server].storage)
+        return Service(server, self._backends[server][0], now, storage=self.workers[server].storage)
 
     def _handler(self, server: str) -> PoisonMessageGuard:
         listing = partial(self._list, server)
         endpoints = [Endpoint(server, listing), CinderEndpoint(server, listing, self._volume_template)]
-        intake = Intake(self._app, self._bus, endpoints, self._workers[server], self._callers[server])
+        intake = Intake(self._app, self._bus, endpoints, self.workers[server], self._callers[server])
         return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
     def _announce(self, server: str, tx: Transaction) -> None:
@@ -211,5 +211,5 @@ class VolumeServer:
 
     def _list(self, server: str, page: Page) -> list[Manageable]:
         return requests.list_manageable(
-            self._app, server, self._scans[server].for_page(page), page, self._workers[server].storage
+            self._app, server, self._scans[server].for_page(page), page, self.workers[server].storage
         )

@@ -49,13 +49,13 @@ class Worker:
         # The id of the backend's storage, set when the backend answers; None if its driver doesn't know it.
         self.storage: str | None = None
         self._app = app
-        self._limits = limits
+        self.limits = limits
         self._inbox: queue.SimpleQueue[_InboxItem] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
         self._round_robin = ProjectRoundRobin()
         carry_out = partial(steps.carry_out, driver, name_template=app.rules.name_template)
         self._pool = DriverPool(f"driver {server}", limits.driver_calls, carry_out, self._inbox.put)
-        self._renew_every = app.rules.lease.total_seconds() / 3
+        self.renew_every = app.rules.lease.total_seconds() / 3
         self._renew_at = 0.0
         self._claim_at = 0.0
         self._more_due = False
@@ -136,12 +136,12 @@ class Worker:
 
     def _run(self) -> None:
         self.nudge()
-        longest_wait = min(self._limits.scan_interval_seconds, self._renew_every)
+        longest_wait = min(self.limits.scan_interval_seconds, self.renew_every)
         while self._held or not (self._draining.is_set() and self._inbox.empty()):
             items: list[_InboxItem] = []
             with suppress(queue.Empty):
                 items.append(self._inbox.get(timeout=longest_wait))
-                items += [self._inbox.get() for _ in range(min(self._inbox.qsize(), self._limits.batch))]
+                items += [self._inbox.get() for _ in range(min(self._inbox.qsize(), self.limits.batch))]
             try:
                 self._process_inbox(items)
             except SQLAlchemyError as error:
@@ -164,7 +164,7 @@ class Worker:
             raise
         if self._held and time.monotonic() >= self._renew_at:
             claims.renew(self._app, [claimed.record for claimed in self._held.values()])
-            self._renew_at = time.monotonic() + self._renew_every
+            self._renew_at = time.monotonic() + self.renew_every
         if self._more_due or time.monotonic() >= self._claim_at or None in items:
             self._abandon_hung_calls()
             self._claim()
@@ -205,7 +205,7 @@ class Worker:
 
     def _abandon_hung_calls(self) -> None:
         """Fail the operations of hung calls; the next attempt finds a result that a hung call has later."""
-        seconds = self._limits.driver_timeout_seconds
+        seconds = self.limits.driver_timeout_seconds
         for claimed in self._pool.abandon(seconds):
             LOG.error("Driver call hangs; its operation fails and is retried: %s", fields(claimed.record))
             error = errors.BackendUnavailable(f"the driver didn't answer within {seconds:g} s")
@@ -213,13 +213,13 @@ class Worker:
 
     def _room(self) -> int:
         """Return how many more operations the worker may hold."""
-        most = min(max(2 * self._limits.driver_calls, self._pool.capacity(HELD_SECONDS)), 2 * self._limits.batch)
+        most = min(max(2 * self.limits.driver_calls, self._pool.capacity(HELD_SECONDS)), 2 * self.limits.batch)
         return 0 if self._draining.is_set() else max(0, most - len(self._held))
 
     def _claim(self) -> None:
-        self._claim_at = time.monotonic() + self._limits.scan_interval_seconds
+        self._claim_at = time.monotonic() + self.limits.scan_interval_seconds
         room = self._room()
-        wanted = min(self._limits.batch, room)
+        wanted = min(self.limits.batch, room)
         first = self._round_robin.take_next(wanted)
         claimed = claims.claim(self._app, self.id, wanted, first) if wanted else []
         served = {each.record.requester.project_id for each in claimed}

@@ -69,7 +69,7 @@ def test_snapshot_renamed_by_a_killed_server_becomes_available_with_one_start_on
         stalling.kill()
         volume_daemon(deployment, journal, "go").start()
 
-        assert deployment.settled(snapshot_id) == "available"
+        assert deployment.await_settled(snapshot_id) == "available"
         for step in STEPS:  # another process may send the events of the killed one, later
             deployment.audited_events(snapshot_id, step)
         until(lambda: len(tap.of(snapshot_id)) >= len(STEPS), "both events on the wire")

@@ -73,7 +73,7 @@ def test_snapshot_of_a_real_group_is_managed_announced_audited_and_unmanaged(
 
     snapshot_id = deployment.request_manage(volume_id, "daily")
 
-    assert deployment.settled(snapshot_id) == "available"
+    assert deployment.await_settled(snapshot_id) == "available"
     assert f"_snapshot-{snapshot_id}" in group.names()
     assert "daily" not in group.names()
     until(lambda: len(tap.of(snapshot_id)) == 2, "both events on the wire")
@@ -104,7 +104,7 @@ def test_bad_reference_ends_in_error_with_its_reason_in_operation_message_and_ev
 
     snapshot_id = deployment.request_manage(volume_id, source)
 
-    assert deployment.settled(snapshot_id) == "error"
+    assert deployment.await_settled(snapshot_id) == "error"
     assert group.names() == before
     operation = deployment.get(f"/snapshots/{snapshot_id}/operation")["operation"]
     assert operation["reason_code"] == code
@@ -138,6 +138,6 @@ def test_separate_relay_sends_the_messages_of_processes_without_a_relay(
 
         snapshot_id = running.request_manage(running.register("disk"), "disk@daily")
 
-        assert running.settled(snapshot_id) == "available"
+        assert running.await_settled(snapshot_id) == "available"
         assert running.audited_events(snapshot_id, "snapshot.manage.end")
         assert {name: daemon.stop() for name, daemon in running.daemons.items()} == dict.fromkeys(STARTED, 0)

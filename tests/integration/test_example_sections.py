@@ -175,7 +175,7 @@ def test_server_with_the_example_manages_and_unmanages_a_snapshot(
 
     snapshot_id = deployment.request_manage(volume_id, name)
 
-    assert deployment.settled(snapshot_id) == "available"
+    assert deployment.await_settled(snapshot_id) == "available"
     assert [managed for managed in storage.names() if snapshot_id in managed] == list(storage.names())
     assert_reconciled(deployment)
 

@@ -86,6 +86,9 @@ class Memory:
         self._until: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._until)
+
     def holds(self, *credentials: object) -> bool:
         return self._until.get(self._digest(credentials), 0) > self._clock()
 

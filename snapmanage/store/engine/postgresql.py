@@ -37,7 +37,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
         use_native_hstore=False,  # the query for hstore would need a transaction
         **options,
     )
-    event.listen(engine, "begin", partial(_begin, _guard(url, idle_seconds)))
+    event.listen(engine, "begin", partial(_begin, guard(url, idle_seconds)))
     if THRESHOLD not in given:
         event.listen(engine, "connect", prepare_nothing_behind_a_pooler)
     return engine
@@ -63,7 +63,8 @@ def _threshold(text: Any) -> int | None:
     return int(text) or None
 
 
-def _guard(url: sa.URL, idle_seconds: int) -> str:
+def guard(url: sa.URL, idle_seconds: int) -> str:
+    """Return the SQL that bounds an idle transaction; empty if the URL sets the bound."""
     if _IDLE_TIMEOUT in str(url.query.get("options", "")):
         return ""
     return f"; SET LOCAL {_IDLE_TIMEOUT} = '{idle_seconds}s'"

@@ -124,7 +124,7 @@ class Deployment:
         body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": source}}}
         return str(self.post("/os-snapshot-manage", body)["snapshot"]["id"])
 
-    def settled(self, snapshot_id: str) -> str:
+    def await_settled(self, snapshot_id: str) -> str:
         """Wait until the operation is settled, and return the status."""
 
         def final_status() -> str:

@@ -69,8 +69,8 @@ def count_workers() -> int:
 
 
 def worker_of(world: World) -> Worker:
-    """Return the worker of the only backend, to which the server gives no public access."""
-    return world.server._workers[SERVER]
+    """Return the worker of the only backend."""
+    return world.server.workers[SERVER]
 
 
 def snapshot_names(world: World) -> set[str]:

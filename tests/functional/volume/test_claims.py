@@ -30,7 +30,7 @@ def test_claim_is_renewed_while_a_call_takes_longer_than_the_lease(
     backend_limits = BackendLimits(scan_interval_seconds=scan_interval_seconds)
     with running_world(tmp_path, {SERVER: driver}, rules, backend_limits=backend_limits) as world:
         world.clock.stand_still()
-        assert worker_of(world)._renew_every < rules.lease.total_seconds() / 2
+        assert worker_of(world).renew_every < rules.lease.total_seconds() / 2
         volume = world.register_volume()
         with world.hang_at("rename") as slow:
             snapshot_id = world.request_manage(volume, SNAPSHOT)

@@ -92,12 +92,12 @@ def test_hung_call_is_abandoned_and_its_operation_retried(tmp_path: Path) -> Non
 def short_driver_timeout(world: World) -> Iterator[None]:
     """Give the driver's calls a third of a second inside the block; on a busy machine a good call may take longer."""
     worker = worker_of(world)
-    patient = worker._limits
-    worker._limits = replace(patient, driver_timeout_seconds=0.3)
+    patient = worker.limits
+    worker.limits = replace(patient, driver_timeout_seconds=0.3)
     try:
         yield
     finally:
-        worker._limits = patient
+        worker.limits = patient
 
 
 def test_operation_whose_calls_all_hang_ends_in_error_and_delays_no_other(tmp_path: Path) -> None:

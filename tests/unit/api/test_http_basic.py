@@ -179,7 +179,7 @@ def test_memory_is_bounded_and_forgets_the_oldest() -> None:
         memory.keep(number)
 
     assert [memory.holds(number) for number in (0, 1, http_basic.MOST_REMEMBERED)] == [False, True, True]
-    assert len(memory._until) == http_basic.MOST_REMEMBERED
+    assert len(memory) == http_basic.MOST_REMEMBERED
 
 
 def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPat
     finally:
         sys.setswitchinterval(interval)
 
-    assert len(memory._until) == 1
+    assert len(memory) == 1
 
 
 def test_memory_holds_no_password() -> None:

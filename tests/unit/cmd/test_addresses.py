@@ -45,8 +45,8 @@ def test_psycopg_is_the_only_driver_for_postgresql() -> None:
 def test_idle_time_out_of_postgresql_in_the_url_overrides_the_default() -> None:
     url = sa.make_url("postgresql+psycopg://host/name?options=-c idle_in_transaction_session_timeout=60s")
 
-    assert postgresql._guard(url, 10) == ""
-    assert "10s" in postgresql._guard(url.set(query={"options": "-c work_mem=8MB"}), 10)
+    assert postgresql.guard(url, 10) == ""
+    assert "10s" in postgresql.guard(url.set(query={"options": "-c work_mem=8MB"}), 10)
 
 
 def arguments(engine: Engine) -> dict[str, int]:
