@@ -30,8 +30,8 @@ from snapmanage.core.values.text import readable
 
 R = TypeVar("R", bound=Record)
 
-# The statuses of a snapshot that can be unmanaged.
-_UNMANAGEABLE = (Status.AVAILABLE, Status.ERROR)
+# A snapshot can be unmanaged in these statuses.
+_SETTLED = (Status.AVAILABLE, Status.ERROR)
 # The keys of a record that doesn't own its object.
 _NOT_OWNED = {"reference_key": None, "identity_key": None}
 
@@ -176,7 +176,7 @@ def unmanage(snapshot: Snapshot, requester: Requester, now: datetime, lost: bool
 
     With `lost`, the object belongs to another record now, and no object is renamed.
     """
-    if snapshot.status not in _UNMANAGEABLE:
+    if snapshot.status not in _SETTLED:
         raise _not_settled(snapshot)
     return Change(snapshot, _unmanage_requested(snapshot, requester, now, lost))
 
@@ -192,7 +192,7 @@ def _requires_unmanage(record: Record, requester: Requester | None, generation: 
 
     The generation decides if the sender named one; otherwise the request's id, which each request has of its own.
     """
-    if record.status not in _UNMANAGEABLE:
+    if record.status not in _SETTLED:
         return False
     if record.operation is Operation.MANAGE:
         return True

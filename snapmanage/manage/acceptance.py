@@ -60,8 +60,8 @@ def accept(app: Application, requests: Sequence[OperationRequest], worker: Worke
     """Make sure that requests are in the database, and delete their casts from the outbox.
 
     Records that a sender describes are written; a repeated request is accepted once. Up to `room` operations of the
-    worker's server are claimed for it in the same transaction. If the database refuses the batch, each request is
-    accepted alone, and the worker claims nothing yet.
+    worker's server are claimed for it in the same transaction, in the order of the requests. If the database refuses
+    the batch, each request is accepted alone, and the worker claims nothing yet.
     """
     parts = write_in_parts(
         requests,

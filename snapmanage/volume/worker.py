@@ -165,8 +165,8 @@ class Worker:
         if self._held and time.monotonic() >= self._renew_at:
             claims.renew(self._app, [claimed.record for claimed in self._held.values()])
             self._renew_at = time.monotonic() + self.renew_every
+        self._abandon_hung_calls()
         if self._more_due or time.monotonic() >= self._claim_at or None in items:
-            self._abandon_hung_calls()
             self._claim()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:

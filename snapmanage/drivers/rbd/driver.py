@@ -49,8 +49,8 @@ from snapmanage.drivers.system.deadline import within
 
 LOG = logging.getLogger(__name__)
 
-# Look, open, rename, look again, and so on: each call may take the whole timeout.
-CALLS_PER_OPERATION = 6
+# Read the features, open, look, rename, look again, and so on: each call may take the whole timeout.
+CALLS_PER_OPERATION = 9
 # A log line names at most this many images whose snapshots can't be managed.
 LOGGED_IMAGES = 5
 
@@ -72,7 +72,7 @@ class RbdDriver:
             "rbd_timeout_seconds",
             default=30,
             min=1,
-            help="Time limit for one answer of the cluster; an operation needs up to six answers. Raise it where a "
+            help="Time limit for one answer of the cluster; an operation needs up to nine answers. Raise it where a "
             "recovering cluster is slow: requests then wait instead of being retried later. Lower it to detect a "
             "hanging cluster sooner.",
         ),

@@ -6,6 +6,7 @@ missing. The pool's directory shows the difference. Only an image that is missin
 
 import errno
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -149,10 +150,10 @@ class Pool:
             raise ImageUnreadable(self._entry(handle), os.strerror(number), remedy) from failure
 
     def _is_migrating(self, name: str | bytes | None = None, image_id: str | None = None) -> bool:
-        """Return whether the image is the target of a migration; raise where the cluster doesn't answer in time.
+        """Return whether a migration has the image as source or target; raise where the cluster doesn't answer in time.
 
-        librbd 16 ends the process by a segmentation fault if its opening of such an image times out. It reports all
-        other errors of the image itself.
+        librbd 16 ends the process by a segmentation fault if its opening of such an image times out. False if the
+        image's objects are missing or broken: the opening then reports the reason.
         """
         rados = self._bindings.rados
         try:
@@ -161,7 +162,7 @@ class Pool:
             features = raw.read_features(self.ioctx, image_id) if image_id else 0
         except rados.TimedOut as failure:
             raise self.cluster.error(f"image {name or image_id!r}", failure) from failure
-        except rados.Error:
+        except (rados.Error, struct.error, UnicodeDecodeError):
             return False
         return bool(features & self._bindings.rbd.RBD_FEATURE_MIGRATING)
 

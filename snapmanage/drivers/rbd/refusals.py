@@ -11,6 +11,7 @@ from snapmanage.drivers.rbd.protection import LAYERING
 from snapmanage.drivers.system.ceph_bindings import Bindings
 
 _FORMAT_1 = "its image has format 1, which has no stable ids: convert it to format 2 (rbd migration prepare)"
+_MIGRATING = "its image is being migrated, and an abort would undo the rename: run rbd migration commit or abort"
 _NOT_PRIMARY = (
     "its image is a mirror that isn't primary, so it is read-only: manage the snapshot in the primary cluster, or "
     "promote the image (rbd mirror image promote)"
@@ -27,6 +28,8 @@ def refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Itera
     rbd, features = bindings.rbd, image.features()
     if image.old_format():
         yield _FORMAT_1
+    if features & rbd.RBD_FEATURE_MIGRATING:  # the migration began while the image was opened
+        yield _MIGRATING
     if features & rbd.RBD_FEATURE_NON_PRIMARY:
         yield _NOT_PRIMARY
     # An image with features of a newer librbd is read-only for this one.

@@ -111,8 +111,11 @@ def test_snapshots_of_format_1_are_listed_and_refused(lab: RbdLab) -> None:
         lab.driver.find_volume(Reference.named("old"))
 
 
-def test_image_without_a_name_object_is_found_by_the_pools_directory(lab: RbdLab) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"\3\0\0\0\xff\xff\xff"], ids=["missing", "empty", "not UTF-8"])
+def test_image_without_a_usable_name_object_is_found_by_the_pools_directory(lab: RbdLab, content: bytes | None) -> None:
     lab.odd.without_name_object("lost")
+    if content is not None:
+        lab.ioctx.write_full("rbd_id.lost", content)
 
     snapshot = listed(lab.driver)["lost@daily"]
     managed = lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
