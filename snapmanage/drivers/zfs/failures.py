@@ -35,7 +35,7 @@ def damaged(error: str) -> bool:
 
 
 def may_pass(code: int, error: str) -> bool:
-    """Return whether the command failed for the whole backend, in a way that may pass."""
+    """Return whether the whole backend is unavailable or refuses access, so that a retry may succeed."""
     return code < 0 or isinstance(failure("", code, error), errors.BackendUnavailable | errors.BackendPermission)
 
 
