@@ -67,7 +67,7 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
 def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
     """Return name and identity of every subvolume of the file system; None where the open folder was removed.
 
-    `OSError`.
+    Raise `OSError`.
     """
     here, found = trees.read(fd)
     if here is None:
@@ -165,7 +165,10 @@ def _obstacle(fd: int, place: str) -> str:
             return ""
     finally:
         os.close(inner)
-    return f"root with CAP_SYS_ADMIN alone may not rename in its folder {place!r}; make root the owner of the folder"
+    return (
+        f"snapmanage's helper, root with CAP_SYS_ADMIN alone, can't rename in its folder {place!r}; "
+        "make root the owner of the folder"
+    )
 
 
 def _paths_in_use(fd: int) -> dict[bytes, str]:
