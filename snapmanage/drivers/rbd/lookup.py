@@ -47,7 +47,8 @@ def _locate_by_id(open_image: ImageOpener, image_id: str, identities: Sequence[s
     except errors.SourceNotFound:
         return []
     except ImageUnreadable as failure:
-        # The image may have been renamed, so a search by the old name alone would miss its snapshots.
+        # Report them all, so that none counts as gone. A search by their old names would find none of them if the image
+        # was renamed.
         name = failure.image.name
         return [
             BackendObject(name if each == image_id else f"{name}@(id {SnapshotIds.parse(each).snapshot})", each)

@@ -20,7 +20,7 @@ from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable
 
 
 class Pool:
-    """The images of an open `rados.Ioctx`; `protect` says that managed snapshots are protected."""
+    """The images of an open `rados.Ioctx`; `protect` is true if managed snapshots are protected."""
 
     def __init__(self, cluster: Cluster, ioctx: Any, name: str, protect: bool) -> None:
         self.cluster = cluster
@@ -151,8 +151,8 @@ class Pool:
     def _is_migrating(self, name: str | bytes | None = None, image_id: str | None = None) -> bool:
         """Return whether the image is the target of a migration; raise where the cluster doesn't answer in time.
 
-        librbd 16 ends the process by a segmentation fault if its opening of such an image times out. It reports all
-        other errors of the image itself.
+        librbd 16 crashes with a segmentation fault if the cluster doesn't answer while it opens such an image. Any
+        other error here returns False: librbd reports it when it opens the image.
         """
         rados = self._bindings.rados
         try:
@@ -184,7 +184,7 @@ class Pool:
 
     def _missing_object_remedy(self, image: ImageEntry) -> str:
         if not image.image_id:
-            return unreadable.NO_HEADER_1
+            return unreadable.NO_HEADER_FORMAT_1
         if self._has_header(image.image_id):
             return unreadable.NO_PARENT
         return unreadable.NO_HEADER.format(image.image_id)
