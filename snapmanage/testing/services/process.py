@@ -28,7 +28,7 @@ START_SECONDS = 180
 PORTS = range(20000, 32000)
 
 # Abstract sockets that reserve the ports: one process can bind such a name, and loses it when it ends.
-_claims: list[socket.socket] = []
+_reservations: list[socket.socket] = []
 
 
 class Program:
@@ -180,16 +180,16 @@ def free_port() -> int:
     The port is below the range of outgoing connections. Otherwise a client that repeatedly connects to a stopped
     service could get the service's own port as its source port, and prevent the next start.
 
-    Until this process ends, this function returns the port to no caller in any process, even while no service listens.
+    The port is reserved until this process ends: no call in any process returns it again, even if no service listens.
     """
     for port in random.sample(PORTS, 100):
-        claim = socket.socket(socket.AF_UNIX)
+        reservation = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, suppress(OSError):
-            claim.bind(f"\0snapmanage port {port}")
+            reservation.bind(f"\0snapmanage port {port}")
             probe.bind((LOOPBACK, port))
-            _claims.append(claim)
+            _reservations.append(reservation)
             return port
-        claim.close()
+        reservation.close()
     raise AssertionError("no free port found on the loopback")
 
 
