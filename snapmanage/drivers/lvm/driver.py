@@ -55,7 +55,7 @@ class LvmDriver:
         cfg.StrOpt(
             "lvm_system_dir",
             default="",
-            help="The folder of lvm.conf, exported as LVM_SYSTEM_DIR; only root may be able to change it. "
+            help="The folder of lvm.conf, exported as LVM_SYSTEM_DIR; only root must have the right to change it. "
             "Empty means the system's own, usually /etc/lvm.",
         ),
         cfg.FloatOpt(
