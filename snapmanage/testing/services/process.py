@@ -81,7 +81,7 @@ class Program:
     def freeze(self) -> None:
         """Stop all its processes with SIGSTOP: connections stay open, but no process answers."""
         os.kill(self.pid, signal.SIGSTOP)  # first, so that it starts no further child
-        until(lambda: stopped(self.pid), f"all processes of {self.name} to be stopped")
+        until(lambda: stop_family(self.pid), f"all processes of {self.name} to be stopped")
 
     def thaw(self) -> None:
         send(signal.SIGCONT, family(self.pid))
@@ -236,7 +236,7 @@ def family(pid: int) -> set[int]:
     return pids
 
 
-def stopped(pid: int) -> bool:
+def stop_family(pid: int) -> bool:
     """Stop a process and its descendants; return whether all are stopped. A running parent may start another child."""
     send(signal.SIGSTOP, family(pid))
     alive = processes()
