@@ -29,7 +29,7 @@ class Member:
     """A subvolume in the folder, at any depth, or a requested one outside of it.
 
     `name` is its path from the folder. A parent outside of the folder has its path from the top, after a slash; a
-    deleted parent has neither name nor identity. `has_snapshots` means that it is a parent itself.
+    deleted parent has neither name nor identity. `has_snapshots` means that it is a parent of others.
     `size_bytes` is None without quotas and during their count; `counting` is a value of `quotas.Counting`.
     `in_use` and `fault` are reasons why the subvolume can't be renamed; both are empty where it can.
     """

@@ -82,7 +82,7 @@ class VendorDriver:
         self._volume_fields, self._snapshot_fields = list(Volume.fields), list(Snapshot.fields)
         coordination.COORDINATOR.start()
         with contextlib.suppress(errors.ConfigurationError):
-            # Only the vendor driver for Ceph imports these modules; the distribution installs them outside the path.
+            # Only the vendor driver for Ceph imports these modules; they are installed outside of Python's path.
             ceph_bindings.load()
         kind = importutils.import_class(volume_driver)
         if kind.get_manageable_snapshots.__module__ == base.__name__:

@@ -73,7 +73,7 @@ class Overlay:
     """An image with its backing file.
 
     `backing_file_name` is the text that the image records. `backing_file` is the file of the directory that it names,
-    or None; then `error` says why, as a clause.
+    or None; then `error` has the reason, as a clause.
     """
 
     image: Image

@@ -27,7 +27,7 @@ _OTHER_FORMAT = "snapmanage rewrites only qcow2 images"
 
 @dataclass(frozen=True)
 class Obstacle:
-    """One reason, a clause for an operator, and the images that can't be renamed for it."""
+    """One reason, a clause for an operator, and the images that it keeps from being renamed."""
 
     reason: str
     identities: frozenset[str] = frozenset()
@@ -192,7 +192,7 @@ def _of_link(link: str, entries: DirectoryEntries, index: _FileIndex, resolver: 
 
 
 def _of_hidden_names(entries: DirectoryEntries) -> Iterator[Obstacle]:
-    """Yield the files that have a hidden name which a rename would need, and no other name."""
+    """Yield each hidden file that is in the way: a rename needs its hidden name, and the file has no visible name."""
     visible = {image.identity for name, image in entries.files.items() if is_valid_name(name)}
     for hidden, image in entries.files.items():
         name = hidden.removeprefix(HIDDEN_PREFIX)

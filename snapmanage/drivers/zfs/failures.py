@@ -11,7 +11,7 @@ _DAMAGE = r"I/O error|Invalid exchange"
 # Failures by the text on standard error, the most specific first.
 _FAILURES = {
     r"[Pp]ermission denied": KnownFailure(
-        errors.BackendPermission, "let snapmanage be root, or delegate to it with zfs allow"
+        errors.BackendPermission, "run snapmanage as root, or delegate the rights to its user with zfs allow"
     ),
     r"dataset already exists": KnownFailure(errors.NameTaken, "rename the other snapshot"),
     r"dataset is busy": KnownFailure(errors.InUse, "end the processes that use its folder beneath .zfs/snapshot"),
