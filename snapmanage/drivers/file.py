@@ -12,7 +12,7 @@ happens while the snapshot is being managed.
 **Sizes.** The size of a snapshot or volume is the size of its file.
 
 **Refusals.** Hidden files, symbolic links, special files and names that aren't UTF-8 are neither volumes nor snapshots.
-A file that snapmanage may not read is unusable.
+A file that snapmanage isn't permitted to read is unusable.
 
 **In use.** A snapshot is in use if a process holds a lock on its file, as a running QEMU does.
 
@@ -63,8 +63,8 @@ class FileDriver:
         with files.opened_directory(self._directory):
             if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
                 raise errors.BackendPermission(
-                    f"snapmanage may not use the directory {self._directory!r}: give its user the rights to read, "
-                    "write and enter it"
+                    f"snapmanage has no permission to use the directory {self._directory!r}: give its user the rights "
+                    "to read, write and enter it"
                 )
 
     def storage_id(self) -> str | None:
@@ -194,9 +194,9 @@ def _safety(fd: int, name: str) -> tuple[Unsafe | None, str]:
     try:
         image_fd = os.open(name, files.PROBE_FLAGS, dir_fd=fd)
     except PermissionError:
-        return Unsafe.UNUSABLE, "snapmanage may not read the file"
+        return Unsafe.UNUSABLE, "snapmanage has no permission to read the file"
     except OSError:
-        # The file was removed or replaced just now, so its identity won't match either.
+        # The file was removed or replaced a moment ago. A rename is then refused, since the identity doesn't match.
         return None, ""
     try:
         with translated_errors(name):

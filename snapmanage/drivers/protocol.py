@@ -57,14 +57,14 @@ class Driver(Protocol):
     def list_snapshots(self) -> list[BackendSnapshot]:
         """Return every snapshot on the backend, from one scan, in any order.
 
-        Raise `BackendError`, and never return an empty list instead.
+        Raise `BackendError` if the backend doesn't answer, and never return an empty list instead.
         """
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         """Return the snapshot of a reference in its present state.
 
         `volume` is the backend's name of the volume in the request, if it is known: some references are complete only
-        with it. Return an unsafe snapshot, or one of another volume, and don't refuse it.
+        with it. Return an unsafe snapshot, or one of another volume, like any other: the caller refuses it.
 
         Raise `InvalidReference`, `SourceNotFound`, `NotASnapshot`, `BackendError`.
         """
@@ -78,16 +78,16 @@ class Driver(Protocol):
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         """Return every object on the backend, of any kind, that has one of the identities or one of the names.
 
-        Objects that are missing here count as gone. So return an object that exists but is unreadable under its name,
-        with the identity "", or raise `BackendError`. Raise `BackendError` if the backend doesn't answer, and never
-        return an empty list instead. Find an object by its identity anywhere on the backend.
+        The caller concludes that every other object is gone. If an object exists but its identity can't be read, return
+        its name with the identity "", or raise `BackendError`. Raise `BackendError` if the backend doesn't answer, and
+        never return an empty list instead. Find an object by its identity anywhere on the backend.
         """
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
-        """Return the name of `found` while it is managed, made of `name` by the backend's rules.
+        """Return the name that `found` gets when it is managed, made of `name` by the backend's rules.
 
-        `name` is unique to one record (`snapshot_name_template`), and so must be the result. For an object that can't
-        be renamed, return its present name; then only the record shows that it is managed.
+        `name` is unique to one record (`snapshot_name_template`), and the result must be unique too. For an object that
+        can't be renamed, return its present name; then only the record shows that it is managed.
         """
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:

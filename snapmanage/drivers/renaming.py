@@ -1,8 +1,8 @@
 """The one procedure with which drivers rename an object, safely and repeatably.
 
 Most backends rename by name, but records know objects by identity. So every driver has two primitives, `look` and
-`rename`, and this module has the order of looking, renaming and looking again. `snapmanage.core.backend` decides which
-objects may be renamed at all.
+`rename`, and this module calls them in the safe order: look, rename, look again. `snapmanage.core.backend` decides
+which objects may be renamed at all.
 
 **Late renames.** A worker may stop between its look and its rename, and continue when its claim has long passed to
 another worker. It may then still rename once. That is safe: the rename moves the object with the old name to the name
@@ -32,7 +32,7 @@ class Renamer(Protocol):
         """
 
     def rename(self, old: str, new: str) -> None:
-        """Rename in one step, never replacing an object; raise any error of snapmanage if it may not have happened."""
+        """Rename in one step, never replacing an object; raise an error of snapmanage if it failed or is uncertain."""
 
 
 def manage(names: Renamer, binding: Binding) -> BackendSnapshot:
@@ -55,7 +55,7 @@ def unmanage(names: Renamer, binding: Binding) -> bool:
     managed = found.get(binding.managed_name)
     if managed is None or binding.original_name == binding.managed_name:
         return bool(found)
-    # An unusable snapshot gets its name back too: it is of no use to snapmanage.
+    # An unusable snapshot is renamed too; only one in use is refused.
     if managed.unsafe is Unsafe.IN_USE:
         refuse_unsafe(managed)
     try:
@@ -68,19 +68,22 @@ def unmanage(names: Renamer, binding: Binding) -> bool:
 def relocated(binding: Binding, located: Iterable[BackendObject], separator: str) -> Binding | None:
     """Return the binding with the names of the object's present place; None where no object fits.
 
-    The whole name of an object called `VOLUME@NAME` or `FOLDER/NAME` changes with its volume or folder. If its own part
-    is still the managed one, the object still has to be unmanaged.
+    The whole name of an object called `VOLUME@NAME` or `FOLDER/NAME` changes with its volume or folder. If the part
+    after the separator is still that of the managed name, the object still has to be unmanaged.
     """
     original, managed = (name.rpartition(separator)[2] for name in (binding.original_name, binding.managed_name))
     for each in located:
-        place, _, own = each.name.rpartition(separator)
-        if each.identity == binding.identity and own == managed and each.name != binding.managed_name:
+        place, _, last = each.name.rpartition(separator)
+        if each.identity == binding.identity and last == managed and each.name != binding.managed_name:
             return Binding(binding.identity, f"{place}{separator}{original}" if place else original, each.name)
     return None
 
 
 def _own(names: Renamer, identity: str, old: str, new: str) -> dict[str, BackendSnapshot]:
-    """Return the object by its name. The old name is looked at first, so that another worker's rename can't hide it."""
+    """Return the object with this identity, by those of the two names that it has.
+
+    The old name is looked at first, so that another worker's rename can't hide the object.
+    """
     return {name: found for name, found in names.look(old, new).items() if found.identity == identity}
 
 

@@ -19,9 +19,9 @@ listed escaped, after `./`. Such a subvolume can't be managed, but it can be a v
 the last commit (at most 30 s ago). The size is 0 without quotas, with simple quotas, and during their first count.
 `extra` shows a count under way, and a count that btrfs itself calls inconsistent.
 
-**Refusals.** A snapshot that can't be renamed in its folder is unusable. It lies in a read-only subvolume, on a
-read-only mount or beneath another mount. Or root's helper may not change its folder, or its path is too long or
-unreadable.
+**Refusals.** A snapshot that can't be renamed in its folder is unusable. Reasons are: it lies in a read-only
+subvolume, on a read-only mount or beneath another mount; the helper that runs as root can't change its folder; its path
+is too long or unreadable; it has no UUID.
 
 **In use.** A snapshot is in use if it is mounted itself or in part, or has a mount on it, in snapmanage's own mount
 namespace. Open files, a swap file and a send in the snapshot survive a rename, so the driver doesn't look for them.

@@ -22,7 +22,8 @@ from snapmanage.drivers.system.failures import KnownFailure
 MAX_NAME_BYTES = 255
 
 _ROOT_ONLY = KnownFailure(
-    errors.BackendPermission, "root with CAP_SYS_ADMIN alone may not change {!r}: make root the owner of its folder"
+    errors.BackendPermission,
+    "snapmanage's helper, root with CAP_SYS_ADMIN alone, can't change {!r}: make root the owner of its folder",
 )
 # A context that turns an error of a system call on the object of that name into an error of snapmanage.
 _translated_errors = partial(
@@ -151,7 +152,9 @@ def _opened(folder: str, file_system: str) -> Iterator[int]:
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError as failure:
-        raise errors.BackendPermission(f"root may not read the folder {folder!r}: give it permission") from failure
+        raise errors.BackendPermission(
+            f"root has no permission to read the folder {folder!r}: give it that permission"
+        ) from failure
     except OSError as failure:
         raise errors.BackendUnavailable(f"can't open the folder {folder!r}: {failure.strerror}") from failure
     try:

@@ -29,7 +29,7 @@ class Member:
     """A subvolume in the folder, at any depth, or a requested one outside of it.
 
     `name` is its path from the folder. A parent outside of the folder has its path from the top, after a slash; a
-    deleted parent has neither name nor identity. `has_snapshots` means that it is a parent itself.
+    deleted parent has neither name nor identity. `has_snapshots` means that it is a parent of others.
     `size_bytes` is None without quotas and during their count; `counting` is a value of `quotas.Counting`.
     `in_use` and `fault` are reasons why the subvolume can't be renamed; both are empty where it can.
     """
@@ -67,7 +67,7 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
 def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
     """Return name and identity of every subvolume of the file system; None where the open folder was removed.
 
-    `OSError`.
+    Raise `OSError`.
     """
     here, found = trees.read(fd)
     if here is None:
@@ -165,7 +165,10 @@ def _obstacle(fd: int, place: str) -> str:
             return ""
     finally:
         os.close(inner)
-    return f"root with CAP_SYS_ADMIN alone may not rename in its folder {place!r}; make root the owner of the folder"
+    return (
+        f"snapmanage's helper, root with CAP_SYS_ADMIN alone, can't rename in its folder {place!r}; "
+        "make root the owner of the folder"
+    )
 
 
 def _paths_in_use(fd: int) -> dict[bytes, str]:

@@ -9,9 +9,9 @@ import struct
 import uuid
 from collections.abc import Iterator
 
-MOST = 2**64 - 1
+MAX_U64 = 2**64 - 1
 
-# Tree; least and most of object, offset and transaction; least and most of type; number of items; size of the buffer.
+# Tree; minimum and maximum of object, offset and transaction; those of the type; number of items; size of the buffer.
 _SEARCH = struct.Struct("=7Q3I36xQ")
 # Transaction, object, offset, type, length.
 _HEADER = struct.Struct("=QQQII")
@@ -30,7 +30,7 @@ def uuid_text(raw: bytes) -> str:
 
 
 def file_system(fd: int) -> str:
-    """Return the UUID of the file system of an open file; ENOTTY where it is not a btrfs."""
+    """Return the UUID of the file system of an open file; raise ENOTTY where it is not a btrfs."""
     answer = bytearray(_FS_INFO.size)
     fcntl.ioctl(fd, _request(31, _FS_INFO.size, writes=False), answer)
     return uuid_text(_FS_INFO.unpack(answer)[0])
@@ -39,7 +39,7 @@ def file_system(fd: int) -> str:
 def directory_path(fd: int, tree: int, inode: int) -> tuple[int, bytes]:
     """Return the tree of a directory and its path in that tree; `tree` 0 means the tree of the open file.
 
-    ENOENT; ENAMETOOLONG for a path of more than about 4,000 bytes.
+    Raise ENOENT for a missing directory, ENAMETOOLONG for a path of more than about 4,000 bytes.
     """
     arguments = bytearray(_INO_LOOKUP.pack(tree, inode, b""))
     fcntl.ioctl(fd, _request(18, _INO_LOOKUP.size), arguments)
@@ -48,11 +48,11 @@ def directory_path(fd: int, tree: int, inode: int) -> tuple[int, bytes]:
 
 
 def search(fd: int, tree: int, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
-    """Yield the items of a tree from one key to another; ENOENT where there is no such tree."""
+    """Yield the items of a tree from one key to another; raise ENOENT where there is no such tree."""
     buffer = bytearray(_SEARCH.size + _BUFFER_BYTES)
     key: Key | None = first
     while key is not None:
-        request = (tree, key[0], last[0], key[2], last[2], 0, MOST, key[1], last[1], 2**32 - 1, _BUFFER_BYTES)
+        request = (tree, key[0], last[0], key[2], last[2], 0, MAX_U64, key[1], last[1], 2**32 - 1, _BUFFER_BYTES)
         _SEARCH.pack_into(buffer, 0, *request)
         fcntl.ioctl(fd, _request(17, _SEARCH.size), buffer)
         key = None
@@ -66,7 +66,7 @@ def search(fd: int, tree: int, first: Key, last: Key) -> Iterator[tuple[Key, byt
 
 
 def _next_key(number: int, kind: int, offset: int) -> Key:
-    if offset < MOST:
+    if offset < MAX_U64:
         return number, kind, offset + 1
     return (number, kind + 1, 0) if kind < 255 else (number + 1, 0, 0)
 

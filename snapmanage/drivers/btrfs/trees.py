@@ -2,8 +2,8 @@
 
 This module has no rules about snapshots. Errors are plain `OSError`s.
 
-The tools don't suffice. The bindings of libbtrfsutil exist for Debian's own Python only, and lack quotas.
-`btrfs subvolume list` prints names raw, so that one name with a line break can pass for two.
+The existing tools don't suffice. The bindings of libbtrfsutil exist for Debian's own Python only, and lack quotas.
+`btrfs subvolume list` prints names raw, so that one name with a line break looks like two.
 """
 
 import errno
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from snapmanage.drivers.btrfs import quotas
 from snapmanage.drivers.btrfs.quotas import Count
-from snapmanage.drivers.btrfs.search import MOST, directory_path, search, uuid_text
+from snapmanage.drivers.btrfs.search import MAX_U64, directory_path, search, uuid_text
 
 TOP = 5
 """The number of the topmost subvolume."""
@@ -89,17 +89,17 @@ def subvolume(
     if not references:
         return None
     # A kernel older than 3.6 doesn't know the fields after the second generation, and may have left them stale.
-    whole = again == generation
+    has_new_fields = again == generation
     return Subvolume(
         number=number,
-        identity=uuid_text(identity) if whole and any(identity) else "",
+        identity=uuid_text(identity) if has_new_fields and any(identity) else "",
         path=path,
         within=place[0] if place else 0,
         # The offset in the key of a snapshot is the transaction that made it.
-        is_snapshot=offset != 0 or (whole and any(parent)),
-        parent_identity=uuid_text(parent) if whole and any(parent) else None,
+        is_snapshot=offset != 0 or (has_new_fields and any(parent)),
+        parent_identity=uuid_text(parent) if has_new_fields and any(parent) else None,
         read_only=bool(flags & _READ_ONLY),
-        born=seconds + nanoseconds / 10**9 if whole else 0.0,
+        born=seconds + nanoseconds / 10**9 if has_new_fields else 0.0,
         count=count,
     )
 
@@ -112,7 +112,7 @@ def _roots(fd: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, _Place], se
     """
     roots: dict[int, tuple[int, bytes]] = {}
     places: dict[int, _Place] = {}
-    first, last = (TOP, _ROOT_ITEM, 0), (_LAST_FREE, _ROOT_BACKREF, MOST)
+    first, last = (TOP, _ROOT_ITEM, 0), (_LAST_FREE, _ROOT_BACKREF, MAX_U64)
     for (number, kind, offset), item in search(fd, _ROOT_TREE, first, last):
         if kind == _ROOT_ITEM and (number == TOP or number >= TOP_INODE):
             roots[number] = offset, item.ljust(_ROOT.size, b"\0")
@@ -131,14 +131,14 @@ def _await_places(fd: int, numbers: Iterable[int], places: dict[int, _Place]) ->
 
     Return the subvolumes that are being deleted; they have no place.
     """
-    nowhere, deleted = set(numbers) - places.keys() - {TOP}, set[int]()
+    without_place, deleted = set(numbers) - places.keys() - {TOP}, set[int]()
     for _ in range(_TRIES):
-        deleted |= nowhere & _orphans(fd) if nowhere else set()
-        nowhere -= places.keys() | deleted
-        if not nowhere:
+        deleted |= without_place & _orphans(fd) if without_place else set()
+        without_place -= places.keys() | deleted
+        if not without_place:
             break
-        for number in nowhere:
-            for key, item in search(fd, _ROOT_TREE, (number, _ROOT_BACKREF, 0), (number, _ROOT_BACKREF, MOST)):
+        for number in without_place:
+            for key, item in search(fd, _ROOT_TREE, (number, _ROOT_BACKREF, 0), (number, _ROOT_BACKREF, MAX_U64)):
                 places[number] = _place(key[2], item)
         time.sleep(_PAUSE_SECONDS)
     return deleted
@@ -146,7 +146,7 @@ def _await_places(fd: int, numbers: Iterable[int], places: dict[int, _Place]) ->
 
 def _orphans(fd: int) -> set[int]:
     """Return the numbers of deleted subvolumes that btrfs hasn't cleaned up yet."""
-    return {key[2] for key, _ in search(fd, _ROOT_TREE, (_ORPHANS, _ORPHAN_ITEM, 0), (_ORPHANS, _ORPHAN_ITEM, MOST))}
+    return {key[2] for key, _ in search(fd, _ROOT_TREE, (_ORPHANS, _ORPHAN_ITEM, 0), (_ORPHANS, _ORPHAN_ITEM, MAX_U64))}
 
 
 class _Paths:
@@ -195,7 +195,7 @@ def _deep_folder(fd: int, tree: int, inode: int) -> bytes | None:
     """Return the path of a directory that is too deep for one call to the kernel."""
     names: list[bytes] = []
     while inode != TOP_INODE and len(names) < _DEEPEST:
-        above = next(search(fd, tree, (inode, _INODE_REF, 0), (inode, _INODE_REF, MOST)), None)
+        above = next(search(fd, tree, (inode, _INODE_REF, 0), (inode, _INODE_REF, MAX_U64)), None)
         if above is None:
             return None
         (_, _, inode), item = above

@@ -13,7 +13,7 @@ from typing import Any
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.drivers.rbd import lookup
 from snapmanage.drivers.rbd.cluster import Cluster, Settings
-from snapmanage.drivers.rbd.image import ODD_NAME
+from snapmanage.drivers.rbd.image import UNDECODABLE_NAME
 from snapmanage.drivers.rbd.names import snapshot_part
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.scan import PoolScan
@@ -50,7 +50,7 @@ class CephPool:
         }
         self._unopenable |= {name: _UNADDRESSABLE for name in self._images if set(name) & set("@/")}
         # Images that it can open, but whose snapshots it can't list.
-        self._unlistable = {each.parent for each in self._snapshots if each.unsafe_reason == ODD_NAME}
+        self._unlistable = {each.parent for each in self._snapshots if each.unsafe_reason == UNDECODABLE_NAME}
 
     def identities(self) -> Mapping[str, str | None]:
         """Return the ids of images, and of snapshots within their image, by name."""
@@ -109,7 +109,7 @@ class CephPool:
 
 
 def list_entries(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -> Mapping[str, Any]:
-    """Return the entries of the vendor driver's scan; for snapshots, add those that it can't list."""
+    """Return the entries of the vendor driver's scan; to a scan of snapshots, add those that it can't list."""
     from cinder.volume.drivers.rbd import RADOSClient
 
     with RADOSClient(driver) as client:

@@ -82,7 +82,7 @@ class VendorDriver:
         self._volume_fields, self._snapshot_fields = list(Volume.fields), list(Snapshot.fields)
         coordination.COORDINATOR.start()
         with contextlib.suppress(errors.ConfigurationError):
-            # Only the vendor driver for Ceph imports these modules; the distribution installs them outside the path.
+            # Only the vendor driver for Ceph imports these modules; they are installed outside of Python's path.
             ceph_bindings.load()
         kind = importutils.import_class(volume_driver)
         if kind.get_manageable_snapshots.__module__ == base.__name__:
@@ -107,8 +107,10 @@ class VendorDriver:
 
         `records` are managed names by the id of their record; the driver marks the snapshots that belong to them.
         """
-        of = objects.volume(self._volume_fields, None)
-        managed = [objects.snapshot(self._snapshot_fields, record_id, name, of) for record_id, name in records.items()]
+        parent = objects.volume(self._volume_fields, None)
+        managed = [
+            objects.snapshot(self._snapshot_fields, record_id, name, parent) for record_id, name in records.items()
+        ]
         driver = self._driver
         return self._checked(
             list_entries(driver, lambda: driver.get_manageable_snapshots(managed, None, NO_LIMIT, 0, [], []), True)
@@ -132,24 +134,24 @@ class VendorDriver:
         return None if found is None else dict(found)
 
     def volume_size_gb(self, volume: str) -> int:
-        of = objects.volume(self._volume_fields, volume)
-        return int(self._driver.manage_existing_get_size(of, {"source-name": volume, "name": volume}))
+        parent = objects.volume(self._volume_fields, volume)
+        return int(self._driver.manage_existing_get_size(parent, {"source-name": volume, "name": volume}))
 
     def snapshot_size_gb(self, volume: str | None, reference: Mapping[str, str]) -> int:
         """Return the size of an unmanaged snapshot; the driver first checks whether it can be managed."""
-        of = objects.volume(self._volume_fields, volume)
+        parent = objects.volume(self._volume_fields, volume)
         name = reference["source-name"]
-        snapshot = objects.snapshot(self._snapshot_fields, objects.id_of(name), name, of)
+        snapshot = objects.snapshot(self._snapshot_fields, objects.id_of(name), name, parent)
         return int(self._driver.manage_existing_snapshot_get_size(snapshot, dict(reference)))
 
     def manage(self, record_id: str, name: str, volume: str | None, size_gb: int, reference: Mapping[str, str]) -> None:
-        of = objects.volume(self._volume_fields, volume, size_gb)
-        snapshot = objects.snapshot(self._snapshot_fields, record_id, name, of)
+        parent = objects.volume(self._volume_fields, volume, size_gb)
+        snapshot = objects.snapshot(self._snapshot_fields, record_id, name, parent)
         self._driver.manage_existing_snapshot(snapshot, dict(reference))
 
     def unmanage(self, record_id: str, name: str, volume: str | None, size_gb: int) -> None:
-        of = objects.volume(self._volume_fields, volume, size_gb)
-        self._driver.unmanage_snapshot(objects.snapshot(self._snapshot_fields, record_id, name, of))
+        parent = objects.volume(self._volume_fields, volume, size_gb)
+        self._driver.unmanage_snapshot(objects.snapshot(self._snapshot_fields, record_id, name, parent))
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run an operation; return the request's `id` with the `value`, or with the kind of `error` and a `text`."""

@@ -16,7 +16,7 @@ of a record belongs to that record, and is refused to other requests.
 
 **Refusals** are those of the vendor driver, with its reasons, and those that `ceph` adds.
 
-**In use.** A snapshot is in use if the vendor driver's reason against managing it says so.
+**In use.** A snapshot is in use if the vendor driver's reason against managing it has words such as `in use` or `busy`.
 
 **Renames.** Unmanaging depends on the vendor driver. A driver that renames to any name (`vendors`) manages the
 snapshot once more, under its original name; if its `unmanage_snapshot` undoes more than the name, that is called too.
@@ -142,7 +142,7 @@ class CinderDriver:
     def unmanage_snapshot(self, binding: Binding) -> None:
         if self._unmanage_listed(binding):
             return
-        # The volume may have been renamed, or the vendor driver may not list the object as a snapshot any more.
+        # Perhaps the volume was renamed, or the vendor driver no longer lists the object as a snapshot.
         located = self.locate({binding.identity}, {binding.managed_name})
         separator = self._vendor.separator
         if separator and (moved := renaming.relocated(binding, located, separator)):

@@ -13,7 +13,8 @@ from snapmanage.drivers.rbd.unreadable import is_listing_entry
 NAME_KEYS = ("source-name", "name", "source-id", "volume-id")
 IDENTITY_KEYS = ("source-guid", "source-id")
 
-# By name. None as an identity hides the object; None instead of the table means that the backend offers none.
+# Identities by the name of the object. An object whose identity is None is left out of listings. None in place of the
+# whole table means that the driver can't read identities.
 Identities = Mapping[str, str | None] | None
 
 _IN_USE = ("in use", "in-use", "mapped", "mapping", "busy", "connected")

@@ -35,7 +35,7 @@ def all_identities(driver: Driver, ids: Collection[str]) -> Mapping[str, str | N
 
 
 def read_identities(driver: Driver) -> dict[str, str | None] | None:
-    """Return identities by name; None as an identity hides the object, None as the table means that none is known."""
+    """Return identities by name, as `entries.Identities`; None where the driver can't read any."""
     for kind in type(driver).__mro__:
         if kind.__module__ in _BY_MODULE:
             return _BY_MODULE[kind.__module__](driver)

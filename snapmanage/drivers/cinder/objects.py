@@ -48,7 +48,7 @@ class StandIn:
 def volume(fields: Iterable[str], name: str | None, size_gb: int | None = None) -> StandIn:
     """Return the volume of that name on the backend.
 
-    Some drivers look a volume up by `provider_id`: its name, the only known fact, is there too.
+    `provider_id` is the name too, since some drivers look a volume up by it.
     """
     known = {
         "id": id_of(name or ""),
@@ -61,15 +61,15 @@ def volume(fields: Iterable[str], name: str | None, size_gb: int | None = None) 
     return StandIn({**dict.fromkeys(fields), **_EMPTY, **known})
 
 
-def snapshot(fields: Iterable[str], record_id: str, name: str, of: StandIn) -> StandIn:
+def snapshot(fields: Iterable[str], record_id: str, name: str, parent: StandIn) -> StandIn:
     """Return the snapshot of a record; drivers rename to its `name`, or to a name made of its `id`."""
     known = {
         "id": record_id,
         "name": name,
-        "volume": of,
-        "volume_id": of["id"],
-        "volume_name": of["name"],
-        "volume_size": of["size"],
+        "volume": parent,
+        "volume_id": parent["id"],
+        "volume_name": parent["name"],
+        "volume_size": parent["size"],
         "status": "available",
     }
     return StandIn({**dict.fromkeys(fields), **_EMPTY, **known})

@@ -2,10 +2,11 @@
 
 Cinder can't share a process with snapmanage. Both register options of the same name with different meanings (`host`,
 `[database] connection`), Cinder imports eventlet, vendor drivers keep one backend's settings in class attributes, and
-a hanging call could never be ended. So each backend has a child process, as in Cinder itself, and a pair of sockets.
+a hanging call could never be ended. So each backend has a child process, as in Cinder itself. A pair of sockets
+connects the two.
 
-At its deadline a call kills the child, and so the other calls in progress: they fail with `BackendUnavailable` and are
-retried with a new child. Commands that the vendor driver had started run to their own end. The next look at the
+A call that reaches its deadline kills the child. The other calls in progress then fail with `BackendUnavailable` too,
+and are retried with a new child. Commands that the vendor driver had started run to their own end. The next look at the
 backend shows the effects of the killed call.
 """
 

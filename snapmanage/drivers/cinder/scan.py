@@ -56,7 +56,7 @@ class Scanner:
 
     @property
     def waiting(self) -> Mapping[str, str]:
-        """Return the records of the next scan."""
+        """Return the managed names that the next scan will pass on, by the id of their record."""
         return self._records
 
     def volumes(self) -> list[ListingEntry]:

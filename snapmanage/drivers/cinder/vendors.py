@@ -13,7 +13,7 @@ from snapmanage.drivers.cinder import objects
 
 @dataclass(frozen=True)
 class Vendor:
-    """The habits of one vendor driver.
+    """The behaviour of one vendor driver.
 
     `renames_to_any_name`: `manage_existing_snapshot` renames to the `name` argument, so that unmanaging can restore
     the original name in the same way.

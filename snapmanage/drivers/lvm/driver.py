@@ -1,12 +1,14 @@
 """LVM: thick and thin snapshots of one volume group.
 
 The driver runs commands of lvm2. One `lvs` lists a whole group; lvm2 reads the whole group even for a single name.
-Decisions rest on the report of `lvs`. Messages only choose among errors where nothing can be seen.
+The report of `lvs` shows the state of the group, and whether a rename was done. Messages of lvm2 only choose the error
+or the reason that snapmanage reports; see `messages`.
 
 **Snapshots.** A snapshot is a logical volume with the role `snapshot`. A thin snapshot whose origin was removed has
-lost role and origin. It isn't listed, but it can be managed by its name, with an unknown volume, if it has the mark
-of thin snapshots: it is skipped at activation, the `k` in `lvs`. Without the mark it can't be distinguished from an
-ordinary volume and is refused. An operator can set the mark: `lvchange --setactivationskip y GROUP/NAME`.
+lost this role and its origin. It isn't listed. A request can still manage it by its name, with an unknown volume, if it
+has the mark of thin snapshots: it is skipped at activation, the `k` in `lvs`. Without the mark it can't be
+distinguished from an ordinary volume and is refused. An operator can set the mark:
+`lvchange --setactivationskip y GROUP/NAME`.
 
 **Volumes.** The other visible logical volumes are volumes. A thin snapshot can also be a volume, see
 `report.LogicalVolume.is_volume`.
@@ -53,7 +55,7 @@ class LvmDriver:
         cfg.StrOpt(
             "lvm_system_dir",
             default="",
-            help="The folder of lvm.conf, exported as LVM_SYSTEM_DIR; only root may be able to change it. "
+            help="The folder of lvm.conf, exported as LVM_SYSTEM_DIR; only root must have the right to change it. "
             "Empty means the system's own, usually /etc/lvm.",
         ),
         cfg.FloatOpt(
@@ -97,8 +99,8 @@ class LvmDriver:
         found = self._find(reference)
         if not found.is_volume:
             raise errors.NotAVolume(
-                f"{found.name!r} in volume group {self._group!r} is not a volume, but an internal part of LVM, or a "
-                "snapshot without snapshots of its own that isn't both writable and active; name its volume"
+                f"{found.name!r} in volume group {self._group!r} is not a volume: it is an internal part of LVM, or a "
+                "snapshot that neither has snapshots of its own nor is both active and writable; name its volume"
             )
         return found.volume()
 
@@ -138,7 +140,7 @@ class LvmDriver:
         raise errors.SourceNotFound(f"volume group {self._group!r} has no logical volume {name!r}")
 
     def _report(self, *names: str, hidden: bool = False) -> list[LogicalVolume]:
-        """Return the visible volumes and snapshots; with `hidden`, all; with `names`, those of them that exist."""
+        """Return the visible logical volumes; with `hidden`, all; with `names`, those of the names that exist."""
         action = f"listing volume group {self._group!r}"
         completed = self._run(action, privileged.lvs, names, *self._settings, hidden)
         group_refusal = messages.group_refusal(completed.error)

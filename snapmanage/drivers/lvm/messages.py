@@ -30,7 +30,7 @@ _FAILURES = {
     ),
     r"Volume group .* is exported": KnownFailure(errors.BackendUnavailable, "import it: vgimport"),
     r"Cannot access (clustered )?VG": KnownFailure(
-        errors.BackendUnavailable, "this host may not use the group; see its system id and lock type"
+        errors.BackendUnavailable, "this host isn't allowed to use the group; see its system id and lock type"
     ),
     r"already exists in volume group": KnownFailure(errors.NameTaken, "rename the other logical volume"),
     r"Existing logical volume .* not found": KnownFailure(errors.SourceNotFound, "list the backend again"),

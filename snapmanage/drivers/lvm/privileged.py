@@ -65,7 +65,10 @@ def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> Compl
 
 
 def _trusted(system_dir: str) -> str:
-    """Refuse a folder that other users than root can change: its lvm.conf may name programs that lvm2 runs."""
+    """Return the folder; refuse one that another user than root can change.
+
+    Its lvm.conf may name programs, which lvm2 would run as root.
+    """
     folder = Path(system_dir)
     chain = [folder, *folder.parents]
     if not folder.is_absolute() or folder.resolve() != folder or not all(map(_only_root_can_change, chain)):

@@ -34,7 +34,11 @@ CONFIG = (
 
 @dataclass(frozen=True)
 class LogicalVolume:
-    """One line of the report. Volumes have `unsafe` as well as snapshots."""
+    """One line of the report.
+
+    `skipped` means skipped at activation, the mark of thin snapshots. `in_service` means active on this host and
+    writable. `unsafe` and `unsafe_reason` are set for volumes too, but used for snapshots alone.
+    """
 
     name: str
     identity: str
@@ -67,8 +71,8 @@ class LogicalVolume:
         A thin snapshot serves as a volume if it has snapshots of its own, or is active and writable.
         A thick snapshot never does: LVM makes no snapshots of it. A volume of VDO has the role `private`.
         """
-        of_vdo = "vdo" in self.layout and "pool" not in self.layout
-        if self.hidden or ("public" not in self.roles and not of_vdo):
+        is_vdo_volume = "vdo" in self.layout and "pool" not in self.layout
+        if self.hidden or ("public" not in self.roles and not is_vdo_volume):
             return False
         return not self.is_snapshot or "origin" in self.roles or ("thinsnapshot" in self.roles and self.in_service)
 

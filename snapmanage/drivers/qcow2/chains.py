@@ -57,7 +57,7 @@ class Chains:
         return self._obstacles.of_image(identity, image.names if image else (name,))
 
     def name_obstacle(self, name: str) -> str:
-        """Return which name in a file can't be rewritten and may mean `name`, as a clause."""
+        """Return, as a clause, which file refers to `name` in a form that can't be rewritten; empty if none does."""
         return self._obstacles.of_name(name)
 
     def unreadable(self) -> list[tuple[str, str]]:
@@ -106,8 +106,8 @@ class Chains:
         below: Image | None = image
         while below and below.identity not in self._unusable_reasons and below.identity not in path:
             path[below.identity] = below
-            own_overlay = self._overlays.get(below.identity)
-            below = self._backing_image(own_overlay) if own_overlay else None
+            as_overlay = self._overlays.get(below.identity)
+            below = self._backing_image(as_overlay) if as_overlay else None
         reason = ""
         if below and below.identity in path:
             # The text names the same image wherever the walk entered the loop.
@@ -159,12 +159,12 @@ class Chains:
     def _own_unusable_reason(self, image: Image) -> str:
         if image.error or image.header is None:
             return image.error
-        own_overlay = self._overlays.get(image.identity)
-        if image.header.unusable_reason or own_overlay is None:
+        as_overlay = self._overlays.get(image.identity)
+        if image.header.unusable_reason or as_overlay is None:
             return image.header.unusable_reason
-        if not own_overlay.error and self._backing_image(own_overlay) is None:
-            return f"its backing file {own_overlay.backing_file!r} doesn't exist, or is not a regular file"
-        return own_overlay.error
+        if not as_overlay.error and self._backing_image(as_overlay) is None:
+            return f"its backing file {as_overlay.backing_file!r} doesn't exist, or is not a regular file"
+        return as_overlay.error
 
     def _backing_image(self, each: Overlay) -> Image | None:
         return self._by_name.get(each.backing_file) if each.backing_file else None
@@ -188,8 +188,8 @@ class Chains:
         self._below_usable_volume.update(image.identity for image in ready if not self.unusable_reason(image))
         while ready:
             image = ready.pop()
-            own_overlay = self._overlays.get(image.identity)
-            if own_overlay is None or (below := self._backing_image(own_overlay)) is None:
+            as_overlay = self._overlays.get(image.identity)
+            if as_overlay is None or (below := self._backing_image(as_overlay)) is None:
                 continue
             volume = volumes[image.identity]
             if image.identity in self._below_usable_volume:

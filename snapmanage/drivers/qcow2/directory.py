@@ -29,7 +29,7 @@ LOCK = ".snapmanage.lock"
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ESTALE, errno.ENXIO)
 # EWOULDBLOCK: another process holds a lease on the file, as a file server may.
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
-_NOT_READABLE = "snapmanage may not read it"
+_NOT_READABLE = "snapmanage has no permission to read it"
 _FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 
 
@@ -40,7 +40,8 @@ class Directory:
         """`path` leads to the directory; `patterns` match the names of the images on top of their chains."""
         self.fd = fd
         self.path = path
-        # Paths of the directory in a backing file name. One with `..` after a link may lead to another directory.
+        # The paths of this directory that a backing file name may begin with. A path with `..` after a symbolic link
+        # may lead to another directory, so it is compared with the open one.
         self._own_paths = set()
         for own_path in (os.path.normpath(path), os.path.realpath(path)):
             with suppress(OSError):
@@ -148,8 +149,8 @@ class Directory:
         images = []
         while pending:
             images.append(image := found[pending.pop()])
-            own_overlay = overlay(image, self._own_paths)
-            backing_file = own_overlay.backing_file if own_overlay else None
+            as_overlay = overlay(image, self._own_paths)
+            backing_file = as_overlay.backing_file if as_overlay else None
             if backing_file and backing_file in found and backing_file not in seen:
                 pending.append(backing_file)
                 seen.add(backing_file)

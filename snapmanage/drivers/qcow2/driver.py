@@ -114,8 +114,8 @@ class Qcow2Driver:
         with self._open_directory() as directory:
             if not os.access(self._path, os.R_OK | os.W_OK | os.X_OK):
                 raise errors.BackendPermission(
-                    f"snapmanage may not use the directory {self._path!r}: give its user the rights to read, write and "
-                    "enter it"
+                    f"snapmanage has no permission to use the directory {self._path!r}: give its user the rights to "
+                    "read, write and enter it"
                 )
             renames.check(directory)
         qemu_img.check(self._timeout_seconds)
@@ -209,7 +209,7 @@ class Qcow2Driver:
 
     @contextmanager
     def _lock_directory(self) -> Iterator[renames.LockedDirectory]:
-        """Lock out renames by others: while a rename runs, images look as if they were in use or broken."""
+        """Lock the directory against renames by other workers: during one, images seem to be in use or broken."""
         with self._open_directory() as directory, renames.locked(directory, self._timeout_seconds) as locked:
             yield locked
 

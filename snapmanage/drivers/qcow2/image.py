@@ -19,7 +19,7 @@ from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
 FORMATS = ("qcow2", "raw")
-# Before a name is removed, its file is moved to the name with this prefix, which must fit.
+# Before a name is removed, its file is moved to the name with this prefix. Both together must fit into a file name.
 HIDDEN_PREFIX = ".snapmanage-aside-"
 MAX_NAME_BYTES = files.MAX_NAME_BYTES - len(HIDDEN_PREFIX)
 
@@ -73,7 +73,7 @@ class Overlay:
     """An image with its backing file.
 
     `backing_file_name` is the text that the image records. `backing_file` is the file of the directory that it names,
-    or None; then `error` says why, as a clause.
+    or None; then `error` has the reason, as a clause.
     """
 
     image: Image
@@ -125,7 +125,7 @@ def read_image(fd: int, name: str) -> Image:
         status,
         locked=syscalls.locked(fd),
         immovable_reason=_immovable_reason(fd, status),
-        read_only_reason="" if _has_access(fd, os.W_OK) else "snapmanage may not write it",
+        read_only_reason="" if _has_access(fd, os.W_OK) else "snapmanage has no permission to write it",
     )
 
     def read(size: int, offset: int) -> bytes:

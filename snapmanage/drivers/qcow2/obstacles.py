@@ -27,7 +27,7 @@ _OTHER_FORMAT = "snapmanage rewrites only qcow2 images"
 
 @dataclass(frozen=True)
 class Obstacle:
-    """One reason, a clause for an operator, and the images that can't be renamed for it."""
+    """One reason, a clause for an operator, and the images that it keeps from being renamed."""
 
     reason: str
     identities: frozenset[str] = frozenset()
@@ -61,7 +61,7 @@ class Obstacles:
         return self._by_identity.get(identity) or by_name or self._of_every_image
 
     def of_name(self, name: str) -> str:
-        """Return the obstacle of exactly this name; empty if there is none."""
+        """Return the reason of the obstacle to this name itself, not to its file; empty if there is none."""
         return self._by_name.get(name, "")
 
 
@@ -135,8 +135,8 @@ def _recorded_names(
 ) -> Iterator[_RecordedName]:
     names = {name for image in images for name in image.names}
     for image in images:
-        own_overlay = overlay(image, directory_paths)
-        followed = own_overlay is not None and own_overlay.backing_file in names
+        as_overlay = overlay(image, directory_paths)
+        followed = as_overlay is not None and as_overlay.backing_file in names
         yield from _names_in(image.names[0], image, in_image=True, backing_file_followed=followed)
     identities = {image.identity for image in images}
     for name, other in entries.files.items():
@@ -192,7 +192,7 @@ def _of_link(link: str, entries: DirectoryEntries, index: _FileIndex, resolver: 
 
 
 def _of_hidden_names(entries: DirectoryEntries) -> Iterator[Obstacle]:
-    """Yield the files that have a hidden name which a rename would need, and no other name."""
+    """Yield each hidden file that is in the way: a rename needs its hidden name, and the file has no visible name."""
     visible = {image.identity for name, image in entries.files.items() if is_valid_name(name)}
     for hidden, image in entries.files.items():
         name = hidden.removeprefix(HIDDEN_PREFIX)

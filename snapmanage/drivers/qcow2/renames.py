@@ -71,7 +71,9 @@ class LockedDirectory:
     def _add_name(self, old: str, new: str) -> None:
         with self.directory.opened(old) as fd, translated_errors(new):
             if fd is None:
-                raise errors.BackendPermission(f"snapmanage may not open {old!r}: let its user read the file")
+                raise errors.BackendPermission(
+                    f"snapmanage has no permission to open {old!r}: let its user read the file"
+                )
             try:
                 # Link the open file, not the name: another file may have the name `old` by now.
                 os.link(f"/proc/self/fd/{fd}", new, dst_dir_fd=self.directory.fd, follow_symlinks=True)
@@ -90,9 +92,9 @@ class LockedDirectory:
         if self.directory.identity(old) == identity:
             self._remove_name(old, new, identity)
         try:
-            # Someone may have made an overlay on the old name before it was removed.
+            # Another program may have made an overlay on the old name before it was removed.
             self._rebase_overlays(old, new, identity)
-            # Any other use of the old name is a recorded name that can't be rewritten.
+            # A file may also use the old name in a form that can't be rewritten.
             if reason := self.directory.scan().name_obstacle(old):
                 raise errors.Unusable(f"renaming {old!r} would break the chain of another image: {reason}")
         except errors.SnapmanageError:
@@ -101,7 +103,7 @@ class LockedDirectory:
 
     def _rebase_overlays(self, old: str, new: str, identity: str) -> None:
         for overlay in _overlays_to_rebase(self.directory, old, identity):
-            # The folder stays as the overlay spells it. QEMU takes the text before a colon for a protocol.
+            # Keep the folder as the overlay spells it. A name with a colon needs `./`, or QEMU would read a protocol.
             folder, slash, _ = overlay.backing_file_name.rpartition("/")
             self._rebase(overlay, f"{folder}{slash}{new}" if slash or ":" not in new else f"./{new}")
 
@@ -111,8 +113,8 @@ class LockedDirectory:
         with self.directory.opened(overlay.name, files.PROBE_FLAGS | os.O_RDWR) as fd:
             if fd is None or syscalls.opened_status(fd).identity != overlay.image.identity:
                 raise errors.BackendBusy(
-                    f"the overlay {overlay.name!r} was replaced during the rename, or snapmanage may not write "
-                    "it: let its user read and write the file"
+                    f"the overlay {overlay.name!r} was replaced during the rename, or snapmanage has no "
+                    "permission to write it: let its user read and write the file"
                 )
             outcome = qemu_img.rebase(fd, backing_file_name, overlay.format, self._lock, self._timeout_seconds)
             with translated_errors(overlay.name):

@@ -94,7 +94,10 @@ class Cluster:
             return f"rbd:{cluster}/{ioctx.get_pool_id()}/{self._settings.namespace}"
 
     def verify(self, ioctx: Any) -> None:
-        """Raise `BackendUnavailable` where the pool or the namespace doesn't exist; its list of images is empty too."""
+        """Raise `BackendUnavailable` where the pool or the namespace doesn't exist.
+
+        The list of images doesn't show this: it is empty for a missing pool or namespace too.
+        """
         shared = self._acquire()
         try:
             self._within("waiting for the newest map of the cluster", shared.handle.wait_for_latest_osdmap)

@@ -49,7 +49,7 @@ from snapmanage.drivers.system.deadline import within
 
 LOG = logging.getLogger(__name__)
 
-# Read the features, open, look, rename, look again, and so on: each call may take the whole timeout.
+# An operation waits for this many answers of the cluster at most, and each may take the whole timeout.
 CALLS_PER_OPERATION = 9
 # A log line names at most this many images whose snapshots can't be managed.
 LOGGED_IMAGES = 5

@@ -21,13 +21,13 @@ _NAMESPACE_REASONS = {
     2: "it was removed, and is in the trash because clones need it",
     3: "it belongs to mirroring",
 }
-ODD_NAME = "its name isn't UTF-8, so unmanaging couldn't restore that name: rename it first (rbd snap rename)"
+UNDECODABLE_NAME = "its name isn't UTF-8, so unmanaging couldn't restore that name: rename it first (rbd snap rename)"
 
 
 class OpenImage:
     """An image while it is open; `find_all` and `rename` take whole names (IMAGE@SNAPSHOT).
 
-    `protect` says that managed snapshots are protected.
+    `protect` is true if managed snapshots are protected.
     """
 
     def __init__(self, image: Any, ioctx: Any, bindings: Bindings, protect: bool = False) -> None:
@@ -54,7 +54,10 @@ class OpenImage:
         return [self._describe(snap) for snap in self._read_snapshots()]
 
     def find(self, name: str) -> BackendSnapshot | None:
-        """Return the snapshot of that name; a user's snapshot is preferred, one in the trash has its old name too."""
+        """Return the snapshot of that name, preferably one that a user made.
+
+        A snapshot in the trash is found by the name that it had before too.
+        """
         for snap in sorted(self._read_snapshots(), key=lambda snap: bool(snap["namespace"] != USER_NAMESPACE)):
             if name in (snap["name"], snap.get("trash", {}).get("original_name")):
                 return self._describe(snap)
@@ -115,7 +118,7 @@ class OpenImage:
         kind = snap["namespace"]
         if kind != USER_NAMESPACE:
             yield _NAMESPACE_REASONS.get(kind, f"RBD reserves it (namespace {kind})")
-        if snap.get("odd"):
-            yield ODD_NAME
+        if snap.get("undecodable"):
+            yield UNDECODABLE_NAME
         if self.refusal:
             yield self.refusal

@@ -41,13 +41,14 @@ def _locate_by_id(open_image: ImageOpener, image_id: str, identities: Sequence[s
     snapshots = [SnapshotIds.parse(each).snapshot for each in identities if each != image_id]
     try:
         with open_image(image_id=image_id) as image:
-            itself = [BackendObject(image.name, image_id)] if image_id in identities else []
+            found_image = [BackendObject(image.name, image_id)] if image_id in identities else []
             found = [image.find_id(each) for each in snapshots]
-            return itself + [BackendObject(each.name, each.identity) for each in found if each]
+            return found_image + [BackendObject(each.name, each.identity) for each in found if each]
     except errors.SourceNotFound:
         return []
     except ImageUnreadable as failure:
-        # The image may have been renamed, so a search by the old name alone would miss its snapshots.
+        # Report them all, so that none counts as gone. A search by their old names would find none of them if the image
+        # was renamed.
         name = failure.image.name
         return [
             BackendObject(name if each == image_id else f"{name}@(id {SnapshotIds.parse(each).snapshot})", each)
@@ -58,8 +59,8 @@ def _locate_by_id(open_image: ImageOpener, image_id: str, identities: Sequence[s
 def _locate_by_name(open_image: ImageOpener, image_name: str, names: Sequence[str]) -> list[BackendObject]:
     try:
         with open_image(name=image_name) as image:
-            itself = [BackendObject(image.name, image.volume().identity)] if image_name in names else []
-            return itself + [BackendObject(name, each.identity) for name, each in image.find_all(*names).items()]
+            found_image = [BackendObject(image.name, image.volume().identity)] if image_name in names else []
+            return found_image + [BackendObject(name, each.identity) for name, each in image.find_all(*names).items()]
     except errors.SourceNotFound:
         return []
     except ImageUnreadable:

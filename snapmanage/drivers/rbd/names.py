@@ -65,7 +65,7 @@ def name_refusal(name: str) -> str | None:
 def readings(name: str, volume: str | None) -> list[Reading]:
     """Return each reading of IMAGE@SNAPSHOT, or of SNAPSHOT on the volume; readings on that volume are first.
 
-    A snapshot may have an empty name; an image may not.
+    The name of a snapshot can be empty, that of an image can't.
     """
     separators = [index for index, character in enumerate(name) if character == "@" and index]
     found = [Reading(name[:index], name[index + 1 :]) for index in separators]

@@ -21,7 +21,7 @@ from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable
 
 
 class Pool:
-    """The images of an open `rados.Ioctx`; `protect` says that managed snapshots are protected."""
+    """The images of an open `rados.Ioctx`; `protect` is true if managed snapshots are protected."""
 
     def __init__(self, cluster: Cluster, ioctx: Any, name: str, protect: bool) -> None:
         self.cluster = cluster
@@ -152,8 +152,8 @@ class Pool:
     def _is_migrating(self, name: str | bytes | None = None, image_id: str | None = None) -> bool:
         """Return whether a migration has the image as source or target; raise where the cluster doesn't answer in time.
 
-        librbd 16 ends the process by a segmentation fault if its opening of such an image times out. False if the
-        image's objects are missing or broken: the opening then reports the reason.
+        librbd 16 crashes with a segmentation fault if the cluster doesn't answer while it opens such an image. False if
+        the image's objects are missing or broken: the opening then reports the reason.
         """
         rados = self._bindings.rados
         try:
@@ -185,7 +185,7 @@ class Pool:
 
     def _missing_object_remedy(self, image: ImageEntry) -> str:
         if not image.image_id:
-            return unreadable.NO_HEADER_1
+            return unreadable.NO_HEADER_FORMAT_1
         if self._has_header(image.image_id):
             return unreadable.NO_PARENT
         return unreadable.NO_HEADER.format(image.image_id)

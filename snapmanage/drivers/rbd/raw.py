@@ -35,24 +35,24 @@ def read_directory(ioctx: Any) -> Iterator[tuple[bytes, str]]:
 
 
 def read_snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) -> Iterator[Mapping[str, Any]]:
-    """Yield the snapshots of an open image of format 2 like `Image.list_snaps`, with one more key, `odd`.
+    """Yield the snapshots of an open image of format 2 like `Image.list_snaps`, with the additional key `undecodable`.
 
-    `odd` is true for a name that isn't UTF-8. `gone` are the bindings' errors for a snapshot that was created or
-    removed after the image was opened.
+    `undecodable` is true for a name that isn't UTF-8. `gone` are the bindings' errors for a snapshot that was created
+    or removed after the image was opened.
     """
     header = f"rbd_header.{image.id()}"
     context = _execute(ioctx, header, "get_snapcontext", b"")
     _, count = struct.unpack_from("<QI", context)
     for snapshot_id in reversed(struct.unpack_from(f"<{count}Q", context, 12)):
         with suppress(*gone):
-            odd = False
+            undecodable = False
             try:
                 name = str(image.snap_get_name(snapshot_id))
             except UnicodeDecodeError as failure:
-                name, odd = escape(failure.object), True
+                name, undecodable = escape(failure.object), True
             kind = image.snap_get_namespace_type(snapshot_id)
             _, size = struct.unpack_from("<BQ", _execute(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
-            yield {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "odd": odd}
+            yield {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "undecodable": undecodable}
 
 
 def read_image_id(ioctx: Any, name: str) -> str:

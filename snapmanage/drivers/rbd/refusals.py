@@ -23,7 +23,7 @@ _UNPROTECTABLE = "its image lacks the feature layering, so it can't be protected
 def refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Iterator[str]:
     """Yield the reasons against managing snapshots of the open image, as clauses.
 
-    `protect` says that managed snapshots are protected.
+    `protect` is true if managed snapshots are protected.
     """
     rbd, features = bindings.rbd, image.features()
     if image.old_format():

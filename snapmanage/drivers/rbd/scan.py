@@ -74,6 +74,6 @@ class PoolScan:
         failure = next(iter(self._doubtful.values()))
         if self._cluster_failed() or not self._readable:
             raise next(filter(is_broken, self._doubtful.values()), failure)
-        # The image may have been removed meanwhile: an answer is enough.
+        # The image may have been removed meanwhile; any answer shows that the cluster works.
         with suppress(errors.Invalid):
             self._pool.snapshots(self._readable[0])

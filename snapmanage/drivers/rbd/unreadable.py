@@ -26,7 +26,7 @@ REMEDIES: Mapping[int, str] = {
 }
 FINISH_MIGRATION = "run rbd migration commit or abort, then repeat the request"
 NO_HEADER = "its header object rbd_header.{} is missing: restore the image, or remove it with rbd rm"
-NO_HEADER_1 = "its header object is missing: restore the image, or remove it with rbd rm"
+NO_HEADER_FORMAT_1 = "its header object is missing: restore the image, or remove it with rbd rm"
 NO_PARENT = "the image exists, but an object that it needs is missing, such as its parent: inspect it with rbd info"
 
 

@@ -25,7 +25,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     inherited_fds: Sequence[int] = (),
 ) -> CompletedCommand:
-    """Run a command of `package` and return once it has ended; raise `BackendUnavailable` if it can't run, or hangs.
+    """Run a command of `package` until it ends; raise `BackendUnavailable` if it can't be started, or hangs.
 
     `environment` is added to `ENVIRONMENT`. The command inherits the open files `inherited_fds`.
 

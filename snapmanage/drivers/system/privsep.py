@@ -1,8 +1,8 @@
 """The privileged side: drivers run the entry points of oslo.privsep with `call`; no other code runs as root.
 
 The entry points are in the modules `privileged` of the drivers. The calling process is not trusted: the privileged side
-checks every argument, and fixes which data are reported in which form. `start` decides whether the privileged side is a
-process of its own.
+checks every argument, and decides which data it reports and in which form. `start` decides whether the privileged side
+is a process of its own.
 """
 
 import os
@@ -28,8 +28,8 @@ context = priv_context.PrivContext(
 def start() -> None:
     """Run the entry points in this process if it is root, and otherwise in a daemon.
 
-    The first call starts the daemon, with `helper_command` of `[snapmanage_sys_admin]`. Each main calls this function
-    once, before it uses a driver.
+    The first call starts the daemon, with `helper_command` of `[snapmanage_sys_admin]`. Each program calls this
+    function once, before it uses a driver.
     """
     context.set_client_mode(os.geteuid() != 0)
 

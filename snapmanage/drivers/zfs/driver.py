@@ -25,7 +25,7 @@ itself unmounts a snapshot beneath `.zfs/snapshot`, and refuses the rename while
 clones survive a rename.
 
 **Renames.** ZFS renames by name only. A command gets SIGTERM at its deadline. One that hangs in the kernel, on a
-suspended pool, is left behind. The driver never removes an object.
+suspended pool, is left running. The driver never removes an object.
 
 **Late renames.** See `snapmanage.drivers.renaming`: a stopped worker may still do one rename after it continues.
 """
@@ -88,7 +88,7 @@ class ZfsDriver:
         template = section.snapshot_name_template
         self._dataset = zfs_dataset or ""
         # 0 where snapshots keep their names.
-        self._managed_own_length = len(template % uuid.UUID(int=0)) if template else 0
+        self._managed_suffix_length = len(template % uuid.UUID(int=0)) if template else 0
         self._delegated = zfs_delegated
         self._deadline_seconds = command_timeout_seconds
         self._scanner = Scanner(self._dataset, zfs_delegated, command_timeout_seconds)
@@ -207,7 +207,7 @@ class ZfsDriver:
     def _snapshots(self, found: Mapping[str, Dataset]) -> list[BackendSnapshot]:
         mounted = mounted_snapshots(mounts.mounts())
         return [
-            each.snapshot(found.get(dataset_of(each.name)), mounted.get(each.name, ""), self._managed_own_length)
+            each.snapshot(found.get(dataset_of(each.name)), mounted.get(each.name, ""), self._managed_suffix_length)
             for each in found.values()
             if each.is_snapshot
         ]

@@ -11,7 +11,7 @@ _DAMAGE = r"I/O error|Invalid exchange"
 # Failures by the text on standard error, the most specific first.
 _FAILURES = {
     r"[Pp]ermission denied": KnownFailure(
-        errors.BackendPermission, "let snapmanage be root, or delegate to it with zfs allow"
+        errors.BackendPermission, "run snapmanage as root, or delegate the rights to its user with zfs allow"
     ),
     r"dataset already exists": KnownFailure(errors.NameTaken, "rename the other snapshot"),
     r"dataset is busy": KnownFailure(errors.InUse, "end the processes that use its folder beneath .zfs/snapshot"),
@@ -35,7 +35,7 @@ def damaged(error: str) -> bool:
 
 
 def may_pass(code: int, error: str) -> bool:
-    """Return whether the command failed for the whole backend, in a way that may pass."""
+    """Return whether the whole backend is unavailable or refuses access, so that a retry may succeed."""
     return code < 0 or isinstance(failure("", code, error), errors.BackendUnavailable | errors.BackendPermission)
 
 

@@ -1,6 +1,6 @@
-"""Identities of snapshots in records of earlier releases: the guid with the transaction, without the number.
+"""Old identities of snapshots, in records of earlier releases: the guid and the transaction, without the number.
 
-Two snapshots can share an old form, so it counts only together with a name.
+Two snapshots can share an old identity, so it identifies a snapshot only together with its name.
 """
 
 import re
@@ -20,11 +20,12 @@ def is_old(identity: str) -> bool:
 def renewed(bindings: Iterable[Binding], snapshots: Sequence[Dataset]) -> dict[str, str]:
     """Return the present identity of each binding's object, by its old identity.
 
-    An object counts as found when its old form and its whole name agree. Its dataset changes with a rename, or with the
-    promotion of a clone. Then the old form and the managed name behind the @ must agree, for this object alone.
+    An object is found if its old identity and its whole name match. If its dataset was renamed or a clone was promoted,
+    the whole name no longer matches. Then the old identity and the part after the @ of the managed name must match, and
+    no other object may match them.
 
-    Bindings whose object isn't found are left out. So are two bindings with one old form and two objects, since one old
-    identity can't be replaced by two.
+    Bindings whose object isn't found are left out. Two bindings with one old identity and two objects are left out too,
+    since one old identity can't be replaced by two.
     """
     candidates: dict[str, set[str]] = {}
     for binding in bindings:
@@ -33,14 +34,14 @@ def renewed(bindings: Iterable[Binding], snapshots: Sequence[Dataset]) -> dict[s
 
 
 def _present(binding: Binding, snapshots: Sequence[Dataset]) -> list[str]:
-    """Return the present identity of the binding's object, alone in a list; an empty list where it isn't found."""
+    """Return the present identity of the binding's object as a list of one; an empty list where it isn't found."""
     same = [each for each in snapshots if each.old_identity == binding.identity]
     for name in (binding.managed_name, binding.original_name):
         if named := [each.identity for each in same if each.name == name]:
             return named
-    moved = [each.identity for each in same if _own(each.name) == _own(binding.managed_name)]
+    moved = [each.identity for each in same if _snapshot_part(each.name) == _snapshot_part(binding.managed_name)]
     return moved if len(moved) == 1 else []
 
 
-def _own(name: str) -> str:
+def _snapshot_part(name: str) -> str:
     return name.partition("@")[2]

@@ -17,8 +17,8 @@ def is_dataset_name(name: str) -> bool:
 
 def is_snapshot_name(name: str) -> bool:
     """Return whether a snapshot can have this whole name, `DATASET@NAME`."""
-    dataset, _, own = name.partition("@")
-    return is_dataset_name(dataset) and bool(_SNAPSHOT.fullmatch(own)) and len(name) <= MAX_NAME_LENGTH
+    dataset, _, snapshot = name.partition("@")
+    return is_dataset_name(dataset) and bool(_SNAPSHOT.fullmatch(snapshot)) and len(name) <= MAX_NAME_LENGTH
 
 
 def dataset_of(name: str) -> str:
@@ -32,5 +32,5 @@ def pool_of(name: str) -> str:
 
 def is_within(name: str, dataset: str) -> bool:
     """Return whether the name is that of the dataset, of a dataset beneath it, or of a snapshot of one of them."""
-    own = dataset_of(name)
-    return own == dataset or own.startswith(f"{dataset}/")
+    its_dataset = dataset_of(name)
+    return its_dataset == dataset or its_dataset.startswith(f"{dataset}/")

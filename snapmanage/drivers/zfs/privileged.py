@@ -1,4 +1,4 @@
-"""Entry points of ZFS that run as root: its two commands, with checked arguments."""
+"""Entry points of ZFS that run as root: the commands `zfs get` and `zfs rename`."""
 
 from collections.abc import Sequence
 

@@ -33,13 +33,13 @@ class Dataset:
     def is_snapshot(self) -> bool:
         return self.kind == "snapshot"
 
-    def snapshot(self, parent: "Dataset | None", mounted_at: str, managed_own_length: int) -> BackendSnapshot:
+    def snapshot(self, parent: "Dataset | None", mounted_at: str, managed_suffix_length: int) -> BackendSnapshot:
         """Return this snapshot as the driver protocol describes it.
 
-        `mounted_at` is empty for a snapshot that isn't mounted. `managed_own_length` is the length of the part behind
-        the @ of managed names.
+        `mounted_at` is empty for a snapshot that isn't mounted. `managed_suffix_length` is the length of the part
+        after the @ of managed names.
         """
-        unsafe, reason = self._safety(mounted_at, managed_own_length)
+        unsafe, reason = self._safety(mounted_at, managed_suffix_length)
         return BackendSnapshot(
             name=self.name,
             identity=self.identity,
@@ -52,12 +52,12 @@ class Dataset:
             extra={} if self.fault else {"userrefs": str(self.holds)},
         )
 
-    def _safety(self, mounted_at: str, managed_own_length: int) -> tuple[Unsafe | None, str]:
+    def _safety(self, mounted_at: str, managed_suffix_length: int) -> tuple[Unsafe | None, str]:
         if self.fault:
             return Unsafe.UNUSABLE, self.fault
         if self.to_be_destroyed:
             return Unsafe.UNUSABLE, "ZFS destroys it once its holds and clones are gone (zfs destroy -d)"
-        if len(dataset_of(self.name)) + 1 + managed_own_length > MAX_NAME_LENGTH:
+        if len(dataset_of(self.name)) + 1 + managed_suffix_length > MAX_NAME_LENGTH:
             return Unsafe.UNUSABLE, (
                 f"its managed name would be longer than the {MAX_NAME_LENGTH} characters that ZFS allows; "
                 "give the dataset a shorter name, or shorten snapshot_name_template"

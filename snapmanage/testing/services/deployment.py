@@ -46,12 +46,13 @@ retry_delay_seconds = 0.1
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A command that starts the processes' commands, and additions to their environment."""
+    """The environment of all processes: words in front of each command, and additional variables."""
 
     prefix: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+# The programs that start as warm processes; `warm` imports the modules of each.
 WARM = ("api", "audit", "manage", "volume")
 
 
@@ -70,9 +71,9 @@ class Deployment:
         self.url = ""
 
     def daemon(self, name: str, command: Sequence[str] | None = None) -> Daemon:
-        """Return the process of a main such as `volume`, or of another command with the same arguments."""
-        main = command or [*self.surroundings.prefix, str(Path(sys.executable).parent / f"snapmanage-{name}")]
-        arguments = [*main, "--config-file", str(self.configuration)]
+        """Return the process of a program such as `volume`, or of another command with the same arguments."""
+        program = command or [*self.surroundings.prefix, str(Path(sys.executable).parent / f"snapmanage-{name}")]
+        arguments = [*program, "--config-file", str(self.configuration)]
         self.daemons[name] = self._daemon(name, arguments)
         return self.daemons[name]
 

@@ -28,7 +28,7 @@ START_SECONDS = 180
 PORTS = range(20000, 32000)
 
 # Abstract sockets that reserve the ports: one process can bind such a name, and loses it when it ends.
-_claims: list[socket.socket] = []
+_reservations: list[socket.socket] = []
 
 
 class Program:
@@ -81,7 +81,7 @@ class Program:
     def freeze(self) -> None:
         """Stop all its processes with SIGSTOP: connections stay open, but no process answers."""
         os.kill(self.pid, signal.SIGSTOP)  # first, so that it starts no further child
-        until(lambda: stopped(self.pid), f"all processes of {self.name} to be stopped")
+        until(lambda: stop_family(self.pid), f"all processes of {self.name} to be stopped")
 
     def thaw(self) -> None:
         send(signal.SIGCONT, family(self.pid))
@@ -180,16 +180,16 @@ def free_port() -> int:
     The port is below the range of outgoing connections. Otherwise a client that repeatedly connects to a stopped
     service could get the service's own port as its source port, and prevent the next start.
 
-    Until this process ends, this function returns the port to no caller in any process, even while no service listens.
+    The port is reserved until this process ends: no call in any process returns it again, even if no service listens.
     """
     for port in random.sample(PORTS, 100):
-        claim = socket.socket(socket.AF_UNIX)
+        reservation = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, suppress(OSError):
-            claim.bind(f"\0snapmanage port {port}")
+            reservation.bind(f"\0snapmanage port {port}")
             probe.bind((LOOPBACK, port))
-            _claims.append(claim)
+            _reservations.append(reservation)
             return port
-        claim.close()
+        reservation.close()
     raise AssertionError("no free port found on the loopback")
 
 
@@ -236,7 +236,7 @@ def family(pid: int) -> set[int]:
     return pids
 
 
-def stopped(pid: int) -> bool:
+def stop_family(pid: int) -> bool:
     """Stop a process and its descendants; return whether all are stopped. A running parent may start another child."""
     send(signal.SIGSTOP, family(pid))
     alive = processes()

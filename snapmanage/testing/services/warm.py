@@ -39,8 +39,8 @@ IMPORTED = (
 )
 LONGEST_MESSAGE = 1 << 18
 
-_turn = threading.Lock()
-_source: socket.socket | None = None
+_lock = threading.Lock()
+_forker: socket.socket | None = None
 
 
 class Process:
@@ -57,7 +57,7 @@ class Process:
             self.stdout, output = os.fdopen(reading), writing
         script = command[1:] if command[0] == sys.executable else command
         files = [output if isinstance(output, int) else output.fileno(), stderr.fileno()]
-        self.pid: int = _ask({"argv": script, "environment": dict(env), "folder": os.getcwd()}, files)
+        self.pid: int = _request({"argv": script, "environment": dict(env), "folder": os.getcwd()}, files)
         self._pidfd = os.pidfd_open(self.pid)  # the pid is not reused: an ended process stays a zombie until `_status`
         if writing >= 0:
             os.close(writing)
@@ -80,7 +80,7 @@ class Process:
 
     def _status(self, timeout: float | None) -> int | None:
         if self.returncode is None and self._has_ended(timeout):
-            self.returncode = _ask({"ended": self.pid})
+            self.returncode = _request({"ended": self.pid})
             os.close(self._pidfd)
         return self.returncode
 
@@ -96,53 +96,53 @@ def is_python(command: Sequence[str]) -> bool:
     return command[0] == sys.executable or os.path.dirname(command[0]) == os.path.dirname(sys.executable)
 
 
-def _ask(question: Mapping[str, Any], files: Sequence[int] = ()) -> int:
-    """Send a question to the forking process and return the answer; start that process if necessary."""
-    global _source
-    with _turn:
-        _source = _source or _start()
-        socket.send_fds(_source, [json.dumps(question).encode()], files)
-        return int(json.loads(_source.recv(LONGEST_MESSAGE)))
+def _request(request: Mapping[str, Any], files: Sequence[int] = ()) -> int:
+    """Send a request to the forking process and return the answer; start that process if necessary."""
+    global _forker
+    with _lock:
+        _forker = _forker or _start()
+        socket.send_fds(_forker, [json.dumps(request).encode()], files)
+        return int(json.loads(_forker.recv(LONGEST_MESSAGE)))
 
 
 def _start() -> socket.socket:
     """Start the forking process, which ends with this process, and return the socket to it."""
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with its:
+    own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with child_end:
         # -P, or modules of this folder would hide installed ones.
-        command = [sys.executable, "-P", __file__, str(its.fileno())]
-        process = subprocess.Popen(command, pass_fds=[its.fileno()], stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-P", __file__, str(child_end.fileno())]
+        process = subprocess.Popen(command, pass_fds=[child_end.fileno()], stdout=subprocess.DEVNULL)
     atexit.register(process.wait)
-    atexit.register(ours.close)  # runs before `wait`, and ends the forking process
-    return ours
+    atexit.register(own_end.close)  # runs before `wait`, and ends the forking process
+    return own_end
 
 
-def _serve(asker: socket.socket) -> None:
+def _serve(client: socket.socket) -> None:
     """Answer questions: fork and return the pid, or return a child's exit status. In a child, run the program."""
     while True:
-        message, files, _, _ = socket.recv_fds(asker, LONGEST_MESSAGE, 2)
+        message, files, _, _ = socket.recv_fds(client, LONGEST_MESSAGE, 2)
         if not message:
             return
-        question = json.loads(message)
-        if "ended" in question:
-            answer = os.waitstatus_to_exitcode(os.waitpid(question["ended"], 0)[1])
+        request = json.loads(message)
+        if "ended" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["ended"], 0)[1])
         elif not (answer := os.fork()):
-            asker.close()
-            return _run(question, files)
+            client.close()
+            return _run(request, files)
         for file in files:
             os.close(file)
-        asker.send(json.dumps(answer).encode())
+        client.send(json.dumps(answer).encode())
 
 
-def _run(question: Mapping[str, Any], files: Sequence[int]) -> None:
+def _run(request: Mapping[str, Any], files: Sequence[int]) -> None:
     for file, place in zip(files, (1, 2), strict=True):
         os.dup2(file, place)
         os.close(file)
     os.environ.clear()
-    os.environ.update(question["environment"])
+    os.environ.update(request["environment"])
     time.tzset()
-    os.chdir(question["folder"])
-    sys.argv = question["argv"]
+    os.chdir(request["folder"])
+    sys.argv = request["argv"]
     more = os.environ.get("PYTHONPATH", "")
     sys.path[:0] = [os.path.dirname(os.path.realpath(sys.argv[0])), *filter(None, more.split(os.pathsep))]
     runpy.run_path(sys.argv[0], run_name="__main__")

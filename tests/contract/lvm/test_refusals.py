@@ -119,9 +119,9 @@ def test_snapshots_beside_a_volume_of_an_unknown_kind_are_unusable(group: Metada
 @pytest.mark.parametrize(
     ("change", "remedy"),
     [
-        ('system_id = "another-host"', "may not use the group"),
-        ('lock_type = "dlm"\nlock_args = "1.0.0:test"', "may not use the group"),
-        ('status = ["RESIZEABLE", "READ", "WRITE", "CLUSTERED"]', "may not use the group"),
+        ('system_id = "another-host"', "isn't allowed to use the group"),
+        ('lock_type = "dlm"\nlock_args = "1.0.0:test"', "isn't allowed to use the group"),
+        ('status = ["RESIZEABLE", "READ", "WRITE", "CLUSTERED"]', "isn't allowed to use the group"),
         ('status = ["RESIZEABLE", "READ", "WRITE", "EXPORTED"]', "vgimport"),
     ],
     ids=["of-another-host", "with-locks-of-a-cluster", "clustered", "exported"],

@@ -103,7 +103,7 @@ def test_file_that_snapmanage_may_not_read_blocks_every_rename(chain: Chain, nam
     with pytest.MonkeyPatch.context() as patch:
         # Root may read everything, so the system call stands in for the refusal.
         patch.setattr(os, "open", guarded)
-        with pytest.raises(errors.Unusable, match="may not read it"):
+        with pytest.raises(errors.Unusable, match="no permission to read it"):
             chain.driver.manage_snapshot(binding)
 
     assert chain.names() == {*FILES, name}

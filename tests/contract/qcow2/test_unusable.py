@@ -30,7 +30,9 @@ def test_snapshot_below_an_overlay_that_snapmanage_may_not_write_is_listed_as_un
     os.chmod(images.folder / "top1.qcow2", 0o644)
 
     with as_another_user(images.folder, images.folder / "base.qcow2"):
-        images.check_refused("'top1.qcow2' can't record another backing file name: snapmanage may not write it")
+        images.check_refused(
+            "'top1.qcow2' can't record another backing file name: snapmanage has no permission to write it"
+        )
 
 
 def test_snapshot_with_a_name_too_long_to_be_restored_is_listed_as_unusable(images: ImageDirectory) -> None:
