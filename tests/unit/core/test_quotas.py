@@ -1,4 +1,4 @@
-"""How much a project may manage."""
+"""Quotas: how many snapshots and gigabytes a project may manage."""
 
 import pytest
 from hypothesis import given

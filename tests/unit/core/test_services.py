@@ -1,4 +1,4 @@
-"""Whether a server may be given work."""
+"""Whether a server is up, so that requests can be sent to it."""
 
 from datetime import timedelta
 

@@ -34,9 +34,9 @@ def backend(*sizes: tuple[str, int]) -> list[BackendSnapshot]:
     return [examples.found(name, size_bytes=size * GIB) for name, size in sizes]
 
 
-def page(found: list[BackendSnapshot], wanted: Page) -> list[str]:
-    """The names on the page."""
-    return [each.name for each in manageable.on_page(Inventory(found).candidates(wanted), wanted)]
+def names_on_page(found: list[BackendSnapshot], page: Page) -> list[str]:
+    """Return the names on the page."""
+    return [each.name for each in manageable.on_page(Inventory(found).candidates(page), page)]
 
 
 def test_safe_entry_goes_over_the_wire_with_every_field() -> None:
@@ -90,7 +90,7 @@ def test_managed_entry_names_its_snapshot_by_identity_only() -> None:
 
 
 def test_listing_begins_with_the_last_name_unless_asked_otherwise() -> None:
-    assert page(backend(("a", 1), ("c", 2), ("b", 3)), Page()) == ["c", "b", "a"]
+    assert names_on_page(backend(("a", 1), ("c", 2), ("b", 3)), Page()) == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_listing_begins_with_the_last_name_unless_asked_otherwise() -> None:
 def test_listing_is_sorted_by_each_key_in_its_direction_and_names_end_ties(sort: Sort, expected: str) -> None:
     unsorted = backend(("c", 2), ("a", 2), ("d", 1), ("b", 1))
 
-    assert "".join(page(unsorted, Page(sort=sort))) == expected
+    assert "".join(names_on_page(unsorted, Page(sort=sort))) == expected
 
 
 @pytest.mark.parametrize(
@@ -125,15 +125,15 @@ def test_listing_is_sorted_by_each_key_in_its_direction_and_names_end_ties(sort:
     ],
 )
 def test_page_begins_after_marker_and_offset(marker: str | None, limit: int | None, offset: int, expected: str) -> None:
-    wanted = Page(Reference.named(marker) if marker else None, limit, offset, BY_REFERENCE)
+    page = Page(Reference.named(marker) if marker else None, limit, offset, BY_REFERENCE)
 
-    assert "".join(page(backend(*((name, 1) for name in "edcba")), wanted)) == expected
+    assert "".join(names_on_page(backend(*((name, 1) for name in "edcba")), page)) == expected
 
 
 @pytest.mark.parametrize("marker", [{"source-name": "gone"}, {"source-id": "a"}, {"source-name": ["a"]}])
 def test_marker_that_is_gone_is_refused_by_name(marker: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidRequest, match="is not in the listing"):
-        page(backend(("a", 1)), Page(marker=Reference.of(marker)))
+        names_on_page(backend(("a", 1)), Page(marker=Reference.of(marker)))
 
 
 @given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
@@ -141,20 +141,22 @@ def test_pages_one_after_another_are_the_whole_listing_though_each_is_of_another
     sizes: list[tuple[str, int]], sort: Sort, limit: int
 ) -> None:
     paged: list[str] = []
-    while following := page(backend(*sizes), Page(Reference.named(paged[-1]) if paged else None, limit, 0, sort)):
+    while following := names_on_page(
+        backend(*sizes), Page(Reference.named(paged[-1]) if paged else None, limit, 0, sort)
+    ):
         paged += following
         sizes = sizes[::-1]
 
-    assert paged == page(backend(*sizes), Page(sort=sort))
+    assert paged == names_on_page(backend(*sizes), Page(sort=sort))
 
 
 @given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
 def test_offsets_one_after_another_are_the_whole_listing(sizes: list[tuple[str, int]], sort: Sort, limit: int) -> None:
     paged: list[str] = []
     for start in range(0, len(sizes), limit):
-        paged += page(backend(*sizes), Page(None, limit, start, sort))
+        paged += names_on_page(backend(*sizes), Page(None, limit, start, sort))
 
-    assert paged == page(backend(*sizes), Page(sort=sort))
+    assert paged == names_on_page(backend(*sizes), Page(sort=sort))
 
 
 OF_VOLUME = examples.available_volume("disk", backend_id="identity of disk")
@@ -181,22 +183,22 @@ def test_filters_pass_the_matching_snapshots(filters: Filters, expected: list[st
         examples.found("undated", created_at=None),
     ]
 
-    assert page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
+    assert names_on_page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
 
 
 def test_marker_that_the_filters_stop_still_has_its_place() -> None:
-    wanted = Page(Reference.named("b"), sort=BY_REFERENCE, filters=Filters(name_part="c"))
+    page = Page(Reference.named("b"), sort=BY_REFERENCE, filters=Filters(name_part="c"))
 
-    assert page(backend(("a", 1), ("b", 1), ("c", 1)), wanted) == ["c"]
+    assert names_on_page(backend(("a", 1), ("b", 1), ("c", 1)), page) == ["c"]
 
 
 @pytest.mark.parametrize(("safe", "expected"), [(True, ["d"]), (False, ["c", "b"])])
 def test_page_by_safety_counts_only_its_entries(safe: bool, expected: list[str]) -> None:
     owned = Owned({"identity of a": "1", "identity of b": "2", "identity of c": "3"}, {})
     offset = 0 if safe else 1
-    wanted = Page(limit=2, offset=offset, sort=BY_REFERENCE, filters=Filters(safe_to_manage=safe))
+    page = Page(limit=2, offset=offset, sort=BY_REFERENCE, filters=Filters(safe_to_manage=safe))
 
-    shown = manageable.page_by_safety(backend(*((name, 1) for name in "abcd")), owned, wanted)
+    shown = manageable.page_by_safety(backend(*((name, 1) for name in "abcd")), owned, page)
 
     assert [entry.reference.name() for entry in shown] == (expected if safe else sorted(expected))
 
@@ -229,10 +231,10 @@ def test_time_without_a_zone_is_utc() -> None:
 
 
 def test_page_is_read_from_the_arguments_of_a_call() -> None:
-    wanted = Page.of({"source-name": "daily"}, 10, 5, ["size", "reference"], ["asc", "desc"], {"name_part": "d"})
+    page = Page.of({"source-name": "daily"}, 10, 5, ["size", "reference"], ["asc", "desc"], {"name_part": "d"})
 
     sort = (("size", "asc"), ("reference", "desc"))
-    assert wanted == Page(Reference.named("daily"), 10, 5, sort, Filters("d"))
+    assert page == Page(Reference.named("daily"), 10, 5, sort, Filters("d"))
 
 
 def test_call_without_arguments_asks_for_everything() -> None:

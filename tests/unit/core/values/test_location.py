@@ -1,4 +1,4 @@
-"""Where backends are."""
+"""Locations of backends: host, backend and pool."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The fields of log lines."""
+"""The fields of log lines: order, escaping, and absent values."""
 
 import pytest
 
