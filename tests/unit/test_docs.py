@@ -53,7 +53,7 @@ def test_readme_is_short_enough_to_be_read_whole() -> None:
 
 
 @pytest.mark.parametrize("module", shipped())
-def test_driver_s_docstring_describes_late_renames(module: str) -> None:
+def test_docstring_of_a_driver_describes_late_renames(module: str) -> None:
     source = (PAGES.parent / module.replace(".", "/")).with_suffix(".py").read_text()
 
     assert "**Late renames.**" in (ast.get_docstring(ast.parse(source)) or "")

@@ -12,7 +12,7 @@ from tests.contract.btrfs.helpers import bind, listed
 from tests.services.btrfs import Btrfs, run
 
 
-def test_name_with_a_line_break_does_not_pass_for_two(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_name_with_a_line_break_is_not_read_as_two_names(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     name = "daily\nID 999 gen 9 top level 5 path weekly"
     btrfs.add_snapshots("volume-1", name)
 
@@ -59,7 +59,7 @@ def test_error_for_an_illegal_name_names_the_template(driver: BtrfsDriver, bindi
         driver.managed_name(found, template)
 
 
-def test_snapshot_stays_in_its_folder(driver: BtrfsDriver, binding: Binding) -> None:
+def test_rename_out_of_the_folder_is_refused(driver: BtrfsDriver, binding: Binding) -> None:
     with pytest.raises(errors.InvalidReference, match="stays in its folder"):
         driver.rename("snapshots/daily", "daily")
 

@@ -38,7 +38,7 @@ def test_new_snapshot_under_the_original_name_is_not_confused_with_the_managed_o
     assert pliant.names == {binding.managed_name, "daily"}
 
 
-def test_name_of_a_volume_is_taken(pliant: Array) -> None:
+def test_managed_name_that_a_volume_has_is_refused(pliant: Array) -> None:
     snapshot = pliant.found()
     pliant.holds({"daily": "disk-1", "disk-1": "disk-1"})
 

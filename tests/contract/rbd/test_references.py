@@ -43,7 +43,7 @@ def test_whole_name_finds_a_snapshot_of_another_volume(lab: RbdLab, driver: RbdD
     assert find(driver, DAILY, "image-2").parent == "image-1"
 
 
-def test_reading_on_the_volume_is_preferred(lab: RbdLab, driver: RbdDriver) -> None:
+def test_name_with_two_readings_is_looked_up_on_the_volume_first(lab: RbdLab, driver: RbdDriver) -> None:
     lab.add_volume("image-1@daily")
     with lab.image("image-1@daily") as image:
         image.create_snap("1")

@@ -73,7 +73,7 @@ def test_lookup_of_a_pool_times_out_while_the_monitor_hangs(lab: RbdLab, driver:
     assert driver.list_snapshots() == []
 
 
-def test_rename_that_finishes_after_its_timeout_is_found_done(
+def test_rename_that_finishes_after_its_timeout_counts_as_done(
     lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binding = bound(driver)

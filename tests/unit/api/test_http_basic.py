@@ -92,19 +92,19 @@ def test_user_of_the_file_is_an_administrator_of_the_project_in_the_path(strateg
         ("ann", "nul\0"),
     ],
 )
-def test_others_are_strangers(strategy: HttpBasic, user: str, password: str) -> None:
+def test_wrong_user_or_password_is_not_authenticated(strategy: HttpBasic, user: str, password: str) -> None:
     assert refused(strategy, asking(user, password))
 
 
 @pytest.mark.parametrize("user", ["a" * 256, "ann\0"])
-def test_name_that_no_record_could_keep_is_nobody_s(file: Path, user: str) -> None:
+def test_user_name_that_no_record_can_store_is_not_authenticated(file: Path, user: str) -> None:
     file.write_text(line(user))
 
     assert refused(HttpBasic(file), asking(user))
 
 
 @pytest.mark.parametrize("header", ["", "Basic", "Bearer abc", "Digest username=x", "basicx abc"])
-def test_other_headers_prove_nothing(strategy: HttpBasic, header: str) -> None:
+def test_missing_or_other_authorization_header_is_not_authenticated(strategy: HttpBasic, header: str) -> None:
     with pytest.raises(errors.NotAuthenticated) as refusal:
         strategy(sending(header), PROJECT)
 
@@ -112,12 +112,12 @@ def test_other_headers_prove_nothing(strategy: HttpBasic, header: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["Basic !", "Basic YQ", "Basic YW5u", "Basic /zr/", "Basic a b"])
-def test_header_that_can_not_be_decoded_is_a_bad_request(strategy: HttpBasic, header: str) -> None:
+def test_header_that_cannot_be_decoded_is_an_invalid_request(strategy: HttpBasic, header: str) -> None:
     with pytest.raises(errors.InvalidRequest, match="base64 encoding of USER:PASSWORD"):
         strategy(sending(header), PROJECT)
 
 
-def test_password_of_72_bytes_counts_whole(file: Path) -> None:
+def test_every_byte_of_a_password_of_72_bytes_is_compared(file: Path) -> None:
     file.write_text(line("ann", "x" * 72))
     strategy = HttpBasic(file)
 
@@ -125,7 +125,7 @@ def test_password_of_72_bytes_counts_whole(file: Path) -> None:
     assert refused(strategy, asking("ann", "x" * 71))
 
 
-def test_who_was_let_in_is_remembered_for_a_while(
+def test_accepted_credentials_are_remembered_for_a_limited_time(
     strategy: HttpBasic, clock: Seconds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy(asking("ann"), PROJECT)
@@ -142,7 +142,7 @@ def test_who_was_let_in_is_remembered_for_a_while(
         strategy(asking("ann"), PROJECT)
 
 
-def test_who_was_refused_is_not_remembered(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_credentials_are_not_remembered(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(strategy, asking("ann", "wrong"))
     monkeypatch.setattr(basic_auth, "auth_entry", broken)
 
@@ -150,20 +150,20 @@ def test_who_was_refused_is_not_remembered(strategy: HttpBasic, monkeypatch: pyt
         strategy(asking("ann", "wrong"), PROJECT)
 
 
-def test_password_of_a_stranger_is_hashed_too(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_of_an_unknown_user_is_hashed_too(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(basic_auth, "auth_entry", broken)
 
     with pytest.raises(RuntimeError):
         strategy(asking("nobody"), PROJECT)
 
 
-def test_stranger_costs_what_the_dearest_user_costs(file: Path) -> None:
+def test_hash_for_an_unknown_user_has_the_highest_cost_in_the_file(file: Path) -> None:
     file.write_text(line("ann", cost=4) + line("bob", cost=6) + line("carl", cost=5))
 
     assert ":$2b$06$" in http_basic.read_accounts(file).stranger
 
 
-def test_name_of_a_stranger_stays_out_of_the_log(strategy: HttpBasic, caplog: pytest.LogCaptureFixture) -> None:
+def test_name_of_an_unknown_user_is_not_logged(strategy: HttpBasic, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
 
     assert refused(strategy, asking("a password in the wrong field", ""))
@@ -196,7 +196,7 @@ def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPat
     assert len(memory) == 1
 
 
-def test_memory_holds_no_password() -> None:
+def test_memory_contains_no_password() -> None:
     memory = http_basic.Memory(Seconds())
 
     memory.keep("ann", b"secret")
@@ -204,7 +204,7 @@ def test_memory_holds_no_password() -> None:
     assert b"secret" not in repr(vars(memory)).encode()
 
 
-def test_changed_file_counts_at_once(strategy: HttpBasic, file: Path) -> None:
+def test_changed_file_is_read_at_once(strategy: HttpBasic, file: Path) -> None:
     strategy(asking("ann"), PROJECT)
     replacement = file.with_name("new")
     replacement.write_text(line("ann", "changed") + line("bob", "other"))
@@ -215,7 +215,7 @@ def test_changed_file_counts_at_once(strategy: HttpBasic, file: Path) -> None:
     assert not refused(strategy, asking("ann", "changed"))
 
 
-def test_nobody_is_let_in_while_the_file_is_gone(
+def test_every_request_is_refused_while_the_file_is_missing(
     strategy: HttpBasic, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     strategy(asking("ann"), PROJECT)
@@ -228,7 +228,7 @@ def test_nobody_is_let_in_while_the_file_is_gone(
     assert not refused(strategy, asking("ann"))
 
 
-def test_comments_and_empty_lines_say_nothing_and_the_first_line_of_a_user_counts(file: Path) -> None:
+def test_comments_and_empty_lines_are_ignored_and_the_first_line_of_a_user_is_used(file: Path) -> None:
     file.write_text(f"# ann: not a user\n\n  {line('ann')}{line('ann', 'second')}")
     strategy = HttpBasic(file)
 
@@ -250,7 +250,7 @@ def test_comments_and_empty_lines_say_nothing_and_the_first_line_of_a_user_count
     ],
     ids=["empty", "another hash", "no hash", "short hash", "no colon", "no name", "no text"],
 )
-def test_file_that_can_not_be_used_is_told_without_its_secrets(file: Path, content: bytes, why: str) -> None:
+def test_error_for_an_unusable_file_names_the_reason_and_no_hash(file: Path, content: bytes, why: str) -> None:
     file.write_bytes(content)
 
     with pytest.raises(errors.ConfigurationError) as refusal:
@@ -262,7 +262,7 @@ def test_file_that_can_not_be_used_is_told_without_its_secrets(file: Path, conte
 
 
 @pytest.mark.parametrize("name", ["missing", ""])
-def test_file_that_is_no_file_is_told(tmp_path: Path, name: str) -> None:
+def test_missing_file_or_a_directory_in_its_place_is_a_configuration_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="can't be read"):
         HttpBasic(tmp_path / name)
 

@@ -61,7 +61,7 @@ def wrapped(content: Any) -> bytes:
         ),
     ],
 )
-def test_request_of_the_reference_is_parsed(name: str, method: str, version: str, arguments: set[str]) -> None:
+def test_request_of_cinder_is_parsed(name: str, method: str, version: str, arguments: set[str]) -> None:
     incoming = envelope.open_request(sample_body(name))
 
     assert incoming.message["method"] == method
@@ -83,7 +83,7 @@ def test_call_names_its_reply_queue_and_a_cast_does_not() -> None:
     assert (cast.msg_id, cast.reply_q) == (None, None)
 
 
-def test_cast_has_the_wire_format_of_the_reference() -> None:
+def test_cast_has_the_wire_format_of_cinder() -> None:
     (publication,) = envelope.publications(CAST, NAMES, NOW)
 
     assert keys(envelope_of(publication.body)) == keys(sample("cast_manage_existing_snapshot")["body"])
@@ -92,13 +92,13 @@ def test_cast_has_the_wire_format_of_the_reference() -> None:
     assert content.keys() - keys(content) == OUR_CONTEXT
 
 
-def test_call_has_the_wire_format_of_the_reference() -> None:
+def test_call_has_the_wire_format_of_cinder() -> None:
     body = envelope.request("get_manageable_snapshots", {}, {}, "1", _msg_id="2", _reply_q="3")
 
     assert keys(envelope.unwrap(body)) == keys(sample_content("call_get_manageable_snapshots")) - {"_timeout"}
 
 
-def test_notification_has_the_wire_format_of_the_reference() -> None:
+def test_notification_has_the_wire_format_of_cinder() -> None:
     theirs = sample_content("notification_manage_existing_snapshot_end")
 
     ours = envelope.unwrap(envelope.publications(notification(), NAMES, NOW)[0].body)
@@ -115,7 +115,7 @@ def test_notification_has_the_wire_format_of_the_reference() -> None:
     ("name", "result", "failure"),
     [("reply_get_manageable_snapshots", [], None), ("reply_failure", None, errors.InvalidRequest("bad marker"))],
 )
-def test_reply_has_the_wire_format_of_the_reference(name: str, result: Any, failure: Exception | None) -> None:
+def test_reply_has_the_wire_format_of_cinder(name: str, result: Any, failure: Exception | None) -> None:
     theirs = sample_content(name)
 
     ours = envelope.unwrap(envelope.reply(Incoming({}, {}, "7", "reply_7"), result, failure))
@@ -126,7 +126,7 @@ def test_reply_has_the_wire_format_of_the_reference(name: str, result: Any, fail
         assert json.loads(ours["failure"]).keys() == json.loads(theirs["failure"]).keys()
 
 
-def test_cast_goes_to_its_server_s_queue_and_does_not_declare_it() -> None:
+def test_cast_is_published_to_the_queue_of_its_server_without_declaring_it() -> None:
     (publication,) = envelope.publications(CAST, NAMES, NOW)
 
     assert publication.routing_key == "snapmanage-volume.storage-1@fast"
@@ -134,7 +134,7 @@ def test_cast_goes_to_its_server_s_queue_and_does_not_declare_it() -> None:
     assert publication.message_id == CAST.id
 
 
-def test_notification_goes_to_every_topic_with_its_priority_in_the_key() -> None:
+def test_notification_is_published_to_every_topic_with_its_priority_in_the_key() -> None:
     sent = envelope.publications(notification(), NAMES, NOW)
 
     assert [publication.routing_key for publication in sent] == ["notifications.info", "billing.info"]

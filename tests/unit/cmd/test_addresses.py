@@ -12,7 +12,7 @@ from snapmanage.store.engine import database, postgresql
 
 
 @pytest.mark.parametrize(("name", "written"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("broker", "broker")])
-def test_broker_s_address_has_the_form_that_kombu_parses(name: str, written: str) -> None:
+def test_address_of_a_broker_has_the_form_that_kombu_parses(name: str, written: str) -> None:
     host = SimpleNamespace(hostname=name, port=5673, username="me", password="p/w")
 
     assert parts.broker_address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"

@@ -50,7 +50,7 @@ def test_driver_with_an_option_that_every_backend_has_is_refused(
 
 
 @pytest.mark.parametrize("section", ["api", "database", "oslo_messaging_rabbit", "fast@1", "fast#1"])
-def test_section_that_can_not_be_a_backend_s_is_refused(tmp_path: Path, section: str) -> None:
+def test_section_name_that_no_backend_can_have_is_refused(tmp_path: Path, section: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=f"enabled_backends: '{section}' .*choose another name"):
         configuration.backends(loaded(tmp_path, section, "fake"))
 

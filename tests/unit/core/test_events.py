@@ -121,7 +121,7 @@ def test_every_deliberate_error_has_a_code_that_the_schema_allows() -> None:
         (Operation.UNMANAGE, Step.ERROR, "snapshot.unmanage.error", "ERROR"),
     ],
 )
-def test_event_is_called_after_its_operation_and_step(
+def test_event_type_names_the_operation_and_the_step(
     operation: Operation, step: Step, event_type: str, priority: str
 ) -> None:
     event = make_event(step, operation=operation)
@@ -129,7 +129,7 @@ def test_event_is_called_after_its_operation_and_step(
     assert (event.event_type, event.priority) == (event_type, priority)
 
 
-def test_payload_has_each_known_field() -> None:
+def test_payload_contains_every_field() -> None:
     event = make_event(
         name="for users",
         metadata={"k": "v"},
@@ -177,7 +177,7 @@ def test_event_id_is_the_same_in_every_repeat() -> None:
     )
 
 
-def test_event_id_is_another_for_each_step_and_each_snapshot() -> None:
+def test_event_id_differs_for_each_generation_and_each_snapshot() -> None:
     distinct = {
         make_event(id=str(uuid.UUID(int=who)), generation=at).payload["event_id"] for who in range(5) for at in range(5)
     }
@@ -236,7 +236,7 @@ def test_request_that_names_no_snapshot_has_no_event(arguments: dict[str, Any]) 
         ("delete_snapshot", "snapshot.unmanage.error"),
     ],
 )
-def test_rejection_is_an_error_of_the_operation_that_was_asked_for(method: str, event_type: str) -> None:
+def test_rejected_request_is_an_error_event_of_its_operation(method: str, event_type: str) -> None:
     arguments = {"snapshot": {"versioned_object.data": {"id": SNAPSHOT_ID}}}
 
     event = events.rejected(examples.VOLUME_ID, method, arguments, "odd", NOW, examples.HOST)
@@ -268,7 +268,7 @@ def test_cast_calls_the_method_of_its_operation(record: Any, method: str) -> Non
     assert outbox.cast(record).name == method
 
 
-def test_each_operation_of_a_snapshot_has_a_cast_of_its_own() -> None:
+def test_casts_of_two_operations_of_a_snapshot_have_different_ids() -> None:
     made = {outbox.cast(examples.snapshot(generation=generation)).id for generation in range(5)}
 
     assert len(made) == 5
@@ -295,7 +295,7 @@ def test_notification_is_published_by_the_server_of_the_snapshot() -> None:
         (Operation.UNMANAGE, Step.ERROR, []),
     ],
 )
-def test_both_dialects_name_an_event_twice_where_the_reference_has_a_name(
+def test_event_is_also_published_under_cinders_name_where_cinder_has_one(
     operation: Operation, step: Step, also: list[str]
 ) -> None:
     event = make_event(step, operation=operation)

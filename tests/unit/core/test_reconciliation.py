@@ -36,7 +36,7 @@ def test_snapshot_is_gone_when_nothing_has_its_name_or_its_identity() -> None:
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_snapshot_that_is_nowhere_while_its_name_is_taken_was_replaced_and_is_not_gone(listed: bool) -> None:
+def test_snapshot_is_replaced_and_not_gone_if_another_object_has_its_name(listed: bool) -> None:
     found = [examples.found("snapshot-1", identity="another")] if listed else []
     located = [] if listed else [BackendObject("snapshot-1", "another")]
 
@@ -45,15 +45,15 @@ def test_snapshot_that_is_nowhere_while_its_name_is_taken_was_replaced_and_is_no
     assert (difference.kind, difference.binding) == (Kind.REPLACED, None)
 
 
-def test_snapshot_that_is_there_but_listed_no_more_agrees_with_its_record() -> None:
+def test_existing_snapshot_that_is_not_listed_agrees_with_its_record() -> None:
     assert differences([managed_snapshot()], [], BackendObject("snapshot-1", IDENTITY)) == []
 
 
-def test_object_whose_identity_cannot_be_read_is_there() -> None:
+def test_object_with_an_unreadable_identity_agrees_with_its_record() -> None:
     assert differences([managed_snapshot()], [], BackendObject("snapshot-1", "")) == []
 
 
-def test_object_that_has_several_other_names_is_not_given_its_name_back() -> None:
+def test_renamed_object_with_several_names_is_reported_and_cannot_be_fixed() -> None:
     listed = [examples.found(name, identity=IDENTITY) for name in ("one", "other")]
 
     [difference] = differences([managed_snapshot()], listed)
@@ -61,19 +61,19 @@ def test_object_that_has_several_other_names_is_not_given_its_name_back() -> Non
     assert (difference.kind, difference.binding) == (Kind.RENAMED, None)
 
 
-def test_object_with_several_names_was_not_renamed() -> None:
+def test_object_with_several_names_agrees_with_its_record_if_one_is_its_managed_name() -> None:
     listed = examples.found("second-name", identity=IDENTITY)
 
     assert differences([managed_snapshot()], [listed], BackendObject("snapshot-1", IDENTITY)) == []
 
 
-def test_renamed_object_that_is_not_listed_is_reported_and_can_not_be_fixed() -> None:
+def test_renamed_object_that_is_not_listed_is_reported_and_cannot_be_fixed() -> None:
     [difference] = differences([managed_snapshot()], [], BackendObject("mine", IDENTITY))
 
     assert (difference.kind, difference.binding) == (Kind.RENAMED, None)
 
 
-def test_new_name_of_an_object_that_was_never_renamed_is_no_disagreement() -> None:
+def test_new_name_of_an_object_that_managing_does_not_rename_is_no_difference() -> None:
     inside_of_an_image = managed_snapshot(backend_name="vm.qcow2/1", original_name="vm.qcow2/1")
 
     assert differences([inside_of_an_image], [examples.found("base.qcow2/1", identity=IDENTITY)]) == []
@@ -109,13 +109,13 @@ def test_only_owned_snapshots_that_a_listing_does_not_show_under_their_names_are
     assert reconciliation.unlisted([listed, renamed, absent, unmanaged], found) == [renamed, absent]
 
 
-def test_object_with_another_name_was_renamed_and_can_be_fixed() -> None:
+def test_object_with_another_name_is_reported_as_renamed_and_can_be_fixed() -> None:
     [difference] = differences([managed_snapshot()], [examples.found("mine", identity=IDENTITY)])
 
     assert (difference.kind, difference.binding) == (Kind.RENAMED, Binding(IDENTITY, "mine", "snapshot-1"))
 
 
-def test_object_of_two_records_is_managed_twice() -> None:
+def test_object_of_two_records_is_reported_as_managed_twice() -> None:
     first, second = managed_snapshot(), managed_snapshot()
 
     [difference] = differences([first, second], [examples.found("snapshot-1", identity=IDENTITY)])
@@ -133,7 +133,7 @@ def test_object_of_two_records_is_managed_twice() -> None:
     ],
     ids=["gone", "renamed", "as it was"],
 )
-def test_snapshot_whose_unmanage_failed_is_reported_and_can_not_be_fixed(
+def test_snapshot_whose_unmanage_failed_is_reported_and_cannot_be_fixed(
     found: list[BackendSnapshot], expected: list[Kind]
 ) -> None:
     failed = managed_snapshot(status=Status.ERROR, operation=Operation.UNMANAGE)
@@ -157,7 +157,7 @@ def test_object_that_another_record_manages_by_now_is_owned() -> None:
     assert differences([unmanaged, managed_snapshot()], [examples.found("snapshot-1", identity=IDENTITY)]) == []
 
 
-def test_object_with_its_original_name_has_no_owner() -> None:
+def test_unmanaged_object_with_its_original_name_is_not_reported() -> None:
     assert differences([managed_snapshot(status=Status.DELETED)], [examples.found("daily", identity=IDENTITY)]) == []
 
 
@@ -170,7 +170,7 @@ def test_only_unchanged_snapshots_can_be_compared() -> None:
     assert settled([still, moved, in_progress], after) == [still]
 
 
-def test_size_that_the_backend_learned_later_is_reported() -> None:
+def test_size_that_was_unknown_when_the_snapshot_was_managed_is_reported() -> None:
     found = [examples.found("snapshot-1", identity=IDENTITY)]
 
     [difference] = differences([managed_snapshot(size_gb=0)], found)

@@ -40,7 +40,7 @@ def test_each_reason_for_a_stuck_operation_is_named(record: Snapshot, expected: 
     assert expected in explanation(record)
 
 
-def test_pending_cast_shows_the_time_of_its_next_sending() -> None:
+def test_explanation_shows_when_a_pending_cast_is_sent_again() -> None:
     assert "its cast is sent again at" in explanation(overdue_snapshot(), NOW + MINUTE)
 
 

@@ -205,7 +205,9 @@ def test_unusable_snapshot_is_not_managed_but_can_be_unmanaged(driver: FakeDrive
     assert names(driver) == {OLD: binding.identity}
 
 
-def test_another_workers_rename_between_the_two_looks_hides_nothing(driver: FakeDriver, binding: Binding) -> None:
+def test_object_that_another_worker_renames_between_the_two_looks_is_found(
+    driver: FakeDriver, binding: Binding
+) -> None:
     names_one_by_one = OneByOne(driver, lambda: driver.manage_snapshot(binding))
 
     assert renaming.manage(names_one_by_one, binding).name == NEW

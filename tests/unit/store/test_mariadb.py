@@ -19,7 +19,7 @@ def connection(charset: str = "utf8mb4", server_status: int = 0) -> Any:
     ("text", "written"),
     [("", "''"), ('a"b%s', "'a\"b%s'"), ("it's", r"'it\'s'"), ("\\", r"'\\'"), ("\\'", r"'\\\''"), ("\0", r"'\0'")],
 )
-def test_text_is_escaped_where_it_could_end(text: str, written: str) -> None:
+def test_quotes_backslashes_and_nul_in_a_text_are_escaped(text: str, written: str) -> None:
     assert connection().escape(text) == written
 
 
@@ -32,5 +32,5 @@ def test_text_is_escaped_where_it_could_end(text: str, written: str) -> None:
         ("'", {"server_status": SERVER_STATUS_NO_BACKSLASH_ESCAPES}),
     ],
 )
-def test_what_is_no_such_text_is_left_to_the_driver(value: Any, where: dict[str, Any]) -> None:
+def test_other_values_and_modes_are_escaped_by_pymysql(value: Any, where: dict[str, Any]) -> None:
     assert connection(**where).escape(value) == str(("stock", value))

@@ -35,7 +35,7 @@ class Table:
         return "refused"
 
 
-def test_batch_is_written_at_once() -> None:
+def test_valid_batch_is_written_in_one_part() -> None:
     table = Table(OUT_OF_RANGE)
 
     assert write_in_parts(["a", "b"], table.write, table.refuse) == ["written"]

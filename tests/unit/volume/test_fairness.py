@@ -34,7 +34,7 @@ def test_queued_project_keeps_its_place() -> None:
     assert round_robin.take_next(9) == ["a", "b"]
 
 
-def test_no_more_projects_are_served_at_once_than_there_is_room_for() -> None:
+def test_number_of_projects_served_at_once_is_limited() -> None:
     round_robin = waiting(*"abcdefgh")
 
     assert round_robin.take_next(0) == []

@@ -46,7 +46,7 @@ def test_first_claim_takes_a_lease_and_announces_the_start() -> None:
     ],
     ids=["not accepted", "waits for its next attempt", "leased", "settled", "settled and due", "in error"],
 )
-def test_record_that_is_not_due_can_not_be_claimed(record: Snapshot) -> None:
+def test_record_that_is_not_due_cannot_be_claimed(record: Snapshot) -> None:
     assert lifecycle.claim(record, "worker 2", NOW, LEASE, RETRY) is None
 
 

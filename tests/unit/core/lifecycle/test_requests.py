@@ -90,7 +90,7 @@ def test_upstream_with_its_own_records_unmanages_a_settled_snapshot(status: Stat
 
 
 @pytest.mark.parametrize("record", [requested_snapshot(), accepted_snapshot(), claimed_snapshot()])
-def test_snapshot_that_is_being_managed_can_not_be_unmanaged(record: Snapshot) -> None:
+def test_snapshot_that_is_being_managed_cannot_be_unmanaged(record: Snapshot) -> None:
     with pytest.raises(errors.InvalidState, match="it can be unmanaged when"):
         lifecycle.accept(record, Operation.UNMANAGE, LATER)
 
@@ -157,7 +157,7 @@ def test_settled_snapshot_can_be_unmanaged(status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.CREATING, Status.UNMANAGING, Status.DELETED])
-def test_snapshot_in_progress_can_not_be_unmanaged(status: Status) -> None:
+def test_snapshot_in_progress_or_deleted_cannot_be_unmanaged(status: Status) -> None:
     with pytest.raises(errors.InvalidState, match=status.value):
         lifecycle.unmanage(managed_snapshot(status=status), REQUESTER, NOW)
 

@@ -24,7 +24,7 @@ from tests.unit.core.lifecycle.snapshots import (
 )
 
 
-def test_resolved_snapshot_owns_the_object_before_it_is_touched() -> None:
+def test_resolved_snapshot_owns_the_object_before_the_rename() -> None:
     change = lifecycle.resolve(claimed_snapshot(), examples.found(), "snapshot-2", LATER)
 
     assert change.after == claimed_snapshot(
@@ -39,7 +39,7 @@ def test_resolved_snapshot_owns_the_object_before_it_is_touched() -> None:
     assert change.event is None
 
 
-def test_binding_is_known_from_resolving_on() -> None:
+def test_snapshot_has_a_binding_once_it_is_resolved() -> None:
     assert claimed_snapshot().binding is None
     binding = resolved_snapshot().binding
     assert binding is not None
@@ -126,7 +126,7 @@ def test_snapshot_whose_unmanage_failed_still_owns_its_object() -> None:
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (1000, 60)])
-def test_delay_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
+def test_delay_doubles_up_to_the_maximum(attempt: int, seconds: int) -> None:
     assert RETRY.delay(attempt) == timedelta(seconds=seconds)
 
 
@@ -135,7 +135,9 @@ def test_delay_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
     first=st.timedeltas(timedelta(milliseconds=10), timedelta(hours=1)),
     longest=st.timedeltas(timedelta(milliseconds=10), timedelta(days=1)),
 )
-def test_delay_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: timedelta, longest: timedelta) -> None:
+def test_delay_never_decreases_and_never_exceeds_the_maximum(
+    attempt: int, first: timedelta, longest: timedelta
+) -> None:
     retry = Retry(10**6, first, longest)
 
     assert timedelta(0) < retry.delay(attempt) <= retry.delay(attempt + 1) <= longest
@@ -180,5 +182,5 @@ def test_failed_volume_leaves_a_message_and_no_event() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [errors.SourceNotFound, errors.BackendBusy])
-def test_reason_is_a_text_that_every_database_keeps(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
+def test_reason_can_be_stored_in_every_database(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
     assert lifecycle.fail(claimed_snapshot(), kind(text), NOW, RETRY).after.reason == kept
