@@ -1,4 +1,4 @@
-"""The audit log's chain shows changed, removed and missing events."""
+"""The chain of the audit log reveals changed and removed rows, and gaps in the generations of a snapshot."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -15,7 +15,7 @@ OUT_OF_RANGE = DataError("INSERT", None, ValueError("out of range"))
 
 
 class Table:
-    """Refuses a batch that holds `bad`, and records the others."""
+    """A table that refuses a batch with the item `bad`, and records the other batches."""
 
     def __init__(self, error: Exception, bad: str = "bad") -> None:
         self.error = error

@@ -1,4 +1,4 @@
-"""The requests that a server makes of messages, in its own dialect and in Cinder's."""
+"""The endpoints turn messages into requests, in snapmanage's own dialect and in Cinder's."""
 
 import copy
 import uuid
@@ -27,12 +27,12 @@ from tests.examples import SERVER, SNAPSHOT_ID, VOLUME_ID, sample_body
 
 CONTEXT = {"project_id": "a" * 32, "user_id": "b" * 32, "request_id": "req-1", "global_request_id": "req-2"}
 WHOLE: dict[str, Any] = {"snapshot_id": SNAPSHOT_ID, "volume_id": VOLUME_ID, "ref": {"source-name": "daily"}}
-ASKING = Requester("a" * 32, "b" * 32, "req-1", "req-2")
-HELD = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_reason="mounted")]
+REQUESTER = Requester("a" * 32, "b" * 32, "req-1", "req-2")
+LISTED = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_reason="mounted")]
 
 
 class Server:
-    """Both endpoints of a server behind oslo.messaging's dispatcher."""
+    """Both endpoints of a server, called by the dispatcher of oslo.messaging."""
 
     def __init__(self) -> None:
         self.requests: list[OperationRequest] = []
@@ -45,7 +45,7 @@ class Server:
 
     def list(self, page: Page) -> list[Manageable]:
         self.pages.append(page)
-        return manageable.entries(list(manageable.on_page(Inventory(HELD).candidates(page), page)), Owned())
+        return manageable.entries(list(manageable.on_page(Inventory(LISTED).candidates(page), page)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         result = self._dispatcher.dispatch(incoming)
@@ -79,12 +79,12 @@ def server() -> Server:
         (
             "unmanage_snapshot",
             {"snapshot_id": SNAPSHOT_ID},
-            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING),
+            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=REQUESTER),
         ),
         (
             "unmanage_snapshot",
             {"snapshot_id": SNAPSHOT_ID, "generation": 7},
-            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING, generation=7),
+            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=REQUESTER, generation=7),
         ),
         ("manage_volume", {"volume_id": VOLUME_ID}, OperationRequest(Volume, VOLUME_ID, Operation.MANAGE)),
     ],
@@ -187,7 +187,7 @@ def test_request_to_delete_a_snapshot_is_refused(server: Server, flag: dict[str,
 def test_listing_has_the_form_of_the_rest_api(server: Server) -> None:
     entries = server.dispatch("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
 
-    assert entries == [manageable.entries(HELD, Owned())[0].as_wire()]
+    assert entries == [manageable.entries(LISTED, Owned())[0].as_wire()]
 
 
 def test_listing_for_cinder_contains_objects_in_the_form_of_cinder(server: Server) -> None:
