@@ -12,15 +12,15 @@ from tests.contract.cinder.array import VENDOR, Array
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Array]:
+def started_array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Array]:
     made = Array(tmp_path_factory.mktemp("array"))
     yield made
     made.driver.close()
 
 
 @pytest.fixture
-def array(started: Array) -> Array:
-    return started.tidied()
+def array(started_array: Array) -> Array:
+    return started_array.reset()
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +35,12 @@ def started_pliant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Array]:
 @pytest.fixture
 def pliant(started_pliant: Array) -> Array:
     """An array whose vendor driver renames to any name, and lists no identities."""
-    return started_pliant.tidied()
+    return started_pliant.reset()
 
 
 @pytest.fixture(scope="session")
-def optioned(started: Array) -> Iterator[CinderDriver]:
+def optioned(started_array: Array) -> Iterator[CinderDriver]:
     """A driver whose section has options of the vendor driver, started once for the tests that don't rename."""
     port, target, password = ["8443"], ["one", "two"], ["hunter2"]
-    with closing(started.configured(array_port=port, array_target=target, array_password=password)) as driver:
+    with closing(started_array.make_driver(array_port=port, array_target=target, array_password=password)) as driver:
         yield driver

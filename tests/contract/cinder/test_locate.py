@@ -15,7 +15,7 @@ from tests.functional.client import SERVER
 
 
 def test_managed_snapshot_is_located_by_its_name_alone(pliant: Array) -> None:
-    binding = pliant.bound()
+    binding = pliant.bind()
     pliant.driver.manage_snapshot(binding)
 
     located = pliant.driver.locate({binding.identity}, {binding.managed_name})
@@ -24,18 +24,18 @@ def test_managed_snapshot_is_located_by_its_name_alone(pliant: Array) -> None:
 
 
 def test_managed_snapshot_is_located_though_the_vendor_driver_chose_its_name(array: Array) -> None:
-    binding = array.bound()
+    binding = array.bind()
     array.driver.manage_snapshot(binding)
 
     located = array.driver.locate({binding.identity}, {binding.managed_name})
-    array.holds({"weekly": "disk-1"})
+    array.write_snapshots({"weekly": "disk-1"})
 
     assert located == [BackendObject(binding.managed_name, "")]
     assert array.driver.locate({binding.identity}, {binding.managed_name}) == []
 
 
 def test_snapshot_that_is_now_listed_as_a_volume_is_located_but_not_unmanaged(pliant: Array) -> None:
-    binding = pliant.bound()
+    binding = pliant.bind()
     pliant.driver.manage_snapshot(binding)
     pliant.file.write_text(json.dumps({"volumes": ["disk-1", binding.managed_name], "snapshots": {}}))
 
@@ -49,7 +49,7 @@ def test_reconciliation_reports_a_snapshot_as_gone_only_if_its_name_is_gone(plia
         snapshot_id = world.manage_snapshot(world.register_volume("disk-1"), "daily")
 
         assert reconciliation.differences(world.db, SERVER, pliant.driver) == []
-        pliant.holds({"weekly": "disk-1"})
+        pliant.write_snapshots({"weekly": "disk-1"})
         [gone] = reconciliation.differences(world.db, SERVER, pliant.driver)
 
     assert (gone.kind, gone.snapshot.id) == (Kind.VANISHED, snapshot_id)

@@ -8,7 +8,7 @@ from tests.contract.cinder.array import Array
 
 
 def test_name_is_the_identity_if_there_is_no_other(pliant: Array) -> None:
-    binding = pliant.bound()
+    binding = pliant.bind()
 
     managed = pliant.driver.manage_snapshot(binding)
     assert (managed.name, managed.identity) == (binding.managed_name, binding.identity)
@@ -20,17 +20,17 @@ def test_name_is_the_identity_if_there_is_no_other(pliant: Array) -> None:
 
 
 def test_name_of_a_managed_snapshot_is_refused_to_other_requests(pliant: Array) -> None:
-    binding = pliant.bound()
+    binding = pliant.bind()
     pliant.driver.manage_snapshot(binding)
 
     with pytest.raises(errors.AlreadyManaged):
-        pliant.found(binding.managed_name)
+        pliant.find(binding.managed_name)
 
 
 def test_new_snapshot_under_the_original_name_is_not_confused_with_the_managed_one(pliant: Array) -> None:
-    binding = pliant.bound()
+    binding = pliant.bind()
     pliant.driver.manage_snapshot(binding)
-    pliant.holds({binding.managed_name: "disk-1", "daily": "disk-1"})
+    pliant.write_snapshots({binding.managed_name: "disk-1", "daily": "disk-1"})
 
     assert pliant.driver.manage_snapshot(binding).name == binding.managed_name
     with pytest.raises(errors.NameTaken):
@@ -39,8 +39,8 @@ def test_new_snapshot_under_the_original_name_is_not_confused_with_the_managed_o
 
 
 def test_managed_name_that_a_volume_has_is_refused(pliant: Array) -> None:
-    snapshot = pliant.found()
-    pliant.holds({"daily": "disk-1", "disk-1": "disk-1"})
+    snapshot = pliant.find()
+    pliant.write_snapshots({"daily": "disk-1", "disk-1": "disk-1"})
 
     with pytest.raises(errors.NameTaken):
         pliant.driver.manage_snapshot(Binding(snapshot.identity, "daily", "disk-1"))
@@ -49,7 +49,7 @@ def test_managed_name_that_a_volume_has_is_refused(pliant: Array) -> None:
 def test_vendor_drivers_unmanage_is_called_only_after_a_rename_back(
     pliant: Array, caplog: pytest.LogCaptureFixture
 ) -> None:
-    binding = pliant.bound()
+    binding = pliant.bind()
     pliant.driver.unmanage_snapshot(binding)
     assert "Unmanaged daily." not in caplog.messages
     pliant.driver.manage_snapshot(binding)

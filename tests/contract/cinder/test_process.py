@@ -111,4 +111,4 @@ def test_unusable_vendor_driver_is_a_configuration_error_with_the_reason(volume_
 @pytest.mark.parametrize("python", [f"{sys.base_prefix}/bin/python3", "/absent/python"])
 def test_interpreter_without_cinder_is_a_configuration_error(array: Array, python: str) -> None:
     with pytest.raises(errors.ConfigurationError):
-        array.configured(python=python).check()
+        array.make_driver(python=python).check()

@@ -16,7 +16,7 @@ from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.unreadable import ImageEntry
 from snapmanage.drivers.system import ceph_bindings
 from tests.contract.labs.rbd import RbdLab
-from tests.contract.rbd.helpers import DAILY, listed
+from tests.contract.rbd.helpers import DAILY, list_by_name
 from tests.services.ceph import mon_command
 
 
@@ -47,7 +47,7 @@ def test_image_that_times_out_is_an_entry_if_others_answer(lab: RbdLab, failing:
     lab.add_volume("silent")
     failing(TIME_OUT, lambda image: image.name == "silent")
 
-    found = listed(lab.driver)
+    found = list_by_name(lab.driver)
 
     assert found[DAILY].unsafe is None
     assert "doesn't answer" in found["silent"].unsafe_reason
@@ -115,7 +115,7 @@ def test_image_without_read_permission_is_an_entry_if_others_are_readable(
 ) -> None:
     secrets = [lab.add_volume(f"secret-{number}") for number in range(10)]
 
-    found = listed(restricted(lab.volume))
+    found = list_by_name(restricted(lab.volume))
 
     assert found[DAILY].unsafe is None
     assert ["profile rbd" in found[name].unsafe_reason for name in secrets] == [True] * 10
