@@ -44,7 +44,7 @@ def managed_ids(world: World, group: MetadataGroup) -> list[str]:
 
 
 def reconcile(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the real command on the world's database and on the group; it fixes the differences."""
+    """Run `snapmanage-manage reconcile --fix` on the world's database and on the group."""
     host, _, backend = SERVER.partition("@")
     file = folder / "snapmanage.conf"
     file.write_text(

@@ -1,4 +1,4 @@
-"""Names of btrfs snapshots: paths from the folder, also odd and long ones."""
+"""Names of btrfs snapshots: paths from the folder, including odd and long paths."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Subvolumes are snapshots and volumes of btrfs by their origin, in any place."""
+"""The subvolumes that count as snapshots or volumes of btrfs, in any folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An array that is a JSON file, with its vendor driver; it has habits that the drivers for LVM and Ceph don't have."""
+"""An array that is a JSON file, with its vendor driver, which behaves in ways that the drivers for LVM and Ceph don't."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ TEMPLATE = "snapshot-%s"
 
 
 class Array:
-    """An array, and its vendor driver, which starts once for many tests."""
+    """An array and its vendor driver; the vendor driver starts once for many tests."""
 
     def __init__(self, folder: Path, kind: str = "ArrayDriver") -> None:
         self.folder = folder

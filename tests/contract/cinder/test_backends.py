@@ -1,4 +1,4 @@
-"""Faults of the vendor drivers for LVM and Ceph, on real backends: the adapter doesn't pass them on."""
+"""Faults of the vendor drivers for LVM and Ceph on real backends, and how the driver `cinder` corrects them."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A chain of images to rename in, and changes that happen, or kill the worker, between the steps of a rename."""
+"""A chain of images for renames, and functions that act or kill the worker between the steps of a rename."""
 
 import itertools
 import os
@@ -82,7 +82,7 @@ class Chain:
 
 
 def create(image: Path, backing: str, kind: str, byte: int) -> None:
-    """Make an overlay with data of its own; `byte` is their value and gives their place."""
+    """Make an overlay with data of its own: `byte` is the value of the data, and determines their offset."""
     qemu.create(image, SIZE, backing, kind)
     qemu.qemu_io(image, f"write -P {byte} {byte * 4096} 4096")
 

@@ -1,4 +1,4 @@
-"""A step of a rename fails, or another file blocks it: the directory stays as it was."""
+"""A rename whose step fails, or that another file blocks, leaves the directory as it was."""
 
 import os
 import threading

@@ -35,7 +35,7 @@ def test_unprotected_snapshot_is_protected_while_it_is_managed(lab: RbdLab) -> N
     driver.manage_snapshot(binding)
     driver.manage_snapshot(binding)
     while_managed = is_protected(lab, MANAGED)
-    # The option is off by now; the protection is undone all the same.
+    # The option is off now, but the protection is still removed.
     lab.driver.unmanage_snapshot(binding)
     lab.driver.unmanage_snapshot(binding)
 
@@ -108,7 +108,7 @@ class DyingImage:
 
 @contextmanager
 def die_at(step: str, after: bool) -> Iterator[None]:
-    """Let protecting and unprotecting die at that step, and expect that death."""
+    """Make protecting and unprotecting raise `Killed` at that step; fail the test if they don't."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("protect", "restore"):
             act = getattr(protection, name)

@@ -1,4 +1,4 @@
-"""Failures of an image and of the cluster during a listing: an entry, or the whole listing fails."""
+"""Failures during a listing: a failed image becomes an entry; a failed cluster fails the whole listing."""
 
 import errno
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tests.services.ceph import mon_command
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[ImageEntry]]:
-    """Return a function that makes reads of some images fail after `after` reads, and returns the list of reads."""
+    """Return a function that makes reads of some images fail after the first `after` reads; it returns the list of reads."""
     read = Pool.snapshots
 
     def fail(error: Exception, fails: Callable[[ImageEntry], bool], after: int = 0) -> list[ImageEntry]:

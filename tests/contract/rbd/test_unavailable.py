@@ -1,4 +1,4 @@
-"""A cluster that refuses or hangs: errors, deadlines, and the next attempt."""
+"""A cluster that refuses access or hangs: errors, deadlines, and the next attempt."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
