@@ -13,12 +13,12 @@ LONGEST_SECONDS = 1800
 Sample = tuple[float, int]
 
 
-def of_own_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
+def measure_own_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
     """Measure casts of snapmanage's own API, which have records."""
     return _run(world, operations, lambda app: app.request(operations))
 
 
-def of_described_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
+def measure_described_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
     """Measure casts of an upstream API, for which the server writes the records."""
     return _run(world, operations, lambda app: app.describe(operations))
 

@@ -1,4 +1,4 @@
-"""Privileged commands in a daemon of oslo.privsep: they have the same results, and failures of the daemon are retried."""
+"""Privileged commands in a daemon of oslo.privsep: they have the same results, and its failures are retried."""
 
 import fcntl
 import gc

@@ -1,4 +1,4 @@
-"""An array that is a JSON file, with its vendor driver, which behaves in ways that the drivers for LVM and Ceph don't."""
+"""An array that is a JSON file, with a vendor driver that behaves unlike the drivers for LVM and Ceph."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""The vendor driver for Ceph on a pool with odd images: alone it fails on the first; the driver `cinder` prevents that."""
+"""The vendor driver for Ceph on a pool with odd images: the driver `cinder` prevents that it fails on the first."""
 
 import uuid
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def test_every_odd_snapshot_is_managed_if_listed_safe_and_refused_with_the_liste
     # A scan opens every image, and simultaneous calls share one.
     with ThreadPoolExecutor(len(unsafe)) as callers:
         list(callers.map(partial(assert_refused, lab), unsafe))
-    # One after the other: librbd may abort the process if one thread renames an image while another opens a damaged one.
+    # In sequence: librbd may abort the process if one thread renames an image while another opens a damaged one.
     for snapshot in safe:
         binding = bind(lab, snapshot)
         assert lab.driver.manage_snapshot(binding).name == binding.managed_name
