@@ -52,7 +52,7 @@ def _samples(app: Installation, operations: int) -> Iterator[Sample]:
 
 
 def _rates(samples: Sequence[Sample]) -> dict[str, float]:
-    """Return the operations per second of the first tenth, and of the last."""
+    """Return the operations per second of the first tenth and of the last tenth of all operations."""
     total = samples[-1][1]
     early = next(sample for sample in samples if sample[1] >= total / 10)
     late = [sample for sample in samples if sample[1] < 9 * total / 10][-1]

@@ -98,7 +98,7 @@ def confirmed(url: str) -> dict[str, Any]:
 
 
 def confirmed_in_batches(url: str) -> dict[str, Any]:
-    """Like `confirmed`, with one wait for a hundred messages."""
+    """Like `confirmed`, but wait once for the confirms of a hundred messages."""
     with kombu.Connection(url) as connection:
         channel = connection.default_channel
         queue = kombu.Queue(unique("floor"), queue_arguments=QUORUM)

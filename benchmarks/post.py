@@ -67,7 +67,7 @@ _LEFT = "SELECT COUNT(*) FROM snapshots WHERE status = 'creating' AND server = '
 
 
 def _other(app: Installation, server: str) -> str:
-    """Register a volume without a server, for requests that warm the API up."""
+    """Register a volume of a server that doesn't run, for the requests that warm up the API."""
     with app.db.engine.begin() as conn:
         seed.add_heartbeat(conn, f"{server}-away")
         return seed.add_volume(conn, f"{server}-away")

@@ -1,4 +1,4 @@
-"""Initial rows of a benchmark, written in bulk, since their preparation is not measured."""
+"""Initial rows of a benchmark, written in bulk, because their preparation is not measured."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def derived_id(*parts: object) -> str:
-    """Return an id with the form of a UUID, the same for the same parts, and as scattered as random ones."""
+    """Return an id in the form of a UUID: equal for equal parts, and distributed like random UUIDs."""
     digits = hashlib.md5(repr(parts).encode(), usedforsecurity=False).hexdigest()
     return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
 
@@ -49,7 +49,7 @@ def add_heartbeat(conn: Connection, server: str) -> None:
 
 
 def add_requests(conn: Connection, server: str, volume_id: str, count: int) -> list[Message]:
-    """Write snapshots like the API, with their casts in the outbox; return the casts."""
+    """Write snapshots as the API does, with their casts in the outbox; return the casts."""
     rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
     casts = [cast_of(_as_record(row)) for row in rows]
     for start in range(0, count, CHUNK):
@@ -59,7 +59,7 @@ def add_requests(conn: Connection, server: str, volume_id: str, count: int) -> l
 
 
 def described_casts(server: str, volume_id: str, count: int) -> list[Message]:
-    """Return casts of snapshots without records."""
+    """Return casts that describe their snapshots, which have no records."""
     rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
     return [_describing_cast(row) for row in rows]
 

@@ -31,12 +31,12 @@ PAUSE_SECONDS = 0.1
 
 
 def measure_exit(world: World) -> dict[str, Any]:
-    """Measure SIGTERM with casts queued for both servers: the server finishes its operations and releases no claim."""
+    """Measure SIGTERM with casts queued for both servers: it must finish its operations and release no claim."""
     return _repeat(lambda delay: _measure_exit_once(world, delay))
 
 
 def measure_release(world: World, casts: int = 0, at_once: int = 1) -> dict[str, Any]:
-    """Measure SIGTERM while calls hang: the server releases all claims; the other one is idle or receives `casts`."""
+    """Measure SIGTERM while calls hang: the server releases all claims; the other is idle or receives `casts`."""
     extra = f"[operations]\ngraceful_shutdown_timeout = {GRACE_SECONDS}"
     figures = _repeat(lambda delay: _measure_takeover(world, Signals.SIGTERM, extra, delay, casts, at_once))
     return {"graceful_shutdown_timeout": GRACE_SECONDS, **figures}
@@ -50,7 +50,7 @@ def measure_expiry(world: World, casts: int = 0, at_once: int = 1) -> dict[str, 
 
 
 def _repeat(once: Callable[[float], Mapping[str, float]]) -> dict[str, Any]:
-    """Return median and maximum of each figure; `once` gets the delay before the signal."""
+    """Return the median and the maximum of each figure; `once` receives the delay before the signal in seconds."""
     times = [once(number / REPEATS) for number in range(REPEATS)]
     seen = {name: [each[name] for each in times] for name in times[0]}
     return {name: {"median": machine.median(each), "max": round(max(each), 2)} for name, each in seen.items()}

@@ -1,7 +1,7 @@
 """Services and deployments of the benchmarks.
 
 All parts have their default configuration, except for names and ports. Each deployment has a database and names on the
-bus of its own, so it finds no data of another one.
+bus of its own, so a deployment finds no data of another one.
 """
 
 import json

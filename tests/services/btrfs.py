@@ -103,7 +103,7 @@ class Btrfs:
             device.write(b"damaged" * 64)
         self.mount()
 
-    def sent(self, *arguments: str) -> bytes:
+    def send(self, *arguments: str) -> bytes:
         """Return the stream of `btrfs send`; the last argument is the snapshot's path from the top."""
         *options, name = arguments
         argv = ["btrfs", "send", "--quiet", *options, str(self.top / name)]
@@ -118,7 +118,7 @@ class Btrfs:
         self.btrfs("subvolume", "delete", str(self.top / name))
 
     def snapshots(self) -> set[str]:
-        """Return every snapshot that the tools list; names with line breaks are wrong there."""
+        """Return every snapshot that the tools list; the tools print names with line breaks wrongly."""
         listed = self.btrfs("subvolume", "list", "-s", str(self.top)).splitlines()
         return {line.split(" path ", 1)[1] for line in listed}
 
@@ -127,12 +127,12 @@ class Btrfs:
         self.btrfs("quota", "rescan", "-w", str(self.top))
 
     def on_disk(self) -> str:
-        """Return the tree of subvolumes in its state after a power failure at this moment."""
+        """Return the tree of subvolumes that would remain after a power failure at this moment."""
         return self.btrfs("inspect-internal", "dump-tree", "--tree", "root", str(self.image))
 
     @contextmanager
     def mounted(self, name: str) -> Iterator[Path]:
-        """Mount one subvolume by itself in another place."""
+        """Mount one subvolume in another folder, and yield that folder."""
         point = self.folder / "elsewhere"
         point.mkdir()
         source = run("findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", str(self.top)).strip()

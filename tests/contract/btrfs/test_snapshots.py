@@ -124,7 +124,7 @@ def test_third_of_a_chain_of_received_increments_is_managed_on_the_second(btrfs:
     for number in range(3):
         btrfs.add_snapshots("volume-1", f"step-{number}")
         increment = ["-p", str(btrfs.top / f"step-{number - 1}")] if number else []
-        btrfs.receive(btrfs.sent(*increment, f"step-{number}"), "received")
+        btrfs.receive(btrfs.send(*increment, f"step-{number}"), "received")
     third = driver.find_snapshot(Reference.named("received/step-2"))
 
     volume = driver.find_volume(Reference.named(third.parent or ""))

@@ -36,18 +36,18 @@ def test_vendor_driver_unmanages_only_once(array: Array) -> None:
 
 def test_finished_rename_counts_though_the_vendor_driver_failed_afterwards(array: Array) -> None:
     binding = array.bind()
-    (array.folder / "worn").touch()
+    (array.folder / "fail-after-rename").touch()
 
     assert array.driver.manage_snapshot(binding).name == binding.managed_name
 
 
 def test_finished_rename_counts_though_the_vendor_driver_was_killed_afterwards(array: Array) -> None:
-    binding, child, dying = array.bind(), array.child, array.folder / "dying"
-    dying.touch()
+    binding, child, hang_after_rename = array.bind(), array.child, array.folder / "hang-after-rename"
+    hang_after_rename.touch()
 
     with ThreadPoolExecutor(1) as worker:
         managing = worker.submit(array.driver.manage_snapshot, binding)
-        until(lambda: not dying.exists(), "the rename to be done and the vendor driver to hang")
+        until(lambda: not hang_after_rename.exists(), "the rename to be done and the vendor driver to hang")
         os.kill(child.pid, signal.SIGKILL)
         managed = managing.result(60)
 

@@ -22,7 +22,7 @@ from tests.services.ceph import mon_command
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[ImageEntry]]:
-    """Return a function that makes some reads of images fail, after `after` reads, and returns the list of all reads."""
+    """Return a function that makes reads of images fail after `after` reads, and returns the list of all reads."""
     read = Pool.snapshots
 
     def fail(error: Exception, fails: Callable[[ImageEntry], bool], after: int = 0) -> list[ImageEntry]:
