@@ -64,8 +64,8 @@ def volume_for(lab: Lab, entry: BackendSnapshot) -> str:
         *getattr(lab, "volumes", ()),
     }
     reference = Reference.named(entry.name)
-    taken = (each for each in sorted(volumes) if lab.driver.find_snapshot(reference, each).parent in (None, each))
-    return next(taken)
+    accepted = (each for each in sorted(volumes) if lab.driver.find_snapshot(reference, each).parent in (None, each))
+    return next(accepted)
 
 
 def find_for_request(lab: Lab, entry: BackendSnapshot, volume: BackendVolume) -> Binding:

@@ -95,7 +95,7 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
         self._file.write_text(json.dumps(array))
 
 
-class PliantDriver(ArrayDriver):
+class RenamingDriver(ArrayDriver):
     """A vendor driver that renames to any given name, and lists names without ids."""
 
     def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:

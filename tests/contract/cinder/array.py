@@ -49,8 +49,8 @@ class Array:
         return self.driver.process.child
 
     @contextmanager
-    def impatient(self) -> Iterator[None]:
-        """Give calls half a second inside the block."""
+    def short_deadline(self) -> Iterator[None]:
+        """Set the deadline of calls inside the block to half a second."""
         self.driver.check()
         self.driver.process.deadline_seconds = 0.5
         yield

@@ -37,9 +37,9 @@ def act_once_at(step: str, act: Callable[[], object]) -> Callable[[str], None]:
     """Return a hook that acts when the step is first reached."""
     pending = [step]
 
-    def hook(taken: str) -> None:
-        if taken in pending:
-            pending.remove(taken)
+    def hook(reached: str) -> None:
+        if reached in pending:
+            pending.remove(reached)
             act()
 
     return hook
