@@ -97,12 +97,12 @@ def test_unreadable_file_hides_no_snapshot_from_the_listing(
     broken.write_bytes(b"anything")
     real = os.pread
 
-    def failing(fd: int, size: int, offset: int) -> bytes:
+    def fail_to_read(fd: int, size: int, offset: int) -> bytes:
         if os.path.samestat(os.fstat(fd), broken.stat()):
             raise OSError(5, "Input/output error")
         return real(fd, size, offset)
 
-    monkeypatch.setattr(os, "pread", failing)
+    monkeypatch.setattr(os, "pread", fail_to_read)
 
     assert {(each.name, each.unsafe) for each in images.driver.list_snapshots()} == {
         ("base.qcow2", Unsafe.UNUSABLE),
