@@ -71,7 +71,7 @@ def test_qemu_img_that_outlives_its_worker_keeps_the_lock(chain: Chain, tmp_path
         worker = threading.Thread(target=qemu_img.rebase, args=(lock, NEW, "qcow2", lock, 20))
         worker.start()
         with gate.open("w") as opened:
-            # The command has started, because it has opened the gate too. Closing the lock simulates the death of the worker.
+            # The command has started, because it has opened the gate too. Closing the lock simulates a dead worker.
             os.close(lock)
             another = os.open(tmp_path / "lock", os.O_RDWR)
             assert not syscalls.try_lock(another)

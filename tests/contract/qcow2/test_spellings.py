@@ -190,7 +190,7 @@ def test_path_through_another_mount_blocks_the_rename(images: ImageDirectory) ->
 def test_name_in_another_case_blocks_the_rename_in_a_case_insensitive_directory(
     images: ImageDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few kernels support such directories, so the test replaces the system call that recognizes one."""
+    """Few kernels support such directories, so the test looks up each path in lower case."""
     images.make_image("top2.qcow2", "BASE.qcow2")
     real = syscalls.target_status
     monkeypatch.setattr(syscalls, "target_status", lambda fd, path: real(fd, path.lower()))
