@@ -22,29 +22,29 @@ GROWN = 2000
 BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "consume": consume.run,
     "consume.again": consume.run,
-    "post.alone": post.one_at_a_time,
-    "post.8": partial(post.from_many, clients=8, served=False),
-    "post.8.workers": partial(post.from_many, clients=8, served=False, workers=2),
-    "post.64": partial(post.from_many, clients=64, served=False),
-    "post.8.served": partial(post.from_many, clients=8, served=True),
-    "list": listing.of_a_large_backend,
-    "list.lvm": listing.of_lvm,
+    "post.alone": post.measure_one_client,
+    "post.8": partial(post.measure_many_clients, clients=8, served=False),
+    "post.8.workers": partial(post.measure_many_clients, clients=8, served=False, workers=2),
+    "post.64": partial(post.measure_many_clients, clients=64, served=False),
+    "post.8.served": partial(post.measure_many_clients, clients=8, served=True),
+    "list": listing.measure_large_backend,
+    "list.lvm": listing.measure_lvm,
     "start": start.run,
     "relay": relay.run,
     **{f"servers.{count}": partial(consume.run, servers=count) for count in (2, 4)},
     **{f"backends.{count}": partial(consume.run, operations=GROWN, backends=count) for count in (10, 100)},
     **{f"rows.1e{n}": partial(consume.run, operations=GROWN, history=10**n) for n in (3, 5, 6)},
-    "takeover.finished": takeover.finished,
-    "takeover.released": takeover.released,
-    "takeover.released.steady": partial(takeover.released, casts=200, at_once=5),
-    "takeover.released.queued": partial(takeover.released, casts=1000, at_once=1000),
-    "takeover.killed": takeover.killed,
-    "takeover.killed.steady": partial(takeover.killed, casts=300, at_once=5),
+    "takeover.finished": takeover.measure_exit,
+    "takeover.released": takeover.measure_release,
+    "takeover.released.steady": partial(takeover.measure_release, casts=200, at_once=5),
+    "takeover.released.queued": partial(takeover.measure_release, casts=1000, at_once=1000),
+    "takeover.killed": takeover.measure_expiry,
+    "takeover.killed.steady": partial(takeover.measure_expiry, casts=300, at_once=5),
 }
 # Benchmarks that run only if named; `--casts` sets the number of their casts.
 LONG = {
-    "backlog.own": backlog.of_own_casts,
-    "backlog.described": backlog.of_described_casts,
+    "backlog.own": backlog.measure_own_casts,
+    "backlog.described": backlog.measure_described_casts,
 }
 # For each benchmark, the floor that it is compared with, and the figure of both for the ratio.
 RATIOS: Mapping[str, tuple[str, str]] = {
@@ -78,13 +78,13 @@ def _run(services: World, names: list[str], casts: int) -> Iterator[dict[str, An
     started = time.monotonic()
     known = floors.run(services)
     yield _line("floors", known, started)
-    for name, benchmark in _chosen(names, casts).items():
+    for name, benchmark in _select(names, casts).items():
         started = time.monotonic()
         figures = benchmark(services)
         yield _line(name, figures | _ratio(name, figures, known), started)
 
 
-def _chosen(names: list[str], casts: int) -> dict[str, Callable[[World], dict[str, Any]]]:
+def _select(names: list[str], casts: int) -> dict[str, Callable[[World], dict[str, Any]]]:
     usual = {name: run for name, run in BENCHMARKS.items() if any(name.startswith(prefix) for prefix in names)}
     named = [name for name in LONG if any(prefix and name.startswith(prefix) for prefix in names)]
     return usual | {name: partial(LONG[name], operations=casts) for name in named}

@@ -13,12 +13,12 @@ LONGEST_SECONDS = 1800
 Sample = tuple[float, int]
 
 
-def of_own_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
+def measure_own_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
     """Measure casts of snapmanage's own API, which have records."""
     return _run(world, operations, lambda app: app.request(operations))
 
 
-def of_described_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
+def measure_described_casts(world: World, operations: int = OPERATIONS) -> dict[str, Any]:
     """Measure casts of an upstream API, for which the server writes the records."""
     return _run(world, operations, lambda app: app.describe(operations))
 
@@ -52,7 +52,7 @@ def _samples(app: Installation, operations: int) -> Iterator[Sample]:
 
 
 def _rates(samples: Sequence[Sample]) -> dict[str, float]:
-    """Return the operations per second of the first tenth, and of the last."""
+    """Return the operations per second of the first tenth and of the last tenth of all operations."""
     total = samples[-1][1]
     early = next(sample for sample in samples if sample[1] >= total / 10)
     late = [sample for sample in samples if sample[1] < 9 * total / 10][-1]

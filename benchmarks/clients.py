@@ -45,12 +45,12 @@ class Client:
         self._socket.sendall(request)
         received = b""
         while b"\r\n\r\n" not in received:
-            received += self._more()
+            received += self._receive()
         head, _, body = received.partition(b"\r\n\r\n")
         length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
         parts, missing = [body], length - len(body)
         while missing > 0:
-            parts.append(self._more())
+            parts.append(self._receive())
             missing -= len(parts[-1])
         if b"connection: close" in head.lower():
             self._connect()
@@ -60,7 +60,7 @@ class Client:
         self._socket = socket.create_connection((LOOPBACK, int(self._host.rpartition(":")[2])), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _more(self) -> bytes:
+    def _receive(self) -> bytes:
         received = self._socket.recv(1 << 18)
         assert received, "the API closed the connection"
         return received
@@ -72,34 +72,34 @@ def manage(client: Client, volume_id: str, source: str) -> bytes:
     return client.request("POST", "/os-snapshot-manage", body)
 
 
-def together(address: str, count: int, each: int, volume_id: str) -> tuple[float, list[float]]:
+def post_together(address: str, count: int, each: int, volume_id: str) -> tuple[float, list[float]]:
     """Let `count` clients post `each` requests simultaneously; return the seconds of all, and of each request."""
     took: list[list[float]] = [[] for _ in range(count)]
 
     def post(number: int) -> None:
         client = Client(address)
         for index in range(each):
-            request = manage(client, volume_id, seed.source(1 + number * each + index))
-            took[number].append(timed(lambda: _accepted(client.send(request)))[0])  # noqa: B023 - called at once
+            request = manage(client, volume_id, seed.source_name(1 + number * each + index))
+            took[number].append(measure(lambda: _check_accepted(client.send(request)))[0])  # noqa: B023 - called at once
         client.close()
 
-    seconds, _ = timed(lambda: _all([threading.Thread(target=post, args=[number]) for number in range(count)]))
+    seconds, _ = measure(lambda: _run_all([threading.Thread(target=post, args=[number]) for number in range(count)]))
     assert sum(map(len, took)) == count * each, "a client failed"
     return seconds, [one for own in took for one in own]
 
 
-def timed(do: Callable[[], Any]) -> tuple[float, Any]:
+def measure(do: Callable[[], Any]) -> tuple[float, Any]:
     """Call a function, and return the seconds and its result."""
     started = time.perf_counter()
     result = do()
     return time.perf_counter() - started, result
 
 
-def _accepted(answer: tuple[int, bytes]) -> None:
+def _check_accepted(answer: tuple[int, bytes]) -> None:
     assert answer[0] == 202, answer
 
 
-def _all(threads: Sequence[threading.Thread]) -> None:
+def _run_all(threads: Sequence[threading.Thread]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -67,7 +67,7 @@ def oslo_server(url: str) -> dict[str, Any]:
     for _ in range(CASTS):
         client.cast({}, "manage_snapshot", snapshot_id=unique("x"))
     server = oslo_messaging.get_rpc_server(transport, target, [EmptyEndpoint()])
-    return _measured(CASTS, lambda: (server.start(), done.wait(60)))
+    return _measure(CASTS, lambda: (server.start(), done.wait(60)))
 
 
 def kombu_consumer(url: str) -> dict[str, Any]:
@@ -87,18 +87,18 @@ def kombu_consumer(url: str) -> dict[str, Any]:
                 while left:
                     connection.drain_events(timeout=10)
 
-        return _measured(CASTS, consume)
+        return _measure(CASTS, consume)
 
 
 def confirmed(url: str) -> dict[str, Any]:
     """Measure persistent messages to a quorum queue, each with a wait for its confirm."""
     with kombu.Connection(url, transport_options={"confirm_publish": True}) as connection:
         queue = kombu.Queue(unique("floor"), queue_arguments=QUORUM)
-        return _measured(PUBLICATIONS, lambda: _publish(connection, queue, PUBLICATIONS))
+        return _measure(PUBLICATIONS, lambda: _publish(connection, queue, PUBLICATIONS))
 
 
 def confirmed_in_batches(url: str) -> dict[str, Any]:
-    """Like `confirmed`, with one wait for a hundred messages."""
+    """Like `confirmed`, but wait once for the confirms of a hundred messages."""
     with kombu.Connection(url) as connection:
         channel = connection.default_channel
         queue = kombu.Queue(unique("floor"), queue_arguments=QUORUM)
@@ -113,7 +113,7 @@ def confirmed_in_batches(url: str) -> dict[str, Any]:
                 while confirms[-1] < start + BATCH:
                     connection.drain_events(timeout=10)
 
-        return _measured(CASTS, publish)
+        return _measure(CASTS, publish)
 
 
 def commits(url: str) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _insert(url: str, rows: int, batch: int) -> dict[str, Any]:
             connection.commit()
 
     try:
-        return _measured(rows, insert)
+        return _measure(rows, insert)
     finally:
         connection.close()
         engine.dispose()
@@ -154,7 +154,7 @@ def _publish(connection: Any, queue: Any, count: int, declare: bool = True) -> N
         producer.publish(BODY, routing_key=queue.name, delivery_mode=2)
 
 
-def _measured(operations: int, do: Callable[[], Any]) -> dict[str, Any]:
+def _measure(operations: int, do: Callable[[], Any]) -> dict[str, Any]:
     wall, cpu = time.perf_counter(), time.process_time()
     do()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from benchmarks import machine, seed
-from benchmarks.clients import Client, timed
+from benchmarks.clients import Client, measure
 from benchmarks.world import Installation, World
 from snapmanage.testing import needs
 from snapmanage.testing.services.lvm_metadata import metadata_group
@@ -20,7 +20,7 @@ PAGES = 20
 LVM_VOLUMES = 5_000
 
 
-def of_a_large_backend(world: World) -> dict[str, Any]:
+def measure_large_backend(world: World) -> dict[str, Any]:
     """Measure successive pages of 1,000 entries; the first page scans the backend."""
     with world.installation(f"driver = fake\nfake_snapshots = {ENTRIES}") as app:
         [(server, volume_id)] = app.seed_volumes().items()
@@ -37,7 +37,7 @@ def of_a_large_backend(world: World) -> dict[str, Any]:
         }
 
 
-def of_lvm(world: World) -> dict[str, Any]:
+def measure_lvm(world: World) -> dict[str, Any]:
     """Measure the first page of a thin pool with many snapshots."""
     if os.geteuid() != 0 or needs.program("lvs") is None:
         return {"skipped": "needs root and lvm2"}
@@ -48,7 +48,7 @@ def of_lvm(world: World) -> dict[str, Any]:
         backend = f"driver = lvm\nvolume_group = {group.name}\nlvm_system_dir = {group.system_dir}"
         with world.installation(backend) as app:
             _, client = _serve(app)
-            seconds, _ = timed(lambda: client.get(_path(app.servers[0])))
+            seconds, _ = measure(lambda: client.get(_path(app.servers[0])))
             return {"volumes": LVM_VOLUMES, "first_page_ms": round(1000 * seconds, 1)}
 
 
@@ -68,7 +68,7 @@ def _walk(client: Client, path: str, pages: int) -> list[float]:
     """Return the seconds of each page."""
     times, marker = [], ""
     for _ in range(pages):
-        seconds, page = timed(lambda: client.get(path + marker))  # noqa: B023 - called at once
+        seconds, page = measure(lambda: client.get(path + marker))  # noqa: B023 - called at once
         times.append(seconds)
         marker = f"&marker={quote(json.dumps(page['manageable-snapshots'][-1]['reference']))}"
     return times

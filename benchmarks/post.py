@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from benchmarks import machine, seed
-from benchmarks.clients import Client, manage, timed, together
+from benchmarks.clients import Client, manage, measure, post_together
 from benchmarks.world import Installation, Meter, World
 from snapmanage.testing.waiting import until
 
@@ -14,7 +14,7 @@ WARM = 20
 TOGETHER = 3000
 
 
-def one_at_a_time(world: World) -> dict[str, Any]:
+def measure_one_client(world: World) -> dict[str, Any]:
     """Measure the time from a request until the database shows the snapshot as `available`."""
     with world.installation(f"driver = fake\nfake_snapshots = {ALONE + WARM}") as app:
         app.prepare_events()
@@ -25,9 +25,9 @@ def one_at_a_time(world: World) -> dict[str, Any]:
         look.autocommit(True)
         answers, available = [], []
         for number in range(1, ALONE + WARM + 1):
-            request = manage(client, volume_id, seed.source(number))
+            request = manage(client, volume_id, seed.source_name(number))
             started = time.perf_counter()
-            seconds, (status, body) = timed(lambda: client.send(request))  # noqa: B023 - called at once
+            seconds, (status, body) = measure(lambda: client.send(request))  # noqa: B023 - called at once
             assert status == 202, body
             _wait(look.cursor(), json.loads(body)["snapshot"]["id"])
             available.append(time.perf_counter() - started)
@@ -41,7 +41,7 @@ def one_at_a_time(world: World) -> dict[str, Any]:
         }
 
 
-def from_many(world: World, clients: int, served: bool, workers: int = 1) -> dict[str, Any]:
+def measure_many_clients(world: World, clients: int, served: bool, workers: int = 1) -> dict[str, Any]:
     """Measure the answers of `workers` API processes, with a server that handles the casts or only its heartbeat."""
     with world.installation(f"driver = fake\nfake_snapshots = {TOGETHER}", extra=f"workers = {workers}") as app:
         app.prepare_events()
@@ -51,12 +51,12 @@ def from_many(world: World, clients: int, served: bool, workers: int = 1) -> dic
             pids["volume"] = [app.start("volume")[0]]
         else:
             with app.db.engine.begin() as conn:
-                seed.alive(conn, server)
+                seed.add_heartbeat(conn, server)
         pid, line = app.start("api")
         pids["api"] = [pid]
-        together(_address(line), 2, 10, _other(app, server))
+        post_together(_address(line), 2, 10, _other(app, server))
         meter = Meter(world, pids)
-        seconds, latencies = together(_address(line), clients, TOGETHER // clients, volume_id)
+        seconds, latencies = post_together(_address(line), clients, TOGETHER // clients, volume_id)
         figures = meter.read(len(latencies), seconds) | machine.latencies(latencies)
         if served:
             until(lambda: app.count(_LEFT) == 0, "all snapshots to be available", seconds=120)
@@ -67,10 +67,10 @@ _LEFT = "SELECT COUNT(*) FROM snapshots WHERE status = 'creating' AND server = '
 
 
 def _other(app: Installation, server: str) -> str:
-    """Register a volume without a server, for requests that warm the API up."""
+    """Register a volume of a server that doesn't run, for the requests that warm up the API."""
     with app.db.engine.begin() as conn:
-        seed.alive(conn, f"{server}-away")
-        return seed.volume(conn, f"{server}-away")
+        seed.add_heartbeat(conn, f"{server}-away")
+        return seed.add_volume(conn, f"{server}-away")
 
 
 def _address(ready: str) -> str:

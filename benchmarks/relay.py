@@ -21,7 +21,7 @@ def run(world: World) -> dict[str, Any]:
         app.prepare_events()
         owed = [message for number in range(EVENTS) for message in _event(app.servers[0], number)]
         with app.db.engine.begin() as conn:
-            outbox.add(conn, owed, seed.BORN, seed.BORN)
+            outbox.add(conn, owed, seed.CREATED_AT, seed.CREATED_AT)
         pid, _ = app.start("relay")
         meter = Meter(world, {"relay": [pid]})
         until(lambda: app.events() >= EVENTS and app.count("SELECT COUNT(*) FROM outbox") == 0, "the last event", 300)
@@ -32,16 +32,16 @@ def _event(server: str, number: int) -> list[Message]:
     """Return the messages that announce the event `start`."""
     requester = Requester(seed.PROJECT)
     snapshot = Snapshot(
-        id=seed.identifier(server, number),
+        id=seed.derived_id(server, number),
         requester=requester,
         location=Location.parse(server),
-        reference=Reference.named(seed.source(number)),
-        due_at=seed.BORN,
-        created_at=seed.BORN,
-        volume_id=seed.identifier(server, seed.VOLUME),
+        reference=Reference.named(seed.source_name(number)),
+        due_at=seed.CREATED_AT,
+        created_at=seed.CREATED_AT,
+        volume_id=seed.derived_id(server, seed.VOLUME),
     )
-    retry = Retry(5, seed.BORN - seed.BORN, seed.BORN - seed.BORN)
-    claimed = lifecycle.claim(snapshot, "me", seed.BORN, seed.FOREVER - seed.BORN, retry)
+    retry = Retry(5, seed.CREATED_AT - seed.CREATED_AT, seed.CREATED_AT - seed.CREATED_AT)
+    claimed = lifecycle.claim(snapshot, "me", seed.CREATED_AT, seed.FOREVER - seed.CREATED_AT, retry)
     assert claimed is not None
     assert claimed.event is not None
     assert claimed.event.event_type.endswith(events.Step.START.value)

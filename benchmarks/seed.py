@@ -1,4 +1,4 @@
-"""Initial rows of a benchmark, written in bulk, since their preparation is not measured."""
+"""Initial rows of a benchmark, written in bulk, because their preparation is not measured."""
 
 import hashlib
 import json
@@ -20,36 +20,36 @@ from snapmanage.store.mapping.tables import outbox, services, snapshots, volumes
 PROJECT = "0123456789abcdef0123456789abcdef"
 VOLUME = "volume-1"
 CHUNK = 5000
-BORN = datetime(2026, 1, 1, tzinfo=UTC)
+CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def identifier(*parts: object) -> str:
-    """Return an id with the form of a UUID, the same for the same parts, and as scattered as random ones."""
+def derived_id(*parts: object) -> str:
+    """Return an id in the form of a UUID: equal for equal parts, and distributed like random UUIDs."""
     digits = hashlib.md5(repr(parts).encode(), usedforsecurity=False).hexdigest()
     return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
 
 
-def source(number: int) -> str:
+def source_name(number: int) -> str:
     """Return the fake driver's name of a snapshot; the numbers start at 1."""
     return f"{VOLUME}-snapshot-{number}"
 
 
-def volume(conn: Connection, server: str) -> str:
+def add_volume(conn: Connection, server: str) -> str:
     """Write the record of the fake driver's volume, and return its id."""
-    row = _row(identifier(server, VOLUME), server, VOLUME) | {"status": "available", "generation": 1, "attempt": 1}
+    row = _row(derived_id(server, VOLUME), server, VOLUME) | {"status": "available", "generation": 1, "attempt": 1}
     row |= {"backend_id": "fake-1", "backend_name": VOLUME, "original_name": VOLUME, "size_gb": 1}
     conn.execute(volumes.insert(), row)
     return str(row["id"])
 
 
-def alive(conn: Connection, server: str) -> None:
+def add_heartbeat(conn: Connection, server: str) -> None:
     """Write a heartbeat that never expires, for an API without a server."""
     conn.execute(services.insert(), {"server": server, "driver": "fake", "heartbeat_at": FOREVER})
 
 
-def requested(conn: Connection, server: str, volume_id: str, count: int) -> list[Message]:
-    """Write snapshots like the API, with their casts in the outbox; return the casts."""
+def add_requests(conn: Connection, server: str, volume_id: str, count: int) -> list[Message]:
+    """Write snapshots as the API does, with their casts in the outbox; return the casts."""
     rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
     casts = [cast_of(_as_record(row)) for row in rows]
     for start in range(0, count, CHUNK):
@@ -58,10 +58,10 @@ def requested(conn: Connection, server: str, volume_id: str, count: int) -> list
     return casts
 
 
-def described(server: str, volume_id: str, count: int) -> list[Message]:
-    """Return casts of snapshots without records."""
+def described_casts(server: str, volume_id: str, count: int) -> list[Message]:
+    """Return casts that describe their snapshots, which have no records."""
     rows = [_snapshot(server, volume_id, number) for number in range(1, count + 1)]
-    return [_whole(row) for row in rows]
+    return [_describing_cast(row) for row in rows]
 
 
 def add_managed(conn: Connection, server: str, volume_id: str, numbers: range) -> None:
@@ -73,7 +73,7 @@ def add_managed(conn: Connection, server: str, volume_id: str, numbers: range) -
         )
 
 
-def history(conn: Connection, server: str, volume_id: str, count: int) -> None:
+def add_history(conn: Connection, server: str, volume_id: str, count: int) -> None:
     """Write `count` settled snapshots, and as many messages that wait for a stopped server."""
     # The SEQUENCE engine makes the rows inside MariaDB; Python would need minutes for a million.
     hexadecimal = "MD5(CONCAT('history', seq))"
@@ -109,10 +109,10 @@ def history(conn: Connection, server: str, volume_id: str, count: int) -> None:
 
 
 def _literals(row: dict[str, Any]) -> dict[str, str]:
-    return dict(_spelled(row))
+    return dict(_sql_values(row))
 
 
-def _spelled(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _sql_values(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in row.items():
         if value is None:
             yield name, "NULL"
@@ -138,17 +138,17 @@ def _row(record_id: str, server: str, name: str) -> dict[str, Any]:
         "generation": 0,
         "claim_number": 0,
         "attempt": 0,
-        "created_at": BORN,
+        "created_at": CREATED_AT,
         "reference_key": owner_key(server, reference),
     }
 
 
 def _snapshot(server: str, volume_id: str, number: int) -> dict[str, Any]:
-    row = _row(identifier(server, number), server, source(number))
+    row = _row(derived_id(server, number), server, source_name(number))
     return row | {"volume_id": volume_id, "size_gb": 1, "name": f"snapshot {number}"}
 
 
-def _whole(row: dict[str, Any]) -> Message:
+def _describing_cast(row: dict[str, Any]) -> Message:
     cast = cast_of(_as_record(row))
     description = {"volume_id": row["volume_id"], "ref": json.loads(row["reference"]), "name": row["name"]}
     return replace(cast, body={**cast.body, **description})
@@ -161,11 +161,11 @@ def _managed_row(row: dict[str, Any], number: int) -> dict[str, Any]:
         "generation": 2,
         "claim_number": 1,
         "attempt": 1,
-        "started_at": BORN,
-        "updated_at": BORN,
+        "started_at": CREATED_AT,
+        "updated_at": CREATED_AT,
         "backend_id": backend_id,
         "backend_name": f"snapshot-{row['id']}",
-        "original_name": source(number),
+        "original_name": source_name(number),
         "identity_key": owner_key(row["server"], backend_id),
     }
 
@@ -176,7 +176,7 @@ def _as_record(row: dict[str, Any]) -> Snapshot:
         requester=Requester(PROJECT),
         location=Location.parse(row["host"]),
         reference=Reference(row["reference"]),
-        created_at=BORN,
+        created_at=CREATED_AT,
         volume_id=row["volume_id"],
     )
 
@@ -186,4 +186,4 @@ def _message(message: Message) -> dict[str, Any]:
         "kind": message.kind.value,
         "body": dict(message.body),
     }
-    return values | {"context": dict(message.context), "due_at": FOREVER, "sends": 0, "created_at": BORN}
+    return values | {"context": dict(message.context), "due_at": FOREVER, "sends": 0, "created_at": CREATED_AT}

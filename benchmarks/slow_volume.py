@@ -12,9 +12,9 @@ from snapmanage.drivers.fake import FakeDriver
 if __name__ == "__main__":
     seconds, rename = float(sys.argv.pop(1)), FakeDriver.rename
 
-    def slowly(self: FakeDriver, old: str, new: str) -> None:
+    def rename_slowly(self: FakeDriver, old: str, new: str) -> None:
         time.sleep(seconds)
         rename(self, old, new)
 
-    FakeDriver.rename = slowly  # type: ignore[method-assign]
+    FakeDriver.rename = rename_slowly  # type: ignore[method-assign]
     sys.exit(volume.main())

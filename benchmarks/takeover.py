@@ -30,33 +30,33 @@ AVAILABLE = "SELECT COUNT(*) FROM snapshots WHERE status = 'available'"
 PAUSE_SECONDS = 0.1
 
 
-def finished(world: World) -> dict[str, Any]:
-    """Measure SIGTERM with casts queued for both servers: the server finishes its operations and releases no claim."""
-    return _repeated(lambda delay: _finished(world, delay))
+def measure_exit(world: World) -> dict[str, Any]:
+    """Measure SIGTERM with casts queued for both servers: it must finish its operations and release no claim."""
+    return _repeat(lambda delay: _measure_exit_once(world, delay))
 
 
-def released(world: World, casts: int = 0, at_once: int = 1) -> dict[str, Any]:
-    """Measure SIGTERM while calls hang: the server releases all claims; the other one is idle or receives `casts`."""
+def measure_release(world: World, casts: int = 0, at_once: int = 1) -> dict[str, Any]:
+    """Measure SIGTERM while calls hang: the server releases all claims; the other is idle or receives `casts`."""
     extra = f"[operations]\ngraceful_shutdown_timeout = {GRACE_SECONDS}"
-    figures = _repeated(lambda delay: _claimed_again(world, Signals.SIGTERM, extra, delay, casts, at_once))
+    figures = _repeat(lambda delay: _measure_takeover(world, Signals.SIGTERM, extra, delay, casts, at_once))
     return {"graceful_shutdown_timeout": GRACE_SECONDS, **figures}
 
 
-def killed(world: World, casts: int = 0, at_once: int = 1) -> dict[str, Any]:
+def measure_expiry(world: World, casts: int = 0, at_once: int = 1) -> dict[str, Any]:
     """Like `released`, with SIGKILL: the other server has to wait until the leases expire."""
     extra = f"[operations]\nlease_seconds = {LEASE_SECONDS}"
-    figures = _repeated(lambda delay: _claimed_again(world, Signals.SIGKILL, extra, delay, casts, at_once))
+    figures = _repeat(lambda delay: _measure_takeover(world, Signals.SIGKILL, extra, delay, casts, at_once))
     return {"lease_seconds": LEASE_SECONDS, **figures}
 
 
-def _repeated(once: Callable[[float], Mapping[str, float]]) -> dict[str, Any]:
-    """Return median and maximum of each figure; `once` gets the delay before the signal."""
+def _repeat(once: Callable[[float], Mapping[str, float]]) -> dict[str, Any]:
+    """Return the median and the maximum of each figure; `once` receives the delay before the signal in seconds."""
     times = [once(number / REPEATS) for number in range(REPEATS)]
     seen = {name: [each[name] for each in times] for name in times[0]}
     return {name: {"median": machine.median(each), "max": round(max(each), 2)} for name, each in seen.items()}
 
 
-def _finished(world: World, delay: float) -> dict[str, float]:
+def _measure_exit_once(world: World, delay: float) -> dict[str, float]:
     with world.installation(f"driver = fake\nfake_snapshots = {QUEUED}") as app:
         casts = app.request(QUEUED)
         app.prepare_events()
@@ -67,13 +67,13 @@ def _finished(world: World, delay: float) -> dict[str, float]:
         held, since = app.count(_claimed_by(first)), time.monotonic()
         send(Signals.SIGTERM, [first])
         until(lambda: not app.alive("volume"), "the first server to end", 60)
-        took = time.monotonic() - since
+        exit_seconds = time.monotonic() - since
         until(lambda: app.count(AVAILABLE) == QUEUED, "all snapshots to be available", 60)
         consume.check(app, QUEUED)  # each was claimed once, so no claim was released
-        return {"in_hand": held, "exit_s": took}
+        return {"in_hand": held, "exit_s": exit_seconds}
 
 
-def _claimed_again(
+def _measure_takeover(
     world: World, number: Signals, extra: str, delay: float, more: int, at_once: int
 ) -> dict[str, float]:
     """Measure the takeover; the second server starts once the first has claimed all operations of the measurement."""
@@ -85,7 +85,7 @@ def _claimed_again(
         until(lambda: app.count(_claimed_by(first)) == CLAIMED, "the first server to claim its operations")
         second = _start(app, 2, USUAL)
         time.sleep(delay)
-        with _queued_steadily(app, casts[CLAIMED:], at_once):
+        with _queue_steadily(app, casts[CLAIMED:], at_once):
             times = _times(app, number, first, second, casts[:CLAIMED])
         until(lambda: app.count(AVAILABLE) == len(casts), "all snapshots to be available", 60)
         events = app.event_types()
@@ -120,7 +120,7 @@ def _times(app: Installation, number: Signals, first: int, second: int, casts: S
 
 
 @contextmanager
-def _queued_steadily(app: Installation, casts: Sequence[Message], at_once: int) -> Iterator[None]:
+def _queue_steadily(app: Installation, casts: Sequence[Message], at_once: int) -> Iterator[None]:
     """Queue the casts in a thread, `at_once` at a time with a pause between them."""
 
     def cast() -> None:

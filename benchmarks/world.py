@@ -1,7 +1,7 @@
 """Services and deployments of the benchmarks.
 
 All parts have their default configuration, except for names and ports. Each deployment has a database and names on the
-bus of its own, so it finds no data of another one.
+bus of its own, so a deployment finds no data of another one.
 """
 
 import json
@@ -126,29 +126,29 @@ class Installation:
     def seed_volumes(self) -> dict[str, str]:
         """Register the volume of each server's fake backend; return the ids by server."""
         with self.db.engine.begin() as conn:
-            return {server: seed.volume(conn, server) for server in self.servers}
+            return {server: seed.add_volume(conn, server) for server in self.servers}
 
     def request(self, count: int) -> list[Message]:
         """Write `count` requests like the API, distributed over the servers; return their casts."""
         volumes = self.seed_volumes()
         with self.db.engine.begin() as conn:
             each = count // len(self.servers)
-            return [cast for server in self.servers for cast in seed.requested(conn, server, volumes[server], each)]
+            return [cast for server in self.servers for cast in seed.add_requests(conn, server, volumes[server], each)]
 
     def age(self, count: int) -> None:
         """Write older rows of the first server."""
         with self.db.engine.connect() as conn:
-            seed.history(conn, self.servers[0], seed.identifier(self.servers[0], seed.VOLUME), count)
+            seed.add_history(conn, self.servers[0], seed.derived_id(self.servers[0], seed.VOLUME), count)
 
     def describe(self, count: int) -> list[Message]:
         """Return casts of an upstream API to the first server; each describes its snapshot completely."""
         server = self.servers[0]
-        return seed.described(server, self.seed_volumes()[server], count)
+        return seed.described_casts(server, self.seed_volumes()[server], count)
 
     def queue(self, casts: Sequence[Message]) -> None:
         """Send casts to the queues of their servers."""
         publisher = Publisher(lambda heartbeat: kombu.Connection(self._world.rabbitmq.amqp_url), self._topology)
-        now = seed.BORN
+        now = seed.CREATED_AT
         publications = [one for cast in casts for one in envelope.publications(cast, self.names, now)]
         for start in range(0, len(publications), 500):
             batch = [Publication(each.message_id, each.routing_key, each.body) for each in publications[start:][:500]]

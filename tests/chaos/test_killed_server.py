@@ -72,8 +72,8 @@ def test_snapshot_renamed_by_a_killed_server_becomes_available_with_one_start_on
         assert deployment.await_settled(snapshot_id) == "available"
         for step in STEPS:  # another process may send the events of the killed one, later
             deployment.audited_events(snapshot_id, step)
-        until(lambda: len(tap.of(snapshot_id)) >= len(STEPS), "both events on the wire")
-        assert [each["event_type"] for each in tap.of(snapshot_id)] == STEPS
+        until(lambda: len(tap.notifications_about(snapshot_id)) >= len(STEPS), "both events on the wire")
+        assert [each["event_type"] for each in tap.notifications_about(snapshot_id)] == STEPS
         assert len(journal.read_text().splitlines()) == 1
         assert deployment.get(f"/snapshots/{snapshot_id}/operation")["operation"]["attempt"] == 2
         verified = deployment.manage("audit", "verify")

@@ -35,7 +35,7 @@ def world(group: MetadataGroup, tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def managed(world: World, group: MetadataGroup) -> list[str]:
+def managed_ids(world: World, group: MetadataGroup) -> list[str]:
     """Manage both snapshots, remove their origin, and return their ids."""
     volume_id = world.register_volume("volume")
     ids = [world.manage_snapshot(volume_id, name) for name in ("marked", "unmarked")]
@@ -44,7 +44,7 @@ def managed(world: World, group: MetadataGroup) -> list[str]:
 
 
 def reconcile(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the real command on the world's database and on the group; it fixes the differences."""
+    """Run `snapmanage-manage reconcile --fix` on the world's database and on the group."""
     host, _, backend = SERVER.partition("@")
     file = folder / "snapmanage.conf"
     file.write_text(
@@ -56,18 +56,18 @@ def reconcile(group: MetadataGroup, folder: Path) -> "subprocess.CompletedProces
 
 
 def test_snapshots_without_their_origin_agree_with_their_records(
-    managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
+    managed_ids: list[str], world: World, group: MetadataGroup, tmp_path: Path
 ) -> None:
     ended = reconcile(group, tmp_path)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
-    assert [world.client.snapshot(each)["status"] for each in managed] == ["available", "available"]
+    assert [world.client.snapshot(each)["status"] for each in managed_ids] == ["available", "available"]
 
 
 def test_only_the_removed_snapshot_of_two_without_their_origin_is_fixed(
-    managed: list[str], world: World, group: MetadataGroup, tmp_path: Path
+    managed_ids: list[str], world: World, group: MetadataGroup, tmp_path: Path
 ) -> None:
-    marked, unmarked = managed
+    marked, unmarked = managed_ids
     group.remove_thin(f"_snapshot-{marked}")
 
     ended = reconcile(group, tmp_path)
@@ -80,9 +80,9 @@ def test_only_the_removed_snapshot_of_two_without_their_origin_is_fixed(
 
 
 def test_snapshot_without_its_origin_and_its_mark_gets_its_original_name_back(
-    managed: list[str], world: World, group: MetadataGroup
+    managed_ids: list[str], world: World, group: MetadataGroup
 ) -> None:
-    for each in managed:
+    for each in managed_ids:
         world.client.unmanage(each)
         world.await_unmanaged(each)
 

@@ -46,7 +46,7 @@ def unlisted_names(lab: OddLab) -> Collection[str]:
     return getattr(lab, "unlisted", ())
 
 
-def listed(lab: Lab) -> list[BackendSnapshot]:
+def list_sorted(lab: Lab) -> list[BackendSnapshot]:
     return sorted(lab.driver.list_snapshots(), key=lambda found: found.name)
 
 
@@ -60,12 +60,12 @@ def volume_for(lab: Lab, entry: BackendSnapshot) -> str:
         return entry.parent
     volumes: set[str] = {
         lab.volume,
-        *(each.parent for each in listed(lab) if each.parent),
+        *(each.parent for each in list_sorted(lab) if each.parent),
         *getattr(lab, "volumes", ()),
     }
     reference = Reference.named(entry.name)
-    taken = (each for each in sorted(volumes) if lab.driver.find_snapshot(reference, each).parent in (None, each))
-    return next(taken)
+    accepted = (each for each in sorted(volumes) if lab.driver.find_snapshot(reference, each).parent in (None, each))
+    return next(accepted)
 
 
 def find_for_request(lab: Lab, entry: BackendSnapshot, volume: BackendVolume) -> Binding:
@@ -73,10 +73,10 @@ def find_for_request(lab: Lab, entry: BackendSnapshot, volume: BackendVolume) ->
     found = lab.driver.find_snapshot(Reference.named(entry.name), volume.name)
     refuse_foreign(found, volume.name, volume.identity)
     refuse_unsafe(found)
-    return bound(lab, found)
+    return bind(lab, found)
 
 
-def bound(lab: Lab, found: BackendSnapshot) -> Binding:
+def bind(lab: Lab, found: BackendSnapshot) -> Binding:
     return Binding(found.identity, found.name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
@@ -84,14 +84,14 @@ def manage_by_name(lab: Lab, entry: BackendSnapshot) -> None:
     """Manage a listed snapshot, as a request does on a volume that is registered already."""
     found = lab.driver.find_snapshot(Reference.named(entry.name), entry.parent)
     refuse_unsafe(found)
-    lab.driver.manage_snapshot(bound(lab, found))
+    lab.driver.manage_snapshot(bind(lab, found))
 
 
 def add_snapshot(lab: Lab, word: str) -> Binding:
     """Add a snapshot of the laboratory's volume and return its binding; it isn't managed yet."""
     name = lab.name_of(word)
     lab.add_snapshot(name)
-    return bound(lab, lab.driver.find_snapshot(Reference.named(name), lab.volume))
+    return bind(lab, lab.driver.find_snapshot(Reference.named(name), lab.volume))
 
 
 def identity_if_manageable(lab: Lab, name: str) -> str | None:
@@ -112,7 +112,7 @@ def manage_all(world: World, lab: OddLab) -> dict[str, str]:
     records: dict[str, str] = {}
     volumes: dict[str, str] = {}
     owned: set[str] = set()
-    while left := [each for each in listed(lab) if each.unsafe is None and each.identity not in owned]:
+    while left := [each for each in list_sorted(lab) if each.unsafe is None and each.identity not in owned]:
         for entry in left:
             if entry.identity in owned or entry.parent in records:
                 continue
@@ -132,7 +132,7 @@ def reported_differences(world: World) -> list[tuple[Kind, str, str]]:
 
 @except_qcow2
 def test_every_snapshot_listed_as_safe_is_managed_and_unmanaged(odd_lab: OddLab) -> None:
-    before = listed(odd_lab)
+    before = list_sorted(odd_lab)
     safe = [entry for entry in before if entry.unsafe is None]
     volume = cache(lambda name: odd_lab.driver.find_volume(Reference.named(name)))
 
@@ -142,11 +142,11 @@ def test_every_snapshot_listed_as_safe_is_managed_and_unmanaged(odd_lab: OddLab)
         odd_lab.driver.unmanage_snapshot(binding)
 
     assert safe
-    assert names_and_identities(listed(odd_lab)) == names_and_identities(before)
+    assert names_and_identities(list_sorted(odd_lab)) == names_and_identities(before)
 
 
 def test_every_snapshot_listed_as_unsafe_is_refused_for_the_same_reason(odd_lab: OddLab) -> None:
-    before = listed(odd_lab)
+    before = list_sorted(odd_lab)
     unsafe = [entry for entry in before if entry.unsafe is not None]
 
     # Simultaneous calls share a scan if the driver allows it.
@@ -158,11 +158,11 @@ def test_every_snapshot_listed_as_unsafe_is_refused_for_the_same_reason(odd_lab:
             call.result()
         assert entry.unsafe_reason
         assert entry.unsafe_reason in str(caught.value)
-    assert names_and_identities(listed(odd_lab)) == names_and_identities(before)
+    assert names_and_identities(list_sorted(odd_lab)) == names_and_identities(before)
 
 
 def test_every_snapshot_that_can_be_managed_by_name_is_listed(odd_lab: OddLab) -> None:
-    safe = {entry.identity for entry in listed(odd_lab) if entry.unsafe is None}
+    safe = {entry.identity for entry in list_sorted(odd_lab) if entry.unsafe is None}
 
     names = list(getattr(odd_lab, "odd_names", odd_lab.names)())
     with ThreadPoolExecutor(8) as callers:

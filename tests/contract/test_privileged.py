@@ -1,4 +1,4 @@
-"""The privileged side in a daemon of oslo.privsep: it runs the same commands, and its failures are retried."""
+"""Privileged commands in a daemon of oslo.privsep: they have the same results, and its failures are retried."""
 
 import fcntl
 import gc
@@ -78,7 +78,7 @@ def children(process: int) -> str:
 def children_of(thread: Path) -> str:
     try:
         return (thread / "children").read_text()
-    except OSError:  # it has ended meanwhile
+    except OSError:  # The process has ended in the meantime.
         return ""
 
 
@@ -120,7 +120,7 @@ def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> Non
 def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper) -> None:
     with btrfs_lab(tmp_path) as lab:
         privsep.context.set_client_mode(True)
-        # The daemon can't override permissions; it needs none inside of snapshots.
+        # The daemon can't override permissions, and it needs no permissions inside of snapshots.
         os.chown(lab.folder / lab.volume, NOBODY, NOBODY)
         (lab.folder / lab.volume).chmod(0o700)
         lab.add_snapshot("snapshots/daily \U0001f600")

@@ -76,8 +76,8 @@ def test_snapshot_of_a_real_group_is_managed_announced_audited_and_unmanaged(
     assert deployment.await_settled(snapshot_id) == "available"
     assert f"_snapshot-{snapshot_id}" in group.names()
     assert "daily" not in group.names()
-    until(lambda: len(tap.of(snapshot_id)) == 2, "both events on the wire")
-    start, end = tap.of(snapshot_id)
+    until(lambda: len(tap.notifications_about(snapshot_id)) == 2, "both events on the wire")
+    start, end = tap.notifications_about(snapshot_id)
     check_on_the_wire(start, "snapshot.manage.start", status="creating")
     check_on_the_wire(end, "snapshot.manage.end", status="available", backend_name=f"_snapshot-{snapshot_id}")
     audited = deployment.audited_events(snapshot_id, "snapshot.manage.end")
@@ -86,8 +86,10 @@ def test_snapshot_of_a_real_group_is_managed_announced_audited_and_unmanaged(
     deployment.post(f"/snapshots/{snapshot_id}/action", {"os-unmanage": {}})
 
     until(lambda: "daily" in group.names(), "the original name to be restored")
-    until(lambda: len(tap.of(snapshot_id)) == 4, "the events of unmanaging on the wire")
-    check_on_the_wire(tap.of(snapshot_id)[3], "snapshot.unmanage.end", status="deleted", backend_name="daily")
+    until(lambda: len(tap.notifications_about(snapshot_id)) == 4, "the events of unmanaging on the wire")
+    check_on_the_wire(
+        tap.notifications_about(snapshot_id)[3], "snapshot.unmanage.end", status="deleted", backend_name="daily"
+    )
     verified = until(lambda: verify(deployment, rows=4), "the audit log to be complete")
     assert "4 rows" in verified
 
@@ -110,8 +112,8 @@ def test_bad_reference_ends_in_error_with_its_reason_in_operation_message_and_ev
     assert operation["reason_code"] == code
     messages = deployment.get(f"/messages?resource_uuid={snapshot_id}")["messages"]
     assert [operation["reason"] in message["user_message"] for message in messages] == [True]
-    until(lambda: len(tap.of(snapshot_id)) == 2, "both events on the wire")
-    start, error = tap.of(snapshot_id)
+    until(lambda: len(tap.notifications_about(snapshot_id)) == 2, "both events on the wire")
+    start, error = tap.notifications_about(snapshot_id)
     check_on_the_wire(start, "snapshot.manage.start", status="creating")
     check_on_the_wire(error, "snapshot.manage.error", "ERROR", status="error")
     assert error["payload"]["reason"] == {"code": code, "text": operation["reason"]}

@@ -172,7 +172,7 @@ def test_invalid_service_token_beside_a_valid_token_is_refused(
 def test_expired_token_is_refused(world: World, keystone: Keystone, reader: str) -> None:
     assert answer_to(world, reader).status_code == 200
 
-    assert fault(answer_to(world, keystone.expired(reader)))[0] == 401
+    assert fault(answer_to(world, keystone.expire(reader)))[0] == 401
 
 
 def test_revoked_token_is_refused(world: World, keystone: Keystone, project: str) -> None:

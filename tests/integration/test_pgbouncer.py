@@ -23,7 +23,7 @@ from tests.services.pgbouncer import PgBouncer
 @pytest.fixture(scope="module", params=pgbouncer_service.MODES)
 def pgbouncer(request: pytest.FixtureRequest, postgresql: PostgreSQL) -> Iterator[PgBouncer]:
     needs.require(*pgbouncer_service.PROGRAMS)
-    with running(pgbouncer_service.before(postgresql, request.param)) as service:
+    with running(pgbouncer_service.in_front_of(postgresql, request.param)) as service:
         yield service
 
 
@@ -105,7 +105,7 @@ def test_statements_are_prepared_without_pgbouncer_unless_the_url_prevents_it(
 
 def test_postgresql_that_restarts_behind_pgbouncer_is_used_again(postgresql: PostgreSQL) -> None:
     needs.require(*pgbouncer_service.PROGRAMS)
-    with running(pgbouncer_service.before(postgresql, "transaction")) as service:
+    with running(pgbouncer_service.in_front_of(postgresql, "transaction")) as service:
         database = connect(service.database())
         database.now()
 

@@ -65,20 +65,20 @@ class Btrfs:
 
     def add_snapshots(self, volume: str, *names: str, read_only: bool = True) -> None:
         """Make snapshots by the same call as `btrfs subvolume snapshot`, without a process for each."""
-        with opened(self.top / volume) as source:
+        with open_descriptor(self.top / volume) as source:
             for name in names:
-                with opened((self.top / name).parent) as place:
+                with open_descriptor((self.top / name).parent) as place:
                     last = os.fsencode(name.rpartition("/")[2])
                     order = bytearray(_CREATE.pack(source, 0, _READ_ONLY if read_only else 0, last))
                     fcntl.ioctl(place, _SNAP_CREATE_V2, order)
 
     def add_deep_snapshots(self, volume: str, place: str, depths: Collection[int]) -> None:
         """Make snapshots at these depths of folders with names of 250 bytes; the deepest have no usable path."""
-        with opened(self.top / volume) as source, ExitStack() as closed:
-            folder = closed.enter_context(opened(self.top / place))
+        with open_descriptor(self.top / volume) as source, ExitStack() as closed:
+            folder = closed.enter_context(open_descriptor(self.top / place))
             for depth in range(1, max(depths) + 1):
                 os.mkdir("d" * 250, dir_fd=folder)
-                folder = closed.enter_context(opened(Path("d" * 250), folder))
+                folder = closed.enter_context(open_descriptor(Path("d" * 250), folder))
                 if depth in depths:
                     order = bytearray(_CREATE.pack(source, 0, _READ_ONLY, b"deep"))
                     fcntl.ioctl(folder, _SNAP_CREATE_V2, order)
@@ -86,10 +86,10 @@ class Btrfs:
     def add_nested_volumes(self, count: int) -> None:
         """Make this number of subvolumes, each inside the one before."""
         with ExitStack() as closed:
-            above = closed.enter_context(opened(self.top))
+            above = closed.enter_context(open_descriptor(self.top))
             for _ in range(count):
                 fcntl.ioctl(above, _SUBVOL_CREATE, bytearray(_ARGUMENTS.pack(0, b"v")))
-                above = closed.enter_context(opened(Path("v"), above))
+                above = closed.enter_context(open_descriptor(Path("v"), above))
 
     def damage(self, name: str) -> None:
         """Overwrite the root of a subvolume's own tree while the file system isn't mounted."""
@@ -103,7 +103,7 @@ class Btrfs:
             device.write(b"damaged" * 64)
         self.mount()
 
-    def sent(self, *arguments: str) -> bytes:
+    def send(self, *arguments: str) -> bytes:
         """Return the stream of `btrfs send`; the last argument is the snapshot's path from the top."""
         *options, name = arguments
         argv = ["btrfs", "send", "--quiet", *options, str(self.top / name)]
@@ -118,7 +118,7 @@ class Btrfs:
         self.btrfs("subvolume", "delete", str(self.top / name))
 
     def snapshots(self) -> set[str]:
-        """Return every snapshot that the tools list; names with line breaks are wrong there."""
+        """Return every snapshot that the tools list; the tools print names with line breaks wrongly."""
         listed = self.btrfs("subvolume", "list", "-s", str(self.top)).splitlines()
         return {line.split(" path ", 1)[1] for line in listed}
 
@@ -127,12 +127,12 @@ class Btrfs:
         self.btrfs("quota", "rescan", "-w", str(self.top))
 
     def on_disk(self) -> str:
-        """Return the tree of subvolumes in its state after a power failure at this moment."""
+        """Return the tree of subvolumes that would remain after a power failure at this moment."""
         return self.btrfs("inspect-internal", "dump-tree", "--tree", "root", str(self.image))
 
     @contextmanager
     def mounted(self, name: str) -> Iterator[Path]:
-        """Mount one subvolume by itself in another place."""
+        """Mount one subvolume in another folder, and yield that folder."""
         point = self.folder / "elsewhere"
         point.mkdir()
         source = run("findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", str(self.top)).strip()
@@ -153,7 +153,7 @@ def run(*argv: str) -> str:
 
 
 @contextmanager
-def opened(path: Path, above: int | None = None) -> Iterator[int]:
+def open_descriptor(path: Path, above: int | None = None) -> Iterator[int]:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=above)
     try:
         yield fd

@@ -87,7 +87,7 @@ KEYS = {
 
 
 def class_folder(prefix: Path = Path("/usr")) -> Path | None:
-    """Return the folder of the OSD's object classes, by any distribution's layout; None where it is missing.
+    """Return the folder of the OSD's object classes, in the layout of any distribution; return None if it is missing.
 
     The OSD needs the absolute path: Debian builds Ceph 18 with a relative one, resolved in the OSD's own folder.
     """
@@ -98,7 +98,7 @@ def class_folder(prefix: Path = Path("/usr")) -> Path | None:
 
 
 def require() -> None:
-    """Skip the test (fail it in CI) where a program or the bindings of this Python are missing."""
+    """Skip the test (fail it in CI) where a program or the bindings for this Python are missing."""
     needs.require(*PROGRAMS)
     if class_folder() is None:
         needs.lacking("the object classes of Ceph (libcls_rbd.so, in the package ceph-osd or ceph-base)")
@@ -203,7 +203,7 @@ class Ceph(Service):
 
 
 def mon_command(cluster: Any, command: str, **arguments: object) -> Any:
-    """Return the monitor's answer to a command, None where it isn't JSON; fail the test where the command fails."""
+    """Return the monitor's answer to a command, or None if it isn't JSON; fail the test if the command fails."""
     request = json.dumps({"prefix": command, "format": "json"} | arguments)
     code, answer, error = cluster.mon_command(request, b"")
     assert code == 0, f"{command} failed with {code}: {error}"

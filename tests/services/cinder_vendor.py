@@ -1,8 +1,8 @@
-"""Vendor drivers of Cinder for an array that is a JSON file, with habits that the drivers for LVM and Ceph don't have.
+"""Vendor drivers of Cinder for an array that is a JSON file; they behave unlike the drivers for LVM and Ceph.
 
 They run in the child's interpreter, like every vendor driver, and are named in `volume_driver`. Files beside the
-array's file cause failures: `hang` makes every listing hang, `worn` makes managing fail after the rename, and `dying`
-makes the next rename hang after it is done.
+array's file cause failures: `hang` makes every listing hang, `fail-after-rename` makes managing fail after the rename,
+and `hang-after-rename` makes the next rename hang after it is done.
 """
 
 import json
@@ -28,7 +28,7 @@ OPTIONS = [
 
 
 class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no annotations
-    """Renames snapshots to names of its own, made of the record's id, like most vendor drivers."""
+    """A vendor driver that, like most, ignores the given name and makes one of the record's id."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -58,7 +58,7 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
 
     def manage_existing_snapshot(self, snapshot: Any, existing_ref: Any) -> None:
         self._rename(existing_ref["source-name"], self._name_for(snapshot))
-        if self._file.with_name("worn").exists():
+        if self._file.with_name("fail-after-rename").exists():
             raise exception.VolumeBackendAPIException(data="the rename is done, the rest isn't")
 
     def unmanage_snapshot(self, snapshot: Any) -> None:
@@ -72,8 +72,8 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
             if new in array["snapshots"] or old not in array["snapshots"]:
                 raise exception.VolumeBackendAPIException(data=f"can't rename {old} to {new}")
             array["snapshots"][new] = array["snapshots"].pop(old)
-        if self._file.with_name("dying").exists():
-            self._file.with_name("dying").unlink()
+        if self._file.with_name("hang-after-rename").exists():
+            self._file.with_name("hang-after-rename").unlink()
             time.sleep(60)
 
     def _entry(self, name: str, volume: str, owner: str | None) -> dict[str, Any]:
@@ -95,8 +95,8 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
         self._file.write_text(json.dumps(array))
 
 
-class PliantDriver(ArrayDriver):
-    """Renames to any given name, and lists only names."""
+class RenamingDriver(ArrayDriver):
+    """A vendor driver that renames to any given name, and lists names without ids."""
 
     def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:
         return 2
@@ -109,7 +109,7 @@ class PliantDriver(ArrayDriver):
 
 
 class BlindDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no annotations
-    """Can't list snapshots."""
+    """A vendor driver that can't list snapshots."""
 
     def check_for_setup_error(self) -> None:
         pass

@@ -98,7 +98,7 @@ class Keystone(Service):
     def revoke(self, token: str) -> None:
         self._request("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
 
-    def expired(self, token: str) -> str:
+    def expire(self, token: str) -> str:
         """Return the token with an expiry one day earlier, signed with Keystone's own key."""
         key = Fernet((self._keys / "1").read_bytes())
         payload = msgpack.unpackb(key.decrypt(_padded(token)))

@@ -36,7 +36,7 @@ def lvm(*argv: str) -> str:
 
 @cache
 def _operator() -> subprocess.Popen[str]:
-    """Start the process; it ends together with this one."""
+    """Start the process; it ends when this process ends."""
     program = [sys.executable, "-S", "-E", __file__]
     operator = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(operator.communicate)  # closes its standard input

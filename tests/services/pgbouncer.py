@@ -33,13 +33,13 @@ class PgBouncer(Service):
 
     @property
     def url(self) -> str:
-        return self.through(self.server.url)
+        return self.url_through(self.server.url)
 
     def database(self) -> str:
         """Create an empty database, and return its URL through this PgBouncer."""
-        return self.through(self.server.database())
+        return self.url_through(self.server.database())
 
-    def through(self, url: str) -> str:
+    def url_through(self, url: str) -> str:
         """Return the URL of a database of the server, through this PgBouncer."""
         return url.replace(f":{self.server.port}/", f":{self.port}/")
 
@@ -65,6 +65,6 @@ class PgBouncer(Service):
         return self.folder / "pgbouncer.ini"
 
 
-def before(server: PostgreSQL, mode: str) -> Callable[[Path], PgBouncer]:
+def in_front_of(server: PostgreSQL, mode: str) -> Callable[[Path], PgBouncer]:
     """Return a function that makes a PgBouncer in front of `server`, for `running`."""
     return lambda folder: PgBouncer(folder, server, mode)

@@ -56,7 +56,7 @@ def cluster(kind: type[Node] = Node) -> Iterator[list[Node]]:
         for node in nodes:
             stack.callback(node.close)
             node.prepare()
-        # All at the same time: a node of RabbitMQ 4 waits for the others before it answers.
+        # Start all at the same time: a node of RabbitMQ 4 waits for the other nodes before it answers.
         with ThreadPoolExecutor() as starting:
             list(starting.map(Node.start, nodes))
         yield nodes

@@ -70,7 +70,7 @@ def _boot(shared: Path, seconds: float) -> None:
                 kernel.wait(seconds)
         finally:
             if kernel.poll() is None:
-                # Its session has processes of the guest, and none of them would notice the end of the kernel.
+                # The kernel's session contains processes of the guest, which would continue after the kernel ends.
                 os.killpg(kernel.pid, signal.SIGKILL)
                 kernel.wait()
 

@@ -1,7 +1,7 @@
 """The first process of a User Mode Linux guest: it prepares the machine and runs one command.
 
-`uml.py` starts it and writes the order into the shared folder. This program writes the output and the exit code there.
-It uses only the standard library, since the machine isn't prepared yet.
+`uml.py` starts it and writes the order into the shared folder. This program writes the output and
+the exit code into the same folder. It uses only the standard library, since the machine isn't prepared yet.
 """
 
 import ctypes

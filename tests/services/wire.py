@@ -13,9 +13,9 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Wire:
-    """Forwards connections to a port of the loopback; `restore` ends `hang` and `slow`.
+    """A proxy to a port of the loopback; `restore` ends `hang` and `slow`.
 
-    `freeze` makes the present connections half open for good: their data is discarded. New connections work.
+    `freeze` makes the present connections half open until they are closed: their data is lost. New connections work.
     """
 
     def __init__(self, port: int) -> None:
@@ -23,7 +23,7 @@ class Wire:
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self.connections = 0  # the number of connections until now
+        self.connections = 0  # The number of connections that were ever made.
         self._frozen: set[socket.socket] = set()
         self._delay_seconds = 0.0
         self._may_pass = threading.Event()
@@ -31,7 +31,7 @@ class Wire:
         threading.Thread(target=self._accept, name="wire", daemon=True).start()
 
     def freeze(self) -> None:
-        self._frozen |= set(self._ends())
+        self._frozen |= set(self._open_sockets())
 
     def hang(self) -> None:
         """Hold back all data, on new connections too."""
@@ -47,19 +47,19 @@ class Wire:
 
     def reset(self) -> None:
         """Reset all connections, like a firewall that has lost its state."""
-        for end in self._ends():
+        for end in self._open_sockets():
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-            _let_go(end)
+            _shut_down(end)
 
     def close(self) -> None:
         self.restore()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for end in self._ends():
-            _let_go(end)
+        for end in self._open_sockets():
+            _shut_down(end)
 
-    def _ends(self) -> list[socket.socket]:
+    def _open_sockets(self) -> list[socket.socket]:
         return [end for pair in list(self._pairs) for end in pair]
 
     def _accept(self) -> None:
@@ -80,7 +80,7 @@ class Wire:
         threading.Thread(target=self._carry, args=(near, far), name="wire", daemon=True).start()
 
     def _carry(self, near: socket.socket, far: socket.socket) -> None:
-        """Forward data until both sides have closed; then forget the pair, since a test may open thousands."""
+        """Forward data until both sides have closed; then remove the pair, since a test may open thousands."""
         back = threading.Thread(target=self._pump, args=(far, near), name="wire", daemon=True)
         back.start()
         self._pump(near, far)
@@ -102,7 +102,7 @@ class Wire:
                 sink.shutdown(socket.SHUT_RDWR)
 
 
-def _let_go(end: socket.socket) -> None:
+def _shut_down(end: socket.socket) -> None:
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
     end.close()

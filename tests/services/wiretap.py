@@ -19,7 +19,7 @@ class Wiretap:
         self._received: list[dict[str, Any]] = []
 
     def listen(self) -> list[dict[str, Any]]:
-        """Return all notifications until now."""
+        """Return all notifications that have arrived."""
         for queue in self._queues:
             while (message := queue.get(no_ack=True)) is not None:
                 envelope = json.loads(message.body)
@@ -28,10 +28,10 @@ class Wiretap:
                 self._received.append(json.loads(envelope["oslo.message"]))
         return self._received
 
-    def of(self, snapshot_id: str) -> list[dict[str, Any]]:
-        """The notifications about one snapshot, each event once, in the order of their generations.
+    def notifications_about(self, snapshot_id: str) -> list[dict[str, Any]]:
+        """Return the notifications about one snapshot, each event once, in the order of their generations.
 
-        A message may arrive twice, for example if a process took longer than `hold_seconds` to send and to delete it.
+        A message may arrive twice, for example if a process needed more than `hold_seconds` to send and delete it.
         """
         about = [each for each in self.listen() if each["payload"].get("snapshot_id") == snapshot_id]
         distinct = {each["payload"]["event_id"]: each for each in about}

@@ -1,4 +1,4 @@
-"""An environment variable lets a process die at a named crash point."""
+"""An environment variable kills a process at a named crash point."""
 
 import signal
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 from snapmanage import crash, errors
 from snapmanage.crash import VARIABLE, Point
 
-PASSING = "import os; from snapmanage import crash; crash.arm(os.environ); [crash.at(p) for p in [*crash.Point] * 2]"
+SCRIPT = "import os; from snapmanage import crash; crash.arm(os.environ); [crash.at(p) for p in [*crash.Point] * 2]"
 
 
-def passing_all_points_twice(switch: str | None) -> int:
+def reach_all_points_twice(switch: str | None) -> int:
     environment = {} if switch is None else {VARIABLE: switch}
-    return subprocess.run([sys.executable, "-c", PASSING], env=environment, check=False).returncode
+    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=False).returncode
 
 
 def test_nothing_happens_without_the_variable() -> None:
@@ -23,16 +23,16 @@ def test_nothing_happens_without_the_variable() -> None:
     crash.arm({"SNAPMANAGE": "claimed"})
 
     assert crash.at is untouched
-    assert passing_all_points_twice(None) == 0
+    assert reach_all_points_twice(None) == 0
 
 
 @pytest.mark.parametrize("switch", ["claimed", "claimed:1", "release-uncommitted:2"])
 def test_process_is_killed_at_the_point(switch: str) -> None:
-    assert passing_all_points_twice(switch) == -signal.SIGKILL
+    assert reach_all_points_twice(switch) == -signal.SIGKILL
 
 
 def test_process_survives_when_it_reaches_the_point_less_often() -> None:
-    assert passing_all_points_twice("claimed:3") == 0
+    assert reach_all_points_twice("claimed:3") == 0
 
 
 @pytest.mark.parametrize("switch", ["", "claim", "CLAIMED", "claimed:x", "claimed:-1"])

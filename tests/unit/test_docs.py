@@ -16,7 +16,7 @@ API = (PAGES / "reference" / "api.md").read_text()
 BUS = (PAGES / "reference" / "bus.md").read_text()
 
 
-def shipped() -> list[str]:
+def modules_of_own_drivers() -> list[str]:
     """Return the modules of snapmanage's own drivers."""
     return sorted(each.module for each in entry_points(group="snapmanage.drivers") if "snapmanage." in each.module)
 
@@ -25,7 +25,7 @@ def shipped() -> list[str]:
 def test_page_of_the_api_shows_every_resource(path: str) -> None:
     shown = re.sub(r"^/v3(?=/(?!openapi))", "", path)
 
-    # in a heading, alone or with others
+    # A heading names the resource, alone or with others.
     assert any(re.search(rf"[ `,]{re.escape(shown)}[`,]", line) for line in API.splitlines() if line.startswith("#")), (
         shown
     )
@@ -52,12 +52,14 @@ def test_readme_is_short_enough_to_be_read_whole() -> None:
     assert len((PAGES.parent / "README.md").read_text().splitlines()) < 120
 
 
-@pytest.mark.parametrize("module", shipped())
-def test_driver_s_docstring_describes_late_renames(module: str) -> None:
+@pytest.mark.parametrize("module", modules_of_own_drivers())
+def test_docstring_of_a_driver_describes_late_renames(module: str) -> None:
     source = (PAGES.parent / module.replace(".", "/")).with_suffix(".py").read_text()
 
     assert "**Late renames.**" in (ast.get_docstring(ast.parse(source)) or "")
 
 
 def test_docstrings_of_all_drivers_are_checked() -> None:
-    assert {"snapmanage.drivers.fake", "snapmanage.drivers.file", "snapmanage.drivers.qcow2.driver"} < set(shipped())
+    assert {"snapmanage.drivers.fake", "snapmanage.drivers.file", "snapmanage.drivers.qcow2.driver"} < set(
+        modules_of_own_drivers()
+    )

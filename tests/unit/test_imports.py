@@ -109,7 +109,7 @@ def test_no_modules_import_one_another() -> None:
     assert circle(ROOT) == []
 
 
-def test_circle_of_imports_is_found(tmp_path: Path) -> None:
+def test_circle_of_imports_is_reported(tmp_path: Path) -> None:
     (tmp_path / "core").mkdir()
     (tmp_path / "core" / "quotas.py").write_text("from snapmanage.core.records import Record\n")
     (tmp_path / "core" / "records.py").write_text("def f():\n    from snapmanage.core import quotas\n")
@@ -136,7 +136,7 @@ def test_tests_are_imported_by_no_other_folder(folder: str) -> None:
 
 
 @pytest.mark.parametrize("part", sorted(ALLOWED))
-def test_every_part_in_the_order_is_there(part: str) -> None:
+def test_every_part_of_the_order_exists(part: str) -> None:
     path = ROOT.joinpath(*part.split("."))
 
     assert path.is_dir() or path.with_suffix(".py").is_file()
@@ -170,7 +170,7 @@ def test_every_part_in_the_order_is_there(part: str) -> None:
         ("helpers.py", "from snapmanage import errors", "helpers has no place in the order of imports"),
     ],
 )
-def test_import_that_points_outwards_is_found(tmp_path: Path, module: str, line: str, wrong: str) -> None:
+def test_import_that_points_outwards_is_reported(tmp_path: Path, module: str, line: str, wrong: str) -> None:
     path = tmp_path / module
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"import json\n{line}\n")

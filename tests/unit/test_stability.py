@@ -15,7 +15,7 @@ EXAMPLE = ROOT / "examples" / "snapmanage-driver-array" / "snapmanage_driver_arr
 PUBLIC = re.findall(r"^\| `(snapmanage\.[\w.]+)` \|", NOTE, re.MULTILINE)
 
 
-def imported(path: Path) -> Iterator[tuple[str, str]]:
+def imports_of(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the module and the name of each import from snapmanage."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("snapmanage"):
@@ -31,7 +31,7 @@ def test_public_module_exports_names_that_exist(module: str) -> None:
 
 
 def test_example_of_a_driver_imports_public_names_only() -> None:
-    names = set(imported(EXAMPLE / "driver.py"))
+    names = set(imports_of(EXAMPLE / "driver.py"))
 
     assert names
     assert [

@@ -15,6 +15,6 @@ def binding_of(driver: BtrfsDriver, found: BackendSnapshot) -> Binding:
     return Binding(found.identity, found.name, driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
 
-def listed(driver: BtrfsDriver) -> dict[str, str | None]:
+def parents_by_name(driver: BtrfsDriver) -> dict[str, str | None]:
     """Return the parent of each listed snapshot."""
     return {found.name: found.parent for found in driver.list_snapshots()}

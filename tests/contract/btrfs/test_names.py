@@ -1,4 +1,4 @@
-"""Names of btrfs snapshots: paths from the folder, also odd and long ones."""
+"""Names of btrfs snapshots: paths from the folder, including odd and long paths."""
 
 import os
 
@@ -8,15 +8,15 @@ from snapmanage import errors
 from snapmanage.core.backend import Binding, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
-from tests.contract.btrfs.helpers import bind, listed
+from tests.contract.btrfs.helpers import bind, parents_by_name
 from tests.services.btrfs import Btrfs, run
 
 
-def test_name_with_a_line_break_does_not_pass_for_two(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_name_with_a_line_break_is_not_read_as_two_names(btrfs: Btrfs, driver: BtrfsDriver) -> None:
     name = "daily\nID 999 gen 9 top level 5 path weekly"
     btrfs.add_snapshots("volume-1", name)
 
-    assert list(listed(driver)) == [name]
+    assert list(parents_by_name(driver)) == [name]
 
 
 def test_name_that_is_not_utf_8_is_listed_escaped_as_unusable_and_can_be_a_volume(
@@ -26,7 +26,7 @@ def test_name_that_is_not_utf_8_is_listed_escaped_as_unusable_and_can_be_a_volum
     btrfs.add_snapshots("volume-1", nameless, "\\xff")
     btrfs.add_snapshots(nameless, "of-the-nameless")
 
-    assert listed(driver) == {"./\\xff": "volume-1", "\\xff": "volume-1", "of-the-nameless": "./\\xff"}
+    assert parents_by_name(driver) == {"./\\xff": "volume-1", "\\xff": "volume-1", "of-the-nameless": "./\\xff"}
     found = driver.find_snapshot(Reference.named("./\\xff"))
     with pytest.raises(errors.Unusable, match="isn't UTF-8; rename it"):
         refuse_unsafe(found)
@@ -48,7 +48,7 @@ def test_thousand_nested_subvolumes_do_not_break_the_listing(btrfs: Btrfs, drive
     btrfs.add_nested_volumes(1100)
     btrfs.add_snapshots("volume-1", "daily")
 
-    assert list(listed(driver)) == ["daily"]
+    assert list(parents_by_name(driver)) == ["daily"]
 
 
 @pytest.mark.parametrize("template", ["a/b", "x" * 256, "a\0b", "..", ""])
@@ -59,7 +59,7 @@ def test_error_for_an_illegal_name_names_the_template(driver: BtrfsDriver, bindi
         driver.managed_name(found, template)
 
 
-def test_snapshot_stays_in_its_folder(driver: BtrfsDriver, binding: Binding) -> None:
+def test_rename_out_of_the_folder_is_refused(driver: BtrfsDriver, binding: Binding) -> None:
     with pytest.raises(errors.InvalidReference, match="stays in its folder"):
         driver.rename("snapshots/daily", "daily")
 

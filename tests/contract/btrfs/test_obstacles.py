@@ -6,7 +6,7 @@ from snapmanage import errors
 from snapmanage.core.backend import refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
-from tests.contract.btrfs.helpers import bind, listed
+from tests.contract.btrfs.helpers import bind, parents_by_name
 from tests.services.btrfs import Btrfs, run
 
 
@@ -65,6 +65,6 @@ def test_damaged_subvolume_makes_the_snapshots_in_it_unusable_and_hides_no_other
 
     assert (odd.identity, odd.parent) == (found.identity, "volume-1")
     assert driver.find_snapshot(Reference.named(odd.name)) == odd
-    assert set(listed(driver)) == {"daily", odd.name}
+    assert set(parents_by_name(driver)) == {"daily", odd.name}
     with pytest.raises(errors.Unusable, match="btrfs scrub"):
         refuse_unsafe(odd)

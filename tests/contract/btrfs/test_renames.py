@@ -13,7 +13,7 @@ from snapmanage.drivers.btrfs.driver import BtrfsDriver
 from tests.contract.btrfs.helpers import bind
 from tests.services.btrfs import Btrfs
 
-# Without the driver's care, about a tenth of the looks would find no object.
+# A driver that looked only once would miss the object in about a tenth of the looks.
 MANY_LOOKS = 3000
 RENAME_TO_AND_FRO = """
 import os, sys
@@ -26,7 +26,7 @@ while True:
 
 
 class Killed(BaseException):
-    """The death of a worker, which snapmanage never catches."""
+    """Stands for the death of a worker; snapmanage never catches it."""
 
 
 def test_data_survive_a_manage_request(btrfs: Btrfs, driver: BtrfsDriver) -> None:

@@ -8,7 +8,7 @@ from tests.services.btrfs import Btrfs
 
 
 def snapshot_during_first_count(btrfs: Btrfs, driver: BtrfsDriver) -> BackendSnapshot:
-    """Return a snapshot during the first count of quotas; retry where the count, of milliseconds, ended earlier."""
+    """List a snapshot during the first count of quotas; retry if the count had ended, since it takes milliseconds."""
     for _ in range(50):
         btrfs.btrfs("quota", "enable", str(btrfs.top))
         [found] = driver.list_snapshots()

@@ -1,4 +1,4 @@
-"""Subvolumes are snapshots and volumes of btrfs by their origin, in any place."""
+"""The subvolumes that count as snapshots or volumes of btrfs, in any folder."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from snapmanage import errors
 from snapmanage.core.backend import refuse_foreign
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
-from tests.contract.btrfs.helpers import binding_of, listed
+from tests.contract.btrfs.helpers import binding_of, parents_by_name
 from tests.contract.labs.btrfs import BtrfsLab
 from tests.services.btrfs import Btrfs
 
@@ -20,7 +20,7 @@ def test_snapshots_are_found_in_folders_and_in_one_another(btrfs: Btrfs, driver:
     (btrfs.top / "a/b/writable/c").mkdir()
     btrfs.add_snapshots("here", "a/b/writable/c/inner")
 
-    assert listed(driver) == {"here": "volume-1", "a/b/writable": "volume-1", "a/b/writable/c/inner": "here"}
+    assert parents_by_name(driver) == {"here": "volume-1", "a/b/writable": "volume-1", "a/b/writable/c/inner": "here"}
 
 
 def test_only_the_folder_is_listed_and_its_snapshots_show_volumes_elsewhere(btrfs: Btrfs) -> None:
@@ -29,7 +29,7 @@ def test_only_the_folder_is_listed_and_its_snapshots_show_volumes_elsewhere(btrf
     btrfs.add_snapshots("volume-1", "snapshots/daily", "snapshots-of-others/daily", "outside")
     driver = BtrfsDriver(str(btrfs.top / "snapshots"))
 
-    assert listed(driver) == {"daily": "/volume-1"}
+    assert parents_by_name(driver) == {"daily": "/volume-1"}
     with pytest.raises(errors.WrongVolume):
         refuse_foreign(driver.find_snapshot(Reference.named("daily")), "volume-2", None)
 
@@ -40,7 +40,7 @@ def test_folder_seen_through_a_mount_of_its_own_subvolume_has_the_same_names(btr
     btrfs.add_snapshots("inner/volume-2", "inner/daily")
 
     with btrfs.mounted("inner") as elsewhere:
-        assert listed(BtrfsDriver(str(elsewhere))) == {"daily": "volume-2"}
+        assert parents_by_name(BtrfsDriver(str(elsewhere))) == {"daily": "volume-2"}
 
 
 def test_subvolume_of_the_folder_itself_can_be_a_volume_and_is_not_a_snapshot(
@@ -80,7 +80,7 @@ def test_deleted_snapshot_that_is_not_cleaned_up_yet_is_not_listed(btrfs: Btrfs,
 
     btrfs.remove("daily")
 
-    assert listed(driver) == {"weekly": "volume-1"}
+    assert parents_by_name(driver) == {"weekly": "volume-1"}
 
 
 def test_directory_is_neither_found_nor_renamed(btrfs: Btrfs, driver: BtrfsDriver) -> None:
@@ -124,7 +124,7 @@ def test_third_of_a_chain_of_received_increments_is_managed_on_the_second(btrfs:
     for number in range(3):
         btrfs.add_snapshots("volume-1", f"step-{number}")
         increment = ["-p", str(btrfs.top / f"step-{number - 1}")] if number else []
-        btrfs.receive(btrfs.sent(*increment, f"step-{number}"), "received")
+        btrfs.receive(btrfs.send(*increment, f"step-{number}"), "received")
     third = driver.find_snapshot(Reference.named("received/step-2"))
 
     volume = driver.find_volume(Reference.named(third.parent or ""))

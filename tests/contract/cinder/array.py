@@ -1,4 +1,4 @@
-"""An array that is a JSON file, with its vendor driver; it has habits that the drivers for LVM and Ceph don't have."""
+"""An array that is a JSON file, with a vendor driver that behaves unlike the drivers for LVM and Ceph."""
 
 import json
 import uuid
@@ -17,25 +17,25 @@ TEMPLATE = "snapshot-%s"
 
 
 class Array:
-    """An array, and its vendor driver, which starts once for many tests."""
+    """An array and its vendor driver; the vendor driver starts once for many tests."""
 
     def __init__(self, folder: Path, kind: str = "ArrayDriver") -> None:
         self.folder = folder
         self.kind = kind
         self.file = folder / "array.json"
-        self.driver = self.configured()
+        self.driver = self.make_driver()
 
-    def configured(self, python: str = "", **options: list[str]) -> CinderDriver:
+    def make_driver(self, python: str = "", **options: list[str]) -> CinderDriver:
         values = {"array_file": [str(self.file)], **options}
         return CinderDriver(f"{VENDOR}.{self.kind}", python, 60, Section("array", values, TEMPLATE))
 
-    def tidied(self) -> "Array":
+    def reset(self) -> "Array":
         for file in self.folder.iterdir():
             file.unlink()
-        self.holds({"daily": "disk-1", "weekly": "disk-1"})
+        self.write_snapshots({"daily": "disk-1", "weekly": "disk-1"})
         return self
 
-    def holds(self, snapshots: dict[str, str]) -> None:
+    def write_snapshots(self, snapshots: dict[str, str]) -> None:
         self.file.write_text(json.dumps({"volumes": ["disk-1"], "snapshots": snapshots}))
 
     @property
@@ -49,18 +49,18 @@ class Array:
         return self.driver.process.child
 
     @contextmanager
-    def impatient(self) -> Iterator[None]:
-        """Give calls half a second inside the block."""
+    def short_deadline(self) -> Iterator[None]:
+        """Set the deadline of calls inside the block to half a second."""
         self.driver.check()
         self.driver.process.deadline_seconds = 0.5
         yield
         self.driver.process.deadline_seconds = 60
 
-    def found(self, name: str = "daily") -> BackendSnapshot:
+    def find(self, name: str = "daily") -> BackendSnapshot:
         return self.driver.find_snapshot(Reference.named(name))
 
-    def bound(self, name: str = "daily") -> Binding:
-        snapshot = self.found(name)
+    def bind(self, name: str = "daily") -> Binding:
+        snapshot = self.find(name)
         return Binding(snapshot.identity, name, self.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4()))
 
 

@@ -1,4 +1,4 @@
-"""Faults of the vendor drivers for LVM and Ceph, on real backends: the adapter doesn't pass them on."""
+"""Faults of the vendor drivers for LVM and Ceph on real backends, and how the driver `cinder` corrects them."""
 
 import uuid
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ def rbd(cinder_of_rbd: tuple[Ceph, str, CinderDriver]) -> Iterator[CinderRbdLab]
         yield lab
 
 
-def named(name: str) -> Reference:
+def reference_to(name: str) -> Reference:
     return Reference.named(name)
 
 
-def bound(lab: CinderLvmLab | CinderRbdLab, name: str) -> Binding:
-    snapshot = lab.driver.find_snapshot(named(name))
+def bind(lab: CinderLvmLab | CinderRbdLab, name: str) -> Binding:
+    snapshot = lab.driver.find_snapshot(reference_to(name))
     return Binding(snapshot.identity, snapshot.name, lab.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4()))
 
 
@@ -57,7 +57,7 @@ def test_object_listed_as_a_volume_is_refused_though_the_vendor_driver_renames_i
     names_before = lvm.group.names()
 
     with pytest.raises(errors.NotASnapshot):
-        lvm.driver.find_snapshot(named(name))
+        lvm.driver.find_snapshot(reference_to(name))
     assert lvm.group.names() == names_before
 
     manage_unchecked(lvm, name)
@@ -65,11 +65,11 @@ def test_object_listed_as_a_volume_is_refused_though_the_vendor_driver_renames_i
 
 
 def test_snapshot_of_another_volume_is_refused_though_the_vendor_driver_renames_it(lvm: CinderLvmLab) -> None:
-    other = lvm.driver.find_volume(named(lvm.add_volume("other-volume")))
+    other = lvm.driver.find_volume(reference_to(lvm.add_volume("other-volume")))
     lvm.add_snapshot("daily")
 
     with pytest.raises(errors.WrongVolume):
-        refuse_foreign(lvm.driver.find_snapshot(named("daily"), other.name), other.name, other.identity)
+        refuse_foreign(lvm.driver.find_snapshot(reference_to("daily"), other.name), other.name, other.identity)
     assert lvm.names() == {"daily"}
 
     manage_unchecked(lvm, "daily")
@@ -78,10 +78,10 @@ def test_snapshot_of_another_volume_is_refused_though_the_vendor_driver_renames_
 
 def test_managed_snapshot_is_known_by_its_identity_though_the_vendor_driver_renames_it_again(lvm: CinderLvmLab) -> None:
     lvm.add_snapshot("daily")
-    binding = bound(lvm, "daily")
+    binding = bind(lvm, "daily")
     lvm.driver.manage_snapshot(binding)
 
-    assert lvm.driver.find_snapshot(named(binding.managed_name)).identity == binding.identity
+    assert lvm.driver.find_snapshot(reference_to(binding.managed_name)).identity == binding.identity
 
     manage_unchecked(lvm, binding.managed_name)
     assert binding.managed_name not in lvm.names()
@@ -92,12 +92,12 @@ def test_size_is_that_of_the_volume_though_the_vendor_driver_reports_another(lvm
     lvm.group.add_volumes("large", extents=extents)
     lvm.group.add_thick_snapshots("large", "daily", extents=extents)
 
-    snapshot = lvm.driver.find_snapshot(named("daily"))
+    snapshot = lvm.driver.find_snapshot(reference_to("daily"))
 
     [entry] = lvm.process.call("snapshots", records={})["entries"]
     assert (snapshot.size_bytes, entry["size"]) == (3 * GIB, 0)
     assert [listed.size_bytes for listed in lvm.driver.list_snapshots()] == [3 * GIB]
-    assert lvm.driver.manage_snapshot(bound(lvm, "daily")).size_bytes == 3 * GIB
+    assert lvm.driver.manage_snapshot(bind(lvm, "daily")).size_bytes == 3 * GIB
 
 
 def test_missing_group_is_an_error_though_the_vendor_driver_lists_nothing(lvm: CinderLvmLab) -> None:
@@ -114,7 +114,7 @@ def test_missing_group_is_an_error_though_the_vendor_driver_lists_nothing(lvm: C
 def test_reference_like_a_command_option_is_just_an_unknown_name(lvm: CinderLvmLab) -> None:
     for name in ("--config=global{}", "-an", "a || b"):
         with pytest.raises(errors.SourceNotFound):
-            lvm.driver.find_snapshot(named(name))
+            lvm.driver.find_snapshot(reference_to(name))
 
 
 # Ceph.
@@ -125,14 +125,14 @@ def test_snapshot_name_of_several_images_is_looked_up_on_the_volume(rbd: CinderR
     for image in (rbd.volume, other):
         rbd.add_snapshot(f"{image}@daily")
 
-    assert rbd.driver.find_snapshot(named("daily"), other).name == f"{other}@daily"
+    assert rbd.driver.find_snapshot(reference_to("daily"), other).name == f"{other}@daily"
     with pytest.raises(errors.InvalidReference, match="image-1@daily, image-2@daily"):
-        rbd.driver.find_snapshot(named("daily"))
+        rbd.driver.find_snapshot(reference_to("daily"))
 
 
 def test_managed_snapshot_is_protected_and_unmanaged_unprotected(rbd: CinderRbdLab) -> None:
     rbd.add_snapshot(rbd.name_of("daily"))
-    binding = bound(rbd, rbd.name_of("daily"))
+    binding = bind(rbd, rbd.name_of("daily"))
 
     rbd.driver.manage_snapshot(binding)
     with rbd.image() as image:

@@ -1,4 +1,4 @@
-"""The vendor driver for Ceph over a pool with odd images: it fails on the first, and the adapter prevents that."""
+"""The vendor driver for Ceph on a pool with odd images: the driver `cinder` prevents that it fails on the first."""
 
 import uuid
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def find(lab: CinderRbdLab, name: str, volume: str | None = None) -> BackendSnap
     return found
 
 
-def bound(lab: CinderRbdLab, snapshot: BackendSnapshot) -> Binding:
+def bind(lab: CinderRbdLab, snapshot: BackendSnapshot) -> Binding:
     managed_name = lab.driver.managed_name(snapshot, TEMPLATE % uuid.uuid4())
     return Binding(snapshot.identity, snapshot.name, managed_name)
 
@@ -57,7 +57,7 @@ def test_unreadable_image_is_an_entry_beside_the_others(lab: CinderRbdLab) -> No
 
 def test_managed_snapshot_of_an_unreadable_image_does_not_count_as_gone(lab: CinderRbdLab) -> None:
     lab.odd.image("odd")
-    binding = bound(lab, find(lab, "odd@daily"))
+    binding = bind(lab, find(lab, "odd@daily"))
     lab.driver.manage_snapshot(binding)
     lab.odd.break_header("odd")
 
@@ -89,7 +89,7 @@ def test_every_odd_snapshot_is_managed_if_listed_safe_and_refused_with_the_liste
     # A scan opens every image, and simultaneous calls share one.
     with ThreadPoolExecutor(len(unsafe)) as callers:
         list(callers.map(partial(assert_refused, lab), unsafe))
-    # One by one: librbd may abort the process when one thread renames an image and another opens a damaged one.
+    # In sequence: librbd may abort the process if one thread renames an image while another opens a damaged one.
     for snapshot in safe:
-        binding = bound(lab, snapshot)
+        binding = bind(lab, snapshot)
         assert lab.driver.manage_snapshot(binding).name == binding.managed_name

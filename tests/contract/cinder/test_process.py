@@ -18,8 +18,8 @@ from snapmanage.testing.waiting import until
 from tests.contract.cinder.array import TEMPLATE, VENDOR, Array
 
 
-def test_vendor_driver_reads_its_own_options(array: Array, optioned: CinderDriver) -> None:
-    snapshot = optioned.find_snapshot(Reference.named("daily"))
+def test_vendor_driver_reads_its_own_options(array: Array, driver_with_options: CinderDriver) -> None:
+    snapshot = driver_with_options.find_snapshot(Reference.named("daily"))
 
     assert snapshot.extra == {"port": "8443", "targets": "['one', 'two']"}
 
@@ -32,9 +32,9 @@ def test_cinder_is_not_imported_into_this_process(array: Array) -> None:
     assert "backend_defaults" not in cfg.CONF
 
 
-def test_secret_option_is_on_no_command_line_and_no_disk(array: Array, optioned: CinderDriver) -> None:
-    optioned.check()
-    child = optioned.process.child
+def test_secret_option_is_on_no_command_line_and_no_disk(array: Array, driver_with_options: CinderDriver) -> None:
+    driver_with_options.check()
+    child = driver_with_options.process.child
     assert child
     public = [Path(f"/proc/{child.pid}/cmdline"), Path(f"/proc/{child.pid}/environ")]
     files = [path for path in Path(child.folder).rglob("*") if path.is_file()]
@@ -52,7 +52,7 @@ def test_hanging_call_is_killed_at_its_deadline_and_the_next_is_answered(array: 
     hang = array.folder / "hang"
     hang.touch()
 
-    with array.impatient(), pytest.raises(errors.BackendUnavailable, match="cinder_timeout_seconds"):
+    with array.short_deadline(), pytest.raises(errors.BackendUnavailable, match="cinder_timeout_seconds"):
         array.driver.list_snapshots()
     hang.unlink()
 
@@ -111,4 +111,4 @@ def test_unusable_vendor_driver_is_a_configuration_error_with_the_reason(volume_
 @pytest.mark.parametrize("python", [f"{sys.base_prefix}/bin/python3", "/absent/python"])
 def test_interpreter_without_cinder_is_a_configuration_error(array: Array, python: str) -> None:
     with pytest.raises(errors.ConfigurationError):
-        array.configured(python=python).check()
+        array.make_driver(python=python).check()

@@ -39,12 +39,12 @@ def names(array: Path) -> set[str]:
     return set(json.loads(array.read_text())["snapshots"])
 
 
-def found(driver: CinderDriver) -> BackendSnapshot:
+def find(driver: CinderDriver) -> BackendSnapshot:
     return driver.find_snapshot(Reference.named("disk-1.daily"))
 
 
 def test_snapshot_is_renamed_within_its_volume_and_back(driver: CinderDriver, array: Path) -> None:
-    snapshot = found(driver)
+    snapshot = find(driver)
     record_id = str(uuid.uuid4())
     binding = Binding(snapshot.identity, snapshot.name, driver.managed_name(snapshot, TEMPLATE % record_id))
 
@@ -59,7 +59,7 @@ def test_snapshot_is_renamed_within_its_volume_and_back(driver: CinderDriver, ar
 
 def test_snapshot_is_described_with_its_volume_and_size(driver: CinderDriver) -> None:
     other = driver.find_volume(Reference.named("disk-2"))
-    snapshot = found(driver)
+    snapshot = find(driver)
 
     assert (snapshot.parent, snapshot.size_bytes) == ("disk-1", 2 * GIB)
     assert snapshot in driver.list_snapshots()
@@ -68,11 +68,11 @@ def test_snapshot_is_described_with_its_volume_and_size(driver: CinderDriver) ->
 
 
 def test_unreachable_array_is_a_backend_error_until_it_answers_again(driver: CinderDriver, array: Path) -> None:
-    snapshot = found(driver)
+    snapshot = find(driver)
     array.rename(array.with_name("unreachable"))
 
     with pytest.raises(errors.BackendError):
         driver.list_snapshots()
     array.with_name("unreachable").rename(array)
 
-    assert found(driver) == snapshot
+    assert find(driver) == snapshot

@@ -81,7 +81,7 @@ class BtrfsLab:
         for number in range(4):
             self.snapshot(self.volume, f"step-{number}")
             increment = ["-p", str(self.folder / f"step-{number - 1}")] if number else []
-            stream = self.btrfs.sent(*increment, f"storage/step-{number}")
+            stream = self.btrfs.send(*increment, f"storage/step-{number}")
             self.btrfs.receive(stream, "storage/received")
             if number < 2:
                 self.btrfs.receive(stream, "storage/again")

@@ -29,7 +29,7 @@ GROUP = "cinder-group"
 RENAMED_GROUP = "another-cinder-group"
 TEMPLATE = "snapshot-%s"
 
-# These names never reach the vendor driver: references are only compared with its listing.
+# These names never reach the vendor driver: snapmanage only compares references with its listing.
 IMPOSSIBLE_NAMES = ("a\0b", "\ud800", "x" * 16385)
 
 

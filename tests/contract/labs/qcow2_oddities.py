@@ -1,4 +1,4 @@
-"""Odd images, as several people and programs leave them in a directory over the years.
+"""Odd images of every kind that people and programs leave in a directory over the years.
 
 Each oddity has a backing file of its own with a plain overlay, so one oddity can't hide another. Two kinds are left
 out: oddities that block every rename in the directory, such as an unreadable image, and those that a test can't remove.

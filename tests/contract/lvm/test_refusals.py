@@ -1,4 +1,4 @@
-"""The driver knows beforehand which renames LVM refuses; a listing and a search by name give the same reason.
+"""The driver reports which renames LVM would refuse; a listing and a search by name give the same reason.
 
 They run on the installed lvm2, and also on that of Debian 13 if SNAPMANAGE_TRIXIE names a folder with that system.
 """

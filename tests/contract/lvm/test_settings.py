@@ -41,7 +41,7 @@ def driver(group: MetadataGroup) -> Iterator[LvmDriver]:
 
 
 @pytest.fixture(scope="module")
-def plain(group: MetadataGroup) -> list[BackendSnapshot]:
+def default_listing(group: MetadataGroup) -> list[BackendSnapshot]:
     """Return the listing without any setting."""
     group.configure()
     return LvmDriver(group.name, str(group.system_dir), 30).list_snapshots()
@@ -55,7 +55,7 @@ def settings(group: MetadataGroup) -> dict[str, str]:
     return {name: value for name, value in known.items() if re.fullmatch(CHANGING, name)}
 
 
-def others(name: str, default: str) -> list[str]:
+def other_values(name: str, default: str) -> list[str]:
     """Return two values that differ from the default of a setting; some are nonsense."""
     if name == "global/units":
         # A nonsensical unit makes every command of lvm2 fail.
@@ -71,11 +71,11 @@ def configurations(group: MetadataGroup, values: int) -> Iterator[str]:
     """Yield configurations with one setting each, for this number of values of it."""
     for name, default in settings(group).items():
         section, _, setting = name.partition("/")
-        yield from (f"{section} {{ {setting}={value} }}\n" for value in others(name, default)[:values])
+        yield from (f"{section} {{ {setting}={value} }}\n" for value in other_values(name, default)[:values])
     yield f'log {{ file="{group.system_dir}/log" level=7 }}\n'
 
 
-def outcome(act: Callable[[], object]) -> object:
+def result_or_error(act: Callable[[], object]) -> object:
     try:
         return act()
     except errors.SnapmanageError as failure:
@@ -88,15 +88,15 @@ def bind(driver: LvmDriver, name: str) -> Binding:
 
 
 def test_no_setting_of_reports_and_logs_changes_the_listing(
-    group: MetadataGroup, driver: LvmDriver, plain: list[BackendSnapshot]
+    group: MetadataGroup, driver: LvmDriver, default_listing: list[BackendSnapshot]
 ) -> None:
     listed = {}
     for text in configurations(group, values=2):
         group.configure(text)
-        listed[text] = outcome(driver.list_snapshots)
+        listed[text] = result_or_error(driver.list_snapshots)
 
     assert len(listed) > 100
-    assert {text: result for text, result in listed.items() if result != plain} == {}
+    assert {text: result for text, result in listed.items() if result != default_listing} == {}
 
 
 def test_no_setting_of_reports_and_logs_changes_the_result_of_a_rename(group: MetadataGroup, driver: LvmDriver) -> None:
@@ -104,25 +104,28 @@ def test_no_setting_of_reports_and_logs_changes_the_result_of_a_rename(group: Me
     names = ["thin-daily", "renamed"]
     for text in configurations(group, values=1):
         group.configure(text)
-        results[text] = outcome(partial(driver.rename, *names)), outcome(partial(driver.rename, "absent", "new"))
+        results[text] = (
+            result_or_error(partial(driver.rename, *names)),
+            result_or_error(partial(driver.rename, "absent", "new")),
+        )
         names.reverse()
     group.configure()
-    outcome(partial(driver.rename, "renamed", "thin-daily"))
+    result_or_error(partial(driver.rename, "renamed", "thin-daily"))
 
     assert {text: result for text, result in results.items() if result != (None, errors.SourceNotFound)} == {}
 
 
 def test_settings_for_hosts_with_a_tag_change_nothing(
-    group: MetadataGroup, driver: LvmDriver, plain: list[BackendSnapshot]
+    group: MetadataGroup, driver: LvmDriver, default_listing: list[BackendSnapshot]
 ) -> None:
     group.configure("tags { loud { } }\n")
     (group.system_dir / "lvm_loud.conf").write_text(WORST)
 
-    assert driver.list_snapshots() == plain
+    assert driver.list_snapshots() == default_listing
 
 
 def test_environment_of_the_server_changes_nothing(
-    group: MetadataGroup, driver: LvmDriver, plain: list[BackendSnapshot], monkeypatch: pytest.MonkeyPatch
+    group: MetadataGroup, driver: LvmDriver, default_listing: list[BackendSnapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (group.system_dir / "profile").mkdir(exist_ok=True)
     (group.system_dir / "profile" / "loud.profile").write_text("report { compact_output=1 prefixes=1 }\n")
@@ -130,7 +133,7 @@ def test_environment_of_the_server_changes_nothing(
     for name, value in {**loud, "LVM_OUT_FD": "2", "LVM_ERR_FD": "1", "LVM_REPORT_FD": "2"}.items():
         monkeypatch.setenv(name, value)
 
-    assert driver.list_snapshots() == plain
+    assert driver.list_snapshots() == default_listing
 
 
 def test_in_test_mode_everything_is_listed_as_unusable_and_refused(group: MetadataGroup, driver: LvmDriver) -> None:

@@ -50,7 +50,7 @@ def test_snapshot_of_a_restored_volume_is_managed_on_it(lab: LvmMetadataLab) -> 
 def test_every_snapshot_that_is_listed_as_safe_can_be_managed(odd_lab: LvmMetadataLab) -> None:
     safe = [found for found in odd_lab.driver.list_snapshots() if found.unsafe is None]
 
-    # A parent may have been renamed meanwhile, so each snapshot is looked up again.
+    # The loop may have renamed the parent before, so each snapshot is looked up again.
     managed = [manage(odd_lab, find(odd_lab, found.name)) for found in safe]
 
     assert {found.identity for found in managed} == {found.identity for found in safe}

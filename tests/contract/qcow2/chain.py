@@ -1,4 +1,4 @@
-"""A chain of images to rename in, and changes that happen, or kill the worker, between the steps of a rename."""
+"""A chain of images for renames, and functions that act or kill the worker between the steps of a rename."""
 
 import itertools
 import os
@@ -36,7 +36,7 @@ class Chain:
         self.recorded = {name: self.backing(name) for name in TOPS}
 
     @classmethod
-    def made(cls, folder: Path) -> "Chain":
+    def make(cls, folder: Path) -> "Chain":
         folder.mkdir()
         (folder / "base.img").write_bytes(b"\x11" * SIZE)
         create(folder / "middle.qcow2", "base.img", "raw", 0x22)
@@ -44,7 +44,7 @@ class Chain:
         create(folder / "branch.qcow2", "./middle.qcow2", "qcow2", 0x44)
         return cls(folder)
 
-    def copied(self, folder: Path) -> "Chain":
+    def copy_to(self, folder: Path) -> "Chain":
         """Copy the chain to a folder; there the first volume records an absolute path."""
         shutil.copytree(self.folder, folder)
         backing = f"{folder}/middle.qcow2"
@@ -72,22 +72,22 @@ class Chain:
         self.check_data()
         assert self.names() == FILES
         assert {name: self.backing(name) for name in TOPS} == self.recorded
-        assert not hidden(self.folder)
+        assert not hidden_names(self.folder)
 
     def check_managed(self) -> None:
         self.check_data()
         assert self.names() == FILES - {OLD} | {NEW}
         assert {Path(self.backing(name)).name for name in TOPS} == {NEW}
-        assert not hidden(self.folder)
+        assert not hidden_names(self.folder)
 
 
 def create(image: Path, backing: str, kind: str, byte: int) -> None:
-    """Make an overlay with data of its own; `byte` is their value and gives their place."""
+    """Make an overlay with data of its own: `byte` is the value of the data, and determines their offset."""
     qemu.create(image, SIZE, backing, kind)
     qemu.qemu_io(image, f"write -P {byte} {byte * 4096} 4096")
 
 
-def hidden(folder: Path) -> set[str]:
+def hidden_names(folder: Path) -> set[str]:
     """Return the hidden names in the folder that a rename left behind."""
     return {name for name in os.listdir(folder) if name.startswith(".")} - {LOCK}
 
@@ -97,11 +97,11 @@ def before_each_step(action: Callable[[str], None]) -> Iterator[None]:
     """Call `action` with the name of each step that changes the disk, right before the step."""
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((os, "link"), (os, "fsync"), (os, "rename"), (os, "unlink"), (qemu_img, "rebase")):
-            patch.setattr(owner, name, _preceded(getattr(owner, name), name, action))
+            patch.setattr(owner, name, _with_action_before(getattr(owner, name), name, action))
         yield
 
 
-def _preceded(step: Callable[..., Any], name: str, action: Callable[[str], None]) -> Callable[..., Any]:
+def _with_action_before(step: Callable[..., Any], name: str, action: Callable[[str], None]) -> Callable[..., Any]:
     def act_and_step(*arguments: Any, **named: Any) -> Any:
         action(name)
         return step(*arguments, **named)
@@ -109,7 +109,7 @@ def _preceded(step: Callable[..., Any], name: str, action: Callable[[str], None]
     return act_and_step
 
 
-def killed_before(operation: Callable[[Binding], object], binding: Binding, step: int) -> bool:
+def kill_before(operation: Callable[[Binding], object], binding: Binding, step: int) -> bool:
     """Run the operation and kill the worker before a step; return False if there is no such step."""
     passed = itertools.count()
 
@@ -126,7 +126,7 @@ def killed_before(operation: Callable[[Binding], object], binding: Binding, step
 
 
 @contextmanager
-def once_before(step: str, action: Callable[[], object]) -> Iterator[None]:
+def act_once_before(step: str, action: Callable[[], object]) -> Iterator[None]:
     """Call `action` right before the first step of this name."""
     done: list[str] = []
 

@@ -17,12 +17,12 @@ from tests.services import qemu
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     require(*qemu.PROGRAMS)
-    return Chain.made(tmp_path_factory.mktemp("model") / "images")
+    return Chain.make(tmp_path_factory.mktemp("model") / "images")
 
 
 @pytest.fixture
 def chain(model: Chain, tmp_path: Path) -> Chain:
-    return model.copied(tmp_path / "images")
+    return model.copy_to(tmp_path / "images")
 
 
 @pytest.fixture

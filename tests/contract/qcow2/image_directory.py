@@ -31,7 +31,7 @@ class ImageDirectory:
             qemu.create(self.folder / name, SIZE)
         qemu.create(self.folder / "top1.qcow2", SIZE, "base.qcow2")
 
-    def surround(self) -> None:
+    def add_surroundings(self) -> None:
         beside = self.folder.parent
         (beside / "elsewhere").mkdir()
         qemu.create(beside / "elsewhere" / "base.qcow2", SIZE)
@@ -39,19 +39,19 @@ class ImageDirectory:
         (beside / "file-link").symlink_to("images/base.qcow2")
         (self.folder / "here").symlink_to(".")
 
-    def record(self, name: str, recorded: str, kind: str = "qcow2") -> None:
+    def make_image(self, name: str, recorded: str, kind: str = "qcow2") -> None:
         """Make an image with exactly this backing file name, even if no file is there."""
         qemu.create(self.folder / name, SIZE)
         written = recorded.replace("DIR", str(self.folder))
         qemu.qemu_img("rebase", "-u", "-f", "qcow2", "-F", kind, "-b", written, self.folder / name)
 
-    def found(self, name: str = "base.qcow2") -> BackendSnapshot:
+    def find(self, name: str = "base.qcow2") -> BackendSnapshot:
         return self.driver.find_snapshot(Reference.named(name))
 
     def manage(self, name: str = "base.qcow2") -> None:
-        self.driver.manage_snapshot(Binding(self.found(name).identity, name, NEW))
+        self.driver.manage_snapshot(Binding(self.find(name).identity, name, NEW))
 
-    def opens(self, name: str) -> bool:
+    def is_opened_by_qemu(self, name: str) -> bool:
         """Return whether QEMU, started in another folder, opens the whole chain."""
         argv = ["qemu-img", "info", "-U", "--backing-chain", str(self.folder / name)]
         return (
@@ -64,7 +64,7 @@ class ImageDirectory:
         [listed] = [each for each in self.driver.list_snapshots() if each.name == name]
         assert listed.unsafe is Unsafe.UNUSABLE
         assert reason in listed.unsafe_reason
-        assert self.found(name) == listed
+        assert self.find(name) == listed
         with pytest.raises(errors.Unusable) as refusal:
             self.manage(name)
         assert listed.unsafe_reason in str(refusal.value)

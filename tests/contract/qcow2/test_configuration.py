@@ -1,4 +1,4 @@
-"""The options of the qcow2 driver, and the managed names that it makes."""
+"""The options of the qcow2 driver and its managed names."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from snapmanage.drivers.qcow2.directory import LOCK
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands, syscalls
 from snapmanage.testing.waiting import until
-from tests.contract.qcow2.chain import NEW, Chain, killed_before
+from tests.contract.qcow2.chain import NEW, Chain, kill_before
 
 
 @pytest.mark.parametrize("then", ["manage", "unmanage"])
@@ -29,7 +29,7 @@ def test_worker_killed_at_any_step_leaves_complete_chains_and_the_next_operation
     for step in itertools.count():
         if first == "unmanage":
             chain.driver.manage_snapshot(binding)
-        if not killed_before(operations[first], binding, step):
+        if not kill_before(operations[first], binding, step):
             break
         chain.check_data()
 
@@ -46,7 +46,7 @@ def test_worker_killed_at_any_step_leaves_complete_chains_and_the_next_operation
 def test_listing_and_volume_stay_the_same_between_a_crash_and_the_next_operation(chain: Chain) -> None:
     binding = chain.binding()
     for step in range(9):
-        assert killed_before(chain.driver.manage_snapshot, binding, step)
+        assert kill_before(chain.driver.manage_snapshot, binding, step)
 
         listed = chain.driver.list_snapshots()
 
@@ -71,7 +71,7 @@ def test_qemu_img_that_outlives_its_worker_keeps_the_lock(chain: Chain, tmp_path
         worker = threading.Thread(target=qemu_img.rebase, args=(lock, NEW, "qcow2", lock, 20))
         worker.start()
         with gate.open("w") as opened:
-            # The command has started, because it has opened the gate too. Closing the lock stands for the dead worker.
+            # The command has started, because it has opened the gate too. Closing the lock simulates a dead worker.
             os.close(lock)
             another = os.open(tmp_path / "lock", os.O_RDWR)
             assert not syscalls.try_lock(another)

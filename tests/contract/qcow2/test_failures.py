@@ -1,4 +1,4 @@
-"""A step of a rename fails, or another file blocks it: the directory stays as it was."""
+"""A rename whose step fails, or that another file blocks, leaves the directory as it was."""
 
 import os
 import threading
@@ -95,14 +95,14 @@ def test_file_that_snapmanage_may_not_read_blocks_every_rename(chain: Chain, nam
     binding = chain.binding()
     real = os.open
 
-    def guarded(path: Any, *arguments: Any, **named: Any) -> int:
+    def open_or_refuse(path: Any, *arguments: Any, **named: Any) -> int:
         if path == name:
             raise PermissionError(13, "Permission denied")
         return real(path, *arguments, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        # Root may read everything, so the system call stands in for the refusal.
-        patch.setattr(os, "open", guarded)
+        # Root may read every file, so a replaced `os.open` refuses this one.
+        patch.setattr(os, "open", open_or_refuse)
         with pytest.raises(errors.Unusable, match="no permission to read it"):
             chain.driver.manage_snapshot(binding)
 

@@ -1,4 +1,4 @@
-"""Which files of a directory are volumes and snapshots, also if a guest has written hostile data into them."""
+"""The files of a directory that are volumes and snapshots, even if a guest has written hostile data into them."""
 
 import os
 from collections.abc import Callable

@@ -8,7 +8,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.reference import Reference
-from tests.contract.qcow2.chain import NEW, OLD, SIZE, TOPS, Chain, create, hidden, killed_before, once_before
+from tests.contract.qcow2.chain import NEW, OLD, SIZE, TOPS, Chain, act_once_before, create, hidden_names, kill_before
 from tests.services import qemu
 
 
@@ -19,7 +19,7 @@ def test_overlay_opened_during_the_rename_is_in_use_and_the_rename_is_undone(cha
         def start_guest() -> None:
             guests.enter_context(qemu.held_open(chain.folder / "disk.qcow2"))
 
-        with once_before("rebase", start_guest), pytest.raises(errors.InUse, match=r"disk\.qcow2"):
+        with act_once_before("rebase", start_guest), pytest.raises(errors.InUse, match=r"disk\.qcow2"):
             chain.driver.manage_snapshot(binding)
 
     chain.check_unmanaged()
@@ -28,7 +28,7 @@ def test_overlay_opened_during_the_rename_is_in_use_and_the_rename_is_undone(cha
 
 
 def test_overlay_made_during_the_rename_gets_the_new_name(chain: Chain) -> None:
-    with once_before("rename", lambda: create(chain.folder / "late.qcow2", OLD, "qcow2", 0x55)):
+    with act_once_before("rename", lambda: create(chain.folder / "late.qcow2", OLD, "qcow2", 0x55)):
         chain.driver.manage_snapshot(chain.binding())
 
     assert chain.backing("late.qcow2") == NEW
@@ -44,7 +44,7 @@ def test_overlay_made_and_opened_during_the_rename_keeps_its_backing_file(chain:
             create(late, OLD, "qcow2", 0x55)
             guests.enter_context(qemu.held_open(late))
 
-        with once_before("rename", start_guest), pytest.raises(errors.InUse, match=r"late\.qcow2"):
+        with act_once_before("rename", start_guest), pytest.raises(errors.InUse, match=r"late\.qcow2"):
             chain.driver.manage_snapshot(binding)
 
     assert len(qemu.chain(late)) == 3
@@ -63,7 +63,7 @@ def test_overlay_made_during_the_rename_keeps_its_backing_file_if_its_name_canno
             (chain.folder / "link").symlink_to(OLD)
         create(late, recorded.replace("FOLDER", str(chain.folder)), "qcow2", 0x55)
 
-    with once_before("rename", make), pytest.raises(errors.Unusable, match=r"'(late\.qcow2|link)'"):
+    with act_once_before("rename", make), pytest.raises(errors.Unusable, match=r"'(late\.qcow2|link)'"):
         chain.driver.manage_snapshot(binding)
 
     assert len(qemu.chain(late)) == 3
@@ -74,7 +74,7 @@ def test_overlay_made_during_the_rename_keeps_its_backing_file_if_its_name_canno
 
 def test_overlay_made_after_a_crash_keeps_its_backing_file_if_its_name_cannot_be_rewritten(chain: Chain) -> None:
     binding, late = chain.binding(), chain.folder / "late.qcow2"
-    assert killed_before(chain.driver.manage_snapshot, binding, 4)
+    assert kill_before(chain.driver.manage_snapshot, binding, 4)
     create(late, f"{chain.folder}//{OLD}", "qcow2", 0x55)
 
     with pytest.raises(errors.Unusable, match=r"late\.qcow2"):
@@ -89,11 +89,11 @@ def test_overlay_made_after_a_crash_keeps_its_backing_file_if_its_name_cannot_be
 
 def test_last_name_of_a_file_is_never_removed(chain: Chain) -> None:
     """A host that lost its lock continues after another worker has unmanaged the snapshot."""
-    with once_before("rename", (chain.folder / NEW).unlink), pytest.raises(errors.BackendError):
+    with act_once_before("rename", (chain.folder / NEW).unlink), pytest.raises(errors.BackendError):
         chain.driver.manage_snapshot(chain.binding())
 
     assert (chain.folder / OLD).exists()
-    assert not hidden(chain.folder)
+    assert not hidden_names(chain.folder)
 
 
 def test_file_that_takes_the_old_name_during_the_rename_keeps_it(chain: Chain) -> None:
@@ -102,7 +102,7 @@ def test_file_that_takes_the_old_name_during_the_rename_keeps_it(chain: Chain) -
     qemu.create(another, SIZE)
     content = another.read_bytes()
 
-    with once_before("link", lambda: another.replace(chain.folder / OLD)), pytest.raises(errors.SourceNotFound):
+    with act_once_before("link", lambda: another.replace(chain.folder / OLD)), pytest.raises(errors.SourceNotFound):
         chain.driver.manage_snapshot(binding)
 
     assert (chain.folder / OLD).read_bytes() == content

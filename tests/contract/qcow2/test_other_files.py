@@ -11,13 +11,13 @@ from tests.services import qemu
 @pytest.mark.parametrize("name", ["vm.snap1", ".hidden.qcow2", "\udcff.qcow2", "x" * 255])
 @pytest.mark.parametrize("recorded", ["base.qcow2", "DIR//base.qcow2"])
 def test_overlay_with_any_name_blocks_the_rename(images: ImageDirectory, name: str, recorded: str) -> None:
-    images.record("top2.qcow2", recorded)
+    images.make_image("top2.qcow2", recorded)
     (images.folder / "top2.qcow2").rename(images.folder / name)
-    assert images.opens(name)
+    assert images.is_opened_by_qemu(name)
 
     images.check_refused(repr(name))
 
-    assert images.opens(name)
+    assert images.is_opened_by_qemu(name)
 
 
 @pytest.mark.parametrize("kind", ["qed", "qcow"])
@@ -25,11 +25,11 @@ def test_overlay_with_any_name_blocks_the_rename(images: ImageDirectory, name: s
 def test_overlay_in_another_format_blocks_the_rename(images: ImageDirectory, kind: str, name: str) -> None:
     argv = ("-q", "-f", kind, "-b", "base.qcow2", "-F", "qcow2", images.folder / name)
     qemu.qemu_img("create", *argv)
-    assert images.opens(name)
+    assert images.is_opened_by_qemu(name)
 
     images.check_refused(repr(name))
 
-    assert images.opens(name)
+    assert images.is_opened_by_qemu(name)
 
 
 @pytest.mark.parametrize("kind", ["qed", "qcow", "vmdk", "vhdx", "vpc", "vdi", "luks"])
@@ -40,7 +40,7 @@ def test_image_in_another_format_without_a_backing_file_blocks_nothing(images: I
 
     images.manage()
 
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
 
 
 @pytest.mark.parametrize("recorded", ["base.raw", "DIR/base.raw", "../images/base.raw"])
@@ -51,11 +51,11 @@ def test_vmdk_with_the_file_as_its_extent_blocks_the_rename(images: ImageDirecto
     text = (images.folder / "flat.vmdk").read_text()
     written = recorded.replace("DIR", str(images.folder))
     (images.folder / "flat.vmdk").write_text(text.replace("flat-flat.vmdk", written))
-    assert images.opens("flat.vmdk")
+    assert images.is_opened_by_qemu("flat.vmdk")
 
     images.check_refused("'flat.vmdk'", "base.raw")
 
-    assert images.opens("flat.vmdk")
+    assert images.is_opened_by_qemu("flat.vmdk")
 
 
 @pytest.mark.parametrize("recorded", ["base.raw", "DIR/base.raw", "DIR/../images/base.raw"])
@@ -77,36 +77,36 @@ def test_symbolic_link_to_the_file_blocks_the_rename(images: ImageDirectory) -> 
 
     images.check_refused("'current.qcow2'")
 
-    assert images.opens("current.qcow2")
+    assert images.is_opened_by_qemu("current.qcow2")
 
 
 def test_overlay_outside_the_directory_blocks_the_rename_if_a_link_leads_to_it(images: ImageDirectory) -> None:
-    images.surround()
-    images.record("top2.qcow2", "base.qcow2")
+    images.add_surroundings()
+    images.make_image("top2.qcow2", "base.qcow2")
     (images.folder / "top2.qcow2").rename(images.folder.parent / "top2.qcow2")
     (images.folder / "moved.qcow2").symlink_to("../top2.qcow2")
-    assert images.opens("moved.qcow2")
+    assert images.is_opened_by_qemu("moved.qcow2")
 
     images.check_refused("'moved.qcow2'")
 
-    assert images.opens("moved.qcow2")
+    assert images.is_opened_by_qemu("moved.qcow2")
 
 
 def test_data_of_a_raw_backing_file_block_nothing(images: ImageDirectory) -> None:
-    images.record("hostile", "DIR//base.qcow2")
-    images.record("guest.qcow2", "hostile", "raw")
+    images.make_image("hostile", "DIR//base.qcow2")
+    images.make_image("guest.qcow2", "hostile", "raw")
 
     images.manage()
 
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
 
 
 def test_name_that_cannot_be_followed_blocks_nothing_in_a_file_that_is_no_image(
     images: ImageDirectory,
 ) -> None:
     """A guest can write anything into a raw disk, and could stop every rename."""
-    images.record("guest.img", 'json:{"driver":"qcow2","file":"node0"}')
+    images.make_image("guest.img", 'json:{"driver":"qcow2","file":"node0"}')
 
     images.manage()
 
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")

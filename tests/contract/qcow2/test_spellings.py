@@ -87,38 +87,38 @@ OTHER_FILES = (
 def test_backing_file_name_in_another_spelling_blocks_the_rename(
     images: ImageDirectory, recorded: str, version: str
 ) -> None:
-    images.surround()
+    images.add_surroundings()
     if recorded == "link.qcow2":
         (images.folder / "link.qcow2").symlink_to("base.qcow2")
     if recorded == "../hard-link":
         (images.folder.parent / "hard-link").hardlink_to(images.folder / "base.qcow2")
-    images.record("top2.qcow2", recorded, "raw" if '"raw"' in recorded else "qcow2")
+    images.make_image("top2.qcow2", recorded, "raw" if '"raw"' in recorded else "qcow2")
     qemu.qemu_img("amend", "-f", "qcow2", "-o", f"compat={version}", images.folder / "top2.qcow2")
-    assert images.opens("top2.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
 
     images.check_refused("'top2.qcow2'")
 
-    assert images.opens("top2.qcow2")
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
 
 
 @pytest.mark.parametrize("recorded", POSSIBLE_ON_ANOTHER_HOST)
 def test_backing_file_name_that_could_mean_the_file_blocks_the_rename(images: ImageDirectory, recorded: str) -> None:
-    images.record("top2.qcow2", recorded)
+    images.make_image("top2.qcow2", recorded)
 
     images.check_refused("'top2.qcow2'")
 
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
 
 
 @pytest.mark.parametrize("recorded", OTHER_FILES)
 def test_backing_file_name_of_another_file_blocks_nothing(images: ImageDirectory, recorded: str) -> None:
-    images.surround()
-    images.record("top2.qcow2", recorded)
+    images.add_surroundings()
+    images.make_image("top2.qcow2", recorded)
 
     images.manage()
 
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
 
 
 def test_path_that_snapmanage_may_not_follow_blocks_every_rename(shared_images: ImageDirectory) -> None:
@@ -126,7 +126,7 @@ def test_path_that_snapmanage_may_not_follow_blocks_every_rename(shared_images: 
     private = images.folder.parent / "private"
     private.mkdir(mode=0o700)
     (private / "x").symlink_to("../images/base.qcow2")
-    images.record("top2.qcow2", f"{private}/x")
+    images.make_image("top2.qcow2", f"{private}/x")
 
     with as_another_user(images.folder, *images.folder.iterdir()):
         images.check_refused("'top2.qcow2'")
@@ -135,7 +135,7 @@ def test_path_that_snapmanage_may_not_follow_blocks_every_rename(shared_images: 
 
 
 def test_file_is_managed_after_the_reported_remedy(images: ImageDirectory) -> None:
-    images.record("top2.qcow2", "DIR//base.qcow2")
+    images.make_image("top2.qcow2", "DIR//base.qcow2")
     images.check_refused("qemu-img rebase -u")
 
     qemu.qemu_img(
@@ -143,33 +143,33 @@ def test_file_is_managed_after_the_reported_remedy(images: ImageDirectory) -> No
     )
     images.manage()
 
-    assert images.opens("top1.qcow2")
-    assert images.opens("top2.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
 
 
 def test_backing_file_name_ends_at_a_nul_as_in_qemu(images: ImageDirectory) -> None:
-    images.record("top2.qcow2", "base.qcow2?junk")
+    images.make_image("top2.qcow2", "base.qcow2?junk")
     content = (images.folder / "top2.qcow2").read_bytes()
     (images.folder / "top2.qcow2").write_bytes(content.replace(b"base.qcow2?junk", b"base.qcow2\0junk"))
-    assert images.opens("top2.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
 
     images.manage()
 
-    assert images.opens("top2.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
 
 
 def test_backing_file_name_that_is_not_utf_8_is_followed_byte_by_byte(images: ImageDirectory) -> None:
     latin = os.fsdecode(b"caf\xe9.qcow2")
     (images.folder / "other.qcow2").rename(images.folder / latin)
-    images.record("top2.qcow2", "cafe.qcow2")
+    images.make_image("top2.qcow2", "cafe.qcow2")
     content = (images.folder / "top2.qcow2").read_bytes()
     (images.folder / "top2.qcow2").write_bytes(content.replace(b"cafe.qcow2", b"caf\xe9.qcow2"))
-    assert images.opens("top2.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
 
     images.manage()
 
-    assert images.opens("top1.qcow2")
-    assert images.opens("top2.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
 
 
 def test_path_through_another_mount_blocks_the_rename(images: ImageDirectory) -> None:
@@ -180,9 +180,9 @@ def test_path_through_another_mount_blocks_the_rename(images: ImageDirectory) ->
     if subprocess.run(argv, capture_output=True, check=False).returncode:
         pytest.skip("this system allows no mount")
     try:
-        images.record("top2.qcow2", f"{mounted}/base.qcow2")
+        images.make_image("top2.qcow2", f"{mounted}/base.qcow2")
         images.check_refused("'top2.qcow2'")
-        assert images.opens("top2.qcow2")
+        assert images.is_opened_by_qemu("top2.qcow2")
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
 
@@ -190,8 +190,8 @@ def test_path_through_another_mount_blocks_the_rename(images: ImageDirectory) ->
 def test_name_in_another_case_blocks_the_rename_in_a_case_insensitive_directory(
     images: ImageDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few kernels support such directories, so the system call stands in for one."""
-    images.record("top2.qcow2", "BASE.qcow2")
+    """Few kernels support such directories, so the test looks up each path in lower case."""
+    images.make_image("top2.qcow2", "BASE.qcow2")
     real = syscalls.target_status
     monkeypatch.setattr(syscalls, "target_status", lambda fd, path: real(fd, path.lower()))
 
@@ -211,38 +211,38 @@ def test_path_with_dots_after_a_link_is_not_shortened(images: ImageDirectory) ->
     qemu.create(top / "near" / "images" / "base.qcow2", SIZE)
     (top / "near" / "deep").symlink_to("../far/inner")
     images.driver = Qcow2Driver(f"{top}/near/deep/../images")
-    images.record("top2.qcow2", f"{top}/near/images/base.qcow2")
+    images.make_image("top2.qcow2", f"{top}/near/images/base.qcow2")
 
     images.manage()
 
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
     assert qemu.chain(images.folder / "top2.qcow2")[0]["full-backing-filename"] == f"{top}/near/images/base.qcow2"
 
 
 def test_overlay_of_a_copy_of_the_file_blocks_nothing(images: ImageDirectory) -> None:
     """A copy has the data, the size and the times of the file, but another inode number."""
-    images.surround()
+    images.add_surroundings()
     source, copy = images.folder / "base.qcow2", images.folder.parent / "elsewhere" / "base.qcow2"
     copy.write_bytes(source.read_bytes())
     os.utime(copy, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
-    images.record("top2.qcow2", str(copy))
+    images.make_image("top2.qcow2", str(copy))
 
     images.manage()
 
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
 
 
 def test_snapshot_is_not_unmanaged_while_its_managed_name_is_recorded_in_another_spelling(
     images: ImageDirectory,
 ) -> None:
-    binding = Binding(images.found().identity, "base.qcow2", NEW)
+    binding = Binding(images.find().identity, "base.qcow2", NEW)
     images.driver.manage_snapshot(binding)
-    images.record("top2.qcow2", f"DIR//{NEW}")
+    images.make_image("top2.qcow2", f"DIR//{NEW}")
 
     with pytest.raises(errors.Unusable, match=r"top2\.qcow2"):
         images.driver.unmanage_snapshot(binding)
 
-    assert images.opens("top2.qcow2")
+    assert images.is_opened_by_qemu("top2.qcow2")
     (images.folder / "top2.qcow2").unlink()
     images.driver.unmanage_snapshot(binding)
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")

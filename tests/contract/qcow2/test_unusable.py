@@ -38,7 +38,7 @@ def test_snapshot_below_an_overlay_that_snapmanage_may_not_write_is_listed_as_un
 def test_snapshot_with_a_name_too_long_to_be_restored_is_listed_as_unusable(images: ImageDirectory) -> None:
     name = "base.qcow2".ljust(238, "x")
     (images.folder / "base.qcow2").rename(images.folder / name)
-    images.record("top1.qcow2", name)
+    images.make_image("top1.qcow2", name)
 
     images.check_refused("237 bytes", name)
 
@@ -49,7 +49,7 @@ def test_snapshot_below_an_overlay_without_room_for_a_longer_name_is_listed_as_u
     images.folder = deep
     images.driver = Qcow2Driver(str(deep))
     qemu.create(deep / "base.qcow2", SIZE)
-    images.record("top1.qcow2", "DIR/base.qcow2")
+    images.make_image("top1.qcow2", "DIR/base.qcow2")
 
     images.check_refused("no room")
 
@@ -57,14 +57,14 @@ def test_snapshot_below_an_overlay_without_room_for_a_longer_name_is_listed_as_u
 def test_managed_name_omits_an_overlong_extension(images: ImageDirectory) -> None:
     name = "base." + "x" * 230
     (images.folder / "base.qcow2").rename(images.folder / name)
-    images.record("top1.qcow2", name)
-    found = images.found(name)
+    images.make_image("top1.qcow2", name)
+    found = images.find(name)
 
     managed = images.driver.managed_name(found, "snapshot-1")
 
     assert managed == "snapshot-1"
     images.driver.manage_snapshot(Binding(found.identity, name, managed))
-    assert images.opens("top1.qcow2")
+    assert images.is_opened_by_qemu("top1.qcow2")
 
 
 @pytest.mark.parametrize("name", ["base.qcow2", "top1.qcow2"])
@@ -81,9 +81,9 @@ def test_immutable_file_is_listed_as_unusable(images: ImageDirectory, name: str)
 
 
 def test_snapshot_below_an_unusable_volume_is_listed_as_unusable(images: ImageDirectory) -> None:
-    images.record("middle.qcow2", "base.qcow2")
+    images.make_image("middle.qcow2", "base.qcow2")
     (images.folder / "top1.qcow2").unlink()
-    images.record("top1.qcow2", "middle.qcow2")
+    images.make_image("top1.qcow2", "middle.qcow2")
     with (images.folder / "top1.qcow2").open("r+b") as image:
         image.seek(72)
         image.write((1 << 1).to_bytes(8))
@@ -99,12 +99,12 @@ def test_unreadable_file_hides_no_snapshot_from_the_listing(
     broken.write_bytes(b"anything")
     real = os.pread
 
-    def failing(fd: int, size: int, offset: int) -> bytes:
+    def fail_to_read(fd: int, size: int, offset: int) -> bytes:
         if os.path.samestat(os.fstat(fd), broken.stat()):
             raise OSError(5, "Input/output error")
         return real(fd, size, offset)
 
-    monkeypatch.setattr(os, "pread", failing)
+    monkeypatch.setattr(os, "pread", fail_to_read)
 
     assert {(each.name, each.unsafe) for each in images.driver.list_snapshots()} == {
         ("base.qcow2", Unsafe.UNUSABLE),

@@ -18,15 +18,15 @@ def find(driver: RbdDriver, name: str = DAILY, volume: str | None = None) -> Bac
     return driver.find_snapshot(Reference.named(name), volume)
 
 
-def by_id(driver: RbdDriver, text: str, volume: str | None = None) -> BackendSnapshot:
+def find_by_id(driver: RbdDriver, text: str, volume: str | None = None) -> BackendSnapshot:
     return driver.find_snapshot(Reference.of({"source-id": text}), volume)
 
 
-def bound(driver: RbdDriver, name: str = DAILY) -> Binding:
+def bind(driver: RbdDriver, name: str = DAILY) -> Binding:
     return Binding(find(driver, name).identity, name, MANAGED)
 
 
-def protected(lab: RbdLab, name: str) -> bool:
+def is_protected(lab: RbdLab, name: str) -> bool:
     with lab.image() as image:
         return bool(image.is_protected_snap(name.partition("@")[2]))
 
@@ -43,11 +43,11 @@ def clone(lab: RbdLab, snapshot: str, version: int) -> None:
     lab.rbd.RBD().clone(lab.ioctx, "image-1", snapshot, lab.ioctx, "clone")
 
 
-def listed(driver: RbdDriver) -> dict[str, BackendSnapshot]:
+def list_by_name(driver: RbdDriver) -> dict[str, BackendSnapshot]:
     return {each.name: each for each in driver.list_snapshots()}
 
 
-def refused(driver: RbdDriver, snapshot: BackendSnapshot) -> str:
+def refusal_text(driver: RbdDriver, snapshot: BackendSnapshot) -> str:
     """Return the text of the final refusal to manage the snapshot."""
     with pytest.raises(errors.Unusable) as caught:
         refuse_unsafe(find(driver, snapshot.name, snapshot.parent))

@@ -10,7 +10,7 @@ from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.unreadable import ImageEntry
 from tests.contract.labs.rbd import RbdLab
-from tests.contract.rbd.helpers import DAILY, MANAGED, bound, clone, find
+from tests.contract.rbd.helpers import DAILY, MANAGED, bind, clone, find
 
 
 def test_snapshot_of_a_group_is_listed_unsafe_with_the_reason(lab: RbdLab, driver: RbdDriver) -> None:
@@ -32,7 +32,7 @@ def test_snapshot_in_the_trash_is_listed_unsafe_and_found_by_its_old_name(lab: R
 
 def test_snapshot_with_clones_and_a_writer_is_managed_and_unmanaged(lab: RbdLab, driver: RbdDriver) -> None:
     clone(lab, "daily", version=2)
-    binding = bound(driver)
+    binding = bind(driver)
 
     with lab.image() as writer:
         writer.write(b"data", 0)
@@ -46,7 +46,7 @@ def test_snapshot_with_clones_and_a_writer_is_managed_and_unmanaged(lab: RbdLab,
 
 
 def test_managed_snapshot_is_found_after_its_image_was_renamed(lab: RbdLab, driver: RbdDriver) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     driver.manage_snapshot(binding)
     lab.rbd.RBD().rename(lab.ioctx, "image-1", "renamed")
 
@@ -58,7 +58,7 @@ def test_managed_snapshot_is_found_after_its_image_was_renamed(lab: RbdLab, driv
 
 
 def test_snapshot_whose_image_is_gone_is_unmanaged_but_not_managed(lab: RbdLab, driver: RbdDriver) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     lab.remove(DAILY)
     lab.rbd.RBD().remove(lab.ioctx, "image-1")
 

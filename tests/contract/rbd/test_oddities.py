@@ -15,8 +15,8 @@ from tests.contract.labs.rbd_oddities import SHOWN, Oddities
 from tests.contract.rbd.helpers import (
     DAILY,
     find,
-    listed,
-    refused,
+    list_by_name,
+    refusal_text,
 )
 from tests.contract.worlds import world_of
 
@@ -41,13 +41,13 @@ def test_unreadable_image_is_an_entry_beside_the_others(
 ) -> None:
     make(lab.odd)
 
-    found = listed(lab.driver)
+    found = list_by_name(lab.driver)
 
     assert found[DAILY].unsafe is None
     odd = found["odd"]
     assert (odd.parent, odd.size_bytes, odd.unsafe) == ("odd", 0, Unsafe.UNUSABLE)
     assert reason in odd.unsafe_reason
-    assert odd.unsafe_reason in refused(lab.driver, odd)
+    assert odd.unsafe_reason in refusal_text(lab.driver, odd)
     for name in ("odd@daily", "odd"):
         with pytest.raises(errors.Unusable, match="can't be read"):
             refuse_unsafe(find(lab.driver, name))
@@ -84,7 +84,7 @@ def test_managing_a_snapshot_of_an_unreadable_image_is_not_retried(lab: RbdLab, 
 def test_pool_with_only_an_unreadable_image_is_listed(lab: RbdLab) -> None:
     lab.odd.break_header(lab.volume)
 
-    assert list(listed(lab.driver)) == [lab.volume]
+    assert list(list_by_name(lab.driver)) == [lab.volume]
 
 
 def test_unreadable_images_are_logged_in_one_line_and_only_once(lab: RbdLab, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,10 +103,10 @@ def test_unreadable_images_are_logged_in_one_line_and_only_once(lab: RbdLab, cap
 def test_snapshots_of_format_1_are_listed_and_refused(lab: RbdLab) -> None:
     lab.odd.format_1("old")
 
-    old = listed(lab.driver)["old@daily"]
+    old = list_by_name(lab.driver)["old@daily"]
 
     assert "format 1" in old.unsafe_reason
-    assert old.unsafe_reason in refused(lab.driver, old)
+    assert old.unsafe_reason in refusal_text(lab.driver, old)
     with pytest.raises(errors.Unusable, match="format 1"):
         lab.driver.find_volume(Reference.named("old"))
 
@@ -117,7 +117,7 @@ def test_image_without_a_usable_name_object_is_found_by_the_pools_directory(lab:
     if content is not None:
         lab.ioctx.write_full("rbd_id.lost", content)
 
-    snapshot = listed(lab.driver)["lost@daily"]
+    snapshot = list_by_name(lab.driver)["lost@daily"]
     managed = lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
     assert find(lab.driver, "lost@snapshot-1") == managed
@@ -139,18 +139,18 @@ def test_snapshot_of_a_read_only_image_is_listed_unsafe_and_refused_with_the_rea
 ) -> None:
     make(lab.odd)
 
-    snapshot = listed(lab.driver)["odd@daily"]
+    snapshot = list_by_name(lab.driver)["odd@daily"]
 
     assert snapshot.unsafe is Unsafe.UNUSABLE
     assert reason in snapshot.unsafe_reason
-    assert snapshot.unsafe_reason in refused(lab.driver, snapshot)
+    assert snapshot.unsafe_reason in refusal_text(lab.driver, snapshot)
     with pytest.raises(errors.Unusable):
         lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
 
 def test_snapshot_of_a_demoted_image_is_unmanaged_only_after_a_promotion(lab: RbdLab) -> None:
     lab.odd.image("mirror")
-    binding = binding_of(lab.driver, listed(lab.driver)["mirror@daily"])
+    binding = binding_of(lab.driver, list_by_name(lab.driver)["mirror@daily"])
     lab.driver.manage_snapshot(binding)
     lab.odd.demote("mirror", 1)
 
@@ -167,11 +167,11 @@ def test_unprotectable_snapshot_is_unsafe_only_with_rbd_protect(lab: RbdLab) -> 
     lab.odd.image("plain", features=4)
     protecting = lab.driver_as("admin", rbd_protect=True)
 
-    snapshot = listed(protecting)["plain@daily"]
+    snapshot = list_by_name(protecting)["plain@daily"]
 
     assert "rbd_protect" in snapshot.unsafe_reason
-    assert snapshot.unsafe_reason in refused(protecting, snapshot)
-    assert listed(lab.driver)["plain@daily"].unsafe is None
+    assert snapshot.unsafe_reason in refusal_text(protecting, snapshot)
+    assert list_by_name(lab.driver)["plain@daily"].unsafe is None
 
 
 def test_snapshot_with_an_empty_name_is_managed_and_unmanaged(lab: RbdLab) -> None:
@@ -187,12 +187,12 @@ def test_snapshot_with_an_empty_name_is_managed_and_unmanaged(lab: RbdLab) -> No
 def test_snapshot_whose_name_is_not_utf8_is_unsafe_and_hides_no_other(lab: RbdLab) -> None:
     lab.odd.snapshot_not_in_utf8("plain")
 
-    found = listed(lab.driver)
+    found = list_by_name(lab.driver)
 
     assert found["plain@daily"] == find(lab.driver, "plain@daily")
     odd = found[f"plain@{SHOWN}"]
     assert "UTF-8" in odd.unsafe_reason
-    assert odd.unsafe_reason in refused(lab.driver, odd)
+    assert odd.unsafe_reason in refusal_text(lab.driver, odd)
     assert lab.driver.manage_snapshot(binding_of(lab.driver, found["plain@daily"])).name == "plain@snapshot-1"
 
 
@@ -200,17 +200,17 @@ def test_image_whose_name_is_not_utf8_is_an_entry_and_hides_no_other(lab: RbdLab
     lab.odd.not_in_utf8()
     lab.odd.format_1("old")
 
-    found = listed(lab.driver)
+    found = list_by_name(lab.driver)
 
     assert found.keys() == {DAILY, "old@daily", SHOWN}
     assert "UTF-8" in found[SHOWN].unsafe_reason
-    assert found[SHOWN].unsafe_reason in refused(lab.driver, found[SHOWN])
+    assert found[SHOWN].unsafe_reason in refusal_text(lab.driver, found[SHOWN])
 
 
 def test_image_in_the_trash_is_not_listed_and_its_error_names_the_remedy(lab: RbdLab) -> None:
     lab.odd.in_trash("old")
 
-    assert list(listed(lab.driver)) == [DAILY]
+    assert list(list_by_name(lab.driver)) == [DAILY]
     for name in ("old@daily", "old"):
         with pytest.raises(errors.SourceNotFound, match="rbd trash restore"):
             find(lab.driver, name)
@@ -239,7 +239,7 @@ def test_every_odd_snapshot_is_managed_if_listed_safe_and_refused_with_the_liste
     for snapshot in lab.driver.list_snapshots():
         assert find(lab.driver, snapshot.name, snapshot.parent) == snapshot
         if snapshot.unsafe:
-            assert snapshot.unsafe_reason in refused(lab.driver, snapshot)
+            assert snapshot.unsafe_reason in refusal_text(lab.driver, snapshot)
             continue
         assert lab.driver.find_volume(Reference.named(snapshot.parent or "")).identity == snapshot.parent_identity
         binding = binding_of(lab.driver, snapshot)

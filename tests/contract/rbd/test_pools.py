@@ -18,7 +18,7 @@ def test_namespace_is_a_backend_of_its_own(lab: RbdLab, driver: RbdDriver) -> No
         find(unnamed)
 
 
-def test_missing_namespace_is_an_error_and_no_empty_listing(lab: RbdLab) -> None:
+def test_missing_namespace_is_an_error_and_not_an_empty_listing(lab: RbdLab) -> None:
     driver = lab.driver_as("admin", rbd_namespace="absent")
 
     for act in (driver.check, driver.list_snapshots):
@@ -26,7 +26,7 @@ def test_missing_namespace_is_an_error_and_no_empty_listing(lab: RbdLab) -> None
             act()
 
 
-def test_removed_pool_is_an_error_and_no_empty_listing(lab: RbdLab, driver: RbdDriver) -> None:
+def test_removed_pool_is_an_error_and_not_an_empty_listing(lab: RbdLab, driver: RbdDriver) -> None:
     driver.check()
     with lab.ceph.connected() as cluster:
         cluster.delete_pool(lab.pool)

@@ -21,50 +21,50 @@ from tests.contract.labs.rbd import RbdLab
 from tests.contract.rbd.helpers import (
     DAILY,
     MANAGED,
-    bound,
+    bind,
     clone,
-    protected,
+    is_protected,
     protection_keys,
 )
 
 
 def test_unprotected_snapshot_is_protected_while_it_is_managed(lab: RbdLab) -> None:
     driver = lab.driver_as("admin", rbd_protect=True)
-    binding = bound(driver)
+    binding = bind(driver)
 
     driver.manage_snapshot(binding)
     driver.manage_snapshot(binding)
-    while_managed = protected(lab, MANAGED)
-    # The option is off by now; the protection is undone all the same.
+    while_managed = is_protected(lab, MANAGED)
+    # The option is off now, but the protection is still removed.
     lab.driver.unmanage_snapshot(binding)
     lab.driver.unmanage_snapshot(binding)
 
-    assert (while_managed, protected(lab, DAILY)) == (True, False)
+    assert (while_managed, is_protected(lab, DAILY)) == (True, False)
     assert protection_keys(lab) == []
 
 
 def test_snapshot_that_was_protected_before_stays_protected(lab: RbdLab) -> None:
     driver = lab.driver_as("admin", rbd_protect=True)
-    binding = bound(driver)
+    binding = bind(driver)
     with lab.image() as image:
         image.protect_snap("daily")
 
     driver.manage_snapshot(binding)
     driver.unmanage_snapshot(binding)
 
-    assert protected(lab, DAILY)
+    assert is_protected(lab, DAILY)
 
 
 def test_snapshot_stays_unprotected_without_the_option(lab: RbdLab, driver: RbdDriver) -> None:
-    driver.manage_snapshot(bound(driver))
+    driver.manage_snapshot(bind(driver))
 
-    assert not protected(lab, MANAGED)
+    assert not is_protected(lab, MANAGED)
     assert protection_keys(lab) == []
 
 
 def test_snapshot_with_clones_is_in_use_until_they_are_removed(lab: RbdLab) -> None:
     driver = lab.driver_as("admin", rbd_protect=True)
-    binding = bound(driver)
+    binding = bind(driver)
     driver.manage_snapshot(binding)
     clone(lab, "snapshot-1", version=1)
 
@@ -74,7 +74,7 @@ def test_snapshot_with_clones_is_in_use_until_they_are_removed(lab: RbdLab) -> N
     driver.unmanage_snapshot(binding)
 
     assert lab.names() == {DAILY}
-    assert not protected(lab, DAILY)
+    assert not is_protected(lab, DAILY)
 
 
 def test_image_without_layering_is_refused_before_the_rename(lab: RbdLab) -> None:
@@ -83,12 +83,12 @@ def test_image_without_layering_is_refused_before_the_rename(lab: RbdLab) -> Non
     driver = lab.driver_as("admin", rbd_protect=True)
 
     with pytest.raises(errors.Unusable, match="rbd_protect"):
-        driver.manage_snapshot(bound(driver, "plain@daily"))
+        driver.manage_snapshot(bind(driver, "plain@daily"))
 
     assert lab.names() == {DAILY, "plain@daily"}
 
 
-class Dying:
+class DyingImage:
     """An image that raises `Killed` right before or after the call of that name."""
 
     class Killed(BaseException):
@@ -107,13 +107,13 @@ class Dying:
 
 
 @contextmanager
-def dying(step: str, after: bool) -> Iterator[None]:
-    """Let protecting and unprotecting die at that step, and expect that death."""
+def die_at(step: str, after: bool) -> Iterator[None]:
+    """Make protecting and unprotecting raise `Killed` at that step; fail the test if they don't."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("protect", "restore"):
             act = getattr(protection, name)
-            patch.setattr(protection, name, lambda image, *rest, act=act: act(Dying(image, step, after), *rest))
-        with pytest.raises(Dying.Killed):
+            patch.setattr(protection, name, lambda image, *rest, act=act: act(DyingImage(image, step, after), *rest))
+        with pytest.raises(DyingImage.Killed):
             yield
 
 
@@ -124,29 +124,29 @@ before_and_after = pytest.mark.parametrize("after", [False, True], ids=["before"
 @pytest.mark.parametrize("step", ["metadata_set", "protect_snap"])
 def test_next_attempt_finishes_an_interrupted_protection(lab: RbdLab, step: str, after: bool) -> None:
     driver = lab.driver_as("admin", rbd_protect=True)
-    binding = bound(driver)
+    binding = bind(driver)
 
-    with dying(step, after):
+    with die_at(step, after):
         driver.manage_snapshot(binding)
     driver.manage_snapshot(binding)
 
-    assert protected(lab, MANAGED)
+    assert is_protected(lab, MANAGED)
     driver.unmanage_snapshot(binding)
-    assert (lab.names(), protected(lab, DAILY), protection_keys(lab)) == ({DAILY}, False, [])
+    assert (lab.names(), is_protected(lab, DAILY), protection_keys(lab)) == ({DAILY}, False, [])
 
 
 @before_and_after
 @pytest.mark.parametrize("step", ["unprotect_snap", "metadata_remove"])
 def test_next_attempt_finishes_an_interrupted_unprotection(lab: RbdLab, step: str, after: bool) -> None:
     driver = lab.driver_as("admin", rbd_protect=True)
-    binding = bound(driver)
+    binding = bind(driver)
     driver.manage_snapshot(binding)
 
-    with dying(step, after):
+    with die_at(step, after):
         driver.unmanage_snapshot(binding)
     driver.unmanage_snapshot(binding)
 
-    assert (lab.names(), protected(lab, DAILY), protection_keys(lab)) == ({DAILY}, False, [])
+    assert (lab.names(), is_protected(lab, DAILY), protection_keys(lab)) == ({DAILY}, False, [])
 
 
 ACT = """
@@ -161,7 +161,7 @@ getattr(RbdDriver(pool, rbd_user="admin", rbd_ceph_conf=conf, rbd_protect=True),
 """
 
 
-def die(lab: RbdLab, point: Point, act: str, binding: Binding) -> None:
+def kill_at(lab: RbdLab, point: Point, act: str, binding: Binding) -> None:
     """Kill a process at a point of an operation, while its image is open on the cluster."""
     arguments = [lab.pool, str(lab.ceph.conf), act, *astuple(binding)]
     environment = os.environ | {crash.VARIABLE: point.label}
@@ -172,21 +172,21 @@ def die(lab: RbdLab, point: Point, act: str, binding: Binding) -> None:
 @pytest.mark.parametrize("point", [Point.RENAMING, Point.RENAMED, Point.PROTECTION_NOTED])
 def test_next_attempt_manages_after_a_process_was_killed(lab: RbdLab, point: Point) -> None:
     driver = lab.driver_as("admin", rbd_protect=True, rbd_timeout_seconds=30)
-    binding = bound(driver)
-    die(lab, point, "manage_snapshot", binding)
+    binding = bind(driver)
+    kill_at(lab, point, "manage_snapshot", binding)
 
     driver.manage_snapshot(binding)
 
-    assert (lab.names(), protected(lab, MANAGED)) == ({MANAGED}, True)
+    assert (lab.names(), is_protected(lab, MANAGED)) == ({MANAGED}, True)
 
 
 @pytest.mark.parametrize("point", [Point.RENAMING, Point.RENAMED, Point.UNPROTECTED])
 def test_next_attempt_unmanages_after_a_process_was_killed(lab: RbdLab, point: Point) -> None:
     driver = lab.driver_as("admin", rbd_protect=True, rbd_timeout_seconds=30)
-    binding = bound(driver)
+    binding = bind(driver)
     driver.manage_snapshot(binding)
-    die(lab, point, "unmanage_snapshot", binding)
+    kill_at(lab, point, "unmanage_snapshot", binding)
 
     driver.unmanage_snapshot(binding)
 
-    assert (lab.names(), protected(lab, DAILY), protection_keys(lab)) == ({DAILY}, False, [])
+    assert (lab.names(), is_protected(lab, DAILY), protection_keys(lab)) == ({DAILY}, False, [])

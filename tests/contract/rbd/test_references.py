@@ -8,7 +8,7 @@ from snapmanage import errors
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.rbd.driver import RbdDriver
 from tests.contract.labs.rbd import RbdLab
-from tests.contract.rbd.helpers import DAILY, by_id, find
+from tests.contract.rbd.helpers import DAILY, find, find_by_id
 from tests.contract.worlds import world_of
 
 
@@ -43,7 +43,7 @@ def test_whole_name_finds_a_snapshot_of_another_volume(lab: RbdLab, driver: RbdD
     assert find(driver, DAILY, "image-2").parent == "image-1"
 
 
-def test_reading_on_the_volume_is_preferred(lab: RbdLab, driver: RbdDriver) -> None:
+def test_name_with_two_readings_is_looked_up_on_the_volume_first(lab: RbdLab, driver: RbdDriver) -> None:
     lab.add_volume("image-1@daily")
     with lab.image("image-1@daily") as image:
         image.create_snap("1")
@@ -56,28 +56,28 @@ def test_reading_on_the_volume_is_preferred(lab: RbdLab, driver: RbdDriver) -> N
 def test_ids_from_a_listing_are_references(driver: RbdDriver) -> None:
     [listed] = driver.list_snapshots()
 
-    assert by_id(driver, listed.extra["source-id"]) == listed
+    assert find_by_id(driver, listed.extra["source-id"]) == listed
 
 
 def test_snapshot_id_alone_is_looked_up_on_the_volume(driver: RbdDriver) -> None:
     snapshot = find(driver)
 
-    assert by_id(driver, snapshot.identity.partition("@")[2], "image-1") == snapshot
+    assert find_by_id(driver, snapshot.identity.partition("@")[2], "image-1") == snapshot
     with pytest.raises(errors.InvalidReference, match="IMAGE_ID@SNAPSHOT_ID"):
-        by_id(driver, snapshot.identity.partition("@")[2])
+        find_by_id(driver, snapshot.identity.partition("@")[2])
 
 
 @pytest.mark.parametrize("text", ["daily", "1@", "@1", "a/b@1", "1@-1", "1@1@1", "1" * 30])
 def test_invalid_id_is_refused(driver: RbdDriver, text: str) -> None:
     with pytest.raises(errors.InvalidReference, match="SNAPSHOT_ID"):
-        by_id(driver, text, "image-1")
+        find_by_id(driver, text, "image-1")
 
 
 def test_unknown_id_is_not_found(driver: RbdDriver) -> None:
     image_id = find(driver).identity.partition("@")[0]
     for text in (f"{image_id}@999", "abc@1"):
         with pytest.raises(errors.SourceNotFound):
-            by_id(driver, text)
+            find_by_id(driver, text)
 
 
 def test_template_that_makes_an_impossible_name_is_a_configuration_error(driver: RbdDriver) -> None:

@@ -1,4 +1,4 @@
-"""Failures of an image and of the cluster during a listing: an entry, or the whole listing fails."""
+"""Failures during a listing: a failed image becomes an entry; a failed cluster fails the whole listing."""
 
 import errno
 from collections.abc import Callable
@@ -16,25 +16,25 @@ from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.unreadable import ImageEntry
 from snapmanage.drivers.system import ceph_bindings
 from tests.contract.labs.rbd import RbdLab
-from tests.contract.rbd.helpers import DAILY, listed
+from tests.contract.rbd.helpers import DAILY, list_by_name
 from tests.services.ceph import mon_command
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[ImageEntry]]:
-    """Return a function that makes reads of some images fail after `after` reads, and returns the list of reads."""
+def fail_reads(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[ImageEntry]]:
+    """Return a function that makes reads of images fail after `after` reads, and returns the list of all reads."""
     read = Pool.snapshots
 
     def fail(error: Exception, fails: Callable[[ImageEntry], bool], after: int = 0) -> list[ImageEntry]:
         reads: list[ImageEntry] = []
 
-        def reading(pool: Pool, image: ImageEntry) -> list[BackendSnapshot]:
+        def read_or_fail(pool: Pool, image: ImageEntry) -> list[BackendSnapshot]:
             reads.append(image)
             if fails(image) and len(reads) > after:
                 raise error
             return read(pool, image)
 
-        monkeypatch.setattr(Pool, "snapshots", reading)
+        monkeypatch.setattr(Pool, "snapshots", read_or_fail)
         return reads
 
     return fail
@@ -43,36 +43,36 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[ImageEntry]]:
 TIME_OUT = errors.BackendUnavailable("the image doesn't answer")
 
 
-def test_image_that_times_out_is_an_entry_if_others_answer(lab: RbdLab, failing: Any) -> None:
+def test_image_that_times_out_is_an_entry_if_others_answer(lab: RbdLab, fail_reads: Any) -> None:
     lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: image.name == "silent")
+    fail_reads(TIME_OUT, lambda image: image.name == "silent")
 
-    found = listed(lab.driver)
+    found = list_by_name(lab.driver)
 
     assert found[DAILY].unsafe is None
     assert "doesn't answer" in found["silent"].unsafe_reason
 
 
-def test_listing_fails_if_no_image_answers(lab: RbdLab, failing: Any) -> None:
+def test_listing_fails_if_no_image_answers(lab: RbdLab, fail_reads: Any) -> None:
     lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: True)
+    fail_reads(TIME_OUT, lambda image: True)
 
     with pytest.raises(errors.BackendUnavailable):
         lab.driver.list_snapshots()
 
 
-def test_listing_fails_if_the_cluster_stops_answering_in_between(lab: RbdLab, failing: Any) -> None:
+def test_listing_fails_if_the_cluster_stops_answering_in_between(lab: RbdLab, fail_reads: Any) -> None:
     lab.add_volume("silent")
-    failing(TIME_OUT, lambda image: True, after=1)
+    fail_reads(TIME_OUT, lambda image: True, after=1)
 
     with pytest.raises(errors.BackendUnavailable):
         lab.driver_as("admin", rbd_list_workers=1).list_snapshots()
 
 
-def test_listing_stops_when_more_images_time_out_than_are_read_at_once(lab: RbdLab, failing: Any) -> None:
+def test_listing_stops_when_more_images_time_out_than_are_read_at_once(lab: RbdLab, fail_reads: Any) -> None:
     for number in range(9):
         lab.add_volume(f"silent-{number}")
-    reads = failing(TIME_OUT, lambda image: image.name.startswith("silent"))
+    reads = fail_reads(TIME_OUT, lambda image: image.name.startswith("silent"))
 
     with pytest.raises(errors.BackendUnavailable):
         lab.driver_as("admin", rbd_list_workers=2).list_snapshots()
@@ -91,7 +91,7 @@ def test_image_whose_features_time_out_is_not_opened(lab: RbdLab, monkeypatch: p
 
 
 @pytest.fixture
-def restricted(lab: RbdLab, tmp_path: Path) -> Callable[..., RbdDriver]:
+def make_restricted_driver(lab: RbdLab, tmp_path: Path) -> Callable[..., RbdDriver]:
     """Return a function that makes a driver whose user may read only the headers of the named images."""
 
     def make(*images: str) -> RbdDriver:
@@ -111,16 +111,16 @@ def restricted(lab: RbdLab, tmp_path: Path) -> Callable[..., RbdDriver]:
 
 
 def test_image_without_read_permission_is_an_entry_if_others_are_readable(
-    lab: RbdLab, restricted: Callable[..., RbdDriver]
+    lab: RbdLab, make_restricted_driver: Callable[..., RbdDriver]
 ) -> None:
     secrets = [lab.add_volume(f"secret-{number}") for number in range(10)]
 
-    found = listed(restricted(lab.volume))
+    found = list_by_name(make_restricted_driver(lab.volume))
 
     assert found[DAILY].unsafe is None
     assert ["profile rbd" in found[name].unsafe_reason for name in secrets] == [True] * 10
 
 
-def test_listing_fails_if_the_user_may_read_no_image(restricted: Callable[..., RbdDriver]) -> None:
+def test_listing_fails_if_the_user_may_read_no_image(make_restricted_driver: Callable[..., RbdDriver]) -> None:
     with pytest.raises(errors.BackendPermission, match="profile rbd"):
-        restricted().list_snapshots()
+        make_restricted_driver().list_snapshots()

@@ -1,4 +1,4 @@
-"""A cluster that refuses or hangs: errors, deadlines, and the next attempt."""
+"""A cluster that refuses access or hangs: errors, deadlines, and the next attempt."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,7 +10,7 @@ from snapmanage.core.backend import Binding
 from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.rbd.image import OpenImage
 from tests.contract.labs.rbd import RbdLab
-from tests.contract.rbd.helpers import DAILY, MANAGED, bound
+from tests.contract.rbd.helpers import DAILY, MANAGED, bind
 from tests.services.ceph import mon_command
 
 LONGEST_WAIT_SECONDS = 60
@@ -34,7 +34,7 @@ def test_unknown_user_is_a_permission_error_that_names_the_option(lab: RbdLab) -
 
 
 def test_backend_is_unavailable_while_the_osd_is_stopped(lab: RbdLab, driver: RbdDriver) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     lab.ceph.stop_osd()
     try:
         for act in (driver.list_snapshots, partial(driver.manage_snapshot, binding)):
@@ -73,17 +73,17 @@ def test_lookup_of_a_pool_times_out_while_the_monitor_hangs(lab: RbdLab, driver:
     assert driver.list_snapshots() == []
 
 
-def test_rename_that_finishes_after_its_timeout_is_found_done(
+def test_rename_that_finishes_after_its_timeout_counts_as_done(
     lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     rename = OpenImage.rename
 
-    def hanging(image: OpenImage, old: str, new: str) -> None:
+    def freeze_and_rename(image: OpenImage, old: str, new: str) -> None:
         lab.ceph.osd.freeze()
         rename(image, old, new)
 
-    monkeypatch.setattr(OpenImage, "rename", hanging)
+    monkeypatch.setattr(OpenImage, "rename", freeze_and_rename)
     with pytest.raises(errors.BackendUnavailable):
         driver.manage_snapshot(binding)
     monkeypatch.undo()
@@ -94,17 +94,17 @@ def test_rename_that_finishes_after_its_timeout_is_found_done(
 
 
 def test_blocklisted_client_connects_again(lab: RbdLab, driver: RbdDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    binding = bound(driver)
+    binding = bind(driver)
     rename = OpenImage.rename
 
-    def blocklisted(image: OpenImage, old: str, new: str) -> None:
+    def blocklist_and_rename(image: OpenImage, old: str, new: str) -> None:
         [watcher] = image.image.watchers_list()
         with lab.ceph.connected() as cluster:
             mon_command(cluster, "osd blocklist", blocklistop="add", addr=watcher["addr"])
             mon_command(cluster, "osd blocklist ls")
         rename(image, old, new)
 
-    monkeypatch.setattr(OpenImage, "rename", blocklisted)
+    monkeypatch.setattr(OpenImage, "rename", blocklist_and_rename)
     with pytest.raises(errors.BackendUnavailable):
         driver.manage_snapshot(binding)
     monkeypatch.undo()

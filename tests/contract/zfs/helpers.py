@@ -23,7 +23,7 @@ def new_binding(lab: ZfsLab, word: str = "daily") -> Binding:
 
 
 def replace_zfs(folder: Path, monkeypatch: pytest.MonkeyPatch, output: str, error: str, code: int) -> None:
-    """Replace `zfs` by a script that always prints this."""
+    """Replace `zfs` by a script that always prints `output` and `error`, and exits with `code`."""
     (folder / "output").write_text(output)
     command = folder / "zfs"
     command.write_text(f"""#!/bin/sh\ncat {folder}/output\necho "{error}" >&2\nexit {code}\n""")

@@ -1,4 +1,4 @@
-"""Damage of one object of ZFS hides no other."""
+"""A damaged object of ZFS hides no other object from the listing."""
 
 from pathlib import Path
 

@@ -21,8 +21,8 @@ PROJECT = "0123456789abcdef0123456789abcdef"
 PASSWORD = "correct horse"
 
 
-class Seconds:
-    """A clock that stands still until it is moved."""
+class ManualClock:
+    """A clock that a test moves."""
 
     now = 1000.0
 
@@ -30,16 +30,16 @@ class Seconds:
         return self.now
 
 
-def line(user: str, password: str = PASSWORD, cost: int = 4) -> str:
+def make_line(user: str, password: str = PASSWORD, cost: int = 4) -> str:
     return f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()}\n"
 
 
-def asking(user: str, password: str = PASSWORD) -> falcon.Request:
-    """A request of that user."""
-    return sending("Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+def request_as(user: str, password: str = PASSWORD) -> falcon.Request:
+    """Return a request with the credentials of that user."""
+    return request_with("Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
 
 
-def sending(header: str) -> falcon.Request:
+def request_with(header: str) -> falcon.Request:
     request = falcon.Request(testing.create_environ(headers={"Authorization": header} if header else {}))
     RequestIdMiddleware().process_request(request, falcon.Response())
     return request
@@ -48,21 +48,21 @@ def sending(header: str) -> falcon.Request:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     made = tmp_path / "htpasswd"
-    made.write_text(line("ann") + line("bob", "other"))
+    made.write_text(make_line("ann") + make_line("bob", "other"))
     return made
 
 
 @pytest.fixture
-def clock() -> Seconds:
-    return Seconds()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def strategy(file: Path, clock: Seconds) -> HttpBasic:
+def strategy(file: Path, clock: ManualClock) -> HttpBasic:
     return HttpBasic(file, clock)
 
 
-def refused(strategy: HttpBasic, request: falcon.Request) -> bool:
+def is_refused(strategy: HttpBasic, request: falcon.Request) -> bool:
     try:
         strategy(request, PROJECT)
     except errors.NotAuthenticated:
@@ -71,7 +71,7 @@ def refused(strategy: HttpBasic, request: falcon.Request) -> bool:
 
 
 def test_user_of_the_file_is_an_administrator_of_the_project_in_the_path(strategy: HttpBasic) -> None:
-    caller = strategy(asking("ann"), PROJECT)
+    caller = strategy(request_as("ann"), PROJECT)
 
     assert caller.requester.user_id == "ann"
     assert caller.requester.project_id == PROJECT
@@ -92,88 +92,88 @@ def test_user_of_the_file_is_an_administrator_of_the_project_in_the_path(strateg
         ("ann", "nul\0"),
     ],
 )
-def test_others_are_strangers(strategy: HttpBasic, user: str, password: str) -> None:
-    assert refused(strategy, asking(user, password))
+def test_wrong_user_or_password_is_not_authenticated(strategy: HttpBasic, user: str, password: str) -> None:
+    assert is_refused(strategy, request_as(user, password))
 
 
 @pytest.mark.parametrize("user", ["a" * 256, "ann\0"])
-def test_name_that_no_record_could_keep_is_nobody_s(file: Path, user: str) -> None:
-    file.write_text(line(user))
+def test_user_name_that_no_record_can_store_is_not_authenticated(file: Path, user: str) -> None:
+    file.write_text(make_line(user))
 
-    assert refused(HttpBasic(file), asking(user))
+    assert is_refused(HttpBasic(file), request_as(user))
 
 
 @pytest.mark.parametrize("header", ["", "Basic", "Bearer abc", "Digest username=x", "basicx abc"])
-def test_other_headers_prove_nothing(strategy: HttpBasic, header: str) -> None:
+def test_missing_or_other_authorization_header_is_not_authenticated(strategy: HttpBasic, header: str) -> None:
     with pytest.raises(errors.NotAuthenticated) as refusal:
-        strategy(sending(header), PROJECT)
+        strategy(request_with(header), PROJECT)
 
     assert refusal.value.challenge == 'Basic realm="snapmanage"'
 
 
 @pytest.mark.parametrize("header", ["Basic !", "Basic YQ", "Basic YW5u", "Basic /zr/", "Basic a b"])
-def test_header_that_can_not_be_decoded_is_a_bad_request(strategy: HttpBasic, header: str) -> None:
+def test_header_that_cannot_be_decoded_is_an_invalid_request(strategy: HttpBasic, header: str) -> None:
     with pytest.raises(errors.InvalidRequest, match="base64 encoding of USER:PASSWORD"):
-        strategy(sending(header), PROJECT)
+        strategy(request_with(header), PROJECT)
 
 
-def test_password_of_72_bytes_counts_whole(file: Path) -> None:
-    file.write_text(line("ann", "x" * 72))
+def test_every_byte_of_a_password_of_72_bytes_is_compared(file: Path) -> None:
+    file.write_text(make_line("ann", "x" * 72))
     strategy = HttpBasic(file)
 
-    assert not refused(strategy, asking("ann", "x" * 72))
-    assert refused(strategy, asking("ann", "x" * 71))
+    assert not is_refused(strategy, request_as("ann", "x" * 72))
+    assert is_refused(strategy, request_as("ann", "x" * 71))
 
 
-def test_who_was_let_in_is_remembered_for_a_while(
-    strategy: HttpBasic, clock: Seconds, monkeypatch: pytest.MonkeyPatch
+def test_accepted_credentials_are_remembered_for_a_limited_time(
+    strategy: HttpBasic, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy(asking("ann"), PROJECT)
-    monkeypatch.setattr(basic_auth, "auth_entry", broken)
+    strategy(request_as("ann"), PROJECT)
+    monkeypatch.setattr(basic_auth, "auth_entry", fail_to_compare)
 
     clock.now += http_basic.REMEMBERED_SECONDS - 1
-    strategy(asking("ann"), PROJECT)
+    strategy(request_as("ann"), PROJECT)
     with pytest.raises(RuntimeError):
-        strategy(asking("ann", "other"), PROJECT)
+        strategy(request_as("ann", "other"), PROJECT)
     with pytest.raises(RuntimeError):
-        strategy(asking("bob"), PROJECT)
+        strategy(request_as("bob"), PROJECT)
     clock.now += 1
     with pytest.raises(RuntimeError):
-        strategy(asking("ann"), PROJECT)
+        strategy(request_as("ann"), PROJECT)
 
 
-def test_who_was_refused_is_not_remembered(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert refused(strategy, asking("ann", "wrong"))
-    monkeypatch.setattr(basic_auth, "auth_entry", broken)
-
-    with pytest.raises(RuntimeError):
-        strategy(asking("ann", "wrong"), PROJECT)
-
-
-def test_password_of_a_stranger_is_hashed_too(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(basic_auth, "auth_entry", broken)
+def test_refused_credentials_are_not_remembered(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_refused(strategy, request_as("ann", "wrong"))
+    monkeypatch.setattr(basic_auth, "auth_entry", fail_to_compare)
 
     with pytest.raises(RuntimeError):
-        strategy(asking("nobody"), PROJECT)
+        strategy(request_as("ann", "wrong"), PROJECT)
 
 
-def test_stranger_costs_what_the_dearest_user_costs(file: Path) -> None:
-    file.write_text(line("ann", cost=4) + line("bob", cost=6) + line("carl", cost=5))
+def test_password_of_an_unknown_user_is_hashed_too(strategy: HttpBasic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basic_auth, "auth_entry", fail_to_compare)
+
+    with pytest.raises(RuntimeError):
+        strategy(request_as("nobody"), PROJECT)
+
+
+def test_hash_for_an_unknown_user_has_the_highest_cost_in_the_file(file: Path) -> None:
+    file.write_text(make_line("ann", cost=4) + make_line("bob", cost=6) + make_line("carl", cost=5))
 
     assert ":$2b$06$" in http_basic.read_accounts(file).stranger
 
 
-def test_name_of_a_stranger_stays_out_of_the_log(strategy: HttpBasic, caplog: pytest.LogCaptureFixture) -> None:
+def test_name_of_an_unknown_user_is_not_logged(strategy: HttpBasic, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
 
-    assert refused(strategy, asking("a password in the wrong field", ""))
+    assert is_refused(strategy, request_as("a password in the wrong field", ""))
 
     assert "Password for an unknown user does not match" in caplog.text
     assert "wrong field" not in caplog.text
 
 
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:
-    memory = http_basic.Memory(Seconds())
+    memory = http_basic.Memory(ManualClock())
 
     for number in range(http_basic.MOST_REMEMBERED + 1):
         memory.keep(number)
@@ -184,7 +184,7 @@ def test_memory_is_bounded_and_forgets_the_oldest() -> None:
 
 def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_basic, "MOST_REMEMBERED", 1)
-    memory = http_basic.Memory(Seconds())
+    memory = http_basic.Memory(ManualClock())
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -196,45 +196,45 @@ def test_memory_is_bounded_for_several_threads_too(monkeypatch: pytest.MonkeyPat
     assert len(memory) == 1
 
 
-def test_memory_holds_no_password() -> None:
-    memory = http_basic.Memory(Seconds())
+def test_memory_contains_no_password() -> None:
+    memory = http_basic.Memory(ManualClock())
 
     memory.keep("ann", b"secret")
 
     assert b"secret" not in repr(vars(memory)).encode()
 
 
-def test_changed_file_counts_at_once(strategy: HttpBasic, file: Path) -> None:
-    strategy(asking("ann"), PROJECT)
+def test_changed_file_is_read_at_once(strategy: HttpBasic, file: Path) -> None:
+    strategy(request_as("ann"), PROJECT)
     replacement = file.with_name("new")
-    replacement.write_text(line("ann", "changed") + line("bob", "other"))
+    replacement.write_text(make_line("ann", "changed") + make_line("bob", "other"))
 
     replacement.rename(file)
 
-    assert refused(strategy, asking("ann"))
-    assert not refused(strategy, asking("ann", "changed"))
+    assert is_refused(strategy, request_as("ann"))
+    assert not is_refused(strategy, request_as("ann", "changed"))
 
 
-def test_nobody_is_let_in_while_the_file_is_gone(
+def test_every_request_is_refused_while_the_file_is_missing(
     strategy: HttpBasic, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strategy(asking("ann"), PROJECT)
+    strategy(request_as("ann"), PROJECT)
     aside = file.rename(file.with_name("aside"))
 
     with pytest.raises(errors.Unavailable):
-        strategy(asking("ann"), PROJECT)
+        strategy(request_as("ann"), PROJECT)
     assert f"{file} can't be read" in caplog.text
     aside.rename(file)
-    assert not refused(strategy, asking("ann"))
+    assert not is_refused(strategy, request_as("ann"))
 
 
-def test_comments_and_empty_lines_say_nothing_and_the_first_line_of_a_user_counts(file: Path) -> None:
-    file.write_text(f"# ann: not a user\n\n  {line('ann')}{line('ann', 'second')}")
+def test_comments_and_empty_lines_are_ignored_and_the_first_line_of_a_user_is_used(file: Path) -> None:
+    file.write_text(f"# ann: not a user\n\n  {make_line('ann')}{make_line('ann', 'second')}")
     strategy = HttpBasic(file)
 
-    assert not refused(strategy, asking("ann"))
-    assert refused(strategy, asking("ann", "second"))
-    assert refused(strategy, asking("# ann", " not a user"))
+    assert not is_refused(strategy, request_as("ann"))
+    assert is_refused(strategy, request_as("ann", "second"))
+    assert is_refused(strategy, request_as("# ann", " not a user"))
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_comments_and_empty_lines_say_nothing_and_the_first_line_of_a_user_count
         (b"\nann:SECRETHASH\n", "in line 2"),
         (b"ann:$2y$10$tooshort\n", "in line 1"),
         (b"just words\n", "in line 1"),
-        (line("").encode(), "in line 1"),
+        (make_line("").encode(), "in line 1"),
         (b"\xff\xfe", "can't be read"),
     ],
     ids=["empty", "another hash", "no hash", "short hash", "no colon", "no name", "no text"],
 )
-def test_file_that_can_not_be_used_is_told_without_its_secrets(file: Path, content: bytes, why: str) -> None:
+def test_error_for_an_unusable_file_names_the_reason_and_no_hash(file: Path, content: bytes, why: str) -> None:
     file.write_bytes(content)
 
     with pytest.raises(errors.ConfigurationError) as refusal:
@@ -262,10 +262,10 @@ def test_file_that_can_not_be_used_is_told_without_its_secrets(file: Path, conte
 
 
 @pytest.mark.parametrize("name", ["missing", ""])
-def test_file_that_is_no_file_is_told(tmp_path: Path, name: str) -> None:
+def test_missing_file_or_a_directory_in_its_place_is_a_configuration_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="can't be read"):
         HttpBasic(tmp_path / name)
 
 
-def broken(entry: str, password: bytes) -> None:
-    raise RuntimeError("asked")
+def fail_to_compare(entry: str, password: bytes) -> None:
+    raise RuntimeError("compared")

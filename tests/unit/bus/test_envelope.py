@@ -1,4 +1,4 @@
-"""The form of a message on the wire, against messages that other services exchanged."""
+"""The form of messages on the wire, compared with messages that Cinder and its clients exchanged."""
 
 import json
 from typing import Any
@@ -28,22 +28,22 @@ JSON = st.recursive(
 OUR_CONTEXT = {"_context_user_id", "_context_project_id", "_context_request_id", "_context_global_request_id"}
 
 
-def notification() -> Message:
+def make_notification() -> Message:
     event = events.announce(examples.snapshot(status=Status.AVAILABLE), Step.END, NOW)
     return outbox.notifications(event, REQUESTER, both_dialects=False)[0]
 
 
-def envelope_of(body: bytes) -> dict[str, Any]:
+def outer_envelope(body: bytes) -> dict[str, Any]:
     outer: dict[str, Any] = json.loads(body)
     return outer
 
 
-def keys(content: dict[str, Any]) -> set[str]:
-    """The keys beside the context's."""
+def content_keys(content: dict[str, Any]) -> set[str]:
+    """Return the keys that are not part of the context."""
     return {key for key in content if not key.startswith("_context_")}
 
 
-def wrapped(content: Any) -> bytes:
+def wrap(content: Any) -> bytes:
     return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode()
 
 
@@ -61,7 +61,7 @@ def wrapped(content: Any) -> bytes:
         ),
     ],
 )
-def test_request_of_the_reference_is_parsed(name: str, method: str, version: str, arguments: set[str]) -> None:
+def test_request_of_cinder_is_parsed(name: str, method: str, version: str, arguments: set[str]) -> None:
     incoming = envelope.open_request(sample_body(name))
 
     assert incoming.message["method"] == method
@@ -83,50 +83,56 @@ def test_call_names_its_reply_queue_and_a_cast_does_not() -> None:
     assert (cast.msg_id, cast.reply_q) == (None, None)
 
 
-def test_cast_has_the_wire_format_of_the_reference() -> None:
+def test_cast_has_the_wire_format_of_cinder() -> None:
     (publication,) = envelope.publications(CAST, NAMES, NOW)
 
-    assert keys(envelope_of(publication.body)) == keys(sample("cast_manage_existing_snapshot")["body"])
+    assert content_keys(outer_envelope(publication.body)) == content_keys(
+        sample("cast_manage_existing_snapshot")["body"]
+    )
     content = envelope.unwrap(publication.body)
-    assert keys(content) == keys(sample_content("cast_manage_existing_snapshot"))
-    assert content.keys() - keys(content) == OUR_CONTEXT
+    assert content_keys(content) == content_keys(sample_content("cast_manage_existing_snapshot"))
+    assert content.keys() - content_keys(content) == OUR_CONTEXT
 
 
-def test_call_has_the_wire_format_of_the_reference() -> None:
+def test_call_has_the_wire_format_of_cinder() -> None:
     body = envelope.request("get_manageable_snapshots", {}, {}, "1", _msg_id="2", _reply_q="3")
 
-    assert keys(envelope.unwrap(body)) == keys(sample_content("call_get_manageable_snapshots")) - {"_timeout"}
+    assert content_keys(envelope.unwrap(body)) == content_keys(sample_content("call_get_manageable_snapshots")) - {
+        "_timeout"
+    }
 
 
-def test_notification_has_the_wire_format_of_the_reference() -> None:
+def test_notification_has_the_wire_format_of_cinder() -> None:
     theirs = sample_content("notification_manage_existing_snapshot_end")
 
-    ours = envelope.unwrap(envelope.publications(notification(), NAMES, NOW)[0].body)
+    ours = envelope.unwrap(envelope.publications(make_notification(), NAMES, NOW)[0].body)
 
-    assert keys(ours) == keys(theirs)
-    assert {key: type(ours[key]) for key in keys(ours)} == {key: type(theirs[key]) for key in keys(theirs)}
+    assert content_keys(ours) == content_keys(theirs)
+    assert {key: type(ours[key]) for key in content_keys(ours)} == {
+        key: type(theirs[key]) for key in content_keys(theirs)
+    }
     assert ours["publisher_id"] == "snapshot.storage-1@fast"
     assert ours["timestamp"] == "2026-03-01 12:30:15.123456"
     assert len(ours["timestamp"]) == len(theirs["timestamp"])
-    assert ours.keys() - keys(ours) == OUR_CONTEXT
+    assert ours.keys() - content_keys(ours) == OUR_CONTEXT
 
 
 @pytest.mark.parametrize(
     ("name", "result", "failure"),
     [("reply_get_manageable_snapshots", [], None), ("reply_failure", None, errors.InvalidRequest("bad marker"))],
 )
-def test_reply_has_the_wire_format_of_the_reference(name: str, result: Any, failure: Exception | None) -> None:
+def test_reply_has_the_wire_format_of_cinder(name: str, result: Any, failure: Exception | None) -> None:
     theirs = sample_content(name)
 
     ours = envelope.unwrap(envelope.reply(Incoming({}, {}, "7", "reply_7"), result, failure))
 
-    assert keys(ours) == keys(theirs)
+    assert content_keys(ours) == content_keys(theirs)
     assert {key: type(ours[key]) for key in ours} == {key: type(theirs[key]) for key in theirs}
     if failure is not None:
         assert json.loads(ours["failure"]).keys() == json.loads(theirs["failure"]).keys()
 
 
-def test_cast_goes_to_its_server_s_queue_and_does_not_declare_it() -> None:
+def test_cast_is_published_to_the_queue_of_its_server_without_declaring_it() -> None:
     (publication,) = envelope.publications(CAST, NAMES, NOW)
 
     assert publication.routing_key == "snapmanage-volume.storage-1@fast"
@@ -134,12 +140,12 @@ def test_cast_goes_to_its_server_s_queue_and_does_not_declare_it() -> None:
     assert publication.message_id == CAST.id
 
 
-def test_notification_goes_to_every_topic_with_its_priority_in_the_key() -> None:
-    sent = envelope.publications(notification(), NAMES, NOW)
+def test_notification_is_published_to_every_topic_with_its_priority_in_the_key() -> None:
+    sent = envelope.publications(make_notification(), NAMES, NOW)
 
     assert [publication.routing_key for publication in sent] == ["notifications.info", "billing.info"]
     assert not any(publication.queue_must_exist for publication in sent)
-    assert {publication.message_id for publication in sent} == {notification().id}
+    assert {publication.message_id for publication in sent} == {make_notification().id}
 
 
 def test_server_consumes_the_queues_of_both_dialects() -> None:
@@ -204,12 +210,12 @@ def test_unexpected_error_reveals_no_internals_in_a_reply() -> None:
         b'{"oslo.version": "2.0", "oslo.message": "{"}',
         b'{"oslo.version": "2.0", "oslo.message": "[]"}',
         b'{"oslo.version": "2.0", "oslo.message": ' + b"[" * 100_000,
-        wrapped({}),
-        wrapped({"method": 7}),
-        wrapped({"method": "manage_snapshot", "args": []}),
-        wrapped({"method": "manage_snapshot", "args": None}),
-        wrapped({"method": "manage_snapshot", "version": 1.0}),
-        wrapped({"method": "manage_snapshot", "version": None}),
+        wrap({}),
+        wrap({"method": 7}),
+        wrap({"method": "manage_snapshot", "args": []}),
+        wrap({"method": "manage_snapshot", "args": None}),
+        wrap({"method": "manage_snapshot", "version": 1.0}),
+        wrap({"method": "manage_snapshot", "version": None}),
     ],
     ids=lambda body: body[:60].decode(errors="replace"),
 )
@@ -227,7 +233,7 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
 @given(JSON)
 def test_any_content_is_parsed_or_refused(content: Any) -> None:
     try:
-        envelope.open_request(wrapped(content))
+        envelope.open_request(wrap(content))
     except errors.InvalidRequest:
         assert not (isinstance(content, dict) and isinstance(content.get("method"), str) and len(content) == 1)
 

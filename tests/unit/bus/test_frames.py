@@ -21,7 +21,7 @@ DELIVER = b"\x00\x3c\x00\x3c"
 PUBLISH = b"\x00\x3c\x00\x28"
 
 
-def split(written: bytes) -> Iterator[tuple[int, int, bytes]]:
+def split_frames(written: bytes) -> Iterator[tuple[int, int, bytes]]:
     while written:
         kind, channel, size = unpack_from(">BHI", written)
         assert size + frames.OVERHEAD <= FRAME_MAX
@@ -30,11 +30,11 @@ def split(written: bytes) -> Iterator[tuple[int, int, bytes]]:
         written = written[8 + size :]
 
 
-def read(written: bytes) -> tuple[Any, Any]:
-    """Method arguments and message, as a peer understands them."""
+def read_message(written: bytes) -> tuple[Any, Any]:
+    """Return the method's arguments and the message, as py-amqp reads them."""
     received: list[Any] = []
     on_frame = frame_handler(SimpleNamespace(bytes_recv=0), lambda *arguments: received.append(arguments))
-    for kind, channel, payload in split(written):
+    for kind, channel, payload in split_frames(written):
         # py-amqp reads content only after a frame that a broker sends.
         assert kind != 1 or payload.startswith(PUBLISH)
         on_frame((kind, channel, payload.replace(PUBLISH, DELIVER, 1) if kind == 1 else payload))
@@ -47,7 +47,7 @@ def read(written: bytes) -> tuple[Any, Any]:
 def test_message_of_any_size_is_read_unchanged(size: int) -> None:
     publication = Publication("an-id", "a.queue", bytes(range(256)) * (size // 256) + b"x" * (size % 256))
 
-    arguments, message = read(frames.publish(5, "an-exchange", publication, FRAME_MAX))
+    arguments, message = read_message(frames.publish(5, "an-exchange", publication, FRAME_MAX))
 
     assert arguments == [0, "an-exchange", "a.queue", True, False]
     assert bytes(message.body if size else b"") == publication.body
@@ -61,7 +61,7 @@ def test_message_of_any_size_is_read_unchanged(size: int) -> None:
 
 @pytest.fixture
 def high_descriptor() -> Iterator[int]:
-    """A descriptor of a socket beyond the limit of `select`; its peer has written a byte."""
+    """Yield a descriptor of a socket above the limit of `select`; the peer of the socket has written a byte."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), max(hard, 2048)))
     low, peer = socket.socketpair()

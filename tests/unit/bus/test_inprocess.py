@@ -25,7 +25,7 @@ def test_joining_a_consumer_waits_for_its_current_batch() -> None:
     consumer.stop()
     threading.Thread(target=join).start()
 
-    assert not joined.wait(0.2)  # one that didn't wait would have come back by now
+    assert not joined.wait(0.2)  # a `join` that doesn't wait would have returned by now
     released.set()
     assert joined.wait(20)
 

@@ -15,8 +15,8 @@ PROTECTED = {
 }
 
 
-def main(**policy: Any) -> dict[str, Any]:
-    """A queue as snapmanage declares it."""
+def server_queue(**policy: Any) -> dict[str, Any]:
+    """Return the broker's description of a queue that a server declares."""
     return {
         "name": NAME,
         "type": "quorum",
@@ -26,34 +26,34 @@ def main(**policy: Any) -> dict[str, Any]:
     }
 
 
-def old(**policy: Any) -> dict[str, Any]:
-    """One from before."""
-    return main(**policy) | {"arguments": {"x-queue-type": "quorum"}}
+def old_server_queue(**policy: Any) -> dict[str, Any]:
+    """Return the description of a queue that an earlier release declared."""
+    return server_queue(**policy) | {"arguments": {"x-queue-type": "quorum"}}
 
 
-def dead_letters(**policy: Any) -> dict[str, Any]:
+def dead_letter_queue(**policy: Any) -> dict[str, Any]:
     arguments = {"x-queue-type": "classic", "x-overflow": "reject-publish"}
-    return main(**policy) | {"name": f"dead-letters.{NAME}", "type": "classic", "arguments": arguments}
+    return server_queue(**policy) | {"name": f"dead-letters.{NAME}", "type": "classic", "arguments": arguments}
 
 
 HARMLESS = {
-    "none": main(),
-    "a limit of deliveries": main(delivery_limit=1),
-    "a TTL": main(message_ttl=1000),
-    "a length": main(max_length=3),
-    "a length that refuses": main(max_length=3, overflow="reject-publish"),
-    "a dead-letter exchange": main(dead_letter_exchange="other"),
-    "a length of dead letters": dead_letters(max_length=3, overflow="drop-head"),
-    "a limit of deliveries of dead letters": dead_letters(delivery_limit=1),
+    "none": server_queue(),
+    "a limit of deliveries": server_queue(delivery_limit=1),
+    "a TTL": server_queue(message_ttl=1000),
+    "a length": server_queue(max_length=3),
+    "a length that refuses": server_queue(max_length=3, overflow="reject-publish"),
+    "a dead-letter exchange": server_queue(dead_letter_exchange="other"),
+    "a length of dead letters": dead_letter_queue(max_length=3, overflow="drop-head"),
+    "a limit of deliveries of dead letters": dead_letter_queue(delivery_limit=1),
 }
 LOSING = {
-    "expires": main(expires=1000),
-    "overflow drop-head": main(max_length_bytes=3, overflow="drop-head"),
-    "message-ttl": dead_letters(message_ttl=1000),
-    "expires = 1000": dead_letters(expires=1000),
-    "delivery-limit": old(delivery_limit=20),
-    "message-ttl = 1000": old(message_ttl=1000),
-    "max-length = 3": old(max_length=3),
+    "expires": server_queue(expires=1000),
+    "overflow drop-head": server_queue(max_length_bytes=3, overflow="drop-head"),
+    "message-ttl": dead_letter_queue(message_ttl=1000),
+    "expires = 1000": dead_letter_queue(expires=1000),
+    "delivery-limit": old_server_queue(delivery_limit=20),
+    "message-ttl = 1000": old_server_queue(message_ttl=1000),
+    "max-length = 3": old_server_queue(max_length=3),
 }
 
 
@@ -71,14 +71,17 @@ def test_policy_that_loses_messages_is_reported_with_its_key(key: str, queue: di
 
 
 def test_operator_policy_is_named_together_with_the_policy() -> None:
-    [loss] = findings(main(expires=1000) | {"operator_policy": "tenant"}, "quorum")
+    [loss] = findings(server_queue(expires=1000) | {"operator_policy": "tenant"}, "quorum")
 
     assert "'strict' and 'tenant'" in loss.text
 
 
 @pytest.mark.parametrize(
     ("queue", "text"),
-    [(old(), "without a dead-letter queue"), (old() | {"type": "classic"}, "is a classic queue")],
+    [
+        (old_server_queue(), "without a dead-letter queue"),
+        (old_server_queue() | {"type": "classic"}, "is a classic queue"),
+    ],
 )
 def test_queue_with_old_arguments_is_reported(queue: dict[str, Any], text: str) -> None:
     [note] = findings(queue, "quorum")

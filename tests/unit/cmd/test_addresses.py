@@ -12,7 +12,7 @@ from snapmanage.store.engine import database, postgresql
 
 
 @pytest.mark.parametrize(("name", "written"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("broker", "broker")])
-def test_broker_s_address_has_the_form_that_kombu_parses(name: str, written: str) -> None:
+def test_address_of_a_broker_has_the_form_that_kombu_parses(name: str, written: str) -> None:
     host = SimpleNamespace(hostname=name, port=5673, username="me", password="p/w")
 
     assert parts.broker_address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
@@ -23,11 +23,11 @@ def test_broker_s_address_has_the_form_that_kombu_parses(name: str, written: str
     [("mysql+pymysql://host/name", "read_timeout"), ("postgresql+psycopg://host/name", "tcp_user_timeout")],
 )
 def test_connection_to_a_database_has_a_read_time_out(url: str, option: str) -> None:
-    assert arguments(database.connect(url).engine)[option] > 0
+    assert connect_arguments(database.connect(url).engine)[option] > 0
 
 
 def test_time_out_in_the_url_overrides_the_default() -> None:
-    assert arguments(database.connect("mysql+pymysql://host/name?read_timeout=7").engine)["read_timeout"] == 7
+    assert connect_arguments(database.connect("mysql+pymysql://host/name?read_timeout=7").engine)["read_timeout"] == 7
 
 
 @pytest.mark.parametrize("threshold", ["none", "-1", "5&prepare_threshold=6"])
@@ -49,7 +49,7 @@ def test_idle_time_out_of_postgresql_in_the_url_overrides_the_default() -> None:
     assert "10s" in postgresql.guard(url.set(query={"options": "-c work_mem=8MB"}), 10)
 
 
-def arguments(engine: Engine) -> dict[str, int]:
+def connect_arguments(engine: Engine) -> dict[str, int]:
     """Return the named arguments with which the engine connects."""
     given: dict[str, int] = {}
 

@@ -18,7 +18,7 @@ class Greedy:
     options: ClassVar[Sequence[cfg.Opt]] = [cfg.FloatOpt("driver-timeout-seconds", default=1)]
 
 
-def loaded(folder: Path, section: str, driver: str) -> cfg.ConfigOpts:
+def load_section(folder: Path, section: str, driver: str) -> cfg.ConfigOpts:
     file = folder / "snapmanage.conf"
     file.write_text(f"[DEFAULT]\nhost = storage-1\nenabled_backends = {section}\n[{section}]\ndriver = {driver}\n")
     read = cfg.ConfigOpts()
@@ -27,17 +27,17 @@ def loaded(folder: Path, section: str, driver: str) -> cfg.ConfigOpts:
     return read
 
 
-def shipped() -> list[str]:
-    known = entry_points(group="snapmanage.drivers")
-    return sorted(each.name for each in known if each.value.startswith("snapmanage."))
+def names_of_own_drivers() -> list[str]:
+    drivers = entry_points(group="snapmanage.drivers")
+    return sorted(each.name for each in drivers if each.value.startswith("snapmanage."))
 
 
-@pytest.mark.parametrize("driver", shipped())
+@pytest.mark.parametrize("driver", names_of_own_drivers())
 def test_section_that_only_names_the_driver_is_enough(tmp_path: Path, driver: str) -> None:
-    [(server, (name, made, _))] = configuration.backends(loaded(tmp_path, "fast", driver)).items()
+    [(server, (name, made, _))] = configuration.backends(load_section(tmp_path, "fast", driver)).items()
 
     assert (server, name) == ("storage-1@fast", driver)
-    assert isinstance(made, known(driver))
+    assert isinstance(made, load_driver_class(driver))
 
 
 def test_driver_with_an_option_that_every_backend_has_is_refused(
@@ -46,15 +46,15 @@ def test_driver_with_an_option_that_every_backend_has_is_refused(
     monkeypatch.setattr(configuration, "driver_class", lambda section, name: Greedy)
 
     with pytest.raises(errors.ConfigurationError, match=r"\[fast\] driver 'greedy' .*driver.timeout.seconds.*rename"):
-        configuration.backends(loaded(tmp_path, "fast", "greedy"))
+        configuration.backends(load_section(tmp_path, "fast", "greedy"))
 
 
 @pytest.mark.parametrize("section", ["api", "database", "oslo_messaging_rabbit", "fast@1", "fast#1"])
-def test_section_that_can_not_be_a_backend_s_is_refused(tmp_path: Path, section: str) -> None:
+def test_section_name_that_no_backend_can_have_is_refused(tmp_path: Path, section: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=f"enabled_backends: '{section}' .*choose another name"):
-        configuration.backends(loaded(tmp_path, section, "fake"))
+        configuration.backends(load_section(tmp_path, section, "fake"))
 
 
-def known(driver: str) -> Any:
+def load_driver_class(driver: str) -> Any:
     [found] = entry_points(group="snapmanage.drivers", name=driver)
     return found.load()

@@ -79,7 +79,7 @@ def test_sample_is_current(tmp_path: Path) -> None:
 
     generator.main(["--config-file", str(CONFIGURATION / "config-generator.conf"), "--output-file", str(made)])
 
-    assert ours(made) == ours(CONFIGURATION / "snapmanage.conf.sample"), "run `make config`"
+    assert own_sections(made) == own_sections(CONFIGURATION / "snapmanage.conf.sample"), "run `make config`"
 
 
 def test_sample_has_the_options_of_libraries() -> None:
@@ -121,7 +121,7 @@ def sections(sample: Path) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def ours(sample: Path) -> dict[str, str]:
+def own_sections(sample: Path) -> dict[str, str]:
     """Return snapmanage's own sections; those of libraries differ from release to release."""
     known = {group for group, _ in conf.list_opts()}
     return {section: text for section, text in sections(sample).items() if section in known}

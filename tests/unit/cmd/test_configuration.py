@@ -34,7 +34,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def made(files: Path) -> SectionDriver:
+def make_driver(files: Path) -> SectionDriver:
     loaded = cfg.ConfigOpts()
     conf.register(loaded)
     named = [str(files / "first.conf"), str(files / "second.conf")]
@@ -45,7 +45,7 @@ def made(files: Path) -> SectionDriver:
 
 
 def test_section_has_all_its_options_in_the_order_of_the_files(files: Path) -> None:
-    assert made(files).section.values == {
+    assert make_driver(files).section.values == {
         "driver": ["curious"],
         "target": ["one", "two"],
         "color": ["red"],
@@ -55,10 +55,10 @@ def test_section_has_all_its_options_in_the_order_of_the_files(files: Path) -> N
 
 
 def test_section_has_its_name_and_the_template_of_managed_names(files: Path) -> None:
-    section = made(files).section
+    section = make_driver(files).section
 
     assert (section.name, section.snapshot_name_template) == ("array", "snapshot-%s")
 
 
 def test_driver_receives_its_options_besides_the_section(files: Path) -> None:
-    assert made(files).color == "red"
+    assert make_driver(files).color == "red"

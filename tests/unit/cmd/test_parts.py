@@ -16,7 +16,7 @@ CALLS = 4
 
 
 class SlowlyConnected:
-    """An RPC client that takes so long to connect that all calls arrive meanwhile; each call returns the client."""
+    """An RPC client that takes so long to connect that all calls arrive before; each call returns the client."""
 
     def __init__(self, *arguments: object) -> None:
         threading.Event().wait(0.2)

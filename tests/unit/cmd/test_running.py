@@ -1,4 +1,4 @@
-"""Shutdown of a main, also if it hangs."""
+"""Shutdown of a process by a signal, also if the shutdown hangs."""
 
 import queue
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from snapmanage.cmd.process import running
 
-# A main that hangs while it shuts down, like one whose broker or database hangs.
+# A process that hangs while it shuts down, as if its broker or its database hung.
 HANGING = """
 import threading
 from snapmanage.cmd.process import running

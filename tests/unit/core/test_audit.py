@@ -1,4 +1,4 @@
-"""The audit log's chain shows changed, removed and missing events."""
+"""The chain of the audit log reveals changed and removed rows, and gaps in the generations of a snapshot."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -54,14 +54,14 @@ def test_entry_holds_the_event_as_it_was_received() -> None:
     ids=lambda fields: next(iter(fields)),
 )
 @pytest.mark.parametrize("row", [1, 2, 3])
-def test_changed_row_is_found(tampered: dict[str, Any], row: int) -> None:
+def test_changed_row_is_reported(tampered: dict[str, Any], row: int) -> None:
     entries, head = chain(3)
     entries[row - 1] = replace(entries[row - 1], **tampered)
 
     assert audit.first_break(entries, head) == f"row {row} was changed"
 
 
-def test_row_with_a_digest_made_anew_breaks_the_next() -> None:
+def test_recomputed_digest_of_a_row_breaks_the_chain_at_the_next_row() -> None:
     entries, head = chain(3)
     entries[1] = audit.next_entry(
         Head(entries[0].number, entries[0].digest), "snapshot.manage.end", entries[1].payload, NOW
@@ -71,27 +71,27 @@ def test_row_with_a_digest_made_anew_breaks_the_next() -> None:
 
 
 @pytest.mark.parametrize(("removed", "message"), [(0, "row 1 is missing"), (1, "row 2 is missing")])
-def test_removed_row_is_missed(removed: int, message: str) -> None:
+def test_removed_row_is_reported(removed: int, message: str) -> None:
     entries, head = chain(3)
     del entries[removed]
 
     assert (audit.first_break(entries, head) or "").startswith(message)
 
 
-def test_rows_out_of_order_are_found() -> None:
+def test_rows_out_of_order_are_reported() -> None:
     entries, head = chain(3)
 
     assert audit.first_break([entries[0], entries[2], entries[1]], head) is not None
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
-def test_cut_end_shows_by_the_head(kept: int) -> None:
+def test_rows_cut_off_at_the_end_are_reported(kept: int) -> None:
     entries, head = chain(3)
 
     assert "rows were cut off" in (audit.first_break(entries[:kept], head) or "")
 
 
-def test_row_added_without_the_head_is_found() -> None:
+def test_row_added_without_a_new_head_is_reported() -> None:
     entries, _ = chain(3)
 
     assert audit.first_break(entries, Head(entries[1].number, entries[1].digest)) is not None
@@ -138,7 +138,7 @@ def test_missing_events_of_a_snapshot_are_reported(steps: list[Any], gaps: list[
     assert audit.gaps(events) == [Gap(SNAPSHOT_ID, reason) for reason in gaps]
 
 
-def test_one_snapshot_s_events_fill_no_gap_of_another() -> None:
+def test_events_of_one_snapshot_fill_no_gap_of_another() -> None:
     events = [("a", "snapshot.manage.start", 2, None), ("b", "snapshot.manage.end", 3, 2)]
 
     assert {gap.snapshot_id for gap in audit.gaps(events)} == {"a", "b"}

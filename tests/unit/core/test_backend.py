@@ -17,12 +17,12 @@ def test_size_is_rounded_up(size_bytes: int, gigabytes: int) -> None:
 
 
 @given(st.integers(min_value=0, max_value=2**80))
-def test_no_byte_lacks_room_and_no_gigabyte_is_empty(size_bytes: int) -> None:
+def test_size_in_gigabytes_is_the_smallest_that_holds_every_byte(size_bytes: int) -> None:
     assert size_gb(size_bytes) * GIB >= size_bytes
     assert (size_gb(size_bytes) - 1) * GIB < max(size_bytes, 1)
 
 
-def test_snapshot_counts_as_its_bytes_do() -> None:
+def test_size_of_a_snapshot_is_rounded_up_from_its_bytes() -> None:
     assert examples.found(size_bytes=GIB + 1).size_gb == 2
 
 

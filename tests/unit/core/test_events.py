@@ -38,7 +38,7 @@ def assert_published(event: Event) -> None:
     assert set(payload) == set(PAYLOAD_FIELDS)
 
 
-def announced(step: Step = Step.END, **fields: Any) -> Event:
+def make_event(step: Step = Step.END, **fields: Any) -> Event:
     return events.announce(examples.snapshot(**fields), step, NOW)
 
 
@@ -80,11 +80,17 @@ def test_each_event_of_a_snapshot_follows_the_published_schema(snapshot: Snapsho
 
 @given(
     key=st.uuids().map(str),
-    said=st.dictionaries(st.sampled_from(["volume_id", "project_id", "user_id", "name", "ref"]), TEXTS | st.integers()),
+    arguments=st.dictionaries(
+        st.sampled_from(["volume_id", "project_id", "user_id", "name", "ref"]), TEXTS | st.integers()
+    ),
     reason=TEXTS,
 )
-def test_event_of_a_rejected_request_follows_the_published_schema(key: str, said: dict[str, Any], reason: str) -> None:
-    event = events.rejected(key, "manage_snapshot", {"snapshot_id": SNAPSHOT_ID} | said, reason, NOW, examples.HOST)
+def test_event_of_a_rejected_request_follows_the_published_schema(
+    key: str, arguments: dict[str, Any], reason: str
+) -> None:
+    event = events.rejected(
+        key, "manage_snapshot", {"snapshot_id": SNAPSHOT_ID} | arguments, reason, NOW, examples.HOST
+    )
 
     assert event is not None
     assert_published(event)
@@ -92,7 +98,7 @@ def test_event_of_a_rejected_request_follows_the_published_schema(key: str, said
 
 @pytest.mark.parametrize("broken", [{"event_id": "7"}, {"occurred_at": "today"}, {"reason": "x"}, {"surplus": 1}])
 def test_schema_refuses_other_payloads(broken: dict[str, Any]) -> None:
-    event = announced()
+    event = make_event()
     event.payload.update(broken)
 
     with pytest.raises(jsonschema.ValidationError):
@@ -101,7 +107,7 @@ def test_schema_refuses_other_payloads(broken: dict[str, Any]) -> None:
 
 def test_every_deliberate_error_has_a_code_that_the_schema_allows() -> None:
     for error in examples.deliberate_errors():
-        assert_published(announced(reason="because", reason_code=error.code))
+        assert_published(make_event(reason="because", reason_code=error.code))
 
 
 @pytest.mark.parametrize(
@@ -115,16 +121,16 @@ def test_every_deliberate_error_has_a_code_that_the_schema_allows() -> None:
         (Operation.UNMANAGE, Step.ERROR, "snapshot.unmanage.error", "ERROR"),
     ],
 )
-def test_event_is_called_after_its_operation_and_step(
+def test_event_type_names_the_operation_and_the_step(
     operation: Operation, step: Step, event_type: str, priority: str
 ) -> None:
-    event = announced(step, operation=operation)
+    event = make_event(step, operation=operation)
 
     assert (event.event_type, event.priority) == (event_type, priority)
 
 
-def test_payload_has_each_known_field() -> None:
-    event = announced(
+def test_payload_contains_every_field() -> None:
+    event = make_event(
         name="for users",
         metadata={"k": "v"},
         size_gb=3,
@@ -166,21 +172,21 @@ def test_payload_has_each_known_field() -> None:
 
 def test_event_id_is_the_same_in_every_repeat() -> None:
     assert (
-        announced(generation=4).payload["event_id"]
+        make_event(generation=4).payload["event_id"]
         == events.announce(examples.snapshot(generation=4), Step.START, NOW + timedelta(days=1)).payload["event_id"]
     )
 
 
-def test_event_id_is_another_for_each_step_and_each_snapshot() -> None:
+def test_event_id_differs_for_each_generation_and_each_snapshot() -> None:
     distinct = {
-        announced(id=str(uuid.UUID(int=who)), generation=at).payload["event_id"] for who in range(5) for at in range(5)
+        make_event(id=str(uuid.UUID(int=who)), generation=at).payload["event_id"] for who in range(5) for at in range(5)
     }
 
     assert len(distinct) == 25
 
 
 def test_event_id_does_not_change_between_versions() -> None:
-    assert announced(id=SNAPSHOT_ID, generation=3).payload["event_id"] == "925dbda4-68f4-55ae-9c0e-74f2ec07f0e4"
+    assert make_event(id=SNAPSHOT_ID, generation=3).payload["event_id"] == "925dbda4-68f4-55ae-9c0e-74f2ec07f0e4"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +201,7 @@ def test_event_id_does_not_change_between_versions() -> None:
     ],
 )
 def test_event_has_the_name_of_the_object_after_the_step(status: Status, operation: Operation, name: str) -> None:
-    event = announced(status=status, operation=operation, backend_name="snapshot-2", original_name="daily")
+    event = make_event(status=status, operation=operation, backend_name="snapshot-2", original_name="daily")
 
     assert event.payload["backend_name"] == name
 
@@ -230,7 +236,7 @@ def test_request_that_names_no_snapshot_has_no_event(arguments: dict[str, Any]) 
         ("delete_snapshot", "snapshot.unmanage.error"),
     ],
 )
-def test_rejection_is_an_error_of_the_operation_that_was_asked_for(method: str, event_type: str) -> None:
+def test_rejected_request_is_an_error_event_of_its_operation(method: str, event_type: str) -> None:
     arguments = {"snapshot": {"versioned_object.data": {"id": SNAPSHOT_ID}}}
 
     event = events.rejected(examples.VOLUME_ID, method, arguments, "odd", NOW, examples.HOST)
@@ -262,14 +268,14 @@ def test_cast_calls_the_method_of_its_operation(record: Any, method: str) -> Non
     assert outbox.cast(record).name == method
 
 
-def test_each_operation_of_a_snapshot_has_a_cast_of_its_own() -> None:
+def test_casts_of_two_operations_of_a_snapshot_have_different_ids() -> None:
     made = {outbox.cast(examples.snapshot(generation=generation)).id for generation in range(5)}
 
     assert len(made) == 5
 
 
 def test_notification_is_published_by_the_server_of_the_snapshot() -> None:
-    event = announced()
+    event = make_event()
 
     (notification,) = outbox.notifications(event, REQUESTER, both_dialects=False)
 
@@ -289,10 +295,10 @@ def test_notification_is_published_by_the_server_of_the_snapshot() -> None:
         (Operation.UNMANAGE, Step.ERROR, []),
     ],
 )
-def test_both_dialects_name_an_event_twice_where_the_reference_has_a_name(
+def test_event_is_also_published_under_cinders_name_where_cinder_has_one(
     operation: Operation, step: Step, also: list[str]
 ) -> None:
-    event = announced(step, operation=operation)
+    event = make_event(step, operation=operation)
 
     own, *others = outbox.notifications(event, REQUESTER, both_dialects=True)
 

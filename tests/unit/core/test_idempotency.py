@@ -1,4 +1,4 @@
-"""When a request is the same as one before."""
+"""Idempotency keys: the texts that are valid, and the requests that repeat an earlier one."""
 
 import json
 from datetime import timedelta
@@ -13,58 +13,58 @@ from tests.examples import NOW, PROJECT
 
 DAY = timedelta(days=1)
 BODY = {"snapshot": {"volume_id": "1", "ref": {"source-name": "daily"}}}
-HELD = KeyUse("key", "request", "first", NOW)
+STORED = KeyUse("key", "request", "first", NOW)
 
 
-def key(project: str = PROJECT, text: str = "k", operation: str = "manage", body: Any = BODY) -> IdempotencyKey:
+def make_key(project: str = PROJECT, text: str = "k", operation: str = "manage", body: Any = BODY) -> IdempotencyKey:
     return IdempotencyKey.of(project, text, operation, body)
 
 
 @pytest.mark.parametrize("text", ["k", " ", "~" * 255, '"8e03978e-40d5"', ",;/"])
-def test_printable_ascii_is_a_key(text: str) -> None:
-    assert len(key(text=text).key_digest) == 64
+def test_printable_ascii_is_a_valid_key(text: str) -> None:
+    assert len(make_key(text=text).key_digest) == 64
 
 
 @pytest.mark.parametrize("text", ["", "k" * 256, "k\n", "\tk", "\x7f", "k\u00e9", "\N{CAMERA}"])
-def test_any_other_text_is_refused_with_the_header_and_the_remedy(text: str) -> None:
+def test_invalid_key_is_refused_with_the_header_and_the_remedy(text: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=r"Idempotency-Key must have 1 to 255 printable ASCII.*UUID"):
-        key(text=text)
+        make_key(text=text)
 
 
-def test_order_and_spaces_of_a_body_do_not_matter() -> None:
+def test_order_and_spaces_of_a_body_do_not_change_the_digests() -> None:
     spaced = json.loads('{ "snapshot" : {"ref": {"source-name":"daily"},  "volume_id": "1"} }')
 
-    assert key(body=spaced) == key()
+    assert make_key(body=spaced) == make_key()
 
 
 @pytest.mark.parametrize("other", [{"operation": "another"}, {"body": {}}, {"body": {"snapshot": {"ref": "daily"}}}])
-def test_another_operation_or_body_is_another_request_under_the_same_key(other: dict[str, Any]) -> None:
-    assert key(**other).key_digest == key().key_digest
-    assert key(**other).request_digest != key().request_digest
+def test_another_operation_or_body_changes_the_digest_of_the_request_only(other: dict[str, Any]) -> None:
+    assert make_key(**other).key_digest == make_key().key_digest
+    assert make_key(**other).request_digest != make_key().request_digest
 
 
 @pytest.mark.parametrize("other", [{"text": "K"}, {"project": "another"}])
-def test_key_of_another_text_or_project_is_another_key(other: dict[str, Any]) -> None:
-    assert key(**other).key_digest != key().key_digest
+def test_digest_of_a_key_depends_on_its_text_and_its_project(other: dict[str, Any]) -> None:
+    assert make_key(**other).key_digest != make_key().key_digest
 
 
-def test_request_that_holds_the_key_itself_repeats_nothing() -> None:
-    assert not idempotency.repeats(HELD, HELD, DAY)
+def test_request_that_stored_the_key_is_not_a_repeat() -> None:
+    assert not idempotency.repeats(STORED, STORED, DAY)
 
 
-def test_same_request_within_the_time_is_a_repeat() -> None:
-    assert idempotency.repeats(asked_after(DAY - timedelta(microseconds=1)), HELD, DAY)
+def test_same_request_before_the_key_expires_is_a_repeat() -> None:
+    assert idempotency.repeats(use_key_after(DAY - timedelta(microseconds=1)), STORED, DAY)
 
 
-def test_key_that_is_too_old_stands_for_nothing() -> None:
-    assert not idempotency.repeats(asked_after(DAY), HELD, DAY)
-    assert not idempotency.repeats(asked_after(DAY, "another"), HELD, DAY)
+def test_expired_key_is_ignored() -> None:
+    assert not idempotency.repeats(use_key_after(DAY), STORED, DAY)
+    assert not idempotency.repeats(use_key_after(DAY, "another"), STORED, DAY)
 
 
-def test_another_request_under_the_key_is_refused() -> None:
+def test_another_request_with_the_same_key_is_refused() -> None:
     with pytest.raises(errors.KeyReused, match="new key"):
-        idempotency.repeats(asked_after(timedelta(0), "another"), HELD, DAY)
+        idempotency.repeats(use_key_after(timedelta(0), "another"), STORED, DAY)
 
 
-def asked_after(time: timedelta, request: str = "request") -> KeyUse:
+def use_key_after(time: timedelta, request: str = "request") -> KeyUse:
     return KeyUse("key", request, "second", NOW + time)

@@ -1,4 +1,4 @@
-"""How much a project may manage."""
+"""Quotas: how many snapshots and gigabytes a project may manage."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ COUNTS = st.integers(min_value=0, max_value=1000)
         (Amount(10_000, 10_000), NO_LIMIT),
     ],
 )
-def test_request_that_fits_exactly_is_let_through(used: Amount, limit: Amount) -> None:
+def test_request_that_exactly_reaches_the_quota_is_accepted(used: Amount, limit: Amount) -> None:
     quotas.check(used, limit, size_gb=5)
 
 
@@ -34,7 +34,7 @@ def test_request_that_fits_exactly_is_let_through(used: Amount, limit: Amount) -
         (Amount(12, 0), Amount(10, 100), "snapshots: 12 of 10"),
     ],
 )
-def test_request_that_does_not_fit_is_refused_with_the_numbers(used: Amount, limit: Amount, what: str) -> None:
+def test_request_above_the_quota_is_refused_with_the_numbers(used: Amount, limit: Amount, what: str) -> None:
     with pytest.raises(errors.QuotaExceeded, match=what):
         quotas.check(used, limit, size_gb=5)
 
@@ -59,5 +59,5 @@ def test_accepted_request_stays_within_the_limit(used: Amount, limit: Amount, si
         (ProjectQuota("p", 11, UNLIMITED), Amount(11, UNLIMITED)),
     ],
 )
-def test_limit_of_a_project_s_own_counts_in_place_of_the_default(own: ProjectQuota, allowed: Amount) -> None:
+def test_quota_of_a_project_overrides_the_default(own: ProjectQuota, allowed: Amount) -> None:
     assert own.over(Amount(10, 100)) == allowed

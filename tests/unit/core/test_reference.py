@@ -20,12 +20,12 @@ def test_references_are_equal_with_their_keys_in_any_order() -> None:
     assert Reference.of({"a": 1, "b": {"d": 2, "c": 3}}) == Reference.of({"b": {"c": 3, "d": 2}, "a": 1})
 
 
-def test_references_that_differ_in_case_differ() -> None:
+def test_reference_is_case_sensitive() -> None:
     assert Reference.named("Daily") != Reference.named("daily")
 
 
 @pytest.mark.parametrize("nothing", [{}, None, [], ["daily"], 7])
-def test_reference_that_names_nothing_is_refused(nothing: object) -> None:
+def test_empty_or_malformed_reference_is_refused(nothing: object) -> None:
     with pytest.raises(errors.InvalidReference):
         Reference.of(nothing)  # type: ignore[arg-type]
 
@@ -37,7 +37,7 @@ def test_reference_returns_the_name_that_it_was_made_of(name: str) -> None:
 
 
 @given(NAMES)
-def test_text_of_a_reference_is_ascii_and_reads_back(name: str) -> None:
+def test_text_of_a_reference_is_ascii_and_parses_to_the_same_reference(name: str) -> None:
     reference = Reference.named(name)
 
     assert reference.text.isascii()
@@ -55,10 +55,10 @@ def test_text_of_a_reference_is_ascii_and_reads_back(name: str) -> None:
         {"source-name": ["daily"]},
     ],
 )
-def test_reference_of_another_shape_names_no_object(value: dict[str, object]) -> None:
+def test_reference_without_exactly_one_source_name_is_refused(value: dict[str, object]) -> None:
     with pytest.raises(errors.InvalidReference, match="source-name"):
         Reference.of(value).name()
 
 
-def test_name_is_taken_from_the_key_that_a_driver_wants() -> None:
+def test_driver_can_choose_the_key_that_holds_the_name() -> None:
     assert Reference.of({"source-id": "7"}).name("source-id") == "7"

@@ -1,4 +1,4 @@
-"""Whether a server may be given work."""
+"""Whether a server is up, so that requests can be sent to it."""
 
 from datetime import timedelta
 
@@ -12,11 +12,11 @@ DOWN_AFTER = timedelta(seconds=60)
 UP = Service(SERVER, "fake", NOW - timedelta(seconds=59))
 
 
-def test_server_whose_heart_beat_lately_is_given_work() -> None:
+def test_enabled_server_with_a_recent_heartbeat_is_up() -> None:
     assert require_up(UP, SERVER, NOW, DOWN_AFTER) == UP
 
 
-def test_server_without_a_heartbeat_is_named() -> None:
+def test_error_for_a_server_without_a_heartbeat_names_it() -> None:
     with pytest.raises(errors.ServiceNotFound, match=SERVER):
         require_up(None, SERVER, NOW, DOWN_AFTER)
 
@@ -26,6 +26,6 @@ def test_server_without_a_heartbeat_is_named() -> None:
     [Service(SERVER, "fake", NOW - DOWN_AFTER), Service(SERVER, "fake", NOW, disabled_reason="new disks")],
     ids=["overdue", "disabled"],
 )
-def test_server_that_is_overdue_or_disabled_is_given_no_work(down: Service) -> None:
+def test_overdue_or_disabled_server_is_down(down: Service) -> None:
     with pytest.raises(errors.ServiceDown):
         require_up(down, SERVER, NOW, DOWN_AFTER)

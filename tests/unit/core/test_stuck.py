@@ -1,4 +1,4 @@
-"""Why an operation isn't over yet, as an operator reads it."""
+"""The reasons why an operation is stuck, as an operator reads them."""
 
 from datetime import datetime, timedelta
 
@@ -16,52 +16,52 @@ UP = Service(SERVER, "fake", NOW)
 DOWN = Service(SERVER, "fake", LONG_AGO)
 
 
-def asked(**fields: object) -> Snapshot:
+def overdue_snapshot(**fields: object) -> Snapshot:
     return examples.snapshot(**{"created_at": LONG_AGO, **fields})
 
 
-def why(record: Snapshot, cast_due_at: datetime | None = None, service: Service | None = UP) -> str:
+def explanation(record: Snapshot, cast_due_at: datetime | None = None, service: Service | None = UP) -> str:
     found = explain(record, NOW, MINUTE, cast_due_at, service, MINUTE)
     assert found is not None
     return found.why
 
 
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("record", "expected"),
     [
-        (asked(), "hasn't accepted it, and no cast"),
-        (asked(due_at=NOW - MINUTE), "no worker claims it"),
-        (asked(due_at=NOW + MINUTE, claimed_by="w", attempt=2), "attempt 2 is at w, whose lease runs until"),
-        (asked(due_at=NOW - MINUTE, claimed_by="w", attempt=2), "whose lease ran out at"),
-        (asked(due_at=NOW + MINUTE, attempt=3, reason="it is away"), "attempt 3 failed, the next is at"),
+        (overdue_snapshot(), "hasn't accepted it, and no cast"),
+        (overdue_snapshot(due_at=NOW - MINUTE), "no worker claims it"),
+        (overdue_snapshot(due_at=NOW + MINUTE, claimed_by="w", attempt=2), "attempt 2 is at w, whose lease runs until"),
+        (overdue_snapshot(due_at=NOW - MINUTE, claimed_by="w", attempt=2), "whose lease ran out at"),
+        (overdue_snapshot(due_at=NOW + MINUTE, attempt=3, reason="it is away"), "attempt 3 failed, the next is at"),
     ],
 )
-def test_each_reason_for_a_stuck_operation_is_named(record: Snapshot, said: str) -> None:
-    assert said in why(record)
+def test_each_reason_for_a_stuck_operation_is_named(record: Snapshot, expected: str) -> None:
+    assert expected in explanation(record)
 
 
-def test_pending_cast_shows_the_time_of_its_next_sending() -> None:
-    assert "its cast is sent again at" in why(asked(), NOW + MINUTE)
+def test_explanation_shows_when_a_pending_cast_is_sent_again() -> None:
+    assert "its cast is sent again at" in explanation(overdue_snapshot(), NOW + MINUTE)
 
 
 def test_reason_of_the_last_failure_is_shown() -> None:
-    assert "it is away" in why(asked(due_at=NOW + MINUTE, reason="it is away"))
+    assert "it is away" in explanation(overdue_snapshot(due_at=NOW + MINUTE, reason="it is away"))
 
 
 @pytest.mark.parametrize(
-    ("service", "said"), [(UP, "is up"), (DOWN, "last heartbeat at"), (None, "never sent a heartbeat")]
+    ("service", "expected"), [(UP, "is up"), (DOWN, "last heartbeat at"), (None, "never sent a heartbeat")]
 )
-def test_state_of_the_server_is_shown(service: Service | None, said: str) -> None:
-    assert said in why(asked(), service=service)
+def test_state_of_the_server_is_shown(service: Service | None, expected: str) -> None:
+    assert expected in explanation(overdue_snapshot(), service=service)
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        asked(created_at=NOW),
-        asked(status=Status.AVAILABLE),
-        asked(status=Status.ERROR),
-        asked(status=Status.UNMANAGING, operation=Operation.UNMANAGE, updated_at=NOW),
+        overdue_snapshot(created_at=NOW),
+        overdue_snapshot(status=Status.AVAILABLE),
+        overdue_snapshot(status=Status.ERROR),
+        overdue_snapshot(status=Status.UNMANAGING, operation=Operation.UNMANAGE, updated_at=NOW),
     ],
 )
 def test_settled_or_recent_operation_is_not_stuck(record: Snapshot) -> None:

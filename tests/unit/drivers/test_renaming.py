@@ -1,4 +1,4 @@
-"""Objects are renamed safely, although other workers and operators interfere at the worst moment."""
+"""Renames of objects while other workers and operators interfere between the steps."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ OLD, NEW = "daily", "snapshot-1"
 
 
 class Killed(BaseException):
-    """The death of a worker, which snapmanage never catches."""
+    """Stands for the death of a worker; snapmanage never catches it."""
 
 
 @pytest.fixture
@@ -33,19 +33,19 @@ def names(driver: FakeDriver) -> dict[str, str]:
     return {found.name: found.identity for found in driver.list_snapshots()}
 
 
-def once_at(step: str, act: Callable[[], object]) -> Callable[[str], None]:
+def act_once_at(step: str, act: Callable[[], object]) -> Callable[[str], None]:
     """Return a hook that acts when the step is first reached."""
     pending = [step]
 
-    def hook(taken: str) -> None:
-        if taken in pending:
-            pending.remove(taken)
+    def hook(reached: str) -> None:
+        if reached in pending:
+            pending.remove(reached)
             act()
 
     return hook
 
 
-def fail(failure: BaseException) -> Callable[[], None]:
+def failing(failure: BaseException) -> Callable[[], None]:
     def act() -> None:
         raise failure
 
@@ -53,7 +53,7 @@ def fail(failure: BaseException) -> Callable[[], None]:
 
 
 class OneByOne:
-    """A renamer that looks at one name after another, with an act of the test in between."""
+    """A renamer that looks at one name, calls `between`, and then looks at the other names."""
 
     def __init__(self, driver: FakeDriver, between: Callable[[], object]) -> None:
         self.driver = driver
@@ -68,7 +68,7 @@ class OneByOne:
 
 @pytest.mark.parametrize("step", ["rename", "renamed"])
 def test_next_worker_completes_the_rename_of_a_killed_worker(driver: FakeDriver, binding: Binding, step: str) -> None:
-    driver.hook = once_at(step, fail(Killed()))
+    driver.hook = act_once_at(step, failing(Killed()))
 
     with pytest.raises(Killed):
         driver.manage_snapshot(binding)
@@ -78,7 +78,7 @@ def test_next_worker_completes_the_rename_of_a_killed_worker(driver: FakeDriver,
 
 
 def test_rename_that_was_done_counts_as_done_despite_an_error(driver: FakeDriver, binding: Binding) -> None:
-    driver.hook = once_at("renamed", fail(errors.BackendUnavailable("no answer")))
+    driver.hook = act_once_at("renamed", failing(errors.BackendUnavailable("no answer")))
 
     assert driver.manage_snapshot(binding).name == NEW
 
@@ -105,7 +105,7 @@ def test_rename_that_is_reported_as_done_but_changed_nothing_is_an_error_that_is
 
 
 def test_failed_rename_raises_its_own_error(driver: FakeDriver, binding: Binding) -> None:
-    driver.hook = once_at("rename", fail(errors.BackendBusy("locked")))
+    driver.hook = act_once_at("rename", failing(errors.BackendBusy("locked")))
 
     with pytest.raises(errors.BackendBusy, match="locked"):
         driver.manage_snapshot(binding)
@@ -116,7 +116,7 @@ def test_failed_rename_raises_its_own_error(driver: FakeDriver, binding: Binding
 def test_name_of_an_object_that_took_the_old_name_after_the_look_is_restored(
     driver: FakeDriver, binding: Binding
 ) -> None:
-    driver.hook = once_at("rename", lambda: driver.add_snapshot("volume-1", OLD))
+    driver.hook = act_once_at("rename", lambda: driver.add_snapshot("volume-1", OLD))
 
     with pytest.raises(errors.SourceNotFound):
         driver.manage_snapshot(binding)
@@ -126,7 +126,7 @@ def test_name_of_an_object_that_took_the_old_name_after_the_look_is_restored(
 
 
 def test_object_removed_after_the_look_is_not_found(driver: FakeDriver, binding: Binding) -> None:
-    driver.hook = once_at("rename", lambda: driver.remove(OLD))
+    driver.hook = act_once_at("rename", lambda: driver.remove(OLD))
 
     with pytest.raises(errors.SourceNotFound):
         driver.manage_snapshot(binding)
@@ -138,14 +138,14 @@ def test_object_that_is_gone_is_not_found_after_any_failure_of_the_rename(driver
         driver.add_snapshot("volume-1", NEW)
         raise errors.BackendBusy("locked")
 
-    driver.hook = once_at("rename", remove_and_fail)
+    driver.hook = act_once_at("rename", remove_and_fail)
 
     with pytest.raises(errors.SourceNotFound):
         driver.manage_snapshot(binding)
 
 
 def test_object_removed_right_after_the_rename_is_not_found(driver: FakeDriver, binding: Binding) -> None:
-    driver.hook = once_at("renamed", lambda: driver.remove(NEW))
+    driver.hook = act_once_at("renamed", lambda: driver.remove(NEW))
 
     with pytest.raises(errors.SourceNotFound):
         driver.manage_snapshot(binding)
@@ -154,11 +154,11 @@ def test_object_removed_right_after_the_rename_is_not_found(driver: FakeDriver, 
 def test_late_rename_of_a_stopped_worker_leaves_an_object_that_can_be_managed_again(
     driver: FakeDriver, binding: Binding
 ) -> None:
-    def others_manage_and_give_back() -> None:
+    def manage_and_unmanage() -> None:
         driver.manage_snapshot(binding)
         driver.unmanage_snapshot(binding)
 
-    driver.hook = once_at("rename", others_manage_and_give_back)
+    driver.hook = act_once_at("rename", manage_and_unmanage)
 
     driver.manage_snapshot(binding)
 
@@ -167,7 +167,7 @@ def test_late_rename_of_a_stopped_worker_leaves_an_object_that_can_be_managed_ag
 
 
 def test_name_taken_after_the_look_is_not_replaced(driver: FakeDriver, binding: Binding) -> None:
-    driver.hook = once_at("rename", lambda: driver.add_snapshot("volume-1", NEW))
+    driver.hook = act_once_at("rename", lambda: driver.add_snapshot("volume-1", NEW))
 
     with pytest.raises(errors.NameTaken):
         driver.manage_snapshot(binding)
@@ -177,7 +177,7 @@ def test_name_taken_after_the_look_is_not_replaced(driver: FakeDriver, binding: 
 
 def test_unmanage_succeeds_for_an_object_that_is_removed_meanwhile(driver: FakeDriver, binding: Binding) -> None:
     driver.manage_snapshot(binding)
-    driver.hook = once_at("rename", lambda: driver.remove(NEW))
+    driver.hook = act_once_at("rename", lambda: driver.remove(NEW))
 
     driver.unmanage_snapshot(binding)
 
@@ -205,7 +205,9 @@ def test_unusable_snapshot_is_not_managed_but_can_be_unmanaged(driver: FakeDrive
     assert names(driver) == {OLD: binding.identity}
 
 
-def test_another_workers_rename_between_the_two_looks_hides_nothing(driver: FakeDriver, binding: Binding) -> None:
+def test_object_that_another_worker_renames_between_the_two_looks_is_found(
+    driver: FakeDriver, binding: Binding
+) -> None:
     names_one_by_one = OneByOne(driver, lambda: driver.manage_snapshot(binding))
 
     assert renaming.manage(names_one_by_one, binding).name == NEW

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class World:
-    """An idle deployment: `first` and `second` are managed, `returned` is unmanaged, `failed` is in error."""
+    """An idle deployment: `first` and `second` are managed, `unmanaged` is unmanaged again, `failed` is in error."""
 
     def __init__(self, folder: Path) -> None:
         self.storage = Storage("storage-1@pool", folder / "storage")
@@ -27,13 +27,13 @@ class World:
         self.events: list[Row] = []
         self.promises: dict[str, str] = {}
         self.outbox = self.suspects = 0
-        self.first, self.second = self.managed("first"), self.managed("second")
-        self.returned = self.managed("returned")
-        self.unmanage(self.returned)
-        self.failed = self.record("failed", "error")
+        self.first, self.second = self.add_managed_snapshot("first"), self.add_managed_snapshot("second")
+        self.unmanaged = self.add_managed_snapshot("unmanaged")
+        self.unmanage(self.unmanaged)
+        self.failed = self.add_record("failed", "error")
         self.announce(self.failed, "manage.start", "manage.error")
 
-    def record(self, name: str, status: str) -> Row:
+    def add_record(self, name: str, status: str) -> Row:
         bound = ("backend_id", "backend_name", "original_name", "size_gb")
         row: Row = dict.fromkeys(("due_at", "claimed_by", "reason", *bound))
         row |= {"id": str(uuid.uuid4()), "server": self.storage.server, "status": status, "generation": 0}
@@ -42,8 +42,8 @@ class World:
         self.promises[row["id"]] = status
         return row
 
-    def managed(self, name: str) -> Row:
-        row, source = self.record(name, "available"), self.storage.plant(name)
+    def add_managed_snapshot(self, name: str) -> Row:
+        row, source = self.add_record(name, "available"), self.storage.plant(name)
         row["backend_id"] = f"{self.storage.inode_of(source)}-1700000000000000000"
         row["original_name"], row["backend_name"] = source, f"disk@snapshot-{row['id']}"
         row["size_gb"] = len(self.storage.planted)
@@ -70,13 +70,13 @@ class World:
         """Return the events of a snapshot."""
         return [event for event in self.events if event["snapshot_id"] == row["id"]]
 
-    def miss(self, row: Row, *numbers: int) -> None:
+    def remove_events(self, row: Row, *numbers: int) -> None:
         """Remove some events of a snapshot."""
         for event in [self.events_of(row)[number] for number in numbers]:
             self.events.remove(event)
 
     @property
-    def known(self) -> Observed:
+    def observed(self) -> Observed:
         chained = [
             event | {"number": number, "previous_digest": f"{number - 1:064}", "digest": f"{number:064}"}
             for number, event in enumerate(self.events, 1)
@@ -91,13 +91,13 @@ def world(tmp_path: Path) -> World:
 
 
 def test_idle_world_violates_no_invariant(world: World) -> None:
-    assert violations(world.known, world.promises) == []
+    assert violations(world.observed, world.promises) == []
 
 
 def test_event_of_an_unreadable_message_violates_no_invariant(world: World) -> None:
     world.events.append(world.events_of(world.first)[0] | {"event_id": "0", "snapshot_id": "?", "generation": 0})
 
-    assert violations(world.known, world.promises) == []
+    assert violations(world.observed, world.promises) == []
 
 
 def test_file_that_disappears_while_the_storage_is_read_causes_no_failure(world: World) -> None:
@@ -105,14 +105,14 @@ def test_file_that_disappears_while_the_storage_is_read_causes_no_failure(world:
     moving.symlink_to("gone")  # it is listed, like a file that a server renames a moment later, but can't be opened
 
     assert world.storage.inode_of(moving.name) is None
-    assert violations(world.known, world.promises) == []
+    assert violations(world.observed, world.promises) == []
 
 
-def lose_record(world: World) -> None:
+def remove_record(world: World) -> None:
     world.snapshots.remove(world.failed)
 
 
-def end_otherwise(world: World) -> None:
+def promise_another_end(world: World) -> None:
     world.promises[world.failed["id"]] = "available"
 
 
@@ -125,7 +125,7 @@ def leave_suspects(world: World) -> None:
 
 
 def leave_in_progress(world: World) -> None:
-    world.record("late", "creating")
+    world.add_record("late", "creating")
 
 
 def leave_claimed(world: World) -> None:
@@ -136,11 +136,11 @@ def leave_due(world: World) -> None:
     world.failed["due_at"] = "2030-01-01"
 
 
-def give_to_both(world: World) -> None:
+def bind_both_to_one_object(world: World) -> None:
     world.second["backend_id"] = world.first["backend_id"]
 
 
-def swap(world: World) -> None:
+def swap_records(world: World) -> None:
     """Bind each record to the other's object, consistently in all columns."""
     world.first["reference"], world.second["reference"] = world.second["reference"], world.first["reference"]
 
@@ -155,16 +155,16 @@ def bind_failed(world: World) -> None:
     world.failed |= {"backend_id": world.first["backend_id"], "original_name": "disk@failed"}
 
 
-def grow(world: World) -> None:
+def change_size(world: World) -> None:
     world.second["size_gb"] = 7
 
 
-def lose_object(world: World) -> None:
+def remove_object(world: World) -> None:
     (world.storage.folder / world.first["backend_name"]).unlink()
 
 
 def keep_managed_name_of_unmanaged(world: World) -> None:
-    world.rename(world.returned["original_name"], world.returned["backend_name"])
+    world.rename(world.unmanaged["original_name"], world.unmanaged["backend_name"])
 
 
 def replace_object(world: World) -> None:
@@ -188,26 +188,26 @@ def rename_again(world: World) -> None:
 
 
 def rename_without_request(world: World) -> None:
-    world.rename(world.storage.plant("unasked"), "disk@elsewhere")
+    world.rename(world.storage.plant("unrequested"), "disk@elsewhere")
 
 
-def rename_never(world: World) -> None:
-    row = world.record("never", "available")
+def omit_the_rename(world: World) -> None:
+    row = world.add_record("never", "available")
     source = world.storage.plant("never")
     row |= {"backend_id": f"{world.storage.inode_of(source)}-1", "backend_name": "disk@x", "original_name": source}
     world.announce(row, "manage.start", "manage.end")
 
 
-def announce_nothing(world: World) -> None:
-    world.miss(world.failed, 0, 1)
+def omit_all_events(world: World) -> None:
+    world.remove_events(world.failed, 0, 1)
 
 
-def miss_start(world: World) -> None:
-    world.miss(world.first, 0)
+def omit_the_start(world: World) -> None:
+    world.remove_events(world.first, 0)
 
 
-def miss_ending(world: World) -> None:
-    world.miss(world.first, 1)
+def omit_the_end(world: World) -> None:
+    world.remove_events(world.first, 1)
 
 
 def start_twice(world: World) -> None:
@@ -236,79 +236,79 @@ def begin_with_unmanage(world: World) -> None:
         event["event_type"] = event["event_type"].replace(".manage.", ".unmanage.")
 
 
-def miss_an_operation(world: World) -> None:
+def omit_an_operation(world: World) -> None:
     """Remove the events of an operation; the remaining events look complete."""
-    world.miss(world.returned, 2, 3)
+    world.remove_events(world.unmanaged, 2, 3)
 
 
-def miss_the_first_operation(world: World) -> None:
-    world.miss(world.returned, 0, 1)
+def omit_the_first_operation(world: World) -> None:
+    world.remove_events(world.unmanaged, 0, 1)
 
 
-def miss_the_last_operation(world: World) -> None:
+def omit_the_last_operation(world: World) -> None:
     world.announce(world.failed, "unmanage.start", "unmanage.error")
-    world.miss(world.failed, 2, 3)
+    world.remove_events(world.failed, 2, 3)
 
 
 def announce_unknown_snapshot(world: World) -> None:
-    world.events.append(world.events_of(world.first)[0] | {"event_id": "?", "snapshot_id": "stranger"})
+    world.events.append(world.events_of(world.first)[0] | {"event_id": "?", "snapshot_id": "unknown"})
 
 
 FAULTS: list[tuple[Callable[[World], None], str]] = [
-    (lose_record, "LOST: {failed} was promised, but has no record"),
-    (end_otherwise, "{failed} is error, not available: None"),
+    (remove_record, "LOST: {failed} was promised, but has no record"),
+    (promise_another_end, "{failed} is error, not available: None"),
     (leave_in_outbox, "STUCK: 2 messages are left in the outbox"),
     (leave_suspects, "STUCK: 3 redelivered messages are counted"),
     (leave_in_progress, "is still creating"),
     (leave_claimed, "{first} is settled, but still claimed or due"),
     (leave_due, "{failed} is settled, but still claimed or due"),
-    (give_to_both, "belongs to ['{first}', '{second}']"),
-    (swap, "SWAPPED: {first} refers to disk@second, but has disk@first as disk@first"),
+    (bind_both_to_one_object, "belongs to ['{first}', '{second}']"),
+    (swap_records, "SWAPPED: {first} refers to disk@second, but has disk@first as disk@first"),
     (swap_objects, "SWAPPED: {first} refers to disk@first, but has disk@second as disk@first"),
     (bind_failed, "SWAPPED: {failed} refers to disk@failed, but has disk@first as disk@failed"),
-    (grow, "SIZE: {second} has 7 GB, not 2"),
-    (lose_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
-    (lose_object, "storage-1@pool: disk@first is gone"),
-    (keep_managed_name_of_unmanaged, "LOST: {returned} is deleted, but disk@returned isn't"),
+    (change_size, "SIZE: {second} has 7 GB, not 2"),
+    (remove_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
+    (remove_object, "storage-1@pool: disk@first is gone"),
+    (keep_managed_name_of_unmanaged, "LOST: {unmanaged} is deleted, but disk@unmanaged isn't"),
     (replace_object, "LOST: {first} is available, but disk@snapshot-{first} isn't"),
     (replace_object, "storage-1@pool: disk@snapshot-{first} was not there"),
     (change_data, "storage-1@pool: disk@snapshot-{second} has other data"),
     (cut_data, "storage-1@pool: disk@snapshot-{second} has other data"),
     (rename_again, "TWICE: disk@first became disk@snapshot-{first} 2 times, not 1"),
     (rename_again, "TWICE: disk@snapshot-{first} became disk@first 1 times, not 0"),
-    (rename_without_request, "TWICE: disk@unasked became disk@elsewhere 1 times, not 0"),
-    (rename_never, "TWICE: disk@never became disk@x 0 times, not 1"),
-    (announce_nothing, "EVENTS: {failed} is error after []"),
-    (miss_start, "EVENTS: {first} (available) has ['snapshot.manage.end']"),
-    (miss_ending, "EVENTS: {first} (available) has ['snapshot.manage.start']"),
+    (rename_without_request, "TWICE: disk@unrequested became disk@elsewhere 1 times, not 0"),
+    (omit_the_rename, "TWICE: disk@never became disk@x 0 times, not 1"),
+    (omit_all_events, "EVENTS: {failed} is error after []"),
+    (omit_the_start, "EVENTS: {first} (available) has ['snapshot.manage.end']"),
+    (omit_the_end, "EVENTS: {first} (available) has ['snapshot.manage.start']"),
     (start_twice, "EVENTS: {first} (available) has ['snapshot.manage.start', 'snapshot.manage.start', 'snapshot."),
     (end_twice, "EVENTS: {first} (available) has ['snapshot.manage.start', 'snapshot.manage.end', 'snapshot."),
     (end_before_start, "EVENTS: {first} (available) has ['snapshot.manage.end', 'snapshot.manage.start']"),
     (end_another_operation, "EVENTS: {failed} (error) has ['snapshot.manage.start', 'snapshot.unmanage.error']"),
     (end_in_another_way, "EVENTS: {failed} is error after ['snapshot.manage.start', 'snapshot.manage.end']"),
     (begin_with_unmanage, "EVENTS: {failed} (error) has ['snapshot.unmanage.start', 'snapshot.unmanage.error']"),
-    (miss_an_operation, "EVENTS: {returned} has a gap: [1, 2, 5, 6] of 1 to 6"),
-    (miss_the_first_operation, "EVENTS: {returned} has a gap: [3, 4, 5, 6] of 1 to 6"),
-    (miss_the_last_operation, "EVENTS: {failed} has a gap: [1, 2] of 1 to 4"),
-    (announce_unknown_snapshot, "stranger has events, but no record"),
+    (omit_an_operation, "EVENTS: {unmanaged} has a gap: [1, 2, 5, 6] of 1 to 6"),
+    (omit_the_first_operation, "EVENTS: {unmanaged} has a gap: [3, 4, 5, 6] of 1 to 6"),
+    (omit_the_last_operation, "EVENTS: {failed} has a gap: [1, 2] of 1 to 4"),
+    (announce_unknown_snapshot, "unknown has events, but no record"),
 ]
 
 
 @pytest.mark.parametrize(("inject", "line"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_single_fault_is_reported(world: World, inject: Callable[[World], None], line: str) -> None:
-    ids = {name: getattr(world, name)["id"] for name in ("first", "second", "returned", "failed")}
+    ids = {name: getattr(world, name)["id"] for name in ("first", "second", "unmanaged", "failed")}
 
     inject(world)
 
-    reported = violations(world.known, world.promises)
+    reported = violations(world.observed, world.promises)
     assert [text for text in reported if line.format(**ids) in text], reported
 
 
 def test_row_that_was_removed_from_the_audit_log_is_reported(world: World) -> None:
-    known = world.known
-    remaining = [row for row in known.audit if row["number"] != 3]
+    observed = world.observed
+    remaining = [row for row in observed.audit if row["number"] != 3]
 
-    reported = violations(replace(known, audit=remaining), world.promises)
+    reported = violations(replace(observed, audit=remaining), world.promises)
 
     assert "the audit log's numbers have a gap" in reported
     assert "the audit log's chain is broken before 4" in reported
@@ -317,14 +317,14 @@ def test_row_that_was_removed_from_the_audit_log_is_reported(world: World) -> No
 def test_event_that_is_in_the_audit_log_twice_is_reported(world: World) -> None:
     world.events[3]["event_id"] = world.events[2]["event_id"]
 
-    assert violations(world.known, world.promises) == ["an event is in the audit log twice"]
+    assert violations(world.observed, world.promises) == ["an event is in the audit log twice"]
 
 
 def test_row_of_the_audit_log_that_was_replaced_is_reported(world: World) -> None:
-    known = world.known
-    forged = [dict(row) | {"digest": "f" * 64} if row["number"] == 3 else row for row in known.audit]
+    observed = world.observed
+    forged = [dict(row) | {"digest": "f" * 64} if row["number"] == 3 else row for row in observed.audit]
 
-    assert violations(replace(known, audit=forged), world.promises) == ["the audit log's chain is broken before 4"]
+    assert violations(replace(observed, audit=forged), world.promises) == ["the audit log's chain is broken before 4"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_that_runs():
 """
 
 
-def run(folder: Path, tests: str, ci: bool) -> subprocess.CompletedProcess[str]:
+def run_pytest(folder: Path, tests: str, ci: bool) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(tests)
     few_plugins = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other plugins take longer than the tests
     environment = os.environ | few_plugins | {"PYTHONPATH": str(REPOSITORY), "CI": str(ci).lower()}
@@ -34,7 +34,7 @@ def run(folder: Path, tests: str, ci: bool) -> subprocess.CompletedProcess[str]:
 
 
 def test_skip_fails_the_run_in_ci_and_is_named(tmp_path: Path) -> None:
-    result = run(tmp_path, ONE_SKIPPED, ci=True)
+    result = run_pytest(tmp_path, ONE_SKIPPED, ci=True)
 
     assert result.returncode == pytest.ExitCode.TESTS_FAILED
     assert "SKIPPED, WHICH FAILS A RUN IN CI" in result.stdout
@@ -42,7 +42,7 @@ def test_skip_fails_the_run_in_ci_and_is_named(tmp_path: Path) -> None:
 
 
 def test_skip_is_listed_with_its_reason_outside_ci(tmp_path: Path) -> None:
-    result = run(tmp_path, ONE_SKIPPED, ci=False)
+    result = run_pytest(tmp_path, ONE_SKIPPED, ci=False)
 
     assert result.returncode == pytest.ExitCode.OK
     assert "NOT RUN ON THIS MACHINE" in result.stdout
@@ -51,14 +51,14 @@ def test_skip_is_listed_with_its_reason_outside_ci(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ci", [True, False])
 def test_nothing_is_listed_if_all_tests_ran(tmp_path: Path, ci: bool) -> None:
-    result = run(tmp_path, ALL_RUN, ci)
+    result = run_pytest(tmp_path, ALL_RUN, ci)
 
     assert result.returncode == pytest.ExitCode.OK
     assert "!" not in result.stdout
 
 
 def test_counts_are_the_last_line_of_the_output(tmp_path: Path) -> None:
-    result = run(tmp_path, ONE_SKIPPED, ci=True)
+    result = run_pytest(tmp_path, ONE_SKIPPED, ci=True)
 
     assert "1 passed, 1 skipped" in result.stdout.splitlines()[-1]
 

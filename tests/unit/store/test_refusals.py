@@ -15,7 +15,7 @@ OUT_OF_RANGE = DataError("INSERT", None, ValueError("out of range"))
 
 
 class Table:
-    """Refuses a batch that holds `bad`, and records the others."""
+    """A table that refuses a batch with the item `bad`, and records the other batches."""
 
     def __init__(self, error: Exception, bad: str = "bad") -> None:
         self.error = error
@@ -35,7 +35,7 @@ class Table:
         return "refused"
 
 
-def test_batch_is_written_at_once() -> None:
+def test_valid_batch_is_written_in_one_part() -> None:
     table = Table(OUT_OF_RANGE)
 
     assert write_in_parts(["a", "b"], table.write, table.refuse) == ["written"]

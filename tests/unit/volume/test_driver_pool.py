@@ -20,15 +20,15 @@ FOUND = Resolution(SNAPSHOT, examples.found(), "managed")
 OVER = Outcome(SNAPSHOT)
 
 
-class Hanging:
-    """A pool whose calls hang until they are released; `answers` holds the answers of calls that weren't abandoned."""
+class HangingDriver:
+    """A driver whose calls hang until a test releases them; `answers` holds the answers that the pool reported."""
 
     def __init__(self, threads: int) -> None:
         self.begun: list[threading.Event] = []
         self.answers: list[Step] = []
         self.calls = DriverPool(f"driver {id(self)}", threads, self._call, self.answers.append)
 
-    def __enter__(self) -> "Hanging":
+    def __enter__(self) -> "HangingDriver":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -41,11 +41,11 @@ class Hanging:
         return [thread for thread in threading.enumerate() if thread.name.startswith(f"driver {id(self)} ")]
 
     def submit(self, number: int) -> None:
-        """Submit operations."""
+        """Submit this number of operations."""
         for _ in range(number):
             self.calls.submit(ONE)
 
-    def begin(self, number: int) -> None:
+    def wait_for_calls(self, number: int) -> None:
         until(lambda: len(self.begun) == number, f"{number} calls to begin")
 
     def _call(self, claimed: Claimed) -> Step:
@@ -54,32 +54,32 @@ class Hanging:
         mine.wait(60)
         return replace(OVER, error=errors.BackendError(str(number)))
 
-    def answered(self) -> list[str]:
+    def answered_numbers(self) -> list[str]:
         """Return the numbers of the answered calls."""
         return [str(answer.error) for answer in self.answers if isinstance(answer, Outcome)]
 
 
 @pytest.fixture
-def driver() -> Iterator[Hanging]:
+def driver() -> Iterator[HangingDriver]:
     """Yield a driver with one thread."""
-    with Hanging(threads=1) as driver:
+    with HangingDriver(threads=1) as driver:
         yield driver
 
 
 def test_calls_run_in_parallel_up_to_the_limit() -> None:
-    with Hanging(threads=2) as driver:
+    with HangingDriver(threads=2) as driver:
         driver.submit(3)
-        driver.begin(2)
+        driver.wait_for_calls(2)
         assert len(driver.threads) == 2
 
         driver.begun[0].set()
 
-        driver.begin(3)
+        driver.wait_for_calls(3)
 
 
-def test_no_call_starts_after_stop(driver: Hanging) -> None:
+def test_no_call_starts_after_stop(driver: HangingDriver) -> None:
     driver.submit(1)
-    driver.begin(1)
+    driver.wait_for_calls(1)
     driver.submit(1)
     driver.calls.stop()
     driver.begun[0].set()
@@ -90,17 +90,17 @@ def test_no_call_starts_after_stop(driver: Hanging) -> None:
 
 @pytest.mark.parametrize("steps", [[OVER], [FOUND, OVER]], ids=["one step", "two steps"])
 def test_capacity_of_a_fast_driver_is_larger_than_that_of_an_unmeasured_one(steps: list[Step]) -> None:
-    turns = itertools.cycle(steps)
-    calls = DriverPool("driver", 2, lambda claimed: next(turns), lambda step: None)
+    results = itertools.cycle(steps)
+    calls = DriverPool("driver", 2, lambda claimed: next(results), lambda step: None)
     unknown = calls.capacity(0.5)
 
     def is_fast() -> bool:
-        """Return whether the mean is short by now; one slow call of a busy machine counts for a while."""
+        """Return whether the mean time of calls is short; one slow call on a busy machine raises it for a while."""
         for _ in range(200):
             calls.submit(ONE)
         return calls.capacity(0.5) > 100
 
-    until(is_fast, "the pace to be seen")
+    until(is_fast, "the pool to measure fast calls")
     assert unknown <= 2
     calls.stop()
 
@@ -117,22 +117,22 @@ def test_driver_that_has_only_resolved_so_far_is_not_assumed_to_be_fast() -> Non
     calls.stop()
 
 
-def test_hung_call_is_abandoned_once_and_its_thread_is_replaced(driver: Hanging) -> None:
+def test_hung_call_is_abandoned_once_and_its_thread_is_replaced(driver: HangingDriver) -> None:
     driver.submit(2)
-    driver.begin(1)
+    driver.wait_for_calls(1)
 
     assert driver.calls.abandon(60) == []
     assert driver.calls.abandon(0) == [ONE]
-    driver.begin(2)
+    driver.wait_for_calls(2)
     driver.begun[1].set()
 
-    until(lambda: driver.answered() == ["1"], "the answer of the second")
+    until(lambda: driver.answered_numbers() == ["1"], "the answer of the second")
     assert driver.calls.abandon(0) == []
 
 
-def test_answer_of_an_abandoned_call_is_dropped_and_its_thread_ends(driver: Hanging) -> None:
+def test_answer_of_an_abandoned_call_is_dropped_and_its_thread_ends(driver: HangingDriver) -> None:
     driver.submit(1)
-    driver.begin(1)
+    driver.wait_for_calls(1)
     [hanging] = driver.threads
     driver.calls.abandon(0)
 
@@ -146,10 +146,10 @@ def test_answer_of_an_abandoned_call_is_dropped_and_its_thread_ends(driver: Hang
 
 def test_queued_operations_are_abandoned_too_if_every_thread_hangs() -> None:
     most = HUNG_POOLS * 2
-    with Hanging(threads=2) as driver:
+    with HangingDriver(threads=2) as driver:
         driver.submit(most + 1)
         for begun in range(2, most + 1, 2):
-            driver.begin(begun)
+            driver.wait_for_calls(begun)
             assert driver.calls.abandon(0) == [ONE, ONE] + [ONE] * (begun == most)
 
         driver.submit(1)
@@ -157,29 +157,29 @@ def test_queued_operations_are_abandoned_too_if_every_thread_hangs() -> None:
         assert len(driver.threads) == most
 
 
-def test_driver_is_called_again_once_its_calls_return(driver: Hanging) -> None:
+def test_driver_is_called_again_once_its_calls_return(driver: HangingDriver) -> None:
     driver.submit(HUNG_POOLS)
     for begun in range(1, HUNG_POOLS + 1):
-        driver.begin(begun)
+        driver.wait_for_calls(begun)
         driver.calls.abandon(0)
 
     driver.begun[0].set()
     driver.submit(1)
 
-    driver.begin(HUNG_POOLS + 1)
+    driver.wait_for_calls(HUNG_POOLS + 1)
     driver.begun[-1].set()
-    until(lambda: driver.answered() == [str(HUNG_POOLS)], "the answer")
+    until(lambda: driver.answered_numbers() == [str(HUNG_POOLS)], "the answer")
 
 
 def test_calls_start_once_the_system_has_a_thread_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Hanging(threads=2) as driver:
+    with HangingDriver(threads=2) as driver:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", no_thread)
             driver.submit(2)
 
         assert driver.calls.abandon(60) == []
 
-        driver.begin(2)
+        driver.wait_for_calls(2)
 
 
 def no_thread(thread: threading.Thread) -> None:

@@ -1,4 +1,4 @@
-"""The requests that a server makes of messages, in its own dialect and in Cinder's."""
+"""The endpoints turn messages into requests, in snapmanage's own dialect and in Cinder's."""
 
 import copy
 import uuid
@@ -27,12 +27,12 @@ from tests.examples import SERVER, SNAPSHOT_ID, VOLUME_ID, sample_body
 
 CONTEXT = {"project_id": "a" * 32, "user_id": "b" * 32, "request_id": "req-1", "global_request_id": "req-2"}
 WHOLE: dict[str, Any] = {"snapshot_id": SNAPSHOT_ID, "volume_id": VOLUME_ID, "ref": {"source-name": "daily"}}
-ASKING = Requester("a" * 32, "b" * 32, "req-1", "req-2")
-HELD = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_reason="mounted")]
+REQUESTER = Requester("a" * 32, "b" * 32, "req-1", "req-2")
+LISTED = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_reason="mounted")]
 
 
 class Server:
-    """Both endpoints of a server behind oslo.messaging's dispatcher."""
+    """Both endpoints of a server, called by the dispatcher of oslo.messaging."""
 
     def __init__(self) -> None:
         self.requests: list[OperationRequest] = []
@@ -45,7 +45,7 @@ class Server:
 
     def list(self, page: Page) -> list[Manageable]:
         self.pages.append(page)
-        return manageable.entries(list(manageable.on_page(Inventory(HELD).candidates(page), page)), Owned())
+        return manageable.entries(list(manageable.on_page(Inventory(LISTED).candidates(page), page)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         result = self._dispatcher.dispatch(incoming)
@@ -79,12 +79,12 @@ def server() -> Server:
         (
             "unmanage_snapshot",
             {"snapshot_id": SNAPSHOT_ID},
-            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING),
+            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=REQUESTER),
         ),
         (
             "unmanage_snapshot",
             {"snapshot_id": SNAPSHOT_ID, "generation": 7},
-            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=ASKING, generation=7),
+            OperationRequest(Snapshot, SNAPSHOT_ID, Operation.UNMANAGE, requester=REQUESTER, generation=7),
         ),
         ("manage_volume", {"volume_id": VOLUME_ID}, OperationRequest(Volume, VOLUME_ID, Operation.MANAGE)),
     ],
@@ -133,7 +133,7 @@ def test_incomplete_arguments_describe_no_record(server: Server, lacking: str) -
     assert [request.record for request in server.requests] == [None]
 
 
-def test_cinder_s_cast_to_manage_becomes_a_request(server: Server) -> None:
+def test_cast_of_cinder_to_manage_becomes_a_request(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot")))
 
     record = server.record
@@ -158,13 +158,13 @@ def test_volume_of_cinder_is_named_by_the_template(server: Server) -> None:
     assert request.volume.status is Status.AVAILABLE
 
 
-def test_bad_reference_is_for_the_driver_to_refuse(server: Server) -> None:
+def test_unresolvable_reference_is_accepted_and_left_to_the_driver(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_manage_existing_snapshot_bad_ref")))
 
     assert server.record.reference == Reference.named("bad")
 
 
-def test_cinder_s_cast_to_unmanage_becomes_a_request(server: Server) -> None:
+def test_cast_of_cinder_to_unmanage_becomes_a_request(server: Server) -> None:
     server.receive(envelope.open_request(sample_body("cast_delete_snapshot_unmanage_only")))
 
     (request,) = server.requests
@@ -174,7 +174,7 @@ def test_cinder_s_cast_to_unmanage_becomes_a_request(server: Server) -> None:
 
 
 @pytest.mark.parametrize("flag", [{}, {"unmanage_only": False}, {"unmanage_only": None}, {"unmanage_only": "true"}])
-def test_nothing_is_ever_deleted(server: Server, flag: dict[str, Any]) -> None:
+def test_request_to_delete_a_snapshot_is_refused(server: Server, flag: dict[str, Any]) -> None:
     incoming = envelope.open_request(sample_body("cast_delete_snapshot_unmanage_only"))
     del incoming.message["args"]["unmanage_only"]
     incoming.message["args"] |= flag
@@ -184,13 +184,13 @@ def test_nothing_is_ever_deleted(server: Server, flag: dict[str, Any]) -> None:
     assert server.requests == []
 
 
-def test_listing_is_answered_in_the_form_of_the_api(server: Server) -> None:
+def test_listing_has_the_form_of_the_rest_api(server: Server) -> None:
     entries = server.dispatch("get_manageable_snapshots", {"marker": {"source-name": "weekly"}, "limit": 1})
 
-    assert entries == [manageable.entries(HELD, Owned())[0].as_wire()]
+    assert entries == [manageable.entries(LISTED, Owned())[0].as_wire()]
 
 
-def test_listing_for_cinder_is_answered_with_objects_of_cinder_s_form(server: Server) -> None:
+def test_listing_for_cinder_contains_objects_in_the_form_of_cinder(server: Server) -> None:
     incoming = envelope.open_request(sample_body("call_get_manageable_snapshots"))
 
     answered = server.receive(incoming)
@@ -207,7 +207,7 @@ def shape(entry: Any) -> Any:
     return {key: value for key, value in entry.items() if key != "versioned_object.data"} | {"fields": set(data)}
 
 
-def test_listing_is_answered_without_objects_by_default(server: Server) -> None:
+def test_listing_contains_no_objects_by_default(server: Server) -> None:
     own = server.dispatch("get_manageable_snapshots", {})
 
     assert server.dispatch("get_manageable_snapshots", {"want_objects": False}, "3.10") == own
@@ -279,7 +279,7 @@ def test_other_major_version_or_method_is_refused(server: Server, method: str, v
         ("get_manageable_snapshots", {"marker": 7}),
     ],
 )
-def test_arguments_that_are_missing_surplus_or_odd_are_refused(
+def test_arguments_that_are_missing_surplus_or_invalid_are_refused(
     server: Server, method: str, arguments: dict[str, Any]
 ) -> None:
     with pytest.raises(INVALID_MESSAGE):

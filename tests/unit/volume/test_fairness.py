@@ -3,14 +3,14 @@
 from snapmanage.volume.fairness import MAX_PROJECTS, SHARES_PER_CLAIM, ProjectRoundRobin
 
 
-def waiting(*projects: str) -> ProjectRoundRobin:
+def queue_projects(*projects: str) -> ProjectRoundRobin:
     round_robin = ProjectRoundRobin()
     round_robin.add(projects)
     return round_robin
 
 
 def test_single_project_gets_no_share() -> None:
-    round_robin = waiting("a")
+    round_robin = queue_projects("a")
 
     assert round_robin.take_next(9) == []
     round_robin.add("b")
@@ -18,7 +18,7 @@ def test_single_project_gets_no_share() -> None:
 
 
 def test_served_project_is_queued_behind_the_others() -> None:
-    round_robin = waiting("a", "b", "c")
+    round_robin = queue_projects("a", "b", "c")
 
     assert round_robin.take_next(1) == ["a"]
     round_robin.add("a")
@@ -28,14 +28,14 @@ def test_served_project_is_queued_behind_the_others() -> None:
 
 
 def test_queued_project_keeps_its_place() -> None:
-    round_robin = waiting("a", "b")
+    round_robin = queue_projects("a", "b")
     round_robin.add("ba")
 
     assert round_robin.take_next(9) == ["a", "b"]
 
 
-def test_no_more_projects_are_served_at_once_than_there_is_room_for() -> None:
-    round_robin = waiting(*"abcdefgh")
+def test_number_of_projects_served_at_once_is_limited() -> None:
+    round_robin = queue_projects(*"abcdefgh")
 
     assert round_robin.take_next(0) == []
     assert round_robin.take_next(2) == ["a", "b"]
@@ -43,7 +43,7 @@ def test_no_more_projects_are_served_at_once_than_there_is_room_for() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    round_robin = waiting(*(str(number) for number in range(MAX_PROJECTS + 10)))
+    round_robin = queue_projects(*(str(number) for number in range(MAX_PROJECTS + 10)))
 
     served = [project for _ in range(MAX_PROJECTS) for project in round_robin.take_next(SHARES_PER_CLAIM)]
 

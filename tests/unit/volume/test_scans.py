@@ -78,11 +78,11 @@ def test_first_page_is_always_read_from_a_new_scan(scans: Scans, watch: Watch, d
 
 
 def test_failed_scan_is_an_error_and_the_next_page_scans_again(scans: Scans, watch: Watch, driver: FakeDriver) -> None:
-    well = driver.hook
+    working = driver.hook
     driver.go_away()
     with pytest.raises(errors.BackendUnavailable):
         scans.for_page(FIRST)
-    driver.hook = well
+    driver.hook = working
 
     assert len(names(scans.for_page(NEXT))) == 3
 
@@ -94,10 +94,10 @@ def test_hung_scan_is_abandoned_and_the_next_page_scans_again(driver: FakeDriver
         released.wait(60)
 
     driver.hook = hook
-    hasty = Scans(driver, TTL_SECONDS, 0.01)
+    impatient = Scans(driver, TTL_SECONDS, 0.01)
 
     with pytest.raises(errors.BackendUnavailable, match="was abandoned"):
-        hasty.for_page(FIRST)
+        impatient.for_page(FIRST)
     released.set()
 
     assert len(names(Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS).for_page(FIRST))) == 3

@@ -16,34 +16,34 @@ PASSING = errors.BackendBusy("the volume group is locked")
 FINAL = errors.SourceNotFound("there is no 'daily'")
 
 
-def requested(**fields: Any) -> Snapshot:
+def requested_snapshot(**fields: Any) -> Snapshot:
     return replace(lifecycle.request(examples.snapshot()), **fields)
 
 
-def accepted(**fields: Any) -> Snapshot:
-    return requested(**{"due_at": NOW} | fields)
+def accepted_snapshot(**fields: Any) -> Snapshot:
+    return requested_snapshot(**{"due_at": NOW} | fields)
 
 
-def claimed(**fields: Any) -> Snapshot:
+def claimed_snapshot(**fields: Any) -> Snapshot:
     """Return a snapshot that a worker claimed for the first time."""
-    return replace(taken(accepted()).after, **fields)
+    return replace(claim_due_record(accepted_snapshot()).after, **fields)
 
 
-def resolved(**fields: Any) -> Snapshot:
-    return replace(lifecycle.resolve(claimed(), examples.found(), "snapshot-2", NOW + LEASE).after, **fields)
+def resolved_snapshot(**fields: Any) -> Snapshot:
+    return replace(lifecycle.resolve(claimed_snapshot(), examples.found(), "snapshot-2", NOW + LEASE).after, **fields)
 
 
-def managed(**fields: Any) -> Snapshot:
-    return replace(lifecycle.succeed(resolved(), examples.found("snapshot-2"), NOW).after, **fields)
+def managed_snapshot(**fields: Any) -> Snapshot:
+    return replace(lifecycle.succeed(resolved_snapshot(), examples.found("snapshot-2"), NOW).after, **fields)
 
 
-def being_unmanaged(**fields: Any) -> Snapshot:
-    """Return a snapshot that a worker claimed in order to unmanage it."""
-    asked = lifecycle.unmanage(managed(), REQUESTER, NOW).after
-    return replace(taken(replace(asked, due_at=NOW)).after, **fields)
+def unmanaging_snapshot(**fields: Any) -> Snapshot:
+    """Return a snapshot whose unmanaging a worker has claimed."""
+    requested = lifecycle.unmanage(managed_snapshot(), REQUESTER, NOW).after
+    return replace(claim_due_record(replace(requested, due_at=NOW)).after, **fields)
 
 
-def taken(record: Snapshot, now: datetime = NOW) -> Change[Snapshot]:
+def claim_due_record(record: Snapshot, now: datetime = NOW) -> Change[Snapshot]:
     change = lifecycle.claim(record, "worker 1", now, LEASE, RETRY)
     assert change is not None
     return change

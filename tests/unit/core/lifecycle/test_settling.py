@@ -13,13 +13,21 @@ from snapmanage.core.records import Status, owner_key
 from snapmanage.core.values.retry import Retry
 from tests import examples
 from tests.examples import NOW, RETRY, SERVER
-from tests.unit.core.lifecycle.snapshots import FINAL, LATER, PASSING, being_unmanaged, claimed, event_type, resolved
+from tests.unit.core.lifecycle.snapshots import (
+    FINAL,
+    LATER,
+    PASSING,
+    claimed_snapshot,
+    event_type,
+    resolved_snapshot,
+    unmanaging_snapshot,
+)
 
 
-def test_resolved_snapshot_owns_the_object_before_it_is_touched() -> None:
-    change = lifecycle.resolve(claimed(), examples.found(), "snapshot-2", LATER)
+def test_resolved_snapshot_owns_the_object_before_the_rename() -> None:
+    change = lifecycle.resolve(claimed_snapshot(), examples.found(), "snapshot-2", LATER)
 
-    assert change.after == claimed(
+    assert change.after == claimed_snapshot(
         backend_id="identity of daily",
         original_name="daily",
         backend_name="snapshot-2",
@@ -31,9 +39,9 @@ def test_resolved_snapshot_owns_the_object_before_it_is_touched() -> None:
     assert change.event is None
 
 
-def test_binding_is_known_from_resolving_on() -> None:
-    assert claimed().binding is None
-    binding = resolved().binding
+def test_snapshot_has_a_binding_once_it_is_resolved() -> None:
+    assert claimed_snapshot().binding is None
+    binding = resolved_snapshot().binding
     assert binding is not None
     assert (binding.identity, binding.original_name, binding.managed_name) == (
         "identity of daily",
@@ -43,7 +51,7 @@ def test_binding_is_known_from_resolving_on() -> None:
 
 
 def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
-    before = resolved(reason="busy", reason_code="backend_busy")
+    before = resolved_snapshot(reason="busy", reason_code="backend_busy")
 
     change = lifecycle.succeed(before, examples.found("snapshot-2", size_bytes=1), LATER)
 
@@ -63,7 +71,7 @@ def test_managed_snapshot_is_available_and_keeps_its_keys() -> None:
 
 
 def test_unmanaged_snapshot_leaves_a_tombstone_without_keys() -> None:
-    before = being_unmanaged()
+    before = unmanaging_snapshot()
 
     change = lifecycle.succeed(before, None, LATER)
 
@@ -75,9 +83,9 @@ def test_unmanaged_snapshot_leaves_a_tombstone_without_keys() -> None:
 
 
 def test_temporary_failure_is_retried_after_a_delay() -> None:
-    change = lifecycle.fail(resolved(), PASSING, LATER, RETRY)
+    change = lifecycle.fail(resolved_snapshot(), PASSING, LATER, RETRY)
 
-    assert change.after == resolved(
+    assert change.after == resolved_snapshot(
         due_at=LATER + timedelta(seconds=1),
         claimed_by=None,
         reason="the volume group is locked",
@@ -89,9 +97,9 @@ def test_temporary_failure_is_retried_after_a_delay() -> None:
 
 @pytest.mark.parametrize(("error", "attempt"), [(FINAL, 1), (PASSING, 3), (FINAL, 3)])
 def test_permanent_failure_ends_in_error_and_frees_the_object(error: errors.SnapmanageError, attempt: int) -> None:
-    change = lifecycle.fail(resolved(attempt=attempt), error, LATER, RETRY)
+    change = lifecycle.fail(resolved_snapshot(attempt=attempt), error, LATER, RETRY)
 
-    assert change.after == resolved(
+    assert change.after == resolved_snapshot(
         attempt=attempt,
         status=Status.ERROR,
         generation=2,
@@ -108,7 +116,7 @@ def test_permanent_failure_ends_in_error_and_frees_the_object(error: errors.Snap
 
 
 def test_snapshot_whose_unmanage_failed_still_owns_its_object() -> None:
-    before = being_unmanaged()
+    before = unmanaging_snapshot()
 
     change = lifecycle.fail(before, FINAL, LATER, RETRY)
 
@@ -118,7 +126,7 @@ def test_snapshot_whose_unmanage_failed_still_owns_its_object() -> None:
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (1000, 60)])
-def test_delay_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
+def test_delay_doubles_up_to_the_maximum(attempt: int, seconds: int) -> None:
     assert RETRY.delay(attempt) == timedelta(seconds=seconds)
 
 
@@ -127,19 +135,21 @@ def test_delay_doubles_up_to_the_longest(attempt: int, seconds: int) -> None:
     first=st.timedeltas(timedelta(milliseconds=10), timedelta(hours=1)),
     longest=st.timedeltas(timedelta(milliseconds=10), timedelta(days=1)),
 )
-def test_delay_never_shrinks_and_never_exceeds_the_longest(attempt: int, first: timedelta, longest: timedelta) -> None:
+def test_delay_never_decreases_and_never_exceeds_the_maximum(
+    attempt: int, first: timedelta, longest: timedelta
+) -> None:
     retry = Retry(10**6, first, longest)
 
     assert timedelta(0) < retry.delay(attempt) <= retry.delay(attempt + 1) <= longest
 
 
 def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
-    asked = lifecycle.request(examples.volume())
+    requested = lifecycle.request(examples.volume())
 
-    change = lifecycle.succeed(asked, examples.found_volume(), NOW)
+    change = lifecycle.succeed(requested, examples.found_volume(), NOW)
 
     assert change.after == replace(
-        asked,
+        requested,
         status=Status.AVAILABLE,
         generation=1,
         size_gb=3,
@@ -153,9 +163,9 @@ def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
 
 
 def test_failed_volume_leaves_a_message_and_no_event() -> None:
-    asked = lifecycle.request(examples.volume())
+    requested = lifecycle.request(examples.volume())
 
-    change = lifecycle.fail(asked, FINAL, NOW, RETRY)
+    change = lifecycle.fail(requested, FINAL, NOW, RETRY)
 
     assert change.event is None
     assert change.message is not None
@@ -172,5 +182,5 @@ def test_failed_volume_leaves_a_message_and_no_event() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [errors.SourceNotFound, errors.BackendBusy])
-def test_reason_is_a_text_that_every_database_keeps(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
-    assert lifecycle.fail(claimed(), kind(text), NOW, RETRY).after.reason == kept
+def test_reason_can_be_stored_in_every_database(kind: type[errors.SnapmanageError], text: str, kept: str) -> None:
+    assert lifecycle.fail(claimed_snapshot(), kind(text), NOW, RETRY).after.reason == kept

@@ -1,8 +1,8 @@
 """Every operation of a snapshot has one start and one end, in any order of steps and failures.
 
-Hypothesis plays the world: deliveries that repeat, workers that race, die, stall and come back too
-late, a backend that fails, users who unmanage. The database is one variable, which keeps its one
-promise: a change is written only if the record's fence is still that of the change's `before`.
+Hypothesis chooses the steps: deliveries that repeat, workers that race, die or write after their lease has expired,
+a backend that fails, and users who unmanage. The database is one variable with one rule: a change is written only if
+the record still has the fence of the change's `before`.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ SETTLED = (Status.AVAILABLE, Status.ERROR, Status.DELETED)
 
 @dataclass
 class HeldClaim:
-    """The claim that a worker believes to hold; it may be lost."""
+    """A claim that a worker made; another worker may have claimed the record since."""
 
     record: Snapshot
 
@@ -49,7 +49,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.now = NOW
         self.snapshot = lifecycle.request(examples.snapshot())
-        self.asked = [Operation.MANAGE]
+        self.requested = [Operation.MANAGE]
         self.events: list[Event] = []
         self.claims: dict[int, str] = {}
 
@@ -65,8 +65,8 @@ class Life(RuleBasedStateMachine):
         self.events += [change.event] if change.event else []
         return True
 
-    def take(self, worker: str, read: Snapshot) -> HeldClaim | None:
-        """One worker's claim of the snapshot as it read it."""
+    def try_claim(self, worker: str, read: Snapshot) -> HeldClaim | None:
+        """Claim the snapshot in the state that the worker has read; return the claim if the worker holds it."""
         change = lifecycle.claim(read, worker, self.now, LEASE, RETRY)
         if change is None or not self.write(change):
             return None
@@ -75,7 +75,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(operation=st.sampled_from(Operation))
     def deliver(self, operation: Operation) -> None:
-        """From the outbox or from a sender with records of its own, which may ask for the snapshot back."""
+        """Deliver a cast from the outbox or from an upstream API, which may request to unmanage the snapshot."""
         try:
             change = lifecycle.accept(self.snapshot, operation, self.now)
         except errors.InvalidState:
@@ -83,18 +83,18 @@ class Life(RuleBasedStateMachine):
             return
         if change is not None:
             assert self.write(change)
-            self.asked += [operation] if change.after.status is not change.before.status else []
+            self.requested += [operation] if change.after.status is not change.before.status else []
 
     @rule(target=held_claims, worker=WORKERS)
     def claim(self, worker: str) -> Any:
-        held = self.take(worker, self.snapshot)
+        held = self.try_claim(worker, self.snapshot)
         return multiple() if held is None else held
 
     @rule(target=held_claims, workers=st.permutations(["worker 1", "worker 2", "worker 3"]))
     def race(self, workers: list[str]) -> Any:
-        """Several read the same row before the first of them writes."""
+        """Let all workers read the same row before the first of them writes."""
         read = self.snapshot
-        winners = [held for worker in workers if (held := self.take(worker, read))]
+        winners = [held for worker in workers if (held := self.try_claim(worker, read))]
         assert len(winners) <= 1
         return multiple(*winners)
 
@@ -129,7 +129,7 @@ class Life(RuleBasedStateMachine):
         self.settle(held, lifecycle.release(held.record, self.now))
 
     def settle(self, held: HeldClaim, change: Change[Snapshot]) -> None:
-        """Write only under a valid claim; the worker stays, and may try again without one."""
+        """Write the change only under a valid claim; without one, the worker keeps `held` and may try again."""
         holds = self.snapshot.fence == held.record.fence
         assert self.write(change) is holds
         assert self.snapshot.fence != held.record.fence
@@ -142,14 +142,14 @@ class Life(RuleBasedStateMachine):
             assert self.snapshot.status.in_progress or self.snapshot.status is Status.DELETED
         else:
             assert self.write(change)
-            self.asked.append(Operation.UNMANAGE)
+            self.requested.append(Operation.UNMANAGE)
 
     @rule(seconds=st.sampled_from([1, 10, 61]))
     def pass_time(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
 
     @invariant()
-    def events_follow_one_another(self) -> None:
+    def generations_are_consecutive(self) -> None:
         generations = [event.payload["generation"] for event in self.events]
         assert generations == list(range(1, self.snapshot.generation + 1))
 
@@ -158,12 +158,12 @@ class Life(RuleBasedStateMachine):
         assert sorted(self.claims) == list(range(1, self.snapshot.claim_number + 1))
 
     @invariant()
-    def only_what_is_under_way_is_due(self) -> None:
+    def settled_snapshot_is_neither_due_nor_claimed(self) -> None:
         assert self.snapshot.status.in_progress or self.snapshot.due_at is None
         assert self.snapshot.status.in_progress or self.snapshot.claimed_by is None
 
     @invariant()
-    def what_is_managed_is_owned_and_what_was_given_up_is_free(self) -> None:
+    def available_snapshot_owns_its_object_and_an_unmanaged_or_failed_one_does_not(self) -> None:
         if self.snapshot.status is Status.AVAILABLE:
             assert self.snapshot.reference_key
             assert self.snapshot.identity_key
@@ -177,20 +177,20 @@ class Life(RuleBasedStateMachine):
         assert 0 <= self.snapshot.attempt <= RETRY.max_attempts
 
     def teardown(self) -> None:
-        """In the end casts are delivered, leases run out, and some worker lives long enough."""
+        """Deliver the cast, let leases expire, and let a last worker finish each operation."""
         while self.snapshot.status.in_progress:
             self.deliver(self.snapshot.operation)
             self.now += max(LEASE, RETRY.longest_delay)
-            held = self.take("the last worker", self.snapshot)
+            held = self.try_claim("the last worker", self.snapshot)
             if held is not None:
                 self.resolve(held)
                 self.succeed(held)
         assert self.snapshot.status in SETTLED
         steps = [event.event_type.removeprefix("snapshot.").split(".") for event in self.events]
         assert [(operation, step == "start") for operation, step in steps] == [
-            (operation.value, start) for operation in self.asked for start in (True, False)
+            (operation.value, start) for operation in self.requested for start in (True, False)
         ]
-        self.events_follow_one_another()
+        self.generations_are_consecutive()
 
 
 def test_every_operation_has_one_start_and_one_end() -> None:

@@ -34,12 +34,12 @@ def backend(*sizes: tuple[str, int]) -> list[BackendSnapshot]:
     return [examples.found(name, size_bytes=size * GIB) for name, size in sizes]
 
 
-def page(found: list[BackendSnapshot], wanted: Page) -> list[str]:
-    """The names on the page."""
-    return [each.name for each in manageable.on_page(Inventory(found).candidates(wanted), wanted)]
+def names_on_page(found: list[BackendSnapshot], page: Page) -> list[str]:
+    """Return the names on the page."""
+    return [each.name for each in manageable.on_page(Inventory(found).candidates(page), page)]
 
 
-def test_safe_entry_goes_over_the_wire_with_every_field() -> None:
+def test_safe_entry_is_sent_with_every_field() -> None:
     (entry,) = manageable.entries([examples.found(extra={"lv_attr": "swi---s---"})], Owned())
 
     assert entry.as_wire() == {
@@ -74,14 +74,14 @@ def test_entry_without_a_volume_has_an_empty_source() -> None:
         (examples.found(unsafe=Unsafe.IN_USE), Owned({"identity of daily": "7"}, {}), "already managed"),
     ],
 )
-def test_unsafe_entry_says_why(found: Any, owned: Owned, reason: str) -> None:
+def test_unsafe_entry_contains_the_reason(found: Any, owned: Owned, reason: str) -> None:
     (entry,) = manageable.entries([found], owned)
 
     assert not entry.safe_to_manage
     assert entry.reason_not_safe == reason
 
 
-def test_managed_entry_names_its_snapshot_by_identity_only() -> None:
+def test_entry_names_its_managed_snapshot_only_if_the_identity_matches() -> None:
     owned = Owned({"identity of daily": "7"}, {Reference.named("weekly").text: "8"})
 
     managed, namesake = manageable.entries([examples.found("daily"), examples.found("weekly")], owned)
@@ -89,8 +89,8 @@ def test_managed_entry_names_its_snapshot_by_identity_only() -> None:
     assert (managed.snapshot_id, namesake.snapshot_id) == ("7", None)
 
 
-def test_listing_begins_with_the_last_name_unless_asked_otherwise() -> None:
-    assert page(backend(("a", 1), ("c", 2), ("b", 3)), Page()) == ["c", "b", "a"]
+def test_listing_is_sorted_by_name_in_descending_order_by_default() -> None:
+    assert names_on_page(backend(("a", 1), ("c", 2), ("b", 3)), Page()) == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_listing_begins_with_the_last_name_unless_asked_otherwise() -> None:
         ((("size", "asc"),), "bdac"),
     ],
 )
-def test_listing_is_sorted_by_each_key_in_its_direction_and_names_end_ties(sort: Sort, expected: str) -> None:
+def test_listing_is_sorted_by_each_key_in_its_direction_and_then_by_name(sort: Sort, expected: str) -> None:
     unsorted = backend(("c", 2), ("a", 2), ("d", 1), ("b", 1))
 
-    assert "".join(page(unsorted, Page(sort=sort))) == expected
+    assert "".join(names_on_page(unsorted, Page(sort=sort))) == expected
 
 
 @pytest.mark.parametrize(
@@ -125,36 +125,38 @@ def test_listing_is_sorted_by_each_key_in_its_direction_and_names_end_ties(sort:
     ],
 )
 def test_page_begins_after_marker_and_offset(marker: str | None, limit: int | None, offset: int, expected: str) -> None:
-    wanted = Page(Reference.named(marker) if marker else None, limit, offset, BY_REFERENCE)
+    page = Page(Reference.named(marker) if marker else None, limit, offset, BY_REFERENCE)
 
-    assert "".join(page(backend(*((name, 1) for name in "edcba")), wanted)) == expected
+    assert "".join(names_on_page(backend(*((name, 1) for name in "edcba")), page)) == expected
 
 
 @pytest.mark.parametrize("marker", [{"source-name": "gone"}, {"source-id": "a"}, {"source-name": ["a"]}])
-def test_marker_that_is_gone_is_refused_by_name(marker: dict[str, Any]) -> None:
+def test_marker_that_is_not_in_the_listing_is_refused(marker: dict[str, Any]) -> None:
     with pytest.raises(errors.InvalidRequest, match="is not in the listing"):
-        page(backend(("a", 1)), Page(marker=Reference.of(marker)))
+        names_on_page(backend(("a", 1)), Page(marker=Reference.of(marker)))
 
 
 @given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
-def test_pages_one_after_another_are_the_whole_listing_though_each_is_of_another_scan(
+def test_successive_pages_of_different_scans_make_the_whole_listing(
     sizes: list[tuple[str, int]], sort: Sort, limit: int
 ) -> None:
     paged: list[str] = []
-    while following := page(backend(*sizes), Page(Reference.named(paged[-1]) if paged else None, limit, 0, sort)):
+    while following := names_on_page(
+        backend(*sizes), Page(Reference.named(paged[-1]) if paged else None, limit, 0, sort)
+    ):
         paged += following
         sizes = sizes[::-1]
 
-    assert paged == page(backend(*sizes), Page(sort=sort))
+    assert paged == names_on_page(backend(*sizes), Page(sort=sort))
 
 
 @given(sizes=BACKENDS, sort=SORTS, limit=st.integers(1, 5))
-def test_offsets_one_after_another_are_the_whole_listing(sizes: list[tuple[str, int]], sort: Sort, limit: int) -> None:
+def test_successive_offsets_make_the_whole_listing(sizes: list[tuple[str, int]], sort: Sort, limit: int) -> None:
     paged: list[str] = []
     for start in range(0, len(sizes), limit):
-        paged += page(backend(*sizes), Page(None, limit, start, sort))
+        paged += names_on_page(backend(*sizes), Page(None, limit, start, sort))
 
-    assert paged == page(backend(*sizes), Page(sort=sort))
+    assert paged == names_on_page(backend(*sizes), Page(sort=sort))
 
 
 OF_VOLUME = examples.available_volume("disk", backend_id="identity of disk")
@@ -172,7 +174,7 @@ OF_VOLUME = examples.available_volume("disk", backend_id="identity of disk")
     ],
     ids=["all", "name", "volume", "before", "after", "together"],
 )
-def test_filters_pass_the_matching_snapshots(filters: Filters, expected: list[str]) -> None:
+def test_filters_select_the_matching_snapshots(filters: Filters, expected: list[str]) -> None:
     held = [
         examples.found("Daily", created_at=NOW - timedelta(hours=1)),
         examples.found("weekly", parent="other"),
@@ -181,27 +183,27 @@ def test_filters_pass_the_matching_snapshots(filters: Filters, expected: list[st
         examples.found("undated", created_at=None),
     ]
 
-    assert page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
+    assert names_on_page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
 
 
-def test_marker_that_the_filters_stop_still_has_its_place() -> None:
-    wanted = Page(Reference.named("b"), sort=BY_REFERENCE, filters=Filters(name_part="c"))
+def test_marker_that_no_filter_matches_keeps_its_place() -> None:
+    page = Page(Reference.named("b"), sort=BY_REFERENCE, filters=Filters(name_part="c"))
 
-    assert page(backend(("a", 1), ("b", 1), ("c", 1)), wanted) == ["c"]
+    assert names_on_page(backend(("a", 1), ("b", 1), ("c", 1)), page) == ["c"]
 
 
 @pytest.mark.parametrize(("safe", "expected"), [(True, ["d"]), (False, ["c", "b"])])
-def test_page_by_safety_counts_only_its_entries(safe: bool, expected: list[str]) -> None:
+def test_page_of_safe_or_unsafe_entries_counts_only_those(safe: bool, expected: list[str]) -> None:
     owned = Owned({"identity of a": "1", "identity of b": "2", "identity of c": "3"}, {})
     offset = 0 if safe else 1
-    wanted = Page(limit=2, offset=offset, sort=BY_REFERENCE, filters=Filters(safe_to_manage=safe))
+    page = Page(limit=2, offset=offset, sort=BY_REFERENCE, filters=Filters(safe_to_manage=safe))
 
-    shown = manageable.page_by_safety(backend(*((name, 1) for name in "abcd")), owned, wanted)
+    shown = manageable.page_by_safety(backend(*((name, 1) for name in "abcd")), owned, page)
 
     assert [entry.reference.name() for entry in shown] == (expected if safe else sorted(expected))
 
 
-def test_filters_go_over_the_wire_and_come_back() -> None:
+def test_filters_are_the_same_after_a_round_trip_over_the_wire() -> None:
     filters = Filters("part", VOLUME_ID, None, False, NOW, NOW - timedelta(hours=1))
 
     assert Filters.of(json.loads(json.dumps(filters.as_wire()))) == filters
@@ -218,7 +220,7 @@ def test_filters_go_over_the_wire_and_come_back() -> None:
         ({"created_after": 7}, "created_after"),
     ],
 )
-def test_impossible_filter_is_refused_by_name(given: dict[str, Any], named: str) -> None:
+def test_error_for_an_invalid_filter_names_it(given: dict[str, Any], named: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=named):
         Filters.of(given)
 
@@ -229,13 +231,13 @@ def test_time_without_a_zone_is_utc() -> None:
 
 
 def test_page_is_read_from_the_arguments_of_a_call() -> None:
-    wanted = Page.of({"source-name": "daily"}, 10, 5, ["size", "reference"], ["asc", "desc"], {"name_part": "d"})
+    page = Page.of({"source-name": "daily"}, 10, 5, ["size", "reference"], ["asc", "desc"], {"name_part": "d"})
 
     sort = (("size", "asc"), ("reference", "desc"))
-    assert wanted == Page(Reference.named("daily"), 10, 5, sort, Filters("d"))
+    assert page == Page(Reference.named("daily"), 10, 5, sort, Filters("d"))
 
 
-def test_call_without_arguments_asks_for_everything() -> None:
+def test_call_without_arguments_requests_the_whole_listing() -> None:
     assert Page.of(None, None, 0, (), (), {}) == Page()
 
 
@@ -243,6 +245,6 @@ def test_call_without_arguments_asks_for_everything() -> None:
     ("keys", "directions", "named"),
     [(["name"], ["asc"], "'name'"), (["size"], ["up"], "'up'"), (["size"], [], "as many"), ([], ["asc"], "as many")],
 )
-def test_bad_sort_is_refused_by_name(keys: list[str], directions: list[str], named: str) -> None:
+def test_error_for_an_invalid_sort_names_it(keys: list[str], directions: list[str], named: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=named):
         Page.of(None, None, 0, keys, directions, {})

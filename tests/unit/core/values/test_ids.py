@@ -18,7 +18,7 @@ def test_uuid_is_read_in_each_of_its_spellings(spelled: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", "seven", 7, True, [VOLUME_ID], {}, uuid.UUID(VOLUME_ID)])
-def test_other_values_are_no_uuid(value: Any) -> None:
+def test_value_that_is_not_a_uuid_is_refused(value: Any) -> None:
     with pytest.raises(errors.InvalidRequest, match="volume_id must be a UUID"):
         ids.parse_uuid("volume_id", value)
 
@@ -41,5 +41,5 @@ def test_derived_id_depends_on_namespace_and_name_only() -> None:
         ("daily", set()),
     ],
 )
-def test_own_name_of_an_object_may_hold_ids(name: str, found: set[str]) -> None:
+def test_ids_are_found_in_the_own_name_of_an_object(name: str, found: set[str]) -> None:
     assert ids.ids_in(name) == found

@@ -1,4 +1,4 @@
-"""Where backends are."""
+"""Locations of backends: host, backend and pool."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ PARTS = st.text(st.characters(exclude_characters="@#", exclude_categories=["Cs"]
 
 
 @given(host=PARTS, backend=PARTS, pool=st.none() | PARTS)
-def test_location_reads_back_as_it_was_written(host: str, backend: str, pool: str | None) -> None:
+def test_text_of_a_location_parses_to_the_same_location(host: str, backend: str, pool: str | None) -> None:
     location = Location(host, backend, pool)
 
     assert Location.parse(str(location)) == location

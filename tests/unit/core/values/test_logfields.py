@@ -1,4 +1,4 @@
-"""The fields of log lines."""
+"""The fields of log lines: order, escaping, and absent values."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_record_is_named_with_its_backend_generation_status_and_request() -> Non
         ("né", r'"n\u00e9"'),
     ],
 )
-def test_foreign_text_is_escaped(value: str, written: str) -> None:
+def test_text_from_outside_is_escaped(value: str, written: str) -> None:
     assert fields(reason=value) == f"reason={written}"
 
 

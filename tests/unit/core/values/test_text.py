@@ -15,13 +15,13 @@ from snapmanage.core.values import text
         ("x" * 2001, "x" * 2000 + "…"),
     ],
 )
-def test_readable_text_is_one_that_every_database_keeps(given: str, kept: str) -> None:
+def test_readable_text_can_be_stored_in_every_database(given: str, kept: str) -> None:
     assert text.readable(given) == kept
     assert text.storable(kept)
 
 
 @pytest.mark.parametrize(("given", "storable"), [("\N{CAMERA}", True), ("a\0b", False), ("\ud83d", False)])
-def test_text_with_nul_or_half_a_pair_is_not_storable(given: str, storable: bool) -> None:
+def test_text_with_nul_or_half_a_surrogate_pair_is_not_storable(given: str, storable: bool) -> None:
     assert text.storable(given) is storable
 
 

@@ -1,4 +1,4 @@
-"""Items in the trees of a btrfs that the tests can't produce: those of other kernels, and those of short moments."""
+"""Items of btrfs trees that tests on a real btrfs can't make: items of other kernels, and items that exist briefly."""
 
 import struct
 from datetime import UTC, datetime

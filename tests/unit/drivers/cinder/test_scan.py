@@ -23,7 +23,7 @@ ENTRY: Mapping[str, Any] = {
 
 
 class FakeProcess:
-    """Stands in for the vendor driver's process: it returns `entries`, and keeps the records of each request."""
+    """A stand-in for the vendor driver's process, which returns `entries` and keeps the records of each request."""
 
     def __init__(self, *entries: Mapping[str, Any], identities: Any = None) -> None:
         self.entries = entries

@@ -82,10 +82,10 @@ def test_output_without_a_log_adds_no_message() -> None:
 def test_message_of_a_failed_rename_decides_its_error(
     monkeypatch: pytest.MonkeyPatch, message: str, kind: type[errors.SnapmanageError]
 ) -> None:
-    def failing(*arguments: object) -> CompletedCommand:
+    def fail_rename(*arguments: object) -> CompletedCommand:
         return CompletedCommand(5, "", message)
 
-    monkeypatch.setattr(privileged, "lvrename", failing)
+    monkeypatch.setattr(privileged, "lvrename", fail_rename)
 
     with pytest.raises(kind) as caught:
         LvmDriver("group").rename("daily", "mine")

@@ -6,12 +6,12 @@ from snapmanage.drivers.lvm import names
 
 
 @pytest.mark.parametrize("name", ["a", "_", "+", ".a", "A.b+c-d_9", "x" * 127, "pool_tdata", "snapshot1"])
-def test_lvm_can_have_this_name(name: str) -> None:
+def test_valid_name_of_lvm_is_accepted(name: str) -> None:
     assert names.is_valid_name(name)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-a", "a b", "a/b", "a\n", "é", "٣", "x" * 128, 'a"b'])
-def test_lvm_can_never_have_this_name(name: str) -> None:
+def test_invalid_name_of_lvm_is_refused(name: str) -> None:
     assert not names.is_valid_name(name)
     assert names.refusal("group", name)
 

@@ -1,4 +1,4 @@
-"""Writes the beginning of a qcow2 file field by field, so that a test can set any field to a false value."""
+"""The beginning of a qcow2 file, written field by field, so that a test can set any field to a false value."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The files that a recorded name may mean: none that QEMU would open is missed, and no text makes reading fail."""
+"""The files that a recorded name may mean: every file that QEMU would open is found, and any text can be read."""
 
 import json
 

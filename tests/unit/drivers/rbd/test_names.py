@@ -12,7 +12,7 @@ NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 @given(NAMES, NAMES)
-def test_image_and_snapshot_are_one_reading_of_their_whole_name(image: str, snapshot: str) -> None:
+def test_whole_name_is_read_as_an_image_and_its_snapshot(image: str, snapshot: str) -> None:
     assert Reading(image, snapshot) in names.readings(f"{image}@{snapshot}", None)
     assert names.readings(f"{image}@{snapshot}", image)[0].image == image
     assert names.snapshot_part(f"{image}@{snapshot}", image) == snapshot

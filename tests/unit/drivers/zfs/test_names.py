@@ -7,13 +7,13 @@ from snapmanage.errors import InvalidReference
 
 
 @pytest.mark.parametrize("name", ["tank", "t", "tank/a-b_c.d:e f", "tank/ x ", "tank/1/2", "x" * 255])
-def test_dataset_can_have_this_name(name: str) -> None:
+def test_valid_name_of_a_dataset_is_recognized(name: str) -> None:
     assert names.is_dataset_name(name)
     assert not names.is_snapshot_name(name)
 
 
 @pytest.mark.parametrize("name", ["tank@a", "tank/v@-x", "tank/v@a b:c.d_e", f"tank@{'x' * 250}"])
-def test_snapshot_can_have_this_name(name: str) -> None:
+def test_valid_name_of_a_snapshot_is_recognized(name: str) -> None:
     assert names.is_snapshot_name(name)
     assert not names.is_dataset_name(name)
 
@@ -26,7 +26,7 @@ def test_snapshot_can_have_this_name(name: str) -> None:
         *("x" * 256, f"tank@{'x' * 251}"),
     ],
 )
-def test_name_that_zfs_cannot_have_reaches_no_command(name: str) -> None:
+def test_invalid_name_of_zfs_reaches_no_command(name: str) -> None:
     assert not names.is_dataset_name(name)
     assert not names.is_snapshot_name(name)
     with pytest.raises(InvalidReference):
