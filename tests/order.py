@@ -1,10 +1,11 @@
-"""A pytest plugin: in a run with several processes, the long files start first.
+"""A pytest plugin: each test has an id of its own, and in a run with several processes the long files start first.
 
 Each process runs one file after another. If a long file starts last, the other processes are idle until it ends.
 pytest-xdist starts the files with the most tests first, but here the longest files have the fewest tests; so
 `make test` runs with `--no-loadscope-reorder` and takes the order from here.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,16 @@ FOLDER = Path(__file__).parent
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    refuse_repeated_ids(items)
     if in_process_of_xdist(config):
         items.sort(key=lambda item: rank(item.path))
+
+
+def refuse_repeated_ids(items: list[pytest.Item]) -> None:
+    """Refuse a run with two tests of one id: pytest-xdist would run only one of them."""
+    repeated = [test_id for test_id, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if repeated:
+        raise pytest.UsageError(f"several tests have the same id: {', '.join(repeated)}")
 
 
 def in_process_of_xdist(config: pytest.Config) -> bool:

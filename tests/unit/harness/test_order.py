@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from tests import order
 
@@ -27,6 +31,14 @@ def test_longest_files_come_first_and_unit_tests_last() -> None:
     names = [str(file.relative_to(FOLDER)) for file in files]
     assert names[: len(order.LONGEST)] == list(order.LONGEST)
     assert files[-1].parent.name == "unit"
+
+
+def test_run_with_two_tests_of_one_id_is_refused() -> None:
+    items: list[Any] = [SimpleNamespace(nodeid=test_id) for test_id in ("test_a", "test_b", "test_a")]
+
+    with pytest.raises(pytest.UsageError, match=r"same id: test_a$"):
+        order.refuse_repeated_ids(items)
+    order.refuse_repeated_ids(items[:2])
 
 
 def test_processes_run_files_outside_the_tiers_in_the_order_of_collection(tmp_path: Path) -> None:
