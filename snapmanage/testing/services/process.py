@@ -6,6 +6,7 @@ The services of the machine itself stay untouched: ports are unused ones of the 
 folder, and signals go only to processes that the tests started and to their descendants.
 """
 
+import atexit
 import os
 import pwd
 import random
@@ -15,7 +16,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -28,7 +29,8 @@ START_SECONDS = 180
 PORTS = range(20000, 32000)
 
 # Abstract sockets that reserve the ports: one process can bind such a name, and loses it when it ends.
-_reservations: list[socket.socket] = []
+_reservations = ExitStack()
+atexit.register(_reservations.close)
 
 
 class Program:
@@ -178,16 +180,15 @@ def free_port() -> int:
     """Return an unused port of the loopback.
 
     The port is below the range of outgoing connections. Otherwise a client that repeatedly connects to a stopped
-    service could get the service's own port as its source port, and prevent the next start.
-
-    The port is reserved until this process ends: no call in any process returns it again, even if no service listens.
+    service could get the service's own port as its source port, and prevent the next start. The port is reserved until
+    this process ends: no call in any process returns it again, even if no service listens.
     """
     for port in random.sample(PORTS, 100):
         reservation = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, suppress(OSError):
             reservation.bind(f"\0snapmanage port {port}")
             probe.bind((LOOPBACK, port))
-            _reservations.append(reservation)
+            _reservations.enter_context(reservation)
             return port
         reservation.close()
     raise AssertionError("no free port found on the loopback")
