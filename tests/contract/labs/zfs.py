@@ -129,10 +129,11 @@ class ZfsLab:
 
     def damage(self, name: str) -> None:
         """Overwrite the root block of a dataset or a snapshot while its pool is exported."""
-        shown = self.zfs.enter("zdb", "-vvvv", "-dd", name)
+        # zdb may fail on a pool that is imported and changes meanwhile.
+        self.go_away()
+        shown = self.zfs.enter("zdb", "-e", "-p", str(self.zfs.folder), "-vvvv", "-dd", name)
         root = next(line for line in shown.splitlines() if "rootbp" in line).partition("rootbp")[2]
         copies = [int(offset, 16) for offset in re.findall("<0:([0-9a-f]+):", root)]
-        self.go_away()
         with (self.zfs.folder / self.pool).open("r+b") as device:
             for offset in copies:
                 device.seek(offset + LABEL_BYTES)
