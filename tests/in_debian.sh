@@ -27,7 +27,8 @@ mkdir -p "$folder/etc/ssl/certs"
 [ ! -e /etc/pip.conf ] || cp -L /etc/pip.conf "$folder/etc/pip.conf"
 cp -L /etc/resolv.conf /etc/hosts "$folder/etc/"
 
-checkout="$folder/root/snapmanage"
+# Helpers of the tests that run as nobody read the code, so it is not in the home of root.
+checkout="$folder/srv/snapmanage"
 [ -e "$checkout/.git" ] || git clone -q --no-checkout "$repository" "$checkout"
 git -C "$checkout" fetch -q "$repository" HEAD
 git -C "$checkout" checkout -q --force --detach FETCH_HEAD
@@ -44,7 +45,7 @@ exec unshare --mount --propagation private --pid --fork --kill-child sh -euc '
     mount --rbind /dev dev
     pivot_root . .
     umount --lazy .
-    cd /root/snapmanage
+    cd /srv/snapmanage
     env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
         ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} "$@" || exit
