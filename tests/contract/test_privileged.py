@@ -4,6 +4,7 @@ import fcntl
 import gc
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
-from snapmanage.testing.needs import require
+from snapmanage.testing.needs import lacking, require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
 from snapmanage.testing.services.process import installed
 from snapmanage.testing.waiting import until
@@ -224,6 +225,10 @@ def test_error_for_a_missing_helper_names_it(group: MetadataGroup, helper: Helpe
 
 def test_daemon_without_root_is_a_permission_error(helper: Helper) -> None:
     require("lvs", root=True)
+    # The helper imports the code after it has dropped its rights.
+    look = ["test", "-r", privileged.__file__]
+    if subprocess.run(look, user=NOBODY, group=NOBODY, extra_groups=[], check=False).returncode:
+        lacking("read access of the user nobody to the code")
     helper.configure("user = nobody")
 
     with pytest.raises(errors.BackendPermission) as caught:
