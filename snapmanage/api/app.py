@@ -51,7 +51,7 @@ class ProjectConverter(BaseConverter):
 
 
 class RequestIdMiddleware:
-    """Gives every request an id, which its log lines and its response show, also a refusal before a handler.
+    """Gives every request an id; its log lines and its response show the id, even if no handler is reached.
 
     The id that the client sent becomes the global request id.
     """

@@ -9,6 +9,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
+from snapmanage.drivers.rbd import raw
 from snapmanage.drivers.rbd.driver import RbdDriver
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import SHOWN, Oddities
@@ -145,6 +146,19 @@ def test_snapshot_of_a_read_only_image_is_listed_unsafe_and_refused_with_the_rea
     assert reason in snapshot.unsafe_reason
     assert snapshot.unsafe_reason in refusal_text(lab.driver, snapshot)
     with pytest.raises(errors.Unusable):
+        lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
+
+
+def test_snapshot_of_an_image_that_is_migrated_while_it_is_opened_is_refused(
+    lab: RbdLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.odd.migrating("odd")
+    monkeypatch.setattr(raw, "read_features", lambda *_: 0)
+
+    snapshot = list_by_name(lab.driver)["odd@daily"]
+
+    assert "an abort would undo the rename" in snapshot.unsafe_reason
+    with pytest.raises(errors.Unusable, match="being migrated"):
         lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
 
