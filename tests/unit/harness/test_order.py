@@ -1,6 +1,7 @@
 """Several test processes run the test files in a set order."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,28 @@ def test_run_with_two_tests_of_one_id_is_refused() -> None:
     with pytest.raises(pytest.UsageError, match=r"same id: test_a$"):
         order.refuse_repeated_ids(items)
     order.refuse_repeated_ids(items[:2])
+
+
+def test_crashed_process_ends_a_run_of_make_test(tmp_path: Path) -> None:
+    [processes] = re.findall("^PROCESSES = (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    crash = "import os\ndef test_crash():\n    os._exit(1)\ndef test_after():\n    pass\n"
+    passing = "def test_first():\n    pass\ndef test_second():\n    pass\n"
+    for name, text in {"a": passing, "b": crash, "c": passing, "d": passing}.items():
+        (tmp_path / f"test_{name}.py").write_text(text)
+    options = processes.replace("$(TESTERS)", "2").split()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "xdist", *options],
+        cwd=tmp_path,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert ended.returncode == 1
+    assert "crashed while running 'test_b.py::test_crash'" in ended.stdout
 
 
 def test_processes_run_files_outside_the_tiers_in_the_order_of_collection(tmp_path: Path) -> None:
