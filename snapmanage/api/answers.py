@@ -6,6 +6,7 @@
 from typing import Any
 
 from snapmanage.core.records import Status
+from snapmanage.core.values.text import printable
 
 # The names in the Block Storage API; every other status is a computeFault.
 FAULTS = {
@@ -24,8 +25,9 @@ LONGEST_TEXT = 1000
 
 
 def fault(status: int, text: str) -> dict[str, Any]:
-    """Return the body of a refusal; a text that repeats a long value of the request is cut."""
-    message = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    """Return the body of a refusal; its text, which may repeat a value of the request, is printable and short."""
+    escaped = printable(text[: LONGEST_TEXT + 1])
+    message = escaped if len(escaped) <= LONGEST_TEXT else f"{escaped[:LONGEST_TEXT]}…"
     return {_fault_name(status): {"code": status, "message": message}}
 
 

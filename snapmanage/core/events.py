@@ -9,7 +9,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.core.records import Operation, Requester, Snapshot, Status
 from snapmanage.core.values import ids
-from snapmanage.core.values.text import readable
+from snapmanage.core.values.text import as_storable, readable
 
 __all__ = ["PAYLOAD_FIELDS", "Event", "Step"]
 
@@ -109,7 +109,7 @@ def rejected(
     if snapshot_id is None:
         return None
     given = {name: arguments.get(name) for name in ("volume_id", "project_id", "user_id", "name")}
-    known = {name: readable(value) if isinstance(value, str) else None for name, value in given.items()}
+    known = {name: as_storable(value) if isinstance(value, str) else None for name, value in given.items()}
     payload = dict.fromkeys(PAYLOAD_FIELDS) | known
     payload |= {
         "event_id": ids.derive(key, "rejected"),

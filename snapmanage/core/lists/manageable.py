@@ -11,6 +11,7 @@ from snapmanage.core.backend import BackendSnapshot, belongs
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import ids_in
+from snapmanage.core.values.text import printable
 
 T = TypeVar("T")
 Sort = tuple[tuple[str, str], ...]
@@ -204,4 +205,5 @@ def _reason_not_safe(snapshot: BackendSnapshot, snapshot_id: str | None, namesak
         return f"snapshot {namesake} is managed under this reference"
     if snapshot.unsafe is None:
         return None
-    return f"{snapshot.unsafe.value}: {snapshot.unsafe_reason}" if snapshot.unsafe_reason else snapshot.unsafe.value
+    reason = f"{snapshot.unsafe.value}: {snapshot.unsafe_reason}" if snapshot.unsafe_reason else snapshot.unsafe.value
+    return printable(reason)

@@ -1,4 +1,4 @@
-"""Check texts and JSON from outside: databases and parsers accept only some of them."""
+"""Check and escape texts and JSON from outside: databases, parsers, logs and terminals accept only some of them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,10 +11,26 @@ DEEPEST = 32
 DEEPEST_EVENT = 64
 
 
+def printable(text: str) -> str:
+    r"""Return the text with an escape such as `\n` or `\x1b` for each character that is not printable.
+
+    These are the characters that `repr` escapes: controls, formats such as the bidi controls, surrogates, unassigned
+    ones, and every separator but the blank. A backslash stays as it is, so that a text may be escaped twice: a reason
+    is escaped when it is written, and again when it is printed.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def readable(text: str) -> str:
-    """Return the text as every database keeps it: cut if it is long, with NUL and surrogates escaped."""
-    escaped = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-    return escaped if len(escaped) <= LONGEST_REASON else f"{escaped[:LONGEST_REASON]}…"
+    """Return a sentence for a person, printable and cut if it is long; the parts of it may come from outside."""
+    return _cut(printable(text[: LONGEST_REASON + 1]))
+
+
+def as_storable(text: str) -> str:
+    """Return data as every database keeps it: cut if it is long, with NUL and surrogates escaped."""
+    return _cut(text[: LONGEST_REASON + 1].encode(errors="backslashreplace").decode().replace("\0", "\\x00"))
 
 
 def storable(text: str) -> bool:
@@ -40,3 +56,7 @@ def walk(value: Any) -> Iterator[tuple[int, Any]]:
             stack.extend((level + 1, part) for part in each.values())
         elif isinstance(each, list):
             stack.extend((level + 1, part) for part in each)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"

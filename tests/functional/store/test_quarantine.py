@@ -5,7 +5,6 @@ from snapmanage.store.engine.database import Database
 from snapmanage.store.quarantine import QuarantinedMessage
 from snapmanage.testing.clock import FakeClock
 from tests.examples import NOW
-from tests.functional.store.rows import TEXTS
 
 
 def quarantine_message(database: Database, body: bytes, reason: str) -> str | None:
@@ -24,9 +23,15 @@ def only_quarantined(database: Database) -> QuarantinedMessage:
 def test_quarantined_message_keeps_its_bytes(database: Database) -> None:
     body = bytes(range(256))
 
-    known = quarantine_message(database, body, TEXTS[0])
+    known = quarantine_message(database, body, "why \N{CAMERA}")
 
-    assert only_quarantined(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, TEXTS[0], NOW)
+    assert only_quarantined(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, "why \N{CAMERA}", NOW)
+
+
+def test_reason_is_kept_in_printable_form(database: Database) -> None:
+    quarantine_message(database, b"body", "a\0\n\x1b[2J\u202e\ud83d")
+
+    assert only_quarantined(database).reason == r"a\x00\n\x1b[2J\u202e\ud83d"
 
 
 def test_message_quarantined_again_is_kept_once_and_has_a_later_time_with_any_clock(

@@ -81,6 +81,15 @@ def test_unsafe_entry_contains_the_reason(found: Any, owned: Owned, reason: str)
     assert entry.reason_not_safe == reason
 
 
+def test_reason_is_printable_and_the_name_is_exact() -> None:
+    odd = examples.found("a\x1b[2J\u202e", unsafe=Unsafe.UNUSABLE, unsafe_reason="its format is raw\nevil\x1b]0;t\a")
+
+    (entry,) = manageable.entries([odd], Owned())
+
+    assert entry.reason_not_safe == r"unusable: its format is raw\nevil\x1b]0;t\x07"
+    assert entry.as_wire()["reference"] == {"source-name": "a\x1b[2J\u202e"}
+
+
 def test_entry_names_its_managed_snapshot_only_if_the_identity_matches() -> None:
     owned = Owned({"identity of daily": "7"}, {Reference.named("weekly").text: "8"})
 
