@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.bus.names import Names
+from snapmanage.cmd.wiring import logs
 from snapmanage.core.quotas import Amount
 from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.protocol import Driver, Section
@@ -47,7 +48,7 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
         ) from error
     if not cfg.CONF.log_file:
         cfg.CONF.set_default("use_stderr", True)  # standard output is for the output of commands
-    log.setup(cfg.CONF, "snapmanage")
+    logs.setup(cfg.CONF)
     return cfg.CONF
 
 
