@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from snapmanage import errors
+from snapmanage.cmd.process import output
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 VOLUME = "disk1.img"
@@ -31,7 +32,8 @@ def run() -> int:
                 _show_steps(scratch, _await_ready(process))
             finally:
                 process.terminate()
-        print(f"\nThe server shut down with exit code {process.returncode}. Removing {scratch}.")
+        output.line()
+        output.line(f"The server shut down with exit code {process.returncode}. Removing {scratch}.")
         return process.returncode
     finally:
         shutil.rmtree(scratch)
@@ -52,7 +54,7 @@ def _await_ready(process: "subprocess.Popen[str]") -> str:
     if not line.startswith("ready: "):
         raise errors.Unavailable("the standalone server did not start; see its error above")
     _step("Start `snapmanage standalone`: API, server, relay and audit in one process")
-    print(f"   {line}")
+    output.line(f"   {line}")
     return f"{line.split()[1]}/{PROJECT}"
 
 
@@ -66,7 +68,7 @@ def _show_steps(scratch: Path, url: str) -> None:
     _step("Show the audit log of both: each operation has one start event, and one end or error event")
     for snapshot_id in (managed, failed):
         for event in _trail(url, snapshot_id):
-            print(f"   {event['occurred_at'][11:23]}  {event['event_type']:24} {snapshot_id}  {event['status']}")
+            output.line(f"   {event['occurred_at'][11:23]}  {event['event_type']:24} {snapshot_id}  {event['status']}")
 
 
 def _trail(url: str, snapshot_id: str) -> list[dict[str, Any]]:
@@ -91,7 +93,7 @@ def _list(url: str) -> None:
     _step("List the manageable snapshots: GET /os-snapshot-manage/detail?host=localhost@files")
     for entry in _get(f"{url}/os-snapshot-manage/detail?host=localhost@files")["manageable-snapshots"]:
         safe = "can be managed" if entry["safe_to_manage"] else f"can't be managed: {entry['reason_not_safe']}"
-        print(f"   {json.dumps(entry['reference'])}  {entry['size']} GiB  {safe}")
+        output.line(f"   {json.dumps(entry['reference'])}  {entry['size']} GiB  {safe}")
 
 
 def _manage(url: str, volume_id: str, source: str) -> str:
@@ -105,7 +107,7 @@ def _manage(url: str, volume_id: str, source: str) -> str:
 def _explain(url: str, snapshot_id: str) -> None:
     _step(f"Show why it is in error: GET /messages?resource_uuid={snapshot_id}")
     for message in _get(f"{url}/messages?resource_uuid={snapshot_id}")["messages"]:
-        print(f"   {message['event_id']}: {message['user_message']}")
+        output.line(f"   {message['event_id']}: {message['user_message']}")
 
 
 def _await_settled(look: Callable[[], dict[str, Any]]) -> None:
@@ -120,13 +122,13 @@ def _await_settled(look: Callable[[], dict[str, Any]]) -> None:
         resource = look()
         if resource["status"] != seen:
             seen = resource["status"]
-            print(f"   {resource['id']} is {seen}")
+            output.line(f"   {resource['id']} is {seen}")
         time.sleep(0.005)
 
 
 def _show_files(backend: Path) -> None:
     for path in sorted(backend.iterdir()):
-        print(f"   {path.name}")
+        output.line(f"   {path.name}")
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:
@@ -150,4 +152,5 @@ _steps = 0
 def _step(text: str) -> None:
     global _steps
     _steps += 1
-    print(f"\n{_steps}. {text}", flush=True)
+    output.line()
+    output.line(f"{_steps}. {text}")

@@ -26,7 +26,7 @@ ALLOWED = {
     "relay": {"errors", "crash", "core", "store", "bus", "manage"},
     "audit": {"errors", "crash", "core", "store", "bus", "manage"},
     "conf": {"drivers"},
-    "cmd.process": {"errors", "crash"},
+    "cmd.process": {"errors", "crash", "core"},
     "cmd.wiring": {"errors", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "conf"},
     "cmd.manage": {"errors", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}

@@ -1,11 +1,11 @@
 """snapmanage-manage audit: list and verify the audit log."""
 
-import json
 from typing import Any
 
 from oslo_config import cfg
 
 from snapmanage import audit
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import parts
 
 BROKEN, INCOMPLETE = 1, 2
@@ -32,15 +32,15 @@ def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         entries = audit.trail(db, conf.command.limit, conf.command.snapshot)
     for entry in entries:
-        print(json.dumps({"number": entry.number, "event_type": entry.event_type} | entry.payload))
+        output.json_line({"number": entry.number, "event_type": entry.event_type} | entry.payload)
 
 
 def _verify(conf: cfg.ConfigOpts) -> int:
     with parts.opened_database(conf) as db:
         head, broken, gaps = audit.verify(db)
     if broken:
-        print(f"BROKEN: {broken}")
+        output.line(f"BROKEN: {broken}")
     for gap in gaps:
-        print(f"INCOMPLETE: snapshot {gap.snapshot_id}: {gap.reason}")
-    print(f"{head.number} rows, head {head.digest}")
+        output.line(f"INCOMPLETE: snapshot {gap.snapshot_id}: {gap.reason}")
+    output.line(f"{head.number} rows, head {head.digest}")
     return BROKEN if broken else INCOMPLETE if gaps else 0

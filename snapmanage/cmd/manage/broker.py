@@ -1,11 +1,11 @@
 """snapmanage-manage broker: find broker policies that could drop messages."""
 
-import sys
 from typing import Any
 
 from oslo_config import cfg
 
 from snapmanage import errors
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import broker
 
 UNKNOWN, FOUND = 1, 2
@@ -34,8 +34,8 @@ def _check(conf: cfg.ConfigOpts) -> int:
     try:
         found = broker.check(conf, lambda names: [*broker.server_keys(conf, names), *names.event_keys()])
     except errors.Unavailable as error:
-        print(f"error: {error}", file=sys.stderr)
+        output.error(str(error))
         return UNKNOWN
     for finding in found:
-        print(f"{'LOSES' if finding.loses else 'NOTE'}: {finding.text}")
+        output.line(f"{'LOSES' if finding.loses else 'NOTE'}: {finding.text}")
     return FOUND if found else 0

@@ -1,11 +1,11 @@
 """snapmanage-manage db: manage the database's schema."""
 
-import sys
 from contextlib import closing
 from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration
 from snapmanage.store.engine import schema, suitability
 
@@ -22,6 +22,6 @@ def add_commands(commands: Any) -> None:
 def _sync(conf: cfg.ConfigOpts) -> None:
     with closing(configuration.database(conf)) as db:
         for warning in suitability.check(db):
-            print(f"warning: {warning}", file=sys.stderr)
+            output.warning(warning)
         schema.sync(db.engine)
-    print("The schema is current.")
+    output.line("The schema is current.")

@@ -1,11 +1,11 @@
 """snapmanage-manage quarantine: list, show, retry and delete quarantined messages."""
 
-import json
 from contextlib import closing
 from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import parts
 from snapmanage.manage import quarantine
 
@@ -31,9 +31,11 @@ def add_commands(commands: Any) -> None:
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
-        for entry in quarantine.entries(db):
-            received_at = entry.received_at.isoformat(timespec="seconds")
-            print(f"{entry.id}  {received_at}  {entry.queue}  {entry.size_bytes} bytes  {entry.reason}")
+        entries = quarantine.entries(db)
+    output.table(
+        (each.id, each.received_at.isoformat(timespec="seconds"), each.queue, f"{each.size_bytes} bytes", each.reason)
+        for each in entries
+    )
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
@@ -44,7 +46,7 @@ def _show(conf: cfg.ConfigOpts) -> None:
         "received_at": message.received_at.isoformat(),
         "whole": message.whole,
     }
-    print(json.dumps(shown, indent=2))
+    output.json_document(shown)
 
 
 def _retry(conf: cfg.ConfigOpts) -> None:
@@ -52,11 +54,11 @@ def _retry(conf: cfg.ConfigOpts) -> None:
         for message in quarantine.messages_to_retry(db, conf.command.ids):
             deleted = quarantine.retry(db, bus, message)
             result = "deleted it from the quarantine" if deleted else "it was quarantined again"
-            print(f"Sent message {message.id} to queue {message.queue}; {result}.")
+            output.line(f"Sent message {message.id} to queue {message.queue}; {result}.")
 
 
 def _drop(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         for message_id in conf.command.ids:
             quarantine.drop(db, message_id)
-            print(f"Deleted message {message_id}.")
+            output.line(f"Deleted message {message_id}.")

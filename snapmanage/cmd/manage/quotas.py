@@ -7,6 +7,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.quotas import UNLIMITED
 from snapmanage.core.values.text import storable
@@ -44,8 +45,8 @@ def _limit(text: str) -> int:
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db, db.read() as conn:
-        for own in quotas.all_of(conn):
-            print("  ".join([own.project_id, *(f"{kind} {_limit_text(getattr(own, kind))}" for kind in KINDS)]))
+        found = quotas.all_of(conn)
+    output.table([own.project_id, *(f"{kind} {_limit_text(getattr(own, kind))}" for kind in KINDS)] for own in found)
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
@@ -55,7 +56,7 @@ def _show(conf: cfg.ConfigOpts) -> None:
     allowed = own.over(configuration.rules(conf).quota)
     for kind in KINDS:
         origin = " (default)" if getattr(own, kind) is None else ""
-        print(f"{kind}  limit {_limit_text(getattr(allowed, kind))}{origin}  in use {getattr(used, kind)}")
+        output.line(f"{kind}  limit {_limit_text(getattr(allowed, kind))}{origin}  in use {getattr(used, kind)}")
 
 
 def _set(conf: cfg.ConfigOpts) -> None:

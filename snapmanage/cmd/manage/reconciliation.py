@@ -2,13 +2,13 @@
 
 import argparse
 import logging
-import sys
 from typing import Any
 
 from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import errors
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.reconciliation import Difference
 from snapmanage.drivers.protocol import Driver
@@ -59,7 +59,7 @@ def _reconcile(conf: cfg.ConfigOpts) -> int:
     from snapmanage.drivers.system import privsep
 
     if conf.command.mend:
-        print("warning: --mend is deprecated, and the next release removes it; use --fix", file=sys.stderr)
+        output.warning("--mend is deprecated, and the next release removes it; use --fix")
     fix = conf.command.fix or conf.command.mend
     privsep.start()
     with parts.opened_database(conf) as db:
@@ -77,12 +77,12 @@ def _compare(app: Application, server: str, driver: Driver, fix: bool) -> int:
     except Exception as error:
         if not isinstance(error, errors.SnapmanageError):
             LOG.exception("Comparing the records of %s with its backend failed unexpectedly.", server)
-        print(f"error: {server} can't be compared: {error}", file=sys.stderr)
+        output.error(f"{server} can't be compared: {error}")
         return UNKNOWN
     for difference in found:
-        print(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
+        output.line(f"{difference.kind.value}: snapshot {difference.snapshot.id} on {server}: {difference.text}")
         if fix:
-            print(f"  {_fix(app, driver, difference)}")
+            output.line(f"  {_fix(app, driver, difference)}")
     return FOUND if found else 0
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import parts
 from snapmanage.store import services
 
@@ -25,9 +26,16 @@ def add_commands(commands: Any) -> None:
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db, db.read() as conn:
-        for known in services.all_of(conn):
-            state = f"disabled: {known.disabled_reason}" if known.disabled_reason else "enabled"
-            print(f"{known.server}  driver {known.driver}  heartbeat {known.heartbeat_at.isoformat()}  {state}")
+        found = services.all_of(conn)
+    output.table(
+        (
+            each.server,
+            f"driver {each.driver}",
+            f"heartbeat {each.heartbeat_at.isoformat()}",
+            f"disabled: {each.disabled_reason}" if each.disabled_reason else "enabled",
+        )
+        for each in found
+    )
 
 
 def _set_disabled(conf: cfg.ConfigOpts) -> None:

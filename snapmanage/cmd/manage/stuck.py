@@ -6,6 +6,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.manage import stuck
 from snapmanage.manage.application import Application, OutboxWriter
@@ -44,9 +45,9 @@ def _stuck(conf: cfg.ConfigOpts) -> int:
         found, undelivered = stuck.find(app, timedelta(seconds=conf.command.older_than))
     for each in found:
         kind, status = type(each.record).__name__, each.record.status.value
-        print(f"{kind} {each.record.id} has been {status} since {each.since.isoformat()}: {each.why}")
+        output.line(f"{kind} {each.record.id} has been {status} since {each.since.isoformat()}: {each.why}")
     if undelivered:
-        print(
+        output.line(
             f"{undelivered} messages have been in the outbox for longer than {conf.command.older_than:g} seconds; "
             "check that the broker and the relays are up"
         )

@@ -15,6 +15,7 @@ from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
+from snapmanage.cmd.process import output
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def until_stopped(ready: str, shutdown_seconds: float = SHUTDOWN_SECONDS) -> Non
     if threading.current_thread() is threading.main_thread():
         for each in SIGNALS:
             signal.signal(each, request_stop)
-    print(ready, flush=True)
+    output.line(ready)
     _stop_request.wait()
     time_out = threading.Timer(shutdown_seconds, _exit_unfinished)
     time_out.daemon = True
@@ -94,14 +95,17 @@ def program(run: Callable[[], int | None]) -> Callable[[], int]:
         try:
             crash.arm(os.environ)
             return run() or 0
-        except (errors.SnapmanageError, cfg.Error) as error:
-            return _print_error(str(error))
+        except errors.SnapmanageError as error:
+            output.error(str(error))
+        except cfg.Error as error:
+            output.error(_first_line(error))
         except SQLAlchemyError as error:
-            return _print_error(f"the database failed: {error}")
+            output.error(f"the database failed: {_first_line(error)}")
+        return 1
 
     return main
 
 
-def _print_error(text: str) -> int:
-    print(f"error: {text.splitlines()[0]}", file=sys.stderr)
-    return 1
+def _first_line(error: Exception) -> str:
+    """Return the first line of a library's error; the other lines repeat a statement or a help text."""
+    return str(error).partition("\n")[0]

@@ -122,7 +122,7 @@ def test_project_without_a_limit_of_its_own_shows_the_default(tmp_path: Path) ->
     quota("set", "gone", "--snapshots", "3")
     quota("unset", "gone")
 
-    assert quota("list") == "a  snapshots 3  gigabytes unlimited\nb  snapshots default  gigabytes 0\n"
+    assert quota("list") == "a  snapshots 3        gigabytes unlimited\nb  snapshots default  gigabytes 0\n"
     assert quota("show", "b") == "snapshots  limit 7 (default)  in use 0\ngigabytes  limit 0  in use 0\n"
     assert quota("show", "gone").startswith("snapshots  limit 7 (default)  in use 0\n")
 
