@@ -38,9 +38,9 @@ def counts(fd: int) -> dict[int, Count]:
         first, last = (0, _QUOTA_STATUS, 0), (0, _QUOTA_INFO, _LAST_SUBVOLUME)
         for (_, kind, number), item in search.search(fd, _QUOTA_TREE, first, last):
             if kind == _QUOTA_STATUS:
-                flags = _STATUS.unpack_from(item)[0]
+                flags = search.unpack(_STATUS, item)[0]
             elif kind == _QUOTA_INFO:
-                found[number] = _REFERENCED.unpack_from(item)[0]
+                found[number] = search.unpack(_REFERENCED, item)[0]
     if flags & (_ON | _SIMPLE) != _ON:
         return {}
     return {number: _count(flags, referenced) for number, referenced in found.items()}

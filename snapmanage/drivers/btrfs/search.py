@@ -4,10 +4,13 @@ Keys, items and calls have the forms of the kernel's headers `linux/btrfs.h` and
 stable. Searching trees requires CAP_SYS_ADMIN and no permission on files. Errors are plain `OSError`s.
 """
 
+import errno
 import fcntl
+import os
 import struct
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 MAX_U64 = 2**64 - 1
 
@@ -27,6 +30,13 @@ Key = tuple[int, int, int]
 def uuid_text(raw: bytes) -> str:
     """Return the text of a UUID from the 16 bytes in an item or a structure."""
     return str(uuid.UUID(bytes=raw))
+
+
+def unpack(form: struct.Struct, raw: bytes | bytearray, at: int = 0) -> tuple[Any, ...]:
+    """Return the fields of an item; raise EUCLEAN, as the kernel does for damaged metadata, if it is too short."""
+    if len(raw) - at < form.size:
+        raise OSError(errno.EUCLEAN, os.strerror(errno.EUCLEAN))
+    return form.unpack_from(raw, at)
 
 
 def file_system(fd: int) -> str:
@@ -58,7 +68,7 @@ def search(fd: int, tree: int, first: Key, last: Key) -> Iterator[tuple[Key, byt
         key = None
         at = _SEARCH.size
         for _ in range(_SEARCH.unpack_from(buffer)[9]):
-            _, number, offset, kind, length = _HEADER.unpack_from(buffer, at)
+            _, number, offset, kind, length = unpack(_HEADER, buffer, at)
             start = at + _HEADER.size
             at = start + length
             yield (number, kind, offset), bytes(buffer[start:at])

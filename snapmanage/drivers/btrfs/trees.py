@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from snapmanage.drivers.btrfs import quotas
 from snapmanage.drivers.btrfs.quotas import Count
-from snapmanage.drivers.btrfs.search import MAX_U64, directory_path, search, uuid_text
+from snapmanage.drivers.btrfs.search import MAX_U64, directory_path, search, unpack, uuid_text
 
 TOP = 5
 """The number of the topmost subvolume."""
@@ -122,7 +122,7 @@ def _roots(fd: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, _Place], se
 
 
 def _place(parent: int, item: bytes) -> _Place:
-    directory, length = _BACKREF.unpack_from(item)
+    directory, length = unpack(_BACKREF, item)
     return parent, directory, item[_BACKREF.size : _BACKREF.size + length]
 
 
@@ -199,7 +199,7 @@ def _deep_folder(fd: int, tree: int, inode: int) -> bytes | None:
         if above is None:
             return None
         (_, _, inode), item = above
-        names.append(item[_REFERENCES_AT.size : _REFERENCES_AT.size + _REFERENCES_AT.unpack_from(item)[0]])
+        names.append(item[_REFERENCES_AT.size : _REFERENCES_AT.size + unpack(_REFERENCES_AT, item)[0]])
     return b"/".join(reversed(names)) if inode == TOP_INODE else None
 
 

@@ -99,13 +99,21 @@ def read(text: str, group: str, group_refusal: str | None = None) -> list[Logica
     `group_refusal` is the reason why LVM renames nothing in the group, taken from its warnings; see `messages`.
     """
     try:
-        lines = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
+        reported = [fields for report in json.loads(text)["report"] for fields in report.get("lv", ())]
+        lines = [{column: _text(fields[column]) for column in COLUMNS} for fields in reported]
         return [_logical_volume(fields, _safety(fields, group, group_refusal)) for fields in lines]
-    except (ValueError, KeyError, TypeError, AttributeError) as failure:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
         raise errors.BackendError(f"the report of lvs is unreadable ({failure!r}): {text[:200]!r}") from failure
 
 
-def _logical_volume(fields: Mapping[str, Any], safety: tuple[Unsafe | None, str]) -> LogicalVolume:
+def _text(value: Any) -> str:
+    """Return a value of the report; LVM writes every value as a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _logical_volume(fields: Mapping[str, str], safety: tuple[Unsafe | None, str]) -> LogicalVolume:
     roles = _set(fields["lv_role"])
     # The size of a thick snapshot is its origin's; `lv_size` is the room for overwritten data.
     origin_size = fields["origin_size"] if "thicksnapshot" in roles else ""
@@ -113,7 +121,7 @@ def _logical_volume(fields: Mapping[str, Any], safety: tuple[Unsafe | None, str]
     return LogicalVolume(
         name=_name(fields),
         identity=fields["lv_uuid"],
-        size_bytes=int(origin_size or fields["lv_size"]),
+        size_bytes=_size(origin_size or fields["lv_size"]),
         origin=fields["origin"].strip("[]") or None,
         origin_identity=fields["origin_uuid"] or None,
         roles=roles,
@@ -128,8 +136,14 @@ def _logical_volume(fields: Mapping[str, Any], safety: tuple[Unsafe | None, str]
     )
 
 
-def _name(fields: Mapping[str, Any]) -> str:
-    return str(fields["lv_name"].strip("[]"))
+def _size(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise ValueError(f"{value} bytes")
+    return value
+
+
+def _name(fields: Mapping[str, str]) -> str:
+    return fields["lv_name"].strip("[]")
 
 
 def _time(text: str) -> datetime | None:
@@ -139,7 +153,7 @@ def _time(text: str) -> datetime | None:
     return None
 
 
-def _safety(fields: Mapping[str, Any], group: str, group_refusal: str | None) -> tuple[Unsafe | None, str]:
+def _safety(fields: Mapping[str, str], group: str, group_refusal: str | None) -> tuple[Unsafe | None, str]:
     """Return whether and why it can't be renamed; listings and searches by name share this decision."""
     if reason := _flaw(fields, group) or group_refusal:
         return Unsafe.UNUSABLE, reason
@@ -150,7 +164,7 @@ def _safety(fields: Mapping[str, Any], group: str, group_refusal: str | None) ->
     return None, ""
 
 
-def _flaw(fields: Mapping[str, Any], group: str) -> str | None:
+def _flaw(fields: Mapping[str, str], group: str) -> str | None:
     if _true(fields, "lv_merging"):
         return "it is being merged into its origin, or will be at the next activation"
     if _true(fields, "lv_snapshot_invalid"):
@@ -167,9 +181,9 @@ def _flaw(fields: Mapping[str, Any], group: str) -> str | None:
     return None
 
 
-def _true(fields: Mapping[str, Any], column: str) -> bool:
+def _true(fields: Mapping[str, str], column: str) -> bool:
     """Return whether the column is 1. The value -1, unknown, means that no device exists that could be open or full."""
-    return bool(fields[column] == "1")
+    return fields[column] == "1"
 
 
 def _set(text: str) -> frozenset[str]:

@@ -6,7 +6,6 @@ missing. The pool's directory shows the difference. Only an image that is missin
 
 import errno
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -162,7 +161,7 @@ class Pool:
             features = raw.read_features(self.ioctx, image_id) if image_id else 0
         except rados.TimedOut as failure:
             raise self.cluster.error(f"image {name or image_id!r}", failure) from failure
-        except (rados.Error, struct.error, UnicodeDecodeError):
+        except (rados.Error, errors.BackendError):
             return False
         return bool(features & self._bindings.rbd.RBD_FEATURE_MIGRATING)
 

@@ -6,8 +6,10 @@ such a name are shown escaped: `caf\\xe9`. The features of an image are read her
 
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from snapmanage import errors
 
 DIRECTORY = "rbd_directory"
 _NO_SNAPSHOT = 2**64 - 2
@@ -24,14 +26,15 @@ def escape(name: bytes) -> str:
 
 def read_directory(ioctx: Any) -> Iterator[tuple[bytes, str]]:
     """Yield the name and the id of every image; the id is empty for an image of format 1."""
-    blob = ioctx.read(DIRECTORY, _MAX_DIRECTORY_BYTES)
-    if blob:
-        (header,) = struct.unpack_from("<I", blob)
-        yield from ((name, "") for name, _ in _decode_pairs(blob, 4 + header))
-    after = b""
-    while page := list(_decode_pairs(_execute(ioctx, DIRECTORY, "dir_list", _page_after(after)))):
-        yield from ((name, image_id.decode()) for name, image_id in page)
-        after = page[-1][0]
+    with _decoding(DIRECTORY):
+        blob = ioctx.read(DIRECTORY, _MAX_DIRECTORY_BYTES)
+        if blob:
+            (header,) = struct.unpack_from("<I", blob)
+            yield from ((name, "") for name, _ in _decode_pairs(blob, 4 + header))
+        after = b""
+        while page := list(_decode_pairs(_execute(ioctx, DIRECTORY, "dir_list", _page_after(after)))):
+            yield from ((name, image_id.decode()) for name, image_id in page)
+            after = page[-1][0]
 
 
 def read_snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) -> Iterator[Mapping[str, Any]]:
@@ -42,8 +45,10 @@ def read_snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) ->
     """
     header = f"rbd_header.{image.id()}"
     context = _execute(ioctx, header, "get_snapcontext", b"")
-    _, count = struct.unpack_from("<QI", context)
-    for snapshot_id in reversed(struct.unpack_from(f"<{count}Q", context, 12)):
+    with _decoding(header):
+        _, count = struct.unpack_from("<QI", context)
+        snapshot_ids = struct.unpack_from(f"<{count}Q", context, 12)
+    for snapshot_id in reversed(snapshot_ids):
         with suppress(*gone):
             undecodable = False
             try:
@@ -51,21 +56,35 @@ def read_snapshots(ioctx: Any, image: Any, gone: tuple[type[Exception], ...]) ->
             except UnicodeDecodeError as failure:
                 name, undecodable = escape(failure.object), True
             kind = image.snap_get_namespace_type(snapshot_id)
-            _, size = struct.unpack_from("<BQ", _execute(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
+            with _decoding(header):
+                _, size = struct.unpack_from("<BQ", _execute(ioctx, header, "get_size", struct.pack("<Q", snapshot_id)))
             yield {"id": snapshot_id, "size": size, "name": name, "namespace": kind, "undecodable": undecodable}
 
 
 def read_image_id(ioctx: Any, name: str) -> str:
     """Return the id of the image of format 2 with that name."""
-    (length,) = struct.unpack_from("<I", blob := ioctx.read(f"rbd_id.{name}"))
-    return str(blob[4 : 4 + length].decode())
+    with _decoding(f"rbd_id.{name}"):
+        (length,) = struct.unpack_from("<I", blob := ioctx.read(f"rbd_id.{name}"))
+        return str(blob[4 : 4 + length].decode())
 
 
 def read_features(ioctx: Any, image_id: str) -> int:
     """Return the features of an image of format 2, as the bits `RBD_FEATURE_...` of the bindings."""
     answer = _execute(ioctx, f"rbd_header.{image_id}", "get_features", struct.pack("<QB", _NO_SNAPSHOT, True))
-    features, _ = struct.unpack_from("<QQ", answer)
-    return int(features)
+    with _decoding(f"rbd_header.{image_id}"):
+        features, _ = struct.unpack_from("<QQ", answer)
+        return int(features)
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn the error of a malformed object into `BackendError`, which names the object."""
+    try:
+        yield
+    except (struct.error, UnicodeDecodeError) as failure:
+        raise errors.BackendError(
+            f"the object {name!r} of the pool is malformed ({failure}); restore it, or remove its image"
+        ) from failure
 
 
 def _page_after(name: bytes) -> bytes:

@@ -97,15 +97,21 @@ def _dataset(name: str, properties: Mapping[str, str]) -> Dataset:
             kind=properties["type"],
             identity=f"{old}-{number}" if "@" in name else old,
             old_identity=old,
-            size_bytes=int(properties["referenced"] if volume_size == "-" else volume_size),
+            size_bytes=_count(properties["referenced"] if volume_size == "-" else volume_size),
             created_at=datetime.fromtimestamp(int(properties["creation"]), UTC),
-            holds=0 if properties["userrefs"] == "-" else int(properties["userrefs"]),
+            holds=0 if properties["userrefs"] == "-" else _count(properties["userrefs"]),
             to_be_destroyed=properties["defer_destroy"] == "on",
         )
-    except (ValueError, KeyError) as failure:
+    except (ValueError, KeyError, OverflowError, OSError) as failure:  # the last two: no such time in the calendar
         kind = "snapshot" if "@" in name else "filesystem"
         fault = f"zfs reports no usable properties of it ({failure}); see zpool status -v"
         return Dataset(name, kind, unreadable_identity(name), fault=fault)
+
+
+def _count(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise ValueError(f"{value} is negative")
+    return value
 
 
 def unreadable_identity(name: str) -> str:

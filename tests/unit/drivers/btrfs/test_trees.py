@@ -83,3 +83,12 @@ def test_size_is_known_only_from_completed_counts_of_referenced_data(
 def test_birth_time_outside_of_the_calendar_is_unknown() -> None:
     assert [creation_time(seconds) for seconds in (2.0**63, 0.0)] == [None, None]
     assert creation_time(1.5) == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
+
+
+@pytest.mark.parametrize("length", [0, 17])
+def test_item_that_is_too_short_is_an_error_of_damaged_metadata(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = {1: [((257, 144, 5), bytes(length))]}
+    monkeypatch.setattr(trees, "search", lambda fd, tree, first, last: iter(items.get(tree, [])))
+
+    with pytest.raises(OSError, match="clean"):
+        trees.read(-1)

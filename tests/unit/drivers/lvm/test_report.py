@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ THICK_SNAPSHOT = THIN_SNAPSHOT | {
 ORPHAN = THIN_SNAPSHOT | {"origin": "", "origin_uuid": "", "lv_role": "public"}
 
 
-def line(fields: dict[str, str]) -> LogicalVolume:
+def line(fields: dict[str, Any]) -> LogicalVolume:
     [found] = read(json.dumps({"report": [{"lv": [fields]}]}), "group")
     return found
 
@@ -171,7 +172,17 @@ def test_group_without_volumes_has_an_empty_report() -> None:
     assert read('{"report": [{"lv": []}]}', "group") == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"report": 1}', '{"report": [{"lv": [{}]}]}', '{"report": [1]}'])
+@pytest.mark.parametrize(
+    "change", [{"lv_uuid": 7}, {"lv_size": 1e400}, {"lv_size": "-5"}, {"lv_health_status": {"a": 1}}, {"origin": None}]
+)
+def test_report_with_a_value_of_another_type_is_an_error_that_is_retried(change: dict[str, Any]) -> None:
+    with pytest.raises(errors.BackendError, match="unreadable"):
+        line(THIN_SNAPSHOT | change)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "", "{", "[]", '{"report": 1}', '{"report": [{"lv": [{}]}]}', '{"report": [1]}']
+)
 def test_unreadable_report_is_an_error_that_is_retried(text: str) -> None:
     with pytest.raises(errors.BackendError, match="unreadable"):
         read(text, "group")

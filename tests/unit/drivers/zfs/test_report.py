@@ -36,6 +36,14 @@ def test_snapshot_of_a_file_system_has_the_size_of_the_data_that_it_refers_to() 
     assert found.size_bytes == 24576
 
 
+@pytest.mark.parametrize("creation", ["9" * 30, str(2**62), str(2**64 - 1)])
+def test_object_with_a_time_outside_of_the_calendar_is_unusable_and_hides_no_other(creation: str) -> None:
+    found = report.read(reported("tank/v@odd", creation=creation) + reported("tank/v@a"))
+
+    assert found["tank/v@odd"].snapshot(None, "", 45).unsafe is Unsafe.UNUSABLE
+    assert found["tank/v@a"].snapshot(None, "", 45).unsafe is None
+
+
 def test_bookmarks_and_illegal_names_are_left_out() -> None:
     bookmark = reported("tank/v#mark", type="bookmark", referenced="-", userrefs="-", defer_destroy="-")
     temporary = reported("tank/v/%recv", type="filesystem") + reported("tank/v@%recv")
