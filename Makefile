@@ -9,7 +9,7 @@ APT := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo docs test lint unit contract functional integration test-lowest test-trixie chaos bench bench-compare config constraints sbom hooks packages clean
+.PHONY: help demo docs test lint unit contract functional integration test-lowest test-trixie chaos fuzz bench bench-compare config constraints sbom hooks packages clean
 
 help:  ## Say what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -68,6 +68,12 @@ REQUESTS ?= 1000
 chaos: $(VENV)/tested  ## Hurt a deployment at random: SEED=1 ROUNDS=2 REQUESTS=1000
 	@$(BIN)/python -m tests.chaos.storm --seed $(SEED) --rounds $(ROUNDS) --requests $(REQUESTS)
 
+# The input of a failure stays in .fuzz, and `python -m tests.fuzz --target TEST --input FILE` repeats it.
+SECONDS ?= 60
+TARGET ?=
+fuzz: $(VENV)/fuzzed  ## Give hostile input to every reader: SECONDS=60 for each test, TARGET=a part of its name
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --target "$(TARGET)"
+
 RESULTS ?= benchmarks.jsonl
 
 # A backlog is long: it is measured only where BENCH names it.
@@ -114,7 +120,7 @@ packages: $(VENV)/tested
 	$(APT) update -q && $(APT) install -q -y --no-install-recommends $$missing
 
 clean:  ## Remove what was made
-	rm -rf .venv .venv-lowest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest build dist *.egg-info .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find snapmanage tests -name __pycache__ -prune -exec rm -rf {} +
 
 # pbr takes the version from the history, which an unpacked archive doesn't have.
@@ -126,6 +132,12 @@ $(VENV)/installed: requirements.txt setup.cfg setup.py pyproject.toml | $(VENV)/
 
 $(VENV)/tested: test-requirements.txt $(VENV)/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement test-requirements.txt
+	@touch $@
+
+# atheris has no wheel for some machines; hypothesis makes the input there.
+$(VENV)/fuzzed: fuzz-requirements.txt $(VENV)/tested
+	@$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: --requirement fuzz-requirements.txt || \
+	echo "atheris can't be installed here, so the input is not guided by coverage."
 	@touch $@
 
 # Without the two lines of test-requirements.txt that require newer libraries.

@@ -17,7 +17,7 @@ LONGEST = (
     "contract/test_drivers_finding.py",
 )
 # Then the tiers in this order. The unit tests are last: their files are the shortest, so the processes end together.
-TIERS = ("chaos", "integration", "contract", "functional", "unit")
+TIERS = ("chaos", "integration", "contract", "functional", "fuzz", "unit")
 FOLDER = Path(__file__).parent
 
 

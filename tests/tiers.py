@@ -14,6 +14,7 @@ from snapmanage.testing.selection import MARKS
 
 TIERS = {
     "unit": "decisions and small parts, nothing outside the process",
+    "fuzz": "hostile input at every reader; `make fuzz` runs it for longer",
     "contract": "every driver on its real backend",
     "functional": "snapmanage in the test's process, on SQLite, MariaDB and PostgreSQL",
     "integration": "real brokers, databases and backends",
