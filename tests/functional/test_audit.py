@@ -60,6 +60,17 @@ def test_repeated_event_is_written_once(database: Database) -> None:
     assert (head.number, broken, gaps) == (2, None, [])
 
 
+def test_reason_of_a_hostile_event_is_printable(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    hostile = altered("snapshot.manage.\x1b[2J\u202e\x9b", generation=None)
+
+    Listener(database)([hostile])
+
+    with database.read() as conn:
+        [reason] = conn.execute(sa.select(tables.quarantine.c.reason)).scalars()
+    assert reason.isprintable()
+    assert [line for line in caplog.messages if not line.isprintable()] == []
+
+
 def test_events_of_other_services_are_ignored(database: Database) -> None:
     Listener(database)(
         [Delivery(QUEUE, sample_body(name)) for name in ("notification_delete_end", "notification_delete_start")]

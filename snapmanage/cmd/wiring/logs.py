@@ -19,8 +19,8 @@ from snapmanage.core.values.text import printable
 
 LOG = logging.getLogger(__name__)
 
-# ColorHandler sets it to an escape sequence of its own.
-_COLOR = "color"
+# The escape sequence of ColorHandler, and texts whose lines are escaped or hold only source code.
+_OWN_CHARACTERS = ("color", "exc_text", "stack_info")
 # The parts of a traceback that hold line breaks of their own: a place in the code, and the sentence between two
 # exceptions. The margin is that of an exception group.
 _OWN_LINES = re.compile(r'[ |+-]*(?:File "|\n)')
@@ -32,7 +32,7 @@ class PrintableRecord(logging.LogRecord):
     def getMessage(self) -> str:
         """Return the message, and escape every field; a formatter has set them all when it calls this function."""
         for name, value in vars(self).items():
-            if isinstance(value, str) and name not in (_COLOR, "exc_text", "stack_info"):
+            if isinstance(value, str) and not value.isprintable() and name not in _OWN_CHARACTERS:
                 vars(self)[name] = printable(value)
         return printable(super().getMessage())
 
@@ -51,9 +51,19 @@ def setup(conf: cfg.ConfigOpts) -> None:
     """Set up logging as `conf` says; warnings and uncaught exceptions, those of threads too, are logged."""
     logging.setLogRecordFactory(PrintableRecord)
     log.setup(conf, "snapmanage")
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            _accept_every_character(handler)
     logging.captureWarnings(True)
     threading.excepthook = _log_death_of_thread
     sys.unraisablehook = _log_unraisable
+
+
+def _accept_every_character(handler: logging.FileHandler) -> None:
+    """Let the handler escape a character that the locale's encoding lacks; otherwise logging drops the record."""
+    handler.errors = "backslashreplace"  # for a file that is opened again, as after logrotate
+    if handler.stream:
+        handler.stream.reconfigure(errors=handler.errors)
 
 
 def _log_death_of_thread(died: threading.ExceptHookArgs) -> None:
@@ -74,7 +84,9 @@ def _printable_traceback(text: str, exc_info: Any) -> str:
     The formatter may have written a prefix before each line. If it has written another form, escape it line by line.
     """
     lines = text.split("\n")
-    parts = traceback.format_exception(*exc_info) if isinstance(exc_info, tuple) else []
+    if not isinstance(exc_info, tuple):  # the record comes from another process, which has sent only the text
+        return "\n".join(map(printable, lines))
+    parts = traceback.format_exception(*exc_info)
     known = "".join(parts).removesuffix("\n").split("\n")
     prefix = lines[0].removesuffix(known[0])
     if lines[: len(known)] == [prefix + line for line in known] and set(lines[len(known) :]) <= {prefix}:

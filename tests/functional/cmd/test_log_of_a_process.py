@@ -1,5 +1,6 @@
 """The log of a process: records of libraries, warnings, and exceptions that end the process or a thread."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,9 @@ warnings.warn("warning " + HOSTILE)
 thread = threading.Thread(target=fail, name="thread " + HOSTILE)
 thread.start()
 thread.join()
+quiet = threading.Thread(target=sys.exit, name="quiet")
+quiet.start()
+quiet.join()
 Ignored()
 fail()
 """
@@ -70,5 +74,26 @@ def test_every_line_of_the_log_is_printable_and_none_is_forged(arguments: list[s
     assert [line for line in lines if not line.isprintable() or line.startswith("2026-01-01 ")] == []
     for record in ("library", "UserWarning: warning", "Thread thread", "ValueError:"):
         assert any(f"{record} {ESCAPED}" in line for line in lines), record
+    assert not any("Thread quiet" in line for line in lines)
     assert any("Exception ignored in" in line for line in lines)
     assert any("Unhandled error" in line for line in lines)
+
+
+ONE_RECORD = r"""
+import logging, sys
+from snapmanage.cmd.wiring import configuration
+
+configuration.load(sys.argv[1:], "program", [])
+logging.getLogger("library").warning("caf\u00e9 \u20ac")
+"""
+
+
+def test_character_that_the_encoding_of_the_log_lacks_is_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "program.log"
+    ascii_only = os.environ | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
+    command = [sys.executable, "-c", ONE_RECORD, "--log-file", str(file)]
+
+    ended = subprocess.run(command, env=ascii_only, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert file.read_text().endswith("library [-] caf\\xe9 \\u20ac\n")

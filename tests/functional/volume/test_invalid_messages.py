@@ -46,6 +46,30 @@ def test_invalid_message_is_quarantined_and_the_others_are_carried_out(world: Wo
     assert kept.reason
 
 
+HOSTILE = "\x1b]0;title\x07\u202e\r\x9b\u2028"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        request(HOSTILE),
+        request("manage_snapshot", **{HOSTILE: "1"}),
+        request("manage_snapshot", HOSTILE),
+        request("manage_snapshot", snapshot_id=HOSTILE),
+    ],
+    ids=["method", "argument", "version", "id"],
+)
+def test_reason_of_a_hostile_message_is_printable_and_its_bytes_are_exact(
+    world: World, caplog: pytest.LogCaptureFixture, body: bytes
+) -> None:
+    publish(world, body)
+
+    [kept] = quarantined(world)
+    assert kept.reason.isprintable()
+    assert kept.body == body
+    assert [line for line in caplog.messages if not line.isprintable()] == []
+
+
 def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world: World) -> None:
     headers: dict[Any, Any] = {
         "x-death": [{"time": datetime(2026, 1, 1, tzinfo=UTC), "reason": "expired"}],

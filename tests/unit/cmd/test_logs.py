@@ -116,6 +116,14 @@ def test_field_that_a_library_adds_is_escaped() -> None:
     assert formatter.format(record("done", resource=HOSTILE)) == f"{ESCAPED} done"
 
 
+def test_traceback_without_its_exception_is_escaped_line_by_line() -> None:
+    received = record("failed")
+
+    received.exc_text = "one \x1b\ntwo"
+
+    assert logging.Formatter().format(received) == "failed\none \\x1b\ntwo"
+
+
 def test_json_has_the_escaped_message_and_the_whole_traceback() -> None:
     written = json.loads(FORMATTERS["json"].format(record("%s", HOSTILE, error=ValueError("why"))))
 
