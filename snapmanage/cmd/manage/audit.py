@@ -31,8 +31,7 @@ def add_commands(commands: Any) -> None:
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         entries = audit.trail(db, conf.command.limit, conf.command.snapshot)
-    for entry in entries:
-        output.json_line({"number": entry.number, "event_type": entry.event_type} | entry.payload)
+    output.json_lines({"number": each.number, "event_type": each.event_type} | each.payload for each in entries)
 
 
 def _verify(conf: cfg.ConfigOpts) -> int:

@@ -5,6 +5,7 @@ escaped too.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -19,33 +20,47 @@ def line(text: str = "") -> None:
     _print(text, sys.stdout)
 
 
+def lines(texts: Iterable[str]) -> None:
+    """Print many lines of text, until the reader of a pipe closes it."""
+    try:
+        for text in texts:
+            _print(text, sys.stdout, flush=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes the rest at its exit, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def table(rows: Iterable[Sequence[object]]) -> None:
     """Print rows of equal length, one a line, with aligned columns."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        line(_GAP.join(map(str.ljust, row, widths)).rstrip())
+    lines(_GAP.join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
 
-def json_line(value: Any) -> None:
-    """Print a value as JSON on one line; JSON escapes text from outside, so that a program reads it unchanged."""
-    line(json.dumps(value))
+def json_lines(values: Iterable[Any]) -> None:
+    """Print values as JSON, one a line; JSON escapes text from outside, so that a program reads it unchanged."""
+    lines(map(json.dumps, values))
 
 
 def json_document(value: Any) -> None:
-    """Like `json_line`, on several lines for a person."""
-    for each in json.dumps(value, indent=2).split("\n"):
-        line(each)
+    """Print one value as JSON on several lines for a person."""
+    lines(json.dumps(value, indent=2).split("\n"))
 
 
 def error(text: str) -> None:
-    _print(f"error: {text}", sys.stderr)
+    note(f"error: {text}")
 
 
 def warning(text: str) -> None:
-    _print(f"warning: {text}", sys.stderr)
+    note(f"warning: {text}")
 
 
-def _print(text: str, stream: TextIO) -> None:
+def note(text: str) -> None:
+    """Print one line of text to standard error."""
+    _print(text, sys.stderr)
+
+
+def _print(text: str, stream: TextIO, flush: bool = True) -> None:
     encoding = stream.encoding or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=flush)

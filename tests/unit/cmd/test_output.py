@@ -3,6 +3,8 @@
 import ast
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +28,9 @@ MAY_USE_STREAMS = {"cmd/process/output.py", "cmd/process/running.py"}
 PRINTERS: dict[str, Callable[[str], None]] = {
     "line": output.line,
     "table": lambda text: output.table([(text, 1, text)]),
-    "json_line": lambda text: output.json_line({text: text}),
+    "lines": lambda text: output.lines([text]),
+    "json_lines": lambda text: output.json_lines([{text: text}]),
+    "note": output.note,
     "error": output.error,
     "warning": output.warning,
 }
@@ -63,7 +67,7 @@ def test_every_text_is_printed_on_one_printable_line(
     assert printed.removesuffix("\n").isprintable()
 
 
-@given(value=strategies.recursive(ANY_TEXT, lambda inner: strategies.dictionaries(ANY_TEXT, inner)))
+@given(value=strategies.recursive(ANY_TEXT, lambda inner: strategies.dictionaries(ANY_TEXT, inner), max_leaves=5))
 def test_document_has_printable_lines_and_the_exact_value(streams: Streams, value: object) -> None:
     printed = streams.printed_by(lambda: output.json_document(value))
 
@@ -87,6 +91,20 @@ def test_table_without_rows_prints_nothing(streams: Streams) -> None:
 
 def test_character_that_the_terminal_lacks_is_escaped(streams: Streams) -> None:
     assert streams.printed_by(lambda: output.line("\N{EURO SIGN} é"), "latin-1") == "\\u20ac é\n"
+
+
+@pytest.mark.parametrize("printer", ["lines(['x'] * 10**5)", "table([('x', 1)] * 10**5)", "json_lines([1] * 10**5)"])
+def test_reader_that_closes_its_pipe_ends_the_output(printer: str) -> None:
+    program = f"from snapmanage.cmd.process import output; output.{printer}"
+
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+
+    assert (process.returncode, errors) == (0, b"")
 
 
 @pytest.mark.parametrize(
