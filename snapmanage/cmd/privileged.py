@@ -92,7 +92,9 @@ def entry_points() -> frozenset[str]:
 def _refuse_unsafe_start(listed: boundary.Listed) -> None:
     """Raise `ConfigurationError` or `BackendPermission` where another user could influence this process."""
     if os.geteuid() != 0:
-        raise errors.ConfigurationError("snapmanage-privileged is not root: start it with sudo, see privileges.md")
+        raise errors.ConfigurationError(
+            "snapmanage-privileged is not root: start it with sudo, see docs/how-to/privileges.md"
+        )
     if not sys.flags.isolated:
         raise errors.ConfigurationError(
             f"Python obeys the caller's environment: start {sys.executable} -I {sys.argv[0]}, as the sample of sudoers "

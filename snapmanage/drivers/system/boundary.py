@@ -69,7 +69,9 @@ class Listed:
     def read(self) -> Mapping[str, frozenset[str]]:
         """Return the allowed names of each kind; raise `BackendPermission` if the list can't be read or trusted."""
         if not self._path.exists():
-            raise errors.BackendPermission(f"the list {self._path} is missing: write it as root, see privileges.md")
+            raise errors.BackendPermission(
+                f"the list {self._path} is missing: write it as root, see docs/how-to/privileges.md"
+            )
         if not trusted.is_root_only(self._path):
             raise errors.BackendPermission(
                 f"{self._path} and every folder above it must belong to root, be writable by root only, and be no "
