@@ -153,6 +153,8 @@ def test_limits_signals_and_folder_of_the_caller_do_not_reach_the_helper(host: M
             assert limits[name] == ["unlimited", "unlimited"], name
         assert limits["Max core file size"] == ["0", "0"]
         assert not ignored & (1 << 14 | 1 << 0)
+        assert status(helper)["Umask"] == "0077"
+        assert os.getsid(int(helper.name)) == int(helper.name)
         assert os.readlink(helper / "cwd") == "/"
 
 
