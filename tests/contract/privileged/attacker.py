@@ -24,6 +24,8 @@ listener.listen(1)
 for name in order["ignored"]:
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 started = subprocess.run([*order["before"], *order["command"], path], restore_signals=False)
+os.unlink(path)
+os.rmdir(os.path.dirname(path))
 if started.returncode:
     sys.exit(1)
 connection, _ = listener.accept()
