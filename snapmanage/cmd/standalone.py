@@ -1,9 +1,6 @@
 """snapmanage standalone: API, server, relay and audit in one process, without a broker or a database server."""
 
-import fcntl
-import os
 from pathlib import Path
-from typing import IO
 
 from oslo_config import cfg
 
@@ -12,7 +9,7 @@ from snapmanage.api.serving.server import HttpServer, parse_listen, require_loop
 from snapmanage.audit import Listener
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.cmd import api
-from snapmanage.cmd.process import running
+from snapmanage.cmd.process import private_folder, running
 from snapmanage.cmd.volume import make_server
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.store.engine import schema
@@ -21,6 +18,8 @@ HOST = "localhost"
 BACKEND = "files"
 # Characters with a special meaning in a database's URL or in a configuration file.
 RESERVED = set("?$\r\n")
+DATABASE = "snapmanage.db"
+FILES = ("snapmanage.log", DATABASE, *(f"{DATABASE}-{kind}" for kind in ("journal", "wal", "shm")))
 
 
 def run(data_dir: Path, listen: str) -> None:
@@ -28,7 +27,7 @@ def run(data_dir: Path, listen: str) -> None:
     host, port = parse_listen(listen)
     require_loopback(host, "snapmanage standalone")
     data_dir = _create_folder(data_dir.absolute())
-    with _lock_folder(data_dir), HttpServer(host, port, threads=16) as server:
+    with private_folder.lock(data_dir), HttpServer(host, port, threads=16) as server:
         _serve(_write_configuration(data_dir), server)
 
 
@@ -53,13 +52,15 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
 
 
 def _create_folder(data_dir: Path) -> Path:
-    """Return the folder, created if it is missing; raise `ConfigurationError` if that fails."""
+    """Return the folder, created if it is missing; raise `ConfigurationError` if that fails or is not safe."""
     if set(str(data_dir)) & RESERVED:
         raise errors.ConfigurationError(
             f"--data-dir {str(data_dir)!r} must not contain ?, $ or a line break; choose another folder"
         )
+    private_folder.create(data_dir)
+    private_folder.close_files(data_dir, FILES)
     try:
-        (data_dir / "backend").mkdir(parents=True, exist_ok=True)
+        (data_dir / "backend").mkdir(exist_ok=True)
     except OSError as error:
         raise errors.ConfigurationError(f"--data-dir: can't create {data_dir}/backend: {error.strerror}") from error
     return data_dir
@@ -68,25 +69,11 @@ def _create_folder(data_dir: Path) -> Path:
 def _write_configuration(data_dir: Path) -> cfg.ConfigOpts:
     """Write a configuration file into the folder, also for `snapmanage-manage --config-file`, and load it."""
     file = data_dir / "snapmanage.conf"
-    file.write_text(
+    text = (
         f"[DEFAULT]\nhost = {HOST}\nenabled_backends = {BACKEND}\ntransport_url = fake://\n"
         f"log_file = {data_dir}/snapmanage.log\n\n"
-        f"[database]\nconnection = sqlite:///{data_dir}/snapmanage.db\n\n"
+        f"[database]\nconnection = sqlite:///{data_dir}/{DATABASE}\n\n"
         f"[{BACKEND}]\ndriver = file\ndirectory = {data_dir}/backend\n"
     )
+    private_folder.write(file, text)
     return configuration.load(["--config-file", str(file)], "snapmanage")
-
-
-def _lock_folder(data_dir: Path) -> IO[str]:
-    """Lock the folder; raise `ConfigurationError` if another process has locked it."""
-    lock = (data_dir / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise errors.ConfigurationError(
-            f"another process serves {data_dir}; stop it, or choose another --data-dir"
-        ) from None
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock

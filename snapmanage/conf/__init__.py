@@ -80,6 +80,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     from snapmanage.drivers.lvm.driver import LvmDriver
     from snapmanage.drivers.qcow2.driver import Qcow2Driver
     from snapmanage.drivers.rbd.driver import RbdDriver
+    from snapmanage.drivers.system import privsep
     from snapmanage.drivers.zfs.driver import ZfsDriver
 
     examples: dict[str, Any] = {
@@ -93,4 +94,4 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         "fake": FakeDriver,
     }
     backends = [(f"example-{name}", [*BACKEND, *driver.options]) for name, driver in examples.items()]
-    return [*GROUPS.items(), *backends]
+    return [*GROUPS.items(), (privsep.context.cfg_section, privsep.OPTIONS), *backends]

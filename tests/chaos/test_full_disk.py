@@ -57,7 +57,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     require("mount", "umount", root=True)
     folder = tmp_path / "small"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={8 * MIB}", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={8 * MIB},mode=700", "tmpfs", folder], check=True)
     try:
         small = SmallDisk(folder)
         try:

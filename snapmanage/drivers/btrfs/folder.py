@@ -1,8 +1,8 @@
 """A folder on a btrfs, for root: its subvolumes, a rename, and writing names to the disk.
 
-`privileged` calls this module as root. It trusts the path of the folder, and nothing in the folder: names are resolved
-beneath the folder, on its own mount, without symbolic links. Only subvolumes are renamed, within their own folder.
-Every error is one of snapmanage.
+`privileged` calls this module as root. `boundary` decides about the path of the folder. Nothing in the folder is
+trusted: names are resolved beneath the folder, on its own mount, without symbolic links. Only subvolumes are renamed,
+within their own folder. Every error is one of snapmanage.
 """
 
 import errno
@@ -16,7 +16,7 @@ from functools import partial
 from snapmanage import errors
 from snapmanage.drivers.btrfs import members, search, trees
 from snapmanage.drivers.btrfs.members import Member
-from snapmanage.drivers.system import failures, syscalls
+from snapmanage.drivers.system import boundary, failures, syscalls
 from snapmanage.drivers.system.failures import KnownFailure
 
 MAX_NAME_BYTES = 255
@@ -150,10 +150,11 @@ def _opened(folder: str, file_system: str) -> Iterator[int]:
     if not os.path.isabs(folder) or "\0" in folder:
         raise errors.ConfigurationError(f"the folder {folder!r} must be an absolute path")
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = boundary.current().open_folder(folder)
     except PermissionError as failure:
         raise errors.BackendPermission(
-            f"root has no permission to read the folder {folder!r}: give it that permission"
+            f"snapmanage's helper can't open the folder {folder!r} ({failure}): let root own the folders above it, "
+            "and root alone change them; let root read the folder"
         ) from failure
     except OSError as failure:
         raise errors.BackendUnavailable(f"can't open the folder {folder!r}: {failure.strerror}") from failure

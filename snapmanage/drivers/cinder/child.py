@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -231,6 +232,8 @@ def main(descriptor: int, folder: str) -> None:
     # A service manager sends SIGTERM to all processes. snapmanage finishes its calls first, then closes the connection.
     # A handler is used because the driver's commands would inherit SIG_IGN.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    # A core would have the array's passwords.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     channel, driver = Channel(descriptor), VendorDriver()
     logging.root.addHandler(LogForwarder(channel))
     for line in channel.lines:

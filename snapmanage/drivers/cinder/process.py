@@ -32,6 +32,8 @@ LOG = logging.getLogger(__name__)
 
 # Importing Cinder takes a second, and many seconds on a busy machine; the array's deadline would be too short.
 MIN_START_SECONDS = 60
+# A list of 100,000 snapshots takes about 50 MB. A longer answer ends the process, since its rest can't be read.
+MAX_ANSWER_CHARACTERS = 256 * 1024**2
 
 _ROOT = Path(snapmanage.__file__).parents[1]
 # The folder is last on the path: an interpreter with a Cinder of its own keeps its own libraries too.
@@ -165,7 +167,7 @@ class Child:
         """Deliver each answer to its call until the child ends; then fail the pending calls."""
         try:
             with self._socket.makefile("r", encoding="utf-8") as lines:
-                for line in lines:
+                while line := lines.readline(MAX_ANSWER_CHARACTERS):
                     self._deliver(json.loads(line))
         except (OSError, ValueError):
             LOG.warning(

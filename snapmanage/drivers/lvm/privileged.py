@@ -1,13 +1,12 @@
 """Entry points of LVM that run as root: commands of lvm2, with checked arguments."""
 
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from snapmanage import errors
 from snapmanage.drivers.lvm import messages, report
 from snapmanage.drivers.lvm.names import is_valid_name, refusal
-from snapmanage.drivers.system import commands, privsep
+from snapmanage.drivers.system import boundary, commands, privsep, trusted
 from snapmanage.drivers.system.commands import CompletedCommand
 
 GROUP_COLUMNS = ("vg_uuid", "pv_uuid")
@@ -23,8 +22,7 @@ def lvs(
     With `names`, report those of them that exist, also internal ones. With `hidden`, report everything.
     Raise `InvalidReference` for a name that LVM can't have, and `BackendUnavailable`.
     """
-    for name in (group, *names):
-        _refuse_invalid(name)
+    _require(group, *names)
     columns = ["--reportformat", "json", "--units", "b", "--nosuffix", "--binary", "-o", ",".join(report.COLUMNS)]
     config = f"{messages.CONFIG} {report.CONFIG}"
     # A selection that finds nothing succeeds, so no message has to be read to detect absence. It costs as much as
@@ -37,7 +35,7 @@ def lvs(
 @privsep.context.entrypoint
 def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     """Print one of `GROUP_COLUMNS` of the group; raise `InvalidReference` for any other, or `BackendUnavailable`."""
-    _refuse_invalid(group)
+    _require(group)
     if column not in GROUP_COLUMNS:
         raise errors.InvalidReference(f"the column {column!r} of a volume group isn't one of {GROUP_COLUMNS}")
     config = f"{messages.CONFIG} {report.CONFIG}"
@@ -47,16 +45,18 @@ def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Co
 @privsep.context.entrypoint
 def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     """Rename a logical volume; raise `InvalidReference` for a name that LVM can't give, or `BackendUnavailable`."""
-    for name in (group, old):
-        _refuse_invalid(name)
+    _require(group, old)
     if reason := refusal(group, new):
         raise errors.InvalidReference(f"{new!r} can't be the name of a logical volume: {reason}")
     return _run(["lvrename", "--config", messages.CONFIG, group, old, new], system_dir, deadline_seconds)
 
 
-def _refuse_invalid(name: str) -> None:
-    if not is_valid_name(name):
-        raise errors.InvalidReference(f"LVM can't have a volume group or logical volume named {name!r}")
+def _require(group: str, *names: str) -> None:
+    """Raise `InvalidReference` for a name that LVM can't have, and `BackendPermission` for a group out of bounds."""
+    for name in (group, *names):
+        if not is_valid_name(name):
+            raise errors.InvalidReference(f"LVM can't have a volume group or logical volume named {name!r}")
+    boundary.current().require(boundary.VOLUME_GROUP, group)
 
 
 def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> CompletedCommand:
@@ -69,20 +69,10 @@ def _trusted(system_dir: str) -> str:
 
     Its lvm.conf may name programs, which lvm2 would run as root.
     """
-    folder = Path(system_dir)
-    chain = [folder, *folder.parents]
-    if not folder.is_absolute() or folder.resolve() != folder or not all(map(_only_root_can_change, chain)):
+    boundary.current().require(boundary.LVM_SYSTEM_DIR, system_dir)
+    if not trusted.is_root_only(Path(system_dir)):
         raise errors.ConfigurationError(
             f"lvm_system_dir {system_dir!r} must be an absolute path without symbolic links, to a folder that "
             "only root can change"
         )
     return system_dir
-
-
-def _only_root_can_change(folder: Path) -> bool:
-    try:
-        found = folder.stat()
-    except OSError:
-        return False
-    writable_by_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return found.st_uid == 0 and (not writable_by_others or bool(found.st_mode & stat.S_ISVTX))

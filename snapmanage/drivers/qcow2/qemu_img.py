@@ -1,14 +1,23 @@
 """`qemu-img`, which the driver runs for one purpose only: to change the backing file name of an overlay."""
 
+import os
+
 from snapmanage import errors
 from snapmanage.drivers.system import commands
+from snapmanage.drivers.system.commands import Limits
 
 _PACKAGE = "qemu-utils"
+# qemu-img maps 250 MiB and reads tables of at most 200 MiB, by its own limits, from an image that others wrote.
+_MEMORY_BYTES = 1024**3
+_OUTPUT_BYTES = 1024**2
+# A repair of the reference counts, which qemu-img begins with a dirty image, may extend it.
+_GROWTH_BYTES = 64 * 1024**2
 
 
 def check(timeout_seconds: float) -> None:
     """Return if `qemu-img` can be run; raise `BackendUnavailable` otherwise."""
-    commands.run(["qemu-img", "--version"], _PACKAGE, timeout_seconds)
+    limits = Limits(_MEMORY_BYTES, 0, _OUTPUT_BYTES)
+    commands.run(["qemu-img", "--version"], _PACKAGE, timeout_seconds, limits=limits)
 
 
 def rebase(image: int, backing_file_name: str, backing_format: str, lock: int, timeout_seconds: float) -> str:
@@ -22,7 +31,8 @@ def rebase(image: int, backing_file_name: str, backing_format: str, lock: int, t
     # With the format of each file, qemu-img probes none.
     formats = ["-f", "qcow2", "-F", backing_format]
     argv = ["qemu-img", "rebase", "-u", *formats, "-b", backing_file_name, f"/proc/self/fd/{image}"]
-    code, _, output = commands.run(argv, _PACKAGE, timeout_seconds, inherited_fds=(image, lock))
+    limits = Limits(_MEMORY_BYTES, os.fstat(image).st_size + _GROWTH_BYTES, _OUTPUT_BYTES)
+    code, _, output = commands.run(argv, _PACKAGE, timeout_seconds, inherited_fds=(image, lock), limits=limits)
     if code < 0:
         raise errors.BackendUnavailable(
             f"qemu-img did not finish within {timeout_seconds:g} s: check that the storage responds, or raise "

@@ -6,15 +6,30 @@ is a process of its own.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from oslo_config import cfg
 from oslo_privsep import capabilities, daemon, priv_context
 
 from snapmanage import errors
+from snapmanage.drivers.system import boundary
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# The programs of the Python that runs this process; the sudoers file of the documentation allows exactly this command.
+HELPER_COMMAND = f"sudo -n {sys.prefix}/bin/python3 -I {sys.prefix}/bin/snapmanage-privileged"
+OPTIONS = [
+    cfg.StrOpt(
+        "helper_command",
+        default=HELPER_COMMAND,
+        sample_default="sudo -n /opt/snapmanage/bin/python3 -I /opt/snapmanage/bin/snapmanage-privileged",
+        help="The command that starts the helper for the drivers lvm, btrfs and zfs, if snapmanage-volume is not root. "
+        "sudoers must allow it with the arguments that are added, see etc/sudoers.d/snapmanage.",
+    ),
+]
 
 context = priv_context.PrivContext(
     "snapmanage",
@@ -24,6 +39,8 @@ context = priv_context.PrivContext(
     capabilities=[capabilities.CAP_SYS_ADMIN],
 )
 
+cfg.set_defaults(priv_context.OPTS, helper_command=HELPER_COMMAND)
+
 
 def start() -> None:
     """Run the entry points in this process if it is root, and otherwise in a daemon.
@@ -32,6 +49,8 @@ def start() -> None:
     function once, before it uses a driver.
     """
     context.set_client_mode(os.geteuid() != 0)
+    if os.geteuid() == 0:
+        boundary.use(boundary.Everything())
 
 
 def call(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -40,8 +59,8 @@ def call(entrypoint: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T
         return entrypoint(*arguments, **named)
     except daemon.FailedToDropPrivileges as failure:
         raise errors.BackendPermission(
-            f"the privileged daemon can't become root ({failure}): allow helper_command of [snapmanage_sys_admin], "
-            "for example in sudoers"
+            f"the privileged helper can't start ({failure}): see the lines 'privsep log' in this log, and allow "
+            "helper_command of [snapmanage_sys_admin] in sudoers as docs/how-to/privileges.md describes"
         ) from failure
     except (OSError, daemon.ProtocolError) as failure:
         raise errors.BackendUnavailable(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EMPTY_PATH = 0x1000
 _FLOCK = struct.Struct("hhqqi0q")
+_PR_SET_NO_NEW_PRIVS = 38
 _RENAME_NOREPLACE = 1
 _STATX_BASIC_STATS = 0x7FF
 _STATX_BTIME = 0x800
@@ -150,6 +151,14 @@ def try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def keep_capabilities_of_children() -> None:
+    """Let this process and its children never gain capabilities, not even by starting a program as root.
+
+    Without it, the kernel gives every capability to a program that a process of root starts.
+    """
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
 
 
 def _check(outcome: int, name: str) -> None:

@@ -30,6 +30,12 @@ def pool_of(name: str) -> str:
     return dataset_of(name).partition("/")[0]
 
 
+def containers(name: str) -> tuple[str, ...]:
+    """Return the datasets that contain an object, from its pool to its own dataset."""
+    parts = dataset_of(name).split("/")
+    return tuple("/".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
 def is_within(name: str, dataset: str) -> bool:
     """Return whether the name is that of the dataset, of a dataset beneath it, or of a snapshot of one of them."""
     its_dataset = dataset_of(name)

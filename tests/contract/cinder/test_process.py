@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.core.reference import Reference
+from snapmanage.drivers.cinder import process
 from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.testing.waiting import until
 from tests.contract.cinder.array import TEMPLATE, VENDOR, Array
@@ -40,6 +42,21 @@ def test_secret_option_is_on_no_command_line_and_no_disk(array: Array, driver_wi
     files = [path for path in Path(child.folder).rglob("*") if path.is_file()]
 
     assert not [path for path in (*public, *files) if b"hunter2" in path.read_bytes()]
+
+
+def test_vendor_driver_leaves_no_core(array: Array) -> None:
+    array.driver.check()
+
+    limits = Path(f"/proc/{array.child.pid}/limits").read_text()
+
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+
+
+def test_answer_that_is_too_long_is_an_error(array: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "MAX_ANSWER_CHARACTERS", 10)
+
+    with pytest.raises(errors.BackendUnavailable, match="process of the vendor driver ended"):
+        array.make_driver().check()
 
 
 def test_log_records_of_the_vendor_driver_are_forwarded(array: Array, caplog: pytest.LogCaptureFixture) -> None:

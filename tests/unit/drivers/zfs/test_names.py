@@ -49,3 +49,8 @@ def test_object_is_within_a_dataset_if_its_path_begins_with_the_whole_name() -> 
         assert names.is_within(name, "tank/v")
     for name in ("tank", "tank@a", "tank/v2", "tank/v2@a", "other/tank/v"):
         assert not names.is_within(name, "tank/v")
+
+
+def test_containers_of_an_object_are_its_dataset_and_those_above() -> None:
+    assert names.containers("tank/a/b@daily") == ("tank", "tank/a", "tank/a/b")
+    assert names.containers("tank") == ("tank",)

@@ -1,13 +1,16 @@
-"""Privileged commands in a daemon of oslo.privsep: they have the same results, and its failures are retried."""
+"""Privileged commands in the helper: they have the same results, and its failures are retried.
+
+Here the client is root, which needs no sudo; `test_sudo` has a client without root.
+"""
 
 import fcntl
 import gc
 import os
+import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,57 +22,19 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm import privileged
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import privsep
-from snapmanage.testing.needs import lacking, require
-from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
-from snapmanage.testing.services.process import installed
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from snapmanage.testing.waiting import until
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
-from tests.services.uml import REPOSITORY
+from tests.services.machine import HELPER, PYTHON, Machine, machine
 from tests.services.zfs_fuse import ZfsFuse
 
 SECTION = privsep.context.cfg_section
 NOBODY = 65534
-HELPER = Path(sys.executable).with_name("privsep-helper")
 
 # oslo.privsep leaves its sockets and pipes to the garbage collector; the fixture `helper` runs it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-
-
-@pytest.fixture
-def group(tmp_path: Path) -> Iterator[MetadataGroup]:
-    require("lvs", "losetup", root=True)
-    with metadata_group(tmp_path) as group:
-        group.add_volumes("volume")
-        group.add_thick_snapshots("volume", "daily")
-        yield group
-
-
-class Helper:
-    """The command that starts the daemon; its unique configuration file identifies the daemon's process."""
-
-    def __init__(self, configuration: Path) -> None:
-        self.configuration = configuration
-        self.use(f"{HELPER} --config-file {configuration}")
-        self.configure("")
-
-    def use(self, command: str) -> None:
-        cfg.CONF.set_override("helper_command", command, SECTION)
-
-    def configure(self, lines: str) -> None:
-        self.configuration.write_text(f"[{SECTION}]\n{lines}\n")
-
-    def daemons(self) -> list[int]:
-        numbers = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-        return [number for number in numbers if os.fsencode(self.configuration) in command_line(number)]
-
-
-def command_line(process: int) -> bytes:
-    """Return the raw command line; one of another program may not be text."""
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def children(process: int) -> str:
@@ -83,17 +48,30 @@ def children_of(thread: Path) -> str:
         return ""
 
 
-@pytest.fixture
-def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Helper]:
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    helper = Helper(tmp_path / "privsep.conf")
+@contextmanager
+def helper_on(machine: Machine) -> Iterator[Machine]:
+    """Let this process be a client, with the helper on the machine."""
+    use(machine, [PYTHON, "-I", HELPER])
     privsep.context.set_client_mode(True)
-    yield helper
-    privsep.context.stop()
-    cfg.CONF.clear_override("helper_command", SECTION)
-    privsep.start()
-    until(lambda: not helper.daemons(), "the daemon to end with its client")
-    gc.collect()
+    try:
+        yield machine
+    finally:
+        privsep.context.stop()
+        cfg.CONF.clear_override("helper_command", SECTION)
+        privsep.start()
+        until(lambda: not machine.helpers(), "the helper to end with its client")
+        gc.collect()
+
+
+def use(machine: Machine, command: list[str]) -> None:
+    cfg.CONF.set_override("helper_command", shlex.join([*machine.enter, *command]), SECTION)
+
+
+@pytest.fixture
+def helper(group: MetadataGroup, installation: Path) -> Iterator[Machine]:
+    with machine(installation) as made, helper_on(made):
+        made.allow(f"volume_group = {group.name}", "volume_group = group", f"lvm_system_dir = {group.system_dir}")
+        yield made
 
 
 def driver_for(group: MetadataGroup) -> LvmDriver:
@@ -107,7 +85,7 @@ def test_root_needs_no_daemon(group: MetadataGroup) -> None:
     assert privsep.context.channel is None
 
 
-def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> None:
+def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Machine) -> None:
     driver = driver_for(group)
     found = driver.find_snapshot(Reference.named("daily"))
     binding = Binding(found.identity, "daily", driver.managed_name(found, "snapshot-1"))
@@ -115,12 +93,12 @@ def test_commands_run_in_the_daemon(group: MetadataGroup, helper: Helper) -> Non
     driver.manage_snapshot(binding)
 
     assert group.names() == {"volume", "_snapshot-1"}
-    assert len(helper.daemons()) == 1
+    assert len(helper.helpers()) == 1
 
 
-def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper) -> None:
-    with btrfs_lab(tmp_path) as lab:
-        privsep.context.set_client_mode(True)
+def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, installation: Path) -> None:
+    with btrfs_lab(tmp_path) as lab, machine(installation) as made, helper_on(made) as helper:
+        helper.allow(f"btrfs_folder = {lab.folder}")
         # The daemon can't override permissions, and it needs no permissions inside of snapshots.
         os.chown(lab.folder / lab.volume, NOBODY, NOBODY)
         (lab.folder / lab.volume).chmod(0o700)
@@ -134,17 +112,17 @@ def test_btrfs_is_read_and_renamed_in_the_daemon(tmp_path: Path, helper: Helper)
             lab.driver.rename(found.name, managed)
 
         assert lab.names() == {managed}
-        assert len(helper.daemons()) == 1
+        assert len(helper.helpers()) == 1
 
 
 def test_snapshot_in_a_folder_that_root_does_not_own_is_listed_as_unusable_and_not_renamed(
-    tmp_path: Path, helper: Helper
+    tmp_path: Path, installation: Path
 ) -> None:
-    with btrfs_lab(tmp_path) as lab:
+    with btrfs_lab(tmp_path) as lab, machine(installation) as made, helper_on(made) as helper:
+        helper.allow(f"btrfs_folder = {lab.folder}")
         lab.add_snapshot("snapshots/daily")
         os.chown(lab.folder / "snapshots", NOBODY, NOBODY)
         (lab.folder / "snapshots").chmod(0o700)
-        privsep.context.set_client_mode(True)
 
         [found] = lab.driver.list_snapshots()
         with pytest.raises(errors.Unusable, match="owner of the folder"):
@@ -155,32 +133,29 @@ def test_snapshot_in_a_folder_that_root_does_not_own_is_listed_as_unusable_and_n
         assert lab.names() == {"snapshots/daily"}
 
 
-def test_zfs_runs_in_the_daemon(zfs_fuse: ZfsFuse, helper: Helper) -> None:
-    helper.use(
-        f"{installed('nsenter')} --mount=/proc/{zfs_fuse.pid}/ns/mnt {HELPER} --config-file {helper.configuration}"
-    )
-    with zfs_lab(zfs_fuse) as lab:
-        privsep.context.set_client_mode(True)
+def test_zfs_runs_in_the_daemon(zfs_fuse: ZfsFuse, installation: Path) -> None:
+    with zfs_lab(zfs_fuse) as lab, machine(installation, zfs_fuse.pid) as made, helper_on(made) as helper:
+        helper.allow(f"zfs_dataset = {lab.dataset}")
         lab.add_snapshot(lab.name_of("daily"))
         [found] = lab.driver.list_snapshots()
         managed = lab.driver.managed_name(found, "snapshot-1")
 
         assert lab.driver.manage_snapshot(Binding(found.identity, found.name, managed)).name == managed
         assert lab.names() == {managed}
-        assert len(helper.daemons()) == 1
+        assert len(helper.helpers()) == 1
 
 
-def test_errors_reach_the_driver_from_the_daemon_unchanged(group: MetadataGroup, helper: Helper) -> None:
+def test_errors_reach_the_driver_from_the_daemon_unchanged(group: MetadataGroup, helper: Machine) -> None:
     with pytest.raises(errors.InvalidReference, match="reserves names that begin with"):
         driver_for(group).rename("daily", "snapshot-1")
 
-    assert len(helper.daemons()) == 1
+    assert len(helper.helpers()) == 1
 
 
-def test_daemon_that_was_killed_is_started_again(group: MetadataGroup, helper: Helper) -> None:
+def test_daemon_that_was_killed_is_started_again(group: MetadataGroup, helper: Machine) -> None:
     driver = driver_for(group)
     driver.check()
-    [daemon] = helper.daemons()
+    [daemon] = helper.helpers()
     os.kill(daemon, signal.SIGKILL)
     until(
         lambda: privsep.context.channel and not privsep.context.channel.running,
@@ -189,13 +164,15 @@ def test_daemon_that_was_killed_is_started_again(group: MetadataGroup, helper: H
 
     driver.check()
 
-    assert helper.daemons() != [daemon]
+    assert helper.helpers() != [daemon]
 
 
-def test_death_of_the_daemon_during_a_command_is_an_error_that_is_retried(group: MetadataGroup, helper: Helper) -> None:
+def test_death_of_the_daemon_during_a_command_is_an_error_that_is_retried(
+    group: MetadataGroup, helper: Machine
+) -> None:
     driver = driver_for(group)
     driver.check()
-    [daemon] = helper.daemons()
+    [daemon] = helper.helpers()
 
     with group.lock_file().open("a") as lock, ThreadPoolExecutor(1) as worker:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -209,32 +186,34 @@ def test_death_of_the_daemon_during_a_command_is_an_error_that_is_retried(group:
     assert len(driver.list_snapshots()) == 1
 
 
-def test_helper_that_may_not_run_is_a_permission_error(group: MetadataGroup, helper: Helper) -> None:
-    helper.use("false")
+def test_helper_that_may_not_run_is_a_permission_error(group: MetadataGroup, helper: Machine) -> None:
+    use(helper, ["false"])
 
     with pytest.raises(errors.BackendPermission, match="helper_command"):
         driver_for(group).list_snapshots()
 
 
-def test_error_for_a_missing_helper_names_it(group: MetadataGroup, helper: Helper) -> None:
-    helper.use("/nowhere/privsep-helper")
+def test_error_for_a_missing_helper_names_it(group: MetadataGroup, helper: Machine) -> None:
+    cfg.CONF.set_override("helper_command", "/nowhere/snapmanage-privileged", SECTION)
 
-    with pytest.raises(errors.BackendError, match="privsep-helper"):
+    with pytest.raises(errors.BackendError, match="snapmanage-privileged"):
         driver_for(group).list_snapshots()
 
 
-def test_daemon_without_root_is_a_permission_error(helper: Helper) -> None:
-    require("lvs", root=True)
-    # The helper imports the code after it has dropped its rights.
-    look = ["test", "-r", privileged.__file__]
-    if subprocess.run(look, user=NOBODY, group=NOBODY, extra_groups=[], check=False).returncode:
-        lacking("read access of the user nobody to the code")
-    helper.configure("user = nobody")
+def test_helper_without_root_is_a_permission_error(group: MetadataGroup, helper: Machine) -> None:
+    use(helper, ["setpriv", "--reuid=snapmanage", "--regid=snapmanage", "--init-groups", PYTHON, "-I", HELPER])
 
-    with pytest.raises(errors.BackendPermission) as caught:
-        LvmDriver("group").list_snapshots()
+    with pytest.raises(errors.BackendPermission, match="helper_command") as caught:
+        driver_for(group).list_snapshots()
 
     assert caught.value.code == "backend_permission"
+
+
+def test_helper_of_the_library_is_refused_everything(group: MetadataGroup, helper: Machine) -> None:
+    use(helper, [PYTHON, "-I", "-c", "from oslo_privsep import daemon; daemon.helper_main()"])
+
+    with pytest.raises(errors.BackendPermission, match="snapmanage-privileged"):
+        driver_for(group).list_snapshots()
 
 
 def test_every_argument_is_checked_on_the_privileged_side() -> None:
@@ -250,7 +229,7 @@ def test_every_argument_is_checked_on_the_privileged_side() -> None:
             privileged.vgs(group, column, "", 1)
 
 
-@pytest.mark.parametrize(("owner", "mode"), [(0, 0o775), (0, 0o757), (NOBODY, 0o755)])
+@pytest.mark.parametrize(("owner", "mode"), [(0, 0o775), (0, 0o757), (0, 0o1777), (NOBODY, 0o755)])
 def test_configuration_that_other_users_can_change_is_refused(tmp_path: Path, owner: int, mode: int) -> None:
     require(root=True)
     folder = tmp_path / "lvm"

@@ -1,0 +1,89 @@
+"""A folder that only this process's user can read and change, and the files in it.
+
+Other users must be able neither to read the records and the log, nor to put a symbolic link in the place of a file, so
+that this process would overwrite its target.
+"""
+
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from snapmanage import errors
+
+_UMASK = 0o077
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create(folder: Path) -> None:
+    """Create the folder with rights for its owner only; raise `ConfigurationError` if another user controls it.
+
+    From now on every file of this process is created for its owner only.
+    """
+    os.umask(_UMASK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise errors.ConfigurationError(f"--data-dir: can't create {folder}: {error.strerror}") from error
+    if stat.S_ISLNK(found.st_mode):
+        raise errors.ConfigurationError(f"--data-dir {folder} is a symbolic link; name the folder that it leads to")
+    if found.st_uid != os.geteuid():
+        raise errors.ConfigurationError(f"--data-dir {folder} belongs to another user; choose a folder of your own")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise errors.ConfigurationError(f"other users can write to --data-dir {folder}; run chmod 700 {folder}")
+    for above in folder.parents:
+        if not _keeps_names(above.lstat()):
+            raise errors.ConfigurationError(
+                f"other users can replace --data-dir {folder}, since they can write to {above}; choose another folder"
+            )
+
+
+def _keeps_names(above: os.stat_result) -> bool:
+    """Return whether others can't rename this user's folder; a symbolic link belongs to the user or root too."""
+    open_to_all = above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX
+    return above.st_uid in (0, os.geteuid()) and (stat.S_ISLNK(above.st_mode) or not open_to_all)
+
+
+def close_files(folder: Path, names: Iterable[str]) -> None:
+    """Take the rights of others from the files that exist; raise `ConfigurationError` for a link or a foreign file."""
+    for path in (folder / name for name in names):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise errors.ConfigurationError(f"{path} is a symbolic link, or no file of your own; remove it")
+        path.chmod(found.st_mode & ~_UMASK)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file as a whole; a reader finds the old or the new text. A link of that name is replaced."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
+
+
+def lock(folder: Path) -> IO[str]:
+    """Lock the folder with its file `lock`; raise `ConfigurationError` if another process has locked it."""
+    try:
+        file = os.fdopen(os.open(folder / "lock", _LOCK_FLAGS, 0o600), "r+")
+    except OSError as error:
+        raise errors.ConfigurationError(
+            f"can't open {folder}/lock ({error.strerror}); remove it if it is a symbolic link"
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise errors.ConfigurationError(
+            f"another process serves {folder}; stop it, or choose another --data-dir"
+        ) from None
+    os.fchmod(file.fileno(), 0o600)
+    file.truncate()
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

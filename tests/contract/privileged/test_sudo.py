@@ -1,0 +1,131 @@
+"""A service without root manages snapshots through sudo, with the documented line, and only the listed ones."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from snapmanage.testing.needs import require
+from snapmanage.testing.services.lvm_metadata import MetadataGroup
+from snapmanage.testing.services.process import installed
+from tests.contract.labs.btrfs import btrfs_lab
+from tests.contract.labs.zfs import zfs_lab
+from tests.services.machine import HELPER, PYTHON, REPOSITORY, USER, machine
+from tests.services.zfs_fuse import ZfsFuse
+
+LVM = "snapmanage.drivers.lvm.driver.LvmDriver"
+BTRFS = "snapmanage.drivers.btrfs.driver.BtrfsDriver"
+ZFS = "snapmanage.drivers.zfs.driver.ZfsDriver"
+ARGUMENTS = ("--privsep_context", "snapmanage.drivers.system.privsep.context", "--privsep_sock_path")
+SOCKET = "/tmp/tmpabc_1/privsep.sock"
+
+
+def lvm_options(group: MetadataGroup) -> dict[str, object]:
+    return {"volume_group": group.name, "lvm_system_dir": str(group.system_dir), "command_timeout_seconds": 30}
+
+
+def test_line_of_sudoers_is_valid() -> None:
+    require("visudo", root=True)
+
+    file = REPOSITORY / "etc" / "sudoers.d" / "snapmanage"
+    ended = subprocess.run([installed("visudo"), "--check", "--strict", "--file", str(file)], check=False)
+
+    assert ended.returncode == 0
+
+
+def test_snapshot_of_lvm_is_managed_by_a_service_without_root(group: MetadataGroup, installation: Path) -> None:
+    with machine(installation) as host:
+        host.allow(f"volume_group = {group.name}", f"lvm_system_dir = {group.system_dir}")
+
+        outcome = host.manage(LVM, lvm_options(group), "daily", "snapshot-1")
+
+    assert outcome["managed"] == "_snapshot-1", outcome
+    assert group.names() == {"volume", "_snapshot-1"}
+
+
+def test_snapshot_of_btrfs_is_managed_by_a_service_without_root(tmp_path: Path, installation: Path) -> None:
+    with btrfs_lab(tmp_path) as lab, machine(installation) as host:
+        lab.add_snapshot("snapshots/daily")
+        host.allow(f"btrfs_folder = {lab.folder}")
+
+        outcome = host.manage(BTRFS, {"btrfs_folder": str(lab.folder)}, "snapshots/daily", "snapshot-1")
+
+        assert outcome["managed"] == "snapshots/snapshot-1", outcome
+        assert lab.names() == {"snapshots/snapshot-1"}
+
+
+def test_snapshot_of_zfs_is_managed_by_a_service_without_root(zfs_fuse: ZfsFuse, installation: Path) -> None:
+    with zfs_lab(zfs_fuse) as lab, machine(installation, zfs_fuse.pid) as host:
+        lab.add_snapshot(lab.name_of("daily"))
+        host.allow(f"zfs_dataset = {lab.dataset}")
+
+        outcome = host.manage(ZFS, {"zfs_dataset": lab.dataset}, lab.name_of("daily"), "snapshot-1")
+
+        assert outcome["managed"] == lab.name_of("snapshot-1"), outcome
+        assert lab.names() == {lab.name_of("snapshot-1")}
+
+
+@pytest.mark.parametrize("line", ["", "volume_group = another-group", "zfs_dataset = test-group"])
+def test_group_that_is_not_listed_is_refused_with_the_line_to_add(
+    line: str, group: MetadataGroup, installation: Path
+) -> None:
+    with machine(installation) as host:
+        host.allow(f"lvm_system_dir = {group.system_dir}", line)
+
+        outcome = host.manage(LVM, lvm_options(group), "daily", "snapshot-1")
+
+    assert outcome["error"] == "BackendPermission"
+    assert "/etc/snapmanage/privileged.conf" in outcome["text"]
+    assert f"add the line 'volume_group = {group.name}'" in outcome["text"]
+    assert group.names() == {"volume", "daily"}
+
+
+def test_entry_of_the_list_has_effect_without_a_restart(group: MetadataGroup, installation: Path) -> None:
+    with machine(installation) as host:
+        host.allow(f"lvm_system_dir = {group.system_dir}")
+        refused = host.manage(LVM, lvm_options(group), "daily", "snapshot-1")
+        host.allow(f"lvm_system_dir = {group.system_dir}", f"volume_group = {group.name}")
+
+        assert refused["error"] == "BackendPermission"
+        assert "managed" in host.manage(LVM, lvm_options(group), "daily", "snapshot-1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-I", HELPER, *ARGUMENTS, SOCKET, "--log-config-append", "/tmp/evil.conf"),
+        ("-I", HELPER, "--config-file", "/tmp/evil.conf", *ARGUMENTS, SOCKET),
+        ("-I", HELPER, "--privsep_context", "os_brick.privileged.default", "--privsep_sock_path", SOCKET),
+        ("-I", HELPER, *ARGUMENTS, "/run/docker.sock"),
+        ("-I", HELPER, *ARGUMENTS, "/tmp/tmpa/../x/privsep.sock"),
+        (HELPER, *ARGUMENTS, SOCKET),
+        ("-I", "-c", "import os; os.system('id')"),
+        (),
+    ],
+)
+def test_sudo_refuses_any_other_command(arguments: tuple[str, ...], installation: Path) -> None:
+    with machine(installation) as host:
+        ended = host.run("sudo", "-n", PYTHON, *arguments, user=USER)
+
+        assert ended.returncode != 0
+        assert "a password is required" in ended.stderr
+
+
+def test_environment_of_the_caller_does_not_reach_the_helper(group: MetadataGroup, installation: Path) -> None:
+    with machine(installation) as host:
+        host.allow(f"volume_group = {group.name}", f"lvm_system_dir = {group.system_dir}")
+        host.write("/opt/evil.py", "open('/opt/was-here', 'w')\n")
+
+        evil = ["env", "PYTHONPATH=/opt", "PYTHONSTARTUP=/opt/evil.py", "OS_SNAPMANAGE_SYS_ADMIN__USER=snapmanage"]
+        ended = host.run(*evil, "sudo", "-nE", PYTHON, "-I", HELPER, *ARGUMENTS, SOCKET, user=USER)
+
+        assert "not allowed to preserve the environment" in ended.stderr
+        assert host.run("ls", "/opt/was-here").returncode != 0
+
+
+def test_sudoers_names_the_default_of_helper_command() -> None:
+    line = (REPOSITORY / "etc" / "sudoers.d" / "snapmanage").read_text()
+    sample = (REPOSITORY / "etc" / "snapmanage" / "snapmanage.conf.sample").read_text()
+
+    assert f"{PYTHON} ^-I {HELPER} " in line
+    assert f"#helper_command = sudo -n {PYTHON} -I {HELPER}\n" in sample

@@ -1,0 +1,92 @@
+"""Commands end at their limits: memory, processor time, output, size of files, time."""
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.drivers.system import commands
+from snapmanage.drivers.system.commands import CompletedCommand, Limits
+from snapmanage.testing.waiting import until
+
+MIB = 1024**2
+DEADLINE_SECONDS = 60
+
+
+def sh(script: str, limits: Limits = Limits(), deadline_seconds: float = DEADLINE_SECONDS) -> CompletedCommand:  # noqa: B008 - frozen
+    return commands.run(["sh", "-c", script], "dash", deadline_seconds, limits=limits)
+
+
+def test_command_gets_its_arguments_and_returns_its_output_and_messages() -> None:
+    assert sh("echo out; echo 'wrong ü' >&2; exit 3") == CompletedCommand(3, "out\n", "wrong ü\n")
+
+
+def test_command_that_eats_memory_fails() -> None:
+    eat = f"{sys.executable} -I -S -c 'bytearray({512 * MIB})'"
+
+    assert sh(eat, Limits(memory_bytes=1024 * MIB)).exit_code == 0
+    assert "MemoryError" in sh(eat, Limits(memory_bytes=256 * MIB)).error
+
+
+def test_command_that_eats_processor_time_is_ended_even_without_snapmanage() -> None:
+    argv = commands.limited(["sh", "-c", "while :; do :; done"], Limits(), cpu_seconds=1)
+
+    ended = subprocess.run(argv, check=False, timeout=DEADLINE_SECONDS)
+
+    assert ended.returncode == -signal.SIGXCPU
+
+
+def test_file_beyond_the_limit_is_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+
+    ended = sh(f"head -c {2 * MIB} /dev/zero > {file}; :", Limits(file_bytes=MIB))
+
+    assert file.stat().st_size == MIB
+    assert sh(f"head -c {MIB} /dev/zero > {file}", Limits(file_bytes=MIB)).exit_code == 0
+    assert ended.exit_code == 0
+
+
+def test_command_that_only_reads_may_write_no_file(tmp_path: Path) -> None:
+    sh(f"echo text > {tmp_path}/file; :", Limits(file_bytes=0))
+
+    assert not (tmp_path / "file").read_text()
+
+
+def test_output_up_to_the_limit_is_returned() -> None:
+    assert len(sh(f"head -c {MIB} /dev/zero", Limits(output_bytes=MIB)).output) == MIB
+
+
+@pytest.mark.parametrize("script", ["exec yes", "exec yes >&2", f"head -c {MIB + 1} /dev/zero"])
+def test_command_that_prints_more_than_the_limit_is_ended(script: str) -> None:
+    with pytest.raises(errors.BackendUnavailable, match=f"printed more than {MIB} bytes"):
+        sh(script, Limits(output_bytes=MIB))
+
+
+def test_command_that_hangs_is_ended_at_its_deadline() -> None:
+    assert sh("exec sleep 1000", deadline_seconds=0.2).exit_code == -signal.SIGTERM
+    assert sh("exec sleep 1000 >&- 2>&-", deadline_seconds=0.2).exit_code == -signal.SIGTERM
+
+
+def test_command_that_ignores_sigterm_is_left_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(commands, "GRACE_SECONDS", 0.2)
+    hanging = f"trap '' TERM; while [ ! -e {tmp_path}/over ]; do echo waiting; sleep 0.1; done; touch {tmp_path}/done"
+
+    with pytest.raises(errors.BackendUnavailable, match="ignores SIGTERM"):
+        sh(hanging, deadline_seconds=0.2)
+
+    (tmp_path / "over").touch()
+    until((tmp_path / "done").exists, "the command to do its work")
+    until(lambda: all(each.name != "end of sh" for each in threading.enumerate()), "the command to be reaped")
+
+
+def test_command_leaves_no_core() -> None:
+    assert sh("ulimit -c; ulimit -Hc").output == "0\n0\n"
+
+
+def test_missing_program_is_an_error_that_names_its_package() -> None:
+    with pytest.raises(errors.BackendUnavailable, match=r"can't run no-such-program .*: is some-package installed"):
+        commands.run(["no-such-program"], "some-package", DEADLINE_SECONDS)
