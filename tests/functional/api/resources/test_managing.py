@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snapmanage.core.backend import GIB, Unsafe
-from snapmanage.core.quotas import Amount
+from snapmanage.core.quotas import Limits
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage.rules import Rules
 from tests.functional.client import SERVER, fault
@@ -203,7 +203,7 @@ def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
 
 
 def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) -> None:
-    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=2, gigabytes=-1))) as world:
+    with running_world(tmp_path, rules=Rules(quota=Limits(snapshots=2, gigabytes=-1))) as world:
         volume = world.register_volume()
         world.manage_snapshot(volume, SNAPSHOT)
         world.bus.away = True
@@ -217,14 +217,14 @@ def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) ->
 def test_quota_of_gigabytes_counts_the_volumes_size(tmp_path: Path) -> None:
     driver = FakeDriver(fake_volumes=0)
     driver.add_volume(VOLUME, 5 * GIB)
-    with running_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Amount(snapshots=-1, gigabytes=4))) as world:
+    with running_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Limits(snapshots=-1, gigabytes=4))) as world:
         answer = world.client.manage(world.register_volume(), "any")
 
         assert fault(answer)[:2] == (413, "overLimit")
 
 
 def test_unmanaged_snapshot_is_not_counted(tmp_path: Path) -> None:
-    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
+    with running_world(tmp_path, rules=Rules(quota=Limits(snapshots=1, gigabytes=-1))) as world:
         volume = world.register_volume()
         first = world.manage_snapshot(volume, SNAPSHOT)
         world.client.unmanage(first)
