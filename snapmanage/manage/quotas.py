@@ -1,17 +1,20 @@
-"""The quotas of projects: requests of clients are checked."""
+"""The quotas of projects: requests of clients are checked, and snapshots again when their real size is known."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TypeVar
 
 from snapmanage import crash
+from snapmanage.core import lifecycle
 from snapmanage.core import quotas as rules
+from snapmanage.core.change import Change
 from snapmanage.core.quotas import UNLIMITED, Limits, Usage
 from snapmanage.core.records import Snapshot
 from snapmanage.crash import Point
+from snapmanage.errors import QuotaExceeded
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
-from snapmanage.store import quotas
+from snapmanage.store import quotas, records
 from snapmanage.store.records import VolumeForRequest
 
 T = TypeVar("T")
@@ -52,6 +55,35 @@ def check_volume(tx: Transaction, project_id: str) -> None:
     if limits.volumes != UNLIMITED:
         limits = _queue(tx, [project_id], require_rows=True)[project_id]
         rules.check(quotas.usage_of_volumes(tx.conn, project_id), limits, rules.ONE_VOLUME)
+
+
+def admit(tx: Transaction, resolved: Sequence[Change[Snapshot]]) -> list[Change[Snapshot]]:
+    """Return the changes of snapshots whose object was found; an operation fails if its size exceeds the quota.
+
+    Other requests and resolutions of a project with limited snapshots wait until the transaction ends. The usage is
+    that of the locked records, so that a snapshot whose resolution was written before counts once. Changes of
+    operations that another worker has claimed are left out.
+    """
+    projects = {change.after.requester.project_id for change in resolved}
+    limits_of = _queue(tx, projects, require_rows=tx.rules.quota.limit_snapshots)
+    limited = {project: limits for project, limits in limits_of.items() if limits.limit_snapshots}
+    if not limited:
+        return list(resolved)
+    current = {
+        record.id: record for record in records.lock_many(tx.conn, Snapshot, [each.after.id for each in resolved])
+    }
+    held = [each for each in resolved if each.after.id in current and current[each.after.id].fence == each.before.fence]
+    used = quotas.usage_of_snapshots(tx.conn, limited)
+    refused: dict[str, QuotaExceeded] = {}
+    for project, limits in limited.items():
+        own = [(current[each.after.id], each.after) for each in held if each.after.requester.project_id == project]
+        refused |= rules.oversized(used[project], limits, own)
+    return [
+        lifecycle.fail(each.before, refused[each.after.id], tx.now, tx.rules.retry)
+        if each.after.id in refused
+        else each
+        for each in held
+    ]
 
 
 def _open_queue(project_id: str, tx: Transaction) -> None:
