@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from snapmanage import errors
 from snapmanage.core import lifecycle
@@ -137,3 +138,25 @@ def test_repeat_is_answered_although_the_project_has_too_many_failed_records(app
     again = requests.request_snapshot(limited, examples.snapshot(id=new_id()), key=key)
 
     assert (again.id, again.operation, again.status) == (first.id, Operation.MANAGE, Status.ERROR)
+
+
+def test_limit_of_failed_records_costs_a_request_no_statement(app: Application) -> None:
+    unlimited = statements_of(with_limits(app, Limits()))
+
+    assert statements_of(with_limits(app, Limits(failed_records=1000))) == unlimited
+
+
+def statements_of(app: Application) -> int:
+    """Return the number of the statements of one request for a snapshot."""
+    count = 0
+
+    def listen(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    event.listen(app.db.engine, "before_cursor_execute", listen)
+    try:
+        request(app, new_id())
+    finally:
+        event.remove(app.db.engine, "before_cursor_execute", listen)
+    return count
