@@ -53,6 +53,8 @@ class Point(Enum):
     SETTLED = "the end of an operation is committed, its worker still has it in memory"
     RELEASE_UNCOMMITTED = "the claims of a drained worker are released, not committed"
     RELEASED = "the claims of a drained worker are released, the process hasn't ended"
+    PURGE_UNCOMMITTED = "a batch of old rows is deleted, not committed"
+    PURGED = "a batch of old rows is purged, the next one is not"
     EVENTS_RECEIVED = "the auditor has received a batch of events, none of it is written"
     AUDIT_UNCOMMITTED = "events are in the audit log, not committed"
 

@@ -20,7 +20,7 @@ from oslo_config import cfg
 from oslo_privsep import comm, daemon
 
 from snapmanage import errors
-from snapmanage.cmd.process import running
+from snapmanage.cmd.process import output, running
 from snapmanage.drivers.system import boundary, commands, privsep, syscalls, trusted
 
 CONTEXT = f"{privsep.__name__}.context"
@@ -48,7 +48,7 @@ def main() -> int:
     _refuse_unsafe_start(listed)
     if arguments == ["--check"]:
         for kind, names in listed.read().items():
-            print(*(f"{kind} = {name}" for name in sorted(names)), sep="\n", end="\n" if names else "")
+            output.lines(f"{kind} = {name}" for name in sorted(names))
         return 0
     path, caller = _socket_path(arguments), int(os.environ.get("SUDO_UID", "0"))
     _replace_inherited_settings()

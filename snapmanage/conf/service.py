@@ -159,6 +159,23 @@ QUOTA = [
         default=-1,
         min=-1,
         help="Total size in GiB of the snapshots that a project may manage; -1 is no limit. A higher value takes "
-        "effect at once. A lower value refuses new requests only; managed snapshots stay managed.",
+        "effect at once. A lower value refuses new requests, and running ones whose snapshot proves larger than its "
+        "volume; managed snapshots stay managed.",
+    ),
+    cfg.IntOpt(
+        "volumes",
+        default=-1,
+        min=-1,
+        help="Number of volumes that a project may register; -1 is no limit. A higher value takes effect at once. A "
+        "lower value refuses new requests only; registered volumes stay registered.",
+    ),
+    cfg.IntOpt(
+        "failed_records",
+        default=1000,
+        min=-1,
+        help="Number of snapshots and volumes of a project that could not be managed and are in error, from which its "
+        "requests to manage are refused; -1 is no limit. Unmanaging a snapshot and `snapmanage-manage purge --failed` "
+        "reduce the number. With a higher value, a client that repeats failing requests fills more of the database. "
+        "With a lower value, a project must remove its failed records sooner.",
     ),
 ]

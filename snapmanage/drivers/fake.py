@@ -77,13 +77,14 @@ class FakeDriver:
             self._volumes[name] = BackendVolume(name, f"fake-{next(self._serial)}", size_bytes)
             return self._volumes[name]
 
-    def add_snapshot(self, volume: str, name: str) -> BackendSnapshot:
-        """Add a snapshot of an existing volume, and replace a snapshot of the same name."""
+    def add_snapshot(self, volume: str, name: str, size_bytes: int | None = None) -> BackendSnapshot:
+        """Add a snapshot of an existing volume, by default as large as it, and replace a snapshot of the same name."""
         with self._lock:
             parent = self._volumes[volume]
             number = next(self._serial)
             created_at = EPOCH + timedelta(seconds=number)
-            made = BackendSnapshot(name, f"fake-{number}", parent.size_bytes, volume, parent.identity, created_at)
+            size = parent.size_bytes if size_bytes is None else size_bytes
+            made = BackendSnapshot(name, f"fake-{number}", size, volume, parent.identity, created_at)
             self._snapshots[name] = made
             return made
 

@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.core import idempotency, lifecycle, outbox
-from snapmanage.core import quotas as quota_rules
 from snapmanage.core import services as service_rules
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.lists import manageable
@@ -15,10 +14,11 @@ from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
+from snapmanage.manage import quotas
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import idempotency as stored_keys
-from snapmanage.store import ownership, quotas, records, services
+from snapmanage.store import ownership, records, services
 from snapmanage.store.records import VolumeForRequest
 
 R = TypeVar("R", bound=Record)
@@ -43,36 +43,28 @@ def request_snapshot(
             return earlier
         volume = _usable_volume(tx, snapshot, everywhere)
         service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
-        project = snapshot.requester.project_id
-        if volume.quota.over(tx.rules.quota) != quota_rules.NO_LIMIT:
-            # An earlier request in the queue may have changed the limit.
-            limit = quotas.queue(tx.conn, project).over(tx.rules.quota)
-            quota_rules.check(records.usage(tx.conn, project), limit, volume.size_gb or 0)
+        quotas.check_snapshot(tx, snapshot, volume)
         requested = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=tx.now)
         _refuse_owned(tx, requested, volume)
         return _insert(tx, lifecycle.request(requested))
 
-    try:
-        return app.run(work)
-    except quotas.NoQueue:
-        app.run(lambda tx: quotas.open_queue(tx.conn, snapshot.requester.project_id))
-        crash.at(Point.QUOTA_QUEUE_OPENED)
-        return app.run(work)
+    return quotas.run_queued(app, work)
 
 
 def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
     """Write a volume to be registered, and the cast to its server; `key` is as for `request_snapshot`.
 
-    Raise `KeyReused`, `ServiceNotFound`, `ServiceDown` or `AlreadyManaged`.
+    Raise `KeyReused`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded` or `AlreadyManaged`.
     """
 
     def work(tx: Transaction) -> Volume:
         if key and (earlier := _earlier_record(tx, volume, key)):
             return earlier
         _require_service(tx, volume.location.server)
+        quotas.check_volume(tx, volume.requester.project_id)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
-    return app.run(work)
+    return quotas.run_queued(app, work)
 
 
 def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> Snapshot:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from snapmanage.core.quotas import NO_LIMIT, Amount
+from snapmanage.core.quotas import NO_LIMIT, Limits
 from snapmanage.core.values.retry import Retry
 
 
@@ -14,7 +14,7 @@ class Rules:
     lease: timedelta = timedelta(seconds=60)
     retry: Retry = field(default_factory=lambda: Retry(5, timedelta(seconds=1), timedelta(seconds=60)))
     service_down: timedelta = timedelta(seconds=60)
-    quota: Amount = NO_LIMIT
+    quota: Limits = NO_LIMIT
     name_template: str = "snapshot-%s"
     both_dialects: bool = False
     idempotency_key_ttl: timedelta = timedelta(days=1)

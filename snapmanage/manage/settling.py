@@ -12,6 +12,7 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.records import Record, Snapshot
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
+from snapmanage.manage import quotas
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import ownership
@@ -38,18 +39,22 @@ class Outcome:
 
 
 def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | None = None) -> list[Snapshot]:
-    """Write the objects of references before any object is renamed; return the snapshots whose driver may continue.
+    """Write the objects of references before any object is renamed; return the snapshots that were written.
 
-    An operation fails if its object has another owner or if the database refuses the object's values. `storage` is the
-    id of the objects' storage, if the driver knows it; an object has one owner on its storage.
+    The driver may continue with those that are still claimed. The operations of the others have failed: the object
+    has another owner, exceeds the quota, or has values that the database refuses. `storage` is the id of the objects'
+    storage, if the driver knows it; an object has one owner on its storage.
     """
 
     def fail(resolution: Resolution, error: Exception) -> list[Snapshot]:
-        settle(app, [_failed(Outcome(resolution.record), error)])
-        return []
+        failed = settle(app, [_failed(Outcome(resolution.record), error)])
+        return [record for record in failed if isinstance(record, Snapshot)]
 
     parts = write_in_parts(
-        resolutions, lambda part: app.run(lambda tx: _resolve(tx, part, storage)), fail, retry_helps=database.away
+        resolutions,
+        lambda part: quotas.run_queued(app, lambda tx: _resolve(tx, part, storage)),
+        fail,
+        retry_helps=database.away,
     )
     return [snapshot for part in parts for snapshot in part]
 
@@ -66,7 +71,7 @@ def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | 
     changes = [
         lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
     ]
-    written = [change.after for change in tx.write_changes(changes)]
+    written = [change.after for change in tx.write_changes(quotas.admit(tx, changes))]
     crash.at(Point.RESOLVE_UNCOMMITTED)
     return written
 

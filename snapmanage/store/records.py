@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, bindparam, exists, func, or_, select
+from sqlalchemy import Connection, bindparam, exists, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
 from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.quotas import Amount, ProjectQuota
+from snapmanage.core.quotas import ProjectQuota
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
 from snapmanage.core.values.location import Location
@@ -19,6 +19,7 @@ from snapmanage.store import paging
 from snapmanage.store.engine import batches
 from snapmanage.store.mapping.rows import TABLES, location, to_columns, to_record
 from snapmanage.store.mapping.tables import quotas, services, snapshots, volumes
+from snapmanage.store.quotas import counts_of_failed_records
 
 R = TypeVar("R", bound=Record)
 
@@ -121,14 +122,6 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
     return written
 
 
-def usage(conn: Connection, project_id: str) -> Amount:
-    """Return the number and the size of the snapshots that a project owns: managed, or under way."""
-    owned = or_(snapshots.c.reference_key.is_not(None), snapshots.c.identity_key.is_not(None))
-    query = select(func.count(), func.coalesce(func.sum(snapshots.c.size_gb), 0))
-    count, gigabytes = conn.execute(query.where(snapshots.c.project_id == project_id, owned)).one()
-    return Amount(int(count), int(gigabytes))
-
-
 def list_page(conn: Connection, kind: type[R], query: ListQuery) -> list[R]:
     """Return a page of records; raise `InvalidRequest` if the list has no row of the marker's id."""
     return [to_record(kind, row) for row in paging.rows(conn, TABLES[kind], query)]
@@ -147,6 +140,7 @@ def _already_managed(record: Record) -> errors.AlreadyManaged:
 
 _others = services.alias("others")
 _of_project = quotas.c.project_id == bindparam("project_id")
+_failed_snapshots, _failed_volumes = counts_of_failed_records(bindparam("project_id"))
 _VOLUME_FOR_REQUEST = (
     select(
         volumes.c.project_id,
@@ -161,6 +155,8 @@ _VOLUME_FOR_REQUEST = (
         exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
         select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
         select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
+        select(quotas.c.failed_records).where(_of_project).scalar_subquery().label("failed_limit"),
+        (_failed_snapshots.scalar_subquery() + _failed_volumes.scalar_subquery()).label("failed_records"),
     )
     .select_from(volumes)
     .outerjoin(services, services.c.server == volumes.c.server)
@@ -173,6 +169,7 @@ class VolumeForRequest:
     """The part of a volume that a request for one of its snapshots depends on, and the quota of the request's project.
 
     `service` is the volume's server, None without a heartbeat; `shared` means that other servers serve its storage.
+    `quota` has the limits that such a request can exceed, and `failed_records` is the project's number of these.
     """
 
     project_id: str
@@ -182,6 +179,7 @@ class VolumeForRequest:
     service: Service | None
     shared: bool
     quota: ProjectQuota
+    failed_records: int
 
 
 def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
@@ -200,5 +198,6 @@ def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> Vol
         row.size_gb,
         service=None if row.heartbeat_at is None else Service(*beat),
         shared=bool(row.shared),
-        quota=ProjectQuota(project_id, row.snapshots, row.gigabytes),
+        quota=ProjectQuota(project_id, row.snapshots, row.gigabytes, failed_records=row.failed_limit),
+        failed_records=row.failed_records,
     )

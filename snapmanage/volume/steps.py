@@ -1,13 +1,13 @@
 """Call the driver for one step of an operation, and turn the driver's exceptions into outcomes."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
-from snapmanage.core.records import Operation, Snapshot, Volume
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.core.values.logfields import fields
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
@@ -62,6 +62,16 @@ def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnaps
         name = type(driver).__name__
         LOG.exception("Driver raised an unexpected exception; the listing fails: %s", fields(driver=name))
         raise _unexpected() from error
+
+
+def log_ends(settled: Sequence[Record]) -> None:
+    """Log the end of each operation, or the time of its next attempt."""
+    for record in settled:
+        if record.status.in_progress:
+            later = fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
+            LOG.warning("Operation failed and is retried: %s", later)
+        else:
+            LOG.info("Operation finished: %s", fields(record, reason=record.reason))
 
 
 def _nameable(driver: Driver, found: BackendSnapshot, name: str) -> BackendSnapshot:

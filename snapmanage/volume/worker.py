@@ -175,12 +175,7 @@ class Worker:
         crash.at(Point.CARRIED_OUT)
         settled = settling.settle(self._app, outcomes)
         crash.at(Point.SETTLED)
-        for record in settled:
-            if record.status.in_progress:
-                later = fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
-                LOG.warning("Operation failed and is retried: %s", later)
-            else:
-                LOG.info("Operation finished: %s", fields(record, reason=record.reason))
+        steps.log_ends(settled)
         for outcome in outcomes:
             if self._claim_of(outcome.record):
                 del self._held[outcome.record.id]
@@ -193,8 +188,10 @@ class Worker:
         if not resolutions:
             return
         crash.at(Point.FOUND)
-        resolved = {record.id: record for record in settling.resolve(self._app, resolutions, self.storage)}
+        written = settling.resolve(self._app, resolutions, self.storage)
         crash.at(Point.RESOLVED)
+        resolved = {record.id: record for record in written if record.claimed_by}
+        steps.log_ends([record for record in written if not record.claimed_by])
         for each in resolutions:
             held = self._claim_of(each.record)
             if held and each.record.id in resolved:

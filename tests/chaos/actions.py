@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import requests
 import sqlalchemy as sa
@@ -80,16 +81,21 @@ def unmanage(fleet: Fleet) -> Action:
     return UnmanageAction(fleet, managed.snapshot_id)
 
 
-def cast(fleet: Fleet) -> Action:
+def cast(fleet: Fleet, project: str = PROJECT) -> Action:
     """Return an action that sends one cast: an upstream API doesn't repeat a cast that the broker confirmed."""
     source, snapshot_id = _plant(fleet), str(uuid.uuid4())
 
     def act() -> None:
         if snapshot_id not in fleet.promises:
             fleet.promises[snapshot_id] = "available"
-            fleet.cast(_host(fleet), source, snapshot_id)
+            fleet.cast(_host(fleet), source, snapshot_id, project)
 
     return act
+
+
+def cast_in_a_new_project(fleet: Fleet) -> Action:
+    """Like `cast`, in a project whose requests have no row to queue on yet."""
+    return cast(fleet, uuid.uuid4().hex)
 
 
 def send_garbage(fleet: Fleet) -> Action:
@@ -139,6 +145,20 @@ def register(fleet: Fleet) -> Action:
         return fleet.count(query, name=f"%{name}%") == 1
 
     return act
+
+
+def fail_to_register_long_ago(fleet: Fleet) -> str:
+    """Register a volume that does not exist, wait until its record has failed, and make the record old."""
+    body = {"volume": {"host": f"{_host(fleet)}@pool", "ref": {"source-name": f"nowhere-{uuid.uuid4()}"}}}
+    answer = fleet.request("/os-volume-manage", body)
+    assert answer.status_code == 202, answer.text
+    volume_id = str(answer.json()["volume"]["id"])
+    failed = "SELECT count(*) FROM volumes WHERE id = :id AND status = 'error'"
+    until(lambda: fleet.count(failed, id=volume_id) == 1, f"{volume_id} to be in error")
+    with fleet.engine.begin() as conn:
+        old = {"id": volume_id, "then": datetime(2020, 1, 1)}  # noqa: DTZ001 - the column has no time zone
+        conn.execute(sa.text("UPDATE volumes SET updated_at = :then WHERE id = :id"), old)
+    return volume_id
 
 
 def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Action:

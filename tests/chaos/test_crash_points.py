@@ -73,6 +73,7 @@ CRASH_CASES = [
     CrashCase("volume", Point.CLAIMED, actions.register),
     CrashCase("volume", Point.FOUND),
     CrashCase("volume", Point.RESOLVE_UNCOMMITTED),
+    CrashCase("volume", Point.QUOTA_QUEUE_OPENED, actions.cast_in_a_new_project),
     CrashCase("volume", Point.RESOLVED),
     CrashCase("volume", Point.RENAMING),
     CrashCase("volume", Point.RENAMING, actions.unmanage),
@@ -105,6 +106,8 @@ RELAY_CASES = [
 ]
 DRAIN_CASES = [CrashCase("volume", Point.RELEASE_UNCOMMITTED), CrashCase("volume", Point.RELEASED)]
 RETRY_CASE = CrashCase("manage", Point.SENT_AGAIN)
+# Each with the number of old rows that are left when the purge dies.
+PURGE_CASES = {Point.PURGE_UNCOMMITTED: 1, Point.PURGED: 0}
 # Processes reach these points while they start, possibly before they are ready.
 WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.REDELIVERY_COUNTED, Point.REDELIVERY_HANDLED}
 
@@ -203,6 +206,18 @@ def run_retry_case(each: Fleet) -> None:
     each.await_idle()
 
 
+def run_purge_case(each: Fleet, point: Point) -> None:
+    """Let `purge` die at a point, while it deletes a volume that failed long ago; then purge again."""
+    volume_id = actions.fail_to_register_long_ago(each)
+    count = "SELECT count(*) FROM volumes WHERE id = :id"
+    deadly = ["env", f"{VARIABLE}={point.label}", str(BIN / "snapmanage-manage")]
+    assert each.daemon("manage", HOST, "purge", deadly).run("purge", "--failed").returncode == -signal.SIGKILL
+    assert each.count(count, id=volume_id) == PURGE_CASES[point]
+    again = each.daemon("manage", HOST).run("purge", "--failed")
+    assert (again.returncode, each.count(count, id=volume_id)) == (0, 0), again.stdout
+    each.await_idle()
+
+
 def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
     """Start the process again, repeat the client's action, and wait until the deployment is idle."""
     daemon.start()
@@ -212,7 +227,7 @@ def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
 
 def test_every_crash_point_is_reached() -> None:
     cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE]
-    assert {case.point for case in cases} | DRIVER_POINTS == set(Point)
+    assert {case.point for case in cases} | DRIVER_POINTS | set(PURGE_CASES) == set(Point)
 
 
 @pytest.mark.parametrize("case", CRASH_CASES, ids=str)
@@ -227,6 +242,11 @@ def test_no_request_is_lost_if_a_server_dies_while_it_releases_claims(fleets: li
 
 def test_no_message_is_lost_if_the_command_that_sends_it_again_dies(fleets: list[Fleet]) -> None:
     on_each(fleets, run_retry_case)
+
+
+@pytest.mark.parametrize("point", PURGE_CASES, ids=lambda point: point.label)
+def test_purge_that_dies_can_be_repeated(fleets: list[Fleet], point: Point) -> None:
+    on_each(fleets, lambda each: run_purge_case(each, point))
 
 
 @pytest.mark.parametrize("case", RELAY_CASES, ids=str)

@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.cmd.manage import audit, broker, db, quarantine, quotas, reconciliation, services, stuck
+from snapmanage.cmd.manage import audit, broker, db, purge, quarantine, quotas, reconciliation, services, stuck
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import configuration
 
@@ -22,5 +22,5 @@ def main() -> int | None:
 
 
 def _add_commands(commands: Any) -> None:
-    for module in (db, audit, services, quarantine, stuck, reconciliation, broker, quotas):
+    for module in (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge):
         module.add_commands(commands)

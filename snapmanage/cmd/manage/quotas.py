@@ -9,12 +9,11 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.core.quotas import UNLIMITED
+from snapmanage.core.quotas import KINDS, UNLIMITED
 from snapmanage.core.values.text import storable
-from snapmanage.store import quotas, records
+from snapmanage.store import quotas
 
 LARGEST = 2**31 - 1
-KINDS = ("snapshots", "gigabytes")
 
 
 def add_commands(commands: Any) -> None:
@@ -32,7 +31,10 @@ def add_commands(commands: Any) -> None:
     for parser in (show, change, unset):
         parser.add_argument("project", help="id of the project")
     for kind in KINDS:
-        change.add_argument(f"--{kind}", type=_limit, metavar="N", help=f"limit of {kind}; {UNLIMITED} is no limit")
+        name = kind.replace("_", " ")
+        change.add_argument(
+            f"--{kind.replace('_', '-')}", type=_limit, metavar="N", help=f"limit of {name}; {UNLIMITED} is no limit"
+        )
 
 
 def _limit(text: str) -> int:
@@ -52,7 +54,7 @@ def _list(conf: cfg.ConfigOpts) -> None:
 def _show(conf: cfg.ConfigOpts) -> None:
     project = _project(conf)
     with parts.opened_database(conf) as db, db.read() as conn:
-        own, used = quotas.get(conn, project), records.usage(conn, project)
+        own, used = quotas.get(conn, project), quotas.usage(conn, project)
     allowed = own.over(configuration.rules(conf).quota)
     for kind in KINDS:
         origin = " (default)" if getattr(own, kind) is None else ""
@@ -62,7 +64,9 @@ def _show(conf: cfg.ConfigOpts) -> None:
 def _set(conf: cfg.ConfigOpts) -> None:
     given = {kind: limit for kind in KINDS if (limit := getattr(conf.command, kind)) is not None}
     if not given:
-        raise errors.InvalidRequest("quota set requires --snapshots, --gigabytes or both")
+        raise errors.InvalidRequest(
+            "quota set requires a limit: --snapshots, --gigabytes, --volumes or --failed-records"
+        )
     _put(conf, given)
 
 
@@ -71,7 +75,7 @@ def _unset(conf: cfg.ConfigOpts) -> None:
 
 
 def _put(conf: cfg.ConfigOpts, limits: Mapping[str, int | None]) -> None:
-    """Write the limits in `limits`, leave the other kind as it is, and show the result."""
+    """Write the limits in `limits`, leave the other kinds as they are, and show the result."""
     project = _project(conf)
     with parts.opened_database(conf) as db:
         db.write(lambda conn, _: quotas.change(conn, project, limits))

@@ -16,7 +16,7 @@ from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.bus.names import Names
 from snapmanage.cmd.wiring import logs
-from snapmanage.core.quotas import Amount
+from snapmanage.core.quotas import KINDS, Limits
 from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.manage.rules import Rules
@@ -107,7 +107,7 @@ def rules(conf: cfg.ConfigOpts) -> Rules:
             timedelta(seconds=conf.operations.retry_max_delay_seconds),
         ),
         service_down=timedelta(seconds=conf.operations.service_down_seconds),
-        quota=Amount(conf.quota.snapshots, conf.quota.gigabytes),
+        quota=Limits(*(conf.quota[kind] for kind in KINDS)),
         name_template=template,
         both_dialects=conf.notification_dialect == "both",
         idempotency_key_ttl=timedelta(seconds=conf.api.idempotency_key_ttl_seconds),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 from sqlalchemy.dialects import mysql
 
 from snapmanage.store.mapping.types import ID, LONG_TEXT, NAME, Json, UtcDateTime
@@ -21,6 +21,11 @@ _MARIADB: dict[str, Any] = {
     "mysql_row_format": "DYNAMIC",
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_bin",
+}
+# An index of the failed records; MariaDB has no partial indexes.
+_FAILED_ONLY: dict[str, Any] = {
+    "postgresql_where": text("status = 'error'"),
+    "sqlite_where": text("status = 'error'"),
 }
 _BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
@@ -68,6 +73,7 @@ volumes = Table(
     *_record_columns(),
     Index(None, "server", "due_at"),
     Index(None, "project_id", "created_at", "id"),
+    Index(None, "project_id", "status", "operation", **_FAILED_ONLY),
     **_MARIADB,
 )
 
@@ -80,6 +86,7 @@ snapshots = Table(
     Index(None, "server", "due_at"),
     Index(None, "server", "project_id", "due_at"),
     Index(None, "project_id", "created_at", "id"),
+    Index(None, "project_id", "status", "operation", **_FAILED_ONLY),
     **_MARIADB,
 )
 
@@ -119,6 +126,8 @@ quotas = Table(
     Column("project_id", NAME, primary_key=True),
     Column("snapshots", Integer),
     Column("gigabytes", Integer),
+    Column("volumes", Integer),
+    Column("failed_records", Integer),
     **_MARIADB,
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from snapmanage.core.quotas import Amount
+from snapmanage.core.quotas import Limits
 from snapmanage.manage.rules import Rules
 from tests.functional.client import SERVER, Client, fault
 from tests.functional.world import OTHER_PROJECT, VOLUME, World, running_world
@@ -126,7 +126,7 @@ def test_projects_have_separate_keys(world: World) -> None:
 
 
 def test_refused_request_can_be_repeated_with_its_key(tmp_path: Path) -> None:
-    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
+    with running_world(tmp_path, rules=Rules(quota=Limits(snapshots=1, gigabytes=-1))) as world:
         volume = world.register_volume()
         first = world.manage_snapshot(volume, "volume-1-snapshot-2")
         body = snapshot_body(volume)

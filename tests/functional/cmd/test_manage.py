@@ -101,8 +101,11 @@ def test_raised_or_lowered_quota_takes_effect_at_once(standalone: Standalone) ->
     assert (refused.status_code, list(refused.json())) == (413, ["overLimit"])
     assert (taken.status_code, unlimited.status_code) == (202, 202)
     size = client.snapshot(taken.json()["snapshot"]["id"])["size"]
-    assert lowered.stdout == (f"snapshots  limit 1  in use 1\ngigabytes  limit unlimited (default)  in use {size}\n")
-    assert raised.stdout == f"snapshots  limit 2  in use 1\ngigabytes  limit unlimited  in use {size}\n"
+    others = "volumes  limit unlimited (default)  in use 1\nfailed_records  limit 1000 (default)  in use 0\n"
+    assert lowered.stdout == (
+        f"snapshots  limit 1  in use 1\ngigabytes  limit unlimited (default)  in use {size}\n{others}"
+    )
+    assert raised.stdout == f"snapshots  limit 2  in use 1\ngigabytes  limit unlimited  in use {size}\n{others}"
     assert unset.stdout.startswith("snapshots  limit unlimited (default)  in use 2\n")
 
 
@@ -122,15 +125,26 @@ def test_project_without_a_limit_of_its_own_shows_the_default(tmp_path: Path) ->
     quota("set", "gone", "--snapshots", "3")
     quota("unset", "gone")
 
-    assert quota("list") == "a  snapshots 3        gigabytes unlimited\nb  snapshots default  gigabytes 0\n"
-    assert quota("show", "b") == "snapshots  limit 7 (default)  in use 0\ngigabytes  limit 0  in use 0\n"
+    quota("set", "c", "--volumes", "2", "--failed-records", "0")
+
+    assert quota("list").splitlines() == [
+        "a  snapshots 3  gigabytes unlimited  volumes default  failed_records default",
+        "b  snapshots default  gigabytes 0  volumes default  failed_records default",
+        "c  snapshots default  gigabytes default  volumes 2  failed_records 0",
+    ]
+    assert quota("show", "b").splitlines() == [
+        "snapshots  limit 7 (default)  in use 0",
+        "gigabytes  limit 0  in use 0",
+        "volumes  limit unlimited (default)  in use 0",
+        "failed_records  limit 1000 (default)  in use 0",
+    ]
     assert quota("show", "gone").startswith("snapshots  limit 7 (default)  in use 0\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["set", PROJECT], "quota set requires --snapshots, --gigabytes or both"),
+        (["set", PROJECT], "requires a limit: --snapshots, --gigabytes, --volumes or --failed-records"),
         (["set", "", "--snapshots", "1"], "1 to 255 characters"),
         (["set", "p" * 256, "--snapshots", "1"], "1 to 255 characters"),
         (["set", b"\xff", "--snapshots", "1"], "valid Unicode"),

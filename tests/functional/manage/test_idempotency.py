@@ -14,7 +14,7 @@ from snapmanage import errors
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import Message
-from snapmanage.core.quotas import UNLIMITED, Amount
+from snapmanage.core.quotas import UNLIMITED, Limits
 from snapmanage.core.records import Snapshot, Volume
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application, OutboxWriter
@@ -144,7 +144,7 @@ def test_repeat_returns_the_record_as_it_is_now_and_writes_nothing(app: Applicat
 
 
 def test_repeat_is_answered_even_if_the_request_would_now_be_refused(app: Application, clock: FakeClock) -> None:
-    limited = replace(app, rules=replace(app.rules, quota=Amount(1, UNLIMITED)))
+    limited = replace(app, rules=replace(app.rules, quota=Limits(1, UNLIMITED)))
     first = request(limited)
     clock.advance(hours=23)  # the server has sent no heartbeat since
 
@@ -182,7 +182,7 @@ def test_key_of_another_request_is_refused_and_nothing_is_written(app: Applicati
 
 
 def test_request_that_failed_keeps_no_key(app: Application) -> None:
-    full = replace(app, rules=replace(app.rules, quota=Amount(0, UNLIMITED)))
+    full = replace(app, rules=replace(app.rules, quota=Limits(0, UNLIMITED)))
     for failing, volume_id in ((full, examples.VOLUME_ID), (app, new_id())):
         with pytest.raises(errors.Invalid):
             request(failing, volume_id=volume_id)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from snapmanage import errors
-from snapmanage.core.quotas import UNLIMITED, Amount
+from snapmanage.core.quotas import UNLIMITED, Limits, Usage
 from snapmanage.core.records import Snapshot
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application
@@ -32,26 +32,26 @@ def request(app: Application, source: str = "daily", **fields: Any) -> Snapshot:
 
 
 def with_default_limits(app: Application, snapshots: int = UNLIMITED, gigabytes: int = UNLIMITED) -> Application:
-    return replace(app, rules=replace(app.rules, quota=Amount(snapshots, gigabytes)))
+    return replace(app, rules=replace(app.rules, quota=Limits(snapshots, gigabytes)))
 
 
-def used(database: Database) -> Amount:
+def used(database: Database) -> Usage:
     with database.read() as conn:
-        return records.usage(conn, PROJECT)
+        return quotas.usage(conn, PROJECT)
 
 
 @pytest.mark.parametrize(
     ("limit", "fits"),
     [
-        (Amount(100, UNLIMITED), 100),
-        (Amount(UNLIMITED, 100 * SIZE_GB + 2), 100),
-        (Amount(70, 100 * SIZE_GB), 70),
-        (Amount(0, UNLIMITED), 0),
+        (Limits(100, UNLIMITED), 100),
+        (Limits(UNLIMITED, 100 * SIZE_GB + 2), 100),
+        (Limits(70, 100 * SIZE_GB), 70),
+        (Limits(0, UNLIMITED), 0),
     ],
     ids=["snapshots", "gigabytes", "both", "nothing"],
 )
 def test_two_hundred_requests_at_once_get_no_more_than_the_limit(
-    app: Application, limit: Amount, fits: int, monkeypatch: pytest.MonkeyPatch
+    app: Application, limit: Limits, fits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Requests queue, so that no transaction is retried.
     monkeypatch.setattr(transactions, "deadlocked", lambda error: False)
@@ -67,7 +67,7 @@ def test_two_hundred_requests_at_once_get_no_more_than_the_limit(
 
     granted = [answer for answer in answers if isinstance(answer, Snapshot)]
     assert (len(granted), len(answers)) == (fits, THREADS * EACH)
-    assert used(app.db) == Amount(fits, fits * SIZE_GB)
+    assert used(app.db) == Usage(fits, fits * SIZE_GB)
     assert len(casts(app.db)) == fits
 
 
@@ -92,7 +92,7 @@ def test_snapshots_of_other_projects_do_not_count(app: Application) -> None:
         with_default_limits(app, snapshots=1), examples.snapshot("b", id=new_id(), requester=mine), True
     )
 
-    assert used(app.db) == Amount(1, SIZE_GB)
+    assert used(app.db) == Usage(1, SIZE_GB)
 
 
 def test_limit_of_a_project_is_effective_at_once_whether_raised_or_lowered(app: Application) -> None:

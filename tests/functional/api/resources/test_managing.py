@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snapmanage.core.backend import GIB, Unsafe
-from snapmanage.core.quotas import Amount
+from snapmanage.core.quotas import Limits
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage.rules import Rules
 from tests.functional.client import SERVER, fault
@@ -203,7 +203,7 @@ def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
 
 
 def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) -> None:
-    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=2, gigabytes=-1))) as world:
+    with running_world(tmp_path, rules=Rules(quota=Limits(snapshots=2, gigabytes=-1))) as world:
         volume = world.register_volume()
         world.manage_snapshot(volume, SNAPSHOT)
         world.bus.away = True
@@ -217,14 +217,47 @@ def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) ->
 def test_quota_of_gigabytes_counts_the_volumes_size(tmp_path: Path) -> None:
     driver = FakeDriver(fake_volumes=0)
     driver.add_volume(VOLUME, 5 * GIB)
-    with running_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Amount(snapshots=-1, gigabytes=4))) as world:
+    with running_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Limits(snapshots=-1, gigabytes=4))) as world:
         answer = world.client.manage(world.register_volume(), "any")
 
         assert fault(answer)[:2] == (413, "overLimit")
 
 
+def test_quota_of_gigabytes_counts_the_real_size(tmp_path: Path) -> None:
+    """Sparse snapshots are larger than their volume, whose size is known at the request."""
+    driver = FakeDriver()
+    sparse = [f"sparse-{number}" for number in range(3)]
+    for name in sparse:
+        driver.add_snapshot(VOLUME, name, 500 * GIB)
+    with running_world(tmp_path, {SERVER: driver}, rules=Rules(quota=Limits(gigabytes=3))) as world:
+        volume = world.register_volume()
+        requested = [world.request_manage(volume, name) for name in sparse]
+        shown = [world.await_settled(snapshot_id) for snapshot_id in requested]
+        world.audited_events(requested[0], ".error")
+        path = f"messages?resource_uuid={requested[0]}"
+        [message] = world.client.get(path, version="3.5").json()["messages"]
+
+        assert {each["status"] for each in shown} == {"error"}
+        assert message["event_id"] == "SNAPSHOT_MANAGE_QUOTA_EXCEEDED"
+        assert "500 more requested" in message["user_message"]
+        assert set(sparse) <= {found.name for found in driver.list_snapshots()}
+
+
+def test_failed_records_and_volumes_beyond_their_quotas_are_refused(tmp_path: Path) -> None:
+    with running_world(tmp_path, rules=Rules(quota=Limits(volumes=1, failed_records=1))) as world:
+        volume = world.register_volume()
+        second = world.client.manage_volume("volume-2")
+        world.await_settled(world.request_manage(volume, "nowhere"))
+
+        failed = world.client.manage(volume, SNAPSHOT)
+
+        assert fault(second)[:2] == fault(failed)[:2] == (413, "overLimit")
+        assert "volumes: 1 of 1 are in use" in fault(second)[2]
+        assert "failed_records: 1 of 1 are in use and 1 more requested; unmanage" in fault(failed)[2]
+
+
 def test_unmanaged_snapshot_is_not_counted(tmp_path: Path) -> None:
-    with running_world(tmp_path, rules=Rules(quota=Amount(snapshots=1, gigabytes=-1))) as world:
+    with running_world(tmp_path, rules=Rules(quota=Limits(snapshots=1, gigabytes=-1))) as world:
         volume = world.register_volume()
         first = world.manage_snapshot(volume, SNAPSHOT)
         world.client.unmanage(first)

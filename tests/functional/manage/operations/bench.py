@@ -87,7 +87,8 @@ class Bench:
                 step = self.carry_out_step(each)
                 if isinstance(step, Resolution):
                     for snapshot in settling.resolve(self.app, [step]):
-                        self.settle(Claimed(snapshot, each.volume))
+                        if snapshot.claimed_by:
+                            self.settle(Claimed(snapshot, each.volume))
                 else:
                     settling.settle(self.app, [step])
 

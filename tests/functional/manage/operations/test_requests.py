@@ -9,7 +9,7 @@ from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.lists.manageable import Page
 from snapmanage.core.outbox import Kind
-from snapmanage.core.quotas import UNLIMITED, Amount
+from snapmanage.core.quotas import UNLIMITED, Limits
 from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.values.location import Location
 from snapmanage.manage import requests
@@ -90,8 +90,8 @@ def test_request_to_an_unknown_server_is_refused(bench: Bench) -> None:
         requests.register_volume(bench.app, examples.volume(location=Location("storage-9", "fast")))
 
 
-@pytest.mark.parametrize("limit", [Amount(2, UNLIMITED), Amount(UNLIMITED, 2)])
-def test_quota_limits_owned_snapshots_and_freed_quota_can_be_used_again(bench: Bench, limit: Amount) -> None:
+@pytest.mark.parametrize("limit", [Limits(2, UNLIMITED), Limits(UNLIMITED, 2)])
+def test_quota_limits_owned_snapshots_and_freed_quota_can_be_used_again(bench: Bench, limit: Limits) -> None:
     bench.change_rules(quota=limit)
     bench.manage_snapshot(DAILY)
     failing = bench.request("not there")
@@ -105,7 +105,7 @@ def test_quota_limits_owned_snapshots_and_freed_quota_can_be_used_again(bench: B
 
 
 def test_concurrent_requests_do_not_exceed_the_quota(bench: Bench) -> None:
-    bench.change_rules(quota=Amount(2, UNLIMITED))
+    bench.change_rules(quota=Limits(2, UNLIMITED))
 
     def request(number: int) -> bool:
         try:

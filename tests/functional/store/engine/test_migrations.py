@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from snapmanage.core import lifecycle
+from snapmanage.core.quotas import ProjectQuota
 from snapmanage.core.records import Record, Snapshot, Volume
-from snapmanage.store import records
+from snapmanage.store import quotas, records
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
 from tests import examples
@@ -89,3 +90,28 @@ def test_upgrade_that_was_interrupted_is_completed(old: Engine, tables: list[str
     after = kept(old, snapshot), kept(old, volume)
     assert [(each.generation, each.claim_number) for each in after if each] == [(2, 7), (3, 3)]
     assert [type(each) for each in after] == [Snapshot, Volume]
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        ["ALTER TABLE quotas ADD COLUMN volumes INTEGER"],
+        [
+            "ALTER TABLE quotas ADD COLUMN volumes INTEGER",
+            "ALTER TABLE quotas ADD COLUMN failed_records INTEGER",
+            "CREATE INDEX ix_volumes_project_id_status_operation ON volumes (project_id, status, operation)",
+        ],
+    ],
+    ids=["one column", "one index"],
+)
+def test_upgrade_to_quotas_of_failures_that_was_interrupted_is_completed(old: Engine, done: list[str]) -> None:
+    with old.begin() as conn:
+        conn.execute(sa.text("INSERT INTO quotas (project_id, snapshots) VALUES ('p', 3)"))
+        for statement in done:
+            conn.execute(sa.text(statement))
+
+    schema.sync(old)
+
+    schema.require_current(old)
+    with Database(old).read() as conn:
+        assert quotas.all_of(conn) == [ProjectQuota("p", snapshots=3)]

@@ -8,11 +8,11 @@ from snapmanage import errors
 from snapmanage.core import lifecycle
 from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.quotas import Amount
+from snapmanage.core.quotas import Usage
 from snapmanage.core.records import Requester, Snapshot
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
-from snapmanage.store import ownership, records
+from snapmanage.store import ownership, quotas, records
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import NOW, PROJECT, RETRY, SERVER, new_id
@@ -108,5 +108,5 @@ def test_usage_counts_the_owned_snapshots_of_a_project(database: Database) -> No
     update(database, lifecycle.fail(freed, errors.SourceNotFound("gone"), NOW, RETRY))
 
     with database.read() as conn:
-        assert records.usage(conn, PROJECT) == Amount(4, 10)
-        assert records.usage(conn, "nobody") == Amount(0, 0)
+        assert quotas.usage(conn, PROJECT) == Usage(4, 10, failed_records=1)
+        assert quotas.usage(conn, "nobody") == Usage()

@@ -1,0 +1,102 @@
+"""snapmanage-manage purge: delete old rows that nothing needs any more."""
+
+import argparse
+from datetime import timedelta
+from typing import Any
+
+from oslo_config import cfg
+
+from snapmanage import errors
+from snapmanage.cmd.process import output
+from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.core.purge import MINIMUM_AGE, Kind
+from snapmanage.manage import purge
+from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.manage.purge import Plan, Result
+
+LARGEST = 2**31 - 1
+MOST_DAYS = 36500
+DEFAULT_DAYS = 90
+KINDS = {
+    Kind.QUARANTINE: "messages in the quarantine; a cast of an upstream API among them is lost for good",
+    Kind.TOMBSTONES: "tombstones of unmanaged snapshots, with their user messages",
+    Kind.FAILED: "snapshots and volumes that could not be managed, with their user messages",
+    Kind.MESSAGES: "user messages",
+    Kind.KEYS: "expired idempotency keys",
+    Kind.SUSPECTS: "counts of attempts at redelivered messages",
+    Kind.SERVICES: "servers without heartbeats that have no records",
+}
+
+_DESCRIPTION = """Delete old rows in small batches, while everything runs.
+
+The command can be interrupted at any moment and repeated. It keeps each record that a late cast, an unsent message,
+a quarantined message or a snapshot may still refer to, and prints the reason.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add `purge` to the parser."""
+    parser = commands.add_parser(
+        "purge",
+        help="delete old tombstones, failed records, user messages and other rows that nothing needs any more",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for kind, rows in KINDS.items():
+        parser.add_argument(f"--{_name(kind)}", action="store_true", help=f"purge {rows}")
+    parser.add_argument(
+        "--older-than",
+        type=_days,
+        default=DEFAULT_DAYS,
+        metavar="DAYS",
+        help=f"age from which rows are deleted, at least {MINIMUM_AGE.days} days (default: {DEFAULT_DAYS})",
+    )
+    parser.add_argument("--limit", type=_limit, metavar="N", help="delete at most N rows of each kind")
+    parser.add_argument(
+        "--gone",
+        action="append",
+        default=[],
+        metavar="HOST@BACKEND",
+        help="name of a server that never comes back, and whose queue is deleted; its records are purged too. Can be "
+        "repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the numbers of rows, and delete nothing")
+    parser.set_defaults(run=_purge)
+
+
+def _name(kind: Kind) -> str:
+    return kind.name.lower()
+
+
+def _days(text: str) -> int:
+    return _whole_number(text, MINIMUM_AGE.days, MOST_DAYS, "days")
+
+
+def _limit(text: str) -> int:
+    return _whole_number(text, 1, LARGEST, "rows")
+
+
+def _whole_number(text: str, least: int, most: int, unit: str) -> int:
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"must be a number of {unit} from {least} to {most}, not {text!r}")
+    return value
+
+
+def _purge(conf: cfg.ConfigOpts) -> None:
+    given = conf.command
+    kinds = [kind for kind in KINDS if getattr(given, _name(kind))]
+    if not kinds:
+        raise errors.InvalidRequest(f"purge requires one of {', '.join(f'--{_name(kind)}' for kind in KINDS)}")
+    plan = Plan(timedelta(days=given.older_than), frozenset(given.gone), given.limit, given.dry_run)
+    with parts.opened_database(conf) as db:
+        for result in purge.purge(Application(db, OutboxWriter(), configuration.rules(conf)), kinds, plan):
+            _print(result, plan.dry_run)
+
+
+def _print(result: Result, dry_run: bool) -> None:
+    deleted, kept = ("would delete", "would keep") if dry_run else ("deleted", "kept")
+    messages = f", with {result.messages} {Kind.MESSAGES.value}" if result.messages else ""
+    output.line(f"{result.kind.value}  {deleted} {result.deleted}{messages}")
+    for obstacle, number in sorted(result.kept.items(), key=lambda each: each[0].name):
+        output.line(f"{result.kind.value}  {kept} {number}: {obstacle.value}")

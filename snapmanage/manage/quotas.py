@@ -1,0 +1,98 @@
+"""The quotas of projects: requests of clients are checked, and snapshots again when their real size is known."""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import TypeVar
+
+from snapmanage import crash
+from snapmanage.core import lifecycle
+from snapmanage.core import quotas as rules
+from snapmanage.core.change import Change
+from snapmanage.core.quotas import UNLIMITED, Limits, Usage
+from snapmanage.core.records import Snapshot
+from snapmanage.crash import Point
+from snapmanage.errors import QuotaExceeded
+from snapmanage.manage.application import Application
+from snapmanage.manage.transaction import Transaction
+from snapmanage.store import quotas, records
+from snapmanage.store.records import VolumeForRequest
+
+T = TypeVar("T")
+
+
+def run_queued(app: Application, work: Callable[[Transaction], T]) -> T:
+    """Run `work` in a transaction; if projects have no rows to wait for yet, make the rows, then run it again."""
+    try:
+        return app.run(work)
+    except quotas.NoQueue as missing:
+        for project_id in sorted(missing.project_ids):
+            app.run(partial(_open_queue, project_id))
+        crash.at(Point.QUOTA_QUEUE_OPENED)
+        return app.run(work)
+
+
+def check_snapshot(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
+    """Raise `QuotaExceeded` unless the request fits; the size of the volume stands for that of the snapshot.
+
+    Requests of a project with limited snapshots wait for each other. Failed records are counted without waiting, since
+    requests under way may fail too.
+    """
+    project_id = snapshot.requester.project_id
+    limits = volume.quota.over(tx.rules.quota)
+    rules.check(Usage(failed_records=volume.failed_records), limits, rules.ONE_FAILED_RECORD)
+    if limits.limit_snapshots:
+        # An earlier request in the queue may have changed the limit.
+        limits = _queue(tx, [project_id], require_rows=True)[project_id]
+        used = quotas.usage_of_snapshots(tx.conn, [project_id])[project_id]
+        rules.check(used, limits, Usage(snapshots=1, gigabytes=volume.size_gb or 0))
+
+
+def check_volume(tx: Transaction, project_id: str) -> None:
+    """Raise `QuotaExceeded` unless the project may register one more volume."""
+    limits = quotas.get(tx.conn, project_id).over(tx.rules.quota)
+    if limits.failed_records != UNLIMITED:
+        rules.check(quotas.usage_of_failed_records(tx.conn, project_id), limits, rules.ONE_FAILED_RECORD)
+    if limits.volumes != UNLIMITED:
+        limits = _queue(tx, [project_id], require_rows=True)[project_id]
+        rules.check(quotas.usage_of_volumes(tx.conn, project_id), limits, rules.ONE_VOLUME)
+
+
+def admit(tx: Transaction, resolved: Sequence[Change[Snapshot]]) -> list[Change[Snapshot]]:
+    """Return the changes of snapshots whose object was found; an operation fails if its size exceeds the quota.
+
+    Other requests and resolutions of a project with limited snapshots wait until the transaction ends. The usage is
+    that of the locked records, so that a snapshot whose resolution was written before counts once. Changes of
+    operations that another worker has claimed are left out.
+    """
+    projects = {change.after.requester.project_id for change in resolved}
+    limits_of = _queue(tx, projects, require_rows=tx.rules.quota.limit_snapshots)
+    limited = {project: limits for project, limits in limits_of.items() if limits.limit_snapshots}
+    if not limited:
+        return list(resolved)
+    current = {
+        record.id: record for record in records.lock_many(tx.conn, Snapshot, [each.after.id for each in resolved])
+    }
+    held = [each for each in resolved if each.after.id in current and current[each.after.id].fence == each.before.fence]
+    used = quotas.usage_of_snapshots(tx.conn, limited)
+    refused: dict[str, QuotaExceeded] = {}
+    for project, limits in limited.items():
+        own = [(current[each.after.id], each.after) for each in held if each.after.requester.project_id == project]
+        refused |= rules.oversized(used[project], limits, own)
+    return [
+        lifecycle.fail(each.before, refused[each.after.id], tx.now, tx.rules.retry)
+        if each.after.id in refused
+        else each
+        for each in held
+    ]
+
+
+def _open_queue(project_id: str, tx: Transaction) -> None:
+    quotas.open_queue(tx.conn, project_id)
+
+
+def _queue(tx: Transaction, project_ids: Collection[str], require_rows: bool) -> dict[str, Limits]:
+    """Wait for the rows of projects, and return their limits; raise `NoQueue` if a row is missing and required."""
+    found = quotas.queue(tx.conn, project_ids)
+    if require_rows and (missing := set(project_ids) - set(found)):
+        raise quotas.NoQueue(missing)
+    return {project_id: own.over(tx.rules.quota) for project_id, own in found.items()}
