@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from snapmanage import errors
 from snapmanage.core import services as service_rules
-from snapmanage.core.audit import Entry
+from snapmanage.core.audit.chain import Entry
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.usermessages import UserMessage

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection, select, update
 
-from snapmanage.core.audit import START, Entry, Head
+from snapmanage.core.audit.chain import START, Entry, Head
 from snapmanage.store.mapping.tables import audit, audit_head
 
 _HEAD_ID = 1
@@ -54,7 +54,7 @@ def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list
 
 
 def steps(conn: Connection) -> list[tuple[str, str, int, int | None]]:
-    """Return every entry in the form that `core.audit.gaps` takes."""
+    """Return every entry in the form that `core.audit.chain.gaps` takes."""
     query = select(audit).order_by(audit.c.snapshot_id, audit.c.generation).execution_options(yield_per=1000)
     entries = (Entry(**row._mapping) for row in conn.execute(query))
     return [(e.snapshot_id, e.event_type, e.generation, e.previous_generation) for e in entries]

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from snapmanage.api.request import Limits
-from snapmanage.core.audit import START
+from snapmanage.core.audit.chain import START
 from snapmanage.core.services import Service
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules

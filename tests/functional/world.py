@@ -19,7 +19,7 @@ from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
-from snapmanage.audit import Listener
+from snapmanage.audit.listener import Listener
 from snapmanage.core import services as service
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.retry import Retry

@@ -5,7 +5,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage import audit
+from snapmanage.audit import verification
 from snapmanage.cmd.wiring import parts
 
 BROKEN, INCOMPLETE = 1, 2
@@ -30,14 +30,14 @@ def add_commands(commands: Any) -> None:
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
-        entries = audit.trail(db, conf.command.limit, conf.command.snapshot)
+        entries = verification.trail(db, conf.command.limit, conf.command.snapshot)
     for entry in entries:
         print(json.dumps({"number": entry.number, "event_type": entry.event_type} | entry.payload))
 
 
 def _verify(conf: cfg.ConfigOpts) -> int:
     with parts.opened_database(conf) as db:
-        head, broken, gaps = audit.verify(db)
+        head, broken, gaps = verification.verify(db)
     if broken:
         print(f"BROKEN: {broken}")
     for gap in gaps:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from snapmanage.core import audit as ledger
+from snapmanage.core.audit import chain as ledger
 from snapmanage.store import audit as auditlog
 from snapmanage.store.engine.database import Database
 from tests import examples

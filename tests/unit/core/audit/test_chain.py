@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapmanage.core import audit
-from snapmanage.core.audit import START, Entry, Gap, Head
+from snapmanage.core.audit import chain as audit
+from snapmanage.core.audit.chain import START, Entry, Gap, Head
 from tests.examples import NOW, SNAPSHOT_ID, new_id
 
 

@@ -8,13 +8,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, OperationalError
 
-from snapmanage import audit
-from snapmanage.audit import Listener
+from snapmanage.audit import verification
+from snapmanage.audit.listener import Listener
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.bus.names import Names
 from snapmanage.core import events, outbox
-from snapmanage.core.audit import Entry
+from snapmanage.core.audit.chain import Entry
 from snapmanage.core.events import Event, Step
 from snapmanage.store import audit as auditlog
 from snapmanage.store.engine.database import Database
@@ -40,7 +40,7 @@ def altered(event_type: str = "snapshot.manage.end", **payload: Any) -> Delivery
 
 
 def logged(database: Database) -> list[str]:
-    return [entry.event_id for entry in audit.trail(database, 100)]
+    return [entry.event_id for entry in verification.trail(database, 100)]
 
 
 def quarantined(database: Database) -> int:
@@ -56,7 +56,7 @@ def test_repeated_event_is_written_once(database: Database) -> None:
     listener([delivery(end), delivery(start)])
 
     assert logged(database) == [start.payload["event_id"], end.payload["event_id"]]
-    head, broken, gaps = audit.verify(database)
+    head, broken, gaps = verification.verify(database)
     assert (head.number, broken, gaps) == (2, None, [])
 
 
@@ -124,7 +124,7 @@ def test_event_that_the_database_refuses_is_quarantined_and_the_others_are_writt
     Listener(database)([delivery(each) for each in (first, refused, last)])
 
     assert logged(database) == [first.payload["event_id"], last.payload["event_id"]]
-    assert audit.verify(database)[1] is None
+    assert verification.verify(database)[1] is None
     assert quarantined(database) == 1
 
 
@@ -156,7 +156,7 @@ def failing(refused: Event, error: Exception) -> Callable[[sa.Connection, Sequen
 def test_start_without_an_end_is_reported_as_a_gap(database: Database) -> None:
     Listener(database)([delivery(event())])
 
-    _, _, gaps = audit.verify(database)
+    _, _, gaps = verification.verify(database)
 
     assert [gap.reason for gap in gaps] == ["snapshot.manage.start (1) has no ending"]
 
@@ -166,7 +166,7 @@ def test_events_of_an_older_release_are_checked_by_the_generation_that_they_name
     end = altered("snapshot.manage.end", event_id=new_id(), generation=5, previous_generation=2)
     Listener(database)([start, end, delivery(event(generation=6)), delivery(event(Step.END, generation=8))])
 
-    _, _, gaps = audit.verify(database)
+    _, _, gaps = verification.verify(database)
 
     assert [gap.reason for gap in gaps] == ["generation 7 is missing before snapshot.manage.end (8)"]
 
@@ -176,6 +176,6 @@ def test_changed_row_is_detected(database: Database) -> None:
     with database.engine.begin() as conn:
         conn.execute(sa.update(tables.audit).where(tables.audit.c.number == 2).values(event_type="snapshot.manage.end"))
 
-    _, broken, _ = audit.verify(database)
+    _, broken, _ = verification.verify(database)
 
     assert broken == "row 2 was changed"

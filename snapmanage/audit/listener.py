@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
-from snapmanage.core import audit as chain
-from snapmanage.core.audit import Entry, Gap, Head
+from snapmanage.core.audit import chain
+from snapmanage.core.audit.chain import Entry, Head
 from snapmanage.core.events import PAYLOAD_FIELDS
 from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.logfields import fields
@@ -74,20 +74,6 @@ class Listener:
             fields(message=key, queue=delivery.queue, reason=readable(reason)),
         )
         crash.at(Point.QUARANTINED)
-
-
-def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:
-    """Return the newest `limit` entries in the order of the log."""
-    with db.read() as conn:
-        return audit_log.newest(conn, limit, snapshot_id)
-
-
-def verify(db: Database) -> tuple[Head, str | None, list[Gap]]:
-    """Return the head of the chain, the first break (None if the chain is whole), and the gaps in the log."""
-    with db.read(at_one_moment=True) as conn:
-        head = audit_log.head(conn)
-        broken = chain.first_break(audit_log.in_order(conn), head)
-        return head, broken, chain.gaps(audit_log.steps(conn))
 
 
 def _parse_event(delivery: Delivery) -> ReceivedEvent | None:
