@@ -1,18 +1,24 @@
 """The audit log as a chain: each entry's digest covers its content and the entry before.
 
 A removed, inserted or changed entry breaks the chain at its place. The head, which is stored apart, shows that entries
-were cut off the end. An attacker who can rewrite both is detected by a copy of the head's digest elsewhere;
-`snapmanage-manage audit verify` prints the digest.
+were cut off the end. An attacker who can rewrite both is detected by a copy of the head elsewhere, which
+`snapmanage-manage audit head` prints, or by a signed checkpoint. Purged entries are before the base, from which the
+chain continues.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from snapmanage import errors
+
 GENESIS = "0" * 64
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,31 @@ class Head:
     number: int
     digest: str
 
+    def __str__(self) -> str:
+        return f"{self.number}:{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Head":
+        """Parse `NUMBER:DIGEST`; raise `InvalidRequest` for any other text."""
+        number, _, digest = text.partition(":")
+        if not _NUMBER.fullmatch(number) or not _DIGEST.fullmatch(digest):
+            raise errors.InvalidRequest(
+                f"{text[:100]!r} must have the form NUMBER:DIGEST, as `audit head` prints it, "
+                "with a digest of 64 hexadecimal digits in small letters"
+            )
+        return cls(int(number), digest)
+
 
 START = Head(0, GENESIS)
+
+
+@dataclass(frozen=True)
+class LogState:
+    """The end of the chain, the last purged entry before its beginning, and the id of the log."""
+
+    head: Head
+    base: Head
+    log_id: str
 
 
 @dataclass(frozen=True)
@@ -45,21 +74,26 @@ class Entry:
         loaded: dict[str, Any] = json.loads(self.content)
         return loaded
 
-    @property
-    def previous_generation(self) -> int | None:
-        """Return the generation of the snapshot's event before this one; None for the first, and for rejected requests.
 
-        Events of the first schema have gaps between their generations, so that their payloads name the previous one.
-        """
-        if "previous_generation" in (payload := self.payload):
-            previous: int | None = payload["previous_generation"]
-            return previous
-        return self.generation - 1 if self.generation > 1 else None
+def previous_generation(generation: int, payload: Mapping[str, Any]) -> int | None:
+    """Return the generation of the snapshot's event before this one; None for the first, and for rejected requests.
+
+    Events of the first schema have gaps between their generations, so that their payloads name the previous one.
+    """
+    named = payload.get("previous_generation", ...)
+    if named is None or type(named) is int:
+        return named
+    return generation - 1 if generation > 1 else None
+
+
+def canonical(payload: Mapping[str, Any]) -> str:
+    """Return a payload as JSON in ASCII, the same for equal payloads; raise `ValueError` for NaN and Infinity."""
+    return json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def next_entry(head: Head, event_type: str, payload: Mapping[str, Any], heard_at: datetime) -> Entry:
     """Return the entry that follows `head`."""
-    content = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    content = canonical(payload)
     columns: dict[str, Any] = {
         "number": head.number + 1,
         "event_id": str(payload["event_id"]),
@@ -73,49 +107,53 @@ def next_entry(head: Head, event_type: str, payload: Mapping[str, Any], heard_at
     return Entry(**columns, digest=_digest(columns))
 
 
-def first_break(entries: Iterable[Entry], head: Head) -> str | None:
-    """Describe the first entry that breaks the chain, or a wrong head; return None if the chain is whole."""
-    last = START
+@dataclass
+class ChainCheck:
+    """Follow the chain entry by entry from `last`; `broken` describes the first break, None so far."""
+
+    last: Head = START
+    broken: str | None = None
+
+    def follow(self, entry: Entry) -> None:
+        self.broken = self.broken or _break(self.last, entry)
+        self.last = Head(entry.number, entry.digest)
+
+    def end(self, head: Head) -> str | None:
+        """Return the first break; the last entry must be the one that the head names."""
+        if not self.broken and self.last != head:
+            self.broken = (
+                f"row {self.last.number} is the last, but the head says {head.number}: "
+                "rows were cut off, or the head changed"
+            )
+        return self.broken
+
+
+def first_break(entries: Iterable[Entry], head: Head, start: Head = START) -> str | None:
+    """Describe the first entry behind `start` that breaks the chain, or a wrong head; None if the chain is whole."""
+    check = ChainCheck(start)
     for entry in entries:
-        if entry.number != last.number + 1:
-            return f"row {last.number + 1} is missing (row {entry.number} follows row {last.number})"
-        if entry.previous_digest != last.digest:
-            return f"row {entry.number} doesn't follow from row {last.number}"
-        if entry.digest != _digest(dict(vars(entry))):
-            return f"row {entry.number} was changed"
-        last = Head(entry.number, entry.digest)
-    if last != head:
-        return f"row {last.number} is the last, but the head says {head.number}: rows were cut off, or the head changed"
+        check.follow(entry)
+        if check.broken:
+            return check.broken
+    return check.end(head)
+
+
+def _break(last: Head, entry: Entry) -> str | None:
+    if entry.number != last.number + 1:
+        return f"row {last.number + 1} is missing (row {entry.number} follows row {last.number})"
+    if entry.previous_digest != last.digest:
+        return f"row {entry.number} doesn't follow from row {last.number}"
+    if entry.digest != _digest(dict(vars(entry))):
+        return f"row {entry.number} was changed"
     return None
 
 
-@dataclass(frozen=True)
-class Gap:
-    """An event of one snapshot that the log lacks."""
-
-    snapshot_id: str
-    reason: str
-
-
-def gaps(entries: Sequence[tuple[str, str, int, int | None]]) -> list[Gap]:
-    """Return the operations that have a start and no ending, and the events whose previous event is missing.
-
-    An entry is (snapshot_id, event_type, generation, previous_generation); they are ordered by snapshot and generation.
-    """
-    found: list[Gap] = []
-    generations: dict[str, set[int]] = {}
-    last: dict[str, tuple[str, int]] = {}
-    for snapshot_id, event_type, generation, previous in entries:
-        known = generations.setdefault(snapshot_id, set())
-        if previous is not None and previous not in known:
-            found.append(Gap(snapshot_id, f"generation {previous} is missing before {event_type} ({generation})"))
-        known.add(generation)
-        last[snapshot_id] = (event_type, generation)
-    found += [Gap(key, f"{kind} ({at}) has no ending") for key, (kind, at) in last.items() if kind.endswith(".start")]
-    return found
+def exported(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of an entry as JSON values; without `digest`, their JSON is the text that it covers."""
+    return dict(columns) | {"heard_at": columns["heard_at"].isoformat(timespec="microseconds")}
 
 
 def _digest(columns: Mapping[str, Any]) -> str:
-    covered = {name: value for name, value in columns.items() if name != "digest"}
-    covered["heard_at"] = columns["heard_at"].isoformat(timespec="microseconds")
+    covered = exported(columns)
+    covered.pop("digest", None)
     return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()

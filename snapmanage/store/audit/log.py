@@ -1,25 +1,30 @@
-"""The audit log's rows."""
+"""The audit log's rows: its entries, its head and its base."""
 
 from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection, select, update
 
-from snapmanage.core.audit.chain import START, Entry, Head
-from snapmanage.store.mapping.tables import audit, audit_head
+from snapmanage.core.audit.chain import Entry, Head, LogState
+from snapmanage.core.audit.generations import Generations
+from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots
 
 _HEAD_ID = 1
+# One entry may have 4 MiB, and a reader holds a page in memory.
+ENTRIES_AT_ONCE = 50
 
 
-def head(conn: Connection, lock: bool = False) -> Head:
-    """Return the end of the chain, its start if the row was deleted; `lock` makes other listeners wait for it."""
+def state(conn: Connection, lock: bool = False) -> LogState | None:
+    """Return where the log ends and begins, None if its head was deleted; `lock` makes other writers wait."""
     query = select(audit_head).where(audit_head.c.id == _HEAD_ID)
     row = conn.execute(query.with_for_update() if lock else query).one_or_none()
-    return START if row is None else Head(row.number, row.digest)
+    if row is None:
+        return None
+    return LogState(Head(row.number, row.digest), Head(row.base_number, row.base_digest), row.log_id or "")
 
 
-def known(conn: Connection, event_ids: Collection[str]) -> set[str]:
-    """Return the ids of those events that are in the log already."""
-    return set(conn.execute(select(audit.c.event_id).where(audit.c.event_id.in_(event_ids))).scalars())
+def known(conn: Connection, event_ids: Collection[str]) -> list[Entry]:
+    """Return the entries of those events that are in the log already."""
+    return [Entry(**row._mapping) for row in conn.execute(select(audit).where(audit.c.event_id.in_(event_ids)))]
 
 
 def append(conn: Connection, entries: Sequence[Entry]) -> None:
@@ -31,12 +36,34 @@ def append(conn: Connection, entries: Sequence[Entry]) -> None:
     conn.execute(update(audit_head).where(audit_head.c.id == _HEAD_ID).values(end))
 
 
-def in_order(conn: Connection) -> Iterator[Entry]:
-    """Yield every entry in the order of the numbers; a caller may stop early."""
-    query = select(audit).order_by(audit.c.number).execution_options(yield_per=1000)
-    with conn.execute(query) as rows:
-        for row in rows:
+def entries(conn: Connection, after: int = 0, until: int | None = None) -> Iterator[Entry]:
+    """Yield the entries with numbers above `after`, up to `until`, in their order; the memory is bounded."""
+    while page := entries_page(conn, after, until):
+        yield from page
+        after = page[-1].number
+
+
+def entries_page(conn: Connection, after: int, until: int | None = None) -> list[Entry]:
+    query = select(audit).where(audit.c.number > after).order_by(audit.c.number).limit(ENTRIES_AT_ONCE)
+    if until is not None:
+        query = query.where(audit.c.number <= until)
+    return [Entry(**row._mapping) for row in conn.execute(query)]
+
+
+def numbered(conn: Connection, numbers: Collection[int]) -> Iterator[Entry]:
+    """Yield the entries with these numbers, in no order."""
+    ordered = sorted(numbers)
+    for start in range(0, len(ordered), ENTRIES_AT_ONCE):
+        part = ordered[start : start + ENTRIES_AT_ONCE]
+        for row in conn.execute(select(audit).where(audit.c.number.in_(part))).all():
             yield Entry(**row._mapping)
+
+
+def purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, Generations]:
+    """Return the generations of the purged events of snapshots."""
+    columns = audit_snapshots.c
+    rows = conn.execute(select(columns.snapshot_id, columns.purged).where(columns.snapshot_id.in_(snapshot_ids)))
+    return {row.snapshot_id: Generations.parse(row.purged) for row in rows}
 
 
 def of_snapshot(conn: Connection, snapshot_id: str) -> list[Entry]:
@@ -51,10 +78,3 @@ def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list
     if snapshot_id is not None:
         query = query.where(audit.c.snapshot_id == snapshot_id)
     return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
-
-
-def steps(conn: Connection) -> list[tuple[str, str, int, int | None]]:
-    """Return every entry in the form that `core.audit.chain.gaps` takes."""
-    query = select(audit).order_by(audit.c.snapshot_id, audit.c.generation).execution_options(yield_per=1000)
-    entries = (Entry(**row._mapping) for row in conn.execute(query))
-    return [(e.snapshot_id, e.event_type, e.generation, e.previous_generation) for e in entries]

@@ -1,0 +1,90 @@
+"""The histories of snapshots: their entries beside the records, the outbox and the purged events."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, or_, select
+
+from snapmanage.core.audit.completeness import History, Step
+from snapmanage.core.audit.generations import NONE, Generations
+from snapmanage.core.events import OWN_EVENT_TYPES
+from snapmanage.core.records import Snapshot
+from snapmanage.store import records
+from snapmanage.store.mapping.tables import audit, audit_snapshots, outbox, snapshots
+
+# One page of histories takes few queries, and one `IN` takes at most so many ids.
+SNAPSHOTS_AT_ONCE = 500
+
+
+def pages(conn: Connection, now: datetime, recent: timedelta) -> Iterator[list[History]]:
+    """Yield the histories of all snapshots that have a record, an entry or purged events, in pages.
+
+    A record is recent if it has changed within the time `recent`.
+    """
+    last = ""
+    while ids := _ids_after(conn, last):
+        yield _histories(conn, ids, now - recent)
+        last = ids[-1]
+
+
+def forget(conn: Connection, snapshot_id: str, generation: int) -> None:
+    """Keep the announced generation of a snapshot whose record is about to be deleted, so that its events stay proven.
+
+    Each purge of tombstones calls it in the transaction that deletes the record.
+    """
+    this = audit_snapshots.c.snapshot_id == snapshot_id
+    if not conn.execute(audit_snapshots.update().where(this).values(announced=generation)).rowcount:
+        conn.execute(audit_snapshots.insert(), {"snapshot_id": snapshot_id, "purged": "", "announced": generation})
+
+
+def _ids_after(conn: Connection, last: str) -> list[str]:
+    found: set[str] = set()
+    for column in (snapshots.c.id, audit.c.snapshot_id, audit_snapshots.c.snapshot_id):
+        query = select(column).distinct().where(column > last).order_by(column).limit(SNAPSHOTS_AT_ONCE)
+        found.update(conn.execute(query).scalars())
+    return sorted(found)[:SNAPSHOTS_AT_ONCE]
+
+
+def _histories(conn: Connection, ids: Sequence[str], since: datetime) -> list[History]:
+    steps, waiting = _steps(conn, ids), _waiting(conn, ids)
+    known = {record.id: record for record in records.get_many(conn, Snapshot, ids)}
+    remembered = {
+        row.snapshot_id: row
+        for row in conn.execute(select(audit_snapshots).where(audit_snapshots.c.snapshot_id.in_(ids)))
+    }
+    made = []
+    for each in ids:
+        record, row = known.get(each), remembered.get(each)
+        changed_at = (record.updated_at or record.created_at) if record else None
+        made.append(
+            History(
+                each,
+                steps[each],
+                purged=Generations.parse(row.purged) if row else NONE,
+                announced=record.generation if record else row.announced if row else None,
+                record=record,
+                recent=changed_at is not None and changed_at > since,
+                waiting=waiting[each],
+            )
+        )
+    return made
+
+
+def _steps(conn: Connection, ids: Collection[str]) -> defaultdict[str, list[Step]]:
+    columns = (audit.c.snapshot_id, audit.c.number, audit.c.event_type, audit.c.generation)
+    query = select(*columns).where(audit.c.snapshot_id.in_(ids)).order_by(audit.c.snapshot_id, audit.c.generation)
+    found: defaultdict[str, list[Step]] = defaultdict(list)
+    for snapshot_id, number, event_type, generation in conn.execute(query):
+        found[snapshot_id].append(Step(number, event_type, generation))
+    return found
+
+
+def _waiting(conn: Connection, ids: Collection[str]) -> defaultdict[str, set[int]]:
+    """Return the generations of the events that are not sent yet, by snapshot."""
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    own = or_(*(outbox.c.name.startswith(prefix) for prefix in OWN_EVENT_TYPES))
+    query = select(outbox.c.record_id, outbox.c.body).where(outbox.c.record_id.in_(ids), own)
+    for snapshot_id, body in conn.execute(query):
+        found[snapshot_id].add(body["generation"])
+    return found
