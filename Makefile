@@ -134,7 +134,7 @@ $(VENV)/lowest: lower-constraints.txt requirements.txt setup.cfg test-requiremen
 	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || export PBR_VERSION=0.0.0; \
 	grep -vE '^(cinder|keystone)>' test-requirements.txt > $(VENV)/test-requirements.txt; \
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint lower-constraints.txt \
-	--editable '.[keystone,mysql,postgresql]' --requirement $(VENV)/test-requirements.txt
+	--editable '.[audit,keystone,mysql,postgresql]' --requirement $(VENV)/test-requirements.txt
 	@touch $@
 
 $(VENV)/made:

@@ -16,6 +16,7 @@ from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.core.audit import chain, completeness
 from snapmanage.core.audit.chain import Entry, Head, LogState
+from snapmanage.core.audit.checkpoint import Checkpoint, generations_digest
 from snapmanage.core.audit.comparison import contradictions, differing
 from snapmanage.core.audit.completeness import Finding, History, Kind
 from snapmanage.core.records import Snapshot
@@ -61,11 +62,16 @@ class OpenLog:
     state: LogState | None
     now: datetime
 
-    def findings(self, since: Head | None, in_flight: timedelta) -> Iterator[Finding]:
-        """Yield the findings of the whole log; the chain is read from the entry `since` on.
+    def findings(
+        self, since: Head | None, in_flight: timedelta, checkpoint: Checkpoint | None = None
+    ) -> Iterator[Finding]:
+        """Yield the findings of the whole log; the chain is read from the entry `since` or from the checkpoint's on.
 
         The events of a record that has changed within the time `in_flight` may still be on the bus.
         """
+        if checkpoint and self.state:
+            yield from compare(self.conn, self.state, checkpoint)
+            since = checkpoint.head
         yield from self._chain(since)
         for page in histories.pages(self.conn, self.now, in_flight):
             yield from self._completeness(page, since.number if since else 0)
@@ -150,6 +156,18 @@ class OpenLog:
         if not contradictions(record, event_type, received):
             return f"{what}the record agrees with the message, so {row} is forged"
         return f"{what}the record agrees with neither"
+
+
+def compare(conn: Connection, state: LogState, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """Yield the differences between the log and a checkpoint, except in the chain of the entries."""
+    if state.log_id != checkpoint.log_id:
+        text = f"the checkpoint is of the audit log {checkpoint.log_id}, and this one is {state.log_id}"
+        yield Finding(Kind.BROKEN, text)
+    elif state.base.number <= checkpoint.head.number:
+        found = generations_digest(histories.generations(conn, checkpoint.head.number))
+        if found != checkpoint.generations_digest:
+            text = f"the events up to row {checkpoint.head.number} are not those of the checkpoint"
+            yield Finding(Kind.BROKEN, f"{text}: rows of audit, or of audit_snapshots, were changed or removed")
 
 
 def _against_record(entry: Entry, payload: Mapping[str, Any], history: History) -> Iterator[Finding]:

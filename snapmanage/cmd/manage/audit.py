@@ -1,13 +1,20 @@
-"""snapmanage-manage audit: list and verify the audit log."""
+"""snapmanage-manage audit: list, verify and export the audit log."""
 
 import argparse
 import json
+import os
+import sys
+from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage.audit import verification
+from snapmanage import errors
+from snapmanage.audit import export, verification
+from snapmanage.cmd.manage import checkpoints
+from snapmanage.cmd.manage.files import new_file
 from snapmanage.cmd.wiring import parts
 from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.completeness import Finding, Kind
@@ -30,7 +37,7 @@ The exit code is that of the first kind in this list that was found.
 
 def add_commands(commands: Any) -> None:
     """Add `audit` and its actions to the parser."""
-    actions = commands.add_parser("audit", help="list or verify the audit log").add_subparsers(
+    actions = commands.add_parser("audit", help="list, verify, export or purge the audit log").add_subparsers(
         dest="action", required=True
     )
     newest = actions.add_parser("list", help="print the newest events, each as a JSON object on one line")
@@ -55,7 +62,30 @@ def add_commands(commands: Any) -> None:
         help="a missing event of a record that changed within this time is not yet recorded; a longer time hides rows "
         "that were cut off lately, a shorter one reports events that are on their way (default: %(default)s)",
     )
+    checkpoints.add_checkpoint_arguments(verify, required=False)
     verify.set_defaults(run=_verify)
+    _add_export(actions)
+    checkpoints.add_commands(actions)
+
+
+def _add_export(actions: Any) -> None:
+    parser = actions.add_parser(
+        "export",
+        help="print the rows with their digests, each as a JSON object on one line; "
+        f"exit code {BROKEN} if their chain is broken",
+    )
+    parser.add_argument(
+        "--format",
+        choices=sorted(export.FORMATS),
+        default="ndjson",
+        help="ndjson: the rows themselves; cadf: events of CADF 1.0 with their rows attached (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--since", metavar="NUMBER[:DIGEST]", help="export only the rows after row NUMBER, which must have this digest"
+    )
+    parser.add_argument("--until", metavar="NUMBER", type=int, help="export only the rows up to this one")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write to a new file instead of printing")
+    parser.set_defaults(run=_export)
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
@@ -71,10 +101,14 @@ def _head(conf: cfg.ConfigOpts) -> None:
 
 
 def _verify(conf: cfg.ConfigOpts) -> int:
-    since = Head.parse(conf.command.since) if conf.command.since else None
+    given = conf.command
+    if bool(given.checkpoint) != bool(given.public_key) or (given.since and given.checkpoint):
+        raise errors.InvalidRequest("give --checkpoint together with --public-key, and without --since")
+    since = Head.parse(given.since) if given.since else None
+    checkpoint = checkpoints.given_checkpoint(conf) if given.checkpoint else None
     found: set[Kind] = set()
     with parts.opened_database(conf) as db, verification.opened(db) as log:
-        for finding in log.findings(since, timedelta(seconds=conf.command.in_flight_seconds)):
+        for finding in log.findings(since, timedelta(seconds=given.in_flight_seconds), checkpoint):
             found.add(finding.kind)
             _print(finding)
         if log.state:
@@ -84,3 +118,27 @@ def _verify(conf: cfg.ConfigOpts) -> int:
 
 def _print(finding: Finding) -> None:
     print(f"{finding.kind.value}: {readable(finding.text)}")
+
+
+def _export(conf: cfg.ConfigOpts) -> int:
+    given = conf.command
+    with parts.opened_database(conf) as db:
+        exported = export.Export(db, export.FORMATS[given.format], given.since, given.until)
+        if given.output is None:
+            _print_lines(exported.lines())
+        else:
+            with new_file(given.output) as file:
+                file.writelines(f"{line}\n" for line in exported.lines())
+    if exported.broken:
+        print(f"{Kind.BROKEN.value}: {exported.broken}", file=sys.stderr)
+    return BROKEN if exported.broken else 0
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print lines until the reader of a pipe closes it."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

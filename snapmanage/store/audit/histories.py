@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Column, Connection, or_, select
 
 from snapmanage.core.audit.completeness import History, Step
 from snapmanage.core.audit.generations import NONE, Generations
 from snapmanage.core.events import OWN_EVENT_TYPES
 from snapmanage.core.records import Snapshot
 from snapmanage.store import records
+from snapmanage.store.audit import log
 from snapmanage.store.mapping.tables import audit, audit_snapshots, outbox, snapshots
 
 # One page of histories takes few queries, and one `IN` takes at most so many ids.
@@ -23,8 +24,20 @@ def pages(conn: Connection, now: datetime, recent: timedelta) -> Iterator[list[H
     A record is recent if it has changed within the time `recent`.
     """
     last = ""
-    while ids := _ids_after(conn, last):
+    while ids := _ids_after(conn, last, snapshots.c.id, audit.c.snapshot_id, audit_snapshots.c.snapshot_id):
         yield _histories(conn, ids, now - recent)
+        last = ids[-1]
+
+
+def generations(conn: Connection, until: int) -> Iterator[tuple[str, Generations]]:
+    """Yield the generations of the events of each snapshot up to the entry `until`, by id; purged ones count."""
+    last = ""
+    while ids := _ids_after(conn, last, audit.c.snapshot_id, audit_snapshots.c.snapshot_id):
+        steps, purged = _steps(conn, ids, until), log.purged(conn, ids)
+        for each in ids:
+            found = purged.get(each, NONE).with_each(step.generation for step in steps[each] if step.generation)
+            if found != NONE:
+                yield each, found
         last = ids[-1]
 
 
@@ -38,9 +51,10 @@ def forget(conn: Connection, snapshot_id: str, generation: int) -> None:
         conn.execute(audit_snapshots.insert(), {"snapshot_id": snapshot_id, "purged": "", "announced": generation})
 
 
-def _ids_after(conn: Connection, last: str) -> list[str]:
+def _ids_after(conn: Connection, last: str, *columns: Column[str]) -> list[str]:
+    """Return the first ids behind `last` in these columns, in their order."""
     found: set[str] = set()
-    for column in (snapshots.c.id, audit.c.snapshot_id, audit_snapshots.c.snapshot_id):
+    for column in columns:
         query = select(column).distinct().where(column > last).order_by(column).limit(SNAPSHOTS_AT_ONCE)
         found.update(conn.execute(query).scalars())
     return sorted(found)[:SNAPSHOTS_AT_ONCE]
@@ -71,9 +85,11 @@ def _histories(conn: Connection, ids: Sequence[str], since: datetime) -> list[Hi
     return made
 
 
-def _steps(conn: Connection, ids: Collection[str]) -> defaultdict[str, list[Step]]:
+def _steps(conn: Connection, ids: Collection[str], until: int | None = None) -> defaultdict[str, list[Step]]:
     columns = (audit.c.snapshot_id, audit.c.number, audit.c.event_type, audit.c.generation)
     query = select(*columns).where(audit.c.snapshot_id.in_(ids)).order_by(audit.c.snapshot_id, audit.c.generation)
+    if until is not None:
+        query = query.where(audit.c.number <= until)
     found: defaultdict[str, list[Step]] = defaultdict(list)
     for snapshot_id, number, event_type, generation in conn.execute(query):
         found[snapshot_id].append(Step(number, event_type, generation))

@@ -10,6 +10,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.names import Names
 from snapmanage.core import events, outbox
 from snapmanage.core.audit.chain import Head
+from snapmanage.core.audit.checkpoint import Checkpoint
 from snapmanage.core.events import Event, Step
 from snapmanage.core.records import Snapshot, Status
 from snapmanage.core.values import ids
@@ -52,10 +53,15 @@ def quarantined(database: Database) -> list[QuarantinedMessage]:
     return [message for message in found if message]
 
 
-def findings(database: Database, since: Head | None = None, in_flight: timedelta = timedelta(0)) -> list[str]:
+def findings(
+    database: Database,
+    since: Head | None = None,
+    in_flight: timedelta = timedelta(0),
+    checkpoint: Checkpoint | None = None,
+) -> list[str]:
     """Return the findings of a verification, as `audit verify` prints them."""
     with verification.opened(database) as log:
-        return [f"{each.kind.value}: {each.text}" for each in log.findings(since, in_flight)]
+        return [f"{each.kind.value}: {each.text}" for each in log.findings(since, in_flight, checkpoint)]
 
 
 def managed(snapshot_id: str = SNAPSHOT_ID, source: str = "daily") -> tuple[Snapshot, list[Delivery]]:
