@@ -55,7 +55,7 @@ class Point(Enum):
     RELEASED = "the claims of a drained worker are released, the process hasn't ended"
     EVENTS_RECEIVED = "the auditor has received a batch of events, none of it is written"
     AUDIT_UNCOMMITTED = "events are in the audit log, not committed"
-    PURGE_UNCOMMITTED = "a part of the audit log is deleted and its base moved, not committed"
+    AUDIT_PURGE_UNCOMMITTED = "a part of the audit log is deleted and its base moved, not committed"
     AUDIT_PURGED = "a part of the audit log is purged, the next part is still there"
 
     @property

@@ -74,5 +74,5 @@ def _purge_part(conn: Connection, last: int) -> Head | None:
     """Delete some entries and move the base; return the new base, None if no entry up to `last` is left."""
     base = purging.delete_part(conn, required_state(conn, lock=True).base, last)
     if base is not None:
-        crash.at(Point.PURGE_UNCOMMITTED)
+        crash.at(Point.AUDIT_PURGE_UNCOMMITTED)
     return base

@@ -117,7 +117,7 @@ class OpenLog:
         }
         previous: dict[int, int | None] = {}
         for entry in log.numbered(self.conn, unexplained | latest.keys()):
-            payload = _payload(entry)
+            payload = entry.readable_payload
             if entry.number in unexplained:
                 previous[entry.number] = chain.previous_generation(entry.generation, payload)
             if entry.number in latest:
@@ -142,14 +142,14 @@ class OpenLog:
         """Describe the contradiction between an entry and a message, and which of the two the record proves."""
         event_type, received = _event(body)
         row = f"row {entry.number}"
-        names = ", ".join(differing(entry.event_type, _payload(entry), event_type, received))
+        names = ", ".join(differing(entry.event_type, entry.readable_payload, event_type, received))
         what = (
             f"contradicts {row} (snapshot {entry.snapshot_id}, generation {entry.generation}) in {names or 'nothing'}; "
         )
         record = records.get(self.conn, Snapshot, entry.snapshot_id, deleted=True)
         if record is None or record.generation != entry.generation:
             return f"{what}the database no longer shows which of the two is right"
-        if not contradictions(record, entry.event_type, _payload(entry)):
+        if not contradictions(record, entry.event_type, entry.readable_payload):
             return f"{what}the record agrees with {row}" + (
                 " and with the message" if not contradictions(record, event_type, received) else ""
             )
@@ -175,15 +175,6 @@ def _against_record(entry: Entry, payload: Mapping[str, Any], history: History) 
     if names:
         text = f"row {entry.number} contradicts the record in {', '.join(names)}, so the row is forged"
         yield Finding(Kind.FORGED, f"snapshot {history.snapshot_id}: {text}")
-
-
-def _payload(entry: Entry) -> dict[str, Any]:
-    """Return the payload of an entry; an empty one if the content was damaged, which breaks the chain."""
-    try:
-        payload = entry.payload
-    except (ValueError, RecursionError):
-        return {}
-    return payload if isinstance(payload, dict) else {}
 
 
 def _event(body: bytes) -> tuple[str, dict[str, Any]]:

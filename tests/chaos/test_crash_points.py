@@ -106,7 +106,7 @@ RELAY_CASES = [
 ]
 DRAIN_CASES = [CrashCase("volume", Point.RELEASE_UNCOMMITTED), CrashCase("volume", Point.RELEASED)]
 RETRY_CASE = CrashCase("manage", Point.SENT_AGAIN)
-PURGE_CASES = [CrashCase("manage", Point.PURGE_UNCOMMITTED), CrashCase("manage", Point.AUDIT_PURGED)]
+PURGE_CASES = [CrashCase("manage", Point.AUDIT_PURGE_UNCOMMITTED), CrashCase("manage", Point.AUDIT_PURGED)]
 # Processes reach these points while they start, possibly before they are ready.
 WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.REDELIVERY_COUNTED, Point.REDELIVERY_HANDLED}
 

@@ -92,7 +92,7 @@ def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
         entries = verification.trail(db, conf.command.limit, conf.command.snapshot)
     for entry in entries:
-        print(json.dumps({"number": entry.number, "event_type": entry.event_type} | entry.payload))
+        print(json.dumps({"number": entry.number, "event_type": entry.event_type} | entry.readable_payload))
 
 
 def _head(conf: cfg.ConfigOpts) -> None:

@@ -74,6 +74,15 @@ class Entry:
         loaded: dict[str, Any] = json.loads(self.content)
         return loaded
 
+    @property
+    def readable_payload(self) -> dict[str, Any]:
+        """Return the payload, or an empty one if the content was damaged in the database, which breaks the chain."""
+        try:
+            payload = self.payload
+        except (ValueError, RecursionError):
+            return {}
+        return payload if isinstance(payload, dict) else {}
+
 
 def previous_generation(generation: int, payload: Mapping[str, Any]) -> int | None:
     """Return the generation of the snapshot's event before this one; None for the first, and for rejected requests.

@@ -1,7 +1,7 @@
 """The histories of snapshots: their entries beside the records, the outbox and the purged events."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Connection, or_, select
@@ -12,6 +12,7 @@ from snapmanage.core.events import OWN_EVENT_TYPES
 from snapmanage.core.records import Snapshot
 from snapmanage.store import records
 from snapmanage.store.audit import log
+from snapmanage.store.engine import batches
 from snapmanage.store.mapping.tables import audit, audit_snapshots, outbox, snapshots
 
 # One page of histories takes few queries, and one `IN` takes at most so many ids.
@@ -24,7 +25,7 @@ def pages(conn: Connection, now: datetime, recent: timedelta) -> Iterator[list[H
     A record is recent if it has changed within the time `recent`.
     """
     last = ""
-    while ids := _ids_after(conn, last, snapshots.c.id, audit.c.snapshot_id, audit_snapshots.c.snapshot_id):
+    while ids := _ids_after(conn, last, snapshots.c.id, audit.c.snapshot_id, audit_snapshots.c.id):
         yield _histories(conn, ids, now - recent)
         last = ids[-1]
 
@@ -32,7 +33,7 @@ def pages(conn: Connection, now: datetime, recent: timedelta) -> Iterator[list[H
 def generations(conn: Connection, until: int) -> Iterator[tuple[str, Generations]]:
     """Yield the generations of the events of each snapshot up to the entry `until`, by id; purged ones count."""
     last = ""
-    while ids := _ids_after(conn, last, audit.c.snapshot_id, audit_snapshots.c.snapshot_id):
+    while ids := _ids_after(conn, last, audit.c.snapshot_id, audit_snapshots.c.id):
         steps, purged = _steps(conn, ids, until), log.purged(conn, ids)
         for each in ids:
             found = purged.get(each, NONE).with_each(step.generation for step in steps[each] if step.generation)
@@ -41,14 +42,21 @@ def generations(conn: Connection, until: int) -> Iterator[tuple[str, Generations
         last = ids[-1]
 
 
-def forget(conn: Connection, snapshot_id: str, generation: int) -> None:
-    """Keep the announced generation of a snapshot whose record is about to be deleted, so that its events stay proven.
+def keep_announced(conn: Connection, generations: Mapping[str, int]) -> None:
+    """Keep the announced generations of snapshots, by id, whose records are about to be deleted.
 
-    Each purge of tombstones calls it in the transaction that deletes the record.
+    The records prove the events; without a record, events count as forged. So the transaction that deletes records
+    calls this function first.
     """
-    this = audit_snapshots.c.snapshot_id == snapshot_id
-    if not conn.execute(audit_snapshots.update().where(this).values(announced=generation)).rowcount:
-        conn.execute(audit_snapshots.insert(), {"snapshot_id": snapshot_id, "purged": "", "announced": generation})
+    known = set(log.purged(conn, generations))
+    batches.update(conn, audit_snapshots, [(each, {"announced": generations[each]}) for each in sorted(known)])
+    new = [
+        {"id": each, "purged": "", "announced": generation}
+        for each, generation in sorted(generations.items())
+        if each not in known
+    ]
+    if new:
+        conn.execute(audit_snapshots.insert(), new)
 
 
 def _ids_after(conn: Connection, last: str, *columns: Column[str]) -> list[str]:
@@ -63,10 +71,7 @@ def _ids_after(conn: Connection, last: str, *columns: Column[str]) -> list[str]:
 def _histories(conn: Connection, ids: Sequence[str], since: datetime) -> list[History]:
     steps, waiting = _steps(conn, ids), _waiting(conn, ids)
     known = {record.id: record for record in records.get_many(conn, Snapshot, ids)}
-    remembered = {
-        row.snapshot_id: row
-        for row in conn.execute(select(audit_snapshots).where(audit_snapshots.c.snapshot_id.in_(ids)))
-    }
+    remembered = {row.id: row for row in conn.execute(select(audit_snapshots).where(audit_snapshots.c.id.in_(ids)))}
     made = []
     for each in ids:
         record, row = known.get(each), remembered.get(each)

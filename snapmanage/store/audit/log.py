@@ -62,8 +62,8 @@ def numbered(conn: Connection, numbers: Collection[int]) -> Iterator[Entry]:
 def purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, Generations]:
     """Return the generations of the purged events of snapshots."""
     columns = audit_snapshots.c
-    rows = conn.execute(select(columns.snapshot_id, columns.purged).where(columns.snapshot_id.in_(snapshot_ids)))
-    return {row.snapshot_id: Generations.parse(row.purged) for row in rows}
+    rows = conn.execute(select(columns.id, columns.purged).where(columns.id.in_(snapshot_ids)))
+    return {row.id: Generations.parse(row.purged) for row in rows}
 
 
 def of_snapshot(conn: Connection, snapshot_id: str) -> list[Entry]:

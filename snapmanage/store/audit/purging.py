@@ -1,7 +1,7 @@
 """Deletion of old entries of the audit log."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -10,6 +10,7 @@ from snapmanage import errors
 from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.generations import NONE
 from snapmanage.store.audit import log
+from snapmanage.store.engine import batches
 from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots
 
 # A transaction deletes up to so many entries and bytes: the listener waits for it, and a cluster replicates it whole.
@@ -63,11 +64,10 @@ def _first_rows(conn: Connection, base: Head, last: int) -> list[Any]:
 
 def _remember(conn: Connection, purged: Mapping[str, Set[int]]) -> None:
     """Add generations to those of the purged events."""
-    ids: Sequence[str] = sorted(purged)
+    ids = sorted(purged)
     known = log.purged(conn, ids)
     texts = {each: str(known.get(each, NONE).with_each(purged[each])) for each in ids}
-    new = [{"snapshot_id": each, "purged": texts[each]} for each in ids if each not in known]
+    new = [{"id": each, "purged": texts[each]} for each in ids if each not in known]
     if new:
         conn.execute(audit_snapshots.insert(), new)
-    for each in known:
-        conn.execute(update(audit_snapshots).where(audit_snapshots.c.snapshot_id == each).values(purged=texts[each]))
+    batches.update(conn, audit_snapshots, [(each, {"purged": texts[each]}) for each in ids if each in known])

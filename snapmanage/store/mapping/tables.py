@@ -209,7 +209,7 @@ audit_head = Table(
 audit_snapshots = Table(
     "audit_snapshots",
     metadata,
-    Column("snapshot_id", ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("purged", LONG_TEXT, nullable=False),
     Column("announced", Integer),
     **_MARIADB,

@@ -11,7 +11,7 @@ from snapmanage.audit.listener import Listener
 from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.checkpoint import Checkpoint
 from snapmanage.crash import Point
-from snapmanage.store.audit import purging
+from snapmanage.store.audit import histories, log, purging
 from snapmanage.store.engine.database import Database
 from tests.examples import SNAPSHOT_ID, new_id
 from tests.functional.audit.messages import altered, findings, logged, manage, managed, quarantined, record
@@ -131,7 +131,7 @@ def test_part_has_a_limit_in_bytes(database: Database, monkeypatch: pytest.Monke
     assert purge(database, checkpoint(database)) == [1, 2]
 
 
-@pytest.mark.parametrize("point", [Point.PURGE_UNCOMMITTED, Point.AUDIT_PURGED])
+@pytest.mark.parametrize("point", [Point.AUDIT_PURGE_UNCOMMITTED, Point.AUDIT_PURGED])
 def test_interrupted_purge_continues_when_it_is_repeated(
     database: Database, monkeypatch: pytest.MonkeyPatch, point: Point
 ) -> None:
@@ -228,3 +228,28 @@ def test_log_that_was_cut_back_behind_a_checkpoint_is_reported(database: Databas
     execute(database, f"UPDATE audit_head SET number = 2, digest = '{before.digest}'")
 
     assert "BROKEN: row 4 is missing: rows were cut off" in problems(database, given)
+
+
+def test_deleted_records_of_purged_events_keep_their_announced_generations(database: Database) -> None:
+    deleted = [SNAPSHOT_ID, new_id(), new_id()]
+    manage(database, *deleted[:2])
+    purge(database, checkpoint(database))
+    manage(database, deleted[2])
+
+    database.write(lambda conn, _: histories.keep_announced(conn, dict.fromkeys(deleted, 2)))
+    execute(database, "DELETE FROM snapshots")
+
+    assert problems(database) == []
+
+
+def test_later_purge_adds_to_the_generations_of_the_first(database: Database) -> None:
+    snapshot, (start, end) = managed()
+    record(database, snapshot)
+    for each in (start, end):
+        manage(database, new_id())
+        Listener(database)([each])
+        purge(database, checkpoint(database))
+
+    with database.read() as conn:
+        assert str(log.purged(conn, [SNAPSHOT_ID])[SNAPSHOT_ID]) == "1-2"
+    assert problems(database) == []

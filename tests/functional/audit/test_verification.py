@@ -172,7 +172,7 @@ def test_event_of_a_rejected_request_needs_no_record(database: Database) -> None
 
 def test_snapshot_whose_record_was_deleted_keeps_its_announced_generation(database: Database) -> None:
     Listener(database)(managed()[1])
-    database.write(lambda conn, _: histories.forget(conn, SNAPSHOT_ID, 2))
+    database.write(lambda conn, _: histories.keep_announced(conn, {SNAPSHOT_ID: 2}))
 
     assert findings(database) == []
 

@@ -42,10 +42,10 @@ def upgrade() -> None:
     op.execute(head.update().where(head.c.log_id.is_(None)).values(log_id=str(uuid.uuid4())))
     op.create_table(
         "audit_snapshots",
-        sa.Column("snapshot_id", ID, nullable=False),
+        sa.Column("id", ID, nullable=False),
         sa.Column("purged", LONG_TEXT, nullable=False),
         sa.Column("announced", sa.Integer),
-        sa.PrimaryKeyConstraint("snapshot_id", name="pk_audit_snapshots"),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_snapshots"),
         if_not_exists=True,
         **MARIADB,
     )
