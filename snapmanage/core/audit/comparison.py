@@ -61,4 +61,6 @@ def _same(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> boo
     """Compare as JSON does: in Python, `True`, `1` and `1.0` are equal."""
     if name not in first or name not in second:
         return False
+    if type(first[name]) is type(second[name]) is str:
+        return bool(first[name] == second[name])
     return canonical({name: first[name]}) == canonical({name: second[name]})

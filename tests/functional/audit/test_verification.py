@@ -1,6 +1,8 @@
 """`audit verify` compares the log with itself, with the records, and with a head that was kept elsewhere."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -13,13 +15,15 @@ from snapmanage.core.audit.chain import START, Head
 from snapmanage.core.events import Step
 from snapmanage.core.records import Status
 from snapmanage.store import outbox
-from snapmanage.store.audit import histories
+from snapmanage.store.audit import histories, purging
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from tests import examples
 from tests.examples import REQUESTER, SNAPSHOT_ID, new_id
 from tests.functional.audit.messages import altered, delivery, event, findings, manage, managed, record
 
+PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "audit.md").read_text()
+[SQL_OF_THE_PAGE] = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 EMPTIED = "DELETE FROM audit", "DELETE FROM audit_head"
 
 
@@ -205,3 +209,19 @@ def test_missing_head_can_not_be_printed(database: Database) -> None:
 
     with pytest.raises(errors.NotFound, match="the head is missing"):
         verification.head(database)
+
+
+@pytest.mark.parametrize("purged", [0, 2])
+def test_missing_head_is_restored_from_the_rows_as_the_page_shows(database: Database, purged: int) -> None:
+    manage(database, SNAPSHOT_ID, new_id())
+    if purged:
+        database.write(lambda conn, _: purging.delete_part(conn, START, purged))
+    head = verification.head(database)
+    execute(database, "DELETE FROM audit_head")
+
+    execute(database, SQL_OF_THE_PAGE.rstrip(";\n"))
+
+    assert verification.head(database) == head
+    assert [each for each in findings(database) if not each.startswith("NOTE")] == []
+    manage(database, new_id())
+    assert verification.head(database).number == head.number + 2
