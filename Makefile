@@ -84,7 +84,7 @@ config: $(VENV)/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslopolicy-sample-generator --config-file etc/snapmanage/policy-generator.conf
 
 # The versions hold on each Python from 3.11 on. The extra `cinder` is left out: Cinder pins its libraries in files of its own.
-PINNED_EXTRAS = --extra keystone --extra mysql --extra postgresql
+PINNED_EXTRAS = --extra audit --extra keystone --extra mysql --extra postgresql
 constraints: $(VENV)/tested  ## Pin the newest version of each dependency, with its hashes, in constraints.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make constraints" $(PINNED_EXTRAS) --output-file constraints.txt setup.py

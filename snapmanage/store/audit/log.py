@@ -9,6 +9,7 @@ from snapmanage.core.audit.generations import Generations
 from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots
 
 _HEAD_ID = 1
+_NEWEST_FIRST = (audit.c.generation.desc(), audit.c.number.desc())
 # One entry may have 4 MiB, and a reader holds a page in memory.
 ENTRIES_AT_ONCE = 50
 
@@ -66,10 +67,10 @@ def purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, Generat
     return {row.id: Generations.parse(row.purged) for row in rows}
 
 
-def of_snapshot(conn: Connection, snapshot_id: str) -> list[Entry]:
-    """Return a snapshot's entries in the order of their generations."""
-    query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(audit.c.generation)
-    return [Entry(**row._mapping) for row in conn.execute(query)]
+def of_snapshot(conn: Connection, snapshot_id: str, limit: int | None = None) -> list[Entry]:
+    """Return a snapshot's entries in the order of their generations, the newest `limit` of them."""
+    query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(*_NEWEST_FIRST).limit(limit)
+    return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
 
 
 def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[Entry]:
