@@ -57,6 +57,8 @@ class Point(Enum):
     PURGED = "a batch of old rows is purged, the next one is not"
     EVENTS_RECEIVED = "the auditor has received a batch of events, none of it is written"
     AUDIT_UNCOMMITTED = "events are in the audit log, not committed"
+    AUDIT_PURGE_UNCOMMITTED = "a part of the audit log is deleted and its base moved, not committed"
+    AUDIT_PURGED = "a part of the audit log is purged, the next part is still there"
 
     @property
     def label(self) -> str:

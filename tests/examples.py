@@ -27,6 +27,7 @@ PROJECT = "a" * 32
 REQUESTER = Requester(PROJECT, "b" * 32, f"req-{uuid.UUID(int=7)}", f"req-{uuid.UUID(int=8)}")
 VOLUME_ID = str(uuid.UUID(int=1))
 SNAPSHOT_ID = str(uuid.UUID(int=2))
+LOG_ID = str(uuid.UUID(int=3))
 
 
 def new_id() -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from snapmanage.api import versions
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.versions import Version
-from snapmanage.core.audit import Entry
+from snapmanage.core.audit.chain import Entry
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.manage.queries import Page

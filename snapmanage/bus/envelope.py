@@ -1,6 +1,7 @@
 """Read and write oslo.messaging's envelope 2.0 and its content: bytes to values and back, without a connection."""
 
 import json
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,15 +77,26 @@ def reply(incoming: Incoming, result: Any = None, failure: Exception | None = No
 def unwrap(body: bytes) -> dict[str, Any]:
     """Return the content of an envelope; raise `InvalidRequest` if `body` is not an envelope 2.x."""
     try:
-        outer = json.loads(body)
+        outer = _parse(body)
         if outer["oslo.version"].partition(".")[0] != "2":
             raise errors.InvalidRequest(f"envelope version {outer['oslo.version']!r} is not supported; send 2.x")
-        content = json.loads(outer["oslo.message"])
+        content = _parse(outer["oslo.message"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise errors.InvalidRequest(f"the message is not an oslo.messaging 2.0 envelope: {error!r}") from error
     if not isinstance(content, dict):
         raise errors.InvalidRequest("the content of the envelope must be a JSON object")
     return content
+
+
+def _parse(text: bytes | str) -> Any:
+    """Parse JSON; raise `ValueError` for NaN and infinite numbers, which are not JSON and equal no other value."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
 
 
 def limit_size(body: bytes, largest: int) -> None:

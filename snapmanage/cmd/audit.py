@@ -2,7 +2,7 @@
 
 import sys
 
-from snapmanage.audit import Listener
+from snapmanage.audit.listener import Listener
 from snapmanage.bus.names import Names
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import broker, configuration, parts

@@ -6,7 +6,7 @@ from oslo_config import cfg
 
 from snapmanage import errors
 from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback
-from snapmanage.audit import Listener
+from snapmanage.audit.listener import Listener
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.cmd import api
 from snapmanage.cmd.process import private_folder, running

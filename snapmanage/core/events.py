@@ -13,6 +13,8 @@ from snapmanage.core.values.text import as_storable, readable
 
 __all__ = ["PAYLOAD_FIELDS", "Event", "Step"]
 
+# The beginnings of the types of these events.
+OWN_EVENT_TYPES = ("snapshot.manage.", "snapshot.unmanage.")
 UNKNOWN_REQUESTER = Requester(project_id="")
 UNMANAGE_METHODS = ("unmanage_snapshot", "delete_snapshot")
 # `event.schema.json` beside this file describes each field.

@@ -25,6 +25,7 @@ from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.store import purge as stored
 from snapmanage.store import records, services
+from snapmanage.store.audit import histories
 
 # Records that one transaction locks and deletes.
 BATCH = 200
@@ -171,9 +172,19 @@ def _delete_records(
     mentions = replace(mentions, unsent=stored.unsent(conn, keys), parents=stored.parents(conn, keys))
     obstacles = {each.id: rules.obstacle(each, mentions) for each in old}
     free = sorted(record_id for record_id, obstacle in obstacles.items() if obstacle is None)[:room]
-    of_messages = stored.count_messages if run.plan.dry_run else partial(stored.delete_records, record)
+    of_messages = stored.count_messages if run.plan.dry_run else partial(_delete, record, old)
     kept = Counter(obstacle for obstacle in obstacles.values() if obstacle)
     return Result(kind, len(free), of_messages(conn, free) if free else 0, kept)
+
+
+def _delete(record: type[Record], old: Sequence[Record], conn: Connection, ids: Sequence[str]) -> int:
+    """Delete records, and return the number of their user messages, which are deleted with them.
+
+    The announced generations of snapshots stay: `audit verify` needs them to prove the events.
+    """
+    if record is Snapshot:
+        histories.keep_announced(conn, {each.id: each.generation for each in old if each.id in ids})
+    return stored.delete_records(record, conn, ids)
 
 
 def _purge_services(run: _Run, known: Sequence[Service]) -> Result:

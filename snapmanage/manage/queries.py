@@ -9,12 +9,13 @@ from typing import Generic, TypeVar
 
 from snapmanage import errors
 from snapmanage.core import services as service_rules
-from snapmanage.core.audit import Entry
+from snapmanage.core.audit.chain import Entry
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.manage.application import Application
-from snapmanage.store import audit, records, services, usermessages
+from snapmanage.store import records, services, usermessages
+from snapmanage.store.audit import log
 
 __all__ = [
     "Page",
@@ -60,7 +61,7 @@ def volume(app: Application, volume_id: str, project_id: str | None) -> Volume:
 def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
     """Return a snapshot's entries in the audit log, by generation."""
     with app.db.read() as conn:
-        return audit.of_snapshot(conn, snapshot_id)
+        return log.of_snapshot(conn, snapshot_id)
 
 
 def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:

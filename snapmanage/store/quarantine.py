@@ -29,6 +29,7 @@ class QuarantinedMessage:
     headers: Mapping[str, Any]
     reason: str
     received_at: datetime
+    event_id: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -52,11 +53,18 @@ def key(queue: str, body: bytes) -> str:
 
 
 def add(
-    conn: Connection, queue: str, body: bytes, headers: Mapping[str, Any], reason: str, now: datetime
+    conn: Connection,
+    queue: str,
+    body: bytes,
+    headers: Mapping[str, Any],
+    reason: str,
+    now: datetime,
+    event_id: str | None = None,
 ) -> str | None:
     """Quarantine a message, with its bytes, its headers and the reason.
 
     Only the first part of a very large message is kept; the reason names the length and the digest of the whole.
+    `event_id` is the event whose entry in the audit log the message contradicts.
     Return the message's id. Return None if the quarantine has the message already, which gets a later `received_at`.
     """
     message_id = key(queue, body)
@@ -64,7 +72,7 @@ def add(
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
     shown = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a header's name may be no text
-    row = {"headers": shown, "reason": readable(reason), "received_at": now}
+    row = {"headers": shown, "reason": readable(reason), "received_at": now, "event_id": event_id}
     this = quarantine.c.id == message_id
     received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
     if received is None:
@@ -86,6 +94,12 @@ def all_of(conn: Connection) -> list[QuarantineEntry]:
 def get(conn: Connection, message_id: str) -> QuarantinedMessage | None:
     row = conn.execute(select(quarantine).where(quarantine.c.id == message_id)).one_or_none()
     return None if row is None else QuarantinedMessage(**row._mapping)
+
+
+def contradicting(conn: Connection) -> list[str]:
+    """Return the ids of the messages that contradict an entry of the audit log, oldest first."""
+    query = select(quarantine.c.id).where(quarantine.c.event_id.is_not(None))
+    return list(conn.execute(query.order_by(quarantine.c.received_at, quarantine.c.id)).scalars())
 
 
 def drop(conn: Connection, message_id: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -108,6 +109,10 @@ DRAIN_CASES = [CrashCase("volume", Point.RELEASE_UNCOMMITTED), CrashCase("volume
 RETRY_CASE = CrashCase("manage", Point.SENT_AGAIN)
 # Each with the number of old rows that are left when the purge dies.
 PURGE_CASES = {Point.PURGE_UNCOMMITTED: 1, Point.PURGED: 0}
+AUDIT_PURGE_CASES = [
+    CrashCase("manage", Point.AUDIT_PURGE_UNCOMMITTED),
+    CrashCase("manage", Point.AUDIT_PURGED),
+]
 # Processes reach these points while they start, possibly before they are ready.
 WHILE_STARTING = {Point.SERVER_ANNOUNCED, Point.REDELIVERY_COUNTED, Point.REDELIVERY_HANDLED}
 
@@ -136,6 +141,13 @@ def without_relays(fleets: list[Fleet]) -> list[Fleet]:
             each.daemons[name].kill()
             each.daemons[name].start({"OS_RELAY__IN_PROCESS": "false"})
     return fleets
+
+
+def manage_one_more(each: Fleet) -> None:
+    """Manage a snapshot in a deployment whose audit log was purged."""
+    events = each.count("SELECT number FROM audit_head") + 2
+    actions.manage(each)()
+    until(lambda: each.count("SELECT number FROM audit_head") == events, "the events of the snapshot")
 
 
 def on_each(fleets: list[Fleet], act: Callable[[Fleet], None]) -> None:
@@ -218,6 +230,24 @@ def run_purge_case(each: Fleet, point: Point) -> None:
     each.await_idle()
 
 
+def run_audit_purge_case(each: Fleet, case: CrashCase) -> None:
+    """Let `audit purge` die; the log is whole afterwards, and a second purge deletes the rest."""
+    manage, folder = each.daemon("manage", HOST), each.folder / uuid.uuid4().hex
+    folder.mkdir()
+    key, checkpoint = folder / "key", folder / "checkpoint"
+    assert manage.run("audit", "key", "create", str(key)).returncode == 0
+    assert manage.run("audit", "checkpoint", "--key", str(key), "--output", str(checkpoint)).returncode == 0
+    signed = ["--checkpoint", str(checkpoint), "--public-key", f"{key}.pub"]
+    deadly = ["env", f"{VARIABLE}={case.point.label}", str(BIN / "snapmanage-manage")]
+    dead = each.daemon("manage", HOST, "purge", deadly).run("audit", "purge", *signed)
+    assert dead.returncode == -signal.SIGKILL
+    for _ in range(2):
+        verified = manage.run("audit", "verify", *signed)
+        assert verified.returncode == 0, verified.stdout
+        assert manage.run("audit", "purge", *signed).returncode == 0
+    assert each.count("SELECT count(*) FROM audit") == 0
+
+
 def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
     """Start the process again, repeat the client's action, and wait until the deployment is idle."""
     daemon.start()
@@ -226,7 +256,7 @@ def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
 
 
 def test_every_crash_point_is_reached() -> None:
-    cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE]
+    cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE, *AUDIT_PURGE_CASES]
     assert {case.point for case in cases} | DRIVER_POINTS | set(PURGE_CASES) == set(Point)
 
 
@@ -256,3 +286,11 @@ def test_no_request_is_lost_if_a_relay_dies(without_relays: list[Fleet], case: C
 
 def test_audit_log_and_quota_agree_with_the_records(fleets: list[Fleet]) -> None:
     on_each(fleets, check_commands)
+
+
+# The last test of this file: the invariants of the others need every event.
+def test_audit_log_is_whole_if_its_purge_dies(fleets: list[Fleet]) -> None:
+    for number, case in enumerate(AUDIT_PURGE_CASES):
+        if number:
+            on_each(fleets, manage_one_more)
+        on_each(fleets, partial(run_audit_purge_case, case=case))

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from snapmanage.api.request import Limits
-from snapmanage.core.audit import START
+from snapmanage.core.audit.chain import GENESIS
 from snapmanage.core.services import Service
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules
@@ -17,6 +17,7 @@ from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
 from snapmanage.testing.clock import FakeClock
 from tests import examples
+from tests.examples import LOG_ID
 from tests.functional.client import Client
 from tests.functional.world import World, five_snapshots, running_world
 
@@ -88,6 +89,5 @@ def empty(engine: Engine) -> None:
     """Reset a migrated database to the state after its migrations."""
     with engine.begin() as conn:
         for table in tables.metadata.tables.values():
-            if table is not tables.audit_head:
-                conn.execute(table.delete())
-        conn.execute(tables.audit_head.update().values(number=START.number, digest=START.digest))
+            conn.execute(table.delete())
+        conn.execute(tables.audit_head.insert(), {"id": 1, "number": 0, "digest": GENESIS, "log_id": LOG_ID})

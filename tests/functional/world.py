@@ -19,7 +19,7 @@ from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
-from snapmanage.audit import Listener
+from snapmanage.audit.listener import Listener
 from snapmanage.core import services as service
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.retry import Retry
@@ -28,7 +28,8 @@ from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules
 from snapmanage.relay import Relay
-from snapmanage.store import audit, outbox, records, services
+from snapmanage.store import outbox, records, services
+from snapmanage.store.audit import log
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
@@ -124,7 +125,7 @@ class World:
 
         def look() -> list[str]:
             with self.db.read() as conn:
-                event_types = [entry.event_type for entry in audit.of_snapshot(conn, snapshot_id)]
+                event_types = [entry.event_type for entry in log.of_snapshot(conn, snapshot_id)]
             return event_types if any(kind.endswith(ending) for kind in event_types) else []
 
         return until(look, f"an event {ending} of {snapshot_id}")

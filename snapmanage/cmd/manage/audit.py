@@ -1,45 +1,127 @@
-"""snapmanage-manage audit: list and verify the audit log."""
+"""snapmanage-manage audit: list, verify and export the audit log."""
 
+import argparse
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage import audit
+from snapmanage import errors
+from snapmanage.audit import export, verification
+from snapmanage.cmd.manage import checkpoints
+from snapmanage.cmd.manage.files import new_file
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import parts
+from snapmanage.core.audit.chain import Head
+from snapmanage.core.audit.completeness import Kind
 
-BROKEN, INCOMPLETE = 1, 2
+# The exit code of a verification is that of its worst finding.
+BROKEN, INCOMPLETE, FORGED = 1, 2, 3
+EXIT_CODES = {Kind.BROKEN: BROKEN, Kind.FORGED: FORGED, Kind.INCOMPLETE: INCOMPLETE, Kind.NOTE: 0}
+
+_DESCRIPTION = f"""Check the audit log against itself and against the records.
+
+BROKEN      a row was changed, removed or inserted, or the head is missing: exit code {BROKEN}
+FORGED      an event was never announced, or contradicts the record or another event: exit code {FORGED}
+INCOMPLETE  an event that was announced is missing: exit code {INCOMPLETE}
+NOTE        rows were purged, or an event is not yet recorded: exit code 0
+
+The exit code is that of the first kind in this list that was found.
+"""
 
 
 def add_commands(commands: Any) -> None:
     """Add `audit` and its actions to the parser."""
-    actions = commands.add_parser("audit", help="list or verify the audit log").add_subparsers(
+    actions = commands.add_parser("audit", help="list, verify, export or purge the audit log").add_subparsers(
         dest="action", required=True
     )
     newest = actions.add_parser("list", help="print the newest events, each as a JSON object on one line")
     newest.add_argument("--limit", type=int, default=100, help="print at most this many events (default: %(default)s)")
     newest.add_argument("--snapshot", help="print only the events of the snapshot with this id")
     newest.set_defaults(run=_list)
+    head = actions.add_parser("head", help="print the end of the chain as NUMBER:DIGEST, to be kept elsewhere")
+    head.set_defaults(run=_head)
     verify = actions.add_parser(
         "verify",
-        help="check that the chain is unbroken and that no event is missing; "
-        f"exit code {BROKEN} if the chain is broken, {INCOMPLETE} if events are missing",
+        help="check that the chain is unbroken, that no event is missing and that none is forged",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    verify.add_argument(
+        "--since", metavar="NUMBER:DIGEST", help="require that row NUMBER has this digest, and read only later rows"
+    )
+    verify.add_argument(
+        "--in-flight-seconds",
+        type=int,
+        default=300,
+        help="a missing event of a record that changed within this time is not yet recorded; a longer time hides rows "
+        "that were cut off lately, a shorter one reports events that are on their way (default: %(default)s)",
+    )
+    checkpoints.add_checkpoint_arguments(verify, required=False)
     verify.set_defaults(run=_verify)
+    _add_export(actions)
+    checkpoints.add_commands(actions)
+
+
+def _add_export(actions: Any) -> None:
+    parser = actions.add_parser(
+        "export",
+        help="print the rows with their digests, each as a JSON object on one line; "
+        f"exit code {BROKEN} if their chain is broken",
+    )
+    parser.add_argument(
+        "--format",
+        choices=sorted(export.FORMATS),
+        default="ndjson",
+        help="ndjson: the rows themselves; cadf: events of CADF 1.0 with their rows attached (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--since", metavar="NUMBER[:DIGEST]", help="export only the rows after row NUMBER, which must have this digest"
+    )
+    parser.add_argument("--until", metavar="NUMBER", type=int, help="export only the rows up to this one")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write to a new file instead of printing")
+    parser.set_defaults(run=_export)
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
-        entries = audit.trail(db, conf.command.limit, conf.command.snapshot)
-    output.json_lines({"number": each.number, "event_type": each.event_type} | each.payload for each in entries)
+        entries = verification.trail(db, conf.command.limit, conf.command.snapshot)
+    output.json_lines(
+        {"number": each.number, "event_type": each.event_type} | each.readable_payload for each in entries
+    )
+
+
+def _head(conf: cfg.ConfigOpts) -> None:
+    with parts.opened_database(conf) as db:
+        output.line(str(verification.head(db)))
 
 
 def _verify(conf: cfg.ConfigOpts) -> int:
+    given = conf.command
+    if bool(given.checkpoint) != bool(given.public_key) or (given.since and given.checkpoint):
+        raise errors.InvalidRequest("give --checkpoint together with --public-key, and without --since")
+    since = Head.parse(given.since) if given.since else None
+    checkpoint = checkpoints.given_checkpoint(conf) if given.checkpoint else None
+    found: set[Kind] = set()
+    with parts.opened_database(conf) as db, verification.opened(db) as log:
+        for finding in log.findings(since, timedelta(seconds=given.in_flight_seconds), checkpoint):
+            found.add(finding.kind)
+            output.line(f"{finding.kind.value}: {finding.text}")
+        if log.state:
+            output.line(f"{log.state.head.number - log.state.base.number} rows, head {log.state.head}")
+    return next((code for kind, code in EXIT_CODES.items() if kind in found), 0)
+
+
+def _export(conf: cfg.ConfigOpts) -> int:
+    given = conf.command
     with parts.opened_database(conf) as db:
-        head, broken, gaps = audit.verify(db)
-    if broken:
-        output.line(f"BROKEN: {broken}")
-    for gap in gaps:
-        output.line(f"INCOMPLETE: snapshot {gap.snapshot_id}: {gap.reason}")
-    output.line(f"{head.number} rows, head {head.digest}")
-    return BROKEN if broken else INCOMPLETE if gaps else 0
+        exported = export.Export(db, export.FORMATS[given.format], given.since, given.until)
+        if given.output is None:
+            output.lines(exported.lines())
+        else:
+            with new_file(given.output) as file:
+                file.writelines(f"{line}\n" for line in exported.lines())
+    if exported.broken:
+        output.note(f"{Kind.BROKEN.value}: {exported.broken}")
+    return BROKEN if exported.broken else 0

@@ -158,7 +158,8 @@ idempotency_keys = Table(
     **_MARIADB,
 )
 
-# Messages from the bus that can't be understood, as they arrived.
+# Messages from the bus that can't be understood, as they arrived. `event_id` is the event whose entry in the audit log
+# the message contradicts.
 quarantine = Table(
     "quarantine",
     metadata,
@@ -168,6 +169,7 @@ quarantine = Table(
     Column("headers", Json, nullable=False),
     Column("reason", Text, nullable=False),
     Column("received_at", UtcDateTime, nullable=False, index=True),
+    Column("event_id", ID, index=True),
     **_MARIADB,
 )
 
@@ -181,7 +183,8 @@ suspects = Table(
     **_MARIADB,
 )
 
-# Events as they were received, each row chained to the one before; `audit_head` is the chain's end.
+# Events as they were received, each row chained to the one before; `audit_head` has the chain's end, and its base: the
+# last purged row.
 audit = Table(
     "audit",
     metadata,
@@ -204,6 +207,20 @@ audit_head = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("base_number", BigInteger, nullable=False, server_default="0"),
+    Column("base_digest", String(64), nullable=False, server_default="0" * 64),
+    Column("log_id", ID),
+    **_MARIADB,
+)
+
+# Facts about snapshots that outlive the rows of their events and of their records: the generations of their purged
+# events, such as "1-4,6", and the generation that a deleted record had announced.
+audit_snapshots = Table(
+    "audit_snapshots",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("purged", LONG_TEXT, nullable=False),
+    Column("announced", Integer),
     **_MARIADB,
 )
 

@@ -1,9 +1,6 @@
-"""`snapmanage-manage`: the audit log, servers, quotas and the schema."""
+"""`snapmanage-manage`: servers, quotas and the schema."""
 
-import json
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,6 @@ from tests.functional.cmd.programs import (
     HOST,
     VOLUME,
     Standalone,
-    audit_entries,
     await_settled,
     configuration,
     manage,
@@ -22,47 +18,6 @@ from tests.functional.cmd.programs import (
     request_manage,
     run,
 )
-
-
-def test_audit_log_is_listed_and_verified(standalone: Standalone) -> None:
-    client = standalone.start()
-    volume = register_volume(client)
-    first, second = (request_manage(client, volume, f"{VOLUME}@{name}") for name in ("daily", "nowhere"))
-    await_settled(client, first)
-    await_settled(client, second)
-
-    entries = audit_entries(standalone, 4)
-    of_first = manage(standalone, "audit", "list", "--snapshot", first).stdout.splitlines()
-    newest = manage(standalone, "audit", "list", "--limit", "1").stdout.splitlines()
-
-    assert [entry["number"] for entry in entries] == [1, 2, 3, 4]
-    assert {entry["snapshot_id"] for entry in entries} == {first, second}
-    assert [json.loads(line)["event_type"] for line in of_first] == ["snapshot.manage.start", "snapshot.manage.end"]
-    assert [json.loads(line)["number"] for line in newest] == [4]
-    assert re.fullmatch(r"4 rows, head [0-9a-f]{64}\n", manage(standalone, "audit", "verify").stdout)
-
-
-@pytest.mark.parametrize(
-    ("tampering", "found"),
-    [
-        ("UPDATE audit SET content = replace(content, 'available', 'error') WHERE number = 2", "row 2 was changed"),
-        ("DELETE FROM audit WHERE number = 1", "row 1 is missing"),
-        ("DELETE FROM audit WHERE number = 4", "row 3 is the last, but the head says 4"),
-    ],
-)
-def test_verify_names_the_first_broken_row(standalone: Standalone, tampering: str, found: str) -> None:
-    client = standalone.start()
-    volume = register_volume(client)
-    for name in ("daily", "weekly"):
-        await_settled(client, request_manage(client, volume, f"{VOLUME}@{name}"))
-    standalone.end()
-    with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
-        assert database.execute(tampering).rowcount == 1
-
-    verified = manage(standalone, "audit", "verify")
-
-    assert verified.returncode == 1
-    assert f"BROKEN: {found}" in verified.stdout
 
 
 def test_disabled_server_gets_no_requests_until_it_is_enabled(standalone: Standalone) -> None:

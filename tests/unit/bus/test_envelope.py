@@ -243,3 +243,11 @@ def test_newer_minor_envelope_version_is_accepted(version: str) -> None:
     body = json.dumps({"oslo.version": version, "oslo.message": json.dumps({"method": "m"})}).encode()
 
     assert envelope.open_request(body).message == {"method": "m"}
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])
+def test_number_that_is_not_finite_is_refused(number: str) -> None:
+    inner = '{"method": "m", "args": {"a": ' + number + "}}"
+
+    with pytest.raises(errors.InvalidRequest, match="not a finite number"):
+        envelope.unwrap(json.dumps({"oslo.version": "2.0", "oslo.message": inner}).encode())

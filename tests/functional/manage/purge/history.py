@@ -9,6 +9,7 @@ from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.core import lifecycle
 from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.outbox import Message
 from snapmanage.core.purge import Kind
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
@@ -25,14 +26,15 @@ OLD = 41  # days
 PLAN = Plan(timedelta(days=40))
 
 
-def change(app: Application, *changes: Any) -> None:
-    """Write changes with their user messages; their events count as sent."""
+def change(app: Application, *changes: Any) -> list[Message]:
+    """Write changes with their user messages; return their events, which count as sent."""
 
-    def work(tx: Transaction) -> None:
+    def work(tx: Transaction) -> list[Message]:
         tx.write_changes(changes, locked=True)
         outbox.forget(tx.conn, [message.id for message in tx.owed])
+        return tx.owed
 
-    app.run(work)
+    return app.run(work)
 
 
 def write(app: Application, record: Record) -> str:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snapmanage.core import audit
-from snapmanage.core.audit import START, Entry, Gap, Head
+from snapmanage import errors
+from snapmanage.core.audit import chain as audit
+from snapmanage.core.audit.chain import START, Entry, Head
 from tests.examples import NOW, SNAPSHOT_ID, new_id
 
 
@@ -105,40 +106,42 @@ def test_row_added_without_a_new_head_is_reported() -> None:
         ({"generation": 2}, 1),
         ({"generation": 2, "previous_generation": None}, None),
         ({"generation": 7, "previous_generation": 3}, 3),
+        ({"generation": 7, "previous_generation": "six"}, 6),
     ],
-    ids=["rejected request", "first", "second", "first of an older release", "later of an older release"],
+    ids=["rejected request", "first", "second", "first of an older release", "later of an older release", "invalid"],
 )
-def test_entry_follows_the_previous_generation(payload: dict[str, Any], previous: int | None) -> None:
-    event = payload | {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID}
-
-    assert audit.next_entry(audit.START, "snapshot.manage.end", event, NOW).previous_generation == previous
+def test_event_follows_the_previous_generation(payload: dict[str, Any], previous: int | None) -> None:
+    assert audit.previous_generation(payload["generation"], payload) == previous
 
 
-@pytest.mark.parametrize(
-    ("steps", "gaps"),
-    [
-        ([], []),
-        ([("snapshot.manage.start", 2, None), ("snapshot.manage.end", 3, 2)], []),
-        ([("snapshot.manage.error", 0, None)], []),
-        ([("snapshot.manage.start", 2, None)], ["snapshot.manage.start (2) has no ending"]),
-        ([("snapshot.manage.end", 3, 2)], ["generation 2 is missing before snapshot.manage.end (3)"]),
-        (
-            [("snapshot.manage.start", 2, None), ("snapshot.unmanage.start", 5, 3), ("snapshot.unmanage.end", 6, 5)],
-            ["generation 3 is missing before snapshot.unmanage.start (5)"],
-        ),
-        (
-            [("snapshot.manage.start", 2, None), ("snapshot.manage.end", 3, 2), ("snapshot.unmanage.start", 5, 3)],
-            ["snapshot.unmanage.start (5) has no ending"],
-        ),
-    ],
-)
-def test_missing_events_of_a_snapshot_are_reported(steps: list[Any], gaps: list[str]) -> None:
-    events = [(SNAPSHOT_ID, *step) for step in steps]
+@given(st.integers(0, 5))
+def test_chain_is_followed_from_any_entry(purged: int) -> None:
+    entries, head = chain(5)
+    base = Head(purged, entries[purged - 1].digest) if purged else START
 
-    assert audit.gaps(events) == [Gap(SNAPSHOT_ID, reason) for reason in gaps]
+    assert audit.first_break(entries[purged:], head, base) is None
 
 
-def test_events_of_one_snapshot_fill_no_gap_of_another() -> None:
-    events = [("a", "snapshot.manage.start", 2, None), ("b", "snapshot.manage.end", 3, 2)]
+def test_other_entry_before_the_first_breaks_the_chain() -> None:
+    entries, head = chain(3)
 
-    assert {gap.snapshot_id for gap in audit.gaps(events)} == {"a", "b"}
+    assert audit.first_break(entries[1:], head, Head(1, "f" * 64)) == "row 2 doesn't follow from row 1"
+
+
+def test_head_is_parsed_as_it_is_printed() -> None:
+    head = Head(7, "0a" * 32)
+
+    assert Head.parse(str(head)) == head
+
+
+@pytest.mark.parametrize("text", ["", "7", "7:", f"7:{'g' * 64}", f"7:{'A' * 64}", f"-1:{'a' * 64}", f"7:{'a' * 65}"])
+def test_other_text_is_no_head(text: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match="NUMBER:DIGEST"):
+        Head.parse(text)
+
+
+def test_payload_with_a_number_that_is_not_finite_is_no_entry() -> None:
+    payload = {"event_id": new_id(), "snapshot_id": SNAPSHOT_ID, "generation": 1, "size_gb": float("nan")}
+
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        audit.next_entry(START, "snapshot.manage.end", payload, NOW)

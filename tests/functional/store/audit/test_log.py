@@ -3,20 +3,28 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
+import pytest
 from sqlalchemy import Connection
 
-from snapmanage.core import audit as ledger
-from snapmanage.store import audit as auditlog
+from snapmanage.core.audit import chain as ledger
+from snapmanage.core.audit.chain import LogState
+from snapmanage.store.audit import log
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import new_id
 
 
+def state(conn: Connection, lock: bool = False) -> LogState:
+    found = log.state(conn, lock)
+    assert found is not None
+    return found
+
+
 def append_event(database: Database, generation: int) -> None:
     def work(conn: Connection, now: datetime) -> None:
-        head = auditlog.head(conn, lock=True)
+        head = state(conn, lock=True).head
         payload = {"event_id": new_id(), "snapshot_id": examples.SNAPSHOT_ID, "generation": generation}
-        auditlog.append(conn, [ledger.next_entry(head, "snapshot.manage.start", payload, now)])
+        log.append(conn, [ledger.next_entry(head, "snapshot.manage.start", payload, now)])
 
     database.write(work)
 
@@ -28,8 +36,8 @@ def test_audit_log_with_two_writers_is_one_chain(database: Database) -> None:
         list(pool.map(lambda generation: append_event(database, generation), range(1, 21)))
 
     with database.read() as conn:
-        entries = list(auditlog.in_order(conn))
-        head = auditlog.head(conn)
+        entries = list(log.entries(conn))
+        head = state(conn).head
     assert head.number == len(entries) == 21
     assert ledger.first_break(entries, head) is None
 
@@ -39,19 +47,30 @@ def test_first_two_listeners_start_only_one_chain(database: Database) -> None:
         list(pool.map(lambda generation: append_event(database, generation), range(2)))
 
     with database.read() as conn:
-        assert ledger.first_break(auditlog.in_order(conn), auditlog.head(conn)) is None
-        assert auditlog.head(conn).number == 2
+        assert ledger.first_break(log.entries(conn), state(conn).head) is None
+        assert state(conn).head.number == 2
 
 
 def test_audit_log_is_read_as_it_was_at_one_moment(database: Database) -> None:
     append_event(database, 1)
 
     with database.read(at_one_moment=True) as conn:
-        head = auditlog.head(conn)
+        head = state(conn).head
         append_event(database, 2)
-        entries = list(auditlog.in_order(conn))
+        entries = list(log.entries(conn))
 
     assert ledger.first_break(entries, head) is None
+
+
+def test_audit_log_is_read_in_pages(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "ENTRIES_AT_ONCE", 2)
+    for generation in range(5):
+        append_event(database, generation)
+
+    with database.read() as conn:
+        assert [entry.number for entry in log.entries(conn)] == [1, 2, 3, 4, 5]
+        assert [entry.number for entry in log.entries(conn, after=1, until=4)] == [2, 3, 4]
+        assert sorted(entry.number for entry in log.numbered(conn, [1, 3, 5, 9])) == [1, 3, 5]
 
 
 def test_audit_log_may_be_read_in_part(database: Database) -> None:
@@ -59,5 +78,5 @@ def test_audit_log_may_be_read_in_part(database: Database) -> None:
         append_event(database, generation)
 
     with database.read() as conn:
-        assert next(auditlog.in_order(conn)).generation == 0
-        assert auditlog.head(conn).number == 3
+        assert next(log.entries(conn)).generation == 0
+        assert state(conn).head.number == 3

@@ -1,0 +1,1 @@
+"""The rows of the audit log, and those that it is compared with."""

@@ -1,0 +1,81 @@
+"""The audit log's rows: its entries, its head and its base."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from sqlalchemy import Connection, select, update
+
+from snapmanage.core.audit.chain import Entry, Head, LogState
+from snapmanage.core.audit.generations import Generations
+from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots
+
+_HEAD_ID = 1
+_NEWEST_FIRST = (audit.c.generation.desc(), audit.c.number.desc())
+# One entry may have 4 MiB, and a reader holds a page in memory.
+ENTRIES_AT_ONCE = 50
+
+
+def state(conn: Connection, lock: bool = False) -> LogState | None:
+    """Return where the log ends and begins, None if its head was deleted; `lock` makes other writers wait."""
+    query = select(audit_head).where(audit_head.c.id == _HEAD_ID)
+    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        return None
+    return LogState(Head(row.number, row.digest), Head(row.base_number, row.base_digest), row.log_id or "")
+
+
+def known(conn: Connection, event_ids: Collection[str]) -> list[Entry]:
+    """Return the entries of those events that are in the log already."""
+    return [Entry(**row._mapping) for row in conn.execute(select(audit).where(audit.c.event_id.in_(event_ids)))]
+
+
+def append(conn: Connection, entries: Sequence[Entry]) -> None:
+    """Write entries that follow the locked head, and move the head."""
+    if not entries:
+        return
+    conn.execute(audit.insert(), [dict(vars(entry)) for entry in entries])
+    end = {"number": entries[-1].number, "digest": entries[-1].digest}
+    conn.execute(update(audit_head).where(audit_head.c.id == _HEAD_ID).values(end))
+
+
+def entries(conn: Connection, after: int = 0, until: int | None = None) -> Iterator[Entry]:
+    """Yield the entries with numbers above `after`, up to `until`, in their order; the memory is bounded."""
+    while page := entries_page(conn, after, until):
+        yield from page
+        after = page[-1].number
+
+
+def entries_page(conn: Connection, after: int, until: int | None = None) -> list[Entry]:
+    query = select(audit).where(audit.c.number > after).order_by(audit.c.number).limit(ENTRIES_AT_ONCE)
+    if until is not None:
+        query = query.where(audit.c.number <= until)
+    return [Entry(**row._mapping) for row in conn.execute(query)]
+
+
+def numbered(conn: Connection, numbers: Collection[int]) -> Iterator[Entry]:
+    """Yield the entries with these numbers, in no order."""
+    ordered = sorted(numbers)
+    for start in range(0, len(ordered), ENTRIES_AT_ONCE):
+        part = ordered[start : start + ENTRIES_AT_ONCE]
+        for row in conn.execute(select(audit).where(audit.c.number.in_(part))).all():
+            yield Entry(**row._mapping)
+
+
+def purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, Generations]:
+    """Return the generations of the purged events of snapshots."""
+    columns = audit_snapshots.c
+    rows = conn.execute(select(columns.id, columns.purged).where(columns.id.in_(snapshot_ids)))
+    return {row.id: Generations.parse(row.purged) for row in rows}
+
+
+def of_snapshot(conn: Connection, snapshot_id: str, limit: int | None = None) -> list[Entry]:
+    """Return a snapshot's entries in the order of their generations, the newest `limit` of them."""
+    query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(*_NEWEST_FIRST).limit(limit)
+    return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
+
+
+def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[Entry]:
+    """Return the last entries, oldest of them first."""
+    query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+    if snapshot_id is not None:
+        query = query.where(audit.c.snapshot_id == snapshot_id)
+    return [Entry(**row._mapping) for row in conn.execute(query)][::-1]

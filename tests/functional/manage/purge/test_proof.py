@@ -1,0 +1,36 @@
+"""A purge of records leaves the proof of their events: `audit verify` reports none of them."""
+
+from snapmanage.audit.listener import Listener
+from snapmanage.bus import Delivery, envelope
+from snapmanage.bus.names import Names
+from snapmanage.core import lifecycle
+from snapmanage.core.purge import Kind
+from snapmanage.core.records import Status
+from snapmanage.manage.application import Application
+from snapmanage.testing.clock import FakeClock
+from tests import examples
+from tests.examples import NOW, REQUESTER, new_id
+from tests.functional.audit.messages import QUEUE, findings
+from tests.functional.manage.purge.history import change, pass_days, present, purged, write
+
+
+def unmanaged(app: Application) -> str:
+    """Unmanage a snapshot, let the listener write its events, and return its id."""
+    snapshot = examples.snapshot(id=new_id(), status=Status.AVAILABLE)
+    write(app, snapshot)
+    requested = lifecycle.unmanage(snapshot, REQUESTER, app.db.now())
+    sent = change(app, requested) + change(app, lifecycle.succeed(requested.after, None, app.db.now()))
+    bodies = [publication.body for each in sent for publication in envelope.publications(each, Names(), NOW)]
+    Listener(app.db)([Delivery(QUEUE, body) for body in bodies])
+    return snapshot.id
+
+
+def test_events_of_a_purged_snapshot_are_not_reported_as_forged(app: Application, clock: FakeClock) -> None:
+    snapshot_id = unmanaged(app)
+    pass_days(app, clock)
+    assert findings(app.db) == []
+
+    purged(app, Kind.TOMBSTONES)
+
+    assert present(app, snapshot_id) == []
+    assert findings(app.db) == []
