@@ -92,7 +92,7 @@ def https(conversation: Conversation) -> None:
 
 def mariadb(conversation: Conversation, with_tls: bool = True) -> None:
     """Greet, begin TLS if the server has it, and switch to the method that sends the password itself."""
-    capabilities = 0x00AFF7FF if with_tls else 0x00AFF7FF & ~0x800
+    capabilities = 0x00AFFFFF if with_tls else 0x00AFF7FF
     greeting = b"\x0a" + b"10.11.6-MariaDB\0" + struct.pack("<L", 1) + b"A" * 8 + b"\0"
     greeting += struct.pack("<HBHH", capabilities & 0xFFFF, 45, 2, capabilities >> 16) + bytes([21]) + b"\0" * 10
     greeting += b"B" * 12 + b"\0" + b"mysql_native_password\0"
