@@ -5,6 +5,8 @@ connects to `127.0.0.1` finds a certificate with a wrong name.
 """
 
 import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,6 +84,18 @@ class Certificates:
         self.wrong_authority = self.other_authority.issue("wrong-authority", NAME)
         self.client = self.authority.issue("client", "snapmanage")
         self.strange_client = self.other_authority.issue("strange-client", "snapmanage")
+
+    @contextmanager
+    def replaced(self, old: Certificate, new: Certificate) -> Iterator[None]:
+        """Put another certificate and its key into the files of one, as long as the context lasts."""
+        kept = [(path, path.read_bytes()) for path in (old.cert, old.key)]
+        for path, source in ((old.cert, new.cert), (old.key, new.key)):
+            path.write_bytes(source.read_bytes())
+        try:
+            yield
+        finally:
+            for path, content in kept:
+                path.write_bytes(content)
 
 
 PEM = serialization.Encoding.PEM

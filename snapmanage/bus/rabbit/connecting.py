@@ -99,7 +99,7 @@ class Connector:
         try:
             connection.ensure_connection(max_retries=0)
         except BROKEN as error:
-            text = certificates.explain(str(error), OPTIONS)
+            text = certificates.explain(str(error), OPTIONS) if self._tls else None
             if text is None:
                 raise
             raise ConnectionError(text) from error

@@ -41,6 +41,10 @@ _REMEDIES = (
         "it",
     ),
     (
+        r"eof occurred in violation|connection reset by peer|unexpectedly closed",
+        "read the log of the server at {address}; if it requires a client's certificate, set {client_certificate}",
+    ),
+    (
         r"wrong.version.number|record.layer.failure|packet length too long|does not support ssl|ssl is required but",
         "the server at {address} does not use TLS on this port: enable TLS on the server, or correct the port",
     ),
@@ -48,7 +52,7 @@ _REMEDIES = (
 
 
 def explain(cause: str, options: TlsOptions) -> str | None:
-    """Return the cause with its remedy; None if the cause is not about TLS."""
+    """Return why a connection with TLS failed, and the remedy; None if TLS was not the cause."""
     for phrase, remedy in _REMEDIES:
         if re.search(phrase, cause, re.IGNORECASE):
             return f"{cause.strip().rstrip('.')}; {remedy.format(**vars(options))}"

@@ -93,12 +93,15 @@ def _require_mariadb_parameters(given: Mapping[str, str]) -> None:
         raise _refusal("ssl_key", "needs ssl_cert; set both, or remove it")
 
 
-def require_checked_postgresql(url: sa.URL) -> None:
-    """Raise `ConfigurationError` if the connection would look encrypted and would not be checked."""
+def checks_postgresql(url: sa.URL) -> bool:
+    """Return whether the URL requires TLS, which then checks certificate and name.
+
+    Raise `ConfigurationError` if the connection would look encrypted and would not be checked.
+    """
     given = _parameters(url)
     mode = given.get("sslmode")
     if mode == "disable" and len(given) == 1:
-        return
+        return False
     if mode == "verify-full":
         files = {name: given[name] for name in _POSTGRESQL_FILES if name in given}
         _require_files({name: path for name, path in files.items() if (name, path) != ("sslrootcert", "system")})
@@ -109,6 +112,7 @@ def require_checked_postgresql(url: sa.URL) -> None:
             "does not make sure that the connection is encrypted and leads to the right server; set "
             "sslmode=verify-full and sslrootcert=FILE, or only sslmode=disable for a connection without TLS",
         )
+    return mode == "verify-full"
 
 
 def explain_refusals(engine: Engine, options: TlsOptions, tls: MariadbTls | None = None) -> None:
