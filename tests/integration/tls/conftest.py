@@ -8,14 +8,31 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage.cmd.wiring import configuration
-from snapmanage.testing.services.process import scratch
+from snapmanage.testing import needs
+from snapmanage.testing.services import mariadb, postgresql
+from snapmanage.testing.services.process import running, scratch
 from tests.services.certificates import Certificates
+from tests.services.tls_services import TlsMariaDB, TlsPostgreSQL, with_certificates
 
 
 @pytest.fixture(scope="session")
 def certificates() -> Iterator[Certificates]:
     with scratch() as folder:
         yield Certificates(folder)
+
+
+@pytest.fixture(scope="session")
+def tls_mariadb(certificates: Certificates) -> Iterator[TlsMariaDB]:
+    needs.require(*mariadb.PROGRAMS)
+    with running(with_certificates(TlsMariaDB, certificates)) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def tls_postgresql(certificates: Certificates) -> Iterator[TlsPostgreSQL]:
+    needs.require(*postgresql.PROGRAMS)
+    with running(with_certificates(TlsPostgreSQL, certificates)) as service:
+        yield service
 
 
 @pytest.fixture
