@@ -6,6 +6,7 @@ import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
@@ -42,26 +43,35 @@ def describe(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
 
 
 def _queue(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
-    parsed = urlsplit(conf.broker_management_url)
-    address = parsed.netloc.rpartition("@")[2]
-    if parsed.scheme not in ("http", "https"):
-        raise errors.ConfigurationError(
-            "[DEFAULT] broker_management_url must begin with https:// or http://, as in https://USER:PASSWORD@HOST:15671"
-        )
+    address, login = _address(conf)
     virtual_host = quote(broker_connection.virtual_host(conf), safe="")
-    path = f"{parsed.path.rstrip('/')}/api/queues/{virtual_host}/{quote(queue, safe='')}"
-    request = urllib.request.Request(f"{parsed.scheme}://{address}{path}")
-    login = f"{unquote(parsed.username or 'guest')}:{unquote(parsed.password or 'guest')}"
+    request = urllib.request.Request(f"{address}/api/queues/{virtual_host}/{quote(queue, safe='')}")
     request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
     try:
         with _opener(conf).open(request, timeout=TIMEOUT_SECONDS) as answer:
             shown: Mapping[str, Any] = json.load(answer)
             return shown
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         if isinstance(error, HTTPError):
             error.close()
         cause = certificates.explain(str(error), OPTIONS) or error
         raise errors.Unavailable(f"the management API at {address} can't show queue {queue}: {cause}") from error
+
+
+def _address(conf: cfg.ConfigOpts) -> tuple[str, str]:
+    """Return the URL without its login, and the login; raise `ConfigurationError` if it is not a URL of HTTP."""
+    try:
+        parsed = urlsplit(conf.broker_management_url)
+        place, _ = parsed.netloc.rpartition("@")[2], parsed.port
+    except ValueError:  # its text may contain the password
+        parsed, place = None, ""
+    if parsed is None or parsed.scheme not in ("http", "https") or not parsed.hostname:
+        raise errors.ConfigurationError(
+            "[DEFAULT] broker_management_url is not a valid URL; expected https://USER:PASSWORD@HOST:15671, with "
+            "special characters of the password as %XX"
+        )
+    login = f"{unquote(parsed.username or 'guest')}:{unquote(parsed.password or 'guest')}"
+    return f"{parsed.scheme}://{place}{parsed.path.rstrip('/')}", login
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
