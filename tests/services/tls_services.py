@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 import requests
+from sqlalchemy.exc import OperationalError
 
+from snapmanage.store.engine.database import connect
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.process import LOOPBACK, Service, free_port, unique
@@ -14,6 +17,7 @@ from tests.page_blocks import adapted, block
 from tests.services.certificates import NAME, Certificate, Certificates
 from tests.services.keystone import Keystone
 from tests.services.managed_rabbitmq import ManagedRabbitMQ
+from tests.services.pgbouncer import PgBouncer
 
 S = TypeVar("S", bound=Service)
 
@@ -162,6 +166,30 @@ def tls_url(
     name = service.database().rpartition("/")[2].partition("?")[0]
     place = {f"DATABASE_PASSWORD@{service.name[3:]}.example/snapmanage": f"{PASSWORD}@{host}:{service.port}/{name}"}
     return adapted(service.page_url, place | client_files(certificates, client))
+
+
+class TlsPgBouncer(PgBouncer):
+    """A PgBouncer in front of a server with TLS, with a certificate of its own on each side."""
+
+    server_host = NAME
+    password = PASSWORD
+
+    def __init__(self, folder: Path, server: TlsPostgreSQL, certificates: Certificates) -> None:
+        super().__init__(folder, server, "transaction")
+        self._server = server
+        self._certificates = certificates
+        files = server_files("/etc/pgbouncer", certificates) | {
+            "/etc/pgbouncer/client.pem": certificates.client.cert,
+            "/etc/pgbouncer/client-key.pem": certificates.client.key,
+        }
+        self.more = adapted(block("tls.md", "PostgreSQL", "client_tls_sslmode"), files).removeprefix("[pgbouncer]\n")
+
+    def answers(self) -> bool:
+        with closing(connect(self.url_through(tls_url(self._server, self._certificates)))) as database:
+            try:
+                return bool(database.now())
+            except OperationalError:
+                return False
 
 
 class TlsKeystone(Keystone):
