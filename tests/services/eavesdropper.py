@@ -15,6 +15,8 @@ from tests.services.certificates import Certificate
 
 Play = Callable[["Conversation"], None]
 SECONDS = 5
+# The length of the packet with which a client of MariaDB requests TLS.
+TLS_REQUEST_BYTES = 36
 
 
 class Conversation:
@@ -33,8 +35,8 @@ class Conversation:
     def send(self, data: bytes) -> None:
         self._connection.sendall(data)
 
-    def receive(self) -> bytes:
-        data = self._connection.recv(65536)
+    def receive(self, limit: int = 65536) -> bytes:
+        data = self._connection.recv(limit)
         self._heard += data
         return data
 
@@ -98,7 +100,7 @@ def mariadb(conversation: Conversation, with_tls: bool = True) -> None:
     greeting += b"B" * 12 + b"\0" + b"mysql_native_password\0"
     conversation.send(_packet(0, greeting))
     if with_tls:
-        conversation.receive()
+        conversation.receive(TLS_REQUEST_BYTES)  # no more: the client's first message of TLS follows at once
         conversation.secure()
     conversation.receive()
     conversation.send(_packet(3 if with_tls else 2, b"\xfemysql_clear_password\0"))

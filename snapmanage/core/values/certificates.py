@@ -55,5 +55,5 @@ def explain(cause: str, options: TlsOptions) -> str | None:
     """Return why a connection with TLS failed, and the remedy; None if TLS was not the cause."""
     for phrase, remedy in _REMEDIES:
         if re.search(phrase, cause, re.IGNORECASE):
-            return f"{cause.strip().rstrip('.')}; {remedy.format(**vars(options))}"
+            return f"{' '.join(cause.split()).rstrip('.')}; {remedy.format(**vars(options))}"
     return None

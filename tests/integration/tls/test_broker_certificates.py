@@ -59,14 +59,16 @@ def describe(conf: cfg.ConfigOpts) -> str:
     return str(refused.value)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS:DeprecationWarning")
+@pytest.mark.parametrize("version", ["", "TLSv1_2", "SSLv23"])
 @pytest.mark.parametrize("fault", WRONG)
 def test_broker_with_a_wrong_certificate_gets_no_password(
-    certificates: Certificates, configured: Configure, fault: str
+    certificates: Certificates, configured: Configure, fault: str, version: str
 ) -> None:
     with eavesdropping(amqp, getattr(certificates, fault)) as server:
-        conf = configured(text(certificates, f"rabbit://snapmanage:{PASSWORD}@{NAME}:{server.port}/"))
+        given = text(certificates, f"rabbit://snapmanage:{PASSWORD}@{NAME}:{server.port}/")
 
-        refusal = publish(conf)
+        refusal = publish(configured(f"{given}ssl_version = {version}\n"))
 
     assert WRONG[fault].format("[DEFAULT] transport_url") in refusal
     assert PASSWORD not in refusal
@@ -113,12 +115,15 @@ def test_without_a_ca_file_the_cas_of_the_system_are_trusted_and_the_name_is_che
     assert PASSWORD.encode() in right.heard
 
 
+@pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS:DeprecationWarning")
+@pytest.mark.parametrize("version", ["", "TLSv1_2", "SSLv23"])
 @pytest.mark.parametrize("send", [publish, call])
 def test_broker_with_the_right_certificate_gets_the_password(
-    certificates: Certificates, configured: Configure, send: Callable[[cfg.ConfigOpts], str]
+    certificates: Certificates, configured: Configure, send: Callable[[cfg.ConfigOpts], str], version: str
 ) -> None:
     with eavesdropping(amqp, certificates.right) as server:
-        send(configured(text(certificates, f"rabbit://snapmanage:{PASSWORD}@{NAME}:{server.port}/")))
+        given = text(certificates, f"rabbit://snapmanage:{PASSWORD}@{NAME}:{server.port}/")
+        send(configured(f"{given}ssl_version = {version}\n"))
 
     assert PASSWORD.encode() in server.heard
 

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from snapmanage.store.engine.database import away, connect
+from tests.functional.cmd.programs import configuration, run
+from tests.functional.cmd.programs import refusal as refused_in_one_line
 from tests.services.certificates import NAME, Certificates
 from tests.services.eavesdropper import (
     Play,
@@ -81,6 +84,17 @@ def test_database_with_a_wrong_certificate_gets_no_password(
     assert WRONG[fault].format(kind.authority) in text
     assert server.connections > 0
     assert PASSWORD.encode() not in server.heard
+
+
+def test_command_reports_a_refused_certificate_in_one_line(
+    kind: Kind, certificates: Certificates, url: Callable[[int], str], tmp_path: Path
+) -> None:
+    with eavesdropping(kind.play, certificates.wrong_name) as server:
+        ended = run("snapmanage-manage", "--config-file", configuration(tmp_path, url(server.port)), "db", "sync")
+
+    text = refused_in_one_line(ended)
+    assert WRONG["wrong_name"] in text
+    assert PASSWORD not in text
 
 
 def test_database_that_offers_no_tls_gets_no_password(
