@@ -31,8 +31,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], **options: Any) 
     """Return an engine whose sessions have these settings instead of the server's."""
     url, checked = tls.mariadb(url.update_query_dict({"charset": "utf8mb4"}))
     engine = sa.create_engine(url, connect_args=dict(connect_args), isolation_level="READ COMMITTED", **options)
-    if checked:
-        tls.explain_refusals(engine, tls.MARIADB, checked)
+    tls.explain_failures(engine, tls.MARIADB if checked else None, checked)
     event.listen(engine, "connect", _set_session, insert=True)  # before SQLAlchemy reads the session's mode
     if engine.dialect.driver == "pymysql":
         event.listen(engine, "connect", escape_quickly)

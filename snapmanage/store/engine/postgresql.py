@@ -39,8 +39,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
         use_native_hstore=False,  # the query for hstore would need a transaction
         **options,
     )
-    if checked:
-        tls.explain_refusals(engine, tls.POSTGRESQL)
+    tls.explain_failures(engine, tls.POSTGRESQL if checked else None)
     event.listen(engine, "begin", partial(_begin, guard(url, idle_seconds)))
     if THRESHOLD not in given:
         event.listen(engine, "connect", prepare_nothing_behind_a_pooler)

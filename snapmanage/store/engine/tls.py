@@ -115,10 +115,11 @@ def checks_postgresql(url: sa.URL) -> bool:
     return mode == "verify-full"
 
 
-def explain_refusals(engine: Engine, options: TlsOptions, tls: MariadbTls | None = None) -> None:
-    """Let each new connection of the engine check the server's certificate, and name the remedy if that fails.
+def explain_failures(engine: Engine, options: TlsOptions | None, tls: MariadbTls | None = None) -> None:
+    """Let each new connection of the engine check the server's certificate, and name the remedy if it fails.
 
-    The files are read again for each connection, so that a renewed certificate needs no restart.
+    `options` is None without TLS. The files are read again for each connection, so that a renewed certificate needs no
+    restart. Parameters and passwords that the driver can't use are a `ConfigurationError`, without the password.
     """
 
     @event.listens_for(engine, "do_connect")
@@ -128,10 +129,19 @@ def explain_refusals(engine: Engine, options: TlsOptions, tls: MariadbTls | None
         try:
             return dialect.connect(*arguments, **named)
         except dialect.loaded_dbapi.Error as error:
-            text = certificates.explain(str(error.args[-1]) if error.args else str(error), options)
+            cause = str(error.args[-1]) if error.args else str(error)
+            text = certificates.explain(cause, options) if options else None
             if text is None:
                 raise
             raise type(error)(*error.args[:-1], text) from error
+        except UnicodeError:
+            raise errors.ConfigurationError(
+                "[database] connection: user or password has a character that the driver can't send; choose others"
+            ) from None
+        except TypeError as error:
+            raise errors.ConfigurationError(
+                f"[database] connection has a parameter that the driver does not know: {error}; remove it"
+            ) from error
 
 
 def _parameters(url: sa.URL) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A database URL that looks encrypted is checked or refused, with the parameter and the remedy."""
 
 import ssl
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,30 @@ def test_url_of_postgresql_that_promises_nothing_or_everything_is_accepted(query
 
 def test_error_without_a_word_about_tls_stays_as_it_is(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/folder/missing.db")
-    tls.explain_refusals(engine, tls.MARIADB)
+    tls.explain_failures(engine, tls.MARIADB)
 
     with pytest.raises(sa.exc.OperationalError) as failed:
         engine.connect()
 
     original: Any = failed.value.orig
     assert str(original) == "unable to open database file"
+
+
+@pytest.mark.parametrize("tail", ["host/name?colour=red", "host/name?ssl_disabled=true&colour=red"])
+def test_unknown_parameter_is_refused_by_its_name(tail: str) -> None:
+    with (
+        closing(connect(f"mysql+pymysql://snapmanage:s3cret@{tail}")) as database,
+        pytest.raises(errors.ConfigurationError, match="'colour'; remove it"),
+    ):
+        database.now()
+
+
+def test_password_that_the_driver_cannot_send_is_refused_without_a_character_of_it() -> None:
+    with (
+        closing(connect("mysql+pymysql://snapmanage:s3%E2%82%AC@host/name")) as database,
+        pytest.raises(errors.ConfigurationError) as refused,
+    ):
+        database.now()
+
+    assert "\N{EURO SIGN}" not in str(refused.value)
+    assert refused.value.__cause__ is None
