@@ -54,6 +54,7 @@ class Eavesdropper:
         self.port: int = self._listener.getsockname()[1]
         self.heard = bytearray()
         self.connections = 0
+        self.ended = 0  # the number of connections that were closed
         threading.Thread(target=self._accept, name="eavesdropper", daemon=True).start()
 
     def close(self) -> None:
@@ -73,6 +74,7 @@ class Eavesdropper:
         with suppress(OSError):
             self._play(conversation)
         conversation.close()
+        self.ended += 1
 
 
 def amqp(conversation: Conversation) -> None:

@@ -1,7 +1,10 @@
 """No password reaches a broker, or its management API, whose certificate is wrong; the error names the remedy."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from oslo_config import cfg
@@ -10,6 +13,8 @@ from snapmanage import errors
 from snapmanage.bus import Publication
 from snapmanage.cmd.wiring import management, parts
 from snapmanage.testing.services.process import free_port
+from snapmanage.testing.waiting import until
+from tests.integration.tls import unprobed_call
 from tests.integration.tls.conftest import Configure
 from tests.services.certificates import NAME, Certificates
 from tests.services.eavesdropper import amqp, eavesdropping, https
@@ -83,6 +88,23 @@ def test_rpc_call_to_a_broker_with_a_wrong_certificate_sends_no_password(
         call(configured(text(certificates, f"rabbit://snapmanage:{PASSWORD}@{NAME}:{server.port}/")))
 
     assert (server.connections > 0, bytes(server.heard)) == (True, b"")
+
+
+@pytest.mark.parametrize(("fault", "heard"), [*((fault, False) for fault in WRONG), ("right", True)])
+def test_oslo_messaging_itself_sends_no_password_to_a_broker_with_a_wrong_certificate(
+    certificates: Certificates, tmp_path: Path, fault: str, heard: bool
+) -> None:
+    file = tmp_path / "snapmanage.conf"
+    with eavesdropping(amqp, getattr(certificates, fault)) as server:
+        file.write_text(text(certificates, f"rabbit://snapmanage:{PASSWORD}@{NAME}:{server.port}/"))
+        caller = subprocess.Popen([sys.executable, "-m", unprobed_call.__name__, file], stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: server.ended, "the end of the connection", 60)
+        finally:
+            caller.kill()
+            caller.wait()
+
+    assert (PASSWORD.encode() in server.heard) == heard
 
 
 @pytest.mark.parametrize("send", [publish, call])
