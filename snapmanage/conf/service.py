@@ -49,10 +49,11 @@ DEFAULT = [
     cfg.StrOpt(
         "broker_management_url",
         secret=True,
-        help="URL of RabbitMQ's management API, such as http://USER:PASSWORD@HOST:15672 with a user tagged monitoring. "
-        "If it is set, servers and snapmanage-audit refuse to start while a policy of the broker could drop messages "
-        "of their queues, and snapmanage-manage broker check reports these policies. If it is not set, policies are "
-        "not checked, since AMQP does not show them.",
+        help="URL of RabbitMQ's management API, such as https://USER:PASSWORD@HOST:15671 with a user tagged "
+        "monitoring. With https, its certificate is checked like that of the broker. If it is set, servers and "
+        "snapmanage-audit refuse to start while a policy of the broker could drop messages of their queues, and "
+        "snapmanage-manage broker check reports these policies. If it is not set, policies are not checked, since "
+        "AMQP does not show them.",
     ),
 ]
 
@@ -62,6 +63,8 @@ DATABASE = [
         secret=True,
         help="URL of the database, such as sqlite:////var/lib/snapmanage/snapmanage.db, "
         "mysql+pymysql://USER:PASSWORD@HOST/snapmanage or postgresql+psycopg://USER:PASSWORD@HOST/snapmanage. "
+        "Parameters of TLS are accepted only if certificate and name of the server are checked: ?ssl_ca=FILE for "
+        "MariaDB, ?sslmode=verify-full&sslrootcert=FILE for PostgreSQL. "
         "PostgreSQL may be behind PgBouncer; append ?prepare_threshold=0 to use no prepared statements.",
     ),
     cfg.IntOpt(

@@ -3,8 +3,8 @@
 import json
 from functools import cache
 
-from snapmanage import audit
-from snapmanage.audit import Listener
+from snapmanage.audit import verification
+from snapmanage.audit.listener import Listener
 from snapmanage.bus import Delivery
 from snapmanage.core import events
 from snapmanage.core.events import Step
@@ -27,7 +27,7 @@ def db() -> Database:
 def test_event_is_recorded_quarantined_or_ignored(content: object) -> None:
     with bounded(content):
         Listener(db())([Delivery("notifications.info", enclosed(content))])
-        audit.trail(db(), 1)
+        verification.trail(db(), 1)
 
 
 @fuzz(damaged(enclosed(CONTENT), json.dumps(CONTENT).encode()))

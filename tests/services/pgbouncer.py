@@ -13,7 +13,7 @@ MODES = ("session", "transaction")
 
 CONFIGURATION = """\
 [databases]
-* = host={host} port={server_port}
+* = host={server_host} port={server_port}
 
 [pgbouncer]
 listen_addr = {host}
@@ -26,6 +26,10 @@ pool_mode = {mode}
 
 
 class PgBouncer(Service):
+    more = ""  # additional lines of the configuration
+    server_host = LOOPBACK
+    password = ""
+
     def __init__(self, folder: Path, server: PostgreSQL, mode: str) -> None:
         super().__init__(folder)
         self.server = server
@@ -45,9 +49,15 @@ class PgBouncer(Service):
 
     def prepare(self) -> None:
         users = self.folder / "users.txt"
-        users.write_text('"snapmanage" ""\n')
-        settings = {"host": LOOPBACK, "server_port": self.server.port, "port": self.port, "mode": self.mode}
-        self._configuration.write_text(CONFIGURATION.format(users=users, **settings))
+        users.write_text(f'"snapmanage" "{self.password}"\n')
+        settings = {
+            "host": LOOPBACK,
+            "server_host": self.server_host,
+            "server_port": self.server.port,
+            "port": self.port,
+            "mode": self.mode,
+        }
+        self._configuration.write_text(CONFIGURATION.format(users=users, **settings) + self.more)
 
     def command(self) -> Sequence[str | Path]:
         return [installed("pgbouncer"), self._configuration]

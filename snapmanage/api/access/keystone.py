@@ -5,6 +5,7 @@ Keystone is away, and every refusal has the form of this API. This module is imp
 configured; it needs the extra `snapmanage[keystone]`.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,10 +17,16 @@ from keystonemiddleware import auth_token
 from snapmanage import errors
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
+from snapmanage.core.values import certificates
+from snapmanage.core.values.certificates import TlsOptions
 
+LOG = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 CONFIRMED = "Confirmed"
+OPTIONS = TlsOptions(
+    "[keystone_authtoken] auth_url", "[keystone_authtoken] cafile", "[keystone_authtoken] certfile and keyfile"
+)
 _AWAY = (
     exceptions.ConnectFailure,
     exceptions.DiscoveryFailure,
@@ -36,10 +43,10 @@ class Middleware(auth_token.AuthProtocol):  # type: ignore[misc]  # keystonemidd
             return super().fetch_token(token, **more)
         except auth_token.InvalidToken as error:
             if isinstance(error.__context__, _AWAY):
-                raise _away() from error
+                raise _away(error.__context__) from error
             raise
         except (exceptions.ClientException, webob.exc.HTTPServiceUnavailable) as error:
-            raise _away() from error
+            raise _away(error.__context__ or error) from error
 
 
 class Keystone:
@@ -74,5 +81,8 @@ def _confirmed(environ: dict[str, Any]) -> bool:
     return statuses == (CONFIRMED, CONFIRMED)
 
 
-def _away() -> errors.Unavailable:
+def _away(cause: BaseException) -> errors.Unavailable:
+    """Log the cause with its remedy, and return the error for the caller, who can't help it."""
+    text = certificates.explain(str(cause), OPTIONS) or str(cause).strip().rstrip(".")
+    LOG.warning("Keystone can't be reached, so tokens can't be checked: %s.", " ".join(text.split()))
     return errors.Unavailable("Keystone can't be reached, so tokens can't be checked; try again later.")

@@ -10,12 +10,11 @@ from itertools import takewhile
 from typing import Any, Protocol
 
 import kombu
-from amqp.exceptions import AMQPError
-from kombu.exceptions import KombuError
 
 from snapmanage import crash, errors
 from snapmanage.bus import Handle, Probe, Publication, no_probe
 from snapmanage.bus.rabbit import frames
+from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters
 from snapmanage.bus.rabbit.topology import Topology
@@ -27,7 +26,6 @@ LOG = logging.getLogger(__name__)
 CONFIRM_TIMEOUT_SECONDS = 30
 # Time to wait for a declaration of a dead-letter queue; RabbitMQ 4.0 may need a minute while the node is down.
 DEAD_LETTERS_SECONDS = 1
-BROKEN = (AMQPError, KombuError, OSError)
 
 
 Connect = Callable[[int], kombu.Connection]

@@ -1,13 +1,7 @@
 """The check of the broker's policies, which could drop confirmed messages."""
 
-import json
 import logging
-import time
-import urllib.request
-from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Callable, Sequence
 
 from oslo_config import cfg
 
@@ -15,15 +9,9 @@ from snapmanage import errors
 from snapmanage.bus.names import Names
 from snapmanage.bus.rabbit import policies
 from snapmanage.bus.rabbit.policies import Finding
-from snapmanage.cmd.wiring import parts
+from snapmanage.cmd.wiring import management, parts
 
 LOG = logging.getLogger(__name__)
-
-TIMEOUT_SECONDS = 10
-# The management API shows the policy of a new queue after some seconds.
-POLICY_TIMEOUT_SECONDS = 30
-POLL_SECONDS = 0.5
-_POLICY = "effective_policy_definition"
 
 
 def server_keys(conf: cfg.ConfigOpts, names: Names) -> list[str]:
@@ -60,32 +48,5 @@ def check(conf: cfg.ConfigOpts, keys: Callable[[Names], Sequence[str]]) -> list[
         finding
         for key in keys(names)
         for name in (topology.dead_letter_name(key), topology.name(key))
-        for finding in policies.findings(_description(conf, name), topology.queue_type)
+        for finding in policies.findings(management.describe(conf, name), topology.queue_type)
     ]
-
-
-def _description(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
-    """Return the management API's description of a queue, once it includes the policy: after 5 s for a new queue."""
-    deadline = time.monotonic() + POLICY_TIMEOUT_SECONDS
-    while _POLICY not in (shown := _fetch(conf, queue)):
-        if time.monotonic() > deadline:
-            raise errors.Unavailable(
-                f"the management API does not show the policy of queue {queue}; check that statistics are enabled"
-            )
-        time.sleep(POLL_SECONDS)
-    return shown
-
-
-def _fetch(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
-    parsed = urlsplit(conf.broker_management_url)
-    address = parsed.netloc.rpartition("@")[2]
-    path = f"{parsed.path.rstrip('/')}/api/queues/{quote(parts.virtual_host(conf), safe='')}/{quote(queue, safe='')}"
-    request = urllib.request.Request(f"{parsed.scheme}://{address}{path}")
-    login = f"{unquote(parsed.username or 'guest')}:{unquote(parsed.password or 'guest')}"
-    request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-            shown: Mapping[str, Any] = json.load(answer)
-            return shown
-    except (OSError, ValueError) as error:
-        raise errors.Unavailable(f"the management API at {address} can't show queue {queue}: {error}") from error

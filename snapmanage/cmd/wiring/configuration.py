@@ -167,10 +167,12 @@ def _with_options(conf: cfg.ConfigOpts, section: str, driver: str, driver_option
 
 
 def _section(conf: cfg.ConfigOpts, name: str) -> Section:
-    """Return all options in a backend's section of the files, in the order in which oslo.config read these.
+    """Return all options in a backend's section of the files, in the order in which oslo.config read these."""
+    return Section(name, section_values(conf, name), conf.operations.snapshot_name_template)
 
-    oslo.config itself returns only registered options.
-    """
+
+def section_values(conf: cfg.ConfigOpts, name: str) -> dict[str, list[str]]:
+    """Return all options in a section of the files; oslo.config itself returns only registered options."""
     values: dict[str, list[str]] = {}
     folders = [path for folder in conf.config_dir or () for path in sorted(glob.glob(os.path.join(folder, "*.conf")))]
     for path in [*(conf.config_file or ()), *folders]:
@@ -178,7 +180,19 @@ def _section(conf: cfg.ConfigOpts, name: str) -> Section:
         cfg.ConfigParser(path, found).parse()
         for key, given in found.get(name, {}).items():
             values.setdefault(key, []).extend(given)
-    return Section(name, values, conf.operations.snapshot_name_template)
+    return values
+
+
+def require_readable(option: str, path: str | None) -> None:
+    """Raise `ConfigurationError` if the file of an option can't be read."""
+    try:
+        if path is not None:
+            with open(path, "rb"):
+                pass
+    except OSError as error:
+        raise errors.ConfigurationError(
+            f"{option}: {path} can't be read by this user ({error.strerror}); correct the path, or the file's owner"
+        ) from error
 
 
 def _require(section: str, known: Sequence[cfg.Opt], given: Any) -> None:

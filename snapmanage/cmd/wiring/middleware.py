@@ -15,6 +15,7 @@ from snapmanage import errors
 from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.policy import Policy
+from snapmanage.cmd.wiring import configuration
 
 CORS = "cors"
 MIDDLEWARE = "oslo_middleware"
@@ -86,6 +87,13 @@ def _require_keystone_options(conf: cfg.ConfigOpts) -> None:
         raise errors.ConfigurationError(
             f"[{KEYSTONE}] www_authenticate_uri is missing; set it to the URL of Keystone that clients use"
         )
+    if given.insecure:
+        raise errors.ConfigurationError(
+            f"[{KEYSTONE}] insecure = true would send this service's password and the callers' tokens to any server; "
+            "remove it, and set cafile to the file of the CA that issued Keystone's certificate"
+        )
+    for name in ("cafile", "certfile", "keyfile"):
+        configuration.require_readable(f"[{KEYSTONE}] {name}", given[name] or None)
     if not given.auth_type and not given.auth_section:
         raise errors.ConfigurationError(
             f"[{KEYSTONE}] auth_type is missing; set it to password, and set auth_url, username, password, project_name"

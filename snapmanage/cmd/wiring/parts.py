@@ -6,11 +6,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from oslo_config import cfg
 
-from snapmanage import errors
 from snapmanage.bus import Bus
 from snapmanage.bus.names import Names
 from snapmanage.cmd.wiring import configuration
@@ -22,10 +20,6 @@ from snapmanage.store.engine.database import Database
 if TYPE_CHECKING:
     from snapmanage.bus.rabbit.bus import RabbitBus
     from snapmanage.bus.rabbit.topology import Topology
-
-CONNECT_TIMEOUT_SECONDS = 5
-# Time for a broker to answer, for example a declaration of a queue; then the connection is closed.
-ANSWER_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -88,33 +82,10 @@ def make_relay(conf: cfg.ConfigOpts, db: Database, bus: Bus, names: Names) -> Re
 def connect_bus(conf: cfg.ConfigOpts) -> tuple["RabbitBus", Names]:
     """Return the bus of `transport_url`, which connects when it is first used, and the names on it."""
     from snapmanage.bus.rabbit.bus import RabbitBus
+    from snapmanage.cmd.wiring import broker_connection
 
-    url, names = _transport_url(conf), configuration.names(conf)
-    return RabbitBus(_connector(conf, url), topology(conf, names), LazyCaller(conf, names)), names
-
-
-def virtual_host(conf: cfg.ConfigOpts) -> str:
-    """Return the broker's virtual host."""
-    return _transport_url(conf).virtual_host or "/"
-
-
-def _transport_url(conf: cfg.ConfigOpts) -> Any:
-    """Return the broker's URL; raise `ConfigurationError` if it is not a URL of RabbitMQ."""
-    import oslo_messaging
-
-    try:
-        url = oslo_messaging.TransportURL.parse(conf)
-    except (ValueError, oslo_messaging.MessagingException):  # its text may contain the password
-        raise errors.ConfigurationError(
-            "[DEFAULT] transport_url is not a valid broker URL; expected "
-            "rabbit://USER:PASSWORD@HOST:PORT/VIRTUAL_HOST, with special characters of the password as %XX"
-        ) from None
-    if url.transport not in ("rabbit", "kombu"):
-        raise errors.ConfigurationError(
-            f"[DEFAULT] transport_url begins with {url.transport}://, which does not reach other processes; use "
-            "rabbit://, or run everything in one process with `snapmanage standalone`"
-        )
-    return url
+    names = configuration.names(conf)
+    return RabbitBus(broker_connection.connector(conf), topology(conf, names), LazyCaller(conf, names)), names
 
 
 class LazyCaller:
@@ -128,10 +99,13 @@ class LazyCaller:
 
     def __call__(self, *arguments: Any) -> Any:
         from snapmanage.bus.rabbit.oslo_client import OsloCaller
+        from snapmanage.cmd.wiring import broker_connection
 
         with self._lock:  # a second client would keep its connection and its thread forever
             if self._client is None:
-                self._client = OsloCaller(self._conf, self._names, self._conf.api.call_timeout_seconds)
+                timeout_seconds = self._conf.api.call_timeout_seconds
+                rpc_brokers = broker_connection.rpc_brokers(self._conf)
+                self._client = OsloCaller(self._conf, self._names, timeout_seconds, rpc_brokers)
         return self._client(*arguments)
 
     def close(self) -> None:
@@ -156,42 +130,3 @@ def topology(conf: cfg.ConfigOpts, names: Names) -> "Topology":
         arguments["x-ha-policy"] = "all"
     durable = rabbit.amqp_durable_queues or rabbit.rabbit_quorum_queue
     return Topology(names.exchange, durable, rabbit.amqp_auto_delete, arguments, names.queue_names())
-
-
-def _connector(conf: cfg.ConfigOpts, url: Any) -> Any:
-    """Return a function that connects to the first broker that answers."""
-    import kombu
-
-    addresses = [broker_address(host, url.virtual_host) for host in url.hosts]
-    tls = _tls(conf.oslo_messaging_rabbit)
-
-    def connect(heartbeat_seconds: int) -> kombu.Connection:
-        connection = kombu.Connection(
-            addresses,
-            heartbeat=heartbeat_seconds,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            ssl=tls,
-            transport_options={"read_timeout": ANSWER_TIMEOUT_SECONDS, "write_timeout": ANSWER_TIMEOUT_SECONDS},
-        )
-        connection.ensure_connection(max_retries=len(addresses), interval_start=0, interval_max=0.1)
-        return connection
-
-    return connect
-
-
-def broker_address(host: Any, virtual_host: str | None) -> str:
-    """Return the URL of a broker for kombu."""
-    user, password = quote(host.username or "guest", safe=""), quote(host.password or "guest", safe="")
-    name = f"[{host.hostname}]" if ":" in host.hostname else host.hostname
-    return f"amqp://{user}:{password}@{name}:{host.port or 5672}/{quote(virtual_host or '/', safe='')}"
-
-
-def _tls(rabbit: Any) -> Any:
-    if not rabbit.ssl:
-        return False
-    given = {
-        "ca_certs": rabbit.ssl_ca_file,
-        "certfile": rabbit.ssl_cert_file,
-        "keyfile": rabbit.ssl_key_file,
-    }
-    return {name: value for name, value in given.items() if value} or True

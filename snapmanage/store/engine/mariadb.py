@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
 
+from snapmanage.store.engine import tls
+
 # A server's defaults may break our transactions: values that are cut to fit, statements that find only some rows,
 # a connection that ends with each commit.
 SESSION = ", ".join(
@@ -27,8 +29,9 @@ SESSION = ", ".join(
 
 def create_engine(url: sa.URL, connect_args: Mapping[str, Any], **options: Any) -> Engine:
     """Return an engine whose sessions have these settings instead of the server's."""
-    url = url.update_query_dict({"charset": "utf8mb4"})
+    url, checked = tls.mariadb(url.update_query_dict({"charset": "utf8mb4"}))
     engine = sa.create_engine(url, connect_args=dict(connect_args), isolation_level="READ COMMITTED", **options)
+    tls.explain_failures(engine, tls.MARIADB if checked else None, checked)
     event.listen(engine, "connect", _set_session, insert=True)  # before SQLAlchemy reads the session's mode
     if engine.dialect.driver == "pymysql":
         event.listen(engine, "connect", escape_quickly)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
 from snapmanage import errors
+from snapmanage.store.engine import tls
 
 AT_ONE_MOMENT = "snapmanage_at_one_moment"
 THRESHOLD = "prepare_threshold"
@@ -25,6 +26,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
     The server ends a transaction that is idle for `idle_seconds`, unless the URL sets another time.
     """
     url = _with_psycopg(url)
+    checked = tls.checks_postgresql(url)
     given = dict(connect_args)
     if "client_encoding" not in url.query:
         given["client_encoding"] = "utf8"
@@ -37,6 +39,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
         use_native_hstore=False,  # the query for hstore would need a transaction
         **options,
     )
+    tls.explain_failures(engine, tls.POSTGRESQL if checked else None)
     event.listen(engine, "begin", partial(_begin, guard(url, idle_seconds)))
     if THRESHOLD not in given:
         event.listen(engine, "connect", prepare_nothing_behind_a_pooler)

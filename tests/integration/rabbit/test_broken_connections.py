@@ -9,10 +9,9 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.bus import Delivery
-from snapmanage.bus.rabbit import queue_consumer
+from snapmanage.bus.rabbit import connecting, queue_consumer
 from snapmanage.bus.rabbit.bus import Publisher
 from snapmanage.bus.rabbit.topology import Topology
-from snapmanage.cmd.wiring import parts
 from snapmanage.testing.services.process import unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
@@ -76,7 +75,7 @@ def test_half_open_connection_is_abandoned(
 def test_broker_that_does_not_answer_the_first_request_is_abandoned(
     broker: RabbitMQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "ANSWER_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(connecting, "ANSWER_TIMEOUT_SECONDS", 1)
     with wire_to(broker.port) as wire:
         connect: Callable[..., Any] = kombu.Connection.ensure_connection
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from snapmanage import errors
-from snapmanage.cmd.wiring import parts
+from snapmanage.cmd.wiring import broker_connection
 from snapmanage.store.engine import database, postgresql
 
 
@@ -15,7 +15,7 @@ from snapmanage.store.engine import database, postgresql
 def test_address_of_a_broker_has_the_form_that_kombu_parses(name: str, written: str) -> None:
     host = SimpleNamespace(hostname=name, port=5673, username="me", password="p/w")
 
-    assert parts.broker_address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
+    assert broker_connection.broker_address(host, "/") == f"amqp://me:p%2Fw@{written}:5673/%2F"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from oslo_config import cfg
 from snapmanage import conf as options
 from snapmanage.bus.names import Names
 from snapmanage.bus.rabbit import oslo_client
-from snapmanage.cmd.wiring import parts
+from snapmanage.cmd.wiring import configuration, parts
 
 CALLS = 4
 
@@ -29,6 +29,8 @@ def test_first_calls_at_the_same_time_share_one_client(monkeypatch: pytest.Monke
     monkeypatch.setattr(oslo_client, "OsloCaller", SlowlyConnected)
     conf = cfg.ConfigOpts()
     options.register(conf)
+    configuration.register_messaging(conf)
+    conf([], default_config_files=[])
     caller = parts.LazyCaller(conf, Names())
 
     with ThreadPoolExecutor(CALLS) as pool:

@@ -1,0 +1,202 @@
+"""RabbitMQ with TLS and with the permissions of the page: the main job works, and every other way is refused."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import kombu
+import pytest
+from amqp.exceptions import AccessRefused
+
+from snapmanage import errors
+from snapmanage.bus import Publication
+from snapmanage.cmd.wiring import management, parts
+from snapmanage.testing import needs
+from snapmanage.testing.services.mariadb import MariaDB
+from snapmanage.testing.services.process import LOOPBACK, running
+from snapmanage.testing.services.rabbitmq import PROGRAMS
+from tests.integration.tls.conftest import Configure
+from tests.integration.tls.helpers import (
+    EXCHANGE,
+    broker_lines,
+    create_user,
+    deployed_with_users,
+    do_the_main_job,
+    permissions,
+    tls_url,
+)
+from tests.page_blocks import adapted, block
+from tests.services.certificates import NAME, Certificates
+from tests.services.tls_services import TlsRabbitMQ, client_files, with_certificates
+from tests.services.tls_services import tls_url as database_tls_url
+
+KINDS = ("api", "volume", "relay", "audit")
+
+
+@pytest.fixture(scope="module")
+def broker(certificates: Certificates) -> Iterator[TlsRabbitMQ]:
+    needs.require(*PROGRAMS)
+    with running(with_certificates(TlsRabbitMQ, certificates)) as service:
+        yield service
+
+
+@pytest.fixture
+def virtual_host(broker: TlsRabbitMQ) -> str:
+    return broker.virtual_host()
+
+
+@pytest.fixture
+def users(broker: TlsRabbitMQ, virtual_host: str) -> dict[str, str]:
+    """Return `USER:PASSWORD` of each kind of process."""
+    return {kind: create_user(broker, virtual_host, f"snapmanage-{kind}") for kind in KINDS}
+
+
+@pytest.fixture
+def urls(broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str]) -> dict[str, str]:
+    return {kind: tls_url(broker, login, virtual_host) for kind, login in users.items()}
+
+
+@pytest.mark.parametrize(("database", "separate_relay"), [("tls_mariadb", False), ("tls_postgresql", True)])
+def test_main_job_works_over_tls_with_the_permissions_of_the_page(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    urls: dict[str, str],
+    certificates: Certificates,
+    database: str,
+    separate_relay: bool,
+) -> None:
+    database_url = database_tls_url(request.getfixturevalue(database), certificates)
+    with deployed_with_users(tmp_path, urls, database_url, broker_lines(certificates), separate_relay) as deployment:
+        do_the_main_job(deployment)
+
+
+def test_main_job_works_with_the_one_user_of_the_page(
+    tmp_path: Path, broker: TlsRabbitMQ, virtual_host: str, mariadb: MariaDB, certificates: Certificates
+) -> None:
+    login = create_user(broker, virtual_host, "snapmanage")
+    # The first broker of each URL has a certificate for another name, so every process uses the second one.
+    url = tls_url(broker, login, virtual_host).replace("@", f"@{LOOPBACK}:{broker.tls_port},{login}@")
+    urls = dict.fromkeys(KINDS, url)
+    with deployed_with_users(tmp_path, urls, mariadb.database(), broker_lines(certificates)) as deployment:
+        do_the_main_job(deployment)
+
+
+def test_main_job_works_with_a_login_by_certificate(
+    tmp_path: Path, broker: TlsRabbitMQ, virtual_host: str, mariadb: MariaDB, certificates: Certificates
+) -> None:
+    broker.add_user("snapmanage", None)
+    broker.permit(virtual_host, "snapmanage", permissions("snapmanage")[0])
+    shown = block("tls.md", "Log in with the certificate", "rabbit_login_method")
+    places = {"rabbit.example:5671/snapmanage": f"{NAME}:{broker.tls_port}/{virtual_host}"}
+    url, lines = adapted(shown, client_files(certificates) | places).split("\n\n")
+
+    urls = dict.fromkeys(KINDS, url.rpartition(" = ")[2])
+    with deployed_with_users(tmp_path, urls, mariadb.database(), lines) as deployment:
+        do_the_main_job(deployment)
+
+
+def test_audit_that_was_tightened_keeps_its_queues_and_can_publish_nothing(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], certificates: Certificates, configured: Configure
+) -> None:
+    url = tls_url(broker, users["audit"], virtual_host)
+    conf = configured(f"[DEFAULT]\ntransport_url = {url}\n{broker_lines(certificates)}")
+    bus, names = parts.connect_bus(conf)
+    with closing(bus):
+        bus.declare(names.event_keys())
+
+        name = users["audit"].partition(":")[0]
+        broker.permit(virtual_host, name, permissions("snapmanage-audit")[1])
+
+        bus.declare(names.event_keys())
+        for exchange in (EXCHANGE, ""):
+            with pytest.raises(AccessRefused):
+                publish(broker, virtual_host, users["audit"], exchange)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_users_of_the_page_have_no_right_to_other_names(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str
+) -> None:
+    for name in ("elsewhere", "snapmanage-volume-2", "openstack2", "dead-letters.other"):
+        with connection(broker, virtual_host, users[kind]) as made, pytest.raises(AccessRefused):
+            kombu.Queue(name)(made.channel()).declare()
+
+
+@pytest.mark.parametrize("kind", ["api", "relay", "audit"])
+def test_only_servers_may_consume_requests(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str
+) -> None:
+    with connection(broker, virtual_host, "guest:guest") as made:
+        kombu.Queue("snapmanage-volume")(made.channel()).declare()
+
+    with connection(broker, virtual_host, users[kind]) as made, pytest.raises(AccessRefused):
+        made.channel().basic_get("snapmanage-volume")
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "authority", "remedy"),
+    [
+        (LOOPBACK, "client", "authority", "use a name of the server's certificate in [DEFAULT] transport_url"),
+        (NAME, "client", "other_authority", "set [oslo_messaging_rabbit] ssl_ca_file to the file of the CA"),
+        (NAME, "strange_client", "authority", "[oslo_messaging_rabbit] ssl_cert_file and ssl_key_file"),
+        (NAME, None, "authority", "[oslo_messaging_rabbit] ssl_cert_file and ssl_key_file"),
+    ],
+    ids=["wrong name", "wrong CA", "client of another CA", "no certificate of the client"],
+)
+def test_wrong_certificate_of_either_side_is_refused_with_the_remedy(
+    broker: TlsRabbitMQ,
+    certificates: Certificates,
+    configured: Configure,
+    host: str,
+    client: str | None,
+    authority: str,
+    remedy: str,
+) -> None:
+    lines = broker_lines(certificates, getattr(certificates, client or "client"))
+    lines = lines.replace(str(certificates.authority.cert), str(getattr(certificates, authority).cert))
+    kept = [line for line in lines.splitlines() if client or "client" not in line]
+    url = tls_url(broker, "guest:guest", "", host)
+    bus, _ = parts.connect_bus(configured("\n".join([f"[DEFAULT]\ntransport_url = {url}", *kept])))
+
+    with closing(bus), pytest.raises(errors.Unavailable) as refused:
+        bus.send([Publication("id", "key", b"body")])
+
+    assert remedy in str(refused.value)
+
+
+def test_expired_certificate_of_the_broker_is_refused(
+    broker: TlsRabbitMQ, virtual_host: str, certificates: Certificates, configured: Configure
+) -> None:
+    with certificates.replaced(certificates.right, certificates.expired):
+        broker.control("eval", "ssl:clear_pem_cache().")
+        url = tls_url(broker, "guest:guest", "")
+        bus, _ = parts.connect_bus(configured(f"[DEFAULT]\ntransport_url = {url}\n{broker_lines(certificates)}"))
+        with closing(bus), pytest.raises(errors.Unavailable, match="renew the server's certificate"):
+            bus.send([Publication("id", "key", b"body")])
+    broker.control("eval", "ssl:clear_pem_cache().")
+
+
+def test_policies_are_read_over_https(broker: TlsRabbitMQ, certificates: Certificates, configured: Configure) -> None:
+    shown = block("tls.md", "The management API", "broker_management_url")
+    places = {"monitor:MONITOR_PASSWORD": "guest:guest", "rabbit.example:15671": f"{NAME}:{broker.management_port}"}
+    transport = f"transport_url = {tls_url(broker, 'guest:guest', '')}\n{broker_lines(certificates)}"
+    conf = configured(adapted(shown, places) + transport)
+    bus, names = parts.connect_bus(conf)
+    with closing(bus):
+        bus.declare(names.event_keys()[:1])
+
+    described = management.describe(conf, names.queue_names()[names.event_keys()[0]])
+
+    assert described["type"] == "quorum"
+
+
+def connection(broker: TlsRabbitMQ, virtual_host: str, login: str) -> kombu.Connection:
+    """Return a connection of a user, over the port without TLS."""
+    return kombu.Connection(f"amqp://{login}@{LOOPBACK}:{broker.port}/{virtual_host}")
+
+
+def publish(broker: TlsRabbitMQ, virtual_host: str, login: str, exchange: str) -> None:
+    with connection(broker, virtual_host, login) as made:
+        producer = kombu.Producer(made.channel())
+        producer.publish("body", exchange=exchange, routing_key="snapmanage-volume")
+        made.drain_events(timeout=5)
