@@ -100,7 +100,7 @@ API = [
         "auth_strategy",
         default="noauth",
         choices=[
-            ("noauth", "every caller is an administrator; only callers on this host, unless noauth_anywhere is set"),
+            ("noauth", "every caller is an administrator; only programs on this host, unless noauth_anywhere is set"),
             (
                 "http_basic",
                 "user name and password, checked against a file with bcrypt hashes "
@@ -113,7 +113,9 @@ API = [
     cfg.BoolOpt(
         "noauth_anywhere",
         default=False,
-        help="Allow noauth on any address, for any caller. Set it only behind a proxy that authenticates callers.",
+        help="Allow noauth on any address, for any caller, also through a proxy or a UNIX socket. Set it only behind a "
+        "proxy that authenticates callers, and that sets or removes X-Auth-Token itself. If it is not set, requests "
+        "of other machines, of proxies, and of pages of other origins in a browser are refused.",
     ),
     cfg.IntOpt(
         "osapi_max_limit",

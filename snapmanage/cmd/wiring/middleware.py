@@ -4,7 +4,6 @@ A strategy or a middleware is imported, and its options are registered, only if 
 """
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from oslo_config import cfg
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
+from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
 
 CORS = "cors"
@@ -33,7 +32,7 @@ def authentication(conf: cfg.ConfigOpts) -> Authenticate:
         return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file))
     if conf.api.auth_strategy == "keystone":
         return _keystone(conf)
-    return partial(callers.noauth, anywhere=conf.api.noauth_anywhere)
+    return _noauth(conf)
 
 
 def policy(conf: cfg.ConfigOpts) -> Policy:
@@ -55,6 +54,15 @@ def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
     if _mentioned(conf, MIDDLEWARE):
         application = _behind_proxy(conf, application)
     return application
+
+
+def _noauth(conf: cfg.ConfigOpts) -> Authenticate:
+    """Return the strategy `noauth`, which serves the pages of `[cors] allowed_origin` too.
+
+    The origin `*` names no page, so it opens an API without authentication to none.
+    """
+    cors = _with_cors(conf, None) if _mentioned(conf, CORS) else None
+    return NoAuth(frozenset(cors.allowed_origins if cors else ()), conf.api.noauth_anywhere)
 
 
 def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
@@ -106,14 +114,7 @@ def _behind_proxy(conf: cfg.ConfigOpts, application: Any) -> Any:
     conf.register_opts(http_proxy_to_wsgi.OPTS, group=MIDDLEWARE)
     if not conf.oslo_middleware.enable_proxy_headers_parsing:
         return application
-    trusting = http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
-
-    def remembering(environ: dict[str, Any], start_response: Any) -> Any:
-        # Headers replace REMOTE_ADDR, and noauth checks the peer too.
-        environ[callers.PEER] = environ.get("REMOTE_ADDR")
-        return trusting(environ, start_response)
-
-    return remembering
+    return http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
 
 
 def _mentioned(conf: cfg.ConfigOpts, section: str) -> bool:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import bcrypt
 import pytest
 import requests
 
+from snapmanage.api.access.noauth import NoAuth
 from snapmanage.cmd.wiring import middleware
 from snapmanage.testing.services.daemon import Daemon
 from tests.functional.api.test_authentication import configured
@@ -37,7 +39,8 @@ def shared_with_browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("proxy")
     conf = configured(folder, "[oslo_middleware]\nenable_proxy_headers_parsing = true\n")
-    with running_world(folder, around=lambda each: middleware.surround(conf, each)) as world:
+    around = partial(middleware.surround, conf)
+    with running_world(folder, authenticate=NoAuth(anywhere=True), around=around) as world:
         five_snapshots(world)
         yield world
 
