@@ -12,6 +12,7 @@ from oslo_config import cfg
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.api.access.callers import Authenticate
+from snapmanage.api.access.log import AccessLog
 from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
 
@@ -48,9 +49,13 @@ def policy(conf: cfg.ConfigOpts) -> Policy:
 
 
 def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
-    """Return the application behind oslo.middleware's CORS and proxy headers, as far as they are configured."""
+    """Return the application behind the access log, and oslo.middleware's CORS and proxy headers if configured.
+
+    The headers of a proxy are read first, because the access log has the caller's address.
+    """
     if _mentioned(conf, CORS):
         application = _with_cors(conf, application)
+    application = AccessLog(application)
     if _mentioned(conf, MIDDLEWARE):
         application = _behind_proxy(conf, application)
     return application

@@ -21,7 +21,7 @@ from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.api.access.http_basic import HttpBasic
 from snapmanage.api.access.keystone import Middleware
-from snapmanage.api.app import RequestIdMiddleware
+from snapmanage.api.app import AnswerHeaders
 from snapmanage.cmd.wiring import middleware as pipeline
 from tests.functional.callers import CHALLENGE, by_token, token
 from tests.functional.client import PROJECT, fault
@@ -55,7 +55,7 @@ def configured(folder: Path, text: str) -> cfg.ConfigOpts:
 
 def request_from(address: str) -> falcon.Request:
     request = falcon.Request(testing.create_environ() | {"REMOTE_ADDR": address})
-    RequestIdMiddleware().process_request(request, falcon.Response())
+    AnswerHeaders().process_request(request, falcon.Response())
     return request
 
 

@@ -15,7 +15,7 @@ from snapmanage import errors
 from snapmanage.api.access import http_basic
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.access.http_basic import HttpBasic
-from snapmanage.api.app import RequestIdMiddleware
+from snapmanage.api.app import AnswerHeaders
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 PASSWORD = "correct horse"
@@ -41,7 +41,7 @@ def request_as(user: str, password: str = PASSWORD) -> falcon.Request:
 
 def request_with(header: str) -> falcon.Request:
     request = falcon.Request(testing.create_environ(headers={"Authorization": header} if header else {}))
-    RequestIdMiddleware().process_request(request, falcon.Response())
+    AnswerHeaders().process_request(request, falcon.Response())
     return request
 
 

@@ -6,7 +6,7 @@ from falcon import testing
 
 from snapmanage import errors
 from snapmanage.api.access.noauth import NoAuth
-from snapmanage.api.app import RequestIdMiddleware
+from snapmanage.api.app import AnswerHeaders
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 HOST = "127.0.0.1:8776"
@@ -18,7 +18,7 @@ def request_with(address: str | None = "127.0.0.1", method: str = "GET", **heade
     environ = testing.create_environ(method=method) | {"HTTP_HOST": HOST} | headers
     environ["REMOTE_ADDR"] = address
     request = falcon.Request(environ)
-    RequestIdMiddleware().process_request(request, falcon.Response())
+    AnswerHeaders().process_request(request, falcon.Response())
     return request
 
 
