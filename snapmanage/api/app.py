@@ -14,6 +14,7 @@ from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
+from snapmanage.core import reasons
 from snapmanage.core.values.logfields import fields
 from snapmanage.manage import availability
 
@@ -115,7 +116,10 @@ class Protected(Public):
             raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
         everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
         api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
-        _write_answer(response, operation.handler(api_request))
+        try:
+            _write_answer(response, operation.handler(api_request))
+        except errors.SnapmanageError as error:
+            _refuse(request, response, error, str(error) if api_request.is_admin else reasons.of_refusal(error))
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
@@ -182,10 +186,15 @@ def _answer_http_error(request: falcon.Request, response: falcon.Response, error
 
 
 def _answer_refusal(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:
+    """Answer an error from outside of a handler, whose text has no details of a backend."""
+    _refuse(request, response, error, str(error))
+
+
+def _refuse(request: Any, response: falcon.Response, error: errors.SnapmanageError, text: str) -> None:
     access.note(request.env, error=error.code)
     if isinstance(error, errors.NotAuthenticated):
         response.set_header("WWW-Authenticate", error.challenge)
-    _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
+    _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), text)
 
 
 def _answer_failure(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:
