@@ -39,6 +39,7 @@ STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.NotPermitted, 403),
     (errors.ConfigurationError, 500),
     (errors.Invalid, 400),
+    (errors.TooManyRequests, 429),
     (errors.Unavailable, 503),
     (errors.BackendError, 503),
 )
@@ -194,6 +195,8 @@ def _refuse(request: Any, response: falcon.Response, error: errors.SnapmanageErr
     access.note(request.env, error=error.code)
     if isinstance(error, errors.NotAuthenticated):
         response.set_header("WWW-Authenticate", error.challenge)
+    if isinstance(error, errors.TooManyRequests):
+        response.set_header("Retry-After", str(error.retry_after_seconds))
     _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), text)
 
 

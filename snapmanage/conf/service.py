@@ -118,6 +118,15 @@ API = [
         "of other machines, of proxies, and of pages of other origins in a browser are refused.",
     ),
     cfg.IntOpt(
+        "wrong_passwords_per_minute",
+        default=10,
+        min=1,
+        help="With http_basic, wrong passwords that a process of snapmanage-api checks for one client address in a "
+        "minute; after them it answers 429 to each password from the address that it does not know as right. A higher "
+        "value lets a client guess faster. With a lower value, one user's mistakes soon hinder first logins of others "
+        "at the same address, such as that of a proxy.",
+    ),
+    cfg.IntOpt(
         "osapi_max_limit",
         default=1000,
         min=1,

@@ -25,12 +25,7 @@ POLICY_FILE = "policy.yaml"
 def authentication(conf: cfg.ConfigOpts) -> Authenticate:
     """Return the strategy of `[api] auth_strategy`; raise `ConfigurationError` if an option or a package is missing."""
     if conf.api.auth_strategy == "http_basic":
-        from oslo_middleware import basic_auth
-
-        from snapmanage.api.access.http_basic import HttpBasic
-
-        conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
-        return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file))
+        return _http_basic(conf)
     if conf.api.auth_strategy == "keystone":
         return _keystone(conf)
     return _noauth(conf)
@@ -59,6 +54,19 @@ def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
     if _mentioned(conf, MIDDLEWARE):
         application = _behind_proxy(conf, application)
     return application
+
+
+def _http_basic(conf: cfg.ConfigOpts) -> Authenticate:
+    """Return the strategy `http_basic`; checks of passwords get half of the processors and most of the threads."""
+    from oslo_middleware import basic_auth
+
+    from snapmanage.api.access.http_basic import HttpBasic
+    from snapmanage.api.access.password_checks import PasswordChecks
+
+    conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
+    processors, threads = len(os.sched_getaffinity(0)), conf.api.threads
+    checks = PasswordChecks(conf.api.wrong_passwords_per_minute, max(1, processors // 2), max(1, threads * 3 // 4))
+    return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file), checks)
 
 
 def _noauth(conf: cfg.ConfigOpts) -> Authenticate:

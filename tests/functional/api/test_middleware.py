@@ -179,7 +179,7 @@ def test_environment_variables_can_configure_middleware(tmp_path: Path, monkeypa
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[str]:
     """Yield the URL of a project of an API with http_basic, which serves other machines too."""
-    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
     (tmp_path / "htpasswd").write_text(f"ann:{hashed}\n")
     settings = tmp_path / "snapmanage.conf"
     settings.write_text(

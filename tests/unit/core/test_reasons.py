@@ -6,7 +6,13 @@ from snapmanage import errors
 from snapmanage.core import reasons
 
 # Errors that end no operation, and that no handler raises.
-BEFORE_HANDLERS = {errors.NotAuthenticated, errors.NotAcceptable, errors.KeyReused, errors.NotPermitted}
+BEFORE_HANDLERS = {
+    errors.KeyReused,
+    errors.NotAcceptable,
+    errors.NotAuthenticated,
+    errors.NotPermitted,
+    errors.TooManyRequests,
+}
 CLASSES = {getattr(errors, name) for name in errors.__all__} - BEFORE_HANDLERS - {errors.SnapmanageError}
 
 
