@@ -126,6 +126,12 @@ API = [
         "value lets a client guess faster. With a lower value, one user's mistakes soon hinder first logins of others "
         "at the same address, such as that of a proxy.",
     ),
+    cfg.StrOpt(
+        "audit_map_file",
+        help="Path of an audit map, such as a copy of etc/snapmanage/api_audit_map.conf. If it is set, each API "
+        "request leaves CADF events, by the audit filter of keystonemiddleware (snapmanage[keystone]). They go to the "
+        "log, unless [audit_middleware_notifications] driver names another driver of oslo.messaging.",
+    ),
     cfg.IntOpt(
         "osapi_max_limit",
         default=1000,

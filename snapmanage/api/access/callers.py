@@ -24,6 +24,7 @@ class Caller:
     requester: Requester
     roles: tuple[str, ...]
     bound: bool
+    user_name: str | None = None
 
 
 NOBODY = Caller(Requester(project_id=""), (), bound=True)
@@ -39,10 +40,12 @@ def identify(
     project_id: str,
     roles: tuple[str, ...],
     bound: bool,
+    user_name: str | None = None,
 ) -> Caller:
     """Return the authenticated caller; raise `InvalidRequest` if the path names another project.
 
-    `project_id` is empty if the strategy knows no project: then the project of the path is used.
+    `project_id` is empty if the strategy knows no project: then the project of the path is used. `user_name` is None if
+    the user's id is the name.
     """
     if project_id and project_in_path and project_id != project_in_path:
         raise errors.InvalidRequest(f"Malformed request url: project {project_in_path} is not the token's project")
@@ -59,4 +62,4 @@ def identify(
         request_id=requester.request_id,
         global_request_id=requester.global_request_id,
     )
-    return Caller(requester, roles, bound)
+    return Caller(requester, roles, bound, user_name or user_id)

@@ -4,10 +4,12 @@ A strategy or a middleware is imported, and its options are registered, only if 
 """
 
 import os
+from configparser import Error as ConfigParserError
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
+from oslo_messaging import opts as messaging_options
 
 from snapmanage import conf as options
 from snapmanage import errors
@@ -18,6 +20,10 @@ from snapmanage.api.access.policy import Policy
 
 CORS = "cors"
 MIDDLEWARE = "oslo_middleware"
+AUDIT = "audit_middleware_notifications"
+NOTIFICATIONS = "oslo_messaging_notifications"
+# Not a topic of [DEFAULT] notification_topics: snapmanage-audit would read events that are none of a snapshot.
+AUDIT_TOPIC = "snapmanage-api-audit"
 KEYSTONE = "keystone_authtoken"
 POLICY_FILE = "policy.yaml"
 
@@ -44,10 +50,12 @@ def policy(conf: cfg.ConfigOpts) -> Policy:
 
 
 def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
-    """Return the application behind the access log, and oslo.middleware's CORS and proxy headers if configured.
+    """Return the application behind the access log, and behind CADF events, CORS and proxy headers if configured.
 
     The headers of a proxy are read first, because the access log has the caller's address.
     """
+    if conf.api.audit_map_file:
+        application = _audited(conf, application)
     if _mentioned(conf, CORS):
         application = _with_cors(conf, application)
     application = AccessLog(application)
@@ -111,6 +119,36 @@ def _require_keystone_options(conf: cfg.ConfigOpts) -> None:
         raise errors.ConfigurationError(
             f"[{KEYSTONE}] auth_type is missing; set it to password, and set auth_url, username, password, project_name"
         )
+
+
+def _audited(conf: cfg.ConfigOpts, application: Any) -> Any:
+    """Return the application behind keystonemiddleware's audit filter, whose events go to the log by default.
+
+    A broker that can't be reached is tried once, because the filter works within the request.
+    """
+    try:
+        from keystonemiddleware import audit
+
+        from snapmanage.api.access.cadf import CadfAudit
+    except ImportError as error:
+        raise errors.ConfigurationError(
+            f"[api] audit_map_file needs a missing Python package: {error}; install snapmanage[keystone]"
+        ) from error
+
+    for group, known in [*audit.list_opts(), *messaging_options.list_opts()]:
+        if group in (AUDIT, NOTIFICATIONS):
+            conf.register_opts(known, group=group)
+    conf.set_default("driver", "log", group=AUDIT)
+    conf.set_default("topics", [AUDIT_TOPIC], group=AUDIT)
+    conf.set_default("retry", 0, group=NOTIFICATIONS)
+    given = {"audit_map_file": conf.api.audit_map_file, "oslo_config_config": conf}
+    try:
+        return CadfAudit(application, lambda inner: audit.AuditMiddleware(inner, **given))
+    except (OSError, ConfigParserError, audit.PycadfAuditApiConfigError) as error:
+        text = " ".join(str(error).split())
+        raise errors.ConfigurationError(
+            f"[api] audit_map_file: {text}; copy etc/snapmanage/api_audit_map.conf of the source"
+        ) from error
 
 
 def _with_cors(conf: cfg.ConfigOpts, application: Any) -> Any:
