@@ -35,10 +35,15 @@ class Checking:
         self._thread.join(20)
 
 
-def end(*checking: Checking) -> None:
-    """Let threads end in any order."""
+def release(*checking: Checking) -> None:
+    """Let threads end their turns."""
     for each in checking:
         each.release()
+
+
+def end(*checking: Checking) -> None:
+    """Let threads end in any order, and wait for their ends."""
+    release(*checking)
     for each in checking:
         each.join()
 
@@ -118,9 +123,9 @@ def test_clients_with_wrong_passwords_leave_half_of_the_places() -> None:
 
     until(lambda: any(guess.refusals for guess in guesses), "a guess beyond half of the places to be refused")
     other = Checking(checks, "another")
-    end(*guesses)
+    release(*guesses)
     until(other.begun.is_set, "the other client to be checked")
-    end(other)
+    end(*guesses, other)
 
 
 def test_client_leaves_the_last_places_to_others() -> None:
@@ -132,9 +137,9 @@ def test_client_leaves_the_last_places_to_others() -> None:
     [busy] = [refused for guess in guesses for refused in guess.refusals]
     assert busy.retry_after_seconds == 1
     other = Checking(checks, "another")
-    end(*guesses)
+    release(*guesses)
     until(other.begun.is_set, "the other client to be checked")
-    end(other)
+    end(*guesses, other)
 
 
 @pytest.mark.parametrize(
