@@ -83,7 +83,7 @@ def test_user_of_the_file_is_an_administrator_of_the_project_in_the_path(strateg
 
     assert caller.requester.user_id == "ann"
     assert caller.requester.project_id == PROJECT
-    assert caller == Caller(caller.requester, ("admin",), bound=True)
+    assert caller == Caller(caller.requester, ("admin",), bound=True, user_name="ann")
 
 
 @pytest.mark.parametrize(
