@@ -33,6 +33,7 @@ __all__ = [
     "SnapmanageError",
     "SnapshotNotFound",
     "SourceNotFound",
+    "TooManyRequests",
     "Unavailable",
     "Unusable",
     "VolumeNotFound",
@@ -214,6 +215,16 @@ class Unavailable(SnapmanageError):
     """A part of snapmanage doesn't answer at the moment; a later request may succeed."""
 
     code = "unavailable"
+
+
+class TooManyRequests(SnapmanageError):
+    """The caller's address has sent too many wrong passwords, or too many passwords are being checked."""
+
+    code = "too_many_requests"
+
+    def __init__(self, text: str, retry_after_seconds: int) -> None:
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class BackendError(SnapmanageError):

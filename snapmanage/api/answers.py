@@ -19,6 +19,7 @@ FAULTS = {
     413: "overLimit",
     415: "badMediaType",
     422: "unprocessableEntity",
+    429: "overLimit",
     503: "serviceUnavailable",
 }
 LONGEST_TEXT = 1000

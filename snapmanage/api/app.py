@@ -7,19 +7,25 @@ from typing import Any
 
 import falcon
 from falcon.routing import BaseConverter
-from oslo_context import context
 
 from snapmanage import errors
-from snapmanage.api import answers, routes, schemas, versions
+from snapmanage.api import answers, requestids, routes, schemas, versions
+from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
+from snapmanage.core import reasons
 from snapmanage.core.values.logfields import fields
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
-REQUEST_ID = "X-Openstack-Request-Id"
+# Answers are data for programs: no cache may keep them, and no browser may show them or guess their type.
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 RETRY_AFTER_SECONDS = "5"
 
 # The first class that matches decides.
@@ -33,6 +39,7 @@ STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.NotPermitted, 403),
     (errors.ConfigurationError, 500),
     (errors.Invalid, 400),
+    (errors.TooManyRequests, 429),
     (errors.Unavailable, 503),
     (errors.BackendError, 503),
 )
@@ -50,20 +57,12 @@ class ProjectConverter(BaseConverter):
         return value if re.fullmatch(r"[0-9a-fA-F-]{1,255}", value) else None
 
 
-class RequestIdMiddleware:
-    """Gives every request an id; its log lines and its response show the id, even if no handler is reached.
-
-    The id that the client sent becomes the global request id.
-    """
+class AnswerHeaders:
+    """Gives every answer its request id and the headers of `SECURITY_HEADERS`, even if no handler is reached."""
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
-        request_id = str(context.generate_request_id())
-        inbound = request.get_header(REQUEST_ID)
-        known_form = inbound and re.fullmatch(r"req-[0-9a-fA-F-]{1,64}", inbound)  # other text could forge log lines
-        request.context.request_id = request_id
-        request.context.global_request_id = inbound if known_form else None
-        context.RequestContext(request_id=request_id, global_request_id=request.context.global_request_id)
-        response.set_header(REQUEST_ID, request_id)
+        request.context.request_id, request.context.global_request_id = requestids.assign(request.env)
+        response.set_headers(SECURITY_HEADERS | {requestids.HEADER: request.context.request_id})
         response.append_header("Vary", versions.HEADER)
 
 
@@ -105,7 +104,7 @@ class Protected(Public):
     """A route with authentication: it checks caller, microversion, body and policy, in this order."""
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
-        caller = self._service.authenticate(request, path.get("project_id"))
+        caller = request.env[access.CALLER] = self._service.authenticate(request, path.get("project_id"))
         version = versions.negotiate(request.headers)
         response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
         if version < self._route.since:
@@ -114,15 +113,19 @@ class Protected(Public):
         body = _read_body(request, operation.body, self._service.limits.body)
         rule = operation.rule or policy.ADMIN
         if not self._service.policy.allows(caller, rule):
+            access.note(request.env, rule=rule)
             raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
         everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
         api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
-        _write_answer(response, operation.handler(api_request))
+        try:
+            _write_answer(response, operation.handler(api_request))
+        except errors.SnapmanageError as error:
+            _refuse(request, response, error, str(error) if api_request.is_admin else reasons.of_refusal(error))
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the WSGI application."""
-    middleware: list[Any] = [RequestIdMiddleware(), RequestGuard()]
+    middleware: list[Any] = [AnswerHeaders(), RequestGuard()]
     app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     app.router_options.converters["project"] = ProjectConverter
@@ -178,15 +181,23 @@ def _write_fault(response: falcon.Response, status: int, text: str) -> None:
 
 def _answer_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:
     """Answer an error of falcon's own: unknown path, unknown method, too large body."""
-    if response.get_header(REQUEST_ID) is None:  # falcon calls no middleware for the method WEBSOCKET
-        RequestIdMiddleware().process_request(request, response)
+    if response.get_header(requestids.HEADER) is None:  # falcon calls no middleware for the method WEBSOCKET
+        AnswerHeaders().process_request(request, response)
     _write_fault(response, error.status_code, error.description or error.title or "The request can't be processed.")
 
 
 def _answer_refusal(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:
+    """Answer an error from outside of a handler, whose text has no details of a backend."""
+    _refuse(request, response, error, str(error))
+
+
+def _refuse(request: Any, response: falcon.Response, error: errors.SnapmanageError, text: str) -> None:
+    access.note(request.env, error=error.code)
     if isinstance(error, errors.NotAuthenticated):
         response.set_header("WWW-Authenticate", error.challenge)
-    _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), str(error))
+    if isinstance(error, errors.TooManyRequests):
+        response.set_header("Retry-After", str(error.retry_after_seconds))
+    _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), text)
 
 
 def _answer_failure(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:

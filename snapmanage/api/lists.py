@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions
+from snapmanage.api.access import log as access
 from snapmanage.api.request import ApiRequest
 from snapmanage.core.lists.paging import ListQuery
 
@@ -31,6 +32,8 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
     """Parse the query of a list; raise `InvalidRequest` that names a malformed parameter."""
     parameters = request.parameters
     all_projects = request.everywhere and schemas.boolean(parameters, "all_tenants")
+    if all_projects:
+        access.note(request.http.env, scope="all_projects")
     return ListQuery(
         project_id=parameters.get("project_id") if all_projects else request.caller.requester.project_id,
         equal=_equal(parameters, shape),

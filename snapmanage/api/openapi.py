@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from snapmanage.api import answers, versions
+from snapmanage.api import answers, requestids, versions
 from snapmanage.api.access import policy
 from snapmanage.api.parameters import Parameter
 from snapmanage.api.route import Operation, Route, Table
@@ -15,13 +15,12 @@ from snapmanage.core import idempotency
 
 Json = dict[str, Any]
 
-REQUEST_ID = "X-Openstack-Request-Id"
 # Statuses of refusals: every request, authenticated ones, ones with a body, ones that create a record.
 EVERY = (400, 405, 408, 411, 413, 414, 500)
-PROTECTED = (401, 403, 404, 406, 503)
+PROTECTED = (401, 403, 404, 406, 429, 503)
 WITH_BODY = (415,)
 KEYED = (409, 422)
-FAULT_HEADERS = {401: "WWW-Authenticate", 405: "Allow", 503: "Retry-After"}
+FAULT_HEADERS = {401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"}
 
 _ABOUT = """Manage snapshots that exist on a storage backend, in the shape of the Block Storage API v3.
 
@@ -58,7 +57,7 @@ _SHARED_PARAMETERS: Json = {
     },
 }
 _HEADERS = {
-    REQUEST_ID: "The id of this request in the service's log.",
+    requestids.HEADER: "The id of this request in the service's log.",
     versions.HEADER: "The microversion of the answer.",
     "WWW-Authenticate": "The authentication scheme that the service accepts.",
     "Allow": "The methods that the path has.",
@@ -153,7 +152,7 @@ def _query(parameter: Parameter) -> Json:
 
 
 def _responses(operation: Operation) -> Json:
-    headers = {name: _ref("headers", name) for name in (REQUEST_ID, versions.HEADER)}
+    headers = {name: _ref("headers", name) for name in (requestids.HEADER, versions.HEADER)}
     successes: Json = {}
     for status, schema in operation.answers.items():
         description = "Success." if status < 400 else "Temporarily unavailable."
@@ -166,7 +165,7 @@ def _responses(operation: Operation) -> Json:
 
 
 def _fault(status: int) -> Json:
-    names = [REQUEST_ID, *([FAULT_HEADERS[status]] if status in FAULT_HEADERS else [])]
+    names = [requestids.HEADER, *([FAULT_HEADERS[status]] if status in FAULT_HEADERS else [])]
     return {
         "description": "Refused; the message has the reason.",
         "headers": {name: _ref("headers", name) for name in names},

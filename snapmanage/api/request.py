@@ -98,7 +98,8 @@ def find_server(request: ApiRequest, host: str) -> Location:
     if not known:
         raise errors.ServiceNotFound(host)
     if len(known) > 1:
-        raise errors.InvalidRequest(f"host {host!r} has several backends; name one of: {', '.join(known)}")
+        choice = f"one of: {', '.join(known)}" if request.is_admin else "the backend too, as HOST@BACKEND"
+        raise errors.InvalidRequest(f"host {host!r} has several backends; name {choice}")
     return Location.parse(known[0])
 
 

@@ -10,7 +10,9 @@ from urllib.parse import urlencode
 from snapmanage.api import versions
 from snapmanage.api.request import Answer, ApiRequest
 from snapmanage.api.versions import Version
+from snapmanage.core import reasons
 from snapmanage.core.audit.chain import Entry
+from snapmanage.core.lists import manageable as lists
 from snapmanage.core.records import Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.manage.queries import Page
@@ -107,10 +109,11 @@ _VOLUME_ADDITIONS: tuple[tuple[Version, str, Any], ...] = (
 
 
 def message(request: ApiRequest, user_message: UserMessage) -> dict[str, Any]:
+    """Return a message; only administrators see hosts, paths and names on the backend in its text."""
     return {
         "id": user_message.id,
         "event_id": user_message.event_id,
-        "user_message": user_message.text,
+        "user_message": user_message.text if request.is_admin else user_message.text_for_readers,
         "message_level": user_message.level,
         "resource_type": user_message.resource_type,
         "resource_uuid": user_message.resource_id,
@@ -122,7 +125,11 @@ def message(request: ApiRequest, user_message: UserMessage) -> dict[str, Any]:
 
 
 def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> dict[str, Any]:
-    """Return the progress of an operation; `entries` are the snapshot's events in the audit log."""
+    """Return the progress of an operation; `entries` are the snapshot's events in the audit log.
+
+    Only administrators see the texts of reasons, which may have hosts and paths; others see a sentence for the code.
+    """
+    reason = snapshot.reason if request.is_admin or snapshot.reason is None else reasons.sentence(snapshot.reason_code)
     waiting = snapshot.status.in_progress and snapshot.claimed_by is None
     return {
         "snapshot_id": snapshot.id,
@@ -133,23 +140,31 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
         "backend_name": snapshot.backend_name,
         "backend_id": snapshot.backend_id,
         "backend_created_at": _time(snapshot.backend_created_at),
-        "reason": snapshot.reason,
+        "reason": reason,
         "reason_code": snapshot.reason_code,
         "next_attempt_at": _time(snapshot.due_at) if waiting else None,
-        "events": [_event(entry) for entry in entries],
+        "events": [_event(entry, request.is_admin) for entry in entries],
     }
 
 
-def manageable(entry: dict[str, Any], detail: bool) -> dict[str, Any]:
-    """Return an entry of `get_manageable_snapshots`, reduced to the summary's fields unless `detail` is set."""
+def manageable(request: ApiRequest, entry: dict[str, Any], detail: bool) -> dict[str, Any]:
+    """Return an entry of `get_manageable_snapshots`, reduced to the summary's fields unless `detail` is set.
+
+    Only administrators see the ids of snapshots, which may belong to other projects, and the texts of reasons.
+    """
     summary = ("reference", "size", "safe_to_manage", "source_reference")
-    return entry if detail else {name: entry[name] for name in summary}
+    if not detail:
+        return {name: entry[name] for name in summary}
+    return entry if request.is_admin else lists.for_readers(entry)
 
 
-def _event(entry: Entry) -> dict[str, Any]:
-    payload = entry.payload
+def _event(entry: Entry, detailed: bool) -> dict[str, Any]:
     names = ("event_id", "generation", "occurred_at", "status", "attempt", "reason")
-    return {"event_type": entry.event_type} | {name: payload[name] for name in names}
+    shown = {"event_type": entry.event_type} | {name: entry.payload[name] for name in names}
+    if shown["reason"] and not detailed:
+        code = shown["reason"]["code"]
+        shown["reason"] = {"code": code, "text": reasons.sentence(code)}
+    return shown
 
 
 def page(request: ApiRequest, name: str, shown: Page[T], view: Callable[[ApiRequest, T], dict[str, Any]]) -> Answer:

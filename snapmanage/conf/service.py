@@ -103,7 +103,7 @@ API = [
         "auth_strategy",
         default="noauth",
         choices=[
-            ("noauth", "every caller is an administrator; only callers on this host, unless noauth_anywhere is set"),
+            ("noauth", "every caller is an administrator; only programs on this host, unless noauth_anywhere is set"),
             (
                 "http_basic",
                 "user name and password, checked against a file with bcrypt hashes "
@@ -116,7 +116,24 @@ API = [
     cfg.BoolOpt(
         "noauth_anywhere",
         default=False,
-        help="Allow noauth on any address, for any caller. Set it only behind a proxy that authenticates callers.",
+        help="Allow noauth on any address, for any caller, also through a proxy or a UNIX socket. Set it only behind a "
+        "proxy that authenticates callers, and that sets or removes X-Auth-Token itself. If it is not set, requests "
+        "of other machines, of proxies, and of pages of other origins in a browser are refused.",
+    ),
+    cfg.IntOpt(
+        "wrong_passwords_per_minute",
+        default=10,
+        min=1,
+        help="With http_basic, wrong passwords that a process of snapmanage-api checks for one client address in a "
+        "minute; after them it answers 429 to each password from the address that it does not know as right. A higher "
+        "value lets a client guess faster. With a lower value, one user's mistakes soon hinder first logins of others "
+        "at the same address, such as that of a proxy.",
+    ),
+    cfg.StrOpt(
+        "audit_map_file",
+        help="Path of an audit map, such as a copy of etc/snapmanage/api_audit_map.conf. If it is set, each API "
+        "request leaves CADF events, by the audit filter of keystonemiddleware (snapmanage[keystone]). They go to the "
+        "log, unless [audit_middleware_notifications] driver names another driver of oslo.messaging.",
     ),
     cfg.IntOpt(
         "osapi_max_limit",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from snapmanage.core import reasons
 from snapmanage.core.records import Record, Snapshot
 from snapmanage.core.values import ids
 
@@ -26,6 +27,12 @@ class UserMessage:
     @property
     def guaranteed_until(self) -> datetime:
         return self.created_at + MESSAGE_LIFETIME
+
+    @property
+    def text_for_readers(self) -> str:
+        """Return the text for callers who aren't administrators; it is derived from the code in `event_id`."""
+        kind, operation, code = self.event_id.lower().split("_", 2)
+        return f"{operation} {kind}: {reasons.sentence(code)}"
 
 
 def of_failure(record: Record, now: datetime) -> UserMessage:

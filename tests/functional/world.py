@@ -15,8 +15,8 @@ from oslo_config import cfg
 from sqlalchemy import select
 
 from snapmanage.api import app as wsgi
-from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
+from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
 from snapmanage.audit.listener import Listener
@@ -206,7 +206,7 @@ def running_world(
     backend_limits: BackendLimits = PACE,
     call_timeout_seconds: float = 20,
     heartbeat_seconds: float = ONE_BEAT,
-    authenticate: Authenticate = callers.noauth,
+    authenticate: Authenticate = NoAuth(),  # noqa: B008 - frozen
     policy: Policy | None = None,
     around: Callable[[Any], Any] = lambda application: application,
     url: str | None = None,

@@ -1,7 +1,8 @@
 """The strategy `http_basic`: user and password, checked against the bcrypt hashes of an htpasswd file.
 
 oslo.middleware parses the header and checks hashes. Checking a bcrypt hash is slow on purpose, so successful
-credentials are remembered for a while.
+credentials are remembered for a while. Each refused check costs as much as the slowest hash of the file, so that its
+time shows no names.
 """
 
 import hmac
@@ -9,66 +10,108 @@ import logging
 import os
 import re
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import bcrypt
 import falcon
 import webob.exc
 from oslo_middleware import basic_auth
 
 from snapmanage import errors
-from snapmanage.api.access import callers
+from snapmanage.api.access import callers, log
 from snapmanage.api.access.callers import Caller
+from snapmanage.api.access.password_checks import PasswordChecks, client_of
 
 LOG = logging.getLogger(__name__)
 
-CHALLENGE = 'Basic realm="snapmanage"'
+CHALLENGE = 'Basic realm="snapmanage", charset="UTF-8"'
 # In bytes. bcrypt ignores all bytes after these.
 LONGEST_PASSWORD = 72
 MOST_REMEMBERED = 1000
 REMEMBERED_SECONDS = 300.0
+# A hash of a lower cost is guessed too fast, and one of a higher cost occupies a processor for seconds.
+LOWEST_COST = 10
+HIGHEST_COST = 14
 
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
-_REMEDY = "write it with `htpasswd -nbB USER PASSWORD`"
+_REMEDY = "write it with `htpasswd -B -C 12 FILE USER`"
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """The content of an htpasswd file at `stamp`: a line for each user, and one that no password matches."""
+    """The content of an htpasswd file at `stamp`: the line and the cost of each user."""
 
     stamp: tuple[int, ...]
     lines: Mapping[str, str]
-    stranger: str
+    costs: Mapping[str, int]
+
+    @property
+    def highest_cost(self) -> int:
+        return max(self.costs.values())
+
+    def line(self, user: str) -> str:
+        """Return the line of a user; for an unknown user a line that no password matches, of the highest cost."""
+        return self.lines.get(user) or f"an unknown user:{_unmatched(self.highest_cost)}"
+
+    def fillers(self, user: str) -> list[str]:
+        """Return hashes whose checks, after that of the user's own hash, add up to a check of the highest cost.
+
+        The cost is a power of two: 2^c + (2^c + 2^(c+1) + ... + 2^(h-1)) = 2^h.
+        """
+        return [_unmatched(cost) for cost in range(self.costs.get(user, self.highest_cost), self.highest_cost)]
 
 
 class HttpBasic:
     """The strategy `http_basic`: each user of the file is an administrator of the project in the path."""
 
-    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        file: Path,
+        checks: PasswordChecks,
+        clock: Callable[[], float] = time.monotonic,
+        lowest_cost: int = LOWEST_COST,
+    ) -> None:
         """Raise `ConfigurationError` if the file can't be used."""
         self._file = file
-        self._accounts = read_accounts(file)
+        self._checks = checks
+        self._lowest_cost = lowest_cost
+        self._accounts = read_accounts(file, lowest_cost)
         self._memory = Memory(clock)
 
     def __call__(self, request: falcon.Request, project_id: str | None) -> Caller:
+        """Authenticate a request; raise `TooManyRequests` too."""
         user, password = _credentials(request.get_header("Authorization") or "")
         accounts = self._current()
         if not self._memory.holds(accounts.stamp, user, password):
-            try:  # an unknown user gets a check too, which takes as long as that of a known one
-                basic_auth.auth_entry(accounts.lines.get(user, accounts.stranger), password)
-            except webob.exc.HTTPException as error:
-                raise errors.NotAuthenticated(CHALLENGE) from error
-            self._memory.keep(accounts.stamp, user, password)
+            client = client_of(request.env.get("REMOTE_ADDR"))
+            with self._checks.turn(client):
+                self._check(request, client, accounts, user, password)
         return callers.identify(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
+
+    def _check(self, request: falcon.Request, client: str, accounts: Accounts, user: str, password: bytes) -> None:
+        if self._memory.holds(accounts.stamp, user, password):  # an equal request was before this one in the line
+            return
+        try:
+            basic_auth.auth_entry(accounts.line(user), password)
+        except webob.exc.HTTPException as error:
+            self._checks.add_wrong(client)
+            for filler in accounts.fillers(user):
+                bcrypt.checkpw(password, filler.encode())
+            if user in accounts.lines:  # an unknown name may be a password in the wrong field
+                log.note(request.env, claimed=user)
+            raise errors.NotAuthenticated(CHALLENGE) from error
+        self._memory.keep(accounts.stamp, user, password)
 
     def _current(self) -> Accounts:
         """Return the file's present accounts; raise `Unavailable` while the file can't be used."""
         try:
             if _stamp(self._file) != self._accounts.stamp:
-                self._accounts = read_accounts(self._file)
+                self._accounts = read_accounts(self._file, self._lowest_cost)
         except errors.ConfigurationError as error:
             LOG.error(
                 "The password file can't be used; every request is answered with 503 until it is fixed: %s", error
@@ -102,26 +145,48 @@ class Memory:
         return hmac.digest(self._key, repr(credentials).encode(), "sha256")
 
 
-def read_accounts(file: Path) -> Accounts:
-    """Read an htpasswd file; raise `ConfigurationError` if it is empty or has other lines than bcrypt hashes."""
+def read_accounts(file: Path, lowest_cost: int = LOWEST_COST) -> Accounts:
+    """Read an htpasswd file; warn if every user of the machine can read it.
+
+    Raise `ConfigurationError` if others can change the file, if it is empty, or if it has other lines than bcrypt
+    hashes of a cost from `lowest_cost` to `HIGHEST_COST`.
+    """
     stamp = _stamp(file)
+    _require_mode(file)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise _unusable(file, f"can't be read: {error}") from error
     lines: dict[str, str] = {}
-    cost = "04"
+    costs: dict[str, int] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if line and not line.startswith("#"):
             user, _, written = line.partition(":")
             known = _HASH.fullmatch(written)
             if not user or known is None:
                 raise _unusable(file, f"has no user with a bcrypt hash in line {number}: {_REMEDY}")
+            if not lowest_cost <= int(known[1]) <= HIGHEST_COST:
+                allowed = f"{lowest_cost} to {HIGHEST_COST}"
+                raise _unusable(file, f"has a hash of cost {int(known[1])} in line {number}, not {allowed}: {_REMEDY}")
+            costs.setdefault(user, int(known[1]))
             lines.setdefault(user, line)
-            cost = max(cost, known[1])
     if not lines:
         raise _unusable(file, f"names no user: {_REMEDY}")
-    return Accounts(stamp, lines, f"an unknown user:$2b${cost}${'.' * 53}")
+    return Accounts(stamp, lines, costs)
+
+
+def _require_mode(file: Path) -> None:
+    """Raise `ConfigurationError` if other users than the owner can change the file; warn if every user can read it."""
+    mode = stat.S_IMODE(os.stat(file).st_mode)
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _unusable(file, f"has mode {mode:04o}, so that others can add users: run `chmod 640 {file}`")
+    if mode & stat.S_IROTH:
+        LOG.warning("The password file can be read by every user of this machine; run `chmod 640 %s`", file)
+
+
+def _unmatched(cost: int) -> str:
+    """Return a hash that no password matches."""
+    return f"$2b${cost:02}${'.' * 53}"
 
 
 def _credentials(header: str) -> tuple[str, bytes]:

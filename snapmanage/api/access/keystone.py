@@ -66,7 +66,8 @@ class Keystone:
         if not project:
             raise errors.NotPermitted("The token has no project; request a token with project scope.")
         roles = tuple(filter(None, environ.get("HTTP_X_ROLES", "").split(",")))
-        return callers.identify(request, project_id, environ["HTTP_X_USER_ID"], project, roles, bound=False)
+        user_id, user_name = environ["HTTP_X_USER_ID"], environ.get("HTTP_X_USER_NAME")
+        return callers.identify(request, project_id, user_id, project, roles, bound=False, user_name=user_name)
 
 
 def _respond(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -26,7 +26,7 @@ def _manageable(request: ApiRequest, detail: bool) -> Answer:
     limit, arguments = _page_arguments(request)
     queries.require_up(request.service.app, server)
     found = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
-    shown = [views.manageable(entry, detail) for entry in found[:limit]]
+    shown = [views.manageable(request, entry, detail) for entry in found[:limit]]
     return views.manageable_page(request, shown, len(found))
 
 

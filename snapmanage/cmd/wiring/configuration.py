@@ -25,7 +25,15 @@ from snapmanage.volume.limits import BackendLimits
 
 RABBIT = "oslo_messaging_rabbit"
 DRIVERS = "snapmanage.drivers"
-QUIET = ["amqp=WARNING", "kombu=WARNING", "oslo.messaging=WARNING", "stevedore=WARNING", "alembic=WARNING"]
+QUIET = [
+    "amqp=WARNING",
+    "kombu=WARNING",
+    "oslo.messaging=WARNING",
+    "oslo.messaging.notification=INFO",  # CADF events of the driver `log`
+    "stevedore=WARNING",
+    "alembic=WARNING",
+    "keystonemiddleware._common.config=ERROR",  # it warns of the option that names the audit map
+]
 
 
 def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None) -> cfg.ConfigOpts:

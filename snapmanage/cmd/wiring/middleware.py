@@ -4,21 +4,27 @@ A strategy or a middleware is imported, and its options are registered, only if 
 """
 
 import os
-from functools import partial
+from configparser import Error as ConfigParserError
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
+from oslo_messaging import opts as messaging_options
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Authenticate
+from snapmanage.api.access.log import AccessLog
+from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
 from snapmanage.cmd.wiring import configuration
 
 CORS = "cors"
 MIDDLEWARE = "oslo_middleware"
+AUDIT = "audit_middleware_notifications"
+NOTIFICATIONS = "oslo_messaging_notifications"
+# Not a topic of [DEFAULT] notification_topics: snapmanage-audit would read events that are none of a snapshot.
+AUDIT_TOPIC = "snapmanage-api-audit"
 KEYSTONE = "keystone_authtoken"
 POLICY_FILE = "policy.yaml"
 
@@ -26,15 +32,10 @@ POLICY_FILE = "policy.yaml"
 def authentication(conf: cfg.ConfigOpts) -> Authenticate:
     """Return the strategy of `[api] auth_strategy`; raise `ConfigurationError` if an option or a package is missing."""
     if conf.api.auth_strategy == "http_basic":
-        from oslo_middleware import basic_auth
-
-        from snapmanage.api.access.http_basic import HttpBasic
-
-        conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
-        return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file))
+        return _http_basic(conf)
     if conf.api.auth_strategy == "keystone":
         return _keystone(conf)
-    return partial(callers.noauth, anywhere=conf.api.noauth_anywhere)
+    return _noauth(conf)
 
 
 def policy(conf: cfg.ConfigOpts) -> Policy:
@@ -50,12 +51,40 @@ def policy(conf: cfg.ConfigOpts) -> Policy:
 
 
 def surround(conf: cfg.ConfigOpts, application: Any) -> Any:
-    """Return the application behind oslo.middleware's CORS and proxy headers, as far as they are configured."""
+    """Return the application behind the access log, and behind CADF events, CORS and proxy headers if configured.
+
+    The headers of a proxy are read first, because the access log has the caller's address.
+    """
+    if conf.api.audit_map_file:
+        application = _audited(conf, application)
     if _mentioned(conf, CORS):
         application = _with_cors(conf, application)
+    application = AccessLog(application)
     if _mentioned(conf, MIDDLEWARE):
         application = _behind_proxy(conf, application)
     return application
+
+
+def _http_basic(conf: cfg.ConfigOpts) -> Authenticate:
+    """Return the strategy `http_basic`; checks of passwords get half of the processors and most of the threads."""
+    from oslo_middleware import basic_auth
+
+    from snapmanage.api.access.http_basic import HttpBasic
+    from snapmanage.api.access.password_checks import PasswordChecks
+
+    conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
+    processors, threads = len(os.sched_getaffinity(0)), conf.api.threads
+    checks = PasswordChecks(conf.api.wrong_passwords_per_minute, max(1, processors // 2), max(1, threads * 3 // 4))
+    return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file), checks)
+
+
+def _noauth(conf: cfg.ConfigOpts) -> Authenticate:
+    """Return the strategy `noauth`, which serves the pages of `[cors] allowed_origin` too.
+
+    The origin `*` names no page, so it opens an API without authentication to none.
+    """
+    cors = _with_cors(conf, None) if _mentioned(conf, CORS) else None
+    return NoAuth(frozenset(cors.allowed_origins if cors else ()), conf.api.noauth_anywhere)
 
 
 def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
@@ -100,6 +129,36 @@ def _require_keystone_options(conf: cfg.ConfigOpts) -> None:
         )
 
 
+def _audited(conf: cfg.ConfigOpts, application: Any) -> Any:
+    """Return the application behind keystonemiddleware's audit filter, whose events go to the log by default.
+
+    A broker that can't be reached is tried once, because the filter works within the request.
+    """
+    try:
+        from keystonemiddleware import audit
+
+        from snapmanage.api.access.cadf import CadfAudit
+    except ImportError as error:
+        raise errors.ConfigurationError(
+            f"[api] audit_map_file needs a missing Python package: {error}; install snapmanage[keystone]"
+        ) from error
+
+    for group, known in [*audit.list_opts(), *messaging_options.list_opts()]:
+        if group in (AUDIT, NOTIFICATIONS):
+            conf.register_opts(known, group=group)
+    conf.set_default("driver", "log", group=AUDIT)
+    conf.set_default("topics", [AUDIT_TOPIC], group=AUDIT)
+    conf.set_default("retry", 0, group=NOTIFICATIONS)
+    given = {"audit_map_file": conf.api.audit_map_file, "oslo_config_config": conf}
+    try:
+        return CadfAudit(application, lambda inner: audit.AuditMiddleware(inner, **given))
+    except (OSError, ConfigParserError, audit.PycadfAuditApiConfigError) as error:
+        text = " ".join(str(error).split())
+        raise errors.ConfigurationError(
+            f"[api] audit_map_file: {text}; copy etc/snapmanage/api_audit_map.conf of the source"
+        ) from error
+
+
 def _with_cors(conf: cfg.ConfigOpts, application: Any) -> Any:
     from oslo_middleware import cors
 
@@ -114,14 +173,7 @@ def _behind_proxy(conf: cfg.ConfigOpts, application: Any) -> Any:
     conf.register_opts(http_proxy_to_wsgi.OPTS, group=MIDDLEWARE)
     if not conf.oslo_middleware.enable_proxy_headers_parsing:
         return application
-    trusting = http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
-
-    def remembering(environ: dict[str, Any], start_response: Any) -> Any:
-        # Headers replace REMOTE_ADDR, and noauth checks the peer too.
-        environ[callers.PEER] = environ.get("REMOTE_ADDR")
-        return trusting(environ, start_response)
-
-    return remembering
+    return http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
 
 
 def _mentioned(conf: cfg.ConfigOpts, section: str) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, belongs
+from snapmanage.core.backend import BackendSnapshot, Unsafe, belongs
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import ids_in
@@ -16,6 +16,7 @@ from snapmanage.core.values.text import printable
 T = TypeVar("T")
 Sort = tuple[tuple[str, str], ...]
 
+ALREADY_MANAGED = "already managed"
 SORT_KEYS = ("reference", "size")
 SORT_DIRECTIONS = ("asc", "desc")
 
@@ -180,6 +181,18 @@ def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, page: Pa
     return list(on_page((entry for entry in every if entry.safe_to_manage is page.filters.safe_to_manage), page))
 
 
+def for_readers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of `as_wire` for callers who aren't administrators.
+
+    The entry lacks the ids of snapshots, which may belong to other projects, and the details of the backend.
+    """
+    reason = entry["reason_not_safe"]
+    if reason is not None:
+        kind = reason.partition(":")[0]
+        reason = kind if kind in {each.value for each in Unsafe} else ALREADY_MANAGED
+    return {**entry, "reason_not_safe": reason, "extra_info": None, "cinder_id": None}
+
+
 def _earlier(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
@@ -200,7 +213,7 @@ def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
 def _reason_not_safe(snapshot: BackendSnapshot, snapshot_id: str | None, namesake: str | None) -> str | None:
     """Return the first reason for which `manage` would refuse the snapshot; None if it would not."""
     if snapshot_id is not None:
-        return "already managed"
+        return ALREADY_MANAGED
     if namesake is not None:
         return f"snapshot {namesake} is managed under this reference"
     if snapshot.unsafe is None:

@@ -24,8 +24,8 @@ from schemathesis.generation.meta import TestPhase
 from schemathesis.specs.openapi import checks
 
 from snapmanage.api import openapi, routes
-from snapmanage.api.access import callers
 from snapmanage.api.access.callers import Caller
+from snapmanage.api.access.noauth import NoAuth
 from tests.functional.client import PROJECT, SERVER
 from tests.functional.world import World, running_world
 
@@ -70,7 +70,7 @@ def filled_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wor
 
 def overseer(request: falcon.Request, project_id: str | None) -> Caller:
     """Make each caller an administrator of all projects; for other callers some parameters are ignored."""
-    return replace(callers.noauth(request, project_id), bound=False)
+    return replace(NoAuth()(request, project_id), bound=False)
 
 
 def test_document_needs_no_authentication(shared: World) -> None:

@@ -80,7 +80,7 @@ def connected(address: str) -> Iterator[socket.socket]:
         yield connection
 
 
-def request(line: str, *headers: str, host: str | None = "Host: x", body: str = "") -> bytes:
+def request(line: str, *headers: str, host: str | None = "Host: localhost", body: str = "") -> bytes:
     """Send one request on a new connection; each character is one byte."""
     head = [line if " HTTP/" in line else f"{line} HTTP/1.1", *([host] if host else []), *headers, CLOSE]
     return "\r\n".join([*head, "", body]).encode("latin-1")

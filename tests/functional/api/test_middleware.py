@@ -1,4 +1,4 @@
-"""Middleware of the API: CORS for browsers, proxy headers, and a log with request ids."""
+"""Middleware of the API: headers for browsers, CORS, proxy headers, and a log with request ids."""
 
 import re
 import sqlite3
@@ -6,12 +6,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import bcrypt
 import pytest
 import requests
+from oslo_middleware.cors import CORS
 
+from snapmanage.api.access.log import AccessLog
+from snapmanage.api.access.noauth import NoAuth
 from snapmanage.cmd.wiring import middleware
 from snapmanage.testing.services.daemon import Daemon
 from tests.functional.api.test_authentication import configured
@@ -37,7 +41,8 @@ def shared_with_browsers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("proxy")
     conf = configured(folder, "[oslo_middleware]\nenable_proxy_headers_parsing = true\n")
-    with running_world(folder, around=lambda each: middleware.surround(conf, each)) as world:
+    around = partial(middleware.surround, conf)
+    with running_world(folder, authenticate=NoAuth(anywhere=True), around=around) as world:
         five_snapshots(world)
         yield world
 
@@ -88,6 +93,15 @@ def test_page_of_another_origin_may_not(shared_with_browsers: World) -> None:
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+@pytest.mark.parametrize("path", ["/", "/v3", "/healthcheck", "snapshots", "nowhere", "snapshots?" + "&" * 100])
+def test_no_browser_renders_an_answer_and_no_cache_keeps_it(shared: World, path: str) -> None:
+    headers = shared.client.get(path).headers
+
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
 def test_accepted_request_is_answered_without_a_body_or_a_type(shared_with_browsers: World) -> None:
     shared_with_browsers.client.session.headers.update(token("admin", PROJECT))
     snapshot_id = shared_with_browsers.manage_snapshot(shared_with_browsers.register_volume(), "volume-1-snapshot-1")
@@ -132,11 +146,14 @@ def test_links_ignore_proxy_headers_without_a_proxy(behind_proxy: World, shared:
         assert version["links"][0]["href"] == f"{world.client.root}/v3/"
 
 
-def test_no_middleware_is_used_unless_it_is_configured(tmp_path: Path) -> None:
+def test_only_the_access_log_is_used_unless_more_is_configured(tmp_path: Path) -> None:
     application = object()
 
     for text in ("", "[cors]\nmax_age = 5\n", "[oslo_middleware]\nhttp_basic_auth_user_file = /x\n"):
-        assert middleware.surround(configured(tmp_path, text), application) is application
+        surrounded = middleware.surround(configured(tmp_path, text), application)
+
+        assert isinstance(surrounded, AccessLog)
+        assert surrounded.application is application
 
 
 def test_start_imports_no_unused_middleware() -> None:
@@ -151,9 +168,9 @@ def test_start_imports_no_unused_middleware() -> None:
 
 def test_environment_variables_can_configure_middleware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_CORS__ALLOWED_ORIGIN", ORIGIN)
-    application = object()
+    surrounded = middleware.surround(configured(tmp_path, ""), object())
 
-    assert middleware.surround(configured(tmp_path, ""), application) is not application
+    assert isinstance(surrounded.application, CORS)
 
 
 # The API in a separate process with one thread, so that requests run one after the other.
@@ -162,7 +179,7 @@ def test_environment_variables_can_configure_middleware(tmp_path: Path, monkeypa
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[str]:
     """Yield the URL of a project of an API with http_basic, which serves other machines too."""
-    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode()
     (tmp_path / "htpasswd").write_text(f"ann:{hashed}\n")
     settings = tmp_path / "snapmanage.conf"
     settings.write_text(

@@ -84,10 +84,13 @@ def test_several_files_are_read_and_the_first_request_is_answered(tmp_path: Path
     assert (ended.returncode, ended.stdout) == (0, "300 Multiple Choices\n"), ended.stderr
 
 
-def test_other_machine_is_refused_without_authentication_on_any_listen_address(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peer", ['"REMOTE_ADDR": "192.0.2.1"', '"REMOTE_ADDR": ""', '"HTTP_VIA": "1.1 proxy"'])
+def test_other_machine_unix_socket_or_proxy_is_refused_without_authentication_under_any_server(
+    tmp_path: Path, peer: str
+) -> None:
     environment = configured(tmp_path)
     sqlite(tmp_path)
-    stranger = 'environ = {"REMOTE_ADDR": "192.0.2.1", "PATH_INFO": "/v3/snapshots"}'
+    stranger = f'environ = {{"PATH_INFO": "/v3/snapshots", "REMOTE_ADDR": "127.0.0.1", {peer}}}'
 
     ended = python(ASK.replace("environ = {}", stranger), tmp_path, environment)
 
