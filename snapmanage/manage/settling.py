@@ -15,7 +15,7 @@ from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import ownership
-from snapmanage.store.engine import database
+from snapmanage.store.engine import failures
 from snapmanage.store.engine.refusals import write_in_parts
 
 
@@ -49,7 +49,7 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
         return []
 
     parts = write_in_parts(
-        resolutions, lambda part: app.run(lambda tx: _resolve(tx, part, storage)), fail, retry_helps=database.away
+        resolutions, lambda part: app.run(lambda tx: _resolve(tx, part, storage)), fail, retry_helps=failures.may_pass
     )
     return [snapshot for part in parts for snapshot in part]
 
@@ -82,7 +82,7 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
         return app.run(lambda tx: _settle(tx, [_failed(outcome, error)]))
 
     parts = write_in_parts(
-        outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=database.away
+        outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=failures.may_pass
     )
     return [record for part in parts for record in part]
 

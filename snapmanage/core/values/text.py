@@ -5,6 +5,8 @@ from typing import Any
 
 # Longer texts of errors are cut: a reason may repeat a name that is as long as a request.
 LONGEST_REASON = 2000
+# Characters of a foreign text that an error repeats.
+LONGEST_SHOWN = 300
 # Levels around a value in the JSON of a request. A deeper value could not be written as JSON again inside an event.
 DEEPEST = 32
 # Levels around a value in an event: more than any request makes, and far fewer than a parser refuses.
@@ -14,7 +16,12 @@ DEEPEST_EVENT = 64
 def readable(text: str) -> str:
     """Return the text as every database keeps it: cut if it is long, with NUL and surrogates escaped."""
     escaped = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-    return escaped if len(escaped) <= LONGEST_REASON else f"{escaped[:LONGEST_REASON]}…"
+    return cut(escaped, LONGEST_REASON)
+
+
+def cut(text: str, longest: int = LONGEST_SHOWN) -> str:
+    """Return the text, or its first `longest` characters and a mark that the rest is missing."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def storable(text: str) -> bool:
