@@ -29,6 +29,8 @@ from snapmanage.store.engine.refusals import write_in_parts
 LOG = logging.getLogger(__name__)
 
 OWN_EVENT_TYPES = ("snapshot.manage.", "snapshot.unmanage.")
+# Bytes. A larger message is read only if it holds one of our types: parsing takes many times the bytes of a message.
+LARGEST_READ = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,13 @@ def verify(db: Database) -> tuple[Head, str | None, list[Gap]]:
 
 def _parse_event(delivery: Delivery) -> ReceivedEvent | None:
     """Return the event in a message, None for a message of another service; raise `InvalidRequest` if it is invalid."""
+    if len(delivery.body) > LARGEST_READ and not any(kind.encode() in delivery.body for kind in OWN_EVENT_TYPES):
+        return None
+    envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
     content = envelope.unwrap(delivery.body)
     event_type, payload = content.get("event_type"), content.get("payload")
     if not isinstance(event_type, str) or not event_type.startswith(OWN_EVENT_TYPES):
         return None
-    envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
     if not isinstance(payload, dict):
         raise errors.InvalidRequest(f"the payload of {event_type} must be a JSON object")
     if missing := [name for name in PAYLOAD_FIELDS if name not in payload]:

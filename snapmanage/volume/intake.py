@@ -148,8 +148,12 @@ def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, rea
 
 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
-    """Return the method and the arguments of a message, both empty if they can't be read."""
+    """Return the method and the arguments of a message, both empty if they can't be read.
+
+    A request that is too large is read up to the size of an event, so that its snapshot gets an error event.
+    """
     try:
+        envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
         message = envelope.open_request(delivery.body).message
     except errors.Invalid:
         return "", {}
