@@ -15,6 +15,7 @@ from snapmanage.api.access import policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
 from snapmanage.core.values.logfields import fields
+from snapmanage.core.values.text import LONGEST_REASON, cut
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def _write_answer(response: falcon.Response, answer: Answer) -> None:
 
 def _write_fault(response: falcon.Response, status: int, text: str) -> None:
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
-    _write_answer(response, Answer(status, answers.fault(status, text), headers))
+    _write_answer(response, Answer(status, answers.fault(status, cut(text, LONGEST_REASON)), headers))
 
 
 def _answer_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:

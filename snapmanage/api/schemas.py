@@ -16,6 +16,9 @@ LARGEST_OFFSET = 2**31 - 1
 # JSON parsers disagree about larger numbers.
 LARGEST_NUMBER = 2**63 - 1
 
+# Pairs in the metadata of a record; a page shows up to `osapi_max_limit` records.
+MOST_PAIRS = 128
+
 Schema = jsonschema.Draft202012Validator
 
 _NAME = {"type": ["string", "null"], "minLength": 0, "maxLength": 255}
@@ -23,6 +26,7 @@ _METADATA = {
     "type": ["object", "null"],
     "propertyNames": {"pattern": r"^[a-zA-Z0-9\-_:. /]{1,255}$"},
     "additionalProperties": {"type": "string", "maxLength": 255},
+    "maxProperties": MOST_PAIRS,
 }
 _REF = {"type": ["object", "string"], "minProperties": 1, "minLength": 1}
 _EXAMPLE_REF = {"source-name": "disk1.img@daily"}
@@ -101,8 +105,19 @@ def parse(raw: bytes, schema: Schema) -> Any:
             raise errors.InvalidRequest("the body holds a NUL or an unpaired surrogate; send Unicode text without NUL")
     if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
         field = "/".join(str(part) for part in violation.absolute_path) or "body"
-        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {cut(violation.message)}")
+        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
     return body
+
+
+def _explain(violation: jsonschema.ValidationError) -> str:
+    """Return the reason of a violation, with the limit if the value exceeds one."""
+    limit = {"maxLength": "characters", "maxProperties": "properties"}.get(str(violation.validator))
+    if limit is None:
+        return cut(violation.message)
+    most = violation.validator_value
+    return (
+        f"{cut(repr(violation.instance), 60)} has {len(violation.instance)} {limit}; the limit is {most}, so send fewer"
+    )
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from snapmanage.core.audit import START, Entry, Head
 from snapmanage.store.mapping.tables import audit, audit_head
 
 _HEAD_ID = 1
+_NEWEST_FIRST = (audit.c.generation.desc(), audit.c.number.desc())
 
 
 def head(conn: Connection, lock: bool = False) -> Head:
@@ -39,10 +40,10 @@ def in_order(conn: Connection) -> Iterator[Entry]:
             yield Entry(**row._mapping)
 
 
-def of_snapshot(conn: Connection, snapshot_id: str) -> list[Entry]:
-    """Return a snapshot's entries in the order of their generations."""
-    query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(audit.c.generation)
-    return [Entry(**row._mapping) for row in conn.execute(query)]
+def of_snapshot(conn: Connection, snapshot_id: str, limit: int | None = None) -> list[Entry]:
+    """Return a snapshot's entries in the order of their generations, the newest `limit` of them."""
+    query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(*_NEWEST_FIRST).limit(limit)
+    return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
 
 
 def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[Entry]:
