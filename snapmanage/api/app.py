@@ -15,7 +15,6 @@ from snapmanage.api.access import policy
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
 from snapmanage.core.values.logfields import fields
-from snapmanage.core.values.text import LONGEST_REASON, cut
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
@@ -174,7 +173,7 @@ def _write_answer(response: falcon.Response, answer: Answer) -> None:
 
 def _write_fault(response: falcon.Response, status: int, text: str) -> None:
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
-    _write_answer(response, Answer(status, answers.fault(status, cut(text, LONGEST_REASON)), headers))
+    _write_answer(response, Answer(status, answers.fault(status, text), headers))
 
 
 def _answer_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:

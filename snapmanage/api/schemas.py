@@ -114,10 +114,8 @@ def _explain(violation: jsonschema.ValidationError) -> str:
     limit = {"maxLength": "characters", "maxProperties": "properties"}.get(str(violation.validator))
     if limit is None:
         return cut(violation.message)
-    most = violation.validator_value
-    return (
-        f"{cut(repr(violation.instance), 60)} has {len(violation.instance)} {limit}; the limit is {most}, so send fewer"
-    )
+    given: Any = violation.instance
+    return f"{cut(repr(given), 60)} has {len(given)} {limit}; the limit is {violation.validator_value}, so send fewer"
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

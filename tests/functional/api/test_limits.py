@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from snapmanage.api.answers import LONGEST_TEXT
 from snapmanage.api.app import MOST_PARAMETERS
 from snapmanage.api.schemas import MOST_PAIRS
-from snapmanage.core.values.text import LONGEST_REASON
 from snapmanage.manage.queries import SHOWN_EVENTS
 from snapmanage.store import audit
 from tests.functional.client import SERVER, fault
@@ -45,6 +45,11 @@ def test_field_of_a_new_snapshot_at_its_limit_and_one_beyond(
     assert text in fault(refused)[2]
 
 
+@pytest.mark.parametrize(("length", "status"), [(255, 200), (256, 404)])
+def test_project_in_a_path_has_at_most_255_characters(shared: World, length: int, status: int) -> None:
+    assert shared.client.get(f"/v3/{'a' * length}/snapshots").status_code == status
+
+
 def test_query_has_at_most_a_hundred_parameters(shared: World) -> None:
     fits, beyond = ("&".join(["limit=1"] * number) for number in (MOST_PARAMETERS, MOST_PARAMETERS + 1))
 
@@ -79,7 +84,7 @@ def test_error_repeats_only_the_beginning_of_a_long_text(shared: World, path: st
     answer = shared.client.get(path, headers=headers)
 
     assert fault(answer)[0] in (400, 404, 406)
-    assert len(fault(answer)[2]) <= LONGEST_REASON + 1
+    assert len(fault(answer)[2]) <= LONGEST_TEXT + 1
 
 
 def test_host_that_no_server_has_is_never_called(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
