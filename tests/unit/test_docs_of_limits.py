@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import snapmanage
-from snapmanage.api import answers, app, schemas
+from snapmanage.api import answers, app, lists, schemas
 from snapmanage.api.access import callers, http_basic, tokens
 from snapmanage.audit import LARGEST_READ
 from snapmanage.bus import envelope
@@ -33,7 +33,7 @@ KIB, MIB = 1024, 1024**2
         ("levels of nesting in a body", text.DEEPEST),
         ("text that an error repeats", f"{answers.LONGEST_TEXT:,} characters"),
         ("`offset`", f"{schemas.LARGEST_OFFSET:,}"),
-        ("pairs of the filter `metadata`", paging.MOST_PAIRS),
+        ("pairs of the filter `metadata`", f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters"),
         ("keys of `sort` in a list of records", paging.MOST_SORT_KEYS),
         ("`name~` of manageable snapshots", f"{manageable.LONGEST_NAME_PART} characters"),
         ("events of `GET /snapshots/ID/operation`", f"the newest {queries.SHOWN_EVENTS}"),

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 
 from snapmanage.api import lists
 from snapmanage.api.handlers import snapshots, usermessages, volumes
+from snapmanage.api.lists import LONGEST_METADATA
 from snapmanage.core.lists.paging import MOST_PAIRS, MOST_SORT_KEYS
 from tests import examples
 from tests.functional.client import fault
@@ -34,6 +35,14 @@ def test_filter_by_metadata_has_at_most_ten_pairs(shared: World, path: str) -> N
 
     assert (MOST_PAIRS, fits.status_code) == (10, 200)
     assert fault(beyond) == (400, "badRequest", "metadata has 11 pairs; the limit is 10, so send fewer")
+
+
+@pytest.mark.parametrize(("length", "status"), [(LONGEST_METADATA, 200), (LONGEST_METADATA + 1, 400)])
+def test_filter_by_metadata_has_at_most_8192_characters(shared: World, length: int, status: int) -> None:
+    text = str({"k": "v" * 10}).ljust(length)
+
+    assert len(text) == length
+    assert shared.client.get("volumes", params={"metadata": text}).status_code == status
 
 
 def test_a_thousand_pairs_are_refused_and_not_called_an_outage(shared: World) -> None:
