@@ -8,10 +8,12 @@ from snapmanage import errors
 from snapmanage.api import schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.request import ApiRequest
-from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery, limit_number
 
 DEFAULT_SORT_KEY = "created_at"
 LARGEST_SIZE_GB = 2**63 - 1
+# Characters of the filter; parsing 60,000 of them takes as long as a hundred other requests.
+LONGEST_METADATA = 8192
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def _metadata(parameters: Mapping[str, str]) -> dict[str, str]:
     text = parameters.get("metadata")
     if text is None:
         return {}
+    limit_number("metadata", "characters", len(text), LONGEST_METADATA)
     try:
         pairs = ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

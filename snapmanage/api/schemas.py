@@ -10,11 +10,14 @@ from oslo_utils import strutils
 
 from snapmanage import errors
 from snapmanage.core.values import ids
-from snapmanage.core.values.text import DEEPEST, storable, walk
+from snapmanage.core.values.text import DEEPEST, cut, storable, walk
 
 LARGEST_OFFSET = 2**31 - 1
 # JSON parsers disagree about larger numbers.
 LARGEST_NUMBER = 2**63 - 1
+
+# Pairs in the metadata of a record; a page shows up to `osapi_max_limit` records.
+MOST_PAIRS = 128
 
 Schema = jsonschema.Draft202012Validator
 
@@ -23,6 +26,7 @@ _METADATA = {
     "type": ["object", "null"],
     "propertyNames": {"pattern": r"^[a-zA-Z0-9\-_:. /]{1,255}$"},
     "additionalProperties": {"type": "string", "maxLength": 255},
+    "maxProperties": MOST_PAIRS,
 }
 _REF = {"type": ["object", "string"], "minProperties": 1, "minLength": 1}
 _EXAMPLE_REF = {"source-name": "disk1.img@daily"}
@@ -101,8 +105,17 @@ def parse(raw: bytes, schema: Schema) -> Any:
             raise errors.InvalidRequest("the body holds a NUL or an unpaired surrogate; send Unicode text without NUL")
     if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
         field = "/".join(str(part) for part in violation.absolute_path) or "body"
-        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_cut(violation.message)}")
+        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
     return body
+
+
+def _explain(violation: jsonschema.ValidationError) -> str:
+    """Return the reason of a violation, with the limit if the value exceeds one."""
+    limit = {"maxLength": "characters", "maxProperties": "properties"}.get(str(violation.validator))
+    if limit is None:
+        return cut(violation.message)
+    given: Any = violation.instance
+    return f"{cut(repr(given), 60)} has {len(given)} {limit}; the limit is {violation.validator_value}, so send fewer"
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -110,7 +123,7 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, value in pairs:
         if name in made:
-            raise errors.InvalidRequest(f"the body has the key {_cut(name)!r} twice in one object")
+            raise errors.InvalidRequest(f"the body has the key {cut(name)!r} twice in one object")
         made[name] = value
     return made
 
@@ -118,14 +131,14 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _parse_integer(text: str) -> int:
     value = int(text) if len(text) < 30 else LARGEST_NUMBER + 1
     if abs(value) > LARGEST_NUMBER:
-        raise errors.InvalidRequest(f"the body holds a number that does not fit into 64 bits: {_cut(text)}")
+        raise errors.InvalidRequest(f"the body holds a number that does not fit into 64 bits: {cut(text)}")
     return value
 
 
 def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise errors.InvalidRequest(f"the body is not JSON: {_cut(text)} is not a finite number")
+        raise errors.InvalidRequest(f"the body is not JSON: {cut(text)} is not a finite number")
     return value
 
 
@@ -135,7 +148,7 @@ def integer(parameters: Mapping[str, str], name: str, default: int, largest: int
     if text is None:
         return default
     if not (text.isascii() and text.isdigit()):
-        raise errors.InvalidRequest(f"{name} must be a whole number of at least 0, not {_cut(text)!r}")
+        raise errors.InvalidRequest(f"{name} must be a whole number of at least 0, not {cut(text)!r}")
     value = int(text) if len(text) < 30 else largest + 1
     if value > largest:
         raise errors.InvalidRequest(f"{name} must be at most {largest}")
@@ -176,8 +189,4 @@ def sort(parameters: Mapping[str, str], default: str) -> list[tuple[str, str]]:
 def one_of(kind: str, value: str, known: Iterable[str]) -> None:
     """Raise `InvalidRequest` unless `value` is in `known`."""
     if value not in known:
-        raise errors.InvalidRequest(f"{kind} {_cut(value)!r} must be one of {', '.join(known)}")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:300]}…"
+        raise errors.InvalidRequest(f"{kind} {cut(value)!r} must be one of {', '.join(known)}")

@@ -7,6 +7,7 @@ from typing import Any
 import microversion_parse
 
 from snapmanage import errors
+from snapmanage.core.values.text import cut
 
 SERVICE = "volume"
 HEADER = "OpenStack-API-Version"
@@ -53,11 +54,13 @@ def negotiate(headers: Mapping[str, str]) -> Version:
     try:
         major, minor = microversion_parse.parse_version_string(text)
     except (TypeError, ValueError) as error:
-        raise errors.InvalidRequest(f"API version {text!r} must be of the form MAJOR.MINOR, such as 3.8") from error
+        raise errors.InvalidRequest(
+            f"API version {cut(text)!r} must be of the form MAJOR.MINOR, such as 3.8"
+        ) from error
     version = Version(major, minor)
     if not MINIMUM <= version <= MAXIMUM:
         raise errors.NotAcceptable(
-            f"Version {text} is not supported by the API. Minimum is {MINIMUM}, maximum is {MAXIMUM}."
+            f"Version {cut(text)} is not supported by the API. Minimum is {MINIMUM}, maximum is {MAXIMUM}."
         )
     return version
 

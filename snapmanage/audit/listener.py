@@ -31,6 +31,9 @@ from snapmanage.store.engine.refusals import write_in_parts
 
 LOG = logging.getLogger(__name__)
 
+# Bytes. A larger message is read only if it holds one of our types: parsing takes many times the bytes of a message.
+LARGEST_READ = 64 * 1024
+
 _EVENT_TYPE = re.compile(r"[a-z_.]{1,255}")
 
 
@@ -109,11 +112,13 @@ def _log(contradiction: Contradiction) -> None:
 
 def _parse_event(delivery: Delivery) -> ReceivedEvent | None:
     """Return the event in a message, None for a message of another service; raise `InvalidRequest` if it is invalid."""
+    if len(delivery.body) > LARGEST_READ and not any(kind.encode() in delivery.body for kind in OWN_EVENT_TYPES):
+        return None
+    envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
     content = envelope.unwrap(delivery.body)
     event_type, payload = content.get("event_type"), content.get("payload")
     if not isinstance(event_type, str) or not event_type.startswith(OWN_EVENT_TYPES):
         return None
-    envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
     if not _EVENT_TYPE.fullmatch(event_type):
         raise errors.InvalidRequest("the type must be a text of up to 255 small letters, underscores and dots")
     if not isinstance(payload, dict):

@@ -88,8 +88,10 @@ API = [
         "threads",
         default=16,
         min=1,
-        help="Requests that a process of snapmanage-api handles at the same time. A higher value serves more slow "
-        "clients and uses more database connections. With a lower value, requests wait longer under load.",
+        help="Requests that a process of snapmanage-api handles at the same time. Half of the threads may wait for "
+        "lists of manageable snapshots, and a quarter for the lists of one server; further lists are answered with "
+        "503. A higher value serves more slow clients and uses more database connections. With a lower value, "
+        "requests wait longer under load.",
     ),
     cfg.IntOpt(
         "workers",
@@ -139,6 +141,7 @@ API = [
         "osapi_max_limit",
         default=1000,
         min=1,
+        max=10000,
         help="Maximum number of entries on a page of a list. A higher value makes larger answers and more work for "
         "each request. A lower value makes more pages.",
     ),

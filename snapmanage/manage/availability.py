@@ -4,7 +4,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from snapmanage.manage.application import Application
-from snapmanage.store.engine import database
+from snapmanage.store.engine import failures
 
 
 def database_reachable(app: Application) -> bool:
@@ -18,4 +18,4 @@ def database_reachable(app: Application) -> bool:
 
 def database_away(error: Exception) -> bool:
     """Return whether an error means that the database is away, refuses writes for now, or has no free connection."""
-    return isinstance(error, PoolTimeout) or database.away(error)
+    return isinstance(error, PoolTimeout) or failures.away(error)

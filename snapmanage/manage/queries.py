@@ -29,6 +29,8 @@ __all__ = [
     "volume",
 ]
 
+# Each attempt to unmanage a snapshot adds two events.
+SHOWN_EVENTS = 100
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
@@ -59,9 +61,9 @@ def volume(app: Application, volume_id: str, project_id: str | None) -> Volume:
 
 
 def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
-    """Return a snapshot's entries in the audit log, by generation."""
+    """Return a snapshot's newest entries in the audit log, by generation."""
     with app.db.read() as conn:
-        return log.of_snapshot(conn, snapshot_id)
+        return log.of_snapshot(conn, snapshot_id, SHOWN_EVENTS)
 
 
 def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:

@@ -16,7 +16,7 @@ from snapmanage.manage import quotas
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import ownership
-from snapmanage.store.engine import database
+from snapmanage.store.engine import failures
 from snapmanage.store.engine.refusals import write_in_parts
 
 
@@ -54,7 +54,7 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
         resolutions,
         lambda part: quotas.run_queued(app, lambda tx: _resolve(tx, part, storage)),
         fail,
-        retry_helps=database.away,
+        retry_helps=failures.may_pass,
     )
     return [snapshot for part in parts for snapshot in part]
 
@@ -87,7 +87,7 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
         return app.run(lambda tx: _settle(tx, [_failed(outcome, error)]))
 
     parts = write_in_parts(
-        outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=database.away
+        outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=failures.may_pass
     )
     return [record for part in parts for record in part]
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
+from itertools import chain
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, or_, select
 
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lists.manageable import Owned
@@ -16,6 +18,7 @@ from snapmanage.store.mapping.tables import services, snapshots, volumes
 
 # One statement takes at most so many ids of a longer list.
 IDS_AT_ONCE = 500
+_OWNERS = select(snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
 
 
 def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), storage: str | None = None) -> Owned:
@@ -36,7 +39,10 @@ def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot],
     seen = list(found)
     identities = {owner_key(where, each.identity) for each in seen for where in {server, storage or server}}
     references = _reference_keys(conn, server, seen)
-    some = _owned(conn, snapshots.c.identity_key.in_(identities), snapshots.c.reference_key.in_(references))
+    some = Owned(
+        {row.backend_id: row.id for row in _with_any(conn, _OWNERS, snapshots.c.identity_key, identities)},
+        {row.reference: row.id for row in _with_any(conn, _OWNERS, snapshots.c.reference_key, references)},
+    )
     return replace(some, live=_named(conn, seen, set(some.identities.values())))
 
 
@@ -44,11 +50,7 @@ def live(conn: Connection, snapshot_ids: Collection[str]) -> set[str]:
     """Return those of the ids whose snapshots own an object or a reference."""
     owning = or_(snapshots.c.reference_key.is_not(None), snapshots.c.identity_key.is_not(None))
     query = select(snapshots.c.id).where(owning)
-    return {
-        found
-        for part in _parts(snapshot_ids)
-        for found in conn.execute(query.where(snapshots.c.id.in_(part))).scalars()
-    }
+    return {row.id for row in _with_any(conn, query, snapshots.c.id, snapshot_ids)}
 
 
 def lost(conn: Connection, candidates: Collection[Snapshot]) -> set[str]:
@@ -60,8 +62,8 @@ def lost(conn: Connection, candidates: Collection[Snapshot]) -> set[str]:
 
 def owners(conn: Connection, identity_keys: Collection[str]) -> dict[str, str]:
     """Return the ids of the snapshots that own objects, by the keys of the objects' identities."""
-    query = select(snapshots.c.identity_key, snapshots.c.id).where(snapshots.c.identity_key.in_(identity_keys))
-    return {row.identity_key: row.id for row in conn.execute(query)}
+    query = select(snapshots.c.identity_key, snapshots.c.id)
+    return {row.identity_key: row.id for row in _with_any(conn, query, snapshots.c.identity_key, identity_keys)}
 
 
 def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[str]) -> str | None:
@@ -95,8 +97,7 @@ def owners_elsewhere(conn: Connection, server: str, own: Iterable[Snapshot]) -> 
         for where in {str(each.storage), *serving.get(each.storage, ())}
     }
     query = select(snapshots.c.identity_key, snapshots.c.id).where(snapshots.c.server != server)
-    found = [row for part in _parts(keys) for row in conn.execute(query.where(snapshots.c.identity_key.in_(part)))]
-    return {keys[row.identity_key]: row.id for row in found}
+    return {keys[row.identity_key]: row.id for row in _with_any(conn, query, snapshots.c.identity_key, keys)}
 
 
 def not_on(conn: Connection, server: str, storage: str, after: str) -> list[Snapshot]:
@@ -118,11 +119,11 @@ def place(conn: Connection, placed: Sequence[Snapshot], keeping: Collection[str]
     batches.update(conn, snapshots, keys)
 
 
-def _parts(ids: Collection[str]) -> Iterator[list[str]]:
-    """Yield the ids in lists that fit into one statement each."""
-    ordered = sorted(ids)
+def _with_any(conn: Connection, query: Select[Any], column: Column[Any], values: Collection[str]) -> Iterator[Row[Any]]:
+    """Yield the rows of a query whose column has one of the values; a statement takes a part of them."""
+    ordered = sorted(values)
     for start in range(0, len(ordered), IDS_AT_ONCE):
-        yield ordered[start : start + IDS_AT_ONCE]
+        yield from conn.execute(query.where(column.in_(ordered[start : start + IDS_AT_ONCE])))
 
 
 def _named(conn: Connection, found: Iterable[BackendSnapshot], known: Set[str]) -> frozenset[str]:
@@ -137,16 +138,15 @@ def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapsh
     The volume of a snapshot is found as `core.backend.refuse_foreign` finds it: by identity, or by name.
     """
     identities = {owner_key(server, each.parent_identity) for each in found if each.parent_identity}
-    by_name = volumes.c.backend_id.is_(None) & volumes.c.backend_name.in_({each.parent for each in found})
-    query = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name).where(
-        volumes.c.server == server, volumes.c.identity_key.in_(identities) | by_name
-    )
-    known = {row.backend_id or row.backend_name: row.id for row in conn.execute(query)}
+    names = {each.parent for each in found if each.parent is not None}
+    query = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name).where(volumes.c.server == server)
+    by_identity = _with_any(conn, query, volumes.c.identity_key, identities)
+    by_name = _with_any(conn, query.where(volumes.c.backend_id.is_(None)), volumes.c.backend_name, names)
+    known = {row.backend_id or row.backend_name: row.id for row in chain(by_identity, by_name)}
     named = [(each.name, known.get(each.parent_identity) or known.get(each.parent)) for each in found]
     return [reference_key(server, Reference.named(name), volume_id) for name, volume_id in named if volume_id]
 
 
 def _owned(conn: Connection, by_identity: ColumnElement[bool], by_reference: ColumnElement[bool]) -> Owned:
-    columns = select(snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
-    identities = {row.backend_id: row.id for row in conn.execute(columns.where(by_identity))}
-    return Owned(identities, {row.reference: row.id for row in conn.execute(columns.where(by_reference))})
+    identities = {row.backend_id: row.id for row in conn.execute(_OWNERS.where(by_identity))}
+    return Owned(identities, {row.reference: row.id for row in conn.execute(_OWNERS.where(by_reference))})

@@ -2,6 +2,9 @@
 
 A page compares the columns of its order with those of the marker's row, so that a row that is added or removed before
 the page moves nothing. NULL counts as the least value on every database.
+
+A client chooses the form of these statements: `_options` keeps them out of SQLAlchemy's cache, so that their number
+costs no memory. The limits of `ListQuery` bound the length of each.
 """
 
 import json
@@ -27,6 +30,8 @@ from sqlalchemy import (
 from snapmanage import errors
 from snapmanage.core.lists.paging import ListQuery
 
+_UNCACHED: dict[str, Any] = {"compiled_cache": None}
+
 
 def rows(conn: Connection, table: Table, query: ListQuery) -> Sequence[Row[Any]]:
     """Return the rows of a page; raise `InvalidRequest` if the marker is not in the list."""
@@ -35,13 +40,19 @@ def rows(conn: Connection, table: Table, query: ListQuery) -> Sequence[Row[Any]]
     if query.marker is not None:
         statement = statement.where(_after(order, _marked(conn, table, query, order)))
     ordered = [key for column, direction in order for key in _keys(column, direction)]
-    return conn.execute(statement.order_by(*ordered).limit(query.limit).offset(query.offset)).all()
+    page = statement.order_by(*ordered).limit(query.limit).offset(query.offset)
+    return conn.execute(page, execution_options=_options(query)).all()
 
 
 def count(conn: Connection, table: Table, query: ListQuery) -> int:
     """Return the number of rows on all pages together."""
     statement = select(func.count()).select_from(table).where(*_conditions(conn, table, query))
-    return int(conn.execute(statement).scalar_one())
+    return int(conn.execute(statement, execution_options=_options(query)).scalar_one())
+
+
+def _options(query: ListQuery) -> dict[str, Any]:
+    """Return options that keep a statement out of the cache if a client has chosen its form."""
+    return {} if query.plain else _UNCACHED
 
 
 def _conditions(conn: Connection, table: Table, query: ListQuery) -> list[ColumnElement[bool]]:
@@ -81,7 +92,7 @@ def _marked(conn: Connection, table: Table, query: ListQuery, order: Sequence[tu
     statement = select(*(column for column, _ in order)).where(table.c.id == query.marker)
     if query.project_id is not None:
         statement = statement.where(table.c.project_id == query.project_id)
-    marked = conn.execute(statement).one_or_none()
+    marked = conn.execute(statement, execution_options=_UNCACHED).one_or_none()
     if marked is None:
         raise errors.InvalidRequest(f"marker {query.marker} could not be found; start again without it")
     return marked

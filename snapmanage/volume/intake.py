@@ -6,7 +6,7 @@ received, and doesn't stop the other messages of its batch.
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import oslo_messaging
@@ -25,6 +25,7 @@ from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quarantine
+from snapmanage.volume.callers import Callers
 from snapmanage.volume.worker import Worker
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Intake:
         bus: Bus,
         endpoints: list[Any],
         worker: Worker,
-        callers: Executor,
+        callers: Callers,
     ) -> None:
         self._app = app
         self._bus = bus
@@ -69,7 +70,7 @@ class Intake:
                 envelope.limit_size(delivery.body, envelope.LARGEST_REQUEST)
                 incoming = envelope.open_request(delivery.body)
                 if incoming.msg_id is not None and incoming.reply_q is not None:
-                    self._callers.submit(self._answer, delivery, incoming)
+                    self._submit(delivery, incoming)
                 elif isinstance(result := self._dispatcher.dispatch(incoming), OperationRequest):
                     received.append((delivery, result))
             except Exception as error:  # noqa: BLE001 - only the message can be the cause
@@ -85,6 +86,13 @@ class Intake:
         self._worker.take_claimed(accepted.claimed, accepted.projects_waiting)
         for refusal in accepted.refused:
             self._refuse(next(each for each, request in received if request is refusal.request), refusal.error)
+
+    def _submit(self, delivery: Delivery, incoming: Incoming) -> None:
+        """Answer a call in a thread of its own, or with the error if too many others wait."""
+        try:
+            self._callers.submit(partial(self._answer, delivery, incoming))
+        except errors.Unavailable as error:
+            self._reply(incoming, envelope.reply(incoming, failure=error))
 
     def _answer(self, delivery: Delivery, incoming: Incoming) -> None:
         """Answer a call with its result or with the error; accept an operation that is requested by a call."""
@@ -140,8 +148,12 @@ def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, rea
 
 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
-    """Return the method and the arguments of a message, both empty if they can't be read."""
+    """Return the method and the arguments of a message, both empty if they can't be read.
+
+    A request that is too large is read up to the size of an event, so that its snapshot gets an error event.
+    """
     try:
+        envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
         message = envelope.open_request(delivery.body).message
     except errors.Invalid:
         return "", {}

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from datetime import datetime
 from functools import partial
 
@@ -21,23 +21,22 @@ from snapmanage.core.services import Service
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.drivers.protocol import Driver
-from snapmanage.drivers.system import deadline as deadlines
+from snapmanage.drivers.system.deadline import BoundedCalls
 from snapmanage.manage import ownership, requests
 from snapmanage.manage.application import Application
 from snapmanage.manage.redelivery import PoisonMessageGuard
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, services
+from snapmanage.volume.callers import Callers
 from snapmanage.volume.cinder_dialect import CinderEndpoint
 from snapmanage.volume.endpoint import Endpoint
 from snapmanage.volume.intake import Intake
 from snapmanage.volume.limits import BackendLimits
-from snapmanage.volume.scans import Scans
+from snapmanage.volume.scans import KeptScans, Scans
 from snapmanage.volume.worker import Worker
 
 LOG = logging.getLogger(__name__)
 
-# Listings of one backend that may run at the same time.
-CALLERS = 4
 # A start waits this long for the backends to answer; a backend that answers later is served later.
 START_SECONDS = 10
 
@@ -64,15 +63,17 @@ class VolumeServer:
         self._backends = backends
         self._heartbeat_seconds = heartbeat_seconds
         self._volume_template = volume_template
-        self._callers = {server: ThreadPoolExecutor(CALLERS, f"caller {server}") for server in backends}
+        self._callers = {server: Callers(server) for server in backends}
         worker_name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.workers = {
             server: Worker(app, server, driver, worker_name, limits) for server, (_, driver, limits) in backends.items()
         }
+        kept, template = KeptScans(), app.rules.name_template
         self._scans = {
-            server: Scans(driver, limits.inventory_ttl_seconds, limits.driver_timeout_seconds, app.rules.name_template)
+            server: Scans(server, driver, limits.inventory_ttl_seconds, limits.driver_timeout_seconds, template, kept)
             for server, (_, driver, limits) in backends.items()
         }
+        self._checks = {server: BoundedCalls() for server in backends}
         self._consumers: list[Consumer] = []
         # The servers whose backends have answered, and those that the latest heartbeat covered.
         self._up: frozenset[str] = frozenset()
@@ -107,7 +108,7 @@ class VolumeServer:
             consumer.join(max(0.0, deadline - time.monotonic()))
         finished = [worker.finish(deadline) for worker in workers]
         for callers in self._callers.values():
-            callers.shutdown(wait=False, cancel_futures=True)
+            callers.shutdown()
         return all(finished)
 
     def _run_heartbeats(self) -> None:
@@ -158,7 +159,7 @@ class VolumeServer:
     def _open(self, server: str) -> None:
         """Check a backend, announce its server, and begin to consume; the casts that waited for it are due at once."""
         _, driver, limits = self._backends[server]
-        deadlines.within(limits.driver_timeout_seconds, "checking the backend", driver.check)
+        self._checks[server].within(limits.driver_timeout_seconds, "checking the backend", driver.check)
         self._record_storage(server, driver, limits)
         with self._opened:
             if self._stopping.is_set():
@@ -177,7 +178,8 @@ class VolumeServer:
         action = "reading the id of the backend's storage"
         # A driver for an earlier release has no such method.
         storage_id = getattr(driver, "storage_id", None)
-        storage = deadlines.within(limits.driver_timeout_seconds, action, storage_id) if storage_id else None
+        within = self._checks[server].within
+        storage = within(limits.driver_timeout_seconds, action, storage_id) if storage_id else None
         self.workers[server].storage = storage
         if storage is None:
             return

@@ -18,9 +18,10 @@ from snapmanage.api import app as wsgi
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
+from snapmanage.api.listings import ListingLimits, Listings
 from snapmanage.api.request import Limits, Service
 from snapmanage.audit.listener import Listener
-from snapmanage.core import services as service
+from snapmanage.core import services as heartbeats
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.fake import FakeDriver
@@ -151,7 +152,7 @@ class World:
 
     def add_heartbeat(self, server: str) -> None:
         """Write a heartbeat of a server that doesn't run."""
-        self.db.write(lambda conn, now: services.beat(conn, service.Service(server, "fake", now)))
+        self.db.write(lambda conn, now: services.beat(conn, heartbeats.Service(server, "fake", now)))
 
     def disable(self, server: str, reason: str | None) -> None:
         self.db.write(lambda conn, _: services.disable(conn, server, reason))
@@ -204,6 +205,7 @@ def running_world(
     rules: Rules = RULES,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     backend_limits: BackendLimits = PACE,
+    listing_limits: ListingLimits = ListingLimits(),  # noqa: B008 - frozen
     call_timeout_seconds: float = 20,
     heartbeat_seconds: float = ONE_BEAT,
     authenticate: Authenticate = NoAuth(),  # noqa: B008 - frozen
@@ -229,7 +231,8 @@ def running_world(
         bus.consume(NAMES.event_keys(), Listener(db))
         relay.start()
         server.start()
-        application = wsgi.build(Service(app, bus, limits, authenticate, policy or default_policy()))
+        service = Service(app, bus, limits, authenticate, policy or default_policy(), Listings(listing_limits))
+        application = wsgi.build(service)
         http.start(around(application), limits.body)
         client = Client(http.address)
         try:

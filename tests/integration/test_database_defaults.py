@@ -12,7 +12,8 @@ from snapmanage import errors
 from snapmanage.core.services import Service
 from snapmanage.store import services
 from snapmanage.store.engine import schema, suitability
-from snapmanage.store.engine.database import connect, passes
+from snapmanage.store.engine.database import connect
+from snapmanage.store.engine.failures import passes
 from snapmanage.testing import needs
 from snapmanage.testing.services import mariadb as mariadb_service
 from snapmanage.testing.services.deployment import Deployment

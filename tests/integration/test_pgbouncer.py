@@ -10,7 +10,8 @@ from sqlalchemy.exc import DBAPIError
 
 from snapmanage.store import quotas
 from snapmanage.store.engine import schema
-from snapmanage.store.engine.database import Database, connect, passes
+from snapmanage.store.engine.database import Database, connect
+from snapmanage.store.engine.failures import passes
 from snapmanage.testing import needs
 from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.process import running

@@ -15,8 +15,9 @@ from keystoneauth1 import exceptions
 from keystonemiddleware import auth_token
 
 from snapmanage import errors
-from snapmanage.api.access import callers
+from snapmanage.api.access import callers, tokens
 from snapmanage.api.access.callers import Caller
+from snapmanage.api.access.tokens import TokenCache
 from snapmanage.core.values import certificates
 from snapmanage.core.values.certificates import TlsOptions
 
@@ -52,11 +53,12 @@ class Middleware(auth_token.AuthProtocol):  # type: ignore[misc]  # keystonemidd
 class Keystone:
     """The strategy `keystone`; it raises `NotPermitted` for a token without a project."""
 
-    def __init__(self, middleware: Callable[[Application], Application]) -> None:
+    def __init__(self, middleware: Callable[[Application], Application], token_cache: TokenCache | None = None) -> None:
         self._checked = middleware(_respond)
+        self._added = {tokens.CACHE: token_cache} if token_cache else {}
 
     def __call__(self, request: falcon.Request, project_id: str | None) -> Caller:
-        environ = dict(request.env)
+        environ = request.env | self._added
         answered: dict[str, str] = {}
         for _ in self._checked(environ, lambda status, headers, *error: answered.update(headers)):
             pass

@@ -25,7 +25,8 @@ def _manageable(request: ApiRequest, detail: bool) -> Answer:
     server = find_server(request, _host(request)).server
     limit, arguments = _page_arguments(request)
     queries.require_up(request.service.app, server)
-    found = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
+    with request.service.listings.admitted(server):
+        found = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
     shown = [views.manageable(request, entry, detail) for entry in found[:limit]]
     return views.manageable_page(request, shown, len(found))
 
@@ -44,15 +45,14 @@ def _page_arguments(request: ApiRequest) -> tuple[int, dict[str, Any]]:
     """Return the page size, and the arguments of the RPC: one more entry shows whether there is a next page."""
     parameters = request.parameters
     pairs = schemas.sort(parameters, "reference")
-    keys, directions = [key for key, _ in pairs], [direction for _, direction in pairs]
-    manageable.check_sort(keys, directions)
+    order = manageable.order([key for key, _ in pairs], [direction for _, direction in pairs])
     limit = schemas.limit(parameters, request.service.limits.page)
     arguments = {
         "marker": _marker(parameters.get("marker")),
         "limit": limit + 1,
         "offset": schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET),
-        "sort_keys": keys,
-        "sort_dirs": directions,
+        "sort_keys": [key for key, _ in order],
+        "sort_dirs": [direction for _, direction in order],
     }
     filters = _filters(parameters).as_wire()
     return limit, arguments | ({"filters": filters} if filters else {})  # older servers do not know the argument

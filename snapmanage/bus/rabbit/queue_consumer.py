@@ -20,6 +20,7 @@ from kombu.exceptions import KombuError
 from snapmanage import crash
 from snapmanage.bus import Delivery, Handle, Probe
 from snapmanage.bus.rabbit import deliveries, frames
+from snapmanage.bus.rabbit.arrived import ArrivedMessages
 from snapmanage.bus.rabbit.declaring import Declaration, DeclaredQueue, QueueProblemLog
 from snapmanage.bus.rabbit.handler_thread import HandlerThread, Work
 from snapmanage.crash import Point
@@ -43,9 +44,9 @@ _LOST = (AMQPError, KombuError, OSError)
 class QueueConsumer:
     """Consumes queues in a thread with a connection of its own, and reconnects for ever; another thread handles.
 
-    `declarations` has a function for each queue, by the queue's name. A batch holds up to `prefetch` messages: all that
-    arrived while the last batch was handled. It is acknowledged after `handle` has returned. While `handle` raises or
-    hangs, no message is held.
+    `declarations` has a function for each queue, by the queue's name. A batch holds the messages that arrived while the
+    last batch was handled, within the limits of `ArrivedMessages`. It is acknowledged after `handle` has returned.
+    While `handle` raises or hangs, no message is held.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class QueueConsumer:
         self._probe = probe
         self._prefetch = prefetch
         self._stopping = threading.Event()
-        self._arrived: list[Any] = []
+        self._arrived = ArrivedMessages(prefetch)
         self._pause = FIRST_PAUSE_SECONDS
         self._problems = QueueProblemLog()
         self._dead_letters = deliveries.DeadLetters()
@@ -90,12 +91,9 @@ class QueueConsumer:
             try:
                 self._consume_over_one_connection()
             except PreconditionFailed as error:
-                LOG.warning(
-                    "The broker requeued messages of %s that were not acknowledged within its consumer_timeout; "
-                    "they are redelivered. If the database is only slow, raise consumer_timeout (%s).",
-                    self._queues,
-                    error,
-                )
+                problem = "The broker requeued messages that were not acknowledged within its consumer_timeout"
+                remedy = "They are redelivered; if the database is only slow, raise consumer_timeout"
+                LOG.warning("%s (%s, %s). %s.", problem, self._queues, error, remedy)
             except _LOST as error:
                 refused = isinstance(error, ChannelError)
                 problem = "The broker refused a request" if refused else "The broker can't be reached"
@@ -113,6 +111,7 @@ class QueueConsumer:
             wire = connection.connection
             wire.on_inbound_frame = frames.tolerate_unreadable_properties(wire.on_inbound_frame)
             while not self._stopping.is_set():
+                self._arrived = ArrivedMessages(self._prefetch)
                 if self._can_handle(connection):
                     self._consume(connection)
         finally:
@@ -142,7 +141,7 @@ class QueueConsumer:
 
     def _consume(self, connection: kombu.Connection) -> None:
         """Consume until `stop` is called, or until a batch can't be handled and is requeued."""
-        self._arrived, self._consumed, self._declare_again_at = [], {}, 0.0
+        self._consumed, self._declare_again_at = {}, 0.0
         channel = connection.channel()
         channel.auto_decode = False  # keep the bytes as received, regardless of the encoding that the message claims
         channel.basic_qos(0, self._prefetch, False)
@@ -164,7 +163,7 @@ class QueueConsumer:
             refused |= not declared.usable
             if declared.usable and declared.name not in known:
                 # On the channel itself: kombu's consumer fails at headers that it can't decode.
-                tag = channel.basic_consume(declared.name, callback=self._arrived.append)
+                tag = channel.basic_consume(declared.name, callback=self._arrived.add)
                 self._consumed[tag] = declared
         self._declare_again_at = time.monotonic() + REFUSED_SECONDS if refused else float("inf")
         if self._consumed:
@@ -175,7 +174,7 @@ class QueueConsumer:
         try:
             if not self._arrived:
                 connection.drain_events(timeout=IDLE_SECONDS)
-            while len(self._arrived) < self._prefetch and frames.frame_available(connection):
+            while not self._arrived.full and frames.frame_available(connection):
                 connection.drain_events(timeout=IDLE_SECONDS)
         except TimeoutError:
             connection.heartbeat_check()
@@ -183,7 +182,7 @@ class QueueConsumer:
 
     def _handle_arrived(self, connection: kombu.Connection, channel: Any) -> bool:
         """Handle and acknowledge the batch; return False if it can't be handled for now."""
-        batch = list(self._arrived)
+        batch = self._arrived.batch()
         queues = [self._consumed[message.delivery_info["consumer_tag"]] for message in batch]
         if not self._handled(list(map(self._dead_letters.delivery, batch, queues)), connection):
             self._failing = True
@@ -191,7 +190,7 @@ class QueueConsumer:
         crash.at(Point.HANDLED)
         channel.basic_ack(batch[-1].delivery_tag, multiple=True)
         crash.at(Point.ACKNOWLEDGED)
-        del self._arrived[: len(batch)]
+        self._arrived.remove(batch)
         self._pause = FIRST_PAUSE_SECONDS
         return True
 
@@ -205,12 +204,10 @@ class QueueConsumer:
                 break
             self._keep_alive(connection, pause)
             pause *= 2
-        LOG.warning(
-            "Handling %d messages of %s failed; the broker requeues them, and consuming pauses until the database "
-            "answers.",
-            len(self._arrived),
-            self._queues,
+        text = (
+            "Handling %d messages of %s failed; the broker requeues them, and consuming pauses until the handler works."
         )
+        LOG.warning(text, len(self._arrived), self._queues)
         return False
 
     def _begin(self, work: Work) -> Future[None]:
@@ -240,9 +237,15 @@ class QueueConsumer:
         return True
 
     def _keep_alive(self, connection: kombu.Connection, seconds: float) -> None:
-        """Wait, and read heartbeats: the broker closes a connection that misses them, which counts as deliveries."""
+        """Wait, and read heartbeats: the broker closes a connection that misses them, which counts as deliveries.
+
+        While there is no room for more bytes, only send them; a connection bears two silent intervals.
+        """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
-            with suppress(TimeoutError):
-                connection.drain_events(timeout=min(left, IDLE_SECONDS))
+            if self._arrived.heavy:
+                self._stopping.wait(min(left, IDLE_SECONDS))
+            else:
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=min(left, IDLE_SECONDS))
             connection.heartbeat_check()

@@ -92,7 +92,7 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
         from keystoneauth1.exceptions import ClientException
         from keystonemiddleware import auth_token
 
-        from snapmanage.api.access import keystone
+        from snapmanage.api.access import keystone, tokens
     except ImportError as error:
         raise errors.ConfigurationError(
             f"[api] auth_strategy: keystone needs a missing Python package: {error}; install snapmanage[keystone]"
@@ -103,9 +103,13 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
         conf.register_opts(known, group=group)
     _require_keystone_options(conf)
     # The strategy refuses requests itself, with this API's errors.
-    forced = {"oslo_config_config": conf, "delay_auth_decision": True}
+    forced: dict[str, Any] = {"oslo_config_config": conf, "delay_auth_decision": True}
+    token_cache = None
+    if not conf[KEYSTONE].memcached_servers:
+        forced["cache"] = tokens.CACHE
+        token_cache = tokens.TokenCache(conf[KEYSTONE].token_cache_time)
     try:
-        return keystone.Keystone(lambda application: keystone.Middleware(application, forced))
+        return keystone.Keystone(lambda application: keystone.Middleware(application, forced), token_cache)
     except ClientException as error:
         raise errors.ConfigurationError(f"[{KEYSTONE}] is incomplete: {error}") from error
 

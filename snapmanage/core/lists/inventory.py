@@ -3,13 +3,13 @@
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lists.manageable import Filters, Page, Sort
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.text import cut
 
 
 class Inventory:
@@ -17,42 +17,47 @@ class Inventory:
 
     def __init__(self, found: Sequence[BackendSnapshot]) -> None:
         self._found = found
-        self._orders: dict[Sort, _Order] = {}
+        # `order` makes six different ones.
+        self._orders: dict[Sort, Sequence[BackendSnapshot]] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @property
+    def orders(self) -> int:
+        """Return the number of orders that the inventory keeps."""
+        return len(self._orders)
 
     def candidates(self, page: Page) -> Iterator[BackendSnapshot]:
         """Yield the snapshots after the marker that pass the filters, in the order of the page.
 
         Raise `InvalidRequest` if the scan found no snapshot of the marker's name.
         """
-        order = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._found, page.sort))
-        start = 0 if page.marker is None else order.after(page.marker)
-        rest = itertools.islice(order.snapshots, start, None)
+        ordered = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._found, page.sort))
+        start = 0 if page.marker is None else _after(ordered, page.marker)
+        rest = itertools.islice(ordered, start, None)
         return rest if page.filters == Filters() else filter(page.filters.passes, rest)
 
 
-@dataclass(frozen=True)
-class _Order:
-    """Sorted snapshots, with the position of each name."""
+def _after(ordered: Iterable[BackendSnapshot], marker: Reference) -> int:
+    """Return the position after the marker; raise `InvalidRequest` if no snapshot has the marker's name.
 
-    snapshots: Sequence[BackendSnapshot]
-    places: Mapping[str, int]
-
-    def after(self, marker: Reference) -> int:
-        """Return the position after the marker; raise `InvalidRequest` if no snapshot has the marker's name."""
-        try:
-            return self.places[marker.name()] + 1
-        except (errors.InvalidReference, KeyError):
-            raise errors.InvalidRequest(
-                f"marker {marker.text} is not in the listing (any more); start again without it"
-            ) from None
+    An index of the names would take more memory than all orders together.
+    """
+    try:
+        return list(map(_KEYS["reference"], ordered)).index(marker.name()) + 1
+    except (errors.InvalidReference, ValueError):
+        raise errors.InvalidRequest(
+            f"marker {cut(marker.text)} is not in the listing (any more); start again without it"
+        ) from None
 
 
-def _ordered(found: Iterable[BackendSnapshot], sort: Sort) -> _Order:
+def _ordered(found: Iterable[BackendSnapshot], sort: Sort) -> Sequence[BackendSnapshot]:
     """Sort the snapshots; names decide between equal ones, so that two equal scans have one order."""
     snapshots = sorted(found, key=_KEYS["reference"])
     for key, direction in reversed(sort):
         snapshots.sort(key=_KEYS[key], reverse=direction == "desc")
-    return _Order(snapshots, {each.name: place for place, each in enumerate(snapshots)})
+    return snapshots
 
 
 _KEYS: Mapping[str, Callable[[BackendSnapshot], Any]] = {

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from snapmanage import errors
@@ -11,7 +12,7 @@ from snapmanage.core.backend import BackendSnapshot, Unsafe, belongs
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import ids_in
-from snapmanage.core.values.text import printable
+from snapmanage.core.values.text import cut, printable
 
 T = TypeVar("T")
 Sort = tuple[tuple[str, str], ...]
@@ -19,6 +20,11 @@ Sort = tuple[tuple[str, str], ...]
 ALREADY_MANAGED = "already managed"
 SORT_KEYS = ("reference", "size")
 SORT_DIRECTIONS = ("asc", "desc")
+BY_REFERENCE: Sort = (("reference", "desc"),)
+# Entries in one answer of a server; [api] osapi_max_limit is lower, since the API requires one entry more than a page.
+MOST_ENTRIES = 10_001
+# Characters. The filter is compared with each name of a backend.
+LONGEST_NAME_PART = 255
 
 
 @dataclass(frozen=True)
@@ -82,13 +88,24 @@ class Filters:
     created_before: datetime | None = None
     created_after: datetime | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.name_part) > LONGEST_NAME_PART:
+            raise errors.InvalidRequest(
+                f"name~ has {len(self.name_part)} characters; the limit is {LONGEST_NAME_PART}, so send a shorter part"
+            )
+
+    @cached_property
+    def _folded(self) -> str:
+        return self.name_part.casefold()
+
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Filters":
         """Read the result of `as_wire`; raise `InvalidRequest` for other filters or types."""
         read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
         if not read.keys() <= _WIRE_FIELDS or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
             raise errors.InvalidRequest(
-                f"filters can't be {dict(given)!r}; use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
+                f"filters can't be {_shown(dict(given))}; "
+                f"use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
             )
         return cls(**read)
 
@@ -101,7 +118,7 @@ class Filters:
     def passes(self, found: BackendSnapshot) -> bool:
         """Return whether a snapshot passes all filters but `safe_to_manage`, which depends on the owners."""
         return (
-            self.name_part.casefold() in found.name.casefold()
+            self._folded in found.name.casefold()
             and (self.volume is None or belongs(found, self.volume.backend_name, self.volume.backend_id) is True)
             and (self.created_before is None or _earlier(found.created_at, self.created_before))
             and (self.created_after is None or _earlier(self.created_after, found.created_at))
@@ -120,7 +137,7 @@ class Page:
     marker: Reference | None = None
     limit: int | None = None
     offset: int = 0
-    sort: Sort = (("reference", "desc"),)
+    sort: Sort = BY_REFERENCE
     filters: Filters = field(default_factory=Filters)
 
     @property
@@ -138,22 +155,39 @@ class Page:
         sort_dirs: Sequence[str],
         filters: Mapping[str, Any],
     ) -> "Page":
-        """Read the arguments of `get_manageable_snapshots`; raise `InvalidRequest`, which names the wrong one."""
-        check_sort(sort_keys, sort_dirs)
-        sort = tuple(zip(sort_keys, sort_dirs, strict=True)) or (("reference", "desc"),)
-        return cls(Reference.of(marker) if marker else None, limit, offset or 0, sort, Filters.of(filters))
+        """Read the arguments of `get_manageable_snapshots`; raise `InvalidRequest`, which names the wrong one.
+
+        A page has at most `MOST_ENTRIES` entries.
+        """
+        sort = order(sort_keys, sort_dirs)
+        entries = MOST_ENTRIES if limit is None else min(limit, MOST_ENTRIES)
+        return cls(Reference.of(marker) if marker else None, entries, offset or 0, sort, Filters.of(filters))
 
 
-def check_sort(keys: Sequence[str], directions: Sequence[str]) -> None:
-    """Raise `InvalidRequest` unless a list can be sorted by these keys."""
+def order(keys: Sequence[str], directions: Sequence[str]) -> Sort:
+    """Return the order of a list, in one of six forms; raise `InvalidRequest` unless it has these keys and directions.
+
+    A repeated key has no effect, nor has a key after `reference`, since no two entries have the same reference.
+    """
     for key in keys:
         if key not in SORT_KEYS:
-            raise errors.InvalidRequest(f"sort key {key!r} must be one of {', '.join(SORT_KEYS)}")
+            raise errors.InvalidRequest(f"sort key {_shown(key)} must be one of {', '.join(SORT_KEYS)}")
     for direction in directions:
         if direction not in SORT_DIRECTIONS:
-            raise errors.InvalidRequest(f"sort direction {direction!r} must be one of {', '.join(SORT_DIRECTIONS)}")
+            raise errors.InvalidRequest(
+                f"sort direction {_shown(direction)} must be one of {', '.join(SORT_DIRECTIONS)}"
+            )
     if len(keys) != len(directions):
         raise errors.InvalidRequest("sort needs as many directions as keys")
+    first = dict(reversed(list(zip(keys, directions, strict=True))))
+    by_reference = ("reference", first.get("reference", "asc"))
+    if not keys:
+        return BY_REFERENCE
+    return (by_reference,) if keys[0] == "reference" else (("size", first["size"]), by_reference)
+
+
+def _shown(value: object) -> str:
+    return cut(repr(value))
 
 
 def moment(name: str, text: Any) -> datetime:
@@ -161,7 +195,7 @@ def moment(name: str, text: Any) -> datetime:
     try:
         read = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise errors.InvalidRequest(f"{name} must be a time such as 2026-01-31T12:00:00Z, not {text!r}") from None
+        raise errors.InvalidRequest(f"{name} must be a time such as 2026-01-31T12:00:00Z, not {_shown(text)}") from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 

@@ -4,6 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from snapmanage import errors
+
+# Each pair and each key adds conditions to the statement of a list.
+MOST_PAIRS = 10
+MOST_SORT_KEYS = 4
+NEWEST_FIRST = (("created_at", "desc"),)
+
 
 @dataclass(frozen=True)
 class ListQuery:
@@ -12,6 +19,8 @@ class ListQuery:
     `project_id` None means every project. `equal` compares columns, `like` looks for parts of texts, and `metadata`
     requires pairs. With `never` the list is empty. `sort` holds pairs of a column and a direction, `asc` or `desc`.
     The page begins after the row with the id `marker`.
+
+    Raise `InvalidRequest` for more than `MOST_PAIRS` pairs or `MOST_SORT_KEYS` columns.
     """
 
     project_id: str | None
@@ -19,7 +28,23 @@ class ListQuery:
     like: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     never: bool = False
-    sort: Sequence[tuple[str, str]] = (("created_at", "desc"),)
+    sort: Sequence[tuple[str, str]] = NEWEST_FIRST
     limit: int = 1000
     offset: int = 0
     marker: str | None = None
+
+    def __post_init__(self) -> None:
+        limit_number("metadata", "pairs", len(self.metadata), MOST_PAIRS)
+        limit_number("sort", "keys", len(self.sort), MOST_SORT_KEYS)
+
+    @property
+    def plain(self) -> bool:
+        """Return whether the query has no filter, no marker, and the default order."""
+        filtered = self.equal or self.like or self.metadata or self.never
+        return not filtered and self.marker is None and tuple(self.sort) == NEWEST_FIRST
+
+
+def limit_number(name: str, things: str, number: int, most: int) -> None:
+    """Raise `InvalidRequest` if a parameter has more than `most` parts."""
+    if number > most:
+        raise errors.InvalidRequest(f"{name} has {number} {things}; the limit is {most}, so send fewer")

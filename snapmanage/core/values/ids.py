@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 from snapmanage import errors
+from snapmanage.core.values.text import cut
 
 _ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 
@@ -17,7 +18,7 @@ def parse_uuid(name: str, value: Any) -> str:
     try:
         return str(uuid.UUID(value))
     except (ValueError, AttributeError, TypeError) as error:
-        raise errors.InvalidRequest(f"{name} must be a UUID, not {value!r}") from error
+        raise errors.InvalidRequest(f"{name} must be a UUID, not {cut(repr(value))}") from error
 
 
 def derive(namespace: str, name: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from snapmanage import errors
+from snapmanage.core.values.text import cut
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Location:
         server, _, pool = text.partition("#")
         host, at, backend = server.partition("@")
         if not (host and at and backend) or "@" in backend:
-            raise errors.InvalidRequest(f"host {text!r} must have the form host@backend or host@backend#pool")
+            raise errors.InvalidRequest(f"host {cut(text)!r} must have the form host@backend or host@backend#pool")
         return cls(host, backend, pool or None)
 
     @cached_property

@@ -4,6 +4,7 @@ import json
 import re
 
 from snapmanage.core.records import Record
+from snapmanage.core.values.text import LONGEST_REASON, cut
 
 _PLAIN = re.compile(r"[!#-~]+")
 
@@ -11,7 +12,8 @@ _PLAIN = re.compile(r"[!#-~]+")
 def fields(record: Record | None = None, /, **values: object) -> str:
     """Return `name=value` pairs without the values that are None; first those that identify a record and its state.
 
-    A value with spaces, quotes, control characters or non-ASCII characters is written as a JSON string.
+    A long value is cut. A value with spaces, quotes, control characters or non-ASCII characters is written as a JSON
+    string.
     """
     if record is not None:
         own = {
@@ -22,5 +24,5 @@ def fields(record: Record | None = None, /, **values: object) -> str:
             "request": record.requester.request_id,
         }
         values = own | values
-    texts = {name: str(value) for name, value in values.items() if value is not None}
+    texts = {name: cut(str(value), LONGEST_REASON) for name, value in values.items() if value is not None}
     return " ".join(f"{name}={text if _PLAIN.fullmatch(text) else json.dumps(text)}" for name, text in texts.items())

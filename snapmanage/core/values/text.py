@@ -5,6 +5,8 @@ from typing import Any
 
 # Longer texts of errors are cut: a reason may repeat a name that is as long as a request.
 LONGEST_REASON = 2000
+# Characters of a foreign text that an error repeats.
+LONGEST_SHOWN = 300
 # Levels around a value in the JSON of a request. A deeper value could not be written as JSON again inside an event.
 DEEPEST = 32
 # Levels around a value in an event: more than any request makes, and far fewer than a parser refuses.
@@ -25,12 +27,18 @@ def printable(text: str) -> str:
 
 def readable(text: str) -> str:
     """Return a sentence for a person, printable and cut if it is long; the parts of it may come from outside."""
-    return _cut(printable(text[: LONGEST_REASON + 1]))
+    return cut(printable(text[: LONGEST_REASON + 1]), LONGEST_REASON)
 
 
 def as_storable(text: str) -> str:
     """Return data as every database keeps it: cut if it is long, with NUL and surrogates escaped."""
-    return _cut(text[: LONGEST_REASON + 1].encode(errors="backslashreplace").decode().replace("\0", "\\x00"))
+    escaped = text[: LONGEST_REASON + 1].encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+    return cut(escaped, LONGEST_REASON)
+
+
+def cut(text: str, longest: int = LONGEST_SHOWN) -> str:
+    """Return the text, or its first `longest` characters and a mark that the rest is missing."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def storable(text: str) -> bool:
@@ -56,7 +64,3 @@ def walk(value: Any) -> Iterator[tuple[int, Any]]:
             stack.extend((level + 1, part) for part in each.values())
         elif isinstance(each, list):
             stack.extend((level + 1, part) for part in each)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"

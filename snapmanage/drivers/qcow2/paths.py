@@ -6,10 +6,11 @@ exceeds it, no path is followed for a minute, and their targets count as unknown
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from snapmanage import errors
 from snapmanage.drivers.system import syscalls
-from snapmanage.drivers.system.deadline import within
+from snapmanage.drivers.system.deadline import BoundedCalls
 
 TIMEOUT_SECONDS = 5.0
 _PAUSE_SECONDS = 60
@@ -28,6 +29,7 @@ class PathResolver:
 
     def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._timeout_seconds = timeout_seconds
+        self._calls = BoundedCalls()
         self._paused_until = 0.0
 
     def resolve(self, directory_fd: int, path: str) -> Target:
@@ -35,7 +37,8 @@ class PathResolver:
         if time.monotonic() < self._paused_until:
             return Target(resolved=False)
         try:
-            return within(self._timeout_seconds, "looking for a backing file", lambda: _follow(directory_fd, path))
+            follow = partial(_follow, directory_fd, path)
+            return self._calls.within(self._timeout_seconds, "looking for a backing file", follow)
         except errors.BackendUnavailable:
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
             return Target(resolved=False)

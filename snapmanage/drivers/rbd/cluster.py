@@ -15,7 +15,7 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.drivers.system import ceph_bindings
-from snapmanage.drivers.system.deadline import within
+from snapmanage.drivers.system.deadline import BoundedCalls, within
 
 _KINDS: Mapping[int, type[errors.SnapmanageError]] = {
     errno.ENOENT: errors.SourceNotFound,
@@ -57,6 +57,7 @@ class Cluster:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.calls = BoundedCalls()
         self._lock = threading.Lock()
         self._shared: _SharedConnection | None = None
 
@@ -150,7 +151,8 @@ class Cluster:
                 self._shared = None
             unused = self._shared is not shared and shared.users == 0
         if unused:
-            self._within("disconnecting from the Ceph cluster", shared.handle.shutdown)
+            # Also while many calls hang: otherwise the connection would stay open.
+            within(self._settings.timeout_seconds + 1, "disconnecting from the Ceph cluster", shared.handle.shutdown)
 
     def _connect(self) -> Any:
         settings, rados = self._settings, self.bindings.rados
@@ -198,7 +200,7 @@ class Cluster:
             ioctx.close()
 
     def _within(self, doing: str, call: Any) -> Any:
-        return within(self._settings.timeout_seconds + 1, doing, call)
+        return self.calls.within(self._settings.timeout_seconds + 1, doing, call)
 
 
 @dataclass

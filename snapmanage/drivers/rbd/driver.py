@@ -45,7 +45,6 @@ from snapmanage.drivers.rbd.names import SnapshotIds, check_name, name_refusal
 from snapmanage.drivers.rbd.pool import Pool
 from snapmanage.drivers.rbd.scan import PoolScan
 from snapmanage.drivers.system import ceph_bindings
-from snapmanage.drivers.system.deadline import within
 
 LOG = logging.getLogger(__name__)
 
@@ -159,11 +158,11 @@ class RbdDriver:
 
     def manage_snapshot(self, binding: Binding) -> BackendSnapshot:
         doing = f"managing {binding.original_name!r}"
-        return within(self._operation_seconds, doing, partial(self._manage, binding))
+        return self._cluster.calls.within(self._operation_seconds, doing, partial(self._manage, binding))
 
     def unmanage_snapshot(self, binding: Binding) -> None:
         doing = f"unmanaging {binding.original_name!r}"
-        within(self._operation_seconds, doing, partial(self._unmanage, binding))
+        self._cluster.calls.within(self._operation_seconds, doing, partial(self._unmanage, binding))
 
     @contextmanager
     def _pool(self) -> Iterator[Pool]:

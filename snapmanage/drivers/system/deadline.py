@@ -3,13 +3,17 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from snapmanage import errors
 
-__all__ = ["within"]
+__all__ = ["BoundedCalls", "within"]
 
 T = TypeVar("T")
+
+
+# Abandoned calls to one backend that may hang at the same time; each keeps its thread.
+MOST_HUNG = 16
 
 
 def within(seconds: float, action: str, call: Callable[[], T]) -> T:
@@ -18,8 +22,41 @@ def within(seconds: float, action: str, call: Callable[[], T]) -> T:
     An overdue call can't be ended, so it must be harmless. It continues in a thread of its own, which doesn't keep the
     process from ending.
     """
+    return _result(_begin(action, call), seconds, action)
+
+
+class BoundedCalls:
+    """Calls like `within` to one backend, of which only `most_hung` may hang after they were abandoned."""
+
+    def __init__(self, most_hung: int = MOST_HUNG) -> None:
+        self._most_hung = most_hung
+        self._hung: list[Future[Any]] = []
+        self._lock = threading.Lock()
+
+    def within(self, seconds: float, action: str, call: Callable[[], T]) -> T:
+        """Like the function `within`; raise `BackendUnavailable` at once while too many earlier calls hang."""
+        with self._lock:
+            self._hung = [each for each in self._hung if not each.done()]
+            if len(self._hung) >= self._most_hung:
+                raise errors.BackendUnavailable(
+                    f"{action} was not tried, since {len(self._hung)} earlier calls still hang; repair the backend"
+                )
+        begun = _begin(action, call)
+        try:
+            return _result(begun, seconds, action)
+        finally:
+            if not begun.done():
+                with self._lock:
+                    self._hung.append(begun)
+
+
+def _begin(action: str, call: Callable[[], T]) -> Future[T]:
     result: Future[T] = Future()
     threading.Thread(target=_complete, args=(result, call), name=action, daemon=True).start()
+    return result
+
+
+def _result(result: Future[T], seconds: float, action: str) -> T:
     try:
         return result.result(seconds)
     except TimeoutError:

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,7 +35,7 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
             conn.execute(table.update().where(table.c.id == bindparam("row_id")), each)
 
 
-@cache
+@lru_cache(64)  # a step changes the same columns each time
 def _joined(table: Table, columns: Sequence[str]) -> TextClause:
     """Return an update that joins a table made of one JSON text; MariaDB still refuses values that don't fit."""
     paths = [f"`{name}` {_TEXT} PATH '$[{place}]'" for place, name in enumerate(("id", *columns))]

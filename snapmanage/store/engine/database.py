@@ -10,15 +10,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import (
-    DBAPIError,
-    IntegrityError,
-    InterfaceError,
-    InvalidatePoolError,
-    OperationalError,
-)
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
 from snapmanage.store.engine import mariadb, postgresql
+from snapmanage.store.engine.failures import deadlocked, shorten
 
 T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
@@ -27,14 +22,6 @@ DEADLOCK_TRIES = 10
 # A connection that was in use so recently is not pinged: a database takes longer to restart.
 PING_AFTER_SECONDS = 1.0
 _IDLE_SINCE = "snapmanage_idle_since"
-_DEADLOCKS = {
-    1213,  # MariaDB: deadlock found
-    1205,  # MariaDB: lock wait timeout
-    1020,  # MariaDB: record has changed since last read
-}
-_DEADLOCK_STATES = {"40001", "40P01", "55P03"}
-# PostgreSQL refuses writes: it became a standby, or an operator made it read-only because its disk is full.
-_READ_ONLY_STATE = "25006"
 # A process that is frozen within a transaction keeps its locks, and other workers can't take over the locked records.
 # Our transactions are never idle that long. (MySQL has no such variable, and reads MariaDB's part as a comment.)
 IDLE_SECONDS = 10
@@ -57,6 +44,11 @@ _DEADLINES: dict[str, dict[str, Any]] = {
         "keepalives_interval": 5,
         "keepalives_count": 3,
     },
+}
+_COMMON_OPTIONS: dict[str, Any] = {
+    "hide_parameters": True,  # texts of users don't belong into the log
+    # Compiled statements that a process keeps. `store.paging` keeps no statement whose form a client chooses.
+    "query_cache_size": 500,
 }
 _NOW = {
     "mysql": sa.text("SELECT UTC_TIMESTAMP(6)"),
@@ -123,35 +115,12 @@ class Database:
             record.invalidate()
 
 
-def deadlocked(error: DBAPIError) -> bool:
-    """Return whether the database rolled this transaction back to break a deadlock."""
-    original: Any = error.orig
-    if getattr(original, "sqlstate", None) in _DEADLOCK_STATES:
-        return True
-    code = original.args[0] if getattr(original, "args", None) else None
-    return code in _DEADLOCKS or "database is locked" in str(original)
-
-
-def away(error: Exception) -> bool:
-    """Return whether the database is down, has closed the connection, or refuses writes at the moment."""
-    if not isinstance(error, DBAPIError):
-        return False
-    read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY_STATE
-    return read_only or error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-
-
-def passes(error: Exception) -> bool:
-    """Return whether a retry can help: the database is `away`, or another transaction was quicker."""
-    return away(error) or isinstance(error, IntegrityError)
-
-
 def connect(url: str, pool_size: int = 10) -> Database:
     """Return the database of a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; it connects when used."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = sa.create_engine(
-            parsed, connect_args={"timeout": 60, "check_same_thread": False}, hide_parameters=True
-        )
+        engine = sa.create_engine(parsed, connect_args={"timeout": 60, "check_same_thread": False}, **_COMMON_OPTIONS)
+        shorten(engine)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return Database(engine)
@@ -164,13 +133,14 @@ def _server_engine(url: sa.URL, pool_size: int) -> Engine:
     options: dict[str, Any] = {
         "pool_size": pool_size,
         "max_overflow": pool_size,
-        "hide_parameters": True,  # texts of users don't belong into the log
         "pool_recycle": 3600,
+        **_COMMON_OPTIONS,
     }
     if url.get_backend_name() == "postgresql":
         engine = postgresql.create_engine(url, given, IDLE_SECONDS, **options)
     else:
         engine = mariadb.create_engine(url, given, **options)
+    shorten(engine)
     event.listen(engine, "checkin", _note_idle)
     event.listen(engine, "checkout", partial(_ping_idle, engine))
     return engine

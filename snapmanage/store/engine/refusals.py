@@ -6,7 +6,7 @@ from typing import TypeVar
 from sqlalchemy.exc import StatementError
 
 from snapmanage import errors
-from snapmanage.store.engine import database
+from snapmanage.store.engine import failures
 
 # The errors by which the database, its driver or `store.records` refuses values.
 REFUSALS = (errors.AlreadyManaged, StatementError, ValueError, OverflowError)
@@ -18,12 +18,12 @@ def write_in_parts(
     batch: Sequence[T],
     write: Callable[[Sequence[T]], R],
     refuse: Callable[[T, Exception], R],
-    retry_helps: Callable[[Exception], bool] = database.passes,
+    retry_helps: Callable[[Exception], bool] = failures.passes,
 ) -> list[R]:
     """Write a batch, or each item alone if the database refuses the batch; return the results.
 
     `refuse` gives the result of an item that is refused alone. An error that a retry of the whole batch may cure is
-    raised. By default that includes a row which another process has just written (`database.passes`).
+    raised. By default that includes a row which another process has just written (`failures.passes`).
     """
     try:
         return [write(batch)]

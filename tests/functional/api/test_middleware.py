@@ -206,10 +206,12 @@ def test_every_log_line_of_a_request_has_only_its_own_id(tmp_path: Path, api: st
     failed = requests.get(f"{api}/snapshots", auth=("ann", PASSWORD), headers={"X-Openstack-Request-Id": global_id})
     refused = requests.get(f"{api}/snapshots", auth=("bob", PASSWORD))
 
-    assert (failed.status_code, refused.status_code) == (503, 401)
+    assert (failed.status_code, refused.status_code) == (500, 401)
     log = (tmp_path / "api.log").read_text()
     identity = rf"\[{global_id} {failed.headers['X-Openstack-Request-Id']} ann {PROJECT} [- ]*\]"
-    assert re.search(rf"WARNING snapmanage\.api\.app {identity} Database unavailable", log)
+    assert re.search(rf"ERROR snapmanage\.api\.app {identity} Request failed unexpectedly", log)
+    assert "no such table: snapshots" in log
+    assert "ORDER BY" not in log  # only the beginning of the statement
     identity = rf"\[None {refused.headers['X-Openstack-Request-Id']} - - [- ]*\]"
     assert re.search(rf"INFO oslo_middleware\.basic_auth {identity} ", log)
     assert PASSWORD not in log

@@ -97,7 +97,7 @@ def test_health_is_ok_while_the_database_answers(shared: World) -> None:
 
 def test_unreachable_database_is_reported_as_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any) -> Any:
-        raise OperationalError("SELECT", {}, Exception("connection refused by secret-host"))
+        raise OperationalError(None, None, Exception("connection refused by secret-host"))
 
     monkeypatch.setattr(world.db, "clock", away)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.testing.waiting import until
@@ -18,6 +19,7 @@ from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, refuse_th
 from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, running_world
 
 LISTING = "get_manageable_snapshots"
+CALLS = "abcdefghijklmnop"
 
 
 def test_slow_call_delays_no_other_operation(world: World) -> None:
@@ -142,3 +144,15 @@ def test_hung_listing_delays_no_listing_of_another_backend(tmp_path: Path) -> No
         stuck.reached()
 
         assert len(world.client.manageable("storage-1@fast")) == 3
+
+
+def test_calls_to_a_hung_backend_are_refused_at_once_when_sixteen_wait(tmp_path: Path) -> None:
+    calls = [envelope.request(LISTING, {}, {}, each, version="1.0", _msg_id=each, _reply_q=each) for each in CALLS]
+    with running_world(tmp_path) as world, world.hang_at("list") as stuck:
+        publish(world, *calls, queue=NAMES.server_queue(SERVER))
+        stuck.reached()
+
+        with pytest.raises(errors.Unavailable, match=rf"calls that wait for {SERVER} is reached \(16\)"):
+            world.bus.call(SERVER, LISTING, {}, {})
+
+        assert world.client.get("/healthcheck").status_code == 200

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from snapmanage.store.engine.database import away, connect
+from snapmanage.store.engine.database import connect
+from snapmanage.store.engine.failures import away
 from tests.functional.cmd.programs import configuration, run
 from tests.functional.cmd.programs import refusal as refused_in_one_line
 from tests.services.certificates import NAME, Certificates

@@ -13,6 +13,7 @@ from snapmanage.drivers.fake import FakeDriver
 from snapmanage.testing.waiting import until
 from snapmanage.volume import scans as module
 from snapmanage.volume.scans import Scans
+from tests.examples import SERVER
 
 FIRST = Page()
 NEXT = Page(marker=Reference.named("volume-1-snapshot-2"))
@@ -47,7 +48,7 @@ def driver() -> FakeDriver:
 
 @pytest.fixture
 def scans(driver: FakeDriver) -> Scans:
-    return Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS)
+    return Scans(SERVER, driver, TTL_SECONDS, TIMEOUT_SECONDS)
 
 
 def names(inventory: Inventory) -> set[str]:
@@ -94,13 +95,13 @@ def test_hung_scan_is_abandoned_and_the_next_page_scans_again(driver: FakeDriver
         released.wait(60)
 
     driver.hook = hook
-    impatient = Scans(driver, TTL_SECONDS, 0.01)
+    impatient = Scans(SERVER, driver, TTL_SECONDS, 0.01)
 
     with pytest.raises(errors.BackendUnavailable, match="was abandoned"):
         impatient.for_page(FIRST)
     released.set()
 
-    assert len(names(Scans(driver, TTL_SECONDS, TIMEOUT_SECONDS).for_page(FIRST))) == 3
+    assert len(names(Scans(SERVER, driver, TTL_SECONDS, TIMEOUT_SECONDS).for_page(FIRST))) == 3
 
 
 def test_old_scan_is_forgotten(scans: Scans, watch: Watch) -> None:

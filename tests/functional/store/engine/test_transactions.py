@@ -17,7 +17,8 @@ from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Snapshot
 from snapmanage.store import records
 from snapmanage.store.engine import database as transactions
-from snapmanage.store.engine.database import Database, connect, database_clock, passes
+from snapmanage.store.engine.database import Database, connect, database_clock
+from snapmanage.store.engine.failures import passes
 from snapmanage.store.mapping import tables
 from snapmanage.testing.waiting import until
 from tests import examples

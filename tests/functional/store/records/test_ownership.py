@@ -110,3 +110,15 @@ def test_usage_counts_the_owned_snapshots_of_a_project(database: Database) -> No
     with database.read() as conn:
         assert quotas.usage(conn, PROJECT) == Usage(4, 10, failed_records=1)
         assert quotas.usage(conn, "nobody") == Usage()
+
+
+def test_owner_is_found_among_more_objects_than_a_statement_can_take(database: Database) -> None:
+    managed = due_snapshot("a")
+    insert(database, managed)
+    update(database, lifecycle.resolve(managed, examples.found("a"), "x", NOW))
+    others = [examples.found(f"other-{number}") for number in range(70_000)]
+
+    with database.read() as conn:
+        owned = ownership.owned_among(conn, SERVER, [*others, examples.found("a")])
+
+    assert owned.identities == {examples.found("a").identity: managed.id}

@@ -246,10 +246,6 @@ def test_page_is_read_from_the_arguments_of_a_call() -> None:
     assert page == Page(Reference.named("daily"), 10, 5, sort, Filters("d"))
 
 
-def test_call_without_arguments_requests_the_whole_listing() -> None:
-    assert Page.of(None, None, 0, (), (), {}) == Page()
-
-
 @pytest.mark.parametrize(
     ("keys", "directions", "named"),
     [(["name"], ["asc"], "'name'"), (["size"], ["up"], "'up'"), (["size"], [], "as many"), ([], ["asc"], "as many")],

@@ -30,3 +30,8 @@ def test_text_from_outside_is_escaped(value: str, written: str) -> None:
 
 def test_absent_value_is_left_out() -> None:
     assert fields(attempt=1, reason=None) == "attempt=1"
+
+
+@pytest.mark.parametrize(("length", "written"), [(2000, "x" * 2000), (2001, '"' + "x" * 2000 + '\\u2026"')])
+def test_long_value_is_cut(length: int, written: str) -> None:
+    assert fields(reason="x" * length) == f"reason={written}"

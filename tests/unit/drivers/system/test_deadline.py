@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from snapmanage import errors
-from snapmanage.drivers.system.deadline import within
+from snapmanage.drivers.system.deadline import BoundedCalls, within
 from snapmanage.testing.waiting import until
 
 LONG = 60
@@ -42,3 +42,23 @@ def test_overdue_call_is_abandoned_by_name_and_does_not_delay_the_exit() -> None
     until(lambda: threads, "the call to begin, which may take longer than it has")
     assert [thread.daemon for thread in threads] == [True]
     release.set()
+
+
+def test_only_so_many_abandoned_calls_may_hang() -> None:
+    calls, release = BoundedCalls(most_hung=2), threading.Event()
+
+    for _ in range(2):
+        with pytest.raises(errors.BackendUnavailable, match="took longer than"):
+            calls.within(0.01, "hanging", lambda: release.wait(LONG))
+    with pytest.raises(errors.BackendUnavailable, match="was not tried, since 2 earlier calls still hang"):
+        calls.within(LONG, "answering", lambda: 42)
+
+    release.set()
+    until(lambda: answered(calls), "a call to be tried again")
+
+
+def answered(calls: BoundedCalls) -> bool:
+    try:
+        return calls.within(LONG, "answering", lambda: 42) == 42
+    except errors.BackendUnavailable:
+        return False

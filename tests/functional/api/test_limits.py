@@ -1,0 +1,113 @@
+"""The API at its limits: a request at a limit is served, one beyond it is refused with the field and the limit."""
+
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from snapmanage.api.answers import LONGEST_TEXT
+from snapmanage.api.app import MOST_PARAMETERS
+from snapmanage.api.schemas import MOST_PAIRS
+from snapmanage.manage.queries import SHOWN_EVENTS
+from snapmanage.store.audit import log
+from tests.functional.client import SERVER, fault
+from tests.functional.world import World
+
+LONG = "x" * 20_000
+
+
+def pairs(number: int) -> dict[str, str]:
+    return {str(each): "v" for each in range(number)}
+
+
+@pytest.mark.parametrize(
+    ("fits", "beyond", "text"),
+    [
+        ({"name": "x" * 255}, {"name": "x" * 256}, "snapshot/name. 'xxx"),
+        ({"description": "x" * 255}, {"description": "x" * 256}, "has 256 characters; the limit is 255, so send fewer"),
+        ({"metadata": pairs(MOST_PAIRS)}, {"metadata": pairs(MOST_PAIRS + 1)}, "has 129 properties; the limit is 128"),
+        ({"metadata": {"k": "x" * 255}}, {"metadata": {"k": "x" * 256}}, "snapshot/metadata/k. "),
+        ({"metadata": {"k" * 255: ""}}, {"metadata": {"k" * 256: ""}}, "snapshot/metadata. "),
+    ],
+    ids=["name", "description", "pairs", "value", "key"],
+)
+def test_field_of_a_new_snapshot_at_its_limit_and_one_beyond(
+    world: World, fits: dict[str, Any], beyond: dict[str, Any], text: str
+) -> None:
+    volume = world.register_volume()
+
+    accepted = world.client.manage(volume, "volume-1-snapshot-1", **fits)
+    refused = world.client.manage(volume, "volume-1-snapshot-2", **beyond)
+
+    assert accepted.status_code == 202, accepted.text
+    assert fault(refused)[0] == 400
+    assert text in fault(refused)[2]
+
+
+@pytest.mark.parametrize(("length", "status"), [(255, 200), (256, 404)])
+def test_project_in_a_path_has_at_most_255_characters(shared: World, length: int, status: int) -> None:
+    assert shared.client.get(f"/v3/{'a' * length}/snapshots").status_code == status
+
+
+def test_query_has_at_most_a_hundred_parameters(shared: World) -> None:
+    fits, beyond = ("&".join(["limit=1"] * number) for number in (MOST_PARAMETERS, MOST_PARAMETERS + 1))
+
+    assert shared.client.get(f"snapshots?{fits}").status_code == 200
+    assert fault(shared.client.get(f"snapshots?{beyond}")) == (
+        400,
+        "badRequest",
+        "the query has more than 100 parameters; send fewer",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (f"snapshots/{LONG}", {}),
+        (f"snapshots?marker={LONG}", {}),
+        (f"snapshots?sort={LONG}", {}),
+        (f"snapshots?limit={LONG}", {}),
+        ("snapshots", {"OpenStack-API-Version": f"volume {LONG}"}),
+        ("snapshots", {"OpenStack-API-Version": f"volume 3.{'9' * 4000}"}),
+        (f"os-snapshot-manage?host={LONG}", {}),
+        (f"os-snapshot-manage?host={LONG}@{LONG}@x", {}),
+        (f"os-snapshot-manage?host={SERVER}&name~={LONG}", {}),
+        (f"os-snapshot-manage?host={SERVER}&marker={{%22{LONG}%22:1}}", {}),
+        (f"os-snapshot-manage?host={SERVER}&sort={LONG}", {}),
+        (f"os-snapshot-manage?host={SERVER}&created_after={LONG}", {}),
+        (f"os-snapshot-manage?host={SERVER}&volume_id={LONG}", {}),
+    ],
+    ids=lambda given: str(given)[:50],
+)
+def test_error_repeats_only_the_beginning_of_a_long_text(shared: World, path: str, headers: dict[str, str]) -> None:
+    answer = shared.client.get(path, headers=headers)
+
+    assert fault(answer)[0] in (400, 404, 406)
+    assert len(fault(answer)[2]) <= LONGEST_TEXT + 1
+
+
+def test_host_that_no_server_has_is_never_called(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(shared.bus, "call", lambda server, *more: called.append(server))
+
+    answers = [shared.client.get("os-snapshot-manage", params={"host": f"h{n}@b"}) for n in range(20)]
+
+    assert {answer.status_code for answer in answers} == {404}
+    assert called == []
+
+
+def test_operation_shows_the_newest_hundred_events(world: World) -> None:
+    snapshot_id = world.manage_snapshot(world.register_volume(), "volume-1-snapshot-1")
+    world.audited_events(snapshot_id, ".end")
+    with world.db.read() as conn:
+        *_, last = log.of_snapshot(conn, snapshot_id)
+    numbers = range(10, 10 + SHOWN_EVENTS)
+    later = [replace(last, number=number, generation=number, event_id=str(uuid.uuid4())) for number in numbers]
+    world.db.write(lambda conn, _: log.append(conn, later))
+
+    with world.db.read() as conn:
+        shown = log.of_snapshot(conn, snapshot_id, SHOWN_EVENTS)
+
+    assert len(world.client.operation(snapshot_id)["events"]) == SHOWN_EVENTS == 100
+    assert [entry.generation for entry in shown] == list(numbers)
