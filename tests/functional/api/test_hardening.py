@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from snapmanage.api.serving.connections import LARGEST_HEAD, MOST_HEADERS
+from snapmanage.api.serving.channels import Deadlines
+from snapmanage.api.serving.parser import LARGEST_HEAD, MOST_HEADERS
 from snapmanage.api.serving.server import HttpServer
 from tests.functional.client import PROJECT
 from tests.functional.world import World, running_world
@@ -24,13 +25,7 @@ SMUGGLED = "0\r\n\r\nGET /v3 HTTP/1.1\r\nHost: x\r\n\r\n"
 UNKNOWN = "11111111-1111-1111-1111-111111111111"
 
 
-class ShortLimitHttpServer(HttpServer):
-    """A server that waits a fifth of a second for a client."""
-
-    def __init__(self) -> None:
-        super().__init__("127.0.0.1", 0, threads=2)
-        self._server.timeout = 0.2
-        self._server.expiration_interval = 0.02
+SHORT = Deadlines(head=0.2, body=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +38,7 @@ def short_limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServe
         return application
 
     folder = tmp_path_factory.mktemp("server")
-    with running_world(folder, around=keep), ShortLimitHttpServer() as http:
+    with running_world(folder, around=keep), HttpServer("127.0.0.1", 0, threads=2, deadlines=SHORT) as http:
         http.start(applications[0], 4096)
         yield http
 
