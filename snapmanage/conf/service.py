@@ -85,8 +85,9 @@ API = [
         "threads",
         default=16,
         min=1,
-        help="Requests that a process of snapmanage-api handles at the same time. A higher value serves more slow "
-        "clients and uses more database connections. With a lower value, requests wait longer under load.",
+        help="Requests that a process of snapmanage-api handles at the same time; slow clients occupy no thread. A "
+        "higher value answers more requests while others wait for a backend, and uses more database connections. "
+        "With a lower value, requests wait longer under load.",
     ),
     cfg.IntOpt(
         "workers",

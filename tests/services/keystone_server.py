@@ -23,10 +23,10 @@ def manage(*arguments: str) -> None:
 
 
 def serve(port: int) -> None:
-    from cheroot import wsgi
+    import waitress
     from keystone.server.wsgi import initialize_public_application
 
-    wsgi.Server(("127.0.0.1", port), initialize_public_application(), numthreads=4).start()
+    waitress.serve(initialize_public_application(), host="127.0.0.1", port=port, threads=4)
 
 
 def main(port: int) -> None:
