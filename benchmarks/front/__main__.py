@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.clients import post_together
 from benchmarks.front import application, attacks, servers
-from snapmanage.testing.services.process import LOOPBACK, free_port
+from snapmanage.testing.services.process import LOOPBACK, family, free_port, send
 
 ATTACKERS = 1000
 FEW_FILES = 128
@@ -47,7 +48,7 @@ class Running:
         return round(self._errors.stat().st_size / 1024, 1)
 
     def stop(self) -> None:
-        self.process.kill()
+        send(signal.SIGKILL, family(self.process.pid))  # granian has a process below this one
         self.process.wait()
 
 

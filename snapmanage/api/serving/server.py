@@ -5,7 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -56,11 +56,12 @@ def require_loopback(host: str, service: str) -> None:
 @contextmanager
 def shared_port(host: str, port: int) -> Iterator[int]:
     """Reserve a port that several processes share, across their restarts; raise `ConfigurationError` if it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as alone, socket.socket(family) as held:
-        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with ExitStack() as stack:
         try:
+            family = _family(host, port)
+            alone, held = (stack.enter_context(socket.socket(family)) for _ in range(2))
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             alone.bind((host, port))
             found = int(alone.getsockname()[1])
             alone.close()  # it only checked that the port was free
@@ -132,7 +133,11 @@ class HttpServer:
 
 
 def _listen(host: str, port: int, shared: bool) -> socket.socket:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     return socket.create_server(
-        (host, port), family=family, backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=host == "::"
+        (host, port), family=_family(host, port), backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=host == "::"
     )
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    """Return the family of the first address of a name; raise OSError for an unknown name."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
