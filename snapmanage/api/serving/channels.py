@@ -14,7 +14,7 @@ from waitress.task import WSGITask
 from snapmanage.api.serving.parser import StrictParser
 from snapmanage.api.serving.refusals import Refusal, RefusalTask
 
-# A client that sends requests without reading their answers is disconnected with so many unsent bytes.
+# A client that does not read is disconnected with so many unsent bytes of an answer that is made in pieces.
 MOST_UNSENT = 1 << 24
 
 
@@ -65,6 +65,7 @@ class Channel(HTTPChannel):
     request: Any
     requests: Any
     close_when_flushed: bool
+    sent_continue: bool
     parser_class = StrictParser
     task_class = Task
     error_task_class = RefusalTask
@@ -72,6 +73,7 @@ class Channel(HTTPChannel):
     def __init__(self, server: Any, sock: socket.socket, address: Any, adj: Any, map: Any = None) -> None:
         self.since = time.monotonic()
         self._served = 0
+        self._unparsed = b""
         self._refused = self._lingering = False
         self._seen = (Phase.HEAD, 0)
         super().__init__(server, sock, address, adj, map)
@@ -108,6 +110,10 @@ class Channel(HTTPChannel):
         reads: bool = super().readable()
         return reads or self._lingering
 
+    def writable(self) -> bool:
+        """Return whether the loop shall call `handle_write`, which also parses requests that were sent in advance."""
+        return bool(super().writable()) or self._may_parse
+
     def handle_read(self) -> None:
         if self._lingering:
             with suppress(OSError):
@@ -118,6 +124,7 @@ class Channel(HTTPChannel):
     def handle_write(self) -> None:
         if not (self._refused and self.close_when_flushed):
             super().handle_write()
+            self._parse()
             return
         self._flush_exception(self._flush_some)
         if self.will_close:
@@ -128,7 +135,9 @@ class Channel(HTTPChannel):
     def received(self, data: bytes) -> bool:
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD, time.monotonic())
-        return bool(super().received(data))
+        self._unparsed += data
+        self._parse()
+        return True
 
     def service(self) -> None:
         self._served += 1
@@ -153,6 +162,30 @@ class Channel(HTTPChannel):
         if self.total_outbufs_len > MOST_UNSENT:
             self.server.disconnect(self)
             raise ClientDisconnected
+
+    def _parse(self) -> None:
+        """Parse the next request once the answer before it is sent.
+
+        waitress parses all requests that a client sent in advance, and so needs fifty times the memory of their bytes.
+        """
+        with self.requests_lock:
+            while self._may_parse:
+                self.request = self.request or self.parser_class(self.adj)
+                consumed = self.request.received(self._unparsed)
+                self._unparsed = self._unparsed[consumed:]
+                if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
+                    self.send_continue()
+                if self.request.completed:
+                    self.sent_continue = False
+                    self.requests.append(self.request)
+                    self.request = None
+                    self.server.add_task(self)
+
+    @property
+    def _may_parse(self) -> bool:
+        is_busy = self.requests or self.total_outbufs_len
+        is_closing = not self.connected or self.will_close or self.close_when_flushed or self._lingering
+        return bool(self._unparsed) and not is_busy and not is_closing
 
     def _refuse_late(self) -> None:
         with self.requests_lock:
