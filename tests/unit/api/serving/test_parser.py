@@ -59,12 +59,13 @@ def test_request_is_the_same_in_any_parts(cuts: list[int]) -> None:
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
         b"GET / HTTP/1.1\n",
+        b"\nGET / HTTP/1.1\r\n",
         b"GET / HTTP/1.1\r\nHost: x\n",
         b"GET / HTTP/1.1\r\nHost: x\rA",
         b"GET / HTTP/1.1\r\nHost: x\r\n y",
         b"GET / HTTP/1.1\r\nHost: \0",
     ],
-    ids=["TLS", "line end", "line end of a header", "half a line end", "folded header", "NUL"],
+    ids=["TLS", "line end", "first line end", "line end of a header", "half a line end", "folded header", "NUL"],
 )
 def test_malformed_head_is_refused_before_its_end(data: bytes) -> None:
     assert refusal(parsed(data)).status == 400
