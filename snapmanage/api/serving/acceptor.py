@@ -63,7 +63,7 @@ class Acceptor(TcpWSGIServer):
 
     def handle_accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
-            if len(self.active_channels) >= self._limit and not self._close_longest_waiting():
+            if not self._has_room():
                 return
             try:
                 accepted = self.accept()
@@ -71,6 +71,9 @@ class Acceptor(TcpWSGIServer):
                 return self._pause(error)
             if accepted is None:
                 return
+            if len(self.active_channels) >= self._limit:
+                self._close_longest_waiting()
+                self._warn("Too many connections; closing those that have waited longest for their client", None)
             self._add(*accepted)
 
     def add_task(self, channel: Channel) -> None:
@@ -147,14 +150,11 @@ class Acceptor(TcpWSGIServer):
         else:
             self.channel_class(self, connection, address, self.adj, map=self._map)
 
-    def _close_longest_waiting(self) -> bool:
-        """Close a part of the connections that wait for their client; return whether there were any."""
+    def _close_longest_waiting(self) -> None:
+        """Close a part of the connections that wait for their client."""
         waiting = [each for each in self._channels() if each.phase is not Phase.RUNNING]
         for channel in sorted(waiting, key=lambda each: each.since)[: 1 + self._limit // 16]:
             channel.handle_close()
-        if waiting:
-            self._warn("Too many connections; closing those that have waited longest for their client", None)
-        return bool(waiting)
 
     def _pause(self, error: OSError) -> None:
         if error.errno in _EXHAUSTED:

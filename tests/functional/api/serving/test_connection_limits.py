@@ -52,6 +52,9 @@ def test_client_that_has_waited_longest_is_closed_at_the_limit(file_limit: None)
         server.start(plain, 100)
         clients = [stack.enter_context(connected(server.address)) for _ in range(limit)]
         clients[0].sendall(b"GET / HTTP/1.1\r\nHost:")
+        clients[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: clients[-1].recv(4096).endswith(b"0"), "the last connection to be served")
+        assert not any(is_closed(client) for client in clients)
 
         assert RawAnswer.of(sent(server.address, HEALTH)).status == 200
 
