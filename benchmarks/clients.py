@@ -72,14 +72,14 @@ def manage(client: Client, volume_id: str, source: str) -> bytes:
     return client.request("POST", "/os-snapshot-manage", body)
 
 
-def post_together(address: str, count: int, each: int, volume_id: str) -> tuple[float, list[float]]:
+def post_together(address: str, count: int, each: int, volume_id: str, prefix: str = "") -> tuple[float, list[float]]:
     """Let `count` clients post `each` requests simultaneously; return the seconds of all, and of each request."""
     took: list[list[float]] = [[] for _ in range(count)]
 
     def post(number: int) -> None:
         client = Client(address)
         for index in range(each):
-            request = manage(client, volume_id, seed.source_name(1 + number * each + index))
+            request = manage(client, volume_id, prefix + seed.source_name(1 + number * each + index))
             took[number].append(measure(lambda: _check_accepted(client.send(request)))[0])  # noqa: B023 - called at once
         client.close()
 

@@ -88,10 +88,10 @@ API = [
         "threads",
         default=16,
         min=1,
-        help="Requests that a process of snapmanage-api handles at the same time. Half of the threads may wait for "
-        "lists of manageable snapshots, and a quarter for the lists of one server; further lists are answered with "
-        "503. A higher value serves more slow clients and uses more database connections. With a lower value, "
-        "requests wait longer under load.",
+        help="Requests that a process of snapmanage-api handles at the same time; slow clients occupy no thread. Half "
+        "of the threads may wait for lists of manageable snapshots, and a quarter for the lists of one server; further "
+        "lists are answered with 503. A higher value answers more requests while others wait for a backend, and uses "
+        "more database connections. With a lower value, requests wait longer under load.",
     ),
     cfg.IntOpt(
         "workers",

@@ -8,20 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api.serving.server import HttpServer
 from snapmanage.bus import Consumer, Delivery, Handle, Probe, Publication, envelope, no_probe
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
 
 NAMES = Names()
-
-
-class QuickHttpServer(HttpServer):
-    """A server that notices a stop at once; the real one checks twice a second."""
-
-    def __init__(self) -> None:
-        super().__init__("127.0.0.1", 0, threads=4)
-        self._server.expiration_interval = 0.02
 
 
 @dataclass(frozen=True)

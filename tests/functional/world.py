@@ -20,6 +20,7 @@ from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
 from snapmanage.api.listings import ListingLimits, Listings
 from snapmanage.api.request import Limits, Service
+from snapmanage.api.serving.server import HttpServer
 from snapmanage.audit.listener import Listener
 from snapmanage.core import services as heartbeats
 from snapmanage.core.records import Snapshot
@@ -40,7 +41,7 @@ from snapmanage.volume.limits import BackendLimits
 from snapmanage.volume.server import VolumeServer
 from tests.functional.client import PROJECT, SERVER, Client
 from tests.functional.databases import sqlite
-from tests.functional.parts import NAMES, HangingStep, QuickHttpServer, SwitchedBus
+from tests.functional.parts import NAMES, HangingStep, SwitchedBus
 
 OTHER_PROJECT = "f" * 32
 VOLUME = "volume-1"
@@ -227,7 +228,7 @@ def running_world(
     app = Application(db, OutboxWriter(relay.nudge, timedelta(seconds=5)), rules)
     backends = backends or {SERVER: FakeDriver()}
     server = VolumeServer(app, bus, NAMES, _served(backends, backend_limits), heartbeat_seconds)
-    with QuickHttpServer() as http:
+    with HttpServer("127.0.0.1", 0, threads=4) as http:
         bus.consume(NAMES.event_keys(), Listener(db))
         relay.start()
         server.start()

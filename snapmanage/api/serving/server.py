@@ -1,21 +1,36 @@
 """The HTTP server of the API, with a pool of threads."""
 
 import ipaddress
+import logging
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from cheroot import wsgi
+from waitress.adjustments import Adjustments
+from waitress.task import ThreadedTaskDispatcher
 
 from snapmanage import errors
-from snapmanage.api.serving.connections import LARGEST_HEAD, Connection
+from snapmanage.api.serving.acceptor import Acceptor
+from snapmanage.api.serving.channels import DEADLINES, Deadlines
 
-# A body this many times larger than the limit is refused without the application, which would read it first.
-UNREAD_FROM = 10
-MOST_IDLE = 10_000
+LOG = logging.getLogger(__name__)
+
 SHUTDOWN_SECONDS = 10
+# Connections that wait to be accepted; the kernel resets others.
+BACKLOG = 1024
+# No temporary files: they need file descriptors. `Acceptor` limits the memory instead.
+IN_MEMORY = 1 << 40
+ADJUSTMENTS = {
+    "ident": "snapmanage",
+    "recv_bytes": 65536,
+    "inbuf_overflow": IN_MEMORY,
+    "outbuf_overflow": IN_MEMORY,
+    "log_socket_errors": False,
+    # oslo.middleware and the authentication decide about the headers of proxies.
+    "clear_untrusted_proxy_headers": False,
+}
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -41,11 +56,12 @@ def require_loopback(host: str, service: str) -> None:
 @contextmanager
 def shared_port(host: str, port: int) -> Iterator[int]:
     """Reserve a port that several processes share, across their restarts; raise `ConfigurationError` if it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as alone, socket.socket(family) as held:
-        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with ExitStack() as stack:
         try:
+            family = _family(host, port)
+            alone, held = (stack.enter_context(socket.socket(family)) for _ in range(2))
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             alone.bind((host, port))
             found = int(alone.getsockname()[1])
             alone.close()  # it only checked that the port was free
@@ -59,37 +75,55 @@ class HttpServer:
     """An HTTP server that binds its port at once, so that a taken port fails before anything else starts.
 
     As a context manager it stops at the end. With `shared`, several processes listen on the port, and the kernel
-    distributes connections among them.
+    distributes connections among them. One thread reads and writes all connections; the others handle complete
+    requests.
     """
 
-    def __init__(self, host: str, port: int, threads: int, shared: bool = False) -> None:
-        self._server = wsgi.Server((host, port), _not_started, numthreads=threads, server_name="snapmanage")
-        self._server.shutdown_timeout = SHUTDOWN_SECONDS
-        self._server.reuse_port = shared
-        self._server.keep_alive_conn_limit = MOST_IDLE  # with the default, ten, others reconnect each time
-        self._server.ConnectionClass = Connection
-        self._server.max_request_header_size = LARGEST_HEAD
+    def __init__(
+        self, host: str, port: int, threads: int, shared: bool = False, deadlines: Deadlines = DEADLINES
+    ) -> None:
+        self._host = host
+        self._threads = threads
+        self._deadlines = deadlines
+        self._stop_request = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._acceptor: Acceptor | None = None
         try:
-            self._server.prepare()
+            self._socket = _listen(host, port, shared)
         except OSError as error:
             raise errors.ConfigurationError(f"can't listen on {host}:{port}: {error}") from error
-        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
-
-    @property
-    def address(self) -> str:
-        """Return HOST:PORT as bound; port 0 was replaced by a free port."""
-        host, port = self._server.bind_addr[:2]
-        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+        found, number = self._socket.getsockname()[:2]
+        self.address = f"[{found}]:{number}" if ":" in found else f"{found}:{number}"
 
     def start(self, application: Any, largest_body: int) -> None:
-        """Serve a WSGI application that itself refuses bodies larger than `largest_body` bytes."""
-        self._server.wsgi_app = application
-        self._server.max_request_body_size = UNREAD_FROM * largest_body
+        """Serve a WSGI application; requests with a body larger than `largest_body` bytes are refused."""
+        # Otherwise each request that waits and each client that leaves is a line, which an attack could repeat.
+        logging.getLogger("waitress").setLevel(logging.ERROR)
+        dispatcher = ThreadedTaskDispatcher()
+        dispatcher.set_thread_count(self._threads)
+        adjustments = Adjustments(sockets=[self._socket], **ADJUSTMENTS, server_name=self._host)
+        adjustments.max_request_body_size = largest_body + 1  # the first size that is refused
+        self._acceptor = Acceptor(
+            application, self._deadlines, _sock=self._socket, dispatcher=dispatcher, adj=adjustments
+        )
+        self._thread = threading.Thread(target=self._serve, args=[self._acceptor], name="http", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Finish the current requests and stop; safe to repeat."""
-        self._server.stop()
+        self._stop_request.set()
+        if self._thread and self._acceptor:
+            self._acceptor.pull_trigger()
+            self._thread.join()
+        self._socket.close()
+
+    def _serve(self, acceptor: Acceptor) -> None:
+        while not self._stop_request.is_set():
+            try:
+                acceptor.turn()
+            except Exception:
+                LOG.exception("The HTTP server failed unexpectedly; it continues with its other connections")
+        acceptor.drain(SHUTDOWN_SECONDS)
 
     def __enter__(self) -> "HttpServer":
         return self
@@ -98,5 +132,12 @@ class HttpServer:
         self.stop()
 
 
-def _not_started(environ: object, start_response: object) -> list[bytes]:
-    raise AssertionError("the server takes no connection before start")
+def _listen(host: str, port: int, shared: bool) -> socket.socket:
+    return socket.create_server(
+        (host, port), family=_family(host, port), backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=host == "::"
+    )
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    """Return the family of the first address of a name; raise OSError for an unknown name."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]

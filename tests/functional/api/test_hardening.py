@@ -5,32 +5,25 @@ import logging
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from snapmanage.api.serving.connections import LARGEST_HEAD, MOST_HEADERS
+from snapmanage.api.serving.channels import Deadlines
+from snapmanage.api.serving.parser import LARGEST_HEAD, MOST_HEADERS
 from snapmanage.api.serving.server import HttpServer
+from tests.functional.api.serving.raw import RawAnswer, connected, request, rest_of, sent
 from tests.functional.client import PROJECT
 from tests.functional.world import World, running_world
 
 OURS = f"/v3/{PROJECT}"
 SNAPSHOTS = f"{OURS}/snapshots"
 MANAGE = f"{OURS}/os-snapshot-manage"
-CLOSE = "Connection: close"
 SMUGGLED = "0\r\n\r\nGET /v3 HTTP/1.1\r\nHost: x\r\n\r\n"
 UNKNOWN = "11111111-1111-1111-1111-111111111111"
 
 
-class ShortLimitHttpServer(HttpServer):
-    """A server that waits a fifth of a second for a client."""
-
-    def __init__(self) -> None:
-        super().__init__("127.0.0.1", 0, threads=2)
-        self._server.timeout = 0.2
-        self._server.expiration_interval = 0.02
+SHORT = Deadlines(head=0.2, body=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -43,47 +36,9 @@ def short_limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpServe
         return application
 
     folder = tmp_path_factory.mktemp("server")
-    with running_world(folder, around=keep), ShortLimitHttpServer() as http:
+    with running_world(folder, around=keep), HttpServer("127.0.0.1", 0, threads=2, deadlines=SHORT) as http:
         http.start(applications[0], 4096)
         yield http
-
-
-@dataclass(frozen=True)
-class RawAnswer:
-    """An answer as it was received; `rest` has the bytes after it on the connection."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    rest: bytes
-
-    @classmethod
-    def of(cls, received: bytes) -> "RawAnswer":
-        head, _, after = received.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        length = int(headers["content-length"])
-        return cls(int(first.split(" ")[1]), headers, after[:length], after[length:])
-
-
-def sent(address: str, data: bytes) -> bytes:
-    """Send bytes; return all bytes received until the server closes the connection."""
-    with connected(address) as connection:
-        connection.sendall(data)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-@contextmanager
-def connected(address: str) -> Iterator[socket.socket]:
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        yield connection
-
-
-def request(line: str, *headers: str, host: str | None = "Host: localhost", body: str = "") -> bytes:
-    """Send one request on a new connection; each character is one byte."""
-    head = [line if " HTTP/" in line else f"{line} HTTP/1.1", *([host] if host else []), *headers, CLOSE]
-    return "\r\n".join([*head, "", body]).encode("latin-1")
 
 
 def post(body: str | bytes, *headers: str) -> bytes:
@@ -342,7 +297,7 @@ def test_client_that_disconnects_halfway_does_no_harm(shared: World, caplog: pyt
         with connected(shared.client.root.removeprefix("http://")) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
-            received = b"".join(iter(lambda: connection.recv(65536), b""))
+            received = rest_of(connection)
 
         assert received == b"" or RawAnswer.of(received).status == 400
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from snapmanage.testing.services.daemon import Daemon
+from snapmanage.testing.services.process import free_port
+from snapmanage.testing.waiting import until
+from tests.functional.api.serving.raw import connected
+from tests.functional.client import Client
 from tests.functional.cmd.programs import run
 from tests.functional.databases import sqlite
 
@@ -95,6 +100,39 @@ def test_other_machine_unix_socket_or_proxy_is_refused_without_authentication_un
     ended = python(ASK.replace("environ = {}", stranger), tmp_path, environment)
 
     assert (ended.returncode, ended.stdout) == (0, "403 Forbidden\n"), ended.stderr
+
+
+SERVERS = {
+    "gunicorn": ["gunicorn", "--bind", "{address}", "--threads", "2", "--worker-tmp-dir", "{folder}"],
+    "waitress": ["waitress-serve", "--listen={address}"],
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_other_servers_serve_the_application(tmp_path: Path, name: str) -> None:
+    environment = configured(tmp_path)
+    sqlite(tmp_path)
+    address = f"127.0.0.1:{free_port()}"
+    command, *options = [part.format(address=address, folder=tmp_path) for part in SERVERS[name]]
+    arguments = [str(Path(sys.executable).with_name(command)), *options, "snapmanage.wsgi:application"]
+    daemon = Daemon(name, arguments, tmp_path / "log", environment)
+    daemon.launch()
+    client = Client(address)
+    try:
+        until(lambda: not daemon.alive or is_open(address), f"{name} to listen", 60)
+
+        answers = [client.get("/healthcheck"), client.get("snapshots"), client.post("os-snapshot-manage", json={})]
+    finally:
+        client.close()
+        daemon.close()
+
+    assert [answer.status_code for answer in answers] == [200, 200, 400], daemon.log.read_text()
+
+
+def is_open(address: str) -> bool:
+    with suppress(OSError), connected(address):
+        return True
+    return False
 
 
 def configured(folder: Path, transport_url: str = "rabbit://guest:guest@127.0.0.1:1/") -> dict[str, str]:

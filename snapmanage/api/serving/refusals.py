@@ -1,0 +1,68 @@
+"""Refusals of requests that do not reach the application, in the form of this API, with a line in the access log."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from oslo_context import context
+from waitress.task import ErrorTask
+
+from snapmanage.api import answers
+from snapmanage.core.values.logfields import fields
+
+ACCESS = logging.getLogger("snapmanage.access")
+LONGEST_PATH = 1000
+
+
+@dataclass(eq=False)  # not frozen: Python writes the traceback into an exception
+class Refusal(Exception):
+    """The request is refused with `status` and `text`."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: Any) -> "Refusal":
+        """Return the refusal for an error of the parser or of waitress."""
+        return error if isinstance(error, Refusal) else cls(error.code, f"{error.reason}: {error.body}.")
+
+
+class RefusalTask(ErrorTask):
+    """Writes a refusal, and lets the connection close once the client has read it."""
+
+    def execute(self) -> None:
+        refusal = Refusal.of(self.request.error)
+        request_id = str(context.generate_request_id())
+        body = json.dumps(answers.fault(refusal.status, refusal.text)).encode()
+        self.status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
+        self.content_length = len(body)
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers.append(("X-Openstack-Request-Id", request_id))
+        self.response_headers.extend(refusal.headers.items())
+        self.set_close_on_finish()
+        self.channel.linger()
+        self.write(b"" if self._method == "HEAD" else body)
+        self._log(refusal, len(body), request_id)
+
+    @property
+    def _method(self) -> str | None:
+        """Return the method; None if the request line is missing or malformed."""
+        return getattr(self.request, "command", None)
+
+    def _log(self, refusal: Refusal, size: int, request_id: str) -> None:
+        path = getattr(self.request, "request_uri", None)
+        line = fields(
+            address=self.channel.addr[0],
+            method=self._method,
+            path=path and path.partition("?")[0][:LONGEST_PATH],
+            status=refusal.status,
+            bytes=size,
+            seconds=f"{time.monotonic() - self.channel.since:.3f}",
+            request=request_id,
+        )
+        ACCESS.info("%s", line)

@@ -1,0 +1,101 @@
+"""The end of the server: requests that have arrived are answered, other connections are closed."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from snapmanage.api.serving.server import HttpServer
+from snapmanage.testing.waiting import until
+from tests.functional.api.serving.applications import plain
+from tests.functional.api.serving.raw import RawAnswer, connected, rest_of
+
+ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@contextmanager
+def stopping(server: HttpServer) -> Iterator[None]:
+    """Stop a server meanwhile."""
+    thread = threading.Thread(target=server.stop)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_running_request_is_answered_and_its_connection_closed(release: threading.Event) -> None:
+    running = threading.Event()
+
+    def slow(environ: Any, start_response: Any) -> list[bytes]:
+        running.set()
+        release.wait(20)
+        return plain(environ, start_response)
+
+    with HttpServer("127.0.0.1", 0, threads=1) as server:
+        server.start(slow, 100)
+        with connected(server.address) as client:
+            client.sendall(ASK)
+            assert running.wait(20)
+            with stopping(server):
+                until(lambda: refuses_connections(server.address), "the port to be closed")
+                release.set()
+
+            assert RawAnswer.of(rest_of(client)).status == 200
+
+
+def test_waiting_request_is_answered_with_the_end_of_its_connection(release: threading.Event) -> None:
+    running = threading.Event()
+
+    def slow(environ: Any, start_response: Any) -> list[bytes]:
+        running.set()
+        release.wait(20)
+        return plain(environ, start_response)
+
+    with HttpServer("127.0.0.1", 0, threads=1) as server:
+        server.start(slow, 100)
+        with connected(server.address) as first, connected(server.address) as second:
+            first.sendall(ASK)
+            assert running.wait(20)
+            second.sendall(ASK)
+            with stopping(server):
+                until(lambda: refuses_connections(server.address), "the port to be closed")
+                release.set()
+
+            assert RawAnswer.of(rest_of(second)).headers["connection"] == "close"
+
+
+def test_idle_and_silent_connections_do_not_delay_the_end() -> None:
+    with HttpServer("127.0.0.1", 0, threads=1) as server:
+        server.start(plain, 100)
+        with connected(server.address) as idle, connected(server.address) as silent:
+            idle.sendall(ASK)
+            until(lambda: idle.recv(4096).endswith(b"0"), "the answer")
+
+            server.stop()
+
+            assert rest_of(idle) == rest_of(silent) == b""
+
+
+def test_server_stops_before_its_start_and_twice() -> None:
+    server = HttpServer("127.0.0.1", 0, threads=1)
+
+    server.stop()
+    server.stop()
+
+    assert refuses_connections(server.address)
+
+
+def refuses_connections(address: str) -> bool:
+    try:
+        with connected(address):
+            return False
+    except ConnectionError:
+        return True
