@@ -6,7 +6,7 @@
 from typing import Any
 
 from snapmanage.core.records import Status
-from snapmanage.core.values.text import printable
+from snapmanage.core.values.text import cut, printable
 
 # The names in the Block Storage API; every other status is a computeFault.
 FAULTS = {
@@ -22,13 +22,18 @@ FAULTS = {
     429: "overLimit",
     503: "serviceUnavailable",
 }
+# Answers are data for programs: no cache may keep them, and no browser may show them or guess their type.
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 LONGEST_TEXT = 1000
 
 
 def fault(status: int, text: str) -> dict[str, Any]:
     """Return the body of a refusal; its text, which may repeat a value of the request, is printable and short."""
-    escaped = printable(text[: LONGEST_TEXT + 1])
-    message = escaped if len(escaped) <= LONGEST_TEXT else f"{escaped[:LONGEST_TEXT]}…"
+    message = cut(printable(text[: LONGEST_TEXT + 1]), LONGEST_TEXT)
     return {_fault_name(status): {"code": status, "message": message}}
 
 

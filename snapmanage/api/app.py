@@ -20,12 +20,6 @@ from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
-# Answers are data for programs: no cache may keep them, and no browser may show them or guess their type.
-SECURITY_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 RETRY_AFTER_SECONDS = "5"
 
 # The first class that matches decides.
@@ -62,7 +56,7 @@ class AnswerHeaders:
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         request.context.request_id, request.context.global_request_id = requestids.assign(request.env)
-        response.set_headers(SECURITY_HEADERS | {requestids.HEADER: request.context.request_id})
+        response.set_headers(answers.SECURITY_HEADERS | {requestids.HEADER: request.context.request_id})
         response.append_header("Vary", versions.HEADER)
 
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -24,7 +23,7 @@ class Refusal(Exception):
 
     status: int
     text: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, error: Any) -> "Refusal":
@@ -42,8 +41,8 @@ class RefusalTask(ErrorTask):
         self.status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
         self.content_length = len(body)
         self.response_headers.append(("Content-Type", "application/json"))
-        self.response_headers.append(("X-Openstack-Request-Id", request_id))
-        self.response_headers.extend(refusal.headers.items())
+        headers = answers.SECURITY_HEADERS | {"X-Openstack-Request-Id": request_id} | refusal.headers
+        self.response_headers.extend(headers.items())
         self.set_close_on_finish()
         self.channel.linger()
         self.write(b"" if self._method == "HEAD" else body)

@@ -178,6 +178,9 @@ def refused(world: World, data: bytes) -> RawAnswer:
     assert answer.headers["content-type"] == "application/json"
     assert re.fullmatch(r"req-[0-9a-f-]{36}", answer.headers["x-openstack-request-id"])
     assert "set-cookie" not in answer.headers
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     return answer
 
 

@@ -64,6 +64,13 @@ def test_quarantined_message_that_has_arrived_again_is_young(app: Application, c
     assert purged(app, Kind.QUARANTINE)[Kind.QUARANTINE].deleted == 0
 
 
+def test_quarantined_message_that_contradicts_the_audit_log_stays(app: Application, clock: FakeClock) -> None:
+    quarantined_cast(app, new_id(), event_id=new_id())
+    clock.advance(days=OLD)
+
+    assert purged(app, Kind.QUARANTINE)[Kind.QUARANTINE].deleted == 0
+
+
 def test_dry_run_counts_what_a_run_deletes_and_deletes_nothing(app: Application, clock: FakeClock) -> None:
     everything = [tombstone(app), failed(app), failed(app)]
     quarantined_cast(app, new_id())
