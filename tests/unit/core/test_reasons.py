@@ -13,7 +13,11 @@ BEFORE_HANDLERS = {
     errors.NotPermitted,
     errors.TooManyRequests,
 }
-CLASSES = {getattr(errors, name) for name in errors.__all__} - BEFORE_HANDLERS - {errors.SnapmanageError}
+CLASSES: list[type[errors.SnapmanageError]] = [
+    getattr(errors, name)
+    for name in sorted(errors.__all__)
+    if getattr(errors, name) not in BEFORE_HANDLERS | {errors.SnapmanageError}
+]
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
