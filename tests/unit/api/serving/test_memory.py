@@ -7,7 +7,7 @@ import termios
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from waitress.adjustments import Adjustments
@@ -42,9 +42,7 @@ class Steps:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         adjustments = Adjustments(sockets=[listening], **ADJUSTMENTS)
         known: dict[int, Any] = {}
-        self.acceptor = Acceptor(
-            plain, DEADLINES, _sock=listening, dispatcher=self.tasks, adj=adjustments, map=known
-        )
+        self.acceptor = Acceptor(plain, DEADLINES, _sock=listening, dispatcher=self.tasks, adj=adjustments, map=known)
         stack.callback(self.acceptor.drain, 0)
         self.client, self.connection = map(stack.enter_context, socket.socketpair())
         Channel(self.acceptor, self.connection, ("127.0.0.1", 1), adjustments, map=known)
@@ -104,7 +102,7 @@ def test_unsent_answers_beyond_64_mib_close_the_connection_that_has_waited_longe
     writing, younger, older = UnreadAnswer(1000, 1), UnreadAnswer(1000, 3), UnreadAnswer(MOST_UNSENT - 2000 + excess, 2)
     steps.acceptor.active_channels = dict(enumerate([writing, younger, older]))
 
-    steps.acceptor.limit_unsent(writing)
+    steps.acceptor.limit_unsent(cast(Channel, writing))
 
     steps.acceptor.active_channels = {}
     steps.acceptor.turn(0)
