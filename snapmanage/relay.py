@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -43,7 +44,7 @@ class Relay:
         self._names = names
         self._interval = interval_seconds
         self._batch = batch
-        self._fresh: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._fresh: queue.Queue[Message | None] = queue.Queue(MEMORY_LIMIT)
         self._stopping = threading.Event()
         self._next_sweep = 0.0
         self._bus_away = False
@@ -55,14 +56,16 @@ class Relay:
     def stop(self, timeout_seconds: float = 10) -> None:
         """Send the messages in memory; those that the bus doesn't take stay in the outbox."""
         self._stopping.set()
-        self._fresh.put(None)
+        with suppress(queue.Full):  # the thread does not wait for a message
+            self._fresh.put_nowait(None)
         self._thread.join(timeout_seconds)
 
     def nudge(self, messages: Sequence[Message]) -> None:
         """Send messages soon. They are in the outbox already, so none is lost if memory is full."""
-        if self._fresh.qsize() < MEMORY_LIMIT and not self._bus_away:
-            for message in messages:
-                self._fresh.put(message)
+        if not self._bus_away:
+            with suppress(queue.Full):
+                for message in messages:
+                    self._fresh.put_nowait(message)
 
     def send_due(self) -> int:
         """Send one batch of the due messages of the outbox; return their number."""

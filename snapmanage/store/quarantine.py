@@ -33,7 +33,7 @@ class QuarantinedMessage:
 
     @property
     def whole(self) -> bool:
-        return len(self.body) < LARGEST_KEPT
+        return key(self.queue, self.body) == self.id
 
 
 @dataclass(frozen=True)

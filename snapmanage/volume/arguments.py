@@ -8,6 +8,7 @@ from snapmanage import errors
 from snapmanage.core.records import Requester
 from snapmanage.core.values.text import storable
 
+LONGEST_TEXT = 255
 LARGEST_GB = 2**40
 # The time at which a record is accepted replaces it.
 UNDATED = datetime.min.replace(tzinfo=UTC)
@@ -34,9 +35,10 @@ def known_requester(ctxt: Mapping[str, Any]) -> Requester | None:
 def text(argument: str, value: Any) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > 255 or not storable(value):
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not storable(value):
         raise errors.InvalidRequest(
-            f"{argument} must be a text of up to 255 characters of Unicode without NUL, or null, not {value!r}"
+            f"{argument} must be a text of up to {LONGEST_TEXT} characters of Unicode without NUL, or null, "
+            f"not {value!r}"
         )
     return value
 

@@ -13,7 +13,7 @@ from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
 from tests.functional.client import SERVER
-from tests.functional.volume.helpers import quarantined
+from tests.functional.volume.helpers import quarantined, upstream_request
 from tests.functional.world import World
 
 QUEUE = "notifications.info"
@@ -67,7 +67,7 @@ def test_notification_of_ours_that_is_too_large_is_quarantined_unread(database: 
     assert kept(database) == 1
 
 
-@pytest.mark.parametrize("size", [LARGEST_READ, LARGEST_READ + 100])
+@pytest.mark.parametrize("size", [LARGEST_READ, LARGEST_READ + 1])
 def test_message_that_is_no_envelope_is_quarantined_if_it_is_small(size: int) -> None:
     database = connect("sqlite://")
     tables.metadata.create_all(database.engine)
@@ -87,6 +87,15 @@ def test_request_that_is_larger_than_any_event_is_quarantined_unread(world: Worl
     assert taken < ALLOWED_BYTES
     [entry] = quarantined(world)
     assert str(LARGEST_REQUEST) in entry.reason
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_request_at_the_limit_is_carried_out_and_a_larger_one_is_quarantined(world: World, beyond: int) -> None:
+    rest = LARGEST_REQUEST + beyond - len(upstream_request(metadata={"k": ""}))
+
+    world.bus.deliver(SERVER, Delivery("some-queue", upstream_request(metadata={"k": "x" * rest})))
+
+    assert len(quarantined(world)) == beyond
 
 
 def test_request_just_above_its_limit_ends_with_an_error_event(world: World) -> None:

@@ -107,8 +107,8 @@ class Channel(HTTPChannel):
         self._refused = True
 
     def readable(self) -> bool:
-        reads: bool = super().readable()
-        return reads or self._lingering
+        """Return whether the loop shall read; a client that sends in advance waits until all read bytes are parsed."""
+        return self._lingering or (not self._unparsed and bool(super().readable()))
 
     def writable(self) -> bool:
         """Return whether the loop shall call `handle_write`, which also parses requests that were sent in advance."""

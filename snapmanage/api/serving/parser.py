@@ -81,9 +81,10 @@ class StrictParser(HTTPRequestParser):
         end = received.find(b"\r\n\r\n", max(0, known - 3))
         if _is_malformed(received[max(0, known - 3) : len(received) if end < 0 else end + 2]):
             raise Refusal(400, "The request has a malformed header line.")
-        if (len(received) if end < 0 else end) < LARGEST_HEAD:
+        # Without its end, the last three bytes may belong to the end.
+        if (len(received) - 3 if end < 0 else end) <= LARGEST_HEAD:
             return
-        if b"\r\n" not in received[2:LARGEST_HEAD]:
+        if b"\r\n" not in received[2 : LARGEST_HEAD + 2]:
             raise Refusal(414, f"The URL is longer than {LARGEST_HEAD} bytes.")
         raise Refusal(413, f"The headers are longer than {LARGEST_HEAD} bytes.")
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+MOST_MESSAGES = 200
 # Bytes of the held messages from which a consumer leaves further ones to the broker. RabbitMQ knows no such limit:
 # with 200 messages of 15 MiB, the prefetch alone would admit 3 GB.
 MOST_BYTES = 8 * 1024**2

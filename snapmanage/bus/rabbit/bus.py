@@ -14,6 +14,7 @@ import kombu
 from snapmanage import crash, errors
 from snapmanage.bus import Handle, Probe, Publication, no_probe
 from snapmanage.bus.rabbit import frames
+from snapmanage.bus.rabbit.arrived import MOST_MESSAGES
 from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
 from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters
@@ -47,7 +48,7 @@ class RabbitBus:
     `connect` makes a connection with a heartbeat of the given seconds; `call` is the RPC client.
     """
 
-    def __init__(self, connect: Connect, topology: Topology, call: Caller, prefetch: int = 200) -> None:
+    def __init__(self, connect: Connect, topology: Topology, call: Caller, prefetch: int = MOST_MESSAGES) -> None:
         self._connect = connect
         self._topology = topology
         self._call = call

@@ -70,11 +70,11 @@ def _http_basic(conf: cfg.ConfigOpts) -> Authenticate:
     from oslo_middleware import basic_auth
 
     from snapmanage.api.access.http_basic import HttpBasic
-    from snapmanage.api.access.password_checks import PasswordChecks
+    from snapmanage.api.access.password_checks import PasswordChecks, places_of
 
     conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
     processors, threads = len(os.sched_getaffinity(0)), conf.api.threads
-    checks = PasswordChecks(conf.api.wrong_passwords_per_minute, max(1, processors // 2), max(1, threads * 3 // 4))
+    checks = PasswordChecks(conf.api.wrong_passwords_per_minute, max(1, processors // 2), places_of(threads))
     return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file), checks)
 
 

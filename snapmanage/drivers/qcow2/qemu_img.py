@@ -8,15 +8,15 @@ from snapmanage.drivers.system.commands import Limits
 
 _PACKAGE = "qemu-utils"
 # qemu-img maps 250 MiB and reads tables of at most 200 MiB, by its own limits, from an image that others wrote.
-_MEMORY_BYTES = 1024**3
-_OUTPUT_BYTES = 1024**2
+MEMORY_BYTES = 1024**3
+OUTPUT_BYTES = 1024**2
 # A repair of the reference counts, which qemu-img begins with a dirty image, may extend it.
-_GROWTH_BYTES = 64 * 1024**2
+GROWTH_BYTES = 64 * 1024**2
 
 
 def check(timeout_seconds: float) -> None:
     """Return if `qemu-img` can be run; raise `BackendUnavailable` otherwise."""
-    limits = Limits(_MEMORY_BYTES, 0, _OUTPUT_BYTES)
+    limits = Limits(MEMORY_BYTES, 0, OUTPUT_BYTES)
     commands.run(["qemu-img", "--version"], _PACKAGE, timeout_seconds, limits=limits)
 
 
@@ -31,7 +31,7 @@ def rebase(image: int, backing_file_name: str, backing_format: str, lock: int, t
     # With the format of each file, qemu-img probes none.
     formats = ["-f", "qcow2", "-F", backing_format]
     argv = ["qemu-img", "rebase", "-u", *formats, "-b", backing_file_name, f"/proc/self/fd/{image}"]
-    limits = Limits(_MEMORY_BYTES, os.fstat(image).st_size + _GROWTH_BYTES, _OUTPUT_BYTES)
+    limits = Limits(MEMORY_BYTES, os.fstat(image).st_size + GROWTH_BYTES, OUTPUT_BYTES)
     code, _, output = commands.run(argv, _PACKAGE, timeout_seconds, inherited_fds=(image, lock), limits=limits)
     if code < 0:
         raise errors.BackendUnavailable(

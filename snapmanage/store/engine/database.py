@@ -45,10 +45,12 @@ _DEADLINES: dict[str, dict[str, Any]] = {
         "keepalives_count": 3,
     },
 }
+# Compiled statements that a process keeps, up to half as many more between two times at which SQLAlchemy forgets some.
+# `store.paging` keeps no statement whose form a client chooses.
+STATEMENTS_KEPT = 500
 _COMMON_OPTIONS: dict[str, Any] = {
     "hide_parameters": True,  # texts of users don't belong into the log
-    # Compiled statements that a process keeps. `store.paging` keeps no statement whose form a client chooses.
-    "query_cache_size": 500,
+    "query_cache_size": STATEMENTS_KEPT,
 }
 _NOW = {
     "mysql": sa.text("SELECT UTC_TIMESTAMP(6)"),

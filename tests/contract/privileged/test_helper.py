@@ -17,6 +17,7 @@ import pytest
 from oslo_config import cfg
 
 from snapmanage import errors
+from snapmanage.cmd.privileged import THREADS
 from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm import privileged
@@ -184,6 +185,21 @@ def test_death_of_the_daemon_during_a_command_is_an_error_that_is_retried(
             listing.result(20)
 
     assert len(driver.list_snapshots()) == 1
+
+
+def test_helper_carries_out_sixteen_requests_at_once_and_the_others_wait(group: MetadataGroup, helper: Machine) -> None:
+    driver = driver_for(group)
+    driver.check()
+    [daemon] = helper.helpers()
+
+    with ThreadPoolExecutor(THREADS + 1) as workers:
+        with group.lock_file().open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            listings = [workers.submit(driver.list_snapshots) for _ in range(THREADS + 1)]
+            until(lambda: len(children(daemon).split()) == THREADS, "the daemon to run sixteen commands")
+            assert not any(each.done() for each in listings)
+
+        assert [len(each.result(20)) for each in listings] == [1] * (THREADS + 1)
 
 
 def test_helper_that_may_not_run_is_a_permission_error(group: MetadataGroup, helper: Machine) -> None:

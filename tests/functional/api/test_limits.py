@@ -45,6 +45,47 @@ def test_field_of_a_new_snapshot_at_its_limit_and_one_beyond(
     assert text in fault(refused)[2]
 
 
+@pytest.mark.parametrize(
+    ("fits", "beyond", "status"),
+    [
+        ({"name": "x" * 255}, {"name": "x" * 256}, 202),
+        ({"description": "x" * 255}, {"description": "x" * 256}, 202),
+        ({"metadata": pairs(MOST_PAIRS)}, {"metadata": pairs(MOST_PAIRS + 1)}, 202),
+        ({"host": "x" * 255}, {"host": "x" * 256}, 404),
+    ],
+    ids=["name", "description", "pairs", "host"],
+)
+def test_field_of_a_new_volume_at_its_limit_and_one_beyond(
+    world: World, fits: dict[str, Any], beyond: dict[str, Any], status: int
+) -> None:
+    assert world.client.manage_volume("volume-1", **fits).status_code == status
+    assert fault(world.client.manage_volume("volume-1", **beyond))[:2] == (400, "badRequest")
+
+
+@pytest.mark.parametrize(("longer", "status"), [(0, 200), (1, 400)])
+@pytest.mark.parametrize("name", ["user", "project"])
+def test_names_of_a_token_have_at_most_255_characters(shared: World, name: str, longer: int, status: int) -> None:
+    names = {"user": "ann", "project": "p", name: "x" * (255 + longer)}
+
+    answer = shared.client.get("/v3/snapshots", headers={"X-Auth-Token": f"{names['user']}:{names['project']}"})
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(("length", "is_kept"), [(68, True), (69, False)])
+def test_request_id_of_a_client_has_at_most_68_characters(world: World, length: int, is_kept: bool) -> None:
+    sent = "req-".ljust(length, "a")
+
+    answer = world.client.post(
+        "os-snapshot-manage",
+        json={"snapshot": {"volume_id": world.register_volume(), "ref": "volume-1-snapshot-1"}},
+        headers={"X-Openstack-Request-Id": sent},
+    )
+
+    requester = world.record(answer.json()["snapshot"]["id"]).requester
+    assert requester.global_request_id == (sent if is_kept else None)
+
+
 @pytest.mark.parametrize(("length", "status"), [(255, 200), (256, 404)])
 def test_project_in_a_path_has_at_most_255_characters(shared: World, length: int, status: int) -> None:
     assert shared.client.get(f"/v3/{'a' * length}/snapshots").status_code == status

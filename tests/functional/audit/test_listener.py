@@ -13,6 +13,7 @@ from snapmanage.bus import Delivery
 from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.core.audit.chain import Entry
 from snapmanage.core.events import Event, Step
+from snapmanage.core.values.text import DEEPEST_EVENT
 from snapmanage.store.audit import log
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
@@ -94,6 +95,24 @@ def test_too_large_event_is_quarantined_and_the_others_are_written(database: Dat
 
     assert logged(database) == [good.payload["event_id"]]
     assert len(quarantined(database)) == 1
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_event_has_at_most_four_mebibytes(database: Database, beyond: int) -> None:
+    rest = LARGEST_EVENT + beyond - len(altered(metadata={"a": ""}).body)
+
+    Listener(database)([altered(metadata={"a": "x" * rest})])
+
+    assert (len(logged(database)), len(quarantined(database))) == (1 - beyond, beyond)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_payload_of_an_event_has_at_most_64_levels(database: Database, beyond: int) -> None:
+    lists = DEEPEST_EVENT + beyond  # an empty one inside of the others, and all inside of the payload
+
+    Listener(database)([altered(metadata=json.loads("[" * lists + "]" * lists))])
+
+    assert (len(logged(database)), len(quarantined(database))) == (1 - beyond, beyond)
 
 
 def test_event_of_the_largest_request_is_written(database: Database) -> None:

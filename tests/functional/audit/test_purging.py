@@ -13,6 +13,7 @@ from snapmanage.core.audit.checkpoint import Checkpoint
 from snapmanage.crash import Point
 from snapmanage.store.audit import histories, log, purging
 from snapmanage.store.engine.database import Database
+from snapmanage.store.mapping import tables
 from tests.examples import SNAPSHOT_ID, new_id
 from tests.functional.audit.messages import altered, findings, logged, manage, managed, quarantined, record
 
@@ -124,11 +125,16 @@ def test_purge_in_parts_keeps_the_log_whole_between_them(database: Database, mon
         assert problems(database) == problems(database, given) == []
 
 
-def test_part_has_a_limit_in_bytes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purging, "BYTES_IN_A_PART", 1)
+@pytest.mark.parametrize(("missing", "bases"), [(0, [2]), (1, [1, 2])])
+def test_part_has_a_limit_in_bytes(
+    database: Database, monkeypatch: pytest.MonkeyPatch, missing: int, bases: list[int]
+) -> None:
     manage(database, SNAPSHOT_ID)
+    with database.read() as conn:
+        needed = conn.execute(sa.select(sa.func.sum(sa.func.length(tables.audit.c.content)))).scalar_one()
+    monkeypatch.setattr(purging, "BYTES_IN_A_PART", int(needed) - missing)
 
-    assert purge(database, checkpoint(database)) == [1, 2]
+    assert purge(database, checkpoint(database)) == bases
 
 
 @pytest.mark.parametrize("point", [Point.AUDIT_PURGE_UNCOMMITTED, Point.AUDIT_PURGED])

@@ -89,6 +89,16 @@ def test_age_below_the_minimum_is_refused(tmp_path: Path, days: str) -> None:
     assert "argument --older-than: must be a number of days from 30 to 36500, not" in ended.stderr
 
 
+def test_age_of_30_days_that_is_not_below_the_life_of_idempotency_keys_is_accepted(tmp_path: Path) -> None:
+    config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
+    config.write_text(f"{config.read_text()}[api]\nidempotency_key_ttl_seconds = {30 * 86400}\n")
+    run("snapmanage-manage", "--config-file", config, "db", "sync")
+
+    ended = run("snapmanage-manage", "--config-file", config, "purge", "--keys", "--older-than=30")
+
+    assert ended.returncode == 0
+
+
 def test_age_below_the_life_of_idempotency_keys_is_refused(tmp_path: Path) -> None:
     config = configuration(tmp_path, f"sqlite:///{tmp_path}/snapmanage.db")
     config.write_text(f"{config.read_text()}[api]\nidempotency_key_ttl_seconds = 8640000\n")

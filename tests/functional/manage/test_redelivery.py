@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from snapmanage.bus import Delivery
-from snapmanage.manage.redelivery import PoisonMessageGuard
+from snapmanage.manage.redelivery import OLD_ROWS_PER_ATTEMPT, PoisonMessageGuard
 from snapmanage.store import redeliveries
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
@@ -203,6 +204,26 @@ def test_count_of_a_message_that_is_never_redelivered_is_forgotten_after_a_week(
     handle([NEIGHBOUR])
 
     assert suspects(database) == []
+
+
+def test_each_redelivered_message_deletes_ten_counts_that_are_older_than_a_week(
+    database: Database, clock: FakeClock
+) -> None:
+    for number in range(OLD_ROWS_PER_ATTEMPT + 2):
+        database.write(partial(count, str(number)))
+    handle = PoisonMessageGuard(DyingHandler(None), database, MAX_ATTEMPTS)
+
+    clock.advance(days=7)
+    handle([NEIGHBOUR])
+    assert len(suspects(database)) == 12
+
+    clock.advance(microseconds=1)
+    handle([NEIGHBOUR])
+    assert len(suspects(database)) == 2
+
+
+def count(key: str, conn: sa.Connection, now: datetime) -> None:
+    redeliveries.count_attempt(conn, key, now)
 
 
 def test_count_of_a_message_that_is_redelivered_late_continues(database: Database, clock: FakeClock) -> None:

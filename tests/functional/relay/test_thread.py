@@ -84,19 +84,20 @@ def test_nudged_messages_are_sent_at_once_again_when_the_bus_is_back(database: D
         until(sent_from_memory, "the nudged notification to be sent")
 
 
+@pytest.mark.parametrize("at_once", [1, 100])
 def test_relay_keeps_a_limited_number_of_messages_in_memory_while_the_bus_is_slow(
-    database: Database, bus: FakeBus, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    database: Database, bus: FakeBus, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(relay, "MEMORY_LIMIT", 10)
     bus.open.clear()
     with running(relay_of(database, bus, interval_seconds=AN_HOUR, batch=5)) as sender:
         posted = post(database, *(notification() for _ in range(100)), hold=5)
-        for message in posted:
-            sender.nudge([message])
+        for start in range(0, 100, at_once):
+            sender.nudge(posted[start : start + at_once])
 
         bus.open.set()
 
-    assert 0 < len(set(bus.sent)) <= 15
+    assert 10 <= len(set(bus.sent)) <= 15
     clock.advance(seconds=5)
     while relay_of(database, bus).send_due():
         pass

@@ -1,8 +1,10 @@
 """The quarantine keeps each message once, with its bytes."""
 
+import pytest
+
 from snapmanage.store import quarantine
 from snapmanage.store.engine.database import Database
-from snapmanage.store.quarantine import QuarantinedMessage
+from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from snapmanage.testing.clock import FakeClock
 from tests.examples import NOW
 
@@ -26,6 +28,14 @@ def test_quarantined_message_keeps_its_bytes(database: Database) -> None:
     known = quarantine_message(database, body, "why \N{CAMERA}")
 
     assert only_quarantined(database) == QuarantinedMessage(str(known), "q", body, {"x-n": 1}, "why \N{CAMERA}", NOW)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_message_at_the_limit_is_kept_whole_and_a_larger_one_in_part(database: Database, beyond: int) -> None:
+    quarantine_message(database, b"x" * (LARGEST_KEPT + beyond), "why")
+
+    kept = only_quarantined(database)
+    assert (len(kept.body), kept.whole) == (LARGEST_KEPT, not beyond)
 
 
 def test_reason_is_kept_in_printable_form(database: Database) -> None:

@@ -1,5 +1,6 @@
 """The form of a refusal."""
 
+import pytest
 from hypothesis import example, given, strategies
 
 from snapmanage.api import answers
@@ -13,3 +14,8 @@ def test_text_of_a_refusal_is_printable_and_short(original: str) -> None:
 
     assert message.isprintable()
     assert len(message) <= 1001
+
+
+@pytest.mark.parametrize(("length", "message"), [(1000, "x" * 1000), (1001, "x" * 1000 + "…")])
+def test_text_of_a_refusal_is_cut_after_a_thousand_characters(length: int, message: str) -> None:
+    assert answers.fault(400, "x" * length)["badRequest"]["message"] == message

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack
 import pytest
 
 from snapmanage import errors
-from snapmanage.api.access.password_checks import PasswordChecks, client_of
+from snapmanage.api.access.password_checks import PasswordChecks, client_of, places_of
 from snapmanage.testing.waiting import until
 
 
@@ -126,6 +126,23 @@ def test_clients_with_wrong_passwords_leave_half_of_the_places() -> None:
     release(*guesses)
     until(other.begun.is_set, "the other client to be checked")
     end(*guesses, other)
+
+
+@pytest.mark.parametrize(("threads", "places"), [(1, 1), (2, 1), (4, 3), (16, 12)])
+def test_line_has_three_quarters_of_the_threads(threads: int, places: int) -> None:
+    assert places_of(threads) == places
+
+
+def test_client_beyond_the_last_place_is_refused() -> None:
+    checks = PasswordChecks(wrong_per_minute=9, parallel=1, places=3)
+    clients = [Checking(checks, client) for client in ("a", "b", "c")]
+    until(lambda: sum(each.begun.is_set() for each in clients) + len(checks.waiting) == 3, "all places to be taken")
+
+    refused = refusal(checks.turn("another"))
+
+    assert "Too many passwords are being checked" in str(refused)
+    assert not any(each.refusals for each in clients)
+    end(*clients)
 
 
 def test_client_leaves_the_last_places_to_others() -> None:

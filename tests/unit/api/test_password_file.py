@@ -68,6 +68,13 @@ def test_file_that_every_user_can_read_is_warned_of(file: Path, caplog: pytest.L
     assert f"run `chmod 640 {file}`" in caplog.text
 
 
+@pytest.mark.parametrize("cost", [10, 14])
+def test_hash_of_the_lowest_or_the_highest_cost_is_accepted(file: Path, cost: int) -> None:
+    file.write_text(make_line("ann").replace("$04$", f"${cost:02}$"))
+
+    assert http_basic.read_accounts(file).costs == {"ann": cost}
+
+
 @pytest.mark.parametrize("cost", [5, 9, 15, 31])
 def test_hash_that_is_guessed_fast_or_blocks_a_processor_is_refused(file: Path, cost: int) -> None:
     line = make_line("ann").replace("$04$", f"${cost:02}$")

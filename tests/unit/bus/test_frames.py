@@ -59,6 +59,15 @@ def test_message_of_any_size_is_read_unchanged(size: int) -> None:
     }
 
 
+@pytest.mark.parametrize("longest", ["q" * 255, "q" + "\u00e9" * 127])
+def test_name_of_a_queue_has_at_most_255_bytes(longest: str) -> None:
+    arguments, _ = read_message(frames.publish(5, "", Publication("an-id", longest, b"x"), FRAME_MAX))
+
+    assert arguments[2] == longest
+    with pytest.raises(ValueError, match="range"):
+        frames.publish(5, "", Publication("an-id", longest + "q", b"x"), FRAME_MAX)
+
+
 @pytest.fixture
 def high_descriptor() -> Iterator[int]:
     """Yield a descriptor of a socket above the limit of `select`; the peer of the socket has written a byte."""

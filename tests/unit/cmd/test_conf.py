@@ -35,6 +35,14 @@ def test_number_has_a_minimum_and_a_valid_default(option: cfg.Opt) -> None:
     assert option.default is None or option.type(option.default) == option.default
 
 
+def test_page_has_at_most_ten_thousand_entries() -> None:
+    (limit,) = (option for option in conf.GROUPS["api"] if option.name == "osapi_max_limit")
+
+    assert limit.type("10000") == 10_000
+    with pytest.raises(ValueError, match="Should be less than or equal to 10000"):
+        limit.type("10001")
+
+
 def test_database_url_is_secret_so_that_logs_do_not_show_it() -> None:
     (connection,) = (option for option in conf.DATABASE if option.name == "connection")
 

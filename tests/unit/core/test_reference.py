@@ -1,6 +1,7 @@
 """How callers name backend objects."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from snapmanage import errors
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.text import DEEPEST
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -28,6 +30,16 @@ def test_reference_is_case_sensitive() -> None:
 def test_empty_or_malformed_reference_is_refused(nothing: object) -> None:
     with pytest.raises(errors.InvalidReference):
         Reference.of(nothing)  # type: ignore[arg-type]
+
+
+def test_reference_has_at_most_32_levels() -> None:
+    deepest: Any = "daily"
+    for _ in range(DEEPEST):
+        deepest = {"a": deepest}
+
+    assert Reference.of(deepest).value == deepest
+    with pytest.raises(errors.InvalidReference, match="nested more than 32 levels deep"):
+        Reference.of({"a": deepest})
 
 
 @given(NAMES)

@@ -7,7 +7,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.testing.waiting import until
-from snapmanage.volume.callers import MOST_CALLS, Callers
+from snapmanage.volume.callers import MOST_CALLS, THREADS, Callers
 from tests.examples import SERVER
 
 
@@ -36,6 +36,17 @@ def test_call_beyond_sixteen_is_refused_with_the_name_of_the_backend(callers: Ca
 
     release.set()
     until(lambda: submitted(callers), "a call to be accepted again")
+
+
+def test_four_calls_are_answered_at_a_time(callers: Callers) -> None:
+    release = threading.Event()
+
+    for _ in range(THREADS + 1):
+        callers.submit(lambda: release.wait(60))
+
+    answering = [thread for thread in threading.enumerate() if thread.name.startswith(f"caller {SERVER}")]
+    release.set()
+    assert len(answering) == THREADS == 4
 
 
 def test_failed_call_makes_room(callers: Callers) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from snapmanage.api.serving.acceptor import connection_limit
-from snapmanage.api.serving.server import HttpServer
+from snapmanage.api.serving.server import BACKLOG, HttpServer
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.applications import plain
 from tests.functional.api.serving.programs import running_api
@@ -118,6 +118,22 @@ def test_64_clients_that_connect_before_the_server_accepts_are_all_served() -> N
         server.start(plain, 100)
 
         assert {RawAnswer.of(rest_of(client)).status for client in clients} == {200}
+
+
+def test_1024_clients_wait_to_be_connected_and_further_ones_are_not_answered() -> None:
+    if int(Path("/proc/sys/net/core/somaxconn").read_text()) < BACKLOG:
+        pytest.skip("the kernel's net.core.somaxconn is lower")
+    with HttpServer("127.0.0.1", 0, threads=1) as server, held(server.address, BACKLOG):
+        host, _, port = server.address.rpartition(":")
+
+        refused = 0
+        with ExitStack() as stack:
+            for _ in range(3):  # the kernel admits one client more
+                client = stack.enter_context(socket.socket())
+                client.settimeout(0.3)
+                refused += client.connect_ex((host, int(port))) != 0
+
+        assert refused == 2
 
 
 @pytest.mark.parametrize(("files", "limit"), [(128, 32), (512, 256), (1024, 768), (20000, 2000)])

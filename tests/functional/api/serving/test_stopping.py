@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from snapmanage.api.serving import server as server_module
 from snapmanage.api.serving.server import HttpServer
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.applications import plain
@@ -70,6 +71,28 @@ def test_waiting_request_is_answered_with_the_end_of_its_connection(release: thr
                 release.set()
 
             assert RawAnswer.of(rest_of(second)).headers["connection"] == "close"
+
+
+def test_request_that_runs_beyond_the_time_for_the_end_is_abandoned(
+    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "SHUTDOWN_SECONDS", 0.2)
+    running = threading.Event()
+
+    def hung(environ: Any, start_response: Any) -> list[bytes]:
+        running.set()
+        release.wait(60)
+        return plain(environ, start_response)
+
+    with HttpServer("127.0.0.1", 0, threads=1) as server, connected(server.address) as client:
+        server.start(hung, 100)
+        client.sendall(ASK)
+        assert running.wait(20)
+
+        server.stop()
+
+        assert rest_of(client) == b""
+        assert not release.is_set()
 
 
 def test_idle_and_silent_connections_do_not_delay_the_end() -> None:

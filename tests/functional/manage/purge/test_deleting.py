@@ -1,10 +1,14 @@
 """Purging deletes old rows in batches, on every database."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
 
 import pytest
+from sqlalchemy import Connection
 
 from snapmanage import errors
 from snapmanage.core.idempotency import KeyUse
@@ -15,6 +19,7 @@ from snapmanage.manage import requests
 from snapmanage.manage.application import Application
 from snapmanage.manage.purge import BATCH, Result
 from snapmanage.store import idempotency, records, redeliveries, services
+from snapmanage.store.engine.database import Database
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import new_id
@@ -29,6 +34,8 @@ from tests.functional.manage.purge.history import (
     user_messages,
     write,
 )
+
+T = TypeVar("T")
 
 
 def test_old_tombstones_are_deleted_and_younger_ones_stay(app: Application, clock: FakeClock) -> None:
@@ -118,6 +125,29 @@ def test_more_rows_than_one_batch_are_deleted(app: Application, clock: FakeClock
 
     assert purged(app, Kind.TOMBSTONES, dry_run=True)[Kind.TOMBSTONES].deleted == BATCH + 50
     assert purged(app, Kind.TOMBSTONES)[Kind.TOMBSTONES].deleted == BATCH + 50
+
+
+@pytest.mark.parametrize(("number", "transactions"), [(BATCH, 1), (BATCH + 1, 2)])
+def test_transaction_deletes_at_most_two_hundred_rows(
+    app: Application, clock: FakeClock, number: int, transactions: int
+) -> None:
+    many = [examples.snapshot(id=new_id(), status=Status.DELETED, deleted_at=app.db.now()) for _ in range(number)]
+    app.db.write(lambda conn, _: records.insert_missing(conn, many))
+    pass_days(app, clock)
+    counting = CountingDatabase(app.db.engine, app.db.clock)
+
+    assert purged(replace(app, db=counting), Kind.TOMBSTONES)[Kind.TOMBSTONES].deleted == number
+    assert counting.transactions == transactions
+
+
+class CountingDatabase(Database):
+    """A database that counts the transactions that write."""
+
+    transactions = 0
+
+    def write(self, work: Callable[[Connection, datetime], T]) -> T:
+        self.transactions += 1
+        return super().write(work)
 
 
 def test_two_purges_at_once_delete_each_row_once(app: Application, clock: FakeClock) -> None:

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from snapmanage.api.serving.parser import LARGEST_HEAD, StrictParser
+from snapmanage.api.serving.parser import LARGEST_HEAD, MOST_HEADERS, StrictParser
 from snapmanage.api.serving.refusals import Refusal
 
 LARGEST_BODY = 100
+END = b"\r\n\r\n"
 GOOD = b"POST /v3?a=b HTTP/1.1\r\nHost: x\r\nAccept: a\r\nContent-Length: 4\r\nACCEPT:b \t\r\nX_Y: z\r\n\r\nbody"
 
 
@@ -78,6 +79,23 @@ def test_head_without_an_end_is_refused_at_the_limit() -> None:
     assert not parsed(line + b"X: " + b"x" * (LARGEST_HEAD - 100)).completed
     assert refusal(parsed(line + b"X: " + b"x" * LARGEST_HEAD)).status == 413
     assert refusal(parsed(b"GET /" + b"x" * LARGEST_HEAD)).status == 414
+
+
+@pytest.mark.parametrize("end", [[END], one_by_one(END)], ids=["whole end", "byte by byte"])
+def test_head_at_the_limit_is_read_and_one_byte_more_is_refused(end: list[bytes]) -> None:
+    start = b"GET / HTTP/1.1\r\nHost: x\r\nX: "
+    largest = start + b"x" * (LARGEST_HEAD - len(start))
+
+    assert parsed(largest, *end).error is None
+    assert refusal(parsed(largest + b"x", *end)).status == 413
+
+
+def test_head_has_at_most_a_hundred_headers() -> None:
+    headers = b"".join(b"X-%d: x\r\n" % number for number in range(MOST_HEADERS - 1))
+    fits = b"GET / HTTP/1.1\r\nHost: x\r\n" + headers
+
+    assert parsed(fits + b"\r\n").error is None
+    assert refusal(parsed(fits + b"X: x\r\n\r\n")).status == 413
 
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST_BODY, None), (LARGEST_BODY + 1, 413)])

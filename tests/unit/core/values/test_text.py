@@ -57,6 +57,7 @@ def test_readable_text_is_printable_and_short_and_every_database_stores_it(origi
     [
         ("\x1b[2J\n\u202e stay", "\x1b[2J\n\u202e stay"),
         ("NUL \0 and half a pair \ud83d", "NUL \\x00 and half a pair \\ud83d"),
+        ("x" * 2000, "x" * 2000),
         ("x" * 2001, "x" * 2000 + "…"),
     ],
 )

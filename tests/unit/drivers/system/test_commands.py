@@ -25,6 +25,13 @@ def test_command_gets_its_arguments_and_returns_its_output_and_messages() -> Non
     assert sh("echo out; echo 'wrong ü' >&2; exit 3") == CompletedCommand(3, "out\n", "wrong ü\n")
 
 
+def test_command_gets_the_limits_of_the_reference_unless_others_are_given() -> None:
+    kib, blocks, seconds = sh("ulimit -v; ulimit -f; ulimit -t").output.split()
+
+    assert (int(kib) * 1024, int(blocks) * 512, int(seconds)) == (4 * 1024**3, 1024**3, DEADLINE_SECONDS + 10)
+    assert Limits().output_bytes == 256 * MIB
+
+
 def test_command_that_eats_memory_fails() -> None:
     eat = f"{sys.executable} -I -S -c 'bytearray({512 * MIB})'"
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from snapmanage import errors
-from snapmanage.drivers.system.deadline import BoundedCalls, within
+from snapmanage.drivers.system.deadline import MOST_HUNG, BoundedCalls, within
 from snapmanage.testing.waiting import until
 
 LONG = 60
@@ -45,12 +45,12 @@ def test_overdue_call_is_abandoned_by_name_and_does_not_delay_the_exit() -> None
 
 
 def test_only_so_many_abandoned_calls_may_hang() -> None:
-    calls, release = BoundedCalls(most_hung=2), threading.Event()
+    calls, release = BoundedCalls(), threading.Event()
 
-    for _ in range(2):
+    for _ in range(MOST_HUNG):
         with pytest.raises(errors.BackendUnavailable, match="took longer than"):
             calls.within(0.01, "hanging", lambda: release.wait(LONG))
-    with pytest.raises(errors.BackendUnavailable, match="was not tried, since 2 earlier calls still hang"):
+    with pytest.raises(errors.BackendUnavailable, match="was not tried, since 16 earlier calls still hang"):
         calls.within(LONG, "answering", lambda: 42)
 
     release.set()

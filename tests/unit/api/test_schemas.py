@@ -1,0 +1,47 @@
+"""Bodies and query parameters at their limits."""
+
+import json
+from typing import Any
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.api import schemas
+from snapmanage.api.schemas import LARGEST_NUMBER, MANAGE_SNAPSHOT
+from snapmanage.core.values.text import DEEPEST
+from tests.examples import VOLUME_ID
+
+
+def parsed(ref: Any) -> Any:
+    """Parse the body of a request whose reference is `ref`, which has two levels around it."""
+    body = json.dumps({"snapshot": {"volume_id": VOLUME_ID, "ref": ref}}).encode()
+    return schemas.parse(body, MANAGE_SNAPSHOT)["snapshot"]["ref"]
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def test_body_has_at_most_32_levels() -> None:
+    deepest = nested(DEEPEST - 2)
+
+    assert parsed(deepest) == deepest
+    with pytest.raises(errors.InvalidRequest, match="nested deeper than 32 levels"):
+        parsed(nested(DEEPEST - 1))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_number_fits_into_64_bits(sign: int) -> None:
+    assert parsed({"a": sign * LARGEST_NUMBER}) == {"a": sign * LARGEST_NUMBER}
+    with pytest.raises(errors.InvalidRequest, match="does not fit into 64 bits"):
+        parsed({"a": sign * (LARGEST_NUMBER + 1)})
+
+
+@pytest.mark.parametrize(
+    ("limit", "entries"), [({}, 1000), ({"limit": "999"}, 999), ({"limit": "1000"}, 1000), ({"limit": "1001"}, 1000)]
+)
+def test_limit_of_a_page_is_reduced_to_that_of_the_service(limit: dict[str, str], entries: int) -> None:
+    assert schemas.limit(limit, 1000) == entries
