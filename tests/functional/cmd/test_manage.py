@@ -79,13 +79,12 @@ def test_project_without_a_limit_of_its_own_shows_the_default(tmp_path: Path) ->
     quota("set", "a", "--gigabytes", "-1")
     quota("set", "gone", "--snapshots", "3")
     quota("unset", "gone")
-
     quota("set", "c", "--volumes", "2", "--failed-records", "0")
 
     assert quota("list").splitlines() == [
-        "a  snapshots 3  gigabytes unlimited  volumes default  failed_records default",
-        "b  snapshots default  gigabytes 0  volumes default  failed_records default",
-        "c  snapshots default  gigabytes default  volumes 2  failed_records 0",
+        "a  snapshots 3        gigabytes unlimited  volumes default  failed_records default",
+        "b  snapshots default  gigabytes 0          volumes default  failed_records default",
+        "c  snapshots default  gigabytes default    volumes 2        failed_records 0",
     ]
     assert quota("show", "b").splitlines() == [
         "snapshots  limit 7 (default)  in use 0",
