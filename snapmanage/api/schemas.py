@@ -88,8 +88,17 @@ UNMANAGE = Schema(
 
 def parse(raw: bytes, schema: Schema) -> Any:
     """Parse a body; raise `InvalidRequest` if it is not JSON, can't be stored, or violates the schema."""
+    body = load(raw)
+    if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
+        field = "/".join(str(part) for part in violation.absolute_path) or "body"
+        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
+    return body
+
+
+def load(raw: bytes) -> Any:
+    """Parse JSON from a client; raise `InvalidRequest` if some parser or database would refuse or change it."""
     try:
-        body = json.loads(
+        value = json.loads(
             raw.decode(),
             object_pairs_hook=_refuse_repeated_keys,
             parse_int=_parse_integer,
@@ -98,15 +107,12 @@ def parse(raw: bytes, schema: Schema) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
-    for depth, value in walk(body):
+    for depth, each in walk(value):
         if depth > DEEPEST:
             raise errors.InvalidRequest(f"the body is nested deeper than {DEEPEST} levels")
-        if isinstance(value, str) and not storable(value):
+        if isinstance(each, str) and not storable(each):
             raise errors.InvalidRequest("the body holds a NUL or an unpaired surrogate; send Unicode text without NUL")
-    if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
-        field = "/".join(str(part) for part in violation.absolute_path) or "body"
-        raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
-    return body
+    return value
 
 
 def _explain(violation: jsonschema.ValidationError) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from snapmanage.api.access.keystone import Application, Keystone
+from snapmanage.api.access.tokens import Validations
 
 CHALLENGE = 'Keystone uri="http://keystone.example"'
 
@@ -35,7 +36,7 @@ class FakeMiddleware:
 
 
 def by_token() -> Keystone:
-    return Keystone(FakeMiddleware)
+    return Keystone(FakeMiddleware, Validations(places=100, seconds=300))
 
 
 def token(roles: str, project: str) -> dict[str, str]:

@@ -12,6 +12,9 @@ from cinderclient import client as cinder
 from oslo_config import cfg
 
 from snapmanage import conf as options
+from snapmanage.api.access.keystone import Keystone as Strategy
+from snapmanage.api.access.keystone import Middleware
+from snapmanage.api.access.tokens import CACHE, TokenCache, Validations
 from snapmanage.cmd.wiring import middleware
 from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.services.process import free_port
@@ -182,6 +185,21 @@ def test_revoked_token_is_refused(world: World, keystone: Keystone, project: str
     keystone.revoke(token)
 
     assert fault(answer_to(world, token))[0] == 401
+
+
+def test_accepted_tokens_are_kept_in_the_bounded_cache(tmp_path: Path, keystone: Keystone, reader: str) -> None:
+    file = write_configuration(tmp_path, keystone, keystone.url)
+    file.write_text(file.read_text().replace("token_cache_time = -1", "token_cache_time = 300"))
+    conf = configured(file)
+    cache = TokenCache(seconds=300)
+    forced = {"oslo_config_config": conf, "delay_auth_decision": True, "cache": CACHE}
+    middleware.authentication(conf)  # registers the options of the middleware
+    strategy = Strategy(lambda application: Middleware(application, forced), Validations(1, 300), cache)
+    with running_world(tmp_path, authenticate=strategy) as world:
+        for _ in range(2):
+            assert world.client.request("GET", "/v3/snapshots", headers={"X-Auth-Token": reader}).status_code == 200
+
+    assert len(cache) == 1
 
 
 def test_error_of_an_unscoped_token_requires_a_project_scope(world: World, keystone: Keystone, project: str) -> None:

@@ -17,7 +17,7 @@ from keystonemiddleware import auth_token
 from snapmanage import errors
 from snapmanage.api.access import callers, tokens
 from snapmanage.api.access.callers import Caller
-from snapmanage.api.access.tokens import TokenCache
+from snapmanage.api.access.tokens import TokenCache, Validations
 from snapmanage.core.values import certificates
 from snapmanage.core.values.certificates import TlsOptions
 
@@ -51,25 +51,38 @@ class Middleware(auth_token.AuthProtocol):  # type: ignore[misc]  # keystonemidd
 
 
 class Keystone:
-    """The strategy `keystone`; it raises `NotPermitted` for a token without a project."""
+    """The strategy `keystone`; it raises `NotPermitted` for a token without a project, and `TooManyRequests`."""
 
-    def __init__(self, middleware: Callable[[Application], Application], token_cache: TokenCache | None = None) -> None:
+    def __init__(
+        self,
+        middleware: Callable[[Application], Application],
+        validations: Validations,
+        token_cache: TokenCache | None = None,
+    ) -> None:
         self._checked = middleware(_respond)
+        self._validations = validations
         self._added = {tokens.CACHE: token_cache} if token_cache else {}
 
     def __call__(self, request: falcon.Request, project_id: str | None) -> Caller:
-        environ = request.env | self._added
-        answered: dict[str, str] = {}
-        for _ in self._checked(environ, lambda status, headers, *error: answered.update(headers)):
-            pass
-        if not _confirmed(environ):
-            raise errors.NotAuthenticated(answered["WWW-Authenticate"])
+        environ = self._validated(request)
         project = environ.get("HTTP_X_PROJECT_ID")
         if not project:
             raise errors.NotPermitted("The token has no project; request a token with project scope.")
         roles = tuple(filter(None, environ.get("HTTP_X_ROLES", "").split(",")))
         user_id, user_name = environ["HTTP_X_USER_ID"], environ.get("HTTP_X_USER_NAME")
         return callers.identify(request, project_id, user_id, project, roles, bound=False, user_name=user_name)
+
+    def _validated(self, request: falcon.Request) -> dict[str, Any]:
+        """Return the environment with the headers that the middleware adds for a valid token."""
+        environ = request.env | self._added
+        answered: dict[str, str] = {}
+        given = [request.get_header(name) or "" for name in ("X-Auth-Token", "X-Service-Token")]
+        with self._validations.admitted(*given):
+            for _ in self._checked(environ, lambda status, headers, *error: answered.update(headers)):
+                pass
+            if not _confirmed(environ):
+                raise errors.NotAuthenticated(answered["WWW-Authenticate"])
+        return environ
 
 
 def _respond(environ: dict[str, Any], start_response: Any) -> list[bytes]:

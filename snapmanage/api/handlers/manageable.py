@@ -1,6 +1,5 @@
 """Handlers of manageable snapshots: the snapshots that a backend holds."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,8 +73,8 @@ def _marker(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        marker = json.loads(text)
-    except (ValueError, RecursionError):
+        marker = schemas.load(text.encode())
+    except (UnicodeEncodeError, errors.InvalidRequest):  # its text is about a body
         marker = None
     if not isinstance(marker, dict) or not marker:
         raise errors.InvalidRequest('marker must be the JSON of a reference, such as {"source-name": "NAME"}')

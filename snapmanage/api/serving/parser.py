@@ -71,6 +71,8 @@ class StrictParser(HTTPRequestParser):
             raise Refusal(413, f"Request is too large: the limit of a body is {largest} bytes.")
         lines = [name + b": " + value for name, values in headers.items() for value in values]
         super().parse_header(b"\r\n".join([line, *lines, b"", b""]))
+        if not self.content_length:
+            self.expect_continue = False  # otherwise waitress would take the next request for a part of this one
 
     def _check_part(self, data: bytes) -> None:
         """Check bytes of a head as they arrive, each once, so that one without an end is refused early."""

@@ -108,8 +108,9 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
     if not conf[KEYSTONE].memcached_servers:
         forced["cache"] = tokens.CACHE
         token_cache = tokens.TokenCache(conf[KEYSTONE].token_cache_time)
+    validations = tokens.Validations(max(1, conf.api.threads * 3 // 4), conf[KEYSTONE].token_cache_time)
     try:
-        return keystone.Keystone(lambda application: keystone.Middleware(application, forced), token_cache)
+        return keystone.Keystone(lambda application: keystone.Middleware(application, forced), validations, token_cache)
     except ClientException as error:
         raise errors.ConfigurationError(f"[{KEYSTONE}] is incomplete: {error}") from error
 

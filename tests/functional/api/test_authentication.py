@@ -20,11 +20,12 @@ from oslo_config import cfg
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.api.access.http_basic import HttpBasic
-from snapmanage.api.access.keystone import Middleware
+from snapmanage.api.access.keystone import Keystone, Middleware
 from snapmanage.api.access.password_checks import PasswordChecks
+from snapmanage.api.access.tokens import Validations
 from snapmanage.api.app import AnswerHeaders
 from snapmanage.cmd.wiring import middleware as pipeline
-from tests.functional.callers import CHALLENGE, by_token, token
+from tests.functional.callers import CHALLENGE, FakeMiddleware, by_token, token
 from tests.functional.client import PROJECT, fault
 from tests.functional.world import OTHER_PROJECT, World, running_world
 
@@ -78,7 +79,7 @@ def htpasswd(folder: Path, cost: int) -> Path:
 
 def basic_strategy(folder: Path, wrong_per_minute: int = 1000, cost: int = 4) -> HttpBasic:
     """Return a strategy with one user."""
-    return HttpBasic(htpasswd(folder, cost), PasswordChecks(wrong_per_minute, parallel=1, places=4), lowest_cost=cost)
+    return HttpBasic(htpasswd(folder, cost), PasswordChecks(wrong_per_minute, parallel=1, places=8), lowest_cost=cost)
 
 
 def test_user_of_the_file_manages_in_the_project_of_the_path(tmp_path: Path) -> None:
@@ -175,6 +176,18 @@ def test_service_token_must_be_valid_too(tokens: World, service_token: str, stat
     assert tokens.client.get("snapshots", headers=headers).status_code == status
 
 
+def test_token_is_refused_while_too_many_are_validated_but_not_one_that_was_valid_lately(tmp_path: Path) -> None:
+    validations = Validations(places=1, seconds=300)
+    reader, other = token("reader", PROJECT), token("member", PROJECT)
+    with running_world(tmp_path, authenticate=Keystone(FakeMiddleware, validations)) as world:
+        assert world.client.get("snapshots", headers=reader).status_code == 200
+        with validations.admitted("a token that Keystone is validating"):
+            answers = [world.client.get("snapshots", headers=headers) for headers in (other, reader, {})]
+
+    assert [answer.status_code for answer in answers] == [429, 200, 401]
+    assert answers[0].headers["Retry-After"] == "1"
+
+
 def test_forged_identity_headers_are_ignored(tokens: World) -> None:
     forged = {"X-Identity-Status": "Confirmed", "X-User-Id": "root", "X-Project-Id": PROJECT, "X-Roles": "admin"}
 
@@ -226,6 +239,16 @@ def test_unreachable_keystone_is_reported_as_unavailable(tmp_path: Path) -> None
     assert fault(without)[0] == 401
     assert without.headers["WWW-Authenticate"] == 'Keystone uri="http://keystone.example/v3"'
     assert discovery.status_code == 200
+
+
+def test_tokens_are_not_kept_in_the_cache_of_keystonemiddleware_which_has_no_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    conf = configured(tmp_path, "[api]\nauth_strategy = keystone\n" + KEYSTONE.format(auth_url="http://127.0.0.1:1/v3"))
+    with running_world(tmp_path, authenticate=pipeline.authentication(conf)) as world:
+        world.client.get("snapshots", headers={"X-Auth-Token": "any"})
+
+    assert "in-process token cache" not in caplog.text
 
 
 def test_silent_keystone_times_out(tmp_path: Path) -> None:

@@ -259,6 +259,15 @@ def test_client_that_expects_100_continue_gets_it(shared: World) -> None:
     assert RawAnswer.of(rest).status == 400
 
 
+@pytest.mark.parametrize("more", [(), ("Content-Length: 0",)], ids=["no length", "length 0"])
+def test_request_without_a_body_is_answered_though_it_expects_100_continue(
+    shared: World, more: tuple[str, ...]
+) -> None:
+    received = sent(shared.client.root.removeprefix("http://"), request("GET /v3", "Expect: 100-continue", *more))
+
+    assert RawAnswer.of(received).status == 200
+
+
 def test_client_that_continues_to_send_can_read_the_refusal(shared: World) -> None:
     data = request(f"POST {MANAGE}", f"Content-Length: {10**8}", body="x" * 10**6)
 

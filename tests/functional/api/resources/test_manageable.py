@@ -178,7 +178,11 @@ def test_last_value_of_a_repeated_parameter_counts(shared: World) -> None:
         '{"source-name": "nowhere"}',
         '{"source-name": "\\ud800"}',
         '{"a": NaN}',
+        '{"a": 1e999}',
+        '{"a": "\\u0000"}',
+        '{"a": 1, "a": 2}',
         '{"a": ' + "[" * 900 + "]" * 900 + "}",
+        '{"a": ' + "9" * 20 + "}",
         '{"a": ' + "9" * 5000 + "}",
     ],
 )

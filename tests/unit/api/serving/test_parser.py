@@ -106,6 +106,12 @@ def test_body_beyond_the_limit_is_refused_before_it_arrives(size: int, status: i
     assert parser.expect_continue is (status is None)
 
 
+def test_request_without_a_body_ends_with_its_head_though_it_expects_100_continue() -> None:
+    parser = parsed(b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n")
+
+    assert (parser.completed, parser.expect_continue) == (True, False)
+
+
 def test_blanks_in_a_header_cost_no_time() -> None:
     started = time.monotonic()
 
