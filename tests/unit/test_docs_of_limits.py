@@ -9,7 +9,7 @@ from snapmanage.api import answers, app, lists, schemas
 from snapmanage.api.access import callers, http_basic, tokens
 from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
-from snapmanage.bus.rabbit import arrived
+from snapmanage.bus.rabbit import arrived, frames
 from snapmanage.core.lists import manageable, paging
 from snapmanage.core.values import text
 from snapmanage.drivers.system import deadline
@@ -31,6 +31,7 @@ KIB, MIB = 1024, 1024**2
         ("password (`http_basic`)", f"{http_basic.LONGEST_PASSWORD} bytes"),
         ("pairs of the metadata of a record", schemas.MOST_PAIRS),
         ("levels of nesting in a body", text.DEEPEST),
+        ("properties and headers of a message", f"{frames.LARGEST_PROPERTIES // 1024} KiB"),
         ("text that an error repeats", f"{answers.LONGEST_TEXT:,} characters"),
         ("`offset`", f"{schemas.LARGEST_OFFSET:,}"),
         ("pairs of the filter `metadata`", f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters"),
