@@ -175,14 +175,19 @@ def _event_ids(events: Sequence[ReceivedEvent]) -> set[str]:
 
 
 def _unpurged(conn: Connection, state: LogState, events: Sequence[ReceivedEvent]) -> list[ReceivedEvent]:
-    """Return the events without the repeats of purged entries, which can't be compared any more."""
+    """Return the events without the repeats of purged entries, which can't be compared any more.
+
+    A purged event that the record had not announced was forged, so the event of its generation is no repeat.
+    """
     if not state.base.number:
         return list(events)
-    purged = log.purged(conn, {event.payload["snapshot_id"] for event in events})
+    ids_of_snapshots = {event.payload["snapshot_id"] for event in events}
+    purged, announced = log.purged(conn, ids_of_snapshots), log.announced_when_purged(conn, ids_of_snapshots)
     kept = []
     for event in events:
         snapshot_id, generation = event.payload["snapshot_id"], event.payload["generation"]
-        if snapshot_id in purged and generation in purged[snapshot_id]:
+        was_announced = generation <= announced.get(snapshot_id, generation)
+        if was_announced and snapshot_id in purged and generation in purged[snapshot_id]:
             LOG.warning("Ignored the repeat of a purged event: %s", fields(snapshot=snapshot_id, generation=generation))
         else:
             kept.append(event)

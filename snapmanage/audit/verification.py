@@ -84,7 +84,7 @@ class OpenLog:
         base, last = self.state.base, self.state.head
         if base.number:
             yield Finding(Kind.NOTE, f"rows up to {base.number} were purged, anchored by digest {base.digest}")
-        if left := log.entries_page(self.conn, -1, base.number):
+        if left := log.entries_page(self.conn, None, base.number):
             yield Finding(Kind.BROKEN, f"row {left[0].number} was inserted before the base, row {base.number}")
         start = since or base
         problem = self._refused_start(start)

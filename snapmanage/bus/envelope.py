@@ -20,6 +20,8 @@ CONTENT_ENCODING = "utf-8"
 LARGEST_REQUEST = 1024**2
 # An event repeats the fields of its request and may escape their characters, which makes them up to 3.5 times as long.
 LARGEST_EVENT = 4 * LARGEST_REQUEST
+# Bytes, a limit of AMQP.
+LONGEST_QUEUE_NAME = 255
 _CONTEXT = "_context_"
 NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 
@@ -113,7 +115,17 @@ def open_request(body: bytes) -> Incoming:
         raise errors.InvalidRequest("a request must have a string `method` and an object `args`")
     if not isinstance(content.get("version", VERSION), str):
         raise errors.InvalidRequest("the `version` of a request must be a string such as '1.0'")
-    return Incoming(content, ctxt, content.get("_msg_id"), content.get("_reply_q"))
+    reply_q = content.get("_reply_q")
+    if reply_q is not None and not _is_queue_name(reply_q):
+        raise errors.InvalidRequest("the `_reply_q` of a call must be the name of a queue, of up to 255 bytes")
+    return Incoming(content, ctxt, content.get("_msg_id"), reply_q)
+
+
+def _is_queue_name(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and len(value.encode()) <= LONGEST_QUEUE_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 def open_reply(body: bytes) -> Any:

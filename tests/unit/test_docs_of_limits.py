@@ -13,7 +13,7 @@ from snapmanage.api.serving import acceptor, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
-from snapmanage.bus.rabbit import arrived
+from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
 from snapmanage.core.lists import manageable, paging
 from snapmanage.core.purge import MINIMUM_AGE
@@ -76,6 +76,9 @@ VALUES: dict[str, Any] = {
     "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",
     "request over the bus": f"{envelope.LARGEST_REQUEST // MIB} MiB",
+    "messages handled at once": f"{queue_consumer.HOLD_SECONDS:g} seconds",
+    "properties and headers of a message": f"{frames.LARGEST_PROPERTIES // KIB} KiB",
+    "name of the queue of a reply": f"{envelope.LONGEST_QUEUE_NAME} bytes",
     "event over the bus": f"{envelope.LARGEST_EVENT // MIB} MiB",
     "notification that is parsed": f"{LARGEST_READ // KIB} KiB",
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
@@ -123,6 +126,8 @@ VALUES: dict[str, Any] = {
 # Rows without a number, or whose number is not a constant of snapmanage: it follows from other numbers, is a part of a
 # regular expression, or belongs to the broker. Other tests check the first two kinds.
 NOT_COMPARED = {
+    "requests of an API process that have not arrived whole, or wait for a thread",
+    "tokens that a process validates at the same time (`keystone`)",
     "passwords that are checked or wait in a process",
     "`Idempotency-Key`",
     "`X-Openstack-Request-Id`",
@@ -131,9 +136,7 @@ NOT_COMPARED = {
     "lists of manageable snapshots that wait, of each process",
     "lists that wait for one server, of each process",
     "one message of any kind",
-    "properties and headers of a message",
     "metadata of a cast",
-    "name of the queue of a reply",
     "operations that a worker holds",
     "entries of a backend",
     "orders that a scan keeps",

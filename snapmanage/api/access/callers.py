@@ -33,6 +33,11 @@ NOBODY = Caller(Requester(project_id=""), (), bound=True)
 Authenticate = Callable[[falcon.Request, str | None], Caller]
 
 
+def checks_at_once(threads: int) -> int:
+    """Return the number of threads that may check credentials at the same time; the others serve known callers."""
+    return max(1, threads * 3 // 4)
+
+
 def identify(
     request: falcon.Request,
     project_in_path: str | None,

@@ -37,11 +37,6 @@ class _Place:
     client: str
 
 
-def places_of(threads: int) -> int:
-    """Return the places in the line of a process with so many threads: three quarters of them."""
-    return max(1, threads * 3 // 4)
-
-
 class PasswordChecks:
     """The line of password checks, and the number of wrong passwords of each client in the last minute.
 

@@ -1,7 +1,7 @@
-"""AMQP frames: write a batch in one piece, and read messages with unreadable properties.
+"""AMQP frames: write a batch in one piece, and read messages with unreadable or very large properties.
 
 py-amqp builds and writes the frames of each message separately, which takes five times as long. It also fails at
-messages whose properties it can't read.
+messages whose properties it can't read, and makes objects of more than twenty times their bytes.
 """
 
 import select
@@ -20,6 +20,8 @@ _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"
 # Bytes of a frame around its payload.
 OVERHEAD = 8
+# Bytes of a header frame whose properties are read. The frame may have 128 KiB by default, which take 2.5 MB when read.
+LARGEST_PROPERTIES = 8 * 1024
 _PUBLISH = struct.pack(">HHH", 60, 40, 0)
 _MANDATORY = b"\x01"
 _PERSISTENT = b"\x02"
@@ -53,7 +55,7 @@ def _short(text: str) -> bytes:
 
 
 def tolerate_unreadable_properties(on_frame: Callable[[Frame], bool]) -> Callable[[Frame], bool]:
-    """Wrap py-amqp's `on_frame`: a message with unreadable properties is delivered without properties.
+    """Wrap py-amqp's `on_frame`: a message with unreadable or very large properties is delivered without properties.
 
     Another service's message may have a timestamp in milliseconds, or a string that is not UTF-8. Without the wrapper
     every delivery of it would raise, and block the messages behind it.
@@ -61,12 +63,15 @@ def tolerate_unreadable_properties(on_frame: Callable[[Frame], bool]) -> Callabl
 
     def read(frame: Frame) -> bool:
         kind, channel, payload = frame
+        if kind != _HEADER:
+            return on_frame(frame)
+        without = (kind, channel, payload[:_BEFORE_FLAGS] + _NO_PROPERTIES)
+        if len(payload) > LARGEST_PROPERTIES:
+            return on_frame(without)
         try:
             return on_frame(frame)
-        except Exception:
-            if kind != _HEADER:
-                raise
-            return on_frame((kind, channel, payload[:_BEFORE_FLAGS] + _NO_PROPERTIES))
+        except Exception:  # noqa: BLE001 - only the properties can be the cause
+            return on_frame(without)
 
     return read
 

@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any
 
 import kombu
-from amqp.exceptions import AMQPError, ChannelError, PreconditionFailed
-from kombu.exceptions import KombuError
+from amqp.exceptions import ChannelError, PreconditionFailed
 
 from snapmanage import crash
 from snapmanage.bus import Delivery, Handle, Probe
 from snapmanage.bus.rabbit import deliveries, frames
-from snapmanage.bus.rabbit.arrived import ArrivedMessages
+from snapmanage.bus.rabbit.arrived import ArrivedMessages, BatchSize
+from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.declaring import Declaration, DeclaredQueue, QueueProblemLog
 from snapmanage.bus.rabbit.handler_thread import HandlerThread, Work
 from snapmanage.crash import Point
@@ -33,12 +33,11 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
 # Handle a batch up to this many times before it is requeued: a short failure should not count as a delivery.
 TRIES = 3
-# The longest time that a batch is held. The broker requeues it after consumer_timeout, half an hour by default.
+# A batch is held no longer, and then handled in parts. The broker requeues it after half an hour by default.
 HOLD_SECONDS = 20.0
 # Declare a refused queue again after this time.
 REFUSED_SECONDS = 10.0
 READ_SECONDS = 0.01
-_LOST = (AMQPError, KombuError, OSError)
 
 
 class QueueConsumer:
@@ -64,6 +63,7 @@ class QueueConsumer:
         self._prefetch = prefetch
         self._stopping = threading.Event()
         self._arrived = ArrivedMessages(prefetch)
+        self._batch_size = BatchSize(prefetch)
         self._pause = FIRST_PAUSE_SECONDS
         self._problems = QueueProblemLog()
         self._dead_letters = deliveries.DeadLetters()
@@ -94,7 +94,7 @@ class QueueConsumer:
                 problem = "The broker requeued messages that were not acknowledged within its consumer_timeout"
                 remedy = "They are redelivered; if the database is only slow, raise consumer_timeout"
                 LOG.warning("%s (%s, %s). %s.", problem, self._queues, error, remedy)
-            except _LOST as error:
+            except BROKEN as error:
                 refused = isinstance(error, ChannelError)
                 problem = "The broker refused a request" if refused else "The broker can't be reached"
                 LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)
@@ -132,9 +132,8 @@ class QueueConsumer:
             return True
         self._keep_alive(connection, self._pause)
         self._lengthen_pause()
-        if self._at_work is not None and not self._await_end(connection, self._at_work, float("inf")):
-            return False
-        if not self._await_success(connection, self._begin(self._probe), float("inf")):
+        idle = self._at_work is None or self._await_end(connection, self._at_work, float("inf"))
+        if not (idle and self._await_success(connection, self._begin(self._probe), float("inf"))):
             return False
         self._failing = False
         return True
@@ -182,11 +181,12 @@ class QueueConsumer:
 
     def _handle_arrived(self, connection: kombu.Connection, channel: Any) -> bool:
         """Handle and acknowledge the batch; return False if it can't be handled for now."""
-        batch = self._arrived.batch()
+        batch, started_at = self._arrived.batch(self._batch_size.messages), time.monotonic()
         queues = [self._consumed[message.delivery_info["consumer_tag"]] for message in batch]
         if not self._handled(list(map(self._dead_letters.delivery, batch, queues)), connection):
             self._failing = True
             return False
+        self._batch_size.after_success(quick=time.monotonic() - started_at < HOLD_SECONDS / 4)
         crash.at(Point.HANDLED)
         channel.basic_ack(batch[-1].delivery_tag, multiple=True)
         crash.at(Point.ACKNOWLEDGED)
@@ -204,10 +204,9 @@ class QueueConsumer:
                 break
             self._keep_alive(connection, pause)
             pause *= 2
-        text = (
-            "Handling %d messages of %s failed; the broker requeues them, and consuming pauses until the handler works."
-        )
-        LOG.warning(text, len(self._arrived), self._queues)
+        text = "Handling %d messages of %s failed; they are requeued, and consuming pauses until the handler works."
+        LOG.warning(text, len(batch), self._queues)
+        self._batch_size.after_failure(len(batch))
         return False
 
     def _begin(self, work: Work) -> Future[None]:

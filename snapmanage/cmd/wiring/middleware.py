@@ -13,7 +13,7 @@ from oslo_messaging import opts as messaging_options
 
 from snapmanage import conf as options
 from snapmanage import errors
-from snapmanage.api.access.callers import Authenticate
+from snapmanage.api.access.callers import Authenticate, checks_at_once
 from snapmanage.api.access.log import AccessLog
 from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
@@ -70,11 +70,11 @@ def _http_basic(conf: cfg.ConfigOpts) -> Authenticate:
     from oslo_middleware import basic_auth
 
     from snapmanage.api.access.http_basic import HttpBasic
-    from snapmanage.api.access.password_checks import PasswordChecks, places_of
+    from snapmanage.api.access.password_checks import PasswordChecks
 
     conf.register_opts(basic_auth.OPTS, group=MIDDLEWARE)
     processors, threads = len(os.sched_getaffinity(0)), conf.api.threads
-    checks = PasswordChecks(conf.api.wrong_passwords_per_minute, max(1, processors // 2), places_of(threads))
+    checks = PasswordChecks(conf.api.wrong_passwords_per_minute, max(1, processors // 2), checks_at_once(threads))
     return HttpBasic(Path(conf.oslo_middleware.http_basic_auth_user_file), checks)
 
 
@@ -108,7 +108,7 @@ def _keystone(conf: cfg.ConfigOpts) -> Authenticate:
     if not conf[KEYSTONE].memcached_servers:
         forced["cache"] = tokens.CACHE
         token_cache = tokens.TokenCache(conf[KEYSTONE].token_cache_time)
-    validations = tokens.Validations(max(1, conf.api.threads * 3 // 4), conf[KEYSTONE].token_cache_time)
+    validations = tokens.Validations(checks_at_once(conf.api.threads), conf[KEYSTONE].token_cache_time)
     try:
         return keystone.Keystone(lambda application: keystone.Middleware(application, forced), validations, token_cache)
     except ClientException as error:

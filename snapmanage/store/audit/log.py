@@ -44,8 +44,11 @@ def entries(conn: Connection, after: int = 0, until: int | None = None) -> Itera
         after = page[-1].number
 
 
-def entries_page(conn: Connection, after: int, until: int | None = None) -> list[Entry]:
-    query = select(audit).where(audit.c.number > after).order_by(audit.c.number).limit(ENTRIES_AT_ONCE)
+def entries_page(conn: Connection, after: int | None, until: int | None = None) -> list[Entry]:
+    """Return the first entries with numbers above `after`, up to `until`; None means the lowest or highest number."""
+    query = select(audit).order_by(audit.c.number).limit(ENTRIES_AT_ONCE)
+    if after is not None:
+        query = query.where(audit.c.number > after)
     if until is not None:
         query = query.where(audit.c.number <= until)
     return [Entry(**row._mapping) for row in conn.execute(query)]
@@ -65,6 +68,13 @@ def purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, Generat
     columns = audit_snapshots.c
     rows = conn.execute(select(columns.id, columns.purged).where(columns.id.in_(snapshot_ids)))
     return {row.id: Generations.parse(row.purged) for row in rows}
+
+
+def announced_when_purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, int]:
+    """Return the generation that each snapshot had announced at its last purge, where it is known."""
+    columns = audit_snapshots.c
+    query = select(columns.id, columns.announced).where(columns.id.in_(snapshot_ids), columns.announced.is_not(None))
+    return {row.id: row.announced for row in conn.execute(query)}
 
 
 def of_snapshot(conn: Connection, snapshot_id: str, limit: int | None = None) -> list[Entry]:

@@ -1,7 +1,7 @@
 """Deletion of old entries of the audit log."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -11,7 +11,7 @@ from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.generations import NONE
 from snapmanage.store.audit import log
 from snapmanage.store.engine import batches
-from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots
+from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots, snapshots
 
 # A transaction deletes up to so many entries and bytes: the listener waits for it, and a cluster replicates it whole.
 ENTRIES_IN_A_PART = 1000
@@ -63,11 +63,21 @@ def _first_rows(conn: Connection, base: Head, last: int) -> list[Any]:
 
 
 def _remember(conn: Connection, purged: Mapping[str, Set[int]]) -> None:
-    """Add generations to those of the purged events."""
+    """Add generations to those of the purged events, and keep the generations that the records have announced."""
     ids = sorted(purged)
     known = log.purged(conn, ids)
     texts = {each: str(known.get(each, NONE).with_each(purged[each])) for each in ids}
-    new = [{"id": each, "purged": texts[each]} for each in ids if each not in known]
+    announced = _announced(conn, ids)
+    new = [{"id": each, "purged": texts[each], "announced": announced.get(each)} for each in ids if each not in known]
     if new:
         conn.execute(audit_snapshots.insert(), new)
-    batches.update(conn, audit_snapshots, [(each, {"purged": texts[each]}) for each in ids if each in known])
+    changes: dict[str, dict[str, Any]] = {each: {"purged": texts[each]} for each in ids if each in known}
+    for each in changes.keys() & announced.keys():
+        changes[each]["announced"] = announced[each]
+    batches.update(conn, audit_snapshots, list(changes.items()))
+
+
+def _announced(conn: Connection, snapshot_ids: Sequence[str]) -> dict[str, int]:
+    """Return the last announced generations of the snapshots that have a record."""
+    query = select(snapshots.c.id, snapshots.c.generation).where(snapshots.c.id.in_(snapshot_ids))
+    return {row.id: row.generation for row in conn.execute(query)}

@@ -5,10 +5,12 @@ with `ssl_disabled=false`, since it takes each text for true. psycopg checks not
 with `sslmode=verify-ca`, and may use no TLS with `sslrootcert` alone.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
@@ -27,6 +29,7 @@ _MARIADB_FILES = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key")
 _MARIADB_CHECKS = ("ssl_check_hostname", "ssl_verify_cert", "ssl_verify_identity")
 _MARIADB_NAMES = (*_MARIADB_FILES, "ssl_key_password", "ssl_cipher", *_MARIADB_CHECKS)
 _POSTGRESQL_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_ABOUT_TLS = re.compile("ssl|tls", re.IGNORECASE)
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -52,6 +55,13 @@ class MariadbTls:
         if self.ciphers:
             made.set_ciphers(self.ciphers)
         return made
+
+
+def require_values(url: str) -> None:
+    """Raise `ConfigurationError` if a parameter of TLS has no value: SQLAlchemy would ignore the parameter."""
+    for name, value in parse_qsl(url.rpartition("?")[2], keep_blank_values=True):
+        if not value and _ABOUT_TLS.search(name):
+            raise _refusal(f"{name}=", "has no value, so the connection would use no TLS; set it, or remove it")
 
 
 def mariadb(url: sa.URL) -> tuple[sa.URL, MariadbTls | None]:
@@ -148,7 +158,7 @@ def _parameters(url: sa.URL) -> dict[str, str]:
     """Return the parameters of the URL that have to do with TLS."""
     found = {}
     for name, value in url.query.items():
-        if "ssl" in name.lower() or "tls" in name.lower():
+        if _ABOUT_TLS.search(name):
             if not isinstance(value, str):
                 raise _refusal(name, "is there more than once; remove all but one")
             found[name] = value

@@ -214,7 +214,8 @@ audit_head = Table(
 )
 
 # Facts about snapshots that outlive the rows of their events and of their records: the generations of their purged
-# events, such as "1-4,6", and the generation that a deleted record had announced.
+# events, such as "1-4,6", and the last generation that the record had announced when they were purged, or when the
+# record was deleted. A purged event of a later generation was forged.
 audit_snapshots = Table(
     "audit_snapshots",
     metadata,

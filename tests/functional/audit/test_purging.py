@@ -10,6 +10,7 @@ from snapmanage.audit import checkpoints, verification
 from snapmanage.audit.listener import Listener
 from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.checkpoint import Checkpoint
+from snapmanage.core.records import Status
 from snapmanage.crash import Point
 from snapmanage.store.audit import histories, log, purging
 from snapmanage.store.engine.database import Database
@@ -113,6 +114,20 @@ def test_repeat_of_a_purged_event_is_ignored(database: Database) -> None:
 
     assert logged(database) == []
     assert quarantined(database) == []
+
+
+def test_true_event_is_written_after_a_forged_one_of_its_generation_was_purged(database: Database) -> None:
+    snapshot, (start, end) = managed()
+    record(database, replace(snapshot, status=Status.CREATING, generation=1))
+    Listener(database)([start, altered("snapshot.manage.error", generation=2)])
+    given = checkpoint(database)
+    purge(database, given)
+    execute(database, "UPDATE snapshots SET status = 'available', generation = 2")
+
+    Listener(database)([start, end])
+
+    assert [entry.event_type for entry in verification.trail(database, 10)] == ["snapshot.manage.end"]
+    assert problems(database, given) == []
 
 
 def test_purge_in_parts_keeps_the_log_whole_between_them(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +238,15 @@ def test_row_that_was_inserted_before_the_base_is_reported(database: Database) -
     execute(database, "UPDATE audit SET number = 4 WHERE number = 5")
 
     assert problems(database)[0] == "BROKEN: row 4 was inserted before the base, row 4"
+
+
+@pytest.mark.parametrize("number", [0, -1, -5])
+def test_row_that_was_inserted_before_the_first_is_reported(database: Database, number: int) -> None:
+    manage(database, SNAPSHOT_ID)
+    columns = "event_type, snapshot_id, generation, content, heard_at, previous_digest, digest"
+    execute(database, f"INSERT INTO audit SELECT {number}, '{new_id()}', {columns} FROM audit WHERE number = 2")
+
+    assert problems(database) == [f"BROKEN: row {number} was inserted before the base, row 0"]
 
 
 def test_log_that_was_cut_back_behind_a_checkpoint_is_reported(database: Database) -> None:

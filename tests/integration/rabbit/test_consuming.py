@@ -132,3 +132,23 @@ def test_hanging_handler_releases_its_messages_and_is_awaited(
         until(lambda: len(batches) == 2, "the message to be handled again")
 
     until(lambda: ready_count(broker, queue) == 0, "the message to be removed")
+
+
+def test_batch_that_takes_too_long_is_handled_in_parts(
+    broker: RabbitMQ, topology: Topology, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_consumer, "HOLD_SECONDS", 1.0)
+    monkeypatch.setattr(queue_consumer, "FIRST_PAUSE_SECONDS", 0.1)
+    queue, never = unique("volume"), threading.Event()
+    publisher.send(publications(queue, *"12345678"))
+
+    def handle_slowly(batch: Sequence[Delivery]) -> None:
+        never.wait(0.3 * len(batch))
+
+    handler = RecordingHandler(handle_slowly)
+
+    with consuming(broker, topology, queue, handler, prefetch=8):
+        until(lambda: handler.batches and len(handler.batches[-1]) < 4, "small batches", 30)
+        until(lambda: handler.bodies[-1] == b"8" and len(handler.batches[-1]) < 4, "the last message", 30)
+
+    assert next_message(broker, queue) is None

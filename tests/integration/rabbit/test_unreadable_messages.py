@@ -74,3 +74,20 @@ def test_unreadable_properties_stop_no_consumer(
         until(lambda: len(deliveries) >= 4, "the last message")
 
     assert [each.body for each in deliveries] == [b"first", b"", odd, b"last"]
+
+
+def test_very_large_headers_are_not_read(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:
+    queue, deliveries = unique("volume"), list[Delivery]()
+    publisher.send(publications(queue, "first"))
+    entries = [struct.pack(">B4sc", 4, f"{number:04}".encode(), b"V") for number in range(2000)]
+    publish_raw(broker, queue, b"large", 0x2000, header_table(*entries))
+    publish_raw(broker, queue, b"small", 0x2000, header_table(*entries[:2]))
+
+    with consuming(broker, topology, queue, deliveries.extend):
+        until(lambda: len(deliveries) == 3, "the last message")
+
+    assert [(each.body, each.headers) for each in deliveries] == [
+        (b"first", {}),
+        (b"large", {}),
+        (b"small", {"0000": None, "0001": None}),
+    ]

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, ExitStack
 import pytest
 
 from snapmanage import errors
-from snapmanage.api.access.password_checks import PasswordChecks, client_of, places_of
+from snapmanage.api.access.callers import checks_at_once
+from snapmanage.api.access.password_checks import PasswordChecks, client_of
 from snapmanage.testing.waiting import until
 
 
@@ -130,7 +131,7 @@ def test_clients_with_wrong_passwords_leave_half_of_the_places() -> None:
 
 @pytest.mark.parametrize(("threads", "places"), [(1, 1), (2, 1), (4, 3), (16, 12)])
 def test_line_has_three_quarters_of_the_threads(threads: int, places: int) -> None:
-    assert places_of(threads) == places
+    assert checks_at_once(threads) == places
 
 
 def test_client_beyond_the_last_place_is_refused() -> None:

@@ -238,6 +238,14 @@ def test_any_content_is_parsed_or_refused(content: Any) -> None:
         assert not (isinstance(content, dict) and isinstance(content.get("method"), str) and len(content) == 1)
 
 
+@pytest.mark.parametrize("queue", ["x" * 256, "é" * 128, "\ud800", 5, ["reply_1"], {}])
+def test_call_whose_reply_has_no_possible_queue_is_refused(queue: Any) -> None:
+    body = envelope.request("list", {}, {}, "1", _msg_id="1", _reply_q=queue)
+
+    with pytest.raises(errors.InvalidRequest, match="_reply_q"):
+        envelope.open_request(body)
+
+
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.99"])
 def test_newer_minor_envelope_version_is_accepted(version: str) -> None:
     body = json.dumps({"oslo.version": version, "oslo.message": json.dumps({"method": "m"})}).encode()

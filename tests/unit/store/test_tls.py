@@ -56,6 +56,12 @@ def test_parameter_of_mariadb_that_would_not_be_checked_is_refused_by_its_name(
     )
 
 
+@pytest.mark.parametrize("address", [MARIADB, POSTGRESQL])
+@pytest.mark.parametrize("query", ["ssl_ca=", "sslmode=", "connect_timeout=5&sslrootcert"])
+def test_parameter_without_a_value_is_refused_by_its_name(address: str, query: str) -> None:
+    assert "has no value" in refusal(f"{address}?{query}")
+
+
 def test_other_drivers_of_mariadb_are_refused_with_tls(certificates: Certificates) -> None:
     url = sa.make_url(f"mysql+mysqldb://host/name?ssl_ca={certificates.authority.cert}")
 
