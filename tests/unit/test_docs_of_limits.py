@@ -9,7 +9,7 @@ import snapmanage
 from snapmanage import conf, relay
 from snapmanage.api import answers, app, lists, schemas
 from snapmanage.api.access import callers, http_basic, tokens
-from snapmanage.api.serving import acceptor, parser, server
+from snapmanage.api.serving import acceptor, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
@@ -51,6 +51,7 @@ VALUES: dict[str, Any] = {
     "connections to an API process": f"{acceptor.OTHER_FILES} less than `RLIMIT_NOFILE`",
     "connections to an API": f"at most {acceptor.MOST_CONNECTIONS:,}",
     "answers that clients have not read": f"{acceptor.MOST_UNSENT // MIB} MiB in a process",
+    "unread part of an answer": f"{channels.MOST_UNSENT_OF_ONE // MIB} MiB",
     "requests that a client sends in advance": f"{int(str(server.ADJUSTMENTS['recv_bytes'])) // KIB} KiB",
     "clients that wait to be connected": f"{server.BACKLOG:,}",
     "time to finish running API requests": f"{server.SHUTDOWN_SECONDS} s",
