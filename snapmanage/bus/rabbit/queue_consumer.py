@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any
 
 import kombu
-from amqp.exceptions import AMQPError, ChannelError, PreconditionFailed
-from kombu.exceptions import KombuError
+from amqp.exceptions import ChannelError, PreconditionFailed
 
 from snapmanage import crash
 from snapmanage.bus import Delivery, Handle, Probe
 from snapmanage.bus.rabbit import deliveries, frames
 from snapmanage.bus.rabbit.arrived import ArrivedMessages
+from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.declaring import Declaration, DeclaredQueue, QueueProblemLog
 from snapmanage.bus.rabbit.handler_thread import HandlerThread, Work
 from snapmanage.crash import Point
@@ -38,7 +38,6 @@ HOLD_SECONDS = 20.0
 # Declare a refused queue again after this time.
 REFUSED_SECONDS = 10.0
 READ_SECONDS = 0.01
-_LOST = (AMQPError, KombuError, OSError)
 
 
 class QueueConsumer:
@@ -94,7 +93,7 @@ class QueueConsumer:
                 problem = "The broker requeued messages that were not acknowledged within its consumer_timeout"
                 remedy = "They are redelivered; if the database is only slow, raise consumer_timeout"
                 LOG.warning("%s (%s, %s). %s.", problem, self._queues, error, remedy)
-            except _LOST as error:
+            except BROKEN as error:
                 refused = isinstance(error, ChannelError)
                 problem = "The broker refused a request" if refused else "The broker can't be reached"
                 LOG.warning("%s (%s); consuming %s again in %g s.", problem, error, self._queues, self._pause)

@@ -1,4 +1,4 @@
-"""Other processes write beside a purge of the audit log: a purge of records, or a person who removes rows."""
+"""Others write beside a purge of the audit log: a purge of records, or a person with an SQL client."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
