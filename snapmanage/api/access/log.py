@@ -28,7 +28,7 @@ def note(environ: dict[str, Any], **values: str) -> None:
     environ.setdefault(NOTES, {}).update(values)
 
 
-def write(**values: object) -> None:
+def write_line(**values: object) -> None:
     """Write the line of a request; long texts are cut, and empty ones are left out."""
     if LOG.isEnabledFor(logging.INFO):
         shown = {
@@ -57,12 +57,12 @@ class AccessLog:
         try:
             return self.application(environ, recording)
         finally:
-            _write(environ, self._clock() - begun_at, **sent)
+            _write_line_of(environ, self._clock() - begun_at, **sent)
 
 
-def _write(environ: dict[str, Any], seconds: float, status: str, headers: Iterable[tuple[str, str]]) -> None:
+def _write_line_of(environ: dict[str, Any], seconds: float, status: str, headers: Iterable[tuple[str, str]]) -> None:
     caller: Caller | None = environ.get(CALLER)
-    write(
+    write_line(
         address=environ.get("REMOTE_ADDR"),
         user=caller and caller.requester.user_id,
         project=caller and caller.requester.project_id,

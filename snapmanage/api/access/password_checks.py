@@ -61,8 +61,8 @@ class PasswordChecks:
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self, client: str) -> Iterator[None]:
-        """Wait for the turn of a client.
+    def admitted(self, client: str) -> Iterator[None]:
+        """Wait in the line, and hold a place while a password of the client is checked.
 
         Raise `TooManyRequests` if the client has sent too many wrong passwords, or if too many threads wait.
         """

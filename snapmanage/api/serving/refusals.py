@@ -51,7 +51,7 @@ class RefusalTask(ErrorTask):
 
     def _log(self, refusal: Refusal, size: int, request_id: str) -> None:
         path = getattr(self.request, "request_uri", None)
-        access.write(
+        access.write_line(
             address=self.channel.addr[0],
             method=self._method,
             path=path and path.partition("?")[0],

@@ -22,7 +22,7 @@ class Checking:
 
     def _run(self, checks: PasswordChecks, client: str) -> None:
         try:
-            with checks.turn(client):
+            with checks.admitted(client):
                 self.begun.set()
                 self._released.wait(20)
         except errors.TooManyRequests as error:
@@ -57,14 +57,14 @@ def refusal(turn: AbstractContextManager[None]) -> errors.TooManyRequests:
 def test_client_is_refused_after_too_many_wrong_passwords_and_others_are_not() -> None:
     checks = PasswordChecks(wrong_per_minute=2, parallel=1, places=4)
     for _ in range(2):
-        with checks.turn("192.0.2.1"):
+        with checks.admitted("192.0.2.1"):
             checks.add_wrong("192.0.2.1")
 
-    refused = refusal(checks.turn("192.0.2.1"))
+    refused = refusal(checks.admitted("192.0.2.1"))
 
     assert "Too many wrong passwords from this address" in str(refused)
     assert 1 <= refused.retry_after_seconds <= 60
-    with checks.turn("192.0.2.2"):
+    with checks.admitted("192.0.2.2"):
         pass
 
 
@@ -72,7 +72,7 @@ def test_right_passwords_are_not_limited() -> None:
     checks = PasswordChecks(wrong_per_minute=1, parallel=1, places=4)
 
     for _ in range(10):
-        with checks.turn("192.0.2.1"):
+        with checks.admitted("192.0.2.1"):
             pass
 
 
@@ -81,7 +81,7 @@ def test_checks_of_one_client_run_one_after_the_other_and_leave_slots_for_others
     guesses = [Checking(checks, "guesser") for _ in range(4)]
     until(lambda: any(guess.begun.is_set() for guess in guesses), "the first guess to be checked")
 
-    with checks.turn("another"):
+    with checks.admitted("another"):
         begun = [guess.begun.is_set() for guess in guesses]
 
     assert sum(begun) == 1
@@ -91,7 +91,7 @@ def test_checks_of_one_client_run_one_after_the_other_and_leave_slots_for_others
 def test_guess_that_waited_is_refused_once_those_before_it_were_wrong() -> None:
     checks = PasswordChecks(wrong_per_minute=1, parallel=1, places=8)
     with ExitStack() as first:
-        first.enter_context(checks.turn("guesser"))
+        first.enter_context(checks.admitted("guesser"))
         second = Checking(checks, "guesser")
         checks.add_wrong("guesser")
 
@@ -103,7 +103,7 @@ def test_guess_that_waited_is_refused_once_those_before_it_were_wrong() -> None:
 def test_client_without_wrong_passwords_is_next() -> None:
     checks = PasswordChecks(wrong_per_minute=9, parallel=1, places=8)
     checks.add_wrong("guesser")
-    with checks.turn("third"):
+    with checks.admitted("third"):
         guess = Checking(checks, "guesser")
         other = Checking(checks, "another")
         until(lambda: checks.waiting == {"guesser", "another"}, "both clients to wait")
