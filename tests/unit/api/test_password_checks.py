@@ -1,6 +1,7 @@
 """The line of password checks: few at a time, in turn, and none for a client that guesses."""
 
 import threading
+import time
 from contextlib import AbstractContextManager, ExitStack
 
 import pytest
@@ -174,3 +175,18 @@ def test_client_leaves_the_last_places_to_others() -> None:
 )
 def test_client_is_an_ipv4_address_or_an_ipv6_network(address: str | None, client: str) -> None:
     assert client_of(address) == client
+
+
+def test_clients_are_forgotten_a_minute_after_their_last_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = PasswordChecks(wrong_per_minute=10, parallel=1, places=4)
+    for number in range(100):
+        checks.add_wrong(f"198.51.100.{number}")
+    assert checks.guessing == 100
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    def forgotten() -> bool:
+        checks.add_wrong("192.0.2.1")  # a thread of the library finds the expired ones a moment later
+        return checks.guessing == 1
+
+    until(forgotten, "the clients of the minute before to be forgotten")
