@@ -15,7 +15,7 @@ from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived
 from snapmanage.cmd import privileged
-from snapmanage.core.lists import manageable, paging
+from snapmanage.core.lists import manageable, paging, sorting
 from snapmanage.core.purge import MINIMUM_AGE
 from snapmanage.core.values import text
 from snapmanage.drivers.cinder import process
@@ -72,7 +72,7 @@ VALUES: dict[str, Any] = {
     "`offset`": f"{schemas.LARGEST_OFFSET:,}",
     "pairs of the filter `metadata`": f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters",
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
-    "keys of `sort` in a list of manageable": len(manageable.SORT_KEYS),
+    "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
     "`name~` of manageable snapshots": f"{manageable.LONGEST_NAME_PART} characters",
     "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",
@@ -125,6 +125,7 @@ VALUES: dict[str, Any] = {
 # regular expression, or belongs to the broker. Other tests check the first two kinds.
 NOT_COMPARED = {
     "passwords that are checked or wait in a process",
+    "addresses with a wrong password that a process remembers (`http_basic`)",
     "`Idempotency-Key`",
     "`X-Openstack-Request-Id`",
     "snapshots and GiB of a project",
