@@ -139,7 +139,7 @@ def test_client_beyond_the_last_place_is_refused() -> None:
     clients = [Checking(checks, client) for client in ("a", "b", "c")]
     until(lambda: sum(each.begun.is_set() for each in clients) + len(checks.waiting) == 3, "all places to be taken")
 
-    refused = refusal(checks.turn("another"))
+    refused = refusal(checks.admitted("another"))
 
     assert "Too many passwords are being checked" in str(refused)
     assert not any(each.refusals for each in clients)
