@@ -8,7 +8,7 @@ from typing import Any
 from snapmanage.api import schemas, versions
 from snapmanage.api.lists import DEFAULT_SORT_KEY, LARGEST_SIZE_GB, Shape
 from snapmanage.api.versions import MINIMUM, Version
-from snapmanage.core.lists.manageable import SORT_KEYS
+from snapmanage.core.lists.sorting import SORT_KEYS
 
 _BOOLEAN = {"type": "boolean"}
 _TEXT = {"type": "string"}

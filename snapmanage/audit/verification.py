@@ -143,19 +143,19 @@ class OpenLog:
         event_type, received = _event(body)
         row = f"row {entry.number}"
         names = ", ".join(differing(entry.event_type, entry.readable_payload, event_type, received))
-        what = (
+        text = (
             f"contradicts {row} (snapshot {entry.snapshot_id}, generation {entry.generation}) in {names or 'nothing'}; "
         )
         record = records.get(self.conn, Snapshot, entry.snapshot_id, deleted=True)
         if record is None or record.generation != entry.generation:
-            return f"{what}the database no longer shows which of the two is right"
+            return f"{text}the database no longer shows which of the two is right"
         if not contradictions(record, entry.event_type, entry.readable_payload):
-            return f"{what}the record agrees with {row}" + (
+            return f"{text}the record agrees with {row}" + (
                 " and with the message" if not contradictions(record, event_type, received) else ""
             )
         if not contradictions(record, event_type, received):
-            return f"{what}the record agrees with the message, so {row} is forged"
-        return f"{what}the record agrees with neither"
+            return f"{text}the record agrees with the message, so {row} is forged"
+        return f"{text}the record agrees with neither"
 
 
 def compare(conn: Connection, state: LogState, checkpoint: Checkpoint) -> Iterator[Finding]:

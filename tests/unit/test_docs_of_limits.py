@@ -9,13 +9,13 @@ import snapmanage
 from snapmanage import conf, relay
 from snapmanage.api import answers, app, lists, schemas
 from snapmanage.api.access import callers, http_basic, tokens
-from snapmanage.api.serving import acceptor, parser, server
+from snapmanage.api.serving import acceptor, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
-from snapmanage.core.lists import manageable, paging
+from snapmanage.core.lists import manageable, paging, sorting
 from snapmanage.core.purge import MINIMUM_AGE
 from snapmanage.core.values import text
 from snapmanage.drivers.cinder import process
@@ -51,6 +51,7 @@ VALUES: dict[str, Any] = {
     "connections to an API process": f"{acceptor.OTHER_FILES} less than `RLIMIT_NOFILE`",
     "connections to an API": f"at most {acceptor.MOST_CONNECTIONS:,}",
     "answers that clients have not read": f"{acceptor.MOST_UNSENT // MIB} MiB in a process",
+    "unread part of an answer": f"{channels.MOST_UNSENT_OF_ONE // MIB} MiB",
     "requests that a client sends in advance": f"{int(str(server.ADJUSTMENTS['recv_bytes'])) // KIB} KiB",
     "clients that wait to be connected": f"{server.BACKLOG:,}",
     "time to finish running API requests": f"{server.SHUTDOWN_SECONDS} s",
@@ -71,7 +72,7 @@ VALUES: dict[str, Any] = {
     "`offset`": f"{schemas.LARGEST_OFFSET:,}",
     "pairs of the filter `metadata`": f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters",
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
-    "keys of `sort` in a list of manageable": len(manageable.SORT_KEYS),
+    "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
     "`name~` of manageable snapshots": f"{manageable.LONGEST_NAME_PART} characters",
     "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",
@@ -129,6 +130,7 @@ NOT_COMPARED = {
     "requests of an API process that have not arrived whole, or wait for a thread",
     "tokens that a process validates at the same time (`keystone`)",
     "passwords that are checked or wait in a process",
+    "addresses with a wrong password that a process remembers (`http_basic`)",
     "`Idempotency-Key`",
     "`X-Openstack-Request-Id`",
     "snapshots and GiB of a project",

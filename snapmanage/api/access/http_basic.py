@@ -89,7 +89,7 @@ class HttpBasic:
         accounts = self._current()
         if not self._memory.holds(accounts.stamp, user, password):
             client = client_of(request.env.get("REMOTE_ADDR"))
-            with self._checks.turn(client):
+            with self._checks.admitted(client):
                 self._check(request, client, accounts, user, password)
         return callers.identify(request, project_id, user, "", callers.ADMINISTRATOR, bound=True)
 

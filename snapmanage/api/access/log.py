@@ -12,6 +12,7 @@ from typing import Any
 from snapmanage.api import requestids
 from snapmanage.api.access.callers import Caller
 from snapmanage.core.values.logfields import fields
+from snapmanage.core.values.text import cut
 
 LOG = logging.getLogger("snapmanage.access")
 LONGEST_FIELD = 255
@@ -25,6 +26,16 @@ Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 def note(environ: dict[str, Any], **values: str) -> None:
     """Add fields to the line of a request."""
     environ.setdefault(NOTES, {}).update(values)
+
+
+def write_line(**values: object) -> None:
+    """Write the line of a request; long texts are cut, and empty ones are left out."""
+    if LOG.isEnabledFor(logging.INFO):
+        shown = {
+            name: cut(value, LONGEST_FIELD) or None if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+        LOG.info("Request answered: %s", fields(**shown))
 
 
 class AccessLog:
@@ -46,19 +57,18 @@ class AccessLog:
         try:
             return self.application(environ, recording)
         finally:
-            if LOG.isEnabledFor(logging.INFO):
-                LOG.info("Request answered: %s", _line(environ, self._clock() - begun_at, **sent))
+            _write_line_of(environ, self._clock() - begun_at, **sent)
 
 
-def _line(environ: dict[str, Any], seconds: float, status: str, headers: Iterable[tuple[str, str]]) -> str:
+def _write_line_of(environ: dict[str, Any], seconds: float, status: str, headers: Iterable[tuple[str, str]]) -> None:
     caller: Caller | None = environ.get(CALLER)
-    return fields(
-        address=_cut(environ.get("REMOTE_ADDR")),
+    write_line(
+        address=environ.get("REMOTE_ADDR"),
         user=caller and caller.requester.user_id,
-        project=caller and _cut(caller.requester.project_id),
-        roles=caller and _cut(",".join(caller.roles)),
-        method=_cut(environ["REQUEST_METHOD"]),
-        path=_cut(_decode(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))),
+        project=caller and caller.requester.project_id,
+        roles=caller and ",".join(caller.roles),
+        method=environ["REQUEST_METHOD"],
+        path=_decode(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
         status=status[:3],
         bytes=next((value for name, value in headers if name.lower() == "content-length"), 0),
         seconds=f"{seconds:.3f}",
@@ -71,10 +81,3 @@ def _line(environ: dict[str, Any], seconds: float, status: str, headers: Iterabl
 def _decode(path: str) -> str:
     """Return a path of a WSGI environment, whose characters stand for bytes, as the client has written it."""
     return path.encode("latin-1", "replace").decode(errors="backslashreplace")
-
-
-def _cut(text: str | None) -> str | None:
-    """Return a text without the part beyond the longest field; None stays None, and an empty text becomes None."""
-    if not text:
-        return None
-    return text if len(text) <= LONGEST_FIELD else f"{text[:LONGEST_FIELD]}…"

@@ -47,7 +47,9 @@ class PasswordChecks:
     def __init__(self, wrong_per_minute: int, parallel: int, places: int) -> None:
         """Check up to `parallel` passwords at a time; up to `places` threads check or wait."""
         self._limit = RateLimitItemPerMinute(wrong_per_minute)
-        self._wrong = MovingWindowRateLimiter(MemoryStorage())
+        self._storage = MemoryStorage()
+        self._wrong = MovingWindowRateLimiter(self._storage)
+        self._adding = threading.Lock()
         self._parallel = parallel
         self._places = places
         self._numbers = itertools.count()
@@ -56,8 +58,8 @@ class PasswordChecks:
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self, client: str) -> Iterator[None]:
-        """Wait for the turn of a client.
+    def admitted(self, client: str) -> Iterator[None]:
+        """Wait in the line, and hold a place while a password of the client is checked.
 
         Raise `TooManyRequests` if the client has sent too many wrong passwords, or if too many threads wait.
         """
@@ -76,9 +78,20 @@ class PasswordChecks:
         with self._changed:
             return {place.client for place in self._line}
 
+    @property
+    def guessing(self) -> int:
+        """Return the number of clients whose wrong passwords are remembered."""
+        return len(self._storage.events)
+
     def add_wrong(self, client: str) -> None:
-        """Count a wrong password."""
-        self._wrong.hit(self._limit, client)
+        """Count a wrong password, and forget the clients without one in the last minute.
+
+        The storage itself would keep an empty list for each of them for ever.
+        """
+        with self._adding:
+            self._wrong.hit(self._limit, client)
+            for key in [key for key, times in list(self._storage.events.items()) if not times]:
+                del self._storage.events[key]
 
     def _wait_in_line(self, client: str) -> None:
         place = _Place(self._count(client), next(self._numbers), client)

@@ -6,7 +6,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.api import schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
-from snapmanage.core.lists import manageable
+from snapmanage.core.lists import manageable, sorting
 from snapmanage.manage import queries
 
 
@@ -44,7 +44,7 @@ def _page_arguments(request: ApiRequest) -> tuple[int, dict[str, Any]]:
     """Return the page size, and the arguments of the RPC: one more entry shows whether there is a next page."""
     parameters = request.parameters
     pairs = schemas.sort(parameters, "reference")
-    order = manageable.order([key for key, _ in pairs], [direction for _, direction in pairs])
+    order = sorting.order([key for key, _ in pairs], [direction for _, direction in pairs])
     limit = schemas.limit(parameters, request.service.limits.page)
     arguments = {
         "marker": _marker(parameters.get("marker")),

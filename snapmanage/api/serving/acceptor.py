@@ -84,7 +84,7 @@ class Acceptor(TcpWSGIServer):
             self._refused.append(channel)
             self.pull_trigger()
 
-    def turn(self, timeout_seconds: float = CHECK_SECONDS) -> None:
+    def handle_events(self, timeout_seconds: float = CHECK_SECONDS) -> None:
         """Wait for events and handle them, answer malformed requests, and close connections at their deadlines."""
         self._awake = False  # before the look at the connections, so that no change is missed
         wasyncore.poll2(timeout_seconds, self._map)
@@ -104,15 +104,15 @@ class Acceptor(TcpWSGIServer):
         self.stopping = True
         wasyncore.dispatcher.close(self)
         deadline = time.monotonic() + seconds
-        self.turn(0)
+        self.handle_events(0)
         while time.monotonic() < deadline and any(each.phase in _BUSY for each in self._channels()):
-            self.turn(DRAIN_SECONDS)
+            self.handle_events(DRAIN_SECONDS)
         self.task_dispatcher.shutdown(timeout=max(0.0, deadline - time.monotonic()))
         self._awake = True  # a thread that still runs must not write to the closed pipe
         wasyncore.close_all(self._map)
 
     def pull_trigger(self) -> None:
-        """Wake the loop, from any thread, with one byte for each turn.
+        """Wake the loop, from any thread, with one byte for each call of `handle_events`.
 
         A thread that writes into a full pipe would hang, with a lock that the loop needs.
         """

@@ -15,7 +15,7 @@ from snapmanage.api.serving.parser import StrictParser
 from snapmanage.api.serving.refusals import Refusal, RefusalTask
 
 # A client that does not read is disconnected with so many unsent bytes of an answer that is made in pieces.
-MOST_UNSENT = 1 << 24
+MOST_UNSENT_OF_ONE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Channel(HTTPChannel):
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Disconnect a client that does not read; waitress would block the thread until the client reads."""
-        if self.total_outbufs_len > MOST_UNSENT:
+        if self.total_outbufs_len > MOST_UNSENT_OF_ONE:
             self.server.disconnect(self)
             raise ClientDisconnected
 

@@ -1,7 +1,6 @@
 """Refusals of requests that do not reach the application, in the form of this API, with a line in the access log."""
 
 import json
-import logging
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -10,11 +9,8 @@ from typing import Any
 from oslo_context import context
 from waitress.task import ErrorTask
 
-from snapmanage.api import answers
-from snapmanage.core.values.logfields import fields
-
-ACCESS = logging.getLogger("snapmanage.access")
-LONGEST_PATH = 1000
+from snapmanage.api import answers, requestids
+from snapmanage.api.access import log as access
 
 
 @dataclass(eq=False)  # not frozen: Python writes the traceback into an exception
@@ -41,7 +37,7 @@ class RefusalTask(ErrorTask):
         self.status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
         self.content_length = len(body)
         self.response_headers.append(("Content-Type", "application/json"))
-        headers = answers.SECURITY_HEADERS | {"X-Openstack-Request-Id": request_id} | refusal.headers
+        headers = answers.SECURITY_HEADERS | {requestids.HEADER: request_id} | refusal.headers
         self.response_headers.extend(headers.items())
         self.set_close_on_finish()
         self.channel.linger()
@@ -55,13 +51,12 @@ class RefusalTask(ErrorTask):
 
     def _log(self, refusal: Refusal, size: int, request_id: str) -> None:
         path = getattr(self.request, "request_uri", None)
-        line = fields(
+        access.write_line(
             address=self.channel.addr[0],
             method=self._method,
-            path=path and path.partition("?")[0][:LONGEST_PATH],
+            path=path and path.partition("?")[0],
             status=refusal.status,
             bytes=size,
             seconds=f"{time.monotonic() - self.channel.since:.3f}",
             request=request_id,
         )
-        ACCESS.info("%s", line)

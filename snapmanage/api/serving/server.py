@@ -120,7 +120,7 @@ class HttpServer:
     def _serve(self, acceptor: Acceptor) -> None:
         while not self._stop_request.is_set():
             try:
-                acceptor.turn()
+                acceptor.handle_events()
             except Exception:
                 LOG.exception("The HTTP server failed unexpectedly; it continues with its other connections")
         acceptor.drain(SHUTDOWN_SECONDS)

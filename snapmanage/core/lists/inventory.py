@@ -7,7 +7,8 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.lists.manageable import Filters, Page, Sort
+from snapmanage.core.lists.manageable import Filters, Page
+from snapmanage.core.lists.sorting import Sort
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.text import cut
 

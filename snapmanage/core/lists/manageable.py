@@ -9,18 +9,15 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe, belongs
+from snapmanage.core.lists.sorting import BY_REFERENCE, Sort, order
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import ids_in
 from snapmanage.core.values.text import cut, printable
 
 T = TypeVar("T")
-Sort = tuple[tuple[str, str], ...]
 
 ALREADY_MANAGED = "already managed"
-SORT_KEYS = ("reference", "size")
-SORT_DIRECTIONS = ("asc", "desc")
-BY_REFERENCE: Sort = (("reference", "desc"),)
 # Entries in one answer of a server; [api] osapi_max_limit is lower, since the API requires one entry more than a page.
 MOST_ENTRIES = 10_001
 # Characters. The filter is compared with each name of a backend.
@@ -104,7 +101,7 @@ class Filters:
         read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
         if not read.keys() <= _WIRE_FIELDS or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
             raise errors.InvalidRequest(
-                f"filters can't be {_shown(dict(given))}; "
+                f"filters can't be {cut(repr(dict(given)))}; "
                 f"use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
             )
         return cls(**read)
@@ -164,38 +161,14 @@ class Page:
         return cls(Reference.of(marker) if marker else None, entries, offset or 0, sort, Filters.of(filters))
 
 
-def order(keys: Sequence[str], directions: Sequence[str]) -> Sort:
-    """Return the order of a list, in one of six forms; raise `InvalidRequest` unless it has these keys and directions.
-
-    A repeated key has no effect, nor has a key after `reference`, since no two entries have the same reference.
-    """
-    for key in keys:
-        if key not in SORT_KEYS:
-            raise errors.InvalidRequest(f"sort key {_shown(key)} must be one of {', '.join(SORT_KEYS)}")
-    for direction in directions:
-        if direction not in SORT_DIRECTIONS:
-            raise errors.InvalidRequest(
-                f"sort direction {_shown(direction)} must be one of {', '.join(SORT_DIRECTIONS)}"
-            )
-    if len(keys) != len(directions):
-        raise errors.InvalidRequest("sort needs as many directions as keys")
-    first = dict(reversed(list(zip(keys, directions, strict=True))))
-    by_reference = ("reference", first.get("reference", "asc"))
-    if not keys:
-        return BY_REFERENCE
-    return (by_reference,) if keys[0] == "reference" else (("size", first["size"]), by_reference)
-
-
-def _shown(value: object) -> str:
-    return cut(repr(value))
-
-
 def moment(name: str, text: Any) -> datetime:
     """Return a time in ISO 8601, in UTC if it has no offset; raise `InvalidRequest`, which names the parameter."""
     try:
         read = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise errors.InvalidRequest(f"{name} must be a time such as 2026-01-31T12:00:00Z, not {_shown(text)}") from None
+        raise errors.InvalidRequest(
+            f"{name} must be a time such as 2026-01-31T12:00:00Z, not {cut(repr(text))}"
+        ) from None
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 

@@ -46,8 +46,9 @@ def keep_announced(conn: Connection, generations: Mapping[str, int]) -> None:
     """Keep the announced generations of snapshots, by id, whose records are about to be deleted.
 
     The records prove the events; without a record, events count as forged. So the transaction that deletes records
-    calls this function first.
+    calls this function first. It waits for a purge of the audit log, which adds rows of the same snapshots.
     """
+    log.state(conn, lock=True)
     known = set(log.purged(conn, generations))
     batches.update(conn, audit_snapshots, [(each, {"announced": generations[each]}) for each in sorted(known)])
     new = [

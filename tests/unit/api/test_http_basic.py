@@ -12,7 +12,7 @@ from falcon import testing
 from oslo_middleware import basic_auth
 
 from snapmanage import errors
-from snapmanage.api.access import http_basic
+from snapmanage.api.access import http_basic, log
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.access.http_basic import HttpBasic
 from snapmanage.api.access.password_checks import PasswordChecks
@@ -192,6 +192,15 @@ def test_name_of_an_unknown_user_is_not_logged(strategy: HttpBasic, caplog: pyte
 
     assert "Password for an unknown user does not match" in caplog.text
     assert "wrong field" not in caplog.text
+
+
+@pytest.mark.parametrize(("user", "notes"), [("ann", {"claimed": "ann"}), ("a password in the wrong field", None)])
+def test_access_log_names_only_a_known_user(strategy: HttpBasic, user: str, notes: dict[str, str] | None) -> None:
+    request = request_as(user, "wrong")
+
+    assert is_refused(strategy, request)
+
+    assert request.env.get(log.NOTES) == notes
 
 
 def test_memory_is_bounded_and_forgets_the_oldest() -> None:

@@ -1,6 +1,7 @@
 """The line of password checks: few at a time, in turn, and none for a client that guesses."""
 
 import threading
+import time
 from contextlib import AbstractContextManager, ExitStack
 
 import pytest
@@ -23,7 +24,7 @@ class Checking:
 
     def _run(self, checks: PasswordChecks, client: str) -> None:
         try:
-            with checks.turn(client):
+            with checks.admitted(client):
                 self.begun.set()
                 self._released.wait(20)
         except errors.TooManyRequests as error:
@@ -58,14 +59,14 @@ def refusal(turn: AbstractContextManager[None]) -> errors.TooManyRequests:
 def test_client_is_refused_after_too_many_wrong_passwords_and_others_are_not() -> None:
     checks = PasswordChecks(wrong_per_minute=2, parallel=1, places=4)
     for _ in range(2):
-        with checks.turn("192.0.2.1"):
+        with checks.admitted("192.0.2.1"):
             checks.add_wrong("192.0.2.1")
 
-    refused = refusal(checks.turn("192.0.2.1"))
+    refused = refusal(checks.admitted("192.0.2.1"))
 
     assert "Too many wrong passwords from this address" in str(refused)
     assert 1 <= refused.retry_after_seconds <= 60
-    with checks.turn("192.0.2.2"):
+    with checks.admitted("192.0.2.2"):
         pass
 
 
@@ -73,7 +74,7 @@ def test_right_passwords_are_not_limited() -> None:
     checks = PasswordChecks(wrong_per_minute=1, parallel=1, places=4)
 
     for _ in range(10):
-        with checks.turn("192.0.2.1"):
+        with checks.admitted("192.0.2.1"):
             pass
 
 
@@ -82,7 +83,7 @@ def test_checks_of_one_client_run_one_after_the_other_and_leave_slots_for_others
     guesses = [Checking(checks, "guesser") for _ in range(4)]
     until(lambda: any(guess.begun.is_set() for guess in guesses), "the first guess to be checked")
 
-    with checks.turn("another"):
+    with checks.admitted("another"):
         begun = [guess.begun.is_set() for guess in guesses]
 
     assert sum(begun) == 1
@@ -92,7 +93,7 @@ def test_checks_of_one_client_run_one_after_the_other_and_leave_slots_for_others
 def test_guess_that_waited_is_refused_once_those_before_it_were_wrong() -> None:
     checks = PasswordChecks(wrong_per_minute=1, parallel=1, places=8)
     with ExitStack() as first:
-        first.enter_context(checks.turn("guesser"))
+        first.enter_context(checks.admitted("guesser"))
         second = Checking(checks, "guesser")
         checks.add_wrong("guesser")
 
@@ -104,7 +105,7 @@ def test_guess_that_waited_is_refused_once_those_before_it_were_wrong() -> None:
 def test_client_without_wrong_passwords_is_next() -> None:
     checks = PasswordChecks(wrong_per_minute=9, parallel=1, places=8)
     checks.add_wrong("guesser")
-    with checks.turn("third"):
+    with checks.admitted("third"):
         guess = Checking(checks, "guesser")
         other = Checking(checks, "another")
         until(lambda: checks.waiting == {"guesser", "another"}, "both clients to wait")
@@ -139,7 +140,7 @@ def test_client_beyond_the_last_place_is_refused() -> None:
     clients = [Checking(checks, client) for client in ("a", "b", "c")]
     until(lambda: sum(each.begun.is_set() for each in clients) + len(checks.waiting) == 3, "all places to be taken")
 
-    refused = refusal(checks.turn("another"))
+    refused = refusal(checks.admitted("another"))
 
     assert "Too many passwords are being checked" in str(refused)
     assert not any(each.refusals for each in clients)
@@ -175,3 +176,18 @@ def test_client_leaves_the_last_places_to_others() -> None:
 )
 def test_client_is_an_ipv4_address_or_an_ipv6_network(address: str | None, client: str) -> None:
     assert client_of(address) == client
+
+
+def test_clients_are_forgotten_a_minute_after_their_last_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = PasswordChecks(wrong_per_minute=10, parallel=1, places=4)
+    for number in range(100):
+        checks.add_wrong(f"198.51.100.{number}")
+    assert checks.guessing == 100
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    def forgotten() -> bool:
+        checks.add_wrong("192.0.2.1")  # a thread of the library finds the expired ones a moment later
+        return checks.guessing == 1
+
+    until(forgotten, "the clients of the minute before to be forgotten")

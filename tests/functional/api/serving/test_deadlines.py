@@ -137,11 +137,12 @@ def test_unread_answers_of_many_clients_have_a_common_bound() -> None:
 def test_refused_request_is_a_line_of_the_access_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "snapmanage.access")
     with serving() as server:
-        sent(server.address, b"GET /v3?secret=x HTTP/1.1\r\n\r\n")
+        sent(server.address, b"GET /%b?secret=x HTTP/1.1\r\n\r\n" % (b"a" * 300))
 
     [line] = [record.getMessage() for record in caplog.records if record.name == "snapmanage.access"]
-    form = r"address=127\.0\.0\.1 method=GET path=/v3 status=400 bytes=\d+ seconds=\d+\.\d{3} request=req-[0-9a-f-]{36}"
-    assert re.fullmatch(form, line)
+    path = re.escape(json.dumps(f"/{'a' * 254}…"))
+    form = rf"address=127\.0\.0\.1 method=GET path={path} status=400 bytes=\d+ seconds=\S+ request=req-[0-9a-f-]{{36}}"
+    assert re.fullmatch(f"Request answered: {form}", line)
 
 
 def test_malformed_request_needs_no_thread() -> None:

@@ -82,7 +82,7 @@ def user_messages(app: Application) -> list[str]:
         return [message.resource_id for message in usermessages.list_page(conn, ListQuery(PROJECT, limit=1000))]
 
 
-def quarantined_cast(app: Application, snapshot_id: str, event_id: str | None = None) -> None:
+def quarantined_cast(app: Application, snapshot_id: str, event_id: str | None = None, name: str = "") -> None:
     """Quarantine a cast, or a message that contradicts the entry of `event_id` in the audit log."""
-    body = envelope.request("manage_snapshot", {"snapshot_id": snapshot_id.upper()}, {}, "x")
+    body = envelope.request("manage_snapshot", {"snapshot_id": snapshot_id.upper(), "name": name}, {}, "x")
     app.db.write(lambda conn, now: quarantine.add(conn, SERVER, body, {}, "it killed its workers", now, event_id))

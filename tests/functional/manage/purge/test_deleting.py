@@ -118,6 +118,17 @@ def test_limit_restricts_each_kind_and_the_rest_is_deleted_later(app: Applicatio
     assert (first, second, present(app, *old)) == (2, 3, [])
 
 
+@pytest.mark.parametrize("kind", [Kind.QUARANTINE, Kind.SERVICES])
+def test_limit_restricts_rows_of_other_kinds_too(app: Application, clock: FakeClock, kind: Kind) -> None:
+    for number in range(3):
+        quarantined_cast(app, new_id())
+        gone = f"storage-{number}@gone"
+        app.db.write(lambda conn, now, gone=gone: services.beat(conn, Service(gone, "fake", now)))  # type: ignore[misc]
+    clock.advance(days=OLD)
+
+    assert [purged(app, kind, limit=2)[kind].deleted for _ in range(2)] == [2, 1]
+
+
 def test_more_rows_than_one_batch_are_deleted(app: Application, clock: FakeClock) -> None:
     many = [examples.snapshot(id=new_id(), status=Status.DELETED, deleted_at=app.db.now()) for _ in range(BATCH + 50)]
     app.db.write(lambda conn, _: records.insert_missing(conn, many))

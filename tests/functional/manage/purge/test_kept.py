@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from snapmanage import errors
+from snapmanage.bus import envelope
 from snapmanage.core import lifecycle
 from snapmanage.core.outbox import cast
 from snapmanage.core.purge import Kind, Obstacle
@@ -67,6 +68,16 @@ def test_record_with_an_unsent_message_is_kept(app: Application, clock: FakeCloc
 
     assert purged(app, Kind.FAILED)[Kind.FAILED].kept == {Obstacle.UNSENT: 1}
     assert present(app, unsent) == [unsent]
+
+
+def test_quarantined_cast_that_is_too_large_to_be_carried_out_keeps_no_record(
+    app: Application, clock: FakeClock
+) -> None:
+    named = tombstone(app)
+    quarantined_cast(app, named, name="a" * envelope.LARGEST_REQUEST)
+    pass_days(app, clock)
+
+    assert purged(app, Kind.TOMBSTONES)[Kind.TOMBSTONES].deleted == 1
 
 
 def test_record_that_a_quarantined_cast_names_is_kept_until_the_cast_is_gone(

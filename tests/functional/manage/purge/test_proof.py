@@ -1,5 +1,8 @@
 """A purge of records leaves the proof of their events: `audit verify` reports none of them."""
 
+from dataclasses import replace
+
+from snapmanage.audit import checkpoints
 from snapmanage.audit.listener import Listener
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.names import Names
@@ -10,7 +13,7 @@ from snapmanage.manage.application import Application
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import NOW, REQUESTER, new_id
-from tests.functional.audit.messages import QUEUE, findings
+from tests.functional.audit.messages import QUEUE, findings, managed
 from tests.functional.manage.purge.history import change, pass_days, present, purged, write
 
 
@@ -34,3 +37,17 @@ def test_events_of_a_purged_snapshot_are_not_reported_as_forged(app: Application
 
     assert present(app, snapshot_id) == []
     assert findings(app.db) == []
+
+
+def test_purged_snapshot_may_have_events_on_both_sides_of_the_base(app: Application, clock: FakeClock) -> None:
+    snapshot, (start, end) = managed(new_id())
+    write(app, replace(snapshot, status=Status.DELETED, deleted_at=app.db.now()))
+    Listener(app.db)([start])
+    list(checkpoints.purge(app.db, checkpoints.plan_purge(app.db, checkpoints.make(app.db, "f" * 64))))
+    Listener(app.db)([end])
+    pass_days(app, clock)
+
+    purged(app, Kind.TOMBSTONES)
+
+    assert present(app, snapshot.id) == []
+    assert [each for each in findings(app.db) if not each.startswith("NOTE: rows up to ")] == []

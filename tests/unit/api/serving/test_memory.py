@@ -51,9 +51,9 @@ class Steps:
     def handle_request(self) -> None:
         """Let the server read, handle one request, and let the client read its answer."""
         while not self.tasks.waiting:
-            self.acceptor.turn(0)
+            self.acceptor.handle_events(0)
         self.tasks.waiting.pop().service()
-        self.acceptor.turn(0)
+        self.acceptor.handle_events(0)
         self.client.recv(READ_BYTES)
 
     @property
@@ -105,5 +105,5 @@ def test_unsent_answers_beyond_64_mib_close_the_connection_that_has_waited_longe
     steps.acceptor.limit_unsent(cast(Channel, writing))
 
     steps.acceptor.active_channels = {}
-    steps.acceptor.turn(0)
+    steps.acceptor.handle_events(0)
     assert [each.is_closed for each in (writing, younger, older)] == closed

@@ -5,9 +5,10 @@ from itertools import product
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.lists import manageable
+from snapmanage.core.lists import sorting
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import SORT_DIRECTIONS, SORT_KEYS, Filters, Page
+from snapmanage.core.lists.manageable import Filters, Page
+from snapmanage.core.lists.sorting import SORT_DIRECTIONS, SORT_KEYS
 from tests import examples
 
 
@@ -28,7 +29,7 @@ def test_answer_to_a_call_has_at_most_ten_thousand_entries_and_one(limit: int | 
 def test_key_that_has_no_effect_is_left_out_of_the_order(keys: list[str], order: list[tuple[str, str]]) -> None:
     pairs = [key.split(":") for key in keys]
 
-    assert list(manageable.order([key for key, _ in pairs], [direction for _, direction in pairs])) == order
+    assert list(sorting.order([key for key, _ in pairs], [direction for _, direction in pairs])) == order
 
 
 def test_scan_keeps_six_orders_whatever_a_client_requires() -> None:

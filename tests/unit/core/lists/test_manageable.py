@@ -12,14 +12,15 @@ from snapmanage import errors
 from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.lists.manageable import Filters, Owned, Page, Sort
+from snapmanage.core.lists.manageable import Filters, Owned, Page
+from snapmanage.core.lists.sorting import SORT_DIRECTIONS, SORT_KEYS, Sort
 from snapmanage.core.reference import Reference
 from tests import examples
 from tests.examples import NOW, VOLUME_ID
 
 BY_REFERENCE = (("reference", "asc"),)
 SORTS = st.lists(
-    st.tuples(st.sampled_from(manageable.SORT_KEYS), st.sampled_from(manageable.SORT_DIRECTIONS)),
+    st.tuples(st.sampled_from(SORT_KEYS), st.sampled_from(SORT_DIRECTIONS)),
     min_size=1,
     max_size=3,
 ).map(tuple)
