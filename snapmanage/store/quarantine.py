@@ -64,7 +64,7 @@ def add(
     """Quarantine a message, with its bytes, its headers and the reason.
 
     Only the first part of a very large message is kept; the reason names the length and the digest of the whole.
-    `event_id` is the event whose entry in the audit log the message contradicts.
+    `event_id` is the event whose entry in the audit log the message contradicts; a repeat without it keeps the first.
     Return the message's id. Return None if the quarantine has the message already, which gets a later `received_at`.
     """
     message_id = key(queue, body)
@@ -72,7 +72,8 @@ def add(
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
     shown = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a header's name may be no text
-    row = {"headers": shown, "reason": readable(reason), "received_at": now, "event_id": event_id}
+    row = {"headers": shown, "reason": readable(reason), "received_at": now}
+    row |= {"event_id": event_id} if event_id else {}
     this = quarantine.c.id == message_id
     received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
     if received is None:

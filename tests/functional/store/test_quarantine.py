@@ -6,11 +6,11 @@ from snapmanage.store import quarantine
 from snapmanage.store.engine.database import Database
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from snapmanage.testing.clock import FakeClock
-from tests.examples import NOW
+from tests.examples import NOW, new_id
 
 
-def quarantine_message(database: Database, body: bytes, reason: str) -> str | None:
-    return database.write(lambda conn, now: quarantine.add(conn, "q", body, {"x-n": 1}, reason, now))
+def quarantine_message(database: Database, body: bytes, reason: str, event_id: str | None = None) -> str | None:
+    return database.write(lambda conn, now: quarantine.add(conn, "q", body, {"x-n": 1}, reason, now, event_id))
 
 
 def only_quarantined(database: Database) -> QuarantinedMessage:
@@ -57,6 +57,15 @@ def test_message_quarantined_again_is_kept_once_and_has_a_later_time_with_any_cl
     third = only_quarantined(database)
     assert NOW < second.received_at < third.received_at
     assert (second.reason, third.reason) == ("the second reason", "the third reason")
+
+
+def test_message_quarantined_again_still_contradicts_the_audit_log(database: Database) -> None:
+    event_id = new_id()
+    quarantine_message(database, b"body", "it contradicts row 1", event_id)
+
+    quarantine_message(database, b"body", "the database refused it")
+
+    assert only_quarantined(database).event_id == event_id
 
 
 def test_message_quarantined_again_is_not_deleted_by_its_earlier_retry(database: Database) -> None:
