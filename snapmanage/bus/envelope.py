@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -76,23 +77,24 @@ def reply(incoming: Incoming, result: Any = None, failure: Exception | None = No
     return _enclose(content)
 
 
-def unwrap(body: bytes) -> dict[str, Any]:
-    """Return the content of an envelope; raise `InvalidRequest` if `body` is not an envelope 2.x."""
+def unwrap(body: bytes, finite: bool = True) -> dict[str, Any]:
+    """Return the content of an envelope; raise `InvalidRequest` if `body` is not an envelope 2.x.
+
+    NaN and infinite numbers are refused, since they are not JSON and equal no other value. Without `finite` they become
+    None, for a message that was refused and whose other values are needed.
+    """
+    number = _finite if finite else _finite_or_none
+    parse = partial(json.loads, parse_constant=number, parse_float=number)
     try:
-        outer = _parse(body)
+        outer = parse(body)
         if outer["oslo.version"].partition(".")[0] != "2":
             raise errors.InvalidRequest(f"envelope version {outer['oslo.version']!r} is not supported; send 2.x")
-        content = _parse(outer["oslo.message"])
+        content = parse(outer["oslo.message"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise errors.InvalidRequest(f"the message is not an oslo.messaging 2.0 envelope: {error!r}") from error
     if not isinstance(content, dict):
         raise errors.InvalidRequest("the content of the envelope must be a JSON object")
     return content
-
-
-def _parse(text: bytes | str) -> Any:
-    """Parse JSON; raise `ValueError` for NaN and infinite numbers, which are not JSON and equal no other value."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite)
 
 
 def _finite(text: str) -> float:
@@ -101,15 +103,19 @@ def _finite(text: str) -> float:
     return number
 
 
+def _finite_or_none(text: str) -> float | None:
+    return number if math.isfinite(number := float(text)) else None
+
+
 def limit_size(body: bytes, largest: int) -> None:
     """Raise `InvalidRequest` if a message has more than `largest` bytes."""
     if len(body) > largest:
         raise errors.InvalidRequest(f"the message has {len(body)} bytes; the limit for its kind is {largest}")
 
 
-def open_request(body: bytes) -> Incoming:
-    """Parse a cast or a call; raise `InvalidRequest` if the message is neither."""
-    content = unwrap(body)
+def open_request(body: bytes, finite: bool = True) -> Incoming:
+    """Parse a cast or a call, with `unwrap`; raise `InvalidRequest` if the message is neither."""
+    content = unwrap(body, finite)
     ctxt = {name.removeprefix(_CONTEXT): content.pop(name) for name in list(content) if name.startswith(_CONTEXT)}
     if not isinstance(content.get("method"), str) or not isinstance(content.get("args", {}), dict):
         raise errors.InvalidRequest("a request must have a string `method` and an object `args`")

@@ -154,7 +154,7 @@ def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
     """
     try:
         envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
-        message = envelope.open_request(delivery.body).message
+        message = envelope.open_request(delivery.body, finite=False).message
     except errors.Invalid:
         return "", {}
     return message["method"], message.get("args", {})

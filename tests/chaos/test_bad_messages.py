@@ -37,6 +37,7 @@ BAD: dict[str, Callable[[str], bytes]] = {
     "too few arguments for a new snapshot": lambda key: request(snapshot_id=key, volume_id=key),
     "surplus arguments": lambda key: request(snapshot_id=key, speed="high"),
     "wrong types": lambda key: request(snapshot_id=key, volume_id=key, ref=7, project_id=["p"]),
+    "2 MB": lambda key: request(snapshot_id=key, description="x" * 2_000_000),
     "10 MB": lambda key: request(snapshot_id=key, description="x" * 10_000_000),
     "a foreign snapshot": lambda key: request("unmanage_snapshot", snapshot_id=key),
 }
@@ -49,10 +50,12 @@ REASONS = {
     "too few arguments for a new snapshot": "the message doesn't describe it",
     "surplus arguments": "'speed'",
     "wrong types": "ref must be an object",
+    "2 MB": "the message has 2000246 bytes",
     "10 MB": "the message has 10000246 bytes",
     "a foreign snapshot": "is unknown",
 }
-ANNOUNCED = BAD.keys() - {"not JSON", "wrong envelope", "missing arguments"}
+# A message that is larger than an event is not read.
+ANNOUNCED = BAD.keys() - {"not JSON", "wrong envelope", "missing arguments", "10 MB"}
 
 
 def quarantined(deployment: Fleet, body: bytes) -> dict[str, Any]:

@@ -62,10 +62,10 @@ def test_row_locks_of_a_frozen_process_are_released_behind_pgbouncer(pgbouncer: 
     schema.sync(database.engine)
     database.write(lambda conn, _: quotas.open_queue(conn, "project"))
     conn = frozen.engine.connect()
-    quotas.queue(conn, "project")
+    quotas.queue(conn, ["project"])
     conn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '100ms'")  # instead of ten seconds
 
-    assert database.write(lambda other, _: quotas.queue(other, "project"))
+    assert database.write(lambda other, _: quotas.queue(other, ["project"]))
 
     with pytest.raises(DBAPIError) as ended:
         conn.exec_driver_sql("SELECT 1")

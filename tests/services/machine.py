@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +126,7 @@ def install(folder: Path) -> None:
     [packages] = home.glob("lib/python3.*/site-packages")
     for name in _dependencies("snapmanage", set()):
         _copy(importlib.metadata.distribution(name), packages)
-    _copy(importlib.metadata.distribution("snapmanage"), packages)
+    _copy(_own_distribution(), packages)
     code = Path(snapmanage.__file__).parent
     shutil.copytree(code, packages / "snapmanage", ignore=shutil.ignore_patterns("__pycache__"))
     for path in packages.glob("__editable__*"):
@@ -134,6 +135,12 @@ def install(folder: Path) -> None:
     subprocess.run([home / "bin" / "python3", "-m", "compileall", "-q", str(packages)], check=False)
     subprocess.run(["chown", "-R", "root:root", str(home)], check=True)
     subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(home)], check=True)
+
+
+def _own_distribution() -> importlib.metadata.Distribution:
+    """Return the installed snapmanage, and not the traces of a build in the repository, where Python looks first."""
+    [found] = importlib.metadata.distributions(name="snapmanage", path=[sysconfig.get_path("purelib")])
+    return found
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,18 @@ def allow(files: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
+def start_with(files: int, server: HttpServer, application: Any) -> int:
+    """Start a server while the limit of open files is low; return its limit of connections.
+
+    The limit of open files is high afterwards: this process also has the clients, and the files of other tests.
+    """
+    allow(files)
+    server.start(application, 100)
+    limit = connection_limit()
+    allow(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    return limit
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_more_idle_clients_than_file_descriptors_lock_out_no_other_client(tmp_path: Path, workers: int) -> None:
     with running_api(tmp_path, workers, FEW_FILES) as api, held(api.address, workers * 140):
@@ -47,9 +60,7 @@ def test_more_idle_clients_than_file_descriptors_lock_out_no_other_client(tmp_pa
 def test_client_that_has_waited_longest_is_closed_at_the_limit(file_limit: None) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
-        allow(400)
-        limit = connection_limit()
-        server.start(plain, 100)
+        limit = start_with(400, server, plain)
         clients = [stack.enter_context(connected(server.address)) for _ in range(limit)]
         clients[0].sendall(b"GET / HTTP/1.1\r\nHost:")
         clients[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -72,12 +83,11 @@ def test_running_request_is_not_closed_at_the_limit(file_limit: None) -> None:
 
     with ExitStack() as stack:
         server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
-        allow(400)
-        server.start(slow, 100)
+        limit = start_with(400, server, slow)
         first = stack.enter_context(connected(server.address))
         first.sendall(HEALTH)
         assert running.wait(20)
-        later = [stack.enter_context(connected(server.address)) for _ in range(connection_limit())]
+        later = [stack.enter_context(connected(server.address)) for _ in range(limit)]
         until(lambda: is_closed(later[0]), "a waiting connection to be closed")
 
         release.set()
