@@ -150,10 +150,11 @@ def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, rea
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
     """Return the method and the arguments of a message, both empty if they can't be read.
 
-    A request that is too large is read up to the size of an event, so that its snapshot gets an error event.
+    Of a request that is larger than an event, only the method and the snapshot's id are read.
     """
+    if len(delivery.body) > envelope.LARGEST_EVENT:
+        return envelope.skim_request(delivery.body)
     try:
-        envelope.limit_size(delivery.body, envelope.LARGEST_EVENT)
         message = envelope.open_request(delivery.body, finite=False).message
     except errors.Invalid:
         return "", {}

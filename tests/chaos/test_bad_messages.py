@@ -54,8 +54,7 @@ REASONS = {
     "10 MB": "the message has 10000246 bytes",
     "a foreign snapshot": "is unknown",
 }
-# A message that is larger than an event is not read.
-ANNOUNCED = BAD.keys() - {"not JSON", "wrong envelope", "missing arguments", "10 MB"}
+ANNOUNCED = BAD.keys() - {"not JSON", "wrong envelope", "missing arguments"}
 
 
 def quarantined(deployment: Fleet, body: bytes) -> dict[str, Any]:

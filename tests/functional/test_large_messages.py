@@ -98,9 +98,10 @@ def test_request_at_the_limit_is_carried_out_and_a_larger_one_is_quarantined(wor
     assert len(quarantined(world)) == beyond
 
 
-def test_request_just_above_its_limit_ends_with_an_error_event(world: World) -> None:
+@pytest.mark.parametrize("size", [LARGEST_REQUEST, LARGEST_EVENT, 15 * MEBIBYTE])
+def test_request_above_its_limit_ends_with_an_error_event(world: World, size: int) -> None:
     snapshot_id = "00000000-0000-4000-8000-000000000000"
-    arguments = {"snapshot_id": snapshot_id, "name": "x" * LARGEST_REQUEST}
+    arguments = {"name": '"snapshot_id": "other"' + "x" * size, "snapshot_id": snapshot_id}
 
     world.bus.deliver(SERVER, Delivery("some-queue", envelope.request("manage_snapshot", arguments, {}, "large")))
 

@@ -16,7 +16,7 @@ from snapmanage.core.events import Step
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Status
 from tests import examples
-from tests.examples import NOW, REQUESTER, sample, sample_body, sample_content
+from tests.examples import NOW, REQUESTER, SNAPSHOT_ID, sample, sample_body, sample_content
 
 NAMES = Names(notification_topics=("notifications", "billing"))
 CAST = outbox.cast(examples.snapshot())
@@ -259,3 +259,16 @@ def test_number_that_is_not_finite_is_refused(number: str) -> None:
 
     with pytest.raises(errors.InvalidRequest, match="not a finite number"):
         envelope.unwrap(json.dumps({"oslo.version": "2.0", "oslo.message": inner}).encode())
+
+
+def test_skimmed_request_has_its_method_and_its_snapshot() -> None:
+    arguments = {"name": '"snapshot_id": "in a text"', "snapshot_id": SNAPSHOT_ID, "ref": {"source-name": "daily"}}
+
+    skimmed = envelope.skim_request(envelope.request("manage_snapshot", arguments, {}, "id"))
+
+    assert skimmed == ("manage_snapshot", {"snapshot_id": SNAPSHOT_ID})
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff" * 100, b'{"method": "plain", "snapshot_id": "x"}', b'\\"method\\": \\"'])
+def test_bytes_without_members_of_a_content_are_skimmed_to_nothing(body: bytes) -> None:
+    assert envelope.skim_request(body) == ("", {})
