@@ -28,11 +28,10 @@ RESERVED_PART = 1 / 2
 BUSY_SECONDS = 1
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class _Place:
-    """A place in the line; the lowest one is next."""
+    """A place in the line; numbers rise."""
 
-    wrong: int
     number: int
     client: str
 
@@ -65,7 +64,7 @@ class PasswordChecks:
         """
         self._wait_in_line(client)
         try:
-            self._count(client)  # passwords before this one in the line may have been wrong
+            self._require_few_wrong(client)  # passwords before this one in the line may have been wrong
             yield
         finally:
             with self._changed:
@@ -94,7 +93,8 @@ class PasswordChecks:
                 del self._storage.events[key]
 
     def _wait_in_line(self, client: str) -> None:
-        place = _Place(self._count(client), next(self._numbers), client)
+        self._require_few_wrong(client)
+        place = _Place(next(self._numbers), client)
         with self._changed:
             self._require_room(place)
             self._line.append(place)
@@ -107,21 +107,28 @@ class PasswordChecks:
         """Return the place whose check may begin now."""
         if len(self._checked) >= self._parallel:
             return None
-        return min((place for place in self._line if place.client not in self._checked), default=None)
+        free = (place for place in self._line if place.client not in self._checked)
+        # A password that was wrong after a place was taken counts too: the first guesses of a client arrive together.
+        return min(free, key=lambda place: (self._wrong_passwords(place.client), place.number), default=None)
 
     def _require_room(self, place: _Place) -> None:
         own = sum(each.client == place.client for each in self._line) + (place.client in self._checked)
-        kept_free = max(self._places * RESERVED_PART if place.wrong else 0, RESERVED if own else 0)
+        kept_free = max(
+            self._places * RESERVED_PART if self._wrong_passwords(place.client) else 0, RESERVED if own else 0
+        )
         if self._places - len(self._line) - len(self._checked) <= kept_free:
             raise errors.TooManyRequests("Too many passwords are being checked; try again.", BUSY_SECONDS)
 
-    def _count(self, client: str) -> int:
-        """Return the number of a client's wrong passwords; raise `TooManyRequests` if these are too many."""
+    def _require_few_wrong(self, client: str) -> None:
+        """Raise `TooManyRequests` if a client has sent too many wrong passwords."""
         until, remaining = self._wrong.get_window_stats(self._limit, client)
         if remaining <= 0:
             text = "Too many wrong passwords from this address; try again later."
             raise errors.TooManyRequests(text, max(1, math.ceil(until - time.time())))
-        return self._limit.amount - remaining
+
+    def _wrong_passwords(self, client: str) -> int:
+        """Return the number of a client's wrong passwords in the last minute."""
+        return self._limit.amount - self._wrong.get_window_stats(self._limit, client).remaining
 
 
 def client_of(address: str | None) -> str:

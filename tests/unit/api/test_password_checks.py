@@ -116,6 +116,21 @@ def test_client_without_wrong_passwords_is_next() -> None:
     end(guess, other)
 
 
+def test_guess_that_waited_is_behind_others_once_a_guess_before_it_was_wrong() -> None:
+    checks = PasswordChecks(wrong_per_minute=9, parallel=1, places=8)
+    with checks.admitted("guesser"):
+        guess = Checking(checks, "guesser")
+        until(lambda: checks.waiting == {"guesser"}, "the next guess to wait")
+        other = Checking(checks, "another")
+        until(lambda: checks.waiting == {"guesser", "another"}, "both clients to wait")
+        checks.add_wrong("guesser")
+
+    until(other.begun.is_set, "the other client to be checked")
+
+    assert not guess.begun.is_set()
+    end(guess, other)
+
+
 def test_clients_with_wrong_passwords_leave_half_of_the_places() -> None:
     checks = PasswordChecks(wrong_per_minute=9, parallel=1, places=4)
     for client in ("a", "b", "c"):

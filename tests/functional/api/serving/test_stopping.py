@@ -32,16 +32,22 @@ def stopping(server: HttpServer) -> Iterator[None]:
     thread.join()
 
 
-def test_running_request_is_answered_and_its_connection_closed(release: threading.Event) -> None:
-    running = threading.Event()
+def answering_after(release: threading.Event, running: threading.Event) -> Any:
+    """Return an application that sets `running`, and answers when `release` is set."""
 
     def slow(environ: Any, start_response: Any) -> list[bytes]:
         running.set()
         release.wait(20)
         return plain(environ, start_response)
 
+    return slow
+
+
+def test_running_request_is_answered_and_its_connection_closed(release: threading.Event) -> None:
+    running = threading.Event()
+
     with HttpServer("127.0.0.1", 0, threads=1) as server:
-        server.start(slow, 100)
+        server.start(answering_after(release, running), 100)
         with connected(server.address) as client:
             client.sendall(ASK)
             assert running.wait(20)
@@ -55,13 +61,8 @@ def test_running_request_is_answered_and_its_connection_closed(release: threadin
 def test_waiting_request_is_answered_with_the_end_of_its_connection(release: threading.Event) -> None:
     running = threading.Event()
 
-    def slow(environ: Any, start_response: Any) -> list[bytes]:
-        running.set()
-        release.wait(20)
-        return plain(environ, start_response)
-
     with HttpServer("127.0.0.1", 0, threads=1) as server:
-        server.start(slow, 100)
+        server.start(answering_after(release, running), 100)
         with connected(server.address) as first, connected(server.address) as second:
             first.sendall(ASK)
             assert running.wait(20)
