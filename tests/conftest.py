@@ -17,11 +17,11 @@ from snapmanage.testing.services import mariadb as mariadb_service
 from snapmanage.testing.services import postgresql as postgresql_service
 from snapmanage.testing.services import rabbitmq as rabbitmq_service
 from snapmanage.testing.services.process import running, unique
-from tests.services import ceph as ceph_service
 from tests.services import keystone as keystone_service
-from tests.services import trixie
-from tests.services import zfs_fuse as zfs_fuse_service
-from tests.services.wiretap import Wiretap, wiretap
+from tests.services.guests import trixie
+from tests.services.network.wiretap import Wiretap, wiretap
+from tests.services.storage import ceph as ceph_service
+from tests.services.storage import zfs_fuse as zfs_fuse_service
 
 pytest_plugins = ["tests.order", "tests.tiers"]
 

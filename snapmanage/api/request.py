@@ -12,8 +12,8 @@ import falcon
 from snapmanage import errors
 from snapmanage.api.access.callers import NOBODY, Authenticate, Caller
 from snapmanage.api.access.policy import ADMIN, Policy
-from snapmanage.api.listings import ListingLimits, Listings
 from snapmanage.api.versions import MINIMUM, Version
+from snapmanage.api.waiting_lists import ListingLimits, Listings
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency
 from snapmanage.core.idempotency import IdempotencyKey

@@ -8,10 +8,10 @@ from oslo_config import cfg
 
 from snapmanage import crash
 from snapmanage.api import app
-from snapmanage.api.listings import ListingLimits, Listings
 from snapmanage.api.request import Limits, Service
 from snapmanage.api.serving import server as http
 from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback, shared_port
+from snapmanage.api.waiting_lists import ListingLimits, Listings
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.wiring import configuration, middleware
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database

@@ -6,7 +6,7 @@ from snapmanage.audit.listener import Listener
 from snapmanage.bus.names import Names
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import broker, configuration, parts
-from snapmanage.manage.redelivery import PoisonMessageGuard
+from snapmanage.manage.maintenance.redelivery import PoisonMessageGuard
 
 DRAIN_SECONDS = 30
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Column, Connection, delete, select, union
 
-from snapmanage.core.purge import Kind
+from snapmanage.core.maintenance.purge import Kind
 from snapmanage.core.records import Operation, Record, Status
 from snapmanage.store.mapping.rows import TABLES
 from snapmanage.store.mapping.tables import (

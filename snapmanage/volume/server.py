@@ -24,7 +24,7 @@ from snapmanage.drivers.protocol import Driver
 from snapmanage.drivers.system.deadline import BoundedCalls
 from snapmanage.manage import ownership, requests
 from snapmanage.manage.application import Application
-from snapmanage.manage.redelivery import PoisonMessageGuard
+from snapmanage.manage.maintenance.redelivery import PoisonMessageGuard
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, services
 from snapmanage.volume.callers import Callers

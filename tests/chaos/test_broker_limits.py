@@ -13,8 +13,8 @@ from snapmanage.testing.waiting import until
 from tests.chaos import actions
 from tests.chaos.fleet.fleet import Fleet, fleet
 from tests.chaos.fleet.machines import HOST
-from tests.services import trixie
-from tests.services.trixie import TrixieRabbitMQ
+from tests.services.guests import trixie
+from tests.services.guests.trixie import TrixieRabbitMQ
 
 DELIVERIES = 2
 IMPATIENT = f"[{{rabbit, [{{consumer_timeout, 1000}}, {{channel_tick_interval, 200}}, {DEAD_LETTERS_AGAIN}]}}]."

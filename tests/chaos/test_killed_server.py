@@ -13,7 +13,7 @@ from snapmanage.testing.services.process import unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.chaos import stalling_volume
-from tests.services.wiretap import Wiretap
+from tests.services.network.wiretap import Wiretap
 
 STEPS = ["snapshot.manage.start", "snapshot.manage.end"]
 COMBINATIONS = [("mariadb", "lvm"), ("postgresql", "file")]

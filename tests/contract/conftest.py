@@ -11,7 +11,7 @@ from snapmanage.testing.selection import needed
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from tests.contract.labs import ACTIVE, CLASSES, MAKERS, labs_with
 from tests.contract.labs.cinder import cinder_lvm, cinder_rbd
-from tests.services.ceph import Ceph
+from tests.services.storage.ceph import Ceph
 
 pytest.register_assert_rewrite("snapmanage.testing.contract")
 

@@ -9,7 +9,7 @@ import pytest
 
 from snapmanage.core.backend import Binding
 from snapmanage.core.reference import Reference
-from snapmanage.manage import reconciliation
+from snapmanage.manage.maintenance import reconciliation
 from snapmanage.testing.lab import Lab
 from tests.contract.worlds import world_of
 from tests.functional.client import SERVER

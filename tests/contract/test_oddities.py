@@ -15,9 +15,9 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, refuse_foreign, refuse_unsafe
-from snapmanage.core.reconciliation import Kind
+from snapmanage.core.maintenance.reconciliation import Kind
 from snapmanage.core.reference import Reference
-from snapmanage.manage import reconciliation
+from snapmanage.manage.maintenance import reconciliation
 from snapmanage.testing.lab import Lab, OddLab, OrphaningLab, has
 from tests.contract.labs import labs_with
 from tests.contract.worlds import world_of

@@ -18,9 +18,9 @@ from snapmanage.api import app as wsgi
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
-from snapmanage.api.listings import ListingLimits, Listings
 from snapmanage.api.request import Limits, Service
 from snapmanage.api.serving.server import HttpServer
+from snapmanage.api.waiting_lists import ListingLimits, Listings
 from snapmanage.audit.listener import Listener
 from snapmanage.core import services as heartbeats
 from snapmanage.core.records import Snapshot

@@ -26,13 +26,17 @@ def main() -> int:
 
 
 def find_targets() -> list[str]:
-    """Return the names MODULE:TEST of every test of this package."""
+    """Return the names MODULE:TEST of every test of this package; MODULE may have dots."""
     return [
-        f"{file.stem}:{line.removeprefix('def ').partition('(')[0]}"
-        for file in sorted(FOLDER.glob("test_*.py"))
+        f"{_module(file)}:{line.removeprefix('def ').partition('(')[0]}"
+        for file in sorted(FOLDER.rglob("test_*.py"))
         for line in file.read_text().splitlines()
         if line.startswith("def test_")
     ]
+
+
+def _module(file: Path) -> str:
+    return ".".join(file.relative_to(FOLDER).with_suffix("").parts)
 
 
 def engine() -> str:

@@ -17,8 +17,8 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.lvm.names import MAX_NAME_LENGTH, refusal
 from tests.contract.labs.lvm import LvmKernelLab, lvm_lab
-from tests.services import uml_guest
-from tests.services.lvm_operator import lvm
+from tests.services.guests import uml_guest
+from tests.services.storage.lvm_operator import lvm
 
 # Three commands must reach the lock within it on a busy machine: one that ends earlier reports no lock.
 SHORT_DEADLINE_SECONDS = 6

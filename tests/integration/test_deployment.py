@@ -15,7 +15,7 @@ from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.process import unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
-from tests.services.wiretap import Wiretap
+from tests.services.network.wiretap import Wiretap
 
 STARTED = ("audit", "volume", "api", "relay")
 SCHEMA = json.loads(resources.files("snapmanage.core").joinpath("event.schema.json").read_text())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from snapmanage.testing.needs import require
-from tests.services import uml
+from tests.services.guests import uml
 
 MODULES = {
     "tests/contract/test_drivers_finding.py": 3,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from snapmanage.testing.services.process import LOOPBACK, free_port
 from snapmanage.testing.services.rabbitmq import RabbitMQ
-from tests.services import trixie
-from tests.services.trixie import TrixieRabbitMQ
+from tests.services.guests import trixie
+from tests.services.guests.trixie import TrixieRabbitMQ
 
 # The management API reports a queue's policy once the broker has collected the queue's statistics. By default, the
 # broker does so every five seconds; here, every 200 milliseconds.

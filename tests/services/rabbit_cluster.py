@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snapmanage.testing.services.process import scratch
 from snapmanage.testing.services.rabbitmq import RabbitMQ
-from tests.services.trixie import TrixieRabbitMQ, folder
+from tests.services.guests.trixie import TrixieRabbitMQ, folder
 
 NODES = 3
 COOKIE = "snapmanage"

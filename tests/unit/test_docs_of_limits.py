@@ -16,12 +16,13 @@ from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
 from snapmanage.core.lists import manageable, paging, sorting
-from snapmanage.core.purge import MINIMUM_AGE
+from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.values import text
 from snapmanage.drivers.cinder import process
 from snapmanage.drivers.qcow2 import qemu_img
 from snapmanage.drivers.system import commands, deadline
-from snapmanage.manage import purge, queries, redelivery, requests
+from snapmanage.manage import queries, requests
+from snapmanage.manage.maintenance import purge, redelivery
 from snapmanage.store import ownership, quarantine
 from snapmanage.store.audit import log, purging
 from snapmanage.store.engine import database, failures

@@ -9,10 +9,10 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.core.purge import MINIMUM_AGE, Kind
-from snapmanage.manage import purge
+from snapmanage.core.maintenance.purge import MINIMUM_AGE, Kind
 from snapmanage.manage.application import Application, OutboxWriter
-from snapmanage.manage.purge import Plan, Result
+from snapmanage.manage.maintenance import purge
+from snapmanage.manage.maintenance.purge import Plan, Result
 
 LARGEST = 2**31 - 1
 MOST_DAYS = 36500

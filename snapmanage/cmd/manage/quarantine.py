@@ -7,7 +7,7 @@ from oslo_config import cfg
 
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import parts
-from snapmanage.manage import quarantine
+from snapmanage.manage.maintenance import quarantine
 
 
 def add_commands(commands: Any) -> None:

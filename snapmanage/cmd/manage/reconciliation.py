@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import errors
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.core.reconciliation import Difference
+from snapmanage.core.maintenance.reconciliation import Difference
 from snapmanage.drivers.protocol import Driver
-from snapmanage.manage import reconciliation
 from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.manage.maintenance import reconciliation
 
 LOG = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from oslo_config import cfg
 
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import configuration, parts
-from snapmanage.manage import stuck
 from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.manage.maintenance import stuck
 
 FOUND = 2
 

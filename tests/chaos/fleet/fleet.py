@@ -27,7 +27,7 @@ from snapmanage.testing.waiting import until
 from tests.chaos.fleet import invariants
 from tests.chaos.fleet.machines import CONFIGURATION, CONTROL, Wires, machines
 from tests.chaos.fleet.storage import VOLUME, Storage
-from tests.services.wire import wire_to
+from tests.services.network.wire import wire_to
 
 BIN = Path(sys.executable).parent
 Databases = MariaDB | PostgreSQL

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.services.wire import Wire
+from tests.services.network.wire import Wire
 
 HOST = "storage-1"
 CONFIGURATION = """\

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from snapmanage.testing.services.rabbitmq import CONSUMER_TIMEOUT
 from tests.chaos.fleet.fleet import Fleet
-from tests.services.wire import Wire
+from tests.services.network.wire import Wire
 
 Fault = Callable[[Fleet, random.Random], None]
 

@@ -11,7 +11,7 @@ from snapmanage.core.backend import Binding
 from snapmanage.crash import Point
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
 from tests.contract.btrfs.helpers import bind
-from tests.services.btrfs import Btrfs
+from tests.services.storage.btrfs import Btrfs
 
 # A driver that looked only once would miss the object in about a tenth of the looks.
 MANY_LOOKS = 3000

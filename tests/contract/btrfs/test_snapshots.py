@@ -10,7 +10,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
 from tests.contract.btrfs.helpers import binding_of, parents_by_name
 from tests.contract.labs.btrfs import BtrfsLab
-from tests.services.btrfs import Btrfs
+from tests.services.storage.btrfs import Btrfs
 
 
 def test_snapshots_are_found_in_folders_and_in_one_another(btrfs: Btrfs, driver: BtrfsDriver) -> None:

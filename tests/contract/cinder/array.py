@@ -12,7 +12,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.drivers.protocol import Section
 
-VENDOR = "tests.services.cinder_vendor"
+VENDOR = "tests.services.storage.cinder_vendor"
 TEMPLATE = "snapshot-%s"
 
 

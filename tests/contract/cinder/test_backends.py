@@ -11,7 +11,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder.driver import CinderDriver
 from snapmanage.testing.services.lvm_metadata import EXTENT_BYTES, POOL, MetadataGroup
 from tests.contract.labs.cinder import TEMPLATE, CinderLvmLab, CinderRbdLab, cinder_rbd_lab
-from tests.services.ceph import Ceph
+from tests.services.storage.ceph import Ceph
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_uns
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.cinder.driver import CinderDriver
 from tests.contract.labs.cinder import TEMPLATE, CinderRbdLab, cinder_rbd_lab
-from tests.services.ceph import Ceph
+from tests.services.storage.ceph import Ceph
 
 DAILY = "image-1@daily"
 

@@ -7,8 +7,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
-from snapmanage.core.reconciliation import Kind
-from snapmanage.manage import reconciliation
+from snapmanage.core.maintenance.reconciliation import Kind
+from snapmanage.manage.maintenance import reconciliation
 from tests.contract.cinder.array import Array
 from tests.contract.worlds import world_of
 from tests.functional.client import SERVER

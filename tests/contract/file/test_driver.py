@@ -13,7 +13,7 @@ from snapmanage.drivers.file import FileDriver
 from snapmanage.drivers.system import syscalls
 from snapmanage.testing.needs import require
 from snapmanage.testing.waiting import until
-from tests.services.qemu import held_open
+from tests.services.storage.qemu import held_open
 
 SNAPSHOT = "disk1.img@daily"
 

@@ -21,7 +21,7 @@ from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_gro
 from tests.contract.labs.lvm import LEGAL_CHARACTERS
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.labs.rbd_oddities import NOT_UTF8
-from tests.services.ceph import Ceph
+from tests.services.storage.ceph import Ceph
 
 LVM_DRIVER = "cinder.volume.drivers.lvm.LVMVolumeDriver"
 RBD_DRIVER = "cinder.volume.drivers.rbd.RBDDriver"

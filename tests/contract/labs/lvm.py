@@ -13,8 +13,9 @@ from snapmanage.drivers.system import privsep
 from snapmanage.testing.lab import Lab
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import EXTENT_BYTES, MetadataGroup, metadata_group
-from tests.services import lvm_oddities, uml_guest
-from tests.services.lvm_operator import lvm
+from tests.services.guests import uml_guest
+from tests.services.storage import lvm_oddities
+from tests.services.storage.lvm_operator import lvm
 
 IMPOSSIBLE_NAMES = ("a/b", "-x", "a b", "..", "x" * 128, "snapshot1", "é", 'x" || lv_name=~".*')
 LEGAL_CHARACTERS = string.ascii_letters + string.digits + "+_.-"

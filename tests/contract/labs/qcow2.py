@@ -9,7 +9,7 @@ from pathlib import Path
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.testing.needs import require
 from tests.contract.labs.qcow2_oddities import Oddities
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 class Qcow2Lab:

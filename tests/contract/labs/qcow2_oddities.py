@@ -7,7 +7,7 @@ out: oddities that block every rename in the directory, such as an unreadable im
 import os
 from pathlib import Path
 
-from tests.services import qemu
+from tests.services.storage import qemu
 
 # Spellings that the driver follows and rewrites.
 PLAIN = ("BASE", "./BASE", "DIR/BASE")

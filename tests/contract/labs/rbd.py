@@ -11,7 +11,7 @@ import pytest
 from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.system import ceph_bindings
 from tests.contract.labs.rbd_oddities import Oddities
-from tests.services.ceph import Ceph
+from tests.services.storage.ceph import Ceph
 
 MIB = 1024**2
 TIMEOUT_SECONDS = 2

@@ -19,7 +19,7 @@ from snapmanage.drivers.lvm.driver import LvmDriver
 from snapmanage.drivers.system import commands, privsep
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup, loop_device, metadata_group
-from tests.services import lvm_oddities
+from tests.services.storage import lvm_oddities
 
 TRIXIE = os.environ.get("SNAPMANAGE_TRIXIE", "")
 WRITABLE = 'status = ["RESIZEABLE", "READ", "WRITE"]'

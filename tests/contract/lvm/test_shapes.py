@@ -10,7 +10,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.reference import Reference
 from tests.contract.labs.lvm import LvmMetadataLab, lvm_lab
-from tests.services import lvm_oddities
+from tests.services.storage import lvm_oddities
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """A service in an attacker's hands: it starts the helper as sudoers allows, and sends requests of its own.
 
-It runs as the user `snapmanage`, on a machine of `tests.services.machine`.
+It runs as the user `snapmanage`, on a machine of `tests.services.guests.machine`.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.services.machine import HELPER, PYTHON, USER, Machine
+from tests.services.guests.machine import HELPER, PYTHON, USER, Machine
 
 ARGUMENTS = ("--privsep_context", "snapmanage.drivers.system.privsep.context", "--privsep_sock_path")
 CALL, ERR = 3, 5

@@ -7,7 +7,7 @@ import pytest
 
 from snapmanage.testing.needs import require
 from snapmanage.testing.services.lvm_metadata import MetadataGroup, metadata_group
-from tests.services.machine import install, require_machine
+from tests.services.guests.machine import install, require_machine
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from snapmanage.testing.waiting import until
 from tests.contract.privileged.attacker import ARGUMENTS, ERR, attack, command
-from tests.services.machine import HELPER, PYTHON, USER, Machine, machine
+from tests.services.guests.machine import HELPER, PYTHON, USER, Machine, machine
 
 DRIVERS = "snapmanage.drivers"
 REFUSED = "snapmanage.errors.BackendPermission"

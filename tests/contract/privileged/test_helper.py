@@ -28,8 +28,8 @@ from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from snapmanage.testing.waiting import until
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
-from tests.services.machine import HELPER, PYTHON, Machine, machine
-from tests.services.zfs_fuse import ZfsFuse
+from tests.services.guests.machine import HELPER, PYTHON, Machine, machine
+from tests.services.storage.zfs_fuse import ZfsFuse
 
 SECTION = privsep.context.cfg_section
 NOBODY = 65534

@@ -15,7 +15,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.qcow2 import qemu_img
 from snapmanage.drivers.qcow2.directory import LOCK
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
-from tests.services import qemu
+from tests.services.storage import qemu
 
 SIZE = 1024**2
 TOPS = ("disk.qcow2", "branch.qcow2")

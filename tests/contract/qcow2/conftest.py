@@ -11,7 +11,7 @@ from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.testing.needs import require
 from tests.contract.qcow2.chain import Chain
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
-from tests.services import qemu
+from tests.services.storage import qemu
 
 SIZE = 1024**2
 NEW = "snapshot-1.qcow2"

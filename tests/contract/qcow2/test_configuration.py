@@ -7,7 +7,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from tests.contract.qcow2.image_directory import SIZE, find
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 @pytest.mark.parametrize("directory", [None, "images", "./images"])

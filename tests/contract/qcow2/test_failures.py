@@ -12,7 +12,7 @@ from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX
 from snapmanage.drivers.system import commands
 from tests.contract.qcow2.chain import FILES, NEW, OLD, SIZE, Chain
-from tests.services import qemu
+from tests.services.storage import qemu
 
 # The offset in a qcow2 header.
 CRYPT_METHOD_OFFSET = 32

@@ -7,7 +7,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.drivers.qcow2 import qemu_img
 from tests.contract.qcow2.chain import SIZE, Chain
-from tests.services import qemu
+from tests.services.storage import qemu
 
 FEATURES_OFFSET, DIRTY = 72, 1
 # qemu-img checks a dirty image first, with 8 bytes of memory for each cluster of 512 bytes.

@@ -13,7 +13,7 @@ from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import commands
 from snapmanage.testing.waiting import until
 from tests.contract.qcow2.image_directory import SIZE, add_internal_snapshot, find
-from tests.services import qemu
+from tests.services.storage import qemu
 
 SECRET = Path("/etc/hostname")
 

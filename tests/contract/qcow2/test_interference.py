@@ -9,7 +9,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.reference import Reference
 from tests.contract.qcow2.chain import NEW, OLD, SIZE, TOPS, Chain, act_once_before, create, hidden_names, kill_before
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 def test_overlay_opened_during_the_rename_is_in_use_and_the_rename_is_undone(chain: Chain) -> None:

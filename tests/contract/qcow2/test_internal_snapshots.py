@@ -9,7 +9,7 @@ from snapmanage.core.backend import refuse_foreign, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from tests.contract.qcow2.image_directory import SIZE, add_internal_snapshot, binding_of, find
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 def test_internal_snapshots_are_listed_by_id_with_their_names_in_extra(driver: Qcow2Driver, folder: Path) -> None:

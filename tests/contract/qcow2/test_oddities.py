@@ -12,7 +12,7 @@ from snapmanage.core.backend import BackendSnapshot, Binding, refuse_foreign, re
 from snapmanage.core.reference import Reference
 from snapmanage.drivers.qcow2.directory import LOCK
 from tests.contract.labs.qcow2 import Qcow2Lab
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 @pytest.mark.parametrize("name", ["vm.snap1", ".hidden.qcow2", "\udcff.qcow2", "x" * 255])

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from tests.contract.qcow2.chain import NEW, OLD, TOPS, Chain
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 def test_data_are_the_same_after_managing_and_unmanaging(chain: Chain) -> None:

@@ -15,7 +15,7 @@ from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.drivers.system import syscalls
 from snapmanage.testing.needs import require
 from tests.contract.qcow2.image_directory import NEW, SIZE, ImageDirectory, as_another_user
-from tests.services import qemu
+from tests.services.storage import qemu
 
 # Backing file names that QEMU opens and that lead to base.qcow2 of the directory DIR.
 OPENED_BY_QEMU = (

@@ -10,7 +10,7 @@ from snapmanage.core.backend import Binding, Unsafe
 from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.testing.needs import require
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory, as_another_user
-from tests.services import qemu
+from tests.services.storage import qemu
 
 
 def test_file_that_snapmanage_may_not_link_is_listed_as_unusable(shared_images: ImageDirectory) -> None:

@@ -17,7 +17,7 @@ from snapmanage.drivers.rbd.unreadable import ImageEntry
 from snapmanage.drivers.system import ceph_bindings
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.rbd.helpers import DAILY, list_by_name
-from tests.services.ceph import mon_command
+from tests.services.storage.ceph import mon_command
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from snapmanage.drivers.rbd.driver import RbdDriver
 from snapmanage.drivers.rbd.image import OpenImage
 from tests.contract.labs.rbd import RbdLab
 from tests.contract.rbd.helpers import DAILY, MANAGED, bind
-from tests.services.ceph import mon_command
+from tests.services.storage.ceph import mon_command
 
 LONGEST_WAIT_SECONDS = 60
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.labs.zfs import ZfsLab, zfs_lab
-from tests.services.zfs_fuse import ZfsFuse
+from tests.services.storage.zfs_fuse import ZfsFuse
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from snapmanage import errors
-from snapmanage.api.listings import ListingLimits, Listings
+from snapmanage.api.waiting_lists import ListingLimits, Listings
 from snapmanage.drivers.fake import FakeDriver
 from tests.functional.client import fault
 from tests.functional.world import World, running_world

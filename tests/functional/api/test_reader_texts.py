@@ -11,7 +11,7 @@ from snapmanage import errors
 from snapmanage.api.access import policy
 from snapmanage.cmd.wiring import middleware
 from snapmanage.core.backend import Unsafe
-from tests.functional.api.test_policy import configured
+from tests.functional.api.access.test_policy import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, fault
 from tests.functional.world import OTHER_PROJECT, World, running_world

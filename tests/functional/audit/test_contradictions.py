@@ -9,7 +9,7 @@ import pytest
 from snapmanage.audit.listener import Listener
 from snapmanage.core import events
 from snapmanage.core.events import Step
-from snapmanage.manage import quarantine
+from snapmanage.manage.maintenance import quarantine
 from snapmanage.store.engine.database import Database
 from tests.examples import NOW, new_id
 from tests.functional.audit.messages import (

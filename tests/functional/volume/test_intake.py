@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_REQUEST
 from snapmanage.core.records import Record
-from snapmanage.manage.quarantine import retry
+from snapmanage.manage.maintenance.quarantine import retry
 from snapmanage.store import records
 from snapmanage.store.quarantine import LARGEST_KEPT, QuarantinedMessage
 from snapmanage.testing.waiting import until

@@ -9,7 +9,7 @@ from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.testing.services.process import unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from tests.integration.rabbit.queues import connector
-from tests.services.trixie import BROKERS
+from tests.services.guests.trixie import BROKERS
 
 
 @pytest.fixture(params=BROKERS)

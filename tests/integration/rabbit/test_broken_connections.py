@@ -18,7 +18,7 @@ from snapmanage.testing.waiting import until
 from tests.integration.rabbit.configured_bus import connected, is_sent
 from tests.integration.rabbit.consumers import RecordingHandler, consumer_of, consuming, fail_batch
 from tests.integration.rabbit.queues import next_message, publications
-from tests.services.wire import wire_to
+from tests.services.network.wire import wire_to
 
 # A consumer has one connection for queues and one for dead-letter queues.
 CONSUMER_CONNECTIONS = 2

@@ -15,7 +15,7 @@ from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.integration.rabbit.consumers import consuming_all, fail_batch
 from tests.integration.rabbit.queues import bodies_of, connector, dead_letters, exists, publications
-from tests.services.wire import wire_to
+from tests.services.network.wire import wire_to
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.integration.rabbit.queues import (
     connector,
     publications,
 )
-from tests.services.trixie import TrixieRabbitMQ
+from tests.services.guests.trixie import TrixieRabbitMQ
 
 # Arguments of an existing queue, with the level and text of the log line.
 EXISTING_QUEUES = {

@@ -11,8 +11,8 @@ from snapmanage.cmd.wiring import configuration
 from snapmanage.testing import needs
 from snapmanage.testing.services import mariadb, postgresql
 from snapmanage.testing.services.process import running, scratch
-from tests.services.certificates import Certificates
-from tests.services.tls_services import TlsMariaDB, TlsPostgreSQL, with_certificates
+from tests.services.network.certificates import Certificates
+from tests.services.network.tls_services import TlsMariaDB, TlsPostgreSQL, with_certificates
 
 
 @pytest.fixture(scope="session")

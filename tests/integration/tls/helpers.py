@@ -9,8 +9,8 @@ from pathlib import Path
 from snapmanage.testing.services.daemon import Daemon
 from snapmanage.testing.services.deployment import BACKEND, CONFIGURATION, HOST, SERVER, Deployment
 from tests.page_blocks import HOW_TO, adapted, block
-from tests.services.certificates import NAME, Certificate, Certificates
-from tests.services.tls_services import PASSWORD, TlsRabbitMQ, client_files, page_line
+from tests.services.network.certificates import NAME, Certificate, Certificates
+from tests.services.network.tls_services import PASSWORD, TlsRabbitMQ, client_files, page_line
 
 BIN = Path(sys.executable).parent
 EXCHANGE = "openstack"

@@ -16,8 +16,8 @@ from snapmanage.testing.services.process import free_port
 from snapmanage.testing.waiting import until
 from tests.integration.tls import unprobed_call
 from tests.integration.tls.conftest import Configure
-from tests.services.certificates import NAME, Certificates
-from tests.services.eavesdropper import amqp, eavesdropping, https
+from tests.services.network.certificates import NAME, Certificates
+from tests.services.network.eavesdropper import amqp, eavesdropping, https
 
 PASSWORD = "s3cret-of-the-broker"
 # The faults of the certificates, and the remedies.

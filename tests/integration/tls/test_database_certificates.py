@@ -12,8 +12,8 @@ from snapmanage.store.engine.database import connect
 from snapmanage.store.engine.failures import away
 from tests.functional.cmd.programs import configuration, run
 from tests.functional.cmd.programs import refusal as refused_in_one_line
-from tests.services.certificates import NAME, Certificates
-from tests.services.eavesdropper import (
+from tests.services.network.certificates import NAME, Certificates
+from tests.services.network.eavesdropper import (
     Play,
     eavesdropping,
     mariadb,

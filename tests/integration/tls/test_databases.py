@@ -7,8 +7,8 @@ from sqlalchemy.exc import OperationalError
 
 from snapmanage.store.engine.database import connect
 from snapmanage.testing.services.process import LOOPBACK
-from tests.services.certificates import NAME, Certificates
-from tests.services.tls_services import PASSWORD, TlsDatabase, tls_url
+from tests.services.network.certificates import NAME, Certificates
+from tests.services.network.tls_services import PASSWORD, TlsDatabase, tls_url
 
 ENCRYPTED = {
     "tlsmariadb": "SELECT variable_value <> '' FROM information_schema.session_status "

@@ -14,10 +14,10 @@ from snapmanage.testing.services.process import running
 from tests.functional.client import fault as shown_fault
 from tests.functional.world import running_world
 from tests.page_blocks import adapted, block
-from tests.services.certificates import NAME, Certificates
-from tests.services.eavesdropper import eavesdropping, https
 from tests.services.keystone import Keystone
-from tests.services.tls_services import TlsKeystone, client_files, with_certificates
+from tests.services.network.certificates import NAME, Certificates
+from tests.services.network.eavesdropper import eavesdropping, https
+from tests.services.network.tls_services import TlsKeystone, client_files, with_certificates
 
 PASSWORD = "s3cret-of-the-service"
 WRONG = {

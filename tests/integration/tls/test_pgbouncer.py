@@ -10,8 +10,8 @@ from snapmanage.store.engine.database import connect
 from snapmanage.testing import needs
 from snapmanage.testing.services.process import LOOPBACK, running
 from tests.services import pgbouncer as pgbouncer_service
-from tests.services.certificates import NAME, Certificates
-from tests.services.tls_services import TlsPgBouncer, TlsPostgreSQL, tls_url
+from tests.services.network.certificates import NAME, Certificates
+from tests.services.network.tls_services import TlsPgBouncer, TlsPostgreSQL, tls_url
 
 
 @pytest.fixture

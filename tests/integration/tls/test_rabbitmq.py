@@ -26,9 +26,9 @@ from tests.integration.tls.helpers import (
     tls_url,
 )
 from tests.page_blocks import adapted, block
-from tests.services.certificates import NAME, Certificates
-from tests.services.tls_services import TlsRabbitMQ, client_files, with_certificates
-from tests.services.tls_services import tls_url as database_tls_url
+from tests.services.network.certificates import NAME, Certificates
+from tests.services.network.tls_services import TlsRabbitMQ, client_files, with_certificates
+from tests.services.network.tls_services import tls_url as database_tls_url
 
 KINDS = ("api", "volume", "relay", "audit")
 

@@ -9,7 +9,7 @@ from oslo_config import cfg
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.cmd.wiring import broker_connection, configuration, parts
-from tests.services.certificates import Certificate, Certificates
+from tests.services.network.certificates import Certificate, Certificates
 
 URL = "rabbit://snapmanage:s3cret@broker.example/"
 

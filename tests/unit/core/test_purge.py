@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core import lifecycle, purge
-from snapmanage.core.purge import MINIMUM_AGE, Kind, Mentions, Obstacle
+from snapmanage.core import lifecycle
+from snapmanage.core.maintenance import purge
+from snapmanage.core.maintenance.purge import MINIMUM_AGE, Kind, Mentions, Obstacle
 from snapmanage.core.records import Operation, Record, Status
 from snapmanage.core.services import Service
 from snapmanage.core.usermessages import MESSAGE_LIFETIME

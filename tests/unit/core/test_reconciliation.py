@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject, BackendSnapshot, Binding
-from snapmanage.core.reconciliation import Difference, Kind, settled
+from snapmanage.core.maintenance import reconciliation
+from snapmanage.core.maintenance.reconciliation import Difference, Kind, settled
 from snapmanage.core.records import Operation, Snapshot, Status
 from tests import examples
 

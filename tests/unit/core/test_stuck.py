@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from snapmanage.core.maintenance.stuck import explain
 from snapmanage.core.records import Operation, Snapshot, Status
 from snapmanage.core.services import Service
-from snapmanage.core.stuck import explain
 from tests import examples
 from tests.examples import NOW, SERVER
 

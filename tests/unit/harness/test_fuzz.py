@@ -44,9 +44,10 @@ def test_input_that_needs_much_memory_is_a_failure() -> None:
 
 
 def test_every_test_of_the_package_is_a_target() -> None:
+    folder = REPOSITORY / "tests" / "fuzz"
     tests = {
-        f"{file.stem}:{node.name}"
-        for file in (REPOSITORY / "tests" / "fuzz").glob("test_*.py")
+        f"{'.'.join(file.relative_to(folder).with_suffix('').parts)}:{node.name}"
+        for file in folder.rglob("test_*.py")
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from snapmanage import errors
 from snapmanage.store.engine import tls
 from snapmanage.store.engine.database import connect
-from tests.services.certificates import Certificates
+from tests.services.network.certificates import Certificates
 
 MARIADB = "mysql+pymysql://snapmanage:s3cret@host/name"
 POSTGRESQL = "postgresql+psycopg://snapmanage:s3cret@host/name"

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from snapmanage.api import routes
 from snapmanage.cmd.wiring import middleware as pipeline
 from snapmanage.store.mapping import tables
-from tests.functional.api.test_authentication import configured
+from tests.functional.api.access.test_authentication import configured
 from tests.functional.client import SERVER, fault
 from tests.functional.world import World, running_world
 

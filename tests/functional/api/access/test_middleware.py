@@ -18,7 +18,7 @@ from snapmanage.api.access.log import AccessLog
 from snapmanage.api.access.noauth import NoAuth
 from snapmanage.cmd.wiring import middleware
 from snapmanage.testing.services.daemon import Daemon
-from tests.functional.api.test_authentication import configured
+from tests.functional.api.access.test_authentication import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, fault
 from tests.functional.databases import sqlite

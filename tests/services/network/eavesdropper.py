@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from snapmanage.testing.services.process import LOOPBACK
-from tests.services.certificates import Certificate
+from tests.services.network.certificates import Certificate
 
 Play = Callable[["Conversation"], None]
 SECONDS = 5

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from snapmanage.bus import Delivery
-from snapmanage.manage.redelivery import OLD_ROWS_PER_ATTEMPT, PoisonMessageGuard
+from snapmanage.manage.maintenance.redelivery import OLD_ROWS_PER_ATTEMPT, PoisonMessageGuard
 from snapmanage.store import redeliveries
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from snapmanage.core import stuck
+from snapmanage.core.maintenance import stuck
+from snapmanage.core.maintenance.stuck import StuckOperation
 from snapmanage.core.records import Record, Snapshot, Volume
-from snapmanage.core.stuck import StuckOperation
 from snapmanage.manage.application import Application
 from snapmanage.store import outbox, records, services
 

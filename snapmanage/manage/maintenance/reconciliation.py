@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from snapmanage.core import reconciliation
 from snapmanage.core.backend import BackendObject
 from snapmanage.core.change import Change
-from snapmanage.core.reconciliation import Difference, Kind
+from snapmanage.core.maintenance import reconciliation
+from snapmanage.core.maintenance.reconciliation import Difference, Kind
 from snapmanage.core.records import Snapshot, changed
 from snapmanage.core.values.ids import ids_in
 from snapmanage.drivers.protocol import Driver

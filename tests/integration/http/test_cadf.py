@@ -14,9 +14,9 @@ from snapmanage.cmd.wiring import configuration, middleware
 from snapmanage.core.records import Requester
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
-from tests.functional.api.test_authentication import configured
+from tests.functional.api.access.test_authentication import configured
 
-MAP = Path(__file__).parents[2] / "etc/snapmanage/api_audit_map.conf"
+MAP = Path(__file__).parents[3] / "etc/snapmanage/api_audit_map.conf"
 PROJECT = "0123456789abcdef0123456789abcdef"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from snapmanage.core.reconciliation import Kind
+from snapmanage.core.maintenance.reconciliation import Kind
 from snapmanage.core.records import owner_key
 from snapmanage.drivers.file import FileDriver
-from snapmanage.manage import reconciliation
+from snapmanage.manage.maintenance import reconciliation
 from snapmanage.store.mapping import tables
 from tests.functional.manage.images import DAILY, DISK, WEEKLY
 from tests.functional.world import World, running_world

@@ -12,18 +12,18 @@ from sqlalchemy import Connection
 
 from snapmanage import errors
 from snapmanage.core.idempotency import KeyUse
-from snapmanage.core.purge import Kind
+from snapmanage.core.maintenance.purge import Kind
 from snapmanage.core.records import Status, Volume
 from snapmanage.core.services import Service
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application
-from snapmanage.manage.purge import BATCH, Result
+from snapmanage.manage.maintenance.purge import BATCH, Result
 from snapmanage.store import idempotency, records, redeliveries, services
 from snapmanage.store.engine.database import Database
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import new_id
-from tests.functional.manage.purge.history import (
+from tests.functional.manage.maintenance.purge.history import (
     OLD,
     failed,
     pass_days,

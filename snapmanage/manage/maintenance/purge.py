@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import envelope
-from snapmanage.core import purge as rules
-from snapmanage.core.purge import Kind, Mentions, Obstacle
+from snapmanage.core.maintenance import purge as rules
+from snapmanage.core.maintenance.purge import Kind, Mentions, Obstacle
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.services import Service
 from snapmanage.core.values.ids import parse_uuid

@@ -14,9 +14,9 @@ from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.postgresql import PostgreSQL
 from snapmanage.testing.services.process import LOOPBACK, Service, free_port, unique
 from tests.page_blocks import adapted, block
-from tests.services.certificates import NAME, Certificate, Certificates
 from tests.services.keystone import Keystone
 from tests.services.managed_rabbitmq import ManagedRabbitMQ
+from tests.services.network.certificates import NAME, Certificate, Certificates
 from tests.services.pgbouncer import PgBouncer
 
 S = TypeVar("S", bound=Service)

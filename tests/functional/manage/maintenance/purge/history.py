@@ -9,13 +9,13 @@ from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.core import lifecycle
 from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.maintenance.purge import Kind
 from snapmanage.core.outbox import Message
-from snapmanage.core.purge import Kind
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
-from snapmanage.manage import purge
 from snapmanage.manage.application import Application
-from snapmanage.manage.purge import Plan, Result
+from snapmanage.manage.maintenance import purge
+from snapmanage.manage.maintenance.purge import Plan, Result
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, quarantine, records, services, usermessages
 from snapmanage.testing.clock import FakeClock

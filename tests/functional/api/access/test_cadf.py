@@ -16,7 +16,7 @@ from snapmanage.api.access.log import CALLER
 from snapmanage.cmd.wiring import middleware
 from snapmanage.core.records import Requester
 from snapmanage.testing.waiting import until
-from tests.functional.api.test_authentication import configured
+from tests.functional.api.access.test_authentication import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER
 from tests.functional.world import OTHER_PROJECT, World, running_world
@@ -24,7 +24,7 @@ from tests.functional.world import OTHER_PROJECT, World, running_world
 # The application ignores this warning, but pytest replaces the filters of warnings for each test.
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid uuid")
 
-MAP = Path(__file__).parents[3] / "etc/snapmanage/api_audit_map.conf"
+MAP = Path(__file__).parents[4] / "etc/snapmanage/api_audit_map.conf"
 CONFIGURATION = f"[DEFAULT]\ntransport_url = fake://\n[api]\naudit_map_file = {MAP}\n"
 GLOBAL_ID = "req-11111111-2222-3333-4444-555555555555"
 BLOCK = "service/storage/block"

@@ -12,7 +12,7 @@ import requests
 from snapmanage.api.access.callers import Caller
 from snapmanage.cmd.wiring import middleware
 from snapmanage.testing.waiting import until
-from tests.functional.api.test_authentication import configured
+from tests.functional.api.access.test_authentication import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT
 from tests.functional.world import World, running_world

@@ -7,14 +7,14 @@ from snapmanage.audit.listener import Listener
 from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.names import Names
 from snapmanage.core import lifecycle
-from snapmanage.core.purge import Kind
+from snapmanage.core.maintenance.purge import Kind
 from snapmanage.core.records import Status
 from snapmanage.manage.application import Application
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import NOW, REQUESTER, new_id
 from tests.functional.audit.messages import QUEUE, findings, managed
-from tests.functional.manage.purge.history import change, pass_days, present, purged, write
+from tests.functional.manage.maintenance.purge.history import change, pass_days, present, purged, write
 
 
 def unmanaged(app: Application) -> str:

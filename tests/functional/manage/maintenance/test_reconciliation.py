@@ -7,9 +7,9 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.reconciliation import Kind
+from snapmanage.core.maintenance.reconciliation import Kind
 from snapmanage.drivers.fake import FakeDriver
-from snapmanage.manage import reconciliation
+from snapmanage.manage.maintenance import reconciliation
 from tests.functional.client import SERVER
 from tests.functional.world import World, running_world
 

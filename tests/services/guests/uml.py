@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from snapmanage.testing.needs import require
-from tests.services import uml_guest
+from tests.services.guests import uml_guest
 
 GUEST = Path(uml_guest.__file__).resolve()
-REPOSITORY = GUEST.parents[2]
+REPOSITORY = GUEST.parents[3]
 REGISTERS = GUEST.with_name("uml_registers.c")
 DISK_BYTES = 1024**3
 

@@ -24,7 +24,7 @@ from snapmanage.testing.needs import lacking, program, require
 from snapmanage.testing.services.process import installed
 from snapmanage.testing.waiting import until
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 USER = "snapmanage"
 PYTHON, HELPER = "/opt/snapmanage/bin/python3", "/opt/snapmanage/bin/snapmanage-privileged"
 LIST = "/etc/snapmanage/privileged.conf"

@@ -9,20 +9,20 @@ import pytest
 from snapmanage import errors
 from snapmanage.bus import envelope
 from snapmanage.core import lifecycle
+from snapmanage.core.maintenance.purge import Kind, Obstacle
 from snapmanage.core.outbox import cast
-from snapmanage.core.purge import Kind, Obstacle
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.services import Service
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import WorkerId
-from snapmanage.manage.purge import Result
+from snapmanage.manage.maintenance.purge import Result
 from snapmanage.store import quarantine, records, services
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import SERVER, new_id
-from tests.functional.manage.purge.history import (
+from tests.functional.manage.maintenance.purge.history import (
     OLD,
     failed,
     pass_days,

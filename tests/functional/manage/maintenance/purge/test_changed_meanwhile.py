@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from snapmanage.core.purge import Kind
+from snapmanage.core.maintenance.purge import Kind
 from snapmanage.core.services import Service
 from snapmanage.manage.application import Application
 from snapmanage.store import purge, services
 from snapmanage.testing.clock import FakeClock
 from tests.examples import new_id
-from tests.functional.manage.purge.history import OLD, purged, quarantined_cast
+from tests.functional.manage.maintenance.purge.history import OLD, purged, quarantined_cast
 
 
 def do_after(monkeypatch: pytest.MonkeyPatch, query: str, act: Callable[[], None]) -> None:
