@@ -15,6 +15,7 @@ import struct
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 from oslo_privsep import comm, daemon
@@ -38,6 +39,9 @@ LIMITS = {
 }
 DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXCPU, signal.SIGXFSZ)
 
+# The thread of the service that reads replies ends at a text of more than 100 MiB, and each call would wait for ever.
+MAX_REPLY_BYTES = 96 * 1024**2
+
 _PEER = struct.Struct("3i")
 
 
@@ -56,6 +60,19 @@ def main() -> int:
     cfg.CONF([], project="snapmanage", default_config_files=[], default_config_dirs=[], use_env=False)
     cfg.CONF.set_default("thread_pool_size", THREADS, group=privsep.context.cfg_section)
     return _start_daemon(Requests(_connect(path, caller), entry_points()))
+
+
+class ReplySocket(socket.socket):
+    """A socket to the service, which sends only replies that the service can receive."""
+
+    def sendall(self, reply: Any, flags: int = 0) -> None:
+        """Send a reply; raise `BackendUnavailable`, which the daemon sends instead, if it is too long."""
+        if len(reply) > MAX_REPLY_BYTES:
+            raise errors.BackendUnavailable(
+                f"the backend reports {len(reply)} bytes, and the helper returns at most {MAX_REPLY_BYTES}: remove "
+                "snapshots, or run snapmanage-volume as root, without the helper"
+            )
+        super().sendall(reply, flags)
 
 
 class Requests(comm.ServerChannel):
@@ -152,7 +169,7 @@ def _set_limit(number: int, limit: int) -> None:
 
 def _connect(path: str, caller: int) -> socket.socket:
     """Connect to the service; raise `BackendPermission` if a process of another user than `caller` listens."""
-    connection = socket.socket(socket.AF_UNIX)
+    connection = ReplySocket(socket.AF_UNIX)
     try:
         connection.connect(path)
     except OSError as failure:

@@ -103,6 +103,25 @@ def test_name_outside_of_the_list_is_refused_with_the_line_to_add(
     assert f"add the line '{line}'" in reply[2][0]
 
 
+def test_report_of_every_pool_is_refused(host: Machine) -> None:
+    [reply] = attack(host, (f"{DRIVERS}.zfs.privileged.zfs_get", [[], True, 10]))
+
+    assert reply[:2] == [ERR, "snapmanage.errors.InvalidReference"]
+
+
+def test_reply_that_the_service_could_not_receive_is_an_error(host: Machine) -> None:
+    host.write("/opt/prints-much", "#!/bin/sh\nexec head -c 110000000 /dev/zero\n")
+    bind = "chmod 755 /opt/prints-much; mount --bind /opt/prints-much $(command -v lvs)"
+    assert host.run("/bin/sh", "-c", bind).returncode == 0
+    call = (f"{DRIVERS}.lvm.privileged.lvs", ["mine", [], "", 30])
+
+    too_long, next_one = attack(host, call, (f"{DRIVERS}.lvm.privileged.nothing", ()))
+
+    assert too_long[:2] == [ERR, "snapmanage.errors.BackendUnavailable"]
+    assert "returns at most 100663296" in too_long[2][0]
+    assert next_one[:2] == [ERR, REFUSED]
+
+
 def test_folder_behind_a_link_of_another_user_is_refused(host: Machine) -> None:
     host.allow("btrfs_folder = /srv/of-the-user/mine", "btrfs_folder = /srv/link")
     make = f"mkdir of-the-user; ln -s / link; ln -s / of-the-user/mine; chown -h {USER} of-the-user"
