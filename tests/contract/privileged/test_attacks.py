@@ -14,7 +14,7 @@ import pytest
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from snapmanage.testing.waiting import until
 from tests.contract.privileged.attacker import ARGUMENTS, ERR, attack, command
-from tests.services.machine import HELPER, PYTHON, USER, Machine, machine
+from tests.services.machine import COMMAND, HELPER, PYTHON, USER, Machine, machine
 
 DRIVERS = "snapmanage.drivers"
 REFUSED = "snapmanage.errors.BackendPermission"
@@ -152,7 +152,7 @@ def test_socket_of_another_user_is_refused(host: Machine) -> None:
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == b"ready\n"
-            ended = host.run("sudo", "-n", PYTHON, "-I", HELPER, *ARGUMENTS, path, user=USER)
+            ended = host.run("sudo", "-n", *COMMAND, *ARGUMENTS, path, user=USER)
         finally:
             other.kill()
             shutil.rmtree(os.path.dirname(path))
