@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ LIMITS = {
     "RLIMIT_NICE": 40,
     "RLIMIT_NOFILE": 4096,
     "RLIMIT_CORE": 0,
+    "RLIMIT_STACK": 8 * 1024**2,
 }
 DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXCPU, signal.SIGXFSZ)
+
+OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 # The thread of the service that reads replies ends at a text of more than 100 MiB, and each call would wait for ever.
 MAX_REPLY_BYTES = 96 * 1024**2
@@ -156,6 +160,23 @@ def _replace_inherited_settings() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for name, limit in LIMITS.items():
         _set_limit(getattr(resource, name), limit)
+    _replace_priorities()
+
+
+def _replace_priorities() -> None:
+    """Take the priorities of an ordinary process: lvm2 may hold suspended devices while it waits for its turn.
+
+    The kernel refuses to raise some of them in a container.
+    """
+    with suppress(OSError):
+        if int(OOM_SCORE.read_text()) > 0:
+            OOM_SCORE.write_text("0")
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
 def _set_limit(number: int, limit: int) -> None:

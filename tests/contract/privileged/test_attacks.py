@@ -162,7 +162,7 @@ def test_socket_of_another_user_is_refused(host: Machine) -> None:
 
 
 def test_limits_signals_and_folder_of_the_caller_do_not_reach_the_helper(host: Machine) -> None:
-    low = ["prlimit", "--cpu=1000:", "--fsize=1000000:", "--as=4000000000:", "env", "-C", "/tmp"]
+    low = ["prlimit", "--cpu=1000:", "--fsize=1000000:", "--as=4000000000:", "--stack=4000000:", "env", "-C", "/tmp"]
 
     with started(host, low, ["SIGTERM", "SIGHUP"]) as helper:
         limits = {line[:25].strip(): line[25:].split()[:2] for line in (helper / "limits").read_text().splitlines()}
@@ -170,11 +170,25 @@ def test_limits_signals_and_folder_of_the_caller_do_not_reach_the_helper(host: M
 
         for name in ("Max cpu time", "Max file size", "Max address space"):
             assert limits[name] == ["unlimited", "unlimited"], name
+        assert limits["Max stack size"] == ["8388608", "8388608"]
         assert limits["Max core file size"] == ["0", "0"]
         assert not ignored & (1 << 14 | 1 << 0)
         assert status(helper)["Umask"] == "0077"
         assert os.getsid(int(helper.name)) == int(helper.name)
         assert os.readlink(helper / "cwd") == "/"
+
+
+def test_priorities_of_the_caller_do_not_reach_the_helper(host: Machine) -> None:
+    expendable = 'echo 1000 > /proc/self/oom_score_adj; exec "$@"'
+    low = ["sh", "-c", expendable, "sh", "nice", "-n", "19", "chrt", "--idle", "0", "taskset", "1"]
+
+    with started(host, low) as helper:
+        process = int(helper.name)
+
+        assert (helper / "oom_score_adj").read_text() == "0\n"
+        assert os.getpriority(os.PRIO_PROCESS, process) == 0
+        assert os.sched_getscheduler(process) == os.SCHED_OTHER
+        assert os.sched_getaffinity(process) == os.sched_getaffinity(1)
 
 
 def test_helper_and_its_commands_have_one_capability(group: MetadataGroup, host: Machine) -> None:
