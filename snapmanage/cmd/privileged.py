@@ -121,6 +121,12 @@ def _refuse_unsafe_start(listed: boundary.Listed) -> None:
             f"Python obeys the caller's environment: start {sys.executable} -I {sys.argv[0]}, as the sample of sudoers "
             "does"
         )
+    allowed = os.environ.get("SUDO_COMMAND", "").partition(" ")[0]
+    if allowed and Path(allowed).resolve() == Path(sys.executable).resolve():
+        raise errors.ConfigurationError(
+            f"sudoers allows {allowed} itself, so the user of the service can run any code as root: replace the line "
+            "by that of etc/sudoers.d/snapmanage, which starts env"
+        )
     for path in _code():
         if not trusted.is_root_only(path):
             raise errors.ConfigurationError(

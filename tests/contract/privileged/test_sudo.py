@@ -145,6 +145,17 @@ def test_caller_can_not_choose_the_libraries_by_a_link_to_the_program(installati
         assert host.run("ls", "/opt/was-here").returncode != 0
 
 
+def test_line_of_sudoers_that_allows_python_itself_is_refused(installation: Path) -> None:
+    line = (REPOSITORY / "etc" / "sudoers.d" / "snapmanage").read_text().replace(f"{ENV} ^{PYTHON} -I", f"{PYTHON} ^-I")
+    with machine(installation) as host:
+        host.write("/etc/sudoers.d/snapmanage", line)
+
+        ended = host.run("sudo", "-n", *COMMAND[1:], *ARGUMENTS, SOCKET, user=USER)
+
+        assert ended.returncode == 1
+        assert "can run any code as root: replace the line" in ended.stderr
+
+
 def test_environment_of_the_caller_does_not_reach_the_helper(group: MetadataGroup, installation: Path) -> None:
     with machine(installation) as host:
         host.allow(f"volume_group = {group.name}", f"lvm_system_dir = {group.system_dir}")
