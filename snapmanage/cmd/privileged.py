@@ -14,7 +14,9 @@ import socket
 import struct
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from oslo_config import cfg
 from oslo_privsep import comm, daemon
@@ -35,8 +37,14 @@ LIMITS = {
     "RLIMIT_NICE": 40,
     "RLIMIT_NOFILE": 4096,
     "RLIMIT_CORE": 0,
+    "RLIMIT_STACK": 8 * 1024**2,
 }
 DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXCPU, signal.SIGXFSZ)
+
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+
+# The thread of the service that reads replies ends at a text of more than 100 MiB, and each call would wait for ever.
+MAX_REPLY_BYTES = 96 * 1024**2
 
 _PEER = struct.Struct("3i")
 
@@ -56,6 +64,19 @@ def main() -> int:
     cfg.CONF([], project="snapmanage", default_config_files=[], default_config_dirs=[], use_env=False)
     cfg.CONF.set_default("thread_pool_size", THREADS, group=privsep.context.cfg_section)
     return _start_daemon(Requests(_connect(path, caller), entry_points()))
+
+
+class ReplySocket(socket.socket):
+    """A socket to the service, which sends only replies that the service can receive."""
+
+    def sendall(self, reply: Any, flags: int = 0) -> None:
+        """Send a reply; raise `BackendUnavailable`, which the daemon sends instead, if it is too long."""
+        if len(reply) > MAX_REPLY_BYTES:
+            raise errors.BackendUnavailable(
+                f"the backend reports {len(reply)} bytes, and the helper returns at most {MAX_REPLY_BYTES}: remove "
+                "snapshots, or run snapmanage-volume as root, without the helper"
+            )
+        super().sendall(reply, flags)
 
 
 class Requests(comm.ServerChannel):
@@ -100,6 +121,12 @@ def _refuse_unsafe_start(listed: boundary.Listed) -> None:
             f"Python obeys the caller's environment: start {sys.executable} -I {sys.argv[0]}, as the sample of sudoers "
             "does"
         )
+    allowed = os.environ.get("SUDO_COMMAND", "").partition(" ")[0]
+    if allowed and Path(allowed).resolve() == Path(sys.executable).resolve():
+        raise errors.ConfigurationError(
+            f"sudoers allows {allowed} itself, so the user of the service can run any code as root: replace the line "
+            "by that of etc/sudoers.d/snapmanage, which starts env"
+        )
     for path in _code():
         if not trusted.is_root_only(path):
             raise errors.ConfigurationError(
@@ -139,6 +166,23 @@ def _replace_inherited_settings() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for name, limit in LIMITS.items():
         _set_limit(getattr(resource, name), limit)
+    _replace_priorities()
+
+
+def _replace_priorities() -> None:
+    """Take the priorities of an ordinary process: lvm2 may hold suspended devices while it waits for its turn.
+
+    The kernel refuses to raise some of them in a container.
+    """
+    with suppress(OSError):
+        if int(OOM_SCORE.read_text()) > 0:
+            OOM_SCORE.write_text("0")
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
 def _set_limit(number: int, limit: int) -> None:
@@ -152,7 +196,7 @@ def _set_limit(number: int, limit: int) -> None:
 
 def _connect(path: str, caller: int) -> socket.socket:
     """Connect to the service; raise `BackendPermission` if a process of another user than `caller` listens."""
-    connection = socket.socket(socket.AF_UNIX)
+    connection = ReplySocket(socket.AF_UNIX)
     try:
         connection.connect(path)
     except OSError as failure:

@@ -27,7 +27,6 @@ import os
 import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from oslo_config import cfg
@@ -37,7 +36,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
-from snapmanage.drivers.system import files, syscalls
+from snapmanage.drivers.system import files, syscalls, times
 from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
 
@@ -183,7 +182,7 @@ def _describe(fd: int, name: str, found: syscalls.FileStatus, volume: syscalls.F
         size_bytes=found.size_bytes,
         parent=_volume_name(name) if parent else None,
         parent_identity=parent.identity if parent else None,
-        created_at=datetime.fromtimestamp(found.created_ns / syscalls.NANOSECONDS_PER_SECOND, UTC),
+        created_at=times.creation_time(found.created_ns / syscalls.NANOSECONDS_PER_SECOND),
         unsafe=unsafe,
         unsafe_reason=reason,
     )

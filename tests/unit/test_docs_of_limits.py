@@ -108,6 +108,7 @@ VALUES: dict[str, Any] = {
     f"`qemu-img` {qemu_img.OUTPUT_BYTES // MIB} MiB each",
     "an answer of the process": f"{process.MAX_ANSWER_CHARACTERS // MIB} Mi characters",
     "requests that the helper": privileged.THREADS,
+    "a reply of the helper": f"{privileged.MAX_REPLY_BYTES // MIB} MiB",
     "connections of a process": f"2 times `[database] pool_size`, {2 * conf.DATABASE[1].default}",
     "compiled statements": f"{database.STATEMENTS_KEPT} to {database.STATEMENTS_KEPT * 3 // 2}",
     "values in one statement": ownership.IDS_AT_ONCE,

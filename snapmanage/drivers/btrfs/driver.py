@@ -35,7 +35,6 @@ removes an object.
 
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from oslo_config import cfg
@@ -47,7 +46,7 @@ from snapmanage.crash import Point
 from snapmanage.drivers import renaming
 from snapmanage.drivers.btrfs import folder, privileged
 from snapmanage.drivers.btrfs.members import ESCAPED, ITSELF, OUTSIDE, Member
-from snapmanage.drivers.system import privsep
+from snapmanage.drivers.system import privsep, times
 
 
 class BtrfsDriver:
@@ -171,14 +170,6 @@ class BtrfsDriver:
         return [Member(*fields) for fields in found]
 
 
-def creation_time(seconds: float) -> datetime | None:
-    """Return the time that a kernel recorded; None where its clock was outside of the calendar."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC) if seconds else None
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
 def _is_uuid(text: str) -> bool:
     try:
         return bool(uuid.UUID(text))
@@ -200,7 +191,7 @@ def _snapshot(member: Member) -> BackendSnapshot:
         size_bytes=member.size_bytes or 0,
         parent=member.parent,
         parent_identity=member.parent_identity,
-        created_at=creation_time(member.born),
+        created_at=times.creation_time(member.born),
         unsafe=unsafe,
         unsafe_reason=member.fault or member.in_use,
         extra=extra | ({"quotas": member.counting} if member.counting else {}),

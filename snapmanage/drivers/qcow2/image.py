@@ -8,13 +8,13 @@ lead to any file of the host.
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from snapmanage.drivers.qcow2 import other_formats
 from snapmanage.drivers.qcow2.format import Header, NotQcow2, Unreadable, read_header
-from snapmanage.drivers.system import files, syscalls
+from snapmanage.drivers.system import files, syscalls, times
 from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
@@ -42,7 +42,7 @@ class Image:
     names: tuple[str, ...]
     identity: str
     file_bytes: int
-    created_at: datetime
+    created_at: datetime | None
     locked: bool = False
     header: Header | None = None
     unreadable_reason: str = ""
@@ -141,7 +141,7 @@ def read_image(fd: int, name: str) -> Image:
 
 def unopened_image(name: str, status: FileStatus, **fields: Any) -> Image:
     """Return the file's image with these fields; the file itself isn't read."""
-    created_at = datetime.fromtimestamp(status.created_ns / syscalls.NANOSECONDS_PER_SECOND, UTC)
+    created_at = times.creation_time(status.created_ns / syscalls.NANOSECONDS_PER_SECOND)
     return Image((name,), status.identity, status.size_bytes, created_at, file=status, **fields)
 
 

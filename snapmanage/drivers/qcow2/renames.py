@@ -19,7 +19,7 @@ A host that is cut off from a network file system loses its lock. The steps that
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from snapmanage import errors
@@ -62,7 +62,7 @@ class LockedDirectory:
 
     def finish_interrupted(self, identity: str, old: str, new: str) -> None:
         """If a rename between the two names was interrupted, in either direction, give the file the name `new`."""
-        self._recover_hidden_names()
+        self._recover_hidden_names(old, new)
         if old == new or self.directory.identity(new) != identity:
             return
         if self.directory.identity(old) == identity or _overlays_to_rebase(self.directory, old, identity):
@@ -145,16 +145,27 @@ class LockedDirectory:
             os.unlink(hidden, dir_fd=self.directory.fd)
         self._sync()
 
-    def _recover_hidden_names(self) -> None:
-        """Clean up after a crash in `_remove_name`: remove a hidden name, or restore it if it is the last one."""
+    def _recover_hidden_names(self, *own: str) -> None:
+        """Clean up after a crash in `_remove_name`: remove a hidden name, or restore it if it is the last one.
+
+        Only a failure for one of the names `own` is raised: a hidden directory that another program has made, for
+        example, must not stop the renames of all images.
+        """
         names = self.directory.names()
         for hidden in [name for name in names if name.startswith(HIDDEN_PREFIX)]:
-            identity = self.directory.identity(hidden)
-            with translated_errors(hidden):
-                if any(self.directory.identity(name) == identity for name in filter(files.is_valid_name, names)):
-                    os.unlink(hidden, dir_fd=self.directory.fd)
-                else:
-                    self._restore_name(hidden)
+            try:
+                self._recover_hidden_name(hidden, names)
+            except errors.SnapmanageError:
+                if hidden.removeprefix(HIDDEN_PREFIX) in own:
+                    raise
+
+    def _recover_hidden_name(self, hidden: str, names: Collection[str]) -> None:
+        identity = self.directory.identity(hidden)
+        with translated_errors(hidden):
+            if any(self.directory.identity(name) == identity for name in filter(files.is_valid_name, names)):
+                os.unlink(hidden, dir_fd=self.directory.fd)
+            else:
+                self._restore_name(hidden)
 
     def _restore_name(self, hidden: str) -> None:
         fd = self.directory.fd

@@ -56,7 +56,8 @@ def run(
 ) -> CompletedCommand:
     """Run a command of `package` until it ends; raise `BackendUnavailable` if it can't be started, or hangs.
 
-    `environment` is added to `ENVIRONMENT`. The command inherits the open files `inherited_fds`.
+    `environment` is added to `ENVIRONMENT`. The command inherits the open files `inherited_fds`. It has a process group
+    of its own: Ctrl-C does not end it in the middle, and a signal to its group does not end snapmanage.
 
     At its deadline, or when it prints too much, the command gets SIGTERM and never SIGKILL: a storage system's change
     must not be cut off in the middle. The kernel ends a command in the same way that outlives snapmanage, when it has
@@ -73,6 +74,7 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            process_group=0,
         )
     except OSError as failure:
         raise errors.BackendUnavailable(

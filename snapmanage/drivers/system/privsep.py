@@ -20,12 +20,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # The programs of the Python that runs this process; the sudoers file of the documentation allows exactly this command.
-HELPER_COMMAND = f"sudo -n {sys.prefix}/bin/python3 -I {sys.prefix}/bin/snapmanage-privileged"
+# sudo lets the caller choose the name of a program, by which Python finds its libraries; `env` gives it the real one.
+HELPER_COMMAND = f"sudo -n /usr/bin/env {sys.prefix}/bin/python3 -I {sys.prefix}/bin/snapmanage-privileged"
 OPTIONS = [
     cfg.StrOpt(
         "helper_command",
         default=HELPER_COMMAND,
-        sample_default="sudo -n /opt/snapmanage/bin/python3 -I /opt/snapmanage/bin/snapmanage-privileged",
+        sample_default="sudo -n /usr/bin/env /opt/snapmanage/bin/python3 -I /opt/snapmanage/bin/snapmanage-privileged",
         help="The command that starts the helper for the drivers lvm, btrfs and zfs, if snapmanage-volume is not root. "
         "sudoers must allow it with the arguments that are added, see etc/sudoers.d/snapmanage.",
     ),

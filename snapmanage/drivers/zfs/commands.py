@@ -21,8 +21,11 @@ def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Compl
     """Report `PROPERTIES` of datasets and snapshots, in the order given; if `recursive`, also of everything beneath.
 
     The exit code is 1 if one of them doesn't exist; the others are reported nevertheless.
-    Raise `InvalidReference` for a name that ZFS can't have, and `BackendUnavailable`.
+    Raise `InvalidReference` for a name that ZFS can't have, and without a name, since `zfs get` would then report
+    every pool. Raise `BackendUnavailable`.
     """
+    if not names:
+        raise errors.InvalidReference("no dataset is named: name those to report")
     for name in names:
         if not is_dataset_name(name) and not is_snapshot_name(name):
             raise errors.InvalidReference(f"ZFS can't have an object named {name!r}")

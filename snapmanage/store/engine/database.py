@@ -118,7 +118,10 @@ class Database:
 
 
 def connect(url: str, pool_size: int = 10) -> Database:
-    """Return the database of a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; it connects when used."""
+    """Return the database of a URL such as `sqlite:////var/lib/snapmanage/snapmanage.db`; it connects when used.
+
+    Raise `ValueError` or `ArgumentError` for a malformed URL, or one of another kind of database.
+    """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         engine = sa.create_engine(parsed, connect_args={"timeout": 60, "check_same_thread": False}, **_COMMON_OPTIONS)
@@ -126,6 +129,8 @@ def connect(url: str, pool_size: int = 10) -> Database:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return Database(engine)
+    if parsed.get_backend_name() not in _DEADLINES:
+        raise ValueError(f"there is no dialect {parsed.get_backend_name()!r}")
     tls.require_values(url)
     return Database(_server_engine(parsed, pool_size))
 

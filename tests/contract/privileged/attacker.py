@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.services.guests.machine import HELPER, PYTHON, USER, Machine
+from tests.services.guests.machine import COMMAND, PYTHON, USER, Machine
 
 ARGUMENTS = ("--privsep_context", "snapmanage.drivers.system.privsep.context", "--privsep_sock_path")
 CALL, ERR = 3, 5
@@ -49,7 +49,7 @@ sys.stdin.read()
 
 
 def order(calls: Sequence[tuple[str, Sequence[Any]]], before: Sequence[str], ignored: Sequence[str]) -> str:
-    command = ["sudo", "-n", PYTHON, "-I", HELPER, *ARGUMENTS]
+    command = ["sudo", "-n", *COMMAND, *ARGUMENTS]
     return json.dumps({"calls": list(calls), "command": command, "before": list(before), "ignored": list(ignored)})
 
 

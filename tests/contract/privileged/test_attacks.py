@@ -14,7 +14,7 @@ import pytest
 from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from snapmanage.testing.waiting import until
 from tests.contract.privileged.attacker import ARGUMENTS, ERR, attack, command
-from tests.services.guests.machine import HELPER, PYTHON, USER, Machine, machine
+from tests.services.guests.machine import COMMAND, HELPER, PYTHON, USER, Machine, machine
 
 DRIVERS = "snapmanage.drivers"
 REFUSED = "snapmanage.errors.BackendPermission"
@@ -103,6 +103,25 @@ def test_name_outside_of_the_list_is_refused_with_the_line_to_add(
     assert f"add the line '{line}'" in reply[2][0]
 
 
+def test_report_of_every_pool_is_refused(host: Machine) -> None:
+    [reply] = attack(host, (f"{DRIVERS}.zfs.privileged.zfs_get", [[], True, 10]))
+
+    assert reply[:2] == [ERR, "snapmanage.errors.InvalidReference"]
+
+
+def test_reply_that_the_service_could_not_receive_is_an_error(host: Machine) -> None:
+    host.write("/opt/prints-much", "#!/bin/sh\nexec head -c 110000000 /dev/zero\n")
+    bind = "chmod 755 /opt/prints-much; mount --bind /opt/prints-much $(command -v lvs)"
+    assert host.run("/bin/sh", "-c", bind).returncode == 0
+    call = (f"{DRIVERS}.lvm.privileged.lvs", ["mine", [], "", 30])
+
+    too_long, next_one = attack(host, call, (f"{DRIVERS}.lvm.privileged.nothing", ()))
+
+    assert too_long[:2] == [ERR, "snapmanage.errors.BackendUnavailable"]
+    assert "returns at most 100663296" in too_long[2][0]
+    assert next_one[:2] == [ERR, REFUSED]
+
+
 def test_folder_behind_a_link_of_another_user_is_refused(host: Machine) -> None:
     host.allow("btrfs_folder = /srv/of-the-user/mine", "btrfs_folder = /srv/link")
     make = f"mkdir of-the-user; ln -s / link; ln -s / of-the-user/mine; chown -h {USER} of-the-user"
@@ -133,7 +152,7 @@ def test_socket_of_another_user_is_refused(host: Machine) -> None:
         try:
             assert other.stdout is not None
             assert other.stdout.readline() == b"ready\n"
-            ended = host.run("sudo", "-n", PYTHON, "-I", HELPER, *ARGUMENTS, path, user=USER)
+            ended = host.run("sudo", "-n", *COMMAND, *ARGUMENTS, path, user=USER)
         finally:
             other.kill()
             shutil.rmtree(os.path.dirname(path))
@@ -143,7 +162,7 @@ def test_socket_of_another_user_is_refused(host: Machine) -> None:
 
 
 def test_limits_signals_and_folder_of_the_caller_do_not_reach_the_helper(host: Machine) -> None:
-    low = ["prlimit", "--cpu=1000:", "--fsize=1000000:", "--as=4000000000:", "env", "-C", "/tmp"]
+    low = ["prlimit", "--cpu=1000:", "--fsize=1000000:", "--as=4000000000:", "--stack=4000000:", "env", "-C", "/tmp"]
 
     with started(host, low, ["SIGTERM", "SIGHUP"]) as helper:
         limits = {line[:25].strip(): line[25:].split()[:2] for line in (helper / "limits").read_text().splitlines()}
@@ -151,11 +170,25 @@ def test_limits_signals_and_folder_of_the_caller_do_not_reach_the_helper(host: M
 
         for name in ("Max cpu time", "Max file size", "Max address space"):
             assert limits[name] == ["unlimited", "unlimited"], name
+        assert limits["Max stack size"] == ["8388608", "8388608"]
         assert limits["Max core file size"] == ["0", "0"]
         assert not ignored & (1 << 14 | 1 << 0)
         assert status(helper)["Umask"] == "0077"
         assert os.getsid(int(helper.name)) == int(helper.name)
         assert os.readlink(helper / "cwd") == "/"
+
+
+def test_priorities_of_the_caller_do_not_reach_the_helper(host: Machine) -> None:
+    expendable = 'echo 1000 > /proc/self/oom_score_adj; exec "$@"'
+    low = ["sh", "-c", expendable, "sh", "nice", "-n", "19", "chrt", "--idle", "0", "taskset", "1"]
+
+    with started(host, low) as helper:
+        process = int(helper.name)
+
+        assert (helper / "oom_score_adj").read_text() == "0\n"
+        assert os.getpriority(os.PRIO_PROCESS, process) == 0
+        assert os.sched_getscheduler(process) == os.SCHED_OTHER
+        assert os.sched_getaffinity(process) == os.sched_getaffinity(1)
 
 
 def test_helper_and_its_commands_have_one_capability(group: MetadataGroup, host: Machine) -> None:

@@ -1,6 +1,8 @@
 """A service without root manages snapshots through sudo, with the documented line, and only the listed ones."""
 
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from snapmanage.testing.services.lvm_metadata import MetadataGroup
 from snapmanage.testing.services.process import installed
 from tests.contract.labs.btrfs import btrfs_lab
 from tests.contract.labs.zfs import zfs_lab
-from tests.services.guests.machine import HELPER, PYTHON, REPOSITORY, USER, machine
+from tests.services.guests.machine import COMMAND, HELPER, PYTHON, REPOSITORY, USER, machine
 from tests.services.storage.zfs_fuse import ZfsFuse
 
 LVM = "snapmanage.drivers.lvm.driver.LvmDriver"
@@ -18,6 +20,22 @@ BTRFS = "snapmanage.drivers.btrfs.driver.BtrfsDriver"
 ZFS = "snapmanage.drivers.zfs.driver.ZfsDriver"
 ARGUMENTS = ("--privsep_context", "snapmanage.drivers.system.privsep.context", "--privsep_sock_path")
 SOCKET = "/tmp/tmpabc_1/privsep.sock"
+ENV = COMMAND[0]
+
+# A caller makes a folder that looks like a virtual environment whose program is the allowed one, and whose libraries
+# are its own.
+_IMPERSONATE = """
+set -e
+cd "$1"
+program=$2
+shift 2
+ln -s "$(dirname "$program")" bin
+mkdir -p base/bin "base/lib/$version/encodings" "base/lib/$version/lib-dynload"
+touch "base/lib/$version/os.py"
+echo "home = $PWD/base/bin" > pyvenv.cfg
+echo "import posix; posix.system('touch /opt/was-here')" > "base/lib/$version/encodings/__init__.py"
+exec sudo -n "$PWD/bin/$(basename "$program")" "$@"
+"""
 
 
 def lvm_options(group: MetadataGroup) -> dict[str, object]:
@@ -93,22 +111,49 @@ def test_entry_of_the_list_has_effect_without_a_restart(group: MetadataGroup, in
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("-I", HELPER, *ARGUMENTS, SOCKET, "--log-config-append", "/tmp/evil.conf"),
-        ("-I", HELPER, "--config-file", "/tmp/evil.conf", *ARGUMENTS, SOCKET),
-        ("-I", HELPER, "--privsep_context", "os_brick.privileged.default", "--privsep_sock_path", SOCKET),
-        ("-I", HELPER, *ARGUMENTS, "/run/docker.sock"),
-        ("-I", HELPER, *ARGUMENTS, "/tmp/tmpa/../x/privsep.sock"),
-        (HELPER, *ARGUMENTS, SOCKET),
-        ("-I", "-c", "import os; os.system('id')"),
-        (),
+        (*COMMAND, *ARGUMENTS, SOCKET, "--log-config-append", "/tmp/evil.conf"),
+        (*COMMAND, "--config-file", "/tmp/evil.conf", *ARGUMENTS, SOCKET),
+        (*COMMAND, "--privsep_context", "os_brick.privileged.default", "--privsep_sock_path", SOCKET),
+        (*COMMAND, *ARGUMENTS, "/run/docker.sock"),
+        (*COMMAND, *ARGUMENTS, "/tmp/tmpa/../x/privsep.sock"),
+        (ENV, PYTHON, HELPER, *ARGUMENTS, SOCKET),
+        (ENV, PYTHON, "-I", "-c", "import os; os.system('id')"),
+        (ENV, "PYTHONHOME=/tmp", *COMMAND[1:], *ARGUMENTS, SOCKET),
+        (*COMMAND[1:], *ARGUMENTS, SOCKET),
+        (ENV,),
+        (PYTHON,),
     ],
 )
 def test_sudo_refuses_any_other_command(arguments: tuple[str, ...], installation: Path) -> None:
     with machine(installation) as host:
-        ended = host.run("sudo", "-n", PYTHON, *arguments, user=USER)
+        ended = host.run("sudo", "-n", *arguments, user=USER)
 
         assert ended.returncode != 0
         assert "a password is required" in ended.stderr
+
+
+def test_caller_can_not_choose_the_libraries_by_a_link_to_the_program(installation: Path) -> None:
+    version = f"version=python3.{sys.version_info.minor}"
+    with machine(installation) as host, tempfile.TemporaryDirectory() as folder:
+        host.run("chown", USER, folder)
+
+        ended = host.run(
+            "env", version, "sh", "-c", _IMPERSONATE, "sh", folder, *COMMAND, *ARGUMENTS, SOCKET, user=USER
+        )
+
+        assert "privileged.conf is missing" in ended.stderr
+        assert host.run("ls", "/opt/was-here").returncode != 0
+
+
+def test_line_of_sudoers_that_allows_python_itself_is_refused(installation: Path) -> None:
+    line = (REPOSITORY / "etc" / "sudoers.d" / "snapmanage").read_text().replace(f"{ENV} ^{PYTHON} -I", f"{PYTHON} ^-I")
+    with machine(installation) as host:
+        host.write("/etc/sudoers.d/snapmanage", line)
+
+        ended = host.run("sudo", "-n", *COMMAND[1:], *ARGUMENTS, SOCKET, user=USER)
+
+        assert ended.returncode == 1
+        assert "can run any code as root: replace the line" in ended.stderr
 
 
 def test_environment_of_the_caller_does_not_reach_the_helper(group: MetadataGroup, installation: Path) -> None:
@@ -117,7 +162,7 @@ def test_environment_of_the_caller_does_not_reach_the_helper(group: MetadataGrou
         host.write("/opt/evil.py", "open('/opt/was-here', 'w')\n")
 
         evil = ["env", "PYTHONPATH=/opt", "PYTHONSTARTUP=/opt/evil.py", "OS_SNAPMANAGE_SYS_ADMIN__USER=snapmanage"]
-        ended = host.run(*evil, "sudo", "-nE", PYTHON, "-I", HELPER, *ARGUMENTS, SOCKET, user=USER)
+        ended = host.run(*evil, "sudo", "-nE", *COMMAND, *ARGUMENTS, SOCKET, user=USER)
 
         assert "not allowed to preserve the environment" in ended.stderr
         assert host.run("ls", "/opt/was-here").returncode != 0
@@ -127,5 +172,5 @@ def test_sudoers_names_the_default_of_helper_command() -> None:
     line = (REPOSITORY / "etc" / "sudoers.d" / "snapmanage").read_text()
     sample = (REPOSITORY / "etc" / "snapmanage" / "snapmanage.conf.sample").read_text()
 
-    assert f"{PYTHON} ^-I {HELPER} " in line
-    assert f"#helper_command = sudo -n {PYTHON} -I {HELPER}\n" in sample
+    assert f"{ENV} ^{PYTHON} -I {HELPER} " in line
+    assert f"#helper_command = sudo -n {' '.join(COMMAND)}\n" in sample

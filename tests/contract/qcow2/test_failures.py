@@ -148,6 +148,26 @@ def test_file_with_the_hidden_name_is_never_replaced(chain: Chain) -> None:
     chain.check_unmanaged()
 
 
+@pytest.mark.parametrize("name", ["", "x"])
+def test_hidden_name_that_can_not_be_restored_stops_no_rename_of_others(name: str, chain: Chain) -> None:
+    planted = chain.folder / f"{HIDDEN_PREFIX}{name}"
+    planted.mkdir()
+
+    chain.driver.manage_snapshot(chain.binding())
+
+    planted.rmdir()
+    chain.check_managed()
+
+
+def test_hidden_name_of_the_snapshot_that_can_not_be_restored_is_an_error(chain: Chain) -> None:
+    binding = chain.binding()
+    (chain.folder / OLD).unlink()
+    (chain.folder / f"{HIDDEN_PREFIX}{OLD}").mkdir()
+
+    with pytest.raises(errors.BackendPermission, match=HIDDEN_PREFIX):
+        chain.driver.manage_snapshot(binding)
+
+
 def test_snapshot_opened_for_reading_is_in_use(chain: Chain) -> None:
     with (
         qemu.held_open(chain.folder / OLD, "qcow2", "-r"),

@@ -41,7 +41,13 @@ def test_configuration_in_another_encoding_is_reported_in_one_line(tmp_path: Pat
     assert "UTF-8" in refusal(run("snapmanage-manage", "--config-file", file, "db", "sync"))
 
 
-@pytest.mark.parametrize("url", ["mysql+pymysql://u:s3cret@:x@db/x", "s3cret", "postgresql+psycopg://u:s3cret@db:x/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("mysql+pymysql://u:s3cret@:x@db/x", "s3cret", "postgresql+psycopg://u:s3cret@db:x/x"),
+        *("oracle://u:s3cret@db/x", "mysql+other://u:s3cret@db/x"),
+    ],
+)
 def test_invalid_database_url_is_refused_without_showing_its_password(tmp_path: Path, url: str) -> None:
     why = refusal(run("snapmanage-manage", "--config-file", configuration(tmp_path, url), "db", "sync"))
 

@@ -27,6 +27,7 @@ from snapmanage.testing.waiting import until
 REPOSITORY = Path(__file__).parents[3]
 USER = "snapmanage"
 PYTHON, HELPER = "/opt/snapmanage/bin/python3", "/opt/snapmanage/bin/snapmanage-privileged"
+COMMAND = ("/usr/bin/env", PYTHON, "-I", HELPER)
 LIST = "/etc/snapmanage/privileged.conf"
 PROGRAMS = ("sudo", "visudo", "useradd", "setpriv", "unshare", "nsenter")
 

@@ -1,12 +1,10 @@
 """Items of btrfs trees that tests on a real btrfs can't make: items of other kernels, and items that exist briefly."""
 
 import struct
-from datetime import UTC, datetime
 
 import pytest
 
 from snapmanage.drivers.btrfs import quotas, search, trees
-from snapmanage.drivers.btrfs.driver import creation_time
 from snapmanage.drivers.btrfs.quotas import Count, Counting
 
 ENABLED, RESCAN, INCONSISTENT, SIMPLE = 1, 2, 4, 8
@@ -78,11 +76,6 @@ def test_size_is_known_only_from_completed_counts_of_referenced_data(
     monkeypatch.setattr(search, "search", lambda *_: iter(items))
 
     assert quotas.counts(0) == counts
-
-
-def test_birth_time_outside_of_the_calendar_is_unknown() -> None:
-    assert [creation_time(seconds) for seconds in (2.0**63, 0.0)] == [None, None]
-    assert creation_time(1.5) == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
 
 
 @pytest.mark.parametrize("length", [0, 17])

@@ -1,5 +1,6 @@
 """Commands end at their limits: memory, processor time, output, size of files, time."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -88,6 +89,13 @@ def test_command_that_ignores_sigterm_is_left_running(monkeypatch: pytest.Monkey
     (tmp_path / "over").touch()
     until((tmp_path / "done").exists, "the command to do its work")
     until(lambda: all(each.name != "end of sh" for each in threading.enumerate()), "the command to be reaped")
+
+
+def test_command_has_a_process_group_of_its_own() -> None:
+    ended = commands.run([sys.executable, "-ISc", "import os; print(os.getpgrp(), os.getpid())"], "", DEADLINE_SECONDS)
+
+    group, process = map(int, ended.output.split())
+    assert group == process != os.getpgrp()
 
 
 def test_command_leaves_no_core() -> None:

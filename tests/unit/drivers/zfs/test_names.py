@@ -37,6 +37,11 @@ def test_invalid_name_of_zfs_reaches_no_command(name: str) -> None:
         commands.rename(name, "tank@a", 1)
 
 
+def test_report_without_a_name_is_refused_since_it_would_have_every_pool() -> None:
+    with pytest.raises(InvalidReference, match="no dataset is named"):
+        commands.get([], True, 1)
+
+
 def test_only_snapshots_are_renamed_and_only_within_their_dataset() -> None:
     with pytest.raises(InvalidReference, match="a snapshot named"):
         commands.rename("tank/volume", "tank/other", 1)
