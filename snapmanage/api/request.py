@@ -12,7 +12,7 @@ import falcon
 from snapmanage import errors
 from snapmanage.api.access.callers import NOBODY, Authenticate, Caller
 from snapmanage.api.access.policy import ADMIN, Policy
-from snapmanage.api.listings import ListingLimits, Listings
+from snapmanage.api.listings import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency
@@ -41,6 +41,7 @@ class Service:
     authenticate: Authenticate
     policy: Policy
     listings: Listings = field(default_factory=lambda: Listings(ListingLimits()))
+    searches: Searches = field(default_factory=lambda: Searches(SearchLimits()))
 
 
 @dataclass(frozen=True)

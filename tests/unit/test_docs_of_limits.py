@@ -7,7 +7,7 @@ import pytest
 
 import snapmanage
 from snapmanage import conf, relay
-from snapmanage.api import answers, app, lists, schemas
+from snapmanage.api import answers, app, listings, lists, schemas
 from snapmanage.api.access import cadf, callers, http_basic, tokens
 from snapmanage.api.serving import acceptor, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
@@ -95,6 +95,7 @@ VALUES: dict[str, Any] = {
     "driver calls at the same time": option("driver_calls"),
     "time of one driver call": f"{option('driver_timeout_seconds')} s",
     "threads of hung driver calls": f"{driver_pool.HUNG_POOLS} times",
+    "lists of records that the database works on": f"has taken {listings.SLOW_SECONDS:g} s",
     "abandoned listings and checks": deadline.MOST_HUNG,
     "projects in the round robin": f"{fairness.MAX_PROJECTS:,}",
     "entries of the scans that a process keeps": f"{scans.MOST_ENTRIES:,}",
