@@ -13,7 +13,7 @@ from snapmanage import errors
 from snapmanage.api.access.callers import NOBODY, Authenticate, Caller
 from snapmanage.api.access.policy import ADMIN, Policy
 from snapmanage.api.versions import MINIMUM, Version
-from snapmanage.api.waiting_lists import ListingLimits, Listings
+from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency
 from snapmanage.core.idempotency import IdempotencyKey
@@ -41,6 +41,7 @@ class Service:
     authenticate: Authenticate
     policy: Policy
     listings: Listings = field(default_factory=lambda: Listings(ListingLimits()))
+    searches: Searches = field(default_factory=lambda: Searches(SearchLimits()))
 
 
 @dataclass(frozen=True)

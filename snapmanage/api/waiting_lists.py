@@ -1,12 +1,16 @@
-"""The lists of manageable snapshots that wait for their servers, which leave threads for all other requests."""
+"""The lists that wait for a server or for the database, which leave threads for all other requests."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from snapmanage import errors
+
+# A list of records waits for a place as long as no list in a place has taken longer.
+SLOW_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,58 @@ class Listings:
                 f"the limit of waiting lists is reached ({self._limits.total}), so the list of {server} was not "
                 f"requested; the backends of {servers} may be slow or hang, so try again later"
             )
+
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """The numbers of lists of records of a process that the database may work on at the same time."""
+
+    total: int = 12
+    per_project: int = 8
+
+    @classmethod
+    def of_threads(cls, threads: int) -> "SearchLimits":
+        """Return the limits of a process with so many threads: three quarters of them, and half for each project."""
+        return cls(max(1, threads * 3 // 4), max(1, threads // 2))
+
+
+class Searches:
+    """Admits the lists of records, which can take the database many seconds in a project with many records.
+
+    Quick lists wait for each other. A list is refused only while the places are held by slow ones.
+    """
+
+    def __init__(self, limits: SearchLimits, slow_seconds: float = SLOW_SECONDS) -> None:
+        self._limits = limits
+        self._slow_seconds = slow_seconds
+        self._running: dict[object, tuple[str, float]] = {}
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def admitted(self, project_id: str) -> Iterator[None]:
+        """Hold a place during a list of the caller's project; raise `Unavailable` if slow lists hold all places."""
+        place = object()
+        with self._changed:
+            while (remaining := self._seconds_to_wait(project_id)) > 0:
+                self._changed.wait(remaining)
+            self._running[place] = (project_id, time.monotonic())
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._running[place]
+                self._changed.notify_all()
+
+    def _seconds_to_wait(self, project_id: str) -> float:
+        """Return the longest time to wait for a place, 0 if there is one; raise `Unavailable` if it is over."""
+        own = [begun for project, begun in self._running.values() if project == project_id]
+        every = [begun for _, begun in self._running.values()]
+        full = own if len(own) >= self._limits.per_project else every if len(every) >= self._limits.total else []
+        if not full:
+            return 0.0
+        remaining = min(full) + self._slow_seconds - time.monotonic()
+        if remaining <= 0:
+            raise errors.Unavailable(
+                "too many slow lists are in progress; try again later, and use fewer filters or shorter pages"
+            )
+        return remaining

@@ -11,7 +11,7 @@ from snapmanage.api import app
 from snapmanage.api.request import Limits, Service
 from snapmanage.api.serving import server as http
 from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback, shared_port
-from snapmanage.api.waiting_lists import ListingLimits, Listings
+from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.wiring import configuration, middleware
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
@@ -59,4 +59,6 @@ def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
     limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
     authenticate, policy = middleware.authentication(conf), middleware.policy(conf)
     listings = Listings(ListingLimits.of_threads(conf.api.threads))
-    return middleware.surround(conf, app.build(Service(parts.app, parts.bus, limits, authenticate, policy, listings)))
+    searches = Searches(SearchLimits.of_threads(conf.api.threads))
+    service = Service(parts.app, parts.bus, limits, authenticate, policy, listings, searches)
+    return middleware.surround(conf, app.build(service))

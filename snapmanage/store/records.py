@@ -43,8 +43,11 @@ def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
 
 
 def get(conn: Connection, kind: type[R], record_id: str, deleted: bool = False) -> R | None:
-    """Return the record of an id; a tombstone only with `deleted`."""
-    found = get_many(conn, kind, [record_id])
+    """Return the record of an id; a tombstone only with `deleted`.
+
+    MariaDB ignores blanks at the end of a text, but an id with such blanks is unknown.
+    """
+    found = [record for record in get_many(conn, kind, [record_id]) if record.id == record_id]
     return next((record for record in found if deleted or record.deleted_at is None), None)
 
 

@@ -18,8 +18,9 @@ def beat(conn: Connection, service: Service) -> None:
 
 
 def get(conn: Connection, server: str) -> Service | None:
+    """Return a server. MariaDB ignores blanks at the end of a name, but no process serves a name with such blanks."""
     row = conn.execute(select(services).where(services.c.server == server)).one_or_none()
-    return None if row is None else Service(**row._mapping)
+    return None if row is None or row.server != server else Service(**row._mapping)
 
 
 def sharing(conn: Connection, service: Service) -> Sequence[str]:

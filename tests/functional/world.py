@@ -20,7 +20,7 @@ from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
 from snapmanage.api.serving.server import HttpServer
-from snapmanage.api.waiting_lists import ListingLimits, Listings
+from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.audit.listener import Listener
 from snapmanage.core import services as heartbeats
 from snapmanage.core.records import Snapshot
@@ -214,6 +214,7 @@ def running_world(
     around: Callable[[Any], Any] = lambda application: application,
     url: str | None = None,
     relay_interval_seconds: float = 0.05,
+    searches: Searches | None = None,
 ) -> Iterator[World]:
     """Run a world with one fake backend unless others are given; `around` wraps its API.
 
@@ -232,7 +233,8 @@ def running_world(
         bus.consume(NAMES.event_keys(), Listener(db))
         relay.start()
         server.start()
-        service = Service(app, bus, limits, authenticate, policy or default_policy(), Listings(listing_limits))
+        listings, searches = Listings(listing_limits), searches or Searches(SearchLimits())
+        service = Service(app, bus, limits, authenticate, policy or default_policy(), listings, searches)
         application = wsgi.build(service)
         http.start(around(application), limits.body)
         client = Client(http.address)

@@ -8,7 +8,8 @@ import pytest
 import snapmanage
 from snapmanage import conf, relay
 from snapmanage.api import answers, app, lists, schemas
-from snapmanage.api.access import callers, http_basic, tokens
+from snapmanage.api import waiting_lists as listings
+from snapmanage.api.access import cadf, callers, http_basic, tokens
 from snapmanage.api.serving import acceptor, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit.listener import LARGEST_READ
@@ -96,6 +97,7 @@ VALUES: dict[str, Any] = {
     "driver calls at the same time": option("driver_calls"),
     "time of one driver call": f"{option('driver_timeout_seconds')} s",
     "threads of hung driver calls": f"{driver_pool.HUNG_POOLS} times",
+    "lists of records that the database works on": f"has taken {listings.SLOW_SECONDS:g} s",
     "abandoned listings and checks": deadline.MOST_HUNG,
     "projects in the round robin": f"{fairness.MAX_PROJECTS:,}",
     "entries of the scans that a process keeps": f"{scans.MOST_ENTRIES:,}",
@@ -115,6 +117,7 @@ VALUES: dict[str, Any] = {
     "statement, and text of the database": f"{failures.LONGEST_STATEMENT} and {failures.LONGEST_TEXT} characters",
     "text of a reason": f"{text.LONGEST_REASON:,} characters",
     "field of a log line": f"{text.LONGEST_REASON:,} characters",
+    "requests whose CADF events wait": f"{cadf.MOST_WAITING:,}, with {cadf.LONGEST_TEXT:,} characters",
     "accepted passwords": f"{http_basic.MOST_REMEMBERED:,}, for {http_basic.REMEMBERED_SECONDS:g} s",
     "valid tokens": f"{tokens.MOST_TOKENS:,}",
     "idle time within a transaction": f"{database.IDLE_SECONDS} s",

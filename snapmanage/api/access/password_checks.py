@@ -9,6 +9,7 @@ may use all addresses of such a network.
 import ipaddress
 import itertools
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ RESERVED = 2
 # A client with a wrong password in the last minute gets no place in this part of the line.
 RESERVED_PART = 1 / 2
 BUSY_SECONDS = 1
+# An address with its port, or in quotes, as proxies write it into Forwarded (RFC 7239) or X-Forwarded-For.
+_WITH_PORT = re.compile(r'"?(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?"?')
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,15 @@ class PasswordChecks:
 
 
 def client_of(address: str | None) -> str:
-    """Return the client of an address; all addresses that can't be parsed, such as that of a UNIX socket, are one."""
+    """Return the client of an address, which may have a port.
+
+    All addresses that can't be parsed, such as that of a UNIX socket, are one client.
+    """
+    text = address or ""
+    if found := _WITH_PORT.fullmatch(text):
+        text = found[1] or found[2]
     try:
-        known = ipaddress.ip_address(address or "")
+        known = ipaddress.ip_address(text)
     except ValueError:
         return ""
     if isinstance(known, ipaddress.IPv4Address):

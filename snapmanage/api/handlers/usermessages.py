@@ -22,7 +22,9 @@ def index(request: ApiRequest) -> Answer:
     query = ListQuery(request.caller.requester.project_id, limit=request.service.limits.page)
     if request.version >= versions.MESSAGE_FILTERS:
         query = lists.query(request, SHAPE)
-    return views.page(request, "messages", queries.list_user_messages(request.service.app, query), views.message)
+    with request.service.searches.admitted(request.caller.requester.project_id):
+        shown = queries.list_user_messages(request.service.app, query)
+    return views.page(request, "messages", shown, views.message)
 
 
 def show(request: ApiRequest) -> Answer:

@@ -48,5 +48,7 @@ def show(request: ApiRequest) -> Answer:
 
 def _list(request: ApiRequest, view: Any) -> Answer:
     query = lists.query(request, SHAPE)
-    shown = queries.list_records(request.service.app, Volume, query, lists.wants_count(request))
+    with_total = lists.wants_count(request)
+    with request.service.searches.admitted(request.caller.requester.project_id):
+        shown = queries.list_records(request.service.app, Volume, query, with_total)
     return views.page(request, "volumes", shown, view)

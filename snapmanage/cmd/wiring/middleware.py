@@ -137,7 +137,7 @@ def _require_keystone_options(conf: cfg.ConfigOpts) -> None:
 def _audited(conf: cfg.ConfigOpts, application: Any) -> Any:
     """Return the application behind keystonemiddleware's audit filter, whose events go to the log by default.
 
-    A broker that can't be reached is tried once, because the filter works within the request.
+    A broker that can't be reached is tried once for each event, since further events wait meanwhile.
     """
     try:
         from keystonemiddleware import audit
@@ -156,7 +156,8 @@ def _audited(conf: cfg.ConfigOpts, application: Any) -> Any:
     conf.set_default("retry", 0, group=NOTIFICATIONS)
     given = {"audit_map_file": conf.api.audit_map_file, "oslo_config_config": conf}
     try:
-        return CadfAudit(application, lambda inner: audit.AuditMiddleware(inner, **given))
+        in_background = conf[AUDIT].driver != "log"
+        return CadfAudit(application, lambda inner: audit.AuditMiddleware(inner, **given), in_background)
     except (OSError, ConfigParserError, audit.PycadfAuditApiConfigError) as error:
         text = " ".join(str(error).split())
         raise errors.ConfigurationError(

@@ -102,9 +102,14 @@ def _failed_to_connect(error: DBAPIError) -> bool:
 
 
 def _reported(error: DBAPIError) -> tuple[str | None, int | None, int | None]:
-    """Return PostgreSQL's SQLSTATE, MariaDB's code and SQLite's primary result code, as far as the error has them."""
+    """Return PostgreSQL's SQLSTATE, MariaDB's code and SQLite's primary result code, as far as the error has them.
+
+    PyMySQL 1.2 reports a SQLSTATE too, but MariaDB's says little: HY000 for a full disk, and 42000, the class of a
+    wrong statement, for a user that has used up its limits.
+    """
     original: Any = error.orig
     arguments = getattr(original, "args", ())
     code = arguments[0] if arguments and isinstance(arguments[0], int) else None
+    state = getattr(original, "sqlstate", None) if code is None else None
     result = getattr(original, "sqlite_errorcode", None)
-    return getattr(original, "sqlstate", None), code, None if result is None else result & 0xFF
+    return state, code, None if result is None else result & 0xFF

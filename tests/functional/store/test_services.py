@@ -33,6 +33,14 @@ def beat(server: str, conn: Connection, now: datetime) -> None:
     services.beat(conn, Service(server, "fake", now))
 
 
+def test_name_with_a_blank_at_its_end_is_unknown(database: Database, clock: FakeClock) -> None:
+    database.write(partial(beat, SERVER))
+
+    with database.read() as conn:
+        assert services.get(conn, SERVER) == Service(SERVER, "fake", clock.now)
+        assert services.get(conn, f"{SERVER} ") is None
+
+
 def test_two_processes_of_one_server_may_start_at_the_same_time(database: Database) -> None:
     barrier = threading.Barrier(2)
 

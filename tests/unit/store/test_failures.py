@@ -9,7 +9,7 @@ from snapmanage.store.engine import failures
 
 
 class Coded(Exception):
-    """An error of a driver: MariaDB's has a number, PostgreSQL's a SQLSTATE, SQLite's a result code."""
+    """An error of a driver: MariaDB's has a number and perhaps a SQLSTATE, PostgreSQL's a SQLSTATE, SQLite's a code."""
 
     def __init__(self, code: int | None = None, sqlstate: str | None = None, sqlite_errorcode: int | None = None):
         super().__init__(*([] if code is None else [code]), "text")
@@ -28,6 +28,10 @@ AWAY = {
     "MariaDB is a replica": Coded(1290),
     "a node of Galera is not ready": Coded(1047),
     "MariaDB's disk is full": Coded(1021),
+    "MariaDB is a replica, by PyMySQL 1.2": Coded(1290, "HY000"),
+    "MariaDB's disk is full, by PyMySQL 1.2": Coded(1021, "HY000"),
+    "MariaDB interrupted a slow statement, by PyMySQL 1.2": Coded(1969, "70100"),
+    "MariaDB's user has used up its limits, by PyMySQL 1.2": Coded(1226, "42000"),
     "PostgreSQL ended the connection": Coded(sqlstate="57P01"),
     "PostgreSQL starts": Coded(sqlstate="57P03"),
     "PostgreSQL has no connection left": Coded(sqlstate="53300"),
@@ -39,6 +43,7 @@ AWAY = {
 }
 BAD = {
     "MariaDB knows no such column": Coded(1054),
+    "MariaDB knows no such column, by PyMySQL 1.2": Coded(1054, "42S22"),
     "the packet is too large for MariaDB": Coded(1153),
     "MariaDB's stack is too small": Coded(1436),
     "the statement is too complex for PostgreSQL": Coded(sqlstate="54001"),

@@ -1,6 +1,7 @@
 """Lists at their limits: a client makes a statement neither long nor kept, whatever filters and order it combines."""
 
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import product
@@ -43,6 +44,38 @@ def test_filter_by_metadata_has_at_most_8192_characters(shared: World, length: i
 
     assert len(text) == length
     assert shared.client.get("volumes", params={"metadata": text}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" + "1or 1,\n" * 1000 + "]", "{'a':1if 1else 0}", r"{'a\d':'b'}", r"{'a':'\777'}"],
+    ids=["numbers", "number", "escape", "octal"],
+)
+def test_filter_by_metadata_writes_no_warning_into_the_log(shared: World, text: str) -> None:
+    with warnings.catch_warnings(record=True) as written:
+        warnings.simplefilter("always")
+        answer = shared.client.get("snapshots", params={"metadata": text})
+
+    assert fault(answer)[0] == 400
+    assert written == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """{"key": "it's a/b 😀"}""",
+        r"""{"key":"it's a\/b \ud83d\ude00"}""",
+        r"""{'key':'it\'s a/b 😀',}""",
+        r"""{u'key': u"it's a/b \U0001f600"}""",
+    ],
+    ids=["JSON", "JSON in ASCII", "Python", "Python 2"],
+)
+def test_filter_by_metadata_is_written_as_json_or_as_python_prints_it(world: World, text: str) -> None:
+    world.register_volume("volume-1", metadata={"key": "it's a/b 😀"})
+
+    found = world.client.get("volumes", params={"metadata": text}).json()["volumes"]
+
+    assert len(found) == 1
 
 
 def test_a_thousand_pairs_are_refused_and_not_called_an_outage(shared: World) -> None:

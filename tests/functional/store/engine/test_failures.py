@@ -15,6 +15,10 @@ from tests.functional.databases import ON_SERVERS
 
 TOO_DEEP = "SELECT " + "(" * 20_000 + "1" + ")" * 20_000
 TOO_MANY_VALUES = {"sqlite": 300_000, "postgresql": 66_000}
+INTERRUPTED = {
+    "mysql": "SET STATEMENT max_statement_time = 0.01 FOR SELECT sleep(10)",
+    "postgresql": "SET LOCAL statement_timeout = 10; SELECT pg_sleep(10)",
+}
 SECRET = "texts-of-users" * 30
 BAD = {
     "unknown column": "SELECT nothing_of_that_name FROM snapshots",
@@ -71,6 +75,14 @@ def test_server_that_can_not_be_reached_is_away(database: Database) -> None:
 
     assert failures.away(error)
     unreachable.close()
+
+
+@ON_SERVERS
+def test_server_that_interrupts_a_slow_statement_is_away(database: Database) -> None:
+    error = failure(database, INTERRUPTED[database.engine.dialect.name])
+
+    assert failures.away(error)
+    assert failures.passes(error)
 
 
 def test_sqlite_file_that_can_not_be_opened_is_away() -> None:

@@ -54,6 +54,13 @@ def test_record_is_read_as_it_was_written(database: Database) -> None:
     assert stored(database, full_snapshot().id) == full_snapshot()
 
 
+def test_id_with_a_blank_at_its_end_is_unknown(database: Database) -> None:
+    insert(database, examples.snapshot())
+
+    with database.read() as conn:
+        assert records.get(conn, Snapshot, f"{examples.snapshot().id} ") is None
+
+
 def test_times_keep_their_microseconds_and_are_in_utc(database: Database) -> None:
     elsewhere_on_earth = datetime.fromisoformat("2026-03-01T23:59:59.999999+13:45")
     snapshot = owning_snapshot(created_at=elsewhere_on_earth, due_at=datetime.max.replace(year=9000, tzinfo=UTC))

@@ -1,0 +1,81 @@
+"""Lists of records that are slow in the database hold only some threads of the API; quick ones wait for each other."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.api.waiting_lists import Searches, SearchLimits
+from tests.functional.client import PROJECT, fault
+from tests.functional.world import OTHER_PROJECT, World, running_world
+
+LATEST = "3.71"
+
+
+@pytest.fixture
+def searches() -> Searches:
+    """Return places for two lists, one of them for each project, where every list is slow."""
+    return Searches(SearchLimits(total=2, per_project=1), slow_seconds=0)
+
+
+@pytest.fixture
+def world(tmp_path: Path, searches: Searches) -> Iterator[World]:
+    with running_world(tmp_path, searches=searches) as made:
+        yield made
+
+
+@pytest.mark.parametrize("path", ["snapshots", "snapshots/detail", "volumes", "volumes/detail", "messages"])
+def test_list_is_refused_while_slow_lists_of_its_project_hold_their_places(
+    world: World, searches: Searches, path: str
+) -> None:
+    with searches.admitted(PROJECT):
+        refused = world.client.get(path, version=LATEST)
+        health = world.client.get("/healthcheck")
+        request = world.client.manage_volume("volume-1")
+    served = world.client.get(path, version=LATEST)
+
+    assert refused.headers["Retry-After"]
+    assert fault(refused) == (
+        503,
+        "serviceUnavailable",
+        "too many slow lists are in progress; try again later, and use fewer filters or shorter pages",
+    )
+    assert (health.status_code, request.status_code, served.status_code) == (200, 202, 200)
+
+
+def test_project_with_slow_lists_leaves_places_for_others(searches: Searches) -> None:
+    with ExitStack() as held:
+        held.enter_context(searches.admitted(PROJECT))
+        held.enter_context(searches.admitted(OTHER_PROJECT))
+
+        with pytest.raises(errors.Unavailable):
+            held.enter_context(searches.admitted("a third project"))
+
+
+def test_list_waits_for_a_quick_one() -> None:
+    searches = Searches(SearchLimits(total=1, per_project=1), slow_seconds=60)
+
+    def search(project_id: str) -> float:
+        with searches.admitted(project_id):
+            time.sleep(0.001)  # the work of a quick list
+            return time.monotonic()
+
+    with ThreadPoolExecutor(8) as threads:
+        ended = list(threads.map(search, [PROJECT, OTHER_PROJECT] * 8))
+
+    assert len(set(ended)) == 16
+
+
+def test_failed_list_holds_no_place(searches: Searches) -> None:
+    for _ in range(2):
+        with pytest.raises(errors.InvalidRequest), searches.admitted(PROJECT):
+            raise errors.InvalidRequest("marker x could not be found")
+
+
+@pytest.mark.parametrize(("threads", "total", "per_project"), [(1, 1, 1), (2, 1, 1), (4, 3, 2), (16, 12, 8)])
+def test_slow_lists_hold_at_most_three_quarters_of_the_threads(threads: int, total: int, per_project: int) -> None:
+    assert SearchLimits.of_threads(threads) == SearchLimits(total, per_project)
