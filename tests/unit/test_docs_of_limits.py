@@ -74,7 +74,8 @@ VALUES: dict[str, Any] = {
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
     "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
     "`name~` of manageable snapshots": f"{manageable.LONGEST_NAME_PART} characters",
-    "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}",
+    "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}, of which the API reads "
+    f"{queries.SHOWN_BYTES // MIB} MiB",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",
     "request over the bus": f"{envelope.LARGEST_REQUEST // MIB} MiB",
     "messages handled at once": f"{queue_consumer.HOLD_SECONDS:g} seconds",
