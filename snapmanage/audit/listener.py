@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
-from snapmanage.core.audit import chain
+from snapmanage.core.audit import chain, payloads
 from snapmanage.core.audit.chain import Entry, Head, LogState
 from snapmanage.core.audit.comparison import differing
 from snapmanage.core.events import OWN_EVENT_TYPES, PAYLOAD_FIELDS
 from snapmanage.core.values import ids
 from snapmanage.core.values.logfields import fields
-from snapmanage.core.values.text import DEEPEST_EVENT, readable, walk
+from snapmanage.core.values.text import readable
 from snapmanage.crash import Point
 from snapmanage.store import quarantine
 from snapmanage.store.audit import log
@@ -127,13 +127,12 @@ def _parse_event(delivery: Delivery) -> ReceivedEvent | None:
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of its schema: {', '.join(missing)}")
     if any(ids.parse_uuid(name, payload[name]) != payload[name] for name in ("event_id", "snapshot_id")):
         raise errors.InvalidRequest("event_id and snapshot_id must be written in small letters with hyphens")
-    if any(level > DEEPEST_EVENT for level, _ in walk(payload)):
-        raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST_EVENT} levels deep")
     generation = payload["generation"]
     if type(generation) is not int or not 0 <= generation < 2**31:
         raise errors.InvalidRequest(f"the generation must be a whole number, not {generation!r}")
     if generation and payload["event_id"] != ids.derive(payload["snapshot_id"], str(generation)):
         raise errors.InvalidRequest(f"the event_id is not that of generation {generation} of the snapshot")
+    payloads.require_valid(event_type, payload)
     return ReceivedEvent(event_type, payload, delivery)
 
 
