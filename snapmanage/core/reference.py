@@ -10,6 +10,9 @@ from snapmanage.core.values.text import DEEPEST, walk
 
 __all__ = ["Reference"]
 
+# Values and keys. Each event of the snapshot repeats them, and Python handles a million in seconds.
+MOST_VALUES = 1000
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -27,8 +30,11 @@ class Reference:
             value = {"source-name": value}
         if not isinstance(value, Mapping) or not value:
             raise errors.InvalidReference("ref must be an object such as {'source-name': NAME}, or a name")
-        if any(level > DEEPEST for level, _ in walk(value)):
-            raise errors.InvalidReference(f"ref is nested more than {DEEPEST} levels deep")
+        for count, (level, _) in enumerate(walk(value), 1):
+            if level > DEEPEST:
+                raise errors.InvalidReference(f"ref is nested more than {DEEPEST} levels deep")
+            if count > MOST_VALUES:
+                raise errors.InvalidReference(f"ref has more than {MOST_VALUES} values")
         try:
             return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False))
         except ValueError as error:

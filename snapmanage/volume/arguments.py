@@ -10,6 +10,8 @@ from snapmanage.core.values.text import storable
 
 LONGEST_TEXT = 255
 LARGEST_GB = 2**40
+# Pairs of metadata: more than the largest body that Cinder's API accepts is likely to have.
+MOST_PAIRS = 10_000
 # The time at which a record is accepted replaces it.
 UNDATED = datetime.min.replace(tzinfo=UTC)
 
@@ -61,4 +63,6 @@ def metadata(value: Any) -> dict[str, str]:
     given = {} if value is None else value
     if not isinstance(given, Mapping) or not all(isinstance(part, str) for pair in given.items() for part in pair):
         raise errors.InvalidRequest("metadata must be an object of texts")
+    if len(given) > MOST_PAIRS:
+        raise errors.InvalidRequest(f"metadata must have at most {MOST_PAIRS} pairs, not {len(given)}")
     return dict(given)

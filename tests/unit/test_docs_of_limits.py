@@ -15,6 +15,8 @@ from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
+from snapmanage.core import reference
+from snapmanage.core.audit import payloads
 from snapmanage.core.lists import manageable, paging, sorting
 from snapmanage.core.purge import MINIMUM_AGE
 from snapmanage.core.values import text
@@ -86,6 +88,10 @@ VALUES: dict[str, Any] = {
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
     "levels of nesting in the `ref` of a cast": text.DEEPEST,
     "levels of nesting in the payload of an event": text.DEEPEST_EVENT,
+    "values and keys in the `ref`": f"{reference.MOST_VALUES:,}",
+    "values and keys in the payload": f"{payloads.MOST_VALUES:,}",
+    "time, status and code": f"{payloads.LONGEST_FIELD} characters each; {text.LONGEST_REASON:,} characters",
+    "pairs of the metadata of a cast": f"{arguments.MOST_PAIRS:,}",
     "texts of a cast": f"{arguments.LONGEST_TEXT} characters",
     "entries in the answer to `get_manageable_snapshots`": f"{manageable.MOST_ENTRIES:,}",
     "calls to one server without an answer": f"{rpc_callers.MOST_CALLS}, of which {rpc_callers.THREADS}",
@@ -139,7 +145,6 @@ NOT_COMPARED = {
     "lists of manageable snapshots that wait, of each process",
     "lists that wait for one server, of each process",
     "one message of any kind",
-    "metadata of a cast",
     "operations that a worker holds",
     "entries of a backend",
     "orders that a scan keeps",

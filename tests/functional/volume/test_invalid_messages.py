@@ -9,6 +9,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.bus import Delivery
+from snapmanage.core.reference import MOST_VALUES
+from snapmanage.volume.arguments import MOST_PAIRS
 from tests.examples import sample_body
 from tests.functional.client import SERVER
 from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, quarantined, request, upstream_request
@@ -97,9 +99,11 @@ def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world
         {"user_id": 5},
         {"user_id": "\ud800"},
         {"metadata": {"a": 1}},
+        {"metadata": dict.fromkeys(map(str, range(MOST_PAIRS + 1)), "")},
         {"metadata": "text"},
         {"ref": {}},
         {"ref": {"a": float("nan")}},
+        {"ref": {"a": [[]] * MOST_VALUES}},
         {"ref": json.loads('{"a":' * 40 + "1" + "}" * 40)},
         {"ref": json.loads('{"a":' + "[" * 400 + "]" * 400 + "}")},
         {"volume_id": "disk"},
