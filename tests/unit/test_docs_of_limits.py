@@ -88,6 +88,7 @@ VALUES: dict[str, Any] = {
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
     "levels of nesting in the `ref` of a cast": text.DEEPEST,
     "levels of nesting in the payload of an event": text.DEEPEST_EVENT,
+    "opening brackets": f"{envelope.MOST_BRACKETS:,}",
     "values and keys in the `ref`": f"{reference.MOST_VALUES:,}",
     "values and keys in the payload": f"{payloads.MOST_VALUES:,}",
     "time, status and code": f"{payloads.LONGEST_FIELD} characters each; {text.LONGEST_REASON:,} characters",
