@@ -63,12 +63,14 @@ class Listener:
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         received: list[ReceivedEvent] = []
+        invalid: list[tuple[Delivery, str]] = []
         for delivery in batch:
             try:
                 if event := _parse_event(delivery):
                     received.append(event)
             except errors.InvalidRequest as error:
-                self.quarantine(delivery, str(error))
+                invalid.append((delivery, str(error)))
+        self._quarantine(invalid)
         if received:
             crash.at(Point.EVENTS_RECEIVED)
             contradictions = write_in_parts(
@@ -83,15 +85,29 @@ class Listener:
 
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Quarantine a message; `read` makes no difference, since a quarantined event is not announced."""
-        self._db.write(
-            lambda conn, now: quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
-        )
-        key = quarantine.key(delivery.queue, delivery.body)
-        LOG.error(
-            "Quarantined a notification; see `snapmanage-manage quarantine show`: %s",
-            fields(message=key, queue=delivery.queue, reason=readable(reason)),
-        )
+        self._quarantine([(delivery, reason)])
+
+    def _quarantine(self, invalid: Sequence[tuple[Delivery, str]]) -> None:
+        """Quarantine messages with their reasons, in one transaction: a flood of them must not hold the queue."""
+        if not invalid:
+            return
+        write_in_parts(invalid, lambda part: self._db.write(lambda conn, now: _add(conn, part, now)), _unwritable)
+        for delivery, reason in invalid:
+            key = quarantine.key(delivery.queue, delivery.body)
+            LOG.error(
+                "Quarantined a notification; see `snapmanage-manage quarantine show`: %s",
+                fields(message=key, queue=delivery.queue, reason=readable(reason)),
+            )
         crash.at(Point.QUARANTINED)
+
+
+def _add(conn: Connection, invalid: Sequence[tuple[Delivery, str]], now: datetime) -> None:
+    for delivery, reason in invalid:
+        quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+
+
+def _unwritable(invalid: tuple[Delivery, str], error: Exception) -> None:
+    raise error
 
 
 def _log(contradiction: Contradiction) -> None:

@@ -97,6 +97,16 @@ def test_invalid_event_is_quarantined_and_the_others_are_written(database: Datab
     assert len(quarantined(database)) == 1
 
 
+def test_many_invalid_events_are_quarantined_in_one_transaction(database: Database) -> None:
+    listener, commits = Listener(database), list[object]()
+    sa.event.listen(database.engine, "commit", commits.append)
+
+    listener([Delivery(QUEUE, b"odd %d" % number) for number in range(20)])
+
+    assert len(commits) == 1
+    assert len(quarantined(database)) == 20
+
+
 def test_too_large_event_is_quarantined_and_the_others_are_written(database: Database) -> None:
     good, large = event(), altered(generation=2, metadata={"a": "x" * LARGEST_EVENT})
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.bus import Delivery
@@ -131,6 +132,20 @@ def test_cast_for_an_unknown_snapshot_without_its_record_ends_with_an_error_even
 
     assert world.audited_events(snapshot_id, ".error") == [event]
     assert len(quarantined(world)) == 1
+
+
+def test_many_invalid_messages_are_quarantined_in_one_transaction(world: World) -> None:
+    transactions = set[object]()
+
+    def listen(conn: sa.Connection, cursor: object, statement: str, *more: object) -> None:
+        if statement.startswith("INSERT INTO quarantine"):
+            transactions.add(conn.get_transaction())
+
+    sa.event.listen(world.db.engine, "before_cursor_execute", listen)
+    publish(world, *(b"odd %d" % number for number in range(20)))
+
+    assert len(transactions) == 1
+    assert len(quarantined(world)) == 20
 
 
 def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_quarantined(world: World) -> None:
