@@ -12,6 +12,8 @@ __all__ = ["Reference"]
 
 # Values and keys. Each event of the snapshot repeats them, and Python handles a million in seconds.
 MOST_VALUES = 1000
+# Characters of a reference as JSON in ASCII.
+LONGEST_TEXT = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,12 @@ class Reference:
             if count > MOST_VALUES:
                 raise errors.InvalidReference(f"ref has more than {MOST_VALUES} values")
         try:
-            return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False))
+            text = json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
         except ValueError as error:
             raise errors.InvalidReference(f"ref must be JSON: {error}") from error
+        if len(text) > LONGEST_TEXT:
+            raise errors.InvalidReference(f"ref has {len(text)} characters as JSON; the limit is {LONGEST_TEXT}")
+        return cls(text)
 
     @classmethod
     def named(cls, name: str) -> "Reference":

@@ -10,8 +10,10 @@ from snapmanage.core.values.text import storable
 
 LONGEST_TEXT = 255
 LARGEST_GB = 2**40
-# Pairs of metadata: more than the largest body that Cinder's API accepts is likely to have.
+# Pairs of metadata, and characters of all their texts: more than the largest body of Cinder's API is likely to have.
+# A page of the API's lists has up to 10,000 records with their metadata.
 MOST_PAIRS = 10_000
+LARGEST_METADATA = 128 * 1024
 # The time at which a record is accepted replaces it.
 UNDATED = datetime.min.replace(tzinfo=UTC)
 
@@ -65,4 +67,6 @@ def metadata(value: Any) -> dict[str, str]:
         raise errors.InvalidRequest("metadata must be an object of texts")
     if len(given) > MOST_PAIRS:
         raise errors.InvalidRequest(f"metadata must have at most {MOST_PAIRS} pairs, not {len(given)}")
+    if (size := sum(len(key) + len(text) for key, text in given.items())) > LARGEST_METADATA:
+        raise errors.InvalidRequest(f"metadata must have at most {LARGEST_METADATA} characters, not {size}")
     return dict(given)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from snapmanage import errors
 from snapmanage.bus import Delivery
 from snapmanage.core.reference import MOST_VALUES
-from snapmanage.volume.arguments import MOST_PAIRS
+from snapmanage.volume.arguments import LARGEST_METADATA, MOST_PAIRS
 from tests.examples import sample_body
 from tests.functional.client import SERVER
 from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, quarantined, request, upstream_request
@@ -101,6 +101,7 @@ def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world
         {"user_id": "\ud800"},
         {"metadata": {"a": 1}},
         {"metadata": dict.fromkeys(map(str, range(MOST_PAIRS + 1)), "")},
+        {"metadata": {"k": "x" * LARGEST_METADATA}},
         {"metadata": "text"},
         {"ref": {}},
         {"ref": {"a": float("nan")}},

@@ -3,7 +3,7 @@
 import uuid
 
 from snapmanage.core.records import Status
-from snapmanage.volume.arguments import MOST_PAIRS
+from snapmanage.volume.arguments import LARGEST_METADATA, MOST_PAIRS
 from tests.functional.volume.helpers import SNAPSHOT, publish, quarantined, request, snapshot_names, upstream_request
 from tests.functional.world import World
 
@@ -23,7 +23,9 @@ def test_request_of_an_upstream_with_its_own_records_is_carried_out(world: World
 def test_request_with_the_most_metadata_ends_with_events_that_the_audit_log_accepts(world: World) -> None:
     snapshot_id = str(uuid.UUID(int=5))
 
-    publish(world, upstream_request(metadata=dict.fromkeys(map(str, range(MOST_PAIRS)), "v")))
+    pairs = dict.fromkeys([f"{number:05}" for number in range(MOST_PAIRS)], "values ")
+    last = "x" * (LARGEST_METADATA - sum(len(key) + len(value) for key, value in pairs.items()) + len(pairs["00000"]))
+    publish(world, upstream_request(metadata=pairs | {"00000": last}))
 
     assert world.audited_events(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
     assert quarantined(world) == []
