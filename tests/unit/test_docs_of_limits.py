@@ -15,6 +15,7 @@ from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
+from snapmanage.cmd.wiring import management
 from snapmanage.core import reference
 from snapmanage.core.audit import payloads
 from snapmanage.core.lists import manageable, paging, sorting
@@ -88,6 +89,7 @@ VALUES: dict[str, Any] = {
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
     "levels of nesting in the `ref` of a cast": text.DEEPEST,
     "levels of nesting in the payload of an event": text.DEEPEST_EVENT,
+    "answer of the management API": f"{management.LARGEST_ANSWER // MIB} MiB, {management.TIMEOUT_SECONDS} s",
     "opening brackets": f"{envelope.MOST_BRACKETS:,}",
     "values and keys in the `ref`": f"{reference.MOST_VALUES:,}",
     "values and keys in the payload": f"{payloads.MOST_VALUES:,}",
