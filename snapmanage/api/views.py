@@ -159,10 +159,13 @@ def manageable(request: ApiRequest, entry: dict[str, Any], detail: bool) -> dict
 
 
 def _event(entry: Entry, detailed: bool) -> dict[str, Any]:
+    """Return the shown fields of an event; any client that may publish chooses their values, so they may be odd."""
     names = ("event_id", "generation", "occurred_at", "status", "attempt", "reason")
-    shown = {"event_type": entry.event_type} | {name: entry.payload[name] for name in names}
+    payload = entry.readable_payload
+    shown = {"event_type": entry.event_type} | {name: payload.get(name) for name in names}
     if shown["reason"] and not detailed:
-        code = shown["reason"]["code"]
+        given = shown["reason"].get("code") if isinstance(shown["reason"], dict) else None
+        code = given if isinstance(given, str) else None
         shown["reason"] = {"code": code, "text": reasons.sentence(code)}
     return shown
 

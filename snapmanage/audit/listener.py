@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 
 from snapmanage import crash, errors
 from snapmanage.bus import Delivery, envelope
-from snapmanage.core.audit import chain
+from snapmanage.core.audit import chain, payloads
 from snapmanage.core.audit.chain import Entry, Head, LogState
 from snapmanage.core.audit.comparison import differing
 from snapmanage.core.events import OWN_EVENT_TYPES, PAYLOAD_FIELDS
 from snapmanage.core.values import ids
 from snapmanage.core.values.logfields import fields
-from snapmanage.core.values.text import DEEPEST_EVENT, readable, walk
+from snapmanage.core.values.text import readable
 from snapmanage.crash import Point
 from snapmanage.store import quarantine
 from snapmanage.store.audit import log
@@ -63,12 +63,14 @@ class Listener:
 
     def __call__(self, batch: Sequence[Delivery]) -> None:
         received: list[ReceivedEvent] = []
+        invalid: list[tuple[Delivery, str]] = []
         for delivery in batch:
             try:
                 if event := _parse_event(delivery):
                     received.append(event)
             except errors.InvalidRequest as error:
-                self.quarantine(delivery, str(error))
+                invalid.append((delivery, str(error)))
+        self._quarantine(invalid)
         if received:
             crash.at(Point.EVENTS_RECEIVED)
             contradictions = write_in_parts(
@@ -83,15 +85,29 @@ class Listener:
 
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Quarantine a message; `read` makes no difference, since a quarantined event is not announced."""
-        self._db.write(
-            lambda conn, now: quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
-        )
-        key = quarantine.key(delivery.queue, delivery.body)
-        LOG.error(
-            "Quarantined a notification; see `snapmanage-manage quarantine show`: %s",
-            fields(message=key, queue=delivery.queue, reason=readable(reason)),
-        )
+        self._quarantine([(delivery, reason)])
+
+    def _quarantine(self, invalid: Sequence[tuple[Delivery, str]]) -> None:
+        """Quarantine messages with their reasons, in one transaction: a flood of them must not hold the queue."""
+        if not invalid:
+            return
+        write_in_parts(invalid, lambda part: self._db.write(lambda conn, now: _add(conn, part, now)), _unwritable)
+        for delivery, reason in invalid:
+            key = quarantine.key(delivery.queue, delivery.body)
+            LOG.error(
+                "Quarantined a notification; see `snapmanage-manage quarantine show`: %s",
+                fields(message=key, queue=delivery.queue, reason=readable(reason)),
+            )
         crash.at(Point.QUARANTINED)
+
+
+def _add(conn: Connection, invalid: Sequence[tuple[Delivery, str]], now: datetime) -> None:
+    for delivery, reason in invalid:
+        quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
+
+
+def _unwritable(invalid: tuple[Delivery, str], error: Exception) -> None:
+    raise error
 
 
 def _log(contradiction: Contradiction) -> None:
@@ -127,13 +143,12 @@ def _parse_event(delivery: Delivery) -> ReceivedEvent | None:
         raise errors.InvalidRequest(f"the payload of {event_type} lacks fields of its schema: {', '.join(missing)}")
     if any(ids.parse_uuid(name, payload[name]) != payload[name] for name in ("event_id", "snapshot_id")):
         raise errors.InvalidRequest("event_id and snapshot_id must be written in small letters with hyphens")
-    if any(level > DEEPEST_EVENT for level, _ in walk(payload)):
-        raise errors.InvalidRequest(f"the payload is nested more than {DEEPEST_EVENT} levels deep")
     generation = payload["generation"]
     if type(generation) is not int or not 0 <= generation < 2**31:
         raise errors.InvalidRequest(f"the generation must be a whole number, not {generation!r}")
     if generation and payload["event_id"] != ids.derive(payload["snapshot_id"], str(generation)):
         raise errors.InvalidRequest(f"the event_id is not that of generation {generation} of the snapshot")
+    payloads.require_valid(event_type, payload)
     return ReceivedEvent(event_type, payload, delivery)
 
 

@@ -22,6 +22,9 @@ CONTENT_ENCODING = "utf-8"
 LARGEST_REQUEST = 1024**2
 # An event repeats the fields of its request and may escape their characters, which makes them up to 3.5 times as long.
 LARGEST_EVENT = 4 * LARGEST_REQUEST
+# Opening brackets and braces, also those in texts. A list or an object of a few bytes takes a hundred times as long to
+# parse as a text of its size, and lets Python's garbage collector search all memory again and again.
+MOST_BRACKETS = 50_000
 # Bytes, a limit of AMQP.
 LONGEST_QUEUE_NAME = 255
 _CONTEXT = "_context_"
@@ -89,15 +92,27 @@ def unwrap(body: bytes, finite: bool = True) -> dict[str, Any]:
     number = _finite if finite else _finite_or_none
     parse = partial(json.loads, parse_constant=number, parse_float=number)
     try:
-        outer = parse(body)
+        outer = parse(_quick(body))
         if outer["oslo.version"].partition(".")[0] != "2":
             raise errors.InvalidRequest(f"envelope version {outer['oslo.version']!r} is not supported; send 2.x")
-        content = parse(outer["oslo.message"])
+        content = parse(_quick(outer["oslo.message"]))  # its brackets may be escaped in the envelope
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise errors.InvalidRequest(f"the message is not an oslo.messaging 2.0 envelope: {error!r}") from error
     if not isinstance(content, dict):
         raise errors.InvalidRequest("the content of the envelope must be a JSON object")
     return content
+
+
+def is_slow(text: bytes | str) -> bool:
+    """Return whether a JSON text has more lists and objects than any request, so that parsing it takes seconds."""
+    brackets = text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
+    return brackets > MOST_BRACKETS
+
+
+def _quick(text: bytes | str) -> bytes | str:
+    if is_slow(text):
+        raise errors.InvalidRequest(f"the message has more than {MOST_BRACKETS} brackets")
+    return text
 
 
 def _finite(text: str) -> float:

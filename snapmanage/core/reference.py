@@ -10,6 +10,11 @@ from snapmanage.core.values.text import DEEPEST, walk
 
 __all__ = ["Reference"]
 
+# Values and keys. Each event of the snapshot repeats them, and Python handles a million in seconds.
+MOST_VALUES = 1000
+# Characters of a reference as JSON in ASCII.
+LONGEST_TEXT = 64 * 1024
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -27,12 +32,18 @@ class Reference:
             value = {"source-name": value}
         if not isinstance(value, Mapping) or not value:
             raise errors.InvalidReference("ref must be an object such as {'source-name': NAME}, or a name")
-        if any(level > DEEPEST for level, _ in walk(value)):
-            raise errors.InvalidReference(f"ref is nested more than {DEEPEST} levels deep")
+        for count, (level, _) in enumerate(walk(value), 1):
+            if level > DEEPEST:
+                raise errors.InvalidReference(f"ref is nested more than {DEEPEST} levels deep")
+            if count > MOST_VALUES:
+                raise errors.InvalidReference(f"ref has more than {MOST_VALUES} values")
         try:
-            return cls(json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False))
+            text = json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
         except ValueError as error:
             raise errors.InvalidReference(f"ref must be JSON: {error}") from error
+        if len(text) > LONGEST_TEXT:
+            raise errors.InvalidReference(f"ref has {len(text)} characters as JSON; the limit is {LONGEST_TEXT}")
+        return cls(text)
 
     @classmethod
     def named(cls, name: str) -> "Reference":

@@ -31,6 +31,8 @@ __all__ = [
 
 # Each attempt to unmanage a snapshot adds two events.
 SHOWN_EVENTS = 100
+# Bytes of their contents. One event may have 4 MiB, and any client that may publish chooses its content.
+SHOWN_BYTES = 4 * 1024**2
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
@@ -63,7 +65,7 @@ def volume(app: Application, volume_id: str, project_id: str | None) -> Volume:
 def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
     """Return a snapshot's newest entries in the audit log, by generation."""
     with app.db.read() as conn:
-        return log.of_snapshot(conn, snapshot_id, SHOWN_EVENTS)
+        return log.of_snapshot(conn, snapshot_id, SHOWN_EVENTS, SHOWN_BYTES)
 
 
 def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:

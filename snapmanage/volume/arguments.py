@@ -10,6 +10,10 @@ from snapmanage.core.values.text import storable
 
 LONGEST_TEXT = 255
 LARGEST_GB = 2**40
+# Pairs of metadata, and characters of all their texts: more than the largest body of Cinder's API is likely to have.
+# A page of the API's lists has up to 10,000 records with their metadata.
+MOST_PAIRS = 10_000
+LARGEST_METADATA = 128 * 1024
 # The time at which a record is accepted replaces it.
 UNDATED = datetime.min.replace(tzinfo=UTC)
 
@@ -61,4 +65,8 @@ def metadata(value: Any) -> dict[str, str]:
     given = {} if value is None else value
     if not isinstance(given, Mapping) or not all(isinstance(part, str) for pair in given.items() for part in pair):
         raise errors.InvalidRequest("metadata must be an object of texts")
+    if len(given) > MOST_PAIRS:
+        raise errors.InvalidRequest(f"metadata must have at most {MOST_PAIRS} pairs, not {len(given)}")
+    if (size := sum(len(key) + len(text) for key, text in given.items())) > LARGEST_METADATA:
+        raise errors.InvalidRequest(f"metadata must have at most {LARGEST_METADATA} characters, not {size}")
     return dict(given)

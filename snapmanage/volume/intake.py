@@ -25,6 +25,7 @@ from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quarantine
+from snapmanage.store.engine.refusals import write_in_parts
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.worker import Worker
 
@@ -65,6 +66,7 @@ class Intake:
     def __call__(self, batch: Sequence[Delivery]) -> None:
         crash.at(Point.RECEIVED)
         received: list[tuple[Delivery, OperationRequest]] = []
+        refused: list[tuple[Delivery, str]] = []
         for delivery in batch:
             try:
                 envelope.limit_size(delivery.body, envelope.LARGEST_REQUEST)
@@ -74,7 +76,8 @@ class Intake:
                 elif isinstance(result := self._dispatcher.dispatch(incoming), OperationRequest):
                     received.append((delivery, result))
             except Exception as error:  # noqa: BLE001 - only the message can be the cause
-                self._refuse(delivery, error)
+                refused.append((delivery, _reason(error)))
+        self._quarantine(refused)
         if received:
             self._accept(received)
 
@@ -84,8 +87,12 @@ class Intake:
         room = self._worker.await_room(len(requests))
         accepted = acceptance.accept(self._app, requests, self._worker.id, room)
         self._worker.take_claimed(accepted.claimed, accepted.projects_waiting)
-        for refusal in accepted.refused:
-            self._refuse(next(each for each, request in received if request is refusal.request), refusal.error)
+        self._quarantine(
+            [
+                (next(each for each, request in received if request is refusal.request), _reason(refusal.error))
+                for refusal in accepted.refused
+            ]
+        )
 
     def _submit(self, delivery: Delivery, incoming: Incoming) -> None:
         """Answer a call in a thread of its own, or with the error if too many others wait."""
@@ -120,39 +127,52 @@ class Intake:
         except Exception:
             LOG.exception("Reply not sent; the caller of the RPC method times out: %s", fields(queue=incoming.reply_q))
 
-    def _refuse(self, delivery: Delivery, error: Exception) -> None:
-        text = str(error).partition("\n")[0]
-        self.quarantine(
-            delivery, text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
-        )
-
     def quarantine(self, delivery: Delivery, reason: str, read: bool = True) -> None:
         """Quarantine a message; if it may be `read`, also announce that its request was rejected."""
-        self._app.run(lambda tx: _quarantine(tx, delivery, self._worker.id.server, reason, read))
-        key = quarantine.key(delivery.queue, delivery.body)
-        LOG.error(
-            "Quarantined a message; see `snapmanage-manage quarantine show`: %s",
-            fields(message=key, queue=delivery.queue, reason=readable(reason)),
-        )
+        self._quarantine([(delivery, reason)], read)
+
+    def _quarantine(self, refused: Sequence[tuple[Delivery, str]], read: bool = True) -> None:
+        """Quarantine messages with their reasons, in one transaction: a flood of them must not hold the queue."""
+        if not refused:
+            return
+        host = self._worker.id.server
+        write_in_parts(refused, lambda part: self._app.run(lambda tx: _quarantine(tx, part, host, read)), _unwritable)
+        for delivery, reason in refused:
+            LOG.error(
+                "Quarantined a message; see `snapmanage-manage quarantine show`: %s",
+                fields(
+                    message=quarantine.key(delivery.queue, delivery.body), queue=delivery.queue, reason=readable(reason)
+                ),
+            )
         crash.at(Point.QUARANTINED)
 
 
-def _quarantine(tx: Transaction, delivery: Delivery, host: str, reason: str, read: bool) -> None:
-    """Write the message to the quarantine, and post an error event if it names a snapshot; ignore a repeat."""
-    key = quarantine.add(tx.conn, delivery.queue, delivery.body, delivery.headers, reason, tx.now)
-    if key is None or not read:
-        return
-    event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
-    if event:
-        tx.post(notifications(event, events.UNKNOWN_REQUESTER, both_dialects=False))
+def _reason(error: Exception) -> str:
+    text = str(error).partition("\n")[0]
+    return text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
+
+
+def _unwritable(refused: tuple[Delivery, str], error: Exception) -> None:
+    raise error
+
+
+def _quarantine(tx: Transaction, refused: Sequence[tuple[Delivery, str]], host: str, read: bool) -> None:
+    """Write messages to the quarantine, and post error events of those that name a snapshot; ignore repeats."""
+    for delivery, reason in refused:
+        key = quarantine.add(tx.conn, delivery.queue, delivery.body, delivery.headers, reason, tx.now)
+        if key is None or not read:
+            continue
+        event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
+        if event:
+            tx.post(notifications(event, events.UNKNOWN_REQUESTER, both_dialects=False))
 
 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
     """Return the method and the arguments of a message, both empty if they can't be read.
 
-    Of a request that is larger than an event, only the method and the snapshot's id are read.
+    Of a request that is larger than an event, or that is slow to parse, only the method and the snapshot's id are read.
     """
-    if len(delivery.body) > envelope.LARGEST_EVENT:
+    if len(delivery.body) > envelope.LARGEST_EVENT or envelope.is_slow(delivery.body):
         return envelope.skim_request(delivery.body)
     try:
         message = envelope.open_request(delivery.body, finite=False).message

@@ -91,11 +91,22 @@ def test_request_that_is_larger_than_any_event_is_quarantined_unread(world: Worl
 
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_request_at_the_limit_is_carried_out_and_a_larger_one_is_quarantined(world: World, beyond: int) -> None:
-    rest = LARGEST_REQUEST + beyond - len(upstream_request(metadata={"k": ""}))
+    body = upstream_request().ljust(LARGEST_REQUEST + beyond)  # JSON may end with blanks
 
-    world.bus.deliver(SERVER, Delivery("some-queue", upstream_request(metadata={"k": "x" * rest})))
+    world.bus.deliver(SERVER, Delivery("some-queue", body))
 
     assert len(quarantined(world)) == beyond
+
+
+def test_request_that_is_slow_to_parse_ends_with_an_error_event(world: World) -> None:
+    snapshot_id = "00000000-0000-4000-8000-000000000000"
+    arguments = {"snapshot_id": snapshot_id, "ref": {"a": [[]] * (LARGEST_REQUEST // 5)}}
+
+    world.bus.deliver(SERVER, Delivery("some-queue", envelope.request("manage_snapshot", arguments, {}, "slow")))
+
+    assert world.audited_events(snapshot_id, ".error") == ["snapshot.manage.error"]
+    [entry] = quarantined(world)
+    assert "brackets" in entry.reason
 
 
 @pytest.mark.parametrize("size", [LARGEST_REQUEST, LARGEST_EVENT, 15 * MEBIBYTE])

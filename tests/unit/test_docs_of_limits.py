@@ -16,6 +16,9 @@ from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
+from snapmanage.cmd.wiring import management
+from snapmanage.core import reference
+from snapmanage.core.audit import payloads
 from snapmanage.core.lists import manageable, paging, sorting
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.values import text
@@ -76,7 +79,8 @@ VALUES: dict[str, Any] = {
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
     "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
     "`name~` of manageable snapshots": f"{manageable.LONGEST_NAME_PART} characters",
-    "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}",
+    "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}, of which the API reads "
+    f"{queries.SHOWN_BYTES // MIB} MiB",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",
     "request over the bus": f"{envelope.LARGEST_REQUEST // MIB} MiB",
     "messages handled at once": f"{queue_consumer.HOLD_SECONDS:g} seconds",
@@ -87,6 +91,13 @@ VALUES: dict[str, Any] = {
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
     "levels of nesting in the `ref` of a cast": text.DEEPEST,
     "levels of nesting in the payload of an event": text.DEEPEST_EVENT,
+    "answer of the management API": f"{management.LARGEST_ANSWER // MIB} MiB, {management.TIMEOUT_SECONDS} s",
+    "opening brackets": f"{envelope.MOST_BRACKETS:,}",
+    "values and keys in the `ref`": f"{reference.MOST_VALUES:,}",
+    "values and keys in the payload": f"{payloads.MOST_VALUES:,}",
+    "time, status and code": f"{payloads.LONGEST_FIELD} characters each; {text.LONGEST_REASON:,} characters",
+    "characters of a `ref`": f"{reference.LONGEST_TEXT:,}",
+    "pairs of the metadata of a cast": f"{arguments.MOST_PAIRS:,}; {arguments.LARGEST_METADATA:,}",
     "texts of a cast": f"{arguments.LONGEST_TEXT} characters",
     "entries in the answer to `get_manageable_snapshots`": f"{manageable.MOST_ENTRIES:,}",
     "calls to one server without an answer": f"{rpc_callers.MOST_CALLS}, of which {rpc_callers.THREADS}",
@@ -143,7 +154,6 @@ NOT_COMPARED = {
     "lists of manageable snapshots that wait, of each process",
     "lists that wait for one server, of each process",
     "one message of any kind",
-    "metadata of a cast",
     "operations that a worker holds",
     "entries of a backend",
     "orders that a scan keeps",

@@ -9,6 +9,7 @@ import kombu
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
+from snapmanage.bus.rabbit import transport
 from snapmanage.core.values import certificates
 from snapmanage.core.values.certificates import TlsOptions
 
@@ -21,6 +22,8 @@ OPTIONS = TlsOptions(
     "[oslo_messaging_rabbit] ssl_ca_file",
     "[oslo_messaging_rabbit] ssl_cert_file and ssl_key_file",
 )
+
+transport.register()
 
 
 @dataclass(frozen=True)

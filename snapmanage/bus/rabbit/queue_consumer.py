@@ -108,8 +108,6 @@ class QueueConsumer:
         """Consume over one connection until `stop` is called or the connection breaks."""
         connection = self._connect(HEARTBEAT_SECONDS)
         try:
-            wire = connection.connection
-            wire.on_inbound_frame = frames.tolerate_unreadable_properties(wire.on_inbound_frame)
             while not self._stopping.is_set():
                 self._arrived = ArrivedMessages(self._prefetch)
                 if self._can_handle(connection):

@@ -6,7 +6,7 @@ import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
@@ -22,6 +22,8 @@ TIMEOUT_SECONDS = 10
 # The management API shows the policy of a new queue after some seconds.
 POLICY_TIMEOUT_SECONDS = 30
 POLL_SECONDS = 0.5
+# Bytes. The description of a queue has a few thousand.
+LARGEST_ANSWER = 1024**2
 OPTIONS = TlsOptions(
     "[DEFAULT] broker_management_url",
     "[oslo_messaging_rabbit] ssl_ca_file",
@@ -49,13 +51,27 @@ def _queue(conf: cfg.ConfigOpts, queue: str) -> Mapping[str, Any]:
     request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
     try:
         with _opener(conf).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            shown: Mapping[str, Any] = json.load(answer)
-            return shown
-    except (OSError, ValueError, HTTPException) as error:
+            return _read(answer)
+    except (OSError, ValueError, HTTPException, RecursionError) as error:
         if isinstance(error, HTTPError):
             error.close()
         cause = certificates.explain(str(error), OPTIONS) or error
         raise errors.Unavailable(f"the management API at {address} can't show queue {queue}: {cause}") from error
+
+
+def _read(answer: HTTPResponse) -> Mapping[str, Any]:
+    """Return the JSON object of an answer; the time-out of the connection is that of each part."""
+    deadline, body = time.monotonic() + TIMEOUT_SECONDS, bytearray()
+    while part := answer.read1(LARGEST_ANSWER):
+        body += part
+        if len(body) > LARGEST_ANSWER:
+            raise ValueError(f"its answer has more than {LARGEST_ANSWER} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"its answer took more than {TIMEOUT_SECONDS} s")
+    shown = json.loads(body)
+    if not isinstance(shown, dict):
+        raise ValueError("its answer is not a JSON object")
+    return shown
 
 
 def _address(conf: cfg.ConfigOpts) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from snapmanage.core.audit.generations import NONE, Generations
+from snapmanage.core.audit.payloads import is_rejection
 from snapmanage.core.records import Snapshot
 
 
@@ -83,6 +84,10 @@ def findings(history: History, previous: Mapping[int, int | None]) -> Iterator[F
 
 def _never_announced(history: History) -> Iterator[Finding]:
     of = f"snapshot {history.snapshot_id}"
+    for step in history.steps:
+        if step.generation == 0 and not is_rejection(step.event_type):
+            text = f"row {step.number} has generation 0, which only the error of a rejected request has"
+            yield Finding(Kind.FORGED, f"{of}: {text}")
     forged = [step for step in history.steps if step.generation > (history.announced or 0)]
     if not forged:
         return

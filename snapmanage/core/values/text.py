@@ -1,6 +1,7 @@
 """Check and escape texts and JSON from outside: databases, parsers, logs and terminals accept only some of them."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 # Longer texts of errors are cut: a reason may repeat a name that is as long as a request.
@@ -55,12 +56,15 @@ def walk(value: Any) -> Iterator[tuple[int, Any]]:
 
     The function does not recurse: a value from outside may have any depth.
     """
-    stack = [(0, value)]
+    stack: list[Iterator[Any]] = [iter([value])]  # one for each level, so that a long list costs nothing in advance
     while stack:
-        level, each = stack.pop()
-        yield level, each
-        if isinstance(each, Mapping):
-            stack.extend((level + 1, key) for key in each)
-            stack.extend((level + 1, part) for part in each.values())
-        elif isinstance(each, list):
-            stack.extend((level + 1, part) for part in each)
+        for each in stack[-1]:
+            yield len(stack) - 1, each
+            if isinstance(each, Mapping):
+                stack.append(chain(each, each.values()))
+                break
+            if isinstance(each, list):
+                stack.append(iter(each))
+                break
+        else:
+            stack.pop()

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from snapmanage.core.audit.chain import Entry, Head, LogState
 from snapmanage.core.audit.generations import Generations
@@ -77,10 +77,22 @@ def announced_when_purged(conn: Connection, snapshot_ids: Collection[str]) -> di
     return {row.id: row.announced for row in conn.execute(query)}
 
 
-def of_snapshot(conn: Connection, snapshot_id: str, limit: int | None = None) -> list[Entry]:
-    """Return a snapshot's entries in the order of their generations, the newest `limit` of them."""
-    query = select(audit).where(audit.c.snapshot_id == snapshot_id).order_by(*_NEWEST_FIRST).limit(limit)
-    return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
+def of_snapshot(
+    conn: Connection, snapshot_id: str, limit: int | None = None, most_bytes: int | None = None
+) -> list[Entry]:
+    """Return a snapshot's entries in the order of their generations, the newest `limit` of them.
+
+    Leave out the older ones beyond `most_bytes` of content, but return the newest entry in any case.
+    """
+    own = audit.c.snapshot_id == snapshot_id
+    sizes = select(audit.c.number, func.length(audit.c.content)).where(own).order_by(*_NEWEST_FIRST).limit(limit)
+    numbers, total = list[int](), 0
+    for number, size in conn.execute(sizes):
+        total += size
+        if numbers and most_bytes is not None and total > most_bytes:
+            break
+        numbers.append(number)
+    return sorted(numbered(conn, numbers), key=lambda entry: (entry.generation, entry.number))
 
 
 def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[Entry]:

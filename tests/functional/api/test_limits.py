@@ -1,5 +1,6 @@
 """The API at its limits: a request at a limit is served, one beyond it is refused with the field and the limit."""
 
+import json
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from snapmanage.api.answers import LONGEST_TEXT
 from snapmanage.api.app import MOST_PARAMETERS
 from snapmanage.api.schemas import MOST_PAIRS
-from snapmanage.manage.queries import SHOWN_EVENTS
+from snapmanage.manage.queries import SHOWN_BYTES, SHOWN_EVENTS
 from snapmanage.store.audit import log
 from tests.functional.client import SERVER, fault
 from tests.functional.world import World
@@ -152,3 +153,20 @@ def test_operation_shows_the_newest_hundred_events(world: World) -> None:
 
     assert len(world.client.operation(snapshot_id)["events"]) == SHOWN_EVENTS == 100
     assert [entry.generation for entry in shown] == list(numbers)
+
+
+def test_operation_reads_four_mebibytes_of_events_and_the_newest_in_any_case(world: World) -> None:
+    snapshot_id = world.manage_snapshot(world.register_volume(), "volume-1-snapshot-1")
+    world.audited_events(snapshot_id, ".end")
+    with world.db.read() as conn:
+        *_, last = log.of_snapshot(conn, snapshot_id)
+
+    def shown(number: int, size: int) -> list[int]:
+        content = json.dumps(last.payload | {"generation": number, "metadata": {"k": "x" * size}})
+        entry = replace(last, number=number, generation=number, event_id=str(uuid.uuid4()), content=content)
+        world.db.write(lambda conn, _: log.append(conn, [entry]))
+        return [event["generation"] for event in world.client.operation(snapshot_id)["events"]]
+
+    assert shown(10, SHOWN_BYTES // 2) == [1, 2, 10]
+    assert shown(11, SHOWN_BYTES // 2) == [11]
+    assert shown(12, SHOWN_BYTES) == [12]

@@ -1,6 +1,8 @@
 """Texts for readers and members: without hosts, paths and records of other projects."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from snapmanage import errors
 from snapmanage.api.access import policy
 from snapmanage.cmd.wiring import middleware
 from snapmanage.core.backend import Unsafe
+from snapmanage.store.audit import log
+from tests.examples import new_id
 from tests.functional.api.access.test_policy import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, fault
@@ -92,6 +96,19 @@ def test_operation_without_a_failure_has_no_reason_for_a_reader(world: World) ->
     operation = shown_to(world, READER, f"snapshots/{snapshot_id}/operation").json()["operation"]
 
     assert (operation["reason"], operation["events"][-1]["reason"]) == (None, None)
+
+
+@pytest.mark.parametrize("reason", ["a text", {"code": ["a", "list"]}, {}, ["code"], 7])
+def test_forged_event_with_an_odd_reason_is_shown_to_a_reader(world: World, failed: str, reason: object) -> None:
+    with world.db.read() as conn:
+        *_, last = log.of_snapshot(conn, failed)
+    content = json.dumps(last.payload | {"reason": reason})
+    forged = replace(last, number=10, generation=10, event_id=new_id(), content=content)
+    world.db.write(lambda conn, _: log.append(conn, [forged]))
+
+    *_, event = shown_to(world, READER, f"snapshots/{failed}/operation").json()["operation"]["events"]
+
+    assert event["reason"] == ({"code": None, "text": "The operation failed."} if reason else reason)
 
 
 def refused_texts(world: World, send: Any) -> tuple[str, str]:

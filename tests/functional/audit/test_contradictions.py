@@ -113,7 +113,8 @@ def test_fields_in_another_order_are_the_same_event(database: Database) -> None:
 def test_rejected_request_that_is_sent_again_later_is_no_contradiction(database: Database) -> None:
     event_id = new_id()
     first, second = (
-        altered("snapshot.manage.error", generation=0, event_id=event_id, occurred_at=at) for at in ("1", "2")
+        altered("snapshot.manage.error", generation=0, event_id=event_id, status="error", occurred_at=at)
+        for at in ("1", "2")
     )
 
     Listener(database)([first, second])

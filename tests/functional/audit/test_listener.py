@@ -12,8 +12,9 @@ from snapmanage.audit.listener import Listener
 from snapmanage.bus import Delivery
 from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.core.audit.chain import Entry
+from snapmanage.core.audit.payloads import MOST_VALUES
 from snapmanage.core.events import Event, Step
-from snapmanage.core.values.text import DEEPEST_EVENT
+from snapmanage.core.values.text import DEEPEST_EVENT, LONGEST_REASON, walk
 from snapmanage.store.audit import log
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
@@ -74,6 +75,14 @@ def test_events_of_other_services_are_ignored(database: Database) -> None:
         altered("snapshot.manage.\0"),
         altered("snapshot.manage.\ud83d"),
         altered(metadata=json.loads("[" * 100 + "]" * 100)),
+        altered(occurred_at=None),
+        altered(status={}),
+        altered(attempt="1"),
+        altered(reason="a text"),
+        altered(reason={"code": ["x"], "text": "a text"}),
+        altered(reason={"code": "x", "text": "x" * (LONGEST_REASON + 2)}),
+        altered("snapshot.manage.end", generation=0, event_id=new_id(), status="available"),
+        altered("snapshot.manage.error", generation=0, event_id=new_id(), status="available"),
         altered(size_gb=float("nan")),
         altered(size_gb=float("inf")),
         Delivery(QUEUE, raw(1).body.replace(b"1", b"1e400")),
@@ -86,6 +95,16 @@ def test_invalid_event_is_quarantined_and_the_others_are_written(database: Datab
 
     assert logged(database) == [good.payload["event_id"]]
     assert len(quarantined(database)) == 1
+
+
+def test_many_invalid_events_are_quarantined_in_one_transaction(database: Database) -> None:
+    listener, commits = Listener(database), list[object]()
+    sa.event.listen(database.engine, "commit", commits.append)
+
+    listener([Delivery(QUEUE, b"odd %d" % number) for number in range(20)])
+
+    assert len(commits) == 1
+    assert len(quarantined(database)) == 20
 
 
 def test_too_large_event_is_quarantined_and_the_others_are_written(database: Database) -> None:
@@ -111,6 +130,15 @@ def test_payload_of_an_event_has_at_most_64_levels(database: Database, beyond: i
     lists = DEEPEST_EVENT + beyond  # an empty one inside of the others, and all inside of the payload
 
     Listener(database)([altered(metadata=json.loads("[" * lists + "]" * lists))])
+
+    assert (len(logged(database)), len(quarantined(database))) == (1 - beyond, beyond)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_payload_of_an_event_has_at_most_50_000_values(database: Database, beyond: int) -> None:
+    others = sum(1 for _ in walk(event(metadata={"a": []}).payload))  # with the list, which counts as one value
+
+    Listener(database)([altered(metadata={"a": [0] * (MOST_VALUES - others + beyond)})])
 
     assert (len(logged(database)), len(quarantined(database))) == (1 - beyond, beyond)
 

@@ -169,7 +169,7 @@ def test_events_of_a_snapshot_without_a_record_are_forged(database: Database) ->
 
 
 def test_event_of_a_rejected_request_needs_no_record(database: Database) -> None:
-    Listener(database)([altered("snapshot.manage.error", generation=0, event_id=new_id())])
+    Listener(database)([altered("snapshot.manage.error", generation=0, event_id=new_id(), status="error")])
 
     assert findings(database) == []
 

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from snapmanage import errors
 from snapmanage.bus import Delivery
+from snapmanage.core.reference import MOST_VALUES
+from snapmanage.volume.arguments import LARGEST_METADATA, MOST_PAIRS
 from tests.examples import sample_body
 from tests.functional.client import SERVER
 from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, quarantined, request, upstream_request
@@ -97,9 +100,12 @@ def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world
         {"user_id": 5},
         {"user_id": "\ud800"},
         {"metadata": {"a": 1}},
+        {"metadata": dict.fromkeys(map(str, range(MOST_PAIRS + 1)), "")},
+        {"metadata": {"k": "x" * LARGEST_METADATA}},
         {"metadata": "text"},
         {"ref": {}},
         {"ref": {"a": float("nan")}},
+        {"ref": {"a": [[]] * MOST_VALUES}},
         {"ref": json.loads('{"a":' * 40 + "1" + "}" * 40)},
         {"ref": json.loads('{"a":' + "[" * 400 + "]" * 400 + "}")},
         {"volume_id": "disk"},
@@ -127,6 +133,20 @@ def test_cast_for_an_unknown_snapshot_without_its_record_ends_with_an_error_even
 
     assert world.audited_events(snapshot_id, ".error") == [event]
     assert len(quarantined(world)) == 1
+
+
+def test_many_invalid_messages_are_quarantined_in_one_transaction(world: World) -> None:
+    transactions = set[object]()
+
+    def listen(conn: sa.Connection, cursor: object, statement: str, *more: object) -> None:
+        if statement.startswith("INSERT INTO quarantine"):
+            transactions.add(conn.get_transaction())
+
+    sa.event.listen(world.db.engine, "before_cursor_execute", listen)
+    publish(world, *(b"odd %d" % number for number in range(20)))
+
+    assert len(transactions) == 1
+    assert len(quarantined(world)) == 20
 
 
 def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_quarantined(world: World) -> None:

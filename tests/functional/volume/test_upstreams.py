@@ -3,6 +3,7 @@
 import uuid
 
 from snapmanage.core.records import Status
+from snapmanage.volume.arguments import LARGEST_METADATA, MOST_PAIRS
 from tests.functional.volume.helpers import SNAPSHOT, publish, quarantined, request, snapshot_names, upstream_request
 from tests.functional.world import World
 
@@ -17,6 +18,17 @@ def test_request_of_an_upstream_with_its_own_records_is_carried_out(world: World
     assert (record.status, record.name, record.description) == (Status.AVAILABLE, "daily", "d")
     assert (record.requester.project_id, record.requester.user_id) == ("p" * 32, "u")
     assert f"snapshot-{snapshot_id}" in snapshot_names(world)
+
+
+def test_request_with_the_most_metadata_ends_with_events_that_the_audit_log_accepts(world: World) -> None:
+    snapshot_id = str(uuid.UUID(int=5))
+
+    pairs = dict.fromkeys([f"{number:05}" for number in range(MOST_PAIRS)], "values ")
+    last = "x" * (LARGEST_METADATA - sum(len(key) + len(value) for key, value in pairs.items()) + len(pairs["00000"]))
+    publish(world, upstream_request(metadata=pairs | {"00000": last}))
+
+    assert world.audited_events(snapshot_id, ".end") == ["snapshot.manage.start", "snapshot.manage.end"]
+    assert quarantined(world) == []
 
 
 def test_upstream_can_unmanage_its_snapshot(world: World) -> None:

@@ -18,6 +18,7 @@ from tests.examples import SERVER
 from tests.integration.rabbit.configured_bus import CHOICES, connected
 from tests.integration.rabbit.consumers import RecordingHandler
 from tests.integration.rabbit.queues import publications
+from tests.integration.rabbit.test_unreadable_messages import GARBLED, publish_raw
 
 
 class OsloListener:
@@ -129,6 +130,21 @@ def test_deliberate_error_of_a_call_is_raised_as_its_class(bus_and_names: tuple[
         until(lambda: answer_of(bus_and_names[0], {}, {}), "an answer")
 
     assert raised.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize(("flags", "properties"), GARBLED.values(), ids=GARBLED.keys())
+def test_unreadable_properties_of_a_reply_stop_no_later_call(
+    broker: RabbitMQ, bus_and_names: tuple[Bus, Names], flags: int, properties: bytes
+) -> None:
+    def answer(incoming: envelope.Incoming) -> bytes:
+        publish_raw(broker, str(incoming.reply_q), b"{}", flags, properties)
+        return envelope.reply(incoming, incoming.message["args"])
+
+    with answering(bus_and_names, answer):
+        first = until(lambda: answer_of(bus_and_names[0], {"limit": 1}, {}), "an answer")
+        second = answer_of(bus_and_names[0], {"limit": 2}, {})
+
+    assert [first, second] == [{"limit": 1}, {"limit": 2}]
 
 
 def test_server_that_never_ran_is_unavailable_at_once(bus_and_names: tuple[Bus, Names]) -> None:

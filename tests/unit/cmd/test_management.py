@@ -2,8 +2,9 @@
 
 import http.server
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from tests.unit.cmd.test_broker_tls import configured
 
 
 @contextmanager
-def answering(status: bytes, headers: dict[str, str]) -> Iterator[tuple[int, list[str]]]:
-    """Serve the same first line for each request; yield the port and the paths that were requested."""
+def answering(status: bytes, headers: dict[str, str], body: Iterable[bytes] = ()) -> Iterator[tuple[int, list[str]]]:
+    """Serve the same answer for each request; yield the port and the paths that were requested."""
     paths: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -25,6 +26,9 @@ def answering(status: bytes, headers: dict[str, str]) -> Iterator[tuple[int, lis
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
+            with suppress(OSError):  # the client closes the connection
+                for part in body:
+                    self.wfile.write(part)
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -62,6 +66,31 @@ def test_invalid_url_is_refused_without_its_password(tmp_path: Path, url: str) -
 def test_answer_that_is_not_http_is_reported(tmp_path: Path) -> None:
     with answering(b"220 mail.example ready", {}) as (port, _):
         assert f"http://127.0.0.1:{port} can't show queue" in managed(tmp_path, f"http://u:s3cret@127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (repeat(b" " * 65536), "more than 1048576 bytes"),
+        (repeat(b"[" * 1000, 500), "recursion"),
+        ([b'["effective_policy_definition"]'], "not a JSON object"),
+        ([b'"effective_policy_definition"'], "not a JSON object"),
+    ],
+    ids=["endless", "deep", "list", "text"],
+)
+def test_answer_that_is_no_small_object_is_reported(tmp_path: Path, body: Iterable[bytes], problem: str) -> None:
+    with answering(b"HTTP/1.0 200 OK", {"Content-Type": "application/json"}, body) as (port, _):
+        assert problem in managed(tmp_path, f"http://u:s3cret@127.0.0.1:{port}")
+
+
+def test_slow_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(management, "TIMEOUT_SECONDS", 0.5)
+    never = threading.Event()
+
+    with answering(
+        b"HTTP/1.0 200 OK", {"Content-Type": "application/json"}, (b" " for _ in iter(lambda: never.wait(0.05), True))
+    ) as (port, _):
+        assert "took more than 0.5 s" in managed(tmp_path, f"http://u:s3cret@127.0.0.1:{port}")
 
 
 def test_redirect_is_not_followed(tmp_path: Path) -> None:

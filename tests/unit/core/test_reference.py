@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapmanage import errors
-from snapmanage.core.reference import Reference
+from snapmanage.core.reference import LONGEST_TEXT, MOST_VALUES, Reference
 from snapmanage.core.values.text import DEEPEST
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -40,6 +40,23 @@ def test_reference_has_at_most_32_levels() -> None:
     assert Reference.of(deepest).value == deepest
     with pytest.raises(errors.InvalidReference, match="nested more than 32 levels deep"):
         Reference.of({"a": deepest})
+
+
+@pytest.mark.parametrize("many", [[[]] * (MOST_VALUES - 3), dict.fromkeys(map(str, range(497)), 0) | {"": [0]}])
+def test_reference_has_at_most_1000_values(many: Any) -> None:
+    more = [*many, 0] if isinstance(many, list) else many | {"": [0, 0]}
+
+    assert Reference.of({"a": many}).value == {"a": many}
+    with pytest.raises(errors.InvalidReference, match="more than 1000 values"):
+        Reference.of({"a": more})
+
+
+def test_reference_has_at_most_65536_characters() -> None:
+    longest = "x" * (LONGEST_TEXT - len(Reference.of("a").text) + 1)
+
+    assert Reference.of(longest).name() == longest
+    with pytest.raises(errors.InvalidReference, match="the limit is 65536"):
+        Reference.of(longest + "x")
 
 
 @given(NAMES)

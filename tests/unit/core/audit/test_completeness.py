@@ -12,7 +12,8 @@ STEP_NAMES = ("start", "end")
 
 
 def history(*generations: int, **fields: Any) -> History:
-    steps = [Step(number, f"snapshot.manage.{STEP_NAMES[g % 2]}", g) for number, g in enumerate(generations, 1)]
+    names = [STEP_NAMES[g % 2] if g else "error" for g in generations]
+    steps = [Step(number, f"snapshot.manage.{names[number - 1]}", g) for number, g in enumerate(generations, 1)]
     return History("s", steps, **fields)
 
 
@@ -82,3 +83,12 @@ def test_event_of_an_older_release_is_complete_with_the_generation_that_it_names
 
     assert completeness.unexplained(known) == [1, 2]
     assert list(completeness.findings(known, {1: None, 2: 2})) == []
+
+
+@pytest.mark.parametrize("announced", [None, 2])
+def test_success_that_has_the_generation_of_a_rejected_request_is_forged(announced: int | None) -> None:
+    forged = History("s", [Step(7, "snapshot.manage.end", 0)], announced=announced, waiting={2})
+
+    texts = found(forged)
+
+    assert "FORGED snapshot s: row 7 has generation 0, which only the error of a rejected request has" in texts
