@@ -2,11 +2,9 @@
 
 A process checks a few passwords at a time, and of each client one after the other. The others wait in a line: clients
 with fewer wrong passwords in the last minute are first, and a client with too many is refused. The line is limited,
-since each place in it holds a thread. A client is an IPv4 address or an IPv6 network of 64 bits, since a single host
-may use all addresses of such a network.
+since each place in it holds a thread.
 """
 
-import ipaddress
 import itertools
 import math
 import threading
@@ -129,14 +127,3 @@ class PasswordChecks:
     def _wrong_passwords(self, client: str) -> int:
         """Return the number of a client's wrong passwords in the last minute."""
         return self._limit.amount - self._wrong.get_window_stats(self._limit, client).remaining
-
-
-def client_of(address: str | None) -> str:
-    """Return the client of an address; all addresses that can't be parsed, such as that of a UNIX socket, are one."""
-    try:
-        known = ipaddress.ip_address(address or "")
-    except ValueError:
-        return ""
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    return str(known.ipv4_mapped or ipaddress.ip_network((known.packed, 64), strict=False))
