@@ -9,7 +9,7 @@ import snapmanage
 from snapmanage import conf, relay
 from snapmanage.api import answers, app, lists, schemas
 from snapmanage.api.access import callers, http_basic, tokens
-from snapmanage.api.serving import acceptor, channels, parser, server
+from snapmanage.api.serving import acceptor, budgets, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
@@ -50,6 +50,8 @@ VALUES: dict[str, Any] = {
     "idle time of a connection to the API": f"{DEADLINES.idle:g} s; {DEADLINES.head:g} s before",
     "connections to an API process": f"{acceptor.OTHER_FILES} less than `RLIMIT_NOFILE`",
     "connections to an API": f"at most {acceptor.MOST_CONNECTIONS:,}",
+    "requests of an API process": f"{acceptor.MOST_HELD // MIB} MiB in a process | 503 for those of "
+    f"the client that holds most; requests of at most {budgets.SPARED_BYTES // KIB} KiB",
     "answers that clients have not read": f"{acceptor.MOST_UNSENT // MIB} MiB in a process",
     "unread part of an answer": f"{channels.MOST_UNSENT_OF_ONE // MIB} MiB",
     "requests that a client sends in advance": f"{int(str(server.ADJUSTMENTS['recv_bytes'])) // KIB} KiB",
@@ -127,7 +129,6 @@ VALUES: dict[str, Any] = {
 # Rows without a number, or whose number is not a constant of snapmanage: it follows from other numbers, is a part of a
 # regular expression, or belongs to the broker. Other tests check the first two kinds.
 NOT_COMPARED = {
-    "requests of an API process that have not arrived whole, or wait for a thread",
     "tokens that a process validates at the same time (`keystone`)",
     "passwords that are checked or wait in a process",
     "addresses with a wrong password that a process remembers (`http_basic`)",
