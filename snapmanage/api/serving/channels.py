@@ -11,6 +11,7 @@ from waitress.buffers import OverflowableBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 
+from snapmanage.api import requestids
 from snapmanage.api.access.clients import client_of
 from snapmanage.api.serving.parser import StrictParser
 from snapmanage.api.serving.refusals import Refusal, RefusalTask
@@ -58,6 +59,8 @@ class Task(WSGITask):
             super().execute()
         except OSError as error:  # waitress takes it for an error of the client's socket, and hides it
             raise RuntimeError("the application failed") from error
+        finally:
+            self.request.request_id = (self.environ or {}).get(requestids.REQUEST_ID)
 
 
 class Channel(HTTPChannel):

@@ -33,6 +33,8 @@ class StrictParser(HTTPRequestParser):
     version = "1.1"
     # The bytes of the request that have arrived and are kept.
     held_bytes = 0
+    # The request id that the application has assigned; `AccessLog` then writes the line of the request.
+    request_id: str | None = None
 
     def received(self, data: bytes) -> int:
         """Consume bytes of the request; after a malformed one consume all, since the connection will close."""
