@@ -57,7 +57,7 @@ class Acceptor(TcpWSGIServer):
     channel_class = Channel
 
     def __init__(self, application: Any, deadlines: Deadlines, **adjusted: Any) -> None:
-        self.stopping = self._awake = False
+        self.stopping = self._awake = self._may_accept = False
         self._deadlines = deadlines
         self._limit = connection_limit()
         self._refused: deque[Channel] = deque()
@@ -73,23 +73,11 @@ class Acceptor(TcpWSGIServer):
         return self.accepting and time.monotonic() >= self._accept_at and self._has_room()
 
     def handle_accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            if not self._has_room():
-                return
-            try:
-                accepted = self.accept()
-            except OSError as error:
-                return self._pause(error)
-            if accepted is None:
-                return
-            if len(self.active_channels) >= self._limit:
-                self._close_longest_waiting()
-                self._warn(
-                    "Too many connections; closing those that have waited longest for their client",
-                    MORE_FILES,
-                    limit=self._limit,
-                )
-            self._add(*accepted)
+        """Let the loop accept connections after its other events.
+
+        A new connection may get the descriptor of one that is closed for it, and an event of that one would close it.
+        """
+        self._may_accept = True
 
     def add_task(self, channel: Channel) -> None:
         """Pass a complete request to a thread; malformed requests need none."""
@@ -107,6 +95,9 @@ class Acceptor(TcpWSGIServer):
             self._refused.popleft().service()
         while self._disconnected:
             self._disconnected.popleft().handle_close()
+        if self._may_accept:
+            self._may_accept = False
+            self._accept()
         now = time.monotonic()
         if now >= self._check_at:
             self._check_at = now + CHECK_SECONDS
@@ -115,7 +106,7 @@ class Acceptor(TcpWSGIServer):
 
     def drain(self, seconds: float) -> None:
         """Finish the requests that have arrived, for at most so many seconds, and close everything."""
-        self.handle_accept()  # connections that wait in the backlog
+        self._accept()  # connections that wait in the backlog
         self.stopping = True
         wasyncore.dispatcher.close(self)
         deadline = time.monotonic() + seconds
@@ -172,6 +163,25 @@ class Acceptor(TcpWSGIServer):
         return len(self.active_channels) < self._limit or any(
             each.phase is not Phase.RUNNING for each in self._channels()
         )
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            if not self._has_room():
+                return
+            try:
+                accepted = self.accept()
+            except OSError as error:
+                return self._pause(error)
+            if accepted is None:
+                return
+            if len(self.active_channels) >= self._limit:
+                self._close_longest_waiting()
+                self._warn(
+                    "Too many connections; closing those that have waited longest for their client",
+                    MORE_FILES,
+                    limit=self._limit,
+                )
+            self._add(*accepted)
 
     def _add(self, connection: Any, address: Any) -> None:
         try:

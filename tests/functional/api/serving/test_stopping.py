@@ -1,6 +1,5 @@
 """The end of the server: requests that have arrived are answered, other connections are closed."""
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from snapmanage.api.serving import server as server_module
 from snapmanage.api.serving.server import HttpServer
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.applications import plain
+from tests.functional.api.serving.pauses import paused
 from tests.functional.api.serving.raw import RawAnswer, connected, rest_of
 
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -75,39 +75,15 @@ def test_waiting_request_is_answered_with_the_end_of_its_connection(release: thr
             assert RawAnswer.of(rest_of(second)).headers["connection"] == "close"
 
 
-class BlockingHandler(logging.Handler):
-    """Blocks the thread that logs until `release` is set."""
-
-    def __init__(self, release: threading.Event) -> None:
-        super().__init__()
-        self.blocks = threading.Event()
-        self._release = release
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.blocks.set()
-        self._release.wait(20)
-
-
-def test_client_that_is_not_yet_accepted_is_answered(
-    release: threading.Event, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "snapmanage.access")
-    log = logging.getLogger("snapmanage.access")
-    handler = BlockingHandler(release)
-
+def test_client_that_is_not_yet_accepted_is_answered() -> None:
     with HttpServer("127.0.0.1", 0, threads=1) as server:
         server.start(plain, 100)
-        log.addHandler(handler)
-        with connected(server.address) as malformed:
-            malformed.sendall(b"garbage\r\n\r\n")  # the thread that accepts connections logs it
-            assert handler.blocks.wait(20)
-            with connected(server.address) as late:
-                late.sendall(ASK)
-                with stopping(server):
-                    log.removeHandler(handler)
-                    release.set()
+        with paused(server.address) as end_pause, connected(server.address) as client:
+            client.sendall(ASK)
+            with stopping(server):
+                end_pause.set()
 
-                assert RawAnswer.of(rest_of(late)).status == 200
+            assert RawAnswer.of(rest_of(client)).status == 200
 
 
 def test_request_that_runs_beyond_the_time_for_the_end_is_abandoned(
