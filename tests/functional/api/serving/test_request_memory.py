@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from snapmanage.api.serving.acceptor import MOST_HELD
+from snapmanage.api.serving.acceptor import MOST_HELD, OTHER_FILES
 from snapmanage.api.serving.parser import LARGEST_HEAD
 from snapmanage.api.serving.server import HttpServer
 from snapmanage.testing.waiting import until
@@ -29,6 +29,7 @@ from tests.functional.api.serving.raw import (
 
 LARGEST_BODY = 114_688  # [api] max_request_body_size
 FLOOD = 1000
+FILES = FLOOD + OTHER_FILES + 100  # enough for a connection of each client
 WARNING = "Requests that arrive or wait need too much memory"
 OTHER_CLIENT = "127.0.0.2"
 
@@ -51,8 +52,8 @@ def from_other_client(address: str) -> Iterator[socket.socket]:
 
 def test_flood_of_slow_requests_takes_bounded_memory_and_no_other_request(tmp_path: Path) -> None:
     assert FLOOD * len(LARGEST) > 2.5 * MOST_HELD
-    allow_files(FLOOD)
-    with running_api(tmp_path) as api:
+    allow_files(FILES)
+    with running_api(tmp_path, files=FILES) as api:
         check_health(api.address)
         before = api.peak_bytes
 
@@ -76,6 +77,8 @@ def test_large_requests_that_wait_for_a_thread_are_refused_beyond_the_bound(capl
         release.wait(20)
         return plain(environ, start_response)
 
+    count = MOST_HELD // LARGEST_BODY + 1
+    allow_files(2 * count + OTHER_FILES)
     with ExitStack() as stack:
         server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
         stack.callback(release.set)
@@ -84,7 +87,7 @@ def test_large_requests_that_wait_for_a_thread_are_refused_beyond_the_bound(capl
         small[0].sendall(check(1))
         assert running.wait(20)
         small[1].sendall(check(1000))
-        flood = [stack.enter_context(connected(server.address)) for _ in range(MOST_HELD // LARGEST_BODY + 1)]
+        flood = [stack.enter_context(connected(server.address)) for _ in range(count)]
         for client in flood:
             client.sendall(check(LARGEST_BODY))
 
