@@ -17,6 +17,7 @@ from benchmarks import machine
 from benchmarks.clients import post_together
 from benchmarks.front import application, attacks, servers
 from snapmanage.testing.services.process import LOOPBACK, family, free_port, send
+from snapmanage.testing.slow_clients import dripping
 
 ATTACKERS = 1000
 FEW_FILES = 128
@@ -81,7 +82,11 @@ def _hold(name: str) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     with running(name) as server, attacks.held(server.port, ATTACKERS):
         figures["silent"] = attacks.health(server.port) | {"memory_mb": machine.memory_mb(server.process.pid)}
-    with running(name) as server, attacks.dripping(server.port, ATTACKERS):
+    with (
+        running(name) as server,
+        attacks.held(server.port, ATTACKERS, attacks.HALF_A_HEAD) as clients,
+        dripping(clients, b"X: x\r\n", interval_seconds=1),
+    ):
         figures["dripping"] = attacks.health(server.port)
     with running(name) as server, attacks.held(server.port, 64, attacks.HALF_A_BODY):
         figures["half_bodies"] = attacks.health(server.port)

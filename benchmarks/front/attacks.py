@@ -17,6 +17,7 @@ HALF_A_BODY = (
     b"POST /v3/0123456789abcdef0123456789abcdef/os-snapshot-manage HTTP/1.1\r\nHost: x\r\n"
     b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
 )
+HALF_A_HEAD = b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n"
 LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 HEALTH_CHECKS = 30
 
@@ -66,27 +67,6 @@ def held(port: int, count: int, data: bytes = b"", buffer: int = 0) -> Iterator[
     finally:
         for connection in connections:
             connection.close()
-
-
-@contextmanager
-def dripping(port: int, count: int) -> Iterator[None]:
-    """Hold connections that send a header line every second."""
-    ended = threading.Event()
-
-    def drip() -> None:
-        while not ended.wait(1):
-            for connection in connections:
-                with suppress(OSError):
-                    connection.sendall(b"X: x\r\n")
-
-    with held(port, count, b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n") as connections:
-        thread = threading.Thread(target=drip)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
 
 def connect_together(port: int, count: int) -> int:

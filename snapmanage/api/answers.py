@@ -28,6 +28,8 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
+# Of each answer with the status 503.
+RETRY_LATER = {"Retry-After": "5"}
 LONGEST_TEXT = 1000
 
 

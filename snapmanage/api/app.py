@@ -20,8 +20,6 @@ from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = "5"
-
 # The first class that matches decides.
 STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.NotAuthenticated, 401),
@@ -172,7 +170,7 @@ def _write_answer(response: falcon.Response, answer: Answer) -> None:
 
 
 def _write_fault(response: falcon.Response, status: int, text: str) -> None:
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
+    headers = answers.RETRY_LATER if status == 503 else {}
     _write_answer(response, Answer(status, answers.fault(status, text), headers))
 
 

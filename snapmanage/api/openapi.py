@@ -16,8 +16,8 @@ from snapmanage.core import idempotency
 Json = dict[str, Any]
 
 # Statuses of refusals: every request, authenticated ones, ones with a body, ones that create a record.
-EVERY = (400, 405, 408, 411, 413, 414, 500)
-PROTECTED = (401, 403, 404, 406, 429, 503)
+EVERY = (400, 405, 408, 411, 413, 414, 500, 503)
+PROTECTED = (401, 403, 404, 406, 429)
 WITH_BODY = (415,)
 KEYED = (409, 422)
 FAULT_HEADERS = {401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"}

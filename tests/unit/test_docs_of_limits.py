@@ -7,10 +7,9 @@ import pytest
 
 import snapmanage
 from snapmanage import conf, relay
-from snapmanage.api import answers, app, lists, schemas
-from snapmanage.api import waiting_lists as listings
+from snapmanage.api import answers, app, lists, schemas, waiting_lists
 from snapmanage.api.access import cadf, callers, http_basic, tokens
-from snapmanage.api.serving import acceptor, channels, parser, server
+from snapmanage.api.serving import acceptor, budgets, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
@@ -55,6 +54,8 @@ VALUES: dict[str, Any] = {
     "idle time of a connection to the API": f"{DEADLINES.idle:g} s; {DEADLINES.head:g} s before",
     "connections to an API process": f"{acceptor.OTHER_FILES} less than `RLIMIT_NOFILE`",
     "connections to an API": f"at most {acceptor.MOST_CONNECTIONS:,}",
+    "requests of an API process": f"{acceptor.MOST_HELD // MIB} MiB in a process | 503 for those of "
+    f"the client that holds most; requests of at most {budgets.SPARED_BYTES // KIB} KiB",
     "answers that clients have not read": f"{acceptor.MOST_UNSENT // MIB} MiB in a process",
     "unread part of an answer": f"{channels.MOST_UNSENT_OF_ONE // MIB} MiB",
     "requests that a client sends in advance": f"{int(str(server.ADJUSTMENTS['recv_bytes'])) // KIB} KiB",
@@ -108,7 +109,7 @@ VALUES: dict[str, Any] = {
     "driver calls at the same time": option("driver_calls"),
     "time of one driver call": f"{option('driver_timeout_seconds')} s",
     "threads of hung driver calls": f"{driver_pool.HUNG_POOLS} times",
-    "lists of records that the database works on": f"has taken {listings.SLOW_SECONDS:g} s",
+    "lists of records that the database works on": f"has taken {waiting_lists.SLOW_SECONDS:g} s",
     "abandoned listings and checks": deadline.MOST_HUNG,
     "projects in the round robin": f"{fairness.MAX_PROJECTS:,}",
     "entries of the scans that a process keeps": f"{scans.MOST_ENTRIES:,}",
@@ -143,7 +144,6 @@ VALUES: dict[str, Any] = {
 # Rows without a number, or whose number is not a constant of snapmanage: it follows from other numbers, is a part of a
 # regular expression, or belongs to the broker. Other tests check the first two kinds.
 NOT_COMPARED = {
-    "requests of an API process that have not arrived whole, or wait for a thread",
     "tokens that a process validates at the same time (`keystone`)",
     "passwords that are checked or wait in a process",
     "addresses with a wrong password that a process remembers (`http_basic`)",

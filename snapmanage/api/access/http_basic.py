@@ -25,7 +25,8 @@ from oslo_middleware import basic_auth
 from snapmanage import errors
 from snapmanage.api.access import callers, log
 from snapmanage.api.access.callers import Caller
-from snapmanage.api.access.password_checks import PasswordChecks, client_of
+from snapmanage.api.access.clients import client_of
+from snapmanage.api.access.password_checks import PasswordChecks
 
 LOG = logging.getLogger(__name__)
 

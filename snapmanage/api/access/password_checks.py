@@ -2,14 +2,11 @@
 
 A process checks a few passwords at a time, and of each client one after the other. The others wait in a line: clients
 with fewer wrong passwords in the last minute are first, and a client with too many is refused. The line is limited,
-since each place in it holds a thread. A client is an IPv4 address or an IPv6 network of 64 bits, since a single host
-may use all addresses of such a network.
+since each place in it holds a thread.
 """
 
-import ipaddress
 import itertools
 import math
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -27,8 +24,6 @@ RESERVED = 2
 # A client with a wrong password in the last minute gets no place in this part of the line.
 RESERVED_PART = 1 / 2
 BUSY_SECONDS = 1
-# An address with its port, or in quotes, as proxies write it into Forwarded (RFC 7239) or X-Forwarded-For.
-_WITH_PORT = re.compile(r'"?(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?"?')
 
 
 @dataclass(frozen=True)
@@ -132,20 +127,3 @@ class PasswordChecks:
     def _wrong_passwords(self, client: str) -> int:
         """Return the number of a client's wrong passwords in the last minute."""
         return self._limit.amount - self._wrong.get_window_stats(self._limit, client).remaining
-
-
-def client_of(address: str | None) -> str:
-    """Return the client of an address, which may have a port.
-
-    All addresses that can't be parsed, such as that of a UNIX socket, are one client.
-    """
-    text = address or ""
-    if found := _WITH_PORT.fullmatch(text):
-        text = found[1] or found[2]
-    try:
-        known = ipaddress.ip_address(text)
-    except ValueError:
-        return ""
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    return str(known.ipv4_mapped or ipaddress.ip_network((known.packed, 64), strict=False))

@@ -10,7 +10,10 @@ from typing import Any
 from waitress import wasyncore
 from waitress.server import TcpWSGIServer
 
+from snapmanage.api import answers
+from snapmanage.api.serving.budgets import Budget
 from snapmanage.api.serving.channels import Channel, Deadlines, Phase
+from snapmanage.api.serving.refusals import Refusal
 from snapmanage.core.values.logfields import fields
 
 LOG = logging.getLogger(__name__)
@@ -24,9 +27,14 @@ ACCEPTED_AT_ONCE = 64
 CHECK_SECONDS = 0.25
 DRAIN_SECONDS = 0.05
 PAUSE_SECONDS = 1.0
-# Of answers that clients have not read yet, on all connections.
+# Bytes of answers that clients have not read yet, and of requests that are not answered, on all connections.
 MOST_UNSENT = 1 << 26
+MOST_HELD = 1 << 26
+# Received bytes after which all connections are checked; a check costs microseconds for each connection.
+CHECK_BYTES = 1 << 22
 WARNING_INTERVAL_SECONDS = 60.0
+MORE_FILES = "raise the limit of open files (RLIMIT_NOFILE) if the clients are yours"
+TOO_MANY = "Too many large requests are arriving or waiting; repeat this one later."
 _BUSY = (Phase.RUNNING, Phase.ANSWER)
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -49,11 +57,14 @@ class Acceptor(TcpWSGIServer):
     channel_class = Channel
 
     def __init__(self, application: Any, deadlines: Deadlines, **adjusted: Any) -> None:
-        self.stopping = self._awake = False
+        self.stopping = self._awake = self._may_accept = False
         self._deadlines = deadlines
         self._limit = connection_limit()
         self._refused: deque[Channel] = deque()
         self._disconnected: deque[Channel] = deque()
+        self._unsent = Budget(MOST_UNSENT, lambda each: each.total_outbufs_len, self.disconnect)
+        self._held = Budget(MOST_HELD - CHECK_BYTES, lambda each: each.held_bytes, self._refuse)
+        self._unchecked_bytes = 0
         self._accept_at = self._check_at = self._warn_at = 0.0
         super().__init__(application, bind_socket=False, **adjusted)
 
@@ -62,19 +73,11 @@ class Acceptor(TcpWSGIServer):
         return self.accepting and time.monotonic() >= self._accept_at and self._has_room()
 
     def handle_accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            if not self._has_room():
-                return
-            try:
-                accepted = self.accept()
-            except OSError as error:
-                return self._pause(error)
-            if accepted is None:
-                return
-            if len(self.active_channels) >= self._limit:
-                self._close_longest_waiting()
-                self._warn("Too many connections; closing those that have waited longest for their client", None)
-            self._add(*accepted)
+        """Let the loop accept connections after its other events.
+
+        A new connection may get the descriptor of one that is closed for it, and an event of that one would close it.
+        """
+        self._may_accept = True
 
     def add_task(self, channel: Channel) -> None:
         """Pass a complete request to a thread; malformed requests need none."""
@@ -92,6 +95,9 @@ class Acceptor(TcpWSGIServer):
             self._refused.popleft().service()
         while self._disconnected:
             self._disconnected.popleft().handle_close()
+        if self._may_accept:
+            self._may_accept = False
+            self._accept()
         now = time.monotonic()
         if now >= self._check_at:
             self._check_at = now + CHECK_SECONDS
@@ -100,7 +106,7 @@ class Acceptor(TcpWSGIServer):
 
     def drain(self, seconds: float) -> None:
         """Finish the requests that have arrived, for at most so many seconds, and close everything."""
-        self.handle_accept()  # connections that wait in the backlog
+        self._accept()  # connections that wait in the backlog
         self.stopping = True
         wasyncore.dispatcher.close(self)
         deadline = time.monotonic() + seconds
@@ -121,26 +127,61 @@ class Acceptor(TcpWSGIServer):
             super().pull_trigger()
 
     def limit_unsent(self, writing: Channel) -> None:
-        """Close the connections whose answers have waited longest, if all unsent answers need too much memory."""
-        channels = [each for each in self._channels() if each.total_outbufs_len]
-        excess = sum(each.total_outbufs_len for each in channels) - MOST_UNSENT
-        for channel in sorted(channels, key=lambda each: each.since):
-            if excess <= 0:
-                return
-            if channel is not writing:
-                excess -= channel.total_outbufs_len
-                self.disconnect(channel)
+        """Close connections if all unsent answers need too much memory, but not the one that a thread writes to."""
+        self._unsent.enforce(self._channels(), spared=writing)
 
-    def disconnect(self, channel: Channel) -> None:
+    def limit_held(self, added: int) -> None:
+        """Refuse requests if all that are not answered need too much memory; `added` bytes of them have arrived."""
+        self._unchecked_bytes += added
+        if self._unchecked_bytes >= CHECK_BYTES:
+            self._unchecked_bytes = 0
+            self._held.enforce(self._channels())
+
+    def disconnect(self, channel: Channel) -> bool:
         """Close a connection soon, from any thread, even if its client reads nothing."""
-        channel.discard_unsent()
+        channel.discard()
         self._disconnected.append(channel)
         self.pull_trigger()
+        return True
+
+    def _refuse(self, channel: Channel) -> bool:
+        """Release the memory of a request; return False if a thread handles it."""
+        if channel.phase is Phase.ANSWER:
+            return self.disconnect(channel)
+        if channel.request is None and not self.task_dispatcher.withdraw(channel):
+            return False
+        channel.refuse(Refusal(503, TOO_MANY, answers.RETRY_LATER))
+        self._warn(
+            "Requests that arrive or wait need too much memory; refusing those of the client that holds most",
+            "add processes or threads if the clients are yours",
+            limit_bytes=MOST_HELD,
+            client=channel.client,
+        )
+        return True
 
     def _has_room(self) -> bool:
         return len(self.active_channels) < self._limit or any(
             each.phase is not Phase.RUNNING for each in self._channels()
         )
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            if not self._has_room():
+                return
+            try:
+                accepted = self.accept()
+            except OSError as error:
+                return self._pause(error)
+            if accepted is None:
+                return
+            if len(self.active_channels) >= self._limit:
+                self._close_longest_waiting()
+                self._warn(
+                    "Too many connections; closing those that have waited longest for their client",
+                    MORE_FILES,
+                    limit=self._limit,
+                )
+            self._add(*accepted)
 
     def _add(self, connection: Any, address: Any) -> None:
         try:
@@ -160,15 +201,19 @@ class Acceptor(TcpWSGIServer):
         if error.errno in _EXHAUSTED:
             self._accept_at = time.monotonic() + PAUSE_SECONDS
             self._close_longest_waiting()
-            self._warn("No connection can be accepted; trying again every second", error)
+            self._warn(
+                "No connection can be accepted; trying again every second",
+                MORE_FILES,
+                limit=self._limit,
+                reason=error,
+            )
 
-    def _warn(self, text: str, error: OSError | None) -> None:
+    def _warn(self, text: str, remedy: str, **values: object) -> None:
         """Log at most one line a minute: an attack must not fill the log."""
         now = time.monotonic()
         if now >= self._warn_at:
             self._warn_at = now + WARNING_INTERVAL_SECONDS
-            counts = fields(limit=self._limit, open=len(self.active_channels), reason=error)
-            LOG.warning("%s: %s; raise the limit of open files (RLIMIT_NOFILE) if the clients are yours", text, counts)
+            LOG.warning("%s: %s; %s", text, fields(open=len(self.active_channels), **values), remedy)
 
     def _channels(self) -> list[Channel]:
         return list(self.active_channels.values())

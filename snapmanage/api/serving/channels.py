@@ -11,6 +11,8 @@ from waitress.buffers import OverflowableBuffer
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.task import WSGITask
 
+from snapmanage.api import requestids
+from snapmanage.api.access.clients import client_of
 from snapmanage.api.serving.parser import StrictParser
 from snapmanage.api.serving.refusals import Refusal, RefusalTask
 
@@ -57,10 +59,12 @@ class Task(WSGITask):
             super().execute()
         except OSError as error:  # waitress takes it for an error of the client's socket, and hides it
             raise RuntimeError("the application failed") from error
+        finally:
+            self.request.request_id = (self.environ or {}).get(requestids.REQUEST_ID)
 
 
 class Channel(HTTPChannel):
-    """One connection; `since` is the monotonic time at which its phase began."""
+    """One connection of a `client`; `since` is the monotonic time at which its phase began."""
 
     request: Any
     requests: Any
@@ -72,6 +76,7 @@ class Channel(HTTPChannel):
 
     def __init__(self, server: Any, sock: socket.socket, address: Any, adj: Any, map: Any = None) -> None:
         self.since = time.monotonic()
+        self.client = client_of(address[0])
         self._served = 0
         self._unparsed = b""
         self._refused = self._lingering = False
@@ -90,6 +95,13 @@ class Channel(HTTPChannel):
             return Phase.BODY if self.request.headers_finished else Phase.HEAD
         return Phase.IDLE if self._served else Phase.HEAD
 
+    @property
+    def held_bytes(self) -> int:
+        """Return the number of bytes that have arrived, of requests that are not answered."""
+        partial = [] if self.request is None else [self.request]
+        parsed: int = sum(each.held_bytes for each in [*partial, *self.requests])
+        return parsed + len(self._unparsed)
+
     def check_deadline(self, now: float, deadlines: Deadlines) -> None:
         """Close the connection if its phase has lasted too long; a client in the middle of its request gets 408."""
         phase = self.phase
@@ -98,9 +110,21 @@ class Channel(HTTPChannel):
         if phase is Phase.RUNNING or now - self.since < getattr(deadlines, phase.value):
             return
         if phase in (Phase.HEAD, Phase.BODY) and self.request is not None and self.request.started:
-            self._refuse_late()
+            part = "body" if self.request.headers_finished else "head"
+            self.refuse(Refusal(408, f"The {part} of the request did not arrive in time."))
         else:
             self.handle_close()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer a request that arrives, or that no thread will handle, with a refusal, and release its memory."""
+        with self.requests_lock:
+            if self.request is not None:
+                self.requests.append(self.request)
+                self.request = None
+            self.requests[0].refuse(refusal)
+            self._unparsed = b""
+            self._refused = True
+            self.server.add_task(self)
 
     def linger(self) -> None:
         """Close the connection when the client has read the answer, not at once."""
@@ -115,7 +139,7 @@ class Channel(HTTPChannel):
         return bool(super().writable()) or self._may_parse
 
     def handle_read(self) -> None:
-        if self._lingering:
+        if self._refused:
             with suppress(OSError):
                 self.recv(self.adj.recv_bytes)
         else:
@@ -137,6 +161,7 @@ class Channel(HTTPChannel):
             self._enter(Phase.HEAD, time.monotonic())
         self._unparsed += data
         self._parse()
+        self.server.limit_held(len(data))
         return True
 
     def service(self) -> None:
@@ -150,10 +175,11 @@ class Channel(HTTPChannel):
             self.server.limit_unsent(self)
         return written
 
-    def discard_unsent(self) -> None:
-        """Release the memory of unsent answers, before the loop closes the connection."""
+    def discard(self) -> None:
+        """Release the memory of unsent answers and of requests in advance, before the loop closes the connection."""
         with self.outbuf_lock:
             self.connected = False
+            self._unparsed = b""
             self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
             self.total_outbufs_len = self.current_outbuf_count = 0
 
@@ -186,14 +212,6 @@ class Channel(HTTPChannel):
         is_busy = self.requests or self.total_outbufs_len
         is_closing = not self.connected or self.will_close or self.close_when_flushed or self._lingering
         return bool(self._unparsed) and not is_busy and not is_closing
-
-    def _refuse_late(self) -> None:
-        with self.requests_lock:
-            late, self.request = self.request, None
-            part = "body" if late.headers_finished else "head"
-            late.refuse(Refusal(408, f"The {part} of the request did not arrive in time."))
-            self.requests.append(late)
-            self.server.add_task(self)
 
     def _start_lingering(self) -> None:
         self.close_when_flushed = False

@@ -4,6 +4,7 @@ import re
 
 from waitress.parser import HTTPRequestParser
 
+from snapmanage.api.access.log import LONGEST_FIELD
 from snapmanage.api.serving.refusals import Refusal
 
 LARGEST_HEAD = 65536
@@ -26,7 +27,14 @@ class StrictParser(HTTPRequestParser):
     waitress drops headers with an underscore in their name: in a WSGI environment they could replace other headers.
     """
 
+    headers: dict[str, str]
+    headers_finished: bool
+    request_uri: str
     version = "1.1"
+    # The bytes of the request that have arrived and are kept.
+    held_bytes = 0
+    # The request id that the application has assigned; `AccessLog` then writes the line of the request.
+    request_id: str | None = None
 
     def received(self, data: bytes) -> int:
         """Consume bytes of the request; after a malformed one consume all, since the connection will close."""
@@ -35,11 +43,13 @@ class StrictParser(HTTPRequestParser):
             if not self.headers_finished:
                 self._check_part(data)
             consumed = super().received(data)
+            self.held_bytes += consumed
             if self.empty:
                 raise Refusal(400, _NO_REQUEST_LINE)
         except Refusal as refusal:
-            self.refuse(refusal)
+            self.error = refusal
         if self.error:
+            self.refuse(Refusal.of(self.error))
             self.expect_continue = False  # otherwise waitress would invite the body, and forget the error
             return len(data)
         return consumed
@@ -50,10 +60,14 @@ class StrictParser(HTTPRequestParser):
         return bool(self.headers_finished or self.header_plus.strip(b"\r\n"))
 
     def refuse(self, refusal: Refusal) -> None:
-        """End the request with an error; the channel answers it."""
+        """End the request with an error, which the channel answers, and keep no more than the log shows of it."""
         self.empty = False
         self.error = refusal
         self.completed = self.headers_finished = True
+        self.header_plus, self.headers, self.body_rcv, self.held_bytes = b"", {}, None, 0
+        self.path = self.query = ""
+        if hasattr(self, "request_uri"):
+            self.request_uri = self.request_uri[: LONGEST_FIELD + 1]
 
     def parse_header(self, header_plus: bytes) -> None:
         """Check a complete head, and let waitress parse it without blanks around its values.
@@ -71,6 +85,7 @@ class StrictParser(HTTPRequestParser):
             raise Refusal(413, f"Request is too large: the limit of a body is {largest} bytes.")
         lines = [name + b": " + value for name, values in headers.items() for value in values]
         super().parse_header(b"\r\n".join([line, *lines, b"", b""]))
+        self.header_plus = self.first_line = b""  # waitress would keep the head twice
         if not self.content_length:
             self.expect_continue = False  # otherwise waitress would take the next request for a part of this one
 

@@ -32,7 +32,8 @@ class RefusalTask(ErrorTask):
 
     def execute(self) -> None:
         refusal = Refusal.of(self.request.error)
-        request_id = str(context.generate_request_id())
+        received = self.channel.requests[0]  # `request` is another if the application failed
+        request_id = received.request_id or str(context.generate_request_id())
         body = json.dumps(answers.fault(refusal.status, refusal.text)).encode()
         self.status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
         self.content_length = len(body)
@@ -41,19 +42,15 @@ class RefusalTask(ErrorTask):
         self.response_headers.extend(headers.items())
         self.set_close_on_finish()
         self.channel.linger()
-        self.write(b"" if self._method == "HEAD" else body)
-        self._log(refusal, len(body), request_id)
+        method = getattr(received, "command", None)  # None if the request line is missing or malformed
+        self.write(b"" if method == "HEAD" else body)
+        if not received.request_id:
+            self._log(method, getattr(received, "request_uri", None), refusal, len(body), request_id)
 
-    @property
-    def _method(self) -> str | None:
-        """Return the method; None if the request line is missing or malformed."""
-        return getattr(self.request, "command", None)
-
-    def _log(self, refusal: Refusal, size: int, request_id: str) -> None:
-        path = getattr(self.request, "request_uri", None)
+    def _log(self, method: str | None, path: str | None, refusal: Refusal, size: int, request_id: str) -> None:
         access.write_line(
             address=self.channel.addr[0],
-            method=self._method,
+            method=method,
             path=path and path.partition("?")[0],
             status=refusal.status,
             bytes=size,

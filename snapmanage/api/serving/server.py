@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from waitress.adjustments import Adjustments
-from waitress.task import ThreadedTaskDispatcher
 
 from snapmanage import errors
 from snapmanage.api.serving.acceptor import Acceptor
 from snapmanage.api.serving.channels import DEADLINES, Deadlines
+from snapmanage.api.serving.threads import Threads
 
 LOG = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class HttpServer:
         """Serve a WSGI application; requests with a body larger than `largest_body` bytes are refused."""
         # Otherwise each request that waits and each client that leaves is a line, which an attack could repeat.
         logging.getLogger("waitress").setLevel(logging.ERROR)
-        dispatcher = ThreadedTaskDispatcher()
+        dispatcher = Threads()
         dispatcher.set_thread_count(self._threads)
         adjustments = Adjustments(sockets=[self._socket], **ADJUSTMENTS, server_name=self._host)
         adjustments.max_request_body_size = largest_body + 1  # the first size that is refused

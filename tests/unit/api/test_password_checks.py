@@ -8,7 +8,8 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.api.access.callers import checks_at_once
-from snapmanage.api.access.password_checks import PasswordChecks, client_of
+from snapmanage.api.access.clients import client_of
+from snapmanage.api.access.password_checks import PasswordChecks
 from snapmanage.testing.waiting import until
 
 

@@ -24,6 +24,12 @@ class Api:
     def log(self) -> str:
         return self.daemon.log.read_text()
 
+    @property
+    def peak_bytes(self) -> int:
+        """Return the most memory that the process has had until now."""
+        status = Path(f"/proc/{self.daemon.pid}/status").read_text()
+        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
 
 @contextmanager
 def running_api(folder: Path, workers: int = 1, files: int | None = None, options: str = "") -> Iterator[Api]:

@@ -3,7 +3,6 @@
 import os
 import resource
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -79,27 +78,6 @@ def held(address: str, count: int, data: bytes = b"") -> Iterator[list[socket.so
             with suppress(ConnectionError):  # the server may have closed it
                 connection.sendall(data)
         yield connections
-
-
-@contextmanager
-def dripping(address: str, count: int, start: bytes, drop: bytes, interval_seconds: float = 0.5) -> Iterator[None]:
-    """Hold connections that sent `start` and send `drop` again and again."""
-    ended = threading.Event()
-
-    def drip() -> None:
-        while not ended.wait(interval_seconds):
-            for connection in connections:
-                with suppress(OSError):
-                    connection.sendall(drop)
-
-    with held(address, count, start) as connections:
-        thread = threading.Thread(target=drip)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
 
 def health_seconds(address: str, checks: int = 11) -> list[float]:

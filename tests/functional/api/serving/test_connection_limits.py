@@ -16,6 +16,7 @@ from snapmanage.api.serving.acceptor import connection_limit
 from snapmanage.api.serving.server import BACKLOG, HttpServer
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.applications import plain
+from tests.functional.api.serving.pauses import paused
 from tests.functional.api.serving.programs import running_api
 from tests.functional.api.serving.raw import HEALTH, RawAnswer, check_health, connected, held, is_closed, rest_of, sent
 
@@ -71,6 +72,23 @@ def test_client_that_has_waited_longest_is_closed_at_the_limit(file_limit: None)
 
         until(lambda: is_closed(clients[0]), "the oldest connection to be closed")
         assert not is_closed(clients[-1])
+
+
+def test_new_clients_are_served_though_the_closed_ones_have_sent_bytes(file_limit: None) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
+        limit = start_with(400, server, plain)
+        waiting = [stack.enter_context(connected(server.address)) for _ in range(limit - 1)]
+
+        with paused(server.address):
+            new = [stack.enter_context(connected(server.address)) for _ in range(10)]
+            for client in waiting:
+                client.sendall(b"G")
+        until(lambda: is_closed(waiting[0]), "the oldest connection to be closed")
+        for client in new:
+            client.sendall(HEALTH)
+
+        assert [RawAnswer.of(rest_of(client)).status for client in new] == [200] * 10
 
 
 def test_running_request_is_not_closed_at_the_limit(file_limit: None) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from snapmanage.api.serving.channels import Deadlines
 from snapmanage.api.serving.server import HttpServer
+from snapmanage.testing.slow_clients import dripping
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.applications import LARGE_BYTES, large, plain
 from tests.functional.api.serving.raw import HEALTH, RawAnswer, connected, held, rest_of, sent
@@ -40,7 +41,7 @@ def serving(application: Any = plain, **short: float) -> Iterator[HttpServer]:
 def test_dripping_client_gets_408_at_the_deadline_of_the_part(start: bytes, drop: bytes, short: str) -> None:
     with serving(**{short: SHORT}) as server, connected(server.address) as client:
         client.sendall(start)
-        with dripping(client, drop):
+        with dripping([client], drop, SHORT / 10):
             answer = RawAnswer.of(rest_of(client))
 
     assert (answer.status, answer.rest) == (408, b"")
@@ -185,22 +186,3 @@ def received_all(client: Any) -> bool:
         return missing <= 0
     except ConnectionError:
         return False
-
-
-@contextmanager
-def dripping(client: Any, drop: bytes) -> Iterator[None]:
-    """Send `drop` again and again, until the server closes the connection."""
-    ended = threading.Event()
-
-    def drip() -> None:
-        with suppress(OSError):
-            while not ended.wait(SHORT / 10):
-                client.sendall(drop)
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

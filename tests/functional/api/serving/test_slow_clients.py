@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from snapmanage.testing.slow_clients import dripping
 from tests.functional.api.serving.programs import Api, running_api
-from tests.functional.api.serving.raw import check_health, dripping, health_seconds, held
+from tests.functional.api.serving.raw import check_health, health_seconds, held
 
 CLIENTS = 1000
 # The first is the promise. A busy machine delays some requests, so the second, for half of them, is wider.
@@ -28,7 +29,7 @@ def test_silent_clients_delay_no_other_client(api: Api) -> None:
 
 @pytest.mark.parametrize(("start", "drop"), [(HEAD, b"X: x\r\n"), (BODY, b" ")], ids=["head", "body"])
 def test_dripping_clients_delay_no_other_client(api: Api, start: bytes, drop: bytes) -> None:
-    with dripping(api.address, CLIENTS, start, drop):
+    with held(api.address, CLIENTS, start) as clients, dripping(clients, drop, interval_seconds=0.5):
         assert_quick(health_seconds(api.address))
 
 

@@ -11,6 +11,7 @@ from snapmanage.api.serving import server as server_module
 from snapmanage.api.serving.server import HttpServer
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.applications import plain
+from tests.functional.api.serving.pauses import paused
 from tests.functional.api.serving.raw import RawAnswer, connected, rest_of
 
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -72,6 +73,17 @@ def test_waiting_request_is_answered_with_the_end_of_its_connection(release: thr
                 release.set()
 
             assert RawAnswer.of(rest_of(second)).headers["connection"] == "close"
+
+
+def test_client_that_is_not_yet_accepted_is_answered() -> None:
+    with HttpServer("127.0.0.1", 0, threads=1) as server:
+        server.start(plain, 100)
+        with paused(server.address) as end_pause, connected(server.address) as client:
+            client.sendall(ASK)
+            with stopping(server):
+                end_pause.set()
+
+            assert RawAnswer.of(rest_of(client)).status == 200
 
 
 def test_request_that_runs_beyond_the_time_for_the_end_is_abandoned(

@@ -1,19 +1,20 @@
-"""The memory that clients of the HTTP server take: requests in advance, and answers that no client reads."""
+"""The memory that clients of the HTTP server take: requests without an answer, and answers that no client reads."""
 
 import fcntl
 import socket
 import struct
 import termios
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
 from waitress.adjustments import Adjustments
 
-from snapmanage.api.serving.acceptor import MOST_UNSENT, Acceptor
-from snapmanage.api.serving.channels import DEADLINES, Channel
+from snapmanage.api.serving.acceptor import CHECK_BYTES, MOST_HELD, MOST_UNSENT, Acceptor
+from snapmanage.api.serving.channels import DEADLINES, Channel, Phase
+from snapmanage.api.serving.refusals import Refusal
 from snapmanage.api.serving.server import ADJUSTMENTS
 from tests.functional.api.serving.applications import plain
 
@@ -29,6 +30,9 @@ class Tasks:
 
     def add_task(self, channel: Channel) -> None:
         self.waiting.append(channel)
+
+    def withdraw(self, channel: Channel) -> bool:
+        return False
 
     def shutdown(self, timeout: float) -> None:
         pass
@@ -81,29 +85,139 @@ def test_server_reads_64_kib_of_requests_in_advance_and_the_rest_after_their_ans
 
 
 @dataclass(eq=False)
-class UnreadAnswer:
-    """A connection whose client does not read; `since` is the time from which it has not."""
+class Waiting:
+    """A connection that waits since `since`, with an answer or a request; `ended` has the form of its end."""
 
-    total_outbufs_len: int
-    since: float
-    is_closed: bool = False
+    total_outbufs_len: int = 0
+    held_bytes: int = 0
+    since: float = 0
+    phase: Phase = Phase.ANSWER
+    request: object = None
+    client: str = "192.0.2.1"
+    ended: str = ""
 
-    def discard_unsent(self) -> None:
+    def discard(self) -> None:
         self.total_outbufs_len = 0
 
     def handle_close(self) -> None:
-        self.is_closed = True
+        self.ended = "closed"
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.ended = f"refused with {refusal.status}"
 
 
-@pytest.mark.parametrize(("excess", "closed"), [(0, [False, False, False]), (1, [False, False, True])])
+@contextmanager
+def connections(acceptor: Acceptor, *waiting: Waiting) -> Iterator[None]:
+    """Give an acceptor other connections for a while, and let it close those that it does not want."""
+    before, acceptor.active_channels = acceptor.active_channels, dict(enumerate(waiting))
+    yield
+    acceptor.active_channels = before
+    acceptor.handle_events(0)
+
+
+@pytest.mark.parametrize(("excess", "ends"), [(0, ["", "", ""]), (1, ["", "", "closed"])])
 def test_unsent_answers_beyond_64_mib_close_the_connection_that_has_waited_longest(
-    steps: Steps, excess: int, closed: list[bool]
+    steps: Steps, excess: int, ends: list[str]
 ) -> None:
-    writing, younger, older = UnreadAnswer(1000, 1), UnreadAnswer(1000, 3), UnreadAnswer(MOST_UNSENT - 2000 + excess, 2)
-    steps.acceptor.active_channels = dict(enumerate([writing, younger, older]))
+    writing, younger, older = Waiting(20_000, 0, 1), Waiting(20_000, 0, 3), Waiting(MOST_UNSENT - 40_000 + excess, 0, 2)
 
-    steps.acceptor.limit_unsent(cast(Channel, writing))
+    with connections(steps.acceptor, writing, younger, older):
+        steps.acceptor.limit_unsent(cast(Channel, writing))
 
-    steps.acceptor.active_channels = {}
+    assert [each.ended for each in (writing, younger, older)] == ends
+
+
+@pytest.mark.parametrize(("excess", "end"), [(0, ""), (1, "refused with 503")])
+def test_requests_beyond_60_mib_are_refused_when_4_mib_have_arrived(steps: Steps, excess: int, end: str) -> None:
+    older, younger = [Waiting(0, 30 << 20, since, Phase.BODY, request=object()) for since in (1, 2)]
+    older.held_bytes += excess
+
+    with connections(steps.acceptor, younger, older):
+        steps.acceptor.limit_held(CHECK_BYTES)
+
+    assert (older.ended, younger.ended) == (end, "")
+
+
+def test_requests_are_checked_after_4_mib_only(steps: Steps) -> None:
+    large = Waiting(0, MOST_HELD, phase=Phase.BODY, request=object())
+
+    with connections(steps.acceptor, large):
+        steps.acceptor.limit_held(CHECK_BYTES - 1)
+        assert not large.ended
+
+        steps.acceptor.limit_held(1)
+        assert large.ended
+
+
+def test_requests_in_advance_count_and_their_connection_is_closed_while_its_client_reads_no_answer(
+    steps: Steps,
+) -> None:
+    unread = Waiting(1, MOST_HELD)
+
+    with connections(steps.acceptor, unread):
+        steps.acceptor.limit_held(CHECK_BYTES)
+
+    assert unread.ended == "closed"
+
+
+def test_request_that_a_thread_handles_is_not_refused(steps: Steps) -> None:
+    running = Waiting(0, MOST_HELD, phase=Phase.RUNNING)
+
+    with connections(steps.acceptor, running):
+        steps.acceptor.limit_held(CHECK_BYTES)
+
+    assert not running.ended
+
+
+def test_connection_holds_the_bytes_of_its_requests_until_they_are_answered(steps: Steps) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    [channel] = steps.acceptor.active_channels.values()
+
+    def held_after(data: bytes) -> int:
+        steps.client.send(data)
+        steps.acceptor.handle_events(0)
+        return int(channel.held_bytes)
+
+    assert held_after(head[:20]) == 20
+    assert held_after(head[20:] + b"x" * 500) == len(head) + 500
+    assert held_after(b"x" * 500 + ASK) == len(head) + 1000 + len(ASK)
+    steps.handle_request()
+    assert held_after(b"") == len(ASK)
+    steps.handle_request()
+    assert channel.held_bytes == 0
+
+
+def test_refused_request_waits_with_no_requests_in_advance(steps: Steps) -> None:
+    [channel] = steps.acceptor.active_channels.values()
+    steps.client.send(ASK * 3)
     steps.acceptor.handle_events(0)
-    assert [each.is_closed for each in (writing, younger, older)] == closed
+    assert channel.held_bytes == 3 * len(ASK)
+
+    channel.refuse(Refusal(503, "Too much."))
+
+    assert channel.held_bytes == 0
+
+
+def test_connection_that_will_be_closed_holds_no_requests_in_advance(steps: Steps) -> None:
+    [channel] = steps.acceptor.active_channels.values()
+    steps.client.send(ASK * 3)
+    steps.acceptor.handle_events(0)
+
+    channel.discard()
+
+    assert channel.held_bytes == len(ASK)
+
+
+def test_refused_request_holds_nothing(steps: Steps) -> None:
+    [channel] = steps.acceptor.active_channels.values()
+    steps.client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500)
+    steps.acceptor.handle_events(0)
+
+    steps.client.send(b"x" * 500)
+
+    channel.refuse(Refusal(503, "Too much."))
+    channel.handle_read()  # the loop may have decided to read before
+
+    assert (channel.held_bytes, steps.unread) == (0, 0)
+    steps.acceptor.handle_events(0)
+    assert steps.client.recv(READ_BYTES).startswith(b"HTTP/1.1 503 ")

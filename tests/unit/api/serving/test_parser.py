@@ -2,6 +2,10 @@
 
 import itertools
 import time
+import tracemalloc
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -125,3 +129,50 @@ def test_two_empty_lines_before_a_request_are_refused() -> None:
     assert parsed(b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n").error is None
     assert refusal(parsed(b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")).status == 400
     assert refusal(parsed(b" GET / HTTP/1.1\r\nHost: x\r\n\r\n")).status == 400
+
+
+URL, HEADER = b"POST /?%b HTTP/1.1\r\nHost: x", b"POST / HTTP/1.1\r\nHost: x\r\nX: %b"
+
+
+@pytest.mark.parametrize("line", [URL, HEADER], ids=["URL", "header"])
+@pytest.mark.parametrize("is_refused", [False, True], ids=["waiting", "refused"])
+def test_head_takes_two_times_its_bytes_and_nothing_once_refused(line: bytes, is_refused: bool) -> None:
+    head = line % (b"x" * (LARGEST_HEAD - 100)) + b"\r\nContent-Length: 99\r\n\r\n"
+
+    with traced_memory() as taken:
+        parser = parsed(head[:-10], head[-10:], b"body")
+        if is_refused:
+            parser.refuse(Refusal(503, "Too much."))
+        memory = taken()
+
+    assert parser.held_bytes == (0 if is_refused else len(head) + len(b"body"))
+    assert memory < (5000 if is_refused else 2.1 * len(head))
+
+
+def test_body_takes_no_memory_once_refused() -> None:
+    part = b"x" * 10_000
+    parser = StrictParser(Adjustments())
+    parser.received(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n")
+
+    with traced_memory() as taken:
+        for _ in range(9):
+            parser.received(part)
+        assert taken() > 9 * len(part)
+
+        parser.refuse(Refusal(503, "Too much."))
+        assert taken() < 5000
+
+
+@contextmanager
+def traced_memory() -> Iterator[Callable[[], int]]:
+    """Give a function that returns the bytes of the memory taken meanwhile, without the standard library's caches."""
+
+    def taken() -> int:
+        urllib.parse.clear_cache()  # type: ignore[attr-defined]
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        yield taken
+    finally:
+        tracemalloc.stop()

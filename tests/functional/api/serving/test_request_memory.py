@@ -1,0 +1,104 @@
+"""The memory of requests that arrive slowly or wait for a thread has a bound, and small requests are safe from it."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snapmanage.api.serving.acceptor import MOST_HELD, OTHER_FILES
+from snapmanage.api.serving.parser import LARGEST_HEAD
+from snapmanage.api.serving.server import HttpServer
+from snapmanage.testing.waiting import until
+from tests.functional.api.serving.applications import plain
+from tests.functional.api.serving.programs import running_api
+from tests.functional.api.serving.raw import (
+    RawAnswer,
+    allow_files,
+    check_health,
+    connected,
+    held,
+    request,
+    rest_of,
+    sent,
+)
+
+LARGEST_BODY = 114_688  # [api] max_request_body_size
+FLOOD = 1000
+FILES = FLOOD + OTHER_FILES + 100  # enough for a connection of each client
+WARNING = "Requests that arrive or wait need too much memory"
+OTHER_CLIENT = "127.0.0.2"
+
+
+def check(body_bytes: int, head_bytes: int = 100) -> bytes:
+    """Return a health check with a body, and with a head of about so many bytes."""
+    return request("GET /healthcheck", f"Content-Length: {body_bytes}", f"X: {'x' * head_bytes}", body="x" * body_bytes)
+
+
+LARGEST = check(LARGEST_BODY, LARGEST_HEAD - 200)
+
+
+@contextmanager
+def from_other_client(address: str) -> Iterator[socket.socket]:
+    """Connect from another address of the loopback."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20, source_address=(OTHER_CLIENT, 0)) as connection:
+        yield connection
+
+
+def test_flood_of_slow_requests_takes_bounded_memory_and_no_other_request(tmp_path: Path) -> None:
+    assert FLOOD * len(LARGEST) > 2.5 * MOST_HELD
+    allow_files(FILES)
+    with running_api(tmp_path, files=FILES) as api:
+        check_health(api.address)
+        before = api.peak_bytes
+
+        with held(api.address, FLOOD, LARGEST[:-1]):
+            small = RawAnswer.of(sent(api.address, check(1000)))
+            with from_other_client(api.address) as client:
+                client.sendall(LARGEST)
+                large = RawAnswer.of(rest_of(client))
+
+        assert (small.status, large.status) == (200, 200)
+        assert api.peak_bytes - before < 2 * MOST_HELD
+        assert api.log.count(WARNING) == 1
+        assert "Traceback" not in api.log
+
+
+def test_large_requests_that_wait_for_a_thread_are_refused_beyond_the_bound(caplog: pytest.LogCaptureFixture) -> None:
+    running, release = threading.Event(), threading.Event()
+
+    def slow(environ: Any, start_response: Any) -> list[bytes]:
+        running.set()
+        release.wait(20)
+        return plain(environ, start_response)
+
+    count = MOST_HELD // LARGEST_BODY + 1
+    allow_files(2 * count + OTHER_FILES)
+    with ExitStack() as stack:
+        server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
+        stack.callback(release.set)
+        server.start(slow, LARGEST_BODY)
+        small = [stack.enter_context(connected(server.address)) for _ in range(2)]
+        small[0].sendall(check(1))
+        assert running.wait(20)
+        small[1].sendall(check(1000))
+        flood = [stack.enter_context(connected(server.address)) for _ in range(count)]
+        for client in flood:
+            client.sendall(check(LARGEST_BODY))
+
+        until(lambda: WARNING in caplog.text, "a refusal")
+        release.set()
+
+        assert [RawAnswer.of(rest_of(client)).body for client in small] == [b"1", b"1000"]
+        answers = [RawAnswer.of(rest_of(client)) for client in flood]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]  # no request is handled twice
+    refused = [each for each in answers if each.status == 503]
+    assert 0 < len(refused) < len(flood) / 4
+    assert {each.body for each in answers} - {each.body for each in refused} == {b"%d" % LARGEST_BODY}
+    assert {each.headers["retry-after"] for each in refused} == {"5"}
+    assert "repeat this one later" in json.loads(refused[0].body)["serviceUnavailable"]["message"]
