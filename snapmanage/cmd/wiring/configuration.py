@@ -56,7 +56,10 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
         ) from error
     if not cfg.CONF.log_file:
         cfg.CONF.set_default("use_stderr", True)  # standard output is for the output of commands
-    logs.setup(cfg.CONF)
+    try:
+        logs.setup(cfg.CONF)
+    except (OSError, RuntimeError, TypeError, ValueError, log.LogConfigError) as error:
+        raise errors.ConfigurationError(f"an option of the log can't be used: {error}; correct or remove it") from error
     return cfg.CONF
 
 
