@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
-from snapmanage.store.engine import mariadb, postgresql, tls
+from snapmanage.store.engine import mariadb, postgresql, surroundings, tls
 from snapmanage.store.engine.failures import deadlocked, shorten
 
 T = TypeVar("T")
@@ -127,6 +127,7 @@ def connect(url: str, pool_size: int = 10) -> Database:
         event.listen(engine, "begin", _begin_sqlite)
         return Database(engine)
     tls.require_values(url)
+    surroundings.refuse_other_files(parsed)
     return Database(_server_engine(parsed, pool_size))
 
 

@@ -69,12 +69,14 @@ def mariadb(url: sa.URL) -> tuple[sa.URL, MariadbTls | None]:
 
     Raise `ConfigurationError` if the connection would look encrypted and would not be checked.
     """
-    given = _parameters(url)
+    given = parameters(url)
     disabled = given.pop("ssl_disabled", "false").lower()
     if disabled not in (*_TRUE, *_FALSE):
         raise _refusal("ssl_disabled", "must be true or false")
     if not given:
-        return url.difference_update_query(["ssl_disabled"] if disabled in _FALSE else []), None
+        if disabled in _FALSE and "ssl_disabled" in url.query:
+            raise _refusal("ssl_disabled=false", "does not require TLS; set ssl_ca=FILE, or remove it")
+        return url, None
     if disabled in _TRUE:
         raise _refusal("ssl_disabled=true", f"contradicts {', '.join(sorted(given))}; remove one of them")
     if url.get_driver_name() != "pymysql":
@@ -108,11 +110,13 @@ def checks_postgresql(url: sa.URL) -> bool:
 
     Raise `ConfigurationError` if the connection would look encrypted and would not be checked.
     """
-    given = _parameters(url)
+    given = parameters(url)
     mode = given.get("sslmode")
     if mode == "disable" and len(given) == 1:
         return False
     if mode == "verify-full":
+        if url.query.get("gssencmode", "disable") != "disable":
+            raise _refusal("gssencmode", "would replace TLS; remove it")
         files = {name: given[name] for name in _POSTGRESQL_FILES if name in given}
         _require_files({name: path for name, path in files.items() if (name, path) != ("sslrootcert", "system")})
     elif given:
@@ -154,7 +158,7 @@ def explain_failures(engine: Engine, options: TlsOptions | None, tls: MariadbTls
             ) from error
 
 
-def _parameters(url: sa.URL) -> dict[str, str]:
+def parameters(url: sa.URL) -> dict[str, str]:
     """Return the parameters of the URL that have to do with TLS."""
     found = {}
     for name, value in url.query.items():
