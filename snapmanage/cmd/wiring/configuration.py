@@ -211,18 +211,6 @@ def section_values(conf: cfg.ConfigOpts, name: str) -> dict[str, list[str]]:
     return values
 
 
-def require_readable(option: str, path: str | None) -> None:
-    """Raise `ConfigurationError` if the file of an option can't be read."""
-    try:
-        if path is not None:
-            with open(path, "rb"):
-                pass
-    except OSError as error:
-        raise errors.ConfigurationError(
-            f"{option}: {path} can't be read by this user ({error.strerror}); correct the path, or the file's owner"
-        ) from error
-
-
 def _require(section: str, known: Sequence[cfg.Opt], given: Any) -> None:
     for option in known:
         if option.required and not given[option.dest]:

@@ -15,9 +15,8 @@ from urllib.parse import parse_qsl
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
 
-from snapmanage import errors
-from snapmanage.core.values import certificates
-from snapmanage.core.values.certificates import TlsOptions
+from snapmanage import certificates, errors
+from snapmanage.certificates import TlsOptions
 
 MARIADB = TlsOptions(
     "[database] connection", "ssl_ca in [database] connection", "ssl_cert and ssl_key in [database] connection"
@@ -46,12 +45,7 @@ class MariadbTls:
 
     def context(self) -> ssl.SSLContext:
         """Return a context that checks certificate and name; raise `OSError` if a file can't be used."""
-        made = ssl.create_default_context(cafile=self.ca, capath=self.ca_folder)
-        # Like PyMySQL. Python 3.13 would refuse certificates of a CA that leaves out optional extensions.
-        made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self.cert:
-            # Without a password, OpenSSL would ask for one at the terminal.
-            made.load_cert_chain(self.cert, self.key, password=self.key_password or "")
+        made = certificates.client_context(self.ca, self.cert, self.key, self.key_password, self.ca_folder)
         if self.ciphers:
             made.set_ciphers(self.ciphers)
         return made
@@ -171,14 +165,7 @@ def parameters(url: sa.URL) -> dict[str, str]:
 
 def _require_files(files: Mapping[str, str]) -> None:
     for name, path in files.items():
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            raise _refusal(
-                f"{name}={path}",
-                f"can't be read by this user ({error.strerror}); correct the path, or the file's owner",
-            ) from error
+        certificates.require_readable(f"[database] connection: {name}", path)
 
 
 def _refusal(parameter: str, problem: str) -> errors.ConfigurationError:
