@@ -31,19 +31,8 @@ ALLOWED = {
     "audit": {"errors", "crash", "core", "store", "bus", "manage"},
     "conf": {"drivers"},
     "cmd.process": {"errors", "crash", "core"},
-    "cmd.wiring": {
-        "errors",
-        "certificates",
-        "core",
-        "store",
-        "bus",
-        "drivers",
-        "manage",
-        "api",
-        "volume",
-        "relay",
-        "conf",
-    },
+    "cmd.wiring": {"errors", "certificates", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay"}
+    | {"conf"},
     "cmd.manage": {"errors", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}
     | {"cmd.process", "cmd.wiring"},
