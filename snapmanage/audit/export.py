@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from snapmanage import errors
 from snapmanage.audit.verification import required_state
 from snapmanage.core.audit import cadf
-from snapmanage.core.audit.chain import ChainCheck, Entry, Head, LogState, exported
+from snapmanage.core.audit.chain import LONGEST_NUMBER, ChainCheck, Entry, Head, LogState, exported
 from snapmanage.store.audit import log
 from snapmanage.store.engine.database import Database
 
@@ -52,7 +52,7 @@ class Export:
             return self._state.base
         if ":" in since:
             return Head.parse(since)
-        if not (since.isascii() and since.isdigit()):
+        if not (since.isascii() and since.isdigit() and len(since) <= LONGEST_NUMBER):
             raise errors.InvalidRequest(f"--since must be NUMBER or NUMBER:DIGEST, not {since[:100]!r}")
         return _digested(self._db, self._state, int(since))
 

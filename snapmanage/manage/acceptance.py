@@ -1,5 +1,6 @@
 """Accept the requests that arrive over the bus: write them, and claim as many as the worker has room for."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -8,12 +9,16 @@ from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
+from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, WorkerId, with_volumes
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, ownership, records
+from snapmanage.store.audit import log
 from snapmanage.store.engine.refusals import write_in_parts
+
+LOG = logging.getLogger(__name__)
 
 RecordKey = tuple[type[Record], str]
 
@@ -84,6 +89,7 @@ def _refused(request: OperationRequest, error: Exception) -> Accepted:
 
 def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: WorkerId, room: int) -> Accepted:
     """Accept the requests, and claim up to `room` operations; other servers claim their operations themselves."""
+    requests = _write_described(tx, requests)
     known = _lock(tx, requests)
     changes, refused = _decide(tx, requests, known)
     casts: defaultdict[str, list[str]] = defaultdict(list)
@@ -106,11 +112,26 @@ def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: Worke
     return Accepted(refused, claimed, {change.after.requester.project_id for change in own[room:]})
 
 
-def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordKey, Record]:
-    """Write the records that requests describe, if they are new; lock and return the records of all requests."""
+def _write_described(tx: Transaction, requests: Sequence[OperationRequest]) -> Sequence[OperationRequest]:
+    """Write the records that requests describe, if they are new; return the requests without late repeats.
+
+    A late repeat describes a record that was purged: it was carried out before, however long its message has waited.
+    """
     described = [record for each in requests for record in (each.volume, each.record) if record]
-    if described:
-        records.insert_missing(tx.conn, [replace(record, created_at=tx.now) for record in described])
+    missing = records.missing(tx.conn, described)
+    if not missing:
+        return requests
+    purged = log.announced_when_purged(tx.conn, [record.id for record in missing])
+    repeats = {each.record_id for each in requests if each.record and each.record_id in purged}
+    for record_id in repeats:
+        LOG.warning("A late request was ignored, since its record was purged: %s", fields(record_id=record_id))
+    new = [replace(record, created_at=tx.now) for record in missing if record.id not in repeats]
+    records.insert_many(tx.conn, new)
+    return [each for each in requests if each.record_id not in repeats]
+
+
+def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordKey, Record]:
+    """Lock and return the records of all requests."""
     locked: dict[RecordKey, Record] = {}
     kinds: tuple[type[Record], ...] = (Volume, Snapshot)
     for kind in kinds:

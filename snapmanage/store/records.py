@@ -32,14 +32,22 @@ def insert(conn: Connection, record: Record) -> None:
         raise _already_managed(record) from error
 
 
-def insert_missing(conn: Connection, records: Sequence[Record]) -> None:
-    """Write the records whose ids are not in the database yet; none of them may own a reference."""
+def missing(conn: Connection, records: Sequence[Record]) -> list[Record]:
+    """Return the records whose ids are not in the database yet, each id once."""
+    found: list[Record] = []
     for kind, table in TABLES.items():
         given = {record.id: record for record in reversed(records) if isinstance(record, kind)}
         known = set(conn.execute(select(table.c.id).where(table.c.id.in_(given))).scalars()) if given else set()
-        missing = [to_columns(record) for record_id, record in given.items() if record_id not in known]
-        if missing:
-            conn.execute(table.insert(), missing)
+        found += [record for record_id, record in given.items() if record_id not in known]
+    return found
+
+
+def insert_many(conn: Connection, records: Sequence[Record]) -> None:
+    """Write new records; none of them may own a reference."""
+    for kind, table in TABLES.items():
+        rows = [to_columns(record) for record in records if isinstance(record, kind)]
+        if rows:
+            conn.execute(table.insert(), rows)
 
 
 def get(conn: Connection, kind: type[R], record_id: str, deleted: bool = False) -> R | None:

@@ -15,6 +15,7 @@ from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
+from snapmanage.cmd.process import arguments as command_lines
 from snapmanage.cmd.wiring import management
 from snapmanage.core import reference
 from snapmanage.core.audit import payloads
@@ -114,6 +115,10 @@ VALUES: dict[str, Any] = {
     "projects in the round robin": f"{fairness.MAX_PROJECTS:,}",
     "entries of the scans that a process keeps": f"{scans.MOST_ENTRIES:,}",
     "time for which a scan is kept": f"{option('inventory_ttl_seconds')} s",
+    "argument of a command": f"{command_lines.LONGEST_ARGUMENT:,} printable",
+    "name, id or reason in an argument": f"{command_lines.LONGEST_NAME} characters",
+    "number of rows, limit": f"{command_lines.LARGEST:,}",
+    "number of seconds": f"below {command_lines.MOST_SECONDS:,}",
     "address space": f"{COMMAND.memory_bytes // GIB} GiB; `qemu-img` {qemu_img.MEMORY_BYTES // GIB} GiB",
     "processor time": f"{commands.GRACE_SECONDS} s more",
     "a file that a command": f"{COMMAND.file_bytes // GIB} GiB; `qemu-img` the size of its image and "

@@ -14,12 +14,11 @@ import webob.exc
 from keystoneauth1 import exceptions
 from keystonemiddleware import auth_token
 
-from snapmanage import errors
+from snapmanage import certificates, errors
 from snapmanage.api.access import callers, tokens
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.access.tokens import TokenCache, Validations
-from snapmanage.core.values import certificates
-from snapmanage.core.values.certificates import TlsOptions
+from snapmanage.certificates import TlsOptions
 
 LOG = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]

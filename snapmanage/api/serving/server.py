@@ -14,6 +14,7 @@ from snapmanage import errors
 from snapmanage.api.serving.acceptor import Acceptor
 from snapmanage.api.serving.channels import DEADLINES, Deadlines
 from snapmanage.api.serving.threads import Threads
+from snapmanage.core.values.text import cut
 
 LOG = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     """Parse HOST:PORT or [IPV6]:PORT; raise `ConfigurationError` for other text."""
     host, _, port = text.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise errors.ConfigurationError(f"listen must be HOST:PORT, such as 127.0.0.1:8776, not {text!r}")
+        raise errors.ConfigurationError(f"listen must be HOST:PORT, such as 127.0.0.1:8776, not {cut(text)!r}")
     return host.strip("[]"), int(port)
 
 

@@ -17,7 +17,7 @@ from snapmanage.bus.rabbit import frames
 from snapmanage.bus.rabbit.arrived import MOST_MESSAGES
 from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.consumer import RabbitConsumer
-from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters
+from snapmanage.bus.rabbit.declaring import QueueProblemLog, declare, declare_dead_letters, declare_exchange
 from snapmanage.bus.rabbit.topology import Topology
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
@@ -195,8 +195,8 @@ class Publisher:
             return
         self._connection = self._connect(0)
         self._connection.connect()
+        declare_exchange(self._connection, self._topology.declared_exchange())
         self._channel = self._connection.channel()
-        self._topology.declared_exchange()(self._channel).declare()
         self._channel.confirm_select()
         self._channel.events["basic_ack"].add(self._confirmed)
         self._channel.events["basic_nack"].add(self._on_nack)
@@ -221,12 +221,13 @@ class Publisher:
         return [self._pending.pop(at) for at in tags if at in self._pending]
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
-        """Note a message that no queue took: its server never ran, or the queue was deleted."""
+        """Note a message that no queue took: its server never ran, or the queue or its binding was deleted."""
         # A reply without a queue is normal: its caller has ended. A missing queue is logged once until it exists again.
         if exchange and routing_key not in self._unroutable:
             self._unroutable.add(routing_key)
             LOG.warning(
-                "The broker has no queue %s; its messages wait in the outbox. Start the process that consumes it.",
+                "The broker has no queue %s, or the queue is not bound; its messages wait in the outbox. "
+                "Start the process that consumes it; while it runs, it binds the queue again within a minute.",
                 routing_key,
             )
         self._declared.discard(routing_key)

@@ -9,9 +9,9 @@ import kombu
 from amqp.exceptions import AMQPError
 from kombu.exceptions import KombuError
 
+from snapmanage import certificates
 from snapmanage.bus.rabbit import transport
-from snapmanage.core.values import certificates
-from snapmanage.core.values.certificates import TlsOptions
+from snapmanage.certificates import TlsOptions
 
 BROKEN = (AMQPError, KombuError, OSError)
 CONNECT_TIMEOUT_SECONDS = 5
@@ -40,12 +40,7 @@ class Tls:
 
     def context(self) -> ssl.SSLContext:
         """Return a context for other clients; raise `OSError` if a file can't be read or used."""
-        made = ssl.create_default_context(cafile=self.ca_file)
-        # Like kombu. Python 3.13 would refuse certificates of a CA that leaves out optional extensions.
-        made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self.cert_file:
-            made.load_cert_chain(self.cert_file, self.key_file, password="")  # without it, OpenSSL asks at the terminal
-        return made
+        return certificates.client_context(self.ca_file, self.cert_file, self.key_file)
 
     def for_kombu(self, host: str) -> dict[str, Any]:
         """Return kombu's settings for one host.

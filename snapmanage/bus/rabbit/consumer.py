@@ -14,6 +14,7 @@ import kombu
 from snapmanage.bus import Delivery, Handle, Probe, no_probe
 from snapmanage.bus.rabbit.declaring import declare, declare_dead_letters
 from snapmanage.bus.rabbit.queue_consumer import QueueConsumer
+from snapmanage.bus.rabbit.rebinding import Rebinding
 from snapmanage.bus.rabbit.topology import Topology
 
 
@@ -40,12 +41,15 @@ class RabbitConsumer:
         self._consumers = [
             QueueConsumer(connect, declarations, handle, prefetch, probe) for declarations in (queues, *dead_letters)
         ]
+        self._rebinding = Rebinding(connect, topology, keys)
 
     def start(self) -> None:
         for consumer in self._consumers:
             consumer.start()
+        self._rebinding.start()
 
     def stop(self) -> None:
+        self._rebinding.stop()
         for consumer in self._consumers:
             consumer.stop()
 

@@ -6,10 +6,11 @@ An existing queue is used as it is, because it may hold confirmed messages; the 
 import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import kombu
-from amqp.exceptions import ChannelError, PreconditionFailed
+from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
 
 from snapmanage.bus.rabbit.topology import Topology, version_of
 
@@ -19,6 +20,10 @@ _DIFFERENCE = re.compile(r"inequivalent arg '([^']*)' for queue")
 _EMPTY_AND_DELETE = (
     "Remedy: stop its senders, wait until it is empty, stop its consumers, "
     "run `rabbitmqctl delete_queue {name}`, and start all of them again"
+)
+_NO_EXCHANGE = (
+    "exchange {name} does not exist, and the user of transport_url may not configure it. "
+    "Remedy: start snapmanage-volume or snapmanage-api, which declare it"
 )
 
 
@@ -64,10 +69,54 @@ class QueueProblemLog:
         self._logged[declared.name] = text
 
 
+def declare_exchange(connection: kombu.Connection, exchange: kombu.Exchange) -> None:
+    """Declare the exchange; a user without the right to do so uses the exchange that another process declared.
+
+    Raise `NotFound`, which names the remedy, if there is none. Raise `ChannelError` if the exchange differs.
+    """
+    try:
+        with connection.channel() as channel:
+            exchange(channel).declare()
+    except AccessRefused:
+        if not exchange_exists(connection, exchange):
+            raise NotFound(_NO_EXCHANGE.format(name=exchange.name)) from None
+
+
+def exchange_exists(connection: kombu.Connection, exchange: kombu.Exchange) -> bool:
+    try:
+        with connection.channel() as channel:
+            exchange(channel).declare(passive=True)
+    except NotFound:
+        return False
+    return True
+
+
 def declare(connection: kombu.Connection, topology: Topology, key: str) -> DeclaredQueue:
-    """Declare the queue of a routing key."""
+    """Declare the exchange and the queue of a routing key, and bind the queue."""
     plain = topology.plain_queue(key)
-    return _declared(connection, topology.variants(key, version_of(connection)), plain, DeclaredQueue(plain.name, key))
+    expected = DeclaredQueue(plain.name, key)
+    try:
+        declare_exchange(connection, plain.exchange)
+    except NotFound as error:
+        problem = QueueProblem(f"Queue {plain.name} is declared later: {error}", severe=False)
+        return replace(expected, problem=problem, usable=False)
+    except ChannelError as error:
+        return replace(expected, problem=_refused(plain.name, error), usable=False)
+    return _declared(connection, topology.variants(key, version_of(connection)), plain, expected)
+
+
+def bind_again(connection: kombu.Connection, topology: Topology, key: str) -> None:
+    """Bind the queue of a routing key again, in case that its binding or its exchange was deleted.
+
+    A queue that does not exist is left to its consumer. Raise `ChannelError` if the broker refuses.
+    """
+    queue = topology.plain_queue(key)
+    with suppress(NotFound):
+        if not exchange_exists(connection, queue.exchange):
+            declare_exchange(connection, queue.exchange)
+            LOG.warning("Exchange %s was missing; it is declared and bound again.", queue.exchange.name)
+        with connection.channel() as channel:
+            queue(channel).queue_bind()
 
 
 def declare_dead_letters(connection: kombu.Connection, topology: Topology, key: str) -> DeclaredQueue:
@@ -106,7 +155,9 @@ def _tried(connection: kombu.Connection, queue: kombu.Queue) -> PreconditionFail
     """Declare a queue on a channel of its own; return the broker's error if the existing queue differs."""
     try:
         with connection.channel() as channel:
-            queue(channel).declare()
+            bound = queue(channel)
+            bound.queue_declare()
+            _bind(bound)
     except PreconditionFailed as error:
         return error
     return None
@@ -117,9 +168,13 @@ def _use(connection: kombu.Connection, queue: kombu.Queue) -> None:
     with connection.channel() as channel:
         bound = queue(channel)
         bound.queue_declare(passive=True)
-        if bound.exchange:
-            bound.exchange.declare()
-            bound.queue_bind()
+        _bind(bound)
+
+
+def _bind(queue: kombu.Queue) -> None:
+    """Bind the queue to its exchange; a dead-letter queue has none."""
+    if queue.exchange and queue.exchange.name:
+        queue.queue_bind()
 
 
 def _different(name: str, error: PreconditionFailed | None) -> QueueProblem:

@@ -11,7 +11,7 @@ from snapmanage import errors
 from snapmanage.audit import export, verification
 from snapmanage.cmd.manage import checkpoints
 from snapmanage.cmd.manage.files import new_file
-from snapmanage.cmd.process import output
+from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
 from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.completeness import Kind
@@ -37,8 +37,13 @@ def add_commands(commands: Any) -> None:
         dest="action", required=True
     )
     newest = actions.add_parser("list", help="print the newest events, each as a JSON object on one line")
-    newest.add_argument("--limit", type=int, default=100, help="print at most this many events (default: %(default)s)")
-    newest.add_argument("--snapshot", help="print only the events of the snapshot with this id")
+    newest.add_argument(
+        "--limit",
+        type=arguments.whole_number(1, arguments.LARGEST),
+        default=100,
+        help="print at most this many events (default: %(default)s)",
+    )
+    newest.add_argument("--snapshot", type=arguments.name, help="print only the events of the snapshot with this id")
     newest.set_defaults(run=_list)
     head = actions.add_parser("head", help="print the end of the chain as NUMBER:DIGEST, to be kept elsewhere")
     head.set_defaults(run=_head)
@@ -53,7 +58,7 @@ def add_commands(commands: Any) -> None:
     )
     verify.add_argument(
         "--in-flight-seconds",
-        type=int,
+        type=arguments.seconds,
         default=300,
         help="a missing event of a record that changed within this time is not yet recorded; a longer time hides rows "
         "that were cut off lately, a shorter one reports events that are on their way (default: %(default)s)",
@@ -79,7 +84,12 @@ def _add_export(actions: Any) -> None:
     parser.add_argument(
         "--since", metavar="NUMBER[:DIGEST]", help="export only the rows after row NUMBER, which must have this digest"
     )
-    parser.add_argument("--until", metavar="NUMBER", type=int, help="export only the rows up to this one")
+    parser.add_argument(
+        "--until",
+        metavar="NUMBER",
+        type=arguments.whole_number(0, arguments.MOST_ROWS),
+        help="export only the rows up to this one",
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write to a new file instead of printing")
     parser.set_defaults(run=_export)
 

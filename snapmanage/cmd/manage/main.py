@@ -10,6 +10,8 @@ from snapmanage.cmd.manage import audit, broker, db, purge, quarantine, quotas, 
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import configuration
 
+MODULES = (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge)
+
 
 @running.program
 def main() -> int | None:
@@ -22,5 +24,5 @@ def main() -> int | None:
 
 
 def _add_commands(commands: Any) -> None:
-    for module in (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge):
+    for module in MODULES:
         module.add_commands(commands)

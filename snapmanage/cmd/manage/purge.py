@@ -7,14 +7,13 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.cmd.process import output
+from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.maintenance.purge import MINIMUM_AGE, Kind
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.maintenance import purge
 from snapmanage.manage.maintenance.purge import Plan, Result
 
-LARGEST = 2**31 - 1
 MOST_DAYS = 36500
 DEFAULT_DAYS = 90
 KINDS = {
@@ -46,15 +45,21 @@ def add_commands(commands: Any) -> None:
         parser.add_argument(f"--{_name(kind)}", action="store_true", help=f"purge {rows}")
     parser.add_argument(
         "--older-than",
-        type=_days,
+        type=arguments.whole_number(MINIMUM_AGE.days, MOST_DAYS, "number of days"),
         default=DEFAULT_DAYS,
         metavar="DAYS",
         help=f"age from which rows are deleted, at least {MINIMUM_AGE.days} days (default: {DEFAULT_DAYS})",
     )
-    parser.add_argument("--limit", type=_limit, metavar="N", help="delete at most N rows of each kind")
+    parser.add_argument(
+        "--limit",
+        type=arguments.whole_number(1, arguments.LARGEST, "number of rows"),
+        metavar="N",
+        help="delete at most N rows of each kind",
+    )
     parser.add_argument(
         "--gone",
         action="append",
+        type=arguments.name,
         default=[],
         metavar="HOST@BACKEND",
         help="name of a server that never comes back, and whose queue is deleted; its records are purged too. Can be "
@@ -66,21 +71,6 @@ def add_commands(commands: Any) -> None:
 
 def _name(kind: Kind) -> str:
     return kind.name.lower()
-
-
-def _days(text: str) -> int:
-    return _whole_number(text, MINIMUM_AGE.days, MOST_DAYS, "days")
-
-
-def _limit(text: str) -> int:
-    return _whole_number(text, 1, LARGEST, "rows")
-
-
-def _whole_number(text: str, least: int, most: int, unit: str) -> int:
-    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"must be a number of {unit} from {least} to {most}, not {text!r}")
-    return value
 
 
 def _purge(conf: cfg.ConfigOpts) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage.cmd.process import output
+from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
 from snapmanage.manage.maintenance import quarantine
 
@@ -17,7 +17,7 @@ def add_commands(commands: Any) -> None:
     listing = actions.add_parser("list", help="print each message with its reason, oldest first")
     listing.set_defaults(run=_list)
     show = actions.add_parser("show", help="print a message with its headers as JSON")
-    show.add_argument("id", help="id of the message, as printed by list")
+    show.add_argument("id", type=arguments.name, help="id of the message, as printed by list")
     show.set_defaults(run=_show)
     retry = actions.add_parser(
         "retry", help="send messages to their queues again, and delete those that are not quarantined again"
@@ -26,7 +26,9 @@ def add_commands(commands: Any) -> None:
     drop = actions.add_parser("drop", help="delete messages")
     drop.set_defaults(run=_drop)
     for parser in (retry, drop):
-        parser.add_argument("ids", metavar="id", nargs="+", help="id of a message, as printed by list")
+        parser.add_argument(
+            "ids", metavar="id", nargs="+", type=arguments.name, help="id of a message, as printed by list"
+        )
 
 
 def _list(conf: cfg.ConfigOpts) -> None:

@@ -1,19 +1,15 @@
 """snapmanage-manage quota: list, show and change the quotas of projects."""
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
 
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.cmd.process import output
+from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.quotas import KINDS, UNLIMITED
-from snapmanage.core.values.text import storable
 from snapmanage.store import quotas
-
-LARGEST = 2**31 - 1
 
 
 def add_commands(commands: Any) -> None:
@@ -29,20 +25,15 @@ def add_commands(commands: Any) -> None:
     unset = actions.add_parser("unset", help="restore the default limits of the section [quota] for a project")
     unset.set_defaults(run=_unset)
     for parser in (show, change, unset):
-        parser.add_argument("project", help="id of the project")
+        parser.add_argument("project", type=arguments.name, help="id of the project")
     for kind in KINDS:
         name = kind.replace("_", " ")
         change.add_argument(
-            f"--{kind.replace('_', '-')}", type=_limit, metavar="N", help=f"limit of {name}; {UNLIMITED} is no limit"
+            f"--{kind.replace('_', '-')}",
+            type=arguments.whole_number(0, arguments.LARGEST, unlimited=UNLIMITED),
+            metavar="N",
+            help=f"limit of {name}; {UNLIMITED} is no limit",
         )
-
-
-def _limit(text: str) -> int:
-    digits = text.removeprefix("-")
-    value = int(text) if digits.isascii() and digits.isdigit() and len(digits) <= 10 else LARGEST + 1
-    if not UNLIMITED <= value <= LARGEST:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {LARGEST}, or {UNLIMITED} for no limit, not {text!r}")
-    return value
 
 
 def _list(conf: cfg.ConfigOpts) -> None:
@@ -52,7 +43,7 @@ def _list(conf: cfg.ConfigOpts) -> None:
 
 
 def _show(conf: cfg.ConfigOpts) -> None:
-    project = _project(conf)
+    project = conf.command.project
     with parts.opened_database(conf) as db, db.read() as conn:
         own, used = quotas.get(conn, project), quotas.usage(conn, project)
     allowed = own.over(configuration.rules(conf).quota)
@@ -76,17 +67,10 @@ def _unset(conf: cfg.ConfigOpts) -> None:
 
 def _put(conf: cfg.ConfigOpts, limits: Mapping[str, int | None]) -> None:
     """Write the limits in `limits`, leave the other kinds as they are, and show the result."""
-    project = _project(conf)
+    project = conf.command.project
     with parts.opened_database(conf) as db:
         db.write(lambda conn, _: quotas.change(conn, project, limits))
     _show(conf)
-
-
-def _project(conf: cfg.ConfigOpts) -> str:
-    project: str = conf.command.project
-    if not (0 < len(project) <= 255 and storable(project)):
-        raise errors.InvalidRequest("argument project must have 1 to 255 characters of valid Unicode without NUL")
-    return project
 
 
 def _limit_text(limit: int | None) -> str:

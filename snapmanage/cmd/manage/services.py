@@ -5,7 +5,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.cmd.process import output
+from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
 from snapmanage.store import services
 
@@ -16,11 +16,11 @@ def add_commands(commands: Any) -> None:
     actions = service.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="print each server with its last heartbeat").set_defaults(run=_list)
     disable = actions.add_parser("disable", help="refuse new requests for a server")
-    disable.add_argument("server", help="name of the server, HOST@BACKEND")
-    disable.add_argument("--reason", required=True, help="reason, which `service list` shows")
+    disable.add_argument("server", type=arguments.name, help="name of the server, HOST@BACKEND")
+    disable.add_argument("--reason", required=True, type=arguments.name, help="reason, which `service list` shows")
     disable.set_defaults(run=_set_disabled)
     enable = actions.add_parser("enable", help="accept new requests for a server again")
-    enable.add_argument("server", help="name of the server, HOST@BACKEND")
+    enable.add_argument("server", type=arguments.name, help="name of the server, HOST@BACKEND")
     enable.set_defaults(run=_set_disabled, reason=None)
 
 

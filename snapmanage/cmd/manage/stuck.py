@@ -1,12 +1,11 @@
 """snapmanage-manage stuck: report stuck operations and messages."""
 
-import argparse
 from datetime import timedelta
 from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage.cmd.process import output
+from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.maintenance import stuck
@@ -21,22 +20,12 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument(
         "--older-than",
-        type=_seconds,
+        type=arguments.seconds,
         default=60.0,
         metavar="SECONDS",
         help="age from which an operation or a message counts as stuck (default: 60)",
     )
     parser.set_defaults(run=_stuck)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 10**9:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds below 1000000000, not {text!r}")
-    return value
 
 
 def _stuck(conf: cfg.ConfigOpts) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from snapmanage import errors
+from snapmanage.core.values.rights import keeps_names
 
 _UMASK = 0o077
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,16 +37,10 @@ def create(folder: Path) -> None:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise errors.ConfigurationError(f"other users can write to --data-dir {folder}; run chmod 700 {folder}")
     for above in folder.parents:
-        if not _keeps_names(above.lstat()):
+        if not keeps_names(above.lstat(), {0, os.geteuid()}, trusts_group=True):
             raise errors.ConfigurationError(
                 f"other users can replace --data-dir {folder}, since they can write to {above}; choose another folder"
             )
-
-
-def _keeps_names(above: os.stat_result) -> bool:
-    """Return whether others can't rename this user's folder; a symbolic link belongs to the user or root too."""
-    open_to_all = above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX
-    return above.st_uid in (0, os.geteuid()) and (stat.S_ISLNK(above.st_mode) or not open_to_all)
 
 
 def close_files(folder: Path, names: Iterable[str]) -> None:

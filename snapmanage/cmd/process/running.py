@@ -15,7 +15,7 @@ from oslo_config import cfg
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
-from snapmanage.cmd.process import output
+from snapmanage.cmd.process import arguments, output
 
 LOG = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ def program(run: Callable[[], int | None]) -> Callable[[], int]:
     def main() -> int:
         try:
             crash.arm(os.environ)
+            arguments.require_printable(sys.argv[1:])
             return run() or 0
         except errors.SnapmanageError as error:
             output.error(str(error))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from oslo_config import cfg
 
-from snapmanage import errors
+from snapmanage import certificates, errors
 from snapmanage.bus.rabbit.connecting import Broker, Connector, Tls
 from snapmanage.cmd.wiring import configuration
 from snapmanage.cmd.wiring.configuration import RABBIT
@@ -169,7 +169,7 @@ def _contradictions(rabbit: Any) -> Iterator[str]:
 def _require_usable(tls: Tls) -> None:
     """Raise `ConfigurationError` if a file can't be read, or the certificates can't be used."""
     for name, path in zip(FILES, (tls.ca_file, tls.cert_file, tls.key_file), strict=True):
-        configuration.require_readable(f"[{RABBIT}] {name}", path)
+        certificates.require_readable(f"[{RABBIT}] {name}", path)
     try:
         tls.context()
     except OSError as error:

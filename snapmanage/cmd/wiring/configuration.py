@@ -1,12 +1,15 @@
 """The configuration: load it, and turn it into the values that the mains pass on."""
 
+import functools
 import glob
 import importlib.metadata
+import logging
 import os
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import sqlalchemy as sa
 from oslo_config import cfg
 from oslo_log import log
 from oslo_messaging import opts as messaging_options
@@ -20,8 +23,11 @@ from snapmanage.core.quotas import KINDS, Limits
 from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.protocol import Driver, Section
 from snapmanage.manage.rules import Rules
+from snapmanage.store.engine import surroundings
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.volume.limits import BackendLimits
+
+LOG = logging.getLogger(__name__)
 
 RABBIT = "oslo_messaging_rabbit"
 DRIVERS = "snapmanage.drivers"
@@ -56,7 +62,10 @@ def load(arguments: Sequence[str], prog: str, files: Sequence[str] | None = None
         ) from error
     if not cfg.CONF.log_file:
         cfg.CONF.set_default("use_stderr", True)  # standard output is for the output of commands
-    logs.setup(cfg.CONF)
+    try:
+        logs.setup(cfg.CONF)
+    except (OSError, RuntimeError, TypeError, ValueError, log.LogConfigError) as error:
+        raise errors.ConfigurationError(f"an option of the log can't be used: {error}; correct or remove it") from error
     return cfg.CONF
 
 
@@ -87,7 +96,9 @@ def database(conf: cfg.ConfigOpts) -> Database:
             "[database] connection is missing; set it to DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
         )
     try:
-        return connect(conf.database.connection, conf.database.pool_size)
+        url = sa.make_url(conf.database.connection)
+        surroundings.refuse_variables(url, os.environ)
+        made = connect(conf.database.connection, conf.database.pool_size)
     except (ValueError, ArgumentError):  # its text may contain the password
         raise errors.ConfigurationError(
             "[database] connection is not a valid database URL; expected "
@@ -97,6 +108,15 @@ def database(conf: cfg.ConfigOpts) -> Database:
         raise errors.ConfigurationError(
             f"[database] connection needs a Python package that is not installed: {error}; install it"
         ) from error
+    _warn_of_plain(url)
+    return made
+
+
+@functools.cache
+def _warn_of_plain(url: sa.URL) -> None:
+    """Warn once of a connection without TLS to another host; a worker inherits what its supervisor has warned of."""
+    if text := surroundings.unencrypted(url):
+        LOG.warning("%s", text)
 
 
 def names(conf: cfg.ConfigOpts) -> Names:
@@ -189,18 +209,6 @@ def section_values(conf: cfg.ConfigOpts, name: str) -> dict[str, list[str]]:
         for key, given in found.get(name, {}).items():
             values.setdefault(key, []).extend(given)
     return values
-
-
-def require_readable(option: str, path: str | None) -> None:
-    """Raise `ConfigurationError` if the file of an option can't be read."""
-    try:
-        if path is not None:
-            with open(path, "rb"):
-                pass
-    except OSError as error:
-        raise errors.ConfigurationError(
-            f"{option}: {path} can't be read by this user ({error.strerror}); correct the path, or the file's owner"
-        ) from error
 
 
 def _require(section: str, known: Sequence[cfg.Opt], given: Any) -> None:

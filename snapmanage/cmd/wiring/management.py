@@ -13,10 +13,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from oslo_config import cfg
 
-from snapmanage import errors
+from snapmanage import certificates, errors
+from snapmanage.certificates import TlsOptions
 from snapmanage.cmd.wiring import broker_connection
-from snapmanage.core.values import certificates
-from snapmanage.core.values.certificates import TlsOptions
 
 TIMEOUT_SECONDS = 10
 # The management API shows the policy of a new queue after some seconds.

@@ -11,13 +11,12 @@ from typing import Any
 from oslo_config import cfg
 from oslo_messaging import opts as messaging_options
 
+from snapmanage import certificates, errors
 from snapmanage import conf as options
-from snapmanage import errors
 from snapmanage.api.access.callers import Authenticate, checks_at_once
 from snapmanage.api.access.log import AccessLog
 from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
-from snapmanage.cmd.wiring import configuration
 
 CORS = "cors"
 MIDDLEWARE = "oslo_middleware"
@@ -127,7 +126,7 @@ def _require_keystone_options(conf: cfg.ConfigOpts) -> None:
             "remove it, and set cafile to the file of the CA that issued Keystone's certificate"
         )
     for name in ("cafile", "certfile", "keyfile"):
-        configuration.require_readable(f"[{KEYSTONE}] {name}", given[name] or None)
+        certificates.require_readable(f"[{KEYSTONE}] {name}", given[name] or None)
     if not given.auth_type and not given.auth_section:
         raise errors.ConfigurationError(
             f"[{KEYSTONE}] auth_type is missing; set it to password, and set auth_url, username, password, project_name"

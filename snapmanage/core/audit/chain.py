@@ -17,7 +17,9 @@ from typing import Any
 from snapmanage import errors
 
 GENESIS = "0" * 64
-_NUMBER = re.compile(r"[0-9]{1,18}")
+# Digits of the number of an entry; every database counts that far.
+LONGEST_NUMBER = 18
+_NUMBER = re.compile(rf"[0-9]{{1,{LONGEST_NUMBER}}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 

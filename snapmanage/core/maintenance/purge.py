@@ -1,7 +1,8 @@
 """The rules of purging: which rows are old, and which records nothing can refer to any more.
 
 A tombstone keeps a late repeat of its cast from managing the snapshot again, and so does the record of a snapshot that
-could not be managed. They may be deleted once no copy of the cast is left: see `docs/how-to/purge.md`.
+could not be managed. They are deleted when no copy of the cast is expected any more; a server recognizes a copy that
+arrives even later by the id of the purged record. See `docs/how-to/purge.md`.
 """
 
 from collections.abc import Set

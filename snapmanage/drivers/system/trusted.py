@@ -4,8 +4,11 @@ import os
 import stat
 from pathlib import Path
 
+from snapmanage.core.values.rights import keeps_names
+
 __all__ = ["is_root_only", "open_folder"]
 
+_ROOT = {0}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -17,7 +20,7 @@ def is_root_only(path: Path) -> bool:
     """
     try:
         is_direct = path.is_absolute() and path.resolve() == path
-        return is_direct and _is_closed(path.stat()) and all(_keeps_names(each.stat()) for each in path.parents)
+        return is_direct and _is_closed(path.stat()) and all(keeps_names(each.stat(), _ROOT) for each in path.parents)
     except OSError:
         return False
 
@@ -31,7 +34,7 @@ def open_folder(path: str) -> int:
     for name in Path(path).parts[1:]:
         above = fd
         try:
-            if not _keeps_names(os.fstat(above)):
+            if not keeps_names(os.fstat(above), _ROOT):
                 raise PermissionError(f"others than root can change a folder above {path!r}")
             fd = os.open(name, _FOLDER, dir_fd=above)
         finally:
@@ -41,8 +44,3 @@ def open_folder(path: str) -> int:
 
 def _is_closed(found: os.stat_result) -> bool:
     return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def _keeps_names(found: os.stat_result) -> bool:
-    """Return whether only root can rename or remove a file of root in this folder."""
-    return _is_closed(found) or (found.st_uid == 0 and bool(found.st_mode & stat.S_ISVTX))

@@ -107,10 +107,11 @@ def purge(app: Application, kinds: Collection[Kind], plan: Plan) -> Iterator[Res
     """Purge these kinds of rows, and yield the result of each kind.
 
     The quarantine comes first, because its messages keep the records that they name. Raise `InvalidRequest` if rows of
-    this age may still be needed, or if a server of `gone` has sent a heartbeat since.
+    this age may still be needed, or if a server of `gone` is unknown or has sent a heartbeat since.
     """
     with app.db.read() as conn:
         now, known = app.db.clock(conn), services.all_of(conn)
+        _require_known(plan.gone, {each.server for each in known} | stored.servers_with_records(conn))
     _require_age(plan, app.rules.idempotency_key_ttl)
     run = _Run(app, plan, now)
     _require_gone(run, known)
@@ -128,6 +129,13 @@ def _require_age(plan: Plan, key_ttl: timedelta) -> None:
             f"rows can be purged when they are older than {_days(least)} days: user messages are shown and late casts "
             f"may arrive for {_days(rules.MINIMUM_AGE)} days, and an Idempotency-Key holds for {_days(key_ttl)} "
             "([api] idempotency_key_ttl_seconds); purge older rows only"
+        )
+
+
+def _require_known(gone: Set[str], servers: Set[str]) -> None:
+    if unknown := sorted(gone - servers):
+        raise errors.InvalidRequest(
+            f"no server is named {', '.join(map(repr, unknown))}; `service list` shows the names of all servers"
         )
 
 
@@ -180,10 +188,11 @@ def _delete_records(
 def _delete(record: type[Record], old: Sequence[Record], conn: Connection, ids: Sequence[str]) -> int:
     """Delete records, and return the number of their user messages, which are deleted with them.
 
-    The announced generations of snapshots stay: `audit verify` needs them to prove the events.
+    The ids with their announced generations stay: `audit verify` needs them to prove the events, and a server to ignore
+    a late repeat of the request. A volume announces nothing.
     """
-    if record is Snapshot:
-        histories.keep_announced(conn, {each.id: each.generation for each in old if each.id in ids})
+    deleted = [each for each in old if each.id in ids]
+    histories.keep_announced(conn, {each.id: each.generation if isinstance(each, Snapshot) else 0 for each in deleted})
     return stored.delete_records(record, conn, ids)
 
 

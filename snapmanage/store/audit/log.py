@@ -37,6 +37,12 @@ def append(conn: Connection, entries: Sequence[Entry]) -> None:
     conn.execute(update(audit_head).where(audit_head.c.id == _HEAD_ID).values(end))
 
 
+def move_base(conn: Connection, base: Head) -> None:
+    """Let the log begin behind the entry `base`, whose row and those before it are deleted."""
+    moved = {"base_number": base.number, "base_digest": base.digest}
+    conn.execute(update(audit_head).where(audit_head.c.id == _HEAD_ID).values(moved))
+
+
 def entries(conn: Connection, after: int = 0, until: int | None = None) -> Iterator[Entry]:
     """Yield the entries with numbers above `after`, up to `until`, in their order; the memory is bounded."""
     while page := entries_page(conn, after, until):

@@ -4,14 +4,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 
 from snapmanage import errors
 from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.generations import NONE
 from snapmanage.store.audit import log
 from snapmanage.store.engine import batches
-from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots, snapshots
+from snapmanage.store.mapping.tables import audit, audit_snapshots, snapshots
 
 # A transaction deletes up to so many entries and bytes: the listener waits for it, and a cluster replicates it whole.
 ENTRIES_IN_A_PART = 1000
@@ -35,7 +35,7 @@ def delete_part(conn: Connection, base: Head, last: int) -> Head | None:
     _remember(conn, purged)
     end = Head(rows[-1].number, rows[-1].digest)
     conn.execute(delete(audit).where(audit.c.number > base.number, audit.c.number <= end.number))
-    conn.execute(update(audit_head).values(base_number=end.number, base_digest=end.digest))
+    log.move_base(conn, end)
     return end
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
-from snapmanage.store.engine import mariadb, postgresql, tls
+from snapmanage.store.engine import mariadb, postgresql, surroundings, tls
 from snapmanage.store.engine.failures import deadlocked, shorten
 
 T = TypeVar("T")
@@ -132,6 +132,7 @@ def connect(url: str, pool_size: int = 10) -> Database:
     if parsed.get_backend_name() not in _DEADLINES:
         raise ValueError(f"there is no dialect {parsed.get_backend_name()!r}")
     tls.require_values(url)
+    surroundings.refuse_other_files(parsed)
     return Database(_server_engine(parsed, pool_size))
 
 

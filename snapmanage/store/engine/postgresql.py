@@ -28,6 +28,8 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
     url = _with_psycopg(url)
     checked = tls.checks_postgresql(url)
     given = dict(connect_args)
+    if checked:
+        given["gssencmode"] = "disable"  # libpq would prefer Kerberos, which checks no certificate
     if "client_encoding" not in url.query:
         given["client_encoding"] = "utf8"
     if THRESHOLD in url.query:

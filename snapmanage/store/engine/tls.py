@@ -15,9 +15,8 @@ from urllib.parse import parse_qsl
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
 
-from snapmanage import errors
-from snapmanage.core.values import certificates
-from snapmanage.core.values.certificates import TlsOptions
+from snapmanage import certificates, errors
+from snapmanage.certificates import TlsOptions
 
 MARIADB = TlsOptions(
     "[database] connection", "ssl_ca in [database] connection", "ssl_cert and ssl_key in [database] connection"
@@ -46,12 +45,7 @@ class MariadbTls:
 
     def context(self) -> ssl.SSLContext:
         """Return a context that checks certificate and name; raise `OSError` if a file can't be used."""
-        made = ssl.create_default_context(cafile=self.ca, capath=self.ca_folder)
-        # Like PyMySQL. Python 3.13 would refuse certificates of a CA that leaves out optional extensions.
-        made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self.cert:
-            # Without a password, OpenSSL would ask for one at the terminal.
-            made.load_cert_chain(self.cert, self.key, password=self.key_password or "")
+        made = certificates.client_context(self.ca, self.cert, self.key, self.key_password, self.ca_folder)
         if self.ciphers:
             made.set_ciphers(self.ciphers)
         return made
@@ -69,12 +63,14 @@ def mariadb(url: sa.URL) -> tuple[sa.URL, MariadbTls | None]:
 
     Raise `ConfigurationError` if the connection would look encrypted and would not be checked.
     """
-    given = _parameters(url)
+    given = parameters(url)
     disabled = given.pop("ssl_disabled", "false").lower()
     if disabled not in (*_TRUE, *_FALSE):
         raise _refusal("ssl_disabled", "must be true or false")
     if not given:
-        return url.difference_update_query(["ssl_disabled"] if disabled in _FALSE else []), None
+        if disabled in _FALSE and "ssl_disabled" in url.query:
+            raise _refusal("ssl_disabled=false", "does not require TLS; set ssl_ca=FILE, or remove it")
+        return url, None
     if disabled in _TRUE:
         raise _refusal("ssl_disabled=true", f"contradicts {', '.join(sorted(given))}; remove one of them")
     if url.get_driver_name() != "pymysql":
@@ -108,11 +104,13 @@ def checks_postgresql(url: sa.URL) -> bool:
 
     Raise `ConfigurationError` if the connection would look encrypted and would not be checked.
     """
-    given = _parameters(url)
+    given = parameters(url)
     mode = given.get("sslmode")
     if mode == "disable" and len(given) == 1:
         return False
     if mode == "verify-full":
+        if url.query.get("gssencmode", "disable") != "disable":
+            raise _refusal("gssencmode", "would replace TLS; remove it")
         files = {name: given[name] for name in _POSTGRESQL_FILES if name in given}
         _require_files({name: path for name, path in files.items() if (name, path) != ("sslrootcert", "system")})
     elif given:
@@ -154,7 +152,7 @@ def explain_failures(engine: Engine, options: TlsOptions | None, tls: MariadbTls
             ) from error
 
 
-def _parameters(url: sa.URL) -> dict[str, str]:
+def parameters(url: sa.URL) -> dict[str, str]:
     """Return the parameters of the URL that have to do with TLS."""
     found = {}
     for name, value in url.query.items():
@@ -167,14 +165,7 @@ def _parameters(url: sa.URL) -> dict[str, str]:
 
 def _require_files(files: Mapping[str, str]) -> None:
     for name, path in files.items():
-        try:
-            with open(path, "rb"):
-                pass
-        except OSError as error:
-            raise _refusal(
-                f"{name}={path}",
-                f"can't be read by this user ({error.strerror}); correct the path, or the file's owner",
-            ) from error
+        certificates.require_readable(f"[database] connection: {name}", path)
 
 
 def _refusal(parameter: str, problem: str) -> errors.ConfigurationError:

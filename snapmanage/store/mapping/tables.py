@@ -215,7 +215,8 @@ audit_head = Table(
 
 # Facts about snapshots that outlive the rows of their events and of their records: the generations of their purged
 # events, such as "1-4,6", and the last generation that the record had announced when they were purged, or when the
-# record was deleted. A purged event of a later generation was forged.
+# record was deleted. A purged event of a later generation was forged. Deleted volumes are here with the generation 0:
+# a request that describes a deleted record is a late repeat.
 audit_snapshots = Table(
     "audit_snapshots",
     metadata,

@@ -65,3 +65,13 @@ def test_invalid_broker_url_is_refused_without_showing_its_password(tmp_path: Pa
     assert "transport_url" in why
     assert "rabbit://" in why
     assert "s3cret" not in why
+
+
+@pytest.mark.parametrize("command", ["snapmanage-manage", "snapmanage-audit"])
+def test_variable_of_libpq_is_refused_by_its_name(tmp_path: Path, command: str) -> None:
+    config = configuration(tmp_path, "postgresql+psycopg://snapmanage:s3cret@127.0.0.1:1/name")
+    rest = ["service", "list"] if command == "snapmanage-manage" else []
+
+    line = refusal(run(command, "--config-file", config, *rest, PGSSLMODE="require"))
+
+    assert "variable PGSSLMODE of the environment" in line

@@ -136,5 +136,5 @@ def test_error_that_repeats_a_hostile_argument_is_one_printable_line(standalone:
     ended = manage(standalone, "quarantine", command, HOSTILE)
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert f"has no message {ESCAPED}" in ended.stderr
+    assert f"argument 5, '{ESCAPED}', must be printable text" in ended.stderr
     assert len(printed_lines(ended.stderr)) == 2

@@ -289,7 +289,7 @@ def insert_copies(world: World, managed: Snapshot, number: int) -> list[Snapshot
         )
         for each in range(number)
     ]
-    world.db.write(lambda conn, _: store_records.insert_missing(conn, made))
+    world.db.write(lambda conn, _: store_records.insert_many(conn, made))
     return made
 
 

@@ -98,6 +98,7 @@ def test_main_job_works_with_a_login_by_certificate(
 def test_audit_that_was_tightened_keeps_its_queues_and_can_publish_nothing(
     broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], certificates: Certificates, configured: Configure
 ) -> None:
+    declare_exchange(broker, virtual_host, users["volume"])
     url = tls_url(broker, users["audit"], virtual_host)
     conf = configured(f"[DEFAULT]\ntransport_url = {url}\n{broker_lines(certificates)}")
     bus, names = parts.connect_bus(conf)
@@ -120,6 +121,28 @@ def test_users_of_the_page_have_no_right_to_other_names(
     for name in ("elsewhere", "snapmanage-volume-2", "openstack2", "dead-letters.other"):
         with connection(broker, virtual_host, users[kind]) as made, pytest.raises(AccessRefused):
             kombu.Queue(name)(made.channel()).declare()
+
+
+@pytest.mark.parametrize("kind", ["relay", "audit"])
+def test_relay_and_audit_may_not_delete_the_exchange(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str
+) -> None:
+    with connection(broker, virtual_host, users[kind]) as made, pytest.raises(AccessRefused):
+        made.channel().exchange_delete(EXCHANGE)
+
+
+def test_process_without_the_right_to_the_exchange_waits_for_it(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], certificates: Certificates, configured: Configure
+) -> None:
+    url = tls_url(broker, users["audit"], virtual_host)
+    bus, names = parts.connect_bus(configured(f"[DEFAULT]\ntransport_url = {url}\n{broker_lines(certificates)}"))
+    with closing(bus):
+        with pytest.raises(errors.Unavailable, match=f"exchange {EXCHANGE} does not exist.*Remedy: start snapmanage-"):
+            bus.declare(names.event_keys())
+
+        declare_exchange(broker, virtual_host, users["volume"])
+
+        bus.declare(names.event_keys())
 
 
 @pytest.mark.parametrize("kind", ["api", "relay", "audit"])
@@ -193,6 +216,11 @@ def test_policies_are_read_over_https(broker: TlsRabbitMQ, certificates: Certifi
 def connection(broker: TlsRabbitMQ, virtual_host: str, login: str) -> kombu.Connection:
     """Return a connection of a user, over the port without TLS."""
     return kombu.Connection(f"amqp://{login}@{LOOPBACK}:{broker.port}/{virtual_host}")
+
+
+def declare_exchange(broker: TlsRabbitMQ, virtual_host: str, login: str) -> None:
+    with connection(broker, virtual_host, login) as made:
+        kombu.Exchange(EXCHANGE, "topic", durable=True)(made.channel()).declare()
 
 
 def publish(broker: TlsRabbitMQ, virtual_host: str, login: str, exchange: str) -> None:

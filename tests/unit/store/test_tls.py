@@ -37,6 +37,9 @@ def refusal(url: str) -> str:
         "ssl_verify_identity=0&ssl_ca={ca}",
         "ssl_disabled=true&ssl_ca={ca}",
         "ssl_disabled=perhaps",
+        "ssl_disabled=false",
+        "read_default_file=/etc/mysql/my.cnf",
+        "read_default_group=snapmanage",
         "ssl=true",
         "ssl_mode=REQUIRED",
         "tls_version=TLSv1.2",
@@ -88,13 +91,10 @@ def test_certificate_and_name_of_mariadb_are_checked_with_any_parameter(certific
     assert url.query == {}
 
 
-@pytest.mark.parametrize(
-    ("query", "left"), [("ssl_disabled=false", {}), ("ssl_disabled=true", {"ssl_disabled": "true"})]
-)
-def test_tls_of_mariadb_is_disabled_only_if_the_url_says_so(query: str, left: dict[str, str]) -> None:
-    url, settings = tls.mariadb(sa.make_url(f"{MARIADB}?{query}"))
+def test_tls_of_mariadb_is_disabled_if_the_url_says_so() -> None:
+    url, settings = tls.mariadb(sa.make_url(f"{MARIADB}?ssl_disabled=true"))
 
-    assert (url.query, settings) == (left, None)
+    assert (url.query, settings) == ({"ssl_disabled": "true"}, None)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,9 @@ def test_tls_of_mariadb_is_disabled_only_if_the_url_says_so(query: str, left: di
         "sslmode=disable&sslrootcert={ca}",
         "sslrootcert=/nowhere/ca.pem&sslmode=verify-full",
         "sslcert=/nowhere/cert.pem&sslmode=verify-full",
+        "gssencmode=prefer&sslmode=verify-full&sslrootcert={ca}",
+        "service=snapmanage",
+        "servicefile=/etc/pg_service.conf",
     ],
 )
 def test_parameter_of_postgresql_that_would_not_be_checked_is_refused_by_its_name(

@@ -131,7 +131,7 @@ def test_limit_restricts_rows_of_other_kinds_too(app: Application, clock: FakeCl
 
 def test_more_rows_than_one_batch_are_deleted(app: Application, clock: FakeClock) -> None:
     many = [examples.snapshot(id=new_id(), status=Status.DELETED, deleted_at=app.db.now()) for _ in range(BATCH + 50)]
-    app.db.write(lambda conn, _: records.insert_missing(conn, many))
+    app.db.write(lambda conn, _: records.insert_many(conn, many))
     pass_days(app, clock)
 
     assert purged(app, Kind.TOMBSTONES, dry_run=True)[Kind.TOMBSTONES].deleted == BATCH + 50
@@ -143,7 +143,7 @@ def test_transaction_deletes_at_most_two_hundred_rows(
     app: Application, clock: FakeClock, number: int, transactions: int
 ) -> None:
     many = [examples.snapshot(id=new_id(), status=Status.DELETED, deleted_at=app.db.now()) for _ in range(number)]
-    app.db.write(lambda conn, _: records.insert_missing(conn, many))
+    app.db.write(lambda conn, _: records.insert_many(conn, many))
     pass_days(app, clock)
     counting = CountingDatabase(app.db.engine, app.db.clock)
 
@@ -163,7 +163,7 @@ class CountingDatabase(Database):
 
 def test_two_purges_at_once_delete_each_row_once(app: Application, clock: FakeClock) -> None:
     many = [examples.snapshot(id=new_id(), status=Status.DELETED, deleted_at=app.db.now()) for _ in range(3 * BATCH)]
-    app.db.write(lambda conn, _: records.insert_missing(conn, many))
+    app.db.write(lambda conn, _: records.insert_many(conn, many))
     pass_days(app, clock)
     together = threading.Barrier(2, timeout=20)
 

@@ -117,6 +117,16 @@ def test_server_that_has_sent_a_heartbeat_is_not_gone(app: Application, clock: F
         purged(app, Kind.TOMBSTONES, gone={SERVER})
 
 
+def test_unknown_name_of_a_gone_server_is_refused_and_nothing_is_deleted(app: Application, clock: FakeClock) -> None:
+    old = tombstone(app)
+    pass_days(app, clock)
+
+    with pytest.raises(errors.InvalidRequest, match="no server is named 'storage-1@elsewhere'; `service list` shows"):
+        purged(app, Kind.TOMBSTONES, gone={SERVER, "storage-1@elsewhere"})
+
+    assert present(app, old) == [old]
+
+
 def test_failed_snapshot_whose_object_may_be_renamed_is_kept(app: Application, clock: FakeClock) -> None:
     """Its record is the only place of the original name; `reconcile` reports such an object."""
     bound: dict[str, Any] = {"backend_id": "i", "original_name": "daily"}

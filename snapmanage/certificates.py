@@ -1,10 +1,13 @@
-"""The remedy for a failed TLS handshake, from the text in which a library reports it.
+"""TLS of the clients of the broker, the databases and Keystone: files, contexts, and the remedy for a failed handshake.
 
 OpenSSL, libpq, PyMySQL and requests raise different errors, but their texts contain the same phrases.
 """
 
 import re
+import ssl
 from dataclasses import dataclass
+
+from snapmanage import errors
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,38 @@ _REMEDIES = (
         "the server at {address} does not use TLS on this port: enable TLS on the server, or correct the port",
     ),
 )
+
+
+def require_readable(option: str, path: str | None) -> None:
+    """Raise `ConfigurationError` if the file of an option can't be read."""
+    try:
+        if path is not None:
+            with open(path, "rb"):
+                pass
+    except OSError as error:
+        raise errors.ConfigurationError(
+            f"{option}: {path} can't be read by this user ({error.strerror}); correct the path, or the file's owner"
+        ) from error
+
+
+def client_context(
+    ca_file: str | None,
+    cert_file: str | None = None,
+    key_file: str | None = None,
+    key_password: str | None = None,
+    ca_folder: str | None = None,
+) -> ssl.SSLContext:
+    """Return a context that checks certificate and name; without CAs, those of the system are trusted.
+
+    Raise `OSError` if a file can't be read or used.
+    """
+    made = ssl.create_default_context(cafile=ca_file, capath=ca_folder)
+    # Like kombu and PyMySQL. Python 3.13 would refuse certificates of a CA that leaves out optional extensions.
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if cert_file:
+        # Without a password, OpenSSL would ask for one at the terminal.
+        made.load_cert_chain(cert_file, key_file, password=key_password or "")
+    return made
 
 
 def explain(cause: str, options: TlsOptions) -> str | None:
