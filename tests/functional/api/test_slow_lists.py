@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_project_with_slow_lists_leaves_places_for_others(searches: Searches) ->
 
 
 def test_list_waits_for_a_quick_one() -> None:
-    searches = Searches(SearchLimits(total=1, per_project=1), slow_seconds=60)
+    searches = Searches(SearchLimits(total=1, per_project=1), slow_seconds=60, quick_seconds=60)
 
     def search(project_id: str) -> float:
         with searches.admitted(project_id):
@@ -76,6 +76,28 @@ def test_failed_list_holds_no_place(searches: Searches) -> None:
             raise errors.InvalidRequest("marker x could not be found")
 
 
-@pytest.mark.parametrize(("threads", "total", "per_project"), [(1, 1, 1), (2, 1, 1), (4, 3, 2), (16, 12, 8)])
-def test_slow_lists_hold_at_most_three_quarters_of_the_threads(threads: int, total: int, per_project: int) -> None:
-    assert SearchLimits.of_threads(threads) == SearchLimits(total, per_project)
+def test_lists_that_wait_for_a_place_leave_threads_for_other_requests() -> None:
+    """Lists of just below two seconds each are not slow, but the waiting ones of a flood would hold all threads."""
+    searches = Searches(SearchLimits(total=2, per_project=1, waiting=1), slow_seconds=60, quick_seconds=0)
+
+    def search() -> None:
+        with searches.admitted(PROJECT):
+            pass
+
+    with ThreadPoolExecutor(2) as threads:
+        with searches.admitted(PROJECT):
+            attempts = [threads.submit(search) for _ in range(2)]
+            refused, waiting = wait(attempts, timeout=30, return_when=FIRST_COMPLETED)
+        [served] = waiting
+
+        assert isinstance(refused.pop().exception(), errors.Unavailable)
+        assert served.exception(timeout=30) is None
+
+
+@pytest.mark.parametrize(
+    ("threads", "total", "per_project", "waiting"), [(1, 1, 1, 1), (2, 1, 1, 1), (4, 3, 2, 1), (16, 12, 8, 2)]
+)
+def test_slow_lists_hold_at_most_three_quarters_of_the_threads(
+    threads: int, total: int, per_project: int, waiting: int
+) -> None:
+    assert SearchLimits.of_threads(threads) == SearchLimits(total, per_project, waiting)
