@@ -99,7 +99,7 @@ class Searches:
 
     @contextmanager
     def admitted(self, project_id: str) -> Iterator[None]:
-        """Hold a place during a list of the caller's project; raise `Unavailable` if slow lists hold all places."""
+        """Hold a place during a list of the caller's project; raise `SlowList` if slow lists hold all places."""
         place = object()
         with self._changed:
             self._wait(project_id)
@@ -112,7 +112,7 @@ class Searches:
                 self._changed.notify_all()
 
     def _wait(self, project_id: str) -> None:
-        """Wait for a place; raise `Unavailable` if the lists in all places have taken too long."""
+        """Wait for a place; raise `SlowList` if the lists in all places have taken too long."""
         patience = self._slow_seconds if self._waiting < self._limits.waiting else self._quick_seconds
         self._waiting += 1
         try:
@@ -122,7 +122,7 @@ class Searches:
             self._waiting -= 1
 
     def _seconds_to_wait(self, project_id: str, patience: float) -> float:
-        """Return the longest time to wait for a place, 0 if there is one; raise `Unavailable` if it is over.
+        """Return the longest time to wait for a place, 0 if there is one; raise `SlowList` if it is over.
 
         It is over when a list in a place has taken longer than `patience` seconds.
         """
@@ -133,7 +133,7 @@ class Searches:
             return 0.0
         remaining = min(full) + patience - time.monotonic()
         if remaining <= 0:
-            raise errors.Unavailable(
+            raise errors.SlowList(
                 "too many slow lists are in progress; try again later, and use fewer filters or shorter pages"
             )
         return remaining

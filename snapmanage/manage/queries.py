@@ -33,6 +33,8 @@ __all__ = [
 SHOWN_EVENTS = 100
 # Bytes of their contents. One event may have 4 MiB, and any client that may publish chooses its content.
 SHOWN_BYTES = 4 * 1024**2
+# Seconds in which the database must answer each statement of a list.
+LIST_SECONDS = 60.0
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
@@ -69,8 +71,8 @@ def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
 
 
 def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:
-    """Return a page of records; raise `InvalidRequest` if the list has no entry with the marker's id."""
-    with app.db.read() as conn:
+    """Return a page of records; raise `InvalidRequest` if the list has no entry with the marker's id, or `SlowList`."""
+    with app.db.read(statement_seconds=LIST_SECONDS) as conn:
         found = records.list_page(conn, kind, _with_next(query))
         total = records.count(conn, kind, query) if with_total else None
     return Page(found[: query.limit], len(found) > query.limit, total)
@@ -86,8 +88,8 @@ def user_message(app: Application, message_id: str, project_id: str | None) -> U
 
 
 def list_user_messages(app: Application, query: ListQuery) -> Page[UserMessage]:
-    """Return a page of user messages; raise `InvalidRequest` if the list has no entry with the marker's id."""
-    with app.db.read() as conn:
+    """Return a page of user messages; raise `InvalidRequest` for a marker that is not in the list, or `SlowList`."""
+    with app.db.read(statement_seconds=LIST_SECONDS) as conn:
         found = usermessages.list_page(conn, _with_next(query))
     return Page(found[: query.limit], len(found) > query.limit)
 

@@ -111,6 +111,7 @@ VALUES: dict[str, Any] = {
     "time of one driver call": f"{option('driver_timeout_seconds')} s",
     "threads of hung driver calls": f"{driver_pool.HUNG_POOLS} times",
     "lists of records that the database works on": f"has taken {waiting_lists.SLOW_SECONDS:g} s",
+    "time of a list of records": f"{queries.LIST_SECONDS:g} s",
     "lists of records that wait": f"has taken {waiting_lists.QUICK_SECONDS:g} s",
     "abandoned listings and checks": deadline.MOST_HUNG,
     "projects in the round robin": f"{fairness.MAX_PROJECTS:,}",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
-from snapmanage.store.engine import mariadb, postgresql, surroundings, tls
+from snapmanage.store.engine import mariadb, postgresql, surroundings, time_limits, tls
 from snapmanage.store.engine.failures import deadlocked, shorten
 
 T = TypeVar("T")
@@ -95,12 +95,20 @@ class Database:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def read(self, at_one_moment: bool = False) -> Iterator[Connection]:
-        """Open a connection for reading, which waits for no writer; `at_one_moment` shows all rows at one moment."""
-        options: dict[str, Any] = {"snapmanage_reads": True, postgresql.AT_ONE_MOMENT: at_one_moment}
+    def read(self, at_one_moment: bool = False, statement_seconds: float | None = None) -> Iterator[Connection]:
+        """Open a connection for reading, which waits for no writer; `at_one_moment` shows all rows at one moment.
+
+        Raise `SlowList` for a statement that takes longer than `statement_seconds`.
+        """
+        options: dict[str, Any] = {
+            "snapmanage_reads": True,
+            postgresql.AT_ONE_MOMENT: at_one_moment,
+            time_limits.SECONDS: statement_seconds,
+        }
         if at_one_moment and self.engine.dialect.name in ("mysql", "mariadb"):
             options["isolation_level"] = "REPEATABLE READ"
-        with self.engine.connect().execution_options(**options) as conn, conn.begin():
+        connection = self.engine.connect().execution_options(**options)
+        with time_limits.explained(statement_seconds), connection as conn, conn.begin():
             yield conn
 
     def now(self) -> datetime:
@@ -180,5 +188,7 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
 
 def _begin_sqlite(conn: Connection) -> None:
     """Begin a transaction; a writer locks at once, since a reader that became a writer later could only fail."""
-    reads = conn.get_execution_options().get("snapmanage_reads", False)
+    options = conn.get_execution_options()
+    reads = options.get("snapmanage_reads", False)
+    time_limits.limit_sqlite(conn.connection.dbapi_connection, options.get(time_limits.SECONDS))
     conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -10,6 +10,9 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.api.waiting_lists import Searches, SearchLimits
+from snapmanage.manage import queries
+from snapmanage.store.engine import time_limits
+from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, fault
 from tests.functional.world import OTHER_PROJECT, World, running_world
 
@@ -45,6 +48,32 @@ def test_list_is_refused_while_slow_lists_of_its_project_hold_their_places(
         "too many slow lists are in progress; try again later, and use fewer filters or shorter pages",
     )
     assert (health.status_code, request.status_code, served.status_code) == (200, 202, 200)
+
+
+@pytest.mark.parametrize("path", ["snapshots", "snapshots/detail", "volumes", "volumes/detail", "messages"])
+def test_list_that_takes_the_database_too_long_is_ended(
+    world: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "LIST_SECONDS", 0)
+    monkeypatch.setattr(time_limits, "SQLITE_STEPS", 1)
+
+    ended = world.client.get(path, version=LATEST)
+    shown = world.client.get("snapshots/unknown")
+
+    assert ended.headers["Retry-After"]
+    assert fault(ended) == (
+        503,
+        "serviceUnavailable",
+        "the database worked on the list for 0 s; use fewer filters or shorter pages",
+    )
+    assert shown.status_code == 404
+
+
+def test_reader_learns_why_the_list_is_refused(tmp_path: Path, searches: Searches) -> None:
+    with running_world(tmp_path, authenticate=by_token(), searches=searches) as world, searches.admitted(PROJECT):
+        refused = world.client.get("snapshots", headers=token("reader", PROJECT))
+
+    assert fault(refused)[2].startswith("too many slow lists are in progress")
 
 
 def test_project_with_slow_lists_leaves_places_for_others(searches: Searches) -> None:
