@@ -19,6 +19,9 @@ T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
 DEADLOCK_TRIES = 10
+# A transaction that has waited so long is not repeated. A deadlock is found at once, but MariaDB waits 50 s for a lock
+# of another client before it reports the same kind of error; ten times, a thread would wait for minutes.
+RETRY_SECONDS = 20.0
 # A connection that was in use so recently is not pinged: a database takes longer to restart.
 PING_AFTER_SECONDS = 1.0
 _IDLE_SINCE = "snapmanage_idle_since"
@@ -72,7 +75,7 @@ class Database:
     """An engine with its clock.
 
     `write` calls the work with a connection and the time, in one transaction, and calls it again if the
-    database broke a deadlock. The work may therefore only read and write rows.
+    database soon broke a deadlock. The work may therefore only read and write rows.
     """
 
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
@@ -84,12 +87,13 @@ class Database:
         event.listen(engine, "checkin", self._close_late)
 
     def write(self, work: Callable[[Connection, datetime], T]) -> T:
+        latest = time.monotonic() + RETRY_SECONDS
         for tries_left in reversed(range(DEADLOCK_TRIES)):
             try:
                 with self._one_writer, self.engine.begin() as conn:
                     return work(conn, self.clock(conn))
             except DBAPIError as error:
-                if not (tries_left and deadlocked(error)):
+                if not (tries_left and deadlocked(error)) or time.monotonic() > latest:
                     raise
             time.sleep(0.01 * (DEADLOCK_TRIES - tries_left))
         raise AssertionError("unreachable")
