@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from snapmanage import errors
 from snapmanage.core import services as service_rules
 from snapmanage.core.audit.chain import Entry
-from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery, fitting
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.manage.application import Application
@@ -35,6 +35,9 @@ SHOWN_EVENTS = 100
 SHOWN_BYTES = 4 * 1024**2
 # Seconds in which the database must answer each statement of a list.
 LIST_SECONDS = 60.0
+# Characters of the metadata and references of the records on a page. The answer, and the objects that it is made of,
+# need five times as many bytes, and a page may have thousands of records.
+LARGEST_PAGE = 8 * 1024**2
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
@@ -73,9 +76,11 @@ def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
 def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:
     """Return a page of records; raise `InvalidRequest` if the list has no entry with the marker's id, or `SlowList`."""
     with app.db.read(statement_seconds=LIST_SECONDS) as conn:
-        found = records.list_page(conn, kind, _with_next(query))
+        sizes = records.page_sizes(conn, kind, _with_next(query))
+        record_ids = fitting(sizes[: query.limit], LARGEST_PAGE)
+        found = records.shown(conn, kind, record_ids)
         total = records.count(conn, kind, query) if with_total else None
-    return Page(found[: query.limit], len(found) > query.limit, total)
+    return Page(found, len(sizes) > len(record_ids), total)
 
 
 def user_message(app: Application, message_id: str, project_id: str | None) -> UserMessage:
