@@ -16,7 +16,7 @@ from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import SERVER, new_id
 from tests.functional.audit.messages import findings
-from tests.functional.manage.purge.history import pass_days, present, purged, write
+from tests.functional.manage.maintenance.purge.history import pass_days, present, purged, write
 
 WORKER = WorkerId(SERVER, "worker")
 
