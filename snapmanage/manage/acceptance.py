@@ -117,21 +117,18 @@ def _write_described(tx: Transaction, requests: Sequence[OperationRequest]) -> S
 
     A late repeat describes a record that was purged: it was carried out before, however long its message has waited.
     """
-    missing = records.missing(tx.conn, _described(requests))
+    described = [record for each in requests for record in (each.volume, each.record) if record]
+    missing = records.missing(tx.conn, described)
     if not missing:
         return requests
     purged = log.announced_when_purged(tx.conn, [record.id for record in missing])
     repeats = {each.record_id for each in requests if each.record and each.record_id in purged}
     for record_id in repeats:
         LOG.warning("A late request was ignored, since its record was purged: %s", fields(record_id=record_id))
-    others = [each for each in requests if each.record_id not in repeats]
-    needed = {record.id for record in _described(others)}  # the volume of a repeat may be purged too
-    records.insert_many(tx.conn, [replace(record, created_at=tx.now) for record in missing if record.id in needed])
-    return others
-
-
-def _described(requests: Sequence[OperationRequest]) -> list[Record]:
-    return [record for each in requests for record in (each.volume, each.record) if record]
+    kept = [each for each in requests if each.record_id not in repeats]
+    needed = {record.id for each in kept for record in (each.volume, each.record) if record}
+    records.insert_many(tx.conn, [replace(each, created_at=tx.now) for each in missing if each.id in needed])
+    return kept
 
 
 def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordKey, Record]:

@@ -89,16 +89,15 @@ def test_snapshot_of_a_purged_volume_can_be_requested_with_its_volume(app: Appli
         assert records.get(conn, Volume, volume.id)
 
 
-def test_late_repeat_does_not_restore_its_purged_volume(app: Application, clock: FakeClock) -> None:
-    volume = examples.volume(id=new_id())
-    described = examples.snapshot(id=new_id(), volume_id=volume.id)
+def test_late_repeat_does_not_bring_its_purged_volume_back(app: Application, clock: FakeClock) -> None:
+    volume, late = examples.volume(id=new_id()), examples.snapshot(id=new_id())
     write(app, failed(app, volume))
-    write(app, deleted(app, described))
+    write(app, deleted(app, late))
     pass_days(app, clock)
-    purged(app, Kind.TOMBSTONES, Kind.FAILED)
-    request = OperationRequest(Snapshot, described.id, Operation.MANAGE, described, volume)
+    purged(app, Kind.TOMBSTONES)
+    purged(app, Kind.FAILED)
+    described = replace(late, volume_id=volume.id)
 
-    acceptance.accept(app, [request], WORKER, room=1)
+    acceptance.accept(app, [OperationRequest(Snapshot, late.id, Operation.MANAGE, described, volume)], WORKER, room=1)
 
-    with app.db.read() as conn:
-        assert records.get(conn, Volume, volume.id) is None
+    assert present(app, late.id, kind=Snapshot) == present(app, volume.id, kind=Volume) == []
