@@ -27,7 +27,7 @@ from snapmanage.crash import Point
 from snapmanage.store import quarantine
 from snapmanage.store.audit import log
 from snapmanage.store.engine.database import Database
-from snapmanage.store.engine.refusals import write_in_parts
+from snapmanage.store.engine.refusals import raise_refusal, write_in_parts
 
 LOG = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Listener:
         """Quarantine messages with their reasons, in one transaction: a flood of them must not hold the queue."""
         if not invalid:
             return
-        write_in_parts(invalid, lambda part: self._db.write(lambda conn, now: _add(conn, part, now)), _unwritable)
+        write_in_parts(invalid, lambda part: self._db.write(lambda conn, now: _add(conn, part, now)), raise_refusal)
         for delivery, reason in invalid:
             key = quarantine.key(delivery.queue, delivery.body)
             LOG.error(
@@ -104,10 +104,6 @@ class Listener:
 def _add(conn: Connection, invalid: Sequence[tuple[Delivery, str]], now: datetime) -> None:
     for delivery, reason in invalid:
         quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
-
-
-def _unwritable(invalid: tuple[Delivery, str], error: Exception) -> None:
-    raise error
 
 
 def _log(contradiction: Contradiction) -> None:

@@ -25,7 +25,7 @@ from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quarantine
-from snapmanage.store.engine.refusals import write_in_parts
+from snapmanage.store.engine.refusals import raise_refusal, write_in_parts
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.worker import Worker
 
@@ -136,7 +136,7 @@ class Intake:
         if not refused:
             return
         host = self._worker.id.server
-        write_in_parts(refused, lambda part: self._app.run(lambda tx: _quarantine(tx, part, host, read)), _unwritable)
+        write_in_parts(refused, lambda part: self._app.run(lambda tx: _quarantine(tx, part, host, read)), raise_refusal)
         for delivery, reason in refused:
             LOG.error(
                 "Quarantined a message; see `snapmanage-manage quarantine show`: %s",
@@ -150,10 +150,6 @@ class Intake:
 def _reason(error: Exception) -> str:
     text = str(error).partition("\n")[0]
     return text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
-
-
-def _unwritable(refused: tuple[Delivery, str], error: Exception) -> None:
-    raise error
 
 
 def _quarantine(tx: Transaction, refused: Sequence[tuple[Delivery, str]], host: str, read: bool) -> None:

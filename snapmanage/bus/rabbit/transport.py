@@ -21,7 +21,7 @@ class Connection(pyamqp.Connection):
 
 
 class Transport(pyamqp.Transport):
-    """kombu's own transport, with connections of the class above."""
+    """kombu's own transport, with tolerant connections."""
 
     Connection = Connection
 
