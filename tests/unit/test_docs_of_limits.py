@@ -93,6 +93,7 @@ VALUES: dict[str, Any] = {
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
     "levels of nesting in the `ref` of a cast": text.DEEPEST,
     "levels of nesting in the payload of an event": text.DEEPEST_EVENT,
+    "levels of nesting in a header": text.DEEPEST,
     "answer of the management API": f"{management.LARGEST_ANSWER // MIB} MiB, {management.TIMEOUT_SECONDS} s",
     "opening brackets": f"{envelope.MOST_BRACKETS:,}",
     "values and keys in the `ref`": f"{reference.MOST_VALUES:,}",
