@@ -12,6 +12,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
+from snapmanage.volume.arguments import LARGEST_METADATA
 from tests.functional.client import SERVER
 from tests.functional.volume.helpers import quarantined, upstream_request
 from tests.functional.world import World
@@ -96,6 +97,16 @@ def test_request_at_the_limit_is_carried_out_and_a_larger_one_is_quarantined(wor
     world.bus.deliver(SERVER, Delivery("some-queue", body))
 
     assert len(quarantined(world)) == beyond
+
+
+def test_request_with_very_many_brackets_in_its_texts_ends_with_its_events(world: World) -> None:
+    arguments = json.loads(json.loads(upstream_request())["oslo.message"])["args"]
+    arguments["metadata"] = {"odd": "[" * (LARGEST_METADATA - len("odd"))}
+
+    world.bus.deliver(SERVER, Delivery("some-queue", envelope.request("manage_snapshot", arguments, {}, "odd")))
+
+    assert quarantined(world) == []
+    assert "snapshot.manage.end" in world.audited_events(arguments["snapshot_id"], ".end")
 
 
 def test_request_that_is_slow_to_parse_ends_with_an_error_event(world: World) -> None:
