@@ -13,11 +13,13 @@ from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
 from snapmanage.volume.arguments import LARGEST_METADATA
+from tests.functional.audit.messages import altered
 from tests.functional.client import SERVER
 from tests.functional.volume.helpers import quarantined, upstream_request
 from tests.functional.world import World
 
 QUEUE = "notifications.info"
+KIBIBYTE = 1024
 MEBIBYTE = 1024**2
 # A message of 15 MiB takes twenty times as much when it is parsed.
 ALLOWED_BYTES = 16 * MEBIBYTE
@@ -66,6 +68,19 @@ def test_notification_of_ours_that_is_too_large_is_quarantined_unread(database: 
 
     assert taken < 4 * ALLOWED_BYTES  # PyMySQL copies the kept part several times
     assert kept(database) == 1
+
+
+def test_small_repeats_of_large_events_take_the_memory_of_one(database: Database) -> None:
+    listener, count = Listener(database), 10
+    for generation in range(1, count + 1):
+        letters = "\N{LATIN SMALL LETTER E WITH ACUTE}" * (2 * MEBIBYTE - KIBIBYTE)  # two bytes each, kept as six
+        large = altered(generation=generation, metadata={"large": "LETTERS"})
+        listener([Delivery(QUEUE, large.body.replace(b"LETTERS", letters.encode()))])
+
+    taken = peak_bytes(lambda: listener([altered(generation=each) for each in range(1, count + 1)]))
+
+    assert taken < count * 6 * MEBIBYTE
+    assert kept(database) == count
 
 
 @pytest.mark.parametrize("size", [LARGEST_READ, LARGEST_READ + 1])

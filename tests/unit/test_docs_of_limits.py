@@ -145,7 +145,7 @@ VALUES: dict[str, Any] = {
     "rows and bytes": f"{purging.ENTRIES_IN_A_PART:,} rows, {purging.BYTES_IN_A_PART // MIB} MiB",
     "age of rows": f"at least {MINIMUM_AGE.days} days",
     "rows that `purge` deletes": purge.BATCH,
-    "rows that `audit verify`": log.ENTRIES_AT_ONCE,
+    "rows that `audit verify`": f"{log.ENTRIES_AT_ONCE} rows, {log.BYTES_AT_ONCE // MIB} MiB",
 }
 # Rows without a number, or whose number is not a constant of snapmanage: it follows from other numbers, is a part of a
 # regular expression, or belongs to the broker. Other tests check the first two kinds.
