@@ -166,9 +166,9 @@ def _quarantine(tx: Transaction, refused: Sequence[tuple[Delivery, str]], host: 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
     """Return the method and the arguments of a message, both empty if they can't be read.
 
-    Of a request that is larger than an event, or that is slow to parse, only the method and the snapshot's id are read.
+    Of a request that is larger than an event, or that may be slow to parse, only the method and the id are read.
     """
-    if len(delivery.body) > envelope.LARGEST_EVENT or envelope.is_slow(delivery.body):
+    if len(delivery.body) > envelope.LARGEST_EVENT or envelope.has_many_brackets(delivery.body):
         return envelope.skim_request(delivery.body)
     try:
         message = envelope.open_request(delivery.body, finite=False).message

@@ -94,6 +94,7 @@ VALUES: dict[str, Any] = {
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
     "levels of nesting in the `ref` of a cast": text.DEEPEST,
     "levels of nesting in the payload of an event": text.DEEPEST_EVENT,
+    "levels of nesting in a header": text.DEEPEST,
     "answer of the management API": f"{management.LARGEST_ANSWER // MIB} MiB, {management.TIMEOUT_SECONDS} s",
     "opening brackets": f"{envelope.MOST_BRACKETS:,}",
     "values and keys in the `ref`": f"{reference.MOST_VALUES:,}",
@@ -147,7 +148,7 @@ VALUES: dict[str, Any] = {
     "rows and bytes": f"{purging.ENTRIES_IN_A_PART:,} rows, {purging.BYTES_IN_A_PART // MIB} MiB",
     "age of rows": f"at least {MINIMUM_AGE.days} days",
     "rows that `purge` deletes": purge.BATCH,
-    "rows that `audit verify`": log.ENTRIES_AT_ONCE,
+    "rows that `audit verify`": f"{log.ENTRIES_AT_ONCE} rows, {log.BYTES_AT_ONCE // MIB} MiB",
 }
 # Rows without a number, or whose number is not a constant of snapmanage: it follows from other numbers, is a part of a
 # regular expression, or belongs to the broker. Other tests check the first two kinds.
