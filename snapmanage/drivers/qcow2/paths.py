@@ -44,7 +44,7 @@ class PathResolver:
             return Target(resolved=False)
 
     def within(self, action: str, call: Callable[[], T]) -> T:
-        """Return the result of a call that follows a path; raise `BackendUnavailable` if it hangs, or one did lately."""
+        """Return the result of a call that follows a path; raise `BackendUnavailable` if one hangs, or hung lately."""
         if time.monotonic() < self._paused_until:
             raise errors.BackendUnavailable(f"{action} was not tried, since the storage behind a path or link hangs")
         try:
