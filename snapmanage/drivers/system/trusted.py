@@ -1,18 +1,14 @@
 """Files and folders that only root can change: code, lists and settings that root obeys must be such files."""
 
-import errno
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
-from snapmanage.core.values.rights import keeps_names
+from snapmanage.core.values.rights import keeps_names, way_to
 
-__all__ = ["is_root_only", "is_root_only_behind_links", "open_folder", "way_to"]
+__all__ = ["is_root_only", "is_root_only_behind_links", "open_folder"]
 
 _ROOT = {0}
-# The most symbolic links that Linux follows on the way to a file.
-_MOST_LINKS = 40
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -32,29 +28,9 @@ def is_root_only(path: Path) -> bool:
 def is_root_only_behind_links(path: Path) -> bool:
     """Like `is_root_only`, but the way to the path may have symbolic links that only root can change."""
     try:
-        return _is_closed(path.stat()) and all(keeps_names(each.lstat(), _ROOT) for each in way_to(path))
+        return _is_closed(path.stat()) and all(keeps_names(each.lstat(), _ROOT) for each in way_to(path, _link))
     except OSError:
         return False
-
-
-def way_to(path: Path) -> Iterator[Path]:
-    """Yield each folder and each symbolic link that the system passes on the way to an absolute path; raise `OSError`.
-
-    The last file itself is not yielded.
-    """
-    here, parts, links = Path("/"), list(path.parts[:0:-1]), 0
-    while parts:
-        yield here
-        entry = here.parent if (part := parts.pop()) == ".." else here / part
-        if not entry.is_symlink():
-            here = entry
-            continue
-        yield entry
-        if (links := links + 1) > _MOST_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-        target = Path(entry.readlink())
-        here = Path("/") if target.is_absolute() else here
-        parts += [part for part in reversed(target.parts) if part != "/"]
 
 
 def open_folder(path: str) -> int:
@@ -76,3 +52,7 @@ def open_folder(path: str) -> int:
 
 def _is_closed(found: os.stat_result) -> bool:
     return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _link(path: Path) -> Path | None:
+    return path.readlink() if path.is_symlink() else None

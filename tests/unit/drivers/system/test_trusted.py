@@ -62,5 +62,3 @@ def test_links_in_a_circle_lead_nowhere(code: Path) -> None:
     circle.symlink_to("circle")
 
     assert not trusted.is_root_only_behind_links(circle)
-    with pytest.raises(OSError, match="symbolic links"):
-        list(trusted.way_to(circle / "file"))
