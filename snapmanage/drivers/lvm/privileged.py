@@ -10,6 +10,8 @@ from snapmanage.drivers.system import boundary, commands, privsep, trusted
 from snapmanage.drivers.system.commands import CompletedCommand
 
 GROUP_COLUMNS = ("vg_uuid", "pv_uuid")
+# The files of lvm_system_dir that lvm2 reads settings from; the others are backups.
+_SETTINGS = ("lvm*.conf", "profile/*")
 LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
@@ -70,9 +72,16 @@ def _trusted(system_dir: str) -> str:
     Its lvm.conf may name programs, which lvm2 would run as root.
     """
     boundary.current().require(boundary.LVM_SYSTEM_DIR, system_dir)
-    if not trusted.is_root_only(Path(system_dir)):
+    folder = Path(system_dir)
+    if not trusted.is_root_only(folder):
         raise errors.ConfigurationError(
             f"lvm_system_dir {system_dir!r} must be an absolute path without symbolic links, to a folder that "
             "only root can change"
         )
+    for path in (folder / "profile", *(path for pattern in _SETTINGS for path in folder.glob(pattern))):
+        if path.exists() and not trusted.is_root_only_behind_links(path):
+            raise errors.ConfigurationError(
+                f"other users than root can change {str(path)!r} in lvm_system_dir, or a folder or symbolic link on "
+                "the way to it: use chown and chmod"
+            )
     return system_dir
