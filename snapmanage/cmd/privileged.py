@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -184,6 +185,9 @@ def _replace_priorities() -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
+    with suppress(OSError):
+        # Python has no call for the class of I/O; ionice is a part of util-linux, like prlimit.
+        subprocess.run(["ionice", "--class", "none", "--pid", str(os.getpid())], check=False, stdin=subprocess.DEVNULL)
     with suppress(OSError):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
