@@ -30,6 +30,7 @@ __all__ = [
     "QuotaExceeded",
     "ServiceDown",
     "ServiceNotFound",
+    "SlowList",
     "SnapmanageError",
     "SnapshotNotFound",
     "SourceNotFound",
@@ -215,6 +216,12 @@ class Unavailable(SnapmanageError):
     """A part of snapmanage doesn't answer at the moment; a later request may succeed."""
 
     code = "unavailable"
+
+
+class SlowList(Unavailable):
+    """A list of records takes the database too long, or waits for others that do."""
+
+    code = "slow_list"
 
 
 class TooManyRequests(SnapmanageError):

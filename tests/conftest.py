@@ -23,7 +23,7 @@ from tests.services.network.wiretap import Wiretap, wiretap
 from tests.services.storage import ceph as ceph_service
 from tests.services.storage import zfs_fuse as zfs_fuse_service
 
-pytest_plugins = ["tests.order", "tests.tiers"]
+pytest_plugins = ["tests.leaks", "tests.order", "tests.tiers"]
 
 # The time of an example depends more on the machine than on the code.
 settings.register_profile("snapmanage", deadline=None, print_blob=True)

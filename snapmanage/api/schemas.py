@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import jsonschema
@@ -18,15 +19,17 @@ LARGEST_NUMBER = 2**63 - 1
 
 # Pairs in the metadata of a record; a page shows up to `osapi_max_limit` records.
 MOST_PAIRS = 128
+# Violations of a schema that are compared for the best explanation; each costs as much as a small request.
+MOST_VIOLATIONS = 20
 
 Schema = jsonschema.Draft202012Validator
 
 _NAME = {"type": ["string", "null"], "minLength": 0, "maxLength": 255}
 _METADATA = {
     "type": ["object", "null"],
+    "maxProperties": MOST_PAIRS,  # first, so that it is among the first violations
     "propertyNames": {"pattern": r"^[a-zA-Z0-9\-_:. /]{1,255}$"},
     "additionalProperties": {"type": "string", "maxLength": 255},
-    "maxProperties": MOST_PAIRS,
 }
 _REF = {"type": ["object", "string"], "minProperties": 1, "minLength": 1}
 _EXAMPLE_REF = {"source-name": "disk1.img@daily"}
@@ -89,7 +92,7 @@ UNMANAGE = Schema(
 def parse(raw: bytes, schema: Schema) -> Any:
     """Parse a body; raise `InvalidRequest` if it is not JSON, can't be stored, or violates the schema."""
     body = load(raw)
-    if violation := jsonschema.exceptions.best_match(schema.iter_errors(body)):
+    if violation := jsonschema.exceptions.best_match(islice(schema.iter_errors(body), MOST_VIOLATIONS)):
         field = "/".join(str(part) for part in violation.absolute_path) or "body"
         raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
     return body

@@ -11,6 +11,8 @@ from snapmanage import errors
 
 # A list of records waits for a place as long as no list in a place has taken longer.
 SLOW_SECONDS = 2.0
+# While `SearchLimits.waiting` lists wait, a further one waits only as long as no list in a place has taken longer.
+QUICK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,36 +65,44 @@ class Listings:
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """The numbers of lists of records of a process that the database may work on at the same time."""
+    """The numbers of lists of records of a process that the database may work on at the same time.
+
+    So many lists that are `waiting` for a place are patient: each holds a thread.
+    """
 
     total: int = 12
     per_project: int = 8
+    waiting: int = 2
 
     @classmethod
     def of_threads(cls, threads: int) -> "SearchLimits":
-        """Return the limits of a process with so many threads: three quarters of them, and half for each project."""
-        return cls(max(1, threads * 3 // 4), max(1, threads // 2))
+        """Return the limits of a process: three quarters of its threads, half for each project, an eighth that wait."""
+        return cls(max(1, threads * 3 // 4), max(1, threads // 2), max(1, threads // 8))
 
 
 class Searches:
     """Admits the lists of records, which can take the database many seconds in a project with many records.
 
-    Quick lists wait for each other. A list is refused only while the places are held by slow ones.
+    Quick lists wait for each other. A list is refused while the places are held by slow ones, or if many others wait
+    and the places are not held by quick ones.
     """
 
-    def __init__(self, limits: SearchLimits, slow_seconds: float = SLOW_SECONDS) -> None:
+    def __init__(
+        self, limits: SearchLimits, slow_seconds: float = SLOW_SECONDS, quick_seconds: float = QUICK_SECONDS
+    ) -> None:
         self._limits = limits
         self._slow_seconds = slow_seconds
+        self._quick_seconds = min(quick_seconds, slow_seconds)
+        self._waiting = 0
         self._running: dict[object, tuple[str, float]] = {}
         self._changed = threading.Condition()
 
     @contextmanager
     def admitted(self, project_id: str) -> Iterator[None]:
-        """Hold a place during a list of the caller's project; raise `Unavailable` if slow lists hold all places."""
+        """Hold a place during a list of the caller's project; raise `SlowList` if slow lists hold all places."""
         place = object()
         with self._changed:
-            while (remaining := self._seconds_to_wait(project_id)) > 0:
-                self._changed.wait(remaining)
+            self._wait(project_id)
             self._running[place] = (project_id, time.monotonic())
         try:
             yield
@@ -101,16 +111,29 @@ class Searches:
                 del self._running[place]
                 self._changed.notify_all()
 
-    def _seconds_to_wait(self, project_id: str) -> float:
-        """Return the longest time to wait for a place, 0 if there is one; raise `Unavailable` if it is over."""
+    def _wait(self, project_id: str) -> None:
+        """Wait for a place; raise `SlowList` if the lists in all places have taken too long."""
+        patience = self._slow_seconds if self._waiting < self._limits.waiting else self._quick_seconds
+        self._waiting += 1
+        try:
+            while (remaining := self._seconds_to_wait(project_id, patience)) > 0:
+                self._changed.wait(remaining)
+        finally:
+            self._waiting -= 1
+
+    def _seconds_to_wait(self, project_id: str, patience: float) -> float:
+        """Return the longest time to wait for a place, 0 if there is one; raise `SlowList` if it is over.
+
+        It is over when a list in a place has taken longer than `patience` seconds.
+        """
         own = [begun for project, begun in self._running.values() if project == project_id]
         every = [begun for _, begun in self._running.values()]
         full = own if len(own) >= self._limits.per_project else every if len(every) >= self._limits.total else []
         if not full:
             return 0.0
-        remaining = min(full) + self._slow_seconds - time.monotonic()
+        remaining = min(full) + patience - time.monotonic()
         if remaining <= 0:
-            raise errors.Unavailable(
+            raise errors.SlowList(
                 "too many slow lists are in progress; try again later, and use fewer filters or shorter pages"
             )
         return remaining

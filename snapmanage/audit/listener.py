@@ -27,7 +27,7 @@ from snapmanage.crash import Point
 from snapmanage.store import quarantine
 from snapmanage.store.audit import log
 from snapmanage.store.engine.database import Database
-from snapmanage.store.engine.refusals import write_in_parts
+from snapmanage.store.engine.refusals import raise_refusal, write_in_parts
 
 LOG = logging.getLogger(__name__)
 
@@ -48,10 +48,10 @@ class ReceivedEvent:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A received event that differs from the entry with its id in the fields `differing`."""
+    """A received event that differs from the entry with its id, whose number is `row`, in the fields `differing`."""
 
     event: ReceivedEvent
-    entry: Entry
+    row: int
     differing: Sequence[str]
 
 
@@ -91,7 +91,7 @@ class Listener:
         """Quarantine messages with their reasons, in one transaction: a flood of them must not hold the queue."""
         if not invalid:
             return
-        write_in_parts(invalid, lambda part: self._db.write(lambda conn, now: _add(conn, part, now)), _unwritable)
+        write_in_parts(invalid, lambda part: self._db.write(lambda conn, now: _add(conn, part, now)), raise_refusal)
         for delivery, reason in invalid:
             key = quarantine.key(delivery.queue, delivery.body)
             LOG.error(
@@ -106,21 +106,17 @@ def _add(conn: Connection, invalid: Sequence[tuple[Delivery, str]], now: datetim
         quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now)
 
 
-def _unwritable(invalid: tuple[Delivery, str], error: Exception) -> None:
-    raise error
-
-
 def _log(contradiction: Contradiction) -> None:
-    event, entry = contradiction.event, contradiction.entry
+    delivery, payload = contradiction.event.delivery, contradiction.event.payload
     LOG.error(
         "Quarantined an event that contradicts the audit log, so one of the two is forged; "
         "see `snapmanage-manage audit verify`: %s",
         fields(
-            message=quarantine.key(event.delivery.queue, event.delivery.body),
-            row=entry.number,
-            event=entry.event_id,
-            snapshot=entry.snapshot_id,
-            generation=entry.generation,
+            message=quarantine.key(delivery.queue, delivery.body),
+            row=contradiction.row,
+            event=payload["event_id"],
+            snapshot=payload["snapshot_id"],
+            generation=payload["generation"],
             differing=readable(",".join(contradiction.differing)),
         ),
     )
@@ -155,24 +151,29 @@ def _parse_event(delivery: Delivery) -> ReceivedEvent | None:
 def _append_new(conn: Connection, events: Sequence[ReceivedEvent], now: datetime) -> list[Contradiction]:
     """Append the events that the log doesn't have yet; quarantine and return those that contradict an entry."""
     state = _locked_state(conn)
-    head, entries = state.head, {entry.event_id: entry for entry in log.known(conn, _event_ids(events))}
-    fresh: list[Entry] = []
+    head, numbers = state.head, log.numbers(conn, _event_ids(events))
+    fresh: dict[str, Entry] = {}
     contradictions: list[Contradiction] = []
     for event in _unpurged(conn, state, events):
-        entry = entries.get(event.payload["event_id"])
+        event_id = event.payload["event_id"]
+        entry = fresh.get(event_id) or _entry(conn, numbers.get(event_id))
         if entry is None:
             entry = chain.next_entry(head, event.event_type, event.payload, now)
             head = Head(entry.number, entry.digest)
-            entries[entry.event_id] = entry
-            fresh.append(entry)
+            fresh[event_id] = entry
         elif names := differing(entry.event_type, entry.payload, event.event_type, event.payload):
-            contradictions.append(Contradiction(event, entry, names))
+            contradictions.append(Contradiction(event, entry.number, names))
     for each in contradictions:
         _quarantine(conn, each, now)
-    log.append(conn, fresh)
+    log.append(conn, list(fresh.values()))
     if fresh:
         crash.at(Point.AUDIT_UNCOMMITTED)
     return contradictions
+
+
+def _entry(conn: Connection, number: int | None) -> Entry | None:
+    """Return one entry; a batch of repeats may name hundreds of entries that have 12 MiB each."""
+    return None if number is None else next(log.numbered(conn, [number]), None)
 
 
 def _locked_state(conn: Connection) -> LogState:
@@ -210,7 +211,6 @@ def _unpurged(conn: Connection, state: LogState, events: Sequence[ReceivedEvent]
 
 
 def _quarantine(conn: Connection, contradiction: Contradiction, now: datetime) -> None:
-    event, entry = contradiction.event, contradiction.entry
-    reason = f"it contradicts row {entry.number} of the audit log in {', '.join(contradiction.differing)}"
-    delivery = event.delivery
-    quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now, entry.event_id)
+    delivery, event_id = contradiction.event.delivery, contradiction.event.payload["event_id"]
+    reason = f"it contradicts row {contradiction.row} of the audit log in {', '.join(contradiction.differing)}"
+    quarantine.add(conn, delivery.queue, delivery.body, delivery.headers, reason, now, event_id)

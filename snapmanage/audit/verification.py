@@ -129,7 +129,8 @@ class OpenLog:
         """Yield the quarantined messages that contradict an entry, until an operator deletes them."""
         for message_id in quarantine.contradicting(self.conn):
             message = quarantine.get(self.conn, message_id)
-            found = log.known(self.conn, [message.event_id]) if message and message.event_id else []
+            numbers = log.numbers(self.conn, [message.event_id]) if message and message.event_id else {}
+            found = list(log.numbered(self.conn, numbers.values()))
             for entry in found:
                 assert message is not None
                 yield Finding(

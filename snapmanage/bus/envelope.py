@@ -22,7 +22,7 @@ CONTENT_ENCODING = "utf-8"
 LARGEST_REQUEST = 1024**2
 # An event repeats the fields of its request and may escape their characters, which makes them up to 3.5 times as long.
 LARGEST_EVENT = 4 * LARGEST_REQUEST
-# Opening brackets and braces, also those in texts. A list or an object of a few bytes takes a hundred times as long to
+# Opening brackets and braces outside of texts. A list or an object of a few bytes takes a hundred times as long to
 # parse as a text of its size, and lets Python's garbage collector search all memory again and again.
 MOST_BRACKETS = 50_000
 # Bytes, a limit of AMQP.
@@ -30,6 +30,9 @@ LONGEST_QUEUE_NAME = 255
 _CONTEXT = "_context_"
 # A member of the content, whose quotes the envelope escapes once; those of a text inside it are escaped again.
 _WRITTEN = re.compile(rb'(?<!\\)\\"(method|snapshot_id)\\": ?\\"([ !#-\[\]-~]{1,64})\\"')
+# A text whose escapes were removed before. A text without an end reaches to the end of the message.
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_TEXT = re.compile(r'"[^"]*"?')
 NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -103,15 +106,21 @@ def unwrap(body: bytes, finite: bool = True) -> dict[str, Any]:
     return content
 
 
-def is_slow(text: bytes | str) -> bool:
-    """Return whether a JSON text has more lists and objects than any request, so that parsing it takes seconds."""
+def has_many_brackets(text: bytes | str) -> bool:
+    """Return whether a JSON text has more brackets than any request has lists and objects, also inside of texts."""
     brackets = text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
     return brackets > MOST_BRACKETS
 
 
 def _quick(text: bytes | str) -> bytes | str:
-    if is_slow(text):
-        raise errors.InvalidRequest(f"the message has more than {MOST_BRACKETS} brackets")
+    """Return a JSON text; raise `InvalidRequest` if it has so many lists and objects that parsing it takes seconds.
+
+    Brackets inside of texts don't count: the event of a request repeats them, and must not be refused.
+    """
+    if has_many_brackets(text):
+        read = text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text
+        if has_many_brackets(_TEXT.sub("", _ESCAPE.sub("", read))):
+            raise errors.InvalidRequest(f"the message has more than {MOST_BRACKETS} brackets")
     return text
 
 

@@ -24,6 +24,7 @@ SENTENCES: Mapping[str, str] = {
     "not_found": "The volume, or the server of its backend, could not be found.",
     "quota_exceeded": "The request exceeds the quota of the project.",
     "service_down": "The server of the backend is disabled or down.",
+    "slow_list": "The list takes the database too long.",
     "source_not_found": "The backend has no object of that name.",
     "unavailable": "The server of the backend does not answer; try again later.",
     "unusable": "The snapshot on the backend is unusable.",
@@ -40,6 +41,7 @@ _HARMLESS = (
     errors.NotPermitted,
     errors.QuotaExceeded,
     errors.ServiceDown,
+    errors.SlowList,
 )
 
 

@@ -125,9 +125,10 @@ def _write_described(tx: Transaction, requests: Sequence[OperationRequest]) -> S
     repeats = {each.record_id for each in requests if each.record and each.record_id in purged}
     for record_id in repeats:
         LOG.warning("A late request was ignored, since its record was purged: %s", fields(record_id=record_id))
-    new = [replace(record, created_at=tx.now) for record in missing if record.id not in repeats]
-    records.insert_many(tx.conn, new)
-    return [each for each in requests if each.record_id not in repeats]
+    kept = [each for each in requests if each.record_id not in repeats]
+    needed = {record.id for each in kept for record in (each.volume, each.record) if record}
+    records.insert_many(tx.conn, [replace(each, created_at=tx.now) for each in missing if each.id in needed])
+    return kept
 
 
 def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordKey, Record]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from snapmanage import errors
 from snapmanage.core import services as service_rules
 from snapmanage.core.audit.chain import Entry
-from snapmanage.core.lists.paging import ListQuery
+from snapmanage.core.lists.paging import ListQuery, fitting
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.manage.application import Application
@@ -33,6 +33,11 @@ __all__ = [
 SHOWN_EVENTS = 100
 # Bytes of their contents. One event may have 4 MiB, and any client that may publish chooses its content.
 SHOWN_BYTES = 4 * 1024**2
+# Seconds in which the database must answer each statement of a list.
+LIST_SECONDS = 60.0
+# Characters of the metadata and references of the records on a page. The answer, and the objects that it is made of,
+# need five times as many bytes, and a page may have thousands of records.
+LARGEST_PAGE = 8 * 1024**2
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
@@ -69,11 +74,13 @@ def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
 
 
 def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:
-    """Return a page of records; raise `InvalidRequest` if the list has no entry with the marker's id."""
-    with app.db.read() as conn:
-        found = records.list_page(conn, kind, _with_next(query))
+    """Return a page of records; raise `InvalidRequest` if the list has no entry with the marker's id, or `SlowList`."""
+    with app.db.read(statement_seconds=LIST_SECONDS) as conn:
+        sizes = records.page_sizes(conn, kind, _with_next(query))
+        record_ids = fitting(sizes[: query.limit], LARGEST_PAGE)
+        found = records.shown(conn, kind, record_ids)
         total = records.count(conn, kind, query) if with_total else None
-    return Page(found[: query.limit], len(found) > query.limit, total)
+    return Page(found, len(sizes) > len(record_ids), total)
 
 
 def user_message(app: Application, message_id: str, project_id: str | None) -> UserMessage:
@@ -86,8 +93,8 @@ def user_message(app: Application, message_id: str, project_id: str | None) -> U
 
 
 def list_user_messages(app: Application, query: ListQuery) -> Page[UserMessage]:
-    """Return a page of user messages; raise `InvalidRequest` if the list has no entry with the marker's id."""
-    with app.db.read() as conn:
+    """Return a page of user messages; raise `InvalidRequest` for a marker that is not in the list, or `SlowList`."""
+    with app.db.read(statement_seconds=LIST_SECONDS) as conn:
         found = usermessages.list_page(conn, _with_next(query))
     return Page(found[: query.limit], len(found) > query.limit)
 

@@ -8,7 +8,7 @@ costs no memory. The limits of `ListQuery` bound the length of each.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -35,8 +35,18 @@ _UNCACHED: dict[str, Any] = {"compiled_cache": None}
 
 def rows(conn: Connection, table: Table, query: ListQuery) -> Sequence[Row[Any]]:
     """Return the rows of a page; raise `InvalidRequest` if the marker is not in the list."""
+    return _page(conn, table, query, table.c)
+
+
+def sizes(conn: Connection, table: Table, query: ListQuery) -> Sequence[tuple[str, int]]:
+    """Return the ids of a page, each with the length of the texts whose size clients choose; raise `InvalidRequest`."""
+    length = func.length(type_coerce(table.c.metadata, Text)) + func.length(type_coerce(table.c.reference, Text))
+    return [(row.id, int(row.size)) for row in _page(conn, table, query, [table.c.id, length.label("size")])]
+
+
+def _page(conn: Connection, table: Table, query: ListQuery, columns: Iterable[Any]) -> Sequence[Row[Any]]:
     order = _order(table, query.sort)
-    statement = select(table).where(*_conditions(conn, table, query))
+    statement = select(*columns).where(*_conditions(conn, table, query))
     if query.marker is not None:
         statement = statement.where(_after(order, _marked(conn, table, query, order)))
     ordered = [key for column, direction in order for key in _keys(column, direction)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from snapmanage.core.values.text import readable
+from snapmanage.core.values.text import DEEPEST, readable, walk
 from snapmanage.store.mapping.tables import quarantine
 
 # Bytes. Their escaped form must fit into one packet of MariaDB, which has 16 MiB by default.
@@ -71,8 +71,7 @@ def add(
     if len(body) > LARGEST_KEPT:
         digest = hashlib.sha256(body).hexdigest()
         reason = f"(the first {LARGEST_KEPT} of {len(body)} bytes, SHA-256 {digest}) {reason}"
-    shown = json.loads(json.dumps(headers, default=str, skipkeys=True))  # a header's name may be no text
-    row = {"headers": shown, "reason": readable(reason), "received_at": now}
+    row = {"headers": _storable(headers), "reason": readable(reason), "received_at": now}
     row |= {"event_id": event_id} if event_id else {}
     this = quarantine.c.id == message_id
     received = conn.execute(select(quarantine.c.received_at).where(this).with_for_update()).scalar()
@@ -81,6 +80,13 @@ def add(
         return message_id
     conn.execute(update(quarantine).where(this), row | {"received_at": max(now, received + TICK)})
     return None
+
+
+def _storable(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return headers as JSON, without those that are nested so deep that they could not be written."""
+    shown = {name: value for name, value in headers.items() if all(level < DEEPEST for level, _ in walk(value))}
+    kept: dict[str, Any] = json.loads(json.dumps(shown, default=str, skipkeys=True))  # a name may be no text
+    return kept
 
 
 def all_of(conn: Connection) -> list[QuarantineEntry]:

@@ -22,6 +22,8 @@ from snapmanage.store.mapping.tables import quotas, services, snapshots, volumes
 from snapmanage.store.quotas import counts_of_failed_records
 
 R = TypeVar("R", bound=Record)
+# Values of one statement.
+IDS_AT_ONCE = 500
 
 
 def insert(conn: Connection, record: Record) -> None:
@@ -136,6 +138,21 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
 def list_page(conn: Connection, kind: type[R], query: ListQuery) -> list[R]:
     """Return a page of records; raise `InvalidRequest` if the list has no row of the marker's id."""
     return [to_record(kind, row) for row in paging.rows(conn, TABLES[kind], query)]
+
+
+def page_sizes(conn: Connection, kind: type[Record], query: ListQuery) -> Sequence[tuple[str, int]]:
+    """Return the ids of the records on a page, each with the size of its texts; raise `InvalidRequest`."""
+    return paging.sizes(conn, TABLES[kind], query)
+
+
+def shown(conn: Connection, kind: type[R], record_ids: Sequence[str]) -> list[R]:
+    """Return the records with these ids, in their order, except those that were deleted meanwhile."""
+    table, found = TABLES[kind], dict[str, R]()
+    for start in range(0, len(record_ids), IDS_AT_ONCE):
+        part = table.c.id.in_(record_ids[start : start + IDS_AT_ONCE])
+        for row in conn.execute(select(table).where(part, table.c.deleted_at.is_(None))):
+            found[row.id] = to_record(kind, row)
+    return [found[record_id] for record_id in record_ids if record_id in found]
 
 
 def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:

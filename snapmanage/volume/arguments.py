@@ -10,9 +10,9 @@ from snapmanage.core.values.text import storable
 
 LONGEST_TEXT = 255
 LARGEST_GB = 2**40
-# Pairs of metadata, and characters of all their texts: more than the largest body of Cinder's API is likely to have.
-# A page of the API's lists has up to 10,000 records with their metadata.
-MOST_PAIRS = 10_000
+# Pairs of metadata, and characters of all their texts: more than a body of Cinder's API, whose 114,688 bytes have at
+# least seven for each pair. A page of the API's lists has up to 10,000 records with their metadata.
+MOST_PAIRS = 16_384
 LARGEST_METADATA = 128 * 1024
 # The time at which a record is accepted replaces it.
 UNDATED = datetime.min.replace(tzinfo=UTC)

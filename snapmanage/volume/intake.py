@@ -25,7 +25,7 @@ from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quarantine
-from snapmanage.store.engine.refusals import write_in_parts
+from snapmanage.store.engine.refusals import raise_refusal, write_in_parts
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.worker import Worker
 
@@ -136,7 +136,7 @@ class Intake:
         if not refused:
             return
         host = self._worker.id.server
-        write_in_parts(refused, lambda part: self._app.run(lambda tx: _quarantine(tx, part, host, read)), _unwritable)
+        write_in_parts(refused, lambda part: self._app.run(lambda tx: _quarantine(tx, part, host, read)), raise_refusal)
         for delivery, reason in refused:
             LOG.error(
                 "Quarantined a message; see `snapmanage-manage quarantine show`: %s",
@@ -150,10 +150,6 @@ class Intake:
 def _reason(error: Exception) -> str:
     text = str(error).partition("\n")[0]
     return text if isinstance(error, errors.SnapmanageError) else f"{type(error).__name__}: {text}"
-
-
-def _unwritable(refused: tuple[Delivery, str], error: Exception) -> None:
-    raise error
 
 
 def _quarantine(tx: Transaction, refused: Sequence[tuple[Delivery, str]], host: str, read: bool) -> None:
@@ -170,9 +166,9 @@ def _quarantine(tx: Transaction, refused: Sequence[tuple[Delivery, str]], host: 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:
     """Return the method and the arguments of a message, both empty if they can't be read.
 
-    Of a request that is larger than an event, or that is slow to parse, only the method and the snapshot's id are read.
+    Of a request that is larger than an event, or that may be slow to parse, only the method and the id are read.
     """
-    if len(delivery.body) > envelope.LARGEST_EVENT or envelope.is_slow(delivery.body):
+    if len(delivery.body) > envelope.LARGEST_EVENT or envelope.has_many_brackets(delivery.body):
         return envelope.skim_request(delivery.body)
     try:
         message = envelope.open_request(delivery.body, finite=False).message

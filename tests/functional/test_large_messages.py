@@ -12,11 +12,14 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.envelope import LARGEST_EVENT, LARGEST_REQUEST
 from snapmanage.store.engine.database import Database, connect
 from snapmanage.store.mapping import tables
+from snapmanage.volume.arguments import LARGEST_METADATA
+from tests.functional.audit.messages import altered
 from tests.functional.client import SERVER
 from tests.functional.volume.helpers import quarantined, upstream_request
 from tests.functional.world import World
 
 QUEUE = "notifications.info"
+KIBIBYTE = 1024
 MEBIBYTE = 1024**2
 # A message of 15 MiB takes twenty times as much when it is parsed.
 ALLOWED_BYTES = 16 * MEBIBYTE
@@ -67,6 +70,19 @@ def test_notification_of_ours_that_is_too_large_is_quarantined_unread(database: 
     assert kept(database) == 1
 
 
+def test_small_repeats_of_large_events_take_the_memory_of_one(database: Database) -> None:
+    listener, count = Listener(database), 10
+    for generation in range(1, count + 1):
+        letters = "\N{LATIN SMALL LETTER E WITH ACUTE}" * (2 * MEBIBYTE - KIBIBYTE)  # two bytes each, kept as six
+        large = altered(generation=generation, metadata={"large": "LETTERS"})
+        listener([Delivery(QUEUE, large.body.replace(b"LETTERS", letters.encode()))])
+
+    taken = peak_bytes(lambda: listener([altered(generation=each) for each in range(1, count + 1)]))
+
+    assert taken < count * 6 * MEBIBYTE
+    assert kept(database) == count
+
+
 @pytest.mark.parametrize("size", [LARGEST_READ, LARGEST_READ + 1])
 def test_message_that_is_no_envelope_is_quarantined_if_it_is_small(size: int) -> None:
     database = connect("sqlite://")
@@ -96,6 +112,16 @@ def test_request_at_the_limit_is_carried_out_and_a_larger_one_is_quarantined(wor
     world.bus.deliver(SERVER, Delivery("some-queue", body))
 
     assert len(quarantined(world)) == beyond
+
+
+def test_request_with_very_many_brackets_in_its_texts_ends_with_its_events(world: World) -> None:
+    arguments = json.loads(json.loads(upstream_request())["oslo.message"])["args"]
+    arguments["metadata"] = {"odd": "[" * (LARGEST_METADATA - len("odd"))}
+
+    world.bus.deliver(SERVER, Delivery("some-queue", envelope.request("manage_snapshot", arguments, {}, "odd")))
+
+    assert quarantined(world) == []
+    assert "snapshot.manage.end" in world.audited_events(arguments["snapshot_id"], ".end")
 
 
 def test_request_that_is_slow_to_parse_ends_with_an_error_event(world: World) -> None:

@@ -76,6 +76,7 @@ VALUES: dict[str, Any] = {
     "text of a refusal of the API": f"{answers.LONGEST_TEXT:,} characters",
     "failed snapshots and volumes of a project": option("failed_records", "quota"),
     "entries on a page": option("osapi_max_limit", "api"),
+    "metadata and references of the records": f"{queries.LARGEST_PAGE // MIB} Mi characters",
     "`offset`": f"{schemas.LARGEST_OFFSET:,}",
     "pairs of the filter `metadata`": f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters",
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
@@ -93,6 +94,7 @@ VALUES: dict[str, Any] = {
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",
     "levels of nesting in the `ref` of a cast": text.DEEPEST,
     "levels of nesting in the payload of an event": text.DEEPEST_EVENT,
+    "levels of nesting in a header": text.DEEPEST,
     "answer of the management API": f"{management.LARGEST_ANSWER // MIB} MiB, {management.TIMEOUT_SECONDS} s",
     "opening brackets": f"{envelope.MOST_BRACKETS:,}",
     "values and keys in the `ref`": f"{reference.MOST_VALUES:,}",
@@ -111,6 +113,8 @@ VALUES: dict[str, Any] = {
     "time of one driver call": f"{option('driver_timeout_seconds')} s",
     "threads of hung driver calls": f"{driver_pool.HUNG_POOLS} times",
     "lists of records that the database works on": f"has taken {waiting_lists.SLOW_SECONDS:g} s",
+    "time of a list of records": f"{queries.LIST_SECONDS:g} s",
+    "lists of records that wait": f"has taken {waiting_lists.QUICK_SECONDS:g} s",
     "abandoned listings and checks": deadline.MOST_HUNG,
     "projects in the round robin": f"{fairness.MAX_PROJECTS:,}",
     "entries of the scans that a process keeps": f"{scans.MOST_ENTRIES:,}",
@@ -145,7 +149,7 @@ VALUES: dict[str, Any] = {
     "rows and bytes": f"{purging.ENTRIES_IN_A_PART:,} rows, {purging.BYTES_IN_A_PART // MIB} MiB",
     "age of rows": f"at least {MINIMUM_AGE.days} days",
     "rows that `purge` deletes": purge.BATCH,
-    "rows that `audit verify`": log.ENTRIES_AT_ONCE,
+    "rows that `audit verify`": f"{log.ENTRIES_AT_ONCE} rows, {log.BYTES_AT_ONCE // MIB} MiB",
 }
 # Rows without a number, or whose number is not a constant of snapmanage: it follows from other numbers, is a part of a
 # regular expression, or belongs to the broker. Other tests check the first two kinds.

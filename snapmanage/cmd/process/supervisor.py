@@ -1,5 +1,6 @@
 """Several processes of one main: start them, restart one that died, and shut them down together."""
 
+import atexit
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ class _Worker(cotyledon.Service):
     def run(self) -> None:
         try:
             self._serve()
+            atexit._run_exitfuncs()  # noqa: SLF001 - the library ends the process by os._exit
         finally:
             self._ended.set()
 

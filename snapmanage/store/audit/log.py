@@ -1,8 +1,8 @@
 """The audit log's rows: its entries, its head and its base."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from snapmanage.core.audit.chain import Entry, Head, LogState
 from snapmanage.core.audit.generations import Generations
@@ -10,8 +10,10 @@ from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots
 
 _HEAD_ID = 1
 _NEWEST_FIRST = (audit.c.generation.desc(), audit.c.number.desc())
-# One entry may have 4 MiB, and a reader holds a page in memory.
+# A reader holds a page in memory: so many entries, and no more bytes of content unless it is one entry. An event of
+# 4 MiB has up to 12 MiB of content, in which each character is ASCII.
 ENTRIES_AT_ONCE = 50
+BYTES_AT_ONCE = 16 * 1024**2
 
 
 def state(conn: Connection, lock: bool = False) -> LogState | None:
@@ -23,9 +25,10 @@ def state(conn: Connection, lock: bool = False) -> LogState | None:
     return LogState(Head(row.number, row.digest), Head(row.base_number, row.base_digest), row.log_id or "")
 
 
-def known(conn: Connection, event_ids: Collection[str]) -> list[Entry]:
-    """Return the entries of those events that are in the log already."""
-    return [Entry(**row._mapping) for row in conn.execute(select(audit).where(audit.c.event_id.in_(event_ids)))]
+def numbers(conn: Connection, event_ids: Collection[str]) -> dict[str, int]:
+    """Return the numbers of the entries of those events that are in the log already, by the event's id."""
+    query = select(audit.c.event_id, audit.c.number).where(audit.c.event_id.in_(event_ids))
+    return {row.event_id: row.number for row in conn.execute(query)}
 
 
 def append(conn: Connection, entries: Sequence[Entry]) -> None:
@@ -52,21 +55,36 @@ def entries(conn: Connection, after: int = 0, until: int | None = None) -> Itera
 
 def entries_page(conn: Connection, after: int | None, until: int | None = None) -> list[Entry]:
     """Return the first entries with numbers above `after`, up to `until`; None means the lowest or highest number."""
-    query = select(audit).order_by(audit.c.number).limit(ENTRIES_AT_ONCE)
+    wanted = []
     if after is not None:
-        query = query.where(audit.c.number > after)
+        wanted.append(audit.c.number > after)
     if until is not None:
-        query = query.where(audit.c.number <= until)
-    return [Entry(**row._mapping) for row in conn.execute(query)]
+        wanted.append(audit.c.number <= until)
+    return _first(conn, *wanted)
 
 
-def numbered(conn: Connection, numbers: Collection[int]) -> Iterator[Entry]:
-    """Yield the entries with these numbers, in no order."""
+def numbered(conn: Connection, numbers: Iterable[int]) -> Iterator[Entry]:
+    """Yield the entries with these numbers, in no order; the memory is bounded."""
     ordered = sorted(numbers)
     for start in range(0, len(ordered), ENTRIES_AT_ONCE):
         part = ordered[start : start + ENTRIES_AT_ONCE]
-        for row in conn.execute(select(audit).where(audit.c.number.in_(part))).all():
-            yield Entry(**row._mapping)
+        while part and (page := _first(conn, audit.c.number.in_(part))):
+            yield from page
+            part = [number for number in part if number > page[-1].number]
+
+
+def _first(conn: Connection, *wanted: ColumnElement[bool]) -> list[Entry]:
+    """Return the first entries that match, in their order, within the limits of a page."""
+    sizes = select(audit.c.number, func.length(audit.c.content)).where(*wanted)
+    found: list[int] = []
+    total = 0
+    for number, size in conn.execute(sizes.order_by(audit.c.number).limit(ENTRIES_AT_ONCE)).all():
+        total += size
+        if found and total > BYTES_AT_ONCE:
+            break
+        found.append(number)
+    query = select(audit).where(audit.c.number.in_(found)).order_by(audit.c.number)
+    return [Entry(**row._mapping) for row in conn.execute(query)] if found else []
 
 
 def purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, Generations]:

@@ -12,13 +12,16 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 
-from snapmanage.store.engine import mariadb, postgresql, surroundings, tls
+from snapmanage.store.engine import mariadb, postgresql, surroundings, time_limits, tls
 from snapmanage.store.engine.failures import deadlocked, shorten
 
 T = TypeVar("T")
 Clock = Callable[[Connection], datetime]
 
 DEADLOCK_TRIES = 10
+# A transaction that has waited so long is not repeated. A deadlock is found at once, but MariaDB waits 50 s for a lock
+# of another client before it reports the same kind of error; ten times, a thread would wait for minutes.
+RETRY_SECONDS = 20.0
 # A connection that was in use so recently is not pinged: a database takes longer to restart.
 PING_AFTER_SECONDS = 1.0
 _IDLE_SINCE = "snapmanage_idle_since"
@@ -72,7 +75,7 @@ class Database:
     """An engine with its clock.
 
     `write` calls the work with a connection and the time, in one transaction, and calls it again if the
-    database broke a deadlock. The work may therefore only read and write rows.
+    database soon broke a deadlock. The work may therefore only read and write rows.
     """
 
     def __init__(self, engine: Engine, clock: Clock = database_clock) -> None:
@@ -84,23 +87,32 @@ class Database:
         event.listen(engine, "checkin", self._close_late)
 
     def write(self, work: Callable[[Connection, datetime], T]) -> T:
+        latest = time.monotonic() + RETRY_SECONDS
         for tries_left in reversed(range(DEADLOCK_TRIES)):
             try:
                 with self._one_writer, self.engine.begin() as conn:
                     return work(conn, self.clock(conn))
             except DBAPIError as error:
-                if not (tries_left and deadlocked(error)):
+                if not (tries_left and deadlocked(error)) or time.monotonic() > latest:
                     raise
             time.sleep(0.01 * (DEADLOCK_TRIES - tries_left))
         raise AssertionError("unreachable")
 
     @contextmanager
-    def read(self, at_one_moment: bool = False) -> Iterator[Connection]:
-        """Open a connection for reading, which waits for no writer; `at_one_moment` shows all rows at one moment."""
-        options: dict[str, Any] = {"snapmanage_reads": True, postgresql.AT_ONE_MOMENT: at_one_moment}
+    def read(self, at_one_moment: bool = False, statement_seconds: float | None = None) -> Iterator[Connection]:
+        """Open a connection for reading, which waits for no writer; `at_one_moment` shows all rows at one moment.
+
+        Raise `SlowList` for a statement that takes longer than `statement_seconds`.
+        """
+        options: dict[str, Any] = {
+            "snapmanage_reads": True,
+            postgresql.AT_ONE_MOMENT: at_one_moment,
+            time_limits.SECONDS: statement_seconds,
+        }
         if at_one_moment and self.engine.dialect.name in ("mysql", "mariadb"):
             options["isolation_level"] = "REPEATABLE READ"
-        with self.engine.connect().execution_options(**options) as conn, conn.begin():
+        connection = self.engine.connect().execution_options(**options)
+        with time_limits.explained(statement_seconds), connection as conn, conn.begin():
             yield conn
 
     def now(self) -> datetime:
@@ -180,5 +192,7 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
 
 def _begin_sqlite(conn: Connection) -> None:
     """Begin a transaction; a writer locks at once, since a reader that became a writer later could only fail."""
-    reads = conn.get_execution_options().get("snapmanage_reads", False)
+    options = conn.get_execution_options()
+    reads = options.get("snapmanage_reads", False)
+    time_limits.limit_sqlite(conn.connection.dbapi_connection, options.get(time_limits.SECONDS))
     conn.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -32,6 +32,8 @@ _AWAY_CODES = _DEADLOCKS | {
     *(1021, 1030, 1037, 1038, 1040, 1041, 1042, 1043, 1044, 1045, 1047, 1049, 1053, 1077, 1079, 1080, 1114, 1129, 1130),
     *(1135, 1152, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1226, 1290, 1317, 1792, 1836, 1927, 1969, 3024, 4031),
 }
+# A statement took longer than its limit: MariaDB, MySQL, PostgreSQL, and SQLite, whose only limits are ours.
+_TIMED_OUT = {1969, 3024, "57014", 9}
 # The client's own errors: it can't connect, or lost the connection.
 _CLIENT_CODES = range(2000, 3000)
 # SQLite: busy, locked, no memory, read-only, interrupted, I/O error, disk full, can't open, protocol.
@@ -59,6 +61,11 @@ def away(error: Exception) -> bool:
     if state is not None:
         return state in _AWAY_STATES or state[:2] in _AWAY_CLASSES
     return code in _AWAY_CODES or code in _CLIENT_CODES or result in _AWAY_RESULTS
+
+
+def timed_out(error: DBAPIError) -> bool:
+    """Return whether the database ended a statement that took too long."""
+    return not error.connection_invalidated and not _TIMED_OUT.isdisjoint(_reported(error))
 
 
 def may_pass(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
 
-from snapmanage.store.engine import tls
+from snapmanage.store.engine import time_limits, tls
 
 # A server's defaults may break our transactions: values that are cut to fit, statements that find only some rows,
 # a connection that ends with each commit.
@@ -33,6 +33,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], **options: Any) 
     engine = sa.create_engine(url, connect_args=dict(connect_args), isolation_level="READ COMMITTED", **options)
     tls.explain_failures(engine, tls.MARIADB if checked else None, checked)
     event.listen(engine, "connect", _set_session, insert=True)  # before SQLAlchemy reads the session's mode
+    event.listen(engine, "before_cursor_execute", time_limits.limit_mariadb, retval=True)
     if engine.dialect.driver == "pymysql":
         event.listen(engine, "connect", escape_quickly)
     return engine

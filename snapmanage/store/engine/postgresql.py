@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
 from snapmanage import errors
-from snapmanage.store.engine import tls
+from snapmanage.store.engine import time_limits, tls
 
 AT_ONE_MOMENT = "snapmanage_at_one_moment"
 THRESHOLD = "prepare_threshold"
@@ -80,8 +80,9 @@ def _begin(guard: str, conn: Connection) -> None:
     if "isolation_level" in options:  # the driver begins such a transaction, or there is none
         return
     level = "REPEATABLE READ" if options.get(AT_ONE_MOMENT) else "READ COMMITTED"
-    # Both in one message: the guard costs no round trip.
-    conn.exec_driver_sql(f"BEGIN ISOLATION LEVEL {level}{guard}")
+    # All in one message: the guard and the limit cost no round trip.
+    limit = time_limits.in_postgresql(options.get(time_limits.SECONDS))
+    conn.exec_driver_sql(f"BEGIN ISOLATION LEVEL {level}{guard}{limit}")
 
 
 def prepare_nothing_behind_a_pooler(connection: Any, record: Any) -> None:

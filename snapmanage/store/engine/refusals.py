@@ -1,7 +1,7 @@
 """Find the item of a batch whose values the database refuses, and write its neighbours."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from sqlalchemy.exc import StatementError
 
@@ -33,3 +33,8 @@ def write_in_parts(
         if len(batch) == 1:
             return [refuse(batch[0], error)]
     return [result for item in batch for result in write_in_parts([item], write, refuse, retry_helps)]
+
+
+def raise_refusal(item: object, error: Exception) -> NoReturn:
+    """Raise the error of an item that the database refuses, where no item may be left out."""
+    raise error

@@ -1,5 +1,7 @@
 """The quarantine keeps each message once, with its bytes."""
 
+from typing import Any
+
 import pytest
 
 from snapmanage.store import quarantine
@@ -42,6 +44,18 @@ def test_reason_is_kept_in_printable_form(database: Database) -> None:
     quarantine_message(database, b"body", "a\0\n\x1b[2J\u202e\ud83d")
 
     assert only_quarantined(database).reason == r"a\x00\n\x1b[2J\u202e\ud83d"
+
+
+@pytest.mark.parametrize("levels", [100, 950, 100_000])
+def test_headers_that_are_nested_too_deep_are_left_out(database: Database, levels: int) -> None:
+    deep: list[Any] = []
+    for _ in range(levels):
+        deep = [deep]
+    headers = {"x-deep": deep, "x-n": 1}
+
+    database.write(lambda conn, now: quarantine.add(conn, "q", b"body", headers, "why", now))
+
+    assert only_quarantined(database).headers == {"x-n": 1}
 
 
 def test_message_quarantined_again_is_kept_once_and_has_a_later_time_with_any_clock(

@@ -23,7 +23,7 @@ def test_request_of_an_upstream_with_its_own_records_is_carried_out(world: World
 def test_request_with_the_most_metadata_ends_with_events_that_the_audit_log_accepts(world: World) -> None:
     snapshot_id = str(uuid.UUID(int=5))
 
-    pairs = dict.fromkeys([f"{number:05}" for number in range(MOST_PAIRS)], "values ")
+    pairs = dict.fromkeys([f"{number:05}" for number in range(MOST_PAIRS)], "v")
     last = "x" * (LARGEST_METADATA - sum(len(key) + len(value) for key, value in pairs.items()) + len(pairs["00000"]))
     publish(world, upstream_request(metadata=pairs | {"00000": last}))
 

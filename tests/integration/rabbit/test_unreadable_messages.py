@@ -12,7 +12,7 @@ from snapmanage.testing.services.process import unique
 from snapmanage.testing.services.rabbitmq import RabbitMQ
 from snapmanage.testing.waiting import until
 from tests.integration.rabbit.consumers import RecordingHandler, consuming
-from tests.integration.rabbit.queues import connector, publications
+from tests.integration.rabbit.queues import connector, next_message, publications
 
 
 def header_table(*pairs: bytes) -> bytes:
@@ -74,6 +74,19 @@ def test_unreadable_properties_stop_no_consumer(
         until(lambda: len(deliveries) >= 4, "the last message")
 
     assert [each.body for each in deliveries] == [b"first", b"", odd, b"last"]
+
+
+def test_compressed_body_is_read_as_it_was_sent(broker: RabbitMQ) -> None:
+    """A message of 15 MiB would fill 15 GiB, also as a reply to a call of oslo.messaging's client."""
+    queue = unique("replies")
+    with connector(broker)(0) as connection:
+        connection.default_channel.queue_declare(queue)
+        connection.Producer().publish("x" * 1_000_000, routing_key=queue, compression="zlib", headers={"x-n": 1})
+
+    message = next_message(broker, queue)
+
+    assert len(message.body) < 10_000
+    assert message.headers == {"x-n": 1}
 
 
 def test_very_large_headers_are_not_read(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:

@@ -1,8 +1,10 @@
 """Bodies and query parameters at their limits."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import pytest
 
 from snapmanage import errors
@@ -38,6 +40,30 @@ def test_number_fits_into_64_bits(sign: int) -> None:
     assert parsed({"a": sign * LARGEST_NUMBER}) == {"a": sign * LARGEST_NUMBER}
     with pytest.raises(errors.InvalidRequest, match="does not fit into 64 bits"):
         parsed({"a": sign * (LARGEST_NUMBER + 1)})
+
+
+def test_number_of_compared_violations_is_limited() -> None:
+    """A body can have ten thousand violations."""
+    found: list[int] = []
+
+    def violations(*_: object) -> Iterator[jsonschema.ValidationError]:
+        for number in range(10_000):
+            found.append(number)
+            yield jsonschema.ValidationError("wrong")
+
+    validators: Any = jsonschema.validators  # its functions have no types
+    schema = validators.extend(schemas.Schema, {"title": violations})({"title": "a body"})
+
+    with pytest.raises(errors.InvalidRequest, match="attribute body"):
+        schemas.parse(b"{}", schema)
+    assert len(found) == schemas.MOST_VIOLATIONS
+
+
+def test_number_of_wrong_metadata_is_reported_before_the_wrong_ones() -> None:
+    snapshot = {"volume_id": VOLUME_ID, "ref": "a", "metadata": {str(each): each for each in range(9_000)}}
+
+    with pytest.raises(errors.InvalidRequest, match="has 9000 properties; the limit is 128"):
+        schemas.parse(json.dumps({"snapshot": snapshot}).encode(), MANAGE_SNAPSHOT)
 
 
 @pytest.mark.parametrize(

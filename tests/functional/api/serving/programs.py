@@ -1,4 +1,4 @@
-"""snapmanage-api as a process, on SQLite and without a broker, which a health check does not need."""
+"""snapmanage-api as a process, on SQLite; a health check needs no broker."""
 
 import sys
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from snapmanage.testing.services.process import free_port
 from tests.functional.databases import sqlite
 
 PROGRAM = str(Path(sys.executable).parent / "snapmanage-api")
+NO_BROKER = "rabbit://guest:guest@127.0.0.1:1/"
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Api:
 
 
 @contextmanager
-def running_api(folder: Path, workers: int = 1, files: int | None = None, options: str = "") -> Iterator[Api]:
+def running_api(
+    folder: Path, workers: int = 1, files: int | None = None, options: str = "", broker_url: str = NO_BROKER
+) -> Iterator[Api]:
     """Run it with `workers` processes, each with a limit of open files."""
     address = f"127.0.0.1:{free_port()}"
     settings = folder / "snapmanage.conf"
     settings.write_text(
-        f"[DEFAULT]\ntransport_url = rabbit://guest:guest@127.0.0.1:1/\n[database]\nconnection = {sqlite(folder)}\n"
+        f"[DEFAULT]\ntransport_url = {broker_url}\n[database]\nconnection = {sqlite(folder)}\n"
         f"[api]\nlisten = {address}\nworkers = {workers}\n{options}"
     )
     limited = [] if files is None else ["prlimit", f"--nofile={files}:{files}"]

@@ -73,6 +73,20 @@ def test_audit_log_is_read_in_pages(database: Database, monkeypatch: pytest.Monk
         assert sorted(entry.number for entry in log.numbered(conn, [1, 3, 5, 9])) == [1, 3, 5]
 
 
+def test_page_of_the_audit_log_has_a_limit_in_bytes(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for generation in range(3):
+        append_event(database, generation)
+    with database.read() as conn:
+        monkeypatch.setattr(log, "BYTES_AT_ONCE", 2 * len(log.entries_page(conn, None)[0].content))
+
+        assert [entry.number for entry in log.entries_page(conn, None)] == [1, 2]
+        assert [entry.number for entry in log.entries(conn)] == [1, 2, 3]
+        assert [entry.number for entry in log.numbered(conn, [3, 1, 2])] == [1, 2, 3]
+
+        monkeypatch.setattr(log, "BYTES_AT_ONCE", 1)
+        assert [entry.number for entry in log.entries_page(conn, 1)] == [2]
+
+
 def test_audit_log_may_be_read_in_part(database: Database) -> None:
     for generation in range(3):
         append_event(database, generation)

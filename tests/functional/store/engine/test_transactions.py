@@ -141,6 +141,23 @@ def test_transaction_that_mariadb_rolled_back_for_another_is_repeated(code: int)
     database.close()
 
 
+def test_transaction_that_has_waited_long_for_a_lock_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MariaDB waits 50 s; a thread of the API would wait ten times as long while another client holds the lock."""
+    monkeypatch.setattr(transactions, "RETRY_SECONDS", -1)
+    database, tries = connect("sqlite://"), list[int]()
+
+    def work(conn: Connection, now: datetime) -> None:
+        tries.append(1)
+        raise OperationalError("UPDATE", None, Exception(1205, "Lock wait timeout exceeded"))
+
+    with pytest.raises(OperationalError) as raised:
+        database.write(work)
+
+    assert passes(raised.value)  # the request is kept, and a client gets 503
+    assert len(tries) == 1
+    database.close()
+
+
 @ON_SERVERS
 def test_connection_that_was_closed_while_idle_is_not_used(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "PING_AFTER_SECONDS", 0)

@@ -16,7 +16,7 @@ from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import SERVER, new_id
 from tests.functional.audit.messages import findings
-from tests.functional.manage.purge.history import pass_days, present, purged, write
+from tests.functional.manage.maintenance.purge.history import pass_days, present, purged, write
 
 WORKER = WorkerId(SERVER, "worker")
 
@@ -87,3 +87,17 @@ def test_snapshot_of_a_purged_volume_can_be_requested_with_its_volume(app: Appli
     assert [each.record.id for each in accepted.claimed] == [described.id]
     with app.db.read() as conn:
         assert records.get(conn, Volume, volume.id)
+
+
+def test_late_repeat_does_not_bring_its_purged_volume_back(app: Application, clock: FakeClock) -> None:
+    volume, late = examples.volume(id=new_id()), examples.snapshot(id=new_id())
+    write(app, failed(app, volume))
+    write(app, deleted(app, late))
+    pass_days(app, clock)
+    purged(app, Kind.TOMBSTONES)
+    purged(app, Kind.FAILED)
+    described = replace(late, volume_id=volume.id)
+
+    acceptance.accept(app, [OperationRequest(Snapshot, late.id, Operation.MANAGE, described, volume)], WORKER, room=1)
+
+    assert present(app, late.id, kind=Snapshot) == present(app, volume.id, kind=Volume) == []

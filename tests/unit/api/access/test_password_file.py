@@ -6,7 +6,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.api.access import http_basic
-from tests.unit.api.test_http_basic import file, is_refused, make_line, make_strategy, request_as
+from tests.unit.api.access.test_http_basic import file, is_refused, make_line, make_strategy, request_as
 
 __all__ = ["file"]
 

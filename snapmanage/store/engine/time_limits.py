@@ -1,0 +1,54 @@
+"""Limits on the time of statements that a client chooses: they must end, also after the client has left."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from snapmanage import errors
+from snapmanage.store.engine.failures import timed_out
+
+# An option of a connection: the seconds of each of its statements, None for no limit.
+SECONDS = "snapmanage_statement_seconds"
+# Steps of SQLite's virtual machine between two looks at the clock, which are about a millisecond.
+SQLITE_STEPS = 100_000
+
+
+@contextmanager
+def explained(seconds: float | None) -> Iterator[None]:
+    """Raise `SlowList` for a statement that the database has ended after so many seconds."""
+    try:
+        yield
+    except DBAPIError as error:
+        if seconds is None or not timed_out(error):
+            raise
+        raise errors.SlowList(
+            f"the database worked on the list for {seconds:g} s; use fewer filters or shorter pages"
+        ) from error
+
+
+def limit_mariadb(
+    conn: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> tuple[str, Any]:
+    """Return a statement with its limit, which MySQL reads as a comment."""
+    seconds = conn.get_execution_options().get(SECONDS)
+    if seconds is None:
+        return statement, parameters
+    return f"/*M!100100 SET STATEMENT max_statement_time = {seconds} FOR */ {statement}", parameters
+
+
+def in_postgresql(seconds: float | None) -> str:
+    """Return the SQL that limits the statements of a transaction."""
+    return "" if seconds is None else f"; SET LOCAL statement_timeout = {round(seconds * 1000)}"
+
+
+def limit_sqlite(connection: Any, seconds: float | None) -> None:
+    """Limit all statements of a transaction together, since SQLite calls a function between its steps."""
+    if seconds is None:
+        connection.set_progress_handler(None, 0)
+    else:
+        end = time.monotonic() + seconds
+        connection.set_progress_handler(lambda: time.monotonic() > end, SQLITE_STEPS)
