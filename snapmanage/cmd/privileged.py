@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -128,23 +129,26 @@ def _refuse_unsafe_start(listed: boundary.Listed) -> None:
             "by that of etc/sudoers.d/snapmanage, which starts env"
         )
     for path in _code():
-        if not trusted.is_root_only(path):
+        if not trusted.is_root_only_behind_links(path):
             raise errors.ConfigurationError(
-                f"other users than root can change {path}, or a folder above it: install snapmanage as root into a "
-                "virtual environment of root, such as /opt/snapmanage"
+                f"other users than root can change {path}, or a folder or symbolic link on the way to it: install "
+                "snapmanage as root into a virtual environment of root, such as /opt/snapmanage"
             )
     listed.read()
 
 
 def _code() -> Iterator[Path]:
-    """Yield the real path of every file and folder from which this process has loaded or may load code."""
-    yield Path(sys.executable).resolve()
-    yield from {Path(folder).resolve() for folder in (sys.prefix, *sys.path) if os.path.exists(folder)}
+    """Yield the path of every file and folder from which this process has loaded or may load code, as Python has it.
+
+    Who can change a symbolic link on the way to a path chooses the code of the next start.
+    """
+    yield Path(sys.executable)
+    yield from {Path(folder) for folder in (sys.prefix, *sys.path) if os.path.exists(folder)}
     for module in list(sys.modules.values()):
         for name in ("__file__", "__cached__"):
             path = getattr(module, name, None)
             if path and os.path.exists(path):
-                yield Path(path).resolve()
+                yield Path(path)
 
 
 def _socket_path(arguments: Sequence[str]) -> str:
@@ -181,6 +185,9 @@ def _replace_priorities() -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
+    with suppress(OSError):
+        # Python has no call for the class of I/O; ionice is a part of util-linux, like prlimit.
+        subprocess.run(["ionice", "--class", "none", "--pid", str(os.getpid())], check=False, stdin=subprocess.DEVNULL)
     with suppress(OSError):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
 

@@ -191,11 +191,13 @@ def _describe(fd: int, name: str, found: syscalls.FileStatus, volume: syscalls.F
 def _safety(fd: int, name: str) -> tuple[Unsafe | None, str]:
     """Return whether and why a file can't be managed now."""
     try:
-        image_fd = os.open(name, files.PROBE_FLAGS, dir_fd=fd)
+        image_fd = files.open_regular(fd, name)
     except PermissionError:
         return Unsafe.UNUSABLE, "snapmanage has no permission to read the file"
     except OSError:
         # The file was removed or replaced a moment ago. A rename is then refused, since the identity doesn't match.
+        return None, ""
+    if image_fd is None:
         return None, ""
     try:
         with translated_errors(name):

@@ -9,6 +9,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.core.values.logfields import fields
+from snapmanage.core.values.text import as_storable, storable
 from snapmanage.drivers.protocol import Driver
 from snapmanage.manage.claims import Claimed
 from snapmanage.manage.settling import Outcome, Resolution
@@ -18,6 +19,7 @@ LOG = logging.getLogger(__name__)
 REQUIRED_FIELDS: Mapping[str, type] = {"name": str, "identity": str, "size_bytes": int}
 # An id of the usual length, to check managed names before there is a record.
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
+_NOT_STORABLE = "its name or identity has characters that no database keeps: rename it on the backend"
 F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
@@ -54,7 +56,7 @@ def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnaps
     With a `name_template`, mark the snapshots as unusable to which the driver can't give such a name.
     """
     try:
-        found = driver.list_snapshots()
+        found = [_storable(each) for each in driver.list_snapshots()]
         return [_nameable(driver, each, name_template % _ANY_ID) for each in found] if name_template else found
     except errors.SnapmanageError:
         raise
@@ -72,6 +74,17 @@ def log_ends(settled: Sequence[Record]) -> None:
             LOG.warning("Operation failed and is retried: %s", later)
         else:
             LOG.info("Operation finished: %s", fields(record, reason=record.reason))
+
+
+def _storable(found: BackendSnapshot) -> BackendSnapshot:
+    """Return a listed snapshot; with a name or identity that no database keeps, it is unusable, and shown escaped.
+
+    A file or an array may have names in another encoding, and one of them must not hide the other snapshots.
+    """
+    if storable(found.name) and storable(found.identity):
+        return found
+    name, identity = map(as_storable, (found.name, found.identity))
+    return replace(found, name=name, identity=identity, unsafe=Unsafe.UNUSABLE, unsafe_reason=_NOT_STORABLE)
 
 
 def _nameable(driver: Driver, found: BackendSnapshot, name: str) -> BackendSnapshot:
@@ -92,16 +105,17 @@ def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_tem
     found = _checked(driver.find_snapshot(snapshot.reference, volume_name), BackendSnapshot)
     if volume is not None and volume.backend_name is not None:
         refuse_foreign(found, volume.backend_name, volume.backend_id)
-    refuse_unsafe(found)
+    refuse_unsafe(_storable(found))
     name = driver.managed_name(found, name_template % snapshot.id) if name_template else found.name
     return Resolution(snapshot, found, name)
 
 
 def _checked(answer: object, kind: type[F]) -> F:
-    """Return a driver's answer; raise `TypeError` unless it has the types that the protocol requires."""
+    """Return a driver's answer; raise `TypeError` unless it has the types and a size as the protocol requires."""
     if not (
         isinstance(answer, kind)
         and all(isinstance(getattr(answer, name), each) for name, each in REQUIRED_FIELDS.items())
+        and answer.size_bytes >= 0
     ):
         raise TypeError(f"the driver returned {answer!r}, which is not a {kind.__name__}")
     return answer

@@ -130,6 +130,7 @@ VALUES: dict[str, Any] = {
     "output of a command": f"{COMMAND.output_bytes // MIB} MiB each; "
     f"`qemu-img` {qemu_img.OUTPUT_BYTES // MIB} MiB each",
     "an answer of the process": f"{process.MAX_ANSWER_CHARACTERS // MIB} Mi characters",
+    "commands of a backend that ignore": f"{commands.MOST_OUTLASTING} for each",
     "requests that the helper": privileged.THREADS,
     "a reply of the helper": f"{privileged.MAX_REPLY_BYTES // MIB} MiB",
     "connections of a process": f"2 times `[database] pool_size`, {2 * conf.DATABASE[1].default}",

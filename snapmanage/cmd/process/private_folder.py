@@ -5,7 +5,9 @@ that this process would overwrite its target.
 """
 
 import fcntl
+import grp
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterable
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from snapmanage import errors
-from snapmanage.core.values.rights import keeps_names
+from snapmanage.core.values.rights import keeps_names, way_to
 
 _UMASK = 0o077
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,11 +38,41 @@ def create(folder: Path) -> None:
         raise errors.ConfigurationError(f"--data-dir {folder} belongs to another user; choose a folder of your own")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise errors.ConfigurationError(f"other users can write to --data-dir {folder}; run chmod 700 {folder}")
-    for above in folder.parents:
-        if not keeps_names(above.lstat(), {0, os.geteuid()}, trusts_group=True):
+    for above in way_to(folder, _link):
+        if not _keeps_names(above.lstat()):
             raise errors.ConfigurationError(
-                f"other users can replace --data-dir {folder}, since they can write to {above}; choose another folder"
+                f"other users can replace --data-dir {folder}, since they can change {above}; choose another folder, "
+                f"or run chmod go-w {above}"
             )
+
+
+def _link(path: Path) -> Path | None:
+    return path.readlink() if path.is_symlink() else None
+
+
+def _keeps_names(folder: os.stat_result) -> bool:
+    """Return whether only root and this user can replace the files in a folder.
+
+    Many systems give each user a group of its own, and let it write to the user's folders.
+    """
+    users = {0, os.geteuid()}
+    return keeps_names(folder, users) or (
+        # A directory service may take long to list its users.
+        bool(folder.st_mode & stat.S_IWGRP)
+        and keeps_names(folder, users, trusts_group=True)
+        and _members(folder.st_gid) <= users
+    )
+
+
+def _members(group: int) -> set[int]:
+    """Return the users of a group, as far as this system lists them; -1 stands for an unknown user."""
+    users = pwd.getpwall()
+    numbers = {each.pw_name: each.pw_uid for each in users}
+    try:
+        named = {numbers.get(name, -1) for name in grp.getgrgid(group).gr_mem}
+    except KeyError:
+        named = {-1}
+    return named | {each.pw_uid for each in users if each.pw_gid == group}
 
 
 def close_files(folder: Path, names: Iterable[str]) -> None:

@@ -61,7 +61,7 @@ class CephPool:
         """Return the objects with one of `ids`, as ids by name; the trash is searched too."""
         identities = {each.replace("/", "@") for each in ids}
         with ThreadPoolExecutor(WORKERS, "rbd-locate") as readers:
-            found = lookup.locate(readers, self._pool.open_image, identities, ())
+            found = lookup.locate(readers, self._pool.open_image, self._pool.readings, identities, ())
         return {each.name: each.identity.replace("@", "/") for each in found}
 
     def refusals(self) -> dict[str, str]:

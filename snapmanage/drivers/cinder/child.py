@@ -47,30 +47,46 @@ class Channel:
             self._socket.sendall(line)
 
 
+class Texts:
+    """The texts of the vendor driver for snapmanage's log and errors: on one line, cut, and without `secrets`."""
+
+    def __init__(self) -> None:
+        self.secrets: Sequence[str] = ()
+
+    def shown(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return " ".join(text.split())[:MAX_TEXT_LENGTH]
+
+
 class LogForwarder(logging.Handler):
     """Sends the vendor driver's log records to snapmanage's log."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, texts: Texts) -> None:
         super().__init__()
         self._channel = channel
+        self._texts = texts
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._channel.send({"log": record.levelno, "name": record.name, "text": _in_one_line(record.getMessage())})
-        except OSError:
+            text = self._texts.shown(record.getMessage())
+            self._channel.send({"log": record.levelno, "name": record.name, "text": text})
+        except Exception:  # noqa: BLE001 - a malformed record must not fail the vendor driver
             self.handleError(record)
 
 
 class VendorDriver:
     """A vendor driver, set up as in `cinder-volume`; each public method but `answer` is an operation of `process`."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
         self._driver: Driver = None
         self._volume_fields: Sequence[str] = ()
         self._snapshot_fields: Sequence[str] = ()
 
-    def open(self, volume_driver: str, section: str, configuration: str) -> None:
-        """Create and check the driver; `configuration` is the text of a configuration file."""
+    def open(self, volume_driver: str, section: str, configuration: str, secrets: Sequence[str]) -> None:
+        """Create and check the driver; `configuration` is the text of a configuration file with these `secrets`."""
+        self._texts.secrets = secrets
         _configure(configuration)
         _run_as_root()
         from cinder import context, coordination
@@ -164,7 +180,7 @@ class VendorDriver:
             kind = self._error_kind(error)
             if operation == "open" and kind == "invalid":
                 kind = "configuration"
-            return {"id": request["id"], "error": kind, "text": _in_one_line(f"{type(error).__name__}: {error}")}
+            return {"id": request["id"], "error": kind, "text": self._texts.shown(f"{type(error).__name__}: {error}")}
 
     def _error_kind(self, error: Exception) -> str:
         """Return the key of snapmanage's error; for an unspecific error, check whether the backend is available."""
@@ -220,8 +236,14 @@ def _run_as_root() -> None:
         context.set_client_mode(False)
 
 
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())[:MAX_TEXT_LENGTH]
+def _serve(channel: Channel, driver: VendorDriver, request: Mapping[str, Any]) -> None:
+    """Answer a request; report an answer that is no JSON, such as one with a cycle, as a failure."""
+    answer = driver.answer(request)
+    try:
+        channel.send(answer)
+    except (TypeError, ValueError, RecursionError) as error:
+        text = f"the vendor driver's answer to {request['operation']!r} can't be sent: {type(error).__name__}"
+        channel.send({"id": request["id"], "error": "failed", "text": text})
 
 
 def main(descriptor: int, folder: str) -> None:
@@ -234,10 +256,11 @@ def main(descriptor: int, folder: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     # A core would have the array's passwords.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    channel, driver = Channel(descriptor), VendorDriver()
-    logging.root.addHandler(LogForwarder(channel))
+    channel, texts = Channel(descriptor), Texts()
+    driver = VendorDriver(texts)
+    logging.root.addHandler(LogForwarder(channel, texts))
     for line in channel.lines:
         request = json.loads(line)
-        threading.Thread(target=lambda each: channel.send(driver.answer(each)), args=(request,), daemon=True).start()
+        threading.Thread(target=_serve, args=(channel, driver, request), daemon=True).start()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)

@@ -106,7 +106,7 @@ def parse_entry(vendor: Vendor, entry: Mapping[str, Any], identities: Identities
             unsafe_reason=reason,
             extra={key: str(value) for key, value in extra.items()} if isinstance(extra, Mapping) else {},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as failure:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as failure:
         raise errors.BackendError(
             f"the vendor driver lists an entry that can't be read ({failure!r}): {entry!r}; report it to the vendor"
         ) from failure

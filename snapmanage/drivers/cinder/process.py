@@ -13,6 +13,7 @@ backend shows the effects of the killed call.
 import itertools
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -34,6 +35,10 @@ LOG = logging.getLogger(__name__)
 MIN_START_SECONDS = 60
 # A list of 100,000 snapshots takes about 50 MB. A longer answer ends the process, since its rest can't be read.
 MAX_ANSWER_CHARACTERS = 256 * 1024**2
+
+# A shorter value is part of too many words.
+SHORTEST_SECRET = 4
+_SECRET = re.compile("pass|secret|token|key|credential", re.IGNORECASE)
 
 _ROOT = Path(snapmanage.__file__).parents[1]
 # The folder is last on the path: an interpreter with a Cinder of its own keeps its own libraries too.
@@ -92,6 +97,7 @@ class CinderProcess:
                 "volume_driver": self._volume_driver,
                 "section": self._section.name,
                 "configuration": _configuration(self._section, child.folder),
+                "secrets": _secrets(self._section),
             }
             child.call("open", arguments, max(self.deadline_seconds, MIN_START_SECONDS))
         except BaseException:
@@ -169,9 +175,11 @@ class Child:
             with self._socket.makefile("r", encoding="utf-8") as lines:
                 while line := lines.readline(MAX_ANSWER_CHARACTERS):
                     self._deliver(json.loads(line))
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             LOG.warning(
-                "Process %d of a vendor driver ended in the middle of an answer; its calls are retried.", self.pid
+                "Process %d of a vendor driver ended in the middle of an answer, or sent no answer; its calls are "
+                "retried.",
+                self.pid,
             )
         self.ended = True
         with self._lock:
@@ -228,6 +236,12 @@ def _configuration(section: Section, folder: str) -> str:
         # oslo.config reads an indented line as part of the value above it.
         lines += [f"{key} = {value}".replace("\n", "\n    ") for value in values]
     return "\n".join(lines) + "\n"
+
+
+def _secrets(section: Section) -> list[str]:
+    """Return the values that no log and no error may show, the longest first: those of options named like secrets."""
+    values = [value for key, values in section.values.items() if _SECRET.search(key) for value in values]
+    return sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _process_ended() -> errors.BackendUnavailable:

@@ -10,6 +10,8 @@ from snapmanage.drivers.system import boundary, commands, privsep, trusted
 from snapmanage.drivers.system.commands import CompletedCommand
 
 GROUP_COLUMNS = ("vg_uuid", "pv_uuid")
+# The files of lvm_system_dir that lvm2 reads settings from; the others are backups.
+_SETTINGS = ("lvm*.conf", "profile/*")
 LVM_ENVIRONMENT = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 
 
@@ -29,7 +31,7 @@ def lvs(
     # `group/name`: in both cases lvm2 reads the whole group.
     by_name = ["--select", " || ".join(f'lv_name="{name}"' for name in names)] if names and not hidden else []
     selection = ["--all", *by_name] if hidden or names else []
-    return _run(["lvs", "--config", config, *columns, *selection, group], system_dir, deadline_seconds)
+    return _run(["lvs", "--config", config, *columns, *selection, group], group, system_dir, deadline_seconds)
 
 
 @privsep.context.entrypoint
@@ -39,7 +41,7 @@ def vgs(group: str, column: str, system_dir: str, deadline_seconds: float) -> Co
     if column not in GROUP_COLUMNS:
         raise errors.InvalidReference(f"the column {column!r} of a volume group isn't one of {GROUP_COLUMNS}")
     config = f"{messages.CONFIG} {report.CONFIG}"
-    return _run(["vgs", "--config", config, "--noheadings", "-o", column, group], system_dir, deadline_seconds)
+    return _run(["vgs", "--config", config, "--noheadings", "-o", column, group], group, system_dir, deadline_seconds)
 
 
 @privsep.context.entrypoint
@@ -48,7 +50,7 @@ def lvrename(group: str, old: str, new: str, system_dir: str, deadline_seconds: 
     _require(group, old)
     if reason := refusal(group, new):
         raise errors.InvalidReference(f"{new!r} can't be the name of a logical volume: {reason}")
-    return _run(["lvrename", "--config", messages.CONFIG, group, old, new], system_dir, deadline_seconds)
+    return _run(["lvrename", "--config", messages.CONFIG, group, old, new], group, system_dir, deadline_seconds)
 
 
 def _require(group: str, *names: str) -> None:
@@ -59,9 +61,9 @@ def _require(group: str, *names: str) -> None:
     boundary.current().require(boundary.VOLUME_GROUP, group)
 
 
-def _run(argv: Sequence[str], system_dir: str, deadline_seconds: float) -> CompletedCommand:
+def _run(argv: Sequence[str], group: str, system_dir: str, deadline_seconds: float) -> CompletedCommand:
     folder = {"LVM_SYSTEM_DIR": _trusted(system_dir)} if system_dir else {}
-    return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | folder)
+    return commands.run(argv, "lvm2", deadline_seconds, LVM_ENVIRONMENT | folder, storage=group)
 
 
 def _trusted(system_dir: str) -> str:
@@ -70,9 +72,16 @@ def _trusted(system_dir: str) -> str:
     Its lvm.conf may name programs, which lvm2 would run as root.
     """
     boundary.current().require(boundary.LVM_SYSTEM_DIR, system_dir)
-    if not trusted.is_root_only(Path(system_dir)):
+    folder = Path(system_dir)
+    if not trusted.is_root_only(folder):
         raise errors.ConfigurationError(
             f"lvm_system_dir {system_dir!r} must be an absolute path without symbolic links, to a folder that "
             "only root can change"
         )
+    for path in (folder / "profile", *(path for pattern in _SETTINGS for path in folder.glob(pattern))):
+        if path.exists() and not trusted.is_root_only_behind_links(path):
+            raise errors.ConfigurationError(
+                f"other users than root can change {str(path)!r} in lvm_system_dir, or a folder or symbolic link on "
+                "the way to it: use chown and chmod"
+            )
     return system_dir

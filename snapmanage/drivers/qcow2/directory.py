@@ -12,6 +12,7 @@ import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from functools import partial
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
@@ -79,11 +80,13 @@ class Directory:
     def read_image(self, name: str, flags: int = files.PROBE_FLAGS) -> Image | None:
         """Return the image with this name, or None if no regular file has it; raise `BackendError`."""
         try:
-            fd = os.open(name, flags, dir_fd=self.fd)
+            fd = files.open_regular(self.fd, name, flags)
         except OSError as failure:
             return None if failure.errno in _NO_FILE else self._unreadable_image(name, failure)
+        if fd is None:
+            return None
         try:
-            return read_image(fd, name) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+            return read_image(fd, name)
         except OSError as failure:
             return self._unreadable_image(name, failure)
         finally:
@@ -99,14 +102,14 @@ class Directory:
         """Open a regular file without following a link; None if there is none, or if access is denied."""
         fd = None
         try:
-            fd = os.open(name, flags, dir_fd=self.fd)
+            fd = files.open_regular(self.fd, name, flags)
         except OSError as failure:
             if failure.errno not in (*_NO_FILE, *_REFUSED):
                 raise errors.BackendUnavailable(
                     f"can't open {name!r}: {failure.strerror}; check the storage"
                 ) from failure
         try:
-            yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None
+            yield fd
         finally:
             if fd is not None:
                 os.close(fd)
@@ -130,16 +133,28 @@ class Directory:
                 continue
             except (OSError, errors.BackendError) as failure:
                 unreadable[entry.name] = str(failure)
-        for name in links:
-            target = self._resolver.resolve(self.fd, name).file
-            if target and stat.S_ISREG(target.mode) and (image := self.read_image(name, _FOLLOW_FLAGS)):
-                linked[name] = image
         failed = [image.unreadable_reason not in ("", _NOT_READABLE) for image in found.values()]
         if (found or unreadable) and all(failed):
             raise errors.BackendUnavailable(
                 f"no file in the directory {self.path!r} can be read: check that its storage responds"
             )
+        for name in links:
+            try:
+                if image := self._read_linked(name):
+                    linked[name] = image
+            except errors.BackendError as failure:
+                unreadable[name] = str(failure)
         return DirectoryEntries(found, links, linked, unreadable)
+
+    def _read_linked(self, name: str) -> Image | None:
+        """Return the image at the end of a symbolic link, which may lead to a storage that hangs.
+
+        Return None for a target that is no regular file, or that can't be found. Raise `BackendError`.
+        """
+        target = self._resolver.resolve(self.fd, name).file
+        if target is None or not stat.S_ISREG(target.mode):
+            return None
+        return self._resolver.within("reading a linked file", partial(self.read_image, name, _FOLLOW_FLAGS))
 
     def _images(self, found: Mapping[str, Image]) -> list[Image]:
         """Return the files whose names match a pattern, and all backing files below them."""

@@ -5,12 +5,16 @@ exceeds it, no path is followed for a minute, and their targets count as unknown
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.drivers.system import syscalls
 from snapmanage.drivers.system.deadline import BoundedCalls
+
+T = TypeVar("T")
 
 TIMEOUT_SECONDS = 5.0
 _PAUSE_SECONDS = 60
@@ -34,14 +38,20 @@ class PathResolver:
 
     def resolve(self, directory_fd: int, path: str) -> Target:
         """Follow a path; a relative one starts at the directory."""
-        if time.monotonic() < self._paused_until:
-            return Target(resolved=False)
         try:
-            follow = partial(_follow, directory_fd, path)
-            return self._calls.within(self._timeout_seconds, "looking for a backing file", follow)
+            return self.within("looking for a backing file", partial(_follow, directory_fd, path))
+        except errors.BackendUnavailable:
+            return Target(resolved=False)
+
+    def within(self, action: str, call: Callable[[], T]) -> T:
+        """Return the result of a call that follows a path; raise `BackendUnavailable` if one hangs, or hung lately."""
+        if time.monotonic() < self._paused_until:
+            raise errors.BackendUnavailable(f"{action} was not tried, since the storage behind a path or link hangs")
+        try:
+            return self._calls.within(self._timeout_seconds, action, call)
         except errors.BackendUnavailable:
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
-            return Target(resolved=False)
+            raise
 
 
 @dataclass

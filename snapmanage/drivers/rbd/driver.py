@@ -147,7 +147,7 @@ class RbdDriver:
         with self._pool() as pool, ThreadPoolExecutor(self._list_workers, "rbd-locate") as readers:
             # In a missing pool or namespace every object would seem to be gone.
             pool.verify()
-            return lookup.locate(readers, pool.open_image, identities, names)
+            return lookup.locate(readers, pool.open_image, pool.readings, identities, names)
 
     def managed_name(self, found: BackendSnapshot, name: str) -> str:
         if reason := name_refusal(name):

@@ -8,7 +8,7 @@ from typing import Any
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
-from snapmanage.drivers.rbd.names import SnapshotIds, snapshot_part
+from snapmanage.drivers.rbd.names import SnapshotIds, is_image_id, snapshot_part
 from snapmanage.drivers.rbd.raw import read_snapshots
 from snapmanage.drivers.rbd.refusals import refusals
 from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable
@@ -44,8 +44,8 @@ class OpenImage:
         return next(refusals(self.image, self._ioctx, self._bindings, self._protect), None)
 
     def volume(self) -> BackendVolume:
-        """Return the image as a volume; raise `Unusable` for format 1, which has no id to identify snapshots by."""
-        if not self._id:
+        """Return the image as a volume; raise `Unusable` for format 1, which has no id, and for an impossible id."""
+        if not is_image_id(self._id):
             raise errors.Unusable(f"{self.name!r} can't be used: {self.refusal}")
         return BackendVolume(self.name, self._id, self.image.size())
 

@@ -9,19 +9,25 @@ from functools import partial
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
 from snapmanage.drivers.rbd.image import OpenImage
-from snapmanage.drivers.rbd.names import SnapshotIds, readings
+from snapmanage.drivers.rbd.names import Reading, SnapshotIds
 from snapmanage.drivers.rbd.unreadable import ImageUnreadable
 
 # Opens an image by `name` or by `image_id`; raises `SourceNotFound` where the pool has none.
 ImageOpener = Callable[..., AbstractContextManager[OpenImage]]
+# Returns the readings of a name.
+NameReader = Callable[[str], Sequence[Reading]]
 
 
 def locate(
-    readers: Executor, open_image: ImageOpener, identities: Collection[str], names: Collection[str]
+    readers: Executor,
+    open_image: ImageOpener,
+    readings: NameReader,
+    identities: Collection[str],
+    names: Collection[str],
 ) -> list[BackendObject]:
     """Return the objects that have one of the identities or names; open each image at most once by id and by name."""
     by_id = _grouped((identity.partition("@")[0], identity) for identity in identities)
-    by_name = _grouped((reading.image, name) for name in names for reading in readings(name, None))
+    by_name = _grouped((reading.image, name) for name in names for reading in readings(name))
     by_name.update({name: [*by_name.get(name, ()), name] for name in names})
     found = [
         *readers.map(partial(_locate_by_id, open_image), by_id, by_id.values()),

@@ -4,11 +4,16 @@ RBD allows almost any character in a name. A name with several @ therefore has s
 """
 
 import re
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from snapmanage import errors
 
-_IDS = re.compile(r"(?:(?P<image>[0-9A-Za-z]+)@)?(?P<snapshot>[0-9]{1,20})", re.ASCII)
+# More readings than these cost more than a list of the pool's images.
+MOST_READINGS = 8
+
+_IMAGE_ID = "[0-9A-Za-z]+"
+_IDS = re.compile(rf"(?:(?P<image>{_IMAGE_ID})@)?(?P<snapshot>[0-9]{{1,20}})", re.ASCII)
 
 
 class SnapshotIds(NamedTuple):
@@ -33,6 +38,11 @@ class SnapshotIds(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.image}@{self.snapshot}"
+
+
+def is_image_id(text: str) -> bool:
+    """Return whether RBD can give this id to an image; other ids can only be written into the pool's objects."""
+    return re.fullmatch(_IMAGE_ID, text, re.ASCII) is not None
 
 
 class Reading(NamedTuple):
@@ -72,6 +82,18 @@ def readings(name: str, volume: str | None) -> list[Reading]:
     if volume:
         found.append(Reading(volume, name))
     return sorted(found, key=lambda reading: reading.image != volume)
+
+
+def few_readings(name: str, volume: str | None, images: Callable[[], Collection[str]]) -> list[Reading]:
+    """Return the readings of a name; of more than `MOST_READINGS`, only those with one of the pool's `images`.
+
+    A look-up opens an image for each reading, and a caller can choose a name with thousands of `@`.
+    """
+    found = readings(name, volume)
+    if len(found) <= MOST_READINGS:
+        return found
+    present = images()
+    return [reading for reading in found if reading.image in present]
 
 
 def snapshot_part(name: str, image: str) -> str:

@@ -6,7 +6,7 @@ missing. The pool's directory shows the difference. Only an image that is missin
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,7 +15,7 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.drivers.rbd import raw, unreadable
 from snapmanage.drivers.rbd.cluster import Cluster
 from snapmanage.drivers.rbd.image import OpenImage
-from snapmanage.drivers.rbd.names import SnapshotIds, readings
+from snapmanage.drivers.rbd.names import Reading, SnapshotIds, few_readings
 from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable
 
 
@@ -91,13 +91,16 @@ class Pool:
             raise errors.NotAVolume(f"{name!r} is a snapshot; name the image that it belongs to")
         raise errors.SourceNotFound(f"pool {self._name!r} has no image {name!r}{self._trash_hint(name)}")
 
+    def readings(self, name: str, volume: str | None = None) -> Sequence[Reading]:
+        return few_readings(name, volume, lambda: {each.name for each in self.images()})
+
     def _find_snapshot(self, name: str, volume: str | None) -> BackendSnapshot | None:
         """Return the snapshot of IMAGE@SNAPSHOT, or of SNAPSHOT on the volume; None where there is none.
 
         Raise `ImageUnreadable` where there is none and one of the possible images can't be read.
         """
         first_failure: ImageUnreadable | None = None
-        for reading in readings(name, volume):
+        for reading in self.readings(name, volume):
             try:
                 with self.open_image(name=reading.image) as image:
                     if found := image.find(reading.snapshot):

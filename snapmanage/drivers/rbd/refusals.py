@@ -7,10 +7,12 @@ reports as safe. Only images with journals cost further calls to the cluster.
 from collections.abc import Iterator
 from typing import Any
 
+from snapmanage.drivers.rbd.names import is_image_id
 from snapmanage.drivers.rbd.protection import LAYERING
 from snapmanage.drivers.system.ceph_bindings import Bindings
 
 _FORMAT_1 = "its image has format 1, which has no stable ids: convert it to format 2 (rbd migration prepare)"
+_STRANGE_ID = "its image has an id that RBD gives to none: copy the image (rbd deep cp), and remove this one"
 _MIGRATING = "its image is being migrated, and an abort would undo the rename: run rbd migration commit or abort"
 _NOT_PRIMARY = (
     "its image is a mirror that isn't primary, so it is read-only: manage the snapshot in the primary cluster, or "
@@ -28,6 +30,8 @@ def refusals(image: Any, ioctx: Any, bindings: Bindings, protect: bool) -> Itera
     rbd, features = bindings.rbd, image.features()
     if image.old_format():
         yield _FORMAT_1
+    elif not is_image_id(image.id()):
+        yield _STRANGE_ID
     if features & rbd.RBD_FEATURE_MIGRATING:  # the migration began while the image was opened
         yield _MIGRATING
     if features & rbd.RBD_FEATURE_NON_PRIMARY:

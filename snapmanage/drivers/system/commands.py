@@ -20,9 +20,15 @@ from snapmanage import errors
 
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 GRACE_SECONDS = 10
+# Commands on one storage that may outlast their deadlines at the same time, each with a thread.
+MOST_OUTLASTING = 16
 
 _SYSTEM_PATH = "/usr/bin:/bin"
 _CHUNK_BYTES = 64 * 1024
+
+# The threads that await commands beyond their deadlines, each with the name of the storage.
+_outlasting: list[tuple[str, threading.Thread]] = []
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     inherited_fds: Sequence[int] = (),
     limits: Limits = Limits(),
+    storage: str = "",
 ) -> CompletedCommand:
     """Run a command of `package` until it ends; raise `BackendUnavailable` if it can't be started, or hangs.
 
@@ -61,8 +68,10 @@ def run(
 
     At its deadline, or when it prints too much, the command gets SIGTERM and never SIGKILL: a storage system's change
     must not be cut off in the middle. The kernel ends a command in the same way that outlives snapmanage, when it has
-    used as many seconds of processor time.
+    used as many seconds of processor time. While `MOST_OUTLASTING` commands on a `storage` outlast their deadlines, no
+    further one is started on it.
     """
+    _refuse_while_many_outlast(argv[0], storage)
     program = shutil.which(argv[0], path=ENVIRONMENT["PATH"])
     if program is None:
         raise errors.BackendUnavailable(f"can't run {argv[0]} (No such file or directory): is {package} installed?")
@@ -80,8 +89,18 @@ def run(
         raise errors.BackendUnavailable(
             f"can't run {argv[0]} ({failure.strerror}): is {package} installed?"
         ) from failure
-    output, error = _communicate(process, argv[0], deadline_seconds, limits.output_bytes)
-    return CompletedCommand(process.returncode, output, error)
+    pipes = _Pipes(process, limits.output_bytes)
+    if not _end(process, pipes, deadline_seconds):
+        _outlast_in_thread(process, pipes, argv[0], storage)
+        raise errors.BackendUnavailable(
+            f"{argv[0]} didn't end within {deadline_seconds:g} s and ignores SIGTERM: look for a device that hangs"
+        )
+    if pipes.overflowed:
+        raise errors.BackendUnavailable(
+            f"{argv[0]} printed more than {limits.output_bytes} bytes and was ended: run it by hand and look at its "
+            "output"
+        )
+    return CompletedCommand(process.returncode, *pipes.texts())
 
 
 def limited(argv: Sequence[str], limits: Limits, cpu_seconds: float) -> list[str]:
@@ -143,26 +162,35 @@ class _Pipes:
         return bool(chunk)
 
 
-def _communicate(
-    process: subprocess.Popen[bytes], command: str, deadline_seconds: float, output_bytes: int
-) -> list[str]:
-    pipes = _Pipes(process, output_bytes)
+def _end(process: subprocess.Popen[bytes], pipes: _Pipes, deadline_seconds: float) -> bool:
+    """Read the output until the command ends; at the deadline send SIGTERM, and return False if it ignores that.
+
+    lvm2 obeys SIGTERM while it waits for a lock, and defers it while devices are suspended. A SIGKILL at that moment
+    would freeze all I/O on those devices, so a command that ignores SIGTERM is left running.
+    """
     started = time.monotonic()
-    has_ended = pipes.read(deadline_seconds) and _wait(process, started + deadline_seconds - time.monotonic())
-    if not has_ended:
-        process.terminate()
-        # lvm2 obeys SIGTERM while it waits for a lock, and defers it while devices are suspended. A SIGKILL at that
-        # moment would freeze all I/O on those devices, so a command that ignores SIGTERM is left running.
-        if not (pipes.read(GRACE_SECONDS) and _wait(process, GRACE_SECONDS)):
-            threading.Thread(target=_outlast, args=(process, pipes), name=f"end of {command}", daemon=True).start()
-            raise errors.BackendUnavailable(
-                f"{command} didn't end within {deadline_seconds:g} s and ignores SIGTERM: look for a device that hangs"
-            )
-    if pipes.overflowed:
+    if pipes.read(deadline_seconds) and _wait(process, started + deadline_seconds - time.monotonic()):
+        return True
+    process.terminate()
+    return pipes.read(GRACE_SECONDS) and _wait(process, GRACE_SECONDS)
+
+
+def _refuse_while_many_outlast(command: str, storage: str) -> None:
+    """Raise `BackendUnavailable` while many commands hang: each attempt would leave another process and thread."""
+    with _lock:
+        _outlasting[:] = [each for each in _outlasting if each[1].is_alive()]
+        count = [name for name, _ in _outlasting].count(storage)
+    if count >= MOST_OUTLASTING:
         raise errors.BackendUnavailable(
-            f"{command} printed more than {output_bytes} bytes and was ended: run it by hand and look at its output"
+            f"{command} was not started, since {count} earlier commands have not ended: look for a device that hangs"
         )
-    return pipes.texts()
+
+
+def _outlast_in_thread(process: subprocess.Popen[bytes], pipes: _Pipes, command: str, storage: str) -> None:
+    thread = threading.Thread(target=_outlast, args=(process, pipes), name=f"end of {command}", daemon=True)
+    thread.start()
+    with _lock:
+        _outlasting.append((storage, thread))
 
 
 def _outlast(process: subprocess.Popen[bytes], pipes: _Pipes) -> None:

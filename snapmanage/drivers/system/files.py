@@ -8,6 +8,7 @@ systems, the identity is the inode number alone.
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -45,6 +46,21 @@ def is_valid_name(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
+
+
+def open_regular(directory_fd: int, name: str, flags: int = PROBE_FLAGS) -> int | None:
+    """Open a regular file of an open directory; return None for any other kind, which is not opened; raise `OSError`.
+
+    Opening a device may have effects, and another program may put one in the place of a file at any moment. So the name
+    is resolved first, and the resolved file is opened only if it is regular.
+    """
+    resolved = os.open(name, os.O_PATH | os.O_CLOEXEC | (flags & os.O_NOFOLLOW), dir_fd=directory_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(resolved).st_mode):
+            return None
+        return os.open(f"/proc/self/fd/{resolved}", flags & ~os.O_NOFOLLOW)
+    finally:
+        os.close(resolved)
 
 
 def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:

@@ -36,7 +36,12 @@ def mount_of(fd: int) -> int:
 
 
 def read(mountinfo: bytes) -> list[Mount]:
-    return [_mount(line) for line in mountinfo.splitlines()]
+    """Return the mounts; any local user may have chosen the names in one of them, such as with FUSE.
+
+    The kernel escapes blanks, tabs and line feeds in names. It leaves a carriage return, and every byte that isn't
+    UTF-8, as it is.
+    """
+    return [_mount(line) for line in mountinfo.split(b"\n") if line]
 
 
 def _mount(line: bytes) -> Mount:
@@ -48,7 +53,7 @@ def _mount(line: bytes) -> Mount:
         device=device.decode(),
         root=_unescaped(root),
         point=_unescaped(point),
-        kind=kind.decode(),
+        kind=kind.decode(errors="replace"),
         source=_unescaped(source),
         parent=int(parent),
     )

@@ -4,9 +4,9 @@ import os
 import stat
 from pathlib import Path
 
-from snapmanage.core.values.rights import keeps_names
+from snapmanage.core.values.rights import keeps_names, way_to
 
-__all__ = ["is_root_only", "open_folder"]
+__all__ = ["is_root_only", "is_root_only_behind_links", "open_folder"]
 
 _ROOT = {0}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -21,6 +21,14 @@ def is_root_only(path: Path) -> bool:
     try:
         is_direct = path.is_absolute() and path.resolve() == path
         return is_direct and _is_closed(path.stat()) and all(keeps_names(each.stat(), _ROOT) for each in path.parents)
+    except OSError:
+        return False
+
+
+def is_root_only_behind_links(path: Path) -> bool:
+    """Like `is_root_only`, but the way to the path may have symbolic links that only root can change."""
+    try:
+        return _is_closed(path.stat()) and all(keeps_names(each.lstat(), _ROOT) for each in way_to(path, _link))
     except OSError:
         return False
 
@@ -44,3 +52,7 @@ def open_folder(path: str) -> int:
 
 def _is_closed(found: os.stat_result) -> bool:
     return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _link(path: Path) -> Path | None:
+    return path.readlink() if path.is_symlink() else None

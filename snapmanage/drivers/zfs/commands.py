@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from snapmanage import errors
 from snapmanage.drivers.system import commands
 from snapmanage.drivers.system.commands import CompletedCommand
-from snapmanage.drivers.zfs.names import dataset_of, is_dataset_name, is_snapshot_name
+from snapmanage.drivers.zfs.names import dataset_of, is_dataset_name, is_snapshot_name, pool_of
 
 PROPERTIES = (
     *("type", "creation", "guid", "createtxg", "objsetid"),
@@ -30,7 +30,7 @@ def get(names: Sequence[str], recursive: bool, deadline_seconds: float) -> Compl
         if not is_dataset_name(name) and not is_snapshot_name(name):
             raise errors.InvalidReference(f"ZFS can't have an object named {name!r}")
     report = ["-H", "-p", *(["-r"] if recursive else []), "-o", "name,property,value", ",".join(PROPERTIES)]
-    return commands.run(["zfs", "get", *report, *names], PACKAGE, deadline_seconds)
+    return commands.run(["zfs", "get", *report, *names], PACKAGE, deadline_seconds, storage=pool_of(names[0]))
 
 
 def rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
@@ -43,4 +43,4 @@ def rename(old: str, new: str, deadline_seconds: float) -> CompletedCommand:
             raise errors.InvalidReference(f"ZFS can't have a snapshot named {name!r}: a snapshot is DATASET@NAME")
     if dataset_of(old) != dataset_of(new):
         raise errors.InvalidReference(f"{old!r} can't become {new!r}: a snapshot stays in its dataset")
-    return commands.run(["zfs", "rename", old, new], PACKAGE, deadline_seconds)
+    return commands.run(["zfs", "rename", old, new], PACKAGE, deadline_seconds, storage=pool_of(old))

@@ -74,7 +74,7 @@ def read(text: str) -> dict[str, Dataset]:
     """
     properties: dict[str, dict[str, str]] = {}
     try:
-        for line in text.splitlines():
+        for line in filter(None, text.split("\n")):
             name, key, value = line.split("\t")
             properties.setdefault(name, {})[key] = value
     except ValueError as failure:

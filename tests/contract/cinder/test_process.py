@@ -65,6 +65,31 @@ def test_log_records_of_the_vendor_driver_are_forwarded(array: Array, caplog: py
     assert (VENDOR, logging.WARNING, "Listing port 443.") in caplog.record_tuples
 
 
+def test_malformed_log_record_does_not_fail_the_vendor_driver(array: Array) -> None:
+    (array.folder / "malformed-log").touch()
+
+    assert len(array.driver.list_snapshots()) == 2
+
+
+def test_answer_that_contains_itself_is_an_error_at_once(array: Array) -> None:
+    (array.folder / "cycle").touch()
+
+    with pytest.raises(errors.BackendError, match="can't be sent"):
+        array.driver.list_snapshots()
+
+
+def test_secret_of_the_section_is_in_no_error_and_no_log(
+    array: Array, driver_with_options: CinderDriver, caplog: pytest.LogCaptureFixture
+) -> None:
+    (array.folder / "reveal").touch()
+
+    with pytest.raises(errors.BackendError, match=r"login \*\*\*") as caught:
+        driver_with_options.list_snapshots()
+
+    assert "hunter" not in f"{caught.value}{caplog.text}"
+    assert "login ***" in caplog.text
+
+
 def test_hanging_call_is_killed_at_its_deadline_and_the_next_is_answered(array: Array) -> None:
     hang = array.folder / "hang"
     hang.touch()

@@ -14,6 +14,7 @@ LAYERING, EXCLUSIVE_LOCK, OPERATIONS, JOURNALING = 1, 4, 256, 64
 NOT_UTF8 = b"caf\xe9"
 SHOWN = "caf\\xe9"
 UNKNOWN_FEATURE = 1 << 50
+STRANGE_ID = "a@b/c"
 
 
 class Oddities:
@@ -42,6 +43,7 @@ class Oddities:
         self.in_trash("in-trash")
         self.grouped("grouped")
         self.linked_clones("golden", "linked")
+        self.of_strange_id("strange-id")
         self.odd_names()
 
     def image(self, name: str | bytes, features: int | None = None, snapshot: str | None = "daily") -> str:
@@ -120,6 +122,21 @@ class Oddities:
         features = struct.pack("<Q", LAYERING | OPERATIONS)
         self._write(self.image(name), {"features": features, "op_features": struct.pack("<Q", 1 << 40)})
 
+    def of_strange_id(self, name: str) -> None:
+        """Give an image an id with other characters than those of RBD, in all of its objects."""
+        image_id = self.image(name)
+        with self.rados.ReadOpCtx() as read:
+            header, _ = self.ioctx.get_omap_vals(read, "", "", 100)
+            self.ioctx.operate_read_op(read, f"rbd_header.{image_id}")
+            keys = dict(header)
+        self._write(STRANGE_ID, keys)
+        id_text, name_text = (struct.pack("<I", len(text)) + text.encode() for text in (STRANGE_ID, name))
+        self.ioctx.write_full(f"rbd_id.{name}", id_text)
+        self._write_object("rbd_directory", {f"name_{name}": id_text, f"id_{STRANGE_ID}": name_text})
+        with self.rados.WriteOpCtx() as write:
+            self.ioctx.remove_omap_keys(write, (f"id_{image_id}",))
+            self.ioctx.operate_write_op(write, "rbd_directory")
+
     def in_trash(self, name: str) -> str:
         """Move an image to the trash, and return its id."""
         image_id = self.image(name)
@@ -170,9 +187,12 @@ class Oddities:
 
     def _write(self, image_id: str, keys: Mapping[str, bytes]) -> None:
         """Overwrite keys of an image's header."""
+        self._write_object(f"rbd_header.{image_id}", keys)
+
+    def _write_object(self, name: str, keys: Mapping[str, bytes]) -> None:
         with self.rados.WriteOpCtx() as operation:
             self.ioctx.set_omap(operation, tuple(keys), tuple(keys.values()))
-            self.ioctx.operate_write_op(operation, f"rbd_header.{image_id}")
+            self.ioctx.operate_write_op(operation, name)
 
     @contextmanager
     def _configured(self, option: str, value: str, default: str) -> Iterator[None]:

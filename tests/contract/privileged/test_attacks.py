@@ -180,7 +180,7 @@ def test_limits_signals_and_folder_of_the_caller_do_not_reach_the_helper(host: M
 
 def test_priorities_of_the_caller_do_not_reach_the_helper(host: Machine) -> None:
     expendable = 'echo 1000 > /proc/self/oom_score_adj; exec "$@"'
-    low = ["sh", "-c", expendable, "sh", "nice", "-n", "19", "chrt", "--idle", "0", "taskset", "1"]
+    low = ["sh", "-c", expendable, "sh", "nice", "-n", "19", "chrt", "--idle", "0", "taskset", "1", "ionice", "-c3"]
 
     with started(host, low) as helper:
         process = int(helper.name)
@@ -189,6 +189,8 @@ def test_priorities_of_the_caller_do_not_reach_the_helper(host: Machine) -> None
         assert os.getpriority(os.PRIO_PROCESS, process) == 0
         assert os.sched_getscheduler(process) == os.SCHED_OTHER
         assert os.sched_getaffinity(process) == os.sched_getaffinity(1)
+        shown = subprocess.run(["ionice", "--pid", str(process)], capture_output=True, text=True, check=True)
+        assert "idle" not in shown.stdout
 
 
 def test_helper_and_its_commands_have_one_capability(group: MetadataGroup, host: Machine) -> None:

@@ -265,3 +265,16 @@ def test_configuration_behind_a_link_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(errors.ConfigurationError, match="without symbolic links"):
         LvmDriver("group", str(tmp_path / "link" / "lvm")).list_snapshots()
+
+
+@pytest.mark.parametrize("name", ["lvm.conf", "lvmlocal.conf", "lvm_tag.conf", "profile/thin.profile"])
+def test_file_of_the_configuration_that_other_users_can_change_is_refused(tmp_path: Path, name: str) -> None:
+    require(root=True)
+    file = tmp_path / "lvm" / name
+    file.parent.mkdir(parents=True)
+    file.touch()
+    file.chmod(0o664)
+    privsep.start()
+
+    with pytest.raises(errors.ConfigurationError, match=f"can change '{file}' in lvm_system_dir"):
+        LvmDriver("group", str(tmp_path / "lvm")).list_snapshots()

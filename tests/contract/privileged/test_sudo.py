@@ -156,6 +156,18 @@ def test_line_of_sudoers_that_allows_python_itself_is_refused(installation: Path
         assert "can run any code as root: replace the line" in ended.stderr
 
 
+def test_program_behind_a_link_that_the_caller_can_replace_is_refused(installation: Path) -> None:
+    with machine(installation) as host, tempfile.TemporaryDirectory() as folder:
+        host.run("ln", "-s", str(Path(PYTHON).parents[1]), f"{folder}/snapmanage")
+        host.run("chown", USER, folder)
+        program, helper = (f"{folder}/snapmanage/bin/{Path(path).name}" for path in (PYTHON, HELPER))
+
+        ended = host.run(program, "-I", helper, "--check")
+
+        assert ended.returncode == 1
+        assert "or a folder or symbolic link on the way to it" in ended.stderr
+
+
 def test_environment_of_the_caller_does_not_reach_the_helper(group: MetadataGroup, installation: Path) -> None:
     with machine(installation) as host:
         host.allow(f"volume_group = {group.name}", f"lvm_system_dir = {group.system_dir}")

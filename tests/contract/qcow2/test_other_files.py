@@ -1,9 +1,11 @@
 """Files that are not images of the driver, but record an image or link to it: the image keeps its name."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from snapmanage.drivers.system import files
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory
 from tests.services.storage import qemu
 
@@ -110,3 +112,23 @@ def test_name_that_cannot_be_followed_blocks_nothing_in_a_file_that_is_no_image(
     images.manage()
 
     assert images.is_opened_by_qemu("top1.qcow2")
+
+
+def test_link_to_a_file_on_a_storage_that_hangs_blocks_renames_and_no_listing(
+    images: ImageDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images.folder / "link").symlink_to(images.folder.parent / "hanging")
+    (images.folder.parent / "hanging").touch()
+    released, open_regular = threading.Event(), files.open_regular
+
+    def hang(directory_fd: int, name: str, flags: int = files.PROBE_FLAGS) -> int | None:
+        if name == "link":
+            released.wait()
+        return open_regular(directory_fd, name, flags)
+
+    monkeypatch.setattr(files, "open_regular", hang)
+    try:
+        assert {each.name for each in images.driver.list_snapshots()} == {"base.qcow2"}
+        images.check_refused("'link'")
+    finally:
+        released.set()

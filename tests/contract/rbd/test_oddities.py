@@ -162,6 +162,17 @@ def test_snapshot_of_an_image_that_is_migrated_while_it_is_opened_is_refused(
         lab.driver.manage_snapshot(binding_of(lab.driver, snapshot))
 
 
+def test_image_whose_id_has_other_characters_than_those_of_rbd_is_refused(lab: RbdLab) -> None:
+    lab.odd.of_strange_id("odd")
+
+    snapshot = list_by_name(lab.driver)["odd@daily"]
+
+    assert "an id that RBD gives to none" in snapshot.unsafe_reason
+    assert snapshot.unsafe_reason in refusal_text(lab.driver, snapshot)
+    with pytest.raises(errors.Unusable, match="an id that RBD gives to none"):
+        lab.driver.find_volume(Reference.named("odd"))
+
+
 def test_snapshot_of_a_demoted_image_is_unmanaged_only_after_a_promotion(lab: RbdLab) -> None:
     lab.odd.image("mirror")
     binding = binding_of(lab.driver, list_by_name(lab.driver)["mirror@daily"])

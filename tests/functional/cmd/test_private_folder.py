@@ -95,4 +95,34 @@ def test_folder_that_others_can_replace_is_refused(tmp_path: Path) -> None:
     shared.mkdir()
     shared.chmod(0o777)
 
-    assert f"since they can write to {shared}" in refusal(serve(shared / "data"))
+    assert f"since they can change {shared}" in refusal(serve(shared / "data"))
+
+
+def test_folder_that_the_members_of_a_group_can_replace_is_refused(tmp_path: Path) -> None:
+    require(root=True)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, -1, NOBODY)
+    shared.chmod(0o775)
+
+    assert f"run chmod go-w {shared}" in refusal(serve(shared / "data"))
+
+
+def test_folder_that_only_the_group_of_its_owner_can_replace_is_served(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    own.chmod(0o775)
+    made = Standalone(own / "data")
+    try:
+        made.start()
+    finally:
+        made.close()
+
+
+def test_folder_behind_a_link_above_it_that_others_can_replace_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "mine").mkdir(mode=0o700)
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "link").symlink_to("shared/mine")
+
+    assert f"since they can change {tmp_path}/shared" in refusal(serve(tmp_path / "link" / "data"))

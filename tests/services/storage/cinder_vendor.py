@@ -2,7 +2,8 @@
 
 They run in the child's interpreter, like every vendor driver, and are named in `volume_driver`. Files beside the
 array's file cause failures: `hang` makes every listing hang, `fail-after-rename` makes managing fail after the rename,
-and `hang-after-rename` makes the next rename hang after it is done.
+and `hang-after-rename` makes the next rename hang after it is done. With `cycle` an answer contains itself, with
+`malformed-log` a log record has wrong arguments, and with `reveal` the password is in a log record and in an error.
 """
 
 import json
@@ -43,9 +44,13 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
         LOG.warning("Listing port %s.", self.configuration.array_port)
         while self._file.with_name("hang").exists():
             time.sleep(0.01)
+        self._misbehave()
         owners = {self._name_for(snapshot): snapshot["id"] for snapshot in managed}
         with self._array() as array:
-            return [self._entry(name, volume, owners.get(name)) for name, volume in array["snapshots"].items()]
+            found = [self._entry(name, volume, owners.get(name)) for name, volume in array["snapshots"].items()]
+        if self._file.with_name("cycle").exists():
+            found[0]["extra_info"]["self"] = found
+        return found
 
     def get_manageable_volumes(self, managed: Any, *page: Any) -> list[dict[str, Any]]:
         with self._array() as array:
@@ -75,6 +80,13 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
         if self._file.with_name("hang-after-rename").exists():
             self._file.with_name("hang-after-rename").unlink()
             time.sleep(60)
+
+    def _misbehave(self) -> None:
+        if self._file.with_name("malformed-log").exists():
+            LOG.warning("%d %d", "one")
+        if self._file.with_name("reveal").exists():
+            LOG.warning("login %s", self.configuration.array_password)
+            raise exception.VolumeBackendAPIException(data=f"login {self.configuration.array_password}")
 
     def _entry(self, name: str, volume: str, owner: str | None) -> dict[str, Any]:
         return {

@@ -2,10 +2,11 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from snapmanage.core.values.rights import keeps_names
+from snapmanage.core.values.rights import keeps_names, way_to
 
 ROOT, USER, STRANGER = 0, 1000, 1001
 
@@ -37,3 +38,16 @@ def test_owner_must_be_one_of_the_trusted_users() -> None:
 def test_symbolic_link_is_as_safe_as_its_owner() -> None:
     assert keeps_names(folder(0o777, USER, stat.S_IFLNK), {ROOT, USER})
     assert not keeps_names(folder(0o777, STRANGER, stat.S_IFLNK), {ROOT, USER})
+
+
+def test_way_to_a_file_has_each_folder_and_link_that_the_system_passes() -> None:
+    links = {Path("/a/link"): Path("../b/second"), Path("/b/second"): Path("/c")}
+
+    way = list(map(str, way_to(Path("/a/link/file"), links.get)))
+
+    assert way == ["/", "/a", "/a/link", "/a", "/", "/b", "/b/second", "/", "/c"]
+
+
+def test_way_of_links_in_a_circle_ends() -> None:
+    with pytest.raises(OSError, match="symbolic links"):
+        list(way_to(Path("/circle"), {Path("/circle"): Path("circle")}.get))

@@ -7,6 +7,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendObject
 from snapmanage.drivers.rbd import lookup
 from snapmanage.drivers.rbd.image import OpenImage
+from snapmanage.drivers.rbd.names import readings
 from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable
 
 
@@ -19,7 +20,9 @@ def unreadable(name: str | None = None, image_id: str | None = None) -> Abstract
 
 def test_snapshots_of_an_unreadable_renamed_image_are_located_by_their_ids() -> None:
     with ThreadPoolExecutor(1) as readers:
-        found = lookup.locate(readers, unreadable, {"1f@5", "1f@6", "1f", "2f@7"}, {"old@snapshot-1"})
+        found = lookup.locate(
+            readers, unreadable, lambda name: readings(name, None), {"1f@5", "1f@6", "1f", "2f@7"}, {"old@snapshot-1"}
+        )
 
     assert set(found) == {
         BackendObject("new@(id 5)", "1f@5"),

@@ -32,6 +32,17 @@ def test_snapshot_may_have_an_empty_name() -> None:
     assert names.readings("image@", None) == [Reading("image", "")]
 
 
+def test_name_with_thousands_of_readings_is_looked_up_in_images_of_the_pool_only() -> None:
+    name = "disk" + "@" * 5000
+
+    assert names.few_readings(name, None, lambda: {"disk@@", "other"}) == [Reading("disk@@", "@" * 4997)]
+    assert names.few_readings(name, "other", lambda: {"other"}) == [Reading("other", name)]
+
+
+def test_images_of_the_pool_are_not_listed_for_a_name_with_few_readings() -> None:
+    assert names.few_readings("disk@daily", "other", pytest.fail) == names.readings("disk@daily", "other")
+
+
 def test_snapshot_part_is_known_after_the_image_was_renamed() -> None:
     assert names.snapshot_part("before@daily@1", "after") == "daily@1"
 

@@ -91,6 +91,38 @@ def test_command_that_ignores_sigterm_is_left_running(monkeypatch: pytest.Monkey
     until(lambda: all(each.name != "end of sh" for each in threading.enumerate()), "the command to be reaped")
 
 
+def test_no_command_is_started_while_many_earlier_ones_hang(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(commands, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(commands, "MOST_OUTLASTING", 2)
+    hanging = f"trap '' TERM; while [ ! -e {tmp_path}/over ]; do sleep 0.1; done"
+    for _ in range(2):
+        with pytest.raises(errors.BackendUnavailable, match="ignores SIGTERM"):
+            sh(hanging, deadline_seconds=0.1)
+
+    with pytest.raises(errors.BackendUnavailable, match="2 earlier commands have not ended"):
+        sh("true")
+    assert commands.run(["true"], "coreutils", DEADLINE_SECONDS, storage="another").exit_code == 0
+
+    (tmp_path / "over").touch()
+    until(lambda: all(each.name != "end of sh" for each in threading.enumerate()), "the commands to be reaped")
+    assert sh("true").exit_code == 0
+
+
+def test_grandchild_that_keeps_the_output_open_counts_as_a_hanging_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(commands, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(commands, "MOST_OUTLASTING", 1)
+    with pytest.raises(errors.BackendUnavailable, match="didn't end"):
+        sh(f"(while [ ! -e {tmp_path}/over ]; do sleep 0.1; done) & exit 0", deadline_seconds=0.1)
+
+    with pytest.raises(errors.BackendUnavailable, match="was not started"):
+        sh("true")
+
+    (tmp_path / "over").touch()
+    until(lambda: all(each.name != "end of sh" for each in threading.enumerate()), "the output to end")
+
+
 def test_command_has_a_process_group_of_its_own() -> None:
     ended = commands.run([sys.executable, "-ISc", "import os; print(os.getpgrp(), os.getpid())"], "", DEADLINE_SECONDS)
 

@@ -21,6 +21,15 @@ def test_mounts_are_read_with_their_roots_and_odd_characters() -> None:
     ]
 
 
+def test_mount_of_a_local_user_with_odd_names_hides_no_other_mount() -> None:
+    hostile = b"39 35 0:60 / /home/u/a\rb rw - fuse.\xff user\r/\xff rw,user_id=1000\n"
+
+    found = mounts.read(hostile + MOUNTINFO)
+
+    assert found[0] == Mount(39, "0:60", b"/", b"/home/u/a\rb", "fuse.\ufffd", b"user\r/\xff", 35)
+    assert found[1:] == mounts.read(MOUNTINFO)
+
+
 def test_mount_of_an_open_file_is_one_of_the_mounts(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
