@@ -13,9 +13,9 @@ MANY = 5000
 def counted(function: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
     """Return the function so that it adds each of its calls to `calls`."""
 
-    def append_and_call(*arguments: Any) -> Any:
+    def append_and_call(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
-        return function(*arguments)
+        return function(*arguments, **named)
 
     return append_and_call
 
