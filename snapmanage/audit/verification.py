@@ -4,7 +4,7 @@ The chain proves that no entry was changed after it was written. The records pro
 show entries that were cut off, and forged ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,10 +27,23 @@ from snapmanage.store.engine.database import Database
 NO_HEAD = "the head is missing: the row of table audit_head was deleted; restore audit and audit_head from a backup"
 
 
-def trail(db: Database, limit: int, snapshot_id: str | None = None) -> list[Entry]:
-    """Return the newest `limit` entries in the order of the log."""
+def trail(db: Database, limit: int, snapshot_id: str | None = None) -> Iterator[Entry]:
+    """Yield the newest `limit` entries in the order of the log; the memory is bounded.
+
+    No transaction is open while an entry is printed, since the reader of a pipe may be slow.
+    """
     with db.read() as conn:
-        return log.newest(conn, limit, snapshot_id)
+        numbers = log.newest(conn, limit, snapshot_id)
+    for start in range(0, len(numbers), log.ENTRIES_AT_ONCE):
+        part = numbers[start : start + log.ENTRIES_AT_ONCE]
+        while part and (page := _page(db, part)):
+            yield from page
+            part = [number for number in part if number > page[-1].number]
+
+
+def _page(db: Database, numbers: Sequence[int]) -> list[Entry]:
+    with db.read() as conn:
+        return log.numbered_page(conn, numbers)
 
 
 def head(db: Database) -> Head:

@@ -151,7 +151,10 @@ def open_request(body: bytes, finite: bool = True) -> Incoming:
     reply_q = content.get("_reply_q")
     if reply_q is not None and not _is_queue_name(reply_q):
         raise errors.InvalidRequest("the `_reply_q` of a call must be the name of a queue, of up to 255 bytes")
-    return Incoming(content, ctxt, content.get("_msg_id"), reply_q)
+    msg_id = content.get("_msg_id")
+    if msg_id is not None and not isinstance(msg_id, str):
+        raise errors.InvalidRequest("the `_msg_id` of a call must be a text")
+    return Incoming(content, ctxt, msg_id, reply_q)
 
 
 def skim_request(body: bytes) -> tuple[str, dict[str, str]]:

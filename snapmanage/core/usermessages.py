@@ -39,7 +39,8 @@ def of_failure(record: Record, now: datetime) -> UserMessage:
     """Return the message that a failed operation leaves for the project of its record."""
     kind = "snapshot" if isinstance(record, Snapshot) else "volume"
     return UserMessage(
-        id=ids.derive(record.id, f"message {record.generation}"),
+        # With the kind: a client of the broker may name a snapshot by the id of a volume.
+        id=ids.derive(record.id, f"{kind} message {record.generation}"),
         project_id=record.requester.project_id,
         resource_type="VOLUME_SNAPSHOT" if kind == "snapshot" else "VOLUME",
         resource_id=record.id,

@@ -20,6 +20,9 @@ from snapmanage.volume import arguments
 
 ListManageable = Callable[[Page], list[Manageable]]
 
+# The methods of both dialects that do nothing but answer; they may take as long as a scan of the backend.
+QUERIES = ("get_manageable_snapshots",)
+
 
 class Endpoint:
     """snapmanage's own methods, version 1.x, for one server."""

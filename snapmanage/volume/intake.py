@@ -27,6 +27,7 @@ from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quarantine
 from snapmanage.store.engine.refusals import raise_refusal, write_in_parts
 from snapmanage.volume.callers import Callers
+from snapmanage.volume.endpoint import QUERIES
 from snapmanage.volume.worker import Worker
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +74,9 @@ class Intake:
                 incoming = envelope.open_request(delivery.body)
                 if incoming.msg_id is not None and incoming.reply_q is not None:
                     self._submit(delivery, incoming)
-                elif isinstance(result := self._dispatcher.dispatch(incoming), OperationRequest):
+                    continue
+                _refuse_query(incoming)
+                if isinstance(result := self._dispatcher.dispatch(incoming), OperationRequest):
                     received.append((delivery, result))
             except Exception as error:  # noqa: BLE001 - only the message can be the cause
                 refused.append((delivery, _reason(error)))
@@ -145,6 +148,14 @@ class Intake:
                 ),
             )
         crash.at(Point.QUARANTINED)
+
+
+def _refuse_query(incoming: Incoming) -> None:
+    """Raise `InvalidRequest` for a cast of a query: its answer has no reader, and a slow one would stop the queue."""
+    if (method := incoming.message["method"]) in QUERIES:
+        raise errors.InvalidRequest(
+            f"{method} must be a call, with `_msg_id` and `_reply_q`, since a cast has no answer"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ def db() -> Database:
 def test_event_is_recorded_quarantined_or_ignored(content: object) -> None:
     with bounded(content):
         Listener(db())([Delivery("notifications.info", enclosed(content))])
-        verification.trail(db(), 1)
+        list(verification.trail(db(), 1))
 
 
 @fuzz(damaged(enclosed(CONTENT), json.dumps(CONTENT).encode()))

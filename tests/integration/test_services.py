@@ -12,6 +12,7 @@ from pathlib import Path
 import kombu
 import pytest
 import sqlalchemy as sa
+from kombu.utils.encoding import bytes_to_str
 
 from snapmanage.testing.services import process
 from snapmanage.testing.services.mariadb import MariaDB
@@ -56,7 +57,7 @@ def send(broker: RabbitMQ, queue: kombu.Queue, body: str) -> None:
 def receive(broker: RabbitMQ, queue: kombu.Queue) -> str | None:
     with kombu.Connection(broker.amqp_url) as connection:
         message = queue(connection.default_channel).get(no_ack=True)
-        return message and str(message.payload)
+        return message and str(bytes_to_str(message.body))
 
 
 def listening(port: int) -> set[str]:

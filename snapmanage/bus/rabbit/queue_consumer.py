@@ -140,7 +140,6 @@ class QueueConsumer:
         """Consume until `stop` is called, or until a batch can't be handled and is requeued."""
         self._consumed, self._declare_again_at = {}, 0.0
         channel = connection.channel()
-        channel.auto_decode = False  # keep the bytes as received, regardless of the encoding that the message claims
         channel.basic_qos(0, self._prefetch, False)
         while not self._stopping.is_set():
             if time.monotonic() >= self._declare_again_at:

@@ -13,7 +13,7 @@ from snapmanage.cmd.manage import checkpoints
 from snapmanage.cmd.manage.files import new_file
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
-from snapmanage.core.audit.chain import Head
+from snapmanage.core.audit.chain import Entry, Head
 from snapmanage.core.audit.completeness import Kind
 
 # The exit code of a verification is that of its worst finding.
@@ -96,10 +96,13 @@ def _add_export(actions: Any) -> None:
 
 def _list(conf: cfg.ConfigOpts) -> None:
     with parts.opened_database(conf) as db:
-        entries = verification.trail(db, conf.command.limit, conf.command.snapshot)
-    output.json_lines(
-        {"number": each.number, "event_type": each.event_type} | each.readable_payload for each in entries
-    )
+        output.json_lines(map(_listed, verification.trail(db, conf.command.limit, conf.command.snapshot)))
+
+
+def _listed(entry: Entry) -> dict[str, Any]:
+    """Return an entry for `list`; any client that may publish chooses the fields of the payload."""
+    own = {"number": entry.number, "event_type": entry.event_type}
+    return own | entry.readable_payload | own
 
 
 def _head(conf: cfg.ConfigOpts) -> None:

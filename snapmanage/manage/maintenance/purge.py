@@ -29,6 +29,8 @@ from snapmanage.store.audit import histories
 
 # Records that one transaction locks and deletes.
 BATCH = 200
+# Characters of a UUID without hyphens.
+SHORTEST_ID = 32
 # Snapshots first: a failed volume is kept as long as it has snapshots.
 _KINDS_OF_RECORDS: Sequence[type[Record]] = (Snapshot, Volume)
 
@@ -216,8 +218,10 @@ def _ids_in(body: bytes) -> Iterator[str]:
     except errors.InvalidRequest:
         return
     for _, value in walk(arguments):
-        with suppress(errors.InvalidRequest):
-            yield parse_uuid("id", value)
+        # The error of any other value repeats it with all that is inside, and does so for each of 900 levels.
+        if isinstance(value, str) and len(value) >= SHORTEST_ID:
+            with suppress(errors.InvalidRequest):
+                yield parse_uuid("id", value)
 
 
 def _days(time: timedelta) -> str:

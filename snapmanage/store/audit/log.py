@@ -68,9 +68,14 @@ def numbered(conn: Connection, numbers: Iterable[int]) -> Iterator[Entry]:
     ordered = sorted(numbers)
     for start in range(0, len(ordered), ENTRIES_AT_ONCE):
         part = ordered[start : start + ENTRIES_AT_ONCE]
-        while part and (page := _first(conn, audit.c.number.in_(part))):
+        while part and (page := numbered_page(conn, part)):
             yield from page
             part = [number for number in part if number > page[-1].number]
+
+
+def numbered_page(conn: Connection, numbers: Sequence[int]) -> list[Entry]:
+    """Return the first entries with these numbers, in their order, within the limits of a page."""
+    return _first(conn, audit.c.number.in_(numbers))
 
 
 def _first(conn: Connection, *wanted: ColumnElement[bool]) -> list[Entry]:
@@ -119,9 +124,9 @@ def of_snapshot(
     return sorted(numbered(conn, numbers), key=lambda entry: (entry.generation, entry.number))
 
 
-def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[Entry]:
-    """Return the last entries, oldest of them first."""
-    query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[int]:
+    """Return the numbers of the last entries, the lowest first."""
+    query = select(audit.c.number).order_by(audit.c.number.desc()).limit(limit)
     if snapshot_id is not None:
         query = query.where(audit.c.snapshot_id == snapshot_id)
-    return [Entry(**row._mapping) for row in conn.execute(query)][::-1]
+    return list(conn.execute(query).scalars())[::-1]

@@ -129,6 +129,21 @@ def test_audit_list_prints_every_event_on_one_printable_line(standalone: Standal
     assert [(entry["event_type"], entry["name"]) for entry in entries] == [(HOSTILE, HOSTILE)] * 2
 
 
+def test_audit_list_shows_its_own_number_and_type_whatever_the_payload_says(standalone: Standalone) -> None:
+    manage_snapshot(standalone.start())
+    audit_entries(standalone, 2)
+    standalone.end()
+    with closing(sqlite3.connect(standalone.folder / "snapmanage.db")) as database, database:
+        database.execute("UPDATE audit SET content = json_set(content, '$.number', 9, '$.event_type', 'forged')")
+
+    listed = [json.loads(line) for line in manage(standalone, "audit", "list").stdout.splitlines()]
+
+    assert [(each["number"], each["event_type"]) for each in listed] == [
+        (1, "snapshot.manage.start"),
+        (2, "snapshot.manage.end"),
+    ]
+
+
 @pytest.mark.parametrize("command", ["show", "drop"])
 def test_error_that_repeats_a_hostile_argument_is_one_printable_line(standalone: Standalone, command: str) -> None:
     standalone.start()

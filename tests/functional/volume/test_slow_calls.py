@@ -15,7 +15,7 @@ from snapmanage.testing.waiting import until
 from snapmanage.volume.limits import BackendLimits
 from tests.functional.client import SERVER
 from tests.functional.parts import NAMES
-from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, refuse_threads, worker_of
+from tests.functional.volume.helpers import OTHERS, SNAPSHOT, publish, quarantined, refuse_threads, request, worker_of
 from tests.functional.world import OTHER_PROJECT, PACE, RULES, VOLUME, World, running_world
 
 LISTING = "get_manageable_snapshots"
@@ -144,6 +144,19 @@ def test_hung_listing_delays_no_listing_of_another_backend(tmp_path: Path) -> No
         stuck.reached()
 
         assert len(world.client.manageable("storage-1@fast")) == 3
+
+
+def test_listing_without_a_queue_for_its_answer_is_quarantined_and_does_not_scan(world: World) -> None:
+    """The thread that accepts requests would scan: a scan of more than 20 s would stop the queue for ever."""
+    steps = list[str]()
+    world.driver.hook = steps.append
+
+    publish(world, request(LISTING), request(LISTING, "3.10"))
+
+    assert {kept.reason for kept in quarantined(world)} == {
+        f"{LISTING} must be a call, with `_msg_id` and `_reply_q`, since a cast has no answer"
+    }
+    assert "list" not in steps
 
 
 def test_calls_to_a_hung_backend_are_refused_at_once_when_sixteen_wait(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import uuid
 
 from snapmanage.core.records import Status
+from snapmanage.testing.waiting import until
 from snapmanage.volume.arguments import LARGEST_METADATA, MOST_PAIRS
 from tests.functional.volume.helpers import SNAPSHOT, publish, quarantined, request, snapshot_names, upstream_request
 from tests.functional.world import World
@@ -65,3 +66,16 @@ def test_upstream_that_requests_one_object_twice_owns_it_once(world: World) -> N
 
     assert world.audited_events(second, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
     assert world.record(second).reason_code == "already_managed"
+
+
+def test_snapshot_with_the_id_of_a_failed_volume_fails_too_and_delays_no_other(world: World) -> None:
+    """Both leave a message to their users; with one id for both, the worker could never settle the snapshot."""
+    volume = world.register_volume()
+    both = world.client.manage_volume("nothing").json()["volume"]["id"]
+    until(lambda: world.client.volume(both)["status"] == "error", "the volume to fail")
+
+    publish(world, upstream_request(snapshot_id=both, volume_id=volume, ref="nothing"))
+    other = world.manage_snapshot(volume, SNAPSHOT)
+
+    assert world.audited_events(both, ".error") == ["snapshot.manage.start", "snapshot.manage.error"]
+    assert f"snapshot-{other}" in snapshot_names(world)

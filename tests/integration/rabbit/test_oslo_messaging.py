@@ -1,5 +1,7 @@
 """snapmanage and oslo.messaging's own clients share exchange, queues and calls."""
 
+import bz2
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +147,36 @@ def test_unreadable_properties_of_a_reply_stop_no_later_call(
         second = answer_of(bus_and_names[0], {"limit": 2}, {})
 
     assert [first, second] == [{"limit": 1}, {"limit": 2}]
+
+
+HOSTILE_REPLIES = {
+    "bz2": (bz2.compress(b"x" * 10_000_000), ("text/plain", "bz2_codec")),
+    "zlib": (zlib.compress(b"x" * 10_000_000), ("application/data", "zlib_codec")),
+    "punycode": (b"a" * 1_500_000, ("text/plain", "punycode")),
+    "id of a list": (envelope.reply(envelope.Incoming({}, {}, ["x"])), ("application/json", "utf-8")),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize(("body", "kind"), HOSTILE_REPLIES.values(), ids=HOSTILE_REPLIES.keys())
+def test_hostile_reply_is_not_decoded_as_it_says_and_stops_no_call(
+    broker: RabbitMQ,
+    bus_and_names: tuple[Bus, Names],
+    caplog: pytest.LogCaptureFixture,
+    body: bytes,
+    kind: tuple[str, str],
+) -> None:
+    """The sender chooses the codec: 500 bytes filled 100 MiB, and `punycode` takes hours for some megabytes."""
+
+    def answer(incoming: envelope.Incoming) -> bytes:
+        encoded = b"".join(bytes([len(text)]) + text.encode() for text in kind)
+        publish_raw(broker, str(incoming.reply_q), body, 0xC000, encoded)
+        return envelope.reply(incoming, incoming.message["args"])
+
+    with answering(bus_and_names, answer):
+        answered = until(lambda: answer_of(bus_and_names[0], {"limit": 1}, {}), "an answer")
+
+    assert answered == {"limit": 1}
+    assert [record.name for record in caplog.records if record.exc_info] == []
 
 
 def test_server_that_never_ran_is_unavailable_at_once(bus_and_names: tuple[Bus, Names]) -> None:

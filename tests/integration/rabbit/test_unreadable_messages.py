@@ -38,7 +38,8 @@ def publish_raw(broker: RabbitMQ, queue: str, body: bytes, flags: int, propertie
         channel.confirm_select()
         method = struct.pack(">HHHB", 60, 40, 0, 0) + bytes([len(queue)]) + queue.encode() + b"\0"
         header = struct.pack(">HHQH", 60, 0, len(body), flags) + properties
-        for kind, payload in ((1, method), (2, header), (3, body)):
+        pieces = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
+        for kind, payload in ((1, method), (2, header), *((3, piece) for piece in pieces)):
             frame = struct.pack(">BHI", kind, channel.channel_id, len(payload)) + payload + b"\xce"
             connection.connection.transport.write(frame)
         channel.wait(amqp.spec.Basic.Ack, timeout=20)

@@ -246,6 +246,12 @@ def test_call_whose_reply_has_no_possible_queue_is_refused(queue: Any) -> None:
         envelope.open_request(body)
 
 
+@pytest.mark.parametrize("msg_id", [5, ["1"], {}, json.loads("[" * 900 + "]" * 900)], ids=["5", "list", "{}", "deep"])
+def test_call_whose_id_is_no_text_is_refused(msg_id: Any) -> None:
+    with pytest.raises(errors.InvalidRequest, match="_msg_id"):
+        envelope.open_request(envelope.request("list", {}, {}, "1", _msg_id=msg_id, _reply_q="reply_1"))
+
+
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.99"])
 def test_newer_minor_envelope_version_is_accepted(version: str) -> None:
     body = json.dumps({"oslo.version": version, "oslo.message": json.dumps({"method": "m"})}).encode()

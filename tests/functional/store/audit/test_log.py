@@ -2,10 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from snapmanage.audit import verification
 from snapmanage.core.audit import chain as ledger
 from snapmanage.core.audit.chain import LogState
 from snapmanage.store.audit import log
@@ -85,6 +88,27 @@ def test_page_of_the_audit_log_has_a_limit_in_bytes(database: Database, monkeypa
 
         monkeypatch.setattr(log, "BYTES_AT_ONCE", 1)
         assert [entry.number for entry in log.entries_page(conn, 1)] == [2]
+
+
+def test_newest_entries_are_listed_in_pages_within_the_limit_in_bytes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred entries of a hostile client may have 1.2 GB."""
+    for generation in range(4):
+        append_event(database, generation)
+    monkeypatch.setattr(log, "BYTES_AT_ONCE", 1)
+    results = list[int]()
+
+    def count(execution: sa.Connection, clause: object, more: object, values: object, how: object, found: Any) -> None:
+        if found.returns_rows and "content" in found.keys():  # noqa: SIM118 - a result is no mapping
+            results.append(1)
+
+    sa.event.listen(database.engine, "after_execute", count)
+
+    listed = [entry.number for entry in verification.trail(database, 3)]
+
+    assert listed == [2, 3, 4]
+    assert len(results) == 3
 
 
 def test_audit_log_may_be_read_in_part(database: Database) -> None:

@@ -1,5 +1,7 @@
 """Purging keeps each row that something may still refer to, on every database."""
 
+import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -78,6 +80,21 @@ def test_quarantined_cast_that_is_too_large_to_be_carried_out_keeps_no_record(
     pass_days(app, clock)
 
     assert purged(app, Kind.TOMBSTONES)[Kind.TOMBSTONES].deleted == 1
+
+
+def test_deeply_nested_cast_in_the_quarantine_does_not_slow_the_purge(app: Application, clock: FakeClock) -> None:
+    """It took minutes while each level was written into an error with all that is inside."""
+    named = tombstone(app)
+    nested = f"{'[' * 600}[{json.dumps('x' * 200_000)},{json.dumps(named)}]{']' * 600}"
+    body = envelope.request("manage_snapshot", {"ref": json.loads(nested)}, {}, "x")
+    app.db.write(lambda conn, now: quarantine.add(conn, SERVER, body, {}, "it is nested too deep", now))
+    pass_days(app, clock)
+    begun_at = time.monotonic()
+
+    purged(app, Kind.TOMBSTONES)
+
+    assert time.monotonic() - begun_at < 3
+    assert present(app, named) == [named]
 
 
 def test_record_that_a_quarantined_cast_names_is_kept_until_the_cast_is_gone(
