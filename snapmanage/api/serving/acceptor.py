@@ -3,6 +3,7 @@
 import errno
 import logging
 import resource
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -58,6 +59,7 @@ class Acceptor(TcpWSGIServer):
 
     def __init__(self, application: Any, deadlines: Deadlines, **adjusted: Any) -> None:
         self.stopping = self._awake = self._may_accept = False
+        self._waking = threading.Lock()
         self._deadlines = deadlines
         self._limit = connection_limit()
         self._refused: deque[Channel] = deque()
@@ -114,7 +116,8 @@ class Acceptor(TcpWSGIServer):
         while time.monotonic() < deadline and any(each.phase in _BUSY for each in self._channels()):
             self.handle_events(DRAIN_SECONDS)
         self.task_dispatcher.shutdown(timeout=max(0.0, deadline - time.monotonic()))
-        self._awake = True  # a thread that still runs must not write to the closed pipe
+        with self._waking:
+            self._awake = True  # a thread that still runs must not write to the closed pipe
         wasyncore.close_all(self._map)
 
     def pull_trigger(self) -> None:
@@ -122,9 +125,10 @@ class Acceptor(TcpWSGIServer):
 
         A thread that writes into a full pipe would hang, with a lock that the loop needs.
         """
-        if not self._awake:
-            self._awake = True
-            super().pull_trigger()
+        with self._waking:
+            if not self._awake:
+                self._awake = True
+                super().pull_trigger()
 
     def limit_unsent(self, writing: Channel) -> None:
         """Close connections if all unsent answers need too much memory, but not the one that a thread writes to."""

@@ -128,7 +128,7 @@ def test_json_has_the_escaped_message_and_the_whole_traceback() -> None:
     written = json.loads(FORMATTERS["json"].format(record("%s", HOSTILE, error=ValueError("why"))))
 
     assert written["message"] == ESCAPED
-    assert written["traceback"].endswith("ValueError: why")
+    assert "".join(written["traceback"]).endswith("ValueError: why")  # oslo.log 5.5 writes a list of lines
 
 
 def test_operators_format_keeps_its_own_control_characters() -> None:

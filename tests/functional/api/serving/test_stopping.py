@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waitress.server import TcpWSGIServer
 
 from snapmanage.api.serving import server as server_module
+from snapmanage.api.serving.acceptor import CHECK_SECONDS
 from snapmanage.api.serving.server import HttpServer
 from snapmanage.testing.waiting import until
 from tests.functional.api.serving.applications import plain
@@ -135,3 +137,19 @@ def refuses_connections(address: str) -> bool:
             return False
     except ConnectionError:
         return True
+
+
+def test_slow_thread_that_stops_the_server_wakes_it_before_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    wake = TcpWSGIServer.pull_trigger
+
+    def wake_late(acceptor: TcpWSGIServer) -> None:
+        threading.Event().wait(4 * CHECK_SECONDS)  # meanwhile the server sees by itself that it must stop
+        wake(acceptor)
+
+    with HttpServer("127.0.0.1", 0, threads=1) as server:
+        server.start(plain, 100)
+        monkeypatch.setattr(TcpWSGIServer, "pull_trigger", wake_late)
+
+        server.stop()
+
+    assert refuses_connections(server.address)
