@@ -75,9 +75,13 @@ class SearchLimits:
     waiting: int = 2
 
     @classmethod
-    def of_threads(cls, threads: int) -> "SearchLimits":
-        """Return the limits of a process: three quarters of its threads, half for each project, an eighth that wait."""
-        return cls(max(1, threads * 3 // 4), max(1, threads // 2), max(1, threads // 8))
+    def of_process(cls, threads: int, connections: int) -> "SearchLimits":
+        """Return the limits of a process: three quarters of its threads, half for each project, an eighth that wait.
+
+        Each list in a place holds a connection of the database, so the same parts of the connections are limits too.
+        """
+        places = min(threads, connections)
+        return cls(max(1, places * 3 // 4), max(1, places // 2), max(1, threads // 8))
 
 
 class Searches:

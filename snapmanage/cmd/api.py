@@ -15,6 +15,7 @@ from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, Sear
 from snapmanage.cmd.process import running, workers
 from snapmanage.cmd.wiring import configuration, middleware
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
+from snapmanage.store.engine.database import connections
 
 
 def application() -> Any:
@@ -59,6 +60,6 @@ def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
     limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
     authenticate, policy = middleware.authentication(conf), middleware.policy(conf)
     listings = Listings(ListingLimits.of_threads(conf.api.threads))
-    searches = Searches(SearchLimits.of_threads(conf.api.threads))
+    searches = Searches(SearchLimits.of_process(conf.api.threads, connections(conf.database.pool_size)))
     service = Service(parts.app, parts.bus, limits, authenticate, policy, listings, searches)
     return middleware.surround(conf, app.build(service))

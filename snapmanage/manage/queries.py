@@ -3,6 +3,7 @@
 `project_id` limits a query to a project; None stands for every project.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -35,8 +36,8 @@ SHOWN_EVENTS = 100
 SHOWN_BYTES = 4 * 1024**2
 # Seconds in which the database must answer each statement of a list.
 LIST_SECONDS = 60.0
-# Characters of the metadata and references of the records on a page. The answer, and the objects that it is made of,
-# need five times as many bytes, and a page may have thousands of records.
+# Characters of the metadata and references of the records on a page, or of the texts of messages as JSON. The answer,
+# and the objects that it is made of, need five times as many bytes, and a page may have thousands of records.
 LARGEST_PAGE = 8 * 1024**2
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -96,7 +97,9 @@ def list_user_messages(app: Application, query: ListQuery) -> Page[UserMessage]:
     """Return a page of user messages; raise `InvalidRequest` for a marker that is not in the list, or `SlowList`."""
     with app.db.read(statement_seconds=LIST_SECONDS) as conn:
         found = usermessages.list_page(conn, _with_next(query))
-    return Page(found[: query.limit], len(found) > query.limit)
+    sizes = [(each.id, len(json.dumps(each.text))) for each in found[: query.limit]]
+    shown = found[: len(fitting(sizes, LARGEST_PAGE))]
+    return Page(shown, len(found) > len(shown))
 
 
 def servers_on_host(app: Application, host: str) -> Sequence[str]:

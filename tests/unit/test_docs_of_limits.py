@@ -79,6 +79,7 @@ VALUES: dict[str, Any] = {
     "metadata and references of the records": f"{queries.LARGEST_PAGE // MIB} Mi characters",
     "`offset`": f"{schemas.LARGEST_OFFSET:,}",
     "pairs of the filter `metadata`": f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters",
+    "each filter such as `name~`": f"{paging.LONGEST_PART} characters",
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
     "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
     "`name~` of manageable snapshots": f"{manageable.LONGEST_NAME_PART} characters",

@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 CONFIRMED = "Confirmed"
+# keystonemiddleware reads the second one if the first is missing.
+TOKENS = ("X-Auth-Token", "X-Storage-Token", "X-Service-Token")
 OPTIONS = TlsOptions(
     "[keystone_authtoken] auth_url", "[keystone_authtoken] cafile", "[keystone_authtoken] certfile and keyfile"
 )
@@ -75,7 +77,7 @@ class Keystone:
         """Return the environment with the headers that the middleware adds for a valid token."""
         environ = request.env | self._added
         answered: dict[str, str] = {}
-        given = [request.get_header(name) or "" for name in ("X-Auth-Token", "X-Service-Token")]
+        given = [request.get_header(name) or "" for name in TOKENS]
         with self._validations.admitted(*given):
             for _ in self._checked(environ, lambda status, headers, *error: answered.update(headers)):
                 pass

@@ -10,6 +10,8 @@ from snapmanage import errors
 # Each pair and each key adds conditions to the statement of a list.
 MOST_PAIRS = 10
 MOST_SORT_KEYS = 4
+# Characters of a part of a text. No column has longer texts, and SQLite refuses patterns of more than 50,000 bytes.
+LONGEST_PART = 255
 NEWEST_FIRST = (("created_at", "desc"),)
 
 
@@ -21,7 +23,8 @@ class ListQuery:
     requires pairs. With `never` the list is empty. `sort` holds pairs of a column and a direction, `asc` or `desc`.
     The page begins after the row with the id `marker`.
 
-    Raise `InvalidRequest` for more than `MOST_PAIRS` pairs or `MOST_SORT_KEYS` columns.
+    Raise `InvalidRequest` for more than `MOST_PAIRS` pairs or `MOST_SORT_KEYS` columns, or a part of a text with more
+    than `LONGEST_PART` characters.
     """
 
     project_id: str | None
@@ -37,6 +40,8 @@ class ListQuery:
     def __post_init__(self) -> None:
         limit_number("metadata", "pairs", len(self.metadata), MOST_PAIRS)
         limit_number("sort", "keys", len(self.sort), MOST_SORT_KEYS)
+        for column, part in self.like.items():
+            limit_number(f"{column}~", "characters", len(part), LONGEST_PART)
 
     @property
     def plain(self) -> bool:

@@ -148,12 +148,17 @@ def connect(url: str, pool_size: int = 10) -> Database:
     return Database(_server_engine(parsed, pool_size))
 
 
+def connections(pool_size: int) -> int:
+    """Return the number of connections that a process opens at most."""
+    return 2 * pool_size
+
+
 def _server_engine(url: sa.URL, pool_size: int) -> Engine:
     deadlines = _DEADLINES[url.get_backend_name()].items()
     given = {name: value for name, value in deadlines if name not in url.query}
     options: dict[str, Any] = {
         "pool_size": pool_size,
-        "max_overflow": pool_size,
+        "max_overflow": connections(pool_size) - pool_size,
         "pool_recycle": 3600,
         **_COMMON_OPTIONS,
     }

@@ -73,6 +73,13 @@ def test_names_of_a_token_have_at_most_255_characters(shared: World, name: str, 
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize("path", ["snapshots?name~=", "volumes/detail?display_name~=", "messages?event_id~="])
+def test_part_of_a_text_in_a_filter_has_at_most_255_characters(shared: World, path: str) -> None:
+    answers = [shared.client.get(path + "x" * length, version="3.71") for length in (255, 256)]
+
+    assert [answer.status_code for answer in answers] == [200, 400]
+
+
 @pytest.mark.parametrize(("length", "is_kept"), [(68, True), (69, False)])
 def test_request_id_of_a_client_has_at_most_68_characters(world: World, length: int, is_kept: bool) -> None:
     sent = "req-".ljust(length, "a")

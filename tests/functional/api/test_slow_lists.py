@@ -129,4 +129,11 @@ def test_lists_that_wait_for_a_place_leave_threads_for_other_requests() -> None:
 def test_slow_lists_hold_at_most_three_quarters_of_the_threads(
     threads: int, total: int, per_project: int, waiting: int
 ) -> None:
-    assert SearchLimits.of_threads(threads) == SearchLimits(total, per_project, waiting)
+    assert SearchLimits.of_process(threads, connections=20) == SearchLimits(total, per_project, waiting)
+
+
+@pytest.mark.parametrize(("connections", "total", "per_project"), [(20, 15, 10), (8, 6, 4), (2, 1, 1)])
+def test_slow_lists_leave_connections_of_the_database_for_other_requests(
+    connections: int, total: int, per_project: int
+) -> None:
+    assert SearchLimits.of_process(48, connections) == SearchLimits(total, per_project, waiting=6)

@@ -1,9 +1,11 @@
 """A message that kombu cannot decode stops no consumer."""
 
+import bz2
 import struct
 
 import amqp
 import pytest
+from kombu.exceptions import DecodeError
 
 from snapmanage.bus import Delivery
 from snapmanage.bus.rabbit.bus import Publisher
@@ -88,6 +90,21 @@ def test_compressed_body_is_read_as_it_was_sent(broker: RabbitMQ) -> None:
 
     assert len(message.body) < 10_000
     assert message.headers == {"x-n": 1}
+
+
+@pytest.mark.parametrize("codec", ["bz2", "punycode", "binary"])
+def test_encoding_that_the_sender_chose_decodes_no_body(broker: RabbitMQ, codec: str) -> None:
+    """600 bytes in the encoding `bz2` would fill 800 MB, also as a reply to a call of oslo.messaging's client."""
+    queue, body = unique("replies"), bz2.compress(b"x" * 1_000_000) if codec == "bz2" else b"ab-kva"
+    with connector(broker)(0) as connection:
+        connection.default_channel.queue_declare(queue)
+        connection.Producer().publish(body, routing_key=queue, content_type="x/y", content_encoding=codec)
+
+    message = next_message(broker, queue)
+
+    assert message.body == body
+    with pytest.raises(DecodeError):
+        message.decode()
 
 
 def test_very_large_headers_are_not_read(broker: RabbitMQ, topology: Topology, publisher: Publisher) -> None:

@@ -20,7 +20,7 @@ from oslo_config import cfg
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.api.access.http_basic import HttpBasic
-from snapmanage.api.access.keystone import Keystone, Middleware
+from snapmanage.api.access.keystone import TOKENS, Keystone, Middleware
 from snapmanage.api.access.password_checks import PasswordChecks
 from snapmanage.api.access.tokens import Validations
 from snapmanage.api.app import AnswerHeaders
@@ -186,6 +186,18 @@ def test_token_is_refused_while_too_many_are_validated_but_not_one_that_was_vali
 
     assert [answer.status_code for answer in answers] == [429, 200, 401]
     assert answers[0].headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("header", TOKENS)
+def test_token_takes_a_place_in_each_header_that_keystonemiddleware_reads(tmp_path: Path, header: str) -> None:
+    validations = Validations(places=1, seconds=300)
+    with (
+        running_world(tmp_path, authenticate=Keystone(FakeMiddleware, validations)) as world,
+        validations.admitted("a token that Keystone is validating"),
+    ):
+        answer = world.client.get("snapshots", headers={header: "invented"})
+
+    assert answer.status_code == 429
 
 
 def test_forged_identity_headers_are_ignored(tokens: World) -> None:

@@ -39,6 +39,14 @@ def test_page_ends_at_the_limit_of_its_texts(world: World, path: str, monkeypatc
     assert pages(world, path) == [[each] for each in whole]
 
 
+def test_page_of_messages_ends_at_the_limit_of_their_texts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    [whole] = pages(world, "messages")
+    monkeypatch.setattr(queries, "LARGEST_PAGE", 1)
+
+    assert len(whole) > 3
+    assert pages(world, "messages") == [[each] for each in whole]
+
+
 def test_short_page_has_the_count_of_all_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "LARGEST_PAGE", 1)
 

@@ -194,6 +194,21 @@ def test_page_in_the_default_order_is_read_from_its_index(database: Database, ma
     assert f"INDEX ix_snapshots_project_id_created_at_id (project_id=?{bound})" in step.detail
 
 
+def test_number_of_records_on_a_page_makes_few_statements(database: Database) -> None:
+    statements: set[str] = set()
+    event.listen(database.engine, "before_cursor_execute", lambda *event: statements.add(event[2]))
+    made = nine_snapshots(database)
+
+    with database.read() as conn:
+        statements.clear()
+        found = [records.shown(conn, Snapshot, [each.id for each in made][:number]) for number in range(10)]
+        for number in range(10, 600, 7):
+            records.shown(conn, Snapshot, [new_id() for _ in range(number)])
+
+    assert found == [made[:number] for number in range(10)]
+    assert len(statements) == len(records.IDS_AT_ONCE)
+
+
 def test_impossible_query_finds_no_row(database: Database) -> None:
     fill(database, snapshot())
 
