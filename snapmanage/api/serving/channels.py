@@ -39,7 +39,10 @@ DEADLINES = Deadlines()
 
 
 class Phase(enum.Enum):
-    """The state of a connection; each name but RUNNING is the name of a deadline."""
+    """The state of a connection; each name but RUNNING is the name of a deadline.
+
+    The answer is part of RUNNING until it is written, and then waits for its client in ANSWER.
+    """
 
     HEAD = "head"
     BODY = "body"
@@ -87,10 +90,10 @@ class Channel(HTTPChannel):
     def phase(self) -> Phase:
         if self._lingering:
             return Phase.LINGER
+        if self.requests:  # also while a thread writes the answer
+            return Phase.RUNNING
         if self.total_outbufs_len:
             return Phase.ANSWER
-        if self.requests:
-            return Phase.RUNNING
         if self.request is not None:
             return Phase.BODY if self.request.headers_finished else Phase.HEAD
         return Phase.IDLE if self._served else Phase.HEAD

@@ -74,7 +74,7 @@ class Daemon:
     def await_ready(self) -> str:
         """Wait for the ready line of a launched process, and return it."""
         line = self.next_line()
-        assert line.startswith("ready"), f"{self.name} didn't start:\n{self.log.read_text()[-3000:]}"
+        assert line.startswith("ready"), f"{self.name} printed {line!r}, and this log:\n{self.log.read_text()[-3000:]}"
         return line
 
     def next_line(self) -> str:

@@ -1,9 +1,13 @@
 """Small WSGI applications for tests of the server."""
 
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 LARGE_BYTES = 1 << 23
+# More than Linux takes for a client that does not read (4 MiB here, 6 MiB there), less than the server disconnects for.
+UNREAD_BYTES = 12 << 20
 PIECE_BYTES = 1 << 20
 
 
@@ -26,3 +30,20 @@ def in_pieces(environ: Any, start_response: Any) -> Iterator[bytes]:
     start_response("200 OK", [("Content-Length", str(count * PIECE_BYTES))])
     for _ in range(count):
         yield b"x" * PIECE_BYTES
+
+
+@dataclass
+class Held:
+    """Answers with `early` bytes before it waits, and with the length of the request's body after that."""
+
+    early: int = 0
+    running: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterator[bytes]:
+        length = str(len(environ["wsgi.input"].read())).encode()
+        start_response("200 OK", [("Content-Length", str(self.early + len(length)))])
+        yield b"x" * self.early
+        self.running.set()
+        self.release.wait(20)
+        yield length

@@ -4,18 +4,17 @@ import logging
 import os
 import resource
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from snapmanage.api.serving import acceptor
 from snapmanage.api.serving.acceptor import connection_limit
 from snapmanage.api.serving.server import BACKLOG, HttpServer
 from snapmanage.testing.waiting import until
-from tests.functional.api.serving.applications import plain
+from tests.functional.api.serving.applications import UNREAD_BYTES, Held, plain
 from tests.functional.api.serving.pauses import paused
 from tests.functional.api.serving.programs import running_api
 from tests.functional.api.serving.raw import HEALTH, RawAnswer, check_health, connected, held, is_closed, rest_of, sent
@@ -36,16 +35,11 @@ def allow(files: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-def start_with(files: int, server: HttpServer, application: Any) -> int:
-    """Start a server while the limit of open files is low; return its limit of connections.
-
-    The limit of open files is high afterwards: this process also has the clients, and the files of other tests.
-    """
-    allow(files)
-    server.start(application, 100)
-    limit = connection_limit()
-    allow(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    return limit
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Give servers a low limit of connections: this process also has the clients, and the files of other tests."""
+    monkeypatch.setattr(acceptor, "connection_limit", lambda: 100)
+    return 100
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -58,10 +52,10 @@ def test_more_idle_clients_than_file_descriptors_lock_out_no_other_client(tmp_pa
         assert "Traceback" not in api.log
 
 
-def test_client_that_has_waited_longest_is_closed_at_the_limit(file_limit: None) -> None:
+def test_client_that_has_waited_longest_is_closed_at_the_limit(limit: int) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
-        limit = start_with(400, server, plain)
+        server.start(plain, 100)
         clients = [stack.enter_context(connected(server.address)) for _ in range(limit)]
         clients[0].sendall(b"GET / HTTP/1.1\r\nHost:")
         clients[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -74,10 +68,10 @@ def test_client_that_has_waited_longest_is_closed_at_the_limit(file_limit: None)
         assert not is_closed(clients[-1])
 
 
-def test_new_clients_are_served_though_the_closed_ones_have_sent_bytes(file_limit: None) -> None:
+def test_new_clients_are_served_though_the_closed_ones_have_sent_bytes(limit: int) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
-        limit = start_with(400, server, plain)
+        server.start(plain, 100)
         waiting = [stack.enter_context(connected(server.address)) for _ in range(limit - 1)]
 
         with paused(server.address):
@@ -91,26 +85,22 @@ def test_new_clients_are_served_though_the_closed_ones_have_sent_bytes(file_limi
         assert [RawAnswer.of(rest_of(client)).status for client in new] == [200] * 10
 
 
-def test_running_request_is_not_closed_at_the_limit(file_limit: None) -> None:
-    running, release = threading.Event(), threading.Event()
-
-    def slow(environ: object, start_response: object) -> list[bytes]:
-        running.set()
-        release.wait(20)
-        return plain(environ, start_response)
-
+@pytest.mark.parametrize("early", [0, UNREAD_BYTES], ids=["before its answer", "in its answer"])
+def test_running_request_is_not_closed_at_the_limit(limit: int, early: int) -> None:
+    application = Held(early)
     with ExitStack() as stack:
         server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
-        limit = start_with(400, server, slow)
+        stack.callback(application.release.set)
+        server.start(application, 100)
         first = stack.enter_context(connected(server.address))
         first.sendall(HEALTH)
-        assert running.wait(20)
+        assert application.running.wait(20)
         later = [stack.enter_context(connected(server.address)) for _ in range(limit)]
         until(lambda: is_closed(later[0]), "a waiting connection to be closed")
 
-        release.set()
+        application.release.set()
 
-        assert RawAnswer.of(rest_of(first)).status == 200
+        assert len(RawAnswer.of(rest_of(first)).body) == early + 1
 
 
 def test_exhausted_file_descriptors_are_one_log_line_and_a_pause(

@@ -2,11 +2,9 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,7 @@ from snapmanage.api.serving.acceptor import MOST_HELD, OTHER_FILES
 from snapmanage.api.serving.parser import LARGEST_HEAD
 from snapmanage.api.serving.server import HttpServer
 from snapmanage.testing.waiting import until
-from tests.functional.api.serving.applications import plain
+from tests.functional.api.serving.applications import UNREAD_BYTES, Held
 from tests.functional.api.serving.programs import running_api
 from tests.functional.api.serving.raw import (
     RawAnswer,
@@ -40,6 +38,25 @@ def check(body_bytes: int, head_bytes: int = 100) -> bytes:
 
 
 LARGEST = check(LARGEST_BODY, LARGEST_HEAD - 200)
+
+
+@contextmanager
+def flooded(application: Held, *first: bytes) -> Iterator[tuple[list[socket.socket], list[socket.socket]]]:
+    """Send requests to a server with one thread, then too many large ones; give the clients of both.
+
+    The first request runs until all have arrived, and some are refused.
+    """
+    count = MOST_HELD // LARGEST_BODY + 1
+    allow_files(2 * count + OTHER_FILES)
+    with ExitStack() as stack:
+        server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
+        stack.callback(application.release.set)
+        server.start(application, LARGEST_BODY)
+        clients = [stack.enter_context(connected(server.address)) for _ in range(len(first) + count)]
+        for client, data in zip(clients, [*first, *[check(LARGEST_BODY)] * count], strict=True):
+            client.sendall(data)
+            assert application.running.wait(20)
+        yield clients[: len(first)], clients[len(first) :]
 
 
 @contextmanager
@@ -70,29 +87,10 @@ def test_flood_of_slow_requests_takes_bounded_memory_and_no_other_request(tmp_pa
 
 
 def test_large_requests_that_wait_for_a_thread_are_refused_beyond_the_bound(caplog: pytest.LogCaptureFixture) -> None:
-    running, release = threading.Event(), threading.Event()
-
-    def slow(environ: Any, start_response: Any) -> list[bytes]:
-        running.set()
-        release.wait(20)
-        return plain(environ, start_response)
-
-    count = MOST_HELD // LARGEST_BODY + 1
-    allow_files(2 * count + OTHER_FILES)
-    with ExitStack() as stack:
-        server = stack.enter_context(HttpServer("127.0.0.1", 0, threads=1))
-        stack.callback(release.set)
-        server.start(slow, LARGEST_BODY)
-        small = [stack.enter_context(connected(server.address)) for _ in range(2)]
-        small[0].sendall(check(1))
-        assert running.wait(20)
-        small[1].sendall(check(1000))
-        flood = [stack.enter_context(connected(server.address)) for _ in range(count)]
-        for client in flood:
-            client.sendall(check(LARGEST_BODY))
-
+    application = Held()
+    with flooded(application, check(1), check(1000)) as (small, flood):
         until(lambda: WARNING in caplog.text, "a refusal")
-        release.set()
+        application.release.set()
 
         assert [RawAnswer.of(rest_of(client)).body for client in small] == [b"1", b"1000"]
         answers = [RawAnswer.of(rest_of(client)) for client in flood]
@@ -102,3 +100,12 @@ def test_large_requests_that_wait_for_a_thread_are_refused_beyond_the_bound(capl
     assert {each.body for each in answers} - {each.body for each in refused} == {b"%d" % LARGEST_BODY}
     assert {each.headers["retry-after"] for each in refused} == {"5"}
     assert "repeat this one later" in json.loads(refused[0].body)["serviceUnavailable"]["message"]
+
+
+def test_flood_cuts_no_answer_that_a_thread_writes(caplog: pytest.LogCaptureFixture) -> None:
+    application = Held(UNREAD_BYTES)
+    with flooded(application, check(LARGEST_BODY)) as ([client], _):
+        until(lambda: WARNING in caplog.text, "a refusal")
+        application.release.set()
+
+        assert len(RawAnswer.of(rest_of(client)).body) == UNREAD_BYTES + len(str(LARGEST_BODY))
