@@ -5,6 +5,7 @@ limits between fork and exec: it costs 0.7 ms, a Python program in its place 12 
 thread may deadlock. The number of processes has no limit, since the kernel counts all processes of the user together.
 """
 
+import errno
 import math
 import os
 import selectors
@@ -74,7 +75,7 @@ def run(
     _refuse_while_many_outlast(argv[0], storage)
     program = shutil.which(argv[0], path=ENVIRONMENT["PATH"])
     if program is None:
-        raise errors.BackendUnavailable(f"can't run {argv[0]} (No such file or directory): is {package} installed?")
+        raise _not_started(argv[0], package, os.strerror(errno.ENOENT))
     try:
         process = subprocess.Popen(
             limited([program, *argv[1:]], limits, deadline_seconds + GRACE_SECONDS),
@@ -86,21 +87,8 @@ def run(
             process_group=0,
         )
     except OSError as failure:
-        raise errors.BackendUnavailable(
-            f"can't run {argv[0]} ({failure.strerror}): is {package} installed?"
-        ) from failure
-    pipes = _Pipes(process, limits.output_bytes)
-    if not _end(process, pipes, deadline_seconds):
-        _outlast_in_thread(process, pipes, argv[0], storage)
-        raise errors.BackendUnavailable(
-            f"{argv[0]} didn't end within {deadline_seconds:g} s and ignores SIGTERM: look for a device that hangs"
-        )
-    if pipes.overflowed:
-        raise errors.BackendUnavailable(
-            f"{argv[0]} printed more than {limits.output_bytes} bytes and was ended: run it by hand and look at its "
-            "output"
-        )
-    return CompletedCommand(process.returncode, *pipes.texts())
+        raise _not_started(argv[0], package, failure.strerror) from failure
+    return _completed(process, argv[0], deadline_seconds, limits, storage)
 
 
 def limited(argv: Sequence[str], limits: Limits, cpu_seconds: float) -> list[str]:
@@ -160,6 +148,27 @@ class _Pipes:
             pipe.close()
             self._open.discard(pipe)
         return bool(chunk)
+
+
+def _not_started(command: str, package: str, reason: str | None) -> errors.BackendUnavailable:
+    return errors.BackendUnavailable(f"can't run {command} ({reason}): is {package} installed?")
+
+
+def _completed(
+    process: subprocess.Popen[bytes], command: str, deadline_seconds: float, limits: Limits, storage: str
+) -> CompletedCommand:
+    pipes = _Pipes(process, limits.output_bytes)
+    if not _end(process, pipes, deadline_seconds):
+        _outlast_in_thread(process, pipes, command, storage)
+        raise errors.BackendUnavailable(
+            f"{command} didn't end within {deadline_seconds:g} s and ignores SIGTERM: look for a device that hangs"
+        )
+    if pipes.overflowed:
+        raise errors.BackendUnavailable(
+            f"{command} printed more than {limits.output_bytes} bytes and was ended: run it by hand and look at its "
+            "output"
+        )
+    return CompletedCommand(process.returncode, *pipes.texts())
 
 
 def _end(process: subprocess.Popen[bytes], pipes: _Pipes, deadline_seconds: float) -> bool:
