@@ -1,12 +1,55 @@
 """The threads of the HTTP server, and the requests that wait for one."""
 
+from collections import deque
 from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
 
+class Turns:
+    """Connections whose requests wait for a thread, with the part of the interface of `deque` that waitress uses.
+
+    Clients take turns, so that one with many connections does not delay the others; the requests of each client keep
+    the order of their arrival.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[Any]] = {}  # in the order of the clients' turns
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __contains__(self, channel: Any) -> bool:
+        return channel in self._waiting.get(channel.client, ())
+
+    def append(self, channel: Any) -> None:
+        self._waiting.setdefault(channel.client, deque()).append(channel)
+        self._length += 1
+
+    def popleft(self) -> Any:
+        channels = next(iter(self._waiting.values()))
+        return self._take(channels, channels[0])
+
+    def remove(self, channel: Any) -> None:
+        """Remove a connection that waits; its client waits for another turn."""
+        self._take(self._waiting[channel.client], channel)
+
+    def _take(self, channels: deque[Any], channel: Any) -> Any:
+        channels.remove(channel)
+        self._length -= 1
+        del self._waiting[channel.client]
+        if channels:
+            self._waiting[channel.client] = channels
+        return channel
+
+
 class Threads(ThreadedTaskDispatcher):
-    """Threads that handle complete requests in the order of their arrival."""
+    """Threads that handle complete requests, of each client in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = Turns()
 
     def withdraw(self, channel: Any) -> bool:
         """Return whether the request of a connection waited for a thread; if so, no thread will handle it."""
