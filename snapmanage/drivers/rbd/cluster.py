@@ -65,6 +65,13 @@ class Cluster:
     def bindings(self) -> ceph_bindings.Bindings:
         return ceph_bindings.load(self._settings.bindings)
 
+    def close(self) -> None:
+        """Disconnect when no thread uses the connection any longer; the next use connects again."""
+        with self._lock:
+            shared, self._shared = self._shared, None
+        if shared and shared.users == 0:
+            self._disconnect(shared)
+
     @contextmanager
     def pool(self) -> Iterator[Any]:
         """Yield an open `rados.Ioctx` for the pool and the namespace.
@@ -151,8 +158,11 @@ class Cluster:
                 self._shared = None
             unused = self._shared is not shared and shared.users == 0
         if unused:
-            # Also while many calls hang: otherwise the connection would stay open.
-            within(self._settings.timeout_seconds + 1, "disconnecting from the Ceph cluster", shared.handle.shutdown)
+            self._disconnect(shared)
+
+    def _disconnect(self, shared: "_SharedConnection") -> None:
+        # Also while many calls hang: otherwise the connection would stay open.
+        within(self._settings.timeout_seconds + 1, "disconnecting from the Ceph cluster", shared.handle.shutdown)
 
     def _connect(self) -> Any:
         settings, rados = self._settings, self.bindings.rados

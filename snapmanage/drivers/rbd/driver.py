@@ -116,6 +116,10 @@ class RbdDriver:
             Settings(self._pool_name, rbd_namespace or "", rbd_user, rbd_ceph_conf, rbd_timeout_seconds, rbd_bindings)
         )
 
+    def close(self) -> None:
+        """Disconnect from the cluster; the next call connects again."""
+        self._cluster.close()
+
     def check(self) -> None:
         if not self._pool_name:
             raise errors.ConfigurationError("the option rbd_pool is missing: set it to the pool of the images")

@@ -31,6 +31,7 @@ class RbdLab:
         self.ceph = ceph
         self.rbd = ceph_bindings.load().rbd
         self.pool = ceph.pool()
+        self.drivers: list[RbdDriver] = []
         self.cluster = cluster
         self.ioctx = cluster.open_ioctx(self.pool)
         if namespace:
@@ -42,7 +43,8 @@ class RbdLab:
     def driver_as(self, user: str, **options: Any) -> RbdDriver:
         """Return a driver for this pool with other options."""
         given: dict[str, Any] = {"rbd_ceph_conf": str(self.ceph.conf), "rbd_timeout_seconds": TIMEOUT_SECONDS}
-        return RbdDriver(self.pool, rbd_user=user, **given | options)
+        self.drivers.append(RbdDriver(self.pool, rbd_user=user, **given | options))
+        return self.drivers[-1]
 
     def name_of(self, word: str) -> str:
         return f"{self.volume}@{word}"
@@ -138,4 +140,6 @@ def rbd_lab(request: pytest.FixtureRequest, namespace: str = "") -> Iterator[Rbd
             yield lab
         finally:
             ceph.thaw_all()
+            for driver in lab.drivers:
+                driver.close()
             lab.ioctx.close()

@@ -1,5 +1,6 @@
 """A cluster that refuses access or hangs: errors, deadlines, and the next attempt."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,6 +15,10 @@ from tests.contract.rbd.helpers import DAILY, MANAGED, bind
 from tests.services.storage.ceph import mon_command
 
 LONGEST_WAIT_SECONDS = 60
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def test_read_only_user_lists_but_does_not_manage(lab: RbdLab) -> None:
@@ -44,6 +49,19 @@ def test_backend_is_unavailable_while_the_osd_is_stopped(lab: RbdLab, driver: Rb
         lab.ceph.start_osd()
 
     assert driver.manage_snapshot(binding).name == MANAGED
+
+
+def test_closed_driver_has_no_open_files_and_connects_again(lab: RbdLab) -> None:
+    before = open_files()
+    driver = lab.driver_as("admin")
+    driver.list_snapshots()
+    assert open_files() > before
+
+    driver.close()
+    driver.close()
+
+    assert open_files() == before
+    assert [listed.name for listed in driver.list_snapshots()] == [DAILY]
 
 
 def test_all_callers_of_a_hanging_monitor_time_out_together(lab: RbdLab) -> None:
