@@ -29,6 +29,8 @@ _MARIADB_CHECKS = ("ssl_check_hostname", "ssl_verify_cert", "ssl_verify_identity
 _MARIADB_NAMES = (*_MARIADB_FILES, "ssl_key_password", "ssl_cipher", *_MARIADB_CHECKS)
 _POSTGRESQL_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _ABOUT_TLS = re.compile("ssl|tls", re.IGNORECASE)
+# As SQLAlchemy reads it: a password may have a question mark.
+_DIALECT_AND_LOGIN = re.compile(r"^[^:]*://(?:[^:/]*(?::[^@]*)?@)?")
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -53,7 +55,8 @@ class MariadbTls:
 
 def require_values(url: str) -> None:
     """Raise `ConfigurationError` if a parameter of TLS has no value: SQLAlchemy would ignore the parameter."""
-    for name, value in parse_qsl(url.rpartition("?")[2], keep_blank_values=True):
+    query = _DIALECT_AND_LOGIN.sub("", url).partition("?")[2]
+    for name, value in parse_qsl(query, keep_blank_values=True):
         if not value and _ABOUT_TLS.search(name):
             raise _refusal(f"{name}=", "has no value, so the connection would use no TLS; set it, or remove it")
 

@@ -65,6 +65,19 @@ def test_parameter_without_a_value_is_refused_by_its_name(address: str, query: s
     assert "has no value" in refusal(f"{address}?{query}")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql+pymysql://user:s3cret@ssl-db.example.org/name",
+        "postgresql+psycopg://user:s3cret-tls@host/name",
+        "postgresql+psycopg://user:s3cret?tls@host/tls",
+        "mysql+pymysql://host/ssl?charset=utf8mb4",
+    ],
+)
+def test_host_login_and_database_of_a_url_are_no_parameters_of_tls(url: str) -> None:
+    connect(url).close()
+
+
 def test_other_drivers_of_mariadb_are_refused_with_tls(certificates: Certificates) -> None:
     url = sa.make_url(f"mysql+mysqldb://host/name?ssl_ca={certificates.authority.cert}")
 
