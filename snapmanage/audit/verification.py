@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -34,11 +35,7 @@ def trail(db: Database, limit: int, snapshot_id: str | None = None) -> Iterator[
     """
     with db.read() as conn:
         numbers = log.newest(conn, limit, snapshot_id)
-    for start in range(0, len(numbers), log.ENTRIES_AT_ONCE):
-        part = numbers[start : start + log.ENTRIES_AT_ONCE]
-        while part and (page := _page(db, part)):
-            yield from page
-            part = [number for number in part if number > page[-1].number]
+    yield from log.in_pages(numbers, partial(_page, db))
 
 
 def _page(db: Database, numbers: Sequence[int]) -> list[Entry]:

@@ -11,9 +11,10 @@ from typing import Generic, TypeVar
 from snapmanage import errors
 from snapmanage.core import services as service_rules
 from snapmanage.core.audit.chain import Entry
-from snapmanage.core.lists.paging import ListQuery, fitting
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.usermessages import UserMessage
+from snapmanage.core.values.sizes import fitting
 from snapmanage.manage.application import Application
 from snapmanage.store import records, services, usermessages
 from snapmanage.store.audit import log

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 from snapmanage import errors
@@ -48,14 +47,6 @@ class ListQuery:
         """Return whether the query has no filter, no marker, and the default order."""
         filtered = self.equal or self.like or self.metadata or self.never
         return not filtered and self.marker is None and tuple(self.sort) == NEWEST_FIRST
-
-
-def fitting(sizes: Sequence[tuple[str, int]], most: int) -> list[str]:
-    """Return the ids of the first entries whose sizes add up to at most `most`, but the first entry in any case."""
-    totals = accumulate(size for _, size in sizes)
-    return [
-        entry for place, ((entry, _), total) in enumerate(zip(sizes, totals, strict=True)) if not place or total <= most
-    ]
 
 
 def limit_number(name: str, things: str, number: int, most: int) -> None:

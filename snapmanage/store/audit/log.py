@@ -1,14 +1,18 @@
 """The audit log's rows: its entries, its head and its base."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from snapmanage.core.audit.chain import Entry, Head, LogState
 from snapmanage.core.audit.generations import Generations
+from snapmanage.core.values.sizes import fitting
 from snapmanage.store.mapping.tables import audit, audit_head, audit_snapshots
 
 _HEAD_ID = 1
+_SIZES = select(audit.c.number, func.length(audit.c.content))
 _NEWEST_FIRST = (audit.c.generation.desc(), audit.c.number.desc())
 # A reader holds a page in memory: so many entries, and no more bytes of content unless it is one entry. An event of
 # 4 MiB has up to 12 MiB of content, in which each character is ASCII.
@@ -64,11 +68,15 @@ def entries_page(conn: Connection, after: int | None, until: int | None = None) 
 
 
 def numbered(conn: Connection, numbers: Iterable[int]) -> Iterator[Entry]:
-    """Yield the entries with these numbers, in no order; the memory is bounded."""
-    ordered = sorted(numbers)
+    """Yield the entries with these numbers, in their order; the memory is bounded."""
+    return in_pages(sorted(numbers), partial(numbered_page, conn))
+
+
+def in_pages(ordered: Sequence[int], read_page: Callable[[Sequence[int]], Sequence[Entry]]) -> Iterator[Entry]:
+    """Yield the entries with these numbers, which `read_page` reads like `numbered_page`."""
     for start in range(0, len(ordered), ENTRIES_AT_ONCE):
         part = ordered[start : start + ENTRIES_AT_ONCE]
-        while part and (page := numbered_page(conn, part)):
+        while part and (page := read_page(part)):
             yield from page
             part = [number for number in part if number > page[-1].number]
 
@@ -80,14 +88,8 @@ def numbered_page(conn: Connection, numbers: Sequence[int]) -> list[Entry]:
 
 def _first(conn: Connection, *wanted: ColumnElement[bool]) -> list[Entry]:
     """Return the first entries that match, in their order, within the limits of a page."""
-    sizes = select(audit.c.number, func.length(audit.c.content)).where(*wanted)
-    found: list[int] = []
-    total = 0
-    for number, size in conn.execute(sizes.order_by(audit.c.number).limit(ENTRIES_AT_ONCE)).all():
-        total += size
-        if found and total > BYTES_AT_ONCE:
-            break
-        found.append(number)
+    sizes = _SIZES.where(*wanted).order_by(audit.c.number).limit(ENTRIES_AT_ONCE)
+    found = fitting([(number, size) for number, size in conn.execute(sizes)], BYTES_AT_ONCE)
     query = select(audit).where(audit.c.number.in_(found)).order_by(audit.c.number)
     return [Entry(**row._mapping) for row in conn.execute(query)] if found else []
 
@@ -107,21 +109,15 @@ def announced_when_purged(conn: Connection, snapshot_ids: Collection[str]) -> di
 
 
 def of_snapshot(
-    conn: Connection, snapshot_id: str, limit: int | None = None, most_bytes: int | None = None
+    conn: Connection, snapshot_id: str, limit: int | None = None, most_bytes: float = math.inf
 ) -> list[Entry]:
     """Return a snapshot's entries in the order of their generations, the newest `limit` of them.
 
     Leave out the older ones beyond `most_bytes` of content, but return the newest entry in any case.
     """
-    own = audit.c.snapshot_id == snapshot_id
-    sizes = select(audit.c.number, func.length(audit.c.content)).where(own).order_by(*_NEWEST_FIRST).limit(limit)
-    numbers, total = list[int](), 0
-    for number, size in conn.execute(sizes):
-        total += size
-        if numbers and most_bytes is not None and total > most_bytes:
-            break
-        numbers.append(number)
-    return sorted(numbered(conn, numbers), key=lambda entry: (entry.generation, entry.number))
+    sizes = _SIZES.where(audit.c.snapshot_id == snapshot_id).order_by(*_NEWEST_FIRST).limit(limit)
+    shown = fitting([(number, size) for number, size in conn.execute(sizes)], most_bytes)
+    return sorted(numbered(conn, shown), key=lambda entry: (entry.generation, entry.number))
 
 
 def newest(conn: Connection, limit: int, snapshot_id: str | None = None) -> list[int]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, select
 from snapmanage import errors
 from snapmanage.core.audit.chain import Head
 from snapmanage.core.audit.generations import NONE
+from snapmanage.core.values.sizes import fitting
 from snapmanage.store.audit import log
 from snapmanage.store.engine import batches
 from snapmanage.store.mapping.tables import audit, audit_snapshots, snapshots
@@ -52,14 +53,7 @@ def _first_rows(conn: Connection, base: Head, last: int) -> list[Any]:
         .order_by(audit.c.number)
         .limit(ENTRIES_IN_A_PART)
     )
-    taken: list[Any] = []
-    size = 0
-    for row in conn.execute(query).all():
-        size += row.size_bytes
-        if taken and size > BYTES_IN_A_PART:
-            break
-        taken.append(row)
-    return taken
+    return fitting([(row, row.size_bytes) for row in conn.execute(query)], BYTES_IN_A_PART)
 
 
 def _remember(conn: Connection, purged: Mapping[str, Set[int]]) -> None:

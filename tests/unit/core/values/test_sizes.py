@@ -1,8 +1,8 @@
-"""Pages of records that end at a number of characters."""
+"""Pages that end at a number of characters or bytes."""
 
 import pytest
 
-from snapmanage.core.lists.paging import fitting
+from snapmanage.core.values.sizes import fitting
 
 ENTRIES = [("a", 5), ("b", 3), ("c", 4), ("d", 0)]
 
