@@ -136,11 +136,6 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
     return written
 
 
-def list_page(conn: Connection, kind: type[R], query: ListQuery) -> list[R]:
-    """Return a page of records; raise `InvalidRequest` if the list has no row of the marker's id."""
-    return [to_record(kind, row) for row in paging.rows(conn, TABLES[kind], query)]
-
-
 def page_sizes(conn: Connection, kind: type[Record], query: ListQuery) -> Sequence[tuple[str, int]]:
     """Return the ids of the records on a page, each with the size of its texts; raise `InvalidRequest`."""
     return paging.sizes(conn, TABLES[kind], query)

@@ -40,7 +40,7 @@ def request(app: Application, source: str = "daily", key: IdempotencyKey | None 
 def made(database: Database) -> list[str]:
     """Return the ids of all snapshots."""
     with database.read() as conn:
-        return [snapshot.id for snapshot in records.list_page(conn, Snapshot, ListQuery(None))]
+        return [snapshot_id for snapshot_id, _ in records.page_sizes(conn, Snapshot, ListQuery(None))]
 
 
 def casts(database: Database) -> list[str]:

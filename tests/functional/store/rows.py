@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from snapmanage.core import lifecycle
 from snapmanage.core.change import Change
+from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Snapshot
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database
@@ -25,6 +26,11 @@ TEXTS = [
     '\'; DROP TABLE snapshots; -- "%s" \\ \n\t',
     "\\'; \\\\' \x1a \r \\",
 ]
+
+
+def list_page(conn: Connection, query: ListQuery) -> list[Snapshot]:
+    """Return a page of snapshots as `queries.list_records` reads it."""
+    return records.shown(conn, Snapshot, [snapshot_id for snapshot_id, _ in records.page_sizes(conn, Snapshot, query)])
 
 
 def insert(database: Database, *made: Any) -> None:

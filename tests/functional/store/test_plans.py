@@ -22,6 +22,7 @@ from snapmanage.store.mapping import tables
 from tests import examples
 from tests.examples import NOW, PROJECT, SERVER, new_id
 from tests.functional.databases import ON_SERVERS
+from tests.functional.store.rows import list_page
 
 ROWS = 3000
 LARGE = ("snapshots", "outbox")
@@ -70,7 +71,7 @@ def manage(app: Application) -> None:
     assert [record.status.value for record in settled] == ["available", "available"]
     app.db.write(relay)
     with app.db.read() as conn:
-        records.list_page(conn, Snapshot, ListQuery(PROJECT, limit=10))
+        list_page(conn, ListQuery(PROJECT, limit=10))
         ownership.owned_among(conn, SERVER, found)
 
 

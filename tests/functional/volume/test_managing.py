@@ -135,7 +135,7 @@ def test_many_requests_at_the_same_time_all_succeed(tmp_path: Path) -> None:
 
         def left() -> int:
             with world.db.read() as conn:
-                return len(records.list_page(conn, Snapshot, ListQuery(world.client.project, {"status": "creating"})))
+                return records.count(conn, Snapshot, ListQuery(world.client.project, {"status": "creating"}))
 
         until(lambda: left() == 0, "all to be settled")
 

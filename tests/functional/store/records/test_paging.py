@@ -16,6 +16,7 @@ from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import records, usermessages
 from snapmanage.store.engine.database import Database
 from tests.examples import NOW, PROJECT, new_id, parameter_id, snapshot
+from tests.functional.store.rows import list_page
 
 SECOND = timedelta(seconds=1)
 OTHER = "another"
@@ -28,7 +29,7 @@ def fill(database: Database, *made: Snapshot) -> None:
 
 def listed(database: Database, **wanted: Any) -> list[Snapshot]:
     with database.read() as conn:
-        return records.list_page(conn, Snapshot, ListQuery(**{"project_id": PROJECT} | wanted))
+        return list_page(conn, ListQuery(**{"project_id": PROJECT} | wanted))
 
 
 def paged(database: Database, size: int, **wanted: Any) -> list[Snapshot]:
@@ -185,7 +186,8 @@ def test_page_in_the_default_order_is_read_from_its_index(database: Database, ma
     asked: list[tuple[str, Any]] = []
     event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
 
-    listed(database, limit=2, marker=made[0].id if marked else None)
+    with database.read() as conn:
+        records.page_sizes(conn, Snapshot, ListQuery(PROJECT, limit=2, marker=made[0].id if marked else None))
 
     statement, parameters = asked[-1]
     with database.engine.connect() as conn:
@@ -213,5 +215,5 @@ def test_impossible_query_finds_no_row(database: Database) -> None:
     fill(database, snapshot())
 
     with database.read() as conn:
-        assert records.list_page(conn, Snapshot, ListQuery(PROJECT, never=True)) == []
+        assert list_page(conn, ListQuery(PROJECT, never=True)) == []
         assert records.count(conn, Snapshot, ListQuery(PROJECT, never=True)) == 0

@@ -13,7 +13,7 @@ from snapmanage.store import records
 from snapmanage.store.engine.database import Database
 from tests import examples
 from tests.examples import NOW, PROJECT
-from tests.functional.store.rows import SECOND, TEXTS, insert, owning_snapshot, stored
+from tests.functional.store.rows import SECOND, TEXTS, insert, list_page, owning_snapshot, stored
 
 
 def full_snapshot(**fields: Any) -> Snapshot:
@@ -105,12 +105,10 @@ def test_pages_join_up_to_the_whole_list_even_if_times_are_equal(database: Datab
 
     with database.read() as conn:
         paged: list[Snapshot] = []
-        while page := records.list_page(
-            conn, Snapshot, ListQuery(PROJECT, limit=2, marker=paged[-1].id if paged else None)
-        ):
+        while page := list_page(conn, ListQuery(PROJECT, limit=2, marker=paged[-1].id if paged else None)):
             paged += page
-        everything = records.list_page(conn, Snapshot, ListQuery(PROJECT))
-        behind = records.list_page(conn, Snapshot, ListQuery(PROJECT, limit=2, offset=3))
+        everything = list_page(conn, ListQuery(PROJECT))
+        behind = list_page(conn, ListQuery(PROJECT, limit=2, offset=3))
 
     assert paged == everything
     assert behind == everything[3:5]
@@ -123,7 +121,7 @@ def test_list_shows_matching_records_and_no_tombstone(database: Database) -> Non
     insert(database, named, other, owning_snapshot("c", name="n", deleted_at=NOW))
 
     with database.read() as conn:
-        assert records.list_page(conn, Snapshot, ListQuery(PROJECT, {"name": "n"})) == [named]
+        assert list_page(conn, ListQuery(PROJECT, {"name": "n"})) == [named]
         assert records.count(conn, Snapshot, ListQuery(PROJECT, {"name": "n"})) == 1
         assert records.count(conn, Snapshot, ListQuery(PROJECT)) == 2
 
@@ -133,7 +131,7 @@ def test_marker_of_another_project_is_unknown(database: Database) -> None:
     insert(database, theirs)
 
     with database.read() as conn, pytest.raises(errors.InvalidRequest, match=theirs.id):
-        records.list_page(conn, Snapshot, ListQuery(PROJECT, marker=theirs.id))
+        list_page(conn, ListQuery(PROJECT, marker=theirs.id))
 
 
 def test_volume_is_stored_in_its_own_table(database: Database) -> None:
