@@ -43,14 +43,16 @@ def generations(conn: Connection, until: int) -> Iterator[tuple[str, Generations
 
 
 def keep_announced(conn: Connection, generations: Mapping[str, int]) -> None:
-    """Keep the announced generations of snapshots, by id, whose records are about to be deleted.
+    """Keep the announced generations of records, by id, which are about to be deleted.
 
     The records prove the events; without a record, events count as forged. So the transaction that deletes records
-    calls this function first. It waits for a purge of the audit log, which adds rows of the same snapshots.
+    calls this function first. It waits for a purge of the audit log, which adds rows of the same snapshots. A kept
+    generation never falls: a client of the broker may give a volume, which announces nothing, the id of a snapshot.
     """
     log.state(conn, lock=True)
-    known = set(log.purged(conn, generations))
-    batches.update(conn, audit_snapshots, [(each, {"announced": generations[each]}) for each in sorted(known)])
+    known, before = set(log.purged(conn, generations)), log.announced_when_purged(conn, generations)
+    announced = {each: max(generation, before.get(each, 0)) for each, generation in generations.items()}
+    batches.update(conn, audit_snapshots, [(each, {"announced": announced[each]}) for each in sorted(known)])
     new = [
         {"id": each, "purged": "", "announced": generation}
         for each, generation in sorted(generations.items())

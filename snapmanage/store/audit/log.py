@@ -101,10 +101,10 @@ def purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, Generat
     return {row.id: Generations.parse(row.purged) for row in rows}
 
 
-def announced_when_purged(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, int]:
-    """Return the generation that each snapshot had announced at its last purge, where it is known."""
+def announced_when_purged(conn: Connection, record_ids: Collection[str]) -> dict[str, int]:
+    """Return the generation that each record had announced at its last purge, where it is known; a volume has 0."""
     columns = audit_snapshots.c
-    query = select(columns.id, columns.announced).where(columns.id.in_(snapshot_ids), columns.announced.is_not(None))
+    query = select(columns.id, columns.announced).where(columns.id.in_(record_ids), columns.announced.is_not(None))
     return {row.id: row.announced for row in conn.execute(query)}
 
 

@@ -8,7 +8,7 @@ from snapmanage.bus import Delivery, envelope
 from snapmanage.bus.names import Names
 from snapmanage.core import lifecycle
 from snapmanage.core.maintenance.purge import Kind
-from snapmanage.core.records import Status
+from snapmanage.core.records import Status, Volume
 from snapmanage.manage.application import Application
 from snapmanage.testing.clock import FakeClock
 from tests import examples
@@ -36,6 +36,20 @@ def test_events_of_a_purged_snapshot_are_not_reported_as_forged(app: Application
     purged(app, Kind.TOMBSTONES)
 
     assert present(app, snapshot_id) == []
+    assert findings(app.db) == []
+
+
+def test_purge_of_a_volume_with_the_id_of_a_purged_snapshot_leaves_the_proof(
+    app: Application, clock: FakeClock
+) -> None:
+    """A client of the broker chooses the ids of the records that its casts describe."""
+    volume = examples.volume(id=unmanaged(app))
+    write(app, replace(volume, status=Status.ERROR, updated_at=app.db.now()))
+    pass_days(app, clock)
+
+    purged(app, Kind.TOMBSTONES, Kind.FAILED)
+
+    assert present(app, volume.id) == present(app, volume.id, kind=Volume) == []
     assert findings(app.db) == []
 
 
