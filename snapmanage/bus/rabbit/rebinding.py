@@ -44,10 +44,20 @@ class Rebinding:
             try:
                 with self._connect(0) as connection:
                     for key in self._keys:
-                        bind_again(connection, self._topology, key)
-            except ChannelError as error:
-                LOG.warning("The broker refused to bind a queue again (%s); retrying in %g s.", error, INTERVAL_SECONDS)
+                        self._bind(connection, key)
             except BROKEN:
                 pass  # the consumer of these queues logs the reason, and declares them when it connects again
             except Exception:
                 LOG.exception("Binding queues again failed; retrying in %g s.", INTERVAL_SECONDS)
+
+    def _bind(self, connection: kombu.Connection, key: str) -> None:
+        """Bind one queue again; the broker's refusal must not keep the others from it."""
+        try:
+            bind_again(connection, self._topology, key)
+        except ChannelError as error:
+            LOG.warning(
+                "The broker refused to bind queue %s again (%s); retrying in %g s.",
+                self._topology.name(key),
+                error,
+                INTERVAL_SECONDS,
+            )
