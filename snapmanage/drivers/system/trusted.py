@@ -28,7 +28,8 @@ def is_root_only(path: Path) -> bool:
 def is_root_only_behind_links(path: Path) -> bool:
     """Like `is_root_only`, but the way to the path may have symbolic links that only root can change."""
     try:
-        return _is_closed(path.stat()) and all(keeps_names(each.lstat(), _ROOT) for each in way_to(path, _link))
+        way = way_to(path, _link)
+        return path.is_absolute() and _is_closed(path.stat()) and all(keeps_names(each.lstat(), _ROOT) for each in way)
     except OSError:
         return False
 

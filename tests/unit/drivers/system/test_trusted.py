@@ -57,6 +57,12 @@ def test_file_that_others_can_change_is_not_trusted(code: Path) -> None:
     assert not trusted.is_root_only_behind_links(code)
 
 
+def test_path_that_depends_on_the_current_folder_is_not_trusted(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(code.parent)
+
+    assert not trusted.is_root_only_behind_links(Path(code.name))
+
+
 def test_links_in_a_circle_lead_nowhere(code: Path) -> None:
     circle = code.with_name("circle")
     circle.symlink_to("circle")
