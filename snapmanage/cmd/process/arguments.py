@@ -8,7 +8,7 @@ from snapmanage import errors
 from snapmanage.core.audit.chain import LONGEST_NUMBER
 from snapmanage.core.values.text import cut, printable
 
-# The largest number that a command accepts; every database counts further.
+# The largest limit that a command accepts; every database counts further.
 LARGEST = 2**31 - 1
 # The largest number of a row of the audit log.
 MOST_ROWS = 10**LONGEST_NUMBER - 1
@@ -61,11 +61,13 @@ def name(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Return the seconds that an argument has, below `MOST_SECONDS`."""
+    """Return the seconds that an argument has: 0 or more, and fewer than `MOST_SECONDS`."""
     try:
         value = float(text)
     except ValueError:
         value = -1
     if not 0 <= value < MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds below {MOST_SECONDS}, not {cut(text)!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be a number of seconds from 0 to less than {MOST_SECONDS}, not {cut(text)!r}"
+        )
     return value
