@@ -77,7 +77,8 @@ def audit_entries(app: Application, snapshot_id: str) -> list[Entry]:
 
 def list_records(app: Application, kind: type[R], query: ListQuery, with_total: bool = False) -> Page[R]:
     """Return a page of records; raise `InvalidRequest` if the list has no entry with the marker's id, or `SlowList`."""
-    with app.db.read(statement_seconds=LIST_SECONDS) as conn:
+    # Otherwise records that are deleted between the statements could leave an empty page, without a link to the next.
+    with app.db.read(at_one_moment=True, statement_seconds=LIST_SECONDS) as conn:
         sizes = records.page_sizes(conn, kind, _with_next(query))
         record_ids = fitting(sizes[: query.limit], LARGEST_PAGE)
         found = records.shown(conn, kind, record_ids)

@@ -4,10 +4,12 @@ Every option about TLS is honoured or refused. oslo.messaging itself ignores som
 `ssl_ca_file`, and ignores the names of older releases, so that a connection that looks encrypted would not be.
 """
 
+import functools
+import logging
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,9 +19,12 @@ from snapmanage import certificates, errors
 from snapmanage.bus.rabbit.connecting import Broker, Connector, Tls
 from snapmanage.cmd.wiring import configuration
 from snapmanage.cmd.wiring.configuration import RABBIT
+from snapmanage.core.values.hosts import is_local
 
 if TYPE_CHECKING:
     from snapmanage.bus.rabbit.oslo_client import RpcBroker
+
+LOG = logging.getLogger(__name__)
 
 PORT, TLS_PORT = 5672, 5671
 FILES = ("ssl_ca_file", "ssl_cert_file", "ssl_key_file")
@@ -56,8 +61,23 @@ def rpc_brokers(conf: cfg.ConfigOpts) -> list["RpcBroker"]:
 
 def _connector(conf: cfg.ConfigOpts, url: Any) -> Connector:
     tls = broker_tls(conf)
+    location = conf.get_location("ssl", RABBIT)
+    if tls is None and not (location and location.location.is_user_controlled):
+        _warn_of_plain(tuple(host.hostname for host in url.hosts if not is_local(host.hostname)))
     brokers = [Broker(host.hostname, broker_address(host, url.virtual_host, tls is not None)) for host in url.hosts]
     return Connector(brokers, tls, conf.oslo_messaging_rabbit.rabbit_login_method)
+
+
+@functools.cache
+def _warn_of_plain(hosts: Sequence[str]) -> None:
+    """Warn once of connections without TLS to other hosts; a worker inherits what its supervisor has warned of."""
+    if hosts:
+        LOG.warning(
+            "The connection to the broker on %s shows passwords and data to the network: [%s] ssl is not set. Set "
+            "ssl = true and ssl_ca_file, or ssl = false if the network is safe; see docs/how-to/tls.md.",
+            ", ".join(hosts),
+            RABBIT,
+        )
 
 
 def virtual_host(conf: cfg.ConfigOpts) -> str:

@@ -4,12 +4,12 @@ libpq takes each parameter that the URL lacks from a service file, then from the
 option file. Such settings are refused, since the check of TLS sees only the URL.
 """
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
 from snapmanage import errors
+from snapmanage.core.values.hosts import is_local
 from snapmanage.store.engine import tls
 
 _OTHER_FILES = ("service", "servicefile", "read_default_file", "read_default_group")
@@ -50,7 +50,7 @@ def refuse_variables(url: sa.URL, environment: Mapping[str, str]) -> None:
 def unencrypted(url: sa.URL) -> str | None:
     """Describe a connection to another host whose URL does not mention TLS, with the remedy; None for all others."""
     backend = "postgresql" if url.get_backend_name() == "postgresql" else "mysql"
-    hosts = sorted({host for host in _hosts(url) if not _is_local(host)})
+    hosts = sorted({host for host in _hosts(url) if not is_local(host)})
     if not hosts or "unix_socket" in url.query or tls.parameters(url):
         return None
     return (
@@ -66,13 +66,3 @@ def _hosts(url: sa.URL) -> Iterator[str]:
         for host in (text or "").split(","):
             if host:
                 yield host.partition(":")[0] if host.count(":") == 1 else host
-
-
-def _is_local(host: str) -> bool:
-    """Return whether a host is this one: loopback, or the folder of a socket."""
-    if host.startswith(("/", "@")) or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

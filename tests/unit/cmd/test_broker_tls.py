@@ -9,6 +9,7 @@ from oslo_config import cfg
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.cmd.wiring import broker_connection, configuration, parts
+from snapmanage.testing.services.process import unique
 from tests.services.network.certificates import Certificate, Certificates
 
 URL = "rabbit://snapmanage:s3cret@broker.example/"
@@ -135,3 +136,34 @@ def test_without_a_ca_file_oslo_messaging_gets_the_file_of_the_system(
     broker_connection.rpc_brokers(conf)
 
     assert conf.oslo_messaging_rabbit.ssl_ca_file == str(certificates.authority.cert)
+
+
+@pytest.mark.parametrize(
+    ("lines", "url", "warned"),
+    [
+        ("", "rabbit://snapmanage:s3cret@{host}/", "{host}"),
+        (
+            "",
+            "rabbit://snapmanage:s3cret@127.0.0.1,snapmanage:s3cret@{host},snapmanage:s3cret@2.{host}/",
+            "{host}, 2.{host}",
+        ),
+        ("ssl = false", "rabbit://snapmanage:s3cret@{host}/", ""),
+        ("ssl = true", "rabbit://snapmanage:s3cret@{host}/", ""),
+        ("", "rabbit://snapmanage:s3cret@[::1]:5672,snapmanage:s3cret@localhost/{host}", ""),
+    ],
+    ids=["alone", "one of several", "confirmed", "TLS", "local"],
+)
+def test_plain_connection_to_another_host_is_logged_once(
+    tmp_path: Path, lines: str, url: str, warned: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = f"{unique('host').replace('_', '-')}.example"
+    conf = configured(tmp_path, lines, url.format(host=host))
+
+    for _ in range(2):
+        broker_connection.connector(conf)
+
+    texts = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [warned.format(host=host) in text and "docs/how-to/tls.md" in text for text in texts] == [True] * bool(
+        warned
+    )
+    assert "s3cret" not in caplog.text
