@@ -6,15 +6,15 @@ from typing import Any
 from waitress.task import ThreadedTaskDispatcher
 
 
-class Turns:
+class ClientRoundRobin:
     """Connections whose requests wait for a thread, with the part of the interface of `deque` that waitress uses.
 
-    Clients take turns, so that one with many connections does not delay the others; the requests of each client keep
-    the order of their arrival.
+    Clients are served round robin, so that one with many connections does not delay the others; the requests of each
+    client keep the order of their arrival.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[Any]] = {}  # in the order of the clients' turns
+        self._waiting: dict[str, deque[Any]] = {}  # the client that is served next is first
         self._length = 0
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class Turns:
         return self._take(channels, channels[0])
 
     def remove(self, channel: Any) -> None:
-        """Remove a connection that waits; its client waits for another turn."""
+        """Remove a connection that waits; its client goes to the end."""
         self._take(self._waiting[channel.client], channel)
 
     def _take(self, channels: deque[Any], channel: Any) -> Any:
@@ -45,11 +45,11 @@ class Turns:
 
 
 class Threads(ThreadedTaskDispatcher):
-    """Threads that handle complete requests, of each client in turn."""
+    """Threads that handle complete requests, one of each client in turn."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = Turns()
+        self.queue = ClientRoundRobin()
 
     def withdraw(self, channel: Any) -> bool:
         """Return whether the request of a connection waited for a thread; if so, no thread will handle it."""

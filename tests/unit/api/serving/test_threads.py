@@ -1,4 +1,4 @@
-"""Requests that wait for a thread: clients take turns."""
+"""Requests that wait for a thread: clients are served round robin."""
 
 import threading
 from collections.abc import Iterator
