@@ -108,7 +108,9 @@ def transport_url(conf: cfg.ConfigOpts) -> Any:
             f"oslo.messaging's client would read; move them to the section [{RABBIT}]"
         )
     if not url.hosts:
-        url.hosts.append(oslo_messaging.TransportHost("localhost"))
+        url.hosts.append(oslo_messaging.TransportHost())
+    for host in url.hosts:
+        host.hostname = host.hostname or "localhost"
     return url
 
 

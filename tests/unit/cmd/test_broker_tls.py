@@ -150,8 +150,10 @@ def test_without_a_ca_file_oslo_messaging_gets_the_file_of_the_system(
         ("ssl = false", "rabbit://snapmanage:s3cret@{host}/", ""),
         ("ssl = true", "rabbit://snapmanage:s3cret@{host}/", ""),
         ("", "rabbit://snapmanage:s3cret@[::1]:5672,snapmanage:s3cret@localhost/{host}", ""),
+        ("", "rabbit://snapmanage:s3cret@/{host}", ""),
+        ("", "rabbit://snapmanage:s3cret@:5672/{host}", ""),
     ],
-    ids=["alone", "one of several", "confirmed", "TLS", "local"],
+    ids=["alone", "one of several", "confirmed", "TLS", "local", "no host", "port alone"],
 )
 def test_plain_connection_to_another_host_is_logged_once(
     tmp_path: Path, lines: str, url: str, warned: str, caplog: pytest.LogCaptureFixture
