@@ -1,16 +1,22 @@
-"""The query parameters that lists of records share: project, filters, order and page."""
+"""Lists of records: the query parameters that they share (project, filters, order and page), and a page."""
 
 import ast
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.request import ApiRequest
 from snapmanage.core.lists.paging import ListQuery, limit_number
+from snapmanage.core.records import Record
+from snapmanage.manage import queries
+from snapmanage.manage.queries import Page
+
+R = TypeVar("R", bound=Record)
 
 DEFAULT_SORT_KEY = "created_at"
 LARGEST_SIZE_GB = 2**63 - 1
@@ -57,7 +63,14 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
     )
 
 
-def wants_count(request: ApiRequest) -> bool:
+def page(request: ApiRequest, kind: type[R], shape: Shape) -> Page[R]:
+    """Return a page of records once the database may work on it; raise `InvalidRequest` or `SlowList`."""
+    wanted, with_total = query(request, shape), _wants_count(request)
+    with request.service.searches.admitted(request.caller.requester.project_id):
+        return queries.list_records(request.service.app, kind, wanted, with_total)
+
+
+def _wants_count(request: ApiRequest) -> bool:
     """Return whether the answer must have the number of records on all pages."""
     return request.version >= versions.WITH_COUNT and bool(schemas.boolean(request.parameters, "with_count"))
 

@@ -69,8 +69,4 @@ def _get(request: ApiRequest) -> Snapshot:
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
-    query = lists.query(request, SHAPE)
-    with_total = lists.wants_count(request)
-    with request.service.searches.admitted(request.caller.requester.project_id):
-        shown = queries.list_records(request.service.app, Snapshot, query, with_total)
-    return views.page(request, "snapshots", shown, view)
+    return views.page(request, "snapshots", lists.page(request, Snapshot, SHAPE), view)

@@ -47,8 +47,4 @@ def show(request: ApiRequest) -> Answer:
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
-    query = lists.query(request, SHAPE)
-    with_total = lists.wants_count(request)
-    with request.service.searches.admitted(request.caller.requester.project_id):
-        shown = queries.list_records(request.service.app, Volume, query, with_total)
-    return views.page(request, "volumes", shown, view)
+    return views.page(request, "volumes", lists.page(request, Volume, SHAPE), view)
