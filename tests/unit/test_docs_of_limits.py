@@ -1,5 +1,6 @@
 """The page of limits has the numbers that the code has."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,8 @@ def rows(beginning: str = "") -> list[str]:
 def test_row_has_the_value_of_the_code(row: str, value: object) -> None:
     [line] = rows(row)
 
-    assert str(value) in line
+    # As whole numbers: a value of 100 is not in a row of 1,000.
+    assert re.search(rf"(?<![0-9,]){re.escape(str(value))}(?!,?[0-9])", line)
 
 
 def test_each_row_is_compared_with_the_code_if_its_number_is_there() -> None:
