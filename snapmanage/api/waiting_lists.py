@@ -67,7 +67,7 @@ class Listings:
 class SearchLimits:
     """The numbers of lists of records of a process that the database may work on at the same time.
 
-    So many lists that are `waiting` for a place are patient: each holds a thread.
+    `waiting` is the number of lists that wait patiently for a place, since each of them holds a thread.
     """
 
     total: int = 12
@@ -126,9 +126,9 @@ class Searches:
             self._waiting -= 1
 
     def _seconds_to_wait(self, project_id: str, patience: float) -> float:
-        """Return the longest time to wait for a place, 0 if there is one; raise `SlowList` if it is over.
+        """Return the seconds to wait for a place at most, 0 if a place is free.
 
-        It is over when a list in a place has taken longer than `patience` seconds.
+        Raise `SlowList` if a list in a place has taken longer than `patience` seconds.
         """
         own = [begun for project, begun in self._running.values() if project == project_id]
         every = [begun for _, begun in self._running.values()]

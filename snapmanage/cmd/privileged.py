@@ -140,7 +140,7 @@ def _refuse_unsafe_start(listed: boundary.Listed) -> None:
 def _code() -> Iterator[Path]:
     """Yield the path of every file and folder from which this process has loaded or may load code, as Python has it.
 
-    Who can change a symbolic link on the way to a path chooses the code of the next start.
+    A user who can change a symbolic link on the way to a path chooses the code of the next start.
     """
     yield Path(sys.executable)
     yield from {Path(folder) for folder in (sys.prefix, *sys.path) if os.path.exists(folder)}

@@ -11,9 +11,9 @@ SPARED_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Budget:
-    """A bound of `most` bytes; `held` returns those of a connection, and `release` whether it released them.
+    """A bound of `most` bytes; `held` returns the bytes of a connection, and `release` whether it released them.
 
-    Beyond the bound, it releases connections of the client that holds most, those first that have waited longest.
+    Beyond the bound, connections of the client that holds most are released, beginning with the longest waiting one.
     So a client that floods the API loses its own connections, and small requests and answers of others are safe.
     """
 

@@ -15,7 +15,7 @@ MOST_ROWS = 10**LONGEST_NUMBER - 1
 LONGEST_NAME = 255
 # The longest path that Linux accepts.
 LONGEST_ARGUMENT = 4096
-# 31 years: a time before it can still be computed.
+# 31 years: the time so many seconds ago can still be computed.
 MOST_SECONDS = 10**9
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)

@@ -70,7 +70,7 @@ def _connector(conf: cfg.ConfigOpts, url: Any) -> Connector:
 
 @functools.cache
 def _warn_of_plain(hosts: Sequence[str]) -> None:
-    """Warn once of connections without TLS to other hosts; a worker inherits what its supervisor has warned of."""
+    """Warn once of connections without TLS to other hosts; a worker does not repeat its supervisor's warning."""
     if hosts:
         LOG.warning(
             "The connection to the broker on %s shows passwords and data to the network: [%s] ssl is not set. Set "

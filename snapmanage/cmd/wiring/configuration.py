@@ -114,7 +114,7 @@ def database(conf: cfg.ConfigOpts) -> Database:
 
 @functools.cache
 def _warn_of_plain(url: sa.URL) -> None:
-    """Warn once of a connection without TLS to another host; a worker inherits what its supervisor has warned of."""
+    """Warn once of a connection without TLS to another host; a worker does not repeat its supervisor's warning."""
     if text := surroundings.unencrypted(url):
         LOG.warning("%s", text)
 

@@ -51,8 +51,8 @@ def end(*checking: Checking) -> None:
         each.join()
 
 
-def refusal(turn: AbstractContextManager[None]) -> errors.TooManyRequests:
-    with pytest.raises(errors.TooManyRequests) as refused, turn:
+def refusal(admitted: AbstractContextManager[None]) -> errors.TooManyRequests:
+    with pytest.raises(errors.TooManyRequests) as refused, admitted:
         pass
     return refused.value
 
