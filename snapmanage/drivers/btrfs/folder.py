@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from snapmanage import errors
-from snapmanage.drivers.btrfs import members, search, trees
+from snapmanage.drivers.btrfs import members, paths, search, trees
 from snapmanage.drivers.btrfs.members import Member
 from snapmanage.drivers.system import boundary, failures, syscalls
 from snapmanage.drivers.system.failures import KnownFailure
@@ -114,7 +114,7 @@ def rename(folder: str, file_system: str, old: str, new: str) -> None:
     with _opened(folder, file_system) as fd, _translated_errors(old), _opened_beneath(fd, place) as inner:
         found = syscalls.status(inner, old_name)
         # On a btrfs, only the top of a subvolume has this inode.
-        if not stat.S_ISDIR(found.mode) or found.inode != trees.TOP_INODE:
+        if not stat.S_ISDIR(found.mode) or found.inode != paths.TOP_INODE:
             raise errors.SourceNotFound(f"{old!r} is not a subvolume; list the backend again")
         syscalls.rename_noreplace(inner, old_name, new_name)
 

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from snapmanage.drivers.btrfs import trees
+from snapmanage.drivers.btrfs.paths import TOO_LONG
 from snapmanage.drivers.btrfs.trees import Subvolume
 from snapmanage.drivers.system import mounts, syscalls
 
@@ -19,9 +20,10 @@ ESCAPED = "./"
 """The beginning of a substitute for a name that isn't UTF-8 or is unreadable; no real name begins like this."""
 
 OUTSIDE = "/"
-"""The beginning of the name of a subvolume outside of the folder. The rest is its path from the top."""
+"""The beginning of the name of a subvolume outside of the folder. The rest is its path from the top.
 
-MAX_PATH_BYTES = 4095
+A subvolume counts as outside if its path is too long for Linux. Every user can make such paths, also in the folder.
+"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class _View:
         """Return the path from the folder, or from the top after a slash. No two subvolumes have one name."""
         if each.path is None:
             return f"{ESCAPED}subvolume {each.number}"
+        if each.path == TOO_LONG:
+            return f"{OUTSIDE}{ESCAPED}subvolume {each.number}"
         if each.path == self._here:
             return ITSELF
         if not self._here or each.path.startswith(self._here + b"/"):
@@ -150,8 +154,6 @@ def _obstacle(fd: int, place: str) -> str:
 
     It is also empty where the folder was removed.
     """
-    if len(os.fsencode(place)) > MAX_PATH_BYTES:
-        return f"its folder has a path of more than {MAX_PATH_BYTES} bytes; move it"
     try:
         inner = syscalls.open_directory_beneath(fd, place) if place else os.dup(fd)
     except FileNotFoundError:
