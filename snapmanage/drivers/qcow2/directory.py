@@ -66,9 +66,11 @@ class Directory:
         """Return files and internal snapshots that have one of the identities or names; raise `BackendError`.
 
         Every file is found, hidden ones too, and whether or not an overlay records it. If the snapshots inside an image
-        can't be read, each snapshot of that image counts as existing.
+        can't be read, each snapshot of that image counts as existing. The identity of a file is empty if another user
+        has mounted something on it.
         """
-        files_by_name = {name: identity for name in self.names() if (identity := self.identity(name))}
+        described = {name: files.identity_of_entry(self.fd, name) for name in self.names()}
+        files_by_name = {name: identity for name, identity in described.items() if identity is not None}
         found = [BackendObject(name, identity) for name, identity in files_by_name.items()]
         image_names = {name.partition("/")[0] for name in names if "/" in name}
         image_identities = {identity.partition("/")[0] for identity in identities if "/" in identity}
@@ -174,6 +176,9 @@ class Directory:
     def _locate_internal(
         self, file: str, identity: str, identities: Collection[str], names: Collection[str]
     ) -> Iterator[BackendObject]:
+        if not identity:
+            yield from (BackendObject(name, "") for name in names if name.startswith(f"{file}/"))
+            return
         if (image := self.read_image(file)) is None:
             return
         if image.unreadable_reason or image.backing_unknown or (image.header and image.header.internal_error):
