@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 
@@ -79,8 +80,11 @@ class Directory:
                 found += self._locate_internal(name, identity, identities, names)
         return [each for each in found if each.identity in identities or each.name in names]
 
-    def read_image(self, name: str, flags: int = files.PROBE_FLAGS) -> Image | None:
-        """Return the image with this name, or None if no regular file has it; raise `BackendError`."""
+    def read_image(self, name: str, flags: int = files.PROBE_FLAGS, with_internal: bool = True) -> Image | None:
+        """Return the image with this name, or None if no regular file has it; raise `BackendError`.
+
+        Without `with_internal`, leave out its internal snapshots, of which a guest can write thousands into a raw disk.
+        """
         try:
             fd = files.open_regular(self.fd, name, flags)
         except OSError as failure:
@@ -88,7 +92,7 @@ class Directory:
         if fd is None:
             return None
         try:
-            return read_image(fd, name)
+            return read_image(fd, name, with_internal)
         except OSError as failure:
             return self._unreadable_image(name, failure)
         finally:
@@ -129,7 +133,9 @@ class Directory:
             try:
                 if entry.is_symlink():
                     links[entry.name] = os.readlink(entry.name, dir_fd=self.fd)
-                elif entry.is_file(follow_symlinks=False) and (image := self.read_image(entry.name)):
+                elif entry.is_file(follow_symlinks=False) and (
+                    image := self.read_image(entry.name, with_internal=self._is_on_top(entry.name))
+                ):
                     found[entry.name] = image
             except FileNotFoundError:
                 continue
@@ -156,22 +162,36 @@ class Directory:
         target = self._resolver.resolve(self.fd, name).file
         if target is None or not stat.S_ISREG(target.mode):
             return None
-        return self._resolver.within("reading a linked file", partial(self.read_image, name, _FOLLOW_FLAGS))
+        read = partial(self.read_image, name, _FOLLOW_FLAGS, with_internal=False)
+        return self._resolver.within("reading a linked file", read)
 
     def _images(self, found: Mapping[str, Image]) -> list[Image]:
         """Return the files whose names match a pattern, and all backing files below them."""
-        visible = filter(files.is_valid_name, found)
-        pending = [name for name in visible if any(fnmatchcase(name, pattern) for pattern in self._patterns)]
-        seen = set(pending)
+        pending = [found[name] for name in found if self._is_on_top(name)]
+        seen = {name for image in pending for name in image.names}
         images = []
         while pending:
-            images.append(image := found[pending.pop()])
+            images.append(image := pending.pop())
             as_overlay = overlay(image, self._own_paths)
             backing_file = as_overlay.backing_file if as_overlay else None
-            if backing_file and backing_file in found and backing_file not in seen:
-                pending.append(backing_file)
+            if as_overlay and backing_file and backing_file in found and backing_file not in seen:
+                pending.append(self._backing_image(found[backing_file], as_overlay.format))
                 seen.add(backing_file)
         return images
+
+    def _is_on_top(self, name: str) -> bool:
+        """Return whether the name is that of an image which need not be the backing file of another one."""
+        return files.is_valid_name(name) and any(fnmatchcase(name, pattern) for pattern in self._patterns)
+
+    def _backing_image(self, image: Image, format: str) -> Image:
+        """Return the image of a backing file, with its internal snapshots if its format is qcow2."""
+        [name] = image.names
+        if format != "qcow2" or image.header is None:
+            return image
+        read = self.read_image(name)
+        if read and read.identity == image.identity:
+            return read
+        return replace(image, header=replace(image.header, internal_error="it was replaced meanwhile"))
 
     def _locate_internal(
         self, file: str, identity: str, identities: Collection[str], names: Collection[str]
