@@ -20,7 +20,7 @@ from snapmanage.core.backend import BackendObject
 from snapmanage.drivers.qcow2.chains import Chains, consolidate
 from snapmanage.drivers.qcow2.image import Image, overlay, read_image, unopened_image
 from snapmanage.drivers.qcow2.obstacles import DirectoryEntries, Obstacles, obstacles
-from snapmanage.drivers.qcow2.paths import CachedResolver, PathResolver
+from snapmanage.drivers.qcow2.paths import Resolvers
 from snapmanage.drivers.system import files
 from snapmanage.drivers.system.files import translated_errors
 
@@ -38,7 +38,7 @@ _FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 class Directory:
     """An open directory with images."""
 
-    def __init__(self, fd: int, path: str, patterns: Sequence[str], resolver: PathResolver) -> None:
+    def __init__(self, fd: int, path: str, patterns: Sequence[str], resolvers: Resolvers) -> None:
         """`path` leads to the directory; `patterns` match the names of the images on top of their chains."""
         self.fd = fd
         self.path = path
@@ -50,7 +50,7 @@ class Directory:
                 if os.path.samestat(os.stat(own_path), os.fstat(fd)):
                     self._own_paths.add(own_path)
         self._patterns = patterns
-        self._resolver = resolver
+        self._resolvers = resolvers
 
     def names(self) -> list[str]:
         """Return the name of every entry of the directory, including hidden ones."""
@@ -60,7 +60,7 @@ class Directory:
         """Read all files and return the images among them; raise `BackendError`."""
         entries = self._read_entries()
         images = consolidate(self._images(entries.files), self._own_paths)
-        found = obstacles(entries, images, CachedResolver(self.fd, self._resolver), self._own_paths)
+        found = obstacles(entries, images, self._resolvers.cached(self.fd), self._own_paths)
         return Chains(images, self._own_paths, Obstacles.of(found))
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
@@ -159,11 +159,11 @@ class Directory:
 
         Return None for a target that is no regular file, or that can't be found. Raise `BackendError`.
         """
-        target = self._resolver.resolve(self.fd, name).file
+        target = self._resolvers.of_images.resolve(self.fd, name).file
         if target is None or not stat.S_ISREG(target.mode):
             return None
         read = partial(self.read_image, name, _FOLLOW_FLAGS, with_internal=False)
-        return self._resolver.within("reading a linked file", read)
+        return self._resolvers.of_images.within("reading a linked file", read)
 
     def _images(self, found: Mapping[str, Image]) -> list[Image]:
         """Return the files whose names match a pattern, and all backing files below them."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from snapmanage.drivers.qcow2.filenames import PossibleFiles, last_name, possible_files, possible_files_from_cwd
 from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX, Image, overlay
-from snapmanage.drivers.qcow2.paths import CachedResolver, same_file
+from snapmanage.drivers.qcow2.paths import CachedResolver, CachedResolvers, same_file
 from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
@@ -101,14 +101,15 @@ class _RecordedName:
 
 
 def obstacles(
-    entries: DirectoryEntries, images: Collection[Image], resolver: CachedResolver, directory_paths: Collection[str]
+    entries: DirectoryEntries, images: Collection[Image], resolvers: CachedResolvers, directory_paths: Collection[str]
 ) -> Iterator[Obstacle]:
     """Yield the obstacles in a directory; those that certainly apply to an image are yielded first."""
     index = _FileIndex(entries.files.values())
     for name in _recorded_names(entries, images, index, directory_paths):
+        resolver = resolvers.of_images if name.in_image else resolvers.of_other_files
         yield from _of_recorded_name(name, index, resolver)
     for link in entries.links:
-        yield from _of_link(link, entries, index, resolver)
+        yield from _of_link(link, entries, index, resolvers.of_images)
     yield from _of_hidden_names(entries)
     unreadable = {image.names[0]: image.error for image in images if image.backing_unknown}
     for file, image in [*entries.files.items(), *entries.linked.items()]:

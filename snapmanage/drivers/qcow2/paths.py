@@ -64,6 +64,31 @@ class PathResolver:
             raise
 
 
+class Resolvers:
+    """The resolver for links and for the names in images, and the resolver for the names in other files.
+
+    A guest may have written the names in other files. If one of them leads to a storage that hangs, the resolver for
+    images still follows paths.
+    """
+
+    def __init__(self) -> None:
+        self.of_images = PathResolver()
+        self.of_other_files = PathResolver()
+
+    def cached(self, directory_fd: int) -> "CachedResolvers":
+        return CachedResolvers(
+            CachedResolver(directory_fd, self.of_images), CachedResolver(directory_fd, self.of_other_files)
+        )
+
+
+@dataclass(frozen=True)
+class CachedResolvers:
+    """Like `Resolvers`, for one scan."""
+
+    of_images: "CachedResolver"
+    of_other_files: "CachedResolver"
+
+
 @dataclass
 class CachedResolver:
     """Follows paths from one open directory, each path once."""
