@@ -67,10 +67,7 @@ def is_text(name: str) -> bool:
 
 
 def subvolumes(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
-    """Return the subvolumes in the folder, including its own.
-
-    With `names`, return those of them that exist, also outside of the folder.
-    """
+    """Return the snapshots in the folder; with `names`, the subvolumes of these names, also outside of the folder."""
     with _opened(folder, file_system) as fd, _translated_errors(folder):
         found = members.read(fd, names)
         if found is None:
