@@ -77,8 +77,8 @@ class FileDriver:
                     for entry in entries
                     if is_valid_name(entry.name) and entry.is_file(follow_symlinks=False)
                 ]
-            volumes = {name: files.status(fd, name) for name in names if "@" not in name}
-            snapshots = ((name, files.status(fd, name)) for name in names if _volume_name(name))
+            volumes = {name: files.status_of_entry(fd, name) for name in names if "@" not in name}
+            snapshots = ((name, files.status_of_entry(fd, name)) for name in names if _volume_name(name))
             return [_describe(fd, name, found, volumes.get(_volume_name(name))) for name, found in snapshots if found]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:

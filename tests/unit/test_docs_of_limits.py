@@ -23,8 +23,9 @@ from snapmanage.core.audit import payloads
 from snapmanage.core.lists import manageable, paging, sorting
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.values import text
+from snapmanage.drivers.btrfs import members, paths
 from snapmanage.drivers.cinder import process
-from snapmanage.drivers.qcow2 import qemu_img
+from snapmanage.drivers.qcow2 import obstacles, qemu_img
 from snapmanage.drivers.system import commands, deadline
 from snapmanage.manage import queries, requests
 from snapmanage.manage.maintenance import purge, redelivery
@@ -135,6 +136,9 @@ VALUES: dict[str, Any] = {
     "commands of a backend that ignore": f"{commands.MOST_OUTLASTING} for each",
     "requests that the helper": privileged.THREADS,
     "a reply of the helper": f"{privileged.MAX_REPLY_BYTES // MIB} MiB",
+    "paths that the names in a file": f"{obstacles.MOST_PATHS:,}",
+    "text of the snapshots in a listing": f"{members.MOST_LISTED_BYTES // MIB} MiB",
+    "path of a subvolume": f"{paths.MAX_PATH_BYTES:,} bytes; {paths.MAX_FOLDERS} folders",
     "connections of a process": f"2 times `[database] pool_size`, {2 * conf.DATABASE[1].default}",
     "compiled statements": f"{database.STATEMENTS_KEPT} to {database.STATEMENTS_KEPT * 3 // 2}",
     "values in one statement": ownership.IDS_AT_ONCE,

@@ -87,7 +87,7 @@ class BtrfsDriver:
         return f"btrfs:{privsep.call(privileged.folder_id, self._folder, self._file_system)}"
 
     def list_snapshots(self) -> list[BackendSnapshot]:
-        return [_snapshot(member) for member in self._members() if _is_snapshot(member)]
+        return [_snapshot(member) for member in self._members()]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         member = self._find(reference, ESCAPED)
@@ -165,7 +165,7 @@ class BtrfsDriver:
         )
 
     def _members(self, *names: str) -> list[Member]:
-        """Return every subvolume in the folder; with `names`, those of them that exist."""
+        """Return every snapshot in the folder; with `names`, the subvolumes of these names."""
         found = privsep.call(privileged.subvolumes, self._folder, self._file_system, names)
         return [Member(*fields) for fields in found]
 

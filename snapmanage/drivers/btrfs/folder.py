@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from snapmanage import errors
-from snapmanage.drivers.btrfs import members, search, trees
+from snapmanage.drivers.btrfs import members, paths, search, trees
 from snapmanage.drivers.btrfs.members import Member
 from snapmanage.drivers.system import boundary, failures, syscalls
 from snapmanage.drivers.system.failures import KnownFailure
@@ -67,10 +67,7 @@ def is_text(name: str) -> bool:
 
 
 def subvolumes(folder: str, file_system: str, names: Collection[str] = ()) -> list[Member]:
-    """Return the subvolumes in the folder, including its own.
-
-    With `names`, return those of them that exist, also outside of the folder.
-    """
+    """Return the snapshots in the folder; with `names`, the subvolumes of these names, also outside of the folder."""
     with _opened(folder, file_system) as fd, _translated_errors(folder):
         found = members.read(fd, names)
         if found is None:
@@ -114,7 +111,7 @@ def rename(folder: str, file_system: str, old: str, new: str) -> None:
     with _opened(folder, file_system) as fd, _translated_errors(old), _opened_beneath(fd, place) as inner:
         found = syscalls.status(inner, old_name)
         # On a btrfs, only the top of a subvolume has this inode.
-        if not stat.S_ISDIR(found.mode) or found.inode != trees.TOP_INODE:
+        if not stat.S_ISDIR(found.mode) or found.inode != paths.TOP_INODE:
             raise errors.SourceNotFound(f"{old!r} is not a subvolume; list the backend again")
         syscalls.rename_noreplace(inner, old_name, new_name)
 

@@ -5,10 +5,12 @@
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from snapmanage.drivers.btrfs import trees
+from snapmanage.drivers.btrfs.paths import TOO_LONG
 from snapmanage.drivers.btrfs.trees import Subvolume
 from snapmanage.drivers.system import mounts, syscalls
 
@@ -19,9 +21,16 @@ ESCAPED = "./"
 """The beginning of a substitute for a name that isn't UTF-8 or is unreadable; no real name begins like this."""
 
 OUTSIDE = "/"
-"""The beginning of the name of a subvolume outside of the folder. The rest is its path from the top."""
+"""The beginning of the name of a subvolume outside of the folder. The rest is its path from the top.
 
-MAX_PATH_BYTES = 4095
+A subvolume counts as outside if its path is too long for Linux. Every user can make such paths, also in the folder.
+"""
+
+MOST_LISTED_BYTES = 64 * 1024**2
+"""The most text in a listing. Beyond it, the snapshots in the entry of the folder that has most text are left out.
+
+A user can fill a volume of its own with snapshots, and a reply of the helper has a limit too.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,9 +58,10 @@ class Member:
 
 
 def read(fd: int, names: Collection[str]) -> list[Member] | None:
-    """Return the subvolumes in an open folder, including its own; with `names`, those of them that exist.
+    """Return the snapshots in an open folder; with `names`, the subvolumes of these names, also outside of the folder.
 
-    Return None where the folder was removed. One search reads everything, so that a subvolume that is renamed meanwhile
+    Return None where the folder was removed. If the snapshots have too much text, a member with a `fault` stands for
+    those that are left out. One search reads everything, so that a subvolume that is renamed meanwhile
     is seen under one of its names. Raise `OSError`.
     """
     here, found = trees.read(fd)
@@ -59,9 +69,9 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
         return None
     view = _View(fd, here, found)
     named = ((view.name(each), each) for each in found)
-    return [
-        view.member(name, each) for name, each in named if (name in names if names else not name.startswith(OUTSIDE))
-    ]
+    if names:
+        return [view.member(name, each) for name, each in named if name in names]
+    return _fitting([view.member(name, each) for name, each in named if _is_listed(name, each)])
 
 
 def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
@@ -74,6 +84,41 @@ def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
         return None
     view = _View(fd, here, found)
     return [(view.name(each), view.identity(each)) for each in found]
+
+
+def _is_listed(name: str, each: Subvolume) -> bool:
+    # The subvolume whose top is the folder has no name in the folder that could be changed.
+    return each.is_snapshot and name != ITSELF and not name.startswith(OUTSIDE)
+
+
+def _fitting(found: list[Member]) -> list[Member]:
+    """Return the members, or those that fit into a listing with one member for the rest."""
+    sizes = Counter[str]()
+    for each in found:
+        sizes[_entry(each)] += sum(len(field.encode()) for field in astuple(each) if isinstance(field, str))
+    largest = sizes.most_common()
+    total, left_out = sizes.total(), set[str]()
+    for entry, size in largest:
+        if total <= MOST_LISTED_BYTES:
+            break
+        left_out.add(entry)
+        total -= size
+    kept = [each for each in found if _entry(each) not in left_out]
+    return [*kept, _rest(len(found) - len(kept), largest[0][0])] if left_out else found
+
+
+def _entry(member: Member) -> str:
+    """Return the entry of the folder that has the member."""
+    return member.name.partition("/")[0]
+
+
+def _rest(count: int, entry: str) -> Member:
+    fault = (
+        f"it stands for {count} snapshots that are not listed, since they have too much text; most of it is in "
+        f"{entry!r}: remove snapshots there"
+    )
+    name, identity = f"{ESCAPED}more snapshots", "more-snapshots"
+    return Member(name, identity, True, None, None, False, True, 0.0, None, "", "", fault)
 
 
 class _View:
@@ -93,6 +138,8 @@ class _View:
         """Return the path from the folder, or from the top after a slash. No two subvolumes have one name."""
         if each.path is None:
             return f"{ESCAPED}subvolume {each.number}"
+        if each.path == TOO_LONG:
+            return f"{OUTSIDE}{ESCAPED}subvolume {each.number}"
         if each.path == self._here:
             return ITSELF
         if not self._here or each.path.startswith(self._here + b"/"):
@@ -150,8 +197,6 @@ def _obstacle(fd: int, place: str) -> str:
 
     It is also empty where the folder was removed.
     """
-    if len(os.fsencode(place)) > MAX_PATH_BYTES:
-        return f"its folder has a path of more than {MAX_PATH_BYTES} bytes; move it"
     try:
         inner = syscalls.open_directory_beneath(fd, place) if place else os.dup(fd)
     except FileNotFoundError:

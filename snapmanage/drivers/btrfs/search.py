@@ -22,6 +22,8 @@ _INO_LOOKUP = struct.Struct("=QQ4080s")
 _FS_INFO = struct.Struct("=16x16s992x")
 
 _BUFFER_BYTES = 1024**2
+# For the items of one kind that belong to one object; clearing a large buffer takes longer than such a search.
+_SMALL_BUFFER_BYTES = 16 * 1024
 
 # Object, type, offset.
 Key = tuple[int, int, int]
@@ -49,7 +51,8 @@ def file_system(fd: int) -> str:
 def directory_path(fd: int, tree: int, inode: int) -> tuple[int, bytes]:
     """Return the tree of a directory and its path in that tree; `tree` 0 means the tree of the open file.
 
-    Raise ENOENT for a missing directory, ENAMETOOLONG for a path of more than about 4,000 bytes.
+    Raise ENOENT for a missing directory, ENAMETOOLONG for a path of more than about 4,000 bytes. The kernel reads each
+    folder on the way anew, so this is too slow for the deep folders that any user can make.
     """
     arguments = bytearray(_INO_LOOKUP.pack(tree, inode, b""))
     fcntl.ioctl(fd, _request(18, _INO_LOOKUP.size), arguments)
@@ -59,10 +62,11 @@ def directory_path(fd: int, tree: int, inode: int) -> tuple[int, bytes]:
 
 def search(fd: int, tree: int, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
     """Yield the items of a tree from one key to another; raise ENOENT where there is no such tree."""
-    buffer = bytearray(_SEARCH.size + _BUFFER_BYTES)
+    size = _SMALL_BUFFER_BYTES if first[:2] == last[:2] else _BUFFER_BYTES
+    buffer = bytearray(_SEARCH.size + size)
     key: Key | None = first
     while key is not None:
-        request = (tree, key[0], last[0], key[2], last[2], 0, MAX_U64, key[1], last[1], 2**32 - 1, _BUFFER_BYTES)
+        request = (tree, key[0], last[0], key[2], last[2], 0, MAX_U64, key[1], last[1], 2**32 - 1, size)
         _SEARCH.pack_into(buffer, 0, *request)
         fcntl.ioctl(fd, _request(17, _SEARCH.size), buffer)
         key = None

@@ -6,7 +6,6 @@ The existing tools don't suffice. The bindings of libbtrfsutil exist for Debian'
 `btrfs subvolume list` prints names raw, so that one name with a line break looks like two.
 """
 
-import errno
 import os
 import struct
 import time
@@ -14,43 +13,31 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from snapmanage.drivers.btrfs import quotas
+from snapmanage.drivers.btrfs.paths import MAX_PATH_BYTES, PAUSE_SECONDS, TOP, TOP_INODE, TRIES, Paths, Place, path_here
 from snapmanage.drivers.btrfs.quotas import Count
 from snapmanage.drivers.btrfs.search import MAX_U64, directory_path, search, unpack, uuid_text
-
-TOP = 5
-"""The number of the topmost subvolume."""
-
-TOP_INODE = 256
-"""The number of the inode at the top of each subvolume; files have greater numbers."""
 
 _LAST_FREE = 2**64 - 256
 _ORPHANS = 2**64 - 5
 
 _ROOT_TREE = 1
-_INODE_REF, _ORPHAN_ITEM, _ROOT_ITEM, _ROOT_BACKREF = 12, 48, 132, 144
+_ORPHAN_ITEM, _ROOT_ITEM, _ROOT_BACKREF = 48, 132, 144
 _READ_ONLY = 1
 
 # Generation, flags, references, generation again, identity, its parent's, birth in seconds and nanoseconds.
 _ROOT = struct.Struct("<160xQ40xQI19xQ16s16s60xQI")
 # The directory's inode and the length of the name, which follows.
 _BACKREF = struct.Struct("<Q8xH")
-_REFERENCES_AT = struct.Struct("<8xH")
-
-# A rename removes one name before it adds the other, within microseconds.
-_TRIES, _PAUSE_SECONDS = 50, 0.001
-_DEEPEST = 2048
-
-# The parent subvolume, the inode of the directory in it, and the name in that directory.
-_Place = tuple[int, int, bytes]
 
 
 @dataclass(frozen=True)
 class Subvolume:
     """A subvolume.
 
-    `path` begins at the top of the file system, without a slash; None where it can't be read. `identity` is empty
-    if a kernel older than 3.6 made the subvolume. `within` is the number of the subvolume that contains it, 0 for the
-    top. `parent_identity` of a snapshot is None where its parent has no identity.
+    `path` begins at the top of the file system, without a slash; None where it can't be read, `paths.TOO_LONG` if its
+    part in the folder has more than `paths.MAX_PATH_BYTES`. `identity` is empty if a kernel older than 3.6 made the
+    subvolume. `within` is the number of the subvolume that contains it, 0 for the top. `parent_identity` of a snapshot
+    is None where its parent has no identity.
     """
 
     number: int
@@ -67,22 +54,25 @@ class Subvolume:
 def read(fd: int) -> tuple[bytes | None, list[Subvolume]]:
     """Return the path of an open directory from the top of its file system, and every subvolume of that file system.
 
-    The path is None where the directory was removed. Subvolumes that are being deleted are left out.
+    The path is None where the directory was removed; then no subvolume is returned. Subvolumes that are being deleted
+    are left out.
     """
     roots, places, deleted = _roots(fd)
-    paths = _Paths(fd, places)
+    here = path_here(fd, places, *directory_path(fd, 0, os.fstat(fd).st_ino))
+    if here is None:
+        return None, []
+    paths = Paths(fd, places, len(here) + len("/") + MAX_PATH_BYTES)
     counts = quotas.counts(fd)
     found = [
         subvolume(number, offset, item, paths.of(number), places.get(number), counts.get(number))
         for number, (offset, item) in roots.items()
         if number not in deleted
     ]
-    tree, inside = directory_path(fd, 0, os.fstat(fd).st_ino)
-    return _joined(paths.of(tree), inside), [each for each in found if each]
+    return here, [each for each in found if each]
 
 
 def subvolume(
-    number: int, offset: int, item: bytes, path: bytes | None, place: _Place | None, count: Count | None
+    number: int, offset: int, item: bytes, path: bytes | None, place: Place | None, count: Count | None
 ) -> Subvolume | None:
     """Return the subvolume of one root item; None where it is being deleted."""
     generation, flags, references, again, identity, parent, seconds, nanoseconds = _ROOT.unpack_from(item)
@@ -104,14 +94,14 @@ def subvolume(
     )
 
 
-def _roots(fd: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, _Place], set[int]]:
+def _roots(fd: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, Place], set[int]]:
     """Read the tree of subvolumes.
 
     Return the key's offset and the item of every subvolume, by its number; the places of those that have one; and the
     numbers of those that are being deleted.
     """
     roots: dict[int, tuple[int, bytes]] = {}
-    places: dict[int, _Place] = {}
+    places: dict[int, Place] = {}
     first, last = (TOP, _ROOT_ITEM, 0), (_LAST_FREE, _ROOT_BACKREF, MAX_U64)
     for (number, kind, offset), item in search(fd, _ROOT_TREE, first, last):
         if kind == _ROOT_ITEM and (number == TOP or number >= TOP_INODE):
@@ -121,18 +111,18 @@ def _roots(fd: int) -> tuple[dict[int, tuple[int, bytes]], dict[int, _Place], se
     return roots, places, _await_places(fd, roots.keys(), places)
 
 
-def _place(parent: int, item: bytes) -> _Place:
+def _place(parent: int, item: bytes) -> Place:
     directory, length = unpack(_BACKREF, item)
     return parent, directory, item[_BACKREF.size : _BACKREF.size + length]
 
 
-def _await_places(fd: int, numbers: Iterable[int], places: dict[int, _Place]) -> set[int]:
+def _await_places(fd: int, numbers: Iterable[int], places: dict[int, Place]) -> set[int]:
     """Add the places of subvolumes that were between two names when they were read.
 
     Return the subvolumes that are being deleted; they have no place.
     """
     without_place, deleted = set(numbers) - places.keys() - {TOP}, set[int]()
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         deleted |= without_place & _orphans(fd) if without_place else set()
         without_place -= places.keys() | deleted
         if not without_place:
@@ -140,68 +130,10 @@ def _await_places(fd: int, numbers: Iterable[int], places: dict[int, _Place]) ->
         for number in without_place:
             for key, item in search(fd, _ROOT_TREE, (number, _ROOT_BACKREF, 0), (number, _ROOT_BACKREF, MAX_U64)):
                 places[number] = _place(key[2], item)
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(PAUSE_SECONDS)
     return deleted
 
 
 def _orphans(fd: int) -> set[int]:
     """Return the numbers of deleted subvolumes that btrfs hasn't cleaned up yet."""
     return {key[2] for key, _ in search(fd, _ROOT_TREE, (_ORPHANS, _ORPHAN_ITEM, 0), (_ORPHANS, _ORPHAN_ITEM, MAX_U64))}
-
-
-class _Paths:
-    """Finds the paths of subvolumes from the top; each folder on the way is looked up once."""
-
-    def __init__(self, fd: int, places: dict[int, _Place]) -> None:
-        self._fd = fd
-        self._places = places
-        self._paths: dict[int, bytes | None] = {TOP: b""}
-        self._folders: dict[tuple[int, int], bytes | None] = {}
-
-    def of(self, number: int) -> bytes | None:
-        """Return the path of a subvolume; None where it can't be read."""
-        chain: list[int] = []
-        while number not in self._paths:
-            # Subvolumes that are moved meanwhile may seem to contain one another; this ends the loop.
-            self._paths[number] = None
-            if number not in self._places:
-                break
-            chain.append(number)
-            number = self._places[number][0]
-        for each in reversed(chain):
-            parent, directory, name = self._places[each]
-            self._paths[each] = _joined(self._paths[parent], self._folder(parent, directory), name)
-        return self._paths[chain[0]] if chain else self._paths[number]
-
-    def _folder(self, tree: int, inode: int) -> bytes | None:
-        if (tree, inode) not in self._folders:
-            self._folders[tree, inode] = _folder(self._fd, tree, inode)
-        return self._folders[tree, inode]
-
-
-def _folder(fd: int, tree: int, inode: int) -> bytes | None:
-    """Return the path of a directory inside its subvolume; None where it was removed or can't be read."""
-    for _ in range(_TRIES):
-        try:
-            return b"" if inode == TOP_INODE else directory_path(fd, tree, inode)[1]
-        except FileNotFoundError:
-            time.sleep(_PAUSE_SECONDS)
-        except OSError as failure:
-            return _deep_folder(fd, tree, inode) if failure.errno == errno.ENAMETOOLONG else None
-    return None
-
-
-def _deep_folder(fd: int, tree: int, inode: int) -> bytes | None:
-    """Return the path of a directory that is too deep for one call to the kernel."""
-    names: list[bytes] = []
-    while inode != TOP_INODE and len(names) < _DEEPEST:
-        above = next(search(fd, tree, (inode, _INODE_REF, 0), (inode, _INODE_REF, MAX_U64)), None)
-        if above is None:
-            return None
-        (_, _, inode), item = above
-        names.append(item[_REFERENCES_AT.size : _REFERENCES_AT.size + unpack(_REFERENCES_AT, item)[0]])
-    return b"/".join(reversed(names)) if inode == TOP_INODE else None
-
-
-def _joined(*parts: bytes | None) -> bytes | None:
-    return None if None in parts else b"/".join(part for part in parts if part)

@@ -68,11 +68,13 @@ class LogForwarder(logging.Handler):
         self._texts = texts
 
     def emit(self, record: logging.LogRecord) -> None:
+        # A malformed record must not fail the vendor driver.
         try:
-            text = self._texts.shown(record.getMessage())
-            self._channel.send({"log": record.levelno, "name": record.name, "text": text})
-        except Exception:  # noqa: BLE001 - a malformed record must not fail the vendor driver
-            self.handleError(record)
+            text = record.getMessage()
+        except Exception as error:  # noqa: BLE001
+            text = f"a log record is malformed ({error!r}): {record.msg!r}"
+        with contextlib.suppress(Exception):
+            self._channel.send({"log": record.levelno, "name": record.name, "text": self._texts.shown(text)})
 
 
 class VendorDriver:
@@ -236,6 +238,11 @@ def _run_as_root() -> None:
         context.set_client_mode(False)
 
 
+def _log_death_of_thread(died: threading.ExceptHookArgs) -> None:
+    """Log the exception that ended a thread of the vendor driver; standard error would show its text as it is."""
+    LOG.error("A thread of the vendor driver ended: %s: %s", died.exc_type.__name__, died.exc_value)
+
+
 def _serve(channel: Channel, driver: VendorDriver, request: Mapping[str, Any]) -> None:
     """Answer a request; report an answer that is no JSON, such as one with a cycle, as a failure."""
     answer = driver.answer(request)
@@ -259,6 +266,7 @@ def main(descriptor: int, folder: str) -> None:
     channel, texts = Channel(descriptor), Texts()
     driver = VendorDriver(texts)
     logging.root.addHandler(LogForwarder(channel, texts))
+    threading.excepthook = _log_death_of_thread
     for line in channel.lines:
         request = json.loads(line)
         threading.Thread(target=_serve, args=(channel, driver, request), daemon=True).start()

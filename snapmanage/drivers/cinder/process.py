@@ -24,6 +24,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as DeadlinePassed
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import snapmanage
 from snapmanage import errors
@@ -239,9 +240,18 @@ def _configuration(section: Section, folder: str) -> str:
 
 
 def _secrets(section: Section) -> list[str]:
-    """Return the values that no log and no error may show, the longest first: those of options named like secrets."""
+    """Return the texts that no log and no error may show, the longest first: values of options named like secrets.
+
+    A value is also shown as Python and JSON write it in quotes, and as it is written in a URL.
+    """
     values = [value for key, values in section.values.items() if _SECRET.search(key) for value in values]
-    return sorted((value for value in values if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
+    shown = {
+        spelling
+        for value in values
+        if len(value) >= SHORTEST_SECRET
+        for spelling in (value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value))
+    }
+    return sorted(shown, key=len, reverse=True)
 
 
 def _process_ended() -> errors.BackendUnavailable:

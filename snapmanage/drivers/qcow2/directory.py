@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 
@@ -19,7 +20,7 @@ from snapmanage.core.backend import BackendObject
 from snapmanage.drivers.qcow2.chains import Chains, consolidate
 from snapmanage.drivers.qcow2.image import Image, overlay, read_image, unopened_image
 from snapmanage.drivers.qcow2.obstacles import DirectoryEntries, Obstacles, obstacles
-from snapmanage.drivers.qcow2.paths import CachedResolver, PathResolver
+from snapmanage.drivers.qcow2.paths import Resolvers
 from snapmanage.drivers.system import files
 from snapmanage.drivers.system.files import translated_errors
 
@@ -37,7 +38,7 @@ _FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 class Directory:
     """An open directory with images."""
 
-    def __init__(self, fd: int, path: str, patterns: Sequence[str], resolver: PathResolver) -> None:
+    def __init__(self, fd: int, path: str, patterns: Sequence[str], resolvers: Resolvers) -> None:
         """`path` leads to the directory; `patterns` match the names of the images on top of their chains."""
         self.fd = fd
         self.path = path
@@ -49,7 +50,7 @@ class Directory:
                 if os.path.samestat(os.stat(own_path), os.fstat(fd)):
                     self._own_paths.add(own_path)
         self._patterns = patterns
-        self._resolver = resolver
+        self._resolvers = resolvers
 
     def names(self) -> list[str]:
         """Return the name of every entry of the directory, including hidden ones."""
@@ -59,16 +60,18 @@ class Directory:
         """Read all files and return the images among them; raise `BackendError`."""
         entries = self._read_entries()
         images = consolidate(self._images(entries.files), self._own_paths)
-        found = obstacles(entries, images, CachedResolver(self.fd, self._resolver), self._own_paths)
+        found = obstacles(entries, images, self._resolvers.cached(self.fd), self._own_paths)
         return Chains(images, self._own_paths, Obstacles.of(found))
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         """Return files and internal snapshots that have one of the identities or names; raise `BackendError`.
 
         Every file is found, hidden ones too, and whether or not an overlay records it. If the snapshots inside an image
-        can't be read, each snapshot of that image counts as existing.
+        can't be read, each snapshot of that image counts as existing. The identity of a file is empty if another user
+        has mounted something on it.
         """
-        files_by_name = {name: identity for name in self.names() if (identity := self.identity(name))}
+        described = {name: files.identity_of_entry(self.fd, name) for name in self.names()}
+        files_by_name = {name: identity for name, identity in described.items() if identity is not None}
         found = [BackendObject(name, identity) for name, identity in files_by_name.items()]
         image_names = {name.partition("/")[0] for name in names if "/" in name}
         image_identities = {identity.partition("/")[0] for identity in identities if "/" in identity}
@@ -77,8 +80,11 @@ class Directory:
                 found += self._locate_internal(name, identity, identities, names)
         return [each for each in found if each.identity in identities or each.name in names]
 
-    def read_image(self, name: str, flags: int = files.PROBE_FLAGS) -> Image | None:
-        """Return the image with this name, or None if no regular file has it; raise `BackendError`."""
+    def read_image(self, name: str, flags: int = files.PROBE_FLAGS, with_internal: bool = True) -> Image | None:
+        """Return the image with this name, or None if no regular file has it; raise `BackendError`.
+
+        Without `with_internal`, leave out its internal snapshots, of which a guest can write thousands into a raw disk.
+        """
         try:
             fd = files.open_regular(self.fd, name, flags)
         except OSError as failure:
@@ -86,7 +92,7 @@ class Directory:
         if fd is None:
             return None
         try:
-            return read_image(fd, name)
+            return read_image(fd, name, with_internal)
         except OSError as failure:
             return self._unreadable_image(name, failure)
         finally:
@@ -127,7 +133,9 @@ class Directory:
             try:
                 if entry.is_symlink():
                     links[entry.name] = os.readlink(entry.name, dir_fd=self.fd)
-                elif entry.is_file(follow_symlinks=False) and (image := self.read_image(entry.name)):
+                elif entry.is_file(follow_symlinks=False) and (
+                    image := self.read_image(entry.name, with_internal=self._is_on_top(entry.name))
+                ):
                     found[entry.name] = image
             except FileNotFoundError:
                 continue
@@ -151,29 +159,46 @@ class Directory:
 
         Return None for a target that is no regular file, or that can't be found. Raise `BackendError`.
         """
-        target = self._resolver.resolve(self.fd, name).file
+        target = self._resolvers.of_images.resolve(self.fd, name).file
         if target is None or not stat.S_ISREG(target.mode):
             return None
-        return self._resolver.within("reading a linked file", partial(self.read_image, name, _FOLLOW_FLAGS))
+        read = partial(self.read_image, name, _FOLLOW_FLAGS, with_internal=False)
+        return self._resolvers.of_images.within("reading a linked file", read)
 
     def _images(self, found: Mapping[str, Image]) -> list[Image]:
         """Return the files whose names match a pattern, and all backing files below them."""
-        visible = filter(files.is_valid_name, found)
-        pending = [name for name in visible if any(fnmatchcase(name, pattern) for pattern in self._patterns)]
-        seen = set(pending)
+        pending = [found[name] for name in found if self._is_on_top(name)]
+        seen = {name for image in pending for name in image.names}
         images = []
         while pending:
-            images.append(image := found[pending.pop()])
+            images.append(image := pending.pop())
             as_overlay = overlay(image, self._own_paths)
             backing_file = as_overlay.backing_file if as_overlay else None
-            if backing_file and backing_file in found and backing_file not in seen:
-                pending.append(backing_file)
+            if as_overlay and backing_file and backing_file in found and backing_file not in seen:
+                pending.append(self._backing_image(found[backing_file], as_overlay.format))
                 seen.add(backing_file)
         return images
+
+    def _is_on_top(self, name: str) -> bool:
+        """Return whether the name is that of an image which need not be the backing file of another one."""
+        return files.is_valid_name(name) and any(fnmatchcase(name, pattern) for pattern in self._patterns)
+
+    def _backing_image(self, image: Image, format: str) -> Image:
+        """Return the image of a backing file, with its internal snapshots if its format is qcow2."""
+        [name] = image.names
+        if format != "qcow2" or image.header is None:
+            return image
+        read = self.read_image(name)
+        if read and read.identity == image.identity:
+            return read
+        return replace(image, header=replace(image.header, internal_error="it was replaced meanwhile"))
 
     def _locate_internal(
         self, file: str, identity: str, identities: Collection[str], names: Collection[str]
     ) -> Iterator[BackendObject]:
+        if not identity:
+            yield from (BackendObject(name, "") for name in names if name.startswith(f"{file}/"))
+            return
         if (image := self.read_image(file)) is None:
             return
         if image.unreadable_reason or image.backing_unknown or (image.header and image.header.internal_error):

@@ -56,7 +56,7 @@ from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.format import InternalSnapshot
 from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image
-from snapmanage.drivers.qcow2.paths import PathResolver
+from snapmanage.drivers.qcow2.paths import Resolvers
 from snapmanage.drivers.system import files
 
 LOG = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Qcow2Driver:
         self._path = directory or ""
         self._patterns = image_patterns
         self._timeout_seconds = command_timeout_seconds
-        self._resolver = PathResolver()
+        self._resolvers = Resolvers()
 
     def check(self) -> None:
         if not os.path.isabs(self._path):
@@ -205,7 +205,7 @@ class Qcow2Driver:
     @contextmanager
     def _open_directory(self) -> Iterator[Directory]:
         with files.opened_directory(self._path) as fd:
-            yield Directory(fd, self._path, self._patterns, self._resolver)
+            yield Directory(fd, self._path, self._patterns, self._resolvers)
 
     @contextmanager
     def _lock_directory(self) -> Iterator[renames.LockedDirectory]:

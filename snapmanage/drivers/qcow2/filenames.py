@@ -28,10 +28,12 @@ _NODE_KEYS = frozenset(("file", "backing", "data-file", "image", "raw", "test", 
 _OPEN_FILES = ("/proc/", "/dev/fd")
 # A path may begin after each colon, so one text could mean hundreds of paths. No harmless name has more colons.
 _MAX_COLONS = 16
-# A hostile name repeats `json:` at each level of quotes; without a cache, each level multiplies the time. The cache is
-# small, because a result can be hundreds of times as long as its text.
+# A hostile name repeats `json:` at each level of quotes, and each level multiplies the time. No harmless name has more.
+_MAX_OPTIONS = 4
+# The cache is small, because a result can be hundreds of times as long as its text.
 _CACHED_NAMES = 64
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'', re.DOTALL)
+_QUOTE = re.compile("[\"']")
+_TO_QUOTE = {quote: re.compile(rf"((?:[^{quote}\\]|\\.)*){quote}", re.DOTALL) for quote in "\"'"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ _ANY_FILE = PossibleFiles(any_file=True)
 @lru_cache(_CACHED_NAMES)
 def possible_files(recorded: str) -> PossibleFiles:
     """Return the files that a backing file name may mean; a relative path starts at the image."""
+    if recorded.count("json:") > _MAX_OPTIONS:
+        return _ANY_FILE
     if recorded.startswith("json:"):
         return PossibleFiles.of_all(_in_options(recorded.removeprefix("json:")))
     return _after_protocol(recorded) or _at_path(recorded)
@@ -130,7 +134,7 @@ def _in_options(text: str) -> Iterator[PossibleFiles]:
         options = json.loads(text, object_pairs_hook=_nested)
     except (ValueError, RecursionError):
         # QEMU accepts more than JSON, such as single quotes. Any quoted text may be a path.
-        yield from map(possible_files_from_cwd, _quoted(text))
+        yield from map(possible_files_from_cwd, set(_quoted(text)))
         return
     # Each item: key, value, and whether the value belongs to a driver for files of another host.
     pending: list[tuple[str, Any, bool]] = [("", options, False)]
@@ -164,10 +168,24 @@ def _nested(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _quoted(text: str) -> Iterator[str]:
-    for found in _QUOTED.findall(text):
-        inside = found[1:-1]
-        requoted = inside if found[0] == '"' else inside.replace("\\'", "'").replace('"', '\\"')
+    for quote, inside in _quotes(text):
+        requoted = inside if quote == '"' else inside.replace("\\'", "'").replace('"', '\\"')
         try:
             yield json.loads(f'"{requoted}"', strict=False)
         except ValueError:
             yield inside
+
+
+def _quotes(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each quoted text, with its kind of quotes, in linear time."""
+    position, unclosed = 0, set[str]()
+    while begin := _QUOTE.search(text, position):
+        quote, position = begin[0], begin.end()
+        if quote in unclosed:
+            continue
+        if end := _TO_QUOTE[quote].match(text, position):
+            yield quote, end[1]
+            position = end.end()
+        else:
+            # No later quote of this kind is closed either.
+            unclosed.add(quote)

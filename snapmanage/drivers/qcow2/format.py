@@ -90,8 +90,8 @@ class Header:
     max_backing_name_bytes: int = MAX_BACKING_NAME_BYTES
 
 
-def read_header(read: Read) -> Header:
-    """Read the header and the snapshot table of a file; raise `Unreadable` or `NotQcow2`."""
+def read_header(read: Read, with_internal: bool = True) -> Header:
+    """Read the header of a file and, optionally, its snapshot table; raise `Unreadable` or `NotQcow2`."""
     head = read(_HEAD_BYTES, 0)
     if not head.startswith(MAGIC):
         raise NotQcow2("it doesn't begin like a qcow2 file")
@@ -101,6 +101,7 @@ def read_header(read: Read) -> Header:
     features, header_bytes = _features(head, version)
     if not 9 <= cluster_bits <= 21:
         raise Unreadable(f"its header gives clusters of 2**{cluster_bits} bytes")
+    count = count if with_internal else 0
     internal_snapshots, internal_error = _internal_snapshots(read, count, offset, _checked_size(size))
     unusable_reason = _unusable_reason(features)
     unwritable_reason = unusable_reason or ("it is encrypted" if encryption else "")

@@ -117,8 +117,8 @@ def overlay(image: Image, directory_paths: Collection[str]) -> Overlay | None:
     return Overlay(image, recorded, backing_file, kind, error)
 
 
-def read_image(fd: int, name: str) -> Image:
-    """Describe an open file; raise `OSError`."""
+def read_image(fd: int, name: str, with_internal: bool = True) -> Image:
+    """Describe an open file, optionally without its internal snapshots; raise `OSError`."""
     status = syscalls.opened_status(fd)
     image = unopened_image(
         name,
@@ -132,7 +132,7 @@ def read_image(fd: int, name: str) -> Image:
         return os.pread(fd, size, offset)
 
     try:
-        return replace(image, header=read_header(read))
+        return replace(image, header=read_header(read, with_internal))
     except Unreadable as failure:
         names = other_formats.file_names(read)
         unknown = not isinstance(failure, NotQcow2) and names is None

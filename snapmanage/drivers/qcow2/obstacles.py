@@ -11,11 +11,11 @@ to every image of the directory.
 import stat
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from snapmanage.drivers.qcow2.filenames import PossibleFiles, last_name, possible_files, possible_files_from_cwd
 from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX, Image, overlay
-from snapmanage.drivers.qcow2.paths import CachedResolver, same_file
+from snapmanage.drivers.qcow2.paths import CachedResolver, CachedResolvers, same_file
 from snapmanage.drivers.system.files import is_valid_name
 from snapmanage.drivers.system.syscalls import FileStatus
 
@@ -23,6 +23,9 @@ _REBASE = "change that to a plain name in the directory with qemu-img rebase -u"
 _NOT_AN_IMAGE = "snapmanage rewrites only images whose names match image_patterns"
 _DATA_FILE = "snapmanage can't rewrite the name of a data file"
 _OTHER_FORMAT = "snapmanage rewrites only qcow2 images"
+# The most paths that the names in one file may mean; a VMDK has at most 256 names here. A guest with a raw disk could
+# write tens of thousands of them, and each is looked up.
+MOST_PATHS = 1024
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,15 @@ class _RecordedName:
 
 
 def obstacles(
-    entries: DirectoryEntries, images: Collection[Image], resolver: CachedResolver, directory_paths: Collection[str]
+    entries: DirectoryEntries, images: Collection[Image], resolvers: CachedResolvers, directory_paths: Collection[str]
 ) -> Iterator[Obstacle]:
     """Yield the obstacles in a directory; those that certainly apply to an image are yielded first."""
     index = _FileIndex(entries.files.values())
     for name in _recorded_names(entries, images, index, directory_paths):
+        resolver = resolvers.of_images if name.in_image else resolvers.of_other_files
         yield from _of_recorded_name(name, index, resolver)
     for link in entries.links:
-        yield from _of_link(link, entries, index, resolver)
+        yield from _of_link(link, entries, index, resolvers.of_images)
     yield from _of_hidden_names(entries)
     unreadable = {image.names[0]: image.error for image in images if image.backing_unknown}
     for file, image in [*entries.files.items(), *entries.linked.items()]:
@@ -137,14 +141,14 @@ def _recorded_names(
     for image in images:
         as_overlay = overlay(image, directory_paths)
         followed = as_overlay is not None and as_overlay.backing_file in names
-        yield from _names_in(image.names[0], image, in_image=True, backing_file_followed=followed)
+        yield from _bounded(_names_in(image.names[0], image, in_image=True, backing_file_followed=followed))
     identities = {image.identity for image in images}
     for name, other in entries.files.items():
         if other.identity not in identities:
-            yield from _names_in(name, other)
+            yield from _bounded(_names_in(name, other))
     for name, outside in entries.linked.items():
         if outside.file and not index.identities(outside.file):
-            yield from _names_in(name, outside)
+            yield from _bounded(_names_in(name, outside))
 
 
 def _names_in(
@@ -162,8 +166,18 @@ def _names_in(
         yield recorded(other, possible_files(other), _OTHER_FORMAT)
 
 
+def _bounded(names: Iterable[_RecordedName]) -> Iterator[_RecordedName]:
+    """Yield the names in one file up to `MOST_PATHS`; the first one beyond may mean any file, the rest is left out."""
+    paths = 0
+    for each in names:
+        if (paths := paths + len(each.possible_files.paths)) > MOST_PATHS:
+            yield replace(each, possible_files=PossibleFiles(any_file=True))
+            return
+        yield each
+
+
 def _of_recorded_name(name: _RecordedName, index: _FileIndex, resolver: CachedResolver) -> Iterator[Obstacle]:
-    targets = {path: resolver.resolve(path) for path in sorted(name.possible_files.paths)}
+    targets = resolver.resolve_all(sorted(name.possible_files.paths))
     certain = frozenset(
         identity for target in targets.values() if target.file for identity in index.identities(target.file)
     )

@@ -5,7 +5,7 @@ exceeds it, no path is followed for a minute, and their targets count as unknown
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 TIMEOUT_SECONDS = 5.0
 _PAUSE_SECONDS = 60
+# A time limit costs a thread, which takes longer than to follow a path.
+_PATHS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,18 @@ class PathResolver:
 
     def resolve(self, directory_fd: int, path: str) -> Target:
         """Follow a path; a relative one starts at the directory."""
-        try:
-            return self.within("looking for a backing file", partial(_follow, directory_fd, path))
-        except errors.BackendUnavailable:
-            return Target(resolved=False)
+        return self.resolve_all(directory_fd, [path])[path]
+
+    def resolve_all(self, directory_fd: int, paths: Sequence[str]) -> dict[str, Target]:
+        """Follow paths like `resolve`; a time limit holds for up to 64 of them."""
+        found: dict[str, Target] = {}
+        for start in range(0, len(paths), _PATHS_AT_ONCE):
+            some = paths[start : start + _PATHS_AT_ONCE]
+            try:
+                found |= self.within("looking for backing files", partial(_follow_all, directory_fd, some))
+            except errors.BackendUnavailable:
+                found |= dict.fromkeys(some, Target(resolved=False))
+        return found
 
     def within(self, action: str, call: Callable[[], T]) -> T:
         """Return the result of a call that follows a path; raise `BackendUnavailable` if one hangs, or hung lately."""
@@ -54,6 +64,31 @@ class PathResolver:
             raise
 
 
+class Resolvers:
+    """The resolver for links and for the names in images, and the resolver for the names in other files.
+
+    A guest may have written the names in other files. If one of them leads to a storage that hangs, the resolver for
+    images still follows paths.
+    """
+
+    def __init__(self) -> None:
+        self.of_images = PathResolver()
+        self.of_other_files = PathResolver()
+
+    def cached(self, directory_fd: int) -> "CachedResolvers":
+        return CachedResolvers(
+            CachedResolver(directory_fd, self.of_images), CachedResolver(directory_fd, self.of_other_files)
+        )
+
+
+@dataclass(frozen=True)
+class CachedResolvers:
+    """Like `Resolvers`, for one scan."""
+
+    of_images: "CachedResolver"
+    of_other_files: "CachedResolver"
+
+
 @dataclass
 class CachedResolver:
     """Follows paths from one open directory, each path once."""
@@ -63,9 +98,12 @@ class CachedResolver:
     _targets: dict[str, Target] = field(default_factory=dict)
 
     def resolve(self, path: str) -> Target:
-        if path not in self._targets:
-            self._targets[path] = self.resolver.resolve(self.fd, path)
-        return self._targets[path]
+        return self.resolve_all([path])[path]
+
+    def resolve_all(self, paths: Sequence[str]) -> Mapping[str, Target]:
+        unknown = [path for path in paths if path not in self._targets]
+        self._targets |= self.resolver.resolve_all(self.fd, unknown)
+        return {path: self._targets[path] for path in paths}
 
 
 def same_file(one: syscalls.FileStatus, other: syscalls.FileStatus) -> bool:
@@ -79,6 +117,10 @@ def same_file(one: syscalls.FileStatus, other: syscalls.FileStatus) -> bool:
         return True
     virtual = one.device[0] == 0 or other.device[0] == 0
     return virtual and (one.size_bytes, one.modified_ns) == (other.size_bytes, other.modified_ns)
+
+
+def _follow_all(directory_fd: int, paths: Sequence[str]) -> dict[str, Target]:
+    return {path: _follow(directory_fd, path) for path in paths}
 
 
 def _follow(directory_fd: int, path: str) -> Target:

@@ -21,6 +21,8 @@ from snapmanage import errors
 
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 GRACE_SECONDS = 10
+# A longer deadline counts as this one: the kernel's calls that wait refuse more than 24 days.
+LONGEST_SECONDS = 7 * 24 * 3600
 # Commands on one storage that may outlast their deadlines at the same time, each with a thread.
 MOST_OUTLASTING = 16
 
@@ -73,6 +75,7 @@ def run(
     further one is started on it.
     """
     _refuse_while_many_outlast(argv[0], storage)
+    deadline_seconds = min(deadline_seconds, LONGEST_SECONDS)
     program = shutil.which(argv[0], path=ENVIRONMENT["PATH"])
     if program is None:
         raise _not_started(argv[0], package, os.strerror(errno.ENOENT))

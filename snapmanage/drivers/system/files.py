@@ -72,6 +72,26 @@ def status(directory_fd: int, name: str) -> syscalls.FileStatus | None:
         return None
 
 
+def status_of_entry(directory_fd: int, name: str) -> syscalls.FileStatus | None:
+    """Like `status`, but also None for an entry on which a file system is mounted that can't be examined.
+
+    Any user can mount such a file system with FUSE, on a file or a folder of its own.
+    """
+    try:
+        return status(directory_fd, name)
+    except errors.BackendError:
+        if syscalls.is_mount_point(directory_fd, name):
+            return None
+        raise
+
+
+def identity_of_entry(directory_fd: int, name: str) -> str | None:
+    """Return the identity of an entry; empty if `status_of_entry` can't examine it; None if there is no such entry."""
+    if found := status_of_entry(directory_fd, name):
+        return found.identity
+    return "" if syscalls.is_mount_point(directory_fd, name) else None
+
+
 def storage_id(directory: str) -> str | None:
     """Return an ID of the directory that is the same on every host that mounts it; None if there is none.
 
@@ -94,11 +114,14 @@ def _mounted_from(fd: int) -> str:
 
 
 def locate(directory_fd: int, path: str, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
-    """Return every entry of an open directory, of any kind, that has one of the identities or names."""
+    """Return every entry of an open directory, of any kind, that has one of the identities or names.
+
+    The identity of an entry that can't be examined is empty.
+    """
     with translated_errors(path), os.scandir(directory_fd) as entries:
         present = [entry.name for entry in entries]
-    described = ((name, status(directory_fd, name)) for name in present)
-    objects = [BackendObject(name, found.identity) for name, found in described if found]
+    described = ((name, identity_of_entry(directory_fd, name)) for name in present)
+    objects = [BackendObject(name, identity) for name, identity in described if identity is not None]
     return [each for each in objects if each.identity in identities or each.name in names]
 
 

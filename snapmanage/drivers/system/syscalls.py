@@ -123,12 +123,16 @@ def rename_noreplace(directory_fd: int, old: str, new: str) -> None:
 def open_directory_beneath(directory_fd: int, path: str) -> int:
     """Open a directory beneath an open one, on the same mount and without following symbolic links."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    how = _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_XDEV)
-    name = ctypes.c_char_p(os.fsencode(path))
-    opened = int(_libc.syscall(_OPENAT2, directory_fd, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))))
-    if opened < 0:
-        _check(opened, path)
-    return opened
+    return _openat2(directory_fd, path, flags, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_XDEV)
+
+
+def is_mount_point(directory_fd: int, name: str) -> bool:
+    """Return whether something is mounted on the entry `name` of an open directory; the mount is not entered."""
+    try:
+        os.close(_openat2(directory_fd, name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, _RESOLVE_NO_XDEV))
+    except OSError as failure:
+        return failure.errno == errno.EXDEV
+    return False
 
 
 def locked(fd: int) -> bool:
@@ -159,6 +163,15 @@ def keep_capabilities_of_children() -> None:
     Without it, the kernel gives every capability to a program that a process of root starts.
     """
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+
+
+def _openat2(directory_fd: int, path: str, flags: int, resolve: int) -> int:
+    how = _OpenHow(flags, 0, resolve)
+    name = ctypes.c_char_p(os.fsencode(path))
+    opened = int(_libc.syscall(_OPENAT2, directory_fd, name, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))))
+    if opened < 0:
+        _check(opened, path)
+    return opened
 
 
 def _check(outcome: int, name: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from snapmanage import errors
 from snapmanage.core.backend import Binding, refuse_unsafe
 from snapmanage.core.reference import Reference
+from snapmanage.drivers.btrfs import members
 from snapmanage.drivers.btrfs.driver import BtrfsDriver
 from tests.contract.btrfs.helpers import bind, parents_by_name
 from tests.services.storage.btrfs import Btrfs, run
@@ -33,15 +34,24 @@ def test_name_that_is_not_utf_8_is_listed_escaped_as_unusable_and_can_be_a_volum
     assert driver.find_volume(Reference.named("./\\xff")).identity == found.identity
 
 
-def test_path_that_is_too_long_for_the_kernel_is_listed_as_unusable(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+def test_snapshot_with_a_path_that_is_too_long_for_the_kernel_counts_as_outside(
+    btrfs: Btrfs, driver: BtrfsDriver
+) -> None:
     btrfs.add_deep_snapshots("volume-1", ".", (12, 18))
 
-    shallow, deep = sorted(driver.list_snapshots(), key=lambda found: len(found.name))
+    [shallow] = driver.list_snapshots()
 
     driver.manage_snapshot(bind(driver, shallow.name))
-    assert len(deep.name) > 4095
-    with pytest.raises(errors.Unusable, match="more than 4095 bytes"):
-        refuse_unsafe(driver.find_snapshot(Reference.named(deep.name)))
+    with pytest.raises(errors.SourceNotFound):
+        driver.find_snapshot(Reference.named(f"{'d' * 250}/" * 18 + "deep"))
+
+
+def test_snapshot_in_too_many_folders_counts_as_outside(btrfs: Btrfs, driver: BtrfsDriver) -> None:
+    btrfs.add_deep_snapshots("volume-1", ".", (256, 257), name="d")
+
+    [shallow] = driver.list_snapshots()
+
+    assert shallow.name == "d/" * 256 + "deep"
 
 
 def test_thousand_nested_subvolumes_do_not_break_the_listing(btrfs: Btrfs, driver: BtrfsDriver) -> None:
@@ -49,6 +59,28 @@ def test_thousand_nested_subvolumes_do_not_break_the_listing(btrfs: Btrfs, drive
     btrfs.add_snapshots("volume-1", "daily")
 
     assert list(parents_by_name(driver)) == ["daily"]
+
+
+def test_snapshots_of_a_user_who_makes_too_many_are_left_out_of_the_listing(
+    btrfs: Btrfs, driver: BtrfsDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    btrfs.add_volume("home")
+    (btrfs.top / "home" / ("d" * 200)).mkdir()
+    btrfs.add_snapshots("home", *(f"home/{'d' * 200}/{number}" for number in range(50)))
+    btrfs.add_snapshots("volume-1", "daily")
+    managed = bind(driver, f"home/{'d' * 200}/7")
+    driver.manage_snapshot(managed)
+    monkeypatch.setattr(members, "MOST_LISTED_BYTES", 10_000)
+
+    daily, rest = driver.list_snapshots()
+
+    assert daily.name == "daily"
+    with pytest.raises(errors.Unusable, match=r"50 snapshots that are not listed.*'home': remove"):
+        refuse_unsafe(rest)
+    assert [each.name for each in driver.locate({managed.identity}, ())] == [managed.managed_name]
+    driver.unmanage_snapshot(managed)
+    with pytest.raises(errors.InvalidReference):
+        driver.find_snapshot(Reference.named(rest.name))
 
 
 @pytest.mark.parametrize("template", ["a/b", "x" * 256, "a\0b", "..", ""])

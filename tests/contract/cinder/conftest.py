@@ -41,6 +41,6 @@ def renaming_array(started_renaming_array: Array) -> Array:
 @pytest.fixture(scope="session")
 def driver_with_options(started_array: Array) -> Iterator[CinderDriver]:
     """Yield a driver whose section has options of the vendor driver; the tests that share it rename nothing."""
-    port, target, password = ["8443"], ["one", "two"], ["hunter2"]
+    port, target, password = ["8443"], ["one", "two"], ["hunter2'\\ö"]
     with closing(started_array.make_driver(array_port=port, array_target=target, array_password=password)) as driver:
         yield driver

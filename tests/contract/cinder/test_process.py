@@ -65,10 +65,16 @@ def test_log_records_of_the_vendor_driver_are_forwarded(array: Array, caplog: py
     assert (VENDOR, logging.WARNING, "Listing port 443.") in caplog.record_tuples
 
 
-def test_malformed_log_record_does_not_fail_the_vendor_driver(array: Array) -> None:
+def test_failures_of_log_records_and_threads_are_logged_without_secrets(
+    array: Array, driver_with_options: CinderDriver, caplog: pytest.LogCaptureFixture
+) -> None:
     (array.folder / "malformed-log").touch()
 
-    assert len(array.driver.list_snapshots()) == 2
+    assert len(driver_with_options.list_snapshots()) == 2
+
+    assert "a log record is malformed" in caplog.text
+    assert "A thread of the vendor driver ended: ValueError: " in caplog.text
+    assert "hunter" not in caplog.text
 
 
 def test_answer_that_contains_itself_is_an_error_at_once(array: Array) -> None:
@@ -83,7 +89,7 @@ def test_secret_of_the_section_is_in_no_error_and_no_log(
 ) -> None:
     (array.folder / "reveal").touch()
 
-    with pytest.raises(errors.BackendError, match=r"login \*\*\*") as caught:
+    with pytest.raises(errors.BackendError, match=r"login \*\*\* \[.\*\*\*.\]") as caught:
         driver_with_options.list_snapshots()
 
     assert "hunter" not in f"{caught.value}{caplog.text}"

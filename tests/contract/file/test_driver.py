@@ -13,6 +13,7 @@ from snapmanage.drivers.file import FileDriver
 from snapmanage.drivers.system import syscalls
 from snapmanage.testing.needs import require
 from snapmanage.testing.waiting import until
+from tests.services.storage.fuse import mounted_by_other_user
 from tests.services.storage.qemu import held_open
 
 SNAPSHOT = "disk1.img@daily"
@@ -172,3 +173,17 @@ def test_image_opened_by_qemu_is_in_use(driver: FileDriver, folder: Path) -> Non
 def test_missing_directory_option_is_an_error_with_the_remedy() -> None:
     with pytest.raises(errors.ConfigurationError, match="directory"):
         FileDriver().check()
+
+
+@pytest.mark.parametrize("name", ["users", "disk2.img", "disk1.img@theirs"])
+def test_mount_of_another_user_hides_only_its_own_entry(folder: Path, driver: FileDriver, name: str) -> None:
+    binding = binding_of(driver)
+    point = folder / name
+    point.mkdir() if name == "users" else point.write_bytes(b"")
+
+    with mounted_by_other_user(point):
+        assert listed_names(driver) == {SNAPSHOT}
+        found = driver.locate({binding.identity}, {name, "disk3.img"})
+        driver.manage_snapshot(binding)
+
+    assert {(each.name, each.identity) for each in found} == {(SNAPSHOT, binding.identity), (name, "")}

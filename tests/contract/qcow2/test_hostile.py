@@ -1,13 +1,18 @@
-"""An image that makes qemu-img use much memory meets the limits of the command."""
+"""Data that guests and other users write: they make neither qemu-img use much memory, nor a scan take long."""
 
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from snapmanage import errors
-from snapmanage.drivers.qcow2 import qemu_img
+from snapmanage.drivers.qcow2 import format, obstacles, qemu_img
+from snapmanage.drivers.system import syscalls
 from tests.contract.qcow2.chain import SIZE, Chain
+from tests.contract.qcow2.image_directory import ImageDirectory
 from tests.services.storage import qemu
+from tests.unit.drivers.qcow2.images import Entry, Qcow2
 
 FEATURES_OFFSET, DIRTY = 72, 1
 # qemu-img checks a dirty image first, with 8 bytes of memory for each cluster of 512 bytes.
@@ -45,3 +50,57 @@ def test_driver_refuses_such_an_image_before_it_runs_qemu_img(chain: Chain) -> N
 
     with pytest.raises(errors.Unusable, match="not closed cleanly"):
         chain.driver.manage_snapshot(binding)
+
+
+def make_vmdk(image: Path) -> None:
+    """Write a VMDK of 64 KiB whose names may mean more than 10,000 paths, as a guest can do in a raw disk."""
+    texts = ("'" + ":".join(letters) + "'," for letters in product("abcdefgh", repeat=17))
+    lines = [f'RW 1 FLAT "json:{{{"".join(next(texts) for _ in range(27))}" 0' for _ in range(60)]
+    image.write_text("\n".join(["createType=x", *lines]))
+
+
+def test_thousands_of_names_in_a_raw_disk_are_not_followed(
+    images: ImageDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_vmdk(images.folder / "disk.raw")
+    followed: list[str] = []
+    follow = syscalls.target_status
+
+    def record(directory_fd: int, path: str) -> Any:
+        followed.append(path)
+        return follow(directory_fd, path)
+
+    monkeypatch.setattr(syscalls, "target_status", record)
+    images.find()
+
+    assert 0 < len(followed) <= obstacles.MOST_PATHS
+    images.manage()
+
+
+def test_too_many_names_in_an_image_may_mean_any_file(images: ImageDirectory) -> None:
+    make_vmdk(images.folder / "disk.qcow2")
+
+    images.check_refused("may be any file")
+
+
+def test_internal_snapshots_in_a_raw_disk_are_not_read(images: ImageDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = Qcow2(entries=[Entry(b"%d" % number) for number in range(100)]).packed()
+    (images.folder / "disk.raw").write_bytes(hostile)
+    (images.folder / "base.raw").write_bytes(hostile)
+    images.make_image("top.qcow2", "base.raw", kind="raw")
+    (images.folder / "base.img").write_bytes(hostile)
+    images.make_image("other-top.qcow2", "base.img")
+    tables: list[int] = []
+    read = format._internal_snapshots  # noqa: SLF001
+
+    def record(*arguments: Any) -> Any:
+        found = read(*arguments)
+        tables.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(format, "_internal_snapshots", record)
+    listed = {each.name for each in images.driver.list_snapshots()}
+
+    assert sum(tables) == 100
+    assert "base.img/99" in listed
+    assert not {"disk.raw/99", "base.raw/99"} & listed

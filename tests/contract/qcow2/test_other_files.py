@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from snapmanage.drivers.system import files
+from snapmanage.drivers.system import files, syscalls
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory
 from tests.services.storage import qemu
+from tests.services.storage.fuse import mounted_by_other_user
 
 
 @pytest.mark.parametrize("name", ["vm.snap1", ".hidden.qcow2", "\udcff.qcow2", "x" * 255])
@@ -132,3 +133,38 @@ def test_link_to_a_file_on_a_storage_that_hangs_blocks_renames_and_no_listing(
         images.check_refused("'link'")
     finally:
         released.set()
+
+
+def test_path_in_a_raw_disk_that_hangs_keeps_no_link_and_no_image_from_being_followed(
+    images: ImageDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images.folder / "disk.raw").write_text('createType=x\nRW 1 FLAT "/net/of-the-guest/x" 0\n')
+    (images.folder / "latest").symlink_to("other.qcow2")
+    images.make_image("top2.qcow2", "../images/other.qcow2")
+    released, follow = threading.Event(), syscalls.target_status
+
+    def hang(directory_fd: int, path: str) -> syscalls.FileStatus:
+        if path.startswith("/net"):
+            released.wait()
+        return follow(directory_fd, path)
+
+    monkeypatch.setattr(syscalls, "target_status", hang)
+    try:
+        images.find()
+        images.manage()
+    finally:
+        released.set()
+
+
+@pytest.mark.parametrize("name", ["users", "theirs.qcow2"])
+def test_mount_of_another_user_hides_only_its_own_entry(images: ImageDirectory, name: str) -> None:
+    base = images.find()
+    point = images.folder / name
+    point.mkdir() if name == "users" else point.write_bytes(b"")
+
+    with mounted_by_other_user(point):
+        found = images.driver.locate({base.identity}, {name, f"{name}/1", "gone.qcow2", "gone.qcow2/1"})
+
+    assert {(each.name, each.identity) for each in found} == {
+        *((base.name, base.identity), (name, ""), (f"{name}/1", "")),
+    }

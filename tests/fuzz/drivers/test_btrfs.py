@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from snapmanage.drivers.btrfs import paths as subvolume_paths
 from snapmanage.drivers.btrfs import search, trees
 from tests.fuzz.hostile import NUMBERS, bounded, damaged, fuzz
 from tests.unit.drivers.btrfs.test_trees import root
@@ -54,6 +55,7 @@ def test_trees_of_any_items_are_read_or_refused(items: list[Item], paths: dict[i
     try:
         with pytest.MonkeyPatch.context() as patch, bounded((items, paths), OSError):
             patch.setattr(trees, "search", kernel.search)
+            patch.setattr(subvolume_paths, "search", kernel.search)
             patch.setattr(search, "search", kernel.search)
             patch.setattr(trees, "directory_path", kernel.directory_path)
             patch.setattr("time.sleep", lambda seconds: None)

@@ -72,13 +72,13 @@ class Btrfs:
                     order = bytearray(_CREATE.pack(source, 0, _READ_ONLY if read_only else 0, last))
                     fcntl.ioctl(place, _SNAP_CREATE_V2, order)
 
-    def add_deep_snapshots(self, volume: str, place: str, depths: Collection[int]) -> None:
-        """Make snapshots at these depths of folders with names of 250 bytes; the deepest have no usable path."""
+    def add_deep_snapshots(self, volume: str, place: str, depths: Collection[int], name: str = "d" * 250) -> None:
+        """Make snapshots at these depths of folders that have the same name; the deepest have no usable path."""
         with open_descriptor(self.top / volume) as source, ExitStack() as closed:
             folder = closed.enter_context(open_descriptor(self.top / place))
             for depth in range(1, max(depths) + 1):
-                os.mkdir("d" * 250, dir_fd=folder)
-                folder = closed.enter_context(open_descriptor(Path("d" * 250), folder))
+                os.mkdir(name, dir_fd=folder)
+                folder = closed.enter_context(open_descriptor(Path(name), folder))
                 if depth in depths:
                     order = bytearray(_CREATE.pack(source, 0, _READ_ONLY, b"deep"))
                     fcntl.ioctl(folder, _SNAP_CREATE_V2, order)

@@ -3,11 +3,13 @@
 They run in the child's interpreter, like every vendor driver, and are named in `volume_driver`. Files beside the
 array's file cause failures: `hang` makes every listing hang, `fail-after-rename` makes managing fail after the rename,
 and `hang-after-rename` makes the next rename hang after it is done. With `cycle` an answer contains itself, with
-`malformed-log` a log record has wrong arguments, and with `reveal` the password is in a log record and in an error.
+`malformed-log` a log record has wrong arguments and a thread fails, and with `reveal` the password is in a log record
+and in an error.
 """
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,9 +86,16 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
     def _misbehave(self) -> None:
         if self._file.with_name("malformed-log").exists():
             LOG.warning("%d %d", "one")
+            failing = threading.Thread(target=self._fail)
+            failing.start()
+            failing.join()
         if self._file.with_name("reveal").exists():
             LOG.warning("login %s", self.configuration.array_password)
-            raise exception.VolumeBackendAPIException(data=f"login {self.configuration.array_password}")
+            data = f"login {self.configuration.array_password} {[self.configuration.array_password]}"
+            raise exception.VolumeBackendAPIException(data=data)
+
+    def _fail(self) -> None:
+        raise ValueError(f"\x1b[2J {self.configuration.array_password}")
 
     def _entry(self, name: str, volume: str, owner: str | None) -> dict[str, Any]:
         return {

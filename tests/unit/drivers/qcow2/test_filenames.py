@@ -81,13 +81,20 @@ def test_options_are_read_at_any_depth_that_fits_into_a_name() -> None:
     assert "/b" in possible_files('json:{"' + "a." * 400 + 'b":"/b"}').paths
 
 
-def test_name_that_repeats_itself_at_each_level_is_read_once_per_level() -> None:
+def test_name_with_options_at_too_many_levels_may_mean_any_file_and_is_not_read_further() -> None:
     hostile = "/base"
     for _ in range(6):
         quoted = json.dumps(hostile).replace(":", "\\u003a")
         hostile = f"file:{'json:' * 15}{quoted}"
 
-    assert "/base" in within(5, "reading a name", lambda: possible_files(hostile)).paths
+    assert within(5, "reading a name", lambda: possible_files(hostile)) == PossibleFiles(any_file=True)
+    assert "/base" in possible_files("json:" * 4 + "'/base'").paths
+
+
+def test_quotes_that_are_not_closed_take_linear_time() -> None:
+    hostile = "json:'/base'" + "\\'" * 200_000
+
+    assert within(5, "reading a name", lambda: possible_files(hostile)).paths == {"/base"}
 
 
 def test_name_with_too_many_colons_may_mean_any_file_and_is_not_read_further() -> None:

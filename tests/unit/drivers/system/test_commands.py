@@ -33,6 +33,11 @@ def test_command_gets_the_limits_of_the_reference_unless_others_are_given() -> N
     assert Limits().output_bytes == 256 * MIB
 
 
+@pytest.mark.parametrize("deadline_seconds", [3e6, 1e300, float("inf")])
+def test_deadline_beyond_a_week_counts_as_a_week(deadline_seconds: float) -> None:
+    assert sh("ulimit -t", deadline_seconds=deadline_seconds).output == f"{7 * 24 * 3600 + 10}\n"
+
+
 def test_command_that_eats_memory_fails() -> None:
     eat = f"{sys.executable} -I -S -c 'bytearray({512 * MIB})'"
 
