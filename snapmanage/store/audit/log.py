@@ -111,14 +111,16 @@ def of_snapshot(
 ) -> list[Entry]:
     """Return a snapshot's entries in the order of their generations, the newest `limit` of them.
 
-    Leave out the older ones beyond `most_bytes` of content, but return the newest entry in any case.
+    Leave out each entry with more than `most_bytes` of content, and the older ones beyond this number.
     """
     own = audit.c.snapshot_id == snapshot_id
     sizes = select(audit.c.number, func.length(audit.c.content)).where(own).order_by(*_NEWEST_FIRST).limit(limit)
     numbers, total = list[int](), 0
     for number, size in conn.execute(sizes):
+        if most_bytes is not None and size > most_bytes:
+            continue
         total += size
-        if numbers and most_bytes is not None and total > most_bytes:
+        if most_bytes is not None and total > most_bytes:
             break
         numbers.append(number)
     return sorted(numbered(conn, numbers), key=lambda entry: (entry.generation, entry.number))
