@@ -11,9 +11,10 @@ from sqlalchemy import event
 from snapmanage import errors
 from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.records import Requester, Snapshot, Status
+from snapmanage.core.records import Requester, Snapshot, Status, changed
 from snapmanage.core.usermessages import UserMessage
-from snapmanage.store import records, usermessages
+from snapmanage.store import ownership, records, usermessages
+from snapmanage.store.engine.batches import VALUES_AT_ONCE
 from snapmanage.store.engine.database import Database
 from tests.examples import NOW, PROJECT, new_id, parameter_id, snapshot
 
@@ -206,7 +207,24 @@ def test_number_of_records_on_a_page_makes_few_statements(database: Database) ->
             records.shown(conn, Snapshot, [new_id() for _ in range(number)])
 
     assert found == [made[:number] for number in range(10)]
-    assert len(statements) == len(records.IDS_AT_ONCE)
+    assert len(statements) == len(VALUES_AT_ONCE)
+
+
+def test_number_of_ids_in_a_reference_makes_few_statements(database: Database) -> None:
+    statements: set[str] = set()
+    event.listen(database.engine, "before_cursor_execute", lambda *event: statements.add(event[2]))
+    made = nine_snapshots(database)
+    owners = [changed(each, id=new_id(), reference_key=each.id) for each in made]
+    fill(database, *owners)
+
+    with database.read() as conn:
+        statements.clear()
+        found = [ownership.live(conn, [each.id for each in owners][:number]) for number in range(10)]
+        for number in range(10, 600, 7):
+            ownership.live(conn, [new_id() for _ in range(number)])
+
+    assert found == [{each.id for each in owners[:number]} for number in range(10)]
+    assert len(statements) == len(VALUES_AT_ONCE)
 
 
 def test_impossible_query_finds_no_row(database: Database) -> None:
