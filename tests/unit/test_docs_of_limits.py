@@ -77,7 +77,7 @@ VALUES: dict[str, Any] = {
     "text of a refusal of the API": f"{answers.LONGEST_TEXT:,} characters",
     "failed snapshots and volumes of a project": option("failed_records", "quota"),
     "entries on a page": option("osapi_max_limit", "api"),
-    "metadata and references of the records": f"{queries.LARGEST_PAGE // MIB} Mi characters",
+    "records or messages on a page": f"{queries.LARGEST_PAGE // MIB} Mi characters",
     "`offset`": f"{schemas.LARGEST_OFFSET:,}",
     "pairs of the filter `metadata`": f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters",
     "each filter such as `name~`": f"{paging.LONGEST_PART} characters",

@@ -51,4 +51,4 @@ def _list(request: ApiRequest, view: Any) -> Answer:
     with_total = lists.wants_count(request)
     with request.service.searches.admitted(request.caller.requester.project_id):
         shown = queries.list_records(request.service.app, Volume, query, with_total)
-    return views.page(request, "volumes", shown, view)
+        return views.page(request, "volumes", shown, view)

@@ -1,5 +1,6 @@
 """Lists are sorted, filtered and paged alike on each database."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +17,7 @@ from snapmanage.core.usermessages import UserMessage
 from snapmanage.store import ownership, records, usermessages
 from snapmanage.store.engine.batches import VALUES_AT_ONCE
 from snapmanage.store.engine.database import Database
+from snapmanage.store.paging import RECORD_LENGTH
 from tests.examples import NOW, PROJECT, new_id, parameter_id, snapshot
 
 SECOND = timedelta(seconds=1)
@@ -225,6 +227,20 @@ def test_number_of_ids_in_a_reference_makes_few_statements(database: Database) -
 
     assert found == [{each.id for each in owners[:number]} for number in range(10)]
     assert len(statements) == len(VALUES_AT_ONCE)
+
+
+@pytest.mark.parametrize("text", ["a", '"', "\x01", "é", "中", "😀"])
+def test_size_of_a_record_covers_its_texts_as_json(database: Database, text: str) -> None:
+    requester = Requester(PROJECT, user_id=text * 255)
+    made = snapshot(name=text * 255, description=text * 255, metadata={"k": text * 255}, requester=requester)
+    fill(database, made)
+
+    with database.read() as conn:
+        [(_, size)] = records.page_sizes(conn, Snapshot, ListQuery(PROJECT))
+
+    texts = (made.metadata, made.name, made.description, made.requester.user_id, PROJECT, str(made.location))
+    needed = len(made.reference.text) + sum(len(json.dumps(each)) for each in texts)
+    assert needed < size < RECORD_LENGTH + 6 * needed
 
 
 def test_impossible_query_finds_no_row(database: Database) -> None:
