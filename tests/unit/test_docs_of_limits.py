@@ -65,6 +65,7 @@ VALUES: dict[str, Any] = {
     "body of a request": f"{option('max_request_body_size', 'api')} bytes",
     "parameters of a query": app.MOST_PARAMETERS,
     "project in a path": f"{callers.LONGEST_NAME} characters",
+    "prefix of a path": f"{app.LONGEST_PREFIX} characters",
     "password (`http_basic`)": f"{http_basic.LONGEST_PASSWORD} bytes",
     "wrong passwords of an address": option("wrong_passwords_per_minute", "api"),
     "cost of a hash": f"{http_basic.LOWEST_COST} to {http_basic.HIGHEST_COST}",
