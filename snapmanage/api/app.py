@@ -149,7 +149,7 @@ def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: 
         raise falcon.HTTPContentTooLarge(description=f"Request is too large: the limit of a body is {largest} bytes.")
     try:
         raw = request.bounded_stream.read()
-    except TimeoutError as error:
+    except OSError as error:  # by which other WSGI servers report a client that stops or leaves
         raise falcon.HTTPError("408 Request Timeout", description="The body did not arrive in time.") from error
     if len(raw) < (request.content_length or 0):
         raise errors.InvalidRequest("the body is shorter than its Content-Length; send it whole")
