@@ -38,8 +38,9 @@ STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
 MOST_PARAMETERS = 100
 # HOST[:PORT]; links repeat it.
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-# A path prefix that a proxy may add.
-_PREFIX = re.compile(r"[A-Za-z0-9/._~-]*")
+# A path prefix that a proxy may add. Each link of each record on a page repeats it.
+LONGEST_PREFIX = 255
+_PREFIX = re.compile(rf"[A-Za-z0-9/._~-]{{0,{LONGEST_PREFIX}}}")
 
 
 class ProjectConverter(BaseConverter):
@@ -67,7 +68,8 @@ class RequestGuard:
             raise errors.InvalidRequest("the Host header must be HOST or HOST:PORT")
         if request.scheme not in ("http", "https") or not _PREFIX.fullmatch(request.root_path):
             raise errors.InvalidRequest(
-                "the proxy's headers must name the scheme http or https, and a plain path as prefix; correct the proxy"
+                "the proxy's headers must name the scheme http or https, and as prefix a plain path of at most "
+                f"{LONGEST_PREFIX} characters; correct the proxy"
             )
         # No stored text holds NUL, and PostgreSQL refuses NUL in a query.
         if "\0" in request.path or "%00" in query:
@@ -147,7 +149,7 @@ def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: 
         raise falcon.HTTPContentTooLarge(description=f"Request is too large: the limit of a body is {largest} bytes.")
     try:
         raw = request.bounded_stream.read()
-    except TimeoutError as error:
+    except OSError as error:  # by which other WSGI servers report a client that stops or leaves
         raise falcon.HTTPError("408 Request Timeout", description="The body did not arrive in time.") from error
     if len(raw) < (request.content_length or 0):
         raise errors.InvalidRequest("the body is shorter than its Content-Length; send it whole")

@@ -3,7 +3,8 @@
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -63,11 +64,15 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
     )
 
 
-def page(request: ApiRequest, kind: type[R], shape: Shape) -> Page[R]:
-    """Return a page of records once the database may work on it; raise `InvalidRequest` or `SlowList`."""
+@contextmanager
+def page(request: ApiRequest, kind: type[R], shape: Shape) -> Iterator[Page[R]]:
+    """Yield a page of records once the project may read one more; raise `InvalidRequest` or `SlowList`.
+
+    The page counts until its answer is made: a large one needs much more memory than its records.
+    """
     wanted, with_total = query(request, shape), _wants_count(request)
     with request.service.searches.admitted(request.caller.requester.project_id):
-        return queries.list_records(request.service.app, kind, wanted, with_total)
+        yield queries.list_records(request.service.app, kind, wanted, with_total)
 
 
 def _wants_count(request: ApiRequest) -> bool:

@@ -171,12 +171,12 @@ def _event(entry: Entry, detailed: bool) -> dict[str, Any]:
 
 
 def page(request: ApiRequest, name: str, shown: Page[T], view: Callable[[ApiRequest, T], dict[str, Any]]) -> Answer:
-    """Return a page of a list, each entry as `view` shows it, with a link to the next page if there is one."""
+    """Return a page of a list as JSON, each entry as `view` shows it, with a link to the next page if there is one."""
     entries = [view(request, each) for each in shown.entries]
     body: dict[str, Any] = {name: entries}
     if entries and shown.has_next:
         body[f"{name}_links"] = next_link(request, entries[-1]["id"])
-    return Answer(200, body if shown.total is None else body | {"count": shown.total})
+    return Answer(200, json.dumps(body if shown.total is None else body | {"count": shown.total}).encode())
 
 
 def manageable_page(request: ApiRequest, entries: list[dict[str, Any]], found: int) -> Answer:

@@ -103,7 +103,10 @@ class Searches:
 
     @contextmanager
     def admitted(self, project_id: str) -> Iterator[None]:
-        """Hold a place during a list of the caller's project; raise `SlowList` if slow lists hold all places."""
+        """Hold a place during a list of the caller's project; raise `SlowList` if slow lists hold all places.
+
+        The caller keeps it until the answer is made, so that the places limit the memory of pages too.
+        """
         place = object()
         with self._changed:
             self._wait(project_id)

@@ -18,6 +18,7 @@ from snapmanage.core.values.sizes import fitting
 from snapmanage.manage.application import Application
 from snapmanage.store import records, services, usermessages
 from snapmanage.store.audit import log
+from snapmanage.store.paging import RECORD_LENGTH
 
 __all__ = [
     "Page",
@@ -33,13 +34,13 @@ __all__ = [
 
 # Each attempt to unmanage a snapshot adds two events.
 SHOWN_EVENTS = 100
-# Bytes of their contents. One event may have 4 MiB, and any client that may publish chooses its content.
+# Bytes of their contents. An event of 4 MiB has up to 12 MiB, and any client that may publish chooses its content.
 SHOWN_BYTES = 4 * 1024**2
 # Seconds in which the database must answer each statement of a list.
 LIST_SECONDS = 60.0
-# Characters of the metadata and references of the records on a page, or of the texts of messages as JSON. The answer,
-# and the objects that it is made of, need five times as many bytes, and a page may have thousands of records.
-LARGEST_PAGE = 8 * 1024**2
+# Characters of the records or messages on a page as JSON. The answer, and the objects that it is made of, need five
+# times as many bytes, most threads may make answers at the same time, and a page may have thousands of records.
+LARGEST_PAGE = 4 * 1024**2
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
@@ -99,7 +100,7 @@ def list_user_messages(app: Application, query: ListQuery) -> Page[UserMessage]:
     """Return a page of user messages; raise `InvalidRequest` for a marker that is not in the list, or `SlowList`."""
     with app.db.read(statement_seconds=LIST_SECONDS) as conn:
         found = usermessages.list_page(conn, _with_next(query))
-    sizes = [(each.id, len(json.dumps(each.text))) for each in found[: query.limit]]
+    sizes = [(each.id, RECORD_LENGTH + len(json.dumps(each.text))) for each in found[: query.limit]]
     shown = found[: len(fitting(sizes, LARGEST_PAGE))]
     return Page(shown, len(found) > len(shown))
 

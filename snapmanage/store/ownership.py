@@ -121,9 +121,8 @@ def place(conn: Connection, placed: Sequence[Snapshot], keeping: Collection[str]
 
 def _with_any(conn: Connection, query: Select[Any], column: Column[Any], values: Collection[str]) -> Iterator[Row[Any]]:
     """Yield the rows of a query whose column has one of the values; a statement takes a part of them."""
-    ordered = sorted(values)
-    for start in range(0, len(ordered), IDS_AT_ONCE):
-        yield from conn.execute(query.where(column.in_(ordered[start : start + IDS_AT_ONCE])))
+    for part in batches.filled_parts(sorted(values)):
+        yield from conn.execute(query.where(column.in_(part)))
 
 
 def _named(conn: Connection, found: Iterable[BackendSnapshot], known: Set[str]) -> frozenset[str]:

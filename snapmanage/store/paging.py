@@ -15,13 +15,17 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Integer,
+    LargeBinary,
     Row,
     Table,
     Text,
     and_,
     case,
+    cast,
     false,
     func,
+    literal,
     or_,
     select,
     type_coerce,
@@ -31,6 +35,13 @@ from snapmanage import errors
 from snapmanage.core.lists.paging import ListQuery
 
 _UNCACHED: dict[str, Any] = {"compiled_cache": None}
+# Texts of a record that clients choose, and those that are JSON already. JSON in ASCII has up to six characters for
+# each byte of a text.
+_TEXTS = ("name", "description", "user_id", "project_id", "host")
+_JSON_TEXTS = ("metadata", "reference")
+_ESCAPE_LENGTH = 6
+# Characters of the rest of a record as JSON: names of fields, ids, times, links.
+RECORD_LENGTH = 1024
 
 
 def rows(conn: Connection, table: Table, query: ListQuery) -> Sequence[Row[Any]]:
@@ -39,9 +50,26 @@ def rows(conn: Connection, table: Table, query: ListQuery) -> Sequence[Row[Any]]
 
 
 def sizes(conn: Connection, table: Table, query: ListQuery) -> Sequence[tuple[str, int]]:
-    """Return the ids of a page, each with the length of the texts whose size clients choose; raise `InvalidRequest`."""
-    length = func.length(type_coerce(table.c.metadata, Text)) + func.length(type_coerce(table.c.reference, Text))
-    return [(row.id, int(row.size)) for row in _page(conn, table, query, [table.c.id, length.label("size")])]
+    """Return the ids of a page, each with the most characters of its record as JSON; raise `InvalidRequest`."""
+    length = _json_length(conn, table).label("size")
+    return [(row.id, RECORD_LENGTH + int(row.size)) for row in _page(conn, table, query, [table.c.id, length])]
+
+
+def _json_length(conn: Connection, table: Table) -> ColumnElement[int]:
+    """Return the most characters of JSON that the texts of a row need."""
+    length: ColumnElement[int] = literal(0)
+    for name in _JSON_TEXTS:
+        length += func.length(type_coerce(table.c[name], Text))
+    for name in _TEXTS:
+        length += _ESCAPE_LENGTH * func.coalesce(_bytes(conn, table.c[name]), 0)
+    return length
+
+
+def _bytes(conn: Connection, column: Column[Any]) -> ColumnElement[int]:
+    """Return the number of bytes of a text; SQLite counts the bytes of a BLOB only."""
+    if conn.dialect.name == "sqlite":
+        return func.length(cast(column, LargeBinary), type_=Integer)
+    return func.octet_length(column, type_=Integer)
 
 
 def _page(conn: Connection, table: Table, query: ListQuery, columns: Iterable[Any]) -> Sequence[Row[Any]]:

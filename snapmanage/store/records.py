@@ -1,6 +1,6 @@
 """Volumes and snapshots in the database."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -22,9 +22,6 @@ from snapmanage.store.mapping.tables import quotas, services, snapshots, volumes
 from snapmanage.store.quotas import counts_of_failed_records
 
 R = TypeVar("R", bound=Record)
-# The numbers of values that a statement for a page may have. PostgreSQL's sessions keep each statement that is used
-# often, with hundreds of kilobytes, and a client chooses the number of records on a page.
-IDS_AT_ONCE = (10, 100, 500)
 
 
 def insert(conn: Connection, record: Record) -> None:
@@ -144,18 +141,10 @@ def page_sizes(conn: Connection, kind: type[Record], query: ListQuery) -> Sequen
 def shown(conn: Connection, kind: type[R], record_ids: Sequence[str]) -> list[R]:
     """Return the records with these ids, in their order, except those that were deleted meanwhile."""
     table, found = TABLES[kind], dict[str, R]()
-    for ids in _filled_parts(record_ids):
+    for ids in batches.filled_parts(record_ids):
         for row in conn.execute(select(table).where(table.c.id.in_(ids), table.c.deleted_at.is_(None))):
             found[row.id] = to_record(kind, row)
     return [found[record_id] for record_id in record_ids if record_id in found]
-
-
-def _filled_parts(record_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield parts of the ids; the last one is repeated until its part has one of the numbers of `IDS_AT_ONCE`."""
-    for start in range(0, len(record_ids), IDS_AT_ONCE[-1]):
-        part = list(record_ids[start : start + IDS_AT_ONCE[-1]])
-        size = next(each for each in IDS_AT_ONCE if each >= len(part))
-        yield part + part[-1:] * (size - len(part))
 
 
 def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:

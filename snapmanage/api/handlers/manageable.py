@@ -7,6 +7,7 @@ from snapmanage import errors
 from snapmanage.api import schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.core.lists import manageable, sorting
+from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
 
@@ -37,7 +38,9 @@ def _host(request: ApiRequest) -> str:
     if bool(host) == bool(cluster):
         needed = "exactly one of host and cluster" if request.version >= versions.CLUSTERS else "host"
         raise errors.InvalidRequest(f"the query must name {needed}, such as host=HOST@BACKEND")
-    return str(host or cluster)
+    named = str(host or cluster)
+    limit_number("host" if host else "cluster", "characters", len(named), schemas.LONGEST_HOST)
+    return named
 
 
 def _page_arguments(request: ApiRequest) -> tuple[int, dict[str, Any]]:

@@ -69,4 +69,5 @@ def _get(request: ApiRequest) -> Snapshot:
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
-    return views.page(request, "snapshots", lists.page(request, Snapshot, SHAPE), view)
+    with lists.page(request, Snapshot, SHAPE) as shown:
+        return views.page(request, "snapshots", shown, view)

@@ -24,7 +24,7 @@ def index(request: ApiRequest) -> Answer:
         query = lists.query(request, SHAPE)
     with request.service.searches.admitted(request.caller.requester.project_id):
         shown = queries.list_user_messages(request.service.app, query)
-    return views.page(request, "messages", shown, views.message)
+        return views.page(request, "messages", shown, views.message)
 
 
 def show(request: ApiRequest) -> Answer:

@@ -47,4 +47,5 @@ def show(request: ApiRequest) -> Answer:
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:
-    return views.page(request, "volumes", lists.page(request, Volume, SHAPE), view)
+    with lists.page(request, Volume, SHAPE) as shown:
+        return views.page(request, "volumes", shown, view)

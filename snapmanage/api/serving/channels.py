@@ -156,7 +156,7 @@ class Channel(HTTPChannel):
         self._flush_exception(self._flush_some)
         if self.will_close:
             self.handle_close()
-        elif not self.total_outbufs_len:
+        elif self.connected and not self.total_outbufs_len:
             self._start_lingering()
 
     def received(self, data: bytes) -> bool:

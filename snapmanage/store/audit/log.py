@@ -113,10 +113,10 @@ def of_snapshot(
 ) -> list[Entry]:
     """Return a snapshot's entries in the order of their generations, the newest `limit` of them.
 
-    Leave out the older ones beyond `most_bytes` of content, but return the newest entry in any case.
+    Leave out each entry with more than `most_bytes` of content, and the older ones beyond this number.
     """
-    sizes = _SIZES.where(audit.c.snapshot_id == snapshot_id).order_by(*_NEWEST_FIRST).limit(limit)
-    shown = fitting([(number, size) for number, size in conn.execute(sizes)], most_bytes)
+    found = conn.execute(_SIZES.where(audit.c.snapshot_id == snapshot_id).order_by(*_NEWEST_FIRST).limit(limit))
+    shown = fitting([(number, size) for number, size in found if size <= most_bytes], most_bytes)
     return sorted(numbered(conn, shown), key=lambda entry: (entry.generation, entry.number))
 
 

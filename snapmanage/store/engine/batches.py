@@ -1,15 +1,19 @@
-"""Updates of many rows with few statements."""
+"""Updates of many rows with few statements, and queries of many values with few forms of a statement."""
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Dialect, Table, TextClause, bindparam
 
+T = TypeVar("T")
 Values = Mapping[str, Any]
+# The numbers of values that a statement may have if a client chooses their number. PostgreSQL's sessions keep each
+# statement that is used often, with hundreds of kilobytes.
+VALUES_AT_ONCE = (1, 10, 100, 500)
 
 # Without it, the texts would have the database's character set, which may lack some of their characters.
 _TEXT = "LONGTEXT CHARACTER SET utf8mb4"
@@ -33,6 +37,14 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
             conn.execute(_joined(table, columns), {"rows": _as_json(conn.dialect, table, columns, each)})
         else:
             conn.execute(table.update().where(table.c.id == bindparam("row_id")), each)
+
+
+def filled_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield parts of the values; the last one is repeated until its part has one of the numbers of `VALUES_AT_ONCE`."""
+    for start in range(0, len(values), VALUES_AT_ONCE[-1]):
+        part = list(values[start : start + VALUES_AT_ONCE[-1]])
+        size = next(each for each in VALUES_AT_ONCE if each >= len(part))
+        yield part + part[-1:] * (size - len(part))
 
 
 @lru_cache(64)  # a step changes the same columns each time

@@ -3,11 +3,13 @@
 import json
 import socket
 import uuid
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.functional.client import PROJECT, fault
-from tests.functional.world import OTHER_PROJECT, World
+from tests.functional.world import OTHER_PROJECT, World, running_world
 
 SNAPSHOT = "volume-1-snapshot-1"
 JSON = {"Content-Type": "application/json"}
@@ -36,6 +38,23 @@ def test_body_that_can_not_be_stored_is_refused(shared: World, volume_id: str, b
     status, _, said = fault(answer)
     assert status == 400
     assert text in said
+
+
+class Broken:
+    """The input of a WSGI server whose client has stopped to send its body."""
+
+    def read(self, size: int) -> bytes:
+        raise OSError("the client has left")
+
+
+def test_body_that_does_not_arrive_under_another_wsgi_server_is_no_failure(tmp_path: Path) -> None:
+    def around(application: Any) -> Any:
+        return lambda environ, start_response: application(environ | {"wsgi.input": Broken()}, start_response)
+
+    with running_world(tmp_path, around=around) as world:
+        answer = world.client.post("os-snapshot-manage", json={})
+
+    assert fault(answer)[::2] == (408, "The body did not arrive in time.")
 
 
 @pytest.mark.parametrize("depth", [33, 500, 900, 1500])

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from snapmanage import errors
+from snapmanage.api import views
+from snapmanage.api.request import Answer
 from snapmanage.api.waiting_lists import Searches, SearchLimits
 from snapmanage.manage import queries
 from snapmanage.store.engine import time_limits
@@ -67,6 +70,20 @@ def test_list_that_takes_the_database_too_long_is_ended(
         "the database worked on the list for 0 s; use fewer filters or shorter pages",
     )
     assert shown.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["snapshots", "snapshots/detail", "volumes", "volumes/detail", "messages"])
+def test_list_holds_its_place_until_its_answer_is_made(
+    world: World, searches: Searches, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def page(*_: Any) -> Answer:
+        with pytest.raises(errors.SlowList), searches.admitted(PROJECT):
+            pass
+        return Answer(200, b"made")
+
+    monkeypatch.setattr(views, "page", page)
+
+    assert world.client.get(path, version=LATEST).content == b"made"
 
 
 def test_reader_learns_why_the_list_is_refused(tmp_path: Path, searches: Searches) -> None:

@@ -126,12 +126,21 @@ def test_links_have_the_address_of_the_proxy(behind_proxy: World, headers: dict[
     assert link["href"].startswith(f"https://api.example/volume/v3/{PROJECT}/snapshots?limit=2&marker=")
 
 
+def test_prefix_of_a_proxy_may_have_255_characters(behind_proxy: World) -> None:
+    prefix = "/" + "a" * 254
+
+    [version] = behind_proxy.client.get("/", headers={"X-Forwarded-Prefix": prefix}).json()["versions"]
+
+    assert version["links"][0]["href"].endswith(f"{prefix}/v3/")
+
+
 @pytest.mark.parametrize(
     ("header", "value"),
     [
         ("X-Forwarded-Host", "evil.example/<script>"),
         ("X-Forwarded-Proto", "javascript"),
         ("X-Forwarded-Prefix", "/<script>"),
+        ("X-Forwarded-Prefix", "/" + "a" * 255),
         ("Forwarded", "proto=javascript;host=api.example"),
     ],
 )

@@ -198,6 +198,15 @@ def test_unknown_host_is_not_found(shared: World) -> None:
     assert fault(answer)[:2] == (404, "itemNotFound")
 
 
+@pytest.mark.parametrize("name", ["host", "cluster"])
+def test_host_and_cluster_of_a_list_have_at_most_255_characters(shared: World, name: str) -> None:
+    longest = shared.client.get("manageable_snapshots", params={name: "h" * 255}, version="3.17")
+    beyond = shared.client.get("manageable_snapshots", params={name: "h" * 60_000}, version="3.17")
+
+    assert longest.status_code == 404
+    assert fault(beyond)[::2] == (400, f"{name} has 60000 characters; the limit is 255, so send fewer")
+
+
 def test_bare_host_with_several_backends_is_ambiguous(tmp_path: Path) -> None:
     backends = {"storage-1@fast": FakeDriver(), "storage-1@slow": FakeDriver()}
     with running_world(tmp_path, backends) as world:

@@ -1,5 +1,6 @@
 """Lists are sorted, filtered and paged alike on each database."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -11,10 +12,12 @@ from sqlalchemy import event
 from snapmanage import errors
 from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
-from snapmanage.core.records import Requester, Snapshot, Status
+from snapmanage.core.records import Requester, Snapshot, Status, changed
 from snapmanage.core.usermessages import UserMessage
-from snapmanage.store import records, usermessages
+from snapmanage.store import ownership, records, usermessages
+from snapmanage.store.engine.batches import VALUES_AT_ONCE
 from snapmanage.store.engine.database import Database
+from snapmanage.store.paging import RECORD_LENGTH
 from tests.examples import NOW, PROJECT, new_id, parameter_id, snapshot
 from tests.functional.store.rows import list_page
 
@@ -208,7 +211,38 @@ def test_number_of_records_on_a_page_makes_few_statements(database: Database) ->
             records.shown(conn, Snapshot, [new_id() for _ in range(number)])
 
     assert found == [made[:number] for number in range(10)]
-    assert len(statements) == len(records.IDS_AT_ONCE)
+    assert len(statements) == len(VALUES_AT_ONCE)
+
+
+def test_number_of_ids_in_a_reference_makes_few_statements(database: Database) -> None:
+    statements: set[str] = set()
+    event.listen(database.engine, "before_cursor_execute", lambda *event: statements.add(event[2]))
+    made = nine_snapshots(database)
+    owners = [changed(each, id=new_id(), reference_key=each.id) for each in made]
+    fill(database, *owners)
+
+    with database.read() as conn:
+        statements.clear()
+        found = [ownership.live(conn, [each.id for each in owners][:number]) for number in range(10)]
+        for number in range(10, 600, 7):
+            ownership.live(conn, [new_id() for _ in range(number)])
+
+    assert found == [{each.id for each in owners[:number]} for number in range(10)]
+    assert len(statements) == len(VALUES_AT_ONCE)
+
+
+@pytest.mark.parametrize("text", ["a", '"', "\x01", "é", "中", "😀"])
+def test_size_of_a_record_covers_its_texts_as_json(database: Database, text: str) -> None:
+    requester = Requester(PROJECT, user_id=text * 255)
+    made = snapshot(name=text * 255, description=text * 255, metadata={"k": text * 255}, requester=requester)
+    fill(database, made)
+
+    with database.read() as conn:
+        [(_, size)] = records.page_sizes(conn, Snapshot, ListQuery(PROJECT))
+
+    texts = (made.metadata, made.name, made.description, made.requester.user_id, PROJECT, str(made.location))
+    needed = len(made.reference.text) + sum(len(json.dumps(each)) for each in texts)
+    assert needed < size < RECORD_LENGTH + 6 * needed
 
 
 def test_impossible_query_finds_no_row(database: Database) -> None:

@@ -208,6 +208,19 @@ def test_connection_that_will_be_closed_holds_no_requests_in_advance(steps: Step
     assert channel.held_bytes == len(ASK)
 
 
+def test_client_that_leaves_before_its_refusal_causes_no_error(steps: Steps, caplog: pytest.LogCaptureFixture) -> None:
+    [channel] = steps.acceptor.active_channels.values()
+    steps.client.send(b"garbage\r\n\r\n")
+    channel.handle_read()
+    steps.client.close()
+
+    steps.acceptor.handle_events(0)  # refuses the request
+    steps.acceptor.handle_events(0)  # would send the rest of the refusal
+
+    assert not steps.acceptor.active_channels
+    assert not [record for record in caplog.records if record.name == "waitress"]
+
+
 def test_refused_request_holds_nothing(steps: Steps) -> None:
     [channel] = steps.acceptor.active_channels.values()
     steps.client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500)
