@@ -42,11 +42,20 @@ def permissions(user: str) -> list[list[str]]:
     return [shlex.split(line.removeprefix(start)) for line in lines if line.startswith(start)]
 
 
+def topic_permissions(user: str) -> list[str]:
+    """Return the routing keys that the page lets a user write and read; empty if the page does not restrict them."""
+    start = f"# rabbitmqctl set_topic_permissions -p snapmanage {user} {EXCHANGE} "
+    lines = (HOW_TO / "deploy.md").read_text().splitlines()
+    return next((shlex.split(line.removeprefix(start)) for line in lines if line.startswith(start)), [])
+
+
 def create_user(broker: TlsRabbitMQ, virtual_host: str, kind: str) -> str:
     """Create the page's user of a kind in a virtual host, and return `USER:PASSWORD`."""
     name = f"{kind}-of-{virtual_host}"
     broker.add_user(name, PASSWORD)
     broker.permit(virtual_host, name, permissions(kind)[0])
+    if keys := topic_permissions(kind):
+        broker.permit_topics(virtual_host, name, EXCHANGE, keys)
     return f"{name}:{PASSWORD}"
 
 

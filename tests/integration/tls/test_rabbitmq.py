@@ -12,6 +12,7 @@ from snapmanage import errors
 from snapmanage.bus import Publication
 from snapmanage.cmd.wiring import management, parts
 from snapmanage.testing import needs
+from snapmanage.testing.services.deployment import SERVER
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.process import LOOPBACK, running
 from snapmanage.testing.services.rabbitmq import PROGRAMS
@@ -154,6 +155,21 @@ def test_only_servers_may_consume_requests(
 
     with connection(broker, virtual_host, users[kind]) as made, pytest.raises(AccessRefused):
         made.channel().basic_get("snapmanage-volume")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_users_of_the_page_bind_their_queues_to_their_own_keys_only(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str
+) -> None:
+    """A queue that refuses messages, bound to all keys, would leave every request of others without its confirm."""
+    declare_exchange(broker, virtual_host, users["volume"])
+    requests = [] if kind == "volume" else [f"snapmanage-volume.{SERVER}"]
+    for key in ("#", "*.*", "snapmanage-volume.#", "notifications.#", *requests):
+        with connection(broker, virtual_host, users[kind]) as made:
+            channel = made.channel()
+            channel.queue_declare("snapmanage-audit.own", durable=True, auto_delete=False)
+            with pytest.raises(AccessRefused, match="topic"):
+                channel.queue_bind("snapmanage-audit.own", EXCHANGE, key)
 
 
 @pytest.mark.parametrize(
