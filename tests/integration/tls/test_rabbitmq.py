@@ -28,6 +28,7 @@ from tests.integration.tls.helpers import (
     do_the_main_job,
     permissions,
     tls_url,
+    topic_permissions,
 )
 from tests.page_blocks import adapted, block
 from tests.services.network.certificates import NAME, Certificates
@@ -152,6 +153,24 @@ def test_audit_without_the_rights_of_the_first_start_can_publish_nothing(
     for exchange in (EXCHANGE, ""):
         with pytest.raises(AccessRefused):
             publish(broker, virtual_host, users["audit"], exchange)
+
+
+def test_api_with_the_rights_for_cadf_events_publishes_them_to_their_queue(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str]
+) -> None:
+    declare_exchange(broker, virtual_host, users["volume"])
+    user, page, events = users["api"].partition(":")[0], "log-requests.md", "snapmanage-api-audit.info"
+    broker.permit(virtual_host, user, permissions("snapmanage-api", page)[0])
+    broker.permit_topics(virtual_host, user, EXCHANGE, topic_permissions("snapmanage-api", page))
+
+    with connection(broker, virtual_host, users["api"]) as made:
+        # As oslo.messaging's notifier does.
+        queue = kombu.Queue(events, kombu.Exchange(EXCHANGE, "topic", durable=True), events, durable=True)
+        queue(made.channel()).declare()
+        kombu.Producer(made.channel()).publish("event", exchange=EXCHANGE, routing_key=events)
+
+    with connection(broker, virtual_host, "guest:guest") as made:
+        assert until(lambda: made.channel().basic_get(events), "the event").body == b"event"
 
 
 def test_missing_queue_that_the_user_may_not_declare_is_named_with_the_remedy(
