@@ -75,19 +75,20 @@ class OpenLog:
     def findings(
         self, since: Head | None, in_flight: timedelta, checkpoint: Checkpoint | None = None
     ) -> Iterator[Finding]:
-        """Yield the findings of the whole log; the chain is read from the entry `since` or from the checkpoint's on.
+        """Yield the findings of the whole log; the chain is read from the entry `since` on, which the caller has kept.
 
+        A checkpoint proves the rows up to its own only if the chain leads to it, so all of them are read.
         The events of a record that has changed within the time `in_flight` may still be on the bus.
         """
         if checkpoint and self.state:
             yield from compare(self.conn, self.state, checkpoint)
-            since = checkpoint.head
-        yield from self._chain(since)
+        yield from self._chain(since, checkpoint.head if checkpoint else since)
         for page in histories.pages(self.conn, self.now, in_flight):
             yield from self._completeness(page, since.number if since else 0)
         yield from self._contradicting()
 
-    def _chain(self, since: Head | None) -> Iterator[Finding]:
+    def _chain(self, since: Head | None, known: Head | None) -> Iterator[Finding]:
+        """Yield the breaks of the chain behind `since`, and those at the entry `known`, which must be there."""
         if self.state is None:
             yield Finding(Kind.BROKEN, NO_HEAD)
             return
@@ -97,24 +98,24 @@ class OpenLog:
         if left := log.entries_page(self.conn, None, base.number):
             yield Finding(Kind.BROKEN, f"row {left[0].number} was inserted before the base, row {base.number}")
         start = since or base
-        problem = self._refused_start(start)
+        problem = self._missing(known or base)
         if problem is None:
             problem = chain.first_break(log.entries(self.conn, start.number), last, start)
         if problem:
             yield Finding(Kind.BROKEN, problem)
 
-    def _refused_start(self, start: Head) -> str | None:
-        """Return the reason why the chain can't be followed from `start`, None if it can."""
+    def _missing(self, known: Head) -> str | None:
+        """Return the reason why the chain does not have the entry `known`, None if it has."""
         assert self.state is not None
-        if start.number < self.state.base.number:
-            return f"rows up to {self.state.base.number} were purged, so row {start.number} can't be compared"
-        if start.number == self.state.base.number:
-            found = self.state.base.digest
-        else:
-            found = next((entry.digest for entry in log.numbered(self.conn, [start.number])), "")
-        if not found:
-            return f"row {start.number} is missing: rows were cut off"
-        return None if found == start.digest else f"row {start.number} has the digest {found}, not {start.digest}"
+        base = self.state.base
+        if known.number < base.number:
+            return f"rows up to {base.number} were purged, so row {known.number} can't be compared"
+        if known.number == base.number:
+            return _difference(known, base.digest)
+        entry = next(log.numbered(self.conn, [known.number]), None)
+        if entry is None:
+            return f"row {known.number} is missing: rows were cut off"
+        return _difference(known, entry.digest) or chain.change(entry)
 
     def _completeness(self, page: list[History], since: int) -> Iterator[Finding]:
         """Yield the missing and the forged events of a page; entries up to `since` are not read again."""
@@ -179,6 +180,10 @@ def compare(conn: Connection, state: LogState, checkpoint: Checkpoint) -> Iterat
         if found != checkpoint.generations_digest:
             text = f"the events up to row {checkpoint.head.number} are not those of the checkpoint"
             yield Finding(Kind.BROKEN, f"{text}: rows of audit, or of audit_snapshots, were changed or removed")
+
+
+def _difference(known: Head, digest: str) -> str | None:
+    return None if digest == known.digest else f"row {known.number} has the digest {digest}, not {known.digest}"
 
 
 def _against_record(entry: Entry, payload: Mapping[str, Any], history: History) -> Iterator[Finding]:

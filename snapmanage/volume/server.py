@@ -78,6 +78,8 @@ class VolumeServer:
         # The servers whose backends have answered, and those that the latest heartbeat covered.
         self._up: frozenset[str] = frozenset()
         self._alive: frozenset[str] = frozenset()
+        # The storages that other processes serve under the names of these servers, each logged once.
+        self._reported: set[tuple[str, str | None]] = set()
         self._openings: dict[str, Future[None]] = {}
         self._opened = threading.Lock()
         self._stopping = threading.Event()
@@ -133,11 +135,25 @@ class VolumeServer:
         """Write the heartbeats of the servers that are up, and return these servers."""
         up = self._up
         for server in sorted(up):
+            if server in self._alive:
+                self._report_other_storage(server, services.get(tx.conn, server))
             services.beat(tx.conn, self._service(server, tx.now))
         for server in sorted(up - self._alive):
             # Again: the broker returned the casts that the relay sent between `_announce` and the first consuming.
             outbox.hurry_casts(tx.conn, server, tx.now)
         return up
+
+    def _report_other_storage(self, server: str, beaten: Service | None) -> None:
+        """Log it if another process has sent the last heartbeat of a server, for another storage."""
+        storage = self.workers[server].storage
+        if beaten is None or beaten.storage == storage or (server, beaten.storage) in self._reported:
+            return
+        self._reported.add((server, beaten.storage))
+        LOG.error(
+            "Another process serves another storage under the same name, so each of the two receives requests for the "
+            "storage of the other. Stop one of them, and give each host its own name ([DEFAULT] host): %s",
+            fields(backend=server, storage=storage, other_storage=beaten.storage),
+        )
 
     def _try_to_open(self, server: str) -> Future[None]:
         """Open a backend in a thread of its own, so that a hung backend delays no other."""

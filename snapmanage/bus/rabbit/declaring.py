@@ -23,7 +23,11 @@ _EMPTY_AND_DELETE = (
 )
 _NO_EXCHANGE = (
     "exchange {name} does not exist, and the user of transport_url may not configure it. "
-    "Remedy: start snapmanage-volume or snapmanage-api, which declare it"
+    "Remedy: start snapmanage-volume or snapmanage-api, which declare it if their users may configure it"
+)
+_NO_QUEUE = (
+    "Queue {name} does not exist, and the user of transport_url may not declare it. "
+    "Remedy: start the process that consumes it, with the right to configure it"
 )
 
 
@@ -53,6 +57,10 @@ class DeclaredQueue:
 Declaration = Callable[[kombu.Connection], DeclaredQueue]
 
 
+class _NotPermitted(Exception):
+    """The user of the connection may not declare a queue."""
+
+
 class QueueProblemLog:
     """Logs the problem of each queue once, and again when it changes or ends."""
 
@@ -72,14 +80,14 @@ class QueueProblemLog:
 def declare_exchange(connection: kombu.Connection, exchange: kombu.Exchange) -> None:
     """Declare the exchange; a user without the right to do so uses the exchange that another process declared.
 
-    Raise `NotFound`, which names the remedy, if there is none. Raise `ChannelError` if the exchange differs.
+    `transport.Channel` does this. Raise `NotFound`, which names the remedy, if there is no such exchange. Raise
+    `ChannelError` if the exchange differs.
     """
     try:
         with connection.channel() as channel:
             exchange(channel).declare()
-    except AccessRefused:
-        if not exchange_exists(connection, exchange):
-            raise NotFound(_NO_EXCHANGE.format(name=exchange.name)) from None
+    except NotFound:
+        raise NotFound(_NO_EXCHANGE.format(name=exchange.name)) from None
 
 
 def exchange_exists(connection: kombu.Connection, exchange: kombu.Exchange) -> bool:
@@ -133,6 +141,8 @@ def _declared(
 ) -> DeclaredQueue:
     """Declare the first variant that the broker accepts; if it accepts none, use the existing queue.
 
+    A user without the right to declare it uses the queue that another process declared: a user that may declare a queue
+    may also delete it.
     Raise `OSError` that names the queue if the broker does not answer.
     """
     try:
@@ -143,6 +153,8 @@ def _declared(
         _use(connection, plain)
         # The broker names only the first difference; the plain declaration shows a difference of the type.
         difference = _tried(connection, plain) or difference
+    except _NotPermitted:
+        return _existing(connection, plain, expected)
     except ChannelError as error:
         return replace(expected, problem=_refused(expected.name, error), usable=False)
     except OSError as error:
@@ -151,12 +163,31 @@ def _declared(
     return replace(expected, problem=_different(expected.name, difference))
 
 
+def _existing(connection: kombu.Connection, queue: kombu.Queue, expected: DeclaredQueue) -> DeclaredQueue:
+    """Use a queue that this user may not declare, and bind it if the user may do that."""
+    try:
+        with connection.channel() as channel:
+            queue(channel).queue_declare(passive=True)
+    except NotFound:
+        problem = QueueProblem(_NO_QUEUE.format(name=expected.name), severe=True)
+        return replace(expected, problem=problem, usable=False)
+    with suppress(AccessRefused), connection.channel() as channel:
+        _bind(queue(channel))
+    return expected
+
+
 def _tried(connection: kombu.Connection, queue: kombu.Queue) -> PreconditionFailed | None:
-    """Declare a queue on a channel of its own; return the broker's error if the existing queue differs."""
+    """Declare a queue on a channel of its own; return the broker's error if the existing queue differs.
+
+    Raise `_NotPermitted` if the user may not declare it.
+    """
     try:
         with connection.channel() as channel:
             bound = queue(channel)
-            bound.queue_declare()
+            try:
+                bound.queue_declare()
+            except AccessRefused as error:
+                raise _NotPermitted from error
             _bind(bound)
     except PreconditionFailed as error:
         return error

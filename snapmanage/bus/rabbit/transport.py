@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import kombu.transport
+from amqp.exceptions import AccessRefused
 from amqp.method_framing import frame_handler
 from kombu.transport import pyamqp
 
@@ -55,6 +56,20 @@ class Channel(pyamqp.Channel):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.auto_decode = False
+
+    def exchange_declare(self, exchange: str, type: str, passive: bool = False, *rest: Any, **options: Any) -> Any:
+        """Declare an exchange; a user without the right to do so uses the one that another process declared.
+
+        oslo.messaging's client declares the exchange of its calls. A refusal closes the channel, so the declaration has
+        one of its own.
+        """
+        if not passive:
+            try:
+                with self.connection.channel() as own:
+                    return pyamqp.Channel.exchange_declare(own, exchange, type, passive, *rest, **options)
+            except AccessRefused:
+                passive = True
+        return super().exchange_declare(exchange, type, passive, *rest, **options)
 
 
 class Connection(pyamqp.Connection):

@@ -154,9 +154,12 @@ def _break(last: Head, entry: Entry) -> str | None:
         return f"row {last.number + 1} is missing (row {entry.number} follows row {last.number})"
     if entry.previous_digest != last.digest:
         return f"row {entry.number} doesn't follow from row {last.number}"
-    if entry.digest != _digest(dict(vars(entry))):
-        return f"row {entry.number} was changed"
-    return None
+    return change(entry)
+
+
+def change(entry: Entry) -> str | None:
+    """Describe that an entry no longer has its digest; None if it has."""
+    return None if entry.digest == _digest(dict(vars(entry))) else f"row {entry.number} was changed"
 
 
 def exported(columns: Mapping[str, Any]) -> dict[str, Any]:

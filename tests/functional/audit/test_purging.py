@@ -55,6 +55,25 @@ def test_purged_log_verifies_from_its_base(database: Database) -> None:
     assert [entry.number for entry in verification.trail(database, 10)] == [5, 6]
 
 
+@pytest.mark.parametrize("row", [1, 2])
+def test_row_that_was_changed_before_a_checkpoint_is_reported(database: Database, row: int) -> None:
+    manage(database, SNAPSHOT_ID)
+    given = checkpoint(database)
+
+    execute(database, f"UPDATE audit SET content = replace(content, 'daily', 'weekly') WHERE number = {row}")
+
+    assert f"BROKEN: row {row} was changed" in problems(database, given)
+
+
+def test_row_of_a_head_that_was_kept_is_read_again(database: Database) -> None:
+    manage(database, SNAPSHOT_ID)
+    kept = verification.head(database)
+
+    execute(database, "UPDATE audit SET content = replace(content, 'daily', 'weekly') WHERE number = 2")
+
+    assert problems(database, since=kept) == ["BROKEN: row 2 was changed"]
+
+
 def test_whole_log_can_be_purged_and_continued(database: Database) -> None:
     manage(database, new_id())
     given = checkpoint(database)

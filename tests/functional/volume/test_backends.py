@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from snapmanage.core.services import Service
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.store import services
 from snapmanage.testing.waiting import until
@@ -88,6 +89,33 @@ def test_backend_that_answers_after_the_drain_began_is_not_served(tmp_path: Path
 
         assert not world.bus.has_consumer(SERVER)
         assert count_workers() == 0
+
+
+def test_process_that_serves_another_storage_under_the_same_name_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two hosts with one name would each end requests for the storage of the other, without a trace."""
+    with running_world(tmp_path, {SERVER: FakeDriver()}, heartbeat_seconds=0.02) as world:
+        for _ in range(3):
+            world.db.write(lambda conn, now: services.beat(conn, Service(SERVER, "fake", now, storage="other")))
+            until(lambda: storage(world) != "other", "a heartbeat of its own")
+
+    assert caplog.text.count("Another process serves another storage under the same name") == 1
+    assert "other_storage=other" in caplog.text
+
+
+def test_heartbeats_of_one_storage_are_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with running_world(tmp_path, {SERVER: FakeDriver()}, heartbeat_seconds=0.02) as world:
+        before = heartbeat(world, SERVER)
+        until(lambda: heartbeat(world, SERVER) > before, "another heartbeat")
+
+    assert "Another process" not in caplog.text
+
+
+def storage(world: World) -> str | None:
+    with world.db.read() as conn:
+        known = services.get(conn, SERVER)
+    return known.storage if known else None
 
 
 def heartbeat(world: World, server: str) -> datetime:

@@ -35,11 +35,18 @@ def broker_lines(certificates: Certificates, client: Certificate | None = None) 
     return adapted(shown[shown.index("[oslo_messaging_rabbit]") :], client_files(certificates, client))
 
 
-def permissions(user: str) -> list[list[str]]:
-    """Return the rights that the page gives to a user: configure, write and read, in the order of the page."""
+def permissions(user: str, page: str = "deploy.md") -> list[list[str]]:
+    """Return the rights that a page gives to a user: configure, write and read, in the order of the page."""
     start = f"# rabbitmqctl set_permissions -p snapmanage {user} "
-    lines = (HOW_TO / "deploy.md").read_text().splitlines()
+    lines = (HOW_TO / page).read_text().splitlines()
     return [shlex.split(line.removeprefix(start)) for line in lines if line.startswith(start)]
+
+
+def topic_permissions(user: str, page: str = "deploy.md") -> list[str]:
+    """Return the routing keys that a page lets a user write and read; empty if the page does not restrict them."""
+    start = f"# rabbitmqctl set_topic_permissions -p snapmanage {user} {EXCHANGE} "
+    lines = (HOW_TO / page).read_text().splitlines()
+    return next((shlex.split(line.removeprefix(start)) for line in lines if line.startswith(start)), [])
 
 
 def create_user(broker: TlsRabbitMQ, virtual_host: str, kind: str) -> str:
@@ -47,6 +54,8 @@ def create_user(broker: TlsRabbitMQ, virtual_host: str, kind: str) -> str:
     name = f"{kind}-of-{virtual_host}"
     broker.add_user(name, PASSWORD)
     broker.permit(virtual_host, name, permissions(kind)[0])
+    if keys := topic_permissions(kind):
+        broker.permit_topics(virtual_host, name, EXCHANGE, keys)
     return f"{name}:{PASSWORD}"
 
 

@@ -1,8 +1,9 @@
 """RabbitMQ with TLS and with the permissions of the page: the main job works, and every other way is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import kombu
 import pytest
@@ -12,18 +13,22 @@ from snapmanage import errors
 from snapmanage.bus import Publication
 from snapmanage.cmd.wiring import management, parts
 from snapmanage.testing import needs
+from snapmanage.testing.services.deployment import PROJECT, SERVER
 from snapmanage.testing.services.mariadb import MariaDB
 from snapmanage.testing.services.process import LOOPBACK, running
 from snapmanage.testing.services.rabbitmq import PROGRAMS
+from snapmanage.testing.waiting import until
 from tests.integration.tls.conftest import Configure
 from tests.integration.tls.helpers import (
     EXCHANGE,
+    SeparateUsers,
     broker_lines,
     create_user,
     deployed_with_users,
     do_the_main_job,
     permissions,
     tls_url,
+    topic_permissions,
 )
 from tests.page_blocks import adapted, block
 from tests.services.network.certificates import NAME, Certificates
@@ -95,23 +100,89 @@ def test_main_job_works_with_a_login_by_certificate(
         do_the_main_job(deployment)
 
 
-def test_audit_that_was_tightened_keeps_its_queues_and_can_publish_nothing(
+def test_main_job_works_without_the_rights_of_the_first_start(
+    tmp_path: Path,
+    broker: TlsRabbitMQ,
+    virtual_host: str,
+    urls: dict[str, str],
+    users: dict[str, str],
+    mariadb: MariaDB,
+) -> None:
+    lines = broker_lines(broker.certificates)
+    with deployed_with_users(tmp_path, urls, mariadb.database(), lines, separate_relay=True) as deployment:
+        until(lambda: are_all_declared(deployment), "all queues")
+        take_rights_away(broker, virtual_host, users)
+        for name in KINDS:
+            deployment.daemons[name].stop()
+            line = deployment.daemons[name].start()
+            if name == "api":
+                deployment.url = f"{line.split()[1]}/{PROJECT}"
+
+        do_the_main_job(deployment)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_users_without_the_rights_of_the_first_start_can_replace_nothing_that_others_use(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str
+) -> None:
+    declare_exchange(broker, virtual_host, users["volume"])
+    events = "snapmanage-audit.notifications.info"
+    with connection(broker, virtual_host, users["audit"]) as made:
+        kombu.Queue(events)(made.channel()).declare()
+
+    take_rights_away(broker, virtual_host, users)
+
+    with connection(broker, virtual_host, users[kind]) as made:
+        changes: list[Callable[[Any], Any]] = [
+            lambda channel: channel.exchange_delete(EXCHANGE),
+            lambda channel: channel.queue_delete(events),
+            lambda channel: channel.queue_declare("snapmanage-audit.own"),
+        ]
+        for change in changes:
+            with pytest.raises(AccessRefused):
+                change(made.channel())
+
+
+def test_audit_without_the_rights_of_the_first_start_can_publish_nothing(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str]
+) -> None:
+    declare_exchange(broker, virtual_host, users["volume"])
+
+    take_rights_away(broker, virtual_host, users)
+
+    for exchange in (EXCHANGE, ""):
+        with pytest.raises(AccessRefused):
+            publish(broker, virtual_host, users["audit"], exchange)
+
+
+def test_api_with_the_rights_for_cadf_events_publishes_them_to_their_queue(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str]
+) -> None:
+    declare_exchange(broker, virtual_host, users["volume"])
+    user, page, events = users["api"].partition(":")[0], "log-requests.md", "snapmanage-api-audit.info"
+    broker.permit(virtual_host, user, permissions("snapmanage-api", page)[0])
+    broker.permit_topics(virtual_host, user, EXCHANGE, topic_permissions("snapmanage-api", page))
+
+    with connection(broker, virtual_host, users["api"]) as made:
+        # As oslo.messaging's notifier does.
+        queue = kombu.Queue(events, kombu.Exchange(EXCHANGE, "topic", durable=True), events, durable=True)
+        queue(made.channel()).declare()
+        kombu.Producer(made.channel()).publish("event", exchange=EXCHANGE, routing_key=events)
+
+    with connection(broker, virtual_host, "guest:guest") as made:
+        assert until(lambda: made.channel().basic_get(events), "the event").body == b"event"
+
+
+def test_missing_queue_that_the_user_may_not_declare_is_named_with_the_remedy(
     broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], certificates: Certificates, configured: Configure
 ) -> None:
     declare_exchange(broker, virtual_host, users["volume"])
-    url = tls_url(broker, users["audit"], virtual_host)
-    conf = configured(f"[DEFAULT]\ntransport_url = {url}\n{broker_lines(certificates)}")
-    bus, names = parts.connect_bus(conf)
-    with closing(bus):
-        bus.declare(names.event_keys())
+    take_rights_away(broker, virtual_host, users)
+    url = tls_url(broker, users["relay"], virtual_host)
+    bus, names = parts.connect_bus(configured(f"[DEFAULT]\ntransport_url = {url}\n{broker_lines(certificates)}"))
 
-        name = users["audit"].partition(":")[0]
-        broker.permit(virtual_host, name, permissions("snapmanage-audit")[1])
-
+    with closing(bus), pytest.raises(errors.Unavailable, match="does not exist, and the user"):
         bus.declare(names.event_keys())
-        for exchange in (EXCHANGE, ""):
-            with pytest.raises(AccessRefused):
-                publish(broker, virtual_host, users["audit"], exchange)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,6 +225,21 @@ def test_only_servers_may_consume_requests(
 
     with connection(broker, virtual_host, users[kind]) as made, pytest.raises(AccessRefused):
         made.channel().basic_get("snapmanage-volume")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_users_of_the_page_bind_their_queues_to_their_own_keys_only(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str
+) -> None:
+    """A queue that refuses messages, bound to all keys, would leave every request of others without its confirm."""
+    declare_exchange(broker, virtual_host, users["volume"])
+    requests = [] if kind == "volume" else [f"snapmanage-volume.{SERVER}"]
+    for key in ("#", "*.*", "snapmanage-volume.#", "notifications.#", *requests):
+        with connection(broker, virtual_host, users[kind]) as made:
+            channel = made.channel()
+            channel.queue_declare("snapmanage-audit.own", durable=True, auto_delete=False)
+            with pytest.raises(AccessRefused, match="topic"):
+                channel.queue_bind("snapmanage-audit.own", EXCHANGE, key)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +302,18 @@ def test_policies_are_read_over_https(broker: TlsRabbitMQ, certificates: Certifi
 def connection(broker: TlsRabbitMQ, virtual_host: str, login: str) -> kombu.Connection:
     """Return a connection of a user, over the port without TLS."""
     return kombu.Connection(f"amqp://{login}@{LOOPBACK}:{broker.port}/{virtual_host}")
+
+
+def are_all_declared(deployment: SeparateUsers) -> bool:
+    """Return whether servers and audit have declared their queues: three of a server, two of audit, and the twins."""
+    logs = "".join((deployment.folder / f"{name}.log").read_text() for name in ("volume", "audit"))
+    return logs.count("Consuming snapmanage-") == 2 and logs.count("Consuming dead-letters.") == 5
+
+
+def take_rights_away(broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str]) -> None:
+    """Give each user the rights of the page for all starts but the first."""
+    for kind, login in users.items():
+        broker.permit(virtual_host, login.partition(":")[0], permissions(f"snapmanage-{kind}")[1])
 
 
 def declare_exchange(broker: TlsRabbitMQ, virtual_host: str, login: str) -> None:

@@ -77,6 +77,11 @@ class TlsRabbitMQ(ManagedRabbitMQ):
         """Set the expressions for configure, write and read."""
         self._put(f"permissions/{virtual_host}/{user}", dict(zip(("configure", "write", "read"), rights, strict=True)))
 
+    def permit_topics(self, virtual_host: str, user: str, exchange: str, rights: Sequence[str]) -> None:
+        """Set the expressions for the routing keys that a user may publish under, and bind queues to."""
+        keys = dict(zip(("write", "read"), rights, strict=True))
+        self._put(f"topic-permissions/{virtual_host}/{user}", {"exchange": exchange, **keys})
+
     def _put(self, path: str, body: Mapping[str, str]) -> None:
         """Call the management API, which answers sooner than rabbitmqctl starts."""
         url = f"https://{NAME}:{self.management_port}/api/{path}"
