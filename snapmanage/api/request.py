@@ -12,6 +12,7 @@ import falcon
 from snapmanage import errors
 from snapmanage.api.access.callers import NOBODY, Authenticate, Caller
 from snapmanage.api.access.policy import ADMIN, Policy
+from snapmanage.api.schemas import LONGEST_HOST
 from snapmanage.api.versions import MINIMUM, Version
 from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.bus import Bus
@@ -97,7 +98,7 @@ def find_server(request: ApiRequest, host: str) -> Location:
     """
     if "@" in host:
         return Location.parse(host)
-    known = queries.servers_on_host(request.service.app, host)
+    known = queries.servers_on_host(request.service.app, host) if len(host) <= LONGEST_HOST else ()
     if not known:
         raise errors.ServiceNotFound(host)
     if len(known) > 1:

@@ -17,6 +17,8 @@ LARGEST_OFFSET = 2**31 - 1
 # JSON parsers disagree about larger numbers.
 LARGEST_NUMBER = 2**63 - 1
 
+# Characters of a host in a body or a query. No server has a longer name, and SQLite refuses patterns of 50,000 bytes.
+LONGEST_HOST = 255
 # Pairs in the metadata of a record; a page shows up to `osapi_max_limit` records.
 MOST_PAIRS = 128
 # Violations of a schema that are compared for the best explanation; each costs as much as a small request.
@@ -66,7 +68,7 @@ MANAGE_VOLUME = _resource(
     "volume",
     ["host", "ref"],
     {
-        "host": {"type": "string", "minLength": 1, "maxLength": 255},
+        "host": {"type": "string", "minLength": 1, "maxLength": LONGEST_HOST},
         "ref": _REF,
         "name": _NAME,
         "description": _NAME,

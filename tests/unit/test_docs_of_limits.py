@@ -70,7 +70,7 @@ VALUES: dict[str, Any] = {
     "cost of a hash": f"{http_basic.LOWEST_COST} to {http_basic.HIGHEST_COST}",
     "name, description": f"{VOLUME['name']['maxLength']} characters",
     "pairs of the metadata of a record": schemas.MOST_PAIRS,
-    "`host` of a new volume": f"{VOLUME['host']['maxLength']} characters",
+    "`host` of a new volume": f"{schemas.LONGEST_HOST} characters",
     "levels of nesting in a body": text.DEEPEST,
     "number in a body": f"{schemas.LARGEST_NUMBER.bit_length() + 1} bits",
     "text of a refusal of the API": f"{answers.LONGEST_TEXT:,} characters",

@@ -80,6 +80,14 @@ def test_part_of_a_text_in_a_filter_has_at_most_255_characters(shared: World, pa
     assert [answer.status_code for answer in answers] == [200, 400]
 
 
+@pytest.mark.parametrize("name", ["host", "cluster"])
+@pytest.mark.parametrize("length", [255, 256, 60_000])
+def test_no_host_in_a_query_has_more_than_255_characters(shared: World, name: str, length: int) -> None:
+    answer = shared.client.get(f"manageable_snapshots?{name}={'x' * length}", version="3.71")
+
+    assert fault(answer)[:2] == (404, "itemNotFound")
+
+
 @pytest.mark.parametrize(("length", "is_kept"), [(68, True), (69, False)])
 def test_request_id_of_a_client_has_at_most_68_characters(world: World, length: int, is_kept: bool) -> None:
     sent = "req-".ljust(length, "a")
