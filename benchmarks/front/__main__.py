@@ -1,5 +1,6 @@
 """Measure the named servers; print one line of JSON for each."""
 
+import argparse
 import json
 import os
 import resource
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,17 @@ class Running:
         self._errors = folder / "stderr"
         application.prepare(folder)
         started = time.perf_counter()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.front.servers", name, str(self.port)],
-            env=os.environ | {application.FOLDER: str(folder)},
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors.open("wb"),
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
-        )
+        with self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.front.servers", name, str(self.port)],
+                env=os.environ | {application.FOLDER: str(folder)},
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+            )
         while attacks.check_health(self.port) is None:
+            if self.process.poll() is not None:
+                raise SystemExit(f"{name} did not start:\n{self._errors.read_text()}")
             time.sleep(0.01)
         self.start_seconds = time.perf_counter() - started
 
@@ -110,6 +114,16 @@ def _post(server: Running, clients: int) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    for name in sys.argv[1:] or servers.NAMES:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.front", description=__doc__)
+    parser.add_argument("server", nargs="*", help=f"one of {', '.join(servers.NAMES)}; default: all")
+    names = parser.parse_args(arguments).server
+    for name in names:
+        if name not in servers.NAMES:
+            parser.error(f"{name!r} is no server; choose from {', '.join(servers.NAMES)}")
+    for name in names or servers.NAMES:
         print(json.dumps(measure(name)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -65,11 +65,19 @@ NUMBERS = (
     2**63 - 1,
     2**64 - 1,
 )
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(NUMBERS) | st.floats() | ANY_TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
-    max_leaves=10,
-)
+
+
+def _json(floats: st.SearchStrategy[float]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | st.sampled_from(NUMBERS) | floats | ANY_TEXT,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
+        max_leaves=10,
+    )
+
+
+# As Python writes and reads it, with NaN and infinite numbers; and as RFC 8259 defines it.
+JSON = _json(st.floats())
+FINITE_JSON = _json(st.floats(allow_nan=False, allow_infinity=False))
 _REMOVE = object()
 
 

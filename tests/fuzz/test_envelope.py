@@ -16,7 +16,7 @@ from snapmanage.volume.cinder_dialect import CinderEndpoint
 from snapmanage.volume.endpoint import Endpoint
 from snapmanage.volume.intake import INVALID_MESSAGE
 from tests import examples
-from tests.fuzz.hostile import ANY_TEXT, JSON, bounded, damaged, fuzz, reshaped
+from tests.fuzz.hostile import ANY_TEXT, FINITE_JSON, JSON, bounded, damaged, fuzz, reshaped
 from tests.unit.core.test_events import VALIDATOR
 
 SERVER = "storage-1@fast"
@@ -89,7 +89,7 @@ def test_rejected_request_has_an_event_of_the_published_schema_that_every_databa
             json.dumps(event.payload, ensure_ascii=False).encode()
 
 
-@fuzz(ANY_TEXT, st.dictionaries(ANY_TEXT, JSON, max_size=3), st.dictionaries(ANY_TEXT, JSON, max_size=2))
+@fuzz(ANY_TEXT, st.dictionaries(ANY_TEXT, FINITE_JSON, max_size=3), st.dictionaries(ANY_TEXT, FINITE_JSON, max_size=2))
 def test_request_survives_the_envelope(method: str, arguments: dict[str, Any], context: dict[str, Any]) -> None:
     body = envelope.request(method, arguments, context, "id")
 
@@ -100,7 +100,7 @@ def test_request_survives_the_envelope(method: str, arguments: dict[str, Any], c
         assert opened.message["method"] == method
 
 
-@fuzz(st.none() | JSON, ANY_TEXT)
+@fuzz(st.none() | FINITE_JSON, ANY_TEXT)
 def test_reply_survives_the_envelope(result: Any, text: str) -> None:
     incoming = envelope.open_request(enclosed(OWN[3]))
 

@@ -8,6 +8,7 @@ import gc
 import os
 import shlex
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ from tests.services.storage.zfs_fuse import ZfsFuse
 SECTION = privsep.context.cfg_section
 NOBODY = 65534
 
-# oslo.privsep leaves its sockets and pipes to the garbage collector; the fixture `helper` runs it.
+# oslo.privsep leaves its sockets and pipes to the garbage collector, and to the thread that reads the helper's log. The
+# fixture `helper` waits for both: the end of that thread would fail the first test of the next file.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 
@@ -62,6 +64,7 @@ def helper_on(machine: Machine) -> Iterator[Machine]:
         privsep.start()
         until(lambda: not machine.helpers(), "the helper to end with its client")
         gc.collect()
+        until(lambda: not any(thread.name == "fd_logger" for thread in threading.enumerate()), "its log to end")
 
 
 def use(machine: Machine, command: list[str]) -> None:

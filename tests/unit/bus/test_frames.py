@@ -68,6 +68,21 @@ def test_name_of_a_queue_has_at_most_255_bytes(longest: str) -> None:
         frames.publish(5, "", Publication("an-id", longest + "q", b"x"), FRAME_MAX)
 
 
+@pytest.mark.parametrize(("longer", "is_read"), [(0, True), (1, False)])
+def test_properties_beyond_their_limit_are_not_read(longer: int, is_read: bool) -> None:
+    received: list[tuple[int, int, bytes]] = []
+    payload = b"x" * (frames.LARGEST_PROPERTIES + longer)
+
+    def on_frame(frame: tuple[int, int, bytes]) -> bool:
+        received.append(frame)
+        return True
+
+    frames.tolerate_unreadable_properties(on_frame)((2, 5, payload))
+
+    [(_, _, read)] = received
+    assert read == (payload if is_read else payload[:12] + b"\0\0")
+
+
 @pytest.fixture
 def high_descriptor() -> Iterator[int]:
     """Yield a descriptor of a socket above the limit of `select`; the peer of the socket has written a byte."""

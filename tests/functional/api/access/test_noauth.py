@@ -56,6 +56,16 @@ def test_open_resources_are_the_same_for_every_caller(shared: World, path: str) 
     assert shared.client.get(path, headers=headers).json() == shared.client.get(path).json()
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PUT", "DELETE"])
+def test_method_that_no_resource_has_shows_a_foreign_page_only_the_allowed_methods(shared: World, method: str) -> None:
+    own = shared.client.request(method, "snapshots")
+    foreign = shared.client.request(method, "snapshots", headers={"Origin": "http://evil.example"})
+
+    assert (foreign.status_code, foreign.content) == (own.status_code, own.content)
+    assert b"snapshots" not in foreign.content
+    assert [name for name in foreign.headers if name.lower().startswith("access-control-")] == []
+
+
 def test_page_of_an_allowed_origin_may_read_and_others_may_not(with_page: World) -> None:
     allowed = with_page.client.get("snapshots", headers={"Origin": PAGE})
     foreign = with_page.client.get("snapshots", headers={"Origin": "https://evil.example"})
