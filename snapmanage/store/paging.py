@@ -3,8 +3,8 @@
 A page compares the columns of its order with those of the marker's row, so that a row that is added or removed before
 the page moves nothing. NULL counts as the least value on every database.
 
-A client chooses the form of these statements: `_options` keeps them out of SQLAlchemy's cache, so that their number
-costs no memory. The limits of `ListQuery` bound the length of each.
+A client chooses the form of these statements: `_options` keeps them out of SQLAlchemy's cache, and PostgreSQL prepares
+none of them, so that their number costs no memory. The limits of `ListQuery` bound the length of each.
 """
 
 import json

@@ -43,6 +43,7 @@ def create_engine(url: sa.URL, connect_args: Mapping[str, Any], idle_seconds: in
     )
     tls.explain_failures(engine, tls.POSTGRESQL if checked else None)
     event.listen(engine, "begin", partial(_begin, guard(url, idle_seconds)))
+    event.listen(engine, "do_execute", _prepare_no_uncached)
     if THRESHOLD not in given:
         event.listen(engine, "connect", prepare_nothing_behind_a_pooler)
     return engine
@@ -83,6 +84,17 @@ def _begin(guard: str, conn: Connection) -> None:
     # All in one message: the guard and the limit cost no round trip.
     limit = time_limits.in_postgresql(options.get(time_limits.SECONDS))
     conn.exec_driver_sql(f"BEGIN ISOLATION LEVEL {level}{guard}{limit}")
+
+
+def _prepare_no_uncached(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Execute a statement that SQLAlchemy must not cache, and return True; return False for all others.
+
+    A client chooses the form of such a statement, and each prepared form takes memory of the session.
+    """
+    if context is None or context.execution_options.get("compiled_cache", ...) is not None:
+        return False
+    cursor.execute(statement, parameters, prepare=False)
+    return True
 
 
 def prepare_nothing_behind_a_pooler(connection: Any, record: Any) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from snapmanage import errors
 from snapmanage.core.change import Change
@@ -231,10 +231,26 @@ def test_number_of_ids_in_a_reference_makes_few_statements(database: Database) -
     assert len(statements) == len(VALUES_AT_ONCE)
 
 
-@pytest.mark.parametrize("text", ["a", '"', "\x01", "é", "中", "😀"])
-def test_size_of_a_record_covers_its_texts_as_json(database: Database, text: str) -> None:
-    requester = Requester(PROJECT, user_id=text * 255)
-    made = snapshot(name=text * 255, description=text * 255, metadata={"k": text * 255}, requester=requester)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_list_whose_form_a_client_chooses_is_not_prepared(database: Database) -> None:
+    marker = nine_snapshots(database)[0].id
+    prepared = text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%snapshots%'")
+
+    with database.read() as conn:
+        for _ in range(10):
+            records.page_sizes(conn, Snapshot, ListQuery(PROJECT, like={"name": "x"}, marker=marker))
+        chosen = conn.execute(prepared).scalar_one()
+        for _ in range(10):
+            records.page_sizes(conn, Snapshot, ListQuery(PROJECT))
+        plain = conn.execute(prepared).scalar_one()
+
+    assert (chosen, plain) == (0, 1)
+
+
+@pytest.mark.parametrize("part", ["a", '"', "\x01", "é", "中", "😀"])
+def test_size_of_a_record_covers_its_texts_as_json(database: Database, part: str) -> None:
+    requester = Requester(PROJECT, user_id=part * 255)
+    made = snapshot(name=part * 255, description=part * 255, metadata={"k": part * 255}, requester=requester)
     fill(database, made)
 
     with database.read() as conn:
