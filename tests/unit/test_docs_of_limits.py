@@ -149,6 +149,8 @@ VALUES: dict[str, Any] = {
     "field of a log line": f"{text.LONGEST_REASON:,} characters",
     "requests whose CADF events wait": f"{cadf.MOST_WAITING:,}, with {cadf.LONGEST_TEXT:,} characters",
     "accepted passwords": f"{http_basic.MOST_REMEMBERED:,}, for {http_basic.REMEMBERED_SECONDS:g} s",
+    "of these, tokens of an address": f"one in {tokens.RESERVED_SHARE}",
+    "addresses with a refused token": f"{tokens.MOST_REFUSED:,}, for {tokens.REFUSED_SECONDS:g} s",
     "valid tokens": f"{tokens.MOST_TOKENS:,}",
     "idle time within a transaction": f"{database.IDLE_SECONDS} s",
     "`idempotency_keys`": f"up to {WORDS[requests.EXPIRED_KEYS_PER_REQUEST]} expired",

@@ -17,6 +17,7 @@ from keystonemiddleware import auth_token
 from snapmanage import certificates, errors
 from snapmanage.api.access import callers, tokens
 from snapmanage.api.access.callers import Caller
+from snapmanage.api.access.clients import client_of
 from snapmanage.api.access.tokens import TokenCache, Validations
 from snapmanage.certificates import TlsOptions
 
@@ -78,7 +79,7 @@ class Keystone:
         environ = request.env | self._added
         answered: dict[str, str] = {}
         given = [request.get_header(name) or "" for name in TOKENS]
-        with self._validations.admitted(*given):
+        with self._validations.admitted(client_of(request.env.get("REMOTE_ADDR")), *given):
             for _ in self._checked(environ, lambda status, headers, *error: answered.update(headers)):
                 pass
             if not _confirmed(environ):

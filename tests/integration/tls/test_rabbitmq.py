@@ -216,6 +216,29 @@ def test_process_without_the_right_to_the_exchange_waits_for_it(
         bus.declare(names.event_keys())
 
 
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+def test_user_that_may_publish_only_notifications_reaches_the_queue_of_a_server(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], header: str
+) -> None:
+    """RabbitMQ checks no topic permission for these headers, so the pages call such a user an administrator."""
+    declare_exchange(broker, virtual_host, users["volume"])
+    login = users["audit"]
+    name = login.partition(":")[0]
+    broker.permit(virtual_host, name, ["^$", f"^{EXCHANGE}$", "^$"])
+    broker.permit_topics(virtual_host, name, EXCHANGE, [r"^notifications\.info$", "^$"])
+    with connection(broker, virtual_host, users["volume"]) as made:
+        queue = kombu.Queue("snapmanage-volume", kombu.Exchange(EXCHANGE, "topic"), "snapmanage-volume")(made.channel())
+        queue.declare()
+
+        with connection(broker, virtual_host, login) as publisher:
+            headers = {header: ["snapmanage-volume"]}
+            kombu.Producer(publisher.channel()).publish(
+                "body", exchange=EXCHANGE, routing_key="notifications.info", headers=headers
+            )
+
+        until(lambda: queue.get(no_ack=True) is not None, "the message in the queue of the server")
+
+
 @pytest.mark.parametrize("kind", ["api", "relay", "audit"])
 def test_only_servers_may_consume_requests(
     broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str

@@ -181,7 +181,7 @@ def test_token_is_refused_while_too_many_are_validated_but_not_one_that_was_vali
     reader, other = token("reader", PROJECT), token("member", PROJECT)
     with running_world(tmp_path, authenticate=Keystone(FakeMiddleware, validations)) as world:
         assert world.client.get("snapshots", headers=reader).status_code == 200
-        with validations.admitted("a token that Keystone is validating"):
+        with validations.admitted("192.0.2.1", "a token that Keystone is validating"):
             answers = [world.client.get("snapshots", headers=headers) for headers in (other, reader, {})]
 
     assert [answer.status_code for answer in answers] == [429, 200, 401]
@@ -193,11 +193,25 @@ def test_token_takes_a_place_in_each_header_that_keystonemiddleware_reads(tmp_pa
     validations = Validations(places=1, seconds=300)
     with (
         running_world(tmp_path, authenticate=Keystone(FakeMiddleware, validations)) as world,
-        validations.admitted("a token that Keystone is validating"),
+        validations.admitted("192.0.2.1", "a token that Keystone is validating"),
     ):
         answer = world.client.get("snapshots", headers={header: "invented"})
 
     assert answer.status_code == 429
+
+
+def test_address_that_sent_a_refused_token_leaves_places_to_others(tmp_path: Path) -> None:
+    validations = Validations(places=2, seconds=300)
+    with (
+        running_world(tmp_path, authenticate=Keystone(FakeMiddleware, validations)) as world,
+        validations.admitted("192.0.2.1", "a token that Keystone is validating"),
+    ):
+        before = world.client.get("snapshots", headers={"X-Auth-Token": "invented"})
+        after = world.client.get("snapshots", headers=token("reader", PROJECT))
+        with validations.admitted("192.0.2.2", "from an address without a refused token"):
+            pass
+
+    assert [before.status_code, after.status_code] == [401, 429]
 
 
 def test_forged_identity_headers_are_ignored(tokens: World) -> None:
