@@ -1,6 +1,6 @@
 """A real ZFS as an ordinary process, zfs-fuse, with pools on sparse files. Needs the Debian package, and root.
 
-The socket and the lock of zfs-fuse have fixed paths, so each process runs in a mount namespace of its own, with scratch
+The socket, the lock and the list of pools of zfs-fuse have fixed paths, so each process runs in a mount namespace of its own, with scratch
 file systems at these paths. Test runs then don't disturb one another, nor a zfs-fuse of the machine.
 Clients put `ZfsFuse.path` first in PATH: its `zfs` and `zpool` enter the namespace first.
 """
@@ -21,6 +21,8 @@ _IN_A_NAMESPACE_OF_ITS_OWN = """
 set -e
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /etc/zfs
+mkdir -p /var/lib/zfs
+mount -t tmpfs tmpfs /var/lib/zfs
 mkdir -p /run/zfs /run/lock/zfs
 exec "$@"
 """
