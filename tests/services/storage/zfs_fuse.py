@@ -1,7 +1,8 @@
 """A real ZFS as an ordinary process, zfs-fuse, with pools on sparse files. Needs the Debian package, and root.
 
-The socket, the lock and the list of pools of zfs-fuse have fixed paths, so each process runs in a mount namespace of its own, with scratch
-file systems at these paths. Test runs then don't disturb one another, nor a zfs-fuse of the machine.
+The socket, the lock and the list of pools of zfs-fuse have fixed paths, so each process runs in a mount namespace of
+its own, with scratch file systems at these paths. Test runs then don't disturb one another, nor a zfs-fuse of the
+machine.
 Clients put `ZfsFuse.path` first in PATH: its `zfs` and `zpool` enter the namespace first.
 """
 
