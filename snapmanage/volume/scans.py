@@ -88,18 +88,21 @@ class Scans:
     def for_page(self, page: Page) -> Inventory:
         """Return the scan to read a page from; raise an error of snapmanage if the backend can't be scanned.
 
-        A caller that waited for another caller's scan uses that scan, if it began late enough.
+        A caller that waited for another caller's scan uses that scan, if it began late enough. A scan that is too old
+        is forgotten before the next one begins, so that the memory need not hold both.
         """
         since = time.monotonic() - (self._ttl if page.is_later_page else 0)
         with self._scanning:
-            latest = self._kept.get(self._server)
-            if latest is None or latest.begun_at < since:
-                begun_at = time.monotonic()
-                listing = partial(steps.list_snapshots, self._driver, self._name_template)
-                found = self._calls.within(self._timeout, "listing the backend's snapshots", listing)
-                latest = Scan(begun_at, Inventory(found))
-                self._kept.keep(self._server, latest)
-            return latest.inventory
+            self._kept.forget_older(self._server, since)
+            return (self._kept.get(self._server) or self._scan()).inventory
+
+    def _scan(self) -> Scan:
+        begun_at = time.monotonic()
+        listing = partial(steps.list_snapshots, self._driver, self._name_template)
+        found = self._calls.within(self._timeout, "listing the backend's snapshots", listing)
+        scan = Scan(begun_at, Inventory(found))
+        self._kept.keep(self._server, scan)
+        return scan
 
     def forget_old(self) -> None:
         """Free the memory of a scan that is too old."""

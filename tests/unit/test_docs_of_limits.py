@@ -25,7 +25,7 @@ from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.values import text
 from snapmanage.drivers.btrfs import members, paths
 from snapmanage.drivers.cinder import process
-from snapmanage.drivers.qcow2 import obstacles, qemu_img
+from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img
 from snapmanage.drivers.system import commands, deadline
 from snapmanage.manage import queries, requests
 from snapmanage.manage.maintenance import purge, redelivery
@@ -139,6 +139,8 @@ VALUES: dict[str, Any] = {
     "requests that the helper": privileged.THREADS,
     "a reply of the helper": f"{privileged.MAX_REPLY_BYTES // MIB} MiB",
     "paths that the names in a file": f"{obstacles.MOST_PATHS:,}",
+    "snapshots inside the images of a directory": f"{directory.MOST_INTERNAL_SNAPSHOTS:,}, and "
+    f"{format.MAX_SNAPSHOTS:,} of one",
     "text of the snapshots in a listing": f"{members.MOST_LISTED_BYTES // MIB} MiB",
     "path of a subvolume": f"{paths.MAX_PATH_BYTES:,} bytes; {paths.MAX_FOLDERS} folders",
     "connections of a process": f"2 times `[database] pool_size`, {2 * conf.DATABASE[1].default}",

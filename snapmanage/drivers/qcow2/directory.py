@@ -31,8 +31,33 @@ LOCK = ".snapmanage.lock"
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ESTALE, errno.ENXIO)
 # EWOULDBLOCK: another process holds a lease on the file, as a file server may.
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
+# The most internal snapshots that one scan keeps; an image has at most `format.MAX_SNAPSHOTS`. Each takes about 2 kB at
+# most in the memory of a scan.
+MOST_INTERNAL_SNAPSHOTS = 100_000
 _NOT_READABLE = "snapmanage has no permission to read it"
 _FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
+
+
+class _InternalBudget:
+    """The internal snapshots that a scan may still keep; those of the file with the identity `spared` don't count."""
+
+    def __init__(self, spared: str) -> None:
+        self._spared = spared
+        self._left = MOST_INTERNAL_SNAPSHOTS
+
+    def within(self, image: Image) -> Image:
+        """Return the image, without its internal snapshots if they are too many for the rest of the budget."""
+        if image.header is None or image.identity == self._spared:
+            return image
+        count = len(image.header.internal_snapshots)
+        if count <= self._left:
+            self._left -= count
+            return image
+        reason = (
+            f"the images of the directory have more than {MOST_INTERNAL_SNAPSHOTS} internal snapshots: move some "
+            "images to another directory"
+        )
+        return replace(image, header=replace(image.header, internal_snapshots=(), internal_error=reason))
 
 
 class Directory:
@@ -56,10 +81,15 @@ class Directory:
         """Return the name of every entry of the directory, including hidden ones."""
         return [entry.name for entry in self._entries()]
 
-    def scan(self) -> Chains:
-        """Read all files and return the images among them; raise `BackendError`."""
-        entries = self._read_entries()
-        images = consolidate(self._images(entries.files), self._own_paths)
+    def scan(self, wanted: str = "") -> Chains:
+        """Read all files and return the images among them; raise `BackendError`.
+
+        Of all images, at most `MOST_INTERNAL_SNAPSHOTS` internal snapshots are returned, and always those of the file
+        with the identity `wanted`.
+        """
+        budget = _InternalBudget(wanted)
+        entries = self._read_entries(budget)
+        images = consolidate(self._images(entries.files, budget), self._own_paths)
         found = obstacles(entries, images, self._resolvers.cached(self.fd), self._own_paths)
         return Chains(images, self._own_paths, Obstacles.of(found))
 
@@ -124,7 +154,7 @@ class Directory:
         with translated_errors(self.path), os.scandir(self.fd) as entries:
             return [entry for entry in entries if entry.name != LOCK]
 
-    def _read_entries(self) -> DirectoryEntries:
+    def _read_entries(self, budget: _InternalBudget) -> DirectoryEntries:
         found: dict[str, Image] = {}
         links: dict[str, str] = {}
         linked: dict[str, Image] = {}
@@ -136,7 +166,7 @@ class Directory:
                 elif entry.is_file(follow_symlinks=False) and (
                     image := self.read_image(entry.name, with_internal=self._is_on_top(entry.name))
                 ):
-                    found[entry.name] = image
+                    found[entry.name] = budget.within(image)
             except FileNotFoundError:
                 continue
             except (OSError, errors.BackendError) as failure:
@@ -165,7 +195,7 @@ class Directory:
         read = partial(self.read_image, name, _FOLLOW_FLAGS, with_internal=False)
         return self._resolvers.of_images.within("reading a linked file", read)
 
-    def _images(self, found: Mapping[str, Image]) -> list[Image]:
+    def _images(self, found: Mapping[str, Image], budget: _InternalBudget) -> list[Image]:
         """Return the files whose names match a pattern, and all backing files below them."""
         pending = [found[name] for name in found if self._is_on_top(name)]
         seen = {name for image in pending for name in image.names}
@@ -175,7 +205,7 @@ class Directory:
             as_overlay = overlay(image, self._own_paths)
             backing_file = as_overlay.backing_file if as_overlay else None
             if as_overlay and backing_file and backing_file in found and backing_file not in seen:
-                pending.append(self._backing_image(found[backing_file], as_overlay.format))
+                pending.append(budget.within(self._backing_image(found[backing_file], as_overlay.format)))
                 seen.add(backing_file)
         return images
 

@@ -188,7 +188,8 @@ class Qcow2Driver:
         with self._lock_directory() as locked:
             if "/" in binding.managed_name:
                 # Look for the identity: the file of an internal snapshot may have been renamed.
-                for found in locked.directory.scan().snapshots():
+                wanted = binding.identity.partition("/")[0]
+                for found in locked.directory.scan(wanted).snapshots():
                     if found.identity == binding.identity:
                         return found
                 raise errors.SourceNotFound(
@@ -220,9 +221,9 @@ class Qcow2Driver:
                 "FILE has no NUL and doesn't begin with a dot"
             )
         with self._lock_directory() as locked:
-            if locked.directory.identity(file) is None:
+            if (identity := locked.directory.identity(file)) is None:
                 raise errors.SourceNotFound(f"there is no file {file!r} in the directory {self._path!r}")
-            chains = locked.directory.scan()
+            chains = locked.directory.scan(identity)
         return chains, chains.image(file)
 
 

@@ -20,6 +20,8 @@ MAX_TABLE_BYTES = 4 * 1024**2
 # In an entry, the extra data have at most 1,024 bytes, the ID 127 and the name 255.
 MAX_ENTRY_BYTES = 2048
 MAX_ID_BYTES = 127
+# QEMU writes no longer name; the rest of one is left out.
+MAX_NAME_BYTES = 255
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _FEATURES = struct.Struct(">QQQII")
@@ -213,7 +215,7 @@ def _entries(table: bytes, count: int, image_bytes: int) -> Iterator[InternalSna
         id = table[id_at:name_at].decode(errors="surrogateescape")
         if not id.isprintable() or not 1 <= id_bytes <= MAX_ID_BYTES:
             raise Unreadable("the ID of one of its snapshots is not printable, or too long")
-        name = table[name_at:end].decode(errors="replace")
+        name = table[name_at : min(end, name_at + MAX_NAME_BYTES)].decode(errors="replace")
         yield InternalSnapshot(id, name, seconds, nanoseconds, _checked_size(size))
         position = _padded(end)
 

@@ -181,7 +181,7 @@ def _of_recorded_name(name: _RecordedName, index: _FileIndex, resolver: CachedRe
     certain = frozenset(
         identity for target in targets.values() if target.file for identity in index.identities(target.file)
     )
-    dangling = {last_name(path) for path, target in targets.items() if target.resolved and not target.file}
+    dangling = {last_name(path) for path, target in targets.items() if not target.file}
     if others := certain - {name.identity}:
         yield Obstacle(f"{name.file!r} records it as {name.text!r}: {name.remedy}", identities=others)
     if names := name.possible_files.names | dangling:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from snapmanage import errors
-from snapmanage.drivers.qcow2 import format, obstacles, qemu_img
+from snapmanage.core.backend import Binding
+from snapmanage.core.reference import Reference
+from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img
 from snapmanage.drivers.system import syscalls
 from tests.contract.qcow2.chain import SIZE, Chain
 from tests.contract.qcow2.image_directory import ImageDirectory
@@ -104,3 +106,33 @@ def test_internal_snapshots_in_a_raw_disk_are_not_read(images: ImageDirectory, m
     assert sum(tables) == 100
     assert "base.img/99" in listed
     assert not {"disk.raw/99", "base.raw/99"} & listed
+
+
+def test_scan_keeps_a_bounded_number_of_internal_snapshots(
+    images: ImageDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(directory, "MOST_INTERNAL_SNAPSHOTS", 25)
+    for number in range(5):
+        entries = [Entry(b"%d" % id) for id in range(10)]
+        (images.folder / f"many-{number}.qcow2").write_bytes(Qcow2(entries=entries).packed())
+
+    listed = [each.name for each in images.driver.list_snapshots() if each.name.startswith("many-")]
+
+    assert len(listed) == 20
+    assert "images=3" in caplog.text
+    assert "move some images to another directory" in caplog.text
+
+
+def test_snapshot_beyond_this_number_can_be_managed(images: ImageDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "MOST_INTERNAL_SNAPSHOTS", 9)
+    (images.folder / "many.qcow2").write_bytes(Qcow2(entries=[Entry(b"%d" % id) for id in range(10)]).packed())
+    name = "many.qcow2/9"
+    found = images.driver.find_snapshot(Reference.named(name))
+
+    assert images.driver.manage_snapshot(Binding(found.identity, name, name)) == found
+
+
+def test_name_of_an_internal_snapshot_is_cut_to_the_length_that_qemu_writes(images: ImageDirectory) -> None:
+    (images.folder / "long.qcow2").write_bytes(Qcow2(entries=[Entry(name=b"n" * 1000)]).packed())
+
+    assert images.driver.find_snapshot(Reference.named("long.qcow2/1")).extra["internal_name"] == "n" * 255

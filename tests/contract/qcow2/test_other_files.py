@@ -1,5 +1,6 @@
 """Files that are not images of the driver, but record an image or link to it: the image keeps its name."""
 
+import errno
 import threading
 from pathlib import Path
 
@@ -154,6 +155,22 @@ def test_path_in_a_raw_disk_that_hangs_keeps_no_link_and_no_image_from_being_fol
         images.manage()
     finally:
         released.set()
+
+
+def test_path_in_a_raw_disk_that_can_not_be_followed_counts_for_files_of_its_name(
+    images: ImageDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images.folder / "disk.raw").write_text('createType=x\nRW 1 FLAT "/net/of-the-guest/base.qcow2" 0\n')
+    follow = syscalls.target_status
+
+    def refuse(directory_fd: int, path: str) -> syscalls.FileStatus:
+        if path.startswith("/net"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return follow(directory_fd, path)
+
+    monkeypatch.setattr(syscalls, "target_status", refuse)
+
+    images.check_refused("which may be this file")
 
 
 @pytest.mark.parametrize("name", ["users", "theirs.qcow2"])

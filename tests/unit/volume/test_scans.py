@@ -12,7 +12,7 @@ from snapmanage.core.reference import Reference
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.testing.waiting import until
 from snapmanage.volume import scans as module
-from snapmanage.volume.scans import Scans
+from snapmanage.volume.scans import KeptScans, Scans
 from tests.examples import SERVER
 
 FIRST = Page()
@@ -114,6 +114,18 @@ def test_old_scan_is_forgotten(scans: Scans, watch: Watch) -> None:
     watch.now -= TTL_SECONDS
 
     assert scans.for_page(NEXT) is not first
+
+
+def test_scan_that_is_too_old_is_forgotten_before_the_next_one_begins(driver: FakeDriver) -> None:
+    kept, entries = KeptScans(), []
+    scans = Scans(SERVER, driver, TTL_SECONDS, TIMEOUT_SECONDS, kept=kept)
+    scans.for_page(FIRST)
+    driver.hook = lambda step: entries.append(kept.entries)
+
+    scans.for_page(FIRST)
+
+    assert entries
+    assert set(entries) == {0}
 
 
 def test_callers_that_waited_for_a_scan_share_the_next_one(driver: FakeDriver, scans: Scans, watch: Watch) -> None:
