@@ -42,7 +42,6 @@ _STATUS = "snapmanage.status"
 # The filter sees nothing else of a request; a client can't add a header that the filter believes.
 _PASSED = (
     "REQUEST_METHOD",
-    "SCRIPT_NAME",
     "QUERY_STRING",
     "SERVER_NAME",
     "SERVER_PORT",
@@ -137,12 +136,12 @@ def _described(environ: dict[str, Any], status: str) -> dict[str, Any]:
     base = f"{environ['wsgi.url_scheme']}://{host}"
     urls = dict.fromkeys(("adminURL", "internalURL", "publicURL"), base)
     catalog = [{"type": SERVICE_TYPE, "name": "snapmanage", "endpoints": [{"id": "snapmanage"} | urls]}]
-    path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace")
     return {
         **{name: _cut(environ[name]) for name in _PASSED if name in environ},
         **_identity(environ.get(CALLER)),
         "HTTP_HOST": host,
-        "PATH_INFO": path[:LONGEST_TEXT].encode().decode("latin-1"),
+        "SCRIPT_NAME": _readable_path(environ.get("SCRIPT_NAME", "")),
+        "PATH_INFO": _readable_path(environ.get("PATH_INFO", "")),
         "HTTP_X_SERVICE_CATALOG": json.dumps(catalog),
         "wsgi.input": io.BytesIO(),
         _STATUS: status,
@@ -156,6 +155,12 @@ def _readable_host(host: str) -> str:
         return host if parts.hostname and parts.port != 0 and len(host) <= LONGEST_TEXT else NAME
     except ValueError:
         return NAME
+
+
+def _readable_path(path: str) -> str:
+    """Return a path of WSGI that is UTF-8: the filter fails at one that isn't."""
+    text = path.encode("latin-1", "replace").decode(errors="replace")
+    return text[:LONGEST_TEXT].encode().decode("latin-1")
 
 
 def _cut(value: Any) -> Any:

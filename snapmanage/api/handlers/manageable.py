@@ -10,6 +10,8 @@ from snapmanage.core.lists import manageable, sorting
 from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
+_FIELDS = frozenset(("reference", "size", "safe_to_manage", "reason_not_safe", "source_reference"))
+
 
 def index(request: ApiRequest) -> Answer:
     """Handle `GET /os-snapshot-manage`."""
@@ -26,9 +28,17 @@ def _manageable(request: ApiRequest, detail: bool) -> Answer:
     limit, arguments = _page_arguments(request)
     queries.require_up(request.service.app, server)
     with request.service.listings.admitted(server):
-        found = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
+        answer = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
+    found = _entries(server, answer)
     shown = [views.manageable(request, entry, detail) for entry in found[:limit]]
     return views.manageable_page(request, shown, len(found))
+
+
+def _entries(server: str, answer: object) -> list[dict[str, Any]]:
+    """Return the entries in the answer of a server; raise `Unavailable` if it is of another form."""
+    if isinstance(answer, list) and all(isinstance(each, dict) and each.keys() >= _FIELDS for each in answer):
+        return answer
+    raise errors.Unavailable(f"{server} answered in an unknown form: its snapmanage may be of another version")
 
 
 def _host(request: ApiRequest) -> str:

@@ -148,6 +148,16 @@ def test_undecodable_path_is_audited_too(audited: World, log: pytest.LogCaptureF
     assert events(log)[-1]["reason"]["reasonCode"] == "404"
 
 
+def test_undecodable_prefix_of_a_proxy_is_audited_too(log: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    audited = surround(configured(tmp_path, CONFIGURATION), answer_as_ann)
+    environ = testing.create_environ("/v3/volumes", root_path="/\xff")
+
+    list(audited(environ, lambda *answer: None))
+
+    assert events(log)[-1]["requestPath"].endswith("/v3/volumes")
+    assert not [each for each in log.records if each.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize("host", ["[", "[zz]:1", "]", "localhost:99999", "localhost:x", "[::1]:x", ""])
 def test_no_host_header_keeps_a_request_from_its_event(
     audited: World, log: pytest.LogCaptureFixture, host: str

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -304,3 +305,15 @@ def test_snapshot_that_can_not_get_its_managed_name_is_listed_as_unsafe_with_the
     assert listed["short@daily"]["safe_to_manage"] is True
     assert listed[f"{volume}@daily"]["safe_to_manage"] is False
     assert listed[f"{volume}@daily"]["reason_not_safe"] == f"unusable: {reason.replace(snapshot_id, NO_ID)}"
+
+
+@pytest.mark.parametrize("answer", [None, "text", {}, [1], [{"size": 1}]])
+def test_answer_of_a_server_in_an_unknown_form_is_an_error_that_names_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(world.bus, "call", lambda *arguments: answer)
+
+    refused = world.client.get(f"os-snapshot-manage?host={SERVER}")
+
+    assert fault(refused)[:2] == (503, "serviceUnavailable")
+    assert f"{SERVER} answered in an unknown form" in refused.text
