@@ -103,6 +103,8 @@ def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world
         {"metadata": dict.fromkeys(map(str, range(MOST_PAIRS + 1)), "")},
         {"metadata": {"k": "x" * LARGEST_METADATA}},
         {"metadata": "text"},
+        {"metadata": {"k": "\ud800"}},
+        {"metadata": {"a\0b": "v"}},
         {"ref": {}},
         {"ref": {"a": float("nan")}},
         {"ref": {"a": [[]] * MOST_VALUES}},
