@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from snapmanage import errors
-from snapmanage.bus import Delivery
+from snapmanage.bus import Delivery, envelope
 from snapmanage.core.reference import MOST_VALUES
 from snapmanage.volume.arguments import LARGEST_METADATA, MOST_PAIRS
 from tests.examples import sample_body
@@ -165,3 +165,12 @@ def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_quar
 def test_invalid_call_is_answered_with_the_error(world: World) -> None:
     with pytest.raises(errors.InvalidRequest, match="can't be understood"):
         world.bus.call(SERVER, "get_manageable_snapshots", {"colour": "green"}, {})
+
+
+def test_answer_that_its_caller_would_ignore_for_its_size_is_an_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "LARGEST_REPLY", 100)
+
+    with pytest.raises(errors.InvalidRequest, match="the limit is 100; request a shorter list with `limit`"):
+        world.bus.call(SERVER, "get_manageable_snapshots", {}, {})
