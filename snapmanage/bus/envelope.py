@@ -22,6 +22,10 @@ CONTENT_ENCODING = "utf-8"
 LARGEST_REQUEST = 1024**2
 # An event repeats the fields of its request and may escape their characters, which makes them up to 3.5 times as long.
 LARGEST_EVENT = 4 * LARGEST_REQUEST
+# Bytes. RabbitMQ 4 transports no larger message by default. A list of numbers takes eight times its bytes when read.
+LARGEST_REPLY = 16 * LARGEST_REQUEST
+# Characters. oslo.messaging uses 32, and logs each id that it doesn't know.
+LONGEST_CALL_ID = 255
 # Opening brackets and braces outside of texts. A list or an object of a few bytes takes a hundred times as long to
 # parse as a text of its size, and lets Python's garbage collector search all memory again and again.
 MOST_BRACKETS = 50_000
@@ -134,6 +138,19 @@ def _finite_or_none(text: str) -> float | None:
     return number if math.isfinite(number := float(text)) else None
 
 
+def is_call_id(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_CALL_ID
+
+
+def limit_reply(body: bytes) -> bytes:
+    """Return the body of a reply; raise `InvalidRequest` if the caller would ignore it for its size."""
+    if len(body) > LARGEST_REPLY:
+        raise errors.InvalidRequest(
+            f"the answer has {len(body)} bytes, and the limit is {LARGEST_REPLY}; request a shorter list with `limit`"
+        )
+    return body
+
+
 def limit_size(body: bytes, largest: int) -> None:
     """Raise `InvalidRequest` if a message has more than `largest` bytes."""
     if len(body) > largest:
@@ -152,8 +169,8 @@ def open_request(body: bytes, finite: bool = True) -> Incoming:
     if reply_q is not None and not _is_queue_name(reply_q):
         raise errors.InvalidRequest("the `_reply_q` of a call must be the name of a queue, of up to 255 bytes")
     msg_id = content.get("_msg_id")
-    if msg_id is not None and not isinstance(msg_id, str):
-        raise errors.InvalidRequest("the `_msg_id` of a call must be a text")
+    if msg_id is not None and not is_call_id(msg_id):
+        raise errors.InvalidRequest(f"the `_msg_id` of a call must be a text of up to {LONGEST_CALL_ID} characters")
     return Incoming(content, ctxt, msg_id, reply_q)
 
 

@@ -63,8 +63,11 @@ def generation(value: Any) -> int | None:
 
 def metadata(value: Any) -> dict[str, str]:
     given = {} if value is None else value
-    if not isinstance(given, Mapping) or not all(isinstance(part, str) for pair in given.items() for part in pair):
+    parts = [part for pair in given.items() for part in pair] if isinstance(given, Mapping) else [given]
+    if not all(isinstance(part, str) for part in parts):
         raise errors.InvalidRequest("metadata must be an object of texts")
+    if not all(map(storable, parts)):
+        raise errors.InvalidRequest("metadata must be an object of texts of Unicode without NUL")
     if len(given) > MOST_PAIRS:
         raise errors.InvalidRequest(f"metadata must have at most {MOST_PAIRS} pairs, not {len(given)}")
     if (size := sum(len(key) + len(text) for key, text in given.items())) > LARGEST_METADATA:

@@ -111,7 +111,7 @@ class Intake:
             if isinstance(result, OperationRequest):
                 self._accept([(delivery, result)])
                 result = None
-            body = envelope.reply(incoming, result)
+            body = envelope.limit_reply(envelope.reply(incoming, result))
         except errors.SnapmanageError as error:
             body = envelope.reply(incoming, failure=error)
         except INVALID_MESSAGE as error:

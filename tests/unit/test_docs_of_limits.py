@@ -94,6 +94,8 @@ VALUES: dict[str, Any] = {
     "messages handled at once": f"{queue_consumer.HOLD_SECONDS:g} seconds",
     "properties and headers of a message": f"{frames.LARGEST_PROPERTIES // KIB} KiB",
     "name of the queue of a reply": f"{envelope.LONGEST_QUEUE_NAME} bytes",
+    "id of a call": f"{envelope.LONGEST_CALL_ID} characters",
+    "answer to a call": f"{envelope.LARGEST_REPLY // MIB} MiB",
     "event over the bus": f"{envelope.LARGEST_EVENT // MIB} MiB",
     "notification that is parsed": f"{LARGEST_READ // KIB} KiB",
     "messages that a consumer holds": f"{arrived.MOST_MESSAGES} messages, and {arrived.MOST_BYTES // MIB} MiB",

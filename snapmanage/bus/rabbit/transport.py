@@ -37,12 +37,13 @@ class Message(pyamqp.Message):
         Return {}, which its client ignores, for a message that it would fail at.
         """
         try:
+            envelope.limit_size(self.body, envelope.LARGEST_REPLY)
             content = envelope.unwrap(self.body)
         except errors.InvalidRequest as error:
             LOG.warning("Ignored a message that can't be understood: %s", fields(reason=error))
             return {}
-        # oslo.messaging would open a second envelope inside of the first, and look up an id of any type.
-        return {} if "oslo.message" in content or not isinstance(content.get("_msg_id", ""), str) else content
+        # oslo.messaging would open a second envelope inside of the first, look up an id of any type, and log it whole.
+        return {} if "oslo.message" in content or not envelope.is_call_id(content.get("_msg_id", "")) else content
 
 
 class Channel(pyamqp.Channel):

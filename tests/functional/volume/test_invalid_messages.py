@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from snapmanage import errors
-from snapmanage.bus import Delivery
+from snapmanage.bus import Delivery, envelope
 from snapmanage.core.reference import MOST_VALUES
 from snapmanage.volume.arguments import LARGEST_METADATA, MOST_PAIRS
 from tests.examples import sample_body
@@ -103,6 +103,8 @@ def test_headers_of_a_quarantined_message_are_kept_with_values_of_any_type(world
         {"metadata": dict.fromkeys(map(str, range(MOST_PAIRS + 1)), "")},
         {"metadata": {"k": "x" * LARGEST_METADATA}},
         {"metadata": "text"},
+        {"metadata": {"k": "\ud800"}},
+        {"metadata": {"a\0b": "v"}},
         {"ref": {}},
         {"ref": {"a": float("nan")}},
         {"ref": {"a": [[]] * MOST_VALUES}},
@@ -163,3 +165,12 @@ def test_two_different_casts_for_one_unknown_snapshot_in_one_batch_are_both_quar
 def test_invalid_call_is_answered_with_the_error(world: World) -> None:
     with pytest.raises(errors.InvalidRequest, match="can't be understood"):
         world.bus.call(SERVER, "get_manageable_snapshots", {"colour": "green"}, {})
+
+
+def test_answer_that_its_caller_would_ignore_for_its_size_is_an_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "LARGEST_REPLY", 100)
+
+    with pytest.raises(errors.InvalidRequest, match="the limit is 100; request a shorter list with `limit`"):
+        world.bus.call(SERVER, "get_manageable_snapshots", {}, {})

@@ -246,8 +246,10 @@ def test_call_whose_reply_has_no_possible_queue_is_refused(queue: Any) -> None:
         envelope.open_request(body)
 
 
-@pytest.mark.parametrize("msg_id", [5, ["1"], {}, json.loads("[" * 900 + "]" * 900)], ids=["5", "list", "{}", "deep"])
-def test_call_whose_id_is_no_text_is_refused(msg_id: Any) -> None:
+@pytest.mark.parametrize(
+    "msg_id", [5, ["1"], {}, json.loads("[" * 900 + "]" * 900), "x" * 256], ids=["5", "list", "{}", "deep", "long"]
+)
+def test_call_whose_id_is_no_short_text_is_refused(msg_id: Any) -> None:
     with pytest.raises(errors.InvalidRequest, match="_msg_id"):
         envelope.open_request(envelope.request("list", {}, {}, "1", _msg_id=msg_id, _reply_q="reply_1"))
 
