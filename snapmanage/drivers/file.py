@@ -194,6 +194,8 @@ def _safety(fd: int, name: str) -> tuple[Unsafe | None, str]:
         image_fd = files.open_regular(fd, name)
     except PermissionError:
         return Unsafe.UNUSABLE, "snapmanage has no permission to read the file"
+    except BlockingIOError:
+        return Unsafe.IN_USE, "a process holds a lease on the file"
     except OSError:
         # The file was removed or replaced a moment ago. A rename is then refused, since the identity doesn't match.
         return None, ""

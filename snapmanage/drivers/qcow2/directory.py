@@ -29,12 +29,15 @@ LOCK = ".snapmanage.lock"
 
 # No regular file has the name: the file is gone, or it is a symbolic link or a special file that can't be opened.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ESTALE, errno.ENXIO)
-# EWOULDBLOCK: another process holds a lease on the file, as a file server may.
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EWOULDBLOCK)
+# A file server may hold a lease for its client, and the owner of a file for as long as the owner likes.
+_REFUSED = {
+    errno.EACCES: "snapmanage has no permission to read it",
+    errno.EPERM: "snapmanage has no permission to read it",
+    errno.EWOULDBLOCK: "a process holds a lease on it; end the process (`lslocks` shows it), then repeat the request",
+}
 # The most internal snapshots that one scan keeps; an image has at most `format.MAX_SNAPSHOTS`. Each takes about 2 kB at
 # most in the memory of a scan.
 MOST_INTERNAL_SNAPSHOTS = 100_000
-_NOT_READABLE = "snapmanage has no permission to read it"
 _FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 
 
@@ -171,7 +174,7 @@ class Directory:
                 continue
             except (OSError, errors.BackendError) as failure:
                 unreadable[entry.name] = str(failure)
-        failed = [image.unreadable_reason not in ("", _NOT_READABLE) for image in found.values()]
+        failed = [image.unreadable_reason not in ("", *_REFUSED.values()) for image in found.values()]
         if (found or unreadable) and all(failed):
             raise errors.BackendUnavailable(
                 f"no file in the directory {self.path!r} can be read: check that its storage responds"
@@ -242,5 +245,5 @@ class Directory:
         status = files.status(self.fd, name)
         if status is None or not stat.S_ISREG(status.mode):
             return None
-        reason = _NOT_READABLE if failure.errno in _REFUSED else failure.strerror or str(failure)
+        reason = _REFUSED.get(failure.errno or 0) or failure.strerror or str(failure)
         return unopened_image(name, status, unreadable_reason=reason, backing_unknown=True)

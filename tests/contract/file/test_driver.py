@@ -14,6 +14,7 @@ from snapmanage.drivers.system import syscalls
 from snapmanage.testing.needs import require
 from snapmanage.testing.waiting import until
 from tests.services.storage.fuse import mounted_by_other_user
+from tests.services.storage.leases import leased
 from tests.services.storage.qemu import held_open
 
 SNAPSHOT = "disk1.img@daily"
@@ -187,3 +188,12 @@ def test_mount_of_another_user_hides_only_its_own_entry(folder: Path, driver: Fi
         driver.manage_snapshot(binding)
 
     assert {(each.name, each.identity) for each in found} == {(SNAPSHOT, binding.identity), (name, "")}
+
+
+def test_snapshot_with_a_lease_is_in_use(driver: FileDriver, folder: Path) -> None:
+    binding = binding_of(driver)
+
+    with leased(folder / SNAPSHOT), pytest.raises(errors.InUse, match="a process holds a lease on the file"):
+        driver.manage_snapshot(binding)
+
+    driver.manage_snapshot(binding)

@@ -11,6 +11,7 @@ from snapmanage.drivers.qcow2.driver import Qcow2Driver
 from snapmanage.testing.needs import require
 from tests.contract.qcow2.image_directory import SIZE, ImageDirectory, as_another_user
 from tests.services.storage import qemu
+from tests.services.storage.leases import leased
 
 
 def test_file_that_snapmanage_may_not_link_is_listed_as_unusable(shared_images: ImageDirectory) -> None:
@@ -111,3 +112,10 @@ def test_unreadable_file_hides_no_snapshot_from_the_listing(
         ("other.qcow2/1", None),
     }
     images.check_refused("'broken.qcow2' can't be read: Input/output error")
+
+
+def test_reason_names_the_lease_on_another_image_that_keeps_it_from_being_read(images: ImageDirectory) -> None:
+    with leased(images.folder / "other.qcow2"):
+        images.check_refused("'other.qcow2' can't be read: a process holds a lease on it")
+
+    images.manage()
