@@ -227,7 +227,8 @@ class Publisher:
             self._unroutable.add(routing_key)
             LOG.warning(
                 "The broker has no queue %s, or the queue is not bound; its messages wait in the outbox. "
-                "Start the process that consumes it; while it runs, it binds the queue again within a minute.",
+                "Start the process that consumes it; while it runs, it binds the queue again within a minute, if its "
+                "user at the broker may do so.",
                 routing_key,
             )
         self._declared.discard(routing_key)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import kombu
-from amqp.exceptions import ChannelError
+from amqp.exceptions import AccessRefused, ChannelError
 
 from snapmanage.bus.rabbit.connecting import BROKEN
 from snapmanage.bus.rabbit.declaring import bind_again
@@ -30,6 +30,7 @@ class Rebinding:
         self._connect = connect
         self._topology = topology
         self._keys = keys
+        self._not_permitted: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rebinding", daemon=True)
 
@@ -51,9 +52,22 @@ class Rebinding:
                 LOG.exception("Binding queues again failed; retrying in %g s.", INTERVAL_SECONDS)
 
     def _bind(self, connection: kombu.Connection, key: str) -> None:
-        """Bind one queue again; the broker's refusal must not keep the others from it."""
+        """Bind one queue again; the broker's refusal must not keep the others from it.
+
+        A user without the right to bind is usual after the first start, so that is logged once.
+        """
         try:
             bind_again(connection, self._topology, key)
+            self._not_permitted.discard(key)
+        except AccessRefused as error:
+            if key not in self._not_permitted:
+                LOG.info(
+                    "The user of transport_url may not bind queue %s again (%s), so this process restores no deleted "
+                    "binding of it.",
+                    self._topology.name(key),
+                    error,
+                )
+            self._not_permitted.add(key)
         except ChannelError as error:
             LOG.warning(
                 "The broker refused to bind queue %s again (%s); retrying in %g s.",

@@ -155,6 +155,23 @@ def test_audit_without_the_rights_of_the_first_start_can_publish_nothing(
             publish(broker, virtual_host, users["audit"], exchange)
 
 
+@pytest.mark.parametrize("kind", ["api", "relay", "audit"])
+def test_users_without_the_rights_of_the_first_start_can_bind_nothing_to_the_exchange(
+    broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str], kind: str
+) -> None:
+    declare_exchange(broker, virtual_host, users["volume"])
+    own = {"api": "reply_1"}.get(kind, "snapmanage-audit.notifications.info")
+    with connection(broker, virtual_host, users["api"]) as made:
+        kombu.Queue(own)(made.channel()).declare()
+
+    take_rights_away(broker, virtual_host, users)
+
+    with connection(broker, virtual_host, users[kind]) as made:
+        for change in ("queue_bind", "queue_unbind"):
+            with pytest.raises(AccessRefused):
+                getattr(made.channel(), change)(own, EXCHANGE, "notifications.info")
+
+
 def test_api_with_the_rights_for_cadf_events_publishes_them_to_their_queue(
     broker: TlsRabbitMQ, virtual_host: str, users: dict[str, str]
 ) -> None:
