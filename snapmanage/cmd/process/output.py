@@ -63,4 +63,8 @@ def note(text: str) -> None:
 
 def _print(text: str, stream: TextIO, flush: bool = True) -> None:
     encoding = stream.encoding or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=flush)
+    # One write for each line: with PYTHONUNBUFFERED, `print` writes the end of a line apart, and the lines of several
+    # processes would mix.
+    stream.write(printable(text).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    if flush:
+        stream.flush()

@@ -5,10 +5,11 @@ import sys
 
 PROGRAM = """
 import atexit
+import os
 from snapmanage.cmd.process import running, supervisor
 
 def serve():
-    atexit.register(print, "finished", flush=True)
+    atexit.register(os.write, 1, b"finished\\n")
     running.until_stopped("ready")
 
 supervisor.supervise(2, serve, drain_seconds=5)

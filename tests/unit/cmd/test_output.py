@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,3 +147,14 @@ def prints(node: ast.expr) -> bool:
         case ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr" | "__stdout__" | "__stderr__"):
             return True
     return False
+
+
+def test_line_is_written_at_once_though_the_output_is_not_buffered() -> None:
+    """Several processes share a pipe, and their lines must not mix."""
+    reader, writer = os.pipe2(os.O_DIRECT)  # each read returns one write
+    with os.fdopen(reader, "rb", buffering=0) as read:
+        program = "from snapmanage.cmd.process import output; output.line('ready')"
+        subprocess.run([sys.executable, "-u", "-c", program], stdout=writer, check=True)
+        os.close(writer)
+
+        assert read.read(100) == b"ready\n"
