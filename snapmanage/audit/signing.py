@@ -1,6 +1,7 @@
 """Keys and signatures of checkpoints: Ed25519, by the library cryptography."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,10 @@ from snapmanage.core.audit.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+
+# A key has 120 bytes and a checkpoint less than a thousand; a file of another user may have any size.
+LARGEST_FILE = 64 * 1024
 
 
 class KeyPair(NamedTuple):
@@ -32,14 +37,16 @@ def new_key() -> KeyPair:
 
 
 def private_key(path: Path) -> "Ed25519PrivateKey":
-    """Read a private key; raise `InvalidRequest` if other users may read the file, or if it is no Ed25519 key."""
+    """Read a private key; raise `InvalidRequest` if other users may read or own it, or if it is no Ed25519 key."""
     _require_library()
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    pem = _read(path)
-    if path.stat().st_mode & 0o077:
+    pem, status = _read(path)
+    if status.st_mode & 0o077:
         raise errors.InvalidRequest(f"other users may access the private key {path}: run chmod 600 on it")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise errors.InvalidRequest(f"another user owns the private key {path}: make a new key with `audit key create`")
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
@@ -56,7 +63,7 @@ def public_key(path: Path) -> "Ed25519PublicKey":
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        key = serialization.load_pem_public_key(_read(path))
+        key = serialization.load_pem_public_key(_read(path)[0])
     except (ValueError, TypeError) as error:
         raise errors.InvalidRequest(f"{path} is not a public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
@@ -73,7 +80,7 @@ def verified(path: Path, key: "Ed25519PublicKey") -> Checkpoint:
     from cryptography.exceptions import InvalidSignature
 
     try:
-        text = _read(path).decode()
+        text = _read(path)[0].decode()
     except UnicodeDecodeError as error:
         raise errors.InvalidRequest(f"{path} is not a checkpoint") from error
     checkpoint, signature = checkpoints.load(text)
@@ -88,11 +95,16 @@ def verified(path: Path, key: "Ed25519PublicKey") -> Checkpoint:
     return checkpoint
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, os.stat_result]:
+    """Return the content of a file and the status of that same file."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content, status = file.read(LARGEST_FILE + 1), os.fstat(file.fileno())
     except OSError as error:
         raise errors.InvalidRequest(f"{path} can't be read: {error.strerror}") from error
+    if len(content) > LARGEST_FILE:
+        raise errors.InvalidRequest(f"{path} has more than {LARGEST_FILE} bytes: it is neither a key nor a checkpoint")
+    return content, status
 
 
 def _require_library() -> None:

@@ -25,7 +25,9 @@ def run() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="snapmanage-demo-"))
     try:
         _make_storage(scratch / "backend")
-        command = [sys.executable, "-c", "import sys; from snapmanage.cmd.main import main; sys.exit(main())"]
+        # -P: another user may have put modules into the current folder, such as /tmp, which -c alone would import.
+        program = "import sys; from snapmanage.cmd.main import main; sys.exit(main())"
+        command = [sys.executable, "-P", "-c", program]
         arguments = ["standalone", "--data-dir", str(scratch), "--listen", "127.0.0.1:0"]
         with subprocess.Popen(command + arguments, stdout=subprocess.PIPE, text=True) as process:
             try:

@@ -48,6 +48,11 @@ def test_links_between_pages_lead_to_existing_files(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", sorted(PAGES.rglob("*.md")), ids=lambda page: page.name)
+def test_command_of_a_page_imports_nothing_from_the_current_folder(page: Path) -> None:
+    assert re.findall(r"python3? -c.*", page.read_text()) == []
+
+
 def test_readme_is_short_enough_to_be_read_whole() -> None:
     assert len((PAGES.parent / "README.md").read_text().splitlines()) < 120
 

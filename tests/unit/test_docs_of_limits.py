@@ -12,6 +12,7 @@ from snapmanage.api import answers, app, lists, schemas, waiting_lists
 from snapmanage.api.access import cadf, callers, http_basic, tokens
 from snapmanage.api.serving import acceptor, budgets, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
+from snapmanage.audit import signing
 from snapmanage.audit.listener import LARGEST_READ
 from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
@@ -130,6 +131,7 @@ VALUES: dict[str, Any] = {
     "name, id or reason in an argument": f"{command_lines.LONGEST_NAME} characters",
     "number of rows, limit": f"{command_lines.LARGEST:,}",
     "number of seconds": f"below {command_lines.MOST_SECONDS:,}",
+    "file of a key or of a checkpoint": f"{signing.LARGEST_FILE // KIB} KiB",
     "address space": f"{COMMAND.memory_bytes // GIB} GiB; `qemu-img` {qemu_img.MEMORY_BYTES // GIB} GiB",
     "processor time": f"{commands.GRACE_SECONDS} s more",
     "a file that a command": f"{COMMAND.file_bytes // GIB} GiB; `qemu-img` the size of its image and "

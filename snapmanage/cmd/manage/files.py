@@ -18,7 +18,7 @@ def new_file(path: Path, mode: int = 0o600) -> Iterator[IO[str]]:
     """
     temporary = None
     try:
-        if path.exists():
+        if os.path.lexists(path):
             raise FileExistsError(17, "the file exists, and is not overwritten")
         with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)

@@ -1,6 +1,7 @@
 """`snapmanage-manage audit`: keys, checkpoints, exports and the purge; the programs of the page verify them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -72,6 +73,28 @@ def test_key_that_others_may_read_signs_nothing(evidence: Evidence) -> None:
     evidence.key.chmod(0o640)
 
     assert "chmod 600" in refusal(evidence.audit("checkpoint", "--key", evidence.key))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
+def test_key_of_another_user_signs_nothing(evidence: Evidence) -> None:
+    evidence.make()
+    os.chown(evidence.key, 65534, -1)
+
+    assert "another user owns" in refusal(evidence.audit("checkpoint", "--key", evidence.key))
+
+
+def test_large_file_is_neither_a_key_nor_a_checkpoint(evidence: Evidence) -> None:
+    evidence.make()
+    os.truncate(evidence.checkpoint, 2**33)
+
+    assert "more than 65536 bytes" in refusal(evidence.with_checkpoint("verify"))
+
+
+def test_no_private_key_is_left_if_its_public_key_can_not_be_written(evidence: Evidence) -> None:
+    evidence.public_key.symlink_to("nowhere")
+
+    assert "not overwritten" in refusal(evidence.audit("key", "create", evidence.key))
+    assert not evidence.key.exists()
 
 
 def test_log_verifies_against_its_checkpoint(evidence: Evidence) -> None:

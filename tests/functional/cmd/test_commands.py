@@ -1,9 +1,11 @@
 """The commands of one machine, standalone and demo, with real processes, files and signals."""
 
+import os
 import re
 import signal
 import socket
 import sqlite3
+import subprocess
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from snapmanage.testing.waiting import until
 from tests.functional.cmd.programs import (
+    FOLDER,
     HOST,
     SNAPSHOTS,
     VOLUME,
@@ -189,3 +192,14 @@ def test_demo_shows_each_step_and_removes_its_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     for text in ("is available", "is error", "snapshot.manage.end", "snapshot.manage.error", "exit code 0"):
         assert text in ended.stdout
+
+
+def test_demo_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "oslo_config.py").write_text("raise SystemExit('code of another user')")
+
+    command = [str(FOLDER / "snapmanage"), "demo"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
