@@ -27,6 +27,12 @@ _FAILED_ONLY: dict[str, Any] = {
     "postgresql_where": text("status = 'error'"),
     "sqlite_where": text("status = 'error'"),
 }
+# An index of the records that count for a quota, with all that the count reads: the rows are large.
+_COUNTED = ("project_id", "size_gb", "reference_key", "identity_key")
+_COUNTED_ONLY: dict[str, Any] = {
+    "postgresql_where": text("reference_key IS NOT NULL OR identity_key IS NOT NULL"),
+    "sqlite_where": text("reference_key IS NOT NULL OR identity_key IS NOT NULL"),
+}
 _BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 
@@ -74,6 +80,7 @@ volumes = Table(
     Index(None, "server", "due_at"),
     Index(None, "project_id", "created_at", "id"),
     Index(None, "project_id", "status", "operation", **_FAILED_ONLY),
+    Index(None, *_COUNTED, **_COUNTED_ONLY),
     **_MARIADB,
 )
 
@@ -87,6 +94,7 @@ snapshots = Table(
     Index(None, "server", "project_id", "due_at"),
     Index(None, "project_id", "created_at", "id"),
     Index(None, "project_id", "status", "operation", **_FAILED_ONLY),
+    Index(None, *_COUNTED, **_COUNTED_ONLY),
     **_MARIADB,
 )
 

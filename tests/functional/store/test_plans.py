@@ -16,7 +16,7 @@ from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import WorkerId
 from snapmanage.manage.settling import Outcome, Resolution
-from snapmanage.store import outbox, ownership, records
+from snapmanage.store import outbox, ownership, quotas, records
 from snapmanage.store.engine.database import Database
 from snapmanage.store.mapping import tables
 from tests import examples
@@ -49,6 +49,19 @@ def test_statement_without_an_index_is_detected(database: Database, app: Applica
         conn.execute(select(tables.snapshots.c.id).where(tables.snapshots.c.name == "unknown")).all()
 
     assert [reads_all(database, text, values) for text, values in statements] == [True]
+
+
+@ON_SERVERS
+def test_usage_of_a_project_is_counted_without_its_records(database: Database, app: Application) -> None:
+    """Requests of a project with a quota wait for the count, and so do the workers of its backends."""
+    settled = {"status": "available", "project_id": PROJECT, "due_at": None}
+    fill(database, tables.snapshots, settled, ("id", "reference_key", "identity_key"))
+
+    with recorded_statements(database.engine) as statements, database.read() as conn:
+        usage = quotas.usage_of_snapshots(conn, [PROJECT])[PROJECT]
+
+    assert usage.snapshots == ROWS
+    assert [reads_index_only(database, text, values) for text, values in statements] == [True]
 
 
 def manage(app: Application) -> None:
@@ -98,7 +111,7 @@ def fill(database: Database, table: Table, fields: dict[str, Any], unique: tuple
         conn.execute(tables.snapshots.delete().where(tables.snapshots.c.id == requested.id))
         conn.execute(table.insert(), [like | {name: new_id() for name in unique} for _ in range(ROWS)])
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        analyze = "ANALYZE TABLE" if conn.dialect.name == "mysql" else "ANALYZE"
+        analyze = "ANALYZE TABLE" if conn.dialect.name == "mysql" else "VACUUM ANALYZE"
         conn.exec_driver_sql(f"{analyze} {table.name}").close()
 
 
@@ -127,3 +140,14 @@ def reads_all(database: Database, statement: str, parameters: Any) -> bool:
         conn.exec_driver_sql("SET LOCAL enable_seqscan = off")  # it is quicker on so few rows
         lines = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
         return any(f"Seq Scan on {name}" in line for line in lines for name in LARGE)
+
+
+def reads_index_only(database: Database, statement: str, parameters: Any) -> bool:
+    """Return whether the database would answer from an index of the project alone."""
+    with database.engine.connect() as conn:
+        if conn.dialect.name == "mysql":
+            [row] = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings()
+            return row["type"] == "ref" and "Using index" in row["Extra"]
+        conn.exec_driver_sql("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        lines = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+        return any("Index Only Scan" in line for line in lines)

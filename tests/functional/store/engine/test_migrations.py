@@ -115,3 +115,17 @@ def test_upgrade_to_quotas_of_failures_that_was_interrupted_is_completed(old: En
     schema.require_current(old)
     with Database(old).read() as conn:
         assert quotas.all_of(conn) == [ProjectQuota("p", snapshots=3)]
+
+
+def test_upgrade_to_the_index_of_counted_records_that_was_interrupted_is_completed(old: Engine) -> None:
+    columns = "project_id, size_gb, reference_key, identity_key"
+    with old.begin() as conn:
+        conn.execute(sa.text(f"CREATE INDEX ix_volumes_{columns.replace(', ', '_')} ON volumes ({columns})"))
+
+    schema.sync(old)
+
+    schema.require_current(old)
+    assert all(
+        f"ix_{table}_{columns.replace(', ', '_')}" in {index["name"] for index in sa.inspect(old).get_indexes(table)}
+        for table in ("volumes", "snapshots")
+    )
