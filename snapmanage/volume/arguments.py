@@ -63,10 +63,9 @@ def generation(value: Any) -> int | None:
 
 def metadata(value: Any) -> dict[str, str]:
     given = {} if value is None else value
-    parts = [part for pair in given.items() for part in pair] if isinstance(given, Mapping) else [given]
-    if not all(isinstance(part, str) for part in parts):
+    if not isinstance(given, Mapping) or not all(isinstance(part, str) for pair in given.items() for part in pair):
         raise errors.InvalidRequest("metadata must be an object of texts")
-    if not all(map(storable, parts)):
+    if not all(storable(part) for pair in given.items() for part in pair):
         raise errors.InvalidRequest("metadata must be an object of texts of Unicode without NUL")
     if len(given) > MOST_PAIRS:
         raise errors.InvalidRequest(f"metadata must have at most {MOST_PAIRS} pairs, not {len(given)}")

@@ -10,6 +10,7 @@ from snapmanage.core.lists import manageable, sorting
 from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
+# The fields of an entry that a page needs.
 _FIELDS = frozenset(("reference", "size", "safe_to_manage", "reason_not_safe", "source_reference"))
 
 
@@ -38,7 +39,7 @@ def _entries(server: str, answer: object) -> list[dict[str, Any]]:
     """Return the entries in the answer of a server; raise `Unavailable` if it is of another form."""
     if isinstance(answer, list) and all(isinstance(each, dict) and each.keys() >= _FIELDS for each in answer):
         return answer
-    raise errors.Unavailable(f"{server} answered in an unknown form: its snapmanage may be of another version")
+    raise errors.Unavailable(f"{server} answered in an unknown form; install the snapmanage of this API there")
 
 
 def _host(request: ApiRequest) -> str:

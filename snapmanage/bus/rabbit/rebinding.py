@@ -58,7 +58,6 @@ class Rebinding:
         """
         try:
             bind_again(connection, self._topology, key)
-            self._not_permitted.discard(key)
         except AccessRefused as error:
             if key not in self._not_permitted:
                 LOG.info(

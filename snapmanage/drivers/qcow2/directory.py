@@ -42,15 +42,15 @@ _FOLLOW_FLAGS = files.PROBE_FLAGS & ~os.O_NOFOLLOW
 
 
 class _InternalBudget:
-    """The internal snapshots that a scan may still keep; those of the file with the identity `spared` don't count."""
+    """The internal snapshots that a scan may still keep; those of the file with the identity `wanted` don't count."""
 
-    def __init__(self, spared: str) -> None:
-        self._spared = spared
+    def __init__(self, wanted: str) -> None:
+        self._wanted = wanted
         self._left = MOST_INTERNAL_SNAPSHOTS
 
     def within(self, image: Image) -> Image:
         """Return the image, without its internal snapshots if they are too many for the rest of the budget."""
-        if image.header is None or image.identity == self._spared:
+        if image.header is None or image.identity == self._wanted:
             return image
         count = len(image.header.internal_snapshots)
         if count <= self._left:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pycadf import attachment, cadftaxonomy, event, reason, resource
 
+from snapmanage.testing.needs import require
 from tests.functional.cmd.programs import Standalone, manage, refusal
 from tests.functional.cmd.test_audit import execute, with_a_managed_snapshot
 
@@ -75,8 +76,8 @@ def test_key_that_others_may_read_signs_nothing(evidence: Evidence) -> None:
     assert "chmod 600" in refusal(evidence.audit("checkpoint", "--key", evidence.key))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
 def test_key_of_another_user_signs_nothing(evidence: Evidence) -> None:
+    require(root=True)
     evidence.make()
     os.chown(evidence.key, 65534, -1)
 
