@@ -14,7 +14,8 @@ from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
-from snapmanage.manage import quotas
+from snapmanage.manage import owners, quotas
+from snapmanage.manage import services as servers
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import idempotency as stored_keys
@@ -48,7 +49,8 @@ def request_snapshot(
         _refuse_owned(tx, requested, volume)
         return _insert(tx, lifecycle.request(requested))
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
@@ -64,7 +66,8 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
         quotas.check_volume(tx, volume.requester.project_id)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> Snapshot:
@@ -169,11 +172,14 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
     if owner is None and volume.shared and volume.service:
         owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:
+        found = records.get(tx.conn, Snapshot, owner)
         raise errors.AlreadyManaged(
             f"the object that {snapshot.reference.text} names is already managed as snapshot {owner}; "
-            "unmanage that one first"
+            "unmanage that one first",
+            owner_id=owner,
+            project_id=found.requester.project_id if found else None,
         )
 
 
 def _require_service(tx: Transaction, server: str) -> None:
-    service_rules.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)
+    servers.require_up(tx.conn, server, tx.now, tx.rules.service_down)

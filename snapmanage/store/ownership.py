@@ -53,6 +53,17 @@ def live(conn: Connection, snapshot_ids: Collection[str]) -> set[str]:
     return {row.id for row in _with_any(conn, query, snapshots.c.id, snapshot_ids)}
 
 
+def holder(conn: Connection, keys: Collection[str], refused_id: str) -> tuple[str, str, str] | None:
+    """Return kind, id and project of another record that has one of the unique keys; None if there is none any more."""
+    for table in (snapshots, volumes):
+        has_one = or_(table.c.reference_key.in_(keys), table.c.identity_key.in_(keys))
+        query = select(table.c.id, table.c.project_id).where(has_one, table.c.id != refused_id)
+        row = conn.execute(query.limit(1)).one_or_none()
+        if row:
+            return table.name.removesuffix("s"), row.id, row.project_id
+    return None
+
+
 def lost(conn: Connection, candidates: Collection[Snapshot]) -> set[str]:
     """Return the ids of those snapshots whose backend object belongs to another snapshot now."""
     keys = {key: each.id for each in candidates if (key := identity_key(each))}
