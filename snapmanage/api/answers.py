@@ -95,11 +95,12 @@ _SNAPSHOT = {
     "metadata": _METADATA,
 }
 _VOLUME = {"id": _ID, "name": _or_null(_TEXT), "links": _ref("links")}
-_MANAGEABLE = {
-    "reference": _REFERENCE,
-    "size": _COUNT,
-    "safe_to_manage": {"type": "boolean"},
-    "source_reference": _REFERENCE,
+_MANAGEABLE_VOLUME = {"reference": _REFERENCE, "size": _COUNT, "safe_to_manage": {"type": "boolean"}}
+_MANAGEABLE = _MANAGEABLE_VOLUME | {"source_reference": _REFERENCE}
+_MANAGEABLE_DETAILS = {
+    "reason_not_safe": _or_null(_TEXT),
+    "extra_info": {"type": ["object", "null"], "additionalProperties": _TEXT},
+    "cinder_id": _or_null(_ID),
 }
 
 # By the names that the routes table uses; schemas refer to each other by these names too.
@@ -196,14 +197,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         }
     ),
     "manageable": _object(_MANAGEABLE),
-    "manageable_shown": _object(
-        _MANAGEABLE
-        | {
-            "reason_not_safe": _or_null(_TEXT),
-            "extra_info": {"type": ["object", "null"], "additionalProperties": _TEXT},
-            "cinder_id": _or_null(_ID),
-        }
-    ),
+    "manageable_shown": _object(_MANAGEABLE | _MANAGEABLE_DETAILS),
+    "manageable_volume": _object(_MANAGEABLE_VOLUME),
+    "manageable_volume_shown": _object(_MANAGEABLE_VOLUME | _MANAGEABLE_DETAILS),
     "extension": _object(
         {"name": _TEXT, "alias": _TEXT, "description": _TEXT, "updated": _TEXT, "links": {"const": []}}
     ),
@@ -225,6 +221,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "messages": _page("messages", "message"),
     "manageable_snapshots": _page("manageable-snapshots", "manageable"),
     "manageable_snapshots_shown": _page("manageable-snapshots", "manageable_shown"),
+    "manageable_volumes": _page("manageable-volumes", "manageable_volume"),
+    "manageable_volumes_shown": _page("manageable-volumes", "manageable_volume_shown"),
     "the_snapshot": _object({"snapshot": _ref("snapshot")}),
     "the_snapshot_shown": _object({"snapshot": _ref("snapshot_shown")}),
     "the_volume_shown": _object({"volume": _ref("volume_shown")}),
