@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api import schemas, versions, views
+from snapmanage.api import bodies, schemas, versions, views
 from snapmanage.api.lists import LARGEST_SIZE_GB
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.api.views import MANAGEABLE_SNAPSHOTS, MANAGEABLE_VOLUMES, ManageableList
@@ -119,7 +119,7 @@ def _marker(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        marker = schemas.load(text.encode())
+        marker = bodies.load(text.encode())
     except (UnicodeEncodeError, errors.InvalidRequest):  # its text is about a body
         marker = None
     if not isinstance(marker, dict) or not marker:
