@@ -138,7 +138,7 @@ class InUse(Invalid):
 
 
 class Unusable(Invalid):
-    """The snapshot is invalid, overflowed or merging."""
+    """The object is damaged, overflowed or merging."""
 
     code = "unusable"
 

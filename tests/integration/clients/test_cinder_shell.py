@@ -86,3 +86,12 @@ def test_cinder_s_shell_shows_and_sets_quotas(service: Service, cinder_shell: Ca
     assert "maxTotalSnapshots" in cinder_shell("absolute-limits")
     assert "__DEFAULT__" in cinder_shell("type-default")
     assert "total_count" in cinder_shell("--os-volume-api-version", "3.36", "summary")
+
+
+def test_cinder_s_shell_lists_manageable_volumes(service: Service, cinder_shell: Callable[..., str], disk: str) -> None:
+    listed = cinder_shell("manageable-list", HOST, "--detailed", "False", "--limit", "1", "--sort", "reference:asc")
+    made = field(cinder_shell("manage", HOST, disk), "id")
+    await_available(lambda: status(service, f"volumes/{made}"), disk)
+
+    assert disk in listed
+    assert made in cinder_shell("manageable-list", HOST, "--detailed", "True")

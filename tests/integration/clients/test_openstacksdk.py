@@ -71,3 +71,12 @@ def test_openstacksdk_reads_and_sets_quotas_and_services(service: Service, sdk: 
     sdk.enable_service(server)
     assert [each.name for each in sdk.backend_pools()] == [f"{HOST}#files"]
     assert [each.name for each in sdk.types()] == ["__DEFAULT__"]
+
+
+def test_openstacksdk_lists_manageable_volumes(sdk: Any, disk: str) -> None:
+    volume = sdk.manage_volume(host=HOST, ref={"source-name": disk})
+    await_available(lambda: str(sdk.get_volume(volume.id).status), disk)
+
+    listed = {each.reference["source-name"]: each for each in sdk.manageable_volumes(details=True, host=HOST, limit=1)}
+
+    assert (listed[disk].safe_to_manage, listed[disk].cinder_id) == (False, volume.id)
