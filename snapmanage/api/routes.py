@@ -33,7 +33,18 @@ _MANAGE = {
 _MANAGE_VOLUME = Operation(
     volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
 )
-_ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
+_ACT = Operation(
+    snapshots.act,
+    body=schemas.SNAPSHOT_ACTION,
+    answers={202: None},
+    actions={"os-unmanage": policy.UNMANAGE, "retry": policy.RETRY},
+)
+_ACT_ON_VOLUME = Operation(
+    volumes.act,
+    body=schemas.VOLUME_ACTION,
+    answers={202: None},
+    actions={"os-unmanage": policy.UNMANAGE_VOLUME, "retry": policy.RETRY_VOLUME},
+)
 _DETAIL = (manageable.detail, policy.LIST_MANAGEABLE, "manageable_snapshots_shown", parameters.MANAGEABLE)
 _SNAPSHOTS = parameters.listing(snapshots.SHAPE, parameters.WITH_COUNT)
 _VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
@@ -63,6 +74,7 @@ PROJECT: Table = {
     "/volumes": _get(volumes.list_summary, policy.GET_VOLUMES, "volumes", _VOLUMES),
     "/volumes/detail": _get(volumes.list_detail, policy.GET_VOLUMES, "volumes_shown", _VOLUMES),
     "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME, "the_volume_shown"),
+    "/volumes/{volume_id}/action": Route({"POST": _ACT_ON_VOLUME}),
     "/messages": _get(usermessages.index, policy.GET_MESSAGES, "messages", _MESSAGES, versions.MESSAGES),
     "/messages/{message_id}": _get(usermessages.show, policy.GET_MESSAGE, "the_message", since=versions.MESSAGES),
     "/extensions": _get(extensions.index, policy.GET_EXTENSIONS, "extensions"),

@@ -80,15 +80,27 @@ MANAGE_VOLUME = _resource(
     },
     {"host": "storage-1@fast", "ref": {"source-name": "disk1.img"}},
 )
-UNMANAGE = Schema(
-    {
-        "type": "object",
-        "required": ["os-unmanage"],
-        "additionalProperties": False,
-        "properties": {"os-unmanage": {"type": ["object", "null"], "maxProperties": 0}},
-        "examples": [{"os-unmanage": None}],
-    }
-)
+
+
+def _actions(kind: str) -> Schema:
+    """Return the schema of the actions on a record; its description is the text of a refusal."""
+    nothing = {"type": ["object", "null"], "maxProperties": 0}
+    return Schema(
+        {
+            "description": f'Send one action: {{"os-unmanage": null}} or {{"retry": null}}; a {kind} has no '
+            "others, and snapmanage never deletes anything on a backend.",
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": False,
+            "properties": {"os-unmanage": nothing, "retry": nothing},
+            "examples": [{"os-unmanage": None}, {"retry": None}],
+        }
+    )
+
+
+SNAPSHOT_ACTION = _actions("snapshot")
+VOLUME_ACTION = _actions("volume")
 
 
 def parse(raw: bytes, schema: Schema) -> Any:
@@ -121,7 +133,10 @@ def load(raw: bytes) -> Any:
 
 
 def _explain(violation: jsonschema.ValidationError) -> str:
-    """Return the reason of a violation, with the limit if the value exceeds one."""
+    """Return the reason of a violation: what its schema requires, or the limit if the value exceeds one."""
+    schema: Any = violation.schema
+    if "description" in schema:
+        return str(schema["description"])
     limit = {"maxLength": "characters", "maxProperties": "properties"}.get(str(violation.validator))
     if limit is None:
         return cut(violation.message)
