@@ -13,6 +13,7 @@ from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, WorkerId, with_volumes
+from snapmanage.manage.removals import remove
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, ownership, records
 from snapmanage.store.audit import log
@@ -91,6 +92,9 @@ def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: Worke
     """Accept the requests, and claim up to `room` operations; other servers claim their operations themselves."""
     requests = _write_described(tx, requests)
     known = _lock(tx, requests)
+    removed, with_snapshots = _remove_volumes(tx, requests, known)
+    known |= removed
+    requests = [each for each in requests if not _removes_volume(each)]
     changes, refused = _decide(tx, requests, known)
     casts: defaultdict[str, list[str]] = defaultdict(list)
     for each in requests:
@@ -109,7 +113,7 @@ def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: Worke
     crash.at(Point.ACCEPT_UNCOMMITTED)
     if claimed:
         crash.at(Point.CLAIM_UNCOMMITTED)
-    return Accepted(refused, claimed, {change.after.requester.project_id for change in own[room:]})
+    return Accepted([*with_snapshots, *refused], claimed, {change.after.requester.project_id for change in own[room:]})
 
 
 def _write_described(tx: Transaction, requests: Sequence[OperationRequest]) -> Sequence[OperationRequest]:
@@ -167,6 +171,30 @@ def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordK
         if record_ids:
             locked |= {(kind, record.id): record for record in records.lock_many(tx.conn, kind, record_ids)}
     return locked
+
+
+def _removes_volume(request: OperationRequest) -> bool:
+    return request.kind is Volume and request.operation is Operation.UNMANAGE
+
+
+def _remove_volumes(
+    tx: Transaction, requests: Sequence[OperationRequest], known: Mapping[RecordKey, Record]
+) -> tuple[dict[RecordKey, Record], list[Refusal]]:
+    """Unmanage the volumes that senders no longer have; return the tombstones, and refusals of those with snapshots.
+
+    Nothing has to be done for a volume without a record: a sender knows more volumes than those with snapshots here.
+    """
+    removed, refused = dict[RecordKey, Record](), list[Refusal]()
+    for each in filter(_removes_volume, requests):
+        volume = {**known, **removed}.get((Volume, each.record_id))
+        if isinstance(volume, Volume) and volume.deleted_at is None:
+            try:
+                tombstone = remove(tx, volume, each.requester or volume.requester)
+            except errors.InvalidState as error:
+                refused.append(Refusal(each, error))
+            else:
+                removed[Volume, volume.id] = tombstone
+    return removed, refused
 
 
 def _decide(

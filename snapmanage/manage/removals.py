@@ -23,17 +23,22 @@ def unmanage_volume(app: Application, volume_id: str, requester: Requester, ever
         volume = visible(records.lock_many(tx.conn, Volume, [volume_id]), requester, everywhere)
         if volume is None:
             raise errors.VolumeNotFound(volume_id)
-        _refuse_parent(tx, volume, None if everywhere else requester.project_id)
-        change = removals.unmanage_volume(volume, requester, tx.now)
-        tx.write_changes([change], locked=True)
-        outbox.forget_casts(tx.conn, [volume.id], method_of(volume))
+        removed = remove(tx, volume, requester, None if everywhere else requester.project_id)
         crash.at(Point.REMOVE_UNCOMMITTED)
-        return change.after
+        return removed
 
     return app.run(work)
 
 
-def _refuse_parent(tx: Transaction, volume: Volume, visible_project: str | None) -> None:
+def remove(tx: Transaction, volume: Volume, requester: Requester, visible_project: str | None = None) -> Volume:
+    """Write the tombstone of a volume that this transaction has locked, and delete its cast.
+
+    Raise `InvalidState` if the volume has snapshots; the text has ids of `visible_project`, or of every project.
+    """
     if snapshots := records.count_of_volume(tx.conn, volume.id):
         named = records.oldest_of_volume(tx.conn, volume.id, visible_project, removals.MOST_NAMED)
         removals.refuse_parent(volume.id, snapshots, named)
+    change = removals.unmanage_volume(volume, requester, tx.now)
+    tx.write_changes([change], locked=True)
+    outbox.forget_casts(tx.conn, [volume.id], method_of(volume))
+    return change.after
