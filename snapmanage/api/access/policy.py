@@ -19,6 +19,7 @@ MANAGE = "snapshot_extension:snapshot_manage"
 UNMANAGE = "snapshot_extension:snapshot_unmanage"
 RETRY = "snapshot_extension:snapshot_retry"
 LIST_MANAGEABLE = "snapshot_extension:list_manageable"
+LIST_MANAGEABLE_VOLUMES = "volume_extension:list_manageable"
 MANAGE_VOLUME = "volume_extension:volume_manage"
 UNMANAGE_VOLUME = "volume_extension:volume_unmanage"
 RETRY_VOLUME = "volume_extension:volume_retry"
@@ -81,6 +82,15 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
             "GET /os-snapshot-manage/detail",
             "GET /manageable_snapshots",
             "GET /manageable_snapshots/detail",
+        ),
+        _rule(
+            LIST_MANAGEABLE_VOLUMES,
+            _ADMIN,
+            "List manageable volumes on a backend, regardless of project.",
+            "GET /os-volume-manage",
+            "GET /os-volume-manage/detail",
+            "GET /manageable_volumes",
+            "GET /manageable_volumes/detail",
         ),
         _rule(MANAGE_VOLUME, _ADMIN, "Register a volume that exists on a backend.", "POST /os-volume-manage"),
         _rule(UNMANAGE_VOLUME, _ADMIN, "Unmanage a volume.", "POST /volumes/{volume_id}/action"),

@@ -62,6 +62,7 @@ def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, st
         policy.UNMANAGE_VOLUME: ("POST", f"volumes/{volume_id}/action", {"os-unmanage": None}),
         policy.RETRY_VOLUME: ("POST", f"volumes/{volume_id}/action", {"retry": None}),
         policy.LIST_MANAGEABLE: ("GET", f"os-snapshot-manage/detail?host={SERVER}", None),
+        policy.LIST_MANAGEABLE_VOLUMES: ("GET", f"os-volume-manage/detail?host={SERVER}", None),
         policy.MANAGE_VOLUME: ("POST", "os-volume-manage", {"volume": {"host": SERVER, "ref": "v"}}),
         policy.GET_SNAPSHOT: ("GET", f"snapshots/{snapshot_id}", None),
         policy.GET_SNAPSHOTS: ("GET", "snapshots/detail", None),
@@ -72,7 +73,12 @@ def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, st
     }
 
 
-CHANGING = [policy.MANAGE, policy.LIST_MANAGEABLE, policy.MANAGE_VOLUME]
+CHANGING = [
+    policy.MANAGE,
+    policy.LIST_MANAGEABLE,
+    policy.LIST_MANAGEABLE_VOLUMES,
+    policy.MANAGE_VOLUME,
+]
 # The actions of a path, whose policies are named together: the body is read only for callers who may do one of them.
 ACTIONS = [(policy.UNMANAGE, policy.RETRY), (policy.UNMANAGE_VOLUME, policy.RETRY_VOLUME)]
 SHOWING = [
