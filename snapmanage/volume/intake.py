@@ -26,6 +26,7 @@ from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quarantine
 from snapmanage.store.engine.refusals import raise_refusal, write_in_parts
+from snapmanage.volume import cinder_dialect
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.endpoint import QUERIES
 from snapmanage.volume.worker import Worker
@@ -164,12 +165,18 @@ def _reason(error: Exception) -> str:
 
 
 def _quarantine(tx: Transaction, refused: Sequence[tuple[Delivery, str]], host: str, read: bool) -> None:
-    """Write messages to the quarantine, and post error events of those that name a snapshot; ignore repeats."""
+    """Write messages to the quarantine, and post error events and reports of those that name a snapshot.
+
+    Repeats are ignored.
+    """
     for delivery, reason in refused:
         key = quarantine.add(tx.conn, delivery.queue, delivery.body, delivery.headers, reason, tx.now)
         if key is None or not read:
             continue
-        event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
+        method, args = _method_and_arguments(delivery)
+        if report := cinder_dialect.refusal(key, method, args, tx.now):
+            tx.report([report])
+        event = events.rejected(key, method, args, reason, tx.now, host)
         if event:
             tx.post(notifications(event, events.UNKNOWN_REQUESTER, both_dialects=False))
 
