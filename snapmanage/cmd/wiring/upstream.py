@@ -1,4 +1,4 @@
-"""Assembly of the reporter, if `[upstream] endpoint` is set; the process of no other option imports keystoneauth."""
+"""Assembly of the reporter, if `[upstream] endpoint` is set; without it, no process imports keystoneauth."""
 
 import logging
 from typing import TYPE_CHECKING, Any

@@ -11,10 +11,11 @@ import pytest
 from snapmanage.core.upstream import RequestKind
 from snapmanage.drivers.fake import FakeDriver
 from snapmanage.manage.maintenance import upstream
+from snapmanage.store.audit import histories
 from snapmanage.testing.waiting import until
 from tests.examples import sample_body, sample_content
 from tests.functional.client import SERVER
-from tests.functional.volume.helpers import SNAPSHOT, publish, upstream_request
+from tests.functional.volume.helpers import SNAPSHOT, publish, quarantined, upstream_request
 from tests.functional.world import RULES, World, running_world
 
 SAMPLE = "d6d925e0-eec3-4905-993c-4bba6f7f57c0"
@@ -72,6 +73,15 @@ def test_refused_cast_of_cinder_is_owed_once(cinder_world: World, body: bytes, r
     publish(cinder_world, body, body)
 
     assert owed(cinder_world) == [report]
+
+
+def test_late_repeat_of_an_unmanage_whose_record_is_purged_owes_nothing(cinder_world: World) -> None:
+    cinder_world.db.write(lambda conn, _: histories.keep_announced(conn, {SAMPLE: 4}))
+
+    publish(cinder_world, sample_body("cast_delete_snapshot_unmanage_only"))
+
+    assert len(quarantined(cinder_world)) == 1
+    assert owed(cinder_world) == []
 
 
 @pytest.mark.parametrize(
