@@ -3,7 +3,7 @@
 Snapshots and volumes arrive as versioned objects, whose records the sender keeps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from snapmanage.core.values.ids import derive, parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
-from snapmanage.volume.endpoint import Endpoint, ListManageable
+from snapmanage.volume.endpoint import Endpoint, ManageableLists
 
 DIALECT = "cinder"
 
@@ -28,9 +28,9 @@ class CinderEndpoint:
 
     target = oslo_messaging.Target(version=names.ACCEPTED_REFERENCE_VERSION)
 
-    def __init__(self, server: str, list_manageable: ListManageable, volume_template: str) -> None:
+    def __init__(self, server: str, lists: ManageableLists, volume_template: str) -> None:
         self._location = Location.parse(server)
-        self._own = Endpoint(server, list_manageable)
+        self._own = Endpoint(server, lists)
         self._volume_template = volume_template
 
     def manage_existing_snapshot(
@@ -69,17 +69,14 @@ class CinderEndpoint:
     ) -> list[dict[str, Any]]:
         """Return manageable snapshots, as versioned objects if `want_objects`."""
         entries = self._own.get_manageable_snapshots(ctxt, **page)
-        if not want_objects:
-            return entries
-        return [
-            {
-                "versioned_object.name": "ManageableSnapshot",
-                "versioned_object.namespace": "cinder",
-                "versioned_object.version": "1.0",
-                "versioned_object.data": entry,
-            }
-            for entry in entries
-        ]
+        return _objects("ManageableSnapshot", entries) if want_objects else entries
+
+    def get_manageable_volumes(
+        self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
+    ) -> list[dict[str, Any]]:
+        """Return manageable volumes, as versioned objects if `want_objects`."""
+        entries = self._own.get_manageable_volumes(ctxt, **page)
+        return _objects("ManageableVolume", entries) if want_objects else entries
 
     def _volume(self, ctxt: Mapping[str, Any], fields: Mapping[str, Any]) -> Volume:
         volume_id = parse_uuid("volume_id", fields["volume_id"])
@@ -113,6 +110,19 @@ def refusal(message_id: str, method: str, args: Mapping[str, Any], now: datetime
     elif method == "delete_snapshot":
         status = "error_deleting"
     return Report(derive(message_id, "upstream"), snapshot_id, project_id, kind, status, now, now)
+
+
+def _objects(name: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries as versioned objects with this name."""
+    return [
+        {
+            "versioned_object.name": name,
+            "versioned_object.namespace": "cinder",
+            "versioned_object.version": "1.0",
+            "versioned_object.data": entry,
+        }
+        for entry in entries
+    ]
 
 
 def _object_fields(value: Mapping[str, Any]) -> Mapping[str, Any]:
