@@ -52,6 +52,8 @@ class Point(Enum):
     CARRIED_OUT = "the driver has answered, the outcome is not written"
     SETTLE_UNCOMMITTED = "the end of an operation is written with its event, not committed"
     SETTLED = "the end of an operation is committed, its worker still has it in memory"
+    REPORTS_TAKEN = "reports are leased for the upstream API, none is sent"
+    REPORTS_SENT = "the upstream API has taken reports, the database still has them"
     RELEASE_UNCOMMITTED = "the claims of a drained worker are released, not committed"
     RELEASED = "the claims of a drained worker are released, the process hasn't ended"
     PURGE_UNCOMMITTED = "a batch of old rows is deleted, not committed"

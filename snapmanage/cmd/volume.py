@@ -5,7 +5,7 @@ import sys
 from oslo_config import cfg
 
 from snapmanage.cmd.process import running, workers
-from snapmanage.cmd.wiring import broker, configuration
+from snapmanage.cmd.wiring import broker, configuration, upstream
 from snapmanage.cmd.wiring.parts import Parts, assemble_for_deployment, open_database
 from snapmanage.volume.server import VolumeServer
 
@@ -30,6 +30,7 @@ def main() -> None:
     conf = configuration.load(sys.argv[1:], "snapmanage-volume")
     if conf.operations.workers > 1:
         open_database(conf).close()  # a bad database must stop this process, not each worker again and again
+        upstream.make_client(conf)
     broker.require_lossless(conf, lambda names: broker.server_keys(conf, names))
     workers.run(conf.operations.workers, lambda: _serve(conf), conf.operations.graceful_shutdown_timeout)
 
@@ -40,10 +41,15 @@ def _serve(conf: cfg.ConfigOpts) -> None:
     privsep.start()
     parts = assemble_for_deployment(conf)
     server = make_server(conf, parts)
+    reporter = upstream.make_reporter(conf, parts.db)
     parts.start()
     server.start()
+    if reporter:
+        reporter.start()
     timeout = conf.operations.graceful_shutdown_timeout
     running.until_stopped(f"ready: {' '.join(sorted(server.servers))}", max(timeout, MINIMUM_SHUTDOWN_SECONDS))
     server.drain(DRAIN_SHARE * timeout)
+    if reporter:
+        reporter.stop()
     parts.stop()
     running.exit_now()

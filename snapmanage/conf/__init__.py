@@ -10,6 +10,7 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage.conf.service import API, DATABASE, DEFAULT, QUOTA
+from snapmanage.conf.upstream import CREDENTIALS, UPSTREAM
 from snapmanage.conf.work import BACKEND, OPERATIONS, RELAY
 
 __all__ = ["BACKEND", "DATABASE", "GROUPS", "list_opts", "register", "register_backend", "set_library_defaults"]
@@ -21,6 +22,7 @@ GROUPS: dict[str, Sequence[cfg.Opt]] = {
     "operations": OPERATIONS,
     "relay": RELAY,
     "quota": QUOTA,
+    "upstream": UPSTREAM,
 }
 
 
@@ -94,4 +96,5 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         "fake": FakeDriver,
     }
     backends = [(f"example-{name}", [*BACKEND, *driver.options]) for name, driver in examples.items()]
-    return [*GROUPS.items(), (privsep.context.cfg_section, privsep.OPTIONS), *backends]
+    groups = GROUPS | {"upstream": [*UPSTREAM, *CREDENTIALS]}
+    return [*groups.items(), (privsep.context.cfg_section, privsep.OPTIONS), *backends]

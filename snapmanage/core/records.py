@@ -107,11 +107,13 @@ class Snapshot(Record):
     """A snapshot that is managed, or is to be managed.
 
     `storage` is the id of the storage of its object (`Driver.storage_id`), None if the id is unknown. On one storage
-    an object has one owner, even if several servers reach it.
+    an object has one owner, even if several servers reach it. `upstream` names the dialect of the upstream API
+    that has requested the snapshot and waits for the outcome, since it has a record of its own; None for all others.
     """
 
     volume_id: str
     storage: str | None = None
+    upstream: str | None = None
 
     @property
     def binding(self) -> Binding | None:

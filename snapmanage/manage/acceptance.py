@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle, removals
 from snapmanage.core.change import Change
-from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
+from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume, changed
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
@@ -29,7 +29,8 @@ class OperationRequest:
     """An operation as a message requests it.
 
     A sender that keeps its own records sends the whole `record`, the `volume` of a snapshot and the `requester`;
-    `generation` is the generation of the record that the sender knows.
+    `generation` is the generation of the record that the sender knows. `upstream` names the dialect of a sender that
+    waits for the outcome.
     """
 
     kind: type[Record]
@@ -39,6 +40,7 @@ class OperationRequest:
     volume: Volume | None = None
     requester: Requester | None = None
     generation: int | None = None
+    upstream: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,24 @@ def _decide(
         except errors.Invalid as error:
             refused.append(Refusal(each, error))
             continue
+        if each.upstream and isinstance(record, Snapshot):
+            change = _marked(record, each.operation, each.upstream, change)
         if change:
             changes.append(change)
             current[each.kind, each.record_id] = change.after
     return changes, refused
+
+
+def _marked(
+    snapshot: Snapshot, operation: Operation, dialect: str, change: Change[Record] | None
+) -> Change[Record] | None:
+    """Return the change with the mark that the upstream waits for the outcome.
+
+    The record may be older than the mark, or another client may have chosen its id. If such a snapshot is settled, a
+    request of the upstream to manage it ends at once.
+    """
+    if change:
+        return replace(change, after=changed(change.after, upstream=dialect))
+    if operation is Operation.MANAGE and not snapshot.upstream:
+        return Change(snapshot, changed(snapshot, upstream=dialect))
+    return None

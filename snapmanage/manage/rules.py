@@ -18,3 +18,5 @@ class Rules:
     name_template: str = "snapshot-%s"
     both_dialects: bool = False
     idempotency_key_ttl: timedelta = timedelta(days=1)
+    # Whether outcomes of an upstream API's requests are reported to it.
+    report_upstream: bool = False

@@ -7,11 +7,13 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from snapmanage.core import upstream as upstream_rules
 from snapmanage.core.change import Change
 from snapmanage.core.outbox import Message, notifications
 from snapmanage.core.records import Record
+from snapmanage.core.upstream import Report
 from snapmanage.manage.rules import Rules
-from snapmanage.store import outbox, records, usermessages
+from snapmanage.store import outbox, records, upstream, usermessages
 
 R = TypeVar("R", bound=Record)
 
@@ -31,7 +33,7 @@ class Transaction:
     owed: list[Message] = field(default_factory=list)
 
     def write_changes(self, changes: Sequence[Change[R]], locked: bool = False) -> Sequence[Change[R]]:
-        """Write changes with their user messages, and post their events; return the changes that were written.
+        """Write changes with their user messages, and post events and reports; return the changes that were written.
 
         With `locked`, this transaction has locked the records, and every change is written. Otherwise a change is
         written only if no other worker has claimed or changed its record since the record was read.
@@ -39,6 +41,7 @@ class Transaction:
         written = records.update(self.conn, changes, locked)
         if user_messages := [change.message for change in written if change.message]:
             usermessages.add(self.conn, user_messages)
+        self.report([report for change in written if (report := upstream_rules.report_of(change, self.now))])
         self.post(
             [
                 notification
@@ -53,3 +56,8 @@ class Transaction:
         """Put messages into the outbox."""
         outbox.add(self.conn, owed, self.now, self.now + self.outbox_hold)
         self.owed.extend(owed)
+
+    def report(self, owed: Sequence[Report]) -> None:
+        """Write reports to the upstream API, if it gets any."""
+        if self.rules.report_upstream and owed:
+            upstream.add(self.conn, owed)

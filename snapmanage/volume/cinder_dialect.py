@@ -4,6 +4,7 @@ Snapshots and volumes arrive as versioned objects, whose records the sender keep
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import oslo_messaging
@@ -12,11 +13,14 @@ from snapmanage import errors
 from snapmanage.bus import names
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
-from snapmanage.core.values.ids import parse_uuid
+from snapmanage.core.upstream import Report, RequestKind
+from snapmanage.core.values.ids import derive, parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
 from snapmanage.volume.endpoint import Endpoint, ManageableLists
+
+DIALECT = "cinder"
 
 
 class CinderEndpoint:
@@ -46,8 +50,9 @@ class CinderEndpoint:
             size_gb=volume.size_gb,
             requester=volume.requester,
             created_at=arguments.UNDATED,
+            upstream=DIALECT,
         )
-        return OperationRequest(Snapshot, record.id, Operation.MANAGE, record, volume)
+        return OperationRequest(Snapshot, record.id, Operation.MANAGE, record, volume, upstream=DIALECT)
 
     def delete_snapshot(
         self, ctxt: Mapping[str, Any], snapshot: Mapping[str, Any], unmanage_only: bool = False, **handling: Any
@@ -57,7 +62,7 @@ class CinderEndpoint:
             raise errors.InvalidRequest("snapmanage never deletes a snapshot: unmanage_only must be true")
         snapshot_id = parse_uuid("id", _object_fields(snapshot)["id"])
         requester = arguments.known_requester(ctxt)
-        return OperationRequest(Snapshot, snapshot_id, Operation.UNMANAGE, requester=requester)
+        return OperationRequest(Snapshot, snapshot_id, Operation.UNMANAGE, requester=requester, upstream=DIALECT)
 
     def delete_volume(
         self, ctxt: Mapping[str, Any], volume: Mapping[str, Any], unmanage_only: bool = False, **handling: Any
@@ -94,6 +99,26 @@ class CinderEndpoint:
             requester=arguments.requester(ctxt, fields.get("project_id"), fields.get("user_id")),
             created_at=arguments.UNDATED,
         )
+
+
+def refusal(message_id: str, method: str, args: Mapping[str, Any], now: datetime) -> Report | None:
+    """Return the report of a request that is quarantined as `message_id`; None if the upstream waits for no outcome.
+
+    Like Cinder's own server, it lets the snapshot of a refused delete be `error_deleting`, and all others be `error`.
+    """
+    try:
+        fields = _object_fields(args.get("snapshot") or {})
+        snapshot_id, project_id = parse_uuid("id", fields["id"]), arguments.text("project_id", fields["project_id"])
+    except (errors.Invalid, KeyError, TypeError, AttributeError):
+        return None
+    if method not in ("manage_existing_snapshot", "delete_snapshot") or not project_id:
+        return None
+    kind, status = RequestKind.REFUSED, "error"
+    if method == "delete_snapshot" and args.get("unmanage_only") is True:
+        kind = RequestKind.UNMANAGE
+    elif method == "delete_snapshot":
+        status = "error_deleting"
+    return Report(derive(message_id, "upstream"), snapshot_id, project_id, kind, status, now, now)
 
 
 def _objects(name: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

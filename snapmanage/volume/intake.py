@@ -17,6 +17,7 @@ from snapmanage.bus import Bus, Delivery, envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core import events
 from snapmanage.core.outbox import notifications
+from snapmanage.core.records import Snapshot
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import readable
 from snapmanage.crash import Point
@@ -24,8 +25,10 @@ from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
-from snapmanage.store import quarantine
+from snapmanage.store import quarantine, records
+from snapmanage.store.audit import log
 from snapmanage.store.engine.refusals import raise_refusal, write_in_parts
+from snapmanage.volume import cinder_dialect
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.endpoint import QUERIES
 from snapmanage.volume.worker import Worker
@@ -164,14 +167,27 @@ def _reason(error: Exception) -> str:
 
 
 def _quarantine(tx: Transaction, refused: Sequence[tuple[Delivery, str]], host: str, read: bool) -> None:
-    """Write messages to the quarantine, and post error events of those that name a snapshot; ignore repeats."""
+    """Write messages to the quarantine, and post error events and reports of those that name a snapshot.
+
+    Repeats are ignored.
+    """
     for delivery, reason in refused:
         key = quarantine.add(tx.conn, delivery.queue, delivery.body, delivery.headers, reason, tx.now)
         if key is None or not read:
             continue
-        event = events.rejected(key, *_method_and_arguments(delivery), reason, tx.now, host)
+        method, args = _method_and_arguments(delivery)
+        if (report := cinder_dialect.refusal(key, method, args, tx.now)) and not _is_purged(tx, report.snapshot_id):
+            tx.report([report])
+        event = events.rejected(key, method, args, reason, tx.now, host)
         if event:
             tx.post(notifications(event, events.UNKNOWN_REQUESTER, both_dialects=False))
+
+
+def _is_purged(tx: Transaction, snapshot_id: str) -> bool:
+    """Return whether a record is purged: a request for it is a late repeat, whose outcome was reported long ago."""
+    if records.get(tx.conn, Snapshot, snapshot_id, deleted=True):
+        return False
+    return bool(log.announced_when_purged(tx.conn, [snapshot_id]))
 
 
 def _method_and_arguments(delivery: Delivery) -> tuple[str, Mapping[str, Any]]:

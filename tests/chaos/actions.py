@@ -14,6 +14,7 @@ from snapmanage.testing.services.deployment import PROJECT
 from snapmanage.testing.waiting import until
 from tests.chaos.fleet.fleet import Fleet
 from tests.chaos.fleet.storage import VOLUME
+from tests.examples import sample_content
 
 # Carries out an action; calling it again must not carry it out twice.
 Action = Callable[[], None]
@@ -155,6 +156,18 @@ def cast(fleet: Fleet, project: str = PROJECT) -> Action:
             fleet.cast(_host(fleet), source, snapshot_id, project)
 
     return act
+
+
+def cast_in_cinder_s_dialect(fleet: Fleet, snapshot_id: str) -> None:
+    """Send the cast of a Cinder for a snapshot of the registered volume."""
+    host = _host(fleet)
+    content = sample_content("cast_manage_existing_snapshot")
+    arguments = content["args"]
+    arguments["ref"] = {"source-name": _plant(fleet)}
+    ids = {"id": snapshot_id, "volume_id": fleet.volumes[host], "project_id": PROJECT}
+    arguments["snapshot"]["versioned_object.data"] |= ids
+    fleet.publish(host, json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(content)}).encode())
+    fleet.promises[snapshot_id] = "available"
 
 
 def cast_in_a_new_project(fleet: Fleet) -> Action:

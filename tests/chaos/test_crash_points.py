@@ -22,6 +22,7 @@ from tests.chaos.fleet import invariants
 from tests.chaos.fleet.commands import check_commands
 from tests.chaos.fleet.fleet import BIN, Databases, Fleet, fleet
 from tests.chaos.fleet.machines import HOST
+from tests.services.upstream import SmallUpstream, small_upstream
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ RELAY_CASES = [
     for point in (Point.RELAY_UNCOMMITTED, Point.RELAY_TAKEN, Point.UNCONFIRMED, Point.RELAY_CONFIRMED)
 ]
 DRAIN_CASES = [CrashCase("volume", Point.RELEASE_UNCOMMITTED), CrashCase("volume", Point.RELEASED)]
+# Points at which a server dies while it reports an outcome to an upstream API, or while it writes the report.
+REPORT_POINTS = [Point.SETTLE_UNCOMMITTED, Point.SETTLED, Point.REPORTS_TAKEN, Point.REPORTS_SENT]
 RETRY_CASE = CrashCase("manage", Point.SENT_AGAIN)
 # Each with the number of old rows that are left when the purge dies.
 PURGE_CASES = {Point.PURGE_UNCOMMITTED: 1, Point.PURGED: 0}
@@ -216,6 +219,25 @@ def run_drain_case(each: Fleet, case: CrashCase) -> None:
     recover(each, each.daemons[HOST], action)
 
 
+def run_report_case(each: Fleet, point: Point, upstream: SmallUpstream) -> None:
+    """Let a server die at a point; the upstream shows the outcome once the server runs again."""
+    daemon = each.daemons[HOST]
+    options = {"ENDPOINT": upstream.endpoint, "AUTH_TYPE": "none", "TIMEOUT_SECONDS": "1"}
+    environment = {f"OS_UPSTREAM__{name}": value for name, value in options.items()}
+    daemon.close()
+    daemon.start(environment | {VARIABLE: point.label})
+    snapshot_id = str(uuid.uuid4())
+    upstream.statuses[snapshot_id] = "creating"
+    actions.cast_in_cinder_s_dialect(each, snapshot_id)
+    assert daemon.await_exit() == -signal.SIGKILL
+    daemon.start(environment)
+    until(lambda: upstream.statuses[snapshot_id] == "available", "the outcome to be reported", 60)
+    until(lambda: each.count("SELECT count(*) FROM upstream_reports") == 0, "the report to be forgotten", 60)
+    daemon.close()
+    daemon.start()
+    each.await_idle()
+
+
 def run_retry_case(each: Fleet) -> None:
     """Let `quarantine retry` die after it has sent the message; sending the message a second time has no effect."""
     snapshot_id, kept = actions.unmanage_too_early(each)
@@ -268,7 +290,7 @@ def recover(each: Fleet, daemon: Daemon, action: Action) -> None:
 
 def test_every_crash_point_is_reached() -> None:
     cases = [*CRASH_CASES, *RELAY_CASES, *DRAIN_CASES, RETRY_CASE, *AUDIT_PURGE_CASES]
-    assert {case.point for case in cases} | DRIVER_POINTS | set(PURGE_CASES) == set(Point)
+    assert {case.point for case in cases} | DRIVER_POINTS | {*PURGE_CASES, *REPORT_POINTS} == set(Point)
 
 
 @pytest.mark.parametrize("case", CRASH_CASES, ids=str)
@@ -279,6 +301,12 @@ def test_no_request_is_lost_if_a_process_dies(fleets: list[Fleet], case: CrashCa
 @pytest.mark.parametrize("case", DRAIN_CASES, ids=str)
 def test_no_request_is_lost_if_a_server_dies_while_it_releases_claims(fleets: list[Fleet], case: CrashCase) -> None:
     on_each(fleets, lambda each: run_drain_case(each, case))
+
+
+@pytest.mark.parametrize("point", REPORT_POINTS, ids=lambda point: point.label)
+def test_no_outcome_is_lost_if_a_server_dies(fleets: list[Fleet], point: Point) -> None:
+    with small_upstream() as upstream:
+        on_each(fleets, lambda each: run_report_case(each, point, upstream))
 
 
 def test_no_message_is_lost_if_the_command_that_sends_it_again_dies(fleets: list[Fleet]) -> None:

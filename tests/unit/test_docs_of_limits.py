@@ -35,6 +35,7 @@ from snapmanage.manage.maintenance import purge, redelivery
 from snapmanage.store import ownership, quarantine
 from snapmanage.store.audit import log, purging
 from snapmanage.store.engine import database, failures
+from snapmanage.upstream import client
 from snapmanage.volume import arguments, driver_pool, fairness, scans
 from snapmanage.volume import callers as rpc_callers
 
@@ -67,6 +68,10 @@ VALUES: dict[str, Any] = {
     "requests that a client sends in advance": f"{int(str(server.ADJUSTMENTS['recv_bytes'])) // KIB} KiB",
     "clients that wait to be connected": f"{server.BACKLOG:,}",
     "time to finish running API requests": f"{server.SHUTDOWN_SECONDS} s",
+    "answer of an upstream API": f"{client.LARGEST_ANSWER // KIB} KiB; {option('timeout_seconds', 'upstream')} s",
+    "`Retry-After` of an upstream API": f"{client.LONGEST_RETRY_AFTER:,.0f} s",
+    "requests to an upstream API": deadline.MOST_HUNG,
+    "outcomes that a process reports": option("parallel", "upstream"),
     "body of a request": f"{option('max_request_body_size', 'api')} bytes",
     "parameters of a query": app.MOST_PARAMETERS,
     "project in a path": f"{callers.LONGEST_NAME} characters",

@@ -29,10 +29,11 @@ ALLOWED = {
     "volume": {"errors", "crash", "core", "store", "bus", "drivers", "manage"},
     "relay": {"errors", "crash", "core", "store", "bus", "manage"},
     "audit": {"errors", "crash", "core", "store", "bus", "manage"},
+    "upstream": {"errors", "crash", "certificates", "core", "store", "drivers"},
     "conf": {"drivers"},
     "cmd.process": {"errors", "crash", "core"},
     "cmd.wiring": {"errors", "certificates", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay"}
-    | {"conf"},
+    | {"conf", "upstream"},
     "cmd.manage": {"errors", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}
     | {"cmd.process", "cmd.wiring"},

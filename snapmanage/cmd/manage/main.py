@@ -6,11 +6,22 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.cmd.manage import audit, broker, db, purge, quarantine, quotas, reconciliation, services, stuck
+from snapmanage.cmd.manage import (
+    audit,
+    broker,
+    db,
+    purge,
+    quarantine,
+    quotas,
+    reconciliation,
+    services,
+    stuck,
+    upstream,
+)
 from snapmanage.cmd.process import running
 from snapmanage.cmd.wiring import configuration
 
-MODULES = (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge)
+MODULES = (db, audit, services, quarantine, stuck, reconciliation, broker, quotas, purge, upstream)
 
 
 @running.program

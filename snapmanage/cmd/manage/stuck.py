@@ -7,6 +7,7 @@ from oslo_config import cfg
 
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import configuration, parts
+from snapmanage.core.maintenance.stuck import explain_report
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.maintenance import stuck
 
@@ -16,7 +17,9 @@ FOUND = 2
 def add_commands(commands: Any) -> None:
     """Add `stuck` to the parser."""
     parser = commands.add_parser(
-        "stuck", help=f"print stuck operations with the reason, and count stuck messages; exit code {FOUND} if any"
+        "stuck",
+        help="print stuck operations and unreported outcomes with the reason, and count stuck messages; "
+        f"exit code {FOUND} if any",
     )
     parser.add_argument(
         "--older-than",
@@ -31,13 +34,18 @@ def add_commands(commands: Any) -> None:
 def _stuck(conf: cfg.ConfigOpts) -> int:
     with parts.opened_database(conf) as db:
         app = Application(db, OutboxWriter(), configuration.rules(conf))
-        found, undelivered = stuck.find(app, timedelta(seconds=conf.command.older_than))
-    for each in found:
+        found = stuck.find(app, timedelta(seconds=conf.command.older_than))
+    for each in found.operations:
         kind, status = type(each.record).__name__, each.record.status.value
         output.line(f"{kind} {each.record.id} has been {status} since {each.since.isoformat()}: {each.why}")
-    if undelivered:
+    for report in found.unreported:
         output.line(
-            f"{undelivered} messages have been in the outbox for longer than {conf.command.older_than:g} seconds; "
-            "check that the broker and the relays are up"
+            f"Snapshot {report.snapshot_id} is not reported as {report.status} to the upstream API since "
+            f"{report.created_at.isoformat()}: {explain_report(report, bool(conf.upstream.endpoint))}"
         )
-    return FOUND if found or undelivered else 0
+    if found.undelivered:
+        output.line(
+            f"{found.undelivered} messages have been in the outbox for longer than {conf.command.older_than:g} "
+            "seconds; check that the broker and the relays are up"
+        )
+    return FOUND if found.operations or found.undelivered or found.unreported else 0

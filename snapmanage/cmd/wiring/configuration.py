@@ -139,6 +139,7 @@ def rules(conf: cfg.ConfigOpts) -> Rules:
         name_template=template,
         both_dialects=conf.notification_dialect == "both",
         idempotency_key_ttl=timedelta(seconds=conf.api.idempotency_key_ttl_seconds),
+        report_upstream=bool(conf.upstream.endpoint),
     )
 
 

@@ -38,6 +38,7 @@ class Obstacle(Enum):
     """The reason why an old row is kept; the value says it of several rows, with the remedy."""
 
     UNSENT = "messages about them are in the outbox; check that the broker and the relays are up"
+    UNREPORTED = "the upstream API has not taken their outcomes; see `snapmanage-manage upstream list`"
     SERVER_DOWN = "their server is down, and its queue may hold late casts; start it, or name it in --gone"
     QUARANTINED = "quarantined messages name them; retry or drop these messages first"
     RESOLVED = "their objects may have the managed name; unmanage them first"
@@ -53,6 +54,7 @@ class Mentions:
     quarantined: Set[str]
     servers: Set[str]
     unsent: Set[str] = frozenset()
+    unreported: Set[str] = frozenset()
     parents: Set[str] = frozenset()
 
 
@@ -68,6 +70,8 @@ def obstacle(record: Record, mentions: Mentions) -> Obstacle | None:
     """Return the reason to keep an old tombstone or failed record; None if nothing can refer to it any more."""
     if record.id in mentions.unsent:
         return Obstacle.UNSENT
+    if record.id in mentions.unreported:
+        return Obstacle.UNREPORTED
     if record.location.server not in mentions.servers:
         return Obstacle.SERVER_DOWN
     if record.id in mentions.quarantined:

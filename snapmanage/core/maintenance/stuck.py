@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from snapmanage.core.records import Operation, Record
 from snapmanage.core.services import Service
+from snapmanage.core.upstream import Report
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ def explain(
         return None
     why = f"{_step(record, now, cast_due_at)}; {_server(record, now, service, down_after)}"
     return StuckOperation(record, since, why)
+
+
+def explain_report(report: Report, enabled: bool) -> str:
+    """Explain why the upstream API has not taken a report, with the remedy; `enabled` means that it gets reports."""
+    if report.due_at is None:
+        return f"it has refused it ({report.reason}); correct its record, then `upstream retry`, or `upstream drop`"
+    if not enabled:
+        return "[upstream] endpoint is not set; set it, or `upstream drop` the report"
+    if report.reason is None:
+        return "no snapmanage-volume with [upstream] endpoint has tried yet; check that one is up"
+    return f"attempt {report.attempts} failed, the next is at {_time(report.due_at)}: {report.reason}"
 
 
 def _step(record: Record, now: datetime, cast_due_at: datetime | None) -> str:

@@ -24,7 +24,7 @@ from snapmanage.core.values.text import walk
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.store import purge as stored
-from snapmanage.store import records, services
+from snapmanage.store import records, services, upstream
 from snapmanage.store.audit import histories
 
 # Records that one transaction locks and deletes.
@@ -179,7 +179,12 @@ def _delete_records(
 ) -> Result:
     get = records.get_many if run.plan.dry_run else records.lock_many
     old = [each for each in get(conn, record, keys) if rules.is_purgeable(each, kind, run.before)]
-    mentions = replace(mentions, unsent=stored.unsent(conn, keys), parents=stored.parents(conn, keys))
+    mentions = replace(
+        mentions,
+        unsent=stored.unsent(conn, keys),
+        unreported=upstream.unreported(conn, keys),
+        parents=stored.parents(conn, keys),
+    )
     obstacles = {each.id: rules.obstacle(each, mentions) for each in old}
     free = sorted(record_id for record_id, obstacle in obstacles.items() if obstacle is None)[:room]
     of_messages = stored.count_messages if run.plan.dry_run else partial(_delete, record, old)

@@ -1,26 +1,38 @@
-"""Stuck operations and undelivered messages, for `snapmanage-manage stuck`."""
+"""Stuck operations, undelivered messages and unreported outcomes, for `snapmanage-manage stuck`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from snapmanage.core.maintenance import stuck
 from snapmanage.core.maintenance.stuck import StuckOperation
 from snapmanage.core.records import Record, Snapshot, Volume
+from snapmanage.core.upstream import Report
 from snapmanage.manage.application import Application
-from snapmanage.store import outbox, records, services
+from snapmanage.store import outbox, records, services, upstream
 
 
-def find(app: Application, older_than: timedelta) -> tuple[Sequence[StuckOperation], int]:
-    """Return the operations that last longer than `older_than`, and how many messages are in the outbox that long."""
+@dataclass(frozen=True)
+class Found:
+    """The operations that last too long, the number of undelivered messages, and the reports not taken upstream."""
+
+    operations: Sequence[StuckOperation]
+    undelivered: int
+    unreported: Sequence[Report]
+
+
+def find(app: Application, older_than: timedelta) -> Found:
+    """Return the operations, the messages in the outbox and the reports that are older than `older_than`."""
     with app.db.read() as conn:
         now = app.db.clock(conn)
         servers = {service.server: service for service in services.all_of(conn)}
         in_progress: list[Record] = [*records.in_progress(conn, Volume), *records.in_progress(conn, Snapshot)]
         casts_due_at = outbox.casts_due_at(conn)
         undelivered = outbox.older_than(conn, now - older_than)
+        unreported = upstream.all_of(conn, now - older_than)
     down_after = app.rules.service_down
     explained = [
         stuck.explain(each, now, older_than, casts_due_at.get(each.id), servers.get(each.location.server), down_after)
         for each in in_progress
     ]
-    return [operation for operation in explained if operation], undelivered
+    return Found([operation for operation in explained if operation], undelivered, unreported)

@@ -90,6 +90,7 @@ snapshots = Table(
     *_record_columns(),
     Column("volume_id", ID, nullable=False, index=True),
     Column("storage", NAME),
+    Column("upstream", String(20)),
     Index(None, "server", "due_at"),
     Index(None, "server", "project_id", "due_at"),
     Index(None, "project_id", "created_at", "id"),
@@ -113,6 +114,22 @@ outbox = Table(
     Column("due_at", UtcDateTime, nullable=False, index=True),
     Column("sends", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    **_MARIADB,
+)
+
+# Outcomes that an upstream API has not taken yet; `core.upstream.Report` explains them.
+upstream_reports = Table(
+    "upstream_reports",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("snapshot_id", ID, nullable=False, index=True),
+    Column("project_id", NAME, nullable=False),
+    Column("request", String(20), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, index=True),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text),
     **_MARIADB,
 )
 

@@ -14,6 +14,7 @@ from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.store import quotas, records
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import Database, connect
+from snapmanage.store.mapping import tables
 from tests import examples
 from tests.examples import NOW
 
@@ -129,3 +130,24 @@ def test_upgrade_to_the_index_of_counted_records_that_was_interrupted_is_complet
         f"ix_{table}_{columns.replace(', ', '_')}" in {index["name"] for index in sa.inspect(old).get_indexes(table)}
         for table in ("volumes", "snapshots")
     )
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_upgrade_to_upstream_reports_that_was_interrupted_is_completed(old: Engine, done: int) -> None:
+    schema.sync(old, "0009")
+    with old.begin() as conn:
+        if done:
+            conn.execute(sa.text("ALTER TABLE snapshots ADD COLUMN upstream VARCHAR(20)"))
+        if done > 1:
+            tables.upstream_reports.create(conn)
+            conn.execute(sa.text("DROP INDEX ix_upstream_reports_due_at" + on_mariadb(old)))
+
+    schema.sync(old)
+
+    schema.require_current(old)
+    indexes = {index["name"] for index in sa.inspect(old).get_indexes("upstream_reports")}
+    assert indexes >= {"ix_upstream_reports_snapshot_id", "ix_upstream_reports_due_at"}
+
+
+def on_mariadb(engine: Engine) -> str:
+    return " ON upstream_reports" if engine.dialect.name == "mysql" else ""

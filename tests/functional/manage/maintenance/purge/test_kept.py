@@ -15,12 +15,13 @@ from snapmanage.core.maintenance.purge import Kind, Obstacle
 from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
 from snapmanage.core.services import Service
+from snapmanage.core.upstream import Report, RequestKind
 from snapmanage.manage import acceptance
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import WorkerId
 from snapmanage.manage.maintenance.purge import Result
-from snapmanage.store import quarantine, records, services
+from snapmanage.store import quarantine, records, services, upstream
 from snapmanage.testing.clock import FakeClock
 from tests import examples
 from tests.examples import SERVER, new_id
@@ -71,6 +72,16 @@ def test_record_with_an_unsent_message_is_kept(app: Application, clock: FakeCloc
 
     assert purged(app, Kind.FAILED)[Kind.FAILED].kept == {Obstacle.UNSENT: 1}
     assert present(app, unsent) == [unsent]
+
+
+def test_record_whose_outcome_the_upstream_has_not_taken_is_kept(app: Application, clock: FakeClock) -> None:
+    unreported = failed(app)
+    report = Report(new_id(), unreported, "project", RequestKind.MANAGE, "error", app.db.now())
+    app.db.write(lambda conn, _: upstream.add(conn, [report]))
+    pass_days(app, clock)
+
+    assert purged(app, Kind.FAILED)[Kind.FAILED].kept == {Obstacle.UNREPORTED: 1}
+    assert present(app, unreported) == [unreported]
 
 
 def test_quarantined_cast_that_is_too_large_to_be_carried_out_keeps_no_record(
