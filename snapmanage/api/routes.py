@@ -55,7 +55,6 @@ _MANAGE_VOLUME = {
         volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
     ),
 }
-_ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
 _QUOTA_SET = {
     "GET": Operation(quotas.show, policy.GET_QUOTAS, answers={200: "shown_quota_set"}, query=parameters.QUOTA_USAGE),
     "PUT": Operation(

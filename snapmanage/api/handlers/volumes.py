@@ -53,6 +53,8 @@ def summary(request: ApiRequest) -> Answer:
         found = queries.volume_summary(request.service.app, project_id, with_metadata)
     shown: dict[str, Any] = {"total_count": found.count, "total_size": found.size_gb}
     return Answer(200, {"volume-summary": shown | ({"metadata": found.metadata} if with_metadata else {})})
+
+
 def act(request: ApiRequest) -> Answer:
     """Handle `POST /volumes/{id}/action`: `os-unmanage`, which is done at once, and `retry`."""
     act, done = (
