@@ -66,6 +66,16 @@ def test_volume_whose_registration_has_failed_is_listed_as_safe_again(world: Wor
     assert [each["safe_to_manage"] for each in world.client.manageable_volumes()] == [True]
 
 
+def test_unmanaged_volume_is_listed_as_safe_again(world: World) -> None:
+    volume_id = world.register_volume()
+
+    assert world.client.post(f"volumes/{volume_id}/action", json={"os-unmanage": None}).status_code == 202
+    until(lambda: world.client.get(f"volumes/{volume_id}").status_code == 404, "the volume to be unmanaged")
+
+    [entry] = world.client.manageable_volumes()
+    assert (entry["safe_to_manage"], entry["cinder_id"]) == (True, None)
+
+
 def test_volume_that_is_being_registered_is_listed_with_its_record(world: World) -> None:
     with world.hang_at("find"):
         volume_id = world.client.manage_volume(VOLUME).json()["volume"]["id"]
