@@ -129,8 +129,9 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     for path, route in routes.ROOT.items():
         app.add_route(path, Public(service, route))
     for path, route in routes.PROJECT.items():
-        app.add_route(f"/v3{path}", Protected(service, route))
-        app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
+        template = path.replace("{key}", "{key:path}")  # the keys of metadata may have slashes
+        app.add_route(f"/v3{template}", Protected(service, route))
+        app.add_route(f"/v3/{{project_id:project}}{template}", Protected(service, route))
     app.set_error_serializer(_answer_http_error)
     app.add_error_handler(errors.SnapmanageError, _answer_refusal)
     app.add_error_handler(Exception, _answer_failure)

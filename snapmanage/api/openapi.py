@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from snapmanage.api import answers, requestids, versions
+from snapmanage.api import answers, requestids, schemas, versions
 from snapmanage.api.access import policy
 from snapmanage.api.parameters import Parameter
 from snapmanage.api.route import Operation, Route, Table
@@ -34,6 +34,7 @@ _PATH = {
     "snapshot_id": _ID,
     "volume_id": _ID,
     "message_id": _ID,
+    "key": {"type": "string", "pattern": schemas.KEY_PATTERN},
 }
 # The parameters that operations share, by reference name.
 _SHARED_PARAMETERS: Json = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from snapmanage.api import parameters, schemas, versions
 from snapmanage.api.access import policy
-from snapmanage.api.handlers import extensions, manageable, root, snapshots, usermessages, volumes
+from snapmanage.api.handlers import edits, extensions, manageable, root, snapshots, usermessages, volumes
 from snapmanage.api.parameters import Parameter
 from snapmanage.api.route import Handler, Operation, Route, Table
 from snapmanage.api.versions import MINIMUM, Version
@@ -17,6 +17,30 @@ def _get(
     handler: Handler, rule: str | None, answer: str, query: Sequence[Parameter] = (), since: Version = MINIMUM
 ) -> Route:
     return Route({"GET": Operation(handler, rule, answers={200: answer}, query=query)}, since)
+
+
+def _metadata(read: str, add: str, replace: str) -> Route:
+    """Return the route of a record's metadata; the arguments are policies."""
+    answers = {200: "the_metadata"}
+    return Route(
+        {
+            "GET": Operation(edits.list_metadata, read, answers=answers),
+            "POST": Operation(edits.add_metadata, add, schemas.METADATA, answers),
+            "PUT": Operation(edits.replace_metadata, replace, schemas.METADATA, answers),
+        }
+    )
+
+
+def _one_pair(read: str, change: str, remove: str) -> Route:
+    """Return the route of a pair in a record's metadata; the arguments are policies."""
+    answers = {200: "the_pair"}
+    return Route(
+        {
+            "GET": Operation(edits.show_metadata, read, answers=answers),
+            "PUT": Operation(edits.set_metadata, change, schemas.ONE_PAIR, answers),
+            "DELETE": Operation(edits.remove_metadata, remove, answers={200: None}),
+        }
+    )
 
 
 _MANAGE = {
@@ -55,14 +79,45 @@ PROJECT: Table = {
     "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH),
     "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS, "snapshots", _SNAPSHOTS),
     "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS, "snapshots_shown", _SNAPSHOTS),
-    "/snapshots/{snapshot_id}": _get(snapshots.show, policy.GET_SNAPSHOT, "the_snapshot_shown"),
+    "/snapshots/{snapshot_id}": Route(
+        {
+            "GET": Operation(snapshots.show, policy.GET_SNAPSHOT, answers={200: "the_snapshot_shown"}),
+            "PUT": Operation(
+                edits.update_snapshot,
+                policy.UPDATE_SNAPSHOT,
+                schemas.EDIT_SNAPSHOT,
+                answers={200: "the_snapshot_edited"},
+            ),
+            "DELETE": Operation(edits.refuse_to_delete, policy.DELETE_SNAPSHOT),
+        }
+    ),
+    "/snapshots/{snapshot_id}/metadata": _metadata(
+        policy.GET_SNAPSHOT_METADATA, policy.UPDATE_SNAPSHOT_METADATA, policy.UPDATE_SNAPSHOT_METADATA
+    ),
+    "/snapshots/{snapshot_id}/metadata/{key}": _one_pair(
+        policy.GET_SNAPSHOT_METADATA, policy.UPDATE_SNAPSHOT_METADATA, policy.DELETE_SNAPSHOT_METADATA
+    ),
     "/snapshots/{snapshot_id}/action": Route({"POST": _ACT}),
     "/snapshots/{snapshot_id}/operation": _get(snapshots.operation, policy.GET_OPERATION, "the_operation"),
     "/os-volume-manage": Route({"POST": _MANAGE_VOLUME}),
     "/manageable_volumes": Route({"POST": _MANAGE_VOLUME}, versions.MANAGEABLE_PATH),
     "/volumes": _get(volumes.list_summary, policy.GET_VOLUMES, "volumes", _VOLUMES),
     "/volumes/detail": _get(volumes.list_detail, policy.GET_VOLUMES, "volumes_shown", _VOLUMES),
-    "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME, "the_volume_shown"),
+    "/volumes/{volume_id}": Route(
+        {
+            "GET": Operation(volumes.show, policy.GET_VOLUME, answers={200: "the_volume_shown"}),
+            "PUT": Operation(
+                edits.update_volume, policy.UPDATE_VOLUME, schemas.EDIT_VOLUME, answers={200: "the_volume_edited"}
+            ),
+            "DELETE": Operation(edits.refuse_to_delete, policy.DELETE_VOLUME),
+        }
+    ),
+    "/volumes/{volume_id}/metadata": _metadata(
+        policy.GET_VOLUME_METADATA, policy.CREATE_VOLUME_METADATA, policy.UPDATE_VOLUME_METADATA
+    ),
+    "/volumes/{volume_id}/metadata/{key}": _one_pair(
+        policy.GET_VOLUME_METADATA, policy.UPDATE_VOLUME_METADATA, policy.DELETE_VOLUME_METADATA
+    ),
     "/messages": _get(usermessages.index, policy.GET_MESSAGES, "messages", _MESSAGES, versions.MESSAGES),
     "/messages/{message_id}": _get(usermessages.show, policy.GET_MESSAGE, "the_message", since=versions.MESSAGES),
     "/extensions": _get(extensions.index, policy.GET_EXTENSIONS, "extensions"),

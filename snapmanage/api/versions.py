@@ -38,6 +38,8 @@ VOLUME_TYPE_ID = Version(3, 63)
 VOLUME_ENCRYPTION_KEY_ID = Version(3, 64)
 SNAPSHOT_USER_ID = Version(3, 41)
 WITH_COUNT = Version(3, 45)
+VOLUME_EDIT_NOT_EMPTY = Version(3, 53)
+TIME_FILTERS = Version(3, 60)
 CONSUMES_QUOTA = Version(3, 65)
 
 

@@ -49,6 +49,11 @@ def snapshot_detail(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
     return view
 
 
+def snapshot_edited(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the fields of a snapshot after an edit; the Block Storage API leaves out the extended attributes."""
+    return _without(snapshot_detail(request, snapshot), "os-extended-snapshot-attributes:")
+
+
 def volume_summary(request: ApiRequest, volume: Volume) -> dict[str, Any]:
     return {"id": volume.id, "name": volume.name, "links": _links(request, f"volumes/{volume.id}")}
 
@@ -86,6 +91,15 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
     }
     view |= {name: value for since, name, value in _VOLUME_ADDITIONS if request.version >= since}
     return {name: value for name, value in view.items() if request.is_admin or name not in _FOR_ADMINISTRATORS}
+
+
+def volume_edited(request: ApiRequest, volume: Volume) -> dict[str, Any]:
+    """Return the fields of a volume after an edit; the Block Storage API leaves out the extended attributes."""
+    return _without(volume_detail(request, volume), "os-vol-")
+
+
+def _without(view: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name: value for name, value in view.items() if not name.startswith(prefix)}
 
 
 _FOR_ADMINISTRATORS = {
