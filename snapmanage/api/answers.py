@@ -94,7 +94,15 @@ _SNAPSHOT = {
     "size": _COUNT,
     "metadata": _METADATA,
 }
-_SNAPSHOT_ADDITIONS = {
+_OWN = {
+    "snapmanage:reference": _REFERENCE,
+    "snapmanage:backend_name": _or_null(_TEXT),
+    "snapmanage:original_name": _or_null(_TEXT),
+    "snapmanage:reason": _or_null(_TEXT),
+    "snapmanage:reason_code": _or_null(_TEXT),
+    "snapmanage:host": _TEXT,
+}
+_SNAPSHOT_ADDITIONS = _OWN | {
     "group_snapshot_id": _NULL,
     "user_id": _or_null(_TEXT),
     "consumes_quota": {"type": "boolean"},
@@ -119,7 +127,7 @@ _VOLUME_SHOWN = _VOLUME | {
     "consistencygroup_id": _NULL,
     "replication_status": _NULL,
 }
-_VOLUME_ADDITIONS = {
+_VOLUME_ADDITIONS = _OWN | {
     "migration_status": _NULL,
     "group_id": _NULL,
     "provider_id": _NULL,

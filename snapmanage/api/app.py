@@ -9,7 +9,7 @@ import falcon
 from falcon.routing import BaseConverter
 
 from snapmanage import errors
-from snapmanage.api import answers, requestids, routes, schemas, versions
+from snapmanage.api import answers, etags, parameters, requestids, routes, schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
 from snapmanage.api.request import Answer, ApiRequest, Service
@@ -90,7 +90,7 @@ class Public:
             setattr(self, f"on_{method.lower()}", self._respond)
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
-        response.set_header(versions.HEADER, f"{versions.SERVICE} {versions.MINIMUM}")
+        response.set_header(versions.HEADER, versions.header(versions.MINIMUM))
         _write_answer(response, self._route.methods[request.method].handler(ApiRequest(self._service, request, path)))
 
 
@@ -103,7 +103,8 @@ class Protected(Public):
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         caller = request.env[access.CALLER] = self._service.authenticate(request, path.get("project_id"))
         version = versions.negotiate(request.headers)
-        response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
+        own = versions.negotiate_own(request.headers)
+        response.set_header(versions.HEADER, versions.header(version, own))
         if version < self._route.since:
             raise falcon.HTTPNotFound
         operation = self._route.methods[request.method]
@@ -113,9 +114,13 @@ class Protected(Public):
             raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
         body = _read_body(request, operation.body, self._service.limits.body)
         everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
-        api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
+        api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere, own is not None)
         try:
+            if operation.query:
+                parameters.refuse_unknown(api_request.parameters, operation.query, operation.lenient)
             _write_answer(response, operation.handler(api_request))
+            if request.method == "GET":
+                etags.apply(request, response)
         except errors.SnapmanageError as error:
             _refuse(request, response, error, str(error) if api_request.is_admin else reasons.of_refusal(error))
 

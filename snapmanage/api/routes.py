@@ -49,6 +49,7 @@ _MANAGE = {
         policy.LIST_MANAGEABLE,
         answers={200: "manageable_snapshots"},
         query=parameters.MANAGEABLE,
+        lenient=True,
     ),
     "POST": Operation(
         snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT, answers={202: "the_snapshot"}, keyed=True
@@ -58,10 +59,18 @@ _MANAGE_VOLUME = Operation(
     volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
 )
 _ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
-_DETAIL = (manageable.detail, policy.LIST_MANAGEABLE, "manageable_snapshots_shown", parameters.MANAGEABLE)
+_DETAIL = {
+    "GET": Operation(
+        manageable.detail,
+        policy.LIST_MANAGEABLE,
+        answers={200: "manageable_snapshots_shown"},
+        query=parameters.MANAGEABLE,
+        lenient=True,
+    )
+}
 _SNAPSHOTS = parameters.listing(snapshots.SHAPE, parameters.WITH_COUNT)
 _VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
-_MESSAGES = parameters.listing(usermessages.SHAPE, since=versions.MESSAGE_FILTERS)
+_MESSAGES = parameters.listing(usermessages.SHAPE, parameters.UNCOUNTED, since=versions.MESSAGE_FILTERS)
 
 # Without authentication and in any version: clients learn from discovery which versions exist.
 ROOT: Table = {
@@ -74,9 +83,9 @@ ROOT: Table = {
 # Below /v3/{project_id}, and below /v3 with the project of the token.
 PROJECT: Table = {
     "/os-snapshot-manage": Route(_MANAGE),
-    "/os-snapshot-manage/detail": _get(*_DETAIL),
+    "/os-snapshot-manage/detail": Route(_DETAIL),
     "/manageable_snapshots": Route(_MANAGE, versions.MANAGEABLE_PATH),
-    "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH),
+    "/manageable_snapshots/detail": Route(_DETAIL, versions.MANAGEABLE_PATH),
     "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS, "snapshots", _SNAPSHOTS),
     "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS, "snapshots_shown", _SNAPSHOTS),
     "/snapshots/{snapshot_id}": Route(
