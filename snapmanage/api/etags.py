@@ -17,5 +17,5 @@ def apply(request: falcon.Request, response: falcon.Response) -> None:
         return
     tag = hashlib.blake2b(response.data, digest_size=16).hexdigest()
     response.etag = tag
-    if any(each in ("*", tag) for each in request.if_none_match or ()):
+    if request.get_header("If-None-Match", default="").strip() == "*" or tag in (request.if_none_match or ()):
         response.status, response.data = 304, None

@@ -26,7 +26,7 @@ _ABOUT = """Manage snapshots that exist on a storage backend, in the shape of th
 
 Each path exists with and without the project id; without it, the token's project is used.
 `OpenStack-API-Version: volume 3.x` selects a microversion from {minimum} to {maximum}; the default is {minimum}.
-Below its microversion a path is not found, and a parameter is ignored like an unknown one."""
+Below its microversion a path is not found, and a parameter is ignored. Lists refuse unknown parameters."""
 _TEXT = {"type": "string"}
 _ID = {"type": "string", "format": "uuid"}
 _PATH = {

@@ -26,7 +26,7 @@ SIMILARITY = 0.75
 
 @dataclass(frozen=True)
 class Parameter:
-    """A query parameter; below microversion `since` it is ignored, like an unknown one."""
+    """A query parameter; below microversion `since` it is ignored."""
 
     name: str
     description: str

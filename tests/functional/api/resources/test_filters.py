@@ -217,7 +217,7 @@ def test_count_and_pages_respect_the_filters(filled: World, query: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*RECORDS, "messages"])
-@pytest.mark.parametrize("query", ["stauts=error", "size~=1", "foo=bar&status=error", "STATUS=error"])
+@pytest.mark.parametrize("query", ["states=error", "size~=1", "foo=bar&status=error", "STATUS=error"])
 def test_unknown_parameter_is_refused_with_the_known_ones(filled: World, path: str, query: str) -> None:
     status, name, text = fault(filled.client.get(f"{path}?{query}", version="3.5"))
 
@@ -228,7 +228,7 @@ def test_unknown_parameter_is_refused_with_the_known_ones(filled: World, path: s
 
 
 def test_misspelled_parameter_is_refused_with_the_right_name(filled: World) -> None:
-    assert "did you mean status?" in fault(filled.client.get("snapshots?stauts=error"))[2]
+    assert "did you mean status?" in fault(filled.client.get("snapshots?states=error"))[2]
 
 
 @pytest.mark.parametrize("path", [*RECORDS, "messages"])
@@ -237,7 +237,7 @@ def test_parameter_without_a_name_is_ignored(filled: World, path: str, query: st
     assert filled.client.get(f"{path}?{query}", version="3.5").status_code == 200
 
 
-# What the cinder and openstack clients, openstacksdk, gophercloud and Horizon can send.
+# Parameters of the cinder and openstack clients, openstacksdk, gophercloud and Horizon.
 SENT = {
     "snapshots": "all_tenants project_id name display_name status volume_id metadata availability_zone limit marker "
     "offset sort sort_key sort_dir with_count created_at updated_at user_id consumes_quota group_snapshot_id name~ "
