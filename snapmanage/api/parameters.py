@@ -69,17 +69,25 @@ _PAGE = (
 )
 WITH_COUNT = Parameter("with_count", "Return the number of entries on all pages too.", _BOOLEAN, versions.WITH_COUNT)
 UNCOUNTED = Parameter("with_count", "Ignored: clients send it to every list, but messages are not counted.", _TEXT)
-MANAGEABLE = (
+_MANAGEABLE_PAGE = (
     Parameter("host", "HOST@BACKEND[#POOL], or a HOST with one backend. Required unless cluster is given.", _TEXT),
     Parameter("cluster", "CLUSTER@BACKEND: any server of the cluster answers.", _TEXT, versions.CLUSTERS),
     *_PAGE,
     Parameter("marker", "The last reference of the previous page, as JSON.", _JSON),
     *_sort(SORT_KEYS, "reference"),
     Parameter("name~", "Only entries whose name contains this text, ignoring case.", _TEXT),
-    Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
     Parameter("safe_to_manage", "Only entries that are, or are not, safe to manage.", _BOOLEAN),
-    Parameter("created_before", "Only snapshots that the backend created before this time.", _MOMENT),
-    Parameter("created_after", "Only snapshots that the backend created after this time.", _MOMENT),
+    Parameter("created_before", "Only entries that the backend created before this time.", _MOMENT),
+    Parameter("created_after", "Only entries that the backend created after this time.", _MOMENT),
+)
+MANAGEABLE = (
+    *_MANAGEABLE_PAGE,
+    Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
+)
+MANAGEABLE_VOLUMES = (
+    *_MANAGEABLE_PAGE,
+    Parameter("min_size", "Only volumes of at least this size in GiB.", _COUNT | {"maximum": LARGEST_SIZE_GB}),
+    Parameter("max_size", "Only volumes of at most this size in GiB.", _COUNT | {"maximum": LARGEST_SIZE_GB}),
 )
 
 

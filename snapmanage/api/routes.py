@@ -14,9 +14,14 @@ from snapmanage.api.versions import MINIMUM, Version
 
 
 def _get(
-    handler: Handler, rule: str | None, answer: str, query: Sequence[Parameter] = (), since: Version = MINIMUM
+    handler: Handler,
+    rule: str | None,
+    answer: str,
+    query: Sequence[Parameter] = (),
+    since: Version = MINIMUM,
+    lenient: bool = False,
 ) -> Route:
-    return Route({"GET": Operation(handler, rule, answers={200: answer}, query=query)}, since)
+    return Route({"GET": Operation(handler, rule, answers={200: answer}, query=query, lenient=lenient)}, since)
 
 
 def _metadata(read: str, add: str, replace: str) -> Route:
@@ -55,19 +60,26 @@ _MANAGE = {
         snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT, answers={202: "the_snapshot"}, keyed=True
     ),
 }
-_MANAGE_VOLUME = Operation(
-    volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
-)
-_ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
-_DETAIL = {
+_MANAGE_VOLUME = {
     "GET": Operation(
-        manageable.detail,
-        policy.LIST_MANAGEABLE,
-        answers={200: "manageable_snapshots_shown"},
-        query=parameters.MANAGEABLE,
+        manageable.volume_index,
+        policy.LIST_MANAGEABLE_VOLUMES,
+        answers={200: "manageable_volumes"},
+        query=parameters.MANAGEABLE_VOLUMES,
         lenient=True,
-    )
+    ),
+    "POST": Operation(
+        volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
+    ),
 }
+_ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
+_DETAIL = (manageable.detail, policy.LIST_MANAGEABLE, "manageable_snapshots_shown", parameters.MANAGEABLE)
+_VOLUME_DETAIL = (
+    manageable.volume_detail,
+    policy.LIST_MANAGEABLE_VOLUMES,
+    "manageable_volumes_shown",
+    parameters.MANAGEABLE_VOLUMES,
+)
 _SNAPSHOTS = parameters.listing(snapshots.SHAPE, parameters.WITH_COUNT)
 _VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
 _MESSAGES = parameters.listing(usermessages.SHAPE, parameters.UNCOUNTED, since=versions.MESSAGE_FILTERS)
@@ -83,9 +95,9 @@ ROOT: Table = {
 # Below /v3/{project_id}, and below /v3 with the project of the token.
 PROJECT: Table = {
     "/os-snapshot-manage": Route(_MANAGE),
-    "/os-snapshot-manage/detail": Route(_DETAIL),
+    "/os-snapshot-manage/detail": _get(*_DETAIL, lenient=True),
     "/manageable_snapshots": Route(_MANAGE, versions.MANAGEABLE_PATH),
-    "/manageable_snapshots/detail": Route(_DETAIL, versions.MANAGEABLE_PATH),
+    "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH, lenient=True),
     "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS, "snapshots", _SNAPSHOTS),
     "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS, "snapshots_shown", _SNAPSHOTS),
     "/snapshots/{snapshot_id}": Route(
@@ -108,8 +120,10 @@ PROJECT: Table = {
     ),
     "/snapshots/{snapshot_id}/action": Route({"POST": _ACT}),
     "/snapshots/{snapshot_id}/operation": _get(snapshots.operation, policy.GET_OPERATION, "the_operation"),
-    "/os-volume-manage": Route({"POST": _MANAGE_VOLUME}),
-    "/manageable_volumes": Route({"POST": _MANAGE_VOLUME}, versions.MANAGEABLE_PATH),
+    "/os-volume-manage": Route(_MANAGE_VOLUME),
+    "/os-volume-manage/detail": _get(*_VOLUME_DETAIL, lenient=True),
+    "/manageable_volumes": Route(_MANAGE_VOLUME, versions.MANAGEABLE_PATH),
+    "/manageable_volumes/detail": _get(*_VOLUME_DETAIL, versions.MANAGEABLE_PATH, lenient=True),
     "/volumes": _get(volumes.list_summary, policy.GET_VOLUMES, "volumes", _VOLUMES),
     "/volumes/detail": _get(volumes.list_detail, policy.GET_VOLUMES, "volumes_shown", _VOLUMES),
     "/volumes/{volume_id}": Route(

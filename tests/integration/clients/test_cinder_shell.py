@@ -76,3 +76,12 @@ def test_cinder_s_shell_edits(service: Service, cinder_shell: Callable[..., str]
     assert (field(shown, "id"), field(shown, "description")) == (made, "text")
     assert field(cinder_shell("snapshot-metadata-show", f"{disk}-monday"), "tier") == "gold"
     assert field(cinder_shell("metadata-show", f"{disk}-new"), "k") == "v"
+
+
+def test_cinder_s_shell_lists_manageable_volumes(service: Service, cinder_shell: Callable[..., str], disk: str) -> None:
+    listed = cinder_shell("manageable-list", HOST, "--detailed", "False", "--limit", "1", "--sort", "reference:asc")
+    made = field(cinder_shell("manage", HOST, disk), "id")
+    await_available(lambda: status(service, f"volumes/{made}"), disk)
+
+    assert disk in listed
+    assert made in cinder_shell("manageable-list", HOST, "--detailed", "True")

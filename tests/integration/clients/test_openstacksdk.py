@@ -54,3 +54,12 @@ def test_openstacksdk_reads_all_pages_once(sdk: Any, disk: str, limit: int | Non
 
     assert len(listed) == len(set(listed))
     assert {f"{disk}@{word}" for word in SNAPSHOTS} <= set(listed)
+
+
+def test_openstacksdk_lists_manageable_volumes(sdk: Any, disk: str) -> None:
+    volume = sdk.manage_volume(host=HOST, ref={"source-name": disk})
+    await_available(lambda: str(sdk.get_volume(volume.id).status), disk)
+
+    listed = {each.reference["source-name"]: each for each in sdk.manageable_volumes(details=True, host=HOST, limit=1)}
+
+    assert (listed[disk].safe_to_manage, listed[disk].cinder_id) == (False, volume.id)

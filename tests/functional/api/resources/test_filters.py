@@ -269,10 +269,10 @@ def test_parameter_that_clients_send_is_accepted(filled: World, path: str, name:
     assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.parametrize("path", ["os-snapshot-manage", "os-snapshot-manage/detail", "manageable_snapshots/detail"])
-def test_list_of_manageable_snapshots_ignores_unknown_parameters_but_no_misspelled_one(
-    filled: World, path: str
-) -> None:
+@pytest.mark.parametrize(
+    "path", ["os-snapshot-manage", "manageable_snapshots/detail", "os-volume-manage", "manageable_volumes/detail"]
+)
+def test_list_of_manageable_objects_ignores_unknown_parameters_but_no_misspelled_one(filled: World, path: str) -> None:
     """The Block Storage API ignores unknown parameters there, but a misspelled filter would show too many entries."""
     ignored = filled.client.get(f"{path}?host=storage-1@fast&foo=bar", version=LATEST)
     misspelled = filled.client.get(f"{path}?host=storage-1@fast&safe_to_mange=true", version=LATEST)
