@@ -18,6 +18,8 @@ class Operation:
     `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
     record once for each idempotency key. An operation with a `query` refuses unknown parameters; a `lenient` one
     ignores them unless they resemble known ones.
+    An operation with `actions` takes one of them in its body, and has the policy
+    of each action instead of `rule`.
     """
 
     handler: Handler
@@ -27,6 +29,12 @@ class Operation:
     query: Sequence[Parameter] = ()
     keyed: bool = False
     lenient: bool = False
+    actions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rules(self) -> Sequence[str]:
+        """Return the policies; a caller needs one of them before the body is read."""
+        return tuple(self.actions.values()) or ((self.rule,) if self.rule else ())
 
 
 @dataclass(frozen=True)
