@@ -17,7 +17,7 @@ from snapmanage.manage import queries
 
 LOG = logging.getLogger(__name__)
 
-# Metadata with such keys change what snapmanage does.
+# Metadata with such keys change the decisions of snapmanage.
 OWN_KEYS = "snapmanage:"
 
 
