@@ -10,7 +10,7 @@ import falcon
 from falcon.routing import BaseConverter
 
 from snapmanage import errors
-from snapmanage.api import bodies, requestids, routes, schemas, versions
+from snapmanage.api import bodies, etags, parameters, requestids, routes, schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
 from snapmanage.api.access.callers import Caller
@@ -99,7 +99,7 @@ class Public:
             setattr(self, f"on_{method.lower()}", self._respond)
 
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
-        response.set_header(versions.HEADER, f"{versions.SERVICE} {versions.MINIMUM}")
+        response.set_header(versions.HEADER, versions.header(versions.MINIMUM))
         _write_answer(response, self._route.methods[request.method].handler(ApiRequest(self._service, request, path)))
 
 
@@ -112,7 +112,8 @@ class Protected(Public):
     def _respond(self, request: falcon.Request, response: falcon.Response, **path: str) -> None:
         caller = request.env[access.CALLER] = self._service.authenticate(request, path.get("project_id"))
         version = versions.negotiate(request.headers)
-        response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
+        own = versions.negotiate_own(request.headers)
+        response.set_header(versions.HEADER, versions.header(version, own))
         if version < self._route.since:
             raise falcon.HTTPNotFound(
                 description=f"The resource could not be found: it needs microversion {self._route.since}; the request "
@@ -124,9 +125,13 @@ class Protected(Public):
         if operation.actions:
             self._require_any(request, caller, [operation.actions[action] for action in body])
         everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
-        api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
+        api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere, own is not None)
         try:
+            if operation.query:
+                parameters.refuse_unknown(api_request.parameters, operation.query, operation.lenient)
             _write_answer(response, operation.handler(api_request))
+            if request.method == "GET":
+                etags.apply(request, response)
         except errors.SnapmanageError as error:
             for_readers = reasons.of_refusal(error, caller.requester.project_id)
             _refuse(request, response, error, str(error) if api_request.is_admin else for_readers)
@@ -148,8 +153,9 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     for path, route in routes.ROOT.items():
         app.add_route(path, Public(service, route))
     for path, route in routes.PROJECT.items():
-        app.add_route(f"/v3{path}", Protected(service, route))
-        app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
+        template = path.replace("{key}", "{key:path}")  # the keys of metadata may have slashes
+        app.add_route(f"/v3{template}", Protected(service, route))
+        app.add_route(f"/v3/{{project_id:project}}{template}", Protected(service, route))
     for path in routes.BOOKMARKED:
         for project in ("", "/{project_id:project}"):
             app.add_route(f"{project}{path}", Protected(service, routes.PROJECT[path]))

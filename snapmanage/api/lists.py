@@ -6,20 +6,25 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.api import schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.request import ApiRequest
-from snapmanage.core.lists.paging import ListQuery, limit_number
+from snapmanage.core.lists import times
+from snapmanage.core.lists.paging import ListQuery, TimeFilter, limit_number
 from snapmanage.core.records import Record
+from snapmanage.core.reference import Reference
+from snapmanage.core.values.location import Location
 from snapmanage.manage import queries
 from snapmanage.manage.queries import Page
 
 R = TypeVar("R", bound=Record)
 
 DEFAULT_SORT_KEY = "created_at"
+CONSUMES_QUOTA = "consumes_quota"
+TIMES = ("created_at", "updated_at")
 LARGEST_SIZE_GB = 2**63 - 1
 # Characters of the filter; parsing 60,000 of them takes as long as a hundred other requests.
 LONGEST_METADATA = 8192
@@ -37,12 +42,14 @@ class Shape:
 
     `filters` and `sort_keys` map parameters of the API to columns. `constants` are fields with the same value in all
     records, None where the API shows null: filtering by another value finds nothing, and sorting has no effect.
+    Lists of `records` have filters by host, reference and time too.
     """
 
     filters: Mapping[str, str]
     sort_keys: Mapping[str, str]
     constants: Mapping[str, str | None] = field(default_factory=dict)
     metadata: bool = False
+    records: bool = False
 
 
 def query(request: ApiRequest, shape: Shape) -> ListQuery:
@@ -50,9 +57,11 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
     parameters = request.parameters
     return ListQuery(
         project_id=project(request),
-        equal=_equal(parameters, shape),
+        equal=_equal(parameters, shape) | (_placed(request) if shape.records else {}),
         like=_inexact(request, shape),
         metadata=_metadata(parameters) if shape.metadata else {},
+        times=_times(request) if shape.records else (),
+        owned=_owned(request, shape),
         never=any(name in parameters and parameters[name].lower() != held for name, held in shape.constants.items()),
         sort=_sort(parameters, shape),
         limit=schemas.limit(parameters, request.service.limits.page),
@@ -62,9 +71,12 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
 
 
 def project(request: ApiRequest) -> str | None:
-    """Return the project whose records are listed; None for those of all projects, which `all_tenants` requires."""
+    """Return the project whose records are listed; None for those of all projects, which `all_tenants` requires.
+
+    Callers of some strategies are bound to a project, but as administrators they may name any other one.
+    """
     parameters = request.parameters
-    if not (request.everywhere and schemas.boolean(parameters, "all_tenants")):
+    if not (request.is_admin and schemas.boolean(parameters, "all_tenants")):
         return request.caller.requester.project_id
     access.note(request.http.env, scope="all_projects")
     return parameters.get("project_id")
@@ -93,6 +105,45 @@ def _equal(parameters: Mapping[str, str], shape: Shape) -> dict[str, str | int]:
     if "size_gb" in given:
         given["size_gb"] = schemas.integer(parameters, "size", 0, LARGEST_SIZE_GB)
     return given
+
+
+def _placed(request: ApiRequest) -> dict[str, Any]:
+    """Parse the filters by host, which is for administrators, and by reference."""
+    equal: dict[str, Any] = {}
+    if (host := request.parameters.get("host")) is not None:
+        if not request.is_admin:
+            raise errors.NotPermitted("The filter host is for administrators; omit it.")
+        limit_number("host", "characters", len(host), schemas.LONGEST_HOST)
+        location = Location.parse(host)
+        equal["server"] = location.server
+        if location.pool:  # a backend without pools is shown as its own pool
+            equal["host"] = (host, location.server) if location.pool == location.backend else host
+    if (reference := request.parameters.get("reference")) is not None:
+        equal["reference"] = _reference(reference).text
+    return equal
+
+
+def _reference(text: str) -> Reference:
+    """Return the reference of a filter: JSON of an object, or a name."""
+    try:
+        value = json.loads(text) if text.startswith("{") else text
+    except (ValueError, RecursionError):
+        value = text
+    return Reference.of(value)
+
+
+def _times(request: ApiRequest) -> list[TimeFilter]:
+    if request.version < versions.TIME_FILTERS:
+        return []
+    given = {name: request.parameters[name] for name in TIMES if name in request.parameters}
+    return [each for name, text in given.items() for each in times.parse(name, text)]
+
+
+def _owned(request: ApiRequest, shape: Shape) -> bool | None:
+    """Parse `consumes_quota` of snapshots; for volumes it is a constant."""
+    if not shape.records or CONSUMES_QUOTA in shape.constants or request.version < versions.CONSUMES_QUOTA:
+        return None
+    return schemas.boolean(request.parameters, CONSUMES_QUOTA)
 
 
 def _inexact(request: ApiRequest, shape: Shape) -> dict[str, str]:

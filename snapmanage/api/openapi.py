@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from snapmanage.api import answers, requestids, versions
+from snapmanage.api import answers, etags, requestids, schemas, versions
 from snapmanage.api.access import policy
 from snapmanage.api.answers import faults
 from snapmanage.api.parameters import Parameter
@@ -27,7 +27,7 @@ _ABOUT = """Manage snapshots that exist on a storage backend, in the shape of th
 
 Each path exists with and without the project id; without it, the token's project is used.
 `OpenStack-API-Version: volume 3.x` selects a microversion from {minimum} to {maximum}; the default is {minimum}.
-Below its microversion a path is not found, and a parameter is ignored like an unknown one."""
+Below its microversion a path is not found, and a parameter is ignored. Lists refuse unknown parameters."""
 _TEXT = {"type": "string"}
 _ID = {"type": "string", "format": "uuid"}
 _PATH = {
@@ -35,6 +35,7 @@ _PATH = {
     "snapshot_id": _ID,
     "volume_id": _ID,
     "message_id": _ID,
+    "key": {"type": "string", "pattern": schemas.KEY_PATTERN},
     "target_project_id": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     "volume_type_id": _ID,
 }
@@ -44,12 +45,19 @@ _SHARED_PARAMETERS: Json = {
     "microversion": {
         "name": versions.HEADER,
         "in": "header",
-        "description": "The microversion of the request.",
+        "description": "The microversion of the request, and perhaps the version of snapmanage's own fields.",
         "schema": {
             "type": "string",
-            "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)$",
-            "examples": [f"{versions.SERVICE} {versions.MAXIMUM}"],
+            "pattern": rf"^{versions.SERVICE} ({MINIMUM.major}\.[0-9]{{1,2}}|latest)"
+            rf"(, {versions.OWN_SERVICE} ({versions.OWN.major}\.0|latest))?$",
+            "examples": [versions.header(versions.MAXIMUM), versions.header(versions.MAXIMUM, versions.OWN)],
         },
+    },
+    "if_none_match": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The ETags of earlier answers, or *; if the answer has one of them, it is a 304 without a body.",
+        "schema": {"type": "string"},
     },
     "idempotency_key": {
         "name": idempotency.HEADER,
@@ -63,6 +71,7 @@ _HEADERS = {
     requestids.HEADER: "The id of this request in the service's log.",
     versions.HEADER: "The microversion of the answer.",
     "WWW-Authenticate": "The authentication scheme that the service accepts.",
+    etags.HEADER: "The digest of the answer's body, for If-None-Match.",
     "Allow": "The methods that the path has.",
     "Retry-After": "The number of seconds to wait before a retry.",
 }
@@ -102,7 +111,13 @@ def described(root: Table, project: Table) -> Json:
             "headers": {
                 name: {"description": about, "required": True, "schema": _TEXT} for name, about in _HEADERS.items()
             },
-            "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)},
+            "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)}
+            | {
+                "304": {
+                    "description": "The answer is as the ETag in the request says.",
+                    "headers": _headers(etags.HEADER),
+                }
+            },
             "securitySchemes": {
                 "token": {
                     "type": "apiKey",
@@ -128,7 +143,7 @@ def _operation(path: str, method: str, operation: Operation, since: Version) -> 
         "summary": _SUMMARIES.get(path) or " ".join(_RULES[rule] for rule in operation.rules),
         "tags": [_tag(operation)],
         "parameters": [_query(each) for each in operation.query],
-        "responses": _responses(operation),
+        "responses": _responses(method, operation),
         "security": [{"token": []}, {"basic": []}, {}] if operation.rules else [],
     }
     if operation.rules:
@@ -139,6 +154,9 @@ def _operation(path: str, method: str, operation: Operation, since: Version) -> 
             "x-min-microversion": str(since),
             "description": f"{made['description']} From microversion {since} on.",
         }
+    if operation.rule and method == "GET":
+        made["parameters"].append(_ref("parameters", "if_none_match"))
+        made["responses"] |= {"304": _ref("responses", "304")}
     if operation.keyed:
         made["parameters"].append(_ref("parameters", "idempotency_key"))
     if operation.body:
@@ -158,8 +176,8 @@ def _query(parameter: Parameter) -> Json:
     return made | {"description": about, "x-min-microversion": str(parameter.since)}
 
 
-def _responses(operation: Operation) -> Json:
-    headers = {name: _ref("headers", name) for name in (requestids.HEADER, versions.HEADER)}
+def _responses(method: str, operation: Operation) -> Json:
+    headers = _headers(*([etags.HEADER] if operation.rule and method == "GET" else []))
     successes: Json = {}
     for status, schema in operation.answers.items():
         description = "Success." if status < 400 else "Temporarily unavailable."
@@ -169,6 +187,10 @@ def _responses(operation: Operation) -> Json:
     refusals |= {*(WITH_BODY if operation.body else ()), *(KEYED if operation.keyed else ())}
     refusals -= operation.answers.keys()
     return successes | {str(status): _ref("responses", str(status)) for status in sorted(refusals)}
+
+
+def _headers(*more: str) -> Json:
+    return {name: _ref("headers", name) for name in (requestids.HEADER, versions.HEADER, *more)}
 
 
 def _fault(status: int) -> Json:

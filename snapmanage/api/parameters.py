@@ -1,30 +1,53 @@
 """The query parameters in the OpenAPI document, made from the same values that `lists` parses them by."""
 
+import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from snapmanage import errors
 from snapmanage.api import schemas, versions
-from snapmanage.api.lists import DEFAULT_SORT_KEY, LARGEST_SIZE_GB, Shape
+from snapmanage.api.lists import CONSUMES_QUOTA, DEFAULT_SORT_KEY, LARGEST_SIZE_GB, TIMES, Shape
 from snapmanage.api.versions import MINIMUM, Version
+from snapmanage.core.lists import times
 from snapmanage.core.lists.sorting import SORT_KEYS
+from snapmanage.core.values.text import cut
 
 _BOOLEAN = {"type": "boolean"}
 _TEXT = {"type": "string"}
 _JSON = {"type": "string", "contentMediaType": "application/json"}
 _COUNT = {"type": "integer", "minimum": 0}
 _MOMENT = {"type": "string", "format": "date-time"}
+# Characters of an unknown name that are compared with the known names, and the least ratio of a similar name.
+LONGEST_NAME = 64
+SIMILARITY = 0.75
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A query parameter; below microversion `since` it is ignored, like an unknown one."""
+    """A query parameter; below microversion `since` it is ignored."""
 
     name: str
     description: str
     schema: Mapping[str, Any]
     since: Version = MINIMUM
+
+
+def refuse_unknown(given: Iterable[str], known: Sequence[Parameter], lenient: bool) -> None:
+    """Raise `InvalidRequest` for a parameter that is not known in any microversion: a filter must not be ignored.
+
+    A name without a letter, such as that of `?_=1`, can't be a filter. With `lenient`, refuse only a name that
+    resembles a known one.
+    """
+    names = [each.name for each in known]
+    for name in sorted(each for each in set(given) - set(names) if any(map(str.isalnum, each))):
+        similar = difflib.get_close_matches(name[:LONGEST_NAME], names, n=1, cutoff=SIMILARITY)
+        meant = f"; did you mean {similar[0]}?" if similar else "."
+        if similar or not lenient:
+            raise errors.InvalidRequest(
+                f"Unknown parameter {cut(name)!r}{meant} The list has the parameters {', '.join(names)}."
+            )
 
 
 def _sort(keys: Iterable[str], default: str) -> tuple[Parameter, ...]:
@@ -45,6 +68,7 @@ _PAGE = (
     Parameter("offset", "The number of entries to skip.", _COUNT | {"maximum": schemas.LARGEST_OFFSET}),
 )
 WITH_COUNT = Parameter("with_count", "Return the number of entries on all pages too.", _BOOLEAN, versions.WITH_COUNT)
+UNCOUNTED = Parameter("with_count", "Ignored: clients send it to every list, but messages are not counted.", _TEXT)
 _MANAGEABLE_PAGE = (
     Parameter("host", "HOST@BACKEND[#POOL], or a HOST with one backend. Required unless cluster is given.", _TEXT),
     Parameter("cluster", "CLUSTER@BACKEND: any server of the cluster answers.", _TEXT, versions.CLUSTERS),
@@ -68,7 +92,9 @@ MANAGEABLE_VOLUMES = (
 
 
 ALL_PROJECTS = (
-    Parameter("all_tenants", "List the records of all projects; for administrators.", _BOOLEAN),
+    Parameter(
+        "all_tenants", "List the records of all projects; ignored unless the caller is an administrator.", _BOOLEAN
+    ),
     Parameter("project_id", "With all_tenants: list the records of this project.", _TEXT),
 )
 SERVICES = (
@@ -103,12 +129,31 @@ def listing(shape: Shape, *more: Parameter, since: Version = MINIMUM) -> tuple[P
             for name in texts
         ),
         *([_METADATA] if shape.metadata else []),
+        *([*_PLACED, *_TIMES] if shape.records else []),
+        *([_CONSUMES_QUOTA] if shape.records and CONSUMES_QUOTA not in shape.constants else []),
         *ALL_PROJECTS,
         *more,
     )
     return tuple(replace(each, since=max(each.since, since)) for each in made)
 
 
+_PLACED = (
+    Parameter("host", "Only records of this HOST@BACKEND[#POOL]; for administrators.", _TEXT),
+    Parameter("reference", "Only records of this reference: the source-name, or the JSON of another reference.", _TEXT),
+)
+_COMPARISON = f"({'|'.join(times.OPERATORS)}):[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[T ][0-9:.]+(Z|[+-][0-9:]+)?"
+_TIMES = tuple(
+    Parameter(
+        name,
+        "Only records with such a time: OPERATOR:TIME,… with the operators " + ", ".join(times.OPERATORS) + ".",
+        {"type": "string", "pattern": f"^{_COMPARISON}(,{_COMPARISON})*$", "examples": ["gte:2026-01-31T12:00:00Z"]},
+        versions.TIME_FILTERS,
+    )
+    for name in TIMES
+)
+_CONSUMES_QUOTA = Parameter(
+    CONSUMES_QUOTA, "Only entries that count, or don't count, for the quota.", _BOOLEAN, versions.CONSUMES_QUOTA
+)
 _METADATA = Parameter(
     "metadata",
     "Only entries with these metadata: an object with string values.",

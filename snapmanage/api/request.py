@@ -48,7 +48,8 @@ class Service:
 class ApiRequest:
     """A parsed request; `body` has been checked against its schema.
 
-    With `everywhere`, the caller may see and change the records of all projects, otherwise of its own project.
+    With `own_fields`, the caller asks for the fields that the Block Storage API does not have. With `everywhere`, it
+    may see and change the records of all projects, otherwise of its own project.
     """
 
     service: Service
@@ -58,6 +59,7 @@ class ApiRequest:
     version: Version = MINIMUM
     body: Any = None
     everywhere: bool = False
+    own_fields: bool = False
 
     @cached_property
     def is_admin(self) -> bool:

@@ -16,7 +16,9 @@ class Operation:
     """A method of a path; `rule` is its policy. Without a rule it needs no authentication.
 
     `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
-    record once for each idempotency key. An operation with `actions` takes one of them in its body, and has the policy
+    record once for each idempotency key. An operation with a `query` refuses unknown parameters; a `lenient` one
+    ignores them unless they resemble known ones.
+    An operation with `actions` takes one of them in its body, and has the policy
     of each action instead of `rule`.
     """
 
@@ -26,6 +28,7 @@ class Operation:
     answers: Mapping[int, str | None] = field(default_factory=dict)
     query: Sequence[Parameter] = ()
     keyed: bool = False
+    lenient: bool = False
     actions: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from snapmanage.api import parameters, schemas, versions
 from snapmanage.api.access import policy
 from snapmanage.api.handlers import (
+    edits,
     extensions,
     manageable,
     quotas,
@@ -24,9 +25,38 @@ from snapmanage.api.versions import MINIMUM, Version
 
 
 def _get(
-    handler: Handler, rule: str | None, answer: str, query: Sequence[Parameter] = (), since: Version = MINIMUM
+    handler: Handler,
+    rule: str | None,
+    answer: str,
+    query: Sequence[Parameter] = (),
+    since: Version = MINIMUM,
+    lenient: bool = False,
 ) -> Route:
-    return Route({"GET": Operation(handler, rule, answers={200: answer}, query=query)}, since)
+    return Route({"GET": Operation(handler, rule, answers={200: answer}, query=query, lenient=lenient)}, since)
+
+
+def _metadata(read: str, add: str, replace: str) -> Route:
+    """Return the route of a record's metadata; the arguments are policies."""
+    answers = {200: "the_metadata"}
+    return Route(
+        {
+            "GET": Operation(edits.list_metadata, read, answers=answers),
+            "POST": Operation(edits.add_metadata, add, schemas.METADATA, answers),
+            "PUT": Operation(edits.replace_metadata, replace, schemas.METADATA, answers),
+        }
+    )
+
+
+def _one_pair(read: str, change: str, remove: str) -> Route:
+    """Return the route of a pair in a record's metadata; the arguments are policies."""
+    answers = {200: "the_pair"}
+    return Route(
+        {
+            "GET": Operation(edits.show_metadata, read, answers=answers),
+            "PUT": Operation(edits.set_metadata, change, schemas.ONE_PAIR, answers),
+            "DELETE": Operation(edits.remove_metadata, remove, answers={200: None}),
+        }
+    )
 
 
 def _put_service(handler: Handler, body: schemas.Schema, answer: str) -> Route:
@@ -39,6 +69,7 @@ _MANAGE = {
         policy.LIST_MANAGEABLE,
         answers={200: "manageable_snapshots"},
         query=parameters.MANAGEABLE,
+        lenient=True,
     ),
     "POST": Operation(
         snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT, answers={202: "the_snapshot"}, keyed=True
@@ -50,6 +81,7 @@ _MANAGE_VOLUME = {
         policy.LIST_MANAGEABLE_VOLUMES,
         answers={200: "manageable_volumes"},
         query=parameters.MANAGEABLE_VOLUMES,
+        lenient=True,
     ),
     "POST": Operation(
         volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
@@ -87,7 +119,7 @@ _VOLUME_DETAIL = (
 )
 _SNAPSHOTS = parameters.listing(snapshots.SHAPE, parameters.WITH_COUNT)
 _VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
-_MESSAGES = parameters.listing(usermessages.SHAPE, since=versions.MESSAGE_FILTERS)
+_MESSAGES = parameters.listing(usermessages.SHAPE, parameters.UNCOUNTED, since=versions.MESSAGE_FILTERS)
 
 # Without authentication and in any version: clients learn from discovery which versions exist.
 ROOT: Table = {
@@ -100,24 +132,55 @@ ROOT: Table = {
 # Below /v3/{project_id}, and below /v3 with the project of the token.
 PROJECT: Table = {
     "/os-snapshot-manage": Route(_MANAGE),
-    "/os-snapshot-manage/detail": _get(*_DETAIL),
+    "/os-snapshot-manage/detail": _get(*_DETAIL, lenient=True),
     "/manageable_snapshots": Route(_MANAGE, versions.MANAGEABLE_PATH),
-    "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH),
+    "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH, lenient=True),
     "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS, "snapshots", _SNAPSHOTS),
     "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS, "snapshots_shown", _SNAPSHOTS),
-    "/snapshots/{snapshot_id}": _get(snapshots.show, policy.GET_SNAPSHOT, "the_snapshot_shown"),
+    "/snapshots/{snapshot_id}": Route(
+        {
+            "GET": Operation(snapshots.show, policy.GET_SNAPSHOT, answers={200: "the_snapshot_shown"}),
+            "PUT": Operation(
+                edits.update_snapshot,
+                policy.UPDATE_SNAPSHOT,
+                schemas.EDIT_SNAPSHOT,
+                answers={200: "the_snapshot_edited"},
+            ),
+            "DELETE": Operation(edits.refuse_to_delete, policy.DELETE_SNAPSHOT),
+        }
+    ),
+    "/snapshots/{snapshot_id}/metadata": _metadata(
+        policy.GET_SNAPSHOT_METADATA, policy.UPDATE_SNAPSHOT_METADATA, policy.UPDATE_SNAPSHOT_METADATA
+    ),
+    "/snapshots/{snapshot_id}/metadata/{key}": _one_pair(
+        policy.GET_SNAPSHOT_METADATA, policy.UPDATE_SNAPSHOT_METADATA, policy.DELETE_SNAPSHOT_METADATA
+    ),
     "/snapshots/{snapshot_id}/action": Route({"POST": _ACT}),
     "/snapshots/{snapshot_id}/operation": _get(snapshots.operation, policy.GET_OPERATION, "the_operation"),
     "/os-volume-manage": Route(_MANAGE_VOLUME),
-    "/os-volume-manage/detail": _get(*_VOLUME_DETAIL),
+    "/os-volume-manage/detail": _get(*_VOLUME_DETAIL, lenient=True),
     "/manageable_volumes": Route(_MANAGE_VOLUME, versions.MANAGEABLE_PATH),
-    "/manageable_volumes/detail": _get(*_VOLUME_DETAIL, versions.MANAGEABLE_PATH),
+    "/manageable_volumes/detail": _get(*_VOLUME_DETAIL, versions.MANAGEABLE_PATH, lenient=True),
     "/volumes": _get(volumes.list_summary, policy.GET_VOLUMES, "volumes", _VOLUMES),
     "/volumes/detail": _get(volumes.list_detail, policy.GET_VOLUMES, "volumes_shown", _VOLUMES),
+    "/volumes/{volume_id}": Route(
+        {
+            "GET": Operation(volumes.show, policy.GET_VOLUME, answers={200: "the_volume_shown"}),
+            "PUT": Operation(
+                edits.update_volume, policy.UPDATE_VOLUME, schemas.EDIT_VOLUME, answers={200: "the_volume_edited"}
+            ),
+            "DELETE": Operation(edits.refuse_to_delete, policy.DELETE_VOLUME),
+        }
+    ),
+    "/volumes/{volume_id}/metadata": _metadata(
+        policy.GET_VOLUME_METADATA, policy.CREATE_VOLUME_METADATA, policy.UPDATE_VOLUME_METADATA
+    ),
+    "/volumes/{volume_id}/metadata/{key}": _one_pair(
+        policy.GET_VOLUME_METADATA, policy.UPDATE_VOLUME_METADATA, policy.DELETE_VOLUME_METADATA
+    ),
     "/volumes/summary": _get(
         volumes.summary, policy.GET_VOLUMES, "volume_summary", parameters.ALL_PROJECTS, versions.VOLUME_SUMMARY
     ),
-    "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME, "the_volume_shown"),
     "/volumes/{volume_id}/action": Route({"POST": _ACT_ON_VOLUME}),
     "/messages": _get(usermessages.index, policy.GET_MESSAGES, "messages", _MESSAGES, versions.MESSAGES),
     "/messages/{message_id}": _get(usermessages.show, policy.GET_MESSAGE, "the_message", since=versions.MESSAGES),

@@ -7,31 +7,34 @@ import jsonschema
 from oslo_utils import strutils
 
 from snapmanage import errors
+from snapmanage.core.edits import MOST_PAIRS
 from snapmanage.core.values import ids
 from snapmanage.core.values.text import cut
 
 LARGEST_OFFSET = 2**31 - 1
 # Characters of `host` and `cluster`; no column has longer ones, and SQLite refuses patterns of more than 50,000 bytes.
 LONGEST_HOST = 255
-# Pairs in the metadata of a record; a page shows up to `osapi_max_limit` records.
-MOST_PAIRS = 128
 
 Schema = jsonschema.Draft202012Validator
 
+KEY_PATTERN = r"^[a-zA-Z0-9\-_:. /]{1,255}$"
 _NAME = {"type": ["string", "null"], "minLength": 0, "maxLength": 255}
-_METADATA = {
-    "type": ["object", "null"],
+_PAIRS = {
+    "type": "object",
     "maxProperties": MOST_PAIRS,  # first, so that it is among the first violations
-    "propertyNames": {"pattern": r"^[a-zA-Z0-9\-_:. /]{1,255}$"},
+    "propertyNames": {"pattern": KEY_PATTERN},
     "additionalProperties": {"type": "string", "maxLength": 255},
 }
+_METADATA = _PAIRS | {"type": ["object", "null"]}
 _REF = {"type": ["object", "string"], "minProperties": 1, "minLength": 1}
 _EXAMPLE_REF = {"source-name": "disk1.img@daily"}
 _IGNORED = {"type": ["string", "boolean", "null"]}
 
 
-def _resource(name: str, required: list[str], properties: dict[str, Any], example: dict[str, Any]) -> Schema:
-    resource = {"type": "object", "required": required, "additionalProperties": False, "properties": properties}
+def _resource(
+    name: str, required: list[str], properties: dict[str, Any], example: dict[str, Any], **more: Any
+) -> Schema:
+    resource = {"type": "object", "required": required, "additionalProperties": False, "properties": properties} | more
     return Schema(
         {
             "type": "object",
@@ -71,6 +74,28 @@ MANAGE_VOLUME = _resource(
         "cluster": {"type": "null"},
     },
     {"host": "storage-1@fast", "ref": {"source-name": "disk1.img"}},
+)
+# The older names of both fields are `display_name` and `display_description`; the Block Storage API accepts them too.
+_EDITED = {"name": _NAME, "description": _NAME, "display_name": _NAME, "display_description": _NAME}
+EDIT_SNAPSHOT = _resource("snapshot", [], _EDITED, {"name": "monday"}, minProperties=1)
+EDIT_VOLUME = _resource("volume", [], _EDITED | {"metadata": _PAIRS}, {"name": "my-disk", "metadata": {"tier": "gold"}})
+METADATA = Schema(
+    {
+        "type": "object",
+        "required": ["metadata"],
+        "additionalProperties": False,
+        "properties": {"metadata": _PAIRS},
+        "examples": [{"metadata": {"tier": "gold"}}],
+    }
+)
+ONE_PAIR = Schema(
+    {
+        "type": "object",
+        "required": ["meta"],
+        "additionalProperties": False,
+        "properties": {"meta": _PAIRS | {"minProperties": 1, "maxProperties": 1}},
+        "examples": [{"meta": {"tier": "gold"}}],
+    }
 )
 
 

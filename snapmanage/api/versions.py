@@ -10,6 +10,8 @@ from snapmanage import errors
 from snapmanage.core.values.text import cut
 
 SERVICE = "volume"
+# The service type under which a client asks for snapmanage's own fields.
+OWN_SERVICE = "snapmanage"
 HEADER = "OpenStack-API-Version"
 
 
@@ -24,6 +26,7 @@ class Version:
 
 MINIMUM = Version(3, 0)
 MAXIMUM = Version(3, 71)
+OWN = Version(1, 0)
 MANAGEABLE_PATH = Version(3, 8)
 CLUSTERS = Version(3, 17)
 MESSAGES = Version(3, 3)
@@ -44,6 +47,8 @@ VOLUME_TYPE_ID = Version(3, 63)
 VOLUME_ENCRYPTION_KEY_ID = Version(3, 64)
 SNAPSHOT_USER_ID = Version(3, 41)
 WITH_COUNT = Version(3, 45)
+VOLUME_EDIT_NOT_EMPTY = Version(3, 53)
+TIME_FILTERS = Version(3, 60)
 CONSUMES_QUOTA = Version(3, 65)
 
 
@@ -52,21 +57,36 @@ def negotiate(headers: Mapping[str, str]) -> Version:
 
     Raise `InvalidRequest` for a malformed version, and `NotAcceptable` for one outside the supported range.
     """
-    text = microversion_parse.get_version(dict(headers), service_type=SERVICE)
+    return _requested(headers, SERVICE, MINIMUM, MAXIMUM) or MINIMUM
+
+
+def negotiate_own(headers: Mapping[str, str]) -> Version | None:
+    """Return the version of snapmanage's own fields, None if the request does not name one; raise as `negotiate`."""
+    return _requested(headers, OWN_SERVICE, OWN, OWN)
+
+
+def header(version: Version, own: Version | None = None) -> str:
+    """Return the header of an answer."""
+    return f"{SERVICE} {version}" + (f", {OWN_SERVICE} {own}" if own else "")
+
+
+def _requested(headers: Mapping[str, str], service: str, minimum: Version, maximum: Version) -> Version | None:
+    text = microversion_parse.get_version(dict(headers), service_type=service)
     if text is None:
-        return MINIMUM
+        return None
     if text == "latest":
-        return MAXIMUM
+        return maximum
+    of = "" if service == SERVICE else f" of {service}"
     try:
         major, minor = microversion_parse.parse_version_string(text)
     except (TypeError, ValueError) as error:
         raise errors.InvalidRequest(
-            f"API version {cut(text)!r} must be of the form MAJOR.MINOR, such as 3.8"
+            f"API version {cut(text)!r}{of} must be of the form MAJOR.MINOR, such as 3.8"
         ) from error
     version = Version(major, minor)
-    if not MINIMUM <= version <= MAXIMUM:
+    if not minimum <= version <= maximum:
         raise errors.NotAcceptable(
-            f"Version {cut(text)} is not supported by the API. Minimum is {MINIMUM}, maximum is {MAXIMUM}."
+            f"Version {cut(text)}{of} is not supported by the API. Minimum is {minimum}, maximum is {maximum}."
         )
     return version
 

@@ -13,11 +13,12 @@ from snapmanage.api.versions import Version
 from snapmanage.core import reasons
 from snapmanage.core.audit.chain import Entry
 from snapmanage.core.lists import manageable as lists
-from snapmanage.core.records import Snapshot, Status, Volume
+from snapmanage.core.records import Record, Snapshot, Status, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.manage.queries import Page
 
 T = TypeVar("T")
+OWN_PREFIX = "snapmanage:"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,31 @@ def snapshot_detail(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
         view["user_id"] = snapshot.requester.user_id
     if request.version >= versions.CONSUMES_QUOTA:
         view["consumes_quota"] = snapshot.reference_key is not None or snapshot.identity_key is not None
-    return view
+    return view | _own_fields(request, snapshot)
+
+
+def _own_fields(request: ApiRequest, record: Record) -> dict[str, Any]:
+    """Return the fields that only snapmanage has, for a caller that asks for them."""
+    if not request.own_fields:
+        return {}
+    view = {
+        "reference": record.reference.value,
+        "backend_name": record.backend_name,
+        "original_name": record.original_name,
+        "reason": _reason(request, record),
+        "reason_code": record.reason_code,
+    } | ({"host": str(record.location)} if request.is_admin else {})
+    return {f"{OWN_PREFIX}{name}": value for name, value in view.items()}
+
+
+def _reason(request: ApiRequest, record: Record) -> str | None:
+    """Return the reason of a failure; only administrators see its text, others a sentence for the code."""
+    return record.reason if request.is_admin or record.reason is None else reasons.sentence(record.reason_code)
+
+
+def snapshot_edited(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the fields of a snapshot after an edit; the Block Storage API leaves out the extended attributes."""
+    return _without(snapshot_detail(request, snapshot), "os-extended-snapshot-attributes:")
 
 
 def volume_summary(request: ApiRequest, volume: Volume) -> dict[str, Any]:
@@ -97,7 +122,17 @@ def volume_detail(request: ApiRequest, volume: Volume) -> dict[str, Any]:
         "os-vol-tenant-attr:tenant_id": volume.requester.project_id,
     }
     view |= {name: value for since, name, value in _VOLUME_ADDITIONS if request.version >= since}
+    view |= _own_fields(request, volume)
     return {name: value for name, value in view.items() if request.is_admin or name not in _FOR_ADMINISTRATORS}
+
+
+def volume_edited(request: ApiRequest, volume: Volume) -> dict[str, Any]:
+    """Return the fields of a volume after an edit; the Block Storage API leaves out the extended attributes."""
+    return _without(volume_detail(request, volume), "os-vol-")
+
+
+def _without(view: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name: value for name, value in view.items() if not name.startswith(prefix)}
 
 
 _FOR_ADMINISTRATORS = {
@@ -141,7 +176,6 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
 
     Only administrators see the texts of reasons, which may have hosts and paths; others see a sentence for the code.
     """
-    reason = snapshot.reason if request.is_admin or snapshot.reason is None else reasons.sentence(snapshot.reason_code)
     waiting = snapshot.status.in_progress and snapshot.claimed_by is None
     return {
         "snapshot_id": snapshot.id,
@@ -152,7 +186,7 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
         "backend_name": snapshot.backend_name,
         "backend_id": snapshot.backend_id,
         "backend_created_at": _time(snapshot.backend_created_at),
-        "reason": reason,
+        "reason": _reason(request, snapshot),
         "reason_code": snapshot.reason_code,
         "next_attempt_at": _time(snapshot.due_at) if waiting else None,
         "events": [_event(entry, request.is_admin) for entry in entries],

@@ -8,6 +8,7 @@ none of them, so that their number costs no memory. The limits of `ListQuery` bo
 """
 
 import json
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    not_,
     or_,
     select,
     type_coerce,
@@ -40,6 +42,14 @@ _UNCACHED: dict[str, Any] = {"compiled_cache": None}
 _TEXTS = ("name", "description", "user_id", "project_id", "host")
 _JSON_TEXTS = ("metadata", "reference")
 _ESCAPE_LENGTH = 6
+_COMPARISONS = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
 # Characters of the rest of a record as JSON: names of fields, ids, times, links.
 RECORD_LENGTH = 1024
 
@@ -99,10 +109,18 @@ def _conditions(conn: Connection, table: Table, query: ListQuery) -> list[Column
         conditions.append(table.c.project_id == query.project_id)
     if "deleted_at" in table.c:
         conditions.append(table.c.deleted_at.is_(None))
-    conditions += [table.c[name] == value for name, value in query.equal.items()]
+    conditions += [_equals(table.c[name], value) for name, value in query.equal.items()]
+    conditions += [_COMPARISONS[each.operator](table.c[each.column], each.moment) for each in query.times]
+    if query.owned is not None:
+        owned = or_(table.c.reference_key.is_not(None), table.c.identity_key.is_not(None))
+        conditions.append(owned if query.owned else not_(owned))
     conditions += [table.c[name].icontains(text, autoescape=True) for name, text in query.like.items()]
     conditions += [_has_pair(conn, table, pair) for pair in query.metadata.items()]
     return [*conditions, false()] if query.never else conditions
+
+
+def _equals(column: Column[Any], value: Any) -> ColumnElement[bool]:
+    return column.in_(value) if isinstance(value, tuple) else column == value
 
 
 def _has_pair(conn: Connection, table: Table, pair: tuple[str, str]) -> ColumnElement[bool]:

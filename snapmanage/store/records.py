@@ -3,16 +3,17 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, exists, func, select
+from sqlalchemy import Connection, Row, Table, bindparam, exists, func, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
+from snapmanage.core import edits
 from snapmanage.core.change import Change
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.quotas import ProjectQuota
-from snapmanage.core.records import Record, Snapshot, Status
+from snapmanage.core.records import Fence, Record, Snapshot, Status
 from snapmanage.core.services import Service
 from snapmanage.core.values.location import Location
 from snapmanage.store import paging
@@ -136,18 +137,14 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
     """Write changes of volumes and snapshots; return the changes that were written.
 
     With `locked`, this transaction has locked the records, and every change is written. Otherwise a change is written
-    only if its record has an unchanged fence. Raise `AlreadyManaged` if a record would own an object that another
-    record owns; the transaction must be rolled back then.
+    only if its record has an unchanged fence, and it keeps the edits that the record has got meanwhile. Raise
+    `AlreadyManaged` if a record would own an object that another record owns; the transaction must be rolled back then.
     """
     written: list[Change[R]] = []
     for kind, table in TABLES.items():
         current = [change for change in changes if isinstance(change.before, kind)]
         if current and not locked:
-            columns = (table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by)
-            query = select(*columns).where(table.c.id.in_([change.before.id for change in current]))
-            rows = conn.execute(query.order_by(table.c.id).with_for_update())
-            fences = {record_id: (Status(status), number, worker) for record_id, status, number, worker in rows}
-            current = [change for change in current if fences.get(change.before.id) == change.before.fence]
+            current = _still_valid(conn, table, current)
         try:
             values = [(change.before.id, to_columns(change.after, change.before)) for change in current]
             batches.update(conn, table, values)
@@ -155,6 +152,23 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
             raise _already_managed(current[0].after) from error
         written += current
     return written
+
+
+def _still_valid(conn: Connection, table: Table, changes: Sequence[Change[R]]) -> list[Change[R]]:
+    """Lock the rows of changes; return the changes with an unchanged fence, those with an event on top of edits."""
+    announced = any(change.event for change in changes)
+    edited = (table.c.name, table.c.metadata) if announced else ()
+    query = select(table.c.id, table.c.status, table.c.claim_number, table.c.claimed_by, *edited)
+    locking = query.where(table.c.id.in_([change.before.id for change in changes])).order_by(table.c.id)
+    rows = {row.id: row for row in conn.execute(locking.with_for_update())}
+    valid = [change for change in changes if _fence(rows.get(change.before.id)) == change.before.fence]
+    if not announced:
+        return valid
+    return [edits.rebase(change, *rows[change.before.id][4:]) for change in valid]
+
+
+def _fence(row: Row[Any] | None) -> Fence | None:
+    return None if row is None else (Status(row.status), row.claim_number, row.claimed_by)
 
 
 def page_sizes(conn: Connection, kind: type[Record], query: ListQuery) -> Sequence[tuple[str, int]]:

@@ -61,6 +61,29 @@ class UnmanageAction:
 
 
 @dataclass
+class EditAction:
+    """Edit the name and the metadata of a managed snapshot; a repeat has the same effect."""
+
+    fleet: Fleet
+    snapshot_id: str
+
+    def __call__(self) -> None:
+        with suppress(*CUT_OFF):
+            path = f"/snapshots/{self.snapshot_id}"
+            renamed = self.fleet.request(path, {"snapshot": {"name": "new"}}, method="PUT")
+            labelled = self.fleet.request(f"{path}/metadata", {"metadata": {"tier": "gold"}})
+            assert (renamed.status_code, labelled.status_code) == (200, 200), (renamed.text, labelled.text)
+            assert labelled.json() == {"metadata": {"tier": "gold"}}
+
+
+def edit(fleet: Fleet) -> Action:
+    managed = ManageAction(fleet, _host(fleet), _plant(fleet))
+    managed()
+    fleet.await_idle()
+    return EditAction(fleet, managed.snapshot_id)
+
+
+@dataclass
 class RetryAction:
     """Request to retry a snapshot in error; the API refuses the repeat of an accepted request."""
 

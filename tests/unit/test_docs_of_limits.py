@@ -21,9 +21,9 @@ from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
 from snapmanage.cmd.process import arguments as command_lines
 from snapmanage.cmd.wiring import management
-from snapmanage.core import reference
+from snapmanage.core import edits, reference
 from snapmanage.core.audit import payloads
-from snapmanage.core.lists import manageable, paging, sorting
+from snapmanage.core.lists import manageable, paging, sorting, times
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
 from snapmanage.core.values import text
 from snapmanage.drivers.btrfs import members, paths
@@ -80,7 +80,8 @@ VALUES: dict[str, Any] = {
     "wrong passwords of an address": option("wrong_passwords_per_minute", "api"),
     "cost of a hash": f"{http_basic.LOWEST_COST} to {http_basic.HIGHEST_COST}",
     "name, description": f"{VOLUME['name']['maxLength']} characters",
-    "pairs of the metadata of a record": schemas.MOST_PAIRS,
+    "pairs of the metadata of a record, also after an edit": edits.MOST_PAIRS,
+    "comparisons of a filter `created_at` or `updated_at`": len(times.OPERATORS),
     "`host` of a new volume": f"{VOLUME['host']['maxLength']} characters",
     "`host` and `cluster` of a list": f"{schemas.LONGEST_HOST} characters",
     "levels of nesting in a body": text.DEEPEST,

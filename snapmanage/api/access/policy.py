@@ -28,6 +28,17 @@ GET_SNAPSHOTS = "volume:get_all_snapshots"
 GET_OPERATION = "snapshot_extension:get_operation"
 GET_VOLUME = "volume:get"
 GET_VOLUMES = "volume:get_all"
+UPDATE_SNAPSHOT = "volume:update_snapshot"
+DELETE_SNAPSHOT = "volume:delete_snapshot"
+GET_SNAPSHOT_METADATA = "volume:get_snapshot_metadata"
+UPDATE_SNAPSHOT_METADATA = "volume:update_snapshot_metadata"
+DELETE_SNAPSHOT_METADATA = "volume:delete_snapshot_metadata"
+UPDATE_VOLUME = "volume:update"
+DELETE_VOLUME = "volume:delete"
+GET_VOLUME_METADATA = "volume:get_volume_metadata"
+CREATE_VOLUME_METADATA = "volume:create_volume_metadata"
+UPDATE_VOLUME_METADATA = "volume:update_volume_metadata"
+DELETE_VOLUME_METADATA = "volume:delete_volume_metadata"
 GET_MESSAGE = "message:get"
 GET_MESSAGES = "message:get_all"
 GET_SERVICES = "volume_extension:services:index"
@@ -44,6 +55,7 @@ GET_EXTENSIONS = "extension:get_all"
 
 _ADMIN = f"rule:{ADMIN}"
 _READER = "rule:project_reader"
+_MEMBER = "rule:project_member"
 
 
 class Policy:
@@ -81,6 +93,11 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
             f"{_ADMIN} or ((role:reader or role:member) and project_id:%(project_id)s)",
             "Callers who may list and show the records of their project.",
         ),
+        oslo_policy.RuleDefault(
+            "project_member",
+            f"{_ADMIN} or (role:member and project_id:%(project_id)s)",
+            "Callers who may edit names, descriptions and metadata of the records of their project.",
+        ),
         _rule(MANAGE, _ADMIN, "Manage a snapshot.", "POST /os-snapshot-manage", "POST /manageable_snapshots"),
         _rule(UNMANAGE, _ADMIN, "Unmanage a snapshot.", "POST /snapshots/{snapshot_id}/action"),
         _rule(RETRY, _ADMIN, "Retry the failed operation of a snapshot.", "POST /snapshots/{snapshot_id}/action"),
@@ -112,6 +129,7 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
         _rule(
             GET_VOLUMES, _READER, "List or sum volumes.", "GET /volumes", "GET /volumes/detail", "GET /volumes/summary"
         ),
+        *_rules_of_edits(),
         _rule(GET_MESSAGE, _READER, "Show the reason of a failed operation.", "GET /messages/{message_id}"),
         _rule(GET_MESSAGES, _READER, "List the reasons of failed operations.", "GET /messages"),
         _rule(GET_SERVICES, _ADMIN, "List the servers that own backends.", "GET /os-services"),
@@ -138,6 +156,49 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
         _rule(GET_TYPES, "@", "List volume types.", "GET /types"),
         _rule(GET_TYPE, "@", "Show a volume type.", "GET /types/{volume_type_id}"),
         _rule(GET_EXTENSIONS, "@", "List extensions.", "GET /extensions", "GET /extensions/os-snapshot-manage"),
+    ]
+
+
+def _rules_of_edits() -> Sequence[oslo_policy.RuleDefault]:
+    snapshot, volume = "/snapshots/{snapshot_id}", "/volumes/{volume_id}"
+    of_snapshot, of_volume = f"{snapshot}/metadata", f"{volume}/metadata"
+    return [
+        _rule(UPDATE_SNAPSHOT, _MEMBER, "Edit the name and the description of a snapshot.", f"PUT {snapshot}"),
+        _rule(DELETE_SNAPSHOT, _MEMBER, "Learn that snapmanage deletes no snapshot.", f"DELETE {snapshot}"),
+        _rule(
+            GET_SNAPSHOT_METADATA,
+            _READER,
+            "Show the metadata of a snapshot.",
+            f"GET {of_snapshot}",
+            f"GET {of_snapshot}/{{key}}",
+        ),
+        _rule(
+            UPDATE_SNAPSHOT_METADATA,
+            _MEMBER,
+            "Add, change and replace the metadata of a snapshot.",
+            f"POST {of_snapshot}",
+            f"PUT {of_snapshot}",
+            f"PUT {of_snapshot}/{{key}}",
+        ),
+        _rule(DELETE_SNAPSHOT_METADATA, _MEMBER, "Remove metadata of a snapshot.", f"DELETE {of_snapshot}/{{key}}"),
+        _rule(UPDATE_VOLUME, _MEMBER, "Edit the name, the description and the metadata of a volume.", f"PUT {volume}"),
+        _rule(DELETE_VOLUME, _MEMBER, "Learn that snapmanage deletes no volume.", f"DELETE {volume}"),
+        _rule(
+            GET_VOLUME_METADATA,
+            _READER,
+            "Show the metadata of a volume.",
+            f"GET {of_volume}",
+            f"GET {of_volume}/{{key}}",
+        ),
+        _rule(CREATE_VOLUME_METADATA, _MEMBER, "Add and change metadata of a volume.", f"POST {of_volume}"),
+        _rule(
+            UPDATE_VOLUME_METADATA,
+            _MEMBER,
+            "Replace the metadata of a volume, or change one pair.",
+            f"PUT {of_volume}",
+            f"PUT {of_volume}/{{key}}",
+        ),
+        _rule(DELETE_VOLUME_METADATA, _MEMBER, "Remove metadata of a volume.", f"DELETE {of_volume}/{{key}}"),
     ]
 
 

@@ -31,7 +31,51 @@ _SNAPSHOT = {
     "size": COUNT,
     "metadata": METADATA,
 }
+# Fields that only snapmanage has, for a request that asks for them.
+_OWN = {
+    "snapmanage:reference": REFERENCE,
+    "snapmanage:backend_name": or_null(TEXT),
+    "snapmanage:original_name": or_null(TEXT),
+    "snapmanage:reason": or_null(TEXT),
+    "snapmanage:reason_code": or_null(TEXT),
+    "snapmanage:host": TEXT,
+}
+_SNAPSHOT_ADDITIONS = _OWN | {
+    "group_snapshot_id": NULL,
+    "user_id": or_null(TEXT),
+    "consumes_quota": {"type": "boolean"},
+}
 _VOLUME = {"id": ID, "name": or_null(TEXT), "links": ref("links")}
+_VOLUME_SHOWN = _VOLUME | {
+    "description": or_null(TEXT),
+    "status": STATUS,
+    "size": COUNT,
+    "metadata": METADATA,
+    "created_at": TIME,
+    "updated_at": or_null(TIME),
+    "user_id": or_null(TEXT),
+    "availability_zone": NULL,
+    "bootable": {"const": "false"},
+    "encrypted": {"const": False},
+    "multiattach": {"const": False},
+    "attachments": {"const": []},
+    "volume_type": NULL,
+    "snapshot_id": NULL,
+    "source_volid": NULL,
+    "consistencygroup_id": NULL,
+    "replication_status": NULL,
+}
+_VOLUME_ADDITIONS = _OWN | {
+    "migration_status": NULL,
+    "group_id": NULL,
+    "provider_id": NULL,
+    "service_uuid": NULL,
+    "shared_targets": {"const": False},
+    "cluster_name": NULL,
+    "volume_type_id": NULL,
+    "encryption_key_id": NULL,
+    "consumes_quota": {"const": True},
+}
 _MANAGEABLE_VOLUME = {"reference": REFERENCE, "size": COUNT, "safe_to_manage": {"type": "boolean"}}
 _MANAGEABLE = _MANAGEABLE_VOLUME | {"source_reference": REFERENCE}
 _MANAGEABLE_DETAILS = {
@@ -50,48 +94,20 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "os-extended-snapshot-attributes:progress": {"enum": ["0%", "100%"]},
             "os-extended-snapshot-attributes:project_id": TEXT,
         },
-        group_snapshot_id=NULL,
-        user_id=or_null(TEXT),
-        consumes_quota={"type": "boolean"},
+        **_SNAPSHOT_ADDITIONS,
     ),
+    "snapshot_edited": object_of(_SNAPSHOT, **_SNAPSHOT_ADDITIONS),
     "volume": object_of(_VOLUME),
     "volume_shown": object_of(
-        _VOLUME
-        | {
-            "description": or_null(TEXT),
-            "status": STATUS,
-            "size": COUNT,
-            "metadata": METADATA,
-            "created_at": TIME,
-            "updated_at": or_null(TIME),
-            "user_id": or_null(TEXT),
-            "availability_zone": NULL,
-            "bootable": {"const": "false"},
-            "encrypted": {"const": False},
-            "multiattach": {"const": False},
-            "attachments": {"const": []},
-            "volume_type": NULL,
-            "snapshot_id": NULL,
-            "source_volid": NULL,
-            "consistencygroup_id": NULL,
-            "replication_status": NULL,
-            "os-vol-tenant-attr:tenant_id": TEXT,
-        },
+        _VOLUME_SHOWN | {"os-vol-tenant-attr:tenant_id": TEXT},
+        **_VOLUME_ADDITIONS,
         **{
-            "migration_status": NULL,
             "os-vol-host-attr:host": TEXT,
             "os-vol-mig-status-attr:migstat": NULL,
             "os-vol-mig-status-attr:name_id": NULL,
-            "group_id": NULL,
-            "provider_id": NULL,
-            "service_uuid": NULL,
-            "shared_targets": {"const": False},
-            "cluster_name": NULL,
-            "volume_type_id": NULL,
-            "encryption_key_id": NULL,
-            "consumes_quota": {"const": True},
         },
     ),
+    "volume_edited": object_of(_VOLUME_SHOWN, **_VOLUME_ADDITIONS),
     "message": object_of(
         {
             "id": ID,
@@ -161,6 +177,10 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "the_snapshot": object_of({"snapshot": ref("snapshot")}),
     "the_snapshot_shown": object_of({"snapshot": ref("snapshot_shown")}),
     "the_volume_shown": object_of({"volume": ref("volume_shown")}),
+    "the_snapshot_edited": object_of({"snapshot": ref("snapshot_edited")}),
+    "the_volume_edited": object_of({"volume": ref("volume_edited")}),
+    "the_metadata": object_of({"metadata": METADATA}),
+    "the_pair": object_of({"meta": METADATA | {"minProperties": 1, "maxProperties": 1}}),
     "the_message": object_of({"message": ref("message")}),
     "the_operation": object_of({"operation": ref("operation")}),
     "the_extension": object_of({"extension": ref("extension")}),

@@ -19,8 +19,9 @@ SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "volume_id", "user_id")} | {"display_name": "name"},
     sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "volume_id", "user_id")}
     | {"display_name": "name", "size": "size_gb", "volume_size": "size_gb", "project_id": "project_id"},
-    constants={"availability_zone": None},
+    constants=dict.fromkeys(("availability_zone", "group_snapshot_id")),
     metadata=True,
+    records=True,
 )
 
 

@@ -17,9 +17,11 @@ SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "user_id")} | {"display_name": "name", "size": "size_gb"},
     sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "user_id", "host")}
     | {"display_name": "name", "size": "size_gb", "project_id": "project_id"},
-    constants={"bootable": "false", "encrypted": "false", "multiattach": "false"}
-    | dict.fromkeys(("availability_zone", "group_id", "migration_status")),
+    constants={"bootable": "false", "encrypted": "false", "multiattach": "false", "consumes_quota": "true"}
+    | dict.fromkeys(("availability_zone", "group_id", "migration_status", "glance_metadata", "consistencygroup_id"))
+    | dict.fromkeys(("volume_type_id", "snapshot_id", "source_volid")),
     metadata=True,
+    records=True,
 )
 
 

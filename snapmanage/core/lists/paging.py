@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from snapmanage import errors
@@ -15,11 +16,21 @@ NEWEST_FIRST = (("created_at", "desc"),)
 
 
 @dataclass(frozen=True)
+class TimeFilter:
+    """A comparison of a column with a time; a row without a time in this column never fits."""
+
+    column: str
+    operator: str
+    moment: datetime
+
+
+@dataclass(frozen=True)
 class ListQuery:
     """The filters, the order and the page of a list.
 
-    `project_id` None means every project. `equal` compares columns, `like` looks for parts of texts, and `metadata`
-    requires pairs. With `never` the list is empty. `sort` holds pairs of a column and a direction, `asc` or `desc`.
+    `project_id` None means every project. `equal` compares columns with a value, or with each value of a tuple. `like`
+    looks for parts of texts, `metadata` requires pairs, and `times` compares times. `owned` says whether the records
+    own an object. With `never` the list is empty. `sort` holds pairs of a column and a direction, `asc` or `desc`.
     The page begins after the row with the id `marker`.
 
     Raise `InvalidRequest` for more than `MOST_PAIRS` pairs or `MOST_SORT_KEYS` columns, or a part of a text with more
@@ -30,6 +41,8 @@ class ListQuery:
     equal: Mapping[str, Any] = field(default_factory=dict)
     like: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    times: Sequence[TimeFilter] = ()
+    owned: bool | None = None
     never: bool = False
     sort: Sequence[tuple[str, str]] = NEWEST_FIRST
     limit: int = 1000
@@ -45,8 +58,8 @@ class ListQuery:
     @property
     def plain(self) -> bool:
         """Return whether the query has no filter, no marker, and the default order."""
-        filtered = self.equal or self.like or self.metadata or self.never
-        return not filtered and self.marker is None and tuple(self.sort) == NEWEST_FIRST
+        filtered = self.equal or self.like or self.metadata or self.times or self.never
+        return not filtered and self.owned is None and self.marker is None and tuple(self.sort) == NEWEST_FIRST
 
 
 def limit_number(name: str, things: str, number: int, most: int) -> None:

@@ -21,12 +21,11 @@ _TEXT = "LONGTEXT CHARACTER SET utf8mb4"
 
 def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -> None:
     """Write values into rows, each a pair of an id and of values by column; equal values are one statement."""
-    alike: defaultdict[tuple[tuple[str, Any], ...], list[str]] = defaultdict(list)
+    alike: dict[tuple[tuple[str, Any], ...], tuple[Values, list[str]]] = {}
     for key, values in rows:
-        alike[tuple(values.items())].append(key)
+        alike.setdefault(_hashable(values), (values, []))[1].append(key)
     apart: defaultdict[tuple[str, ...], list[Values]] = defaultdict(list)
-    for pairs, keys in alike.items():
-        values = dict(pairs)
+    for values, keys in alike.values():
         if len(keys) > 1 and values:
             conn.execute(table.update().where(table.c.id.in_(keys)).values(values))
         elif values:
@@ -37,6 +36,13 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
             conn.execute(_joined(table, columns), {"rows": _as_json(conn.dialect, table, columns, each)})
         else:
             conn.execute(table.update().where(table.c.id == bindparam("row_id")), each)
+
+
+def _hashable(values: Values) -> tuple[tuple[str, Any], ...]:
+    """Return values by column in a form that can be compared; the metadata of a record are a dictionary."""
+    return tuple(
+        (name, tuple(value.items()) if isinstance(value, Mapping) else value) for name, value in values.items()
+    )
 
 
 def filled_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:

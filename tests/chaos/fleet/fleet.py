@@ -118,10 +118,12 @@ class Fleet:
             daemon.close()
         self.engine.dispose()
 
-    def request(self, path: str, body: Mapping[str, Any], key: str | None = None, project: str = PROJECT) -> Any:
-        """Send one POST and return its answer."""
+    def request(
+        self, path: str, body: Mapping[str, Any], key: str | None = None, project: str = PROJECT, method: str = "POST"
+    ) -> Any:
+        """Send one request and return its answer."""
         headers = VERSION | ({"Idempotency-Key": key} if key else {})
-        return requests.post(f"{self.url}/v3/{project}{path}", json=body, headers=headers, timeout=10)
+        return requests.request(method, f"{self.url}/v3/{project}{path}", json=body, headers=headers, timeout=10)
 
     def cast(
         self, host: str, source: str, snapshot_id: str, project: str = PROJECT, volume_id: str | None = None

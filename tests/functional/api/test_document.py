@@ -66,7 +66,7 @@ def filled_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wor
         failed = world.request_manage(volume, "nowhere")
         world.await_settled(failed)
         [message] = world.client.messages(failed)
-        known = {"volume_id": volume, "snapshot_id": failed, "message_id": message["id"], "doomed": doomed}
+        known = {"volume_id": volume, "snapshot_id": failed, "message_id": message["id"], "key": "k", "doomed": doomed}
         yield world, known
 
 
@@ -175,6 +175,8 @@ def make_likely(case: schemathesis.Case[Any], known: dict[str, str]) -> None:
     body: Any = case.body
     if case.path.endswith(("/os-snapshot-manage", "/manageable_snapshots")) and case.method == "POST":
         body["snapshot"]["volume_id"] = known["volume_id"]
+    elif case.path.endswith("/metadata/{key}") and case.method == "PUT":
+        body["meta"] = {known["key"]: next(iter(body["meta"].values()))}
     elif case.path.endswith("/os-volume-manage") and case.method == "POST":
         body["volume"]["host"] = SERVER
 

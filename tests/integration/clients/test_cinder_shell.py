@@ -65,6 +65,24 @@ def test_cinder_s_shell_shows_why_a_snapshot_is_in_error(
     assert "SNAPSHOT_MANAGE_SOURCE_NOT_FOUND" in messages
 
 
+def test_cinder_s_shell_edits(service: Service, cinder_shell: Callable[..., str], disk: str) -> None:
+    volume_id = field(cinder_shell("manage", HOST, disk, "--name", disk), "id")
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
+    made = field(cinder_shell("snapshot-manage", volume_id, f"{disk}@daily", "--name", f"{disk}-daily"), "id")
+    await_available(lambda: status(service, f"snapshots/{made}"), made)
+
+    cinder_shell("snapshot-rename", f"{disk}-daily", f"{disk}-monday", "--description", "text")
+    cinder_shell("snapshot-metadata", f"{disk}-monday", "set", "a=b", "tier=gold")
+    cinder_shell("snapshot-metadata", f"{disk}-monday", "unset", "a")
+    cinder_shell("rename", disk, f"{disk}-new")
+    cinder_shell("metadata", f"{disk}-new", "set", "k=v")
+
+    shown = cinder_shell("snapshot-show", f"{disk}-monday")
+    assert (field(shown, "id"), field(shown, "description")) == (made, "text")
+    assert field(cinder_shell("snapshot-metadata-show", f"{disk}-monday"), "tier") == "gold"
+    assert field(cinder_shell("metadata-show", f"{disk}-new"), "k") == "v"
+
+
 def test_cinder_s_shell_lists_and_sets_services_and_pools(service: Service, cinder_shell: Callable[..., str]) -> None:
     disabled = cinder_shell("service-disable", HOST, "cinder-volume", "--reason", "array swap")
     listed = cinder_shell("service-list", "--host", HOST, "--binary", "cinder-volume")

@@ -81,6 +81,32 @@ def test_openstackclient_lists_zones_types_and_the_summary(service: Service, osc
     assert summary.keys() == {"Total Count", "Total Size", "Metadata"}
 
 
+def test_openstackclient_edits(service: Service, osc: Callable[..., Any], disk: str) -> None:
+    volume_id = osc("volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST)["id"]
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
+    source = ["--volume", disk, "--remote-source", f"source-name={disk}@daily"]
+    made = osc("volume", "snapshot", "create", f"{disk}-daily", *source)["id"]
+    await_available(lambda: status(service, f"snapshots/{made}"), made)
+
+    edited = ["--name", f"{disk}-monday", "--description", "text", "--property", "a/b=c", "--property", "tier=gold"]
+    osc("volume", "snapshot", "set", f"{disk}-daily", *edited, shown=False)
+    osc("volume", "snapshot", "unset", f"{disk}-monday", "--property", "a/b", shown=False)
+    osc("volume", "set", disk, "--name", f"{disk}-new", "--property", "k=v", shown=False)
+
+    snapshot = osc("volume", "snapshot", "show", f"{disk}-monday")
+    assert [snapshot[name] for name in ("id", "description", "properties")] == [made, "text", {"tier": "gold"}]
+    assert osc("volume", "show", f"{disk}-new")["properties"] == {"k": "v"}
+    assert made in [each["ID"] for each in osc("volume", "snapshot", "list", "--all-projects")]
+
+
+def test_openstackclient_shows_that_nothing_is_deleted(service: Service, osc: Callable[..., Any], disk: str) -> None:
+    volume_id = osc("volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST)["id"]
+    await_available(lambda: status(service, f"volumes/{volume_id}"), disk)
+
+    with pytest.raises(AssertionError, match="snapmanage never deletes anything on a backend; unmanage it"):
+        osc("volume", "delete", disk, shown=False)
+
+
 def test_openstackclient_lists_manageable_volumes(service: Service, osc: Callable[..., Any], disk: str) -> None:
     listing = ("block", "storage", "volume", "manageable", "list", HOST)
 

@@ -1,0 +1,75 @@
+"""Edits: changes of a record's name, description and metadata, which no worker carries out.
+
+An edit leaves the fence and the generation of its record alone, so that a worker can settle the record meanwhile.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from snapmanage import errors
+from snapmanage.core.change import Change
+from snapmanage.core.records import Record, Snapshot, changed
+
+R = TypeVar("R", bound=Record)
+
+# Pairs in the metadata of a record; a page shows up to `osapi_max_limit` records.
+MOST_PAIRS = 128
+
+
+@dataclass(frozen=True)
+class Edit:
+    """New values of a record.
+
+    `texts` may have `name` and `description`. `metadata` replaces all pairs, then `added` adds or changes pairs, then
+    the pair with the key `removed` is removed.
+    """
+
+    texts: Mapping[str, str | None] = field(default_factory=dict)
+    metadata: Mapping[str, str] | None = None
+    added: Mapping[str, str] = field(default_factory=dict)
+    removed: str | None = None
+
+
+def apply(record: R, edit: Edit, now: datetime) -> Change[R]:
+    """Return the change of a record by an edit.
+
+    As in the Block Storage API, an edit of metadata alone leaves `updated_at` as it is. Raise `InvalidRequest` for too
+    many pairs, and `NotFound` if the pair to remove is missing.
+    """
+    metadata = dict(record.metadata if edit.metadata is None else edit.metadata) | dict(edit.added)
+    if edit.removed is not None:
+        pair(record, edit.removed)
+        del metadata[edit.removed]
+    if len(metadata) > max(MOST_PAIRS, len(record.metadata)):
+        raise errors.InvalidRequest(
+            f"metadata would have {len(metadata)} pairs; the limit is {MOST_PAIRS}, so remove some first"
+        )
+    times = {"updated_at": now} if edit.texts else {}
+    return Change(record, changed(record, **edit.texts, metadata=metadata, **times))
+
+
+def pair(record: Record, key: str) -> dict[str, str]:
+    """Return the pair of a record's metadata; raise `NotFound` if there is none with this key."""
+    if key not in record.metadata:
+        kind = "Snapshot" if isinstance(record, Snapshot) else "Volume"
+        raise errors.NotFound(f"{kind} {record.id} has no metadata with key {key}.")
+    return {key: record.metadata[key]}
+
+
+def rebase(change: Change[R], name: str | None, metadata: Mapping[str, str]) -> Change[R]:
+    """Return a worker's change on top of the edits that its record has got since the worker read it.
+
+    The event then announces the record's current name and metadata.
+    """
+    if (name, metadata) == (change.before.name, change.before.metadata):
+        return change
+    current: dict[str, Any] = {"name": name, "metadata": metadata}
+    shown = current | {"display_name": name}
+    return replace(
+        change,
+        before=changed(change.before, **current),
+        after=changed(change.after, **current),
+        event=change.event and replace(change.event, payload=change.event.payload | shown),
+    )
