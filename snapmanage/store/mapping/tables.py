@@ -36,17 +36,6 @@ _COUNTED_ONLY: dict[str, Any] = {
 _BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 
 
-def _reference_index() -> Index:
-    """Return an index for the filter by reference, of the beginning of a long text, on MariaDB only.
-
-    MariaDB reads the large rows of a project in random order: 50 s of 400,000 records that do not fit into its buffer,
-    and 0.05 s with the index. SQLite and PostgreSQL read them in less than a second, and an index slows their writes.
-    """
-    index = Index(None, "reference", mysql_length=191, mariadb_length=191)
-    index.ddl_if(dialect=("mysql", "mariadb"))  # type: ignore[arg-type]  # its documentation allows a tuple
-    return index
-
-
 def _record_columns() -> list[Column[Any]]:
     """Return the common columns of volumes and snapshots; `snapmanage.core.records.Record` explains them."""
     return [
@@ -92,7 +81,6 @@ volumes = Table(
     Index(None, "project_id", "created_at", "id"),
     Index(None, "project_id", "status", "operation", **_FAILED_ONLY),
     Index(None, *_COUNTED, **_COUNTED_ONLY),
-    _reference_index(),
     **_MARIADB,
 )
 
@@ -108,7 +96,6 @@ snapshots = Table(
     Index(None, "project_id", "created_at", "id"),
     Index(None, "project_id", "status", "operation", **_FAILED_ONLY),
     Index(None, *_COUNTED, **_COUNTED_ONLY),
-    _reference_index(),
     **_MARIADB,
 )
 

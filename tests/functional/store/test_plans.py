@@ -5,14 +5,12 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import Connection, Engine, Table, event, select
 
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Snapshot
-from snapmanage.core.reference import Reference
 from snapmanage.manage import acceptance, claims, requests, settling
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.manage.application import Application
@@ -64,28 +62,6 @@ def test_usage_of_a_project_is_counted_without_its_records(database: Database, a
 
     assert usage.snapshots == ROWS
     assert [reads_index_only(database, text, values) for text, values in statements] == [True]
-
-
-@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-@pytest.mark.parametrize("project_id", [PROJECT, None])
-def test_records_of_a_reference_are_found_by_an_index(
-    database: Database, app: Application, project_id: str | None
-) -> None:
-    settled = {"status": "available", "project_id": PROJECT, "due_at": None}
-    fill(database, tables.snapshots, settled, ("id", "reference_key", "identity_key", "reference"))
-    query = ListQuery(project_id, equal={"reference": Reference.named("daily").text})
-
-    with recorded_statements(database.engine) as statements, database.read() as conn:
-        records.page_sizes(conn, Snapshot, query)
-        records.count(conn, Snapshot, query)
-
-    assert [index_used(database, text, values) for text, values in statements] == ["ix_snapshots_reference"] * 2
-
-
-def index_used(database: Database, statement: str, parameters: Any) -> Any:
-    with database.engine.connect() as conn:
-        [row] = conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings()
-        return row["key"]
 
 
 def manage(app: Application) -> None:
