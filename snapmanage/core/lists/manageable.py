@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, Unsafe, belongs
+from snapmanage.core.lists.selectors import PARAMETERS, Selectors
 from snapmanage.core.lists.sorting import BY_REFERENCE, Sort, order
+from snapmanage.core.origins.patterns import Origin
+from snapmanage.core.origins.protection import NO_ORIGINS, ORIGIN_KEYS, REFUSES, BackendOrigins, with_extra_info
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import ids_in
@@ -20,6 +23,8 @@ T = TypeVar("T")
 ALREADY_MANAGED = "already managed"
 # Entries in one answer of a server; [api] osapi_max_limit is lower, since the API requires one entry more than a page.
 MOST_ENTRIES = 10_001
+# The beginning of the error with which a server refuses filters that its release does not know.
+UNKNOWN_FILTERS = "filters can't be"
 # Characters. The filter is compared with each name of a backend.
 LONGEST_NAME_PART = 255
 
@@ -84,6 +89,7 @@ class Filters:
     safe_to_manage: bool | None = None
     created_before: datetime | None = None
     created_after: datetime | None = None
+    selectors: Selectors = field(default_factory=Selectors)
 
     def __post_init__(self) -> None:
         if len(self.name_part) > LONGEST_NAME_PART:
@@ -98,28 +104,34 @@ class Filters:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Filters":
         """Read the result of `as_wire`; raise `InvalidRequest` for other filters or types."""
-        read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
+        own = {name: value for name, value in given.items() if name not in PARAMETERS}
+        read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in own.items()}
         if not read.keys() <= _WIRE_FIELDS or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
             raise errors.InvalidRequest(
-                f"filters can't be {cut(repr(dict(given)))}; "
+                f"{UNKNOWN_FILTERS} {cut(repr(dict(given)))}; "
                 f"use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
             )
-        return cls(**read)
+        return cls(**read, selectors=Selectors.of(given))
 
     def as_wire(self) -> dict[str, Any]:
         """Return the filters in use, in the types of JSON."""
         given = {name: getattr(self, name) for name in sorted(_WIRE_FIELDS)}
         given |= {name: given[name].isoformat() for name in _TIMES if given[name]}
-        return {name: value for name, value in given.items() if value not in (None, "")}
+        return {name: value for name, value in given.items() if value not in (None, "")} | self.selectors.as_wire()
 
-    def passes(self, found: BackendSnapshot) -> bool:
+    def passes(self, found: BackendSnapshot, origins: BackendOrigins = NO_ORIGINS) -> bool:
         """Return whether a snapshot passes all filters but `safe_to_manage`, which depends on the owners."""
         return (
             self._folded in found.name.casefold()
+            and self.selectors.select(found.name, found.size_gb, found.parent)
             and (self.volume is None or belongs(found, self.volume.backend_name, self.volume.backend_id) is True)
             and (self.created_before is None or _earlier(found.created_at, self.created_before))
             and (self.created_after is None or _earlier(self.created_after, found.created_at))
+            and (not self.selectors.need_origin or self._of_origin(origins.of(found)))
         )
+
+    def _of_origin(self, origin: Origin | None) -> bool:
+        return origin is not None and self.selectors.select_origin(origin.tool, origin.class_name)
 
 
 _TEXTS = {"name_part", "volume_id"}
@@ -172,9 +184,9 @@ def moment(name: str, text: Any) -> datetime:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def entries(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
+def entries(found: Iterable[BackendSnapshot], owned: Owned, origins: BackendOrigins = NO_ORIGINS) -> list[Manageable]:
     """Return the entries of a backend's snapshots."""
-    return [_entry(snapshot, owned) for snapshot in found]
+    return [_entry(snapshot, owned, origins) for snapshot in found]
 
 
 def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
@@ -182,38 +194,45 @@ def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
     return itertools.islice(candidates, page.offset, None if page.limit is None else page.offset + page.limit)
 
 
-def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, page: Page) -> list[Manageable]:
+def page_by_safety(
+    candidates: Iterable[BackendSnapshot], owned: Owned, page: Page, origins: BackendOrigins = NO_ORIGINS
+) -> list[Manageable]:
     """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
-    every = (_entry(found, owned) for found in candidates)
+    every = (_entry(found, owned, origins) for found in candidates)
     return list(on_page((entry for entry in every if entry.safe_to_manage is page.filters.safe_to_manage), page))
 
 
 def for_readers(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry of `as_wire` for callers who aren't administrators.
 
-    The entry lacks the ids of snapshots, which may belong to other projects, and the details of the backend.
+    The entry lacks the ids of snapshots, which may belong to other projects, and the details of the backend. Its origin
+    is none of them.
     """
     reason = entry["reason_not_safe"]
-    if reason is not None:
+    if reason is not None and not reason.startswith(f"{REFUSES}: "):
         kind = reason.partition(":")[0]
         reason = kind if kind in {each.value for each in Unsafe} else ALREADY_MANAGED
-    return {**entry, "reason_not_safe": reason, "extra_info": None, "cinder_id": None}
+    extra = {key: value for key, value in (entry.get("extra_info") or {}).items() if key in ORIGIN_KEYS}
+    return {**entry, "reason_not_safe": reason, "extra_info": extra or None, "cinder_id": None}
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
 
-def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
+def _entry(snapshot: BackendSnapshot, owned: Owned, origins: BackendOrigins) -> Manageable:
     reference = Reference.named(snapshot.name)
     snapshot_id = owned.owner(snapshot)
+    # The name of a managed snapshot is that of its record.
+    origin = origins.of(snapshot) if snapshot_id is None else None
+    reason = _reason_not_safe(snapshot, snapshot_id, owned.references.get(reference.text))
     return Manageable(
         reference=reference,
         size_gb=snapshot.size_gb,
-        reason_not_safe=_reason_not_safe(snapshot, snapshot_id, owned.references.get(reference.text)),
+        reason_not_safe=reason or origins.reason_not_safe(snapshot, origin),
         source_reference=Reference.named(snapshot.parent) if snapshot.parent else None,
         snapshot_id=snapshot_id,
-        extra_info=snapshot.extra,
+        extra_info=with_extra_info(snapshot.extra, origin),
     )
 
 
