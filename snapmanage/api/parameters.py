@@ -8,12 +8,16 @@ from typing import Any
 from snapmanage.api import schemas, versions
 from snapmanage.api.lists import DEFAULT_SORT_KEY, LARGEST_SIZE_GB, Shape
 from snapmanage.api.versions import MINIMUM, Version
+from snapmanage.core.lists import selectors
 from snapmanage.core.lists.sorting import SORT_KEYS
 
 _BOOLEAN = {"type": "boolean"}
 _TEXT = {"type": "string"}
 _JSON = {"type": "string", "contentMediaType": "application/json"}
 _COUNT = {"type": "integer", "minimum": 0}
+_GLOB = {"type": "string", "minLength": 1, "maxLength": selectors.LONGEST_GLOB}
+_NAME = {"type": "string", "maxLength": selectors.LONGEST_GLOB}
+_SIZE = _COUNT | {"maximum": selectors.LARGEST_SIZE_GB}
 _MOMENT = {"type": "string", "format": "date-time"}
 
 
@@ -56,6 +60,13 @@ MANAGEABLE = (
     Parameter("safe_to_manage", "Only entries that are, or are not, safe to manage.", _BOOLEAN),
     Parameter("created_before", "Only snapshots that the backend created before this time.", _MOMENT),
     Parameter("created_after", "Only snapshots that the backend created after this time.", _MOMENT),
+    Parameter("name", "Only entries whose whole name fits this glob (*, ?, [abc]).", _GLOB),
+    Parameter("source_volume", "Only snapshots of volumes whose name on the backend fits this glob.", _GLOB),
+    Parameter("origin", "Only snapshots that this tool has made, such as sanoid.", _NAME),
+    Parameter("class", "Only snapshots of this class of their tool, such as daily.", _NAME),
+    Parameter("min_size", "Only entries of at least this size in GiB.", _SIZE),
+    Parameter("max_size", "Only entries of at most this size in GiB.", _SIZE),
+    Parameter("orphans", "Only snapshots whose volume is gone, or only those with a volume.", _BOOLEAN),
 )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from snapmanage.core.origins.patterns import Origins
+from snapmanage.core.origins.table import KNOWN
 from snapmanage.core.quotas import NO_LIMIT, Limits
 from snapmanage.core.values.retry import Retry
 
@@ -18,3 +20,4 @@ class Rules:
     name_template: str = "snapshot-%s"
     both_dialects: bool = False
     idempotency_key_ttl: timedelta = timedelta(days=1)
+    origins: Origins = KNOWN

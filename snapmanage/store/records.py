@@ -168,10 +168,12 @@ _VOLUME_FOR_REQUEST = (
         volumes.c.server,
         volumes.c.status,
         volumes.c.size_gb,
+        volumes.c.backend_name,
         services.c.driver,
         services.c.heartbeat_at,
         services.c.disabled_reason,
         services.c.storage,
+        services.c.protects_origins,
         exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
         select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
         select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
@@ -196,6 +198,7 @@ class VolumeForRequest:
     location: Location
     status: Status
     size_gb: int | None
+    backend_name: str | None
     service: Service | None
     shared: bool
     quota: ProjectQuota
@@ -210,12 +213,13 @@ def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> Vol
     row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id, "project_id": project_id}).one_or_none()
     if row is None:
         return None
-    beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
+    beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage, row.protects_origins)
     return VolumeForRequest(
         row.project_id,
         location(row.host),
         Status(row.status),
         row.size_gb,
+        row.backend_name,
         service=None if row.heartbeat_at is None else Service(*beat),
         shared=bool(row.shared),
         quota=ProjectQuota(project_id, row.snapshots, row.gigabytes, failed_records=row.failed_limit),

@@ -6,7 +6,7 @@ from typing import Any
 from snapmanage import errors
 from snapmanage.api import schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
-from snapmanage.core.lists import manageable, sorting
+from snapmanage.core.lists import manageable, selectors, sorting
 from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
@@ -29,10 +29,24 @@ def _manageable(request: ApiRequest, detail: bool) -> Answer:
     limit, arguments = _page_arguments(request)
     queries.require_up(request.service.app, server)
     with request.service.listings.admitted(server):
-        answer = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
+        answer = _call(request, server, arguments)
     found = _entries(server, answer)
     shown = [views.manageable(request, entry, detail) for entry in found[:limit]]
     return views.manageable_page(request, shown, len(found))
+
+
+def _call(request: ApiRequest, server: str, arguments: Mapping[str, Any]) -> object:
+    """Return the answer of a server; raise `Unavailable` if its release does not know a filter."""
+    try:
+        return request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
+    except errors.InvalidRequest as error:
+        if not str(error).startswith(manageable.UNKNOWN_FILTERS):
+            raise
+        used = ", ".join(sorted(arguments.get("filters", {}).keys() & set(selectors.PARAMETERS)))
+        raise errors.Unavailable(
+            f"{server} runs an earlier release, which doesn't know the filters {used}; upgrade snapmanage-volume "
+            "there, or leave these filters out"
+        ) from error
 
 
 def _entries(server: str, answer: object) -> list[dict[str, Any]]:
@@ -80,7 +94,20 @@ def _filters(parameters: Mapping[str, str]) -> manageable.Filters:
         safe_to_manage=schemas.boolean(parameters, "safe_to_manage"),
         created_before=None if before is None else manageable.moment("created_before", before),
         created_after=None if after is None else manageable.moment("created_after", after),
+        selectors=_selectors(parameters),
     )
+
+
+def _selectors(parameters: Mapping[str, str]) -> selectors.Selectors:
+    if "name_regex" in parameters:
+        raise errors.InvalidRequest("name_regex isn't supported; use name with a glob, such as name=disk-*@daily-????")
+    sizes = {name: _size(parameters, name) for name in ("min_size", "max_size")}
+    texts = {name: parameters[name] for name in ("name", "source_volume", "origin", "class") if name in parameters}
+    return selectors.Selectors.of(texts | sizes | {"orphans": schemas.boolean(parameters, "orphans")})
+
+
+def _size(parameters: Mapping[str, str], name: str) -> int | None:
+    return schemas.integer(parameters, name, 0, selectors.LARGEST_SIZE_GB) if name in parameters else None
 
 
 def _marker(text: str | None) -> dict[str, Any] | None:

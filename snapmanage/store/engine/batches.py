@@ -21,12 +21,11 @@ _TEXT = "LONGTEXT CHARACTER SET utf8mb4"
 
 def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -> None:
     """Write values into rows, each a pair of an id and of values by column; equal values are one statement."""
-    alike: defaultdict[tuple[tuple[str, Any], ...], list[str]] = defaultdict(list)
+    alike: dict[tuple[tuple[str, Any], ...], tuple[Values, list[str]]] = {}
     for key, values in rows:
-        alike[tuple(values.items())].append(key)
+        alike.setdefault(tuple(map(_hashable, values.items())), (values, []))[1].append(key)
     apart: defaultdict[tuple[str, ...], list[Values]] = defaultdict(list)
-    for pairs, keys in alike.items():
-        values = dict(pairs)
+    for values, keys in alike.values():
         if len(keys) > 1 and values:
             conn.execute(table.update().where(table.c.id.in_(keys)).values(values))
         elif values:
@@ -37,6 +36,12 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
             conn.execute(_joined(table, columns), {"rows": _as_json(conn.dialect, table, columns, each)})
         else:
             conn.execute(table.update().where(table.c.id == bindparam("row_id")), each)
+
+
+def _hashable(item: tuple[str, Any]) -> tuple[str, Any]:
+    """Return a column and its value, or the text of a value that is an object of JSON."""
+    name, value = item
+    return (name, json.dumps(value)) if isinstance(value, Mapping) else item
 
 
 def filled_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
