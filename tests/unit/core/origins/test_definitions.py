@@ -96,7 +96,7 @@ def test_wrong_file_is_refused_with_its_reason(content: Any, text: str) -> None:
         ({"names": []}, "names is missing or empty"),
         ({"why": ""}, "why is missing or empty"),
         ({"names": ["a", 7]}, "names must be a printable text of 1 to 255 characters, not 7; quote it in YAML"),
-        ({"names": "{yaer}"}, "names: {yaer} is no field; the fields are"),
+        ({"names": "{years}"}, "names: {years} is no field; the fields are"),
         ({"names": ["x"] * 21}, "names must be a text, or a list of at most 20 texts"),
         ({"parents": "*" * 9}, "parents: '*********' has 9 *"),
         ({"rename": "never"}, "rename must be one of safe, warn, refuse, not 'never'"),

@@ -94,7 +94,7 @@ def test_time_beyond_the_calendar_is_left_out() -> None:
     [
         ("", "1 to 255 characters"),
         ("x" * 256, "1 to 255 characters"),
-        ("{yaer}", "{yaer} is no field; the fields are {year}"),
+        ("{years}", "{years} is no field; the fields are {year}"),
         ("{}", "is no field"),
         ("{year", "a brace without its other half"),
         ("year}", "a brace without its other half"),
