@@ -119,7 +119,7 @@ class InUse(Invalid):
 
 
 class Unusable(Invalid):
-    """The snapshot is invalid, overflowed or merging."""
+    """The object is damaged, overflowed or merging."""
 
     code = "unusable"
 

@@ -49,25 +49,29 @@ _PAGE = (
     Parameter("offset", "The number of entries to skip.", _COUNT | {"maximum": schemas.LARGEST_OFFSET}),
 )
 WITH_COUNT = Parameter("with_count", "Return the number of entries on all pages too.", _BOOLEAN, versions.WITH_COUNT)
-MANAGEABLE = (
+_MANAGEABLE_PAGE = (
     Parameter("host", "HOST@BACKEND[#POOL], or a HOST with one backend. Required unless cluster is given.", _TEXT),
     Parameter("cluster", "CLUSTER@BACKEND: any server of the cluster answers.", _TEXT, versions.CLUSTERS),
     *_PAGE,
     Parameter("marker", "The last reference of the previous page, as JSON.", _JSON),
     *_sort(SORT_KEYS, "reference"),
     Parameter("name~", "Only entries whose name contains this text, ignoring case.", _TEXT),
-    Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
     Parameter("safe_to_manage", "Only entries that are, or are not, safe to manage.", _BOOLEAN),
-    Parameter("created_before", "Only snapshots that the backend created before this time.", _MOMENT),
-    Parameter("created_after", "Only snapshots that the backend created after this time.", _MOMENT),
+    Parameter("created_before", "Only entries that the backend created before this time.", _MOMENT),
+    Parameter("created_after", "Only entries that the backend created after this time.", _MOMENT),
     Parameter("name", "Only entries whose whole name fits this glob (*, ?, [abc]).", _GLOB),
+    Parameter("min_size", "Only entries of at least this size in GiB.", _SIZE),
+    Parameter("max_size", "Only entries of at most this size in GiB.", _SIZE),
+)
+MANAGEABLE = (
+    *_MANAGEABLE_PAGE,
+    Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
     Parameter("source_volume", "Only snapshots of volumes whose name on the backend fits this glob.", _GLOB),
     Parameter("origin", "Only snapshots that this tool has made, such as sanoid.", _NAME),
     Parameter("class", "Only snapshots of this class of their tool, such as daily.", _NAME),
-    Parameter("min_size", "Only entries of at least this size in GiB.", _SIZE),
-    Parameter("max_size", "Only entries of at most this size in GiB.", _SIZE),
     Parameter("orphans", "Only snapshots whose volume is gone, or only those with a volume.", _BOOLEAN),
 )
+MANAGEABLE_VOLUMES = (*_MANAGEABLE_PAGE,)
 
 
 def listing(shape: Shape, *more: Parameter, since: Version = MINIMUM) -> tuple[Parameter, ...]:

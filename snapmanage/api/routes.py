@@ -30,11 +30,25 @@ _MANAGE = {
         snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT, answers={202: "the_snapshot"}, keyed=True
     ),
 }
-_MANAGE_VOLUME = Operation(
-    volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
-)
+_MANAGE_VOLUME = {
+    "GET": Operation(
+        manageable.volume_index,
+        policy.LIST_MANAGEABLE_VOLUMES,
+        answers={200: "manageable_volumes"},
+        query=parameters.MANAGEABLE_VOLUMES,
+    ),
+    "POST": Operation(
+        volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
+    ),
+}
 _ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
 _DETAIL = (manageable.detail, policy.LIST_MANAGEABLE, "manageable_snapshots_shown", parameters.MANAGEABLE)
+_VOLUME_DETAIL = (
+    manageable.volume_detail,
+    policy.LIST_MANAGEABLE_VOLUMES,
+    "manageable_volumes_shown",
+    parameters.MANAGEABLE_VOLUMES,
+)
 _SNAPSHOTS = parameters.listing(snapshots.SHAPE, parameters.WITH_COUNT)
 _VOLUMES = parameters.listing(volumes.SHAPE, parameters.WITH_COUNT)
 _MESSAGES = parameters.listing(usermessages.SHAPE, since=versions.MESSAGE_FILTERS)
@@ -58,8 +72,10 @@ PROJECT: Table = {
     "/snapshots/{snapshot_id}": _get(snapshots.show, policy.GET_SNAPSHOT, "the_snapshot_shown"),
     "/snapshots/{snapshot_id}/action": Route({"POST": _ACT}),
     "/snapshots/{snapshot_id}/operation": _get(snapshots.operation, policy.GET_OPERATION, "the_operation"),
-    "/os-volume-manage": Route({"POST": _MANAGE_VOLUME}),
-    "/manageable_volumes": Route({"POST": _MANAGE_VOLUME}, versions.MANAGEABLE_PATH),
+    "/os-volume-manage": Route(_MANAGE_VOLUME),
+    "/os-volume-manage/detail": _get(*_VOLUME_DETAIL),
+    "/manageable_volumes": Route(_MANAGE_VOLUME, versions.MANAGEABLE_PATH),
+    "/manageable_volumes/detail": _get(*_VOLUME_DETAIL, versions.MANAGEABLE_PATH),
     "/volumes": _get(volumes.list_summary, policy.GET_VOLUMES, "volumes", _VOLUMES),
     "/volumes/detail": _get(volumes.list_detail, policy.GET_VOLUMES, "volumes_shown", _VOLUMES),
     "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME, "the_volume_shown"),

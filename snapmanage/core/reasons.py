@@ -28,7 +28,7 @@ SENTENCES: Mapping[str, str] = {
     "slow_list": "The list takes the database too long.",
     "source_not_found": "The backend has no object of that name.",
     "unavailable": "The server of the backend does not answer; try again later.",
-    "unusable": "The snapshot on the backend is unusable.",
+    "unusable": "The object on the backend is unusable.",
     "wrong_volume": "The object on the backend is a snapshot of another volume.",
 }
 OTHERWISE = "The operation failed."

@@ -1,4 +1,4 @@
-"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list manageable snapshots."""
+"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list what a backend holds."""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from snapmanage import crash, errors
 from snapmanage.core import idempotency, lifecycle, outbox
 from snapmanage.core import services as service_rules
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
@@ -95,7 +96,7 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
 def list_manageable(
     app: Application,
     server: str,
-    inventory: Inventory,
+    inventory: Inventory[BackendSnapshot],
     page: manageable.Page,
     storage: str | None = None,
     origins: BackendOrigins = NO_ORIGINS,
@@ -112,6 +113,25 @@ def list_manageable(
             return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage), origins)
         held = list(candidates)
         return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page, origins)
+
+
+def list_manageable_volumes(
+    app: Application,
+    server: str,
+    inventory: Inventory[BackendVolume],
+    page: manageable.Page,
+    storage: str | None = None,
+) -> list[manageable.Manageable]:
+    """Return a page of a backend's volumes, and mark those that any server of the storage has registered.
+
+    Raise `InvalidRequest` if the marker's entry is missing.
+    """
+    by_safety = page.filters.safe_to_manage is not None
+    candidates = inventory.candidates(page)
+    held = list(candidates if by_safety else manageable.on_page(candidates, page))
+    with app.db.read() as conn:
+        registered = ownership.registered_among(conn, server, held, storage)
+    return manageable.page_by_safety(held, registered, page) if by_safety else manageable.entries(held, registered)
 
 
 def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manageable.Page:

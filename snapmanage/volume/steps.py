@@ -1,7 +1,8 @@
 """Call the driver for one step of an operation, and turn the driver's exceptions into outcomes."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -37,7 +38,9 @@ def carry_out(
     try:
         match record:
             case Volume():
-                return Outcome(record, _checked(driver.find_volume(record.reference), BackendVolume))
+                found = _checked(driver.find_volume(record.reference), BackendVolume)
+                refuse_unsafe(_storable(found))
+                return Outcome(record, found)
             case Snapshot(operation=Operation.UNMANAGE):
                 if record.binding:  # the object of a snapshot that was never resolved was never touched
                     driver.unmanage_snapshot(record.binding)
@@ -59,15 +62,21 @@ def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnaps
 
     With a `name_template`, mark the snapshots as unusable to which the driver can't give such a name.
     """
-    try:
+    with _deliberate_errors(driver):
         found = [_storable(each) for each in driver.list_snapshots()]
         return [_nameable(driver, each, name_template % _ANY_ID) for each in found] if name_template else found
-    except errors.SnapmanageError:
-        raise
-    except Exception as error:
-        name = type(driver).__name__
-        LOG.exception("Driver raised an unexpected exception; the listing fails: %s", fields(driver=name))
-        raise _unexpected() from error
+
+
+def list_volumes(driver: Driver) -> list[BackendVolume]:
+    """Return the backend's volumes; raise only errors of snapmanage."""
+    # A driver for an earlier release has no such method.
+    scan = getattr(driver, "list_volumes", None)
+    if scan is None:
+        raise errors.InvalidRequest(
+            "the driver of this backend can't list volumes; register a volume by its name on the backend"
+        )
+    with _deliberate_errors(driver):
+        return [_storable(each) for each in scan()]
 
 
 def renames(driver: Driver, name_template: str, found: BackendSnapshot) -> bool:
@@ -88,10 +97,23 @@ def log_ends(settled: Sequence[Record]) -> None:
             LOG.info("Operation finished: %s", fields(record, reason=record.reason))
 
 
-def _storable(found: BackendSnapshot) -> BackendSnapshot:
-    """Return a listed snapshot; with a name or identity that no database keeps, it is unusable, and shown escaped.
+@contextmanager
+def _deliberate_errors(driver: Driver) -> Iterator[None]:
+    """Raise an unexpected exception of a listing as an error of snapmanage, and log it."""
+    try:
+        yield
+    except errors.SnapmanageError:
+        raise
+    except Exception as error:
+        name = type(driver).__name__
+        LOG.exception("Driver raised an unexpected exception; the listing fails: %s", fields(driver=name))
+        raise _unexpected() from error
 
-    A file or an array may have names in another encoding, and one of them must not hide the other snapshots.
+
+def _storable(found: F) -> F:
+    """Return a listed object; with a name or identity that no database keeps, it is unusable, and shown escaped.
+
+    A file or an array may have names in another encoding, and one of them must not hide the others.
     """
     if storable(found.name) and storable(found.identity):
         return found

@@ -18,6 +18,7 @@ ADMIN = "context_is_admin"
 MANAGE = "snapshot_extension:snapshot_manage"
 UNMANAGE = "snapshot_extension:snapshot_unmanage"
 LIST_MANAGEABLE = "snapshot_extension:list_manageable"
+LIST_MANAGEABLE_VOLUMES = "volume_extension:list_manageable"
 MANAGE_VOLUME = "volume_extension:volume_manage"
 GET_SNAPSHOT = "volume:get_snapshot"
 GET_SNAPSHOTS = "volume:get_all_snapshots"
@@ -77,6 +78,15 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
             "GET /os-snapshot-manage/detail",
             "GET /manageable_snapshots",
             "GET /manageable_snapshots/detail",
+        ),
+        _rule(
+            LIST_MANAGEABLE_VOLUMES,
+            _ADMIN,
+            "List manageable volumes on a backend, regardless of project.",
+            "GET /os-volume-manage",
+            "GET /os-volume-manage/detail",
+            "GET /manageable_volumes",
+            "GET /manageable_volumes/detail",
         ),
         _rule(MANAGE_VOLUME, _ADMIN, "Register a volume that exists on a backend.", "POST /os-volume-manage"),
         _rule(GET_SNAPSHOT, _READER, "Show a snapshot.", "GET /snapshots/{snapshot_id}"),

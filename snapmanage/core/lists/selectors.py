@@ -49,7 +49,7 @@ class Selectors:
         """Read the result of `as_wire`; raise `InvalidRequest` for a value of a wrong type."""
         for parameter in PARAMETERS:
             kind: type = str if parameter in _TEXTS.values() else int if parameter in _SIZES else bool
-            if given.get(parameter) is not None and type(given[parameter]) is not kind:
+            if parameter in given and type(given[parameter]) is not kind:
                 raise errors.InvalidRequest(
                     f"{parameter} must be of the type {kind.__name__}, not {cut(repr(given[parameter]))}"
                 )

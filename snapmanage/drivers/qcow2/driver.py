@@ -134,6 +134,10 @@ class Qcow2Driver:
             )
         return list(chains.snapshots())
 
+    def list_volumes(self) -> list[BackendVolume]:
+        with self._lock_directory() as locked:
+            return list(locked.directory.scan().volumes())
+
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         file, slash, id = reference.name().partition("/")
         chains, image = self._find(file)
@@ -161,7 +165,7 @@ class Qcow2Driver:
             )
         if reason := chains.unusable_reason(image):
             raise errors.NotAVolume(f"{file!r} can't be used as a volume: {reason}")
-        return BackendVolume(file, image.identity, image.size_bytes)
+        return chains.volume(image, file)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with self._lock_directory() as locked:

@@ -3,6 +3,7 @@
 schemathesis makes the requests, from the document alone; a world with something in it answers them.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -172,17 +173,18 @@ def make_likely(case: schemathesis.Case[Any], known: dict[str, str]) -> None:
     body: Any = case.body
     if case.path.endswith(("/os-snapshot-manage", "/manageable_snapshots")) and case.method == "POST":
         body["snapshot"]["volume_id"] = known["volume_id"]
-    elif case.path.endswith("/os-volume-manage"):
+    elif case.path.endswith("/os-volume-manage") and case.method == "POST":
         body["volume"]["host"] = SERVER
 
 
 def likely_query(case: schemathesis.Case[Any], known: dict[str, str]) -> dict[str, Any]:
     """Return the query of a list without contradictory parameters and with meaningful values."""
     listed = re.search("/(snapshot|volume|message)s", case.path)
+    reference = json.dumps({"source-name": "volume-1" if "volume" in case.path else "volume-1-snapshot-2"})
     meant = {
         "host": SERVER,
         "metadata": '{"key": "value"}',
-        "marker": known[f"{listed[1]}_id"] if listed else '{"source-name": "volume-1-snapshot-2"}',
+        "marker": known[f"{listed[1]}_id"] if listed else reference,
     }
     other = {"sort_key", "sort_dir"} if "sort" in case.query else set()
     other |= {"cluster"} if "host" in case.query else set()

@@ -26,7 +26,13 @@ PATH = "/srv/images/volume-1"
 HOST = SERVER.partition("@")[0]
 MEMBERS_MANAGE = "".join(
     f'"{rule}": "role:admin or role:member"\n'
-    for rule in (policy.MANAGE, policy.UNMANAGE, policy.LIST_MANAGEABLE, policy.MANAGE_VOLUME)
+    for rule in (
+        policy.MANAGE,
+        policy.UNMANAGE,
+        policy.LIST_MANAGEABLE,
+        policy.LIST_MANAGEABLE_VOLUMES,
+        policy.MANAGE_VOLUME,
+    )
 )
 
 
@@ -218,3 +224,17 @@ def add_syncoid(world: World) -> str:
     name = "syncoid_nas_2020-01-27:12:30:01"
     world.driver.add_snapshot("volume-1", name)
     return name
+
+
+def test_list_of_manageable_volumes_has_details_for_administrators_only(world: World) -> None:
+    volume_id = world.register_volume()
+    world.driver.add_volume("volume-2")
+    world.driver.mark("volume-2", Unsafe.UNUSABLE, f"{PATH} is damaged")
+    path = f"os-volume-manage/detail?host={SERVER}&sort=reference:asc"
+
+    entries = shown_to(world, MEMBER, path).json()["manageable-volumes"]
+
+    plain = [("already managed", None), ("unusable", None)]
+    assert [(each["reason_not_safe"], each["cinder_id"]) for each in entries] == plain
+    detailed = shown_to(world, ADMIN, path).json()["manageable-volumes"]
+    assert (detailed[0]["cinder_id"], detailed[1]["reason_not_safe"]) == (volume_id, f"unusable: {PATH} is damaged")

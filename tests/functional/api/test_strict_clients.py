@@ -100,11 +100,11 @@ def of_version(schema: Schema, version: str, *where: str) -> Schema:
     return later
 
 
-def listing(properties: Schema) -> Schema:
+def listing(properties: Schema, name: str = "manageable-snapshots") -> Schema:
     entry = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
     body = {
         "type": "object",
-        "properties": {"manageable-snapshots": {"type": "array", "items": entry, "minItems": 1}},
+        "properties": {name: {"type": "array", "items": entry, "minItems": 1}},
         "additionalProperties": False,
     }
     return {"status_code": [200], "response_body": body}
@@ -148,6 +148,18 @@ def test_manageable_snapshots_match_the_reference_s_description(ann: Client, ver
 
     check(listing(MANAGEABLE), ann.get(f"{path}?host={SERVER}", version=version))
     check(listing(MANAGEABLE_DETAIL), ann.get(f"{path}/detail?host={SERVER}", version=version))
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.8", "latest"])
+def test_manageable_volumes_match_the_reference_s_description(ann: Client, version: str) -> None:
+    path = "os-volume-manage" if version == "3.0" else "manageable_volumes"
+    plain, detailed = (
+        {name: field for name, field in fields.items() if name != "source_reference"}
+        for fields in (MANAGEABLE, MANAGEABLE_DETAIL)
+    )
+
+    check(listing(plain, "manageable-volumes"), ann.get(f"{path}?host={SERVER}", version=version))
+    check(listing(detailed, "manageable-volumes"), ann.get(f"{path}/detail?host={SERVER}", version=version))
 
 
 @pytest.mark.parametrize("version", ["3.3", "3.5", "latest"])

@@ -58,3 +58,12 @@ def test_cinder_s_shell_shows_why_a_snapshot_is_in_error(
     messages = cinder_shell("message-list", "--resource_uuid", made)
 
     assert "SNAPSHOT_MANAGE_SOURCE_NOT_FOUND" in messages
+
+
+def test_cinder_s_shell_lists_manageable_volumes(service: Service, cinder_shell: Callable[..., str], disk: str) -> None:
+    listed = cinder_shell("manageable-list", HOST, "--detailed", "False", "--limit", "1", "--sort", "reference:asc")
+    made = field(cinder_shell("manage", HOST, disk), "id")
+    await_available(lambda: status(service, f"volumes/{made}"), disk)
+
+    assert disk in listed
+    assert made in cinder_shell("manageable-list", HOST, "--detailed", "True")

@@ -38,3 +38,20 @@ def test_openstackclient_manages_lists_and_unmanages(service: Service, osc: Call
 
     until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
+
+
+def test_openstackclient_lists_manageable_volumes(service: Service, osc: Callable[..., Any], disk: str) -> None:
+    listing = ("block", "storage", "volume", "manageable", "list", HOST)
+
+    def entry() -> dict[str, Any]:
+        [found] = [each for each in osc(*listing, "--long") if each["reference"]["source-name"] == disk]
+        return dict(found)
+
+    before = entry()
+    made = osc("volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST)["id"]
+    await_available(lambda: status(service, f"volumes/{made}"), disk)
+    after = entry()
+
+    assert (before["safe_to_manage"], before["cinder_id"]) == (True, None)
+    assert (after["safe_to_manage"], after["reason_not_safe"], after["cinder_id"]) == (False, "already managed", made)
+    assert disk in [each["reference"]["source-name"] for each in osc(*listing, "--sort", "size:asc")]

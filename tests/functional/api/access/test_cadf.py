@@ -95,6 +95,7 @@ SNAPSHOT_ID = "5aa119a8-d25b-45a7-8d1b-88e127885635"
         ("POST", "manageable_snapshots", "manageable_snapshots", "create"),
         ("GET", "volumes", "volumes", "read/list"),
         ("GET", f"volumes/{SNAPSHOT_ID}", "volumes/volume", "read"),
+        ("GET", f"manageable_volumes/detail?host={SERVER}", "manageable_volumes/detail", "read/list"),
         ("POST", "manageable_volumes", "manageable_volumes", "create"),
         ("GET", "messages", "messages", "read/list"),
         ("GET", f"messages/{SNAPSHOT_ID}", "messages/message", "read"),

@@ -129,4 +129,4 @@ def test_listing_marks_managed_and_requested_snapshots(bench: Bench) -> None:
         (MONTHLY, None),
     ]
     assert isinstance(entries[0], manageable.Manageable)
-    assert entries[0].snapshot_id == managed.id
+    assert entries[0].record_id == managed.id
