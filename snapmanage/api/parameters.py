@@ -74,6 +74,27 @@ MANAGEABLE = (
 MANAGEABLE_VOLUMES = (*_MANAGEABLE_PAGE,)
 
 
+ALL_PROJECTS = (
+    Parameter("all_tenants", "List the records of all projects; for administrators.", _BOOLEAN),
+    Parameter("project_id", "With all_tenants: list the records of this project.", _TEXT),
+)
+SERVICES = (
+    Parameter("host", "Only servers of this HOST@BACKEND, or of this HOST.", _TEXT),
+    Parameter("binary", "Only servers of this binary, which is cinder-volume for all of them.", _TEXT),
+)
+POOLS = (
+    Parameter("detail", "Return the capabilities of each pool too.", _BOOLEAN),
+    Parameter("name", "Only the pool of this name, HOST@BACKEND#POOL.", _TEXT, versions.POOL_FILTERS),
+)
+QUOTA_USAGE = (Parameter("usage", "Return limit and usage of each kind.", _BOOLEAN),)
+QUOTA_CHECK = (Parameter("skip_validation", "With false: refuse limits below the usage.", _BOOLEAN),)
+LIMITS = (
+    Parameter(
+        "project_id", "Show the limits of this project; for administrators.", _TEXT, versions.LIMITS_OF_A_PROJECT
+    ),
+)
+
+
 def listing(shape: Shape, *more: Parameter, since: Version = MINIMUM) -> tuple[Parameter, ...]:
     """Return the parameters of a list of records and `more`, from microversion `since` on."""
     texts = [name for name, column in shape.filters.items() if column != "size_gb"]
@@ -89,8 +110,7 @@ def listing(shape: Shape, *more: Parameter, since: Version = MINIMUM) -> tuple[P
             for name in texts
         ),
         *([_METADATA] if shape.metadata else []),
-        Parameter("all_tenants", "List the records of all projects; for administrators.", _BOOLEAN),
-        Parameter("project_id", "With all_tenants: list the records of this project.", _TEXT),
+        *ALL_PROJECTS,
         *more,
     )
     return tuple(replace(each, since=max(each.since, since)) for each in made)

@@ -216,6 +216,10 @@ def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
     return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
 
 
-def _time(moment: datetime | None) -> str | None:
+def time_text(moment: datetime) -> str:
     """Return a time in the format of the Block Storage API: UTC, without a time zone."""
-    return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else time_text(moment)

@@ -36,7 +36,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
-from snapmanage.drivers.system import files, syscalls, times
+from snapmanage.drivers.system import files, permissions, syscalls, times
 from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
 
@@ -60,11 +60,7 @@ class FileDriver:
                 "the file driver has no directory: set the option directory to an absolute path"
             )
         with files.opened_directory(self._directory):
-            if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
-                raise errors.BackendPermission(
-                    f"snapmanage has no permission to use the directory {self._directory!r}: give its user the rights "
-                    "to read, write and enter it"
-                )
+            permissions.require_use(self._directory)
 
     def storage_id(self) -> str | None:
         return files.storage_id(self._directory)
@@ -168,7 +164,10 @@ class _OpenDirectory:
 
     def rename(self, old: str, new: str) -> None:
         with translated_errors(new):
-            syscalls.rename_noreplace(self.fd, old, new)
+            try:
+                syscalls.rename_noreplace(self.fd, old, new)
+            except PermissionError as failure:
+                raise permissions.refused_rename(files.path_of(self.fd), old, failure) from failure
 
 
 def _volume_name(name: str) -> str:

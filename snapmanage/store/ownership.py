@@ -80,6 +80,17 @@ def live(conn: Connection, snapshot_ids: Collection[str]) -> set[str]:
     return {row.id for row in _with_any(conn, query, snapshots.c.id, snapshot_ids)}
 
 
+def holder(conn: Connection, keys: Collection[str], refused_id: str) -> tuple[str, str, str] | None:
+    """Return kind, id and project of another record that has one of the unique keys; None if there is none any more."""
+    for table in (snapshots, volumes):
+        has_one = or_(table.c.reference_key.in_(keys), table.c.identity_key.in_(keys))
+        query = select(table.c.id, table.c.project_id).where(has_one, table.c.id != refused_id)
+        row = conn.execute(query.limit(1)).one_or_none()
+        if row:
+            return table.name.removesuffix("s"), row.id, row.project_id
+    return None
+
+
 def lost(conn: Connection, candidates: Collection[Snapshot]) -> set[str]:
     """Return the ids of those snapshots whose backend object belongs to another snapshot now."""
     keys = {key: each.id for each in candidates if (key := identity_key(each))}
@@ -91,6 +102,14 @@ def owners(conn: Connection, identity_keys: Collection[str]) -> dict[str, str]:
     """Return the ids of the snapshots that own objects, by the keys of the objects' identities."""
     query = select(snapshots.c.identity_key, snapshots.c.id)
     return {row.identity_key: row.id for row in _with_any(conn, query, snapshots.c.identity_key, identity_keys)}
+
+
+def owned_by_volumes(conn: Connection, keys: Collection[str]) -> set[str]:
+    """Return those of the keys by which volumes own their references or their objects."""
+    found: set[str] = set()
+    for column in (volumes.c.reference_key, volumes.c.identity_key):
+        found |= {row[0] for row in _with_any(conn, select(column), column, keys)}
+    return found
 
 
 def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[str]) -> str | None:
@@ -172,7 +191,8 @@ def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapsh
     """
     identities = {owner_key(server, each.parent_identity) for each in found if each.parent_identity}
     names = {each.parent for each in found if each.parent is not None}
-    query = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name).where(volumes.c.server == server)
+    columns = (volumes.c.id, volumes.c.backend_id, volumes.c.backend_name)
+    query = select(*columns).where(volumes.c.server == server, volumes.c.deleted_at.is_(None))
     by_identity = _with_any(conn, query, volumes.c.identity_key, identities)
     by_name = _with_any(conn, query.where(volumes.c.backend_id.is_(None)), volumes.c.backend_name, names)
     known = {row.backend_id or row.backend_name: row.id for row in chain(by_identity, by_name)}

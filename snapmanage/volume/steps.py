@@ -10,7 +10,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.origins import protection
 from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
-from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.records import Operation, Record, Snapshot, Status, Volume
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import as_storable, storable
 from snapmanage.drivers.protocol import Driver
@@ -88,13 +88,18 @@ def renames(driver: Driver, name_template: str, found: BackendSnapshot) -> bool:
 
 
 def log_ends(settled: Sequence[Record]) -> None:
-    """Log the end of each operation, or the time of its next attempt."""
+    """Log the end of each operation, or the time of its next attempt; an unmanaged snapshot has its old name again."""
     for record in settled:
+        kind = type(record).__name__
         if record.status.in_progress:
             later = fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
             LOG.warning("Operation failed and is retried: %s", later)
+        elif record.status is Status.ERROR:
+            LOG.warning("Operation failed: %s", fields(record, reference=record.reference.text, reason=record.reason))
+        elif record.status is Status.DELETED:
+            LOG.info("%s unmanaged: %s", kind, fields(record, status="unmanaged", backend_name=record.original_name))
         else:
-            LOG.info("Operation finished: %s", fields(record, reason=record.reason))
+            LOG.info("%s managed: %s", kind, fields(record, backend_name=record.backend_name))
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 import snapmanage
-from snapmanage import conf, relay
+from snapmanage import conf, errors, relay
 from snapmanage.api import app, bodies, lists, schemas, waiting_lists
 from snapmanage.api.access import cadf, callers, http_basic, tokens
 from snapmanage.api.answers import faults
+from snapmanage.api.handlers import quotas
 from snapmanage.api.serving import acceptor, budgets, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit import signing
@@ -80,10 +81,14 @@ VALUES: dict[str, Any] = {
     "`host` and `cluster` of a list": f"{schemas.LONGEST_HOST} characters",
     "levels of nesting in a body": text.DEEPEST,
     "number in a body": f"{bodies.LARGEST_NUMBER.bit_length() + 1} bits",
+    "project of a quota set": f"{callers.LONGEST_NAME} characters",
+    "limit in a quota set": f"{quotas.LARGEST_LIMIT:,}",
+    "hosts that the refusal of an unknown host lists": errors.MOST_HOSTS,
     "text of a refusal of the API": f"{faults.LONGEST_TEXT:,} characters",
     "failed snapshots and volumes of a project": option("failed_records", "quota"),
     "entries on a page": option("osapi_max_limit", "api"),
     "records or messages on a page": f"{queries.LARGEST_PAGE // MIB} Mi characters",
+    "metadata in a summary of volumes": f"{queries.LARGEST_PAGE // MIB} Mi characters",
     "`offset`": f"{schemas.LARGEST_OFFSET:,}",
     "pairs of the filter `metadata`": f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters",
     "each filter such as `name~`": f"{paging.LONGEST_PART} characters",

@@ -57,7 +57,7 @@ from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.format import InternalSnapshot
 from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image
 from snapmanage.drivers.qcow2.paths import Resolvers
-from snapmanage.drivers.system import files
+from snapmanage.drivers.system import files, permissions
 
 LOG = logging.getLogger(__name__)
 
@@ -112,11 +112,7 @@ class Qcow2Driver:
                 f"the option directory is {self._path!r}: set it to the absolute path of the directory with the images"
             )
         with self._open_directory() as directory:
-            if not os.access(self._path, os.R_OK | os.W_OK | os.X_OK):
-                raise errors.BackendPermission(
-                    f"snapmanage has no permission to use the directory {self._path!r}: give its user the rights to "
-                    "read, write and enter it"
-                )
+            permissions.require_use(self._path)
             renames.check(directory)
         qemu_img.check(self._timeout_seconds)
 

@@ -18,7 +18,7 @@ from tests.examples import new_id
 from tests.functional.api.access.test_policy import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, fault
-from tests.functional.world import OTHER_PROJECT, World, running_world
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, running_world
 
 ADMIN, MEMBER, READER = (token(role, PROJECT) for role in ("admin", "member", "reader"))
 SNAPSHOT = "volume-1-snapshot-1"
@@ -139,13 +139,43 @@ def test_refusal_of_a_managed_object_names_its_owner_to_administrators_only(worl
     assert plain == "The object on the backend is managed already, or a request to manage it is being carried out."
 
 
+def test_refusal_of_an_object_of_the_own_project_names_its_record_to_everyone(world: World) -> None:
+    volume_id = world.register_volume()
+    owner = world.manage_snapshot(volume_id, SNAPSHOT)
+
+    def manage_again(caller: dict[str, str]) -> requests.Response:
+        return world.client.post(
+            "os-snapshot-manage", json={"snapshot": {"volume_id": volume_id, "ref": SNAPSHOT}}, headers=caller
+        )
+
+    def register_again(caller: dict[str, str]) -> requests.Response:
+        return world.client.post("os-volume-manage", json={"volume": {"host": SERVER, "ref": VOLUME}}, headers=caller)
+
+    for send, kind, record_id in ((manage_again, "snapshot", owner), (register_again, "volume", volume_id)):
+        detailed, plain = refused_texts(world, send)
+        assert detailed.endswith(f"is managed or being managed already: it is {kind} {record_id}")
+        assert plain.endswith(f"is being carried out. Its record is {record_id}.")
+        assert SERVER not in plain
+
+
+def test_reason_of_a_disabled_server_is_shown_to_everyone_and_its_name_to_administrators(world: World) -> None:
+    world.disable(SERVER, "array swap until 14:00")
+
+    texts = refused_texts(world, lambda who: world.client.get(f"os-snapshot-manage?host={SERVER}", headers=who))
+
+    assert texts == (
+        f"Service is unavailable at this time. The server {SERVER} is disabled: array swap until 14:00.",
+        "Service is unavailable at this time. The server of the backend is disabled: array swap until 14:00.",
+    )
+
+
 def test_refusal_of_an_unknown_host_does_not_repeat_the_host(world: World) -> None:
     def register(caller: dict[str, str]) -> requests.Response:
         body = {"volume": {"host": "nowhere@fast", "ref": "volume-1"}}
         return world.client.post("os-volume-manage", json=body, headers=caller)
 
     assert refused_texts(world, register) == (
-        "Service snapmanage-volume could not be found on host nowhere@fast.",
+        "Service snapmanage-volume could not be found on host nowhere@fast. These hosts exist: storage-1@fast.",
         "The volume, or the server of its backend, could not be found.",
     )
 
