@@ -29,6 +29,7 @@ __all__ = [
     "NotAuthenticated",
     "NotFound",
     "NotPermitted",
+    "OriginRefuses",
     "QuotaExceeded",
     "ServiceDown",
     "ServiceNotFound",
@@ -147,6 +148,12 @@ class NameTaken(Invalid):
     """Another object has the name that this one should get."""
 
     code = "name_taken"
+
+
+class OriginRefuses(Invalid):
+    """Another tool needs the object's name, so the object isn't renamed."""
+
+    code = "origin_refuses"
 
 
 class AttemptsExhausted(Invalid):

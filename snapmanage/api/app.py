@@ -30,6 +30,7 @@ STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
     (errors.NotAcceptable, 406),
     (errors.NotFound, 404),
     (errors.AlreadyManaged, 409),
+    (errors.OriginRefuses, 409),
     (errors.QuotaExceeded, 413),
     (errors.KeyReused, 422),
     (errors.NotPermitted, 403),

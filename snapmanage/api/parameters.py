@@ -10,7 +10,7 @@ from snapmanage import errors
 from snapmanage.api import schemas, versions
 from snapmanage.api.lists import CONSUMES_QUOTA, DEFAULT_SORT_KEY, LARGEST_SIZE_GB, TIMES, Shape
 from snapmanage.api.versions import MINIMUM, Version
-from snapmanage.core.lists import times
+from snapmanage.core.lists import selectors, times
 from snapmanage.core.lists.sorting import SORT_KEYS
 from snapmanage.core.values.text import cut
 
@@ -18,6 +18,9 @@ _BOOLEAN = {"type": "boolean"}
 _TEXT = {"type": "string"}
 _JSON = {"type": "string", "contentMediaType": "application/json"}
 _COUNT = {"type": "integer", "minimum": 0}
+_GLOB = {"type": "string", "minLength": 1, "maxLength": selectors.LONGEST_GLOB}
+_NAME = {"type": "string", "maxLength": selectors.LONGEST_GLOB}
+_SIZE = _COUNT | {"maximum": selectors.LARGEST_SIZE_GB}
 _MOMENT = {"type": "string", "format": "date-time"}
 # Characters of an unknown name that are compared with the known names, and the least ratio of a similar name.
 LONGEST_NAME = 64
@@ -79,16 +82,19 @@ _MANAGEABLE_PAGE = (
     Parameter("safe_to_manage", "Only entries that are, or are not, safe to manage.", _BOOLEAN),
     Parameter("created_before", "Only entries that the backend created before this time.", _MOMENT),
     Parameter("created_after", "Only entries that the backend created after this time.", _MOMENT),
+    Parameter("name", "Only entries whose whole name fits this glob (*, ?, [abc]).", _GLOB),
+    Parameter("min_size", "Only entries of at least this size in GiB.", _SIZE),
+    Parameter("max_size", "Only entries of at most this size in GiB.", _SIZE),
 )
 MANAGEABLE = (
     *_MANAGEABLE_PAGE,
     Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
+    Parameter("source_volume", "Only snapshots of volumes whose name on the backend fits this glob.", _GLOB),
+    Parameter("origin", "Only snapshots that this tool has made, such as sanoid.", _NAME),
+    Parameter("class", "Only snapshots of this class of their tool, such as daily.", _NAME),
+    Parameter("orphans", "Only snapshots whose volume is gone, or only those with a volume.", _BOOLEAN),
 )
-MANAGEABLE_VOLUMES = (
-    *_MANAGEABLE_PAGE,
-    Parameter("min_size", "Only volumes of at least this size in GiB.", _COUNT | {"maximum": LARGEST_SIZE_GB}),
-    Parameter("max_size", "Only volumes of at most this size in GiB.", _COUNT | {"maximum": LARGEST_SIZE_GB}),
-)
+MANAGEABLE_VOLUMES = (*_MANAGEABLE_PAGE,)
 
 
 ALL_PROJECTS = (

@@ -17,6 +17,7 @@ from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, Sear
 from snapmanage.bus import Bus
 from snapmanage.core import idempotency
 from snapmanage.core.idempotency import IdempotencyKey
+from snapmanage.core.origins import protection
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
 from snapmanage.manage import services
@@ -109,7 +110,11 @@ def find_server(request: ApiRequest, host: str) -> Location:
 
 
 def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that new volumes and new snapshots have in common."""
+    """Return the fields that new volumes and new snapshots have in common.
+
+    Raise `NotPermitted` for metadata that only an administrator may set.
+    """
+    protection.require_right_to_force({}, resource.get("metadata") or {}, request.is_admin)
     return {
         "id": str(uuid.uuid4()),
         "reference": Reference.of(resource["ref"]),

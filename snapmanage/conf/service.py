@@ -26,6 +26,12 @@ DEFAULT = [
         "backend costs a thread, some queries while idle, and driver_calls threads under load.",
     ),
     cfg.StrOpt(
+        "origins_file",
+        help="Path of a file in YAML with the names of snapshots of further tools, such as a copy of "
+        "etc/snapmanage/origins.yaml.sample. snapmanage-volume and snapmanage-api read it when they start; use the "
+        "same file on every host. If it is not set, only the built-in tools are recognised.",
+    ),
+    cfg.StrOpt(
         "volume_topic",
         default="snapmanage-volume",
         help="RPC topic of the servers. API, relay and servers need the same value. Set it to cinder-volume to "

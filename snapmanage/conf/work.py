@@ -142,6 +142,14 @@ BACKEND = [
         help="Maximum number of operations that a worker claims or settles in one transaction. A higher value is "
         "faster under load. A lower value distributes operations more evenly among the processes of a server.",
     ),
+    cfg.BoolOpt(
+        "protect_origins",
+        default=True,
+        help="Refuse to manage a snapshot if its new name would break the tool that made it, such as the base of an "
+        "incremental send (docs/reference/origins.md). If it is off, lists still show the origin and the consequence, "
+        "and every snapshot can be managed. It has no effect if snapshot_name_template is empty or the driver renames "
+        "nothing.",
+    ),
     cfg.FloatOpt(
         "inventory_ttl_seconds",
         default=60,

@@ -14,6 +14,8 @@ from snapmanage.core import events, usermessages
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.change import Change
 from snapmanage.core.events import Step
+from snapmanage.core.origins.patterns import Origin
+from snapmanage.core.origins.protection import with_origin
 from snapmanage.core.records import (
     Operation,
     Record,
@@ -102,12 +104,17 @@ def renew(record: R, now: datetime, lease: timedelta) -> Change[R]:
 
 
 def resolve(
-    snapshot: Snapshot, found: BackendSnapshot, managed_name: str, due_at: datetime, storage: str | None = None
+    snapshot: Snapshot,
+    found: BackendSnapshot,
+    managed_name: str,
+    due_at: datetime,
+    storage: str | None = None,
+    origin: Origin | None = None,
 ) -> Change[Snapshot]:
     """Record the object that the reference means and its managed name, before the backend is touched.
 
     From now on the snapshot owns the object: the identity's key is unique on `storage`, or on the server if the storage
-    is unknown.
+    is unknown. The metadata get its `origin`.
     """
     return Change(
         snapshot,
@@ -119,6 +126,7 @@ def resolve(
             original_name=found.name,
             backend_created_at=found.created_at,
             size_gb=found.size_gb,
+            metadata=with_origin(snapshot.metadata, found.name, origin),
             identity_key=owner_key(storage or snapshot.location.server, found.identity),
             due_at=due_at,
         ),

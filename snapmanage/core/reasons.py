@@ -22,6 +22,7 @@ SENTENCES: Mapping[str, str] = {
     "not_a_snapshot": "The object on the backend is not a snapshot.",
     "not_a_volume": "The object on the backend is not a volume.",
     "not_found": "The volume, or the server of its backend, could not be found.",
+    "origin_refuses": "Another tool needs the name of the object on the backend.",
     "quota_exceeded": "The request exceeds the quota of the project.",
     "service_down": "The server of the backend is disabled or down.",
     "slow_list": "The list takes the database too long.",
@@ -39,6 +40,7 @@ _HARMLESS = (
     errors.KeyReused,
     errors.NotFound,
     errors.NotPermitted,
+    errors.OriginRefuses,
     errors.QuotaExceeded,
     errors.SlowList,
 )

@@ -8,13 +8,18 @@ from snapmanage import errors
 
 @dataclass(frozen=True)
 class Service:
-    """One server, `host@backend`; `driver` is the name of its backend's driver, `storage` its `storage_id`."""
+    """One server, `host@backend`; `driver` is the name of its backend's driver, `storage` its `storage_id`.
+
+    `protects_origins` means that it refuses to rename snapshots that other tools need; None before the first heartbeat
+    of a server that knows of it.
+    """
 
     server: str
     driver: str
     heartbeat_at: datetime
     disabled_reason: str | None = None
     storage: str | None = None
+    protects_origins: bool | None = None
 
     def alive(self, now: datetime, down_after: timedelta) -> bool:
         return self.heartbeat_at + down_after > now

@@ -13,6 +13,8 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.origins import protection
+from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
@@ -37,8 +39,8 @@ def request_snapshot(
 
     The volume must belong to the requester's project, unless the requester may act `everywhere`. If the same request
     was sent under the idempotency key before, return that request's snapshot as it is now, and write nothing.
-    Raise `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded` or
-    `AlreadyManaged`.
+    Raise `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`,
+    `AlreadyManaged` or `OriginRefuses`.
     """
 
     def work(tx: Transaction) -> Snapshot:
@@ -49,6 +51,7 @@ def request_snapshot(
         quotas.check_snapshot(tx, snapshot, volume)
         requested = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=tx.now)
         refuse_owned(tx, requested, volume)
+        _refuse_origin(tx, requested, volume)
         return _insert(tx, lifecycle.request(requested))
 
     with owners.named(app):
@@ -113,6 +116,7 @@ def list_manageable(
     inventory: Inventory[BackendSnapshot],
     page: manageable.Page,
     storage: str | None = None,
+    origins: BackendOrigins = NO_ORIGINS,
 ) -> list[manageable.Manageable]:
     """Return a page of a backend's snapshots, and mark those that any server of the storage manages already.
 
@@ -120,12 +124,12 @@ def list_manageable(
     """
     with app.db.read() as conn:
         page = _with_volume(conn, server, page)
-        candidates = inventory.candidates(page)
+        candidates = inventory.candidates(page, origins)
         if page.filters.safe_to_manage is None:
             shown = list(manageable.on_page(candidates, page))
-            return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))
+            return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage), origins)
         held = list(candidates)
-        return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page)
+        return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page, origins)
 
 
 def list_manageable_volumes(
@@ -218,6 +222,16 @@ def refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest |
             owner_id=owner,
             project_id=found.requester.project_id if found else None,
         )
+
+
+def _refuse_origin(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
+    """Raise `OriginRefuses` if the name in the reference shows that another tool needs it.
+
+    The server sees more of the object, and decides again.
+    """
+    service, name = volume.service, snapshot.reference.value.get("source-name")
+    if service and service.protects_origins and isinstance(name, str) and not protection.forced(snapshot.metadata):
+        protection.refuse_by_name(tx.rules.origins, service.driver, name, volume.backend_name, snapshot.id)
 
 
 def require_service(tx: Transaction, server: str) -> None:

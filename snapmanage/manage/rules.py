@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from snapmanage.core.origins.patterns import Origins
+from snapmanage.core.origins.table import KNOWN
 from snapmanage.core.quotas import NO_LIMIT, Limits
 from snapmanage.core.values.retry import Retry
 
@@ -20,3 +22,4 @@ class Rules:
     idempotency_key_ttl: timedelta = timedelta(days=1)
     # Whether outcomes of an upstream API's requests are reported to it.
     report_upstream: bool = False
+    origins: Origins = KNOWN

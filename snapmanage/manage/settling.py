@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from snapmanage import crash, errors
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.origins.patterns import Origin
 from snapmanage.core.records import Record, Snapshot
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
@@ -22,11 +23,12 @@ from snapmanage.store.engine.refusals import write_in_parts
 
 @dataclass(frozen=True)
 class Resolution:
-    """The object that the driver found for a snapshot's reference, and the name that it will be given."""
+    """The object that the driver found for a snapshot's reference, its origin, and the name that it will be given."""
 
     record: Snapshot
     found: BackendSnapshot
     managed_name: str
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def _resolve(tx: Transaction, resolutions: Sequence[Resolution], storage: str | 
         )
     lease_end = tx.now + tx.rules.lease
     changes = [
-        lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage) for each in resolutions
+        lifecycle.resolve(each.record, each.found, each.managed_name, lease_end, storage, each.origin)
+        for each in resolutions
     ]
     written = [change.after for change in tx.write_changes(quotas.admit(tx, changes))]
     crash.at(Point.RESOLVE_UNCOMMITTED)

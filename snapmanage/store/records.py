@@ -201,7 +201,7 @@ def _already_managed(record: Record) -> errors.AlreadyManaged:
 
 # The row is locked as by `hold_many`, the rows of other tables are not: a request may wait, and no heartbeat may.
 _held = (
-    select(*(volumes.c[name] for name in ("project_id", "host", "server", "status", "size_gb")))
+    select(*(volumes.c[name] for name in ("project_id", "host", "server", "status", "size_gb", "backend_name")))
     .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
     .with_for_update(read=True, key_share=True)
     .subquery("held")
@@ -216,10 +216,12 @@ _VOLUME_FOR_REQUEST = (
         _held.c.server,
         _held.c.status,
         _held.c.size_gb,
+        _held.c.backend_name,
         services.c.driver,
         services.c.heartbeat_at,
         services.c.disabled_reason,
         services.c.storage,
+        services.c.protects_origins,
         exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
         select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
         select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
@@ -243,6 +245,7 @@ class VolumeForRequest:
     location: Location
     status: Status
     size_gb: int | None
+    backend_name: str | None
     service: Service | None
     shared: bool
     quota: ProjectQuota
@@ -258,12 +261,13 @@ def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> Vol
     row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id, "project_id": project_id}).one_or_none()
     if row is None:
         return None
-    beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
+    beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage, row.protects_origins)
     return VolumeForRequest(
         row.project_id,
         location(row.host),
         Status(row.status),
         row.size_gb,
+        row.backend_name,
         service=None if row.heartbeat_at is None else Service(*beat),
         shared=bool(row.shared),
         quota=ProjectQuota(project_id, row.snapshots, row.gigabytes, failed_records=row.failed_limit),

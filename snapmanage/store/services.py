@@ -11,7 +11,12 @@ from snapmanage.store.mapping.tables import services
 
 def beat(conn: Connection, service: Service) -> None:
     """Write a server's heartbeat; a disabled server stays disabled."""
-    alive = {"heartbeat_at": service.heartbeat_at, "driver": service.driver, "storage": service.storage}
+    alive = {
+        "heartbeat_at": service.heartbeat_at,
+        "driver": service.driver,
+        "storage": service.storage,
+        "protects_origins": service.protects_origins,
+    }
     # The first two processes of a server may start at the same time.
     locks.lock(conn, services, {"server": service.server, "disabled_reason": None, **alive})
     conn.execute(update(services).where(services.c.server == service.server).values(alive))

@@ -46,7 +46,7 @@ class CinderEndpoint:
             reference=Reference.of(ref),
             name=arguments.text("display_name", fields.get("display_name")),
             description=arguments.text("display_description", fields.get("display_description")),
-            metadata=arguments.metadata(fields.get("metadata")),
+            metadata=arguments.metadata(fields.get("metadata"), ctxt),
             size_gb=volume.size_gb,
             requester=volume.requester,
             created_at=arguments.UNDATED,

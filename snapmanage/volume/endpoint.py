@@ -62,7 +62,7 @@ class Endpoint:
                 reference=Reference.of(ref),
                 name=arguments.text("name", name),
                 description=arguments.text("description", description),
-                metadata=arguments.metadata(metadata),
+                metadata=arguments.metadata(metadata, ctxt),
                 requester=arguments.requester(ctxt, project_id, user_id),
                 created_at=arguments.UNDATED,
             )

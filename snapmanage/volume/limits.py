@@ -12,3 +12,4 @@ class BackendLimits:
     scan_interval_seconds: float = 0.5
     inventory_ttl_seconds: float = 60.0
     driver_timeout_seconds: float = 600.0
+    protect_origins: bool = True

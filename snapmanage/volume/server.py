@@ -16,7 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from snapmanage import crash, errors
 from snapmanage.bus import Bus, Consumer
 from snapmanage.bus.names import Names
+from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lists.manageable import Manageable, Page
+from snapmanage.core.origins.protection import BackendOrigins
 from snapmanage.core.services import Service
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
@@ -27,6 +29,7 @@ from snapmanage.manage.application import Application
 from snapmanage.manage.maintenance.redelivery import PoisonMessageGuard
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, services
+from snapmanage.volume import steps
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.cinder_dialect import CinderEndpoint
 from snapmanage.volume.endpoint import Endpoint, ManageableLists
@@ -39,6 +42,8 @@ LOG = logging.getLogger(__name__)
 
 # A start waits this long for the backends to answer; a backend that answers later is served later.
 START_SECONDS = 10
+# A snapshot that no backend has, to see whether a driver gives new names.
+_PROBE = BackendSnapshot("volume@probe", "probe", 0, "volume", "volume")
 
 
 class VolumeServer:
@@ -65,14 +70,18 @@ class VolumeServer:
         self._volume_template = volume_template
         self._callers = {server: Callers(server) for server in backends}
         worker_name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._origins = {server: self._origins_of(*backend) for server, backend in backends.items()}
         self.workers = {
-            server: Worker(app, server, driver, worker_name, limits) for server, (_, driver, limits) in backends.items()
+            server: Worker(app, server, driver, worker_name, limits, self._origins[server])
+            for server, (_, driver, limits) in backends.items()
         }
         kept = KeptScans()
         self._scans = {
             server: BackendScans(server, driver, limits, app.rules.name_template, kept)
             for server, (_, driver, limits) in backends.items()
         }
+        # The servers that refuse names which other tools need, as far as their heartbeats say it to the API.
+        self._protected: set[str] = set()
         self._checks = {server: BoundedCalls() for server in backends}
         self._consumers: list[Consumer] = []
         # The servers whose backends have answered, and those that the latest heartbeat covered.
@@ -177,6 +186,7 @@ class VolumeServer:
         _, driver, limits = self._backends[server]
         self._checks[server].within(limits.driver_timeout_seconds, "checking the backend", driver.check)
         self._record_storage(server, driver, limits)
+        self._record_protection(server, driver, limits)
         with self._opened:
             if self._stopping.is_set():
                 return
@@ -203,6 +213,13 @@ class VolumeServer:
             both = fields(snapshot=each.snapshot_id, backend=server, other_snapshot=each.owner_id)
             LOG.error("Two snapshots own one object; unmanage one of them: %s", both)
 
+    def _record_protection(self, server: str, driver: Driver, limits: BackendLimits) -> None:
+        """Find out whether the API may refuse names for this server: not if its driver renames nothing."""
+        renames = partial(steps.renames, driver, self._app.rules.name_template, _PROBE)
+        within = self._checks[server].within
+        if self._origins[server].protects and within(limits.driver_timeout_seconds, "making a managed name", renames):
+            self._protected.add(server)
+
     def _warn_of_shared_storage(self, server: str) -> None:
         """Log which other servers, running or not, serve the same storage."""
         with self._app.db.read() as conn:
@@ -215,7 +232,14 @@ class VolumeServer:
             )
 
     def _service(self, server: str, now: datetime) -> Service:
-        return Service(server, self._backends[server][0], now, storage=self.workers[server].storage)
+        name, storage = self._backends[server][0], self.workers[server].storage
+        return Service(server, name, now, storage=storage, protects_origins=server in self._protected)
+
+    def _origins_of(self, name: str, driver: Driver, limits: BackendLimits) -> BackendOrigins:
+        """Return the origins on a backend; without a template of names nothing is renamed, so nothing is refused."""
+        template = self._app.rules.name_template
+        protects = limits.protect_origins and bool(template)
+        return BackendOrigins(self._app.rules.origins, name, protects, partial(steps.renames, driver, template))
 
     def _handler(self, server: str) -> PoisonMessageGuard:
         lists = ManageableLists(partial(self._list_snapshots, server), partial(self._list_volumes, server))
@@ -228,8 +252,8 @@ class VolumeServer:
         services.beat(tx.conn, self._service(server, tx.now))
 
     def _list_snapshots(self, server: str, page: Page) -> list[Manageable]:
-        found = self._scans[server].snapshots.for_page(page)
-        return requests.list_manageable(self._app, server, found, page, self.workers[server].storage)
+        found, storage = self._scans[server].snapshots.for_page(page), self.workers[server].storage
+        return requests.list_manageable(self._app, server, found, page, storage, self._origins[server])
 
     def _list_volumes(self, server: str, page: Page) -> list[Manageable]:
         found = self._scans[server].volumes.for_page(page)

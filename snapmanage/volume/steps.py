@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
+from snapmanage.core.origins import protection
+from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.records import Operation, Record, Snapshot, Status, Volume
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import as_storable, storable
@@ -24,7 +26,9 @@ _NOT_STORABLE = "its name or identity has characters that no database keeps: ren
 F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
-def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolution | Outcome:
+def carry_out(
+    driver: Driver, claimed: Claimed, name_template: str, origins: BackendOrigins = NO_ORIGINS
+) -> Resolution | Outcome:
     """Do the next step of a claimed operation; return a failure as an outcome instead of raising.
 
     Managing a snapshot takes two steps: `_resolve` finds the object of the reference; once that is written, the driver
@@ -44,7 +48,7 @@ def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolutio
             case Snapshot() if record.binding:
                 return Outcome(record, _checked(driver.manage_snapshot(record.binding), BackendSnapshot))
             case Snapshot():
-                return _resolve(driver, record, claimed.volume, name_template)
+                return _resolve(driver, record, claimed.volume, name_template, origins)
         raise TypeError(f"{record} can't be carried out")
     except errors.SnapmanageError as error:
         return Outcome(record, error=error)
@@ -73,6 +77,14 @@ def list_volumes(driver: Driver) -> list[BackendVolume]:
         )
     with _deliberate_errors(driver):
         return [_storable(each) for each in scan()]
+
+
+def renames(driver: Driver, name_template: str, found: BackendSnapshot) -> bool:
+    """Return whether managing would give a snapshot another name."""
+    try:
+        return bool(name_template) and driver.managed_name(found, name_template % _ANY_ID) != found.name
+    except errors.SnapmanageError:  # the listing reports it
+        return True
 
 
 def log_ends(settled: Sequence[Record]) -> None:
@@ -127,14 +139,19 @@ def _unexpected() -> errors.BackendError:
     return errors.BackendError("the driver failed unexpectedly; the log of the server has the traceback")
 
 
-def _resolve(driver: Driver, snapshot: Snapshot, volume: Volume | None, name_template: str) -> Resolution:
+def _resolve(
+    driver: Driver, snapshot: Snapshot, volume: Volume | None, name_template: str, origins: BackendOrigins
+) -> Resolution:
     volume_name = volume.backend_name if volume else None
     found = _checked(driver.find_snapshot(snapshot.reference, volume_name), BackendSnapshot)
     if volume is not None and volume.backend_name is not None:
         refuse_foreign(found, volume.backend_name, volume.backend_id)
     refuse_unsafe(_storable(found))
     name = driver.managed_name(found, name_template % snapshot.id) if name_template else found.name
-    return Resolution(snapshot, found, name)
+    origin = origins.of(found)
+    if origin and origins.protects and name != found.name and not protection.forced(snapshot.metadata):
+        protection.refuse(found.name, origin)
+    return Resolution(snapshot, found, name, origin)
 
 
 def _checked(answer: object, kind: type[F]) -> F:

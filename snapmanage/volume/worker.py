@@ -15,6 +15,7 @@ from functools import partial
 from sqlalchemy.exc import SQLAlchemyError
 
 from snapmanage import crash, errors
+from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.records import Record
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
@@ -44,7 +45,15 @@ _InboxItem = Resolution | Outcome | Claimed | None
 class Worker:
     """The worker of one server; it holds two operations per parallel call, or up to two batches of a fast driver."""
 
-    def __init__(self, app: Application, server: str, driver: Driver, worker_name: str, limits: BackendLimits) -> None:
+    def __init__(
+        self,
+        app: Application,
+        server: str,
+        driver: Driver,
+        worker_name: str,
+        limits: BackendLimits,
+        origins: BackendOrigins = NO_ORIGINS,
+    ) -> None:
         self.id = WorkerId(server, worker_name)
         # The id of the backend's storage, set when the backend answers; None if its driver doesn't know it.
         self.storage: str | None = None
@@ -53,7 +62,7 @@ class Worker:
         self._inbox: queue.SimpleQueue[_InboxItem] = queue.SimpleQueue()
         self._held: dict[str, Claimed] = {}
         self._round_robin = ProjectRoundRobin()
-        carry_out = partial(steps.carry_out, driver, name_template=app.rules.name_template)
+        carry_out = partial(steps.carry_out, driver, name_template=app.rules.name_template, origins=origins)
         self._pool = DriverPool(f"driver {server}", limits.driver_calls, carry_out, self._inbox.put)
         self.renew_every = app.rules.lease.total_seconds() / 3
         self._renew_at = 0.0

@@ -20,11 +20,12 @@ from snapmanage.bus import envelope
 from snapmanage.bus.rabbit import arrived, frames, queue_consumer
 from snapmanage.cmd import privileged
 from snapmanage.cmd.process import arguments as command_lines
-from snapmanage.cmd.wiring import management
+from snapmanage.cmd.wiring import management, origins
 from snapmanage.core import edits, reference
 from snapmanage.core.audit import payloads
-from snapmanage.core.lists import manageable, paging, sorting, times
+from snapmanage.core.lists import manageable, paging, selectors, sorting, times
 from snapmanage.core.maintenance.purge import MINIMUM_AGE
+from snapmanage.core.origins import definitions, forms, protection
 from snapmanage.core.values import text
 from snapmanage.drivers.btrfs import members, paths
 from snapmanage.drivers.cinder import process
@@ -100,6 +101,11 @@ VALUES: dict[str, Any] = {
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
     "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
     "`name~` of manageable snapshots or volumes": f"{manageable.LONGEST_NAME_PART} characters",
+    "`name` of manageable": f"{selectors.LONGEST_GLOB} characters, {selectors.MOST_WILDCARDS} `*`",
+    "`origin` and `class` of manageable": f"{selectors.LONGEST_GLOB} characters each",
+    "file of `[DEFAULT] origins_file`": f"{origins.LARGEST_FILE // KIB} KiB, {definitions.MOST_ENTRIES} entries with "
+    f"up to {definitions.MOST_TEXTS} texts each of {definitions.LONGEST_TEXT} characters, {forms.MOST_WILDCARDS} `*`",
+    "metadata of a snapshot with those of its": f"{protection.MOST_PAIRS} pairs",
     "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}, of which the API reads "
     f"{queries.SHOWN_BYTES // MIB} MiB",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",

@@ -1,14 +1,13 @@
 """Handlers of manageable snapshots and volumes: the snapshots and volumes that a backend holds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from snapmanage import errors
 from snapmanage.api import bodies, schemas, versions, views
-from snapmanage.api.lists import LARGEST_SIZE_GB
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.api.views import MANAGEABLE_SNAPSHOTS, MANAGEABLE_VOLUMES, ManageableList
-from snapmanage.core.lists import manageable, sorting
+from snapmanage.core.lists import manageable, selectors, sorting
 from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
@@ -48,15 +47,21 @@ def _manageable(request: ApiRequest, kind: ManageableList, detail: bool) -> Answ
 
 
 def _call(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any]) -> object:
-    """Return a server's answer; raise `Unavailable` if its release does not know the method."""
+    """Return a server's answer; raise `Unavailable` if its release does not know the method or a filter."""
     try:
         return request.service.bus.call(server, method, arguments, vars(request.caller.requester))
     except errors.InvalidRequest as error:
-        if _UNKNOWN_CALL not in str(error):
-            raise
-        raise errors.Unavailable(
-            f"{server} runs an earlier release, which can't answer this; upgrade snapmanage-volume there"
-        ) from error
+        if _UNKNOWN_CALL in str(error):
+            raise errors.Unavailable(
+                f"{server} runs an earlier release, which can't answer this; upgrade snapmanage-volume there"
+            ) from error
+        if str(error).startswith(manageable.UNKNOWN_FILTERS):
+            used = ", ".join(sorted(arguments.get("filters", {}).keys() & set(selectors.PARAMETERS)))
+            raise errors.Unavailable(
+                f"{server} runs an earlier release, which doesn't know the filters {used}; upgrade snapmanage-volume "
+                "there, or leave these filters out"
+            ) from error
+        raise
 
 
 def _entries(server: str, kind: ManageableList, answer: object) -> list[dict[str, Any]]:
@@ -106,13 +111,23 @@ def _filters(parameters: Mapping[str, str], kind: ManageableList) -> manageable.
         safe_to_manage=schemas.boolean(parameters, "safe_to_manage"),
         created_before=None if before is None else manageable.moment("created_before", before),
         created_after=None if after is None else manageable.moment("created_after", after),
-        min_size=_size(parameters, "min_size") if of_volumes else None,
-        max_size=_size(parameters, "max_size") if of_volumes else None,
+        selectors=_selectors(parameters, ("name", "min_size", "max_size") if of_volumes else selectors.PARAMETERS),
     )
 
 
-def _size(parameters: Mapping[str, str], name: str) -> int | None:
-    return schemas.integer(parameters, name, 0, LARGEST_SIZE_GB) if name in parameters else None
+def _selectors(parameters: Mapping[str, str], known: Collection[str]) -> selectors.Selectors:
+    if "name_regex" in parameters:
+        raise errors.InvalidRequest("name_regex isn't supported; use name with a glob, such as name=disk-*@daily-????")
+    return selectors.Selectors.of({name: _selector(parameters, name) for name in known if name in parameters})
+
+
+def _selector(parameters: Mapping[str, str], name: str) -> str | int | bool | None:
+    match name:
+        case "min_size" | "max_size":
+            return schemas.integer(parameters, name, 0, selectors.LARGEST_SIZE_GB)
+        case "orphans":
+            return schemas.boolean(parameters, name)
+    return parameters[name]
 
 
 def _marker(text: str | None) -> dict[str, Any] | None:

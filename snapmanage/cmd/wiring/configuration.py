@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from snapmanage import conf as options
 from snapmanage import errors
 from snapmanage.bus.names import Names
-from snapmanage.cmd.wiring import logs
+from snapmanage.cmd.wiring import logs, origins
 from snapmanage.core.quotas import KINDS, Limits
 from snapmanage.core.values.retry import Retry
 from snapmanage.drivers.protocol import Driver, Section
@@ -140,6 +140,7 @@ def rules(conf: cfg.ConfigOpts) -> Rules:
         both_dialects=conf.notification_dialect == "both",
         idempotency_key_ttl=timedelta(seconds=conf.api.idempotency_key_ttl_seconds),
         report_upstream=bool(conf.upstream.endpoint),
+        origins=origins.load(conf.origins_file),
     )
 
 
@@ -172,6 +173,7 @@ def _backend(conf: cfg.ConfigOpts, section: str) -> tuple[str, Driver, BackendLi
         conf.operations.scan_interval_seconds,
         given.inventory_ttl_seconds,
         given.driver_timeout_seconds,
+        given.protect_origins,
     )
     return given.driver, driver(**arguments), limits
 

@@ -9,6 +9,7 @@ from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lists.manageable import Filters, Listed, Page
 from snapmanage.core.lists.sorting import Sort
+from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.text import cut
 
@@ -31,7 +32,7 @@ class Inventory(Generic[L]):
         """Return the number of orders that the inventory keeps."""
         return len(self._orders)
 
-    def candidates(self, page: Page) -> Iterator[L]:
+    def candidates(self, page: Page, origins: BackendOrigins = NO_ORIGINS) -> Iterator[L]:
         """Yield the objects after the marker that pass the filters, in the order of the page.
 
         Raise `InvalidRequest` if the scan found no object of the marker's name.
@@ -39,7 +40,9 @@ class Inventory(Generic[L]):
         ordered = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._found, page.sort))
         start = 0 if page.marker is None else _after(ordered, page.marker)
         rest = itertools.islice(ordered, start, None)
-        return rest if page.filters == Filters() else filter(page.filters.passes, rest)
+        if page.filters == Filters():
+            return rest
+        return (found for found in rest if page.filters.passes(found, origins))
 
 
 def _after(ordered: Iterable[Listed], marker: Reference) -> int:

@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, belongs
+from snapmanage.core.lists.selectors import PARAMETERS, Selectors
 from snapmanage.core.lists.sorting import BY_REFERENCE, Sort, order
+from snapmanage.core.origins.patterns import Origin
+from snapmanage.core.origins.protection import NO_ORIGINS, ORIGIN_KEYS, REFUSES, BackendOrigins, with_extra_info
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.ids import ids_in
@@ -24,6 +27,8 @@ Listed = BackendSnapshot | BackendVolume
 ALREADY_MANAGED = "already managed"
 # Entries in one answer of a server; [api] osapi_max_limit is lower, since the API requires one entry more than a page.
 MOST_ENTRIES = 10_001
+# The beginning of the error with which a server refuses filters that its release does not know.
+UNKNOWN_FILTERS = "filters can't be"
 # Characters. The filter is compared with each name of a backend.
 LONGEST_NAME_PART = 255
 # The fields of an entry in a list without details; snapshots have `source_reference` too.
@@ -91,7 +96,7 @@ class Filters:
     """The filters of a list; a filter that is None or empty passes every entry.
 
     `name_part` ignores the case. `volume_id` comes from the request, `volume` is its record. Times are exclusive;
-    an object without a time passes no filter of times. Sizes are in GiB and inclusive.
+    an object without a time passes no filter of times.
     """
 
     name_part: str = ""
@@ -100,8 +105,7 @@ class Filters:
     safe_to_manage: bool | None = None
     created_before: datetime | None = None
     created_after: datetime | None = None
-    min_size: int | None = None
-    max_size: int | None = None
+    selectors: Selectors = field(default_factory=Selectors)
 
     def __post_init__(self) -> None:
         if len(self.name_part) > LONGEST_NAME_PART:
@@ -116,40 +120,39 @@ class Filters:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Filters":
         """Read the result of `as_wire`; raise `InvalidRequest` for other filters or types."""
-        read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
-        if (
-            not read.keys() <= _WIRE_FIELDS
-            or any(not isinstance(read.get(name, ""), str) for name in _TEXTS)
-            or any(type(read.get(name, 0)) is not int for name in _SIZES)
-        ):
+        own = {name: value for name, value in given.items() if name not in PARAMETERS}
+        read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in own.items()}
+        if not read.keys() <= _WIRE_FIELDS or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
             raise errors.InvalidRequest(
-                f"filters can't be {cut(repr(dict(given)))}; "
-                f"use texts, times and sizes for these: {', '.join(sorted(_WIRE_FIELDS))}"
+                f"{UNKNOWN_FILTERS} {cut(repr(dict(given)))}; "
+                f"use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
             )
-        return cls(**read)
+        return cls(**read, selectors=Selectors.of(given))
 
     def as_wire(self) -> dict[str, Any]:
         """Return the filters in use, in the types of JSON."""
         given = {name: getattr(self, name) for name in sorted(_WIRE_FIELDS)}
         given |= {name: given[name].isoformat() for name in _TIMES if given[name]}
-        return {name: value for name, value in given.items() if value not in (None, "")}
+        return {name: value for name, value in given.items() if value not in (None, "")} | self.selectors.as_wire()
 
-    def passes(self, found: Listed) -> bool:
+    def passes(self, found: Listed, origins: BackendOrigins = NO_ORIGINS) -> bool:
         """Return whether an object passes all filters but `safe_to_manage`, which depends on the owners."""
         return (
             self._folded in found.name.casefold()
+            and self.selectors.select(found.name, found.size_gb, _parent(found))
             and (self.volume is None or _is_snapshot_of(found, self.volume))
             and (self.created_before is None or _earlier(found.created_at, self.created_before))
             and (self.created_after is None or _earlier(self.created_after, found.created_at))
-            and (self.min_size is None or self.min_size <= found.size_gb)
-            and (self.max_size is None or found.size_gb <= self.max_size)
+            and (not self.selectors.need_origin or self._of_origin(_origin(found, origins)))
         )
+
+    def _of_origin(self, origin: Origin | None) -> bool:
+        return origin is not None and self.selectors.select_origin(origin.tool, origin.class_name)
 
 
 _TEXTS = {"name_part", "volume_id"}
 _TIMES = {"created_before", "created_after"}
-_SIZES = {"min_size", "max_size"}
-_WIRE_FIELDS = _TEXTS | _TIMES | _SIZES | {"safe_to_manage"}
+_WIRE_FIELDS = _TEXTS | _TIMES | {"safe_to_manage"}
 
 
 @dataclass(frozen=True)
@@ -197,9 +200,9 @@ def moment(name: str, text: Any) -> datetime:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def entries(found: Iterable[Listed], owned: Owned) -> list[Manageable]:
+def entries(found: Iterable[Listed], owned: Owned, origins: BackendOrigins = NO_ORIGINS) -> list[Manageable]:
     """Return the entries of a backend's snapshots or volumes."""
-    return [_entry(each, owned) for each in found]
+    return [_entry(each, owned, origins) for each in found]
 
 
 def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
@@ -207,39 +210,54 @@ def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
     return itertools.islice(candidates, page.offset, None if page.limit is None else page.offset + page.limit)
 
 
-def page_by_safety(candidates: Iterable[Listed], owned: Owned, page: Page) -> list[Manageable]:
+def page_by_safety(
+    candidates: Iterable[Listed], owned: Owned, page: Page, origins: BackendOrigins = NO_ORIGINS
+) -> list[Manageable]:
     """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
-    every = (_entry(found, owned) for found in candidates)
+    every = (_entry(found, owned, origins) for found in candidates)
     return list(on_page((entry for entry in every if entry.safe_to_manage is page.filters.safe_to_manage), page))
 
 
 def for_readers(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry of `as_wire` for callers who aren't administrators.
 
-    The entry lacks the ids of records, which may belong to other projects, and the details of the backend.
+    The entry lacks the ids of records, which may belong to other projects, and the details of the backend. Its origin
+    is none of them.
     """
     reason = entry["reason_not_safe"]
-    if reason is not None:
+    if reason is not None and not reason.startswith(f"{REFUSES}: "):
         kind = reason.partition(":")[0]
         reason = kind if kind in {each.value for each in Unsafe} else ALREADY_MANAGED
-    return {**entry, "reason_not_safe": reason, "extra_info": None, "cinder_id": None}
+    extra = {key: value for key, value in (entry.get("extra_info") or {}).items() if key in ORIGIN_KEYS}
+    return {**entry, "reason_not_safe": reason, "extra_info": extra or None, "cinder_id": None}
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
 
+def _parent(found: Listed) -> str | None:
+    return found.parent if isinstance(found, BackendSnapshot) else None
+
+
+def _origin(found: Listed, origins: BackendOrigins) -> Origin | None:
+    return origins.of(found) if isinstance(found, BackendSnapshot) else None
+
+
 def _is_snapshot_of(found: Listed, volume: Volume) -> bool:
     return isinstance(found, BackendSnapshot) and belongs(found, volume.backend_name, volume.backend_id) is True
 
 
-def _entry(found: Listed, owned: Owned) -> Manageable:
+def _entry(found: Listed, owned: Owned, origins: BackendOrigins) -> Manageable:
     reference, record_id = Reference.named(found.name), owned.owner(found)
     reason = _reason_not_safe(found, record_id, owned.references.get(reference.text))
     if isinstance(found, BackendVolume):
         return Manageable(reference, found.size_gb, reason, record_id, found.extra)
+    # The name of a managed snapshot is that of its record.
+    origin = origins.of(found) if record_id is None else None
+    reason = reason or origins.reason_not_safe(found, origin)
     source = Reference.named(found.parent) if found.parent else None
-    return ManageableSnapshot(reference, found.size_gb, reason, record_id, found.extra, source)
+    return ManageableSnapshot(reference, found.size_gb, reason, record_id, with_extra_info(found.extra, origin), source)
 
 
 def _reason_not_safe(found: Listed, record_id: str | None, namesake: str | None) -> str | None:

@@ -23,7 +23,7 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
     """Write values into rows, each a pair of an id and of values by column; equal values are one statement."""
     alike: dict[tuple[tuple[str, Any], ...], tuple[Values, list[str]]] = {}
     for key, values in rows:
-        alike.setdefault(_hashable(values), (values, []))[1].append(key)
+        alike.setdefault(tuple(map(_hashable, values.items())), (values, []))[1].append(key)
     apart: defaultdict[tuple[str, ...], list[Values]] = defaultdict(list)
     for values, keys in alike.values():
         if len(keys) > 1 and values:
@@ -38,11 +38,10 @@ def update(conn: Connection, table: Table, rows: Sequence[tuple[str, Values]]) -
             conn.execute(table.update().where(table.c.id == bindparam("row_id")), each)
 
 
-def _hashable(values: Values) -> tuple[tuple[str, Any], ...]:
-    """Return values by column in a form that can be compared; the metadata of a record are a dictionary."""
-    return tuple(
-        (name, tuple(value.items()) if isinstance(value, Mapping) else value) for name, value in values.items()
-    )
+def _hashable(item: tuple[str, Any]) -> tuple[str, Any]:
+    """Return a column and its value, or the text of a value that is an object of JSON."""
+    name, value = item
+    return (name, json.dumps(value)) if isinstance(value, Mapping) else item
 
 
 def filled_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:

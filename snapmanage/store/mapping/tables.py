@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, text
 from sqlalchemy.dialects import mysql
 
 from snapmanage.store.mapping.types import ID, LONG_TEXT, NAME, Json, UtcDateTime
@@ -141,6 +141,7 @@ services = Table(
     Column("heartbeat_at", UtcDateTime, nullable=False),
     Column("disabled_reason", NAME),
     Column("storage", NAME),
+    Column("protects_origins", Boolean),
     **_MARIADB,
 )
 

@@ -3,6 +3,8 @@
 import pytest
 
 from snapmanage import errors
+from snapmanage.core.origins.protection import BackendOrigins
+from snapmanage.core.origins.table import KNOWN
 from snapmanage.core.reference import Reference
 from tests.contract.labs.zfs import ZfsLab
 from tests.contract.zfs.helpers import new_binding
@@ -36,3 +38,17 @@ def test_failures_of_zfs_become_errors_of_snapmanage(lab: ZfsLab) -> None:
         lab.driver.rename(lab.name_of("absent"), lab.name_of("new"))
     with pytest.raises(errors.NameTaken):
         lab.driver.rename(one, other)
+
+
+def test_hold_on_a_snapshot_of_zrepl_refuses_its_new_name(lab: ZfsLab) -> None:
+    name = lab.name_of("zrepl_20220920_092503_000")
+    lab.add_snapshot(name)
+    origins = BackendOrigins(KNOWN, "zfs", protects=True)
+
+    free = next(each for each in lab.driver.list_snapshots() if each.name == name)
+    lab.zfs.run("zfs", "hold", "zrepl_last_received_J_backup", name)
+    held = lab.driver.find_snapshot(Reference.named(name))
+
+    assert origins.reason_not_safe(free, origins.of(free)) is None
+    assert (origins.reason_not_safe(held, origins.of(held)) or "").startswith("origin refuses: it has holds")
+    lab.zfs.run("zfs", "release", "zrepl_last_received_J_backup", name)

@@ -218,6 +218,44 @@ def test_manageable_list_has_details_for_administrators_only(world: World) -> No
     )
 
 
+def test_origins_are_no_secret_of_a_backend(world: World) -> None:
+    name = add_syncoid(world)
+
+    answer = world.client.get("os-snapshot-manage/detail", params={"host": SERVER, "name": name}, headers=MEMBER)
+
+    [entry] = answer.json()["manageable-snapshots"]
+    assert (entry["extra_info"]["origin"], entry["extra_info"]["origin-rename"]) == ("syncoid", "refuse")
+    assert entry["reason_not_safe"] == "origin refuses: syncoid needs this name for its next incremental send"
+
+
+def test_refusal_because_of_an_origin_is_the_same_for_everyone(world: World) -> None:
+    body = {"snapshot": {"volume_id": world.register_volume(), "ref": add_syncoid(world)}}
+
+    def manage(caller: dict[str, str]) -> requests.Response:
+        return world.client.post("os-snapshot-manage", json=body, headers=caller)
+
+    detailed, plain = refused_texts(world, manage)
+    assert "syncoid needs this name" in detailed
+    assert plain == detailed
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_member_may_not_force_a_new_name(world: World, value: str) -> None:
+    snapshot = {"volume_id": world.register_volume(), "ref": add_syncoid(world)}
+    body = {"snapshot": snapshot | {"metadata": {"snapmanage:force": value}}}
+
+    answer = world.client.post("os-snapshot-manage", json=body, headers=MEMBER)
+
+    assert answer.status_code == 403
+    assert fault(answer)[2].startswith("Only an administrator may set the metadata snapmanage:force")
+
+
+def add_syncoid(world: World) -> str:
+    name = "syncoid_nas_2020-01-27:12:30:01"
+    world.driver.add_snapshot("volume-1", name)
+    return name
+
+
 def test_list_of_manageable_volumes_has_details_for_administrators_only(world: World) -> None:
     volume_id = world.register_volume()
     world.driver.add_volume("volume-2")

@@ -16,7 +16,7 @@ from tests.examples import SERVER
 
 def test_heartbeat_moves_and_leaves_a_disabled_server_disabled(database: Database, clock: FakeClock) -> None:
     def beat(conn: Connection, now: datetime) -> None:
-        services.beat(conn, Service(SERVER, "fake", now))
+        services.beat(conn, Service(SERVER, "fake", now, protects_origins=True))
 
     database.write(beat)
     assert database.write(lambda conn, _: services.disable(conn, SERVER, "new disks"))
@@ -24,7 +24,7 @@ def test_heartbeat_moves_and_leaves_a_disabled_server_disabled(database: Databas
     database.write(beat)
 
     with database.read() as conn:
-        assert services.all_of(conn) == [Service(SERVER, "fake", later, "new disks")]
+        assert services.all_of(conn) == [Service(SERVER, "fake", later, "new disks", protects_origins=True)]
         assert services.get(conn, "storage-2@fast") is None
     assert not database.write(lambda conn, _: services.disable(conn, "storage-2@fast", None))
 

@@ -99,6 +99,40 @@ def test_listing_for_cinder_has_versioned_objects(upstream_world: World) -> None
     assert entries[0]["versioned_object.data"].keys() == expected[0]["versioned_object.data"].keys()
 
 
+def cast_with_metadata(metadata: dict[str, str], is_admin: bool, name: str) -> bytes:
+    """Return the recorded cast of Cinder, for another object, with other metadata and another caller."""
+    body = json.loads(sample_body("cast_manage_existing_snapshot"))
+    message = json.loads(body["oslo.message"])
+    message["_context_is_admin"] = is_admin
+    message["args"]["ref"] = {"source-name": name}
+    message["args"]["snapshot"]["versioned_object.data"]["metadata"] = metadata
+    return json.dumps(body | {"oslo.message": json.dumps(message)}).encode()
+
+
+SYNCOID = "syncoid_nas_2020-01-27:12:30:01"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_admin", "status"),
+    [
+        ({}, True, Status.ERROR),
+        ({"snapmanage:force": "true"}, False, Status.ERROR),
+        ({"snapmanage:force": "true"}, True, Status.AVAILABLE),
+    ],
+)
+def test_cast_for_an_object_that_another_tool_needs_requires_an_administrator(
+    upstream_world: World, metadata: dict[str, str], is_admin: bool, status: Status
+) -> None:
+    upstream_world.driver.add_snapshot(SAMPLE_VOLUME, SYNCOID)
+
+    publish(upstream_world, cast_with_metadata(metadata, is_admin, SYNCOID))
+
+    upstream_world.audited_events(SAMPLE, "end" if status is Status.AVAILABLE else ".error")
+    record = upstream_world.record(SAMPLE)
+    assert (record.status, record.reason_code) == (status, None if status is Status.AVAILABLE else "origin_refuses")
+    assert (SYNCOID in snapshot_names(upstream_world)) is (status is Status.ERROR)
+
+
 def delete_volume(unmanage_only: bool = True) -> bytes:
     """Return Cinder's cast for `cinder unmanage`, which it sends instead of deleting the volume."""
     volume = {

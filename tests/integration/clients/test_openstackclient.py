@@ -122,3 +122,25 @@ def test_openstackclient_lists_manageable_volumes(service: Service, osc: Callabl
     assert (before["safe_to_manage"], before["cinder_id"]) == (True, None)
     assert (after["safe_to_manage"], after["reason_not_safe"], after["cinder_id"]) == (False, "already managed", made)
     assert disk in [each["reference"]["source-name"] for each in osc(*listing, "--sort", "size:asc")]
+
+
+def test_openstackclient_forces_the_new_name_of_a_snapshot_that_another_tool_needs(
+    service: Service, osc: Callable[..., Any], disk: str
+) -> None:
+    name = f"{disk}@syncoid_nas_2026-01-31:10:00:01"
+    (service.images / name).write_bytes(b"data")
+    made = osc("volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST)["id"]
+    await_available(lambda: status(service, f"volumes/{made}"), disk)
+    create = ("volume", "snapshot", "create", f"{disk}-old", "--volume", disk, "--remote-source", f"source-name={name}")
+
+    with pytest.raises(AssertionError, match="is a snapshot of syncoid, so it isn't renamed"):
+        osc(*create)
+    forced = osc(*create, "--property", "snapmanage:force=true")["id"]
+    await_available(lambda: status(service, f"snapshots/{forced}"), forced)
+
+    [entry] = [
+        each
+        for each in osc("block", "storage", "snapshot", "manageable", "list", HOST, "--long")
+        if each["cinder_id"] == forced
+    ]
+    assert entry["reference"]["source-name"] == f"{disk}@snapshot-{forced}"

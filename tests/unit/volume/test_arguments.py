@@ -30,7 +30,7 @@ def test_texts_of_a_requester_have_at_most_255_characters_each(name: str) -> Non
 @pytest.mark.parametrize("value", ["text", ["k"], 7, {"k": 7}])
 def test_metadata_of_another_type_are_refused_with_a_sentence(value: Any) -> None:
     with pytest.raises(errors.InvalidRequest, match=r"metadata must be an object of texts$"):
-        arguments.metadata(value)
+        arguments.metadata(value, {})
 
 
 def test_size_of_a_volume_fits_into_every_database() -> None:

@@ -233,3 +233,11 @@ def test_server_of_an_earlier_release_is_named_with_the_remedy(world: World, mon
 
     text = f"{SERVER} runs an earlier release, which can't answer this; upgrade snapmanage-volume there"
     assert fault(refused) == (503, "serviceUnavailable", text)
+
+
+def test_list_is_filtered_by_a_glob_of_names(world: World) -> None:
+    world.driver.add_volume("other")
+
+    entries = world.client.manageable_volumes(name="vol*-?")
+
+    assert [entry["reference"]["source-name"] for entry in entries] == [VOLUME]

@@ -11,6 +11,7 @@ from sqlalchemy.exc import StatementError
 from snapmanage.core import lifecycle
 from snapmanage.core.backend import GIB, BackendSnapshot
 from snapmanage.core.change import Change
+from snapmanage.core.origins.patterns import Origin, Rename
 from snapmanage.core.records import Snapshot, Status
 from snapmanage.store import records
 from snapmanage.store.engine.database import Database
@@ -78,6 +79,31 @@ def test_batch_resolves_each_record_to_its_own_object(database: Database) -> Non
     update(database, *resolved)
 
     assert [stored(database, each.id) for each in (one, other)] == [change.after for change in resolved]
+
+
+@pytest.mark.parametrize("class_name", ["daily", None])
+def test_batch_writes_the_origin_of_each_record(database: Database, class_name: str | None) -> None:
+    one, other = due_snapshot("a", metadata={"k": "v"}), due_snapshot("b")
+    insert(database, one, other)
+    origins = [Origin("sanoid", class_name, None, Rename.WARN, "why"), Origin("zrepl", None, None, Rename.WARN, "why")]
+
+    resolved = [
+        lifecycle.resolve(snapshot, backend_snapshot(f"s-{snapshot.id}"), f"m-{snapshot.id}", NOW, origin=origin)
+        for snapshot, origin in zip((one, other), origins, strict=True)
+    ]
+    update(database, *resolved)
+
+    assert [stored(database, each.id) for each in (one, other)] == [change.after for change in resolved]
+    assert stored(database, one.id).metadata["origin"] == "sanoid"
+
+
+def test_batch_writes_equal_metadata_to_several_records(database: Database) -> None:
+    one, other = due_snapshot("a"), due_snapshot("b")
+    insert(database, one, other)
+
+    update(database, *(Change(each, replace(each, metadata={"a": "b", "c": "d"})) for each in (one, other)))
+
+    assert [stored(database, each.id).metadata for each in (one, other)] == [{"a": "b", "c": "d"}] * 2
 
 
 def test_batch_with_a_value_that_fits_no_column_is_refused_whole(database: Database) -> None:

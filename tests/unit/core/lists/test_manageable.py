@@ -13,6 +13,7 @@ from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.lists.manageable import Filters, Owned, Page
+from snapmanage.core.lists.selectors import Selectors
 from snapmanage.core.lists.sorting import SORT_DIRECTIONS, SORT_KEYS, Sort
 from snapmanage.core.reference import Reference
 from tests import examples
@@ -230,10 +231,10 @@ def test_filters_select_the_matching_snapshots(filters: Filters, expected: list[
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
-        (Filters(min_size=2), ["b", "c"]),
-        (Filters(max_size=2), ["a", "b"]),
-        (Filters(min_size=2, max_size=2), ["b"]),
-        (Filters(max_size=0), []),
+        (Filters(selectors=Selectors(min_size=2)), ["b", "c"]),
+        (Filters(selectors=Selectors(max_size=2)), ["a", "b"]),
+        (Filters(selectors=Selectors(min_size=2, max_size=2)), ["b"]),
+        (Filters(selectors=Selectors(max_size=0)), []),
     ],
 )
 def test_sizes_are_compared_in_gib_inclusively(filters: Filters, expected: list[str]) -> None:
@@ -260,7 +261,7 @@ def test_page_of_safe_or_unsafe_entries_counts_only_those(safe: bool, expected: 
 
 
 def test_filters_are_the_same_after_a_round_trip_over_the_wire() -> None:
-    filters = Filters("part", VOLUME_ID, None, False, NOW, NOW - timedelta(hours=1), 0, 7)
+    filters = Filters("part", VOLUME_ID, None, False, NOW, NOW - timedelta(hours=1), Selectors(min_size=0, max_size=7))
 
     assert Filters.of(json.loads(json.dumps(filters.as_wire()))) == filters
     assert Filters().as_wire() == {}

@@ -1,0 +1,100 @@
+"""Protect the names that other tools need: the origins of one backend's snapshots, and the refusals."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.origins.patterns import Origin, Origins, Rename
+from snapmanage.core.values.ids import ids_in
+
+# The key of metadata with which an administrator has a snapshot renamed all the same.
+FORCE = "snapmanage:force"
+# The beginning of `reason_not_safe`.
+REFUSES = "origin refuses"
+# The metadata of a record have so many pairs at most, and each value so many characters.
+MOST_PAIRS = 128
+LONGEST_VALUE = 255
+
+
+def forced(metadata: Mapping[str, str]) -> bool:
+    return metadata.get(FORCE, "").lower() == "true"
+
+
+def require_right_to_force(before: Mapping[str, str], after: Mapping[str, str], is_admin: bool) -> None:
+    """Raise `NotPermitted` if metadata would get another value of `FORCE`, unless the caller is an administrator."""
+    if not is_admin and after.get(FORCE) not in (None, before.get(FORCE)):
+        raise errors.NotPermitted(
+            f"Only an administrator may set the metadata {FORCE}, which renames a snapshot that another tool needs; "
+            "leave it out."
+        )
+
+
+def without_force(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata without `FORCE`, for a sender that isn't known to be an administrator."""
+    return {key: value for key, value in metadata.items() if key != FORCE}
+
+
+def refuse(name: str, origin: Origin) -> None:
+    """Raise `OriginRefuses` if a new name would break the tool that made a snapshot."""
+    if origin.rename is Rename.REFUSE:
+        raise errors.OriginRefuses(f"{name!r} is a snapshot of {origin.tool}, so it isn't renamed: {origin.why}")
+
+
+def refuse_by_name(origins: Origins, driver: str, name: str, parent: str | None, snapshot_id: str) -> None:
+    """Raise `OriginRefuses` if the name of a reference alone shows that a new name would break a tool.
+
+    An object whose name holds the id of the new snapshot has its managed name already, as far as one can know here.
+    """
+    origin = origins.recognise(name, parent, driver)
+    if origin and snapshot_id not in ids_in(name):
+        refuse(name, origin)
+
+
+def with_origin(metadata: Mapping[str, str], name: str, origin: Origin | None) -> Mapping[str, str]:
+    """Return the metadata of a snapshot with its origin and its original name, unless they are given or too many."""
+    if origin is None:
+        return metadata
+    known = {"origin": origin.tool, "origin-class": origin.class_name, "original-name": name}
+    added = {key: value for key, value in known.items() if value and len(value) <= LONGEST_VALUE}
+    together = added | dict(metadata)
+    return together if len(together) <= MOST_PAIRS else metadata
+
+
+@dataclass(frozen=True)
+class BackendOrigins:
+    """The origins of the snapshots of a backend; `protects` is false if its operator lets every object be renamed.
+
+    `renames` returns whether managing gives an object a new name.
+    """
+
+    origins: Origins = field(default_factory=Origins)
+    driver: str = ""
+    protects: bool = False
+    renames: Callable[[BackendSnapshot], bool] = lambda found: True
+
+    def of(self, found: BackendSnapshot) -> Origin | None:
+        return self.origins.recognise(found.name, found.parent, self.driver, found.extra)
+
+    def reason_not_safe(self, found: BackendSnapshot, origin: Origin | None) -> str | None:
+        """Return why a snapshot can't be managed because of its origin; None if it can."""
+        if origin is None or not self.protects or origin.rename is not Rename.REFUSE or not self.renames(found):
+            return None
+        return f"{REFUSES}: {origin.why}"
+
+
+NO_ORIGINS = BackendOrigins()
+ORIGIN_KEYS = ("origin", "origin-class", "origin-rename", "origin-why", "origin-created-at")
+
+
+def with_extra_info(extra: Mapping[str, str], origin: Origin | None) -> dict[str, str]:
+    """Return the properties that a driver reports, and the origin as lists show it, under the keys `ORIGIN_KEYS`.
+
+    Every reader sees these keys, so a driver's own values of them are left out.
+    """
+    shown = {key: value for key, value in extra.items() if key not in ORIGIN_KEYS}
+    if origin is None:
+        return shown
+    created_at = origin.created_at.isoformat() if origin.created_at else None
+    values = (origin.tool, origin.class_name, origin.rename.value, origin.why, created_at)
+    return shown | {key: value for key, value in zip(ORIGIN_KEYS, values, strict=True) if value is not None}
