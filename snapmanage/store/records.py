@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection, Select, bindparam, exists, select, union
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
@@ -18,18 +19,29 @@ from snapmanage.core.values.location import Location
 from snapmanage.store import paging
 from snapmanage.store.engine import batches
 from snapmanage.store.mapping.rows import TABLES, location, to_columns, to_record
-from snapmanage.store.mapping.tables import quotas, services, snapshots, volumes
+from snapmanage.store.mapping.tables import audit, audit_snapshots, quotas, services, snapshots, volumes
 from snapmanage.store.quotas import counts_of_failed_records
 
 R = TypeVar("R", bound=Record)
 
 
-def insert(conn: Connection, record: Record) -> None:
-    """Write a new record; raise `AlreadyManaged` if its reference is owned already."""
+def insert(conn: Connection, *new: R) -> None:
+    """Write new records of a kind; raise `AlreadyManaged` if a reference is owned already, or an id is in use."""
+    # Several transactions insert in the same order, so that they rarely deadlock.
+    rows = [to_columns(record) for record in sorted(new, key=lambda record: record.reference_key or "")]
     try:
-        conn.execute(TABLES[type(record)].insert(), to_columns(record))
+        conn.execute(TABLES[type(new[0])].insert(), rows if len(rows) > 1 else rows[0])
     except IntegrityError as error:
-        raise _already_managed(record) from error
+        raise already_managed(new[0]) from error
+
+
+def ids_in_use(conn: Connection, record_ids: Collection[str]) -> set[str]:
+    """Return those of the ids that a record has or had: a volume or a snapshot, a tombstone, or a purged record."""
+    columns = (snapshots.c.id, volumes.c.id, audit_snapshots.c.id, audit.c.snapshot_id)
+    used = set[str]()
+    for part in batches.filled_parts(sorted(record_ids)):
+        used |= set(conn.execute(union(*(select(each).where(each.in_(part)) for each in columns))).scalars())
+    return used
 
 
 def missing(conn: Connection, records: Sequence[Record]) -> list[Record]:
@@ -128,7 +140,7 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
             values = [(change.before.id, to_columns(change.after, change.before)) for change in current]
             batches.update(conn, table, values)
         except IntegrityError as error:
-            raise _already_managed(current[0].after) from error
+            raise already_managed(current[0].after) from error
         written += current
     return written
 
@@ -152,7 +164,8 @@ def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:
     return paging.count(conn, TABLES[kind], query)
 
 
-def _already_managed(record: Record) -> errors.AlreadyManaged:
+def already_managed(record: Record) -> errors.AlreadyManaged:
+    """Return the error for a record whose reference, or whose object, another record owns."""
     return errors.AlreadyManaged(
         f"the object that {record.reference.text} names on {record.location.server} is managed or being managed already"
     )
@@ -161,8 +174,9 @@ def _already_managed(record: Record) -> errors.AlreadyManaged:
 _others = services.alias("others")
 _of_project = quotas.c.project_id == bindparam("project_id")
 _failed_snapshots, _failed_volumes = counts_of_failed_records(bindparam("project_id"))
-_VOLUME_FOR_REQUEST = (
+_VOLUMES_FOR_REQUEST = (
     select(
+        volumes.c.id,
         volumes.c.project_id,
         volumes.c.host,
         volumes.c.server,
@@ -180,7 +194,7 @@ _VOLUME_FOR_REQUEST = (
     )
     .select_from(volumes)
     .outerjoin(services, services.c.server == volumes.c.server)
-    .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
+    .where(volumes.c.deleted_at.is_(None))
 )
 
 
@@ -202,14 +216,24 @@ class VolumeForRequest:
     failed_records: int
 
 
-def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
-    """Return everything needed to validate a project's request for a snapshot of a volume; None without such a volume.
+def volumes_for_request(conn: Connection, volume_ids: Collection[str], project_id: str) -> dict[str, VolumeForRequest]:
+    """Return everything needed to validate a project's requests for snapshots of volumes, by the volume's id.
 
-    One query does it: each round trip adds to the client's latency.
+    One query does it for a request: each round trip adds to the client's latency.
     """
-    row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id, "project_id": project_id}).one_or_none()
-    if row is None:
-        return None
+    return {
+        row.id: _volume_for_request(row, project_id)
+        for part in batches.filled_parts(sorted(volume_ids))
+        for row in conn.execute(_volumes_with_any_id(len(part)), {"project_id": project_id, **batches.numbered(part)})
+    }
+
+
+@lru_cache(len(batches.VALUES_AT_ONCE))
+def _volumes_with_any_id(count: int) -> Select[Any]:
+    return _VOLUMES_FOR_REQUEST.where(batches.any_of(volumes.c.id, count))
+
+
+def _volume_for_request(row: Any, project_id: str) -> VolumeForRequest:
     beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage)
     return VolumeForRequest(
         row.project_id,
