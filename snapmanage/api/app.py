@@ -9,33 +9,17 @@ import falcon
 from falcon.routing import BaseConverter
 
 from snapmanage import errors
-from snapmanage.api import bodies, requestids, routes, schemas, versions
+from snapmanage.api import bodies, refusals, requestids, routes, schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
 from snapmanage.api.answers import faults
-from snapmanage.api.request import Answer, ApiRequest, Service
-from snapmanage.api.route import Route
-from snapmanage.core import reasons
+from snapmanage.api.request import Answer, ApiRequest, Limits, Service
+from snapmanage.api.route import Operation, Route
 from snapmanage.core.values.logfields import fields
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
-# The first class that matches decides.
-STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
-    (errors.NotAuthenticated, 401),
-    (errors.NotAcceptable, 406),
-    (errors.NotFound, 404),
-    (errors.AlreadyManaged, 409),
-    (errors.QuotaExceeded, 413),
-    (errors.KeyReused, 422),
-    (errors.NotPermitted, 403),
-    (errors.ConfigurationError, 500),
-    (errors.Invalid, 400),
-    (errors.TooManyRequests, 429),
-    (errors.Unavailable, 503),
-    (errors.BackendError, 503),
-)
 MOST_PARAMETERS = 100
 # HOST[:PORT]; links repeat it.
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
@@ -112,13 +96,13 @@ class Protected(Public):
         if not self._service.policy.allows(caller, rule):
             access.note(request.env, rule=rule)
             raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
-        body = _read_body(request, operation.body, self._service.limits.body)
+        body = _read_body(request, operation, self._service.limits)
         everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
         api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
         try:
             _write_answer(response, operation.handler(api_request))
         except errors.SnapmanageError as error:
-            _refuse(request, response, error, str(error) if api_request.is_admin else reasons.of_refusal(error))
+            _refuse(request, response, error, refusals.text_of(api_request, error))
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
@@ -138,10 +122,11 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     return app
 
 
-def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: int) -> Any:
+def _read_body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
     """Return the body, checked by the operation's schema; None if the operation takes no body."""
-    if schema is None:
+    if operation.body is None:
         return None
+    largest = limits.batch_body if operation.is_batch else limits.body
     if request.get_header("Transfer-Encoding"):
         raise falcon.HTTPLengthRequired(
             description="Missing Content-Length: send the body in one piece, not in chunks."
@@ -160,7 +145,7 @@ def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: 
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    return bodies.parse(raw, schema)
+    return bodies.parse(raw, operation.body, schemas.MOST_VALUES_OF_BATCH if operation.is_batch else None)
 
 
 def _write_answer(response: falcon.Response, answer: Answer) -> None:
@@ -195,7 +180,7 @@ def _refuse(request: Any, response: falcon.Response, error: errors.SnapmanageErr
         response.set_header("WWW-Authenticate", error.challenge)
     if isinstance(error, errors.TooManyRequests):
         response.set_header("Retry-After", str(error.retry_after_seconds))
-    _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), text)
+    _write_fault(response, refusals.status_of(error), text)
 
 
 def _answer_failure(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:

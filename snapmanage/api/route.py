@@ -16,7 +16,8 @@ class Operation:
     """A method of a path; `rule` is its policy. Without a rule it needs no authentication.
 
     `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
-    record once for each idempotency key.
+    record once for each idempotency key. `id_header` is the header by which a client chooses the id of a new record.
+    The body of a batch may be larger than other bodies.
     """
 
     handler: Handler
@@ -25,6 +26,8 @@ class Operation:
     answers: Mapping[int, str | None] = field(default_factory=dict)
     query: Sequence[Parameter] = ()
     keyed: bool = False
+    id_header: str | None = None
+    is_batch: bool = False
 
 
 @dataclass(frozen=True)

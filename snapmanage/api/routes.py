@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from snapmanage.api import parameters, schemas, versions
 from snapmanage.api.access import policy
-from snapmanage.api.handlers import extensions, manageable, root, snapshots, usermessages, volumes
+from snapmanage.api.handlers import batches, extensions, manageable, root, snapshots, usermessages, volumes
 from snapmanage.api.parameters import Parameter
 from snapmanage.api.route import Handler, Operation, Route, Table
 from snapmanage.api.versions import MINIMUM, Version
@@ -27,11 +27,24 @@ _MANAGE = {
         query=parameters.MANAGEABLE,
     ),
     "POST": Operation(
-        snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT, answers={202: "the_snapshot"}, keyed=True
+        snapshots.create,
+        policy.MANAGE,
+        schemas.MANAGE_SNAPSHOT,
+        answers={202: "the_snapshot"},
+        keyed=True,
+        id_header=snapshots.ID_HEADER,
     ),
 }
+_MANAGE_BATCH = Operation(
+    batches.create, policy.MANAGE, schemas.MANAGE_SNAPSHOTS, answers={207: "outcomes"}, keyed=True, is_batch=True
+)
 _MANAGE_VOLUME = Operation(
-    volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
+    volumes.create,
+    policy.MANAGE_VOLUME,
+    schemas.MANAGE_VOLUME,
+    answers={202: "the_volume_shown"},
+    keyed=True,
+    id_header=volumes.ID_HEADER,
 )
 _ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
 _DETAIL = (manageable.detail, policy.LIST_MANAGEABLE, "manageable_snapshots_shown", parameters.MANAGEABLE)
@@ -51,8 +64,10 @@ ROOT: Table = {
 PROJECT: Table = {
     "/os-snapshot-manage": Route(_MANAGE),
     "/os-snapshot-manage/detail": _get(*_DETAIL),
+    "/os-snapshot-manage/batch": Route({"POST": _MANAGE_BATCH}),
     "/manageable_snapshots": Route(_MANAGE, versions.MANAGEABLE_PATH),
     "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH),
+    "/manageable_snapshots/batch": Route({"POST": _MANAGE_BATCH}, versions.MANAGEABLE_PATH),
     "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS, "snapshots", _SNAPSHOTS),
     "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS, "snapshots_shown", _SNAPSHOTS),
     "/snapshots/{snapshot_id}": _get(snapshots.show, policy.GET_SNAPSHOT, "the_snapshot_shown"),
@@ -68,3 +83,6 @@ PROJECT: Table = {
     "/extensions": _get(extensions.index, policy.GET_EXTENSIONS, "extensions"),
     "/extensions/os-snapshot-manage": _get(extensions.show, policy.GET_EXTENSIONS, "the_extension"),
 }
+
+# The ends of the paths whose bodies may be larger than others.
+BATCHES = tuple(path for path, route in PROJECT.items() if any(each.is_batch for each in route.methods.values()))
