@@ -36,6 +36,8 @@ _PATH = {
     "snapshot_id": _ID,
     "volume_id": _ID,
     "message_id": _ID,
+    "target_project_id": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "volume_type_id": _ID,
 }
 # The parameters that operations share, by reference name.
 _SHARED_PARAMETERS: Json = {
@@ -131,14 +133,16 @@ def _path(path: str, route: Route) -> Json:
 def _operation(path: str, method: str, operation: Operation, since: Version) -> Json:
     made: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
-        "summary": _BATCH if operation.is_batch else _SUMMARIES.get(path) or _RULES[operation.rule],
+        "summary": _BATCH
+        if operation.is_batch
+        else _SUMMARIES.get(path) or " ".join(_RULES[rule] for rule in operation.rules),
         "tags": [_tag(operation)],
         "parameters": [_query(each) for each in operation.query],
         "responses": _responses(operation),
-        "security": [{"token": []}, {"basic": []}, {}] if operation.rule else [],
+        "security": [{"token": []}, {"basic": []}, {}] if operation.rules else [],
     }
-    if operation.rule:
-        made["description"] = f"Policy `{operation.rule}`."
+    if operation.rules:
+        made["description"] = " ".join(f"Policy `{rule}`{_of_action(operation, rule)}." for rule in operation.rules)
         made["parameters"].append(_ref("parameters", "microversion"))
     if since > MINIMUM:
         made |= {
@@ -159,6 +163,10 @@ def _chosen_id(header: str) -> Json:
     return {"name": header, "in": "header", "description": about, "schema": _ID}
 
 
+def _of_action(operation: Operation, rule: str) -> str:
+    return "".join(f" of `{action}`" for action, its_rule in operation.actions.items() if its_rule == rule)
+
+
 def _query(parameter: Parameter) -> Json:
     made: Json = {"name": parameter.name, "in": "query", "schema": parameter.schema}
     if parameter.since == MINIMUM:
@@ -174,7 +182,7 @@ def _responses(operation: Operation) -> Json:
         description = "Success." if status < 400 else "Temporarily unavailable."
         content = {"content": _json(_ref("schemas", schema))} if schema else {}
         successes[str(status)] = {"description": description, "headers": headers} | content
-    refusals = {*EVERY, *(PROTECTED if operation.rule else ())}
+    refusals = {*EVERY, *(PROTECTED if operation.rules else ())}
     # A batch has these statuses in its entries.
     keyed = KEYED if operation.keyed and not operation.is_batch else ()
     refusals |= {*(WITH_BODY if operation.body else ()), *keyed}

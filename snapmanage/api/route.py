@@ -17,7 +17,8 @@ class Operation:
 
     `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
     record once for each idempotency key. `id_header` is the header by which a client chooses the id of a new record.
-    The body of a batch may be larger than other bodies.
+    The body of a batch may be larger than other bodies. An operation with `actions` takes one of them in its body, and
+    has the policy of each action instead of `rule`.
     """
 
     handler: Handler
@@ -28,6 +29,12 @@ class Operation:
     keyed: bool = False
     id_header: str | None = None
     is_batch: bool = False
+    actions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rules(self) -> Sequence[str]:
+        """Return the policies; a caller needs one of them before the body is read."""
+        return tuple(self.actions.values()) or ((self.rule,) if self.rule else ())
 
 
 @dataclass(frozen=True)

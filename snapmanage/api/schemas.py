@@ -69,13 +69,62 @@ MANAGE_VOLUME = _resource(
     },
     {"host": "storage-1@fast", "ref": {"source-name": "disk1.img"}},
 )
-UNMANAGE = Schema(
+
+
+def _actions(kind: str) -> Schema:
+    """Return the schema of the actions on a record; its description is the text of a refusal."""
+    nothing = {"type": ["object", "null"], "maxProperties": 0}
+    return Schema(
+        {
+            "description": f'Send one action: {{"os-unmanage": null}} or {{"retry": null}}; a {kind} has no '
+            "others, and snapmanage never deletes anything on a backend.",
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": False,
+            "properties": {"os-unmanage": nothing, "retry": nothing},
+            "examples": [{"os-unmanage": None}, {"retry": None}],
+        }
+    )
+
+
+SNAPSHOT_ACTION = _actions("snapshot")
+VOLUME_ACTION = _actions("volume")
+
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
+
+
+def _service(example: dict[str, str]) -> Schema:
+    """Return the schema of a change of a server, with the properties of the example."""
+    properties = dict.fromkeys(example, _TEXT)
+    return Schema(
+        {
+            "type": "object",
+            "required": list(example),
+            "additionalProperties": False,
+            "properties": properties,
+            "examples": [example],
+        }
+    )
+
+
+_SERVER = {"host": "storage-1@fast", "binary": "cinder-volume"}
+SERVICE = _service(_SERVER)
+SERVICE_WITH_REASON = _service(_SERVER | {"disabled_reason": "array swap"})
+QUOTA_SET = Schema(
     {
         "type": "object",
-        "required": ["os-unmanage"],
+        "required": ["quota_set"],
         "additionalProperties": False,
-        "properties": {"os-unmanage": {"type": ["object", "null"], "maxProperties": 0}},
-        "examples": [{"os-unmanage": None}],
+        "properties": {
+            "quota_set": {
+                "type": "object",
+                "maxProperties": MOST_PAIRS,
+                "additionalProperties": {"type": ["integer", "string"], "maxLength": 255},
+            }
+        },
+        "examples": [{"quota_set": {"snapshots": 100, "gigabytes": -1}}],
     }
 )
 

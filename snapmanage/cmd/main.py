@@ -1,6 +1,7 @@
 """snapmanage: run everything on one machine, or show a demo."""
 
 import argparse
+import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("snapmanage"))
     commands = parser.add_subparsers(dest="command", required=True)
     alone = commands.add_parser("standalone", help="run API, server, relay and audit in one process")
     alone.add_argument(

@@ -1,6 +1,6 @@
 """The quotas of projects: requests of clients are checked, and snapshots again when their real size is known."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -9,16 +9,28 @@ from snapmanage import crash
 from snapmanage.core import lifecycle
 from snapmanage.core import quotas as rules
 from snapmanage.core.change import Change
-from snapmanage.core.quotas import UNLIMITED, Limits, Usage
+from snapmanage.core.quotas import UNLIMITED, Limits, ProjectQuota, Usage
 from snapmanage.core.records import Snapshot
 from snapmanage.crash import Point
 from snapmanage.errors import QuotaExceeded
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quotas, records
+from snapmanage.store.engine.database import Database
 from snapmanage.store.records import VolumeForRequest
 
 T = TypeVar("T")
+
+
+def of_project(db: Database, project_id: str) -> tuple[ProjectQuota, Usage]:
+    """Return the limits that a project has of its own, and its usage."""
+    with db.read(at_one_moment=True) as conn:
+        return quotas.get(conn, project_id), quotas.usage(conn, project_id)
+
+
+def change(db: Database, project_id: str, limits: Mapping[str, int | None]) -> None:
+    """Write limits of a project, by kind, which take effect at once; its other limits stay. None is the default."""
+    db.write(lambda conn, _: quotas.change(conn, project_id, limits))
 
 
 def run_queued(app: Application, work: Callable[[Transaction], T]) -> T:
@@ -66,11 +78,35 @@ def room_for_snapshots(tx: Transaction, project_id: str, volume: VolumeForReques
     return Room(limits, used.plus(quotas.usage_of_snapshots(tx.conn, [project_id])[project_id]))
 
 
+def check_retried_snapshot(tx: Transaction, snapshot: Snapshot) -> None:
+    """Raise `QuotaExceeded` unless a snapshot in `error`, one of the failed records already, may own an object."""
+    project_id = snapshot.requester.project_id
+    _check_owned(tx, project_id, quotas.get(tx.conn, project_id).over(tx.rules.quota), snapshot.size_gb)
+
+
 def check_volume(tx: Transaction, project_id: str) -> None:
     """Raise `QuotaExceeded` unless the project may register one more volume."""
     limits = quotas.get(tx.conn, project_id).over(tx.rules.quota)
     if limits.failed_records != UNLIMITED:
         rules.check(quotas.usage_of_failed_records(tx.conn, project_id), limits, rules.ONE_FAILED_RECORD)
+    _check_volumes(tx, project_id, limits)
+
+
+def check_retried_volume(tx: Transaction, project_id: str) -> None:
+    """Like `check_volume`, for a volume in `error`, which is one of the failed records already."""
+    _check_volumes(tx, project_id, quotas.get(tx.conn, project_id).over(tx.rules.quota))
+
+
+def _check_owned(tx: Transaction, project_id: str, limits: Limits, size_gb: int | None) -> None:
+    """Raise `QuotaExceeded` unless the project may own one more snapshot of this size."""
+    if limits.limit_snapshots:
+        # An earlier request in the queue may have changed the limit.
+        limits = _queue(tx, [project_id], require_rows=True)[project_id]
+        used = quotas.usage_of_snapshots(tx.conn, [project_id])[project_id]
+        rules.check(used, limits, Usage(snapshots=1, gigabytes=size_gb or 0))
+
+
+def _check_volumes(tx: Transaction, project_id: str, limits: Limits) -> None:
     if limits.volumes != UNLIMITED:
         limits = _queue(tx, [project_id], require_rows=True)[project_id]
         rules.check(quotas.usage_of_volumes(tx.conn, project_id), limits, rules.ONE_VOLUME)

@@ -1,24 +1,31 @@
-"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list manageable snapshots."""
+"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list what a backend holds."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from snapmanage import crash, errors
-from snapmanage.core import lifecycle, outbox
-from snapmanage.core import services as service_rules
+from snapmanage.core import lifecycle, outbox, removals
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.records import Requester, Snapshot, Volume
+from snapmanage.core.records import Record, Requester, Snapshot, Volume
+from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
-from snapmanage.manage import quotas, snapshot_requests
+from snapmanage.manage import owners, quotas, snapshot_requests
+from snapmanage.manage import services as servers
 from snapmanage.manage.application import Application
 from snapmanage.manage.keys import Keys, record_gone
 from snapmanage.manage.snapshot_requests import SnapshotRequest
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import ownership, records, services
+from snapmanage.store.records import VolumeForRequest
+
+R = TypeVar("R", bound=Record)
 
 
 def request_snapshot(
@@ -50,7 +57,7 @@ def register_volume(
             return _earlier_volume(tx, earlier_id)
         if id_chosen and records.ids_in_use(tx.conn, [volume.id]):
             raise errors.IdInUse(volume.id)
-        _require_service(tx, volume.location.server)
+        require_service(tx, volume.location.server)
         quotas.check_volume(tx, volume.requester.project_id)
         requested = lifecycle.request(replace(volume, created_at=tx.now))
         records.insert(tx.conn, requested)
@@ -64,33 +71,51 @@ def register_volume(
     if id_chosen:
         with suppress(errors.AlreadyManaged):  # if another request has just taken the id, the second try finds it
             return quotas.run_queued(app, work)
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> Snapshot:
     """Write the request to unmanage a snapshot, and the cast to its server; return the snapshot.
 
+    A snapshot without an object to rename is unmanaged at once, even if its server is down or gone.
     The snapshot must belong to the requester's project, unless the requester may act `everywhere`.
-    Raise `SnapshotNotFound`, `InvalidState` or `ServiceDown`.
+    Raise `SnapshotNotFound`, `InvalidState`, `ServiceNotFound` or `ServiceDown`.
     """
+    return app.run(lambda tx: request_unmanage(tx, snapshot_id, requester, everywhere))
 
-    def work(tx: Transaction) -> Snapshot:
-        snapshot = next((s for s in records.lock_many(tx.conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
-        if snapshot is None or not (everywhere or snapshot.requester.project_id == requester.project_id):
-            raise errors.SnapshotNotFound(snapshot_id)
-        _require_service(tx, snapshot.location.server)
-        lost = snapshot.id in ownership.lost(tx.conn, [snapshot])
-        change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
+
+def request_unmanage(tx: Transaction, snapshot_id: str, requester: Requester, everywhere: bool) -> Snapshot:
+    """Do `unmanage` in a transaction."""
+    snapshot = visible(records.lock_many(tx.conn, Snapshot, [snapshot_id]), requester, everywhere)
+    if snapshot is None:
+        raise errors.SnapshotNotFound(snapshot_id)
+    lost = snapshot.id in ownership.lost(tx.conn, [snapshot])
+    change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
+    if removals.needs_no_server(change):
+        for each in removals.unmanage_unbound(change, tx.now):
+            tx.write_changes([each], locked=True)
+            change = each
+    else:
+        require_service(tx, snapshot.location.server)
         tx.write_changes([change], locked=True)
         tx.post([outbox.cast(change.after)])
-        crash.at(Point.REQUEST_UNCOMMITTED)
-        return change.after
+    crash.at(Point.REQUEST_UNCOMMITTED)
+    return change.after
 
-    return app.run(work)
+
+def visible(found: Sequence[R], requester: Requester, everywhere: bool) -> R | None:
+    """Return the record, unless there is none, it is a tombstone, or the requester may not change it."""
+    own = [each for each in found if everywhere or each.requester.project_id == requester.project_id]
+    return next((each for each in own if each.deleted_at is None), None)
 
 
 def list_manageable(
-    app: Application, server: str, inventory: Inventory, page: manageable.Page, storage: str | None = None
+    app: Application,
+    server: str,
+    inventory: Inventory[BackendSnapshot],
+    page: manageable.Page,
+    storage: str | None = None,
 ) -> list[manageable.Manageable]:
     """Return a page of a backend's snapshots, and mark those that any server of the storage manages already.
 
@@ -104,6 +129,25 @@ def list_manageable(
             return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))
         held = list(candidates)
         return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page)
+
+
+def list_manageable_volumes(
+    app: Application,
+    server: str,
+    inventory: Inventory[BackendVolume],
+    page: manageable.Page,
+    storage: str | None = None,
+) -> list[manageable.Manageable]:
+    """Return a page of a backend's volumes, and mark those that any server of the storage has registered.
+
+    Raise `InvalidRequest` if the marker's entry is missing.
+    """
+    by_safety = page.filters.safe_to_manage is not None
+    candidates = inventory.candidates(page)
+    held = list(candidates if by_safety else manageable.on_page(candidates, page))
+    with app.db.read() as conn:
+        registered = ownership.registered_among(conn, server, held, storage)
+    return manageable.page_by_safety(held, registered, page) if by_safety else manageable.entries(held, registered)
 
 
 def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manageable.Page:
@@ -124,5 +168,28 @@ def _earlier_volume(tx: Transaction, volume_id: str) -> Volume:
     raise record_gone(volume_id)
 
 
-def _require_service(tx: Transaction, server: str) -> None:
-    service_rules.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)
+def refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest | None) -> None:
+    """Raise `AlreadyManaged` if another record is known to own the object of the reference.
+
+    The object's name holds the id of a live record, or another server of the storage manages this reference. `volume`
+    is None if an upstream API keeps it, and snapmanage has no record of it.
+    """
+    owner = None
+    names = [name for name in snapshot.reference.value.values() if isinstance(name, str)]
+    if named := {found for name in names for found in ids_in(name)} - {snapshot.id}:
+        owner = min(ownership.live(tx.conn, named), default=None)
+    if owner is None and volume and volume.shared and volume.service:
+        owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
+    if owner:
+        found = records.get(tx.conn, Snapshot, owner)
+        raise errors.AlreadyManaged(
+            f"the object that {snapshot.reference.text} names is already managed as snapshot {owner}; "
+            "unmanage that one first",
+            owner_id=owner,
+            project_id=found.requester.project_id if found else None,
+        )
+
+
+def require_service(tx: Transaction, server: str) -> None:
+    """Raise `ServiceNotFound` or `ServiceDown` unless a server can carry out an operation."""
+    servers.require_up(tx.conn, server, tx.now, tx.rules.service_down)

@@ -20,8 +20,9 @@ class SnapshotFacts:
     """The facts about the requests of one project, by ids of volumes and of records, and by keys of references.
 
     `refusals` are the errors of volumes whose snapshots the project can't manage. `room` is None without a usable
-    volume. `named` are the ids in the names of a reference, by its text, and `live` those of them whose snapshots own
-    an object. `same_volumes` are the records of other servers for a volume, as pairs of server and id.
+    volume. `named` are the ids in the names of a reference, by its text, and `live` the projects of those of them whose
+    snapshots own an object. `same_volumes` are the records of other servers for a volume, as pairs of server and id.
+    `owners` are pairs of id and project.
     """
 
     ids_in_use: Set[str]
@@ -29,16 +30,16 @@ class SnapshotFacts:
     refusals: Mapping[str, errors.Invalid]
     room: Room | None
     named: Mapping[str, Set[str]]
-    live: Set[str]
+    live: Mapping[str, str]
     same_volumes: Mapping[str, Sequence[tuple[str, str]]]
-    owners: Mapping[str, str]
+    owners: Mapping[str, tuple[str, str]]
 
     def keys_elsewhere(self, snapshot: Snapshot) -> Iterator[str]:
         """Yield the keys that the snapshot's reference has on other servers of the storage."""
         return _keys_elsewhere(snapshot, self.same_volumes)
 
 
-NOTHING = SnapshotFacts(set(), {}, {}, None, {}, set(), {}, {})
+NOTHING = SnapshotFacts(set(), {}, {}, None, {}, {}, {}, {})
 
 
 def read(
@@ -62,7 +63,7 @@ def read(
     keys = {key for each in usable for key in _keys_elsewhere(each, same_volumes)}
     if with_references:
         keys |= {_key(each, volumes[each.volume_id]) for each in usable}
-    live = ownership.live(conn, ids) if ids else set[str]()
+    live = ownership.live_projects(conn, ids) if ids else {}
     owners = ownership.owners_of_references(conn, keys) if keys else {}
     # Last, so that the id of a record whose reference was found is in use.
     in_use = records.ids_in_use(conn, chosen_ids) if chosen_ids else set[str]()

@@ -11,7 +11,7 @@ from snapmanage.core import lifecycle, outbox
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.records import Snapshot, changed
 from snapmanage.crash import Point
-from snapmanage.manage import keys, quotas, snapshot_facts
+from snapmanage.manage import keys, owners, quotas, snapshot_facts
 from snapmanage.manage.application import Application
 from snapmanage.manage.keys import Keys
 from snapmanage.manage.snapshot_facts import SnapshotFacts
@@ -54,7 +54,7 @@ def request_snapshots(app: Application, requests: Sequence[SnapshotRequest], eve
     A refusal is `KeyReused`, `NotFound`, `IdInUse`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`,
     `QuotaExceeded` or `AlreadyManaged`.
     """
-    parts = write_in_parts(requests, partial(_request, app, everywhere), _refused, failures.may_pass)
+    parts = write_in_parts(requests, partial(_request, app, everywhere), partial(_refused, app), failures.may_pass)
     return [outcome for part in parts for outcome in part]
 
 
@@ -78,9 +78,10 @@ def _request_once(app: Application, everywhere: bool, requests: Sequence[Snapsho
         return found.outcomes
 
 
-def _refused(request: SnapshotRequest, error: Exception) -> list[Outcome]:
-    if isinstance(error, errors.SnapmanageError):
-        return [error]
+def _refused(app: Application, request: SnapshotRequest, error: Exception) -> list[Outcome]:
+    explained = owners.explained(app, error)
+    if isinstance(explained, errors.SnapmanageError):
+        return [explained]
     raise error
 
 
@@ -163,7 +164,7 @@ class _Decider:
         self._room = facts.room
         self._owners = dict(facts.owners)
         self._ids = set(facts.ids_in_use)
-        self._live = set(facts.live)
+        self._live = dict(facts.live)
 
     def __call__(self, request: SnapshotRequest) -> Snapshot:
         """Return the record of an accepted request; raise an error of `request_snapshots` for another one."""
@@ -180,8 +181,9 @@ class _Decider:
         self._refuse_owned(requested)
         self._room = room
         self._ids.add(requested.id)
-        self._live.add(requested.id)
-        self._owners[str(requested.reference_key)] = requested.id
+        project_id = requested.requester.project_id
+        self._live[requested.id] = project_id
+        self._owners[str(requested.reference_key)] = (requested.id, project_id)
         return requested
 
     def _refuse_owned(self, snapshot: Snapshot) -> None:
@@ -189,15 +191,17 @@ class _Decider:
 
         The object's name holds the id of a live record, or a server of the storage manages this reference.
         """
-        named = self._facts.named[snapshot.reference.text] & self._live
-        owner = min(named - {snapshot.id}, default=None)
+        named = self._facts.named[snapshot.reference.text] & self._live.keys() - {snapshot.id}
+        owner = min(((each, self._live[each]) for each in named), default=None)
         if owner is None:
             elsewhere = self._facts.keys_elsewhere(snapshot)
             owner = next((self._owners[key] for key in elsewhere if key in self._owners), None)
         if owner:
             raise errors.AlreadyManaged(
-                f"the object that {snapshot.reference.text} names is already managed as snapshot {owner}; "
-                "unmanage that one first"
+                f"the object that {snapshot.reference.text} names is already managed as snapshot {owner[0]}; "
+                "unmanage that one first",
+                owner_id=owner[0],
+                project_id=owner[1],
             )
-        if snapshot.reference_key in self._owners:
-            raise records.already_managed(snapshot)
+        if owner := self._owners.get(str(snapshot.reference_key)):
+            raise owners.explained_by(records.already_managed(snapshot), "snapshot", *owner)

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, bindparam, exists, select, union
+from sqlalchemy import Connection, Select, bindparam, exists, func, select, union
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
@@ -87,6 +87,16 @@ def lock_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> l
     return [to_record(kind, row) for row in conn.execute(query)]
 
 
+def hold_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> list[R]:
+    """Like `lock_many`, with locks that other transactions can share.
+
+    Until this transaction ends, none of the records becomes a tombstone. On PostgreSQL, workers may change them.
+    """
+    table = TABLES[kind]
+    query = select(table).where(table.c.id.in_(record_ids)).order_by(table.c.id)
+    return [to_record(kind, row) for row in conn.execute(query.with_for_update(read=True, key_share=True))]
+
+
 def take_due(
     conn: Connection, kind: type[R], server: str, now: datetime, limit: int, projects_first: Sequence[str] = ()
 ) -> list[R]:
@@ -103,6 +113,20 @@ def take_due(
     ]
     found = {row.id: row for each in queries for row in conn.execute(each)}
     return [to_record(kind, row) for row in list(found.values())[:limit]]
+
+
+def count_of_volume(conn: Connection, volume_id: str) -> int:
+    """Return the number of a volume's snapshots without tombstones."""
+    query = select(func.count()).where(snapshots.c.volume_id == volume_id, snapshots.c.deleted_at.is_(None))
+    return int(conn.execute(query).scalar_one())
+
+
+def oldest_of_volume(conn: Connection, volume_id: str, project_id: str | None, limit: int) -> list[str]:
+    """Return the ids of a volume's oldest snapshots without tombstones, of a project, or of all projects for None."""
+    query = select(snapshots.c.id).where(snapshots.c.volume_id == volume_id, snapshots.c.deleted_at.is_(None))
+    if project_id is not None:
+        query = query.where(snapshots.c.project_id == project_id)
+    return list(conn.execute(query.order_by(snapshots.c.created_at, snapshots.c.id).limit(limit)).scalars())
 
 
 def in_progress(conn: Connection, kind: type[R]) -> list[R]:
@@ -166,36 +190,17 @@ def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:
 
 def already_managed(record: Record) -> errors.AlreadyManaged:
     """Return the error for a record whose reference, or whose object, another record owns."""
+    object_text = f"the object that {record.reference.text} names on {record.location.server}"
     return errors.AlreadyManaged(
-        f"the object that {record.reference.text} names on {record.location.server} is managed or being managed already"
+        f"{object_text} is managed or being managed already",
+        record.id,
+        [key for key in (record.reference_key, record.identity_key) if key],
     )
 
 
 _others = services.alias("others")
 _of_project = quotas.c.project_id == bindparam("project_id")
 _failed_snapshots, _failed_volumes = counts_of_failed_records(bindparam("project_id"))
-_VOLUMES_FOR_REQUEST = (
-    select(
-        volumes.c.id,
-        volumes.c.project_id,
-        volumes.c.host,
-        volumes.c.server,
-        volumes.c.status,
-        volumes.c.size_gb,
-        services.c.driver,
-        services.c.heartbeat_at,
-        services.c.disabled_reason,
-        services.c.storage,
-        exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
-        select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
-        select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
-        select(quotas.c.failed_records).where(_of_project).scalar_subquery().label("failed_limit"),
-        (_failed_snapshots.scalar_subquery() + _failed_volumes.scalar_subquery()).label("failed_records"),
-    )
-    .select_from(volumes)
-    .outerjoin(services, services.c.server == volumes.c.server)
-    .where(volumes.c.deleted_at.is_(None))
-)
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,8 @@ class VolumeForRequest:
 def volumes_for_request(conn: Connection, volume_ids: Collection[str], project_id: str) -> dict[str, VolumeForRequest]:
     """Return everything needed to validate a project's requests for snapshots of volumes, by the volume's id.
 
-    One query does it for a request: each round trip adds to the client's latency.
+    The volumes can't be unmanaged until the transaction ends. One query does it for a request: each round trip adds to
+    the client's latency.
     """
     return {
         row.id: _volume_for_request(row, project_id)
@@ -228,9 +234,39 @@ def volumes_for_request(conn: Connection, volume_ids: Collection[str], project_i
     }
 
 
+def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
+    """Like `volumes_for_request`, for one volume; None without such a volume."""
+    return volumes_for_request(conn, [volume_id], project_id).get(volume_id)
+
+
 @lru_cache(len(batches.VALUES_AT_ONCE))
 def _volumes_with_any_id(count: int) -> Select[Any]:
-    return _VOLUMES_FOR_REQUEST.where(batches.any_of(volumes.c.id, count))
+    # The rows are locked as by `hold_many`, those of other tables are not: a request may wait, and no heartbeat may.
+    held = (
+        select(*(volumes.c[name] for name in ("id", "project_id", "host", "server", "status", "size_gb")))
+        .where(batches.any_of(volumes.c.id, count), volumes.c.deleted_at.is_(None))
+        .order_by(volumes.c.id)
+        .with_for_update(read=True, key_share=True)
+        .subquery("held")
+    )
+    return (
+        select(
+            held,
+            services.c.driver,
+            services.c.heartbeat_at,
+            services.c.disabled_reason,
+            services.c.storage,
+            exists()
+            .where(_others.c.storage == services.c.storage, _others.c.server != services.c.server)
+            .label("shared"),
+            select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
+            select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
+            select(quotas.c.failed_records).where(_of_project).scalar_subquery().label("failed_limit"),
+            (_failed_snapshots.scalar_subquery() + _failed_volumes.scalar_subquery()).label("failed_records"),
+        )
+        .select_from(held)
+        .outerjoin(services, services.c.server == held.c.server)
+    )
 
 
 def _volume_for_request(row: Any, project_id: str) -> VolumeForRequest:

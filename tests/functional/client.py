@@ -55,6 +55,15 @@ class Client:
     def unmanage(self, snapshot_id: str) -> requests.Response:
         return self.post(f"snapshots/{snapshot_id}/action", json={"os-unmanage": None})
 
+    def retry(self, snapshot_id: str) -> requests.Response:
+        return self.post(f"snapshots/{snapshot_id}/action", json={"retry": None})
+
+    def unmanage_volume(self, volume_id: str) -> requests.Response:
+        return self.post(f"volumes/{volume_id}/action", json={"os-unmanage": None})
+
+    def retry_volume(self, volume_id: str) -> requests.Response:
+        return self.post(f"volumes/{volume_id}/action", json={"retry": None})
+
     def snapshot(self, snapshot_id: str, version: str | None = None) -> dict[str, Any]:
         return self._shown(f"snapshots/{snapshot_id}", "snapshot", version)
 
@@ -73,6 +82,12 @@ class Client:
         answer = self.get("os-snapshot-manage/detail", params={"host": host} | parameters)
         assert answer.status_code == 200, answer.text
         entries: list[dict[str, Any]] = answer.json()["manageable-snapshots"]
+        return entries
+
+    def manageable_volumes(self, host: str = SERVER, **parameters: Any) -> list[dict[str, Any]]:
+        answer = self.get("os-volume-manage/detail", params={"host": host} | parameters)
+        assert answer.status_code == 200, answer.text
+        entries: list[dict[str, Any]] = answer.json()["manageable-volumes"]
         return entries
 
     def _shown(self, path: str, kind: str, version: str | None = None) -> dict[str, Any]:

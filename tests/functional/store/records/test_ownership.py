@@ -9,7 +9,7 @@ from snapmanage.core import lifecycle
 from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.quotas import Usage
-from snapmanage.core.records import Requester, Snapshot
+from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
 from snapmanage.store import ownership, quotas, records
@@ -94,6 +94,26 @@ def test_owned_objects_are_found_among_some_objects(database: Database) -> None:
     assert nothing == Owned()
 
 
+@pytest.mark.parametrize("live_first", [True, False])
+def test_reference_on_a_volume_is_found_beside_the_tombstone_of_another_record_of_the_volume(
+    database: Database, live_first: bool
+) -> None:
+    low, high = "0" * 8 + new_id()[8:], "f" * 8 + new_id()[8:]
+    live, gone = (low, high) if live_first else (high, low)
+    asked = due_snapshot("b", volume_id=live)
+    insert(
+        database,
+        examples.available_volume(id=live),
+        examples.available_volume(id=gone, status=Status.DELETED, deleted_at=NOW),
+        asked,
+    )
+
+    with database.read() as conn:
+        owned = ownership.owned_among(conn, SERVER, [examples.found("b", parent="disk")])
+
+    assert owned.references == {Reference.named("b").text: asked.id}
+
+
 def test_usage_counts_the_owned_snapshots_of_a_project(database: Database) -> None:
     freed = due_snapshot("freed", size_gb=100)
     insert(
@@ -122,3 +142,24 @@ def test_owner_is_found_among_more_objects_than_a_statement_can_take(database: D
         owned = ownership.owned_among(conn, SERVER, [*others, examples.found("a")])
 
     assert owned.identities == {examples.found("a").identity: managed.id}
+
+
+def test_registered_volumes_are_found_by_identity_by_the_name_of_an_upstream_api_and_by_reference(
+    database: Database,
+) -> None:
+    volume = examples.available_volume("a", id=new_id())
+    known = lifecycle.succeed(lifecycle.request(replace(volume, generation=0)), examples.found_volume("a"), NOW).after
+    upstream = examples.available_volume("b", id=new_id())
+    waiting = lifecycle.request(examples.volume("c", id=new_id()))
+    elsewhere = examples.available_volume("d", id=new_id(), location=Location("storage-2", "fast"))
+    deleted = examples.available_volume("e", id=new_id(), deleted_at=NOW)
+    insert(database, known, upstream, waiting, elsewhere, deleted)
+
+    with database.read() as conn:
+        found = [examples.found_volume(name) for name in "abcdef"]
+        registered = ownership.registered_among(conn, SERVER, found)
+        nothing = ownership.registered_among(conn, SERVER, [])
+
+    assert registered.identities == {"identity of a": known.id, "identity of b": upstream.id}
+    assert registered.references == {Reference.named("a").text: known.id, Reference.named("c").text: waiting.id}
+    assert nothing == Owned()
