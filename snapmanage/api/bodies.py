@@ -15,7 +15,7 @@ from snapmanage.core.values.text import DEEPEST, cut, storable, walk
 LARGEST_NUMBER = 2**63 - 1
 # Violations of a schema that are compared for the best explanation; each costs as much as a small request.
 MOST_VIOLATIONS = 20
-# The keywords of a schema that are limits, with what they count.
+# The keywords of a schema that are limits, with the things that they count.
 _LIMITS = {"maxLength": "characters", "maxProperties": "properties", "maxItems": "entries"}
 
 

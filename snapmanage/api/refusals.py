@@ -27,5 +27,5 @@ def status_of(error: errors.SnapmanageError) -> int:
 
 
 def text_of(request: ApiRequest, error: errors.SnapmanageError) -> str:
-    """Return the text of an error, without details of a backend for callers who aren't administrators."""
+    """Return the text of an error, or for a caller without administration a text without details of a backend."""
     return str(error) if request.is_admin else reasons.of_refusal(error, request.caller.requester.project_id)
