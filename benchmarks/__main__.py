@@ -27,6 +27,8 @@ BENCHMARKS: Mapping[str, Callable[[World], dict[str, Any]]] = {
     "post.8.workers": partial(post.measure_many_clients, clients=8, served=False, workers=2),
     "post.64": partial(post.measure_many_clients, clients=64, served=False),
     "post.8.served": partial(post.measure_many_clients, clients=8, served=True),
+    "post.batch": post.measure_batches,
+    "post.batch.sqlite": partial(post.measure_batches, in_sqlite=True),
     "list": listing.measure_large_backend,
     "list.lvm": listing.measure_lvm,
     "start": start.run,

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,6 +71,22 @@ def manage(client: Client, volume_id: str, source: str) -> bytes:
     """Return the request to manage a snapshot."""
     body = {"snapshot": {"volume_id": volume_id, "ref": {"source-name": source}, "name": source}}
     return client.request("POST", "/os-snapshot-manage", body)
+
+
+def manage_many(client: Client, volume_id: str, prefix: str, count: int) -> bytes:
+    """Return the request of a batch, like one of the client program: with chosen ids, keys and metadata."""
+    entries = [
+        {
+            "volume_id": volume_id,
+            "ref": {"source-name": f"{prefix}-{number}"},
+            "name": f"{prefix}-{number}",
+            "metadata": {"adopted-by": f"plan:{prefix}", "origin": "sanoid", "origin-class": "daily"},
+            "id": str(uuid.uuid4()),
+            "idempotency_key": f"{prefix}/{number}",
+        }
+        for number in range(count)
+    ]
+    return client.request("POST", "/os-snapshot-manage/batch", {"snapshots": entries})
 
 
 def post_together(address: str, count: int, each: int, volume_id: str, prefix: str = "") -> tuple[float, list[float]]:

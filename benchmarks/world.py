@@ -62,9 +62,15 @@ class World:
         self.rabbitmq = rabbitmq
         self.mariadb = mariadb
 
-    def installation(self, backend: str = "driver = fake", backends: int = 1, extra: str = "") -> "Installation":
-        """Return a new deployment; the section of each backend has the lines of `backend`."""
-        return Installation(self, backend, [f"pool{number}" for number in range(1, backends + 1)], extra)
+    def installation(
+        self, backend: str = "driver = fake", backends: int = 1, extra: str = "", database_url: str | None = None
+    ) -> "Installation":
+        """Return a new deployment; the section of each backend has the lines of `backend`.
+
+        Its database is a new one of MariaDB unless `database_url` names another.
+        """
+        names = [f"pool{number}" for number in range(1, backends + 1)]
+        return Installation(self, backend, names, extra, database_url or self.mariadb.database())
 
 
 @contextmanager
@@ -76,12 +82,12 @@ def world() -> Iterator[World]:
 class Installation:
     """One deployment: its database, its names on the bus and its processes; a context that ends them."""
 
-    def __init__(self, world: World, backend: str, backends: Sequence[str], extra: str) -> None:
+    def __init__(self, world: World, backend: str, backends: Sequence[str], extra: str, database_url: str) -> None:
         self._world = world
         self._scratch = scratch()
         self.servers = [f"{HOST}@{name}" for name in backends]
         self.names = Names(unique("exchange"), unique("volume"), (unique("notifications"),))
-        self.database_url = world.mariadb.database()
+        self.database_url = database_url
         self.db: Database = connect(self.database_url)
         settings = {"transport_url": world.rabbitmq.url, "database_url": self.database_url, "extra": extra}
         settings |= {"exchange": self.names.exchange, "volume_topic": self.names.volume_topic}

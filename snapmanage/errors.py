@@ -2,7 +2,7 @@
 
 One question decides an error's class: can a retry help (`BackendError`, `Unavailable`) or not (`Invalid`)?
 Each error has a stable `code`, on which clients and auditors may rely; its text is for an operator.
-`api/app.py` chooses the HTTP statuses.
+`api/refusals.py` chooses the HTTP statuses.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ __all__ = [
     "BackendPermission",
     "BackendUnavailable",
     "ConfigurationError",
+    "IdInUse",
     "InUse",
     "Invalid",
     "InvalidReference",
@@ -177,6 +178,15 @@ class KeyReused(Invalid):
         super().__init__(
             "This Idempotency-Key was used for another request: repeat that one unchanged, or use a new key."
         )
+
+
+class IdInUse(Invalid):
+    """A record has, or had, the id that the client has chosen for a new one."""
+
+    code = "id_in_use"
+
+    def __init__(self, record_id: str) -> None:
+        super().__init__(f"The id {record_id} is that of another record, perhaps of a deleted one: choose a new UUID.")
 
 
 class NotFound(Invalid):

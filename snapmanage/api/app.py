@@ -10,36 +10,19 @@ import falcon
 from falcon.routing import BaseConverter
 
 from snapmanage import errors
-from snapmanage.api import bodies, etags, parameters, requestids, routes, schemas, versions
+from snapmanage.api import bodies, etags, parameters, refusals, requestids, routes, schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.answers import faults
-from snapmanage.api.request import Answer, ApiRequest, Service
-from snapmanage.api.route import Route
-from snapmanage.core import reasons
+from snapmanage.api.request import Answer, ApiRequest, Limits, Service
+from snapmanage.api.route import Operation, Route
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import cut
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
 
-# The first class that matches decides.
-STATUSES: tuple[tuple[type[errors.SnapmanageError], int], ...] = (
-    (errors.NotAuthenticated, 401),
-    (errors.NotAcceptable, 406),
-    (errors.NotFound, 404),
-    (errors.AlreadyManaged, 409),
-    (errors.OriginRefuses, 409),
-    (errors.QuotaExceeded, 413),
-    (errors.KeyReused, 422),
-    (errors.NotPermitted, 403),
-    (errors.ConfigurationError, 500),
-    (errors.Invalid, 400),
-    (errors.TooManyRequests, 429),
-    (errors.Unavailable, 503),
-    (errors.BackendError, 503),
-)
 MOST_PARAMETERS = 100
 # HOST[:PORT]; links repeat it.
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
@@ -122,7 +105,7 @@ class Protected(Public):
             )
         operation = self._route.methods[request.method]
         self._require_any(request, caller, operation.rules)
-        body = _read_body(request, operation.body, self._service.limits.body)
+        body = _read_body(request, operation, self._service.limits)
         if operation.actions:
             self._require_any(request, caller, [operation.actions[action] for action in body])
         everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
@@ -134,8 +117,7 @@ class Protected(Public):
             if request.method == "GET":
                 etags.apply(request, response)
         except errors.SnapmanageError as error:
-            for_readers = reasons.of_refusal(error, caller.requester.project_id)
-            _refuse(request, response, error, str(error) if api_request.is_admin else for_readers)
+            _refuse(request, response, error, refusals.text_of(api_request, error))
 
     def _require_any(self, request: falcon.Request, caller: Caller, rules: Sequence[str]) -> None:
         """Raise `NotPermitted` unless the policy allows the caller one of the rules."""
@@ -166,10 +148,11 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     return app
 
 
-def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: int) -> Any:
+def _read_body(request: falcon.Request, operation: Operation, limits: Limits) -> Any:
     """Return the body, checked by the operation's schema; None if the operation takes no body."""
-    if schema is None:
+    if operation.body is None:
         return None
+    largest = limits.batch_body if operation.is_batch else limits.body
     if request.get_header("Transfer-Encoding"):
         raise falcon.HTTPLengthRequired(
             description="Missing Content-Length: send the body in one piece, not in chunks."
@@ -188,7 +171,7 @@ def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: 
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    return bodies.parse(raw, schema)
+    return bodies.parse(raw, operation.body, schemas.MOST_VALUES_OF_BATCH if operation.is_batch else None)
 
 
 def _write_answer(response: falcon.Response, answer: Answer) -> None:
@@ -236,7 +219,7 @@ def _refuse(request: Any, response: falcon.Response, error: errors.SnapmanageErr
         response.set_header("WWW-Authenticate", error.challenge)
     if isinstance(error, errors.TooManyRequests):
         response.set_header("Retry-After", str(error.retry_after_seconds))
-    _write_fault(response, next((status for kind, status in STATUSES if isinstance(error, kind)), 500), text)
+    _write_fault(response, refusals.status_of(error), text)
 
 
 def _answer_failure(request: Any, response: falcon.Response, error: Exception, path: Any) -> None:

@@ -15,18 +15,23 @@ from snapmanage.core.values.text import DEEPEST, cut, storable, walk
 LARGEST_NUMBER = 2**63 - 1
 # Violations of a schema that are compared for the best explanation; each costs as much as a small request.
 MOST_VIOLATIONS = 20
+# The keywords of a schema that are limits, with the things that they count.
+_LIMITS = {"maxLength": "characters", "maxProperties": "properties", "maxItems": "entries"}
 
 
-def parse(raw: bytes, schema: Schema) -> Any:
-    """Parse a body; raise `InvalidRequest` if it is not JSON, can't be stored, or violates the schema."""
-    body = load(raw)
+def parse(raw: bytes, schema: Schema, most_values: int | None = None) -> Any:
+    """Parse a body; raise `InvalidRequest` if it is not JSON, can't be stored, or violates the schema.
+
+    A body with more than `most_values` values and keys is refused before the check by the schema.
+    """
+    body = load(raw, most_values)
     if violation := jsonschema.exceptions.best_match(islice(schema.iter_errors(body), MOST_VIOLATIONS)):
         field = "/".join(str(part) for part in violation.absolute_path) or "body"
         raise errors.InvalidRequest(f"Invalid input for field/attribute {field}. {_explain(violation)}")
     return body
 
 
-def load(raw: bytes) -> Any:
+def load(raw: bytes, most_values: int | None = None) -> Any:
     """Parse JSON from a client; raise `InvalidRequest` if some parser or database would refuse or change it."""
     try:
         value = json.loads(
@@ -38,7 +43,9 @@ def load(raw: bytes) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise errors.InvalidRequest(f"the body is not JSON: {error}") from error
-    for depth, each in walk(value):
+    for count, (depth, each) in enumerate(walk(value), 1):
+        if most_values and count > most_values:
+            raise errors.InvalidRequest(f"the body has more than {most_values} values and keys; send fewer entries")
         if depth > DEEPEST:
             raise errors.InvalidRequest(f"the body is nested deeper than {DEEPEST} levels")
         if isinstance(each, str) and not storable(each):
@@ -51,7 +58,7 @@ def _explain(violation: jsonschema.ValidationError) -> str:
     schema: Any = violation.schema
     if "description" in schema:
         return str(schema["description"])
-    limit = {"maxLength": "characters", "maxProperties": "properties"}.get(str(violation.validator))
+    limit = _LIMITS.get(str(violation.validator))
     if limit is None:
         return cut(violation.message)
     given: Any = violation.instance

@@ -9,6 +9,7 @@ from typing import Any
 from snapmanage.api import answers, etags, requestids, schemas, versions
 from snapmanage.api.access import policy
 from snapmanage.api.answers import faults
+from snapmanage.api.handlers import batches
 from snapmanage.api.parameters import Parameter
 from snapmanage.api.route import Operation, Route, Table
 from snapmanage.api.versions import MINIMUM, Version
@@ -66,6 +67,12 @@ _SHARED_PARAMETERS: Json = {
         "Use a new UUID for each new request.",
         "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
     },
+    "batch_key": {
+        "name": idempotency.HEADER,
+        "in": "header",
+        "description": "Entry i without a key of its own gets the key KEY/i. Use a new UUID for each new batch.",
+        "schema": {"type": "string", "pattern": f"^[ -~]{{1,{batches.LONGEST_KEY}}}$"},
+    },
 }
 _HEADERS = {
     requestids.HEADER: "The id of this request in the service's log.",
@@ -81,6 +88,7 @@ _SUMMARIES = {
     "/v3/openapi.json": "Return this document.",
     "/healthcheck": "Report whether the service can process requests.",
 }
+_BATCH = "Manage many snapshots that exist on backends, each with an outcome of its own."
 # The descriptions of the policies by name.
 _RULES: Mapping[str | None, str] = {rule.name: rule.description or "" for rule in policy.list_rules()}
 
@@ -140,7 +148,9 @@ def _path(path: str, route: Route) -> Json:
 def _operation(path: str, method: str, operation: Operation, since: Version) -> Json:
     made: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
-        "summary": _SUMMARIES.get(path) or " ".join(_RULES[rule] for rule in operation.rules),
+        "summary": _BATCH
+        if operation.is_batch
+        else _SUMMARIES.get(path) or " ".join(_RULES[rule] for rule in operation.rules),
         "tags": [_tag(operation)],
         "parameters": [_query(each) for each in operation.query],
         "responses": _responses(method, operation),
@@ -158,10 +168,17 @@ def _operation(path: str, method: str, operation: Operation, since: Version) -> 
         made["parameters"].append(_ref("parameters", "if_none_match"))
         made["responses"] |= {"304": _ref("responses", "304")}
     if operation.keyed:
-        made["parameters"].append(_ref("parameters", "idempotency_key"))
+        made["parameters"].append(_ref("parameters", "batch_key" if operation.is_batch else "idempotency_key"))
+    if operation.id_header:
+        made["parameters"].append(_chosen_id(operation.id_header))
     if operation.body:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body.schema}}}
     return made
+
+
+def _chosen_id(header: str) -> Json:
+    about = "The id of the new record: a UUID that no record has or had."
+    return {"name": header, "in": "header", "description": about, "schema": _ID}
 
 
 def _of_action(operation: Operation, rule: str) -> str:
@@ -184,7 +201,9 @@ def _responses(method: str, operation: Operation) -> Json:
         content = {"content": _json(_ref("schemas", schema))} if schema else {}
         successes[str(status)] = {"description": description, "headers": headers} | content
     refusals = {*EVERY, *(PROTECTED if operation.rules else ())}
-    refusals |= {*(WITH_BODY if operation.body else ()), *(KEYED if operation.keyed else ())}
+    # A batch has these statuses in its entries.
+    keyed = KEYED if operation.keyed and not operation.is_batch else ()
+    refusals |= {*(WITH_BODY if operation.body else ()), *keyed}
     refusals -= operation.answers.keys()
     return successes | {str(status): _ref("responses", str(status)) for status in sorted(refusals)}
 

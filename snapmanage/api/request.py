@@ -19,6 +19,7 @@ from snapmanage.core import idempotency
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.origins import protection
 from snapmanage.core.reference import Reference
+from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage import services
 from snapmanage.manage.application import Application
@@ -26,10 +27,11 @@ from snapmanage.manage.application import Application
 
 @dataclass(frozen=True)
 class Limits:
-    """The configured limits: entries of a page, bytes of a body."""
+    """The configured limits: entries of a page, bytes of a body, bytes of the body of a batch."""
 
     page: int = 1000
     body: int = 114688
+    batch_body: int = 1048576
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,14 @@ def find_server(request: ApiRequest, host: str) -> Location:
     return Location.parse(known[0])
 
 
-def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str, Any]:
+def common_fields(request: ApiRequest, resource: Mapping[str, Any], chosen_id: str | None = None) -> dict[str, Any]:
     """Return the fields that new volumes and new snapshots have in common.
 
     Raise `NotPermitted` for metadata that only an administrator may set.
     """
     protection.require_right_to_force({}, resource.get("metadata") or {}, request.is_admin)
     return {
-        "id": str(uuid.uuid4()),
+        "id": chosen_id or str(uuid.uuid4()),
         "reference": Reference.of(resource["ref"]),
         "name": resource.get("name"),
         "description": resource.get("description"),
@@ -126,9 +128,15 @@ def common_fields(request: ApiRequest, resource: Mapping[str, Any]) -> dict[str,
     }
 
 
-def idempotency_key(request: ApiRequest, operation: str) -> IdempotencyKey | None:
+def idempotency_key(request: ApiRequest, operation: str, chosen_id: str | None) -> IdempotencyKey | None:
     """Return the request's idempotency key, or None; raise `InvalidRequest` for a malformed key."""
     text = request.http.get_header(idempotency.HEADER)
     if text is None:
         return None
-    return IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body)
+    return IdempotencyKey.of(request.caller.requester.project_id, text, operation, request.body, chosen_id)
+
+
+def chosen_id(request: ApiRequest, header: str) -> str | None:
+    """Return the id that the client has chosen for a new record, or None; raise `InvalidRequest` for another text."""
+    text = request.http.get_header(header)
+    return None if text is None else parse_uuid(header, text)

@@ -16,10 +16,10 @@ class Operation:
     """A method of a path; `rule` is its policy. Without a rule it needs no authentication.
 
     `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
-    record once for each idempotency key. An operation with a `query` refuses unknown parameters; a `lenient` one
-    ignores them unless they resemble known ones.
-    An operation with `actions` takes one of them in its body, and has the policy
-    of each action instead of `rule`.
+    record once for each idempotency key. `id_header` is the header by which a client chooses the id of a new record.
+    The body of a batch may be larger than other bodies. An operation with a `query` refuses unknown parameters; a
+    `lenient` one ignores them unless they resemble known ones. An operation with `actions` takes one of them in its
+    body, and has the policy of each action instead of `rule`.
     """
 
     handler: Handler
@@ -29,6 +29,8 @@ class Operation:
     query: Sequence[Parameter] = ()
     keyed: bool = False
     lenient: bool = False
+    id_header: str | None = None
+    is_batch: bool = False
     actions: Mapping[str, str] = field(default_factory=dict)
 
     @property

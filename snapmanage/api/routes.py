@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from snapmanage.api import parameters, schemas, versions
 from snapmanage.api.access import policy
 from snapmanage.api.handlers import (
+    batches,
     edits,
     extensions,
     manageable,
@@ -72,9 +73,17 @@ _MANAGE = {
         lenient=True,
     ),
     "POST": Operation(
-        snapshots.create, policy.MANAGE, schemas.MANAGE_SNAPSHOT, answers={202: "the_snapshot"}, keyed=True
+        snapshots.create,
+        policy.MANAGE,
+        schemas.MANAGE_SNAPSHOT,
+        answers={202: "the_snapshot"},
+        keyed=True,
+        id_header=snapshots.ID_HEADER,
     ),
 }
+_MANAGE_BATCH = Operation(
+    batches.create, policy.MANAGE, schemas.MANAGE_SNAPSHOTS, answers={207: "outcomes"}, keyed=True, is_batch=True
+)
 _MANAGE_VOLUME = {
     "GET": Operation(
         manageable.volume_index,
@@ -84,7 +93,12 @@ _MANAGE_VOLUME = {
         lenient=True,
     ),
     "POST": Operation(
-        volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
+        volumes.create,
+        policy.MANAGE_VOLUME,
+        schemas.MANAGE_VOLUME,
+        answers={202: "the_volume_shown"},
+        keyed=True,
+        id_header=volumes.ID_HEADER,
     ),
 }
 _QUOTA_SET = {
@@ -133,8 +147,10 @@ ROOT: Table = {
 PROJECT: Table = {
     "/os-snapshot-manage": Route(_MANAGE),
     "/os-snapshot-manage/detail": _get(*_DETAIL, lenient=True),
+    "/os-snapshot-manage/batch": Route({"POST": _MANAGE_BATCH}),
     "/manageable_snapshots": Route(_MANAGE, versions.MANAGEABLE_PATH),
     "/manageable_snapshots/detail": _get(*_DETAIL, versions.MANAGEABLE_PATH, lenient=True),
+    "/manageable_snapshots/batch": Route({"POST": _MANAGE_BATCH}, versions.MANAGEABLE_PATH),
     "/snapshots": _get(snapshots.list_summary, policy.GET_SNAPSHOTS, "snapshots", _SNAPSHOTS),
     "/snapshots/detail": _get(snapshots.list_detail, policy.GET_SNAPSHOTS, "snapshots_shown", _SNAPSHOTS),
     "/snapshots/{snapshot_id}": Route(
@@ -201,5 +217,7 @@ PROJECT: Table = {
     "/extensions/os-snapshot-manage": _get(extensions.show, policy.GET_EXTENSIONS, "the_extension"),
 }
 
+# The ends of the paths whose bodies may be larger than others.
+BATCHES = tuple(path for path, route in PROJECT.items() if any(each.is_batch for each in route.methods.values()))
 # The paths that exist without the API version too: the links `bookmark` of volumes and messages lead there.
 BOOKMARKED = ("/volumes/{volume_id}", "/messages/{message_id}")

@@ -14,6 +14,9 @@ from snapmanage.core.values.text import cut
 LARGEST_OFFSET = 2**31 - 1
 # Characters of `host` and `cluster`; no column has longer ones, and SQLite refuses patterns of more than 50,000 bytes.
 LONGEST_HOST = 255
+# Entries of a batch, and values and keys in its body: the check of each takes some ten microseconds.
+MOST_ENTRIES = 1000
+MOST_VALUES_OF_BATCH = 50_000
 
 Schema = jsonschema.Draft202012Validator
 
@@ -31,32 +34,27 @@ _EXAMPLE_REF = {"source-name": "disk1.img@daily"}
 _IGNORED = {"type": ["string", "boolean", "null"]}
 
 
+def _object(required: list[str], properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "object", "required": required, "additionalProperties": False, "properties": properties} | more
+
+
 def _resource(
     name: str, required: list[str], properties: dict[str, Any], example: dict[str, Any], **more: Any
 ) -> Schema:
-    resource = {"type": "object", "required": required, "additionalProperties": False, "properties": properties} | more
-    return Schema(
-        {
-            "type": "object",
-            "required": [name],
-            "additionalProperties": False,
-            "properties": {name: resource},
-            "examples": [{name: example}],
-        }
-    )
+    resource = _object(required, properties, **more)
+    return Schema(_object([name], {name: resource}, examples=[{name: example}]))
 
 
-MANAGE_SNAPSHOT = _resource(
-    "snapshot",
-    ["volume_id", "ref"],
-    {
-        "volume_id": {"type": "string", "format": "uuid"},
-        "ref": _REF,
-        "name": _NAME,
-        "description": _NAME,
-        "metadata": _METADATA,
-    },
-    {"volume_id": "0f2b7c1e-5a0d-4c57-9b1f-6f2f0a4c9d11", "ref": _EXAMPLE_REF, "name": "monday"},
+_UUID = {"type": "string", "format": "uuid"}
+_SNAPSHOT = {"volume_id": _UUID, "ref": _REF, "name": _NAME, "description": _NAME, "metadata": _METADATA}
+_EXAMPLE_SNAPSHOT = {"volume_id": "0f2b7c1e-5a0d-4c57-9b1f-6f2f0a4c9d11", "ref": _EXAMPLE_REF, "name": "monday"}
+MANAGE_SNAPSHOT = _resource("snapshot", ["volume_id", "ref"], _SNAPSHOT, _EXAMPLE_SNAPSHOT)
+_KEY = {"type": "string", "pattern": "^[ -~]{1,255}$"}
+_ENTRY = _object(["volume_id", "ref"], _SNAPSHOT | {"id": _UUID, "idempotency_key": _KEY})
+_ENTRIES = {"type": "array", "minItems": 1, "maxItems": MOST_ENTRIES, "items": _ENTRY}
+MANAGE_SNAPSHOTS = Schema(
+    _object(["snapshots"], {"snapshots": _ENTRIES})
+    | {"examples": [{"snapshots": [_EXAMPLE_SNAPSHOT | {"idempotency_key": "adopt-monday"}]}]}
 )
 # Common clients send the last four; they have no meaning here and are ignored.
 MANAGE_VOLUME = _resource(

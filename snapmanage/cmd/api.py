@@ -7,9 +7,10 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage import crash
-from snapmanage.api import app
+from snapmanage.api import app, routes
 from snapmanage.api.request import Limits, Service
 from snapmanage.api.serving import server as http
+from snapmanage.api.serving.parser import LargeBodies
 from snapmanage.api.serving.server import HttpServer, parse_listen, require_loopback, shared_port
 from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.cmd.process import running, workers
@@ -50,14 +51,18 @@ def _serve(conf: cfg.ConfigOpts, http_server: HttpServer) -> None:
         parts = assemble_for_deployment(conf)
         application = assemble(conf, parts)
         parts.start()
-        server.start(application, conf.api.max_request_body_size)
+        server.start(application, conf.api.max_request_body_size, large_bodies(conf))
         running.until_stopped(f"ready: http://{server.address}/v3", http.SHUTDOWN_SECONDS + running.SHUTDOWN_SECONDS)
     parts.stop()
 
 
+def large_bodies(conf: cfg.ConfigOpts) -> LargeBodies:
+    return LargeBodies(routes.BATCHES, conf.api.max_batch_body_size)
+
+
 def assemble(conf: cfg.ConfigOpts, parts: Parts) -> Any:
     """Return the WSGI application behind the configured authentication, policy and middleware."""
-    limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size)
+    limits = Limits(conf.api.osapi_max_limit, conf.api.max_request_body_size, conf.api.max_batch_body_size)
     authenticate, policy = middleware.authentication(conf), middleware.policy(conf)
     listings = Listings(ListingLimits.of_threads(conf.api.threads))
     searches = Searches(SearchLimits.of_process(conf.api.threads, connections(conf.database.pool_size)))

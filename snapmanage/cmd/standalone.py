@@ -41,7 +41,7 @@ def _serve(conf: cfg.ConfigOpts, http: HttpServer) -> None:
     volume = make_server(conf, assembled)
     assembled.start()
     volume.start()
-    http.start(api.assemble(conf, assembled), conf.api.max_request_body_size)
+    http.start(api.assemble(conf, assembled), conf.api.max_request_body_size, api.large_bodies(conf))
     timeout = conf.operations.graceful_shutdown_timeout
     ready = f"ready: http://{http.address}/v3 host: {HOST}@{BACKEND}"
     running.until_stopped(ready, timeout + running.SHUTDOWN_SECONDS)

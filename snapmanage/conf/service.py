@@ -158,6 +158,13 @@ API = [
         help="Maximum size of a request body in bytes. A higher value lets clients fill more memory. With a lower "
         "value, requests with large metadata are refused.",
     ),
+    cfg.IntOpt(
+        "max_batch_body_size",
+        default=1048576,
+        min=1024,
+        help="Maximum size of the body of a batch (POST /os-snapshot-manage/batch) in bytes. A higher value lets "
+        "clients fill more memory. With a lower value, clients must send smaller batches.",
+    ),
     cfg.FloatOpt(
         "call_timeout_seconds",
         default=60,

@@ -23,13 +23,18 @@ class IdempotencyKey:
     request_digest: str
 
     @classmethod
-    def of(cls, project_id: str, text: str, operation: str, body: Any) -> "IdempotencyKey":
-        """Return the key; raise `InvalidRequest` for an invalid `text`. Bodies with equal JSON are one request."""
+    def of(
+        cls, project_id: str, text: str, operation: str, body: Any, chosen_id: str | None = None
+    ) -> "IdempotencyKey":
+        """Return the key; raise `InvalidRequest` for an invalid `text`.
+
+        Bodies with equal JSON are one request, unless the client has chosen different ids for the record.
+        """
         if not re.fullmatch(r"[ -~]{1,255}", text):
             raise errors.InvalidRequest(
                 f"{HEADER} must have 1 to 255 printable ASCII characters; make up a UUID for each new request"
             )
-        return cls(_digest([project_id, text]), _digest([operation, body]))
+        return cls(_digest([project_id, text]), _digest([operation, body, *([chosen_id] if chosen_id else [])]))
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,11 @@ class KeyUse:
 
 
 def repeats(requested: KeyUse, held: KeyUse, ttl: timedelta) -> bool:
-    """Return whether `requested` repeats the request that holds the key.
+    """Return whether `requested` repeats the earlier request that holds the key.
 
     Raise `KeyReused` if another request holds the key and is not older than `ttl`.
     """
-    if requested.record_id == held.record_id or held.created_at + ttl <= requested.created_at:
+    if held.created_at + ttl <= requested.created_at:
         return False
     if requested.request_digest != held.request_digest:
         raise errors.KeyReused

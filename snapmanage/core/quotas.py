@@ -94,6 +94,15 @@ def check(used: Usage, limits: Limits, more: Usage, counted: Usage = NOTHING) ->
             )
 
 
+def fits(used: Usage, limits: Limits, more: Usage) -> bool:
+    """Return whether `check` accepts `more`."""
+    try:
+        check(used, limits, more)
+    except errors.QuotaExceeded:
+        return False
+    return True
+
+
 def oversized(
     used: Usage, limits: Limits, resolved: Iterable[tuple[Snapshot, Snapshot]]
 ) -> dict[str, errors.QuotaExceeded]:

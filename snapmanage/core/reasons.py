@@ -13,6 +13,7 @@ SENTENCES: Mapping[str, str] = {
     "backend_permission": "The backend refuses the service's credentials.",
     "backend_unavailable": "The backend does not answer.",
     "configuration": "The service is configured wrongly.",
+    "id_in_use": "Another record has, or had, the id.",
     "in_use": "The object on the backend is in use.",
     "invalid": "The request can't be carried out as it is.",
     "invalid_reference": "The reference is not valid on the backend.",
@@ -34,6 +35,7 @@ SENTENCES: Mapping[str, str] = {
 OTHERWISE = "The operation failed."
 # Errors of requests whose texts repeat the request, or show the status of a record that the caller may see.
 _HARMLESS = (
+    errors.IdInUse,
     errors.InvalidReference,
     errors.InvalidRequest,
     errors.InvalidState,

@@ -28,5 +28,9 @@ def explained(app: Application, error: Exception) -> Exception:
         found = ownership.holder(conn, error.keys, error.refused_id)
     if found is None:
         return error
-    kind, owner_id, project_id = found
+    return explained_by(error, *found)
+
+
+def explained_by(error: errors.AlreadyManaged, kind: str, owner_id: str, project_id: str) -> errors.AlreadyManaged:
+    """Return an `AlreadyManaged` with its owner."""
     return errors.AlreadyManaged(f"{error}: it is {kind} {owner_id}", owner_id=owner_id, project_id=project_id)

@@ -1,6 +1,7 @@
 """The quotas of projects: requests of clients are checked, and snapshots again when their real size is known."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -43,20 +44,42 @@ def run_queued(app: Application, work: Callable[[Transaction], T]) -> T:
         return app.run(work)
 
 
-def check_snapshot(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
-    """Raise `QuotaExceeded` unless the request fits; the size of the volume stands for that of the snapshot.
+@dataclass(frozen=True)
+class Room:
+    """The limits of a project and its usage, to which each accepted request adds."""
+
+    limits: Limits
+    used: Usage
+
+    def after(self, snapshot: Snapshot) -> "Room":
+        """Return the room after a request; raise `QuotaExceeded` unless it fits.
+
+        The size of the volume stands for that of the snapshot.
+        """
+        rules.check(self.used, self.limits, rules.ONE_FAILED_RECORD)
+        if not self.limits.limit_snapshots:
+            return self
+        more = Usage(snapshots=1, gigabytes=snapshot.size_gb or 0)
+        rules.check(self.used, self.limits, more)
+        return replace(self, used=self.used.plus(more))
+
+
+def room_for_snapshots(tx: Transaction, project_id: str, volume: VolumeForRequest) -> Room:
+    """Return the room of a project for new snapshots; `volume` has been read for the project.
 
     Requests of a project with limited snapshots wait for each other. Failed records are counted without waiting, since
     requests under way may fail too.
     """
-    project_id = snapshot.requester.project_id
-    limits = volume.quota.over(tx.rules.quota)
-    rules.check(Usage(failed_records=volume.failed_records), limits, rules.ONE_FAILED_RECORD)
-    _check_owned(tx, project_id, limits, volume.size_gb)
+    limits, used = volume.quota.over(tx.rules.quota), Usage(failed_records=volume.failed_records)
+    if not limits.limit_snapshots or not rules.fits(used, limits, rules.ONE_FAILED_RECORD):
+        return Room(limits, used)
+    # An earlier request in the queue may have changed the limit.
+    limits = _queue(tx, [project_id], require_rows=True)[project_id]
+    return Room(limits, used.plus(quotas.usage_of_snapshots(tx.conn, [project_id])[project_id]))
 
 
 def check_retried_snapshot(tx: Transaction, snapshot: Snapshot) -> None:
-    """Like `check_snapshot`, for a snapshot in `error`: it is one of the failed records already, and owns nothing."""
+    """Raise `QuotaExceeded` unless a snapshot in `error`, one of the failed records already, may own an object."""
     project_id = snapshot.requester.project_id
     _check_owned(tx, project_id, quotas.get(tx.conn, project_id).over(tx.rules.quota), snapshot.size_gb)
 

@@ -1,76 +1,77 @@
 """The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list what a backend holds."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from snapmanage import crash, errors
-from snapmanage.core import idempotency, lifecycle, outbox, removals
-from snapmanage.core import services as service_rules
+from snapmanage.core import lifecycle, outbox, removals
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
-from snapmanage.core.idempotency import IdempotencyKey, KeyUse
+from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
-from snapmanage.core.origins import protection
 from snapmanage.core.origins.protection import NO_ORIGINS, BackendOrigins
-from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
+from snapmanage.core.records import Record, Requester, Snapshot, Volume
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
-from snapmanage.manage import owners, quotas
+from snapmanage.manage import owners, quotas, snapshot_requests
 from snapmanage.manage import services as servers
 from snapmanage.manage.application import Application
+from snapmanage.manage.keys import Keys, record_gone
+from snapmanage.manage.snapshot_requests import SnapshotRequest
 from snapmanage.manage.transaction import Transaction
-from snapmanage.store import idempotency as stored_keys
 from snapmanage.store import ownership, records, services
 from snapmanage.store.records import VolumeForRequest
 
 R = TypeVar("R", bound=Record)
 
-# Each request deletes up to this many expired keys; more than one, so that the table shrinks.
-EXPIRED_KEYS_PER_REQUEST = 10
-
 
 def request_snapshot(
-    app: Application, snapshot: Snapshot, everywhere: bool = False, key: IdempotencyKey | None = None
+    app: Application,
+    snapshot: Snapshot,
+    everywhere: bool = False,
+    key: IdempotencyKey | None = None,
+    id_chosen: bool = False,
 ) -> Snapshot:
-    """Write a snapshot to be managed, with the host of its volume, and the cast to its server.
-
-    The volume must belong to the requester's project, unless the requester may act `everywhere`. If the same request
-    was sent under the idempotency key before, return that request's snapshot as it is now, and write nothing.
-    Raise `KeyReused`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded`,
-    `AlreadyManaged` or `OriginRefuses`.
-    """
-
-    def work(tx: Transaction) -> Snapshot:
-        if key and (earlier := _earlier_record(tx, snapshot, key)):
-            return earlier
-        volume = _usable_volume(tx, snapshot, everywhere)
-        service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
-        quotas.check_snapshot(tx, snapshot, volume)
-        requested = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=tx.now)
-        refuse_owned(tx, requested, volume)
-        _refuse_origin(tx, requested, volume)
-        return _insert(tx, lifecycle.request(requested))
-
-    with owners.named(app):
-        return quotas.run_queued(app, work)
+    """Like `snapshot_requests.request_snapshots`, for one snapshot; raise the error if the request is refused."""
+    request = SnapshotRequest(snapshot, key, id_chosen)
+    [outcome] = snapshot_requests.request_snapshots(app, [request], everywhere)
+    if isinstance(outcome, errors.SnapmanageError):
+        raise outcome
+    return outcome.snapshot
 
 
-def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
-    """Write a volume to be registered, and the cast to its server; `key` is as for `request_snapshot`.
+def register_volume(
+    app: Application, volume: Volume, key: IdempotencyKey | None = None, id_chosen: bool = False
+) -> Volume:
+    """Write a volume to be registered, and the cast to its server; `key` is as for `request_snapshots`.
 
-    Raise `KeyReused`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded` or `AlreadyManaged`.
+    Raise `KeyReused`, `IdInUse`, `ServiceNotFound`, `ServiceDown`, `QuotaExceeded` or `AlreadyManaged`.
     """
 
     def work(tx: Transaction) -> Volume:
-        if key and (earlier := _earlier_record(tx, volume, key)):
-            return earlier
+        keys = Keys(tx, [(volume, key)] if key else [], id_chosen)
+        if key and (earlier_id := keys.earlier(volume, key)):
+            return _earlier_volume(tx, earlier_id)
+        if id_chosen and records.ids_in_use(tx.conn, [volume.id]):
+            raise errors.IdInUse(volume.id)
         require_service(tx, volume.location.server)
         quotas.check_volume(tx, volume.requester.project_id)
-        return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
+        requested = lifecycle.request(replace(volume, created_at=tx.now))
+        records.insert(tx.conn, requested)
+        if key:
+            keys.claim(volume, key)
+        keys.write()
+        tx.post([outbox.cast(requested)])
+        crash.at(Point.REQUEST_UNCOMMITTED)
+        return requested
 
+    if id_chosen:
+        with suppress(errors.AlreadyManaged):  # if another request has just taken the id, the second try finds it
+            return quotas.run_queued(app, work)
     with owners.named(app):
         return quotas.run_queued(app, work)
 
@@ -162,44 +163,11 @@ def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manage
     return replace(page, filters=replace(page.filters, volume=volume))
 
 
-def _earlier_record(tx: Transaction, record: R, key: IdempotencyKey) -> R | None:
-    """Return the record of an earlier request under this key, perhaps a tombstone; if there is none, store the key.
-
-    This comes first in the transaction: of two requests at the same time, the second waits for the first and finds it.
-    """
-    use = KeyUse(key.key_digest, key.request_digest, record.id, tx.now)
-    held = stored_keys.hold(tx.conn, use)
-    if idempotency.repeats(use, held, tx.rules.idempotency_key_ttl):
-        made = records.get(tx.conn, type(record), held.record_id, deleted=True)
-        if made is None:
-            raise errors.NotFound(
-                f"The record {held.record_id} of this Idempotency-Key no longer exists: use a new key."
-            )
-        return made
-    if held != use:
-        stored_keys.replace(tx.conn, use)
-    stored_keys.forget(tx.conn, tx.now - tx.rules.idempotency_key_ttl, EXPIRED_KEYS_PER_REQUEST)
-    return None
-
-
-def _insert(tx: Transaction, record: R) -> R:
-    records.insert(tx.conn, record)
-    tx.post([outbox.cast(record)])
-    crash.at(Point.REQUEST_UNCOMMITTED)
-    return record
-
-
-def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> VolumeForRequest:
-    """Return the volume of a snapshot; raise `VolumeNotFound` or `InvalidState`."""
-    project_id = snapshot.requester.project_id
-    volume = records.volume_for_request(tx.conn, snapshot.volume_id, project_id)
-    if volume is None or not (everywhere or volume.project_id == project_id):
-        raise errors.VolumeNotFound(snapshot.volume_id)
-    if volume.status is not Status.AVAILABLE:
-        raise errors.InvalidState(
-            f"Volume {snapshot.volume_id} is {volume.status.value}; its snapshots can be managed when it is available."
-        )
-    return volume
+def _earlier_volume(tx: Transaction, volume_id: str) -> Volume:
+    """Return the volume of an earlier request, perhaps a tombstone."""
+    if volume := records.get(tx.conn, Volume, volume_id, deleted=True):
+        return volume
+    raise record_gone(volume_id)
 
 
 def refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest | None) -> None:
@@ -222,16 +190,6 @@ def refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest |
             owner_id=owner,
             project_id=found.requester.project_id if found else None,
         )
-
-
-def _refuse_origin(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
-    """Raise `OriginRefuses` if the name in the reference shows that another tool needs it.
-
-    The server sees more of the object, and decides again.
-    """
-    service, name = volume.service, snapshot.reference.value.get("source-name")
-    if service and service.protects_origins and isinstance(name, str) and not protection.forced(snapshot.metadata):
-        protection.refuse_by_name(tx.rules.origins, service.driver, name, volume.backend_name, snapshot.id)
 
 
 def require_service(tx: Transaction, server: str) -> None:

@@ -1,8 +1,10 @@
 """Idempotency keys in use."""
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 
 from snapmanage.core.idempotency import KeyUse
 from snapmanage.store.engine import locks
@@ -11,14 +13,38 @@ from snapmanage.store.mapping.tables import idempotency_keys
 _key_digest = idempotency_keys.c.key_digest
 
 
-def hold(conn: Connection, requested: KeyUse) -> KeyUse:
-    """Return the use of a key, `requested` if it had none; others with the key wait until the transaction ends."""
-    return KeyUse(**locks.lock(conn, idempotency_keys, dict(vars(requested)))._mapping)
+@dataclass(frozen=True)
+class HeldKey:
+    """The use of a locked key; `is_new` means that this transaction has inserted it."""
+
+    use: KeyUse
+    is_new: bool
 
 
-def replace(conn: Connection, use: KeyUse) -> None:
-    """Write another use of a locked key."""
-    conn.execute(update(idempotency_keys).where(_key_digest == use.key_digest).values(vars(use)))
+def hold(conn: Connection, requested: Collection[KeyUse]) -> dict[str, HeldKey]:
+    """Return the uses of keys by their digests, the requested ones of keys that had none.
+
+    Other transactions with one of the keys wait until this one ends.
+    """
+    rows, absent = locks.lock_many(conn, idempotency_keys, {use.key_digest: vars(use) for use in requested})
+    held = {digest: KeyUse(**row._mapping) for digest, row in rows.items()}
+    # Another transaction may have inserted an absent row first.
+    return {
+        use.key_digest: HeldKey(held[use.key_digest], use.key_digest in absent and held[use.key_digest] == use)
+        for use in requested
+    }
+
+
+def replace(conn: Connection, uses: Sequence[KeyUse]) -> None:
+    """Write other uses of locked keys."""
+    if uses:
+        conn.execute(locks.insert_or_replace(conn.dialect.name, idempotency_keys), [dict(vars(use)) for use in uses])
+
+
+def release(conn: Connection, key_digests: Collection[str]) -> None:
+    """Delete the uses of locked keys."""
+    if key_digests:
+        conn.execute(delete(idempotency_keys).where(_key_digest.in_(sorted(key_digests))))
 
 
 def forget(conn: Connection, before: datetime, limit: int) -> None:

@@ -1,5 +1,6 @@
 """Queries about the records that own the objects of a backend, on one server and on all servers of a storage."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain
@@ -104,6 +105,20 @@ def owners(conn: Connection, identity_keys: Collection[str]) -> dict[str, str]:
     return {row.identity_key: row.id for row in _with_any(conn, query, snapshots.c.identity_key, identity_keys)}
 
 
+def owners_of_references(conn: Connection, reference_keys: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Return id and project of the snapshots that own references, by the keys of the references."""
+    query = select(snapshots.c.reference_key, snapshots.c.id, snapshots.c.project_id)
+    found = _with_any(conn, query, snapshots.c.reference_key, reference_keys)
+    return {row.reference_key: (row.id, row.project_id) for row in found}
+
+
+def live_projects(conn: Connection, snapshot_ids: Collection[str]) -> dict[str, str]:
+    """Like `live`, with the project of each snapshot by its id."""
+    owning = or_(snapshots.c.reference_key.is_not(None), snapshots.c.identity_key.is_not(None))
+    query = select(snapshots.c.id, snapshots.c.project_id).where(owning)
+    return {row.id: row.project_id for row in _with_any(conn, query, snapshots.c.id, snapshot_ids)}
+
+
 def owned_by_volumes(conn: Connection, keys: Collection[str]) -> set[str]:
     """Return those of the keys by which volumes own their references or their objects."""
     found: set[str] = set()
@@ -125,6 +140,27 @@ def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[st
     ]
     query = select(snapshots.c.id).where(snapshots.c.reference_key.in_(keys))
     return conn.execute(query).scalars().first() if keys else None
+
+
+def same_volumes(conn: Connection, volume_ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the records of other servers of the storage for each volume, by its id: pairs of server and id."""
+    own, sharing = services.alias("own"), services.alias("sharing")
+    same_storage = (sharing.c.storage == own.c.storage) & (sharing.c.server != own.c.server)
+    query = (
+        select(volumes.c.id, volumes.c.backend_id, sharing.c.server)
+        .join(own, own.c.server == volumes.c.server)
+        .join(sharing, same_storage)
+        .where(volumes.c.backend_id.is_not(None))
+    )
+    found = list(_with_any(conn, query, volumes.c.id, set(volume_ids)))
+    keys = {(row.id, row.server): owner_key(row.server, row.backend_id) for row in found}
+    query = select(volumes.c.identity_key, volumes.c.server, volumes.c.id)
+    others = {row.identity_key: row for row in _with_any(conn, query, volumes.c.identity_key, set(keys.values()))}
+    same: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for (volume_id, _), key in keys.items():
+        if key in others:
+            same[volume_id].append((others[key].server, others[key].id))
+    return dict(same)
 
 
 def owners_elsewhere(conn: Connection, server: str, own: Iterable[Snapshot]) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, bindparam, exists, func, select
+from sqlalchemy import Connection, Row, Select, Table, bindparam, exists, func, select, union
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
@@ -19,18 +20,29 @@ from snapmanage.core.values.location import Location
 from snapmanage.store import paging
 from snapmanage.store.engine import batches
 from snapmanage.store.mapping.rows import TABLES, location, to_columns, to_record
-from snapmanage.store.mapping.tables import quotas, services, snapshots, volumes
+from snapmanage.store.mapping.tables import audit, audit_snapshots, quotas, services, snapshots, volumes
 from snapmanage.store.quotas import counts_of_failed_records
 
 R = TypeVar("R", bound=Record)
 
 
-def insert(conn: Connection, record: Record) -> None:
-    """Write a new record; raise `AlreadyManaged` if its reference is owned already."""
+def insert(conn: Connection, *new: R) -> None:
+    """Write new records of a kind; raise `AlreadyManaged` if a reference is owned already, or an id is in use."""
+    # Several transactions insert in the same order, so that they rarely deadlock.
+    rows = [to_columns(record) for record in sorted(new, key=lambda record: record.reference_key or "")]
     try:
-        conn.execute(TABLES[type(record)].insert(), to_columns(record))
+        conn.execute(TABLES[type(new[0])].insert(), rows if len(rows) > 1 else rows[0])
     except IntegrityError as error:
-        raise _already_managed(record) from error
+        raise already_managed(new[0]) from error
+
+
+def ids_in_use(conn: Connection, record_ids: Collection[str]) -> set[str]:
+    """Return those of the ids that a record has or had: a volume or a snapshot, a tombstone, or a purged record."""
+    columns = (snapshots.c.id, volumes.c.id, audit_snapshots.c.id, audit.c.snapshot_id)
+    used = set[str]()
+    for part in batches.filled_parts(sorted(record_ids)):
+        used |= set(conn.execute(union(*(select(each).where(each.in_(part)) for each in columns))).scalars())
+    return used
 
 
 def missing(conn: Connection, records: Sequence[Record]) -> list[Record]:
@@ -149,7 +161,7 @@ def update(conn: Connection, changes: Sequence[Change[R]], locked: bool = False)
             values = [(change.before.id, to_columns(change.after, change.before)) for change in current]
             batches.update(conn, table, values)
         except IntegrityError as error:
-            raise _already_managed(current[0].after) from error
+            raise already_managed(current[0].after) from error
         written += current
     return written
 
@@ -190,7 +202,8 @@ def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:
     return paging.count(conn, TABLES[kind], query)
 
 
-def _already_managed(record: Record) -> errors.AlreadyManaged:
+def already_managed(record: Record) -> errors.AlreadyManaged:
+    """Return the error for a record whose reference, or whose object, another record owns."""
     object_text = f"the object that {record.reference.text} names on {record.location.server}"
     return errors.AlreadyManaged(
         f"{object_text} is managed or being managed already",
@@ -199,38 +212,9 @@ def _already_managed(record: Record) -> errors.AlreadyManaged:
     )
 
 
-# The row is locked as by `hold_many`, the rows of other tables are not: a request may wait, and no heartbeat may.
-_held = (
-    select(*(volumes.c[name] for name in ("project_id", "host", "server", "status", "size_gb", "backend_name")))
-    .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
-    .with_for_update(read=True, key_share=True)
-    .subquery("held")
-)
 _others = services.alias("others")
 _of_project = quotas.c.project_id == bindparam("project_id")
 _failed_snapshots, _failed_volumes = counts_of_failed_records(bindparam("project_id"))
-_VOLUME_FOR_REQUEST = (
-    select(
-        _held.c.project_id,
-        _held.c.host,
-        _held.c.server,
-        _held.c.status,
-        _held.c.size_gb,
-        _held.c.backend_name,
-        services.c.driver,
-        services.c.heartbeat_at,
-        services.c.disabled_reason,
-        services.c.storage,
-        services.c.protects_origins,
-        exists().where(_others.c.storage == services.c.storage, _others.c.server != services.c.server).label("shared"),
-        select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
-        select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
-        select(quotas.c.failed_records).where(_of_project).scalar_subquery().label("failed_limit"),
-        (_failed_snapshots.scalar_subquery() + _failed_volumes.scalar_subquery()).label("failed_records"),
-    )
-    .select_from(_held)
-    .outerjoin(services, services.c.server == _held.c.server)
-)
 
 
 @dataclass(frozen=True)
@@ -252,15 +236,58 @@ class VolumeForRequest:
     failed_records: int
 
 
-def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
-    """Return everything needed to validate a project's request for a snapshot of a volume; None without such a volume.
+def volumes_for_request(conn: Connection, volume_ids: Collection[str], project_id: str) -> dict[str, VolumeForRequest]:
+    """Return everything needed to validate a project's requests for snapshots of volumes, by the volume's id.
 
-    The volume can't be unmanaged until the transaction ends. One query does it: each round trip adds to the client's
-    latency.
+    The volumes can't be unmanaged until the transaction ends. One query does it for a request: each round trip adds to
+    the client's latency.
     """
-    row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id, "project_id": project_id}).one_or_none()
-    if row is None:
-        return None
+    return {
+        row.id: _volume_for_request(row, project_id)
+        for part in batches.filled_parts(sorted(volume_ids))
+        for row in conn.execute(_volumes_with_any_id(len(part)), {"project_id": project_id, **batches.numbered(part)})
+    }
+
+
+def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
+    """Like `volumes_for_request`, for one volume; None without such a volume."""
+    return volumes_for_request(conn, [volume_id], project_id).get(volume_id)
+
+
+@lru_cache(len(batches.VALUES_AT_ONCE))
+def _volumes_with_any_id(count: int) -> Select[Any]:
+    # The rows are locked as by `hold_many`, those of other tables are not: a request may wait, and no heartbeat may.
+    held = (
+        select(
+            *(volumes.c[name] for name in ("id", "project_id", "host", "server", "status", "size_gb", "backend_name"))
+        )
+        .where(batches.any_of(volumes.c.id, count), volumes.c.deleted_at.is_(None))
+        .order_by(volumes.c.id)
+        .with_for_update(read=True, key_share=True)
+        .subquery("held")
+    )
+    return (
+        select(
+            held,
+            services.c.driver,
+            services.c.heartbeat_at,
+            services.c.disabled_reason,
+            services.c.storage,
+            services.c.protects_origins,
+            exists()
+            .where(_others.c.storage == services.c.storage, _others.c.server != services.c.server)
+            .label("shared"),
+            select(quotas.c.snapshots).where(_of_project).scalar_subquery().label("snapshots"),
+            select(quotas.c.gigabytes).where(_of_project).scalar_subquery().label("gigabytes"),
+            select(quotas.c.failed_records).where(_of_project).scalar_subquery().label("failed_limit"),
+            (_failed_snapshots.scalar_subquery() + _failed_volumes.scalar_subquery()).label("failed_records"),
+        )
+        .select_from(held)
+        .outerjoin(services, services.c.server == held.c.server)
+    )
+
+
+def _volume_for_request(row: Any, project_id: str) -> VolumeForRequest:
     beat = (row.server, row.driver, row.heartbeat_at, row.disabled_reason, row.storage, row.protects_origins)
     return VolumeForRequest(
         row.project_id,

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,6 +44,35 @@ class ManageAction:
             assert answer.status_code == 202, answer.text
             self.snapshot_id = str(answer.json()["snapshot"]["id"])
             self.fleet.promises.setdefault(self.snapshot_id, self.ends_as)
+
+
+@dataclass
+class BatchAction:
+    """Request to manage snapshots in one batch, with chosen ids; its answer is the same each time."""
+
+    fleet: Fleet
+    host: str
+    sources: Sequence[str]
+    key: str = field(default_factory=lambda: str(uuid.uuid4()))
+    ids: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.ids = [str(uuid.uuid4()) for _ in self.sources]
+
+    def __call__(self) -> None:
+        volume_id = self.fleet.volumes[self.host]
+        entries = [
+            {"volume_id": volume_id, "ref": {"source-name": source}, "id": snapshot_id}
+            for source, snapshot_id in zip(self.sources, self.ids, strict=True)
+        ]
+        entries.append({"volume_id": str(uuid.uuid4()), "ref": {"source-name": "nowhere"}})
+        with suppress(*CUT_OFF):
+            answer = self.fleet.request("/os-snapshot-manage/batch", {"snapshots": entries}, self.key)
+            assert answer.status_code == 207, answer.text
+            *accepted, refused = answer.json()["snapshots"]
+            assert [each.get("snapshot", each).get("id") for each in accepted] == self.ids, answer.text
+            assert refused["status"] == 404, answer.text
+            self.fleet.promises.update(dict.fromkeys(self.ids, "available"))
 
 
 @dataclass
@@ -114,6 +143,10 @@ class UnmanageVolumeAction:
 
 def manage(fleet: Fleet) -> Action:
     return ManageAction(fleet, _host(fleet), _plant(fleet))
+
+
+def manage_batch(fleet: Fleet) -> Action:
+    return BatchAction(fleet, _host(fleet), [_plant(fleet) for _ in range(40)])
 
 
 def manage_another(fleet: Fleet) -> Action:

@@ -1,16 +1,23 @@
 """The databases of the functional tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from snapmanage.store.engine import schema
 from snapmanage.store.engine.database import connect
 
 # SQLite admits one writer at a time: its transactions don't overlap, skip no locked row, and have no deadlock.
 ON_SERVERS = pytest.mark.parametrize("database", ["mariadb", "postgresql"], indirect=True)
+
+
+Statement = tuple[str, Any]
 
 
 def sqlite(folder: Path) -> str:
@@ -30,3 +37,18 @@ def _migrated() -> bytes:
         schema.sync(db.engine)
         db.close()
         return file.read_bytes()
+
+
+@contextmanager
+def recorded_statements(engine: Engine) -> Iterator[list[Statement]]:
+    """Record every statement with its parameters, the first ones of a statement for many rows."""
+    recorded: list[Statement] = []
+
+    def listen(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
+        recorded.append((statement, parameters[0] if executemany else parameters))
+
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        yield recorded
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)

@@ -15,10 +15,12 @@ from oslo_config import cfg
 from sqlalchemy import select
 
 from snapmanage.api import app as wsgi
+from snapmanage.api import routes
 from snapmanage.api.access.callers import Authenticate
 from snapmanage.api.access.noauth import NoAuth
 from snapmanage.api.access.policy import Policy
 from snapmanage.api.request import Limits, Service
+from snapmanage.api.serving.parser import LargeBodies
 from snapmanage.api.serving.server import HttpServer
 from snapmanage.api.waiting_lists import ListingLimits, Listings, Searches, SearchLimits
 from snapmanage.audit.listener import Listener
@@ -236,7 +238,7 @@ def running_world(
         listings, searches = Listings(listing_limits), searches or Searches(SearchLimits())
         service = Service(app, bus, limits, authenticate, policy or default_policy(), listings, searches)
         application = wsgi.build(service)
-        http.start(around(application), limits.body)
+        http.start(around(application), limits.body, LargeBodies(routes.BATCHES, limits.batch_body))
         client = Client(http.address)
         try:
             yield World(db, clock, bus, relay, app, server, backends, client)

@@ -11,7 +11,7 @@ from snapmanage import conf, errors, relay
 from snapmanage.api import app, bodies, lists, schemas, waiting_lists
 from snapmanage.api.access import cadf, callers, http_basic, tokens
 from snapmanage.api.answers import faults
-from snapmanage.api.handlers import quotas
+from snapmanage.api.handlers import batches, quotas
 from snapmanage.api.serving import acceptor, budgets, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit import signing
@@ -31,7 +31,7 @@ from snapmanage.drivers.btrfs import members, paths
 from snapmanage.drivers.cinder import process
 from snapmanage.drivers.qcow2 import directory, format, obstacles, qemu_img
 from snapmanage.drivers.system import commands, deadline
-from snapmanage.manage import queries, requests
+from snapmanage.manage import keys, queries
 from snapmanage.manage.maintenance import purge, redelivery
 from snapmanage.store import ownership, quarantine
 from snapmanage.store.audit import log, purging
@@ -74,6 +74,9 @@ VALUES: dict[str, Any] = {
     "requests to an upstream API": deadline.MOST_HUNG,
     "outcomes that a process reports": option("parallel", "upstream"),
     "body of a request": f"{option('max_request_body_size', 'api')} bytes",
+    "body of a batch": f"{option('max_batch_body_size', 'api')} bytes",
+    "entries of a batch": f"{schemas.MOST_ENTRIES:,}; {schemas.MOST_VALUES_OF_BATCH:,}",
+    "`Idempotency-Key` of a batch": f"{batches.LONGEST_KEY} characters",
     "parameters of a query": app.MOST_PARAMETERS,
     "project in a path": f"{callers.LONGEST_NAME} characters",
     "prefix of a path": f"{app.LONGEST_PREFIX} characters",
@@ -177,7 +180,7 @@ VALUES: dict[str, Any] = {
     "addresses with a refused token": f"{tokens.MOST_REFUSED:,}, for {tokens.REFUSED_SECONDS:g} s",
     "valid tokens": f"{tokens.MOST_TOKENS:,}",
     "idle time within a transaction": f"{database.IDLE_SECONDS} s",
-    "`idempotency_keys`": f"up to {WORDS[requests.EXPIRED_KEYS_PER_REQUEST]} expired",
+    "`idempotency_keys`": f"up to {WORDS[keys.EXPIRED_KEYS_PER_REQUEST]} expired",
     "`suspects`": f"up to {WORDS[redelivery.OLD_ROWS_PER_ATTEMPT]} that are a week old",
     "`quarantine`": f"{quarantine.LARGEST_KEPT // MIB} MiB",
     "rows and bytes": f"{purging.ENTRIES_IN_A_PART:,} rows, {purging.BYTES_IN_A_PART // MIB} MiB",

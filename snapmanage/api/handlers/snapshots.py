@@ -5,7 +5,7 @@ from typing import Any
 
 from snapmanage import crash
 from snapmanage.api import lists, views
-from snapmanage.api.request import Answer, ApiRequest, common_fields, idempotency_key
+from snapmanage.api.request import Answer, ApiRequest, chosen_id, common_fields, idempotency_key
 from snapmanage.core.records import Snapshot
 from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
@@ -15,6 +15,10 @@ from snapmanage.manage import queries, requests, retries
 
 LOG = logging.getLogger(__name__)
 
+# The header by which a client chooses the id of a new snapshot.
+ID_HEADER = "Snapmanage-Snapshot-Id"
+# The operation in the digest of a request; an entry of a batch is the same operation.
+KEYED_OPERATION = "manage snapshot"
 SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "volume_id", "user_id")} | {"display_name": "name"},
     sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "volume_id", "user_id")}
@@ -29,9 +33,10 @@ def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-snapshot-manage`: accept the request; the snapshot's status shows the result later."""
     resource = request.body["snapshot"]
     volume_id = parse_uuid("snapshot/volume_id", resource["volume_id"])
-    new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource))
-    key = idempotency_key(request, "manage snapshot")
-    snapshot = requests.request_snapshot(request.service.app, new, request.everywhere, key)
+    chosen = chosen_id(request, ID_HEADER)
+    new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, resource, chosen))
+    key = idempotency_key(request, KEYED_OPERATION, chosen)
+    snapshot = requests.request_snapshot(request.service.app, new, request.everywhere, key, bool(chosen))
     crash.at(Point.UNANSWERED)
     LOG.info("Snapshot requested: %s", fields(snapshot))
     return Answer(202, {"snapshot": views.snapshot_summary(request, snapshot)})

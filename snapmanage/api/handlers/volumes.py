@@ -5,7 +5,7 @@ from typing import Any
 
 from snapmanage import crash
 from snapmanage.api import lists, versions, views
-from snapmanage.api.request import Answer, ApiRequest, common_fields, find_server, idempotency_key
+from snapmanage.api.request import Answer, ApiRequest, chosen_id, common_fields, find_server, idempotency_key
 from snapmanage.core.records import Volume
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
@@ -13,6 +13,8 @@ from snapmanage.manage import queries, removals, requests, retries
 
 LOG = logging.getLogger(__name__)
 
+# The header by which a client chooses the id of a new volume.
+ID_HEADER = "Snapmanage-Volume-Id"
 SHAPE = lists.Shape(
     filters={name: name for name in ("id", "name", "status", "user_id")} | {"display_name": "name", "size": "size_gb"},
     sort_keys={name: name for name in ("id", "name", "status", "created_at", "updated_at", "user_id", "host")}
@@ -28,8 +30,10 @@ SHAPE = lists.Shape(
 def create(request: ApiRequest) -> Answer:
     """Handle `POST /os-volume-manage`: the server looks the volume up, and never renames it."""
     resource = request.body["volume"]
-    new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource))
-    volume = requests.register_volume(request.service.app, new, idempotency_key(request, "manage volume"))
+    chosen = chosen_id(request, ID_HEADER)
+    new = Volume(location=find_server(request, resource["host"]), **common_fields(request, resource, chosen))
+    key = idempotency_key(request, "manage volume", chosen)
+    volume = requests.register_volume(request.service.app, new, key, bool(chosen))
     crash.at(Point.UNANSWERED)
     LOG.info("Volume requested: %s", fields(volume))
     return Answer(202, {"volume": views.volume_detail(request, volume)})

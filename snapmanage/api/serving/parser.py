@@ -1,6 +1,7 @@
 """Strict HTTP: requests that a proxy could parse differently are refused before the application."""
 
 import re
+from dataclasses import dataclass
 
 from waitress.parser import HTTPRequestParser
 
@@ -19,6 +20,21 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _NO_REQUEST_LINE = "Malformed Request-Line: send METHOD PATH VERSION"
 # A repeated header of these could be parsed differently by a proxy; other repeated headers are lists.
 _ONCE = {b"host", b"content-length", b"content-type", b"authorization", b"x-auth-token", b"idempotency-key"}
+_ONCE |= {b"snapmanage-snapshot-id", b"snapmanage-volume-id"}
+
+
+@dataclass(frozen=True)
+class LargeBodies:
+    """The paths with a limit of their own, by their ends, and the limit in bytes."""
+
+    path_ends: tuple[str, ...] = ()
+    largest: int = 0
+
+    def allow(self, path: str) -> bool:
+        return path.rstrip("/").endswith(self.path_ends)
+
+
+NO_LARGE_BODIES = LargeBodies()
 
 
 class StrictParser(HTTPRequestParser):
@@ -80,7 +96,10 @@ class StrictParser(HTTPRequestParser):
         for name, value in map(_split, rest):
             headers.setdefault(name, []).append(value)
         _check_headers(headers, len(rest), is_host_required=line.endswith(b"1"))
-        largest = self.adj.max_request_body_size - 1  # waitress' own limit is the first size that it refuses
+        # waitress' own limit is the first size that it refuses on any path.
+        large = getattr(self.adj, "large_bodies", NO_LARGE_BODIES)
+        usual = getattr(self.adj, "largest_body", self.adj.max_request_body_size - 1)
+        largest = large.largest if large.allow(self.request_uri.partition("?")[0]) else usual
         if int(headers.get(b"content-length", [b"0"])[0]) > largest:
             raise Refusal(413, f"Request is too large: the limit of a body is {largest} bytes.")
         lines = [name + b": " + value for name, values in headers.items() for value in values]

@@ -13,6 +13,7 @@ from waitress.adjustments import Adjustments
 from snapmanage import errors
 from snapmanage.api.serving.acceptor import Acceptor
 from snapmanage.api.serving.channels import DEADLINES, Deadlines
+from snapmanage.api.serving.parser import NO_LARGE_BODIES, LargeBodies
 from snapmanage.api.serving.threads import Threads
 from snapmanage.core.values.text import cut
 
@@ -96,14 +97,18 @@ class HttpServer:
         found, number = self._socket.getsockname()[:2]
         self.address = f"[{found}]:{number}" if ":" in found else f"{found}:{number}"
 
-    def start(self, application: Any, largest_body: int) -> None:
-        """Serve a WSGI application; requests with a body larger than `largest_body` bytes are refused."""
+    def start(self, application: Any, largest_body: int, large_bodies: LargeBodies = NO_LARGE_BODIES) -> None:
+        """Serve a WSGI application; requests with a body larger than `largest_body` bytes are refused.
+
+        The paths of `large_bodies` have a limit of their own.
+        """
         # Otherwise each request that waits and each client that leaves is a line, which an attack could repeat.
         logging.getLogger("waitress").setLevel(logging.ERROR)
         dispatcher = Threads()
         dispatcher.set_thread_count(self._threads)
         adjustments = Adjustments(sockets=[self._socket], **ADJUSTMENTS, server_name=self._host)
-        adjustments.max_request_body_size = largest_body + 1  # the first size that is refused
+        adjustments.max_request_body_size = max(largest_body, large_bodies.largest) + 1  # the first that is refused
+        adjustments.largest_body, adjustments.large_bodies = largest_body, large_bodies
         self._acceptor = Acceptor(
             application, self._deadlines, _sock=self._socket, dispatcher=dispatcher, adj=adjustments
         )

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Dialect, Table, TextClause, bindparam
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, Table, TextClause, bindparam
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -50,6 +50,19 @@ def filled_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
         part = list(values[start : start + VALUES_AT_ONCE[-1]])
         size = next(each for each in VALUES_AT_ONCE if each >= len(part))
         yield part + part[-1:] * (size - len(part))
+
+
+def any_of(column: Column[Any], count: int) -> ColumnElement[bool]:
+    """Return the condition that a column has one of `count` values, which `numbered` names.
+
+    SQLAlchemy writes each statement with a list of values anew; this one is written once for each count.
+    """
+    return column.in_([bindparam(f"value_{number}") for number in range(count)])
+
+
+def numbered(values: Sequence[Any]) -> dict[str, Any]:
+    """Return the parameters of `any_of`."""
+    return {f"value_{number}": value for number, value in enumerate(values)}
 
 
 @lru_cache(64)  # a step changes the same columns each time

@@ -172,11 +172,17 @@ def make_likely(case: schemathesis.Case[Any], known: dict[str, str]) -> None:
     asked |= {"snapshot_id": known["doomed"]} if case.method == "POST" else {}
     case.path_parameters = {name: asked[name] for name in case.path_parameters}
     case.query = likely_query(case, known)
+    for header in ("Snapmanage-Snapshot-Id", "Snapmanage-Volume-Id"):
+        if header in case.headers:
+            case.headers[header] = str(uuid.uuid4())
     body: Any = case.body
     if case.path.endswith(("/os-snapshot-manage", "/manageable_snapshots")) and case.method == "POST":
         body["snapshot"]["volume_id"] = known["volume_id"]
     elif case.path.endswith("/metadata/{key}") and case.method == "PUT":
         body["meta"] = {known["key"]: next(iter(body["meta"].values()))}
+    elif case.path.endswith("/batch"):
+        for entry in body["snapshots"]:
+            entry["volume_id"] = known["volume_id"]
     elif case.path.endswith("/os-volume-manage") and case.method == "POST":
         body["volume"]["host"] = SERVER
 

@@ -18,6 +18,7 @@ from snapmanage.core.quotas import UNLIMITED, Limits
 from snapmanage.core.records import Snapshot, Volume
 from snapmanage.manage import requests
 from snapmanage.manage.application import Application, OutboxWriter
+from snapmanage.manage.keys import EXPIRED_KEYS_PER_REQUEST
 from snapmanage.store import outbox, records
 from snapmanage.store.engine import database as transactions
 from snapmanage.store.engine.database import Database
@@ -231,7 +232,7 @@ def test_lifetime_of_keys_is_configured(app: Application, clock: FakeClock) -> N
 
 
 def test_each_new_key_deletes_some_expired_keys(app: Application, clock: FakeClock) -> None:
-    for number in range(requests.EXPIRED_KEYS_PER_REQUEST + 2):
+    for number in range(EXPIRED_KEYS_PER_REQUEST + 2):
         request(app, f"old-{number}", replace(KEY, key_digest=f"old-{number}"))
     clock.advance(days=1, seconds=1)
     always_up = awake(app)

@@ -1,6 +1,7 @@
 """Quotas of projects, on every database: many requests at the same time never exceed them."""
 
 import threading
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -126,14 +127,14 @@ def test_limit_that_changed_while_a_request_waited_is_effective(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(app.db, snapshots=5)
-    read = records.volume_for_request
+    read = records.volumes_for_request
 
-    def read_then_change(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
-        found = read(conn, volume_id, project_id)
+    def read_then_change(conn: Connection, volume_ids: Collection[str], project_id: str) -> dict[str, VolumeForRequest]:
+        found = read(conn, volume_ids, project_id)
         change(app.db, snapshots=0)
         return found
 
-    monkeypatch.setattr(records, "volume_for_request", read_then_change)
+    monkeypatch.setattr(records, "volumes_for_request", read_then_change)
 
     with pytest.raises(errors.QuotaExceeded):
         request(app)

@@ -76,6 +76,18 @@ def test_limit_of_a_body_is_that_of_the_api(nginx: Nginx, size: int, status: int
     assert fault["code"] == status
 
 
+@pytest.mark.parametrize("path", ["/v3/os-snapshot-manage/batch", "/v3/manageable_snapshots/batch"])
+@pytest.mark.parametrize(("size", "status"), [(2**20, 400), (2**20 + 1, 413)])
+def test_limit_of_a_batch_is_that_of_the_api(nginx: Nginx, path: str, size: int, status: int) -> None:
+    headers = ("Content-Type: application/json", f"Content-Length: {size}", "OpenStack-API-Version: volume 3.8")
+
+    refused = answer(nginx, request(f"POST {path}", *headers, host=f"Host: {NAME}", body=" " * size))
+
+    assert refused.status == status
+    [fault] = json.loads(refused.body).values()
+    assert fault["code"] == status
+
+
 def test_body_in_chunks_arrives_in_one_piece(nginx: Nginx) -> None:
     head = (f"Host: {NAME}", "Content-Type: application/json", "Transfer-Encoding: chunked")
 

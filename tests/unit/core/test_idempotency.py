@@ -48,8 +48,12 @@ def test_digest_of_a_key_depends_on_its_text_and_its_project(other: dict[str, An
     assert make_key(**other).key_digest != make_key().key_digest
 
 
-def test_request_that_stored_the_key_is_not_a_repeat() -> None:
-    assert not idempotency.repeats(STORED, STORED, DAY)
+def test_chosen_id_belongs_to_the_request() -> None:
+    chosen = [IdempotencyKey.of(PROJECT, "k", "manage", BODY, each) for each in (None, "1", "2")]
+
+    assert chosen[0] == make_key()
+    assert len({each.key_digest for each in chosen}) == 1
+    assert len({each.request_digest for each in chosen}) == 3
 
 
 def test_same_request_before_the_key_expires_is_a_repeat() -> None:

@@ -57,6 +57,19 @@ def line_of(caplog: pytest.LogCaptureFixture, answer: requests.Response) -> dict
     return {name: json.loads(value) if value.startswith('"') else value for name, value in pairs}
 
 
+def test_line_of_a_batch_has_the_numbers_of_its_outcomes(logged: World, log: pytest.LogCaptureFixture) -> None:
+    logged.client.headers = token("admin", PROJECT)
+    volume = logged.register_volume()
+    keyed = {"volume_id": volume, "ref": "volume-1-snapshot-1", "idempotency_key": "k"}
+    entries = [keyed, keyed, {"volume_id": PROJECT, "ref": "x"}, {"volume_id": volume, "ref": "volume-1-snapshot-2"}]
+
+    answer = logged.client.post("os-snapshot-manage/batch", json={"snapshots": entries})
+
+    logged.client.headers = {}
+    line = line_of(log, answer)
+    assert (line["status"], line["accepted"], line["repeated"], line["refused"]) == ("207", "2", "1", "1")
+
+
 def test_line_has_the_caller_the_answer_and_the_ids(logged: World, log: pytest.LogCaptureFixture) -> None:
     headers = token("reader,member", PROJECT) | {"X-Openstack-Request-Id": GLOBAL_ID}
 

@@ -60,6 +60,18 @@ def events(log: pytest.LogCaptureFixture, number: int = 2) -> list[dict[str, Any
     return until(look, f"{number} CADF events") or []
 
 
+def test_batch_has_the_events_of_one_request(audited: World, log: pytest.LogCaptureFixture) -> None:
+    body = {"snapshots": [{"volume_id": PROJECT, "ref": "x"}] * 3}
+
+    answer = audited.client.post("os-snapshot-manage/batch", json=body, headers=token("admin", PROJECT))
+
+    _, finished = events(log)
+    assert answer.status_code == 207
+    assert (finished["outcome"], finished["action"]) == ("success", "create")
+    assert finished["target"]["typeURI"] == f"{BLOCK}/os-snapshot-manage/batch"
+    assert finished["reason"]["reasonCode"] == "207"
+
+
 def test_created_volume_has_the_events_of_its_request(audited: World, log: pytest.LogCaptureFixture) -> None:
     body = {"volume": {"host": SERVER, "ref": "volume-1"}}
 

@@ -12,17 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from snapmanage.api.serving.parser import LARGEST_HEAD, MOST_HEADERS, StrictParser
+from snapmanage.api.serving.parser import LARGEST_HEAD, MOST_HEADERS, LargeBodies, StrictParser
 from snapmanage.api.serving.refusals import Refusal
 
 LARGEST_BODY = 100
+LARGEST_BATCH = 1000
 END = b"\r\n\r\n"
 GOOD = b"POST /v3?a=b HTTP/1.1\r\nHost: x\r\nAccept: a\r\nContent-Length: 4\r\nACCEPT:b \t\r\nX_Y: z\r\n\r\nbody"
 
 
 def parsed(*parts: bytes) -> StrictParser:
     """Return a parser that has received bytes in parts."""
-    parser = StrictParser(Adjustments(max_request_body_size=LARGEST_BODY + 1))
+    adjustments = Adjustments(max_request_body_size=LARGEST_BATCH + 1)
+    adjustments.largest_body = LARGEST_BODY
+    adjustments.large_bodies = LargeBodies(("/batch",), LARGEST_BATCH)
+    parser = StrictParser(adjustments)
     for part in parts:
         while part and not parser.completed:
             part = part[parser.received(part) :]
@@ -100,6 +104,23 @@ def test_head_has_at_most_a_hundred_headers() -> None:
 
     assert parsed(fits + b"\r\n").error is None
     assert refusal(parsed(fits + b"X: x\r\n\r\n")).status == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [
+        ("/a/batch", LARGEST_BATCH, None),
+        ("/a/batch/?b=c", LARGEST_BATCH, None),
+        ("/a/batch", LARGEST_BATCH + 1, 413),
+        ("/a/batch/b", LARGEST_BODY + 1, 413),
+        ("/a?b=/batch", LARGEST_BODY + 1, 413),
+        ("/a%2Fbatch", LARGEST_BODY + 1, 413),
+    ],
+)
+def test_only_a_batch_may_have_a_larger_body(path: str, size: int, status: int | None) -> None:
+    parser = parsed(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+
+    assert (refusal(parser).status if parser.error else None) == status
 
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST_BODY, None), (LARGEST_BODY + 1, 413)])

@@ -84,7 +84,7 @@ def test_dry_run_counts_what_a_run_deletes_and_deletes_nothing(app: Application,
     everything = [tombstone(app), failed(app), failed(app)]
     quarantined_cast(app, new_id())
     app.db.write(lambda conn, now: redeliveries.count_attempt(conn, new_id(), now))
-    app.db.write(lambda conn, now: idempotency.hold(conn, KeyUse("a" * 64, "b" * 64, new_id(), now)))
+    app.db.write(lambda conn, now: idempotency.hold(conn, [KeyUse("a" * 64, "b" * 64, new_id(), now)]))
     write(app, examples.snapshot(id=new_id(), location=replace(examples.LOCATION, backend="other")))
     for server in ("storage-1@other", "storage-9@gone"):
         app.db.write(lambda conn, now, server=server: services.beat(conn, Service(server, "fake", now)))  # type: ignore[misc]
