@@ -1,6 +1,7 @@
 """Imports point inwards.
 
 errors ← crash | certificates | core ← store | bus | drivers ← manage ← api | volume | relay | audit ← cmd
+core ← client ← cmd
 """
 
 import ast
@@ -34,8 +35,9 @@ ALLOWED = {
     "cmd.wiring": {"errors", "certificates", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay"}
     | {"conf"},
     "cmd.manage": {"errors", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
+    "client": {"errors", "core"},
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}
-    | {"cmd.process", "cmd.wiring"},
+    | {"client", "cmd.process", "cmd.wiring"},
     "wsgi": {"cmd"},
     # Nothing but tests, benchmarks and examples imports it.
     "testing": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"},

@@ -1,0 +1,67 @@
+"""The common part of the commands: the connection, the escaping of foreign text, and exit codes."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from cliff.command import Command
+from cliff.lister import Lister
+
+from snapmanage.client.api import features, scans
+from snapmanage.client.api.features import Features
+from snapmanage.client.api.http import Api
+from snapmanage.core.values.text import printable
+
+# Formats in which a program gets texts unchanged.
+_EXACT = frozenset({"json", "yaml"})
+
+
+class ApiCommand(Command):
+    """A command that sends requests. `openstack` has the connection in its client manager, `snapmanage` makes one."""
+
+    def connect(self) -> Api:
+        """Return the API of the cloud that the options name."""
+        app: Any = self.app
+        manager = getattr(app, "client_manager", None)
+        connection = app.connection() if manager is None else manager.sdk_connection
+        return Api(connection.block_storage)
+
+    def connect_and_discover(self) -> tuple[Api, Features]:
+        api = self.connect()
+        return api, features.discover(api)
+
+
+class ListCommand(ApiCommand, Lister):
+    """A command that prints rows, and whose exit code is `exit_code`."""
+
+    exit_code = 0
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        super().run(parsed_args)
+        return self.exit_code
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
+    ) -> int:
+        exact = parsed_args.formatter in _EXACT
+        return super().produce_output(parsed_args, column_names, data if exact else _printable_rows(data))
+
+
+def _printable_rows(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        yield tuple(printable(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in row)
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="HOST@BACKEND",
+        help="a backend; may be repeated (default: all backends that the service lists)",
+    )
+
+
+def hosts(api: Api, options: argparse.Namespace) -> list[str]:
+    """Return the hosts of the options, or all hosts of the service."""
+    return options.host or scans.hosts(api)
