@@ -13,9 +13,13 @@ from cliff.commandmanager import CommandManager
 
 from snapmanage.client.api.connection import connect
 from snapmanage.client.commands.listing import List
+from snapmanage.client.commands.planning import Plan
+from snapmanage.client.commands.showing import Show
 
 COMMANDS: Mapping[str, type[Command]] = {
     "list": List,
+    "plan": Plan,
+    "show": Show,
 }
 
 

@@ -12,6 +12,8 @@ from snapmanage.cmd.process import running
 # The client commands; the extra `cli` has their libraries.
 CLIENT = {
     "list": "list snapshots on backends",
+    "plan": "write a plan to manage snapshots",
+    "show": "show the entries of a plan",
 }
 # Libraries of the extra.
 LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "rich", "yaml"})

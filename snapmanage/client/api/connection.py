@@ -6,7 +6,7 @@ from typing import Any
 import openstack
 from keystoneauth1.exceptions import ClientException
 from openstack.config import OpenStackConfig
-from openstack.exceptions import ConfigException
+from openstack.exceptions import ConfigException, SDKException
 
 from snapmanage import errors
 from snapmanage.core.values.text import readable
@@ -24,6 +24,17 @@ def connect(cloud: str | None, region: str | None) -> Any:
     except (ConfigException, ClientException) as error:
         raise errors.ConfigurationError(
             f"no connection to a cloud: {readable(str(error))}; name a cloud of clouds.yaml with --os-cloud"
+        ) from error
+
+
+def block_storage(connection: Any) -> Any:
+    """Return the adapter of the Block Storage API; raise `Unavailable` if the cloud has none that answers."""
+    try:
+        return connection.block_storage
+    except (SDKException, ClientException) as error:
+        raise errors.Unavailable(
+            f"no Block Storage API answers: {readable(str(error))}; check the cloud that OS_* or --os-cloud names, or "
+            "start snapmanage standalone"
         ) from error
 
 

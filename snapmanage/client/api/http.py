@@ -57,6 +57,15 @@ class Api:
         except keystone.ClientException as error:
             raise _unavailable(error) from error
 
+    @property
+    def project(self) -> str | None:
+        """Return the id of the project if the service authenticates the caller."""
+        try:
+            found = self._adapter.get_project_id()
+        except keystone.ClientException as error:
+            raise _unavailable(error) from error
+        return str(found) if found else None
+
     def get(self, path: str, /, **query: Any) -> Mapping[str, Any]:
         """Return the body of a successful GET; raise `Refused` for another answer."""
         return self.send("GET", path, query=query).required()

@@ -8,6 +8,7 @@ from cliff.command import Command
 from cliff.lister import Lister
 
 from snapmanage.client.api import features, scans
+from snapmanage.client.api.connection import block_storage
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
 from snapmanage.core.values.text import printable
@@ -24,7 +25,7 @@ class ApiCommand(Command):
         app: Any = self.app
         manager = getattr(app, "client_manager", None)
         connection = app.connection() if manager is None else manager.sdk_connection
-        return Api(connection.block_storage)
+        return Api(block_storage(connection))
 
     def connect_and_discover(self) -> tuple[Api, Features]:
         api = self.connect()
