@@ -12,14 +12,24 @@ from cliff.command import Command
 from cliff.commandmanager import CommandManager
 
 from snapmanage.client.api.connection import connect
+from snapmanage.client.commands.applying import Apply
+from snapmanage.client.commands.differing import Diff
 from snapmanage.client.commands.listing import List
 from snapmanage.client.commands.planning import Plan
+from snapmanage.client.commands.reporting import Report
 from snapmanage.client.commands.showing import Show
+from snapmanage.client.commands.undoing import Undo
+from snapmanage.client.commands.watching import Watch
 
 COMMANDS: Mapping[str, type[Command]] = {
+    "apply": Apply,
+    "diff": Diff,
     "list": List,
     "plan": Plan,
+    "report": Report,
     "show": Show,
+    "undo": Undo,
+    "watch": Watch,
 }
 
 

@@ -14,6 +14,11 @@ CLIENT = {
     "list": "list snapshots on backends",
     "plan": "write a plan to manage snapshots",
     "show": "show the entries of a plan",
+    "diff": "show whether the backends have changed since a plan was made",
+    "apply": "carry out a plan, or continue it",
+    "report": "show the outcomes of a plan by reason",
+    "undo": "unmanage the snapshots of a plan",
+    "watch": "show the progress of a plan",
 }
 # Libraries of the extra.
 LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "rich", "yaml"})

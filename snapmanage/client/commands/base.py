@@ -1,6 +1,7 @@
 """The common part of the commands: the connection, the escaping of foreign text, and exit codes."""
 
 import argparse
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,11 @@ class ApiCommand(Command):
         manager = getattr(app, "client_manager", None)
         connection = app.connection() if manager is None else manager.sdk_connection
         return Api(block_storage(connection))
+
+    def again(self, *arguments: object) -> str:
+        """Return the command line that runs this command again, for a shell."""
+        name = getattr(self.app, "NAME", "snapmanage")
+        return shlex.join([name, *str(self.cmd_name).split(), *map(str, arguments)])
 
     def connect_and_discover(self) -> tuple[Api, Features]:
         api = self.connect()

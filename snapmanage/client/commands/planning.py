@@ -16,7 +16,7 @@ from snapmanage.client.api.records import KnownVolumes
 from snapmanage.client.commands import selectors
 from snapmanage.client.commands.base import ApiCommand, add_hosts, hosts
 from snapmanage.client.plan import rows, templates
-from snapmanage.client.plan.entries import Entry, Header
+from snapmanage.client.plan.entries import FROM_FILE, Entry, Header
 from snapmanage.client.plan.file import write_line
 from snapmanage.client.plan.tally import Tally
 from snapmanage.client.selection.criteria import Criteria
@@ -71,7 +71,7 @@ class Plan(ApiCommand):
             endpoint=api.endpoint,
             project=api.project,
             hosts=tuple(scans.digests),
-            selector=criteria.as_json(),
+            selector=criteria.as_json() | ({FROM_FILE: str(options.rows)} if options.rows else {}),
             scans={host: digest.as_json() for host, digest in scans.digests.items()},
             templates={"name": options.name_template, "metadata": dict(options.metadata)},
             cloud=getattr(self.app_args, "os_cloud", None),

@@ -11,6 +11,8 @@ from snapmanage.core.values.text import cut
 FORMAT = 1
 LABEL_KEY = "adopted-by"
 ENTRY_KEY = "adopted-as"
+# The selector of a plan of the rows of a file.
+FROM_FILE = "from"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Tally:
         self.by_origin[entry.metadata.get("origin", "unknown")] += 1
         self.warnings.update(entry.warnings)
         if len(self.samples) < SAMPLES:
-            self.samples.append((entry.source, entry.renamed_to or "a name with the id that the service chooses"))
+            self.samples.append((entry.source, entry.renamed_to or "a name with the id of its record"))
 
     @property
     def headline(self) -> str:
@@ -52,7 +52,7 @@ class Tally:
         )
 
     def lines(self) -> Iterator[str]:
-        """Yield the summary for a person who decides whether to start."""
+        """Yield the summary on which a person decides to start."""
         yield self.headline
         yield from _counted("host", self.by_host)
         yield from _counted("origin", self.by_origin)
