@@ -30,7 +30,9 @@ def connect(cloud: str | None, region: str | None) -> Any:
 def block_storage(connection: Any) -> Any:
     """Return the adapter of the Block Storage API; raise `Unavailable` if the cloud has none that answers."""
     try:
-        return connection.block_storage
+        found = connection.block_storage
+        _ = found.request  # openstacksdk raises the error of a service that is not in the catalogue at the first use
+        return found
     except (SDKException, ClientException) as error:
         raise errors.Unavailable(
             f"no Block Storage API answers: {readable(str(error))}; check the cloud that OS_* or --os-cloud names, or "

@@ -33,6 +33,8 @@ class List(ListCommand):
             for found in scans.selected(local):
                 if found.is_safe or not options.safe_only:
                     yield _row(found)
+            if note := scans.note(local):
+                self.app.stderr.write(f"warning: {note}\n")
 
 
 def _row(found: Found) -> tuple[Any, ...]:

@@ -61,6 +61,9 @@ class Plan(ApiCommand):
             header = self._header(parsed_args, api, scans, criteria)
             planner = Planner(rules, KnownVolumes(api, features, header.hosts).find)
             tally = _write(file, header, planner.entries(scans.selected(local)))
+            note = scans.note(local)
+        if note:
+            self.app.stderr.write(f"warning: {note}\n")
         self.app.stderr.write(f"{parsed_args.out}: {tally.headline}\n")
         return SOMETHING_TO_DO if parsed_args.detailed_exitcode and tally.snapshots else NOTHING_TO_DO
 

@@ -59,6 +59,11 @@ class Criteria:
         """Return the keys that the retention chooses of the snapshots that passed; None if it chooses all."""
         return None if self.retention.is_empty else self.retention.chosen(passed)
 
+    @property
+    def needs_times(self) -> bool:
+        """Return whether a selector compares times of creation."""
+        return self.before is not None or self.after is not None or not self.retention.is_empty
+
     def with_times_at_service(self, filters: frozenset[str]) -> "tuple[Criteria, dict[str, str]]":
         """Return the other selectors, and the selectors of times as filters of the service if it has them.
 

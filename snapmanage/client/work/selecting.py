@@ -17,10 +17,23 @@ from snapmanage.client.selection.retention import Candidate
 
 @dataclass(frozen=True)
 class Scans:
-    """The scanned entries of some backends, in the order of `Found.order`, with the digest of each backend."""
+    """The scanned entries of some backends, in the order of `Found.order`, with the digest of each backend.
+
+    `without_time` is the number of entries for which the service shows no time of creation.
+    """
 
     entries: Spool[Found]
     digests: Mapping[str, ScanDigest]
+    without_time: int = 0
+
+    def note(self, criteria: Criteria) -> str | None:
+        """Return a sentence if the selectors need times that are unknown."""
+        if not self.without_time or not criteria.needs_times:
+            return None
+        return (
+            f"the service shows no time for {self.without_time} of {len(self.entries)} snapshots: no age selects them, "
+            "and --latest takes them for the oldest"
+        )
 
     def selected(self, criteria: Criteria) -> Iterator[Found]:
         """Yield the entries that pass all selectors."""
@@ -38,7 +51,7 @@ def scan(api: Api, hosts: Iterable[str], filters: Mapping[str, str] = {}) -> Ite
         for host in hosts:
             for found in scans.manageable(api, host, filters):
                 spool.add(found)
-        yield Scans(spool, _digests(spool, hosts))
+        yield Scans(spool, _digests(spool, hosts), sum(found.created_at is None for found in spool))
 
 
 def _digests(spool: Spool[Found], hosts: Iterable[str]) -> dict[str, ScanDigest]:

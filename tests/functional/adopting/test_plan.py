@@ -78,6 +78,13 @@ def test_template_with_an_unknown_field_is_refused(shell: Shell) -> None:
     assert "unknown field 'colour'" in ended.stderr
 
 
+def test_plan_by_times_that_the_service_does_not_show_warns(shell: Shell) -> None:
+    ended = shell.run("plan", "--host", SERVER, "--out", "-", "--keep", "daily=7")
+
+    assert ended.returncode == 0
+    assert ended.stderr.startswith("warning: the service shows no time for 3 of 3 snapshots")
+
+
 def test_plan_is_edited_as_a_table(shell: Shell) -> None:
     plan, table = shell.folder / "plan.jsonl", shell.folder / "table.csv"
     assert shell.run("plan", "--host", SERVER, "--out", str(plan)).returncode == 0

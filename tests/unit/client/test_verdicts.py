@@ -92,7 +92,7 @@ def test_unsafe_snapshot_with_a_warning_is_sent() -> None:
 
 def test_entries_are_joined_with_the_scan_in_one_pass() -> None:
     planned = [entry("disk-1@a"), entry("disk-1@c"), entry("disk-1@d")]
-    scanned = [found(f"disk-1@{letter}") for letter in "abd"]
+    scanned = [found(f"disk-1@{letter}") for letter in ("a", "b", "d")]
 
     pairs = [(each.source, other.name if other else None) for each, other in joined(iter(planned), iter(scanned))]
 
