@@ -9,9 +9,10 @@ import falcon
 from falcon.routing import BaseConverter
 
 from snapmanage import errors
-from snapmanage.api import answers, requestids, routes, schemas, versions
+from snapmanage.api import bodies, requestids, routes, schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
+from snapmanage.api.answers import faults
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
 from snapmanage.core import reasons
@@ -55,7 +56,7 @@ class AnswerHeaders:
 
     def process_request(self, request: falcon.Request, response: falcon.Response) -> None:
         request.context.request_id, request.context.global_request_id = requestids.assign(request.env)
-        response.set_headers(answers.SECURITY_HEADERS | {requestids.HEADER: request.context.request_id})
+        response.set_headers(faults.SECURITY_HEADERS | {requestids.HEADER: request.context.request_id})
         response.append_header("Vary", versions.HEADER)
 
 
@@ -159,7 +160,7 @@ def _read_body(request: falcon.Request, schema: schemas.Schema | None, largest: 
         raise falcon.HTTPUnsupportedMediaType(
             description="Unsupported Content-Type: the body must be application/json."
         )
-    return schemas.parse(raw, schema)
+    return bodies.parse(raw, schema)
 
 
 def _write_answer(response: falcon.Response, answer: Answer) -> None:
@@ -172,8 +173,8 @@ def _write_answer(response: falcon.Response, answer: Answer) -> None:
 
 
 def _write_fault(response: falcon.Response, status: int, text: str) -> None:
-    headers = answers.RETRY_LATER if status == 503 else {}
-    _write_answer(response, Answer(status, answers.fault(status, text), headers))
+    headers = faults.RETRY_LATER if status == 503 else {}
+    _write_answer(response, Answer(status, faults.fault(status, text), headers))
 
 
 def _answer_http_error(request: falcon.Request, response: falcon.Response, error: falcon.HTTPError) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from snapmanage.api import answers, requestids, versions
 from snapmanage.api.access import policy
+from snapmanage.api.answers import faults
 from snapmanage.api.parameters import Parameter
 from snapmanage.api.route import Operation, Route, Table
 from snapmanage.api.versions import MINIMUM, Version
@@ -169,7 +170,7 @@ def _fault(status: int) -> Json:
     return {
         "description": "Refused; the message has the reason.",
         "headers": {name: _ref("headers", name) for name in names},
-        "content": _json(answers.fault_schema(status)),
+        "content": _json(faults.fault_schema(status)),
     }
 
 

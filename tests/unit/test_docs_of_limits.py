@@ -8,8 +8,9 @@ import pytest
 
 import snapmanage
 from snapmanage import conf, relay
-from snapmanage.api import answers, app, lists, schemas, waiting_lists
+from snapmanage.api import app, bodies, lists, schemas, waiting_lists
 from snapmanage.api.access import cadf, callers, http_basic, tokens
+from snapmanage.api.answers import faults
 from snapmanage.api.serving import acceptor, budgets, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit import signing
@@ -77,8 +78,8 @@ VALUES: dict[str, Any] = {
     "`host` of a new volume": f"{VOLUME['host']['maxLength']} characters",
     "`host` and `cluster` of a list": f"{schemas.LONGEST_HOST} characters",
     "levels of nesting in a body": text.DEEPEST,
-    "number in a body": f"{schemas.LARGEST_NUMBER.bit_length() + 1} bits",
-    "text of a refusal of the API": f"{answers.LONGEST_TEXT:,} characters",
+    "number in a body": f"{bodies.LARGEST_NUMBER.bit_length() + 1} bits",
+    "text of a refusal of the API": f"{faults.LONGEST_TEXT:,} characters",
     "failed snapshots and volumes of a project": option("failed_records", "quota"),
     "entries on a page": option("osapi_max_limit", "api"),
     "records or messages on a page": f"{queries.LARGEST_PAGE // MIB} Mi characters",

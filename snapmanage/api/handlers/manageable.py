@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.api import schemas, versions, views
+from snapmanage.api import bodies, schemas, versions, views
 from snapmanage.api.request import Answer, ApiRequest, find_server
 from snapmanage.core.lists import manageable, sorting
 from snapmanage.core.lists.paging import limit_number
@@ -87,7 +87,7 @@ def _marker(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        marker = schemas.load(text.encode())
+        marker = bodies.load(text.encode())
     except (UnicodeEncodeError, errors.InvalidRequest):  # its text is about a body
         marker = None
     if not isinstance(marker, dict) or not marker:

@@ -11,7 +11,7 @@ from typing import Any
 from waitress import wasyncore
 from waitress.server import TcpWSGIServer
 
-from snapmanage.api import answers
+from snapmanage.api.answers import faults
 from snapmanage.api.serving.budgets import Budget
 from snapmanage.api.serving.channels import Channel, Deadlines, Phase
 from snapmanage.api.serving.refusals import Refusal
@@ -154,7 +154,7 @@ class Acceptor(TcpWSGIServer):
             return self.disconnect(channel)
         if channel.request is None and not self.task_dispatcher.withdraw(channel):
             return False
-        channel.refuse(Refusal(503, TOO_MANY, answers.RETRY_LATER))
+        channel.refuse(Refusal(503, TOO_MANY, faults.RETRY_LATER))
         self._warn(
             "Requests that arrive or wait need too much memory; refusing those of the client that holds most",
             "add processes or threads if the clients are yours",

@@ -9,8 +9,9 @@ from typing import Any
 from oslo_context import context
 from waitress.task import ErrorTask
 
-from snapmanage.api import answers, requestids
+from snapmanage.api import requestids
 from snapmanage.api.access import log as access
+from snapmanage.api.answers import faults
 
 
 @dataclass(eq=False)  # not frozen: Python writes the traceback into an exception
@@ -34,11 +35,11 @@ class RefusalTask(ErrorTask):
         refusal = Refusal.of(self.request.error)
         received = self.channel.requests[0]  # `request` is another if the application failed
         request_id = received.request_id or str(context.generate_request_id())
-        body = json.dumps(answers.fault(refusal.status, refusal.text)).encode()
+        body = json.dumps(faults.fault(refusal.status, refusal.text)).encode()
         self.status = f"{refusal.status} {HTTPStatus(refusal.status).phrase}"
         self.content_length = len(body)
         self.response_headers.append(("Content-Type", "application/json"))
-        headers = answers.SECURITY_HEADERS | {requestids.HEADER: request_id} | refusal.headers
+        headers = faults.SECURITY_HEADERS | {requestids.HEADER: request_id} | refusal.headers
         self.response_headers.extend(headers.items())
         self.set_close_on_finish()
         self.channel.linger()

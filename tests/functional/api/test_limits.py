@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snapmanage.api.answers import LONGEST_TEXT
+from snapmanage.api.answers.faults import LONGEST_TEXT
 from snapmanage.api.app import MOST_PARAMETERS
 from snapmanage.api.schemas import MOST_PAIRS
 from snapmanage.manage.queries import SHOWN_BYTES, SHOWN_EVENTS
