@@ -39,7 +39,7 @@ class ClientApp(App):
     NAME = "snapmanage"
 
     def __init__(self) -> None:
-        manager = CommandManager()
+        manager = CommandManager("")
         for name, command in COMMANDS.items():
             manager.add_command(name, command)
         super().__init__("the client commands of snapmanage", version("snapmanage"), manager, deferred_help=True)
