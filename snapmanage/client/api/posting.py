@@ -104,4 +104,5 @@ def _outcomes(entries: Sequence[Manage], answer: Answer) -> list[Outcome]:
 def _outcome(key: str, status: int, body: Mapping[str, Any], kind: str, answer: Answer) -> Outcome:
     if status < 300 and isinstance(body.get(kind), Mapping):
         return Outcome(key, State.ACCEPTED, str(body[kind].get("id")))
-    return Outcome(key, State.FAILED, None, _CODES.get(status, "refused"), message_of(body) or answer.message)
+    code = "server_error" if status >= 500 else _CODES.get(status, "refused")
+    return Outcome(key, State.FAILED, None, code, message_of(body) or answer.message)

@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from cliff.command import Command
@@ -12,6 +12,7 @@ from snapmanage.client.api import features, scans
 from snapmanage.client.api.connection import block_storage
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
+from snapmanage.client.plan.cells import guarded
 from snapmanage.core.values.text import printable
 
 # Formats in which a program gets texts unchanged.
@@ -51,12 +52,13 @@ class ListCommand(ApiCommand, Lister):
         self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
     ) -> int:
         exact = parsed_args.formatter in _EXACT
-        return super().produce_output(parsed_args, column_names, data if exact else _printable_rows(data))
+        guard = guarded if parsed_args.formatter == "csv" else str
+        return super().produce_output(parsed_args, column_names, data if exact else _printable_rows(data, guard))
 
 
-def _printable_rows(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+def _printable_rows(rows: Iterable[Sequence[Any]], guard: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        yield tuple(printable(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in row)
+        yield tuple(guard(printable(cell)) if isinstance(cell, str) else "" if cell is None else cell for cell in row)
 
 
 def add_hosts(parser: argparse.ArgumentParser) -> None:

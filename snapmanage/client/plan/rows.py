@@ -10,6 +10,7 @@ from typing import IO, Any
 import yaml
 
 from snapmanage import errors
+from snapmanage.client.plan.cells import unguarded
 from snapmanage.client.selection.found import name_of
 from snapmanage.core.values.text import readable
 
@@ -42,12 +43,16 @@ def read(path: Path) -> dict[str, Row]:
 def _values(path: Path, file: IO[str]) -> Iterable[Mapping[str, Any]]:
     match path.suffix.lower():
         case ".csv":
-            return csv.DictReader(file)
+            return map(_unguarded, csv.DictReader(file))
         case ".yaml" | ".yml":
             return _objects(yaml.safe_load(file))
         case ".jsonl" | ".json":
             return map(json.loads, filter(str.strip, file))
     raise errors.InvalidRequest(f"{readable(str(path))} must end in .csv, .yaml or .jsonl")
+
+
+def _unguarded(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: unguarded(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

@@ -6,12 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
+from snapmanage.client.plan.cells import guarded
 from snapmanage.client.plan.entries import Header
 from snapmanage.client.reports.outcomes import COLUMNS, GROUP_COLUMNS, Group, Line
 from snapmanage.core.values.text import printable
-
-# A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Write = Callable[[IO[str], Header, list[Group], Iterable[Line]], None]
 
@@ -71,8 +69,7 @@ def _escaped(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return f"'{printable(text)}" if text.startswith(_FORMULA) else printable(text)
+    return "" if value is None else guarded(printable(str(value)))
 
 
 def _object(columns: Iterable[str], cells: Iterable[Any]) -> dict[str, Any]:

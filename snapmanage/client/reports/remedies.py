@@ -23,6 +23,7 @@ REMEDIES: Mapping[str, str] = {
     "origin_refuses": "leave it to its program, or stop that program and plan it with --force as an administrator",
     "orphan": "its volume is gone, so it can't be managed",
     "quota_exceeded": "raise the quota of the project, then apply the plan again",
+    "server_error": "read the log of the service, then apply the plan again",
     "service_down": "start or enable the server of the backend, then apply the plan again",
     "source_not_found": f"the snapshot is gone: {_AGAIN}",
     "undone": f"it was unmanaged: {_AGAIN}, if it is to be managed",

@@ -104,6 +104,18 @@ def test_plan_is_edited_as_a_table(shell: Shell) -> None:
     assert {each["metadata"]["ticket"] for each in entries} == {"7"}
 
 
+def test_name_that_looks_like_a_formula_survives_the_table(shell: Shell, world: World) -> None:
+    world.driver.add_snapshot("volume-1", "=cmd()")
+    plan, table = shell.folder / "plan.jsonl", shell.folder / "table.csv"
+    assert shell.run("plan", "--host", SERVER, "--out", str(plan), "--name", "=*").returncode == 0
+    table.write_text(shell.run("show", str(plan), "-f", "csv").stdout)
+
+    _, _, managed = planned(shell, "--from", str(table))
+
+    assert "'=cmd()" in table.read_text()
+    assert managed["ref"] == {"source-name": "=cmd()"}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

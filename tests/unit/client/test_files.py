@@ -8,6 +8,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.client.plan import journal
+from snapmanage.client.plan.cells import guarded, unguarded
 from snapmanage.client.plan.entries import Skip
 from snapmanage.client.plan.journal import Outcome, State
 from snapmanage.client.plan.spool import Spool, parts_of
@@ -90,6 +91,12 @@ def test_spool_is_read_in_order_as_often_as_needed() -> None:
 def test_parts_hold_values_that_follow_one_another() -> None:
     assert list(parts_of(iter(range(5)), 2)) == [[0, 1], [2, 3], [4]]
     assert list(parts_of(iter(()), 2)) == []
+
+
+@pytest.mark.parametrize("text", ["daily", "=1+1", "'=1", "''@x", "'quoted'", "-1", ""])
+def test_guarded_cell_is_no_formula_and_keeps_its_text(text: str) -> None:
+    assert not guarded(text).startswith(("=", "+", "-", "@"))
+    assert unguarded(guarded(text)) == text
 
 
 def test_tally_names_the_reasons_of_skipped_entries() -> None:
