@@ -5,6 +5,8 @@ Each error has a stable `code`, on which clients and auditors may rely; its text
 `api/app.py` chooses the HTTP statuses.
 """
 
+from collections.abc import Sequence
+
 __all__ = [
     "AlreadyManaged",
     "AttemptsExhausted",
@@ -106,9 +108,27 @@ class WrongVolume(Invalid):
 
 
 class AlreadyManaged(Invalid):
-    """Another record owns the backend object, or has requested it."""
+    """Another record owns the backend object, or has requested it.
+
+    `refused_id` is the record that can't have the unique `keys`. `owner_id` is the other record, if it is known, and
+    `project_id` its project.
+    """
 
     code = "already_managed"
+
+    def __init__(
+        self,
+        text: str,
+        refused_id: str = "",
+        keys: Sequence[str] = (),
+        owner_id: str | None = None,
+        project_id: str | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.refused_id = refused_id
+        self.keys = keys
+        self.owner_id = owner_id
+        self.project_id = project_id
 
 
 class InUse(Invalid):
@@ -118,7 +138,7 @@ class InUse(Invalid):
 
 
 class Unusable(Invalid):
-    """The snapshot is invalid, overflowed or merging."""
+    """The object is damaged, overflowed or merging."""
 
     code = "unusable"
 
@@ -173,18 +193,31 @@ class MessageNotFound(NotFound):
         super().__init__(f"Message {message_id} could not be found.")
 
 
+# Hosts that the text of an error lists at most.
+MOST_HOSTS = 20
+
+
 class ServiceNotFound(NotFound):
-    def __init__(self, host: str) -> None:
-        super().__init__(f"Service snapmanage-volume could not be found on host {host}.")
+    """No server ever had a heartbeat on the host; the text lists the hosts that exist, if they are `known`."""
+
+    def __init__(self, host: str, known: Sequence[str] = (), binary: str = "snapmanage-volume") -> None:
+        more = f" and {len(known) - MOST_HOSTS} more" if len(known) > MOST_HOSTS else ""
+        hosts = f" These hosts exist: {', '.join(known[:MOST_HOSTS])}{more}." if known else ""
+        super().__init__(f"Service {binary} could not be found on host {host}.{hosts}")
 
 
 class ServiceDown(Invalid):
-    """The server that owns the backend is disabled, or its heartbeat is overdue."""
+    """The server that owns the backend is disabled, or its heartbeat is overdue.
+
+    Only administrators see its name; every caller sees why it is disabled.
+    """
 
     code = "service_down"
 
-    def __init__(self) -> None:
-        super().__init__("Service is unavailable at this time.")
+    def __init__(self, server: str, why: str) -> None:
+        text = "Service is unavailable at this time."
+        super().__init__(f"{text} The server {server} {why}.")
+        self.text_for_readers = f"{text} The server of the backend {why}."
 
 
 class NotAuthenticated(Invalid):

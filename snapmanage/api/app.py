@@ -17,6 +17,7 @@ from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
 from snapmanage.core import reasons
 from snapmanage.core.values.logfields import fields
+from snapmanage.core.values.text import cut
 from snapmanage.manage import availability
 
 LOG = logging.getLogger(__name__)
@@ -42,6 +43,11 @@ _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5}
 # A path prefix that a proxy may add. Each link of each record on a page repeats it.
 LONGEST_PREFIX = 255
 _PREFIX = re.compile(rf"[A-Za-z0-9/._~-]{{0,{LONGEST_PREFIX}}}")
+
+
+EXAMPLE_PROJECT = "0123456789abcdef0123456789abcdef"
+# The first segment of each path of a project.
+_RESOURCES = {path.split("/")[1] for path in routes.PROJECT}
 
 
 class ProjectConverter(BaseConverter):
@@ -106,7 +112,10 @@ class Protected(Public):
         version = versions.negotiate(request.headers)
         response.set_header(versions.HEADER, f"{versions.SERVICE} {version}")
         if version < self._route.since:
-            raise falcon.HTTPNotFound
+            raise falcon.HTTPNotFound(
+                description=f"The resource could not be found: it needs microversion {self._route.since}; the request "
+                f"asked for {version}. Send the header {versions.HEADER}: {versions.SERVICE} {self._route.since}."
+            )
         operation = self._route.methods[request.method]
         rule = operation.rule or policy.ADMIN
         if not self._service.policy.allows(caller, rule):
@@ -118,7 +127,8 @@ class Protected(Public):
         try:
             _write_answer(response, operation.handler(api_request))
         except errors.SnapmanageError as error:
-            _refuse(request, response, error, str(error) if api_request.is_admin else reasons.of_refusal(error))
+            for_readers = reasons.of_refusal(error, caller.requester.project_id)
+            _refuse(request, response, error, str(error) if api_request.is_admin else for_readers)
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
@@ -132,6 +142,9 @@ def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:
     for path, route in routes.PROJECT.items():
         app.add_route(f"/v3{path}", Protected(service, route))
         app.add_route(f"/v3/{{project_id:project}}{path}", Protected(service, route))
+    for path in routes.BOOKMARKED:
+        for project in ("", "/{project_id:project}"):
+            app.add_route(f"{project}{path}", Protected(service, routes.PROJECT[path]))
     app.set_error_serializer(_answer_http_error)
     app.add_error_handler(errors.SnapmanageError, _answer_refusal)
     app.add_error_handler(Exception, _answer_failure)
@@ -181,7 +194,20 @@ def _answer_http_error(request: falcon.Request, response: falcon.Response, error
     """Answer an error of falcon's own: unknown path, unknown method, too large body."""
     if response.get_header(requestids.HEADER) is None:  # falcon calls no middleware for the method WEBSOCKET
         AnswerHeaders().process_request(request, response)
+    if isinstance(error, falcon.HTTPRouteNotFound):
+        return _write_fault(response, error.status_code, _explain_missing(request.path))
     _write_fault(response, error.status_code, error.description or error.title or "The request can't be processed.")
+
+
+def _explain_missing(path: str) -> str:
+    """Return why no route has the path, as far as its parts show it."""
+    _, root, project, *rest = [*path.split("/"), "", ""]
+    if root == "v3" and rest[0] in _RESOURCES and project not in _RESOURCES:
+        return (
+            f"The project id {cut(project)!r} in the path must have hexadecimal digits and hyphens only, such as "
+            f"{EXAMPLE_PROJECT}."
+        )
+    return "The resource could not be found; GET /v3/openapi.json lists the paths that exist."
 
 
 def _answer_refusal(request: Any, response: falcon.Response, error: errors.SnapmanageError, path: Any) -> None:

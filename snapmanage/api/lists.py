@@ -48,11 +48,8 @@ class Shape:
 def query(request: ApiRequest, shape: Shape) -> ListQuery:
     """Parse the query of a list; raise `InvalidRequest` that names a malformed parameter."""
     parameters = request.parameters
-    all_projects = request.everywhere and schemas.boolean(parameters, "all_tenants")
-    if all_projects:
-        access.note(request.http.env, scope="all_projects")
     return ListQuery(
-        project_id=parameters.get("project_id") if all_projects else request.caller.requester.project_id,
+        project_id=project(request),
         equal=_equal(parameters, shape),
         like=_inexact(request, shape),
         metadata=_metadata(parameters) if shape.metadata else {},
@@ -62,6 +59,15 @@ def query(request: ApiRequest, shape: Shape) -> ListQuery:
         offset=schemas.integer(parameters, "offset", 0, schemas.LARGEST_OFFSET),
         marker=parameters.get("marker"),
     )
+
+
+def project(request: ApiRequest) -> str | None:
+    """Return the project whose records are listed; None for those of all projects, which `all_tenants` requires."""
+    parameters = request.parameters
+    if not (request.everywhere and schemas.boolean(parameters, "all_tenants")):
+        return request.caller.requester.project_id
+    access.note(request.http.env, scope="all_projects")
+    return parameters.get("project_id")
 
 
 @contextmanager

@@ -35,6 +35,8 @@ _PATH = {
     "snapshot_id": _ID,
     "volume_id": _ID,
     "message_id": _ID,
+    "target_project_id": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "volume_type_id": _ID,
 }
 # The parameters that operations share, by reference name.
 _SHARED_PARAMETERS: Json = {

@@ -45,17 +45,46 @@ _PAGE = (
     Parameter("offset", "The number of entries to skip.", _COUNT | {"maximum": schemas.LARGEST_OFFSET}),
 )
 WITH_COUNT = Parameter("with_count", "Return the number of entries on all pages too.", _BOOLEAN, versions.WITH_COUNT)
-MANAGEABLE = (
+_MANAGEABLE_PAGE = (
     Parameter("host", "HOST@BACKEND[#POOL], or a HOST with one backend. Required unless cluster is given.", _TEXT),
     Parameter("cluster", "CLUSTER@BACKEND: any server of the cluster answers.", _TEXT, versions.CLUSTERS),
     *_PAGE,
     Parameter("marker", "The last reference of the previous page, as JSON.", _JSON),
     *_sort(SORT_KEYS, "reference"),
     Parameter("name~", "Only entries whose name contains this text, ignoring case.", _TEXT),
-    Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
     Parameter("safe_to_manage", "Only entries that are, or are not, safe to manage.", _BOOLEAN),
-    Parameter("created_before", "Only snapshots that the backend created before this time.", _MOMENT),
-    Parameter("created_after", "Only snapshots that the backend created after this time.", _MOMENT),
+    Parameter("created_before", "Only entries that the backend created before this time.", _MOMENT),
+    Parameter("created_after", "Only entries that the backend created after this time.", _MOMENT),
+)
+MANAGEABLE = (
+    *_MANAGEABLE_PAGE,
+    Parameter("volume_id", "Only snapshots of this volume.", {"type": "string", "format": "uuid"}),
+)
+MANAGEABLE_VOLUMES = (
+    *_MANAGEABLE_PAGE,
+    Parameter("min_size", "Only volumes of at least this size in GiB.", _COUNT | {"maximum": LARGEST_SIZE_GB}),
+    Parameter("max_size", "Only volumes of at most this size in GiB.", _COUNT | {"maximum": LARGEST_SIZE_GB}),
+)
+
+
+ALL_PROJECTS = (
+    Parameter("all_tenants", "List the records of all projects; for administrators.", _BOOLEAN),
+    Parameter("project_id", "With all_tenants: list the records of this project.", _TEXT),
+)
+SERVICES = (
+    Parameter("host", "Only servers of this HOST@BACKEND, or of this HOST.", _TEXT),
+    Parameter("binary", "Only servers of this binary, which is cinder-volume for all of them.", _TEXT),
+)
+POOLS = (
+    Parameter("detail", "Return the capabilities of each pool too.", _BOOLEAN),
+    Parameter("name", "Only the pool of this name, HOST@BACKEND#POOL.", _TEXT, versions.POOL_FILTERS),
+)
+QUOTA_USAGE = (Parameter("usage", "Return limit and usage of each kind.", _BOOLEAN),)
+QUOTA_CHECK = (Parameter("skip_validation", "With false: refuse limits below the usage.", _BOOLEAN),)
+LIMITS = (
+    Parameter(
+        "project_id", "Show the limits of this project; for administrators.", _TEXT, versions.LIMITS_OF_A_PROJECT
+    ),
 )
 
 
@@ -74,8 +103,7 @@ def listing(shape: Shape, *more: Parameter, since: Version = MINIMUM) -> tuple[P
             for name in texts
         ),
         *([_METADATA] if shape.metadata else []),
-        Parameter("all_tenants", "List the records of all projects; for administrators.", _BOOLEAN),
-        Parameter("project_id", "With all_tenants: list the records of this project.", _TEXT),
+        *ALL_PROJECTS,
         *more,
     )
     return tuple(replace(each, since=max(each.since, since)) for each in made)

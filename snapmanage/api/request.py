@@ -19,7 +19,7 @@ from snapmanage.core import idempotency
 from snapmanage.core.idempotency import IdempotencyKey
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
-from snapmanage.manage import queries
+from snapmanage.manage import services
 from snapmanage.manage.application import Application
 
 
@@ -97,9 +97,9 @@ def find_server(request: ApiRequest, host: str) -> Location:
     """
     if "@" in host:
         return Location.parse(host)
-    known = queries.servers_on_host(request.service.app, host)
+    known = services.on_host(request.service.app, host)
     if not known:
-        raise errors.ServiceNotFound(host)
+        raise errors.ServiceNotFound(host, [each.service.server for each in services.all_of(request.service.app)])
     if len(known) > 1:
         choice = f"one of: {', '.join(known)}" if request.is_admin else "the backend too, as HOST@BACKEND"
         raise errors.InvalidRequest(f"host {host!r} has several backends; name {choice}")

@@ -83,6 +83,43 @@ UNMANAGE = Schema(
 )
 
 
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
+
+
+def _service(example: dict[str, str]) -> Schema:
+    """Return the schema of a change of a server, with the properties of the example."""
+    properties = dict.fromkeys(example, _TEXT)
+    return Schema(
+        {
+            "type": "object",
+            "required": list(example),
+            "additionalProperties": False,
+            "properties": properties,
+            "examples": [example],
+        }
+    )
+
+
+_SERVER = {"host": "storage-1@fast", "binary": "cinder-volume"}
+SERVICE = _service(_SERVER)
+SERVICE_WITH_REASON = _service(_SERVER | {"disabled_reason": "array swap"})
+QUOTA_SET = Schema(
+    {
+        "type": "object",
+        "required": ["quota_set"],
+        "additionalProperties": False,
+        "properties": {
+            "quota_set": {
+                "type": "object",
+                "maxProperties": MOST_PAIRS,
+                "additionalProperties": {"type": ["integer", "string"], "maxLength": 255},
+            }
+        },
+        "examples": [{"quota_set": {"snapshots": 100, "gigabytes": -1}}],
+    }
+)
+
+
 def integer(parameters: Mapping[str, str], name: str, default: int, largest: int) -> int:
     """Return a parameter as a whole number from 0 to `largest`; raise `InvalidRequest` for another value."""
     text = parameters.get(name)

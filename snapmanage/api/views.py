@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -18,6 +18,18 @@ from snapmanage.core.usermessages import UserMessage
 from snapmanage.manage.queries import Page
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ManageableList:
+    """A list of what a backend holds: its name in answers, and the fields of an entry without details."""
+
+    name: str
+    summary: tuple[str, ...] = lists.SUMMARY
+
+
+MANAGEABLE_SNAPSHOTS = ManageableList("manageable-snapshots", (*lists.SUMMARY, "source_reference"))
+MANAGEABLE_VOLUMES = ManageableList("manageable-volumes")
 
 
 def snapshot_summary(request: ApiRequest, snapshot: Snapshot) -> dict[str, Any]:
@@ -147,14 +159,13 @@ def operation(request: ApiRequest, snapshot: Snapshot, entries: list[Entry]) -> 
     }
 
 
-def manageable(request: ApiRequest, entry: dict[str, Any], detail: bool) -> dict[str, Any]:
-    """Return an entry of `get_manageable_snapshots`, reduced to the summary's fields unless `detail` is set.
+def manageable(request: ApiRequest, kind: ManageableList, entry: dict[str, Any], detail: bool) -> dict[str, Any]:
+    """Return an entry of a server's answer, reduced to the summary's fields unless `detail` is set.
 
-    Only administrators see the ids of snapshots, which may belong to other projects, and the texts of reasons.
+    Only administrators see the ids of records, which may belong to other projects, and the texts of reasons.
     """
-    summary = ("reference", "size", "safe_to_manage", "source_reference")
     if not detail:
-        return {name: entry[name] for name in summary}
+        return {name: entry[name] for name in kind.summary}
     return entry if request.is_admin else lists.for_readers(entry)
 
 
@@ -179,17 +190,15 @@ def page(request: ApiRequest, name: str, shown: Page[T], view: Callable[[ApiRequ
     return Answer(200, json.dumps(body if shown.total is None else body | {"count": shown.total}).encode())
 
 
-def manageable_page(request: ApiRequest, entries: list[dict[str, Any]], found: int) -> Answer:
-    """Return a page of manageable snapshots with a link to the next page.
+def manageable_page(request: ApiRequest, kind: ManageableList, entries: list[dict[str, Any]], found: int) -> Answer:
+    """Return a page of what a backend holds with a link to the next page.
 
     With `limit`, each page has a link until a page is empty. Without a link openstacksdk computes the next page from
     the entries' ids, and since these entries have no id, it would start at the first page again.
     """
-    body: dict[str, Any] = {"manageable-snapshots": entries}
+    body: dict[str, Any] = {kind.name: entries}
     if entries and (found > len(entries) or "limit" in request.parameters):
-        body["manageable-snapshots_links"] = next_link(
-            request, json.dumps(entries[-1]["reference"], separators=(",", ":"))
-        )
+        body[f"{kind.name}_links"] = next_link(request, json.dumps(entries[-1]["reference"], separators=(",", ":")))
     return Answer(200, body)
 
 
@@ -207,6 +216,10 @@ def _links(request: ApiRequest, path: str) -> list[dict[str, str]]:
     return [{"rel": "self", "href": f"{request.base}/{path}"}, {"rel": "bookmark", "href": bookmark}]
 
 
-def _time(moment: datetime | None) -> str | None:
+def time_text(moment: datetime) -> str:
     """Return a time in the format of the Block Storage API: UTC, without a time zone."""
-    return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else time_text(moment)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ def _run_client(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="snapmanage", description=sys.modules["snapmanage"].__doc__)
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("snapmanage"))
     commands = parser.add_subparsers(dest="command", required=True)
     alone = commands.add_parser("standalone", help="run API, server, relay and audit in one process")
     alone.add_argument(

@@ -33,7 +33,7 @@ def size_gb(size_bytes: int) -> int:
 
 
 class Unsafe(Enum):
-    """The reason why a snapshot can't be managed as it is."""
+    """The reason why a snapshot can't be managed, or a volume can't be registered, as it is."""
 
     IN_USE = "in use"
     UNUSABLE = "unusable"
@@ -41,11 +41,23 @@ class Unsafe(Enum):
 
 @dataclass(frozen=True)
 class BackendVolume:
-    """A volume on a backend; `name` is its name there."""
+    """A volume on a backend; `name` is its name there.
+
+    `created_at` is the backend's own time, in UTC. A volume with `unsafe` can't be registered now; `unsafe_reason` is a
+    clause for an operator. Operators see `extra` unchanged.
+    """
 
     name: str
     identity: str
     size_bytes: int
+    created_at: datetime | None = None
+    unsafe: Unsafe | None = None
+    unsafe_reason: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size_gb(self) -> int:
+        return size_gb(self.size_bytes)
 
 
 @dataclass(frozen=True)
@@ -96,8 +108,8 @@ class Binding:
     managed_name: str
 
 
-def refuse_unsafe(found: BackendSnapshot) -> None:
-    """Raise `InUse` or `Unusable` if the snapshot can't be managed as it is."""
+def refuse_unsafe(found: BackendSnapshot | BackendVolume) -> None:
+    """Raise `InUse` or `Unusable` if the snapshot can't be managed, or the volume can't be registered, as it is."""
     if found.unsafe is Unsafe.IN_USE:
         raise errors.InUse(f"{found.name!r} is in use: {found.unsafe_reason}; close it, then manage it again")
     if found.unsafe is Unsafe.UNUSABLE:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from snapmanage import errors
 from snapmanage.core import events, usermessages
-from snapmanage.core.backend import BackendSnapshot, BackendVolume, size_gb
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.change import Change
 from snapmanage.core.events import Step
 from snapmanage.core.records import (
@@ -141,10 +141,11 @@ def succeed(record: R, found: BackendSnapshot | BackendVolume | None, now: datet
                 record,
                 Status.AVAILABLE,
                 now,
-                size_gb=size_gb(found.size_bytes),
+                size_gb=found.size_gb,
                 backend_id=found.identity,
                 backend_name=found.name,
                 original_name=found.name,
+                backend_created_at=found.created_at,
                 identity_key=owner_key(record.location.server, found.identity),
             )
     raise TypeError(f"{record.id} is managed, but its driver has returned no object")

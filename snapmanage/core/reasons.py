@@ -27,7 +27,7 @@ SENTENCES: Mapping[str, str] = {
     "slow_list": "The list takes the database too long.",
     "source_not_found": "The backend has no object of that name.",
     "unavailable": "The server of the backend does not answer; try again later.",
-    "unusable": "The snapshot on the backend is unusable.",
+    "unusable": "The object on the backend is unusable.",
     "wrong_volume": "The object on the backend is a snapshot of another volume.",
 }
 OTHERWISE = "The operation failed."
@@ -40,7 +40,6 @@ _HARMLESS = (
     errors.NotFound,
     errors.NotPermitted,
     errors.QuotaExceeded,
-    errors.ServiceDown,
     errors.SlowList,
 )
 
@@ -50,7 +49,11 @@ def sentence(code: str | None) -> str:
     return SENTENCES.get(code or "", OTHERWISE)
 
 
-def of_refusal(error: errors.SnapmanageError) -> str:
-    """Return the text of a refused request for a caller who isn't an administrator."""
+def of_refusal(error: errors.SnapmanageError, project_id: str | None = None) -> str:
+    """Return the text of a refused request for a caller who isn't an administrator, in the caller's project."""
+    if isinstance(error, errors.AlreadyManaged) and error.owner_id and error.project_id == project_id:
+        return f"{sentence(error.code)} Its record is {error.owner_id}."
+    if isinstance(error, errors.ServiceDown):
+        return error.text_for_readers
     harmless = isinstance(error, _HARMLESS) and not isinstance(error, errors.ServiceNotFound)
     return str(error) if harmless else sentence(error.code)

@@ -27,6 +27,8 @@ def require_up(service: Service | None, server: str, now: datetime, down_after: 
     """
     if service is None:
         raise errors.ServiceNotFound(server)
-    if service.disabled_reason is not None or not service.alive(now, down_after):
-        raise errors.ServiceDown
+    if service.disabled_reason is not None:
+        raise errors.ServiceDown(server, f"is disabled: {service.disabled_reason or 'no reason was given'}")
+    if not service.alive(now, down_after):
+        raise errors.ServiceDown(server, f"is down: its last heartbeat is of {service.heartbeat_at:%Y-%m-%dT%H:%M:%SZ}")
     return service

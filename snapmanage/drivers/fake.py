@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from oslo_config import cfg
 
@@ -36,8 +36,8 @@ def _fail(step: str) -> None:
 class FakeDriver:
     """Volumes and snapshots in memory.
 
-    The steps passed to `hook` are `check`, `storage_id`, `list`, `find`, `locate`, `look`, `rename` and `renamed` (the
-    rename has happened, but the driver has not returned yet).
+    The steps passed to `hook` are `check`, `storage_id`, `list`, `list_volumes`, `find`, `locate`, `look`, `rename` and
+    `renamed` (the rename has happened, but the driver has not returned yet).
     """
 
     options: ClassVar[Sequence[cfg.Opt]] = [
@@ -74,7 +74,8 @@ class FakeDriver:
 
     def add_volume(self, name: str, size_bytes: int = GIB) -> BackendVolume:
         with self._lock:
-            self._volumes[name] = BackendVolume(name, f"fake-{next(self._serial)}", size_bytes)
+            number = next(self._serial)
+            self._volumes[name] = BackendVolume(name, f"fake-{number}", size_bytes, EPOCH + timedelta(seconds=number))
             return self._volumes[name]
 
     def add_snapshot(self, volume: str, name: str, size_bytes: int | None = None) -> BackendSnapshot:
@@ -89,11 +90,13 @@ class FakeDriver:
             return made
 
     def mark(self, name: str, unsafe: Unsafe | None, reason: str = "a test has marked it") -> None:
-        """Make a snapshot unsafe to manage; `None` makes it safe again."""
+        """Make a snapshot or a volume unsafe to manage; `None` makes it safe again."""
+        changes: dict[str, Any] = {"unsafe": unsafe, "unsafe_reason": reason if unsafe else ""}
         with self._lock:
-            self._snapshots[name] = replace(
-                self._snapshots[name], unsafe=unsafe, unsafe_reason=reason if unsafe else ""
-            )
+            if name in self._snapshots:
+                self._snapshots[name] = replace(self._snapshots[name], **changes)
+            else:
+                self._volumes[name] = replace(self._volumes[name], **changes)
 
     def remove(self, name: str) -> None:
         """Remove a volume or a snapshot as another program would; snapshots of the volume lose their parent."""
@@ -126,6 +129,11 @@ class FakeDriver:
         self.hook("list")
         with self._lock:
             return list(self._snapshots.values())
+
+    def list_volumes(self) -> list[BackendVolume]:
+        self.hook("list_volumes")
+        with self._lock:
+            return list(self._volumes.values())
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         self.hook("find")

@@ -36,7 +36,7 @@ from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolum
 from snapmanage.core.reference import Reference
 from snapmanage.crash import Point
 from snapmanage.drivers import renaming
-from snapmanage.drivers.system import files, syscalls, times
+from snapmanage.drivers.system import files, permissions, syscalls, times
 from snapmanage.drivers.system.files import is_valid_name, translated_errors
 
 
@@ -60,26 +60,22 @@ class FileDriver:
                 "the file driver has no directory: set the option directory to an absolute path"
             )
         with files.opened_directory(self._directory):
-            if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
-                raise errors.BackendPermission(
-                    f"snapmanage has no permission to use the directory {self._directory!r}: give its user the rights "
-                    "to read, write and enter it"
-                )
+            permissions.require_use(self._directory)
 
     def storage_id(self) -> str | None:
         return files.storage_id(self._directory)
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         with files.opened_directory(self._directory) as fd:
-            with translated_errors(self._directory), os.scandir(fd) as entries:
-                names = [
-                    entry.name
-                    for entry in entries
-                    if is_valid_name(entry.name) and entry.is_file(follow_symlinks=False)
-                ]
+            names = self._names(fd)
             volumes = {name: files.status_of_entry(fd, name) for name in names if "@" not in name}
             snapshots = ((name, files.status_of_entry(fd, name)) for name in names if _volume_name(name))
             return [_describe(fd, name, found, volumes.get(_volume_name(name))) for name, found in snapshots if found]
+
+    def list_volumes(self) -> list[BackendVolume]:
+        with files.opened_directory(self._directory) as fd:
+            volumes = [(name, files.status_of_entry(fd, name)) for name in self._names(fd) if "@" not in name]
+        return [_describe_volume(name, found) for name, found in volumes if found]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         with files.opened_directory(self._directory) as fd:
@@ -93,7 +89,7 @@ class FileDriver:
             name, found = self._regular_file(fd, reference, errors.NotAVolume)
             if "@" in name:
                 raise errors.NotAVolume(f"{name!r} is not a volume: the name of a volume has no @")
-            return BackendVolume(name, found.identity, found.size_bytes)
+            return _describe_volume(name, found)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with files.opened_directory(self._directory) as fd:
@@ -122,6 +118,11 @@ class FileDriver:
                 if moved := renaming.relocated(binding, located, "@"):
                     renaming.unmanage(directory, moved)
             self._sync(fd)
+
+    def _names(self, fd: int) -> list[str]:
+        """Return the names of the regular files that can be volumes or snapshots."""
+        with translated_errors(self._directory), os.scandir(fd) as entries:
+            return [each.name for each in entries if is_valid_name(each.name) and each.is_file(follow_symlinks=False)]
 
     def _sync(self, fd: int) -> None:
         """Write the directory to disk, also to complete the rename of an earlier worker that died before this step."""
@@ -163,13 +164,21 @@ class _OpenDirectory:
 
     def rename(self, old: str, new: str) -> None:
         with translated_errors(new):
-            syscalls.rename_noreplace(self.fd, old, new)
+            try:
+                syscalls.rename_noreplace(self.fd, old, new)
+            except PermissionError as failure:
+                raise permissions.refused_rename(files.path_of(self.fd), old, failure) from failure
 
 
 def _volume_name(name: str) -> str:
     """Return the VOLUME of a name of the form VOLUME@NAME; empty, the name of no file, for another name."""
     volume, _, snapshot = name.partition("@")
     return volume if snapshot else ""
+
+
+def _describe_volume(name: str, found: syscalls.FileStatus) -> BackendVolume:
+    created_at = times.creation_time(found.created_ns / syscalls.NANOSECONDS_PER_SECOND)
+    return BackendVolume(name, found.identity, found.size_bytes, created_at)
 
 
 def _describe(fd: int, name: str, found: syscalls.FileStatus, volume: syscalls.FileStatus | None) -> BackendSnapshot:

@@ -60,6 +60,18 @@ class Driver(Protocol):
         Raise `BackendError` if the backend doesn't answer, and never return an empty list instead.
         """
 
+    def list_volumes(self) -> list[BackendVolume]:
+        """Return every volume on the backend, from one scan, in any order.
+
+        Return the volumes that `find_volume` finds by their names, with equal values. Mark those that it refuses as
+        unsafe, with the same reason. Leave out snapshots, even if `find_volume` accepts one: return a snapshot only if
+        it has snapshots of its own. The volume of each listed snapshot is a volume here.
+
+        A driver for an earlier release lacks this method. It works as before; only a list of volumes is refused.
+
+        Raise `BackendError` if the backend doesn't answer, and never return an empty list instead.
+        """
+
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         """Return the snapshot of a reference in its present state.
 
@@ -70,7 +82,7 @@ class Driver(Protocol):
         """
 
     def find_volume(self, reference: Reference) -> BackendVolume:
-        """Return the volume of a reference.
+        """Return the volume of a reference. Return an unsafe volume like any other: the caller refuses it.
 
         Raise `InvalidReference`, `SourceNotFound`, `NotAVolume`, `BackendError`.
         """

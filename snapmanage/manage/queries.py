@@ -4,32 +4,34 @@
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from snapmanage import errors
-from snapmanage.core import services as service_rules
 from snapmanage.core.audit.chain import Entry
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.records import Record, Snapshot, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.core.values.sizes import fitting
+from snapmanage.manage import services as servers
 from snapmanage.manage.application import Application
-from snapmanage.store import records, services, usermessages
+from snapmanage.store import records, summary, usermessages
 from snapmanage.store.audit import log
 from snapmanage.store.paging import RECORD_LENGTH
 
 __all__ = [
     "Page",
+    "VolumeSummary",
     "audit_entries",
     "list_records",
     "list_user_messages",
     "require_up",
-    "servers_on_host",
     "snapshot",
     "user_message",
     "volume",
+    "volume_summary",
 ]
 
 # Each attempt to unmanage a snapshot adds two events.
@@ -52,6 +54,15 @@ class Page(Generic[T]):
     entries: Sequence[T]
     has_next: bool
     total: int | None = None
+
+
+@dataclass(frozen=True)
+class VolumeSummary:
+    """The number and the size of volumes, and each key of their metadata with its values."""
+
+    count: int
+    size_gb: int
+    metadata: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def snapshot(app: Application, snapshot_id: str, project_id: str | None) -> Snapshot:
@@ -87,6 +98,26 @@ def list_records(app: Application, kind: type[R], query: ListQuery, with_total: 
     return Page(found, len(sizes) > len(record_ids), total)
 
 
+def volume_summary(app: Application, project_id: str | None, with_metadata: bool) -> VolumeSummary:
+    """Return the number and the size of volumes, and the values of each key of their metadata.
+
+    Raise `InvalidRequest` if the metadata have more than `LARGEST_PAGE` characters, or `SlowList`.
+    """
+    with app.db.read(at_one_moment=True, statement_seconds=LIST_SECONDS) as conn:
+        count, size_gb, characters = summary.totals(conn, project_id)
+        if not with_metadata:
+            return VolumeSummary(count, size_gb)
+        if characters > LARGEST_PAGE:
+            raise errors.InvalidRequest(
+                f"the metadata of the volumes have {characters} characters; the limit of a summary is {LARGEST_PAGE}, "
+                "so request it with a microversion below 3.36, which leaves them out"
+            )
+        values: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        for key, value in (pair for each in summary.metadata(conn, project_id) for pair in each.items()):
+            values[key][value] = None
+    return VolumeSummary(count, size_gb, {key: list(each) for key, each in values.items()})
+
+
 def user_message(app: Application, message_id: str, project_id: str | None) -> UserMessage:
     """Return a user message; raise `MessageNotFound` if it is unknown or belongs to another project."""
     with app.db.read() as conn:
@@ -105,17 +136,11 @@ def list_user_messages(app: Application, query: ListQuery) -> Page[UserMessage]:
     return Page(shown, len(found) > len(shown))
 
 
-def servers_on_host(app: Application, host: str) -> Sequence[str]:
-    """Return the names of the servers of a host, as HOST@BACKEND."""
-    with app.db.read() as conn:
-        return services.on_host(conn, host)
-
-
 def require_up(app: Application, server: str) -> None:
     """Raise `ServiceNotFound` for an unknown server, and `ServiceDown` for one that is down or disabled."""
     with app.db.read() as conn:
         now = app.db.clock(conn)
-        service_rules.require_up(services.get(conn, server), server, now, app.rules.service_down)
+        servers.require_up(conn, server, now, app.rules.service_down)
 
 
 def _record(app: Application, kind: type[R], record_id: str, project_id: str | None) -> R | None:

@@ -1,6 +1,6 @@
 """The quotas of projects: requests of clients are checked, and snapshots again when their real size is known."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -8,16 +8,28 @@ from snapmanage import crash
 from snapmanage.core import lifecycle
 from snapmanage.core import quotas as rules
 from snapmanage.core.change import Change
-from snapmanage.core.quotas import UNLIMITED, Limits, Usage
+from snapmanage.core.quotas import UNLIMITED, Limits, ProjectQuota, Usage
 from snapmanage.core.records import Snapshot
 from snapmanage.crash import Point
 from snapmanage.errors import QuotaExceeded
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import quotas, records
+from snapmanage.store.engine.database import Database
 from snapmanage.store.records import VolumeForRequest
 
 T = TypeVar("T")
+
+
+def of_project(db: Database, project_id: str) -> tuple[ProjectQuota, Usage]:
+    """Return the limits that a project has of its own, and its usage."""
+    with db.read(at_one_moment=True) as conn:
+        return quotas.get(conn, project_id), quotas.usage(conn, project_id)
+
+
+def change(db: Database, project_id: str, limits: Mapping[str, int | None]) -> None:
+    """Write limits of a project, by kind, which take effect at once; its other limits stay. None is the default."""
+    db.write(lambda conn, _: quotas.change(conn, project_id, limits))
 
 
 def run_queued(app: Application, work: Callable[[Transaction], T]) -> T:

@@ -1,4 +1,4 @@
-"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list manageable snapshots."""
+"""The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list what a backend holds."""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -8,13 +8,15 @@ from sqlalchemy import Connection
 from snapmanage import crash, errors
 from snapmanage.core import idempotency, lifecycle, outbox
 from snapmanage.core import services as service_rules
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
 from snapmanage.core.lists import manageable
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.records import Record, Requester, Snapshot, Status, Volume
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
-from snapmanage.manage import quotas
+from snapmanage.manage import owners, quotas
+from snapmanage.manage import services as servers
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import idempotency as stored_keys
@@ -48,7 +50,8 @@ def request_snapshot(
         _refuse_owned(tx, requested, volume)
         return _insert(tx, lifecycle.request(requested))
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None = None) -> Volume:
@@ -64,7 +67,8 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
         quotas.check_volume(tx, volume.requester.project_id)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> Snapshot:
@@ -90,7 +94,11 @@ def unmanage(app: Application, snapshot_id: str, requester: Requester, everywher
 
 
 def list_manageable(
-    app: Application, server: str, inventory: Inventory, page: manageable.Page, storage: str | None = None
+    app: Application,
+    server: str,
+    inventory: Inventory[BackendSnapshot],
+    page: manageable.Page,
+    storage: str | None = None,
 ) -> list[manageable.Manageable]:
     """Return a page of a backend's snapshots, and mark those that any server of the storage manages already.
 
@@ -104,6 +112,25 @@ def list_manageable(
             return manageable.entries(shown, ownership.owned_among(conn, server, shown, storage))
         held = list(candidates)
         return manageable.page_by_safety(held, ownership.owned(conn, server, held, storage), page)
+
+
+def list_manageable_volumes(
+    app: Application,
+    server: str,
+    inventory: Inventory[BackendVolume],
+    page: manageable.Page,
+    storage: str | None = None,
+) -> list[manageable.Manageable]:
+    """Return a page of a backend's volumes, and mark those that any server of the storage has registered.
+
+    Raise `InvalidRequest` if the marker's entry is missing.
+    """
+    by_safety = page.filters.safe_to_manage is not None
+    candidates = inventory.candidates(page)
+    held = list(candidates if by_safety else manageable.on_page(candidates, page))
+    with app.db.read() as conn:
+        registered = ownership.registered_among(conn, server, held, storage)
+    return manageable.page_by_safety(held, registered, page) if by_safety else manageable.entries(held, registered)
 
 
 def _with_volume(conn: Connection, server: str, page: manageable.Page) -> manageable.Page:
@@ -169,11 +196,14 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
     if owner is None and volume.shared and volume.service:
         owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:
+        found = records.get(tx.conn, Snapshot, owner)
         raise errors.AlreadyManaged(
             f"the object that {snapshot.reference.text} names is already managed as snapshot {owner}; "
-            "unmanage that one first"
+            "unmanage that one first",
+            owner_id=owner,
+            project_id=found.requester.project_id if found else None,
         )
 
 
 def _require_service(tx: Transaction, server: str) -> None:
-    service_rules.require_up(services.get(tx.conn, server), server, tx.now, tx.rules.service_down)
+    servers.require_up(tx.conn, server, tx.now, tx.rules.service_down)

@@ -12,7 +12,7 @@ from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.records import Record, Snapshot
 from snapmanage.core.values.ids import ids_in
 from snapmanage.crash import Point
-from snapmanage.manage import quotas
+from snapmanage.manage import owners, quotas
 from snapmanage.manage.application import Application
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import ownership
@@ -47,7 +47,7 @@ def resolve(app: Application, resolutions: Sequence[Resolution], storage: str | 
     """
 
     def fail(resolution: Resolution, error: Exception) -> list[Snapshot]:
-        failed = settle(app, [_failed(Outcome(resolution.record), error)])
+        failed = settle(app, [_failed(Outcome(resolution.record), owners.explained(app, error))])
         return [record for record in failed if isinstance(record, Snapshot)]
 
     parts = write_in_parts(
@@ -84,7 +84,8 @@ def settle(app: Application, outcomes: Sequence[Outcome]) -> list[Record]:
     """
 
     def fail(outcome: Outcome, error: Exception) -> list[Record]:
-        return app.run(lambda tx: _settle(tx, [_failed(outcome, error)]))
+        explained = owners.explained(app, error)
+        return app.run(lambda tx: _settle(tx, [_failed(outcome, explained)]))
 
     parts = write_in_parts(
         outcomes, lambda part: app.run(lambda tx: _settle(tx, part)), fail, retry_helps=failures.may_pass

@@ -1,4 +1,4 @@
-"""Queries about the snapshots that own the objects of a backend, on one server and on all servers of a storage."""
+"""Queries about the records that own the objects of a backend, on one server and on all servers of a storage."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, or_, select
 
-from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.records import Snapshot, identity_key, owner_key, reference_key
 from snapmanage.core.reference import Reference
@@ -19,6 +19,7 @@ from snapmanage.store.mapping.tables import services, snapshots, volumes
 # One statement takes at most so many ids of a longer list.
 IDS_AT_ONCE = 500
 _OWNERS = select(snapshots.c.id, snapshots.c.backend_id, snapshots.c.reference)
+_VOLUMES = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name, volumes.c.reference)
 
 
 def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), storage: str | None = None) -> Owned:
@@ -27,8 +28,7 @@ def owned(conn: Connection, server: str, found: Iterable[BackendSnapshot] = (), 
     `found` are the objects whose names may hold the id of an owner anywhere in the database.
     """
     on_server = snapshots.c.server == server
-    sharing = select(services.c.server).where(services.c.storage == storage)
-    here = or_(on_server, snapshots.c.server.in_(conn.execute(sharing).scalars().all())) if storage else on_server
+    here = snapshots.c.server.in_(_sharing(conn, server, storage))
     by_identity = here & snapshots.c.identity_key.is_not(None)
     every = _owned(conn, by_identity, on_server & snapshots.c.reference_key.is_not(None))
     return replace(every, live=_named(conn, found, set(every.identities.values())))
@@ -46,11 +46,49 @@ def owned_among(conn: Connection, server: str, found: Iterable[BackendSnapshot],
     return replace(some, live=_named(conn, seen, set(some.identities.values())))
 
 
+def registered_among(
+    conn: Connection, server: str, found: Collection[BackendVolume], storage: str | None = None
+) -> Owned:
+    """Return those of the backend's volumes that are registered, on the server or on another one of its storage.
+
+    Each server may register a volume; the record of `server` takes precedence.
+    """
+    references = {reference_key(server, Reference.named(each.name), None) for each in found}
+    own = Owned(
+        references={row.reference: row.id for row in _with_any(conn, _VOLUMES, volumes.c.reference_key, references)}
+    )
+    identities: dict[str, str] = {}
+    for where in [*sorted(_sharing(conn, server, storage) - {server}), server]:
+        identities |= _registered_on(conn, where, found)
+    return replace(own, identities=identities)
+
+
+def _registered_on(conn: Connection, server: str, found: Collection[BackendVolume]) -> dict[str, str]:
+    """Return the ids of a server's volumes by identity; a volume of an upstream API is known by its name only."""
+    keys = {owner_key(server, each.identity) for each in found}
+    named = {each.name: each.identity for each in found}
+    upstream = _VOLUMES.where(volumes.c.server == server, volumes.c.backend_id.is_(None))
+    by_name = _with_any(conn, upstream.where(volumes.c.deleted_at.is_(None)), volumes.c.backend_name, named)
+    by_identity = _with_any(conn, _VOLUMES, volumes.c.identity_key, keys)
+    return {named[row.backend_name]: row.id for row in by_name} | {row.backend_id: row.id for row in by_identity}
+
+
 def live(conn: Connection, snapshot_ids: Collection[str]) -> set[str]:
     """Return those of the ids whose snapshots own an object or a reference."""
     owning = or_(snapshots.c.reference_key.is_not(None), snapshots.c.identity_key.is_not(None))
     query = select(snapshots.c.id).where(owning)
     return {row.id for row in _with_any(conn, query, snapshots.c.id, snapshot_ids)}
+
+
+def holder(conn: Connection, keys: Collection[str], refused_id: str) -> tuple[str, str, str] | None:
+    """Return kind, id and project of another record that has one of the unique keys; None if there is none any more."""
+    for table in (snapshots, volumes):
+        has_one = or_(table.c.reference_key.in_(keys), table.c.identity_key.in_(keys))
+        query = select(table.c.id, table.c.project_id).where(has_one, table.c.id != refused_id)
+        row = conn.execute(query.limit(1)).one_or_none()
+        if row:
+            return table.name.removesuffix("s"), row.id, row.project_id
+    return None
 
 
 def lost(conn: Connection, candidates: Collection[Snapshot]) -> set[str]:
@@ -117,6 +155,13 @@ def place(conn: Connection, placed: Sequence[Snapshot], keeping: Collection[str]
     keys = [(each.id, {"identity_key": each.identity_key}) for each in placed if each.id not in keeping]
     batches.update(conn, snapshots, where)
     batches.update(conn, snapshots, keys)
+
+
+def _sharing(conn: Connection, server: str, storage: str | None) -> set[str]:
+    """Return the names of the servers of a storage; only `server` if the storage is unknown."""
+    if storage is None:
+        return {server}
+    return {server, *conn.execute(select(services.c.server).where(services.c.storage == storage)).scalars()}
 
 
 def _with_any(conn: Connection, query: Select[Any], column: Column[Any], values: Collection[str]) -> Iterator[Row[Any]]:

@@ -153,8 +153,11 @@ def count(conn: Connection, kind: type[Record], query: ListQuery) -> int:
 
 
 def _already_managed(record: Record) -> errors.AlreadyManaged:
+    object_text = f"the object that {record.reference.text} names on {record.location.server}"
     return errors.AlreadyManaged(
-        f"the object that {record.reference.text} names on {record.location.server} is managed or being managed already"
+        f"{object_text} is managed or being managed already",
+        record.id,
+        [key for key in (record.reference_key, record.identity_key) if key],
     )
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "HoldingLab",
     "Lab",
     "LargeLab",
+    "ListingLab",
     "OddLab",
     "OrphaningLab",
     "SpoilingLab",
@@ -28,7 +29,7 @@ REQUIRED = (
 )
 """The members of `Lab` that must be on the class; the constructor may set the others."""
 
-CAPABILITIES = ("reports_storage_id", "reports_creation_time", "held", "add_unusable", "add_many")
+CAPABILITIES = ("reports_storage_id", "reports_creation_time", "lists_volumes", "held", "add_unusable", "add_many")
 """The capabilities that the contract suite knows."""
 
 
@@ -80,6 +81,14 @@ class Lab(Protocol):
 
     def come_back(self) -> None:
         """Make the backend reachable again, with unchanged content."""
+
+
+class ListingLab(Lab, Protocol):
+    """A laboratory whose driver has `list_volumes`."""
+
+    @property
+    def lists_volumes(self) -> bool:
+        """Return whether the driver has `list_volumes`; declare it on the class."""
 
 
 class HoldingLab(Lab, Protocol):

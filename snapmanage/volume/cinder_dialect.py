@@ -3,7 +3,7 @@
 Snapshots and volumes arrive as versioned objects, whose records the sender keeps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import oslo_messaging
@@ -16,7 +16,7 @@ from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
-from snapmanage.volume.endpoint import Endpoint, ListManageable
+from snapmanage.volume.endpoint import Endpoint, ManageableLists
 
 
 class CinderEndpoint:
@@ -24,9 +24,9 @@ class CinderEndpoint:
 
     target = oslo_messaging.Target(version=names.ACCEPTED_REFERENCE_VERSION)
 
-    def __init__(self, server: str, list_manageable: ListManageable, volume_template: str) -> None:
+    def __init__(self, server: str, lists: ManageableLists, volume_template: str) -> None:
         self._location = Location.parse(server)
-        self._own = Endpoint(server, list_manageable)
+        self._own = Endpoint(server, lists)
         self._volume_template = volume_template
 
     def manage_existing_snapshot(
@@ -64,17 +64,14 @@ class CinderEndpoint:
     ) -> list[dict[str, Any]]:
         """Return manageable snapshots, as versioned objects if `want_objects`."""
         entries = self._own.get_manageable_snapshots(ctxt, **page)
-        if not want_objects:
-            return entries
-        return [
-            {
-                "versioned_object.name": "ManageableSnapshot",
-                "versioned_object.namespace": "cinder",
-                "versioned_object.version": "1.0",
-                "versioned_object.data": entry,
-            }
-            for entry in entries
-        ]
+        return _objects("ManageableSnapshot", entries) if want_objects else entries
+
+    def get_manageable_volumes(
+        self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
+    ) -> list[dict[str, Any]]:
+        """Return manageable volumes, as versioned objects if `want_objects`."""
+        entries = self._own.get_manageable_volumes(ctxt, **page)
+        return _objects("ManageableVolume", entries) if want_objects else entries
 
     def _volume(self, ctxt: Mapping[str, Any], fields: Mapping[str, Any]) -> Volume:
         volume_id = parse_uuid("volume_id", fields["volume_id"])
@@ -88,6 +85,19 @@ class CinderEndpoint:
             requester=arguments.requester(ctxt, fields.get("project_id"), fields.get("user_id")),
             created_at=arguments.UNDATED,
         )
+
+
+def _objects(name: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries as versioned objects with this name."""
+    return [
+        {
+            "versioned_object.name": name,
+            "versioned_object.namespace": "cinder",
+            "versioned_object.version": "1.0",
+            "versioned_object.data": entry,
+        }
+        for entry in entries
+    ]
 
 
 def _object_fields(value: Mapping[str, Any]) -> Mapping[str, Any]:

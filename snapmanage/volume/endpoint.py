@@ -1,10 +1,11 @@
 """snapmanage's own RPC methods, as oslo.messaging's dispatcher calls them.
 
-A cast is returned as an `OperationRequest`; a call is answered by `list_manageable`. Nothing else happens
+A cast is returned as an `OperationRequest`; a call is answered by `ManageableLists`. Nothing else happens
 here, so that an error of these methods means that the message can't be understood.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import oslo_messaging
@@ -18,10 +19,16 @@ from snapmanage.core.values.location import Location
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume import arguments
 
-ListManageable = Callable[[Page], list[Manageable]]
-
 # The methods of both dialects that do nothing but answer; they may take as long as a scan of the backend.
-QUERIES = ("get_manageable_snapshots",)
+QUERIES = ("get_manageable_snapshots", "get_manageable_volumes")
+
+
+@dataclass(frozen=True)
+class ManageableLists:
+    """The functions that return a page of a server's manageable snapshots, and of its volumes."""
+
+    snapshots: Callable[[Page], list[Manageable]]
+    volumes: Callable[[Page], list[Manageable]]
 
 
 class Endpoint:
@@ -29,9 +36,9 @@ class Endpoint:
 
     target = oslo_messaging.Target(version=names.ACCEPTED_VERSION)
 
-    def __init__(self, server: str, list_manageable: ListManageable) -> None:
+    def __init__(self, server: str, lists: ManageableLists) -> None:
         self._location = Location.parse(server)
-        self._list = list_manageable
+        self._lists = lists
 
     def manage_snapshot(
         self,
@@ -94,4 +101,18 @@ class Endpoint:
     ) -> list[dict[str, Any]]:
         """Return manageable snapshots in the form of the API; `Filters.as_wire` writes `filters` (since 1.1)."""
         page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
-        return [entry.as_wire() for entry in self._list(page)]
+        return [entry.as_wire() for entry in self._lists.snapshots(page)]
+
+    def get_manageable_volumes(
+        self,
+        ctxt: Mapping[str, Any],
+        marker: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        offset: int | None = 0,
+        sort_keys: Sequence[str] = ("reference",),
+        sort_dirs: Sequence[str] = ("desc",),
+        filters: Mapping[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return manageable volumes like `get_manageable_snapshots` (since 1.3)."""
+        page = Page.of(marker, limit, offset or 0, sort_keys or (), sort_dirs or (), filters or {})
+        return [entry.as_wire() for entry in self._lists.volumes(page)]

@@ -29,10 +29,10 @@ from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, services
 from snapmanage.volume.callers import Callers
 from snapmanage.volume.cinder_dialect import CinderEndpoint
-from snapmanage.volume.endpoint import Endpoint
+from snapmanage.volume.endpoint import Endpoint, ManageableLists
 from snapmanage.volume.intake import Intake
 from snapmanage.volume.limits import BackendLimits
-from snapmanage.volume.scans import KeptScans, Scans
+from snapmanage.volume.scans import BackendScans, KeptScans
 from snapmanage.volume.worker import Worker
 
 LOG = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ class VolumeServer:
         self.workers = {
             server: Worker(app, server, driver, worker_name, limits) for server, (_, driver, limits) in backends.items()
         }
-        kept, template = KeptScans(), app.rules.name_template
+        kept = KeptScans()
         self._scans = {
-            server: Scans(server, driver, limits.inventory_ttl_seconds, limits.driver_timeout_seconds, template, kept)
+            server: BackendScans(server, driver, limits, app.rules.name_template, kept)
             for server, (_, driver, limits) in backends.items()
         }
         self._checks = {server: BoundedCalls() for server in backends}
@@ -218,8 +218,8 @@ class VolumeServer:
         return Service(server, self._backends[server][0], now, storage=self.workers[server].storage)
 
     def _handler(self, server: str) -> PoisonMessageGuard:
-        listing = partial(self._list, server)
-        endpoints = [Endpoint(server, listing), CinderEndpoint(server, listing, self._volume_template)]
+        lists = ManageableLists(partial(self._list_snapshots, server), partial(self._list_volumes, server))
+        endpoints = [Endpoint(server, lists), CinderEndpoint(server, lists, self._volume_template)]
         intake = Intake(self._app, self._bus, endpoints, self.workers[server], self._callers[server])
         return PoisonMessageGuard(intake, self._app.db, self._app.rules.retry.max_attempts)
 
@@ -227,7 +227,10 @@ class VolumeServer:
         outbox.hurry_casts(tx.conn, server, tx.now)
         services.beat(tx.conn, self._service(server, tx.now))
 
-    def _list(self, server: str, page: Page) -> list[Manageable]:
-        return requests.list_manageable(
-            self._app, server, self._scans[server].for_page(page), page, self.workers[server].storage
-        )
+    def _list_snapshots(self, server: str, page: Page) -> list[Manageable]:
+        found = self._scans[server].snapshots.for_page(page)
+        return requests.list_manageable(self._app, server, found, page, self.workers[server].storage)
+
+    def _list_volumes(self, server: str, page: Page) -> list[Manageable]:
+        found = self._scans[server].volumes.for_page(page)
+        return requests.list_manageable_volumes(self._app, server, found, page, self.workers[server].storage)

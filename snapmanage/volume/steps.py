@@ -1,13 +1,14 @@
 """Call the driver for one step of an operation, and turn the driver's exceptions into outcomes."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, refuse_foreign, refuse_unsafe
-from snapmanage.core.records import Operation, Record, Snapshot, Volume
+from snapmanage.core.records import Operation, Record, Snapshot, Status, Volume
 from snapmanage.core.values.logfields import fields
 from snapmanage.core.values.text import as_storable, storable
 from snapmanage.drivers.protocol import Driver
@@ -33,7 +34,9 @@ def carry_out(driver: Driver, claimed: Claimed, name_template: str) -> Resolutio
     try:
         match record:
             case Volume():
-                return Outcome(record, _checked(driver.find_volume(record.reference), BackendVolume))
+                found = _checked(driver.find_volume(record.reference), BackendVolume)
+                refuse_unsafe(_storable(found))
+                return Outcome(record, found)
             case Snapshot(operation=Operation.UNMANAGE):
                 if record.binding:  # the object of a snapshot that was never resolved was never touched
                     driver.unmanage_snapshot(record.binding)
@@ -55,9 +58,43 @@ def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnaps
 
     With a `name_template`, mark the snapshots as unusable to which the driver can't give such a name.
     """
-    try:
+    with _deliberate_errors(driver):
         found = [_storable(each) for each in driver.list_snapshots()]
         return [_nameable(driver, each, name_template % _ANY_ID) for each in found] if name_template else found
+
+
+def list_volumes(driver: Driver) -> list[BackendVolume]:
+    """Return the backend's volumes; raise only errors of snapmanage."""
+    # A driver for an earlier release has no such method.
+    scan = getattr(driver, "list_volumes", None)
+    if scan is None:
+        raise errors.InvalidRequest(
+            "the driver of this backend can't list volumes; register a volume by its name on the backend"
+        )
+    with _deliberate_errors(driver):
+        return [_storable(each) for each in scan()]
+
+
+def log_ends(settled: Sequence[Record]) -> None:
+    """Log the end of each operation, or the time of its next attempt; an unmanaged snapshot has its old name again."""
+    for record in settled:
+        kind = type(record).__name__
+        if record.status.in_progress:
+            later = fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
+            LOG.warning("Operation failed and is retried: %s", later)
+        elif record.status is Status.ERROR:
+            LOG.warning("Operation failed: %s", fields(record, reference=record.reference.text, reason=record.reason))
+        elif record.status is Status.DELETED:
+            LOG.info("%s unmanaged: %s", kind, fields(record, status="unmanaged", backend_name=record.original_name))
+        else:
+            LOG.info("%s managed: %s", kind, fields(record, backend_name=record.backend_name))
+
+
+@contextmanager
+def _deliberate_errors(driver: Driver) -> Iterator[None]:
+    """Raise an unexpected exception of a listing as an error of snapmanage, and log it."""
+    try:
+        yield
     except errors.SnapmanageError:
         raise
     except Exception as error:
@@ -66,20 +103,10 @@ def list_snapshots(driver: Driver, name_template: str = "") -> list[BackendSnaps
         raise _unexpected() from error
 
 
-def log_ends(settled: Sequence[Record]) -> None:
-    """Log the end of each operation, or the time of its next attempt."""
-    for record in settled:
-        if record.status.in_progress:
-            later = fields(record, attempt=record.attempt, retry_at=record.due_at, reason=record.reason)
-            LOG.warning("Operation failed and is retried: %s", later)
-        else:
-            LOG.info("Operation finished: %s", fields(record, reason=record.reason))
+def _storable(found: F) -> F:
+    """Return a listed object; with a name or identity that no database keeps, it is unusable, and shown escaped.
 
-
-def _storable(found: BackendSnapshot) -> BackendSnapshot:
-    """Return a listed snapshot; with a name or identity that no database keeps, it is unusable, and shown escaped.
-
-    A file or an array may have names in another encoding, and one of them must not hide the other snapshots.
+    A file or an array may have names in another encoding, and one of them must not hide the others.
     """
     if storable(found.name) and storable(found.identity):
         return found

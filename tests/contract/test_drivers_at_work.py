@@ -32,10 +32,15 @@ def test_client_manages_and_unmanages_and_is_refused_with_stable_codes(lab: Lab,
         [managed_name] = lab.names()
         again = world.client.manage(volume_id, managed_name)
         [entry] = world.client.manageable()
+        volumes = {each["reference"]["source-name"]: each for each in world.client.manageable_volumes()}
         world.client.unmanage(snapshot_id)
         world.await_unmanaged(snapshot_id)
 
     assert reason_codes == {code: code for code in reason_codes}
     assert again.status_code == 409
     assert (entry["reference"], entry["cinder_id"]) == ({"source-name": managed_name}, snapshot_id)
+    assert {name: volumes[name]["cinder_id"] for name in (lab.volume, other)} == {
+        lab.volume: volume_id,
+        other: other_id,
+    }
     assert lab.names() == {lab.name_of("daily")}

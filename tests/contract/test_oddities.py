@@ -76,6 +76,13 @@ def find_for_request(lab: Lab, entry: BackendSnapshot, volume: BackendVolume) ->
     return bind(lab, found)
 
 
+def find_for_registration(lab: Lab, name: str) -> BackendVolume:
+    """Return the volume of that name, as a request to register it does."""
+    found = lab.driver.find_volume(Reference.named(name))
+    refuse_unsafe(found)
+    return found
+
+
 def bind(lab: Lab, found: BackendSnapshot) -> Binding:
     return Binding(found.identity, found.name, lab.driver.managed_name(found, f"snapshot-{uuid.uuid4()}"))
 
@@ -171,6 +178,42 @@ def test_every_snapshot_that_can_be_managed_by_name_is_listed(odd_lab: OddLab) -
     # An object with several names is listed with one of them.
     missing = {name for name, identity in found.items() if identity and identity not in safe}
     assert missing == set(unlisted_names(odd_lab))
+
+
+def test_every_volume_listed_as_safe_is_found_and_every_other_one_is_refused_for_the_same_reason(
+    odd_lab: OddLab,
+) -> None:
+    listed = odd_lab.driver.list_volumes()
+
+    with ThreadPoolExecutor(8) as callers:
+        calls = [callers.submit(find_for_registration, odd_lab, each.name) for each in listed]
+
+    for each, call in zip(listed, calls, strict=True):
+        if each.unsafe is None:
+            assert call.result() == each
+        else:
+            assert each.unsafe_reason
+            assert each.unsafe_reason in str(call.exception())
+
+
+def test_volume_of_every_listed_snapshot_is_listed_or_is_refused(odd_lab: OddLab) -> None:
+    volumes = {each.name: each.identity for each in odd_lab.driver.list_volumes()}
+    parents = {each.parent: each.parent_identity for each in list_sorted(odd_lab) if each.parent}
+
+    for parent in parents.keys() - volumes.keys():
+        with pytest.raises(errors.Invalid):
+            find_for_registration(odd_lab, parent)
+    listed = {name: identity for name, identity in parents.items() if name in volumes and identity}
+    assert listed == {name: volumes[name] for name in listed}
+
+
+def test_snapshot_is_listed_as_a_volume_only_if_it_has_snapshots_of_its_own(odd_lab: OddLab) -> None:
+    snapshots = list_sorted(odd_lab)
+
+    both = {each.identity for each in odd_lab.driver.list_volumes()} & {each.identity for each in snapshots}
+
+    entries_of_images = {each.identity for each in snapshots if each.parent == each.name}
+    assert both - entries_of_images <= {each.parent_identity for each in snapshots}
 
 
 def test_only_a_removed_snapshot_is_reported_as_gone_not_one_that_lost_its_volume(

@@ -75,6 +75,12 @@ class Client:
         entries: list[dict[str, Any]] = answer.json()["manageable-snapshots"]
         return entries
 
+    def manageable_volumes(self, host: str = SERVER, **parameters: Any) -> list[dict[str, Any]]:
+        answer = self.get("os-volume-manage/detail", params={"host": host} | parameters)
+        assert answer.status_code == 200, answer.text
+        entries: list[dict[str, Any]] = answer.json()["manageable-volumes"]
+        return entries
+
     def _shown(self, path: str, kind: str, version: str | None = None) -> dict[str, Any]:
         answer = self.get(path, version=version)
         assert answer.status_code == 200, answer.text

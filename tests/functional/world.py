@@ -70,7 +70,7 @@ class World:
         [driver] = self.backends.values()
         return driver
 
-    def register_volume(self, name: str = VOLUME, /, **fields: Any) -> str:
+    def register_volume(self, name: Any = VOLUME, /, **fields: Any) -> str:
         """Register a volume, and return its id once it is available."""
         answer = self.client.manage_volume(name, **fields)
         assert answer.status_code == 202, answer.text

@@ -13,7 +13,7 @@ from snapmanage.bus import envelope
 from snapmanage.core import events
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume.cinder_dialect import CinderEndpoint
-from snapmanage.volume.endpoint import Endpoint
+from snapmanage.volume.endpoint import Endpoint, ManageableLists
 from snapmanage.volume.intake import INVALID_MESSAGE
 from tests import examples
 from tests.fuzz.hostile import ANY_TEXT, FINITE_JSON, JSON, bounded, damaged, fuzz, reshaped
@@ -51,9 +51,17 @@ OWN = (
         "_msg_id": "m",
         "_reply_q": "r",
     },
+    {
+        "method": "get_manageable_volumes",
+        "args": {"marker": None, "limit": 1, "filters": {"min_size": 1, "max_size": 2}},
+        "version": "1.3",
+        "_msg_id": "m",
+        "_reply_q": "r",
+    },
 )
+EMPTY = ManageableLists(lambda page: [], lambda page: [])
 DISPATCHER = RPCDispatcher(
-    [Endpoint(SERVER, lambda page: []), CinderEndpoint(SERVER, lambda page: [], "volume-%s")],
+    [Endpoint(SERVER, EMPTY), CinderEndpoint(SERVER, EMPTY, "volume-%s")],
     None,
     oslo_messaging.DefaultRPCAccessPolicy,
 )

@@ -2,9 +2,9 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -21,20 +21,21 @@ from snapmanage.api.request import Limits, Service
 from snapmanage.bus.inprocess import InProcessBus
 from snapmanage.bus.names import Names
 from snapmanage.core import services as service
-from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.inventory import Inventory, L
 from snapmanage.core.lists.manageable import Manageable, Owned, Page, entries, on_page
 from snapmanage.core.records import Requester
 from snapmanage.manage.application import Application, OutboxWriter
 from snapmanage.manage.rules import Rules
 from snapmanage.store import records, services
 from snapmanage.store.engine.database import connect
-from snapmanage.volume.endpoint import Endpoint
+from snapmanage.volume.endpoint import Endpoint, ManageableLists
 from tests import examples
 from tests.functional.client import PROJECT
 from tests.functional.databases import sqlite
 from tests.fuzz.hostile import ANY_TEXT, NUMBERS, bounded, damaged, fuzz, reshaped, scratch
 
 BACKEND = [examples.found(name) for name in ("daily", "a\x1b[2J", "é")]
+VOLUMES = [examples.found_volume(name) for name in ("disk", "a\x1b[2J", "é")]
 PATHS = [
     path.replace("{snapshot_id}", examples.SNAPSHOT_ID).replace("{message_id}", examples.SNAPSHOT_ID)
     for path in routes.PROJECT
@@ -108,11 +109,12 @@ class EndpointBus(InProcessBus):
     """A bus that answers calls at once, by the endpoint of a backend with some snapshots."""
 
     def call(self, server: str, method: str, arguments: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
-        endpoint = Endpoint("storage-1@fast", self._list)
+        lists = ManageableLists(partial(self._list, BACKEND), partial(self._list, VOLUMES))
+        endpoint = Endpoint("storage-1@fast", lists)
         return json.loads(json.dumps(getattr(endpoint, method)({}, **json.loads(json.dumps(arguments)))))
 
-    def _list(self, page: Page) -> list[Manageable]:
-        return entries(on_page(Inventory(BACKEND).candidates(page), page), Owned())
+    def _list(self, found: Sequence[L], page: Page) -> list[Manageable]:
+        return entries(on_page(Inventory(found).candidates(page), page), Owned())
 
 
 @cache

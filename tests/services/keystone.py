@@ -85,6 +85,12 @@ class Keystone(Service):
         self._request("PUT", f"/projects/{project_id}/users/{user_id}/roles/{known['id']}")
         return user_id, password
 
+    def add_endpoint(self, service_type: str, url: str) -> None:
+        """Add a service with one public endpoint to the catalog."""
+        service = self._request("POST", "/services", {"service": {"type": service_type, "name": unique(service_type)}})
+        endpoint = {"interface": "public", "url": url, "service_id": service["service"]["id"]}
+        self._request("POST", "/endpoints", {"endpoint": endpoint})
+
     def session(self, user: tuple[str, str], project_id: str | None) -> Session:
         """Return a session of a user, scoped to a project or unscoped."""
         user_id, password = user

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 import snapmanage
-from snapmanage import conf, relay
+from snapmanage import conf, errors, relay
 from snapmanage.api import app, bodies, lists, schemas, waiting_lists
 from snapmanage.api.access import cadf, callers, http_basic, tokens
 from snapmanage.api.answers import faults
+from snapmanage.api.handlers import quotas
 from snapmanage.api.serving import acceptor, budgets, channels, parser, server
 from snapmanage.api.serving.channels import DEADLINES
 from snapmanage.audit import signing
@@ -79,16 +80,20 @@ VALUES: dict[str, Any] = {
     "`host` and `cluster` of a list": f"{schemas.LONGEST_HOST} characters",
     "levels of nesting in a body": text.DEEPEST,
     "number in a body": f"{bodies.LARGEST_NUMBER.bit_length() + 1} bits",
+    "project of a quota set": f"{callers.LONGEST_NAME} characters",
+    "limit in a quota set": f"{quotas.LARGEST_LIMIT:,}",
+    "hosts that the refusal of an unknown host lists": errors.MOST_HOSTS,
     "text of a refusal of the API": f"{faults.LONGEST_TEXT:,} characters",
     "failed snapshots and volumes of a project": option("failed_records", "quota"),
     "entries on a page": option("osapi_max_limit", "api"),
     "records or messages on a page": f"{queries.LARGEST_PAGE // MIB} Mi characters",
+    "metadata in a summary of volumes": f"{queries.LARGEST_PAGE // MIB} Mi characters",
     "`offset`": f"{schemas.LARGEST_OFFSET:,}",
     "pairs of the filter `metadata`": f"{paging.MOST_PAIRS}, in {lists.LONGEST_METADATA:,} characters",
     "each filter such as `name~`": f"{paging.LONGEST_PART} characters",
     "keys of `sort` in a list of records": paging.MOST_SORT_KEYS,
     "keys of `sort` in a list of manageable": len(sorting.SORT_KEYS),
-    "`name~` of manageable snapshots": f"{manageable.LONGEST_NAME_PART} characters",
+    "`name~` of manageable snapshots or volumes": f"{manageable.LONGEST_NAME_PART} characters",
     "events of `GET /snapshots/ID/operation`": f"the newest {queries.SHOWN_EVENTS}, of which the API reads "
     f"{queries.SHOWN_BYTES // MIB} MiB",
     "time of a list of manageable": f"{option('call_timeout_seconds', 'api')} s",
@@ -112,7 +117,7 @@ VALUES: dict[str, Any] = {
     "characters of a `ref`": f"{reference.LONGEST_TEXT:,}",
     "pairs of the metadata of a cast": f"{arguments.MOST_PAIRS:,}; {arguments.LARGEST_METADATA:,}",
     "texts of a cast": f"{arguments.LONGEST_TEXT} characters",
-    "entries in the answer to `get_manageable_snapshots`": f"{manageable.MOST_ENTRIES:,}",
+    "entries in the answer to `get_manageable_snapshots` and `get_manageable_volumes`": f"{manageable.MOST_ENTRIES:,}",
     "calls to one server without an answer": f"{rpc_callers.MOST_CALLS}, of which {rpc_callers.THREADS}",
     "messages that a relay keeps": f"{relay.MEMORY_LIMIT:,}",
     "messages that a relay sends": option("batch", "relay"),
@@ -178,7 +183,7 @@ NOT_COMPARED = {
     "`X-Openstack-Request-Id`",
     "snapshots and GiB of a project",
     "volumes of a project",
-    "lists of manageable snapshots that wait, of each process",
+    "lists of manageable snapshots or volumes that wait, of each process",
     "lists that wait for one server, of each process",
     "one message of any kind",
     "operations that a worker holds",

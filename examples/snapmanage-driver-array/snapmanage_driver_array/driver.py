@@ -102,6 +102,10 @@ class ArrayDriver:
         # Use one query for all snapshots. Never catch its errors: an empty list means that there are no snapshots.
         return [_described(row) for row in self.array.query(SNAPSHOTS)]
 
+    def list_volumes(self) -> list[BackendVolume]:
+        # Return the volumes that `find_volume` finds. The list helps operators to register them.
+        return [_described_volume(row) for row in self.array.query("SELECT id, name, size_bytes FROM volumes")]
+
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         # `name()` refuses other keys. `volume` is for references that are incomplete without it.
         name = _valid_name(reference.name())
@@ -114,7 +118,7 @@ class ArrayDriver:
     def find_volume(self, reference: Reference) -> BackendVolume:
         name = _valid_name(reference.name())
         for row in self._volumes(name):
-            return BackendVolume(row["name"], f"volume-{row['id']}", row["size_bytes"])
+            return _described_volume(row)
         if self.look(name):
             raise errors.NotAVolume(f"{name!r} is a snapshot; name the volume it was taken of")
         raise errors.SourceNotFound(f"the array has no volume {name!r}")
@@ -165,6 +169,10 @@ def _described(row: Any) -> BackendSnapshot:
         unsafe=Unsafe.IN_USE if row["mounted"] else None,
         unsafe_reason="a host has it mounted" if row["mounted"] else "",
     )
+
+
+def _described_volume(row: Any) -> BackendVolume:
+    return BackendVolume(row["name"], f"volume-{row['id']}", row["size_bytes"])
 
 
 def _valid_name(name: str) -> str:

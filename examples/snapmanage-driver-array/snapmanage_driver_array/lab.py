@@ -25,6 +25,7 @@ class ArrayLab:
     # The capabilities of the array; `held` and `add_many` are two more, and `add_unusable` is missing.
     reports_storage_id = False
     reports_creation_time = True
+    lists_volumes = True
     volume = "volume-1"
     size_bytes = 3 * 1024**3
     impossible_names = ("\ud800",)

@@ -18,6 +18,7 @@ ADMIN = "context_is_admin"
 MANAGE = "snapshot_extension:snapshot_manage"
 UNMANAGE = "snapshot_extension:snapshot_unmanage"
 LIST_MANAGEABLE = "snapshot_extension:list_manageable"
+LIST_MANAGEABLE_VOLUMES = "volume_extension:list_manageable"
 MANAGE_VOLUME = "volume_extension:volume_manage"
 GET_SNAPSHOT = "volume:get_snapshot"
 GET_SNAPSHOTS = "volume:get_all_snapshots"
@@ -26,6 +27,16 @@ GET_VOLUME = "volume:get"
 GET_VOLUMES = "volume:get_all"
 GET_MESSAGE = "message:get"
 GET_MESSAGES = "message:get_all"
+GET_SERVICES = "volume_extension:services:index"
+UPDATE_SERVICE = "volume_extension:services:update"
+GET_POOLS = "scheduler_extension:scheduler_stats:get_pools"
+GET_ZONES = "volume:availability_zone_list"
+GET_QUOTAS = "volume_extension:quotas:show"
+UPDATE_QUOTAS = "volume_extension:quotas:update"
+DELETE_QUOTAS = "volume_extension:quotas:delete"
+GET_LIMITS = "limits_extension:used_limits"
+GET_TYPES = "volume_extension:type_get_all"
+GET_TYPE = "volume_extension:type_get"
 GET_EXTENSIONS = "extension:get_all"
 
 _ADMIN = f"rule:{ADMIN}"
@@ -78,14 +89,48 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
             "GET /manageable_snapshots",
             "GET /manageable_snapshots/detail",
         ),
+        _rule(
+            LIST_MANAGEABLE_VOLUMES,
+            _ADMIN,
+            "List manageable volumes on a backend, regardless of project.",
+            "GET /os-volume-manage",
+            "GET /os-volume-manage/detail",
+            "GET /manageable_volumes",
+            "GET /manageable_volumes/detail",
+        ),
         _rule(MANAGE_VOLUME, _ADMIN, "Register a volume that exists on a backend.", "POST /os-volume-manage"),
         _rule(GET_SNAPSHOT, _READER, "Show a snapshot.", "GET /snapshots/{snapshot_id}"),
         _rule(GET_SNAPSHOTS, _READER, "List snapshots.", "GET /snapshots", "GET /snapshots/detail"),
         _rule(GET_OPERATION, _READER, "Show the progress of an operation.", "GET /snapshots/{snapshot_id}/operation"),
         _rule(GET_VOLUME, _READER, "Show a volume.", "GET /volumes/{volume_id}"),
-        _rule(GET_VOLUMES, _READER, "List volumes.", "GET /volumes", "GET /volumes/detail"),
+        _rule(
+            GET_VOLUMES, _READER, "List or sum volumes.", "GET /volumes", "GET /volumes/detail", "GET /volumes/summary"
+        ),
         _rule(GET_MESSAGE, _READER, "Show the reason of a failed operation.", "GET /messages/{message_id}"),
         _rule(GET_MESSAGES, _READER, "List the reasons of failed operations.", "GET /messages"),
+        _rule(GET_SERVICES, _ADMIN, "List the servers that own backends.", "GET /os-services"),
+        _rule(
+            UPDATE_SERVICE,
+            _ADMIN,
+            "Enable or disable a server for new requests.",
+            "PUT /os-services/enable",
+            "PUT /os-services/disable",
+            "PUT /os-services/disable-log-reason",
+        ),
+        _rule(GET_POOLS, _ADMIN, "List the pools of backends.", "GET /scheduler-stats/get_pools"),
+        _rule(GET_ZONES, "@", "List availability zones.", "GET /os-availability-zone"),
+        _rule(
+            GET_QUOTAS,
+            _READER,
+            "Show the limits and the usage of the project.",
+            "GET /os-quota-sets/{target_project_id}",
+            "GET /os-quota-sets/{target_project_id}/defaults",
+        ),
+        _rule(UPDATE_QUOTAS, _ADMIN, "Set limits of a project.", "PUT /os-quota-sets/{target_project_id}"),
+        _rule(DELETE_QUOTAS, _ADMIN, "Reset a project to the defaults.", "DELETE /os-quota-sets/{target_project_id}"),
+        _rule(GET_LIMITS, _READER, "Show the limits and the usage of the own project.", "GET /limits"),
+        _rule(GET_TYPES, "@", "List volume types.", "GET /types"),
+        _rule(GET_TYPE, "@", "Show a volume type.", "GET /types/{volume_type_id}"),
         _rule(GET_EXTENSIONS, "@", "List extensions.", "GET /extensions", "GET /extensions/os-snapshot-manage"),
     ]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from snapmanage.api.answers import records
+from snapmanage.api.answers import administration, records
 
 # By the names that the routes table uses.
-SCHEMAS: dict[str, dict[str, Any]] = records.SCHEMAS
+SCHEMAS: dict[str, dict[str, Any]] = records.SCHEMAS | administration.SCHEMAS

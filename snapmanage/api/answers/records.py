@@ -32,11 +32,12 @@ _SNAPSHOT = {
     "metadata": METADATA,
 }
 _VOLUME = {"id": ID, "name": or_null(TEXT), "links": ref("links")}
-_MANAGEABLE = {
-    "reference": REFERENCE,
-    "size": COUNT,
-    "safe_to_manage": {"type": "boolean"},
-    "source_reference": REFERENCE,
+_MANAGEABLE_VOLUME = {"reference": REFERENCE, "size": COUNT, "safe_to_manage": {"type": "boolean"}}
+_MANAGEABLE = _MANAGEABLE_VOLUME | {"source_reference": REFERENCE}
+_MANAGEABLE_DETAILS = {
+    "reason_not_safe": or_null(TEXT),
+    "extra_info": {"type": ["object", "null"], "additionalProperties": TEXT},
+    "cinder_id": or_null(ID),
 }
 
 # By the names that the routes table uses; schemas refer to each other by these names too.
@@ -133,14 +134,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         }
     ),
     "manageable": object_of(_MANAGEABLE),
-    "manageable_shown": object_of(
-        _MANAGEABLE
-        | {
-            "reason_not_safe": or_null(TEXT),
-            "extra_info": {"type": ["object", "null"], "additionalProperties": TEXT},
-            "cinder_id": or_null(ID),
-        }
-    ),
+    "manageable_shown": object_of(_MANAGEABLE | _MANAGEABLE_DETAILS),
+    "manageable_volume": object_of(_MANAGEABLE_VOLUME),
+    "manageable_volume_shown": object_of(_MANAGEABLE_VOLUME | _MANAGEABLE_DETAILS),
     "extension": object_of({"name": TEXT, "alias": TEXT, "description": TEXT, "updated": TEXT, "links": {"const": []}}),
     "version": object_of(
         {
@@ -160,6 +156,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "messages": page_of("messages", "message"),
     "manageable_snapshots": page_of("manageable-snapshots", "manageable"),
     "manageable_snapshots_shown": page_of("manageable-snapshots", "manageable_shown"),
+    "manageable_volumes": page_of("manageable-volumes", "manageable_volume"),
+    "manageable_volumes_shown": page_of("manageable-volumes", "manageable_volume_shown"),
     "the_snapshot": object_of({"snapshot": ref("snapshot")}),
     "the_snapshot_shown": object_of({"snapshot": ref("snapshot_shown")}),
     "the_volume_shown": object_of({"volume": ref("volume_shown")}),

@@ -1,43 +1,68 @@
-"""Handlers of manageable snapshots: the snapshots that a backend holds."""
+"""Handlers of manageable snapshots and volumes: the snapshots and volumes that a backend holds."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from snapmanage import errors
 from snapmanage.api import bodies, schemas, versions, views
+from snapmanage.api.lists import LARGEST_SIZE_GB
 from snapmanage.api.request import Answer, ApiRequest, find_server
+from snapmanage.api.views import MANAGEABLE_SNAPSHOTS, MANAGEABLE_VOLUMES, ManageableList
 from snapmanage.core.lists import manageable, sorting
 from snapmanage.core.lists.paging import limit_number
 from snapmanage.manage import queries
 
-# The fields of an entry that a page needs.
-_FIELDS = frozenset(("reference", "size", "safe_to_manage", "reason_not_safe", "source_reference"))
+# A part of the text with which a server refuses a call that its release does not know.
+_UNKNOWN_CALL = "does not support RPC method"
 
 
 def index(request: ApiRequest) -> Answer:
     """Handle `GET /os-snapshot-manage`."""
-    return _manageable(request, detail=False)
+    return _manageable(request, MANAGEABLE_SNAPSHOTS, detail=False)
 
 
 def detail(request: ApiRequest) -> Answer:
     """Handle `GET /os-snapshot-manage/detail`."""
-    return _manageable(request, detail=True)
+    return _manageable(request, MANAGEABLE_SNAPSHOTS, detail=True)
 
 
-def _manageable(request: ApiRequest, detail: bool) -> Answer:
+def volume_index(request: ApiRequest) -> Answer:
+    """Handle `GET /os-volume-manage`."""
+    return _manageable(request, MANAGEABLE_VOLUMES, detail=False)
+
+
+def volume_detail(request: ApiRequest) -> Answer:
+    """Handle `GET /os-volume-manage/detail`."""
+    return _manageable(request, MANAGEABLE_VOLUMES, detail=True)
+
+
+def _manageable(request: ApiRequest, kind: ManageableList, detail: bool) -> Answer:
     server = find_server(request, _host(request)).server
-    limit, arguments = _page_arguments(request)
+    limit, arguments = _page_arguments(request, kind)
     queries.require_up(request.service.app, server)
     with request.service.listings.admitted(server):
-        answer = request.service.bus.call(server, "get_manageable_snapshots", arguments, vars(request.caller.requester))
-    found = _entries(server, answer)
-    shown = [views.manageable(request, entry, detail) for entry in found[:limit]]
-    return views.manageable_page(request, shown, len(found))
+        answer = _call(request, server, f"get_{kind.name.replace('-', '_')}", arguments)
+    found = _entries(server, kind, answer)
+    shown = [views.manageable(request, kind, entry, detail) for entry in found[:limit]]
+    return views.manageable_page(request, kind, shown, len(found))
 
 
-def _entries(server: str, answer: object) -> list[dict[str, Any]]:
+def _call(request: ApiRequest, server: str, method: str, arguments: Mapping[str, Any]) -> object:
+    """Return a server's answer; raise `Unavailable` if its release does not know the method."""
+    try:
+        return request.service.bus.call(server, method, arguments, vars(request.caller.requester))
+    except errors.InvalidRequest as error:
+        if _UNKNOWN_CALL not in str(error):
+            raise
+        raise errors.Unavailable(
+            f"{server} runs an earlier release, which can't answer this; upgrade snapmanage-volume there"
+        ) from error
+
+
+def _entries(server: str, kind: ManageableList, answer: object) -> list[dict[str, Any]]:
     """Return the entries in the answer of a server; raise `Unavailable` if it is of another form."""
-    if isinstance(answer, list) and all(isinstance(each, dict) and each.keys() >= _FIELDS for each in answer):
+    needed = {*kind.summary, "reason_not_safe"}
+    if isinstance(answer, list) and all(isinstance(each, dict) and each.keys() >= needed for each in answer):
         return answer
     raise errors.Unavailable(f"{server} answered in an unknown form; install the snapmanage of this API there")
 
@@ -54,7 +79,7 @@ def _host(request: ApiRequest) -> str:
     return named
 
 
-def _page_arguments(request: ApiRequest) -> tuple[int, dict[str, Any]]:
+def _page_arguments(request: ApiRequest, kind: ManageableList) -> tuple[int, dict[str, Any]]:
     """Return the page size, and the arguments of the RPC: one more entry shows whether there is a next page."""
     parameters = request.parameters
     pairs = schemas.sort(parameters, "reference")
@@ -67,20 +92,27 @@ def _page_arguments(request: ApiRequest) -> tuple[int, dict[str, Any]]:
         "sort_keys": [key for key, _ in order],
         "sort_dirs": [direction for _, direction in order],
     }
-    filters = _filters(parameters).as_wire()
+    filters = _filters(parameters, kind).as_wire()
     return limit, arguments | ({"filters": filters} if filters else {})  # older servers do not know the argument
 
 
-def _filters(parameters: Mapping[str, str]) -> manageable.Filters:
+def _filters(parameters: Mapping[str, str], kind: ManageableList) -> manageable.Filters:
     """Parse the filters that the Block Storage API does not have."""
     before, after = (parameters.get(name) for name in ("created_before", "created_after"))
+    of_volumes = kind is MANAGEABLE_VOLUMES
     return manageable.Filters(
         name_part=parameters.get("name~", ""),
-        volume_id=schemas.uuid(parameters, "volume_id"),
+        volume_id=None if of_volumes else schemas.uuid(parameters, "volume_id"),
         safe_to_manage=schemas.boolean(parameters, "safe_to_manage"),
         created_before=None if before is None else manageable.moment("created_before", before),
         created_after=None if after is None else manageable.moment("created_after", after),
+        min_size=_size(parameters, "min_size") if of_volumes else None,
+        max_size=_size(parameters, "max_size") if of_volumes else None,
     )
+
+
+def _size(parameters: Mapping[str, str], name: str) -> int | None:
+    return schemas.integer(parameters, name, 0, LARGEST_SIZE_GB) if name in parameters else None
 
 
 def _marker(text: str | None) -> dict[str, Any] | None:

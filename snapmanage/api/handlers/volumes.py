@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from snapmanage import crash
-from snapmanage.api import lists, views
+from snapmanage.api import lists, versions, views
 from snapmanage.api.request import Answer, ApiRequest, common_fields, find_server, idempotency_key
 from snapmanage.core.records import Volume
 from snapmanage.core.values.logfields import fields
@@ -44,6 +44,15 @@ def list_detail(request: ApiRequest) -> Answer:
 def show(request: ApiRequest) -> Answer:
     volume = queries.volume(request.service.app, request.path["volume_id"], request.visible_project)
     return Answer(200, {"volume": views.volume_detail(request, volume)})
+
+
+def summary(request: ApiRequest) -> Answer:
+    """Handle `GET /volumes/summary`: the number and the size of the volumes, from 3.36 their metadata too."""
+    project_id, with_metadata = lists.project(request), request.version >= versions.SUMMARY_METADATA
+    with request.service.searches.admitted(request.caller.requester.project_id):
+        found = queries.volume_summary(request.service.app, project_id, with_metadata)
+    shown: dict[str, Any] = {"total_count": found.count, "total_size": found.size_gb}
+    return Answer(200, {"volume-summary": shown | ({"metadata": found.metadata} if with_metadata else {})})
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:

@@ -9,6 +9,7 @@ from snapmanage import errors
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import configuration, parts
 from snapmanage.core.quotas import KINDS, UNLIMITED
+from snapmanage.manage import quotas as projects
 from snapmanage.store import quotas
 
 
@@ -44,8 +45,8 @@ def _list(conf: cfg.ConfigOpts) -> None:
 
 def _show(conf: cfg.ConfigOpts) -> None:
     project = conf.command.project
-    with parts.opened_database(conf) as db, db.read() as conn:
-        own, used = quotas.get(conn, project), quotas.usage(conn, project)
+    with parts.opened_database(conf) as db:
+        own, used = projects.of_project(db, project)
     allowed = own.over(configuration.rules(conf).quota)
     for kind in KINDS:
         origin = " (default)" if getattr(own, kind) is None else ""
@@ -69,7 +70,7 @@ def _put(conf: cfg.ConfigOpts, limits: Mapping[str, int | None]) -> None:
     """Write the limits in `limits`, leave the other kinds as they are, and show the result."""
     project = conf.command.project
     with parts.opened_database(conf) as db:
-        db.write(lambda conn, _: quotas.change(conn, project, limits))
+        projects.change(db, project, limits)
     _show(conf)
 
 

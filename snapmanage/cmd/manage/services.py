@@ -4,9 +4,9 @@ from typing import Any
 
 from oslo_config import cfg
 
-from snapmanage import errors
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
+from snapmanage.manage import services as servers
 from snapmanage.store import services
 
 
@@ -17,7 +17,12 @@ def add_commands(commands: Any) -> None:
     actions.add_parser("list", help="print each server with its last heartbeat").set_defaults(run=_list)
     disable = actions.add_parser("disable", help="refuse new requests for a server")
     disable.add_argument("server", type=arguments.name, help="name of the server, HOST@BACKEND")
-    disable.add_argument("--reason", required=True, type=arguments.name, help="reason, which `service list` shows")
+    disable.add_argument(
+        "--reason",
+        required=True,
+        type=arguments.name,
+        help="reason, which `service list` and refused clients see",
+    )
     disable.set_defaults(run=_set_disabled)
     enable = actions.add_parser("enable", help="accept new requests for a server again")
     enable.add_argument("server", type=arguments.name, help="name of the server, HOST@BACKEND")
@@ -32,7 +37,7 @@ def _list(conf: cfg.ConfigOpts) -> None:
             each.server,
             f"driver {each.driver}",
             f"heartbeat {each.heartbeat_at.isoformat()}",
-            f"disabled: {each.disabled_reason}" if each.disabled_reason else "enabled",
+            "enabled" if each.disabled_reason is None else f"disabled: {each.disabled_reason}",
         )
         for each in found
     )
@@ -41,6 +46,4 @@ def _list(conf: cfg.ConfigOpts) -> None:
 def _set_disabled(conf: cfg.ConfigOpts) -> None:
     server, reason = conf.command.server, conf.command.reason
     with parts.opened_database(conf) as db:
-        known = db.write(lambda conn, now: services.disable(conn, server, reason))
-    if not known:
-        raise errors.ServiceNotFound(server)
+        servers.set_disabled(db, server, reason)

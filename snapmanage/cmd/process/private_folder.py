@@ -36,6 +36,10 @@ def create(folder: Path) -> None:
         raise errors.ConfigurationError(f"--data-dir {folder} is a symbolic link; name the folder that it leads to")
     if found.st_uid != os.geteuid():
         raise errors.ConfigurationError(f"--data-dir {folder} belongs to another user; choose a folder of your own")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        raise errors.ConfigurationError(
+            f"--data-dir {folder} can't be read, written and entered by its owner; run chmod 700 {folder}"
+        )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise errors.ConfigurationError(f"other users can write to --data-dir {folder}; run chmod 700 {folder}")
     for above in way_to(folder, _link):

@@ -1,25 +1,27 @@
-"""The snapshots that one scan of a backend found, sorted once for all pages."""
+"""The snapshots or volumes that one scan of a backend found, sorted once for all pages."""
 
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot
-from snapmanage.core.lists.manageable import Filters, Page
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.lists.manageable import Filters, Listed, Page
 from snapmanage.core.lists.sorting import Sort
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.text import cut
 
+L = TypeVar("L", BackendSnapshot, BackendVolume)
 
-class Inventory:
+
+class Inventory(Generic[L]):
     """The result of one scan; several threads may read it at once."""
 
-    def __init__(self, found: Sequence[BackendSnapshot]) -> None:
-        self._found = found
+    def __init__(self, found: Sequence[L]) -> None:
+        self._found: Sequence[L] = found
         # `order` makes six different ones.
-        self._orders: dict[Sort, Sequence[BackendSnapshot]] = {}
+        self._orders: dict[Sort, Sequence[L]] = {}
 
     def __len__(self) -> int:
         return len(self._found)
@@ -29,10 +31,10 @@ class Inventory:
         """Return the number of orders that the inventory keeps."""
         return len(self._orders)
 
-    def candidates(self, page: Page) -> Iterator[BackendSnapshot]:
-        """Yield the snapshots after the marker that pass the filters, in the order of the page.
+    def candidates(self, page: Page) -> Iterator[L]:
+        """Yield the objects after the marker that pass the filters, in the order of the page.
 
-        Raise `InvalidRequest` if the scan found no snapshot of the marker's name.
+        Raise `InvalidRequest` if the scan found no object of the marker's name.
         """
         ordered = self._orders.get(page.sort) or self._orders.setdefault(page.sort, _ordered(self._found, page.sort))
         start = 0 if page.marker is None else _after(ordered, page.marker)
@@ -40,8 +42,8 @@ class Inventory:
         return rest if page.filters == Filters() else filter(page.filters.passes, rest)
 
 
-def _after(ordered: Iterable[BackendSnapshot], marker: Reference) -> int:
-    """Return the position after the marker; raise `InvalidRequest` if no snapshot has the marker's name.
+def _after(ordered: Iterable[Listed], marker: Reference) -> int:
+    """Return the position after the marker; raise `InvalidRequest` if no object has the marker's name.
 
     An index of the names would take more memory than all orders together.
     """
@@ -53,15 +55,15 @@ def _after(ordered: Iterable[BackendSnapshot], marker: Reference) -> int:
         ) from None
 
 
-def _ordered(found: Iterable[BackendSnapshot], sort: Sort) -> Sequence[BackendSnapshot]:
-    """Sort the snapshots; names decide between equal ones, so that two equal scans have one order."""
-    snapshots = sorted(found, key=_KEYS["reference"])
+def _ordered(found: Iterable[L], sort: Sort) -> Sequence[L]:
+    """Sort the objects; names decide between equal ones, so that two equal scans have one order."""
+    ordered = sorted(found, key=_KEYS["reference"])
     for key, direction in reversed(sort):
-        snapshots.sort(key=_KEYS[key], reverse=direction == "desc")
-    return snapshots
+        ordered.sort(key=_KEYS[key], reverse=direction == "desc")
+    return ordered
 
 
-_KEYS: Mapping[str, Callable[[BackendSnapshot], Any]] = {
+_KEYS: Mapping[str, Callable[[Listed], Any]] = {
     "reference": operator.attrgetter("name"),
     "size": operator.attrgetter("size_gb"),
 }

@@ -1,4 +1,7 @@
-"""Lists of manageable snapshots: sorted, filtered and paged as the Block Storage API does, and with more filters."""
+"""Lists of manageable snapshots and volumes: sorted, filtered and paged as the Block Storage API does.
+
+They have more filters than that API.
+"""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -8,7 +11,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, Unsafe, belongs
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe, belongs
 from snapmanage.core.lists.sorting import BY_REFERENCE, Sort, order
 from snapmanage.core.records import Volume
 from snapmanage.core.reference import Reference
@@ -16,23 +19,25 @@ from snapmanage.core.values.ids import ids_in
 from snapmanage.core.values.text import cut, printable
 
 T = TypeVar("T")
+Listed = BackendSnapshot | BackendVolume
 
 ALREADY_MANAGED = "already managed"
 # Entries in one answer of a server; [api] osapi_max_limit is lower, since the API requires one entry more than a page.
 MOST_ENTRIES = 10_001
 # Characters. The filter is compared with each name of a backend.
 LONGEST_NAME_PART = 255
+# The fields of an entry in a list without details; snapshots have `source_reference` too.
+SUMMARY = ("reference", "size", "safe_to_manage")
 
 
 @dataclass(frozen=True)
 class Manageable:
-    """One entry of a list; `snapshot_id` is set if the object is managed already."""
+    """One entry of a list, such as a volume; `record_id` is set if the object is managed already."""
 
     reference: Reference
     size_gb: int
     reason_not_safe: str | None
-    source_reference: Reference | None
-    snapshot_id: str | None = None
+    record_id: str | None = None
     extra_info: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -45,16 +50,27 @@ class Manageable:
             "reference": self.reference.value,
             "size": self.size_gb,
             "safe_to_manage": self.safe_to_manage,
-            "source_reference": self.source_reference.value if self.source_reference else {},
             "reason_not_safe": self.reason_not_safe,
             "extra_info": dict(self.extra_info) or None,
-            "cinder_id": self.snapshot_id,
+            "cinder_id": self.record_id,
         }
 
 
 @dataclass(frozen=True)
+class ManageableSnapshot(Manageable):
+    """An entry of a list of snapshots; `source_reference` names its volume, if that still exists."""
+
+    source_reference: Reference | None = None
+
+    def as_wire(self) -> dict[str, Any]:
+        entry = super().as_wire()
+        source = self.source_reference.value if self.source_reference else {}
+        return {name: entry[name] for name in SUMMARY} | {"source_reference": source} | entry
+
+
+@dataclass(frozen=True)
 class Owned:
-    """Ids of the snapshots that own an object of a backend, by its identity and by their reference to it.
+    """Ids of the records that own an object of a backend, by its identity and by their reference to it.
 
     `live` are the ids of other owners whose id is a part of an object's name: such an object belongs to them on every
     server.
@@ -64,8 +80,8 @@ class Owned:
     references: Mapping[str, str] = field(default_factory=dict)
     live: Set[str] = frozenset()
 
-    def owner(self, found: BackendSnapshot) -> str | None:
-        """Return the id of the snapshot that owns the object; None if no snapshot owns it."""
+    def owner(self, found: Listed) -> str | None:
+        """Return the id of the record that owns the object; None if no record owns it."""
         named = ids_in(found.name) & self.live if self.live else None
         return self.identities.get(found.identity) or (min(named) if named else None)
 
@@ -75,7 +91,7 @@ class Filters:
     """The filters of a list; a filter that is None or empty passes every entry.
 
     `name_part` ignores the case. `volume_id` comes from the request, `volume` is its record. Times are exclusive;
-    a snapshot without a time passes no filter of times.
+    an object without a time passes no filter of times. Sizes are in GiB and inclusive.
     """
 
     name_part: str = ""
@@ -84,6 +100,8 @@ class Filters:
     safe_to_manage: bool | None = None
     created_before: datetime | None = None
     created_after: datetime | None = None
+    min_size: int | None = None
+    max_size: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.name_part) > LONGEST_NAME_PART:
@@ -99,10 +117,14 @@ class Filters:
     def of(cls, given: Mapping[str, Any]) -> "Filters":
         """Read the result of `as_wire`; raise `InvalidRequest` for other filters or types."""
         read: dict[str, Any] = {name: moment(name, value) if name in _TIMES else value for name, value in given.items()}
-        if not read.keys() <= _WIRE_FIELDS or any(not isinstance(read.get(name, ""), str) for name in _TEXTS):
+        if (
+            not read.keys() <= _WIRE_FIELDS
+            or any(not isinstance(read.get(name, ""), str) for name in _TEXTS)
+            or any(type(read.get(name, 0)) is not int for name in _SIZES)
+        ):
             raise errors.InvalidRequest(
                 f"filters can't be {cut(repr(dict(given)))}; "
-                f"use texts and times for these: {', '.join(sorted(_WIRE_FIELDS))}"
+                f"use texts, times and sizes for these: {', '.join(sorted(_WIRE_FIELDS))}"
             )
         return cls(**read)
 
@@ -112,19 +134,22 @@ class Filters:
         given |= {name: given[name].isoformat() for name in _TIMES if given[name]}
         return {name: value for name, value in given.items() if value not in (None, "")}
 
-    def passes(self, found: BackendSnapshot) -> bool:
-        """Return whether a snapshot passes all filters but `safe_to_manage`, which depends on the owners."""
+    def passes(self, found: Listed) -> bool:
+        """Return whether an object passes all filters but `safe_to_manage`, which depends on the owners."""
         return (
             self._folded in found.name.casefold()
-            and (self.volume is None or belongs(found, self.volume.backend_name, self.volume.backend_id) is True)
+            and (self.volume is None or _is_snapshot_of(found, self.volume))
             and (self.created_before is None or _earlier(found.created_at, self.created_before))
             and (self.created_after is None or _earlier(self.created_after, found.created_at))
+            and (self.min_size is None or self.min_size <= found.size_gb)
+            and (self.max_size is None or found.size_gb <= self.max_size)
         )
 
 
 _TEXTS = {"name_part", "volume_id"}
 _TIMES = {"created_before", "created_after"}
-_WIRE_FIELDS = _TEXTS | _TIMES | {"safe_to_manage"}
+_SIZES = {"min_size", "max_size"}
+_WIRE_FIELDS = _TEXTS | _TIMES | _SIZES | {"safe_to_manage"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +177,7 @@ class Page:
         sort_dirs: Sequence[str],
         filters: Mapping[str, Any],
     ) -> "Page":
-        """Read the arguments of `get_manageable_snapshots`; raise `InvalidRequest`, which names the wrong one.
+        """Read the arguments of a call for a list; raise `InvalidRequest`, which names the wrong one.
 
         A page has at most `MOST_ENTRIES` entries.
         """
@@ -172,9 +197,9 @@ def moment(name: str, text: Any) -> datetime:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def entries(found: Iterable[BackendSnapshot], owned: Owned) -> list[Manageable]:
-    """Return the entries of a backend's snapshots."""
-    return [_entry(snapshot, owned) for snapshot in found]
+def entries(found: Iterable[Listed], owned: Owned) -> list[Manageable]:
+    """Return the entries of a backend's snapshots or volumes."""
+    return [_entry(each, owned) for each in found]
 
 
 def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
@@ -182,7 +207,7 @@ def on_page(candidates: Iterable[T], page: Page) -> Iterator[T]:
     return itertools.islice(candidates, page.offset, None if page.limit is None else page.offset + page.limit)
 
 
-def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, page: Page) -> list[Manageable]:
+def page_by_safety(candidates: Iterable[Listed], owned: Owned, page: Page) -> list[Manageable]:
     """Return the page of entries that are safe to manage, or of those that aren't; `owned` must hold every owner."""
     every = (_entry(found, owned) for found in candidates)
     return list(on_page((entry for entry in every if entry.safe_to_manage is page.filters.safe_to_manage), page))
@@ -191,7 +216,7 @@ def page_by_safety(candidates: Iterable[BackendSnapshot], owned: Owned, page: Pa
 def for_readers(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry of `as_wire` for callers who aren't administrators.
 
-    The entry lacks the ids of snapshots, which may belong to other projects, and the details of the backend.
+    The entry lacks the ids of records, which may belong to other projects, and the details of the backend.
     """
     reason = entry["reason_not_safe"]
     if reason is not None:
@@ -204,26 +229,26 @@ def _earlier(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
 
 
-def _entry(snapshot: BackendSnapshot, owned: Owned) -> Manageable:
-    reference = Reference.named(snapshot.name)
-    snapshot_id = owned.owner(snapshot)
-    return Manageable(
-        reference=reference,
-        size_gb=snapshot.size_gb,
-        reason_not_safe=_reason_not_safe(snapshot, snapshot_id, owned.references.get(reference.text)),
-        source_reference=Reference.named(snapshot.parent) if snapshot.parent else None,
-        snapshot_id=snapshot_id,
-        extra_info=snapshot.extra,
-    )
+def _is_snapshot_of(found: Listed, volume: Volume) -> bool:
+    return isinstance(found, BackendSnapshot) and belongs(found, volume.backend_name, volume.backend_id) is True
 
 
-def _reason_not_safe(snapshot: BackendSnapshot, snapshot_id: str | None, namesake: str | None) -> str | None:
-    """Return the first reason for which `manage` would refuse the snapshot; None if it would not."""
-    if snapshot_id is not None:
+def _entry(found: Listed, owned: Owned) -> Manageable:
+    reference, record_id = Reference.named(found.name), owned.owner(found)
+    reason = _reason_not_safe(found, record_id, owned.references.get(reference.text))
+    if isinstance(found, BackendVolume):
+        return Manageable(reference, found.size_gb, reason, record_id, found.extra)
+    source = Reference.named(found.parent) if found.parent else None
+    return ManageableSnapshot(reference, found.size_gb, reason, record_id, found.extra, source)
+
+
+def _reason_not_safe(found: Listed, record_id: str | None, namesake: str | None) -> str | None:
+    """Return the first reason for which a request to manage the object would be refused; None without a reason."""
+    if record_id is not None:
         return ALREADY_MANAGED
     if namesake is not None:
-        return f"snapshot {namesake} is managed under this reference"
-    if snapshot.unsafe is None:
+        kind = "snapshot" if isinstance(found, BackendSnapshot) else "volume"
+        return f"{kind} {namesake} is managed under this reference"
+    if found.unsafe is None:
         return None
-    reason = f"{snapshot.unsafe.value}: {snapshot.unsafe_reason}" if snapshot.unsafe_reason else snapshot.unsafe.value
-    return printable(reason)
+    return printable(f"{found.unsafe.value}: {found.unsafe_reason}" if found.unsafe_reason else found.unsafe.value)

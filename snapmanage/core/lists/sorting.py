@@ -1,4 +1,4 @@
-"""The orders of a list of manageable snapshots: few enough that a scan can keep each of them."""
+"""The orders of a list of manageable snapshots or volumes: few enough that a scan can keep each of them."""
 
 from collections.abc import Sequence
 

@@ -7,7 +7,9 @@ the rename need root, so `privileged` has them.
 
 **Volumes.** A volume is a subvolume that snapshots were made from. A snapshot can be a volume if it is writable, as
 after a rollback. It can also be one if it has snapshots of its own, as in a chain of received increments. A volume
-may lie elsewhere on the file system; its name then begins with a slash.
+may lie elsewhere on the file system; its name then begins with a slash. A list of volumes has the subvolumes in the
+folder that are no snapshots or have snapshots of their own, and the volumes elsewhere that snapshots in the folder were
+made from. Other writable snapshots can be registered by their names.
 
 **Names.** A name is a path from the folder: `volume-1`, `.snapshots/daily`. The subvolume whose top is the folder is
 named `.`. A managed snapshot stays in its own folder, as `.snapshots/snapshot-UUID`. A path that isn't UTF-8 is
@@ -89,6 +91,10 @@ class BtrfsDriver:
     def list_snapshots(self) -> list[BackendSnapshot]:
         return [_snapshot(member) for member in self._members()]
 
+    def list_volumes(self) -> list[BackendVolume]:
+        found = privsep.call(privileged.volumes, self._folder, self._file_system)
+        return [_volume(member, member.fault) for member in (Member(*fields) for fields in found)]
+
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         member = self._find(reference, ESCAPED)
         if not _is_snapshot(member):
@@ -102,7 +108,7 @@ class BtrfsDriver:
                 f"{member.name!r} is a read-only snapshot without snapshots of its own; name the subvolume that it was "
                 "made from"
             )
-        return BackendVolume(member.name, member.identity, member.size_bytes or 0)
+        return _volume(member)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         arguments = (self._folder, self._file_system, sorted(identities), sorted(names))
@@ -182,8 +188,24 @@ def _is_snapshot(member: Member) -> bool:
     return member.is_snapshot and member.name != ITSELF
 
 
+def _volume(member: Member, unsafe_reason: str = "") -> BackendVolume:
+    return BackendVolume(
+        name=member.name,
+        identity=member.identity,
+        size_bytes=member.size_bytes or 0,
+        created_at=times.creation_time(member.born),
+        unsafe=Unsafe.UNUSABLE if unsafe_reason else None,
+        unsafe_reason=unsafe_reason,
+        extra=_extra(member),
+    )
+
+
+def _extra(member: Member) -> dict[str, str]:
+    quotas = {"quotas": member.counting} if member.counting else {}
+    return {"read_only": "yes" if member.read_only else "no"} | quotas
+
+
 def _snapshot(member: Member) -> BackendSnapshot:
-    extra = {"read_only": "yes" if member.read_only else "no"}
     unsafe = Unsafe.UNUSABLE if member.fault else Unsafe.IN_USE if member.in_use else None
     return BackendSnapshot(
         name=member.name,
@@ -194,5 +216,5 @@ def _snapshot(member: Member) -> BackendSnapshot:
         created_at=times.creation_time(member.born),
         unsafe=unsafe,
         unsafe_reason=member.fault or member.in_use,
-        extra=extra | ({"quotas": member.counting} if member.counting else {}),
+        extra=_extra(member),
     )

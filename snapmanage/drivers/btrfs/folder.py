@@ -75,6 +75,15 @@ def subvolumes(folder: str, file_system: str, names: Collection[str] = ()) -> li
         return found
 
 
+def volumes(folder: str, file_system: str) -> list[Member]:
+    """Return the volumes in the folder, and those outside of it that snapshots in the folder were made from."""
+    with _opened(folder, file_system) as fd, _translated_errors(folder):
+        found = members.read_volumes(fd)
+        if found is None:
+            raise _removed(folder)
+        return found
+
+
 def folder_id(folder: str, file_system: str) -> str:
     """Return the identity of the folder: the file system's UUID, and a digest of the folder's path from the top."""
     with _opened(folder, file_system) as fd, _translated_errors(folder):

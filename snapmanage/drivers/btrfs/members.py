@@ -7,7 +7,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from snapmanage.drivers.btrfs import trees
 from snapmanage.drivers.btrfs.paths import TOO_LONG
@@ -27,7 +27,7 @@ A subvolume counts as outside if its path is too long for Linux. Every user can 
 """
 
 MOST_LISTED_BYTES = 64 * 1024**2
-"""The most text in a listing. Beyond it, the snapshots in the entry of the folder that has most text are left out.
+"""The most text in a listing. Beyond it, the subvolumes in the entry of the folder that has most text are left out.
 
 A user can fill a volume of its own with snapshots, and a reply of the helper has a limit too.
 """
@@ -71,7 +71,27 @@ def read(fd: int, names: Collection[str]) -> list[Member] | None:
     named = ((view.name(each), each) for each in found)
     if names:
         return [view.member(name, each) for name, each in named if name in names]
-    return _fitting([view.member(name, each) for name, each in named if _is_listed(name, each)])
+    return _fitting([view.member(name, each) for name, each in named if _is_listed(name, each)], "snapshots")
+
+
+def read_volumes(fd: int) -> list[Member] | None:
+    """Return the volumes in an open folder like the snapshots that `read` returns.
+
+    Of snapshots, only those are volumes that have snapshots of their own. A subvolume outside of the folder is a volume
+    if a snapshot in the folder was made from it.
+    """
+    here, found = trees.read(fd)
+    if here is None:
+        return None
+    view = _View(fd, here, found)
+    named = [(view.name(each), each) for each in found]
+    parents = {each.parent_identity for name, each in named if _is_listed(name, each)} - {None}
+    members = [
+        view.member(name, each) for name, each in named if not name.startswith(OUTSIDE) or each.identity in parents
+    ]
+    # Obstacles to a rename don't matter, since a volume keeps its name.
+    volumes = [replace(each, in_use="", fault="") for each in members if not each.is_snapshot or each.has_snapshots]
+    return _fitting(volumes, "volumes")
 
 
 def names_and_identities(fd: int) -> list[tuple[str, str]] | None:
@@ -91,8 +111,8 @@ def _is_listed(name: str, each: Subvolume) -> bool:
     return each.is_snapshot and name != ITSELF and not name.startswith(OUTSIDE)
 
 
-def _fitting(found: list[Member]) -> list[Member]:
-    """Return the members, or those that fit into a listing with one member for the rest."""
+def _fitting(found: list[Member], kind: str) -> list[Member]:
+    """Return the members, or those that fit into a listing with one member for the rest; all are of one `kind`."""
     sizes = Counter[str]()
     for each in found:
         sizes[_entry(each)] += sum(len(field.encode()) for field in astuple(each) if isinstance(field, str))
@@ -104,7 +124,7 @@ def _fitting(found: list[Member]) -> list[Member]:
         left_out.add(entry)
         total -= size
     kept = [each for each in found if _entry(each) not in left_out]
-    return [*kept, _rest(len(found) - len(kept), largest[0][0])] if left_out else found
+    return [*kept, _rest(kind, len(found) - len(kept), largest[0][0])] if left_out else found
 
 
 def _entry(member: Member) -> str:
@@ -112,12 +132,12 @@ def _entry(member: Member) -> str:
     return member.name.partition("/")[0]
 
 
-def _rest(count: int, entry: str) -> Member:
+def _rest(kind: str, count: int, entry: str) -> Member:
     fault = (
-        f"it stands for {count} snapshots that are not listed, since they have too much text; most of it is in "
-        f"{entry!r}: remove snapshots there"
+        f"it stands for {count} {kind} that are not listed, since they have too much text; most of it is in "
+        f"{entry!r}: remove {kind} there"
     )
-    name, identity = f"{ESCAPED}more snapshots", "more-snapshots"
+    name, identity = f"{ESCAPED}more {kind}", f"more-{kind}"
     return Member(name, identity, True, None, None, False, True, 0.0, None, "", "", fault)
 
 

@@ -14,6 +14,12 @@ def subvolumes(path: str, file_system: str, names: Sequence[str]) -> list[tuple[
 
 
 @privsep.context.entrypoint
+def volumes(path: str, file_system: str) -> list[tuple[object, ...]]:
+    """Return the fields of each `Member` that `btrfs.folder.volumes` returns."""
+    return [astuple(member) for member in folder.volumes(path, file_system)]
+
+
+@privsep.context.entrypoint
 def folder_id(path: str, file_system: str) -> str:
     """Run `btrfs.folder.folder_id`."""
     return folder.folder_id(path, file_system)

@@ -16,7 +16,7 @@ from snapmanage.drivers.rbd.cluster import Cluster, Settings
 from snapmanage.drivers.rbd.image import UNDECODABLE_NAME
 from snapmanage.drivers.rbd.names import snapshot_part
 from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.scan import PoolScan
+from snapmanage.drivers.rbd.scan import scan_snapshots
 from snapmanage.drivers.rbd.unreadable import is_listing_entry
 from snapmanage.drivers.system import ceph_bindings
 
@@ -43,7 +43,7 @@ class CephPool:
         # The vendor driver protects each snapshot that it manages.
         self._pool = _UnverifiedPool(Cluster(settings), ioctx, options.rbd_pool, protect=True)
         self._images = {each.name: each for each in self._pool.images()}
-        self._snapshots = PoolScan(self._pool, WORKERS).snapshots()
+        self._snapshots = scan_snapshots(self._pool, WORKERS)
         # Reasons why the vendor driver can't open an image, by its name.
         self._unopenable = {
             each.name: each.unsafe_reason for each in self._snapshots if is_listing_entry(each.identity)
@@ -52,10 +52,11 @@ class CephPool:
         # Images that it can open, but whose snapshots it can't list.
         self._unlistable = {each.parent for each in self._snapshots if each.unsafe_reason == UNDECODABLE_NAME}
 
-    def identities(self) -> Mapping[str, str | None]:
-        """Return the ids of images, and of snapshots within their image, by name."""
+    def identities(self, snapshots: bool = True) -> Mapping[str, str | None]:
+        """Return the ids of images, and with `snapshots` also those of snapshots within their image, by name."""
         images = {name: each.image_id or f"format-1 {name}" for name, each in self._images.items()}
-        return images | {each.name: each.identity.replace("@", "/") for each in self._snapshots}
+        found = {each.name: each.identity.replace("@", "/") for each in self._snapshots} if snapshots else {}
+        return images | found
 
     def locate(self, ids: Collection[str]) -> Mapping[str, str]:
         """Return the objects with one of `ids`, as ids by name; the trash is searched too."""
@@ -64,8 +65,10 @@ class CephPool:
             found = lookup.locate(readers, self._pool.open_image, self._pool.readings, identities, ())
         return {each.name: each.identity.replace("@", "/") for each in found}
 
-    def refusals(self) -> dict[str, str]:
-        """Return the reasons against managing a snapshot, by its name."""
+    def refusals(self, snapshots: bool) -> dict[str, str]:
+        """Return the reasons against managing a snapshot, or registering a volume, by its name."""
+        if not snapshots:
+            return dict(self._unopenable)
         reasons = self._unopenable
         unopenable = {each.name: reasons[each.parent] for each in self._snapshots if each.parent in reasons}
         return unopenable | {each.name: each.unsafe_reason for each in self._snapshots if each.unsafe}
@@ -86,8 +89,10 @@ class CephPool:
         finally:
             del self._driver.RBDProxy
 
-    def skipped(self) -> Entries:
-        """Return the snapshots of the images that the scan skipped, in the form of its entries."""
+    def skipped(self, snapshots: bool) -> Entries:
+        """Return the images that the scan skipped, or the snapshots of these images, in the form of its entries."""
+        if not snapshots:
+            return [self._image_entry(name) for name in self._unopenable]
         skipped = self._unopenable.keys() | self._unlistable
         return [self._entry(each) for each in self._snapshots if each.parent in skipped]
 
@@ -100,23 +105,29 @@ class CephPool:
             return True
         return False
 
+    def _image_entry(self, name: str) -> dict[str, Any]:
+        return {"reference": {"source-name": name}, "size": 0, "cinder_id": None, "extra_info": None}
+
     def _entry(self, found: BackendSnapshot) -> dict[str, Any]:
-        entry: dict[str, Any] = {"size": math.ceil(found.size_bytes / GIB), "cinder_id": None, "extra_info": None}
         if found.name == found.parent:
-            return entry | {"reference": {"source-name": found.name}}
+            return self._image_entry(found.name)
+        entry: dict[str, Any] = {"size": math.ceil(found.size_bytes / GIB), "cinder_id": None, "extra_info": None}
         name = snapshot_part(found.name, found.parent or "")
         return entry | {"reference": {"source-name": name}, "source_reference": {"source-name": found.parent}}
 
 
 def list_entries(driver: Driver, scan: Callable[[], Entries], snapshots: bool) -> Mapping[str, Any]:
-    """Return the entries of the vendor driver's scan; to a scan of snapshots, add those that it can't list."""
+    """Return the entries of the vendor driver's scan, and those that it can't list."""
     from cinder.volume.drivers.rbd import RADOSClient
 
     with RADOSClient(driver) as client:
         pool = CephPool(driver, client.ioctx)
         entries = pool.scan(scan, snapshots)
-        more = pool.skipped() if snapshots else []
-        return {"entries": entries + more, "identities": pool.identities(), "refusals": pool.refusals()}
+        return {
+            "entries": entries + pool.skipped(snapshots),
+            "identities": pool.identities(snapshots),
+            "refusals": pool.refusals(snapshots),
+        }
 
 
 def all_identities(driver: Driver, ids: Collection[str]) -> Mapping[str, str | None]:

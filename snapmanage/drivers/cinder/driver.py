@@ -14,7 +14,8 @@ of a record belongs to that record, and is refused to other requests.
 
 **Sizes** are those of the vendor driver, in GiB; `vendors` marks drivers whose sizes of snapshots are wrong.
 
-**Refusals** are those of the vendor driver, with its reasons, and those that `ceph` adds.
+**Refusals** are those of the vendor driver, with its reasons, and those that `ceph` adds. A reason of the vendor driver
+against managing a volume doesn't count, since snapmanage never renames one; lists show it as extra information.
 
 **In use.** A snapshot is in use if the vendor driver's reason against managing it has words such as `in use` or `busy`.
 
@@ -34,7 +35,7 @@ from typing import ClassVar
 from oslo_config import cfg
 
 from snapmanage import errors
-from snapmanage.core.backend import GIB, BackendObject, BackendSnapshot, BackendVolume, Binding
+from snapmanage.core.backend import BackendObject, BackendSnapshot, BackendVolume, Binding, refuse_unsafe
 from snapmanage.core.reference import Reference
 from snapmanage.drivers import renaming
 from snapmanage.drivers.cinder.entries import IDENTITY_KEYS, ListingEntry, refuse_unreadable
@@ -105,6 +106,9 @@ class CinderDriver:
     def list_snapshots(self) -> list[BackendSnapshot]:
         return self._scanner.describe(self._scanner.snapshots({}))
 
+    def list_volumes(self) -> list[BackendVolume]:
+        return [each.as_volume() for each in self._scanner.volumes()]
+
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         key, value = _parse_reference(reference, ("source-name", *IDENTITY_KEYS))
         entry = self._find_entry(key, value, volume)
@@ -120,9 +124,10 @@ class CinderDriver:
 
     def find_volume(self, reference: Reference) -> BackendVolume:
         _, name = _parse_reference(reference, ("source-name",))
-        for volume in self._scanner.volumes():
+        for volume in self.list_volumes():
             if volume.name == name:
-                return BackendVolume(volume.name, volume.identity, volume.size_gb * GIB)
+                refuse_unsafe(volume)
+                return volume
         listed = self._scanner.snapshots({})
         refuse_unreadable(listed, name)
         if any(entry.matches("source-name", name) for entry in listed):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.core.backend import GIB, BackendSnapshot, Unsafe
+from snapmanage.core.backend import GIB, BackendSnapshot, BackendVolume, Unsafe
 from snapmanage.drivers.cinder.vendors import Vendor
 from snapmanage.drivers.rbd.unreadable import is_listing_entry
 
@@ -63,6 +63,27 @@ class ListingEntry:
             unsafe=self.unsafe,
             unsafe_reason=self.unsafe_reason,
             extra=self.extra,
+        )
+
+    def as_volume(self) -> BackendVolume:
+        return BackendVolume(
+            name=self.name,
+            identity=self.identity,
+            size_bytes=self.size_gb * GIB,
+            unsafe=self.unsafe,
+            unsafe_reason=self.unsafe_reason,
+            extra=self.extra,
+        )
+
+    def with_advice(self) -> "ListingEntry":
+        """Return the entry as safe, with the driver's reason against managing it as extra information.
+
+        Cinder renames a volume that it manages. snapmanage only registers it, so it may be attached, for example.
+        """
+        if self.unsafe is None:
+            return self
+        return replace(
+            self, unsafe=None, unsafe_reason="", extra={**self.extra, "vendor_reason_not_safe": self.unsafe_reason}
         )
 
     def with_refusal(self, refusals: Mapping[str, str]) -> "ListingEntry":

@@ -61,7 +61,7 @@ class Scanner:
 
     def volumes(self) -> list[ListingEntry]:
         with self._exclusive:
-            return self._scan(lambda: self._process.call("volumes"))
+            return self._scan(lambda: self._process.call("volumes"), ListingEntry.with_advice)
 
     def describe(self, entries: Sequence[ListingEntry]) -> list[BackendSnapshot]:
         """Return the entries as snapshots; read the volume's size where the driver's size of a snapshot is wrong."""
@@ -91,14 +91,20 @@ class Scanner:
         for name, identity in (self._process.call("identities", ids=identities) or {}).items():
             yield BackendObject(name, identity or "")
 
-    def _scan(self, scan: Callable[[], Any]) -> list[ListingEntry]:
-        """Scan again while listed objects lack an identity: another process may have renamed them in between."""
+    def _scan(
+        self, scan: Callable[[], Any], adapt: Callable[[ListingEntry], ListingEntry] = lambda entry: entry
+    ) -> list[ListingEntry]:
+        """Scan, and `adapt` the driver's entries.
+
+        Scan again while listed objects lack an identity: another process may have renamed them in between.
+        """
         for _ in range(MAX_ATTEMPTS):
             answer = scan()
             identities = answer["identities"]
             refusals = answer.get("refusals", {})
             entries = [
-                parse_entry(self._vendor, entry, identities).with_refusal(refusals) for entry in answer["entries"]
+                adapt(parse_entry(self._vendor, entry, identities)).with_refusal(refusals)
+                for entry in answer["entries"]
             ]
             if identities is None or all(each.name in identities for each in entries):
                 return [each for each in entries if each.identity]

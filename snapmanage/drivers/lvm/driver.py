@@ -11,7 +11,7 @@ distinguished from an ordinary volume and is refused. An operator can set the ma
 `lvchange --setactivationskip y GROUP/NAME`.
 
 **Volumes.** The other visible logical volumes are volumes. A thin snapshot can also be a volume, see
-`report.LogicalVolume.is_volume`.
+`report.LogicalVolume.is_volume`. A list of volumes has only those thin snapshots that have snapshots of their own.
 
 **Names.** A name is that of a logical volume. LVM reserves some; a managed name that begins like a reserved one gets
 an underscore in front.
@@ -85,6 +85,9 @@ class LvmDriver:
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         return [found.snapshot() for found in self._report() if found.is_snapshot]
+
+    def list_volumes(self) -> list[BackendVolume]:
+        return [found.volume() for found in self._report() if found.is_listed_volume]
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         found = self._find(reference)

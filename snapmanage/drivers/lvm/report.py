@@ -76,6 +76,11 @@ class LogicalVolume:
             return False
         return not self.is_snapshot or "origin" in self.roles or ("thinsnapshot" in self.roles and self.in_service)
 
+    @property
+    def is_listed_volume(self) -> bool:
+        """Return whether a list of volumes has it: of thin snapshots, only those that have snapshots of their own."""
+        return self.is_volume and (not self.is_snapshot or "origin" in self.roles)
+
     def snapshot(self) -> BackendSnapshot:
         return BackendSnapshot(
             name=self.name,
@@ -90,7 +95,7 @@ class LogicalVolume:
         )
 
     def volume(self) -> BackendVolume:
-        return BackendVolume(self.name, self.identity, self.size_bytes)
+        return BackendVolume(self.name, self.identity, self.size_bytes, self.created_at, extra=self.extra)
 
 
 def read(text: str, group: str, group_refusal: str | None = None) -> list[LogicalVolume]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from snapmanage.core.backend import BackendSnapshot, Unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
 from snapmanage.drivers.qcow2.format import InternalSnapshot
 from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image, Overlay, overlay
 from snapmanage.drivers.qcow2.obstacles import Obstacles
@@ -72,6 +72,23 @@ class Chains:
                 yield self.external(image, min(each.backing_file or "" for each in overlays))
             for internal in image.header.internal_snapshots if image.header else ():
                 yield self.internal(image, image.names[0], internal)
+
+    def volumes(self) -> Iterator[BackendVolume]:
+        """Yield the images on top of the chains."""
+        return (self.volume(each, each.names[0]) for each in self._images.values() if not self.overlays_of(each))
+
+    def volume(self, image: Image, name: str) -> BackendVolume:
+        """Describe the image as a volume with one of its names."""
+        reason = self.unusable_reason(image)
+        return BackendVolume(
+            name=name,
+            identity=image.identity,
+            size_bytes=image.size_bytes,
+            created_at=image.created_at,
+            unsafe=Unsafe.UNUSABLE if reason else None,
+            unsafe_reason=reason,
+            extra={"format": "qcow2" if image.header else "raw"} if not image.error else {},
+        )
 
     def external(self, image: Image, name: str) -> BackendSnapshot:
         """Describe the image as a snapshot with one of its names, even if it is no backing file."""

@@ -57,7 +57,7 @@ from snapmanage.drivers.qcow2.directory import Directory
 from snapmanage.drivers.qcow2.format import InternalSnapshot
 from snapmanage.drivers.qcow2.image import MAX_NAME_BYTES, Image
 from snapmanage.drivers.qcow2.paths import Resolvers
-from snapmanage.drivers.system import files
+from snapmanage.drivers.system import files, permissions
 
 LOG = logging.getLogger(__name__)
 
@@ -112,11 +112,7 @@ class Qcow2Driver:
                 f"the option directory is {self._path!r}: set it to the absolute path of the directory with the images"
             )
         with self._open_directory() as directory:
-            if not os.access(self._path, os.R_OK | os.W_OK | os.X_OK):
-                raise errors.BackendPermission(
-                    f"snapmanage has no permission to use the directory {self._path!r}: give its user the rights to "
-                    "read, write and enter it"
-                )
+            permissions.require_use(self._path)
             renames.check(directory)
         qemu_img.check(self._timeout_seconds)
 
@@ -133,6 +129,10 @@ class Qcow2Driver:
                 fields(directory=self._path, images=len(unreadable), first=name, reason=reason),
             )
         return list(chains.snapshots())
+
+    def list_volumes(self) -> list[BackendVolume]:
+        with self._lock_directory() as locked:
+            return list(locked.directory.scan().volumes())
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         file, slash, id = reference.name().partition("/")
@@ -161,7 +161,7 @@ class Qcow2Driver:
             )
         if reason := chains.unusable_reason(image):
             raise errors.NotAVolume(f"{file!r} can't be used as a volume: {reason}")
-        return BackendVolume(file, image.identity, image.size_bytes)
+        return chains.volume(image, file)
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         with self._lock_directory() as locked:

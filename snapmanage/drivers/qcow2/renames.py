@@ -17,6 +17,7 @@ A host that is cut off from a network file system loses its lock. The steps that
 * It never removes the last name of a file, because it restores a name if the other one is gone (`_remove_name`).
 """
 
+import errno
 import os
 import time
 from collections.abc import Collection, Iterator
@@ -28,7 +29,7 @@ from snapmanage.drivers.qcow2 import qemu_img
 from snapmanage.drivers.qcow2.chains import Chains
 from snapmanage.drivers.qcow2.directory import LOCK, Directory
 from snapmanage.drivers.qcow2.image import HIDDEN_PREFIX, Overlay
-from snapmanage.drivers.system import files, syscalls
+from snapmanage.drivers.system import files, permissions, syscalls
 from snapmanage.drivers.system.files import translated_errors
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -78,6 +79,8 @@ class LockedDirectory:
                 # Link the open file, not the name: another file may have the name `old` by now.
                 os.link(f"/proc/self/fd/{fd}", new, dst_dir_fd=self.directory.fd, follow_symlinks=True)
             except PermissionError as failure:
+                if failure.errno == errno.EACCES:
+                    raise permissions.refused_rename(self.directory.path, old, failure) from failure
                 raise errors.BackendPermission(
                     f"{old!r} can't get a second name: let snapmanage's user own the file, or read and write it, and "
                     "use a file system with hard links"

@@ -43,7 +43,7 @@ from snapmanage.drivers.rbd.cluster import Cluster, Settings
 from snapmanage.drivers.rbd.image import OpenImage
 from snapmanage.drivers.rbd.names import SnapshotIds, check_name, name_refusal
 from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.scan import PoolScan
+from snapmanage.drivers.rbd.scan import scan_snapshots, scan_volumes
 from snapmanage.drivers.system import ceph_bindings
 
 LOG = logging.getLogger(__name__)
@@ -132,9 +132,13 @@ class RbdDriver:
 
     def list_snapshots(self) -> list[BackendSnapshot]:
         with self._pool() as pool:
-            found = PoolScan(pool, self._list_workers).snapshots()
+            found = scan_snapshots(pool, self._list_workers)
         self._log_unmanageable(found)
         return found
+
+    def list_volumes(self) -> list[BackendVolume]:
+        with self._pool() as pool:
+            return scan_volumes(pool, self._list_workers)
 
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         with self._pool() as pool:

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from snapmanage import errors
 from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
 from snapmanage.drivers.rbd.names import SnapshotIds, is_image_id, snapshot_part
 from snapmanage.drivers.rbd.raw import read_snapshots
 from snapmanage.drivers.rbd.refusals import refusals
-from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable
+from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable, unreadable_identity
 from snapmanage.drivers.system.ceph_bindings import Bindings
 
 USER_NAMESPACE = 0
@@ -44,10 +43,18 @@ class OpenImage:
         return next(refusals(self.image, self._ioctx, self._bindings, self._protect), None)
 
     def volume(self) -> BackendVolume:
-        """Return the image as a volume; raise `Unusable` for format 1, which has no id, and for an impossible id."""
-        if not is_image_id(self._id):
-            raise errors.Unusable(f"{self.name!r} can't be used: {self.refusal}")
-        return BackendVolume(self.name, self._id, self.image.size())
+        """Return the image as a volume; an image of format 1, which has no id, or with an impossible id is unusable."""
+        usable = is_image_id(self._id)
+        created_at = self.image.create_timestamp().replace(tzinfo=UTC)
+        return BackendVolume(
+            name=self.name,
+            identity=self._id or unreadable_identity(self.name, ""),
+            size_bytes=self.image.size(),
+            created_at=_known_time(created_at),
+            unsafe=None if usable else Unsafe.UNUSABLE,
+            unsafe_reason="" if usable else self.refusal or "",
+            extra={"image_id": self._id} if self._id else {},
+        )
 
     def snapshots(self) -> list[BackendSnapshot]:
         """Return every snapshot of the image, those of groups, mirroring and the trash too."""
@@ -106,8 +113,7 @@ class OpenImage:
             size_bytes=snap["size"],
             parent=self.name,
             parent_identity=self._id or None,
-            # Format 1 and old clusters record no time.
-            created_at=created_at if created_at.timestamp() else None,
+            created_at=_known_time(created_at),
             unsafe=Unsafe.UNUSABLE if reason else None,
             unsafe_reason=reason or "",
             extra={"source-id": ids} if self._id else {},
@@ -122,3 +128,8 @@ class OpenImage:
             yield UNDECODABLE_NAME
         if self.refusal:
             yield self.refusal
+
+
+def _known_time(time: datetime) -> datetime | None:
+    """Return the time; None for format 1 and old clusters, which record none."""
+    return time if time.timestamp() else None

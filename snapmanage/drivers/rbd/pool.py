@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, BackendVolume
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, refuse_unsafe
 from snapmanage.drivers.rbd import raw, unreadable
 from snapmanage.drivers.rbd.cluster import Cluster
 from snapmanage.drivers.rbd.image import OpenImage
@@ -55,6 +55,11 @@ class Pool:
         with self.open_image(**image.open_arguments) as opened:  # type: ignore[arg-type]
             return opened.snapshots()
 
+    def volumes(self, image: ImageEntry) -> list[BackendVolume]:
+        """Return the image as a volume, alone in a list."""
+        with self.open_image(**image.open_arguments) as opened:  # type: ignore[arg-type]
+            return [opened.volume()]
+
     def find(self, name: str, volume: str | None) -> BackendSnapshot:
         """Return the snapshot of that name, or the entry of an unreadable image; raise as `Driver.find_snapshot`."""
         try:
@@ -86,6 +91,7 @@ class Pool:
     def find_volume(self, name: str) -> BackendVolume:
         """Return the image of that name; raise as `Driver.find_volume`."""
         if volume := self._find_image(name):
+            refuse_unsafe(volume)
             return volume
         if self._find_snapshot(name, None):
             raise errors.NotAVolume(f"{name!r} is a snapshot; name the image that it belongs to")

@@ -8,29 +8,57 @@ connection always fails the listing.
 """
 
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Generic, TypeVar
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot
+from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.drivers.rbd.cluster import is_broken
 from snapmanage.drivers.rbd.pool import Pool
-from snapmanage.drivers.rbd.unreadable import ImageEntry, ImageUnreadable, listing_entry, unreadable_reason
+from snapmanage.drivers.rbd.unreadable import (
+    ImageEntry,
+    ImageUnreadable,
+    listing_entry,
+    unreadable_reason,
+    volume_entry,
+)
+
+F = TypeVar("F", BackendSnapshot, BackendVolume)
 
 
-class PoolScan:
-    """Reads each image of a pool once, `workers` at a time."""
+def scan_snapshots(pool: Pool, workers: int) -> list[BackendSnapshot]:
+    """Return every snapshot of the pool, and an entry for each unreadable image."""
+    return _PoolScan(pool, workers, pool.snapshots, listing_entry).run()
 
-    def __init__(self, pool: Pool, workers: int) -> None:
+
+def scan_volumes(pool: Pool, workers: int) -> list[BackendVolume]:
+    """Return every image of the pool."""
+    return _PoolScan(pool, workers, pool.volumes, volume_entry).run()
+
+
+class _PoolScan(Generic[F]):
+    """Reads each image of a pool once with `read`, `workers` at a time; `entry` describes an unreadable image."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        workers: int,
+        read: Callable[[ImageEntry], Sequence[F]],
+        entry: Callable[[ImageEntry, str], F],
+    ) -> None:
         self._pool = pool
         self._workers = workers
+        self._read: Callable[[ImageEntry], Sequence[F]] = read
+        self._entry: Callable[[ImageEntry, str], F] = entry
         self._lock = threading.Lock()
         self._readable: list[ImageEntry] = []
         self._unreadable: dict[ImageEntry, ImageUnreadable] = {}
         self._doubtful: dict[ImageEntry, errors.SnapmanageError] = {}
 
-    def snapshots(self) -> list[BackendSnapshot]:
-        """Return every snapshot of the pool, and an entry for each unreadable image."""
+    def run(self) -> list[F]:
+        """Return the objects that were read, and an entry for each unreadable image."""
         images = self._pool.images()
         with ThreadPoolExecutor(self._workers, "rbd-list") as readers:
             found = [each for several in readers.map(self._read_image, images) for each in several]
@@ -38,19 +66,19 @@ class PoolScan:
             self._pool.verify()
         if self._doubtful:
             self._refuse_cluster_failure()
-        unreadable = [listing_entry(failure.image, failure.reason) for failure in self._unreadable.values()]
+        unreadable = [self._entry(failure.image, failure.reason) for failure in self._unreadable.values()]
         doubtful = [
-            listing_entry(image, unreadable_reason(image, str(failure), "list again when the image can be read"))
+            self._entry(image, unreadable_reason(image, str(failure), "list again when the image can be read"))
             for image, failure in self._doubtful.items()
         ]
         return found + unreadable + doubtful
 
-    def _read_image(self, image: ImageEntry) -> list[BackendSnapshot]:
-        """Return the image's snapshots; record a failure, and skip the image where the cluster has failed."""
+    def _read_image(self, image: ImageEntry) -> Sequence[F]:
+        """Return the image's objects; record a failure, and skip the image where the cluster has failed."""
         if self._cluster_failed():
             return []
         try:
-            found = self._pool.snapshots(image)
+            found = self._read(image)
         except errors.SourceNotFound:
             return []  # the image was removed meanwhile
         except ImageUnreadable as failure:
@@ -76,4 +104,4 @@ class PoolScan:
             raise next(filter(is_broken, self._doubtful.values()), failure)
         # The image may have been removed meanwhile; any answer shows that the cluster works.
         with suppress(errors.Invalid):
-            self._pool.snapshots(self._readable[0])
+            self._read(self._readable[0])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, Unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
 
 # Remedies by the error of the opening. Each of these errors is caused by the image, not by the cluster as a whole.
 REMEDIES: Mapping[int, str] = {
@@ -65,13 +65,24 @@ def listing_entry(image: ImageEntry, reason: str) -> BackendSnapshot:
     """Return the listing's entry for an unreadable image."""
     return BackendSnapshot(
         name=image.name,
-        identity=f"image {image.image_id}" if image.image_id else f"image-of-format-1 {image.name}",
+        identity=unreadable_identity(image.name, image.image_id),
         size_bytes=0,
         parent=image.name,
         parent_identity=image.image_id or None,
         unsafe=Unsafe.UNUSABLE,
         unsafe_reason=reason,
     )
+
+
+def volume_entry(image: ImageEntry, reason: str) -> BackendVolume:
+    """Return the entry of a list of volumes for an unreadable image."""
+    identity = image.image_id or unreadable_identity(image.name, "")
+    return BackendVolume(image.name, identity, 0, unsafe=Unsafe.UNUSABLE, unsafe_reason=reason)
+
+
+def unreadable_identity(name: str, image_id: str) -> str:
+    """Return the identity of an entry for an image that is unreadable or, without an id, has format 1."""
+    return f"image {image_id}" if image_id else f"image-of-format-1 {name}"
 
 
 def is_listing_entry(identity: str) -> bool:

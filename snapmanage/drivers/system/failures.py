@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from snapmanage import errors
+from snapmanage.drivers.system import permissions
 
 
 class KnownFailure(NamedTuple):
@@ -39,13 +40,15 @@ def command_error(
 def translated_errors(name: str, known: Mapping[int, KnownFailure], otherwise: KnownFailure) -> Iterator[None]:
     """Raise an error of snapmanage in the place of an `OSError`; its errno decides.
 
-    The texts of `known` and `otherwise` describe problem and remedy, with `{!r}` in the place of the object's `name`.
+    The texts of `known` and `otherwise` describe problem and remedy, with `{!r}` in the place of the object's `name`,
+    and `{user}` in that of the user of this process.
     """
     try:
         yield
     except OSError as failure:
         error, text = known.get(failure.errno or 0, otherwise)
-        raise error(f"{text.format(name)} ({failure.strerror or failure})") from failure
+        names = {"user": permissions.user()} if "{user}" in text else {}
+        raise error(f"{text.format(name, **names)} ({permissions.system_error(failure)})") from failure
 
 
 def on_one_line(text: str) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 
 from snapmanage import errors
 from snapmanage.core.backend import BackendObject
-from snapmanage.drivers.system import failures, mounts, syscalls
+from snapmanage.drivers.system import failures, mounts, permissions, syscalls
 from snapmanage.drivers.system.failures import KnownFailure
 
 MAX_NAME_BYTES = 255
@@ -23,7 +23,7 @@ MAX_NAME_BYTES = 255
 PROBE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOT_PERMITTED = KnownFailure(
-    errors.BackendPermission, "the system doesn't permit this operation on {!r}: give snapmanage's user the permission"
+    errors.BackendPermission, "{user} may not use {!r}: give it the rights to read and write it"
 )
 # A context that turns an error of a system call on the file of that name into an error of snapmanage.
 translated_errors = partial(
@@ -125,11 +125,21 @@ def locate(directory_fd: int, path: str, identities: Collection[str], names: Col
     return [each for each in objects if each.identity in identities or each.name in names]
 
 
+def path_of(fd: int) -> str:
+    """Return the path of an open directory, as the system knows it now."""
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
 @contextmanager
 def opened_directory(directory: str) -> Iterator[int]:
     """Open the directory; raise `BackendUnavailable`."""
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError as failure:
+        raise errors.BackendPermission(
+            f"{permissions.user()} can't open the directory {directory!r}: give it the right to read that one, and the "
+            f"right to enter the directories above it ({permissions.system_error(failure)})"
+        ) from failure
     except OSError as failure:
         raise errors.BackendUnavailable(
             f"can't open the directory {directory!r}: {failure.strerror}; check that it exists and is mounted"

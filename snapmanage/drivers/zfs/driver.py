@@ -16,7 +16,8 @@ transaction.
 **Sizes.** The size of a volume is `volsize`, the room for its data. The size of a file system is `referenced`.
 
 **Refusals.** An object with unreadable properties is listed as unusable. Where damage keeps ZFS from listing
-everything, the listing has the remaining snapshots and an entry `DATASET@*` with the reason. The driver then also
+everything, the listing has the remaining snapshots and an entry `DATASET@*` with the reason; a list of volumes has an
+entry `DATASET/*`. The driver then also
 reads by name the datasets that this host has mounted or has devices of. A snapshot that waits to be destroyed
 (`zfs destroy -d`) is unusable.
 
@@ -105,6 +106,11 @@ class ZfsDriver:
         found, damage = self._scanner.listing()
         return [*self._snapshots(found), *([self._unlisted(damage)] if damage else [])]
 
+    def list_volumes(self) -> list[BackendVolume]:
+        found, damage = self._scanner.listing()
+        unlisted = [self._unlisted_volumes(damage)] if damage else []
+        return [*(each.volume() for each in found.values() if not each.is_snapshot), *unlisted]
+
     def find_snapshot(self, reference: Reference, volume: str | None = None) -> BackendSnapshot:
         name = reference.name()
         if name == self._unlisted_name:
@@ -116,12 +122,16 @@ class ZfsDriver:
         raise errors.NotASnapshot(f"{name!r} is a dataset; name one of its snapshots, DATASET@NAME")
 
     def find_volume(self, reference: Reference) -> BackendVolume:
+        if reference.name() == self._unlisted_volumes_name:
+            _, damage = self._scanner.listing()
+            if damage:
+                return self._unlisted_volumes(damage)
         dataset = self._find(reference.name())[reference.name()]
         if dataset.is_snapshot:
             raise errors.NotAVolume(f"{dataset.name!r} is a snapshot; name the dataset before its @")
         if dataset.fault:
             raise errors.BackendError(f"{dataset.name!r} can't be read: {dataset.fault}")
-        return BackendVolume(dataset.name, dataset.identity, dataset.size_bytes)
+        return dataset.volume()
 
     def locate(self, identities: Collection[str], names: Collection[str]) -> list[BackendObject]:
         # The search covers the whole pool, since a dataset can be renamed to a place outside of the configured one.
@@ -219,6 +229,19 @@ class ZfsDriver:
     def _unlisted(self, damage: str) -> BackendSnapshot:
         """Return the entry for the snapshots that ZFS couldn't list; no real snapshot has such a name."""
         name = self._unlisted_name
-        reason = f"zfs can't list everything in the dataset, see zpool status -v (zfs reports: {on_one_line(damage)})"
         identity = report.unreadable_identity(name)
-        return BackendSnapshot(name, identity, 0, None, unsafe=Unsafe.UNUSABLE, unsafe_reason=reason)
+        return BackendSnapshot(name, identity, 0, None, unsafe=Unsafe.UNUSABLE, unsafe_reason=_unlisted_reason(damage))
+
+    @property
+    def _unlisted_volumes_name(self) -> str:
+        return f"{self._dataset}/*"
+
+    def _unlisted_volumes(self, damage: str) -> BackendVolume:
+        """Return the entry for the datasets that ZFS couldn't list; no real dataset has such a name."""
+        name = self._unlisted_volumes_name
+        identity = report.unreadable_identity(name)
+        return BackendVolume(name, identity, 0, unsafe=Unsafe.UNUSABLE, unsafe_reason=_unlisted_reason(damage))
+
+
+def _unlisted_reason(damage: str) -> str:
+    return f"zfs can't list everything in the dataset, see zpool status -v (zfs reports: {on_one_line(damage)})"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, Unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Unsafe
 from snapmanage.drivers.zfs.names import MAX_NAME_LENGTH, dataset_of, is_dataset_name, is_snapshot_name
 
 KINDS = ("filesystem", "volume", "snapshot")
@@ -50,6 +50,18 @@ class Dataset:
             unsafe=unsafe,
             unsafe_reason=reason,
             extra={} if self.fault else {"userrefs": str(self.holds)},
+        )
+
+    def volume(self) -> BackendVolume:
+        """Return this dataset as the driver protocol describes it."""
+        return BackendVolume(
+            name=self.name,
+            identity=self.identity,
+            size_bytes=self.size_bytes,
+            created_at=self.created_at,
+            unsafe=Unsafe.UNUSABLE if self.fault else None,
+            unsafe_reason=self.fault,
+            extra={} if self.fault else {"type": self.kind},
         )
 
     def _safety(self, mounted_at: str, managed_suffix_length: int) -> tuple[Unsafe | None, str]:

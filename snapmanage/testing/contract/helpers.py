@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,16 @@ def binding_of(lab: Lab, snapshot: BackendSnapshot) -> Binding:
     """Return a binding of the snapshot to a new record."""
     managed_name = lab.driver.managed_name(snapshot, f"snapshot-{uuid.uuid4()}")
     return Binding(snapshot.identity, snapshot.name, managed_name)
+
+
+def counted(function: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
+    """Return the function so that it adds each of its calls to `calls`."""
+
+    def append_and_call(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments, **named)
+
+    return append_and_call
 
 
 def by_name(snapshot: BackendSnapshot) -> str:

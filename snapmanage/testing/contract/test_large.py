@@ -1,23 +1,11 @@
 """The contract of a driver: long listings."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
+from snapmanage.testing.contract.helpers import counted
 from snapmanage.testing.lab import LargeLab
 
 MANY = 5000
-
-
-def counted(function: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
-    """Return the function so that it adds each of its calls to `calls`."""
-
-    def append_and_call(*arguments: Any, **named: Any) -> Any:
-        calls.append(arguments)
-        return function(*arguments, **named)
-
-    return append_and_call
 
 
 @pytest.mark.lab_needs("add_many")

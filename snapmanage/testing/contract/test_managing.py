@@ -119,7 +119,7 @@ def test_managed_snapshot_with_a_third_name_is_listed_with_its_record(lab: Lab) 
 
     [entry] = entries(lab.driver.list_snapshots(), Owned({snapshot.identity: "record-1"}))
 
-    assert (entry.snapshot_id, entry.reference) == ("record-1", Reference.named(lab.name_of("third")))
+    assert (entry.record_id, entry.reference) == ("record-1", Reference.named(lab.name_of("third")))
     assert lab.driver.find_snapshot(entry.reference).identity == snapshot.identity
 
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ class Array:
         self.write_snapshots({"daily": "disk-1", "weekly": "disk-1"})
         return self
 
-    def write_snapshots(self, snapshots: dict[str, str]) -> None:
-        self.file.write_text(json.dumps({"volumes": ["disk-1"], "snapshots": snapshots}))
+    def write_snapshots(self, snapshots: dict[str, str], volumes: Sequence[str] = ("disk-1",)) -> None:
+        self.file.write_text(json.dumps({"volumes": volumes, "snapshots": snapshots}))
 
     @property
     def names(self) -> set[str]:

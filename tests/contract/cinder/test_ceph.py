@@ -43,10 +43,16 @@ def assert_refused(lab: CinderRbdLab, snapshot: BackendSnapshot) -> None:
 
 def test_unreadable_image_is_an_entry_beside_the_others(lab: CinderRbdLab) -> None:
     lab.odd.corrupt("odd")
+    lab.add_volume("a@b")
 
     found = {each.name: each for each in lab.driver.list_snapshots()}
+    volumes = {each.name: each.unsafe_reason for each in lab.driver.list_volumes()}
 
     assert (found[DAILY].unsafe, found["odd"].unsafe) == (None, Unsafe.UNUSABLE)
+    assert volumes.keys() == {lab.volume, "odd", "a@b"}
+    assert volumes[lab.volume] == ""
+    assert "Input/output error" in volumes["odd"]
+    assert "can't address an image with '@'" in volumes["a@b"]
     for name in ("odd", "odd@daily"):
         with pytest.raises(errors.Unusable, match="Input/output error"):
             refuse_unsafe(find(lab, name))

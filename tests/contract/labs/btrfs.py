@@ -20,6 +20,7 @@ class BtrfsLab:
 
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     volume = "volume-1"
     legal_characters = "".join(map(chr, range(1, 128))).replace("/", "") + "é\u2028\U0001f600"
     scan = (trees, "read")

@@ -38,6 +38,7 @@ class CinderLvmLab:
 
     reports_storage_id = False
     reports_creation_time = False
+    lists_volumes = True
     volume = "thick-volume"
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES
@@ -90,6 +91,7 @@ class CinderRbdLab(RbdLab):
 
     reports_storage_id = False
     reports_creation_time = False
+    lists_volumes = True
     add_unusable: ClassVar[Any] = None
     size_bytes = GIB
     impossible_names = IMPOSSIBLE_NAMES

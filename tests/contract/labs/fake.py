@@ -11,6 +11,7 @@ from snapmanage.drivers.fake import FakeDriver
 class FakeLab:
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     volume = "volume-1"
     size_bytes = GIB
     impossible_names = ()

@@ -12,6 +12,7 @@ from snapmanage.drivers.file import FileDriver
 class FileLab:
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     volume = "disk1.img"
     size_bytes = 3 * 1024**2 + 1
     impossible_names = ("../disk1.img@x", "/etc/passwd", "disk1.img@a/b", "disk1.img@\0", "..", ".hidden@x", "\ud800@x")

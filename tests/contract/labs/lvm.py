@@ -27,6 +27,7 @@ class LvmMetadataLab:
 
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     impossible_names = IMPOSSIBLE_NAMES
     legal_characters = LEGAL_CHARACTERS
     scan = (privileged, "lvs")
@@ -98,6 +99,7 @@ class LvmKernelLab:
 
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     impossible_names = IMPOSSIBLE_NAMES
     legal_characters = LEGAL_CHARACTERS
     group = "test-group"

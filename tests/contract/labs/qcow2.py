@@ -15,6 +15,7 @@ from tests.services.storage import qemu
 class Qcow2Lab:
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     volume = "disk.qcow2"
     size_bytes = 3 * 1024**2
     impossible_names = ("../disk.qcow2", "/etc/passwd", "a\0b", "..", ".hidden.qcow2", "\ud800.qcow2", "/1")

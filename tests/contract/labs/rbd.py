@@ -21,6 +21,7 @@ IMAGES = 10
 class RbdLab:
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     volume = "image-1"
     size_bytes = 8 * MIB
     impossible_names = ("image-1@a\0b", "image-1\0", "\ud800@x")

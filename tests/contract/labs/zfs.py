@@ -24,6 +24,7 @@ class ZfsLab:
 
     reports_storage_id = True
     reports_creation_time = True
+    lists_volumes = True
     legal_characters = "-abcxyzABCXYZ0189_.: "
     scan = (commands, "run")
 

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from snapmanage import errors
-from snapmanage.core.backend import BackendSnapshot, Binding, Unsafe, refuse_foreign, refuse_unsafe
+from snapmanage.core.backend import BackendSnapshot, BackendVolume, Binding, Unsafe, refuse_foreign, refuse_unsafe
 from snapmanage.core.reference import Reference
 from tests.contract.labs.lvm import LvmMetadataLab, lvm_lab
 from tests.services.storage import lvm_oddities
@@ -29,6 +29,10 @@ def find(lab: LvmMetadataLab, name: str) -> BackendSnapshot:
     return lab.driver.find_snapshot(Reference.named(name))
 
 
+def find_volume(lab: LvmMetadataLab, name: str) -> BackendVolume:
+    return lab.driver.find_volume(Reference.named(name))
+
+
 def manage(lab: LvmMetadataLab, snapshot: BackendSnapshot) -> BackendSnapshot:
     """Manage a snapshot on its listed volume, as the server does."""
     volume = lab.driver.find_volume(Reference.named(snapshot.parent or ""))
@@ -43,7 +47,9 @@ def test_snapshot_of_a_restored_volume_is_managed_on_it(lab: LvmMetadataLab) -> 
     lab.group.add_thin_snapshots("pvc-2", "snap-2")
 
     managed = manage(lab, find(lab, "snap-2"))
+    volumes = {found.name: found.identity for found in lab.driver.list_volumes()}
 
+    assert volumes == {name: find_volume(lab, name).identity for name in (lab.volume, "snap-1", "pvc-2")}
     assert (managed.parent, managed.parent_identity) == ("pvc-2", find(lab, "pvc-2").identity)
 
 

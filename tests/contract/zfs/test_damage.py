@@ -20,7 +20,11 @@ def test_damaged_dataset_has_an_entry_and_the_others_are_listed(lab: ZfsLab) -> 
 
     listed = {found.name: found.unsafe for found in lab.driver.list_snapshots()}
     rest = lab.driver.find_snapshot(Reference.named(f"{lab.dataset}@*"))
+    volumes = {found.name: found.unsafe for found in lab.driver.list_volumes()}
+    other_volumes = lab.driver.find_volume(Reference.named(f"{lab.dataset}/*"))
 
+    assert volumes == {lab.dataset: None, other_volumes.name: Unsafe.UNUSABLE}
+    assert other_volumes.unsafe_reason == rest.unsafe_reason
     assert listed == {f"{lab.dataset}@of-all": None, rest.name: Unsafe.UNUSABLE}
     with pytest.raises(errors.Unusable, match="I/O error"):
         refuse_unsafe(rest)
@@ -45,6 +49,9 @@ def test_mounted_datasets_are_listed_despite_damage_beside_them(lab: ZfsLab, mon
 def test_listing_without_damage_has_no_entry_for_it(lab: ZfsLab) -> None:
     with pytest.raises(errors.InvalidReference):
         lab.driver.find_snapshot(Reference.named(f"{lab.dataset}@*"))
+    with pytest.raises(errors.InvalidReference):
+        lab.driver.find_volume(Reference.named(f"{lab.dataset}/*"))
+    assert {found.name for found in lab.driver.list_volumes()} == {lab.dataset, lab.volume}
 
 
 def test_object_without_usable_properties_is_unusable_and_the_others_are_listed(
@@ -53,6 +60,7 @@ def test_object_without_usable_properties_is_unusable_and_the_others_are_listed(
     values = {"type": "snapshot", "creation": "1", "guid": "5", "createtxg": "9", "objsetid": "7"}
     values |= {"referenced": "0", "volsize": "-", "userrefs": "-", "defer_destroy": "off"}
     odd = {"tank/v": {"type": "filesystem"}, "tank/v@odd": {"guid": "-", "creation": "-"}, "tank/v@well": {}}
+    odd |= {"tank/v/odd": {"type": "filesystem", "guid": "-"}, "tank/v/disk": {"type": "volume", "volsize": "7"}}
     lines = [f"{name}\t{key}\t{value}" for name, more in odd.items() for key, value in (values | more).items()]
     replace_zfs(tmp_path, monkeypatch, "\n".join(lines), "", 0)
     driver = ZfsDriver("tank/v", zfs_delegated=True)
@@ -62,6 +70,12 @@ def test_object_without_usable_properties_is_unusable_and_the_others_are_listed(
     assert listed == {
         "tank/v@odd": (Unsafe.UNUSABLE, "unreadable:tank/v@odd"),
         "tank/v@well": (None, "5-9-7"),
+    }
+    volumes = {found.name: (found.unsafe, found.size_bytes, dict(found.extra)) for found in driver.list_volumes()}
+    assert volumes == {
+        "tank/v": (None, 0, {"type": "filesystem"}),
+        "tank/v/odd": (Unsafe.UNUSABLE, 0, {}),
+        "tank/v/disk": (None, 7, {"type": "volume"}),
     }
     assert set(driver.locate((), {"tank/v@odd"})) == {BackendObject("tank/v@odd", "")}
     with pytest.raises(errors.BackendError):

@@ -3,6 +3,7 @@
 schemathesis makes the requests, from the document alone; a world with something in it answers them.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -26,6 +27,7 @@ from schemathesis.specs.openapi import checks
 from snapmanage.api import openapi, routes
 from snapmanage.api.access.callers import Caller
 from snapmanage.api.access.noauth import NoAuth
+from snapmanage.api.handlers.types import DEFAULT_ID
 from tests.functional.client import PROJECT, SERVER
 from tests.functional.world import World, running_world
 
@@ -166,23 +168,25 @@ def make_likely(case: schemathesis.Case[Any], known: dict[str, str]) -> None:
         return
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid.uuid4())  # one key for all would let one request through
-    asked = known | {"project_id": PROJECT} | ({"snapshot_id": known["doomed"]} if case.method == "POST" else {})
+    asked = known | {"project_id": PROJECT, "target_project_id": PROJECT, "volume_type_id": DEFAULT_ID}
+    asked |= {"snapshot_id": known["doomed"]} if case.method == "POST" else {}
     case.path_parameters = {name: asked[name] for name in case.path_parameters}
     case.query = likely_query(case, known)
     body: Any = case.body
     if case.path.endswith(("/os-snapshot-manage", "/manageable_snapshots")) and case.method == "POST":
         body["snapshot"]["volume_id"] = known["volume_id"]
-    elif case.path.endswith("/os-volume-manage"):
+    elif case.path.endswith("/os-volume-manage") and case.method == "POST":
         body["volume"]["host"] = SERVER
 
 
 def likely_query(case: schemathesis.Case[Any], known: dict[str, str]) -> dict[str, Any]:
     """Return the query of a list without contradictory parameters and with meaningful values."""
     listed = re.search("/(snapshot|volume|message)s", case.path)
+    reference = json.dumps({"source-name": "volume-1" if "volume" in case.path else "volume-1-snapshot-2"})
     meant = {
         "host": SERVER,
         "metadata": '{"key": "value"}',
-        "marker": known[f"{listed[1]}_id"] if listed else '{"source-name": "volume-1-snapshot-2"}',
+        "marker": known[f"{listed[1]}_id"] if listed else reference,
     }
     other = {"sort_key", "sort_dir"} if "sort" in case.query else set()
     other |= {"cluster"} if "host" in case.query else set()

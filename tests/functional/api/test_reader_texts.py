@@ -18,7 +18,7 @@ from tests.examples import new_id
 from tests.functional.api.access.test_policy import configured
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, fault
-from tests.functional.world import OTHER_PROJECT, World, running_world
+from tests.functional.world import OTHER_PROJECT, VOLUME, World, running_world
 
 ADMIN, MEMBER, READER = (token(role, PROJECT) for role in ("admin", "member", "reader"))
 SNAPSHOT = "volume-1-snapshot-1"
@@ -26,7 +26,13 @@ PATH = "/srv/images/volume-1"
 HOST = SERVER.partition("@")[0]
 MEMBERS_MANAGE = "".join(
     f'"{rule}": "role:admin or role:member"\n'
-    for rule in (policy.MANAGE, policy.UNMANAGE, policy.LIST_MANAGEABLE, policy.MANAGE_VOLUME)
+    for rule in (
+        policy.MANAGE,
+        policy.UNMANAGE,
+        policy.LIST_MANAGEABLE,
+        policy.LIST_MANAGEABLE_VOLUMES,
+        policy.MANAGE_VOLUME,
+    )
 )
 
 
@@ -133,13 +139,43 @@ def test_refusal_of_a_managed_object_names_its_owner_to_administrators_only(worl
     assert plain == "The object on the backend is managed already, or a request to manage it is being carried out."
 
 
+def test_refusal_of_an_object_of_the_own_project_names_its_record_to_everyone(world: World) -> None:
+    volume_id = world.register_volume()
+    owner = world.manage_snapshot(volume_id, SNAPSHOT)
+
+    def manage_again(caller: dict[str, str]) -> requests.Response:
+        return world.client.post(
+            "os-snapshot-manage", json={"snapshot": {"volume_id": volume_id, "ref": SNAPSHOT}}, headers=caller
+        )
+
+    def register_again(caller: dict[str, str]) -> requests.Response:
+        return world.client.post("os-volume-manage", json={"volume": {"host": SERVER, "ref": VOLUME}}, headers=caller)
+
+    for send, kind, record_id in ((manage_again, "snapshot", owner), (register_again, "volume", volume_id)):
+        detailed, plain = refused_texts(world, send)
+        assert detailed.endswith(f"is managed or being managed already: it is {kind} {record_id}")
+        assert plain.endswith(f"is being carried out. Its record is {record_id}.")
+        assert SERVER not in plain
+
+
+def test_reason_of_a_disabled_server_is_shown_to_everyone_and_its_name_to_administrators(world: World) -> None:
+    world.disable(SERVER, "array swap until 14:00")
+
+    texts = refused_texts(world, lambda who: world.client.get(f"os-snapshot-manage?host={SERVER}", headers=who))
+
+    assert texts == (
+        f"Service is unavailable at this time. The server {SERVER} is disabled: array swap until 14:00.",
+        "Service is unavailable at this time. The server of the backend is disabled: array swap until 14:00.",
+    )
+
+
 def test_refusal_of_an_unknown_host_does_not_repeat_the_host(world: World) -> None:
     def register(caller: dict[str, str]) -> requests.Response:
         body = {"volume": {"host": "nowhere@fast", "ref": "volume-1"}}
         return world.client.post("os-volume-manage", json=body, headers=caller)
 
     assert refused_texts(world, register) == (
-        "Service snapmanage-volume could not be found on host nowhere@fast.",
+        "Service snapmanage-volume could not be found on host nowhere@fast. These hosts exist: storage-1@fast.",
         "The volume, or the server of its backend, could not be found.",
     )
 
@@ -180,3 +216,17 @@ def test_manageable_list_has_details_for_administrators_only(world: World) -> No
         managed,
         f"in use: process 7 has {PATH} open",
     )
+
+
+def test_list_of_manageable_volumes_has_details_for_administrators_only(world: World) -> None:
+    volume_id = world.register_volume()
+    world.driver.add_volume("volume-2")
+    world.driver.mark("volume-2", Unsafe.UNUSABLE, f"{PATH} is damaged")
+    path = f"os-volume-manage/detail?host={SERVER}&sort=reference:asc"
+
+    entries = shown_to(world, MEMBER, path).json()["manageable-volumes"]
+
+    plain = [("already managed", None), ("unusable", None)]
+    assert [(each["reason_not_safe"], each["cinder_id"]) for each in entries] == plain
+    detailed = shown_to(world, ADMIN, path).json()["manageable-volumes"]
+    assert (detailed[0]["cinder_id"], detailed[1]["reason_not_safe"]) == (volume_id, f"unusable: {PATH} is damaged")

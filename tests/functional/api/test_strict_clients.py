@@ -10,13 +10,19 @@ import requests
 from tempest.lib.api_schema.response.compute.v2_1 import parameter_types
 from tempest.lib.api_schema.response.volume import (
     extensions,
+    limits,
     manage_snapshot,
     manage_volume,
     messages,
+    quotas,
+    scheduler_stats,
+    services,
     snapshots,
     versions,
+    volume_types,
     volumes,
 )
+from tempest.lib.api_schema.response.volume.v3_7 import services as services_3_7
 from tempest.lib.api_schema.response.volume.v3_61 import volumes as volumes_3_61
 from tempest.lib.api_schema.response.volume.v3_63 import volumes as volumes_3_63
 from tempest.lib.api_schema.response.volume.v3_64 import volumes as volumes_3_64
@@ -100,11 +106,11 @@ def of_version(schema: Schema, version: str, *where: str) -> Schema:
     return later
 
 
-def listing(properties: Schema) -> Schema:
+def listing(properties: Schema, name: str = "manageable-snapshots") -> Schema:
     entry = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
     body = {
         "type": "object",
-        "properties": {"manageable-snapshots": {"type": "array", "items": entry, "minItems": 1}},
+        "properties": {name: {"type": "array", "items": entry, "minItems": 1}},
         "additionalProperties": False,
     }
     return {"status_code": [200], "response_body": body}
@@ -150,11 +156,52 @@ def test_manageable_snapshots_match_the_reference_s_description(ann: Client, ver
     check(listing(MANAGEABLE_DETAIL), ann.get(f"{path}/detail?host={SERVER}", version=version))
 
 
+@pytest.mark.parametrize("version", ["3.0", "3.8", "latest"])
+def test_manageable_volumes_match_the_reference_s_description(ann: Client, version: str) -> None:
+    path = "os-volume-manage" if version == "3.0" else "manageable_volumes"
+    plain, detailed = (
+        {name: field for name, field in fields.items() if name != "source_reference"}
+        for fields in (MANAGEABLE, MANAGEABLE_DETAIL)
+    )
+
+    check(listing(plain, "manageable-volumes"), ann.get(f"{path}?host={SERVER}", version=version))
+    check(listing(detailed, "manageable-volumes"), ann.get(f"{path}/detail?host={SERVER}", version=version))
+
+
 @pytest.mark.parametrize("version", ["3.3", "3.5", "latest"])
 def test_messages_match_tempest_s_schemas(ann: Client, version: str) -> None:
     listed = check(messages.list_messages, ann.get("messages", version=version))
 
     check(messages.show_message, ann.get(f"messages/{listed['messages'][0]['id']}", version=version))
+
+
+@pytest.mark.parametrize(("version", "known"), [("3.0", services), ("3.8", services_3_7), ("latest", services_3_7)])
+def test_services_match_tempest_s_schemas(ann: Client, version: str, known: Any) -> None:
+    body = {"host": SERVER, "binary": "cinder-volume", "disabled_reason": "array swap"}
+
+    disabled = ann.request("PUT", "os-services/disable-log-reason", version, json=body)
+    listed = ann.get("os-services", version=version)
+    del body["disabled_reason"]
+    ann.request("PUT", "os-services/enable", version, json=body)
+
+    check(known.disable_log_reason, disabled)
+    check(known.list_services, listed)
+    check(scheduler_stats.get_pools_no_detail, ann.get("scheduler-stats/get_pools", version=version))
+    check(scheduler_stats.get_pools_with_detail, ann.get("scheduler-stats/get_pools?detail=True", version=version))
+
+
+@pytest.mark.parametrize("version", ["3.0", "latest"])
+def test_quotas_and_types_match_tempest_s_schemas(ann: Client, version: str) -> None:
+    path = f"os-quota-sets/{PROJECT}"
+
+    check(quotas.show_quota_set, ann.get(path, version=version))
+    check(quotas.show_quota_set, ann.get(f"{path}/defaults", version=version))
+    check(quotas.show_quota_set_usage, ann.get(f"{path}?usage=True", version=version))
+    check(quotas.update_quota_set, ann.request("PUT", path, version, json={"quota_set": {"snapshots": -1}}))
+    check(limits.show_limits, ann.get("limits", version=version))
+    check(volume_types.list_volume_types, ann.get("types", version=version))
+    check(volume_types.show_volume_type, ann.get("types/default", version=version))
+    check(volumes.show_volume_summary, ann.get("volumes/summary", version="3.12" if version == "3.0" else version))
 
 
 @pytest.mark.parametrize("version", ["3.0", "latest"])

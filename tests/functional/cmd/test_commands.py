@@ -1,5 +1,6 @@
 """The commands of one machine, standalone and demo, with real processes, files and signals."""
 
+import importlib.metadata
 import os
 import re
 import signal
@@ -71,7 +72,7 @@ def test_each_change_of_state_is_a_log_line_with_the_request_id(standalone: Stan
     # A client may see a change before its line is written.
     for line in (
         rf"INFO .* Snapshot requested: snapshot={snapshot_id} .* status=creating request={request_id}\n",
-        rf"INFO .* Operation finished: snapshot={snapshot_id} .* status=available request={request_id}\n",
+        rf"INFO .* Snapshot managed: snapshot={snapshot_id} .* status=available request={request_id} .*\n",
     ):
         until(partial(is_logged, line), line)
 
@@ -203,3 +204,10 @@ def test_demo_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
 
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["snapmanage", "snapmanage-manage", "snapmanage-api"])
+def test_every_command_prints_its_version(command: str) -> None:
+    ended = run(command, "--version")
+
+    assert (ended.returncode, ended.stdout.strip()) == (0, importlib.metadata.version("snapmanage")), ended.stderr

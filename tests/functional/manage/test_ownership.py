@@ -302,3 +302,36 @@ def is_owned(snapshot: Snapshot) -> bool:
     assert snapshot.storage
     assert snapshot.backend_id
     return snapshot.identity_key == owner_key(snapshot.storage, snapshot.backend_id)
+
+
+def registered(world: World, server: str) -> dict[str, tuple[str | None, str | None]]:
+    """Return the reason and the record of each volume in a list."""
+    entries = world.client.manageable_volumes(server)
+    return {each["reference"]["source-name"]: (each["reason_not_safe"], each["cinder_id"]) for each in entries}
+
+
+def test_volume_of_one_host_is_listed_as_managed_by_the_other_host_of_its_storage(world: World) -> None:
+    volume_id = world.register_volume(DISK, host=FIRST)
+
+    assert registered(world, FIRST) == {DISK: ("already managed", volume_id)}
+    assert registered(world, SECOND) == {DISK: ("already managed", volume_id)}
+    assert registered(world, ELSEWHERE) == {DISK: (None, None)}
+
+
+def test_volume_that_two_hosts_have_registered_is_listed_with_the_record_of_its_own_host(world: World) -> None:
+    of_the_host = {host: world.register_volume(DISK, host=host) for host in (FIRST, SECOND)}
+
+    for host, volume_id in of_the_host.items():
+        assert registered(world, host) == {DISK: ("already managed", volume_id)}
+
+
+def test_other_volume_with_the_name_of_a_registered_one_is_not_its_record(world: World, folder: Path) -> None:
+    volume_id = world.register_volume(DISK, host=FIRST)
+    (folder / DISK).rename(folder / "renamed.img")
+    (folder / DISK).write_bytes(b"data")
+
+    assert registered(world, FIRST) == {
+        "renamed.img": ("already managed", volume_id),
+        DISK: (f"volume {volume_id} is managed under this reference", None),
+    }
+    assert registered(world, SECOND) == {"renamed.img": ("already managed", volume_id), DISK: (None, None)}

@@ -58,3 +58,14 @@ def test_cinder_s_library_lists_all_entries_after_a_marker(cinder_client: Any, d
     # The library treats the limit as the size of a page, and follows all links.
     assert listed(marker=json.dumps({"source-name": f"{disk}@daily"}), limit=1) == after_daily
     assert listed(offset=len(whole) - len(after_daily)) == after_daily
+
+
+def test_cinder_s_library_lists_manageable_volumes(cinder_client: Any, disk: str) -> None:
+    volume = cinder_client.volumes.manage(HOST, {"source-name": disk})
+    await_available(lambda: str(cinder_client.volumes.get(volume.id).status), disk)
+
+    names = [each.reference["source-name"] for each in cinder_client.volumes.list_manageable(HOST, detailed=False)]
+    listed = cinder_client.volumes.list_manageable(HOST, limit=1, sort="reference:asc")
+
+    assert len(names) == len(set(names)) == len(listed)
+    assert [each.cinder_id for each in listed if each.reference["source-name"] == disk] == [volume.id]

@@ -1,5 +1,6 @@
 """python-cinderclient's shell, unchanged, against a running service."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -58,3 +59,39 @@ def test_cinder_s_shell_shows_why_a_snapshot_is_in_error(
     messages = cinder_shell("message-list", "--resource_uuid", made)
 
     assert "SNAPSHOT_MANAGE_SOURCE_NOT_FOUND" in messages
+
+
+def test_cinder_s_shell_lists_and_sets_services_and_pools(service: Service, cinder_shell: Callable[..., str]) -> None:
+    disabled = cinder_shell("service-disable", HOST, "cinder-volume", "--reason", "array swap")
+    listed = cinder_shell("service-list", "--host", HOST, "--binary", "cinder-volume")
+    enabled = cinder_shell("service-enable", HOST, "cinder-volume")
+
+    assert "disabled" in disabled
+    assert "array swap" in disabled
+    assert "array swap" in listed
+    assert "enabled" in enabled
+    assert field(cinder_shell("get-pools", "--detail"), "volume_backend_name") == "files"
+    assert "available" in cinder_shell("availability-zone-list")
+
+
+def test_cinder_s_shell_shows_and_sets_quotas(service: Service, cinder_shell: Callable[..., str]) -> None:
+    changed = cinder_shell("quota-update", PROJECT, "--snapshots", "7")
+    usage = cinder_shell("quota-usage", PROJECT)
+    cinder_shell("quota-delete", PROJECT)
+
+    assert field(changed, "snapshots") == "7"
+    assert re.search(r"\| snapshots +\| [0-9]+ +\| 0 +\| 7 ", usage)
+    assert field(cinder_shell("quota-show", PROJECT), "snapshots") == "-1"
+    assert field(cinder_shell("quota-defaults", PROJECT), "snapshots") == "-1"
+    assert "maxTotalSnapshots" in cinder_shell("absolute-limits")
+    assert "__DEFAULT__" in cinder_shell("type-default")
+    assert "total_count" in cinder_shell("--os-volume-api-version", "3.36", "summary")
+
+
+def test_cinder_s_shell_lists_manageable_volumes(service: Service, cinder_shell: Callable[..., str], disk: str) -> None:
+    listed = cinder_shell("manageable-list", HOST, "--detailed", "False", "--limit", "1", "--sort", "reference:asc")
+    made = field(cinder_shell("manage", HOST, disk), "id")
+    await_available(lambda: status(service, f"volumes/{made}"), disk)
+
+    assert disk in listed
+    assert made in cinder_shell("manageable-list", HOST, "--detailed", "True")

@@ -9,6 +9,8 @@ import pytest
 from snapmanage.testing.waiting import until
 from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available, run_command, status
 
+BINARY = "cinder-volume"
+
 
 @pytest.fixture
 def osc(service: Service) -> Callable[..., Any]:
@@ -38,3 +40,41 @@ def test_openstackclient_manages_lists_and_unmanages(service: Service, osc: Call
 
     until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
+
+
+def test_openstackclient_lists_and_sets_services_pools_and_limits(service: Service, osc: Callable[..., Any]) -> None:
+    osc("volume", "service", "set", HOST, BINARY, "--disable", "--disable-reason", "array swap", shown=False)
+    [disabled] = osc("volume", "service", "list", "--host", HOST, "--service", BINARY, "--long")
+    osc("volume", "service", "set", HOST, BINARY, "--enable", shown=False)
+    [enabled] = osc("volume", "service", "list")
+
+    assert (disabled["Host"], disabled["Status"], disabled["Disabled Reason"]) == (HOST, "disabled", "array swap")
+    assert (enabled["Status"], enabled["State"]) == ("enabled", "up")
+    assert [each["Name"] for each in osc("volume", "backend", "pool", "list", "--long")] == [f"{HOST}#files"]
+    assert {"Name": "max_total_snapshots", "Value": -1} in osc("limits", "show", "--absolute")
+    assert osc("limits", "show", "--rate") == []
+
+
+def test_openstackclient_lists_zones_types_and_the_summary(service: Service, osc: Callable[..., Any]) -> None:
+    assert osc("availability", "zone", "list", "--volume") == [{"Zone Name": "nova", "Zone Status": "available"}]
+    assert [each["Name"] for each in osc("volume", "type", "list")] == ["__DEFAULT__"]
+    assert osc("volume", "type", "show", "__DEFAULT__")["is_public"] is True
+    summary = osc("--os-volume-api-version", "3.36", "volume", "summary")
+    assert summary.keys() == {"Total Count", "Total Size", "Metadata"}
+
+
+def test_openstackclient_lists_manageable_volumes(service: Service, osc: Callable[..., Any], disk: str) -> None:
+    listing = ("block", "storage", "volume", "manageable", "list", HOST)
+
+    def entry() -> dict[str, Any]:
+        [found] = [each for each in osc(*listing, "--long") if each["reference"]["source-name"] == disk]
+        return dict(found)
+
+    before = entry()
+    made = osc("volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST)["id"]
+    await_available(lambda: status(service, f"volumes/{made}"), disk)
+    after = entry()
+
+    assert (before["safe_to_manage"], before["cinder_id"]) == (True, None)
+    assert (after["safe_to_manage"], after["reason_not_safe"], after["cinder_id"]) == (False, "already managed", made)
+    assert disk in [each["reference"]["source-name"] for each in osc(*listing, "--sort", "size:asc")]

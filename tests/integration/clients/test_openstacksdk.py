@@ -8,6 +8,7 @@ import openstack
 import pytest
 from openstack.exceptions import ConflictException, NotFoundException
 
+from snapmanage.testing.services.deployment import PROJECT
 from snapmanage.testing.waiting import until
 from tests.integration.clients.service import HOST, SNAPSHOTS, Service, await_available
 
@@ -54,3 +55,28 @@ def test_openstacksdk_reads_all_pages_once(sdk: Any, disk: str, limit: int | Non
 
     assert len(listed) == len(set(listed))
     assert {f"{disk}@{word}" for word in SNAPSHOTS} <= set(listed)
+
+
+def test_openstacksdk_reads_and_sets_quotas_and_services(service: Service, sdk: Any) -> None:
+    changed = sdk.update_quota_set(PROJECT, snapshots=9)
+    shown = sdk.get_quota_set(PROJECT, usage=True)
+    sdk.revert_quota_set(PROJECT)
+    [server] = sdk.services(binary="cinder-volume")
+
+    assert (changed.snapshots, shown.snapshots, shown.reservation["snapshots"]) == (9, 9, 0)
+    assert sdk.get_quota_set(PROJECT).snapshots == sdk.get_quota_set_defaults(PROJECT).snapshots == -1
+    assert sdk.get_limits().absolute.max_total_snapshots == -1
+    assert sdk.disable_service(server, reason="array swap").host == HOST
+    assert sdk.find_service("cinder-volume", host=HOST).disabled_reason == "array swap"
+    sdk.enable_service(server)
+    assert [each.name for each in sdk.backend_pools()] == [f"{HOST}#files"]
+    assert [each.name for each in sdk.types()] == ["__DEFAULT__"]
+
+
+def test_openstacksdk_lists_manageable_volumes(sdk: Any, disk: str) -> None:
+    volume = sdk.manage_volume(host=HOST, ref={"source-name": disk})
+    await_available(lambda: str(sdk.get_volume(volume.id).status), disk)
+
+    listed = {each.reference["source-name"]: each for each in sdk.manageable_volumes(details=True, host=HOST, limit=1)}
+
+    assert (listed[disk].safe_to_manage, listed[disk].cinder_id) == (False, volume.id)

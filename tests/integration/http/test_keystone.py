@@ -1,5 +1,6 @@
 """Callers with tokens of a real Keystone, which the real middleware validates."""
 
+import json
 import secrets
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from snapmanage.testing.services.process import free_port
 from snapmanage.testing.waiting import until
 from tests.functional.client import SERVER, Client, fault
 from tests.functional.world import World, running_world
+from tests.integration.clients.service import run_command
 from tests.services.keystone import Keystone
 
 SNAPSHOTS = ("volume-1-snapshot-1", "volume-1-snapshot-2")
@@ -266,3 +268,30 @@ def test_api_process_accepts_tokens_and_logs_no_secret(
     [password] = [line for line in settings.read_text().splitlines() if line.startswith("password = ")]
     for secret in (admin, garbage, password.removeprefix("password = ")):
         assert secret not in log
+
+
+def test_openstackclient_shows_and_sets_the_quotas_of_another_project(
+    world: World, keystone: Keystone, project: str
+) -> None:
+    """The client looks the project up in Keystone, and the service in its catalog."""
+    keystone.add_endpoint("block-storage", f"{world.client.root}/v3/$(project_id)s")
+    user_id, password = keystone.user("admin", project)
+    other = keystone.project()
+    environment = {
+        "OS_AUTH_TYPE": "password",
+        "OS_AUTH_URL": keystone.url,
+        "OS_USER_ID": user_id,
+        "OS_PASSWORD": password,
+        "OS_PROJECT_ID": project,
+    }
+
+    run_command("openstack", "quota", "set", "--snapshots", "7", other, environment=environment)
+    shown = run_command(
+        "openstack", "quota", "show", "--volume", "--usage", "-f", "json", other, environment=environment
+    )
+    run_command("openstack", "quota", "delete", "--volume", other, environment=environment)
+    reset = run_command("openstack", "quota", "show", "--volume", "-f", "json", other, environment=environment)
+
+    [usage] = [each for each in json.loads(shown) if each["Resource"] == "snapshots"]
+    assert (usage["Limit"], usage["In Use"]) == (7, 0)
+    assert {"Resource": "snapshots", "Limit": -1} in json.loads(reset)

@@ -56,7 +56,7 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
 
     def get_manageable_volumes(self, managed: Any, *page: Any) -> list[dict[str, Any]]:
         with self._array() as array:
-            return [{"reference": {"name": name}, "size": 2, "safe_to_manage": True} for name in array["volumes"]]
+            return [self._volume(name) for name in array["volumes"]]
 
     def manage_existing_snapshot_get_size(self, snapshot: Any, existing_ref: Any) -> int:
         if existing_ref["source-name"].startswith("own-"):
@@ -96,6 +96,12 @@ class ArrayDriver(driver.VolumeDriver):  # type: ignore[misc]  # cinder has no a
 
     def _fail(self) -> None:
         raise ValueError(f"\x1b[2J {self.configuration.array_password}")
+
+    def _volume(self, name: str) -> dict[str, Any]:
+        entry: dict[str, Any] = {"reference": {"name": name}, "size": 2, "safe_to_manage": True}
+        if name.startswith("attached"):
+            entry |= {"safe_to_manage": False, "reason_not_safe": "volume in use", "extra_info": {"port": 7}}
+        return entry
 
     def _entry(self, name: str, volume: str, owner: str | None) -> dict[str, Any]:
         return {

@@ -2,7 +2,8 @@
 
 import copy
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import oslo_messaging
@@ -14,13 +15,13 @@ from snapmanage.bus import envelope
 from snapmanage.bus.envelope import Incoming
 from snapmanage.core.backend import Unsafe
 from snapmanage.core.lists import manageable
-from snapmanage.core.lists.inventory import Inventory
+from snapmanage.core.lists.inventory import Inventory, L
 from snapmanage.core.lists.manageable import Manageable, Owned, Page
 from snapmanage.core.records import Operation, Requester, Snapshot, Status, Volume
 from snapmanage.core.reference import Reference
 from snapmanage.manage.acceptance import OperationRequest
 from snapmanage.volume.cinder_dialect import CinderEndpoint
-from snapmanage.volume.endpoint import Endpoint
+from snapmanage.volume.endpoint import Endpoint, ManageableLists
 from snapmanage.volume.intake import INVALID_MESSAGE
 from tests import examples
 from tests.examples import SERVER, SNAPSHOT_ID, VOLUME_ID, sample_body
@@ -29,6 +30,7 @@ CONTEXT = {"project_id": "a" * 32, "user_id": "b" * 32, "request_id": "req-1", "
 WHOLE: dict[str, Any] = {"snapshot_id": SNAPSHOT_ID, "volume_id": VOLUME_ID, "ref": {"source-name": "daily"}}
 REQUESTER = Requester("a" * 32, "b" * 32, "req-1", "req-2")
 LISTED = [examples.found(), examples.found("weekly", unsafe=Unsafe.IN_USE, unsafe_reason="mounted")]
+LISTED_VOLUMES = [examples.found_volume(), examples.found_volume("other", extra={"pool_lv": "pool"})]
 
 
 class Server:
@@ -37,15 +39,13 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[OperationRequest] = []
         self.pages: list[Page] = []
-        endpoints = [
-            Endpoint(SERVER, self.list),
-            CinderEndpoint(SERVER, self.list, "volume-%s"),
-        ]
+        lists = ManageableLists(partial(self.list, LISTED), partial(self.list, LISTED_VOLUMES))
+        endpoints = [Endpoint(SERVER, lists), CinderEndpoint(SERVER, lists, "volume-%s")]
         self._dispatcher = RPCDispatcher(endpoints, None, oslo_messaging.DefaultRPCAccessPolicy)
 
-    def list(self, page: Page) -> list[Manageable]:
+    def list(self, listed: Sequence[L], page: Page) -> list[Manageable]:
         self.pages.append(page)
-        return manageable.entries(list(manageable.on_page(Inventory(LISTED).candidates(page), page)), Owned())
+        return manageable.entries(list(manageable.on_page(Inventory(listed).candidates(page), page)), Owned())
 
     def receive(self, incoming: Incoming) -> Any:
         result = self._dispatcher.dispatch(incoming)
@@ -201,6 +201,12 @@ def test_listing_for_cinder_contains_objects_in_the_form_of_cinder(server: Serve
     assert shape(answered[0]) == shape(theirs[0])
 
 
+def test_list_of_volumes_has_the_form_of_the_rest_api(server: Server) -> None:
+    entries = server.dispatch("get_manageable_volumes", {"marker": {"source-name": "other"}, "limit": 1}, "1.3")
+
+    assert entries == [manageable.entries(LISTED_VOLUMES, Owned())[0].as_wire()]
+
+
 def shape(entry: Any) -> Any:
     """Return an entry with the names of its fields instead of their values."""
     data = entry["versioned_object.data"]
@@ -220,6 +226,8 @@ def test_listing_contains_no_objects_by_default(server: Server) -> None:
         ("manage_snapshot", "1.999", {"snapshot_id": SNAPSHOT_ID}),
         ("get_manageable_snapshots", "3.0", {"want_objects": True}),
         ("get_manageable_snapshots", "3.99", {}),
+        ("get_manageable_volumes", "1.999", {}),
+        ("get_manageable_volumes", "3.10", {"want_objects": True}),
     ],
 )
 def test_newer_minor_version_is_accepted(server: Server, method: str, version: str, arguments: dict[str, Any]) -> None:

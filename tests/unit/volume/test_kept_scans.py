@@ -7,6 +7,7 @@ from snapmanage.volume.scans import KeptScans, Scan, Scans
 from tests import examples
 
 LATER = Page(offset=1)
+ONE, TWO, THREE = ((server, "snapshots") for server in ("one", "two", "three"))
 
 
 def scan(entries: int) -> Scan:
@@ -16,26 +17,26 @@ def scan(entries: int) -> Scan:
 def test_scans_at_the_limit_are_kept_and_one_entry_more_forgets_the_oldest() -> None:
     kept, first, second = KeptScans(most_entries=5), scan(3), scan(2)
 
-    kept.keep("one", first)
-    kept.keep("two", second)
-    assert (kept.get("one"), kept.get("two"), kept.entries) == (first, second, 5)
+    kept.keep(ONE, first)
+    kept.keep(TWO, second)
+    assert (kept.get(ONE), kept.get(TWO), kept.entries) == (first, second, 5)
 
-    kept.keep("three", scan(1))
-    assert (kept.get("one"), kept.get("two"), kept.entries) == (None, second, 3)
+    kept.keep(THREE, scan(1))
+    assert (kept.get(ONE), kept.get(TWO), kept.entries) == (None, second, 3)
 
 
 def test_scan_replaces_its_predecessor() -> None:
     kept = KeptScans(most_entries=5)
 
-    kept.keep("one", scan(3))
-    kept.keep("one", scan(4))
+    kept.keep(ONE, scan(3))
+    kept.keep(ONE, scan(4))
 
     assert kept.entries == 4
 
 
 def test_scan_that_is_too_large_serves_its_page_and_is_not_kept() -> None:
     kept = KeptScans(most_entries=2)
-    scans = Scans(examples.SERVER, FakeDriver(), 60, 60, kept=kept)
+    scans = Scans(examples.SERVER, "snapshots", FakeDriver().list_snapshots, 60, 60, kept)
 
     first, second = scans.for_page(LATER), scans.for_page(LATER)
 

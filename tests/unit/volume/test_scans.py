@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from snapmanage import errors
+from snapmanage.core.backend import BackendSnapshot
 from snapmanage.core.lists.inventory import Inventory
 from snapmanage.core.lists.manageable import Page
 from snapmanage.core.reference import Reference
@@ -18,6 +19,7 @@ from tests.examples import SERVER
 FIRST = Page()
 NEXT = Page(marker=Reference.named("volume-1-snapshot-2"))
 BY_OFFSET = Page(offset=1)
+SnapshotScans = Scans[BackendSnapshot]
 TTL_SECONDS = 60
 TIMEOUT_SECONDS = 60
 
@@ -47,30 +49,36 @@ def driver() -> FakeDriver:
 
 
 @pytest.fixture
-def scans(driver: FakeDriver) -> Scans:
-    return Scans(SERVER, driver, TTL_SECONDS, TIMEOUT_SECONDS)
+def scans(driver: FakeDriver) -> SnapshotScans:
+    return scans_of(driver)
 
 
-def names(inventory: Inventory) -> set[str]:
+def scans_of(
+    driver: FakeDriver, timeout_seconds: float = TIMEOUT_SECONDS, kept: KeptScans | None = None
+) -> SnapshotScans:
+    return Scans(SERVER, "snapshots", driver.list_snapshots, TTL_SECONDS, timeout_seconds, kept)
+
+
+def names(inventory: Inventory[BackendSnapshot]) -> set[str]:
     return {each.name for each in inventory.candidates(FIRST)}
 
 
 @pytest.mark.parametrize("following", [NEXT, BY_OFFSET])
-def test_next_pages_are_read_from_the_same_scan(scans: Scans, watch: Watch, following: Page) -> None:
+def test_next_pages_are_read_from_the_same_scan(scans: SnapshotScans, watch: Watch, following: Page) -> None:
     first = scans.for_page(FIRST)
     watch.now += TTL_SECONDS - 1
 
     assert scans.for_page(following) is first
 
 
-def test_scan_that_is_too_old_is_not_used(scans: Scans, watch: Watch) -> None:
+def test_scan_that_is_too_old_is_not_used(scans: SnapshotScans, watch: Watch) -> None:
     first = scans.for_page(FIRST)
     watch.now += TTL_SECONDS + 1
 
     assert scans.for_page(NEXT) is not first
 
 
-def test_first_page_is_always_read_from_a_new_scan(scans: Scans, watch: Watch, driver: FakeDriver) -> None:
+def test_first_page_is_always_read_from_a_new_scan(scans: SnapshotScans, watch: Watch, driver: FakeDriver) -> None:
     scans.for_page(FIRST)
     watch.now += 1
     driver.add_snapshot("volume-1", "new")
@@ -78,7 +86,9 @@ def test_first_page_is_always_read_from_a_new_scan(scans: Scans, watch: Watch, d
     assert "new" in names(scans.for_page(FIRST))
 
 
-def test_failed_scan_is_an_error_and_the_next_page_scans_again(scans: Scans, watch: Watch, driver: FakeDriver) -> None:
+def test_failed_scan_is_an_error_and_the_next_page_scans_again(
+    scans: SnapshotScans, watch: Watch, driver: FakeDriver
+) -> None:
     working = driver.hook
     driver.go_away()
     with pytest.raises(errors.BackendUnavailable):
@@ -95,16 +105,16 @@ def test_hung_scan_is_abandoned_and_the_next_page_scans_again(driver: FakeDriver
         released.wait(60)
 
     driver.hook = hook
-    impatient = Scans(SERVER, driver, TTL_SECONDS, 0.01)
+    impatient = scans_of(driver, 0.01)
 
     with pytest.raises(errors.BackendUnavailable, match="was abandoned"):
         impatient.for_page(FIRST)
     released.set()
 
-    assert len(names(Scans(SERVER, driver, TTL_SECONDS, TIMEOUT_SECONDS).for_page(FIRST))) == 3
+    assert len(names(scans_of(driver).for_page(FIRST))) == 3
 
 
-def test_old_scan_is_forgotten(scans: Scans, watch: Watch) -> None:
+def test_old_scan_is_forgotten(scans: SnapshotScans, watch: Watch) -> None:
     first = scans.for_page(FIRST)
     scans.forget_old()
     assert scans.for_page(NEXT) is first
@@ -118,7 +128,7 @@ def test_old_scan_is_forgotten(scans: Scans, watch: Watch) -> None:
 
 def test_scan_that_is_too_old_is_forgotten_before_the_next_one_begins(driver: FakeDriver) -> None:
     kept, entries = KeptScans(), []
-    scans = Scans(SERVER, driver, TTL_SECONDS, TIMEOUT_SECONDS, kept=kept)
+    scans = scans_of(driver, kept=kept)
     scans.for_page(FIRST)
     driver.hook = lambda step: entries.append(kept.entries)
 
@@ -128,7 +138,9 @@ def test_scan_that_is_too_old_is_forgotten_before_the_next_one_begins(driver: Fa
     assert set(entries) == {0}
 
 
-def test_callers_that_waited_for_a_scan_share_the_next_one(driver: FakeDriver, scans: Scans, watch: Watch) -> None:
+def test_callers_that_waited_for_a_scan_share_the_next_one(
+    driver: FakeDriver, scans: SnapshotScans, watch: Watch
+) -> None:
     begun: list[threading.Event] = []
     may_end = threading.Event()
 

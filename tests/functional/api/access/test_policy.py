@@ -58,6 +58,7 @@ def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, st
         policy.MANAGE: ("POST", "os-snapshot-manage", manage),
         policy.UNMANAGE: ("POST", f"snapshots/{snapshot_id}/action", {"os-unmanage": None}),
         policy.LIST_MANAGEABLE: ("GET", f"os-snapshot-manage/detail?host={SERVER}", None),
+        policy.LIST_MANAGEABLE_VOLUMES: ("GET", f"os-volume-manage/detail?host={SERVER}", None),
         policy.MANAGE_VOLUME: ("POST", "os-volume-manage", {"volume": {"host": SERVER, "ref": "v"}}),
         policy.GET_SNAPSHOT: ("GET", f"snapshots/{snapshot_id}", None),
         policy.GET_SNAPSHOTS: ("GET", "snapshots/detail", None),
@@ -68,7 +69,13 @@ def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, st
     }
 
 
-CHANGING = [policy.MANAGE, policy.UNMANAGE, policy.LIST_MANAGEABLE, policy.MANAGE_VOLUME]
+CHANGING = [
+    policy.MANAGE,
+    policy.UNMANAGE,
+    policy.LIST_MANAGEABLE,
+    policy.LIST_MANAGEABLE_VOLUMES,
+    policy.MANAGE_VOLUME,
+]
 SHOWING = [
     policy.GET_SNAPSHOT,
     policy.GET_SNAPSHOTS,

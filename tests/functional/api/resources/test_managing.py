@@ -184,7 +184,8 @@ def test_disabled_server_takes_no_new_requests(world: World) -> None:
         world.client.get(f"os-snapshot-manage?host={SERVER}"),
     ]
 
-    assert {fault(answer) for answer in answers} == {(400, "badRequest", "Service is unavailable at this time.")}
+    text = f"Service is unavailable at this time. The server {SERVER} is disabled: maintenance."
+    assert {fault(answer) for answer in answers} == {(400, "badRequest", text)}
 
 
 def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
@@ -199,7 +200,9 @@ def test_overdue_heartbeat_refuses_new_requests(world: World) -> None:
         world.client.get(f"os-snapshot-manage?host={SERVER}"),
     ]
 
-    assert {fault(answer) for answer in answers} == {(400, "badRequest", "Service is unavailable at this time.")}
+    text = f"Service is unavailable at this time. The server {SERVER} is down: its last heartbeat is of "
+    assert {fault(answer)[:2] for answer in answers} == {(400, "badRequest")}
+    assert all(fault(answer)[2].startswith(text) for answer in answers)
 
 
 def test_quota_counts_managed_snapshots_and_those_in_progress(tmp_path: Path) -> None:

@@ -34,10 +34,12 @@ def test_request_is_written_with_its_cast_and_the_relay_is_nudged(bench: Bench) 
 
 
 def test_second_request_for_an_object_is_refused_at_once(bench: Bench) -> None:
-    bench.request()
+    first = bench.request()
 
-    with pytest.raises(errors.AlreadyManaged):
+    with pytest.raises(errors.AlreadyManaged, match=f"it is snapshot {first.id}") as refused:
         bench.request()
+
+    assert (refused.value.owner_id, refused.value.project_id) == (first.id, first.requester.project_id)
 
     assert bench.message_names(Kind.CAST) == ["manage_snapshot"]
 
@@ -129,4 +131,4 @@ def test_listing_marks_managed_and_requested_snapshots(bench: Bench) -> None:
         (MONTHLY, None),
     ]
     assert isinstance(entries[0], manageable.Manageable)
-    assert entries[0].snapshot_id == managed.id
+    assert entries[0].record_id == managed.id

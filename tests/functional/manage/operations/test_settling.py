@@ -104,6 +104,8 @@ def test_of_two_references_to_one_object_the_second_ends_in_error(
     (refused,) = {one.id, other.id} - {snapshot.id for snapshot in resolved}
     settled = bench.record(one if refused == one.id else other)
     assert fields(settled, "status", "reason_code", "reference_key") == [Status.ERROR, "already_managed", None]
+    (owner,) = {one.id, other.id} - {refused}
+    assert str(settled.reason).endswith(f"it is snapshot {owner}")
 
 
 @pytest.mark.parametrize(

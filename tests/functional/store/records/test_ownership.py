@@ -122,3 +122,24 @@ def test_owner_is_found_among_more_objects_than_a_statement_can_take(database: D
         owned = ownership.owned_among(conn, SERVER, [*others, examples.found("a")])
 
     assert owned.identities == {examples.found("a").identity: managed.id}
+
+
+def test_registered_volumes_are_found_by_identity_by_the_name_of_an_upstream_api_and_by_reference(
+    database: Database,
+) -> None:
+    volume = examples.available_volume("a", id=new_id())
+    known = lifecycle.succeed(lifecycle.request(replace(volume, generation=0)), examples.found_volume("a"), NOW).after
+    upstream = examples.available_volume("b", id=new_id())
+    waiting = lifecycle.request(examples.volume("c", id=new_id()))
+    elsewhere = examples.available_volume("d", id=new_id(), location=Location("storage-2", "fast"))
+    deleted = examples.available_volume("e", id=new_id(), deleted_at=NOW)
+    insert(database, known, upstream, waiting, elsewhere, deleted)
+
+    with database.read() as conn:
+        found = [examples.found_volume(name) for name in "abcdef"]
+        registered = ownership.registered_among(conn, SERVER, found)
+        nothing = ownership.registered_among(conn, SERVER, [])
+
+    assert registered.identities == {"identity of a": known.id, "identity of b": upstream.id}
+    assert registered.references == {Reference.named("a").text: known.id, Reference.named("c").text: waiting.id}
+    assert nothing == Owned()

@@ -146,7 +146,7 @@ def test_delay_never_decreases_and_never_exceeds_the_maximum(
 def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
     requested = lifecycle.request(examples.volume())
 
-    change = lifecycle.succeed(requested, examples.found_volume(), NOW)
+    change = lifecycle.succeed(requested, examples.found_volume(created_at=NOW), NOW)
 
     assert change.after == replace(
         requested,
@@ -156,6 +156,7 @@ def test_registered_volume_owns_its_object_and_announces_nothing() -> None:
         backend_id="identity of disk",
         backend_name="disk",
         original_name="disk",
+        backend_created_at=NOW,
         identity_key=owner_key(SERVER, "identity of disk"),
         updated_at=NOW,
     )

@@ -82,6 +82,37 @@ def test_unsafe_entry_contains_the_reason(found: Any, owned: Owned, reason: str)
     assert entry.reason_not_safe == reason
 
 
+def test_volume_is_sent_without_a_source() -> None:
+    (entry,) = manageable.entries([examples.found_volume(extra={"pool_lv": "pool"})], Owned())
+
+    assert entry.as_wire() == {
+        "reference": {"source-name": "disk"},
+        "size": 3,
+        "safe_to_manage": True,
+        "reason_not_safe": None,
+        "extra_info": {"pool_lv": "pool"},
+        "cinder_id": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "owned", "reason"),
+    [
+        (examples.found_volume(), Owned({"identity of disk": "7"}, {}), "already managed"),
+        (
+            examples.found_volume(),
+            Owned({}, {Reference.named("disk").text: "7"}),
+            "volume 7 is managed under this reference",
+        ),
+        (examples.found_volume(unsafe=Unsafe.UNUSABLE, unsafe_reason="broken"), Owned(), "unusable: broken"),
+    ],
+)
+def test_unsafe_volume_has_the_reason(found: Any, owned: Owned, reason: str) -> None:
+    (entry,) = manageable.entries([found], owned)
+
+    assert (entry.safe_to_manage, entry.reason_not_safe) == (False, reason)
+
+
 def test_reason_is_printable_and_the_name_is_exact() -> None:
     odd = examples.found("a\x1b[2J\u202e", unsafe=Unsafe.UNUSABLE, unsafe_reason="its format is raw\nevil\x1b]0;t\a")
 
@@ -96,7 +127,7 @@ def test_entry_names_its_managed_snapshot_only_if_the_identity_matches() -> None
 
     managed, namesake = manageable.entries([examples.found("daily"), examples.found("weekly")], owned)
 
-    assert (managed.snapshot_id, namesake.snapshot_id) == ("7", None)
+    assert (managed.record_id, namesake.record_id) == ("7", None)
 
 
 def test_listing_is_sorted_by_name_in_descending_order_by_default() -> None:
@@ -196,6 +227,21 @@ def test_filters_select_the_matching_snapshots(filters: Filters, expected: list[
     assert names_on_page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
 
 
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(min_size=2), ["b", "c"]),
+        (Filters(max_size=2), ["a", "b"]),
+        (Filters(min_size=2, max_size=2), ["b"]),
+        (Filters(max_size=0), []),
+    ],
+)
+def test_sizes_are_compared_in_gib_inclusively(filters: Filters, expected: list[str]) -> None:
+    held = backend(("a", 1), ("b", 2), ("c", 3))
+
+    assert names_on_page(held, Page(sort=BY_REFERENCE, filters=filters)) == expected
+
+
 def test_marker_that_no_filter_matches_keeps_its_place() -> None:
     page = Page(Reference.named("b"), sort=BY_REFERENCE, filters=Filters(name_part="c"))
 
@@ -214,7 +260,7 @@ def test_page_of_safe_or_unsafe_entries_counts_only_those(safe: bool, expected: 
 
 
 def test_filters_are_the_same_after_a_round_trip_over_the_wire() -> None:
-    filters = Filters("part", VOLUME_ID, None, False, NOW, NOW - timedelta(hours=1))
+    filters = Filters("part", VOLUME_ID, None, False, NOW, NOW - timedelta(hours=1), 0, 7)
 
     assert Filters.of(json.loads(json.dumps(filters.as_wire()))) == filters
     assert Filters().as_wire() == {}
@@ -228,6 +274,9 @@ def test_filters_are_the_same_after_a_round_trip_over_the_wire() -> None:
         ({"volume": {}}, "volume"),
         ({"created_before": "yesterday"}, "created_before"),
         ({"created_after": 7}, "created_after"),
+        ({"min_size": "7"}, "min_size"),
+        ({"max_size": True}, "max_size"),
+        ({"min_size": None}, "min_size"),
     ],
 )
 def test_error_for_an_invalid_filter_names_it(given: dict[str, Any], named: str) -> None:

@@ -36,8 +36,8 @@ def test_messages_decide_the_error_of_a_command_unless_a_signal_cut_them_short(
 @pytest.mark.parametrize(
     ("number", "error", "text"),
     [
-        (errno.EEXIST, errors.NameTaken, "'daily' is taken; rename it (File exists)"),
-        (errno.EIO, errors.BackendUnavailable, "the call failed on 'daily' (Input/output error)"),
+        (errno.EEXIST, errors.NameTaken, "'daily' is taken; rename it (EEXIST: File exists)"),
+        (errno.EIO, errors.BackendUnavailable, "the call failed on 'daily' (EIO: Input/output error)"),
     ],
 )
 def test_errno_decides_the_error_of_a_call(number: int, error: type[errors.SnapmanageError], text: str) -> None:
