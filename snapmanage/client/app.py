@@ -1,6 +1,7 @@
 """The program of the client commands: global options, the table of commands, and the connection."""
 
 import argparse
+import io
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,8 @@ class ClientApp(App):
             manager.add_command(name, command)
         super().__init__("the client commands of snapmanage", version("snapmanage"), manager, deferred_help=True)
         self._connection: Any = None
+        if isinstance(self.stdout, io.TextIOWrapper):
+            self.stdout.reconfigure(errors="backslashreplace")  # for characters that the terminal's encoding lacks
 
     def build_option_parser(
         self, description: str | None, version: str | None, argparse_kwargs: Mapping[str, Any] | None = None

@@ -1,13 +1,12 @@
 """`snapmanage plan`: write down what would be managed, and under which names, before anything happens."""
 
 import argparse
-import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from snapmanage import errors
 from snapmanage.client.api.features import Features
@@ -136,9 +135,9 @@ def _rules(options: argparse.Namespace, features: Features) -> Rules:
 
 
 @contextmanager
-def _output(path: str, output: Any) -> Iterator[IO[str]]:
+def _output(path: str, output: IO[str]) -> Iterator[IO[str]]:
     if path == "-":
-        yield output or sys.stdout
+        yield output
         return
     with new_file(Path(path)) as file:
         yield file

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,5 +84,3 @@ def resumable(api: Api, reporter: Reporter, command: str) -> Iterator[Ending]:
     except errors.Unavailable as error:
         ending.code = BY_SIGNAL if isinstance(error, Interrupted) else UNFINISHED
         reporter.line(f"{error}; continue with: {command}")
-    finally:
-        sys.stderr.flush()

@@ -57,6 +57,16 @@ def test_foreign_names_are_escaped_in_a_table(shell: Shell, world: World) -> Non
     assert "evil\\x1b[31m" in ended.stdout
 
 
+def test_character_that_the_terminal_lacks_is_escaped(shell: Shell, world: World) -> None:
+    world.driver.add_snapshot("volume-1", "price-€")
+    environment = shell.environment | {"PYTHONIOENCODING": "ascii"}
+
+    ended = run("snapmanage", "list", "--host", SERVER, "-f", "value", "-c", "Name", is_warm=False, **environment)
+
+    assert ended.returncode == 0
+    assert "price-\\u20ac" in ended.stdout
+
+
 def test_unknown_host_is_reported_without_a_traceback(shell: Shell) -> None:
     ended = shell.run("list", "--host", "storage-9@slow")
 
