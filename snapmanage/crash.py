@@ -20,6 +20,7 @@ class Point(Enum):
     """The points; the value describes the steps that are done, and those that aren't."""
 
     REQUEST_UNCOMMITTED = "a client's request is written with its cast, and not committed"
+    REMOVE_UNCOMMITTED = "a volume is unmanaged with one write, not committed"
     QUOTA_QUEUE_OPENED = "a project's row is committed for its requests to queue on, the request is not"
     OWED_COMMITTED = "a change is committed with its messages, the relay was not nudged"
     UNANSWERED = "a client's request is carried out, the client has no answer"

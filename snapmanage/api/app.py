@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import falcon
@@ -12,6 +13,7 @@ from snapmanage import errors
 from snapmanage.api import bodies, requestids, routes, schemas, versions
 from snapmanage.api.access import log as access
 from snapmanage.api.access import policy
+from snapmanage.api.access.callers import Caller
 from snapmanage.api.answers import faults
 from snapmanage.api.request import Answer, ApiRequest, Service
 from snapmanage.api.route import Route
@@ -117,11 +119,10 @@ class Protected(Public):
                 f"asked for {version}. Send the header {versions.HEADER}: {versions.SERVICE} {self._route.since}."
             )
         operation = self._route.methods[request.method]
-        rule = operation.rule or policy.ADMIN
-        if not self._service.policy.allows(caller, rule):
-            access.note(request.env, rule=rule)
-            raise errors.NotPermitted(f"Policy doesn't allow {rule} to be performed.")
+        self._require_any(request, caller, operation.rules)
         body = _read_body(request, operation.body, self._service.limits.body)
+        if operation.actions:
+            self._require_any(request, caller, [operation.actions[action] for action in body])
         everywhere = not caller.bound and self._service.policy.allows(caller, policy.ADMIN)
         api_request = ApiRequest(self._service, request, path, caller, version, body, everywhere)
         try:
@@ -129,6 +130,13 @@ class Protected(Public):
         except errors.SnapmanageError as error:
             for_readers = reasons.of_refusal(error, caller.requester.project_id)
             _refuse(request, response, error, str(error) if api_request.is_admin else for_readers)
+
+    def _require_any(self, request: falcon.Request, caller: Caller, rules: Sequence[str]) -> None:
+        """Raise `NotPermitted` unless the policy allows the caller one of the rules."""
+        rules = rules or [policy.ADMIN]
+        if not any(self._service.policy.allows(caller, rule) for rule in rules):
+            access.note(request.env, rule=rules[0])
+            raise errors.NotPermitted(f"Policy doesn't allow {' or '.join(rules)} to be performed.")
 
 
 def build(service: Service) -> falcon.App[falcon.Request, falcon.Response]:

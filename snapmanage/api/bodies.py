@@ -47,7 +47,10 @@ def load(raw: bytes) -> Any:
 
 
 def _explain(violation: jsonschema.ValidationError) -> str:
-    """Return the reason of a violation, with the limit if the value exceeds one."""
+    """Return the reason of a violation: what its schema requires, or the limit if the value exceeds one."""
+    schema: Any = violation.schema
+    if "description" in schema:
+        return str(schema["description"])
     limit = {"maxLength": "characters", "maxProperties": "properties"}.get(str(violation.validator))
     if limit is None:
         return cut(violation.message)

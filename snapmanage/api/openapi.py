@@ -125,14 +125,14 @@ def _path(path: str, route: Route) -> Json:
 def _operation(path: str, method: str, operation: Operation, since: Version) -> Json:
     made: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
-        "summary": _SUMMARIES.get(path) or _RULES[operation.rule],
+        "summary": _SUMMARIES.get(path) or " ".join(_RULES[rule] for rule in operation.rules),
         "tags": [_tag(operation)],
         "parameters": [_query(each) for each in operation.query],
         "responses": _responses(operation),
-        "security": [{"token": []}, {"basic": []}, {}] if operation.rule else [],
+        "security": [{"token": []}, {"basic": []}, {}] if operation.rules else [],
     }
-    if operation.rule:
-        made["description"] = f"Policy `{operation.rule}`."
+    if operation.rules:
+        made["description"] = " ".join(f"Policy `{rule}`{_of_action(operation, rule)}." for rule in operation.rules)
         made["parameters"].append(_ref("parameters", "microversion"))
     if since > MINIMUM:
         made |= {
@@ -144,6 +144,10 @@ def _operation(path: str, method: str, operation: Operation, since: Version) -> 
     if operation.body:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body.schema}}}
     return made
+
+
+def _of_action(operation: Operation, rule: str) -> str:
+    return "".join(f" of `{action}`" for action, its_rule in operation.actions.items() if its_rule == rule)
 
 
 def _query(parameter: Parameter) -> Json:
@@ -161,7 +165,7 @@ def _responses(operation: Operation) -> Json:
         description = "Success." if status < 400 else "Temporarily unavailable."
         content = {"content": _json(_ref("schemas", schema))} if schema else {}
         successes[str(status)] = {"description": description, "headers": headers} | content
-    refusals = {*EVERY, *(PROTECTED if operation.rule else ())}
+    refusals = {*EVERY, *(PROTECTED if operation.rules else ())}
     refusals |= {*(WITH_BODY if operation.body else ()), *(KEYED if operation.keyed else ())}
     refusals -= operation.answers.keys()
     return successes | {str(status): _ref("responses", str(status)) for status in sorted(refusals)}

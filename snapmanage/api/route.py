@@ -16,7 +16,8 @@ class Operation:
     """A method of a path; `rule` is its policy. Without a rule it needs no authentication.
 
     `answers` has the schema name of each successful status, None for an empty answer. A `keyed` operation creates a
-    record once for each idempotency key.
+    record once for each idempotency key. An operation with `actions` takes one of them in its body, and has the policy
+    of each action instead of `rule`.
     """
 
     handler: Handler
@@ -25,6 +26,12 @@ class Operation:
     answers: Mapping[int, str | None] = field(default_factory=dict)
     query: Sequence[Parameter] = ()
     keyed: bool = False
+    actions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rules(self) -> Sequence[str]:
+        """Return the policies; a caller needs one of them before the body is read."""
+        return tuple(self.actions.values()) or ((self.rule,) if self.rule else ())
 
 
 @dataclass(frozen=True)

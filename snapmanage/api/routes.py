@@ -55,7 +55,6 @@ _MANAGE_VOLUME = {
         volumes.create, policy.MANAGE_VOLUME, schemas.MANAGE_VOLUME, answers={202: "the_volume_shown"}, keyed=True
     ),
 }
-_ACT = Operation(snapshots.act, policy.UNMANAGE, schemas.UNMANAGE, answers={202: None})
 _QUOTA_SET = {
     "GET": Operation(quotas.show, policy.GET_QUOTAS, answers={200: "shown_quota_set"}, query=parameters.QUOTA_USAGE),
     "PUT": Operation(
@@ -67,6 +66,18 @@ _QUOTA_SET = {
     ),
     "DELETE": Operation(quotas.delete, policy.DELETE_QUOTAS, answers={200: None}),
 }
+_ACT = Operation(
+    snapshots.act,
+    body=schemas.SNAPSHOT_ACTION,
+    answers={202: None},
+    actions={"os-unmanage": policy.UNMANAGE, "retry": policy.RETRY},
+)
+_ACT_ON_VOLUME = Operation(
+    volumes.act,
+    body=schemas.VOLUME_ACTION,
+    answers={202: None},
+    actions={"os-unmanage": policy.UNMANAGE_VOLUME, "retry": policy.RETRY_VOLUME},
+)
 _DETAIL = (manageable.detail, policy.LIST_MANAGEABLE, "manageable_snapshots_shown", parameters.MANAGEABLE)
 _VOLUME_DETAIL = (
     manageable.volume_detail,
@@ -107,6 +118,7 @@ PROJECT: Table = {
         volumes.summary, policy.GET_VOLUMES, "volume_summary", parameters.ALL_PROJECTS, versions.VOLUME_SUMMARY
     ),
     "/volumes/{volume_id}": _get(volumes.show, policy.GET_VOLUME, "the_volume_shown"),
+    "/volumes/{volume_id}/action": Route({"POST": _ACT_ON_VOLUME}),
     "/messages": _get(usermessages.index, policy.GET_MESSAGES, "messages", _MESSAGES, versions.MESSAGES),
     "/messages/{message_id}": _get(usermessages.show, policy.GET_MESSAGE, "the_message", since=versions.MESSAGES),
     "/os-services": _get(services.index, policy.GET_SERVICES, "services", parameters.SERVICES),

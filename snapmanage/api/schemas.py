@@ -72,15 +72,27 @@ MANAGE_VOLUME = _resource(
     },
     {"host": "storage-1@fast", "ref": {"source-name": "disk1.img"}},
 )
-UNMANAGE = Schema(
-    {
-        "type": "object",
-        "required": ["os-unmanage"],
-        "additionalProperties": False,
-        "properties": {"os-unmanage": {"type": ["object", "null"], "maxProperties": 0}},
-        "examples": [{"os-unmanage": None}],
-    }
-)
+
+
+def _actions(kind: str) -> Schema:
+    """Return the schema of the actions on a record; its description is the text of a refusal."""
+    nothing = {"type": ["object", "null"], "maxProperties": 0}
+    return Schema(
+        {
+            "description": f'Send one action: {{"os-unmanage": null}} or {{"retry": null}}; a {kind} has no '
+            "others, and snapmanage never deletes anything on a backend.",
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "additionalProperties": False,
+            "properties": {"os-unmanage": nothing, "retry": nothing},
+            "examples": [{"os-unmanage": None}, {"retry": None}],
+        }
+    )
+
+
+SNAPSHOT_ACTION = _actions("snapshot")
+VOLUME_ACTION = _actions("volume")
 
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}

@@ -55,10 +55,15 @@ def cast(record: Record) -> Message:
         kind=Kind.CAST,
         record_id=record.id,
         target=record.location.server,
-        name=f"{record.operation.value}_{kind}",
+        name=method_of(record),
         body=body,
         context=vars(record.requester),
     )
+
+
+def method_of(record: Record) -> str:
+    """Return the RPC method that requires a record's operation."""
+    return f"{record.operation.value}_{'snapshot' if isinstance(record, Snapshot) else 'volume'}"
 
 
 def notifications(event: Event, requester: Requester, both_dialects: bool) -> list[Message]:

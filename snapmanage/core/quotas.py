@@ -11,9 +11,9 @@ UNLIMITED = -1
 REMEDIES = {
     "snapshots": "unmanage snapshots that are no longer needed, or request a higher quota",
     "gigabytes": "unmanage snapshots that are no longer needed, or request a higher quota",
-    "volumes": "request a higher quota",
-    "failed_records": "unmanage the snapshots in error, or ask the administrator to purge failed records or to raise "
-    "the quota",
+    "volumes": "unmanage volumes that are no longer needed, or request a higher quota",
+    "failed_records": "unmanage or retry the snapshots and volumes in error, or ask the administrator to purge failed "
+    "records or to raise the quota",
 }
 KINDS = tuple(REMEDIES)
 

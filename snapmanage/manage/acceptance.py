@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from snapmanage import crash, errors
-from snapmanage.core import lifecycle
+from snapmanage.core import lifecycle, removals
 from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Volume
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
 from snapmanage.manage.claims import Claimed, WorkerId, with_volumes
+from snapmanage.manage.removals import remove
 from snapmanage.manage.transaction import Transaction
 from snapmanage.store import outbox, ownership, records
 from snapmanage.store.audit import log
@@ -91,6 +92,9 @@ def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: Worke
     """Accept the requests, and claim up to `room` operations; other servers claim their operations themselves."""
     requests = _write_described(tx, requests)
     known = _lock(tx, requests)
+    removed, with_snapshots = _remove_volumes(tx, requests, known)
+    known |= removed
+    requests = [each for each in requests if not _removes_volume(each)]
     changes, refused = _decide(tx, requests, known)
     casts: defaultdict[str, list[str]] = defaultdict(list)
     for each in requests:
@@ -109,7 +113,7 @@ def _accept(tx: Transaction, requests: Sequence[OperationRequest], worker: Worke
     crash.at(Point.ACCEPT_UNCOMMITTED)
     if claimed:
         crash.at(Point.CLAIM_UNCOMMITTED)
-    return Accepted(refused, claimed, {change.after.requester.project_id for change in own[room:]})
+    return Accepted([*with_snapshots, *refused], claimed, {change.after.requester.project_id for change in own[room:]})
 
 
 def _write_described(tx: Transaction, requests: Sequence[OperationRequest]) -> Sequence[OperationRequest]:
@@ -118,17 +122,44 @@ def _write_described(tx: Transaction, requests: Sequence[OperationRequest]) -> S
     A late repeat describes a record that was purged: it was carried out before, however long its message has waited.
     """
     described = [record for each in requests for record in (each.volume, each.record) if record]
-    missing = records.missing(tx.conn, described)
+    missing = {(type(record), record.id): record for record in records.missing(tx.conn, described)}
     if not missing:
         return requests
-    purged = log.announced_when_purged(tx.conn, [record.id for record in missing])
+    purged = log.announced_when_purged(tx.conn, {record.id for record in missing.values()})
     repeats = {each.record_id for each in requests if each.record and each.record_id in purged}
     for record_id in repeats:
         LOG.warning("A late request was ignored, since its record was purged: %s", fields(record_id=record_id))
     kept = [each for each in requests if each.record_id not in repeats]
-    needed = {record.id for each in kept for record in (each.volume, each.record) if record}
-    records.insert_many(tx.conn, [replace(each, created_at=tx.now) for each in missing if each.id in needed])
+    new = {
+        each.record_id: missing[each.kind, each.record_id] for each in kept if (each.kind, each.record_id) in missing
+    }
+    described_volumes = {each.volume.id: each.volume for each in reversed(kept) if each.volume}
+    parents = {record.volume_id for record in new.values() if isinstance(record, Snapshot)}
+    held = _hold_parents(tx, parents, described_volumes)
+    unknown = parents | {record.id for record in missing.values() if isinstance(record, Volume)}
+    absent = [volume for volume in described_volumes.values() if volume.id in unknown - held]
+    records.insert_many(tx.conn, [replace(each, created_at=tx.now) for each in (*absent, *new.values())])
     return kept
+
+
+def _hold_parents(tx: Transaction, volume_ids: Set[str], described: Mapping[str, Volume]) -> Set[str]:
+    """Hold the volumes of new snapshots, so that none is unmanaged or purged meanwhile; return the ids of those found.
+
+    A volume that was unmanaged lives again: otherwise the snapshot would have no volume, or the request would be lost.
+    """
+    if not volume_ids:
+        return set()
+    # Two servers that exchanged shared locks for stronger ones would deadlock: the stronger ones come first, where the
+    # volume is a tombstone already.
+    gone = any(volume.deleted_at for volume in records.get_many(tx.conn, Volume, volume_ids))
+    held = (records.lock_many if gone else records.hold_many)(tx.conn, Volume, volume_ids)
+    if tombstones := [volume for volume in held if volume.deleted_at]:
+        owned = ownership.owned_by_volumes(tx.conn, set[str]().union(*map(removals.keys_of, tombstones)))
+        revived = [removals.revive_volume(each, described.get(each.id), owned, tx.now) for each in tombstones]
+        tx.write_changes(revived, locked=True)
+        for change in revived:
+            LOG.info("An unmanaged volume lives again, since a snapshot of it is requested: %s", fields(change.after))
+    return {volume.id for volume in held}
 
 
 def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordKey, Record]:
@@ -140,6 +171,30 @@ def _lock(tx: Transaction, requests: Sequence[OperationRequest]) -> dict[RecordK
         if record_ids:
             locked |= {(kind, record.id): record for record in records.lock_many(tx.conn, kind, record_ids)}
     return locked
+
+
+def _removes_volume(request: OperationRequest) -> bool:
+    return request.kind is Volume and request.operation is Operation.UNMANAGE
+
+
+def _remove_volumes(
+    tx: Transaction, requests: Sequence[OperationRequest], known: Mapping[RecordKey, Record]
+) -> tuple[dict[RecordKey, Record], list[Refusal]]:
+    """Unmanage the volumes that senders no longer have; return the tombstones, and refusals of those with snapshots.
+
+    Nothing has to be done for a volume without a record: a sender knows more volumes than those with snapshots here.
+    """
+    removed, refused = dict[RecordKey, Record](), list[Refusal]()
+    for each in filter(_removes_volume, requests):
+        volume = {**known, **removed}.get((Volume, each.record_id))
+        if isinstance(volume, Volume) and volume.deleted_at is None:
+            try:
+                tombstone = remove(tx, volume, each.requester or volume.requester)
+            except errors.InvalidState as error:
+                refused.append(Refusal(each, error))
+            else:
+                removed[Volume, volume.id] = tombstone
+    return removed, refused
 
 
 def _decide(

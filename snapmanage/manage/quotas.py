@@ -52,11 +52,13 @@ def check_snapshot(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest
     project_id = snapshot.requester.project_id
     limits = volume.quota.over(tx.rules.quota)
     rules.check(Usage(failed_records=volume.failed_records), limits, rules.ONE_FAILED_RECORD)
-    if limits.limit_snapshots:
-        # An earlier request in the queue may have changed the limit.
-        limits = _queue(tx, [project_id], require_rows=True)[project_id]
-        used = quotas.usage_of_snapshots(tx.conn, [project_id])[project_id]
-        rules.check(used, limits, Usage(snapshots=1, gigabytes=volume.size_gb or 0))
+    _check_owned(tx, project_id, limits, volume.size_gb)
+
+
+def check_retried_snapshot(tx: Transaction, snapshot: Snapshot) -> None:
+    """Like `check_snapshot`, for a snapshot in `error`: it is one of the failed records already, and owns nothing."""
+    project_id = snapshot.requester.project_id
+    _check_owned(tx, project_id, quotas.get(tx.conn, project_id).over(tx.rules.quota), snapshot.size_gb)
 
 
 def check_volume(tx: Transaction, project_id: str) -> None:
@@ -64,6 +66,24 @@ def check_volume(tx: Transaction, project_id: str) -> None:
     limits = quotas.get(tx.conn, project_id).over(tx.rules.quota)
     if limits.failed_records != UNLIMITED:
         rules.check(quotas.usage_of_failed_records(tx.conn, project_id), limits, rules.ONE_FAILED_RECORD)
+    _check_volumes(tx, project_id, limits)
+
+
+def check_retried_volume(tx: Transaction, project_id: str) -> None:
+    """Like `check_volume`, for a volume in `error`, which is one of the failed records already."""
+    _check_volumes(tx, project_id, quotas.get(tx.conn, project_id).over(tx.rules.quota))
+
+
+def _check_owned(tx: Transaction, project_id: str, limits: Limits, size_gb: int | None) -> None:
+    """Raise `QuotaExceeded` unless the project may own one more snapshot of this size."""
+    if limits.limit_snapshots:
+        # An earlier request in the queue may have changed the limit.
+        limits = _queue(tx, [project_id], require_rows=True)[project_id]
+        used = quotas.usage_of_snapshots(tx.conn, [project_id])[project_id]
+        rules.check(used, limits, Usage(snapshots=1, gigabytes=size_gb or 0))
+
+
+def _check_volumes(tx: Transaction, project_id: str, limits: Limits) -> None:
     if limits.volumes != UNLIMITED:
         limits = _queue(tx, [project_id], require_rows=True)[project_id]
         rules.check(quotas.usage_of_volumes(tx.conn, project_id), limits, rules.ONE_VOLUME)

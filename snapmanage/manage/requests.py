@@ -1,12 +1,13 @@
 """The requests of clients: manage a snapshot, register a volume, unmanage a snapshot, list what a backend holds."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from snapmanage import crash, errors
-from snapmanage.core import idempotency, lifecycle, outbox
+from snapmanage.core import idempotency, lifecycle, outbox, removals
 from snapmanage.core import services as service_rules
 from snapmanage.core.backend import BackendSnapshot, BackendVolume
 from snapmanage.core.idempotency import IdempotencyKey, KeyUse
@@ -47,7 +48,7 @@ def request_snapshot(
         service_rules.require_up(volume.service, volume.location.server, tx.now, tx.rules.service_down)
         quotas.check_snapshot(tx, snapshot, volume)
         requested = replace(snapshot, location=volume.location, size_gb=volume.size_gb, created_at=tx.now)
-        _refuse_owned(tx, requested, volume)
+        refuse_owned(tx, requested, volume)
         return _insert(tx, lifecycle.request(requested))
 
     with owners.named(app):
@@ -63,7 +64,7 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
     def work(tx: Transaction) -> Volume:
         if key and (earlier := _earlier_record(tx, volume, key)):
             return earlier
-        _require_service(tx, volume.location.server)
+        require_service(tx, volume.location.server)
         quotas.check_volume(tx, volume.requester.project_id)
         return _insert(tx, lifecycle.request(replace(volume, created_at=tx.now)))
 
@@ -74,23 +75,36 @@ def register_volume(app: Application, volume: Volume, key: IdempotencyKey | None
 def unmanage(app: Application, snapshot_id: str, requester: Requester, everywhere: bool = False) -> Snapshot:
     """Write the request to unmanage a snapshot, and the cast to its server; return the snapshot.
 
+    A snapshot without an object to rename is unmanaged at once, even if its server is down or gone.
     The snapshot must belong to the requester's project, unless the requester may act `everywhere`.
-    Raise `SnapshotNotFound`, `InvalidState` or `ServiceDown`.
+    Raise `SnapshotNotFound`, `InvalidState`, `ServiceNotFound` or `ServiceDown`.
     """
+    return app.run(lambda tx: request_unmanage(tx, snapshot_id, requester, everywhere))
 
-    def work(tx: Transaction) -> Snapshot:
-        snapshot = next((s for s in records.lock_many(tx.conn, Snapshot, [snapshot_id]) if s.deleted_at is None), None)
-        if snapshot is None or not (everywhere or snapshot.requester.project_id == requester.project_id):
-            raise errors.SnapshotNotFound(snapshot_id)
-        _require_service(tx, snapshot.location.server)
-        lost = snapshot.id in ownership.lost(tx.conn, [snapshot])
-        change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
+
+def request_unmanage(tx: Transaction, snapshot_id: str, requester: Requester, everywhere: bool) -> Snapshot:
+    """Do `unmanage` in a transaction."""
+    snapshot = visible(records.lock_many(tx.conn, Snapshot, [snapshot_id]), requester, everywhere)
+    if snapshot is None:
+        raise errors.SnapshotNotFound(snapshot_id)
+    lost = snapshot.id in ownership.lost(tx.conn, [snapshot])
+    change = lifecycle.unmanage(snapshot, requester, tx.now, lost)
+    if removals.needs_no_server(change):
+        for each in removals.unmanage_unbound(change, tx.now):
+            tx.write_changes([each], locked=True)
+            change = each
+    else:
+        require_service(tx, snapshot.location.server)
         tx.write_changes([change], locked=True)
         tx.post([outbox.cast(change.after)])
-        crash.at(Point.REQUEST_UNCOMMITTED)
-        return change.after
+    crash.at(Point.REQUEST_UNCOMMITTED)
+    return change.after
 
-    return app.run(work)
+
+def visible(found: Sequence[R], requester: Requester, everywhere: bool) -> R | None:
+    """Return the record, unless there is none, it is a tombstone, or the requester may not change it."""
+    own = [each for each in found if everywhere or each.requester.project_id == requester.project_id]
+    return next((each for each in own if each.deleted_at is None), None)
 
 
 def list_manageable(
@@ -184,16 +198,17 @@ def _usable_volume(tx: Transaction, snapshot: Snapshot, everywhere: bool) -> Vol
     return volume
 
 
-def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest) -> None:
+def refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest | None) -> None:
     """Raise `AlreadyManaged` if another record is known to own the object of the reference.
 
-    The object's name holds the id of a live record, or another server of the storage manages this reference.
+    The object's name holds the id of a live record, or another server of the storage manages this reference. `volume`
+    is None if an upstream API keeps it, and snapmanage has no record of it.
     """
     owner = None
     names = [name for name in snapshot.reference.value.values() if isinstance(name, str)]
     if named := {found for name in names for found in ids_in(name)} - {snapshot.id}:
         owner = min(ownership.live(tx.conn, named), default=None)
-    if owner is None and volume.shared and volume.service:
+    if owner is None and volume and volume.shared and volume.service:
         owner = ownership.owner_elsewhere(tx.conn, snapshot, services.sharing(tx.conn, volume.service))
     if owner:
         found = records.get(tx.conn, Snapshot, owner)
@@ -205,5 +220,6 @@ def _refuse_owned(tx: Transaction, snapshot: Snapshot, volume: VolumeForRequest)
         )
 
 
-def _require_service(tx: Transaction, server: str) -> None:
+def require_service(tx: Transaction, server: str) -> None:
+    """Raise `ServiceNotFound` or `ServiceDown` unless a server can carry out an operation."""
     servers.require_up(tx.conn, server, tx.now, tx.rules.service_down)

@@ -104,6 +104,14 @@ def owners(conn: Connection, identity_keys: Collection[str]) -> dict[str, str]:
     return {row.identity_key: row.id for row in _with_any(conn, query, snapshots.c.identity_key, identity_keys)}
 
 
+def owned_by_volumes(conn: Connection, keys: Collection[str]) -> set[str]:
+    """Return those of the keys by which volumes own their references or their objects."""
+    found: set[str] = set()
+    for column in (volumes.c.reference_key, volumes.c.identity_key):
+        found |= {row[0] for row in _with_any(conn, select(column), column, keys)}
+    return found
+
+
 def owner_elsewhere(conn: Connection, snapshot: Snapshot, sharing: Collection[str]) -> str | None:
     """Return the id of the snapshot that has the same reference on the same volume of another server's backend.
 
@@ -183,7 +191,8 @@ def _reference_keys(conn: Connection, server: str, found: Sequence[BackendSnapsh
     """
     identities = {owner_key(server, each.parent_identity) for each in found if each.parent_identity}
     names = {each.parent for each in found if each.parent is not None}
-    query = select(volumes.c.id, volumes.c.backend_id, volumes.c.backend_name).where(volumes.c.server == server)
+    columns = (volumes.c.id, volumes.c.backend_id, volumes.c.backend_name)
+    query = select(*columns).where(volumes.c.server == server, volumes.c.deleted_at.is_(None))
     by_identity = _with_any(conn, query, volumes.c.identity_key, identities)
     by_name = _with_any(conn, query.where(volumes.c.backend_id.is_(None)), volumes.c.backend_name, names)
     known = {row.backend_id or row.backend_name: row.id for row in chain(by_identity, by_name)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection, bindparam, exists, func, select
 from sqlalchemy.exc import IntegrityError
 
 from snapmanage import errors
@@ -75,6 +75,16 @@ def lock_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> l
     return [to_record(kind, row) for row in conn.execute(query)]
 
 
+def hold_many(conn: Connection, kind: type[R], record_ids: Collection[str]) -> list[R]:
+    """Like `lock_many`, with locks that other transactions can share.
+
+    Until this transaction ends, none of the records becomes a tombstone. On PostgreSQL, workers may change them.
+    """
+    table = TABLES[kind]
+    query = select(table).where(table.c.id.in_(record_ids)).order_by(table.c.id)
+    return [to_record(kind, row) for row in conn.execute(query.with_for_update(read=True, key_share=True))]
+
+
 def take_due(
     conn: Connection, kind: type[R], server: str, now: datetime, limit: int, projects_first: Sequence[str] = ()
 ) -> list[R]:
@@ -91,6 +101,20 @@ def take_due(
     ]
     found = {row.id: row for each in queries for row in conn.execute(each)}
     return [to_record(kind, row) for row in list(found.values())[:limit]]
+
+
+def count_of_volume(conn: Connection, volume_id: str) -> int:
+    """Return the number of a volume's snapshots without tombstones."""
+    query = select(func.count()).where(snapshots.c.volume_id == volume_id, snapshots.c.deleted_at.is_(None))
+    return int(conn.execute(query).scalar_one())
+
+
+def oldest_of_volume(conn: Connection, volume_id: str, project_id: str | None, limit: int) -> list[str]:
+    """Return the ids of a volume's oldest snapshots without tombstones, of a project, or of all projects for None."""
+    query = select(snapshots.c.id).where(snapshots.c.volume_id == volume_id, snapshots.c.deleted_at.is_(None))
+    if project_id is not None:
+        query = query.where(snapshots.c.project_id == project_id)
+    return list(conn.execute(query.order_by(snapshots.c.created_at, snapshots.c.id).limit(limit)).scalars())
 
 
 def in_progress(conn: Connection, kind: type[R]) -> list[R]:
@@ -161,16 +185,23 @@ def _already_managed(record: Record) -> errors.AlreadyManaged:
     )
 
 
+# The row is locked as by `hold_many`, the rows of other tables are not: a request may wait, and no heartbeat may.
+_held = (
+    select(*(volumes.c[name] for name in ("project_id", "host", "server", "status", "size_gb")))
+    .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
+    .with_for_update(read=True, key_share=True)
+    .subquery("held")
+)
 _others = services.alias("others")
 _of_project = quotas.c.project_id == bindparam("project_id")
 _failed_snapshots, _failed_volumes = counts_of_failed_records(bindparam("project_id"))
 _VOLUME_FOR_REQUEST = (
     select(
-        volumes.c.project_id,
-        volumes.c.host,
-        volumes.c.server,
-        volumes.c.status,
-        volumes.c.size_gb,
+        _held.c.project_id,
+        _held.c.host,
+        _held.c.server,
+        _held.c.status,
+        _held.c.size_gb,
         services.c.driver,
         services.c.heartbeat_at,
         services.c.disabled_reason,
@@ -181,9 +212,8 @@ _VOLUME_FOR_REQUEST = (
         select(quotas.c.failed_records).where(_of_project).scalar_subquery().label("failed_limit"),
         (_failed_snapshots.scalar_subquery() + _failed_volumes.scalar_subquery()).label("failed_records"),
     )
-    .select_from(volumes)
-    .outerjoin(services, services.c.server == volumes.c.server)
-    .where(volumes.c.id == bindparam("volume_id"), volumes.c.deleted_at.is_(None))
+    .select_from(_held)
+    .outerjoin(services, services.c.server == _held.c.server)
 )
 
 
@@ -208,7 +238,8 @@ class VolumeForRequest:
 def volume_for_request(conn: Connection, volume_id: str, project_id: str) -> VolumeForRequest | None:
     """Return everything needed to validate a project's request for a snapshot of a volume; None without such a volume.
 
-    One query does it: each round trip adds to the client's latency.
+    The volume can't be unmanaged until the transaction ends. One query does it: each round trip adds to the client's
+    latency.
     """
     row = conn.execute(_VOLUME_FOR_REQUEST, {"volume_id": volume_id, "project_id": project_id}).one_or_none()
     if row is None:

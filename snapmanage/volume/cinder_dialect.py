@@ -59,6 +59,15 @@ class CinderEndpoint:
         requester = arguments.known_requester(ctxt)
         return OperationRequest(Snapshot, snapshot_id, Operation.UNMANAGE, requester=requester)
 
+    def delete_volume(
+        self, ctxt: Mapping[str, Any], volume: Mapping[str, Any], unmanage_only: bool = False, **handling: Any
+    ) -> OperationRequest:
+        """Unmanage a volume; raise `InvalidRequest` without `unmanage_only`, since snapmanage never deletes."""
+        if unmanage_only is not True:
+            raise errors.InvalidRequest("snapmanage never deletes a volume: unmanage_only must be true")
+        volume_id = parse_uuid("id", _object_fields(volume, "Volume")["id"])
+        return OperationRequest(Volume, volume_id, Operation.UNMANAGE, requester=arguments.known_requester(ctxt))
+
     def get_manageable_snapshots(
         self, ctxt: Mapping[str, Any], want_objects: bool = False, **page: Any
     ) -> list[dict[str, Any]]:
@@ -100,9 +109,9 @@ def _objects(name: str, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     ]
 
 
-def _object_fields(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def _object_fields(value: Mapping[str, Any], name: str = "Snapshot") -> Mapping[str, Any]:
     """Return the fields of a versioned object of any minor version."""
     fields = value["versioned_object.data"]
-    if value["versioned_object.name"] != "Snapshot" or not isinstance(fields, Mapping):
-        raise errors.InvalidRequest("snapshot must be a versioned object that is named Snapshot")
+    if value["versioned_object.name"] != name or not isinstance(fields, Mapping):
+        raise errors.InvalidRequest(f"{name.lower()} must be a versioned object that is named {name}")
     return fields

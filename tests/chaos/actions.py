@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from snapmanage.testing.services.deployment import PROJECT
 from snapmanage.testing.waiting import until
 from tests.chaos.fleet.fleet import Fleet
+from tests.chaos.fleet.storage import VOLUME
 
 # Carries out an action; calling it again must not carry it out twice.
 Action = Callable[[], None]
@@ -58,6 +59,35 @@ class UnmanageAction:
             self.fleet.promises[self.snapshot_id] = "deleted"
 
 
+@dataclass
+class RetryAction:
+    """Request to retry a snapshot in error; the API refuses the repeat of an accepted request."""
+
+    fleet: Fleet
+    snapshot_id: str
+
+    def __call__(self) -> None:
+        with suppress(*CUT_OFF):
+            answer = self.fleet.request(f"/snapshots/{self.snapshot_id}/action", {"retry": None})
+            assert answer.status_code in (202, 400), answer.text
+            self.fleet.promises[self.snapshot_id] = "available"
+
+
+@dataclass
+class UnmanageVolumeAction:
+    """Request to unmanage a volume, and check that its record is a tombstone; the repeat finds no volume."""
+
+    fleet: Fleet
+    volume_id: str
+
+    def __call__(self) -> None:
+        with suppress(*CUT_OFF):
+            answer = self.fleet.request(f"/volumes/{self.volume_id}/action", {"os-unmanage": None})
+            assert answer.status_code in (202, 404), answer.text
+            query = "SELECT count(*) FROM volumes WHERE id = :id AND status = 'deleted' AND identity_key IS NULL"
+            assert self.fleet.count(query, id=self.volume_id) == 1
+
+
 def manage(fleet: Fleet) -> Action:
     return ManageAction(fleet, _host(fleet), _plant(fleet))
 
@@ -79,6 +109,40 @@ def unmanage(fleet: Fleet) -> Action:
     managed()
     fleet.await_idle()
     return UnmanageAction(fleet, managed.snapshot_id)
+
+
+def retry(fleet: Fleet) -> Action:
+    """Return an action that retries a snapshot, whose object the backend has got since its failure."""
+    name = uuid.uuid4().hex
+    failed = _fail(fleet, name)
+    fleet.storages[_host(fleet)].plant(name)
+    return RetryAction(fleet, failed)
+
+
+def remove_failed(fleet: Fleet) -> Action:
+    """Return an action that unmanages a snapshot whose object was never found."""
+    return UnmanageAction(fleet, _fail(fleet, uuid.uuid4().hex))
+
+
+def unmanage_volume(fleet: Fleet) -> Action:
+    volume = fleet.storages[_host(fleet)].plant_volume(f"disk-{uuid.uuid4()}")
+    return UnmanageVolumeAction(fleet, fleet.register(_host(fleet), volume))
+
+
+def cast_for_an_unmanaged_volume(fleet: Fleet) -> Action:
+    """Return an action that sends one cast for a snapshot of a volume that was unmanaged, and lives again by it."""
+    storage = fleet.storages[_host(fleet)]
+    volume = storage.plant_volume(f"disk-{uuid.uuid4()}")
+    volume_id = fleet.register(_host(fleet), volume)
+    UnmanageVolumeAction(fleet, volume_id)()
+    source, snapshot_id = storage.plant(uuid.uuid4().hex, volume), str(uuid.uuid4())
+
+    def act() -> None:
+        if snapshot_id not in fleet.promises:
+            fleet.promises[snapshot_id] = "available"
+            fleet.cast(_host(fleet), source, snapshot_id, volume_id=volume_id)
+
+    return act
 
 
 def cast(fleet: Fleet, project: str = PROJECT) -> Action:
@@ -174,6 +238,14 @@ def _once(fleet: Fleet, send: Callable[[bytes], None]) -> Action:
             sent.append(body)
 
     return act
+
+
+def _fail(fleet: Fleet, name: str) -> str:
+    """Return the id of a snapshot in error, whose object the backend doesn't have."""
+    failed = ManageAction(fleet, _host(fleet), f"{VOLUME}@{name}", ends_as="error")
+    failed()
+    fleet.await_idle()
+    return failed.snapshot_id
 
 
 def _host(fleet: Fleet) -> str:

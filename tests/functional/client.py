@@ -55,6 +55,15 @@ class Client:
     def unmanage(self, snapshot_id: str) -> requests.Response:
         return self.post(f"snapshots/{snapshot_id}/action", json={"os-unmanage": None})
 
+    def retry(self, snapshot_id: str) -> requests.Response:
+        return self.post(f"snapshots/{snapshot_id}/action", json={"retry": None})
+
+    def unmanage_volume(self, volume_id: str) -> requests.Response:
+        return self.post(f"volumes/{volume_id}/action", json={"os-unmanage": None})
+
+    def retry_volume(self, volume_id: str) -> requests.Response:
+        return self.post(f"volumes/{volume_id}/action", json={"retry": None})
+
     def snapshot(self, snapshot_id: str, version: str | None = None) -> dict[str, Any]:
         return self._shown(f"snapshots/{snapshot_id}", "snapshot", version)
 

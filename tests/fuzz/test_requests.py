@@ -91,7 +91,7 @@ HEADERS = st.dictionaries(
     | ANY_TEXT.map(lambda text: text.encode(errors="ignore").decode("latin-1")),
     max_size=3,
 )
-BODIES = (
+BODIES: tuple[dict[str, Any], ...] = (
     {
         "snapshot": {
             "volume_id": examples.VOLUME_ID,
@@ -102,6 +102,7 @@ BODIES = (
     },
     {"volume": {"host": "storage-1@fast", "ref": {"source-name": "disk"}, "name": None}},
     {"os-unmanage": None},
+    {"retry": {}},
 )
 
 

@@ -17,9 +17,12 @@ from snapmanage.api.access.callers import Caller
 ADMIN = "context_is_admin"
 MANAGE = "snapshot_extension:snapshot_manage"
 UNMANAGE = "snapshot_extension:snapshot_unmanage"
+RETRY = "snapshot_extension:snapshot_retry"
 LIST_MANAGEABLE = "snapshot_extension:list_manageable"
 LIST_MANAGEABLE_VOLUMES = "volume_extension:list_manageable"
 MANAGE_VOLUME = "volume_extension:volume_manage"
+UNMANAGE_VOLUME = "volume_extension:volume_unmanage"
+RETRY_VOLUME = "volume_extension:volume_retry"
 GET_SNAPSHOT = "volume:get_snapshot"
 GET_SNAPSHOTS = "volume:get_all_snapshots"
 GET_OPERATION = "snapshot_extension:get_operation"
@@ -80,6 +83,7 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
         ),
         _rule(MANAGE, _ADMIN, "Manage a snapshot.", "POST /os-snapshot-manage", "POST /manageable_snapshots"),
         _rule(UNMANAGE, _ADMIN, "Unmanage a snapshot.", "POST /snapshots/{snapshot_id}/action"),
+        _rule(RETRY, _ADMIN, "Retry the failed operation of a snapshot.", "POST /snapshots/{snapshot_id}/action"),
         _rule(
             LIST_MANAGEABLE,
             _ADMIN,
@@ -99,6 +103,8 @@ def list_rules() -> Sequence[oslo_policy.RuleDefault]:
             "GET /manageable_volumes/detail",
         ),
         _rule(MANAGE_VOLUME, _ADMIN, "Register a volume that exists on a backend.", "POST /os-volume-manage"),
+        _rule(UNMANAGE_VOLUME, _ADMIN, "Unmanage a volume.", "POST /volumes/{volume_id}/action"),
+        _rule(RETRY_VOLUME, _ADMIN, "Retry the failed registration of a volume.", "POST /volumes/{volume_id}/action"),
         _rule(GET_SNAPSHOT, _READER, "Show a snapshot.", "GET /snapshots/{snapshot_id}"),
         _rule(GET_SNAPSHOTS, _READER, "List snapshots.", "GET /snapshots", "GET /snapshots/detail"),
         _rule(GET_OPERATION, _READER, "Show the progress of an operation.", "GET /snapshots/{snapshot_id}/operation"),

@@ -1,4 +1,4 @@
-"""Handlers of snapshots: manage, show, list, unmanage."""
+"""Handlers of snapshots: manage, show, list, unmanage, retry."""
 
 import logging
 from typing import Any
@@ -11,7 +11,7 @@ from snapmanage.core.values.ids import parse_uuid
 from snapmanage.core.values.location import UNPLACED
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
-from snapmanage.manage import queries, requests
+from snapmanage.manage import queries, requests, retries
 
 LOG = logging.getLogger(__name__)
 
@@ -56,11 +56,15 @@ def operation(request: ApiRequest) -> Answer:
 
 
 def act(request: ApiRequest) -> Answer:
-    """Handle `POST /snapshots/{id}/action`; `os-unmanage` is the only action."""
-    snapshot_id, requester = request.path["snapshot_id"], request.caller.requester
-    snapshot = requests.unmanage(request.service.app, snapshot_id, requester, request.everywhere)
+    """Handle `POST /snapshots/{id}/action`: `os-unmanage` and `retry`."""
+    act, done = (
+        (requests.unmanage, "Unmanage requested")
+        if "os-unmanage" in request.body
+        else (retries.retry_snapshot, "Retry requested")
+    )
+    snapshot = act(request.service.app, request.path["snapshot_id"], request.caller.requester, request.everywhere)
     crash.at(Point.UNANSWERED)
-    LOG.info("Unmanage requested: %s", fields(snapshot))
+    LOG.info("%s: %s", done, fields(snapshot))
     return Answer(202)
 
 

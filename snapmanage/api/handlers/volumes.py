@@ -1,4 +1,4 @@
-"""Handlers of volumes: register a volume that exists on a backend, show, list."""
+"""Handlers of volumes: register a volume that exists on a backend, show, list, unmanage, retry."""
 
 import logging
 from typing import Any
@@ -9,7 +9,7 @@ from snapmanage.api.request import Answer, ApiRequest, common_fields, find_serve
 from snapmanage.core.records import Volume
 from snapmanage.core.values.logfields import fields
 from snapmanage.crash import Point
-from snapmanage.manage import queries, requests
+from snapmanage.manage import queries, removals, requests, retries
 
 LOG = logging.getLogger(__name__)
 
@@ -53,6 +53,19 @@ def summary(request: ApiRequest) -> Answer:
         found = queries.volume_summary(request.service.app, project_id, with_metadata)
     shown: dict[str, Any] = {"total_count": found.count, "total_size": found.size_gb}
     return Answer(200, {"volume-summary": shown | ({"metadata": found.metadata} if with_metadata else {})})
+
+
+def act(request: ApiRequest) -> Answer:
+    """Handle `POST /volumes/{id}/action`: `os-unmanage`, which is done at once, and `retry`."""
+    act, done = (
+        (removals.unmanage_volume, "Volume unmanaged")
+        if "os-unmanage" in request.body
+        else (retries.retry_volume, "Retry requested")
+    )
+    volume = act(request.service.app, request.path["volume_id"], request.caller.requester, request.everywhere)
+    crash.at(Point.UNANSWERED)
+    LOG.info("%s: %s", done, fields(volume))
+    return Answer(202)
 
 
 def _list(request: ApiRequest, view: Any) -> Answer:

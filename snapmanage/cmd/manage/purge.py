@@ -18,7 +18,7 @@ MOST_DAYS = 36500
 DEFAULT_DAYS = 90
 KINDS = {
     Kind.QUARANTINE: "messages in the quarantine; a cast of an upstream API among them is lost for good",
-    Kind.TOMBSTONES: "tombstones of unmanaged snapshots, with their user messages",
+    Kind.TOMBSTONES: "tombstones of unmanaged snapshots and volumes, with their user messages",
     Kind.FAILED: "snapshots and volumes that could not be managed, with their user messages",
     Kind.MESSAGES: "user messages",
     Kind.KEYS: "expired idempotency keys",

@@ -9,7 +9,10 @@ from snapmanage.core.services import Service
 
 @dataclass(frozen=True)
 class StuckOperation:
-    """An operation that takes too long; `since` is the time of its request, or of the last change while unmanaging."""
+    """An operation that takes too long; `since` is the time of its request, or of its last change.
+
+    The record of an operation that was retried, or of an unmanage, is older than the request.
+    """
 
     record: Record
     since: datetime
@@ -28,7 +31,8 @@ def explain(
 
     `cast_due_at` is the time at which the outbox sends the record's cast again, None if the outbox has no cast of it.
     """
-    since = record.created_at if record.operation is Operation.MANAGE else record.updated_at or record.created_at
+    first = record.operation is Operation.MANAGE and record.generation <= 1
+    since = record.created_at if first else record.updated_at or record.created_at
     if not record.status.in_progress or now - since < patience:
         return None
     why = f"{_step(record, now, cast_due_at)}; {_server(record, now, service, down_after)}"

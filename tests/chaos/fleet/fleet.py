@@ -123,9 +123,12 @@ class Fleet:
         headers = VERSION | ({"Idempotency-Key": key} if key else {})
         return requests.post(f"{self.url}/v3/{project}{path}", json=body, headers=headers, timeout=10)
 
-    def cast(self, host: str, source: str, snapshot_id: str, project: str = PROJECT) -> None:
+    def cast(
+        self, host: str, source: str, snapshot_id: str, project: str = PROJECT, volume_id: str | None = None
+    ) -> None:
         """Send the cast of an upstream API with records of its own; return when the broker has confirmed it."""
-        arguments = {"snapshot_id": snapshot_id, "volume_id": self.volumes[host], "ref": {"source-name": source}}
+        known = {"snapshot_id": snapshot_id, "volume_id": volume_id or self.volumes[host]}
+        arguments = known | {"ref": {"source-name": source}}
         content = {"method": "manage_snapshot", "args": arguments, "version": "1.0", "_unique_id": uuid.uuid4().hex}
         text = json.dumps(content | {"_context_project_id": project})
         self.publish(host, json.dumps({"oslo.version": "2.0", "oslo.message": text}).encode())

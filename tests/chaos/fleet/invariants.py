@@ -6,7 +6,7 @@ They import nothing from snapmanage.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -24,13 +24,14 @@ BEFORE_THE_FIRST = "0" * 64
 
 @dataclass(frozen=True)
 class Observed:
-    """A deployment's rows, each as a mapping of columns, and its storage."""
+    """A deployment's rows, each as a mapping of columns, its storage, and the ids of unmanaged volumes."""
 
     snapshots: Sequence[Mapping[str, Any]]
     audit: Sequence[Mapping[str, Any]]
     outbox: int
     suspects: int
     storages: Sequence[Storage]
+    removed_volumes: Set[str] = frozenset()
 
 
 def observe(engine: sa.Engine, storages: Sequence[Storage]) -> Observed:
@@ -41,6 +42,7 @@ def observe(engine: sa.Engine, storages: Sequence[Storage]) -> Observed:
             outbox=_count(conn, "outbox"),
             suspects=_count(conn, "suspects"),
             storages=storages,
+            removed_volumes={row["id"] for row in _rows(conn, "SELECT id FROM volumes WHERE status = 'deleted'")},
         )
 
 
@@ -80,6 +82,7 @@ def violations(known: Observed, promises: Mapping[str, str]) -> list[str]:
         *_broken_promises(known, promises),
         *_unsettled(known),
         *_owned_twice(known),
+        *_orphans(known),
         *_events(known),
         *_chain(known),
     ]
@@ -120,6 +123,12 @@ def _owned_twice(known: Observed) -> Iterator[str]:
         if row["status"] == "available":
             owners[row["server"], row["backend_id"]].append(row["id"])
     yield from (f"TWICE: {key} belongs to {ids}" for key, ids in owners.items() if len(ids) > 1)
+
+
+def _orphans(known: Observed) -> Iterator[str]:
+    for row in known.snapshots:
+        if row["status"] != "deleted" and row["volume_id"] in known.removed_volumes:
+            yield f"ORPHAN: {row['id']} is {row['status']}, but its volume was unmanaged"
 
 
 def _events(known: Observed) -> Iterator[str]:

@@ -100,7 +100,7 @@ def test_failed_snapshots_and_volumes_count_together_until_requests_are_refused(
     fail(app.db, register(limited, "nowhere"))
 
     for refused in (lambda: request(limited), lambda: register(limited, "disk-2")):
-        with pytest.raises(errors.QuotaExceeded, match=r"failed_records: 2 of 2 .* unmanage the snapshots in error"):
+        with pytest.raises(errors.QuotaExceeded, match=r"failed_records: 2 of 2 .* unmanage or retry the snapshots"):
             refused()
 
 

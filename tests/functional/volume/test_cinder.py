@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from snapmanage.core import outbox
-from snapmanage.core.records import Status
+from snapmanage.core.records import Status, Volume
 from snapmanage.drivers.fake import FakeDriver
+from snapmanage.store import records
 from tests.examples import sample_body
 from tests.functional.client import SERVER
-from tests.functional.volume.helpers import publish, snapshot_names
+from tests.functional.volume.helpers import publish, quarantined, request, snapshot_names
 from tests.functional.world import RULES, World, running_world
 
 # The objects of the recorded messages.
@@ -96,6 +97,65 @@ def test_listing_for_cinder_has_versioned_objects(upstream_world: World) -> None
     assert entries[0].keys() == expected[0].keys()
     assert entries[0]["versioned_object.name"] == expected[0]["versioned_object.name"]
     assert entries[0]["versioned_object.data"].keys() == expected[0]["versioned_object.data"].keys()
+
+
+def delete_volume(unmanage_only: bool = True) -> bytes:
+    """Return Cinder's cast for `cinder unmanage`, which it sends instead of deleting the volume."""
+    volume = {
+        "versioned_object.name": "Volume",
+        "versioned_object.namespace": "cinder",
+        "versioned_object.version": "1.9",
+        "versioned_object.data": {"id": SAMPLE_VOLUME.removeprefix("volume-")},
+    }
+    arguments = {"volume": volume, "unmanage_only": unmanage_only, "cascade": False}
+    return request("delete_volume", version="3.0", **arguments)
+
+
+def test_cinder_s_cast_unmanages_a_volume_whose_snapshots_are_unmanaged(upstream_world: World) -> None:
+    world = upstream_world
+    volume_id = SAMPLE_VOLUME.removeprefix("volume-")
+    publish(world, delete_volume())  # no snapshot of it was ever managed here
+    publish(world, sample_body("cast_manage_existing_snapshot"))
+    world.audited_events(SAMPLE, "manage.end")
+
+    publish(world, delete_volume())
+
+    [kept] = quarantined(world)
+    assert f"Volume {volume_id} has 1 snapshot ({SAMPLE})" in kept.reason
+    publish(world, sample_body("cast_delete_snapshot_unmanage_only"))
+    world.audited_events(SAMPLE, "unmanage.end")
+
+    publish(world, delete_volume(), delete_volume())
+
+    assert volume_of(world, volume_id).status is Status.DELETED
+    assert volume_of(world, volume_id).deleted_at is not None
+    assert len(quarantined(world)) == 1
+
+
+def test_cast_to_delete_a_volume_is_refused(upstream_world: World) -> None:
+    publish(upstream_world, delete_volume(unmanage_only=False))
+
+    [kept] = quarantined(upstream_world)
+    assert "snapmanage never deletes a volume" in kept.reason
+
+
+def test_registration_that_is_unmanaged_in_the_same_batch_is_not_begun(world: World) -> None:
+    world.bus.away = True
+    volume_id = world.client.manage_volume("volume-1").json()["volume"]["id"]
+    world.bus.away = False
+    removal = delete_volume().replace(SAMPLE_VOLUME.removeprefix("volume-").encode(), volume_id.encode())
+
+    publish(world, removal, request("manage_volume", volume_id=volume_id))
+
+    assert volume_of(world, volume_id).due_at is None
+    assert volume_of(world, volume_id).status is Status.DELETED
+
+
+def volume_of(world: World, volume_id: str) -> Volume:
+    with world.db.read() as conn:
+        found = records.get(conn, Volume, volume_id, deleted=True)
+    assert found is not None
+    return found
 
 
 def test_volume_of_an_upstream_api_is_listed_with_its_record(upstream_world: World) -> None:

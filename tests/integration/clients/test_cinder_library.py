@@ -44,6 +44,11 @@ def test_cinder_s_library_manages_lists_and_unmanages(service: Service, cinder_c
         until(lambda: cinder_client.volume_snapshots.get(made.id) is None, "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
 
+    cinder_client.volumes.unmanage(volume.id)
+
+    with pytest.raises(CinderNotFound):
+        cinder_client.volumes.get(volume.id)
+
 
 def test_cinder_s_library_lists_all_entries_after_a_marker(cinder_client: Any, disk: str) -> None:
     def listed(**parameters: Any) -> list[str]:

@@ -47,6 +47,10 @@ def test_cinder_s_shell_manages_lists_and_unmanages(
     until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
 
+    cinder_shell("unmanage", disk)
+
+    assert status(service, f"volumes/{volume_id}") == "gone"
+
 
 def test_cinder_s_shell_shows_why_a_snapshot_is_in_error(
     service: Service, cinder_shell: Callable[..., str], disk: str

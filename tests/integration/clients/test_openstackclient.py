@@ -41,6 +41,24 @@ def test_openstackclient_manages_lists_and_unmanages(service: Service, osc: Call
     until(lambda: status(service, f"snapshots/{made}") == "gone", "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
 
+    osc("volume", "delete", "--remote", disk, shown=False)
+
+    assert status(service, f"volumes/{volume_id}") == "gone"
+    assert (service.images / disk).exists()
+
+
+def test_openstackclient_unmanages_a_mistyped_volume_so_that_its_name_is_unambiguous(
+    service: Service, osc: Callable[..., Any], disk: str
+) -> None:
+    mistyped = osc("volume", "create", disk, "--remote-source", f"source-name={disk}x", "--host", HOST)["id"]
+    until(lambda: status(service, f"volumes/{mistyped}") == "error", "the volume to fail")
+    right = osc("volume", "create", disk, "--remote-source", f"source-name={disk}", "--host", HOST)["id"]
+    await_available(lambda: status(service, f"volumes/{right}"), disk)
+
+    osc("volume", "delete", "--remote", mistyped, shown=False)
+
+    assert osc("volume", "show", disk)["id"] == right
+
 
 def test_openstackclient_lists_and_sets_services_pools_and_limits(service: Service, osc: Callable[..., Any]) -> None:
     osc("volume", "service", "set", HOST, BINARY, "--disable", "--disable-reason", "array swap", shown=False)

@@ -46,6 +46,11 @@ def test_openstacksdk_manages_lists_and_unmanages(service: Service, sdk: Any, di
         until(lambda: sdk.get_snapshot(made.id) is None, "the snapshot to be unmanaged")
     assert service.names(disk) == set(SNAPSHOTS)
 
+    sdk.unmanage_volume(volume.id)
+
+    with pytest.raises(NotFoundException):
+        sdk.get_volume(volume.id)
+
 
 @pytest.mark.parametrize("limit", [None, 1, 2, 1000])
 def test_openstacksdk_reads_all_pages_once(sdk: Any, disk: str, limit: int | None) -> None:

@@ -109,7 +109,9 @@ def prepare(reader: ApiReader, command: str) -> None:
 
 def follow(reader: ApiReader, command: str, body: str) -> None:
     """Note the id of a new record or message, and wait for the end of the operation."""
-    if "os-unmanage" in command:
+    if '"retry"' in command and "/snapshots/" in command:
+        reader.await_answer(f"snapshots/{reader.variables['SNAPSHOT']}", "error")
+    if "os-unmanage" in command and "/snapshots/" in command:
         reader.await_answer(f"snapshots/{reader.variables['SNAPSHOT']}", "itemNotFound")
     if "/messages?" in command:
         reader.variables["MESSAGE"] = json.loads(body)["messages"][0]["id"]

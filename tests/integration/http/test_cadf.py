@@ -25,7 +25,7 @@ def test_events_reach_a_queue_of_their_own(rabbitmq: RabbitMQ, tmp_path: Path) -
         events = [until(lambda: next_event(rabbitmq.amqp_url), "an event") or {} for _ in range(2)]
 
     assert [event["event_type"] for event in events] == ["audit.http.request", "audit.http.response"]
-    assert events[1]["payload"]["action"] == "update/os-unmanage"
+    assert events[1]["payload"]["action"] == "update/action"
     assert events[1]["payload"]["initiator"]["id"] == "ann"
 
 

@@ -130,7 +130,7 @@ def test_reader_and_member_may_only_list_and_show(
     assert snapshot_id in [each["id"] for each in listed]
     assert shown.status_code == 200
     text = "Policy doesn't allow snapshot_extension:{} to be performed."
-    assert fault(unmanaged) == (403, "forbidden", text.format("snapshot_unmanage"))
+    assert fault(unmanaged) == (403, "forbidden", text.format("snapshot_unmanage or snapshot_extension:snapshot_retry"))
     assert fault(manageable) == (403, "forbidden", text.format("list_manageable"))
 
 

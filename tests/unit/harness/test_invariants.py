@@ -16,6 +16,7 @@ from tests.chaos.fleet.invariants import Observed, longest_overdue, violations
 from tests.chaos.fleet.storage import Storage
 
 Row = dict[str, Any]
+VOLUME_ID = str(uuid.uuid4())
 
 
 class World:
@@ -27,6 +28,7 @@ class World:
         self.events: list[Row] = []
         self.promises: dict[str, str] = {}
         self.outbox = self.suspects = 0
+        self.removed_volumes: set[str] = set()
         self.first, self.second = self.add_managed_snapshot("first"), self.add_managed_snapshot("second")
         self.unmanaged = self.add_managed_snapshot("unmanaged")
         self.unmanage(self.unmanaged)
@@ -37,6 +39,7 @@ class World:
         bound = ("backend_id", "backend_name", "original_name", "size_gb")
         row: Row = dict.fromkeys(("due_at", "claimed_by", "reason", *bound))
         row |= {"id": str(uuid.uuid4()), "server": self.storage.server, "status": status, "generation": 0}
+        row |= {"volume_id": VOLUME_ID}
         row |= {"reference": json.dumps({"source-name": f"disk@{name}"})}
         self.snapshots.append(row)
         self.promises[row["id"]] = status
@@ -82,7 +85,7 @@ class World:
             for number, event in enumerate(self.events, 1)
         ]
         audit = sorted(chained, key=lambda event: (event["snapshot_id"], event["generation"]))
-        return Observed(self.snapshots, audit, self.outbox, self.suspects, [self.storage])
+        return Observed(self.snapshots, audit, self.outbox, self.suspects, [self.storage], self.removed_volumes)
 
 
 @pytest.fixture
@@ -134,6 +137,10 @@ def leave_claimed(world: World) -> None:
 
 def leave_due(world: World) -> None:
     world.failed["due_at"] = "2030-01-01"
+
+
+def remove_volume(world: World) -> None:
+    world.removed_volumes.add(VOLUME_ID)
 
 
 def bind_both_to_one_object(world: World) -> None:
@@ -255,6 +262,7 @@ def announce_unknown_snapshot(world: World) -> None:
 
 
 FAULTS: list[tuple[Callable[[World], None], str]] = [
+    (remove_volume, "ORPHAN: {failed} is error, but its volume was unmanaged"),
     (remove_record, "LOST: {failed} was promised, but has no record"),
     (promise_another_end, "{failed} is error, not available: None"),
     (leave_in_outbox, "STUCK: 2 messages are left in the outbox"),

@@ -14,6 +14,7 @@ from snapmanage.api.access import policy
 from snapmanage.api.access.callers import Caller
 from snapmanage.cmd.wiring import middleware
 from snapmanage.core.records import Requester
+from tests import examples
 from tests.functional.callers import by_token, token
 from tests.functional.client import PROJECT, SERVER, Client, fault
 from tests.functional.world import OTHER_PROJECT, World, running_world
@@ -57,6 +58,9 @@ def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, st
     return {
         policy.MANAGE: ("POST", "os-snapshot-manage", manage),
         policy.UNMANAGE: ("POST", f"snapshots/{snapshot_id}/action", {"os-unmanage": None}),
+        policy.RETRY: ("POST", f"snapshots/{snapshot_id}/action", {"retry": None}),
+        policy.UNMANAGE_VOLUME: ("POST", f"volumes/{volume_id}/action", {"os-unmanage": None}),
+        policy.RETRY_VOLUME: ("POST", f"volumes/{volume_id}/action", {"retry": None}),
         policy.LIST_MANAGEABLE: ("GET", f"os-snapshot-manage/detail?host={SERVER}", None),
         policy.LIST_MANAGEABLE_VOLUMES: ("GET", f"os-volume-manage/detail?host={SERVER}", None),
         policy.MANAGE_VOLUME: ("POST", "os-volume-manage", {"volume": {"host": SERVER, "ref": "v"}}),
@@ -71,11 +75,12 @@ def every_operation(volume_id: str, snapshot_id: str) -> dict[str, tuple[str, st
 
 CHANGING = [
     policy.MANAGE,
-    policy.UNMANAGE,
     policy.LIST_MANAGEABLE,
     policy.LIST_MANAGEABLE_VOLUMES,
     policy.MANAGE_VOLUME,
 ]
+# The actions of a path, whose policies are named together: the body is read only for callers who may do one of them.
+ACTIONS = [(policy.UNMANAGE, policy.RETRY), (policy.UNMANAGE_VOLUME, policy.RETRY_VOLUME)]
 SHOWING = [
     policy.GET_SNAPSHOT,
     policy.GET_SNAPSHOTS,
@@ -110,6 +115,18 @@ def test_only_administrators_manage_snapshots(
     answer = send(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
 
     assert fault(answer) == (403, "forbidden", f"Policy doesn't allow {rule} to be performed.")
+
+
+@pytest.mark.parametrize("rules", ACTIONS)
+@pytest.mark.parametrize("role", ["reader", "member", "service", ""])
+def test_only_administrators_act_on_records(
+    guarded: World, volume_id: str, snapshot_id: str, role: str, rules: tuple[str, str]
+) -> None:
+    for rule in rules:
+        answer = send(guarded.client, every_operation(volume_id, snapshot_id)[rule], **token(role, PROJECT))
+
+        text = f"Policy doesn't allow {' or '.join(rules)} to be performed."
+        assert fault(answer) == (403, "forbidden", text)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in SHOWING if rule != policy.GET_EXTENSIONS])
@@ -164,6 +181,21 @@ def configured(folder: Path, rules: str | None, named: str | None = None) -> cfg
     conf = cfg.ConfigOpts()
     conf(["--config-file", str(file)], default_config_files=[], default_config_dirs=[])
     return conf
+
+
+@pytest.mark.parametrize("rules", ACTIONS)
+def test_policy_file_allows_one_action_without_the_other(tmp_path: Path, rules: tuple[str, str]) -> None:
+    forbidden, allowed = rules
+    file = f'"{allowed}": "role:member and project_id:%(project_id)s"\n'
+    with running_world(
+        tmp_path, authenticate=by_token(), policy=middleware.policy(configured(tmp_path, file))
+    ) as world:
+        operations = every_operation(examples.VOLUME_ID, examples.SNAPSHOT_ID)
+
+        answers = {rule: send(world.client, operations[rule], **token("member", PROJECT)) for rule in rules}
+
+    assert answers[allowed].status_code == 404
+    assert fault(answers[forbidden])[2] == f"Policy doesn't allow {forbidden} to be performed."
 
 
 def test_policy_file_overrides_one_rule_and_keeps_the_others(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_snapshot_that_can_not_be_unmanaged_stays_owned_with_the_reason(world: W
         {"os-unmanage": ""},
         {"os-reset_status": {"status": "available"}},
         {"os-unmanage": None, "os-delete": None},
+        {"os-unmanage": None, "retry": None},
         {},
         [],
     ],
@@ -93,7 +94,20 @@ def test_snapshot_that_can_not_be_unmanaged_stays_owned_with_the_reason(world: W
 def test_other_actions_are_refused(shared: World, body: Any) -> None:
     answer = shared.client.post(f"snapshots/{uuid.uuid4()}/action", json=body)
 
-    assert fault(answer)[:2] == (400, "badRequest")
+    status, name, text = fault(answer)
+    assert (status, name) == (400, "badRequest")
+    assert "os-unmanage" in text
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "volume"])
+@pytest.mark.parametrize("action", ["os-reset_status", "os-force_delete", "os-update_snapshot_status", "os-extend"])
+def test_refusal_of_another_action_names_the_actions_that_exist(shared: World, kind: str, action: str) -> None:
+    answer = shared.client.post(f"{kind}s/{uuid.uuid4()}/action", json={action: {"status": "available"}})
+
+    assert fault(answer)[2] == (
+        'Invalid input for field/attribute body. Send one action: {"os-unmanage": null} or {"retry": null}; '
+        f"a {kind} has no others, and snapmanage never deletes anything on a backend."
+    )
 
 
 @pytest.mark.parametrize("nothing", [None, {}])

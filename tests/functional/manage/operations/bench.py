@@ -7,7 +7,7 @@ from typing import Any
 
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.outbox import Kind, Message
-from snapmanage.core.records import Operation, Record, Snapshot
+from snapmanage.core.records import Operation, Record, Snapshot, Volume
 from snapmanage.core.usermessages import UserMessage
 from snapmanage.core.values.location import UNPLACED
 from snapmanage.core.values.retry import Retry
@@ -23,7 +23,7 @@ from snapmanage.store.engine.database import Database
 from snapmanage.testing.clock import FakeClock
 from snapmanage.volume import steps
 from tests import examples
-from tests.examples import LEASE, PROJECT, SERVER, new_id
+from tests.examples import LEASE, PROJECT, SERVER, VOLUME_ID, new_id
 
 DISK = "volume-1"
 DAILY, WEEKLY, MONTHLY = (f"volume-1-snapshot-{number}" for number in (1, 2, 3))
@@ -104,6 +104,22 @@ class Bench:
             found = records.get(conn, Snapshot, record.id, deleted=True)
         assert found is not None
         return found
+
+    def volume(self, volume_id: str = VOLUME_ID) -> Volume:
+        """Return a volume or its tombstone as it is in the database now."""
+        with self.db.read() as conn:
+            found = records.get(conn, Volume, volume_id, deleted=True)
+        assert found is not None
+        return found
+
+    def register_volume(self, name: str, **fields: Any) -> Volume:
+        """Request to register a volume, and return its record; the server has not accepted it."""
+        return requests.register_volume(self.app, examples.volume(name, **{"id": new_id()} | fields))
+
+    def fail_at_once(self, requested: Record) -> None:
+        """Carry out an operation whose object the backend doesn't have."""
+        self.accept(requested)
+        self.carry_out_due()
 
     def message_names(self, kind: Kind = Kind.NOTIFICATION) -> list[str]:
         """Return the names of the messages in the outbox, in the order of writing."""

@@ -9,7 +9,7 @@ from snapmanage.core import lifecycle
 from snapmanage.core.lists.manageable import Owned
 from snapmanage.core.lists.paging import ListQuery
 from snapmanage.core.quotas import Usage
-from snapmanage.core.records import Requester, Snapshot
+from snapmanage.core.records import Requester, Snapshot, Status
 from snapmanage.core.reference import Reference
 from snapmanage.core.values.location import Location
 from snapmanage.store import ownership, quotas, records
@@ -92,6 +92,26 @@ def test_owned_objects_are_found_among_some_objects(database: Database) -> None:
 
     assert owned == Owned({"identity of a": managed.id}, {Reference.named("b").text: asked.id})
     assert nothing == Owned()
+
+
+@pytest.mark.parametrize("live_first", [True, False])
+def test_reference_on_a_volume_is_found_beside_the_tombstone_of_another_record_of_the_volume(
+    database: Database, live_first: bool
+) -> None:
+    low, high = "0" * 8 + new_id()[8:], "f" * 8 + new_id()[8:]
+    live, gone = (low, high) if live_first else (high, low)
+    asked = due_snapshot("b", volume_id=live)
+    insert(
+        database,
+        examples.available_volume(id=live),
+        examples.available_volume(id=gone, status=Status.DELETED, deleted_at=NOW),
+        asked,
+    )
+
+    with database.read() as conn:
+        owned = ownership.owned_among(conn, SERVER, [examples.found("b", parent="disk")])
+
+    assert owned.references == {Reference.named("b").text: asked.id}
 
 
 def test_usage_counts_the_owned_snapshots_of_a_project(database: Database) -> None:

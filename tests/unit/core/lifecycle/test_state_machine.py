@@ -1,8 +1,8 @@
 """Every operation of a snapshot has one start and one end, in any order of steps and failures.
 
 Hypothesis chooses the steps: deliveries that repeat, workers that race, die or write after their lease has expired,
-a backend that fails, and users who unmanage. The database is one variable with one rule: a change is written only if
-the record still has the fence of the change's `before`.
+a backend that fails, and users who unmanage and retry. The database is one variable with one rule: a change is written
+only if the record still has the fence of the change's `before`.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from snapmanage import errors
-from snapmanage.core import lifecycle
+from snapmanage.core import lifecycle, removals, retries
 from snapmanage.core.change import Change
 from snapmanage.core.events import Event
 from snapmanage.core.records import Operation, Snapshot, Status
@@ -141,8 +141,26 @@ class Life(RuleBasedStateMachine):
         except errors.InvalidState:
             assert self.snapshot.status.in_progress or self.snapshot.status is Status.DELETED
         else:
-            assert self.write(change)
             self.requested.append(Operation.UNMANAGE)
+            if change.after.binding is not None:
+                assert self.write(change)
+                return
+            for each in removals.unmanage_unbound(change, self.now):
+                assert self.write(each)
+                self.claims[each.after.claim_number] = "the API"
+
+    @rule()
+    def retry(self) -> None:
+        if self.snapshot.status is Status.ERROR and self.snapshot.operation is Operation.UNMANAGE:
+            self.unmanage()
+            return
+        try:
+            change = retries.retry_manage(self.snapshot, REQUESTER, self.now)
+        except errors.InvalidState:
+            assert self.snapshot.status is not Status.ERROR
+        else:
+            assert self.write(change)
+            self.requested.append(Operation.MANAGE)
 
     @rule(seconds=st.sampled_from([1, 10, 61]))
     def pass_time(self, seconds: int) -> None:

@@ -66,3 +66,10 @@ def test_state_of_the_server_is_shown(service: Service | None, expected: str) ->
 )
 def test_settled_or_recent_operation_is_not_stuck(record: Snapshot) -> None:
     assert explain(record, NOW, MINUTE, None, UP, MINUTE) is None
+
+
+def test_operation_that_was_retried_lately_is_not_stuck() -> None:
+    retried = overdue_snapshot(generation=2, updated_at=NOW)
+
+    assert explain(retried, NOW, MINUTE, None, UP, MINUTE) is None
+    assert explain(retried, NOW + MINUTE, MINUTE, None, UP, MINUTE)

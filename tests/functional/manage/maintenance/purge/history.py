@@ -13,6 +13,7 @@ from snapmanage.core.maintenance.purge import Kind
 from snapmanage.core.outbox import Message
 from snapmanage.core.records import Record, Snapshot, Status
 from snapmanage.core.services import Service
+from snapmanage.manage import removals
 from snapmanage.manage.application import Application
 from snapmanage.manage.maintenance import purge
 from snapmanage.manage.maintenance.purge import Plan, Result
@@ -57,6 +58,13 @@ def tombstone(app: Application, **fields: Any) -> str:
     unmanaging = lifecycle.unmanage(snapshot, examples.REQUESTER, app.db.now()).after
     change(app, lifecycle.succeed(unmanaging, None, app.db.now()))
     return snapshot.id
+
+
+def tombstone_of_volume(app: Application, **fields: Any) -> str:
+    """Register a volume that is available, and unmanage it; return its id."""
+    volume_id = write(app, examples.available_volume(id=new_id(), **fields))
+    removals.unmanage_volume(app, volume_id, examples.REQUESTER)
+    return volume_id
 
 
 def pass_days(app: Application, clock: FakeClock, days: float = OLD) -> None:

@@ -19,6 +19,7 @@ from snapmanage.manage import requests
 from snapmanage.manage.application import Application
 from snapmanage.manage.maintenance.purge import BATCH, Result
 from snapmanage.store import idempotency, records, redeliveries, services
+from snapmanage.store.audit import log
 from snapmanage.store.engine.database import Database
 from snapmanage.testing.clock import FakeClock
 from tests import examples
@@ -31,6 +32,7 @@ from tests.functional.manage.maintenance.purge.history import (
     purged,
     quarantined_cast,
     tombstone,
+    tombstone_of_volume,
     user_messages,
     write,
 )
@@ -185,3 +187,15 @@ def test_project_may_request_again_after_a_purge(app: Application, clock: FakeCl
     purged(app, Kind.FAILED)
 
     assert requests.request_snapshot(limited, examples.snapshot(id=new_id())).status is Status.CREATING
+
+
+def test_tombstone_of_a_volume_is_purged_and_its_id_stays_known(app: Application, clock: FakeClock) -> None:
+    old = tombstone_of_volume(app)
+    pass_days(app, clock)
+    young = tombstone_of_volume(app)
+
+    assert purged(app, Kind.TOMBSTONES)[Kind.TOMBSTONES].deleted == 1
+
+    assert present(app, old, young, kind=Volume) == [young]
+    with app.db.read() as conn:
+        assert log.announced_when_purged(conn, [old]) == {old: 0}

@@ -10,7 +10,7 @@ import pytest
 
 from snapmanage import errors
 from snapmanage.bus import envelope
-from snapmanage.core import lifecycle
+from snapmanage.core import lifecycle, retries
 from snapmanage.core.maintenance.purge import Kind, Obstacle
 from snapmanage.core.outbox import cast
 from snapmanage.core.records import Operation, Snapshot, Status, Volume
@@ -32,6 +32,7 @@ from tests.functional.manage.maintenance.purge.history import (
     purged,
     quarantined_cast,
     tombstone,
+    tombstone_of_volume,
     user_messages,
     write,
 )
@@ -165,6 +166,41 @@ def test_failed_volume_with_snapshots_is_kept_until_they_are_purged(app: Applica
 
     assert (kept.deleted, kept.kept) == (0, {Obstacle.HAS_SNAPSHOTS: 1})
     assert result.deleted == 1
+
+
+def test_tombstone_of_a_volume_is_kept_until_those_of_its_snapshots_are_purged(
+    app: Application, clock: FakeClock
+) -> None:
+    young = tombstone_of_volume(app)
+    pass_days(app, clock)
+    tombstone(app, volume_id=young)
+    first = purged(app, Kind.TOMBSTONES)[Kind.TOMBSTONES]
+    pass_days(app, clock)
+
+    result = purged(app, Kind.TOMBSTONES)[Kind.TOMBSTONES]
+
+    assert (first.deleted, first.kept) == (0, {Obstacle.HAS_SNAPSHOTS: 1})
+    assert result.deleted == 2
+    assert present(app, young, kind=Volume) == []
+
+
+def test_failed_snapshot_that_is_retried_meanwhile_is_kept(
+    app: Application, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot_id = failed(app)
+    pass_days(app, clock)
+    lock = records.lock_many
+
+    def retry_first(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        requested = retries.retry_manage(lock(*arguments)[0], examples.REQUESTER, app.db.now())
+        records.update(arguments[0], [requested], locked=True)
+        return lock(*arguments)
+
+    monkeypatch.setattr(records, "lock_many", retry_first)
+
+    assert purged(app, Kind.FAILED)[Kind.FAILED].deleted == 0
+    assert present(app, snapshot_id) == [snapshot_id]
 
 
 def test_server_with_records_and_disabled_server_are_kept(app: Application, clock: FakeClock) -> None:
