@@ -52,6 +52,7 @@ def test_undo_restores_every_old_name_without_the_journal(shell: Shell, world: W
     assert (code, "3 unmanaged, 0 remain" in lines) == (0, True)
     assert names(world) == set(NAMES)
     assert snapshots(world) == []
+    assert world.client.get("volumes").json()["volumes"] == []
     [report] = Path(plan).parent.glob("*.undo-*.jsonl")
     assert {json.loads(line)["original_name"] for line in report.read_text().splitlines()} == set(NAMES)
 
@@ -111,6 +112,14 @@ def test_failed_operation_is_reported_with_its_reason(shell: Shell, world: World
     failed = [each for each in journal(plan) if each.get("state") == "failed"]
     assert {each["why"] for each in failed} == {"unusable"}
     assert all("broken" in each["text"] for each in failed)
+
+
+def test_undo_keeps_the_volumes_on_request(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+
+    assert undo(shell, plan, "--keep-volumes")[0] == 0
+
+    assert len(world.client.get("volumes").json()["volumes"]) == 1
 
 
 def test_undo_of_failed_records_removes_them(shell: Shell, world: World, plan: str) -> None:
