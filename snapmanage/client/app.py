@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -46,7 +47,8 @@ class ClientApp(App):
         super().__init__("the client commands of snapmanage", version("snapmanage"), manager, deferred_help=True)
         self._connection: Any = None
         if isinstance(self.stdout, io.TextIOWrapper):
-            self.stdout.reconfigure(errors="backslashreplace")  # for characters that the terminal's encoding lacks
+            with suppress(OSError):  # a stream that took its file over from another kind of file
+                self.stdout.reconfigure(errors="backslashreplace")  # for characters that the encoding lacks
 
     def build_option_parser(
         self, description: str | None, version: str | None, argparse_kwargs: Mapping[str, Any] | None = None
