@@ -90,7 +90,7 @@ config: $(VENV)/tested  ## Write the samples of configuration and policy
 	@$(BIN)/oslopolicy-sample-generator --config-file etc/snapmanage/policy-generator.conf
 
 # The versions hold on each Python from 3.11 on. The extra `cinder` is left out: Cinder pins its libraries in files of its own.
-PINNED_EXTRAS = --extra audit --extra keystone --extra mysql --extra postgresql --extra upstream
+PINNED_EXTRAS = --extra audit --extra cli --extra keystone --extra mysql --extra postgresql --extra upstream
 constraints: $(VENV)/tested  ## Pin the newest version of each dependency, with its hashes, in constraints.txt
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make constraints" $(PINNED_EXTRAS) --output-file constraints.txt setup.py
@@ -150,7 +150,7 @@ $(VENV)/lowest: lower-constraints.txt requirements.txt setup.cfg test-requiremen
 	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || export PBR_VERSION=0.0.0; \
 	grep -vE '^(cinder|keystone)>' test-requirements.txt > $(VENV)/test-requirements.txt; \
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint lower-constraints.txt \
-	--editable '.[audit,keystone,mysql,postgresql,upstream]' --requirement $(VENV)/test-requirements.txt
+	--editable '.[audit,cli,keystone,mysql,postgresql,upstream]' --requirement $(VENV)/test-requirements.txt
 	@touch $@
 
 $(VENV)/made:

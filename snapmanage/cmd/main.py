@@ -1,15 +1,34 @@
-"""snapmanage: run everything on one machine, or show a demo."""
+"""snapmanage: run everything on one machine, show a demo, or adopt the snapshots of a storage."""
 
 import argparse
+import importlib
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from snapmanage import errors
 from snapmanage.cmd.process import running
+
+# The client commands; the extra `cli` has their libraries.
+CLIENT = {
+    "list": "list snapshots on backends",
+    "plan": "write a plan to manage snapshots",
+    "show": "show the entries of a plan",
+    "diff": "show whether the backends have changed since a plan was made",
+    "apply": "carry out a plan, or continue it",
+    "report": "show the outcomes of a plan by reason",
+    "undo": "unmanage the snapshots of a plan",
+    "watch": "show the progress of a plan",
+}
+# Libraries of the extra.
+LIBRARIES = frozenset({"cliff", "keystoneauth1", "openstack", "os_service_types", "rich", "yaml"})
 
 
 @running.program
 def main() -> int:
+    if (words := sys.argv[1:]) and words[0] in CLIENT:
+        return _run_client(words)
     arguments = _parser().parse_args()
     if arguments.command == "demo":
         from snapmanage.cmd import demo
@@ -19,6 +38,19 @@ def main() -> int:
 
     standalone.run(arguments.data_dir, arguments.listen)
     return 0
+
+
+def _run_client(words: Sequence[str]) -> int:
+    """Run a client command; raise `ConfigurationError` without the extra."""
+    try:
+        client = importlib.import_module("snapmanage.client.app")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in LIBRARIES:
+            raise
+        raise errors.ConfigurationError(
+            f"the command {words[0]} requires the package {error.name}; run: pip install 'snapmanage[cli]'"
+        ) from error
+    return int(client.main(words))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,4 +68,6 @@ def _parser() -> argparse.ArgumentParser:
         "--listen", default="127.0.0.1:8776", help="loopback address of the API, HOST:PORT (default: %(default)s)"
     )
     commands.add_parser("demo", help="show the main task step by step on a temporary folder")
+    for name, text in CLIENT.items():
+        commands.add_parser(name, help=text)
     return parser

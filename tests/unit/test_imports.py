@@ -1,6 +1,7 @@
 """Imports point inwards.
 
-errors ← crash | certificates | core ← store | bus | drivers ← manage ← api | volume | relay | audit ← cmd
+errors ← crash | certificates | files | core ← store | bus | drivers ← manage ← api | volume | relay | audit ← cmd
+core ← client ← cmd
 """
 
 import ast
@@ -20,6 +21,7 @@ ALLOWED = {
     "errors": set[str](),
     "crash": {"errors"},
     "certificates": {"errors"},
+    "files": {"errors"},
     "core": {"errors"},
     "store": {"errors", "certificates", "core"},
     "bus": {"errors", "crash", "certificates", "core"},
@@ -34,14 +36,15 @@ ALLOWED = {
     "cmd.process": {"errors", "crash", "core"},
     "cmd.wiring": {"errors", "certificates", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay"}
     | {"conf", "upstream"},
-    "cmd.manage": {"errors", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
+    "cmd.manage": {"errors", "files", "core", "store", "drivers", "manage", "audit", "cmd.process", "cmd.wiring"},
+    "client": {"errors", "files", "core"},
     "cmd": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"}
-    | {"cmd.process", "cmd.wiring"},
+    | {"client", "cmd.process", "cmd.wiring"},
     "wsgi": {"cmd"},
     # Nothing but tests, benchmarks and examples imports it.
     "testing": {"errors", "crash", "core", "store", "bus", "drivers", "manage", "api", "volume", "relay", "audit"},
 }
-PURE = ("errors", "crash", "certificates", "core")
+PURE = ("errors", "crash", "certificates", "files", "core")
 CONF = "oslo_config.cfg.CONF"
 # The child process of the driver cinder has a configuration of its own.
 BESIDE_CINDER = "drivers/cinder/child.py"

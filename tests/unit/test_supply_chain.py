@@ -19,6 +19,7 @@ FIRST_WITHOUT_HOLES = {
     "keystonemiddleware": ("10.12.1", "CVE-2026-22797"),
     "oslo-utils": ("4.12.1", "CVE-2022-0718"),
     "pymysql": ("1.1.1", "CVE-2024-36039"),
+    "pyyaml": ("5.4", "CVE-2020-14343"),
     "requests": ("2.33.0", "CVE-2026-25645"),
     "sqlalchemy": ("1.3.0", "CVE-2019-7548"),
     "waitress": ("3.0.1", "CVE-2024-49769"),

@@ -10,11 +10,11 @@ from oslo_config import cfg
 from snapmanage import errors
 from snapmanage.audit import export, verification
 from snapmanage.cmd.manage import checkpoints
-from snapmanage.cmd.manage.files import new_file
 from snapmanage.cmd.process import arguments, output
 from snapmanage.cmd.wiring import parts
 from snapmanage.core.audit.chain import Entry, Head
 from snapmanage.core.audit.completeness import Kind
+from snapmanage.files import new_file
 
 # The exit code of a verification is that of its worst finding.
 BROKEN, INCOMPLETE, FORGED = 1, 2, 3

@@ -6,11 +6,11 @@ from typing import Any
 from oslo_config import cfg
 
 from snapmanage.audit import checkpoints, signing
-from snapmanage.cmd.manage.files import new_file
 from snapmanage.cmd.process import output
 from snapmanage.cmd.wiring import parts
 from snapmanage.core.audit import checkpoint as texts
 from snapmanage.core.audit.checkpoint import Checkpoint
+from snapmanage.files import new_file
 
 PUBLIC_SUFFIX = ".pub"
 

@@ -1,0 +1,1 @@
+"""Requests of the Block Storage API, as far as the client programs need them."""

@@ -1,0 +1,59 @@
+"""Answers of the API, and the errors of the client programs that they cause."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from snapmanage import errors
+from snapmanage.core.values.text import readable
+
+# Answers after which the service has not carried out the request.
+BUSY = frozenset({429, 503})
+
+
+class Refused(errors.Invalid):
+    """The service has refused a request; `status` is the HTTP status."""
+
+    code = "refused"
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer: its status, its JSON body (empty if it has none), and its headers."""
+
+    status: int
+    body: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_success(self) -> bool:
+        return self.status < 300
+
+    @property
+    def message(self) -> str:
+        """Return the text of an error, printable and cut."""
+        return message_of(self.body) or f"the service answered {self.status} without a text"
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """Return the time of the header Retry-After, if it is a number."""
+        text = self.headers.get("Retry-After", "")
+        return float(text) if text.isascii() and text.isdigit() else None
+
+    def required(self) -> Mapping[str, Any]:
+        """Return the body; raise `Refused` with the text of the answer unless it reports a success."""
+        if not self.is_success:
+            raise Refused(self.status, self.message)
+        return self.body
+
+
+def message_of(body: Mapping[str, Any]) -> str | None:
+    """Return the text of an error's body, `{"badRequest": {"message": …}}`, or None."""
+    for value in body.values():
+        if isinstance(value, Mapping) and isinstance(value.get("message"), str):
+            return readable(value["message"])
+    return None

@@ -1,0 +1,76 @@
+"""The common part of the commands: the connection, the escaping of foreign text, and exit codes."""
+
+import argparse
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from cliff.command import Command
+from cliff.lister import Lister
+
+from snapmanage.client.api import features, scans
+from snapmanage.client.api.connection import block_storage
+from snapmanage.client.api.features import Features
+from snapmanage.client.api.http import Api
+from snapmanage.client.plan.cells import guarded
+from snapmanage.core.values.text import printable
+
+# Formats in which a program gets texts unchanged.
+_EXACT = frozenset({"json", "yaml"})
+
+
+class ApiCommand(Command):
+    """A command that sends requests. `openstack` has the connection in its client manager, `snapmanage` makes one."""
+
+    def connect(self) -> Api:
+        """Return the API of the cloud that the options name."""
+        app: Any = self.app
+        manager = getattr(app, "client_manager", None)
+        connection = app.connection() if manager is None else manager.sdk_connection
+        return Api(block_storage(connection))
+
+    def again(self, *arguments: object) -> str:
+        """Return the command line that runs this command again, for a shell."""
+        name = getattr(self.app, "NAME", "snapmanage")
+        return shlex.join([name, *str(self.cmd_name).split(), *map(str, arguments)])
+
+    def connect_and_discover(self) -> tuple[Api, Features]:
+        api = self.connect()
+        return api, features.discover(api)
+
+
+class ListCommand(ApiCommand, Lister):
+    """A command that prints rows, and whose exit code is `exit_code`."""
+
+    exit_code = 0
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        super().run(parsed_args)
+        return self.exit_code
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]
+    ) -> int:
+        exact = parsed_args.formatter in _EXACT
+        guard = guarded if parsed_args.formatter == "csv" else str
+        return super().produce_output(parsed_args, column_names, data if exact else _printable_rows(data, guard))
+
+
+def _printable_rows(rows: Iterable[Sequence[Any]], guard: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        yield tuple(guard(printable(cell)) if isinstance(cell, str) else "" if cell is None else cell for cell in row)
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="HOST@BACKEND",
+        help="a backend; may be repeated (default: all backends that the service lists)",
+    )
+
+
+def hosts(api: Api, options: argparse.Namespace) -> list[str]:
+    """Return the hosts of the options, or all hosts of the service."""
+    return options.host or scans.hosts(api)

@@ -1,0 +1,52 @@
+"""`snapmanage list`: show the snapshots that a backend holds."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from snapmanage.client.commands import selectors
+from snapmanage.client.commands.base import ListCommand, add_hosts, hosts
+from snapmanage.client.selection.found import Found
+from snapmanage.client.work.selecting import scan
+
+COLUMNS = ("Host", "Name", "Volume", "Size", "Created", "Origin", "Class", "Safe", "Reason")
+
+
+class List(ListCommand):
+    """list snapshots on backends, with the reason why some of them can't be managed"""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_hosts(parser)
+        parser.add_argument("--safe-only", action="store_true", help="only snapshots that can be managed now")
+        selectors.add_arguments(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        criteria = selectors.criteria(parsed_args)
+        return COLUMNS, self._rows(parsed_args, criteria)
+
+    def _rows(self, options: argparse.Namespace, criteria: Any) -> Iterator[tuple[Any, ...]]:
+        api, features = self.connect_and_discover()
+        local, filters = criteria.with_times_at_service(features.filters)
+        with scan(api, hosts(api, options), filters) as scans:
+            for found in scans.selected(local):
+                if found.is_safe or not options.safe_only:
+                    yield _row(found)
+            if note := scans.note(local):
+                self.app.stderr.write(f"warning: {note}\n")
+
+
+def _row(found: Found) -> tuple[Any, ...]:
+    created = found.created_at.isoformat(timespec="seconds") if found.created_at else None
+    return (
+        found.host,
+        found.name,
+        found.parent,
+        found.size_gb,
+        created,
+        found.origin,
+        found.origin_class,
+        found.is_safe,
+        found.reason_not_safe,
+    )

@@ -1,0 +1,96 @@
+"""`snapmanage undo`: unmanage the snapshots of a plan."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+
+from snapmanage.client.api.http import Api
+from snapmanage.client.api.posting import Poster
+from snapmanage.client.commands import running, selectors
+from snapmanage.client.commands.applying import require_place
+from snapmanage.client.commands.base import ApiCommand
+from snapmanage.client.events import Reporter
+from snapmanage.client.plan import journal
+from snapmanage.client.plan.file import PlanFile, write_line
+from snapmanage.client.plan.journal import Journal
+from snapmanage.client.work.undoing import Choice, Undoer, report_line
+from snapmanage.client.work.waiting import Deadline
+from snapmanage.core.values.text import printable
+from snapmanage.files import new_file
+
+SAMPLES = 10
+
+
+class Undo(ApiCommand):
+    """unmanage the snapshots of a plan, so that their old names return; a report is written first
+
+    The records are found by their label, so any user of the project can undo a plan on any machine. Exit codes: 0 all
+    done, 1 nothing started, 2 some snapshots remain, 3 timed out or not reachable: run it again, 130 interrupted.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("plan", type=Path, metavar="PLAN", help="file that snapmanage plan has written")
+        parser.add_argument("--only", choices=["failed"], help="only records in error")
+        parser.add_argument("--keep-volumes", action="store_true", help="leave the volumes of the plan registered")
+        running.add_arguments(parser)
+        selectors.add_arguments(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        reporter = Reporter(self.app.stderr, parsed_args.log_json)
+        choice = Choice(selectors.criteria(parsed_args), parsed_args.only == "failed")
+        plan = PlanFile(parsed_args.plan)
+        api, features = self.connect_and_discover()
+        require_place(plan, api)
+        command = self.again(parsed_args.plan)
+        with (
+            _journal(parsed_args.plan, plan.header.plan_id) as opened,
+            running.resumable(api, reporter, command) as ending,
+        ):
+            undoer = self._undoer(parsed_args, api, Poster(api, features, plan.header), plan, reporter)
+            with undoer.chosen:
+                ending.code = self._undo(parsed_args, undoer, choice, opened, reporter)
+        return ending.code
+
+    def _undoer(
+        self, options: argparse.Namespace, api: Api, poster: Poster, plan: PlanFile, reporter: Reporter
+    ) -> Undoer:
+        return Undoer(api, poster, plan.header.label, reporter, Deadline(options.timeout, api.stop))
+
+    def _undo(
+        self, options: argparse.Namespace, undoer: Undoer, choice: Choice, opened: Journal | None, reporter: Reporter
+    ) -> int:
+        statuses = undoer.prepare(choice)
+        if statuses:
+            report = _write_report(options.plan, undoer)
+            counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+            reporter.line(f"{statuses.total()} snapshots to unmanage ({counts}); {report} lists them")
+            if not running.confirm(options.yes, reporter, self.app.stdin):
+                return running.NOTHING_STARTED
+        remaining = undoer.run(options.parallel, opened)
+        for record_id, reason in list(remaining.items())[:SAMPLES]:
+            reporter.line(f"snapshot {record_id} remains: {reason}")
+        reporter.line(f"{statuses.total() - len(remaining)} unmanaged, {len(remaining)} remain")
+        if choice.is_everything and not options.keep_volumes and not remaining:
+            reporter.line("volumes: {} unmanaged, {} kept".format(*undoer.unmanage_volumes(options.parallel)))
+        return running.SOME_FAILED if remaining else running.ALL_DONE
+
+
+@contextmanager
+def _journal(plan: Path, plan_id: str) -> Iterator[Journal | None]:
+    """Open the journal if there is one: without it the label suffices."""
+    exists = plan.with_name(plan.name + journal.SUFFIX).exists()
+    with journal.opened(plan, plan_id) if exists else nullcontext() as opened:
+        yield opened
+
+
+def _write_report(plan: Path, undoer: Undoer) -> str:
+    """Write the names and ids of all records that will be unmanaged into a new file; return its name."""
+    path = plan.with_name(f"{plan.name}.undo-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.jsonl")
+    with new_file(path) as file:
+        for record in undoer.chosen:
+            write_line(file, report_line(record))
+    return printable(str(path))

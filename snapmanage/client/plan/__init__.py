@@ -1,0 +1,1 @@
+"""The plan file, its journal, and the temporary files that keep memory bounded."""

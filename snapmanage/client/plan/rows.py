@@ -1,0 +1,86 @@
+"""Read the file of `plan --from`: chosen snapshots with their new names, as CSV, YAML or JSON Lines."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from snapmanage import errors
+from snapmanage.client.plan.cells import unguarded
+from snapmanage.client.selection.found import name_of
+from snapmanage.core.values.text import readable
+
+_METADATA = "metadata."
+
+
+@dataclass(frozen=True)
+class Row:
+    """A chosen snapshot; the fields that are None are made by the templates."""
+
+    source: str
+    host: str | None = None
+    name: str | None = None
+    description: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(path: Path) -> dict[str, Row]:
+    """Return the rows by their sources; raise `InvalidRequest`, which names the file, if it has none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = {row.source: row for row in map(_row, _values(path, file)) if row is not None}
+    except (OSError, ValueError, csv.Error, yaml.YAMLError) as error:
+        raise errors.InvalidRequest(readable(f"{path} can't be read: {error}")) from error
+    if not rows:
+        raise errors.InvalidRequest(f"{readable(str(path))} names no snapshot; its rows need the column source")
+    return rows
+
+
+def _values(path: Path, file: IO[str]) -> Iterable[Mapping[str, Any]]:
+    match path.suffix.lower():
+        case ".csv":
+            return map(_unguarded, csv.DictReader(file))
+        case ".yaml" | ".yml":
+            return _objects(yaml.safe_load(file))
+        case ".jsonl" | ".json":
+            return map(json.loads, filter(str.strip, file))
+    raise errors.InvalidRequest(f"{readable(str(path))} must end in .csv, .yaml or .jsonl")
+
+
+def _unguarded(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: unguarded(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+        return value
+    raise ValueError("it must be a list of objects")
+
+
+def _row(value: Mapping[str, Any]) -> Row | None:
+    """Return a row; None for the entries of a plan that manage nothing."""
+    fields = {str(key).strip().lower(): each for key, each in value.items()}
+    if fields.get("do", "manage") != "manage":
+        return None
+    reference = fields.get("ref")
+    source = name_of(reference) if isinstance(reference, Mapping) else fields.get("source")
+    if not source:
+        return None
+    host, name, description = (_text(fields, key) for key in ("host", "name", "description"))
+    return Row(str(source), host, name, description, dict(_metadata(fields)))
+
+
+def _text(fields: Mapping[str, Any], key: str) -> str | None:
+    return str(fields[key]) if fields.get(key) else None
+
+
+def _metadata(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if isinstance(fields.get("metadata"), Mapping):
+        yield from ((str(key), str(value)) for key, value in fields["metadata"].items())
+    for key, value in fields.items():
+        if key.startswith(_METADATA) and value:
+            yield key.removeprefix(_METADATA), str(value)

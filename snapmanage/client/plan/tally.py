@@ -1,0 +1,72 @@
+"""Count the entries of a plan while they pass by, and keep a few examples."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from snapmanage.client.plan.entries import Entry, Manage, RegisterVolume, Skip
+from snapmanage.core.values.text import cut, printable
+
+SAMPLES = 10
+LONGEST_SAMPLE = 100
+
+
+@dataclass
+class Tally:
+    """The counts of a plan or of its rest, by host, origin and reason."""
+
+    volumes: int = 0
+    snapshots: int = 0
+    size_gb: int = 0
+    by_host: Counter[str] = field(default_factory=Counter)
+    by_origin: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    samples: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        match entry:
+            case RegisterVolume():
+                self.volumes += 1
+            case Skip():
+                self.skipped[entry.why] += 1
+            case Manage():
+                self._add_snapshot(entry)
+
+    def _add_snapshot(self, entry: Manage) -> None:
+        self.snapshots += 1
+        self.size_gb += entry.expect.size
+        self.by_host[entry.host] += 1
+        self.by_origin[entry.metadata.get("origin", "unknown")] += 1
+        self.warnings.update(entry.warnings)
+        if len(self.samples) < SAMPLES:
+            self.samples.append((entry.source, entry.renamed_to or "a name with the id of its record"))
+
+    @property
+    def headline(self) -> str:
+        """Return the counts in one line."""
+        skipped = ", ".join(f"{count} {why}" for why, count in self.skipped.most_common())
+        return (
+            f"{self.snapshots} snapshots to manage ({self.size_gb} GiB), {self.volumes} volumes to register, "
+            f"{self.skipped.total()} skipped{f' ({skipped})' if skipped else ''}"
+        )
+
+    def lines(self) -> Iterator[str]:
+        """Yield the summary on which a person decides to start."""
+        yield self.headline
+        yield from _counted("host", self.by_host)
+        yield from _counted("origin", self.by_origin)
+        yield from _counted("warning", self.warnings)
+        for before, after in self.samples:
+            yield f"  {_shown(before)} -> {_shown(after)}"
+        if self.snapshots > len(self.samples):
+            yield f"  and {self.snapshots - len(self.samples)} more"
+
+
+def _counted(what: str, counts: "Counter[str]") -> Iterator[str]:
+    for name, count in counts.most_common(SAMPLES):
+        yield f"{what} {_shown(name)}: {count}"
+
+
+def _shown(text: str) -> str:
+    return cut(printable(text), LONGEST_SAMPLE)

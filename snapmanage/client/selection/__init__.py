@@ -1,0 +1,1 @@
+"""Choose snapshots by names, ages, sizes and origins, without input or output."""

@@ -1,0 +1,101 @@
+"""One entry of a service's list of manageable snapshots."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from snapmanage.core.values.ids import own_name
+
+# The keys under which a service may show facts about an object, the best one first. Drivers have keys of their own.
+_IDENTITY = ("snapmanage:identity", "identity", "source-id")
+_CREATED = ("snapmanage:created_at", "created_at", "origin-created-at")
+_MANAGED = "already managed"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A snapshot of the backend `host`; `record_id` is set if it is managed already.
+
+    `parent` is the volume's name on the backend, or None if the volume is gone. `refused` says why managing it would
+    hurt the program that made it.
+    """
+
+    host: str
+    reference: Mapping[str, Any]
+    size_gb: int
+    reason_not_safe: str | None = None
+    parent: str | None = None
+    record_id: str | None = None
+    identity: str | None = None
+    created_at: datetime | None = None
+    origin: str | None = None
+    origin_class: str | None = None
+    rename: str = "safe"
+    origin_why: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Return the name on the backend, or the whole reference as JSON if it has no name."""
+        return name_of(self.reference)
+
+    @property
+    def own_name(self) -> str:
+        """Return the name without the volume's or the folder's name."""
+        return own_name(self.name)
+
+    @property
+    def is_safe(self) -> bool:
+        return self.reason_not_safe is None
+
+    @property
+    def is_managed(self) -> bool:
+        return self.record_id is not None or self.reason_not_safe == _MANAGED
+
+    @classmethod
+    def of(cls, host: str, entry: Mapping[str, Any]) -> "Found":
+        """Read an entry of the detailed list; fields that the service lacks are absent."""
+        extra = {str(key): str(value) for key, value in (entry.get("extra_info") or {}).items()}
+        facts = extra | {key: value for key, value in entry.items() if value is not None}
+        return cls(
+            host=host,
+            reference=entry["reference"],
+            size_gb=int(entry.get("size") or 0),
+            reason_not_safe=None if entry.get("safe_to_manage") else entry.get("reason_not_safe") or "not safe",
+            parent=name_of(entry["source_reference"]) if entry.get("source_reference") else None,
+            record_id=entry.get("cinder_id"),
+            identity=_first(facts, _IDENTITY),
+            created_at=_moment(_first(facts, _CREATED)),
+            origin=extra.get("origin"),
+            origin_class=extra.get("origin-class"),
+            rename=extra.get("origin-rename", "safe"),
+            origin_why=extra.get("origin-why", ""),
+            extra=extra,
+        )
+
+    def order(self) -> tuple[str, str, str]:
+        """Return the key of the order of scans and plans: the snapshots of a volume follow one another."""
+        return self.host, self.parent or "", self.name
+
+
+def name_of(reference: Mapping[str, Any]) -> str:
+    """Return the name in a reference, or the reference as JSON if it has another form."""
+    if len(reference) == 1 and isinstance(value := next(iter(reference.values())), str):
+        return value
+    return json.dumps(reference, sort_keys=True)
+
+
+def _first(facts: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    return next((str(facts[key]) for key in keys if facts.get(key)), None)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Return a time in UTC, or None if the text is none."""
+    try:
+        read = datetime.fromisoformat(re.sub(r" UTC$", "+00:00", text or ""))
+    except ValueError:
+        return None
+    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""The work of the commands: scan, plan, apply, undo and watch."""

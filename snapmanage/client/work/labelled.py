@@ -1,0 +1,50 @@
+"""The records that carry the label of a plan: the truth about it, for every user and on every machine."""
+
+import json
+from collections.abc import Iterator
+
+from snapmanage.client.api.answers import Refused
+from snapmanage.client.api.http import Api
+from snapmanage.client.api.records import Record, listed
+from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY
+from snapmanage.client.plan.journal import Outcome
+from snapmanage.client.work.verdicts import of_record
+
+
+class LabelledRecords:
+    """The records of one plan, or all records of the project without a label."""
+
+    def __init__(self, api: Api, label: str | None) -> None:
+        self._api = api
+        self._filters = {"metadata": json.dumps({LABEL_KEY: label})} if label else {}
+
+    def snapshots(self, **filters: str) -> Iterator[Record]:
+        return listed(self._api, "snapshots", self._filters | filters)
+
+    def volumes(self, **filters: str) -> Iterator[Record]:
+        return listed(self._api, "volumes", self._filters | filters)
+
+    def outcomes(self, kind: str) -> dict[str, Outcome]:
+        """Return the outcomes that the records of a kind show, by the keys of their entries."""
+        found = listed(self._api, kind, self._filters)
+        return {key: of_record(key, record) for record in found if (key := record.metadata.get(ENTRY_KEY))}
+
+    def count(self, status: str, kind: str = "snapshots") -> int:
+        """Return the number of records in a status."""
+        query = self._filters | {"status": status, "limit": "1", "with_count": "true"}
+        return int(self._api.get(f"/{kind}", **query).get("count", 0))
+
+    def reason(self, record_id: str) -> tuple[str | None, str | None]:
+        """Return the code and the text of a failed snapshot, as far as the service shows them."""
+        try:
+            operation = self._api.get(f"/snapshots/{record_id}/operation").get("operation", {})
+            return operation.get("reason_code"), operation.get("reason")
+        except Refused:
+            return self._message(record_id)
+
+    def _message(self, record_id: str) -> tuple[str | None, str | None]:
+        try:
+            found = self._api.get("/messages", resource_uuid=record_id).get("messages", [])
+        except Refused:
+            return None, None
+        return (found[0].get("event_id"), found[0].get("user_message")) if found else (None, None)

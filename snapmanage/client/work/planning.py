@@ -1,0 +1,141 @@
+"""Decide for each selected snapshot how it would be managed, or why not; nothing here reads or writes."""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from snapmanage.client.plan import templates
+from snapmanage.client.plan.entries import Entry, Expect, Manage, RegisterVolume, Skip
+from snapmanage.client.plan.rows import Row
+from snapmanage.client.selection.found import Found
+from snapmanage.core.values.text import printable
+
+DEFAULT_NAME = "{name}"
+REFUSES = "origin_refuses"
+# The beginning of `reason_not_safe`, and the code of the reason.
+_REASONS = {
+    "origin refuses": REFUSES,
+    "already managed": "already_managed",
+    "in use": "in_use",
+    "unusable": "unusable",
+}
+FORCE = {"snapmanage:force": "true"}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The wishes of the person who makes the plan, and the abilities of the service.
+
+    `backend_name` is the template of names on the backend; its `%s` is the id of the record. `rows` restrict the plan
+    to the snapshots of a file.
+    """
+
+    name: str = DEFAULT_NAME
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    includes_unsafe: bool = False
+    forces: bool = False
+    takes_chosen_ids: bool = False
+    backend_name: str = "snapshot-%s"
+    rows: Mapping[str, Row] | None = None
+    make_id: Callable[[], str] = lambda: str(uuid.uuid4())
+
+
+class Planner:
+    """Makes the entries of a plan; `known_volume` returns the id of a registered volume by its host and its name."""
+
+    def __init__(self, rules: Rules, known_volume: Callable[[str, str], str | None]) -> None:
+        self._rules = rules
+        self._known_volume = known_volume
+        self._volumes: dict[tuple[str, str], str] = {}
+        self._snapshot_keys = (f"s{number}" for number in itertools.count(1))
+
+    def entries(self, selected: Iterable[Found]) -> Iterator[Entry]:
+        """Yield the entries; the one that registers a volume comes before the snapshots of the volume."""
+        missing = set(self._rules.rows or ())
+        for found in selected:
+            if self._rules.rows is not None and not _is_in(self._rules.rows, found):
+                continue
+            missing.discard(found.name)
+            yield from self._of_snapshot(found)
+        for source in sorted(missing):
+            yield Skip("", {"source-name": source}, "source_not_found", "no scanned backend has this snapshot")
+
+    def _of_snapshot(self, found: Found) -> Iterator[Entry]:
+        if (skip := why_not(found, self._rules)) is not None:
+            yield skip
+            return
+        assert found.parent is not None
+        volume = self._volume(found.host, found.parent)
+        if volume is None:
+            volume = self._volumes[found.host, found.parent] = f"v{len(self._volumes) + 1}"
+            yield RegisterVolume(volume, found.host, {"source-name": found.parent}, printable(found.parent)[:255])
+        yield self._manage(found, volume)
+
+    def _volume(self, host: str, parent: str) -> str | None:
+        """Return the id of a registered volume, or the key of the entry that registers it."""
+        return self._volumes.get((host, parent)) or self._known_volume(host, parent)
+
+    def _manage(self, found: Found, volume: str) -> Manage:
+        row = (self._rules.rows or {}).get(found.name) or Row(found.name)
+        chosen_id = self._rules.make_id() if self._rules.takes_chosen_ids else None
+        return Manage(
+            key=next(self._snapshot_keys),
+            volume=volume,
+            host=found.host,
+            reference=found.reference,
+            name=row.name or templates.fill(self._rules.name, found),
+            expect=Expect.of(found),
+            snapshot_id=chosen_id,
+            renamed_to=_renamed(found, self._rules.backend_name, chosen_id) if chosen_id else None,
+            description=row.description,
+            metadata=self._metadata(found) | dict(row.metadata),
+            warnings=tuple(_warnings(found)),
+        )
+
+    def _metadata(self, found: Found) -> dict[str, str]:
+        facts = {"origin": found.origin, "origin-class": found.origin_class}
+        # A service that restores no name on unmanaging leaves it here.
+        facts["original-name"] = found.name if found.name.isprintable() and len(found.name) <= 255 else None
+        made = {key: templates.fill(template, found) for key, template in self._rules.metadata.items()}
+        forced = FORCE if found.rename == "refuse" else {}
+        return {key: value for key, value in facts.items() if value} | made | forced
+
+
+def why_not(found: Found, rules: Rules) -> Skip | None:
+    """Return the entry for a snapshot that must not be managed, or None."""
+    code = None if found.is_safe else _code(found.reason_not_safe or "")
+    if found.is_managed:
+        return _skip(found, "already_managed", "a record owns the snapshot")
+    if (found.rename == "refuse" or code == REFUSES) and not rules.forces:
+        return _skip(found, REFUSES, found.origin_why or found.reason_not_safe or "its program needs the name")
+    if found.parent is None:
+        return _skip(found, "orphan", "the volume of the snapshot is gone")
+    if code is not None and code != REFUSES and not rules.includes_unsafe:
+        return _skip(found, code, found.reason_not_safe or "")
+    return None
+
+
+def _skip(found: Found, why: str, text: str) -> Skip:
+    return Skip(found.host, found.reference, why, text)
+
+
+def _code(reason: str) -> str:
+    return next((code for start, code in _REASONS.items() if reason.startswith(start)), "not_safe")
+
+
+def _is_in(rows: Mapping[str, Row], found: Found) -> bool:
+    row = rows.get(found.name)
+    return row is not None and row.host in (None, found.host)
+
+
+def _renamed(found: Found, template: str, record_id: str) -> str:
+    """Return the name that the object gets: only its own name changes."""
+    return found.name.removesuffix(found.own_name) + template.replace("%s", record_id)
+
+
+def _warnings(found: Found) -> Iterator[str]:
+    if found.rename != "safe":
+        yield f"{found.origin or 'another program'}: {found.origin_why or 'the new name changes how it works'}"
+    if not found.is_safe:
+        yield f"not safe to manage: {found.reason_not_safe}"

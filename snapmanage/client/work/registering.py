@@ -1,0 +1,69 @@
+"""Register the volumes of a plan, and wait until their snapshots can be managed."""
+
+from collections.abc import Collection
+
+from snapmanage.client.api.features import Features
+from snapmanage.client.api.http import Api
+from snapmanage.client.api.posting import Poster
+from snapmanage.client.api.records import KnownVolumes
+from snapmanage.client.plan.entries import RegisterVolume
+from snapmanage.client.plan.journal import Journal, Outcome, State
+from snapmanage.client.selection.found import name_of
+from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.parallel import in_parallel
+from snapmanage.client.work.waiting import Deadline
+
+
+class Registrar:
+    """Registers volumes. A repeat finds the records of the first run by their label."""
+
+    def __init__(
+        self,
+        api: Api,
+        features: Features,
+        poster: Poster,
+        records: LabelledRecords,
+        journal: Journal,
+        deadline: Deadline,
+    ) -> None:
+        self._api = api
+        self._journal = journal
+        self._features = features
+        self._poster = poster
+        self._records = records
+        self._deadline = deadline
+
+    def ids(self, volumes: Collection[RegisterVolume], parallel: int) -> dict[str, Outcome]:
+        """Return the outcome of each volume by its key: DONE with its id, or FAILED."""
+        if not volumes:
+            return {}
+        seen = self._records.outcomes("volumes")
+        missing = [volume for volume in volumes if volume.key not in seen]
+        sent = {outcome.key: outcome for outcome in in_parallel(parallel, self._send, missing)}
+        return self._owned_by_others(volumes, sent) | self._awaited()
+
+    def _send(self, volume: RegisterVolume) -> Outcome:
+        self._deadline.check()
+        durable = not self._features.keeps_idempotency_keys
+        self._journal.write([Outcome(volume.key, State.SENDING)], durable)
+        outcome = self._poster.register(volume)
+        self._journal.write([outcome])
+        return outcome
+
+    def _awaited(self) -> dict[str, Outcome]:
+        """Return the outcomes of the labelled volumes, once none of them is in progress."""
+        for _ in self._deadline.rounds():
+            if not self._records.count("creating", "volumes"):
+                break
+        return self._records.outcomes("volumes")
+
+    def _owned_by_others(self, volumes: Collection[RegisterVolume], sent: dict[str, Outcome]) -> dict[str, Outcome]:
+        """Return the outcomes of the refused volumes; one that was registered since the plan was made is usable."""
+        refused = [volume for volume in volumes if volume.key in sent and sent[volume.key].state is State.FAILED]
+        if not refused:
+            return {}
+        known = KnownVolumes(self._api, self._features, {volume.host for volume in refused})
+        found = {volume.key: known.find(volume.host, name_of(volume.reference)) for volume in refused}
+        return {
+            key: Outcome(key, State.DONE, volume_id) if volume_id else sent[key] for key, volume_id in found.items()
+        }

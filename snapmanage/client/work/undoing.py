@@ -1,0 +1,144 @@
+"""Unmanage the snapshots of a plan by their label, so that their old names return; any user can do it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from snapmanage.client.api.http import Api
+from snapmanage.client.api.posting import Poster
+from snapmanage.client.api.records import Record
+from snapmanage.client.events import Reporter
+from snapmanage.client.plan.entries import ENTRY_KEY
+from snapmanage.client.plan.journal import Journal, Outcome, State
+from snapmanage.client.plan.spool import Spool
+from snapmanage.client.selection.criteria import Criteria
+from snapmanage.client.selection.found import Found
+from snapmanage.client.work.labelled import LabelledRecords
+from snapmanage.client.work.parallel import in_parallel
+from snapmanage.client.work.verdicts import FAILED_STATUS
+from snapmanage.client.work.waiting import Deadline
+
+UNMANAGING = "unmanaging"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The snapshots to unmanage: all of the plan, the failed ones, or the ones that pass the selectors."""
+
+    criteria: Criteria
+    only_failed: bool = False
+
+    @property
+    def is_everything(self) -> bool:
+        return self.criteria == Criteria() and not self.only_failed
+
+    def chooses(self, record: Record) -> bool:
+        if self.only_failed and not record.status.startswith(FAILED_STATUS):
+            return False
+        return self.criteria.passes(as_found(record))
+
+
+class Undoer:
+    """Undoes one plan. `prepare` finds the records, and `run` unmanages them."""
+
+    def __init__(self, api: Api, poster: Poster, label: str, reporter: Reporter, deadline: Deadline) -> None:
+        self._api = api
+        self._poster = poster
+        self._records = LabelledRecords(api, label)
+        self._reporter = reporter
+        self._deadline = deadline
+        self.chosen: Spool[Record] = Spool(key=lambda record: record.record_id)
+
+    def prepare(self, choice: Choice) -> "Counter[str]":
+        """Find the chosen records; return their number in each status."""
+        statuses: Counter[str] = Counter()
+        for record in self._records.snapshots():
+            if choice.chooses(record):
+                self.chosen.add(record)
+                statuses[record.status] += 1
+        return statuses
+
+    def run(self, parallel: int, journal: Journal | None) -> dict[str, str]:
+        """Unmanage the chosen records, and wait until they are gone; return the reasons of those that remain."""
+        refused: dict[str, str] = {}
+        with self._reporter.phase("unmanaging", len(self.chosen)) as progress:
+            for record, reason in in_parallel(parallel, self._unmanage, self._until_stopped()):
+                progress.advance()
+                progress.event("undo", id=record.record_id, refused=reason)
+                if reason is not None:
+                    refused[record.record_id] = reason
+                elif journal is not None and (key := record.metadata.get(ENTRY_KEY)):
+                    journal.write(
+                        [Outcome(key, State.UNDONE, record.record_id, "undone", "undone by the command undo")]
+                    )
+        self._deadline.check()
+        self._wait()
+        return refused | self._remaining()
+
+    def unmanage_volumes(self, parallel: int) -> tuple[int, int]:
+        """Unmanage the volumes that the plan has registered; return the numbers of unmanaged and of kept volumes.
+
+        A service may keep a volume that has other snapshots, or have no request for it.
+        """
+        found = [record.record_id for record in self._records.volumes()]
+        accepted = sum(answer.is_success for answer in in_parallel(parallel, self._poster.unmanage_volume, found))
+        for _ in self._deadline.rounds() if accepted else ():
+            if not self._records.count(UNMANAGING, "volumes"):
+                break
+        kept = sum(1 for _ in self._records.volumes())
+        return len(found) - kept, kept
+
+    def _until_stopped(self) -> Iterator[Record]:
+        for record in self.chosen:
+            self._deadline.check()
+            if record.status != UNMANAGING:
+                yield record
+
+    def _unmanage(self, record: Record) -> tuple[Record, str | None]:
+        """Send the request; a record that is gone, or being unmanaged, needs none."""
+        answer = self._poster.unmanage(record.record_id)
+        if answer.is_success or answer.status == 404 or f"is {UNMANAGING}" in answer.message:
+            return record, None
+        return record, answer.message
+
+    def _wait(self) -> None:
+        for _ in self._deadline.rounds():
+            if not self._records.count(UNMANAGING):
+                return
+
+    def _remaining(self) -> dict[str, str]:
+        """Return the records that were chosen and still exist, with their reasons."""
+        chosen = {record.record_id for record in self.chosen}
+        return {
+            record.record_id: record.reason or self._records.reason(record.record_id)[1] or f"it is {record.status}"
+            for record in self._records.snapshots()
+            if record.record_id in chosen
+        }
+
+
+def as_found(record: Record) -> Found:
+    """Return the facts of a record under the names that selectors use."""
+    metadata = record.metadata
+    name = record.original_name or metadata.get("original-name") or record.source or record.name or ""
+    return Found(
+        host=record.host or "",
+        reference={"source-name": name},
+        size_gb=record.size_gb,
+        origin=metadata.get("origin"),
+        origin_class=metadata.get("origin-class"),
+        parent=name.partition("@")[0] if "@" in name else None,
+    )
+
+
+def report_line(record: Record) -> dict[str, Any]:
+    """Return the line of the report that is written before anything is unmanaged."""
+    return {
+        "id": record.record_id,
+        "key": record.metadata.get(ENTRY_KEY),
+        "status": record.status,
+        "original_name": record.original_name or record.metadata.get("original-name"),
+        "backend_name": record.backend_name,
+        "volume_id": record.volume_id,
+        "name": record.name,
+    }

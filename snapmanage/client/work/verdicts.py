@@ -1,0 +1,72 @@
+"""Decide by a fresh scan, the records and the journal, whether an entry of a plan must still be sent."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from snapmanage.client.api.records import Record
+from snapmanage.client.plan.entries import Manage
+from snapmanage.client.plan.journal import Outcome, State
+from snapmanage.client.selection.found import Found
+from snapmanage.client.work.planning import FORCE, REFUSES
+
+CHANGED = "changed_since_plan"
+UNDONE = "undone"
+IN_PROGRESS = frozenset({"creating", "unmanaging"})
+FAILED_STATUS = "error"
+
+
+@dataclass(frozen=True)
+class Send:
+    """The entry must be sent."""
+
+    entry: Manage
+
+
+def of_record(key: str, record: Record) -> Outcome:
+    """Return the outcome that a record shows."""
+    if record.status.startswith(FAILED_STATUS):
+        return Outcome(key, State.FAILED, record.record_id, record.reason_code or "error", record.reason)
+    if record.status in IN_PROGRESS:
+        return Outcome(key, State.ACCEPTED, record.record_id)
+    return Outcome(key, State.DONE, record.record_id)
+
+
+def decide(entry: Manage, found: Found | None, seen: Outcome | None, last: Outcome | None) -> Send | Outcome:
+    """Return `Send`, or the outcome of an entry that must not be sent.
+
+    `seen` is the outcome that the entry's record shows, `last` that of the journal.
+    """
+    if seen is not None:
+        return seen
+    if last is not None and last.record_id is not None:
+        return Outcome(entry.key, State.UNDONE, last.record_id, UNDONE, "its record was unmanaged; make a new plan")
+    if why := _changed(entry, found):
+        return Outcome(entry.key, State.FAILED, None, *why)
+    return Send(entry)
+
+
+def _changed(entry: Manage, found: Found | None) -> tuple[str, str] | None:
+    """Return the code and the sentence of the first reason why the plan no longer fits the backend."""
+    if found is None:
+        return CHANGED, f"{entry.source} is not on {entry.host} any more"
+    if found.is_managed:
+        return "already_managed", f"another record owns {entry.source}"
+    if found.rename == "refuse" and entry.metadata.items().isdisjoint(FORCE.items()):
+        return REFUSES, found.origin_why or "the program that made the snapshot needs its name"
+    if differences := entry.expect.differences(found):
+        return CHANGED, "; ".join(differences)
+    if not found.is_safe and found.rename != "refuse" and not entry.warnings:
+        return CHANGED, f"it is not safe to manage any more: {found.reason_not_safe}"
+    return None
+
+
+def joined(entries: Iterator[Manage], scan: Iterator[Found]) -> Iterator[tuple[Manage, Found | None]]:
+    """Yield each entry with the scanned snapshot of its host and name; both must be in the order of `Found.order`.
+
+    A snapshot whose volume has changed since is at another place of the order and not found.
+    """
+    found = next(scan, None)
+    for entry in entries:
+        while found is not None and found.order() < entry.order():
+            found = next(scan, None)
+        yield entry, found if found is not None and found.order() == entry.order() else None

@@ -1,0 +1,221 @@
+"""`snapmanage apply` carries out a plan, each entry once; `undo` restores the old names."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.core.backend import GIB
+from snapmanage.testing.waiting import until
+from tests.functional.adopting.plans import NAMES, apply, journal, make_plan, names, refused_names, snapshots, undo
+from tests.functional.adopting.shell import Shell
+from tests.functional.world import World
+
+
+def test_apply_manages_every_snapshot_of_the_plan(shell: Shell, world: World, plan: str) -> None:
+    assert apply(shell, plan) == (0, "3 managed, 0 failed, 0 undone, 0 in progress, 0 not sent")
+
+    assert {each["status"] for each in snapshots(world)} == {"available"}
+    assert {each["name"] for each in snapshots(world)} == set(NAMES)
+    assert names(world).isdisjoint(NAMES)
+
+
+def test_second_apply_sends_nothing(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    events = world.record_events()
+
+    assert apply(shell, plan)[0] == 0
+
+    assert (events, len(snapshots(world))) == ([], 3)
+
+
+def test_lost_journal_is_rebuilt_from_the_label(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    done = {each["key"]: each["id"] for each in journal(plan) if each.get("state") == "done"}
+    Path(f"{plan}.journal").unlink()
+
+    assert apply(shell, plan)[0] == 0
+
+    assert {each["key"]: each["id"] for each in journal(plan) if each.get("state") == "done"} == done
+    assert len(snapshots(world)) == 3
+
+
+def test_undo_restores_every_old_name_without_the_journal(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    Path(f"{plan}.journal").unlink()
+
+    code, lines = undo(shell, plan)
+
+    assert (code, "3 unmanaged, 0 remain" in lines) == (0, True)
+    assert names(world) == set(NAMES)
+    assert snapshots(world) == []
+    assert world.client.get("volumes").json()["volumes"] == []
+    [report] = Path(plan).parent.glob("*.undo-*.jsonl")
+    assert {json.loads(line)["original_name"] for line in report.read_text().splitlines()} == set(NAMES)
+
+
+def test_undo_unmanages_selected_snapshots(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+
+    assert undo(shell, plan, "--name", NAMES[0])[0] == 0
+
+    assert names(world) & set(NAMES) == {NAMES[0]}
+
+
+def test_undone_plan_is_not_carried_out_again(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    undo(shell, plan)
+
+    assert apply(shell, plan) == (2, "0 managed, 0 failed, 3 undone, 0 in progress, 0 not sent")
+
+    assert names(world) == set(NAMES)
+
+
+def test_new_plan_after_an_undo_is_carried_out(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+    undo(shell, plan)
+
+    assert apply(shell, make_plan(shell, name="again.jsonl"))[0] == 0
+
+    assert names(world).isdisjoint(NAMES)
+
+
+def test_snapshot_that_has_changed_since_the_plan_is_not_sent(shell: Shell, world: World, plan: str) -> None:
+    world.driver.add_snapshot("volume-1", NAMES[0], size_bytes=7 * GIB)
+    world.driver.remove(NAMES[1])
+
+    assert apply(shell, plan)[0] == 2
+
+    failed = {each["key"]: each for each in journal(plan) if each.get("state") == "failed"}
+    assert {each["why"] for each in failed.values()} == {"changed_since_plan"}
+    assert failed["s1"]["text"] == "size was 1, is 7"
+    assert [each["name"] for each in snapshots(world)] == [NAMES[2]]
+
+
+def test_one_bad_entry_stops_no_other(shell: Shell, world: World, plan: str) -> None:
+    refused_names(plan, 2, 3)
+
+    assert apply(shell, plan) == (2, "2 managed, 1 failed, 0 undone, 0 in progress, 0 not sent")
+
+    [failed] = [each for each in journal(plan) if each.get("state") == "failed"]
+    assert (failed["key"], failed["why"]) == ("s1", "invalid_request")
+
+
+def test_failed_operation_is_reported_with_its_reason(shell: Shell, world: World, plan: str) -> None:
+    world.fail_at({"rename": errors.Unusable("broken")})
+
+    assert apply(shell, plan)[0] == 2
+
+    failed = [each for each in journal(plan) if each.get("state") == "failed"]
+    assert {each["why"] for each in failed} == {"unusable"}
+    assert all("broken" in each["text"] for each in failed)
+
+
+def test_undo_keeps_the_volumes_on_request(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+
+    assert undo(shell, plan, "--keep-volumes")[0] == 0
+
+    assert len(world.client.get("volumes").json()["volumes"]) == 1
+
+
+def test_undo_of_failed_records_removes_them(shell: Shell, world: World, plan: str) -> None:
+    world.fail_at({"rename": errors.Unusable("broken")})
+    apply(shell, plan)
+
+    assert undo(shell, plan, "--only", "failed")[0] == 0
+
+    assert snapshots(world) == []
+
+
+def test_too_many_errors_stop_the_command(shell: Shell, world: World, plan: str) -> None:
+    refused_names(plan, 2, 5)
+
+    ended = shell.run("apply", plan, "--yes", "--parallel", "1", "--max-errors", "1")
+
+    assert ended.returncode == 2
+    assert "2 entries have failed, more than --max-errors" in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "0 managed, 2 failed, 0 undone, 0 in progress, 1 not sent"
+
+
+def test_apply_without_a_wait_ends_when_every_entry_is_accepted(shell: Shell, world: World, plan: str) -> None:
+    with world.hang_at("rename"):
+        code, line = apply(shell, plan, "--no-wait")
+        assert code == 0, line
+        assert not line.startswith("3 managed")
+
+    assert apply(shell, plan)[0] == 0
+
+
+def test_apply_ends_after_its_timeout_and_continues(shell: Shell, world: World, plan: str) -> None:
+    with world.hang_at("rename"):
+        ended = shell.run("apply", plan, "--yes", "--timeout", "3")
+        assert ended.returncode == 3
+        assert ended.stderr.splitlines()[-1] == f"not finished after 3 seconds; continue with: snapmanage apply {plan}"
+
+    assert apply(shell, plan)[0] == 0
+    assert len(snapshots(world)) == 3
+
+
+def test_interrupted_apply_says_how_to_continue(shell: Shell, world: World, plan: str) -> None:
+    with world.hang_at("rename"):
+        process = shell.daemon("apply", plan, "--yes", "--log-json")
+        process.log = shell.folder / "log"
+        process.launch()
+        until(lambda: '"phase": "waiting"' in process.log.read_text(), "the command to wait")
+        process.send(signal.SIGINT)
+        assert process.await_exit() == 130
+
+    assert f"continue with: snapmanage apply {plan}" in process.log.read_text()
+    assert apply(shell, plan)[0] == 0
+
+
+def test_nothing_starts_without_a_yes(shell: Shell, world: World, plan: str) -> None:
+    ended = shell.run("apply", plan)
+
+    assert ended.returncode == 1
+    assert "confirm with --yes" in ended.stderr
+    assert (snapshots(world), names(world)) == ([], set(NAMES))
+
+
+def test_plan_of_another_project_is_refused(shell: Shell, world: World, plan: str) -> None:
+    other = Shell(world.another_client("f" * 32), shell.folder)
+
+    ended = other.run("apply", plan, "--yes")
+
+    assert ended.returncode == 1
+    assert "the plan was made for" in ended.stderr
+
+
+def test_two_commands_do_not_work_on_one_plan_at_once(shell: Shell, world: World, plan: str) -> None:
+    with world.hang_at("rename"):
+        process = shell.daemon("apply", plan, "--yes", "--log-json")
+        process.log = shell.folder / "log"
+        process.launch()
+        until(lambda: '"phase": "waiting"' in process.log.read_text(), "the command to wait")
+
+        ended = shell.run("apply", plan, "--yes")
+
+        assert ended.returncode == 1
+        assert "another command works on" in ended.stderr
+        process.kill()
+
+
+@pytest.fixture
+def linked(plan: str, tmp_path: Path) -> Path:
+    """Put a link to another file at the place of the journal."""
+    target = tmp_path / "target"
+    target.write_text("precious\n")
+    os.symlink(target, f"{plan}.journal")
+    return target
+
+
+def test_journal_follows_no_link(shell: Shell, world: World, plan: str, linked: Path) -> None:
+    ended = shell.run("apply", plan, "--yes")
+
+    assert (ended.returncode, linked.read_text()) == (1, "precious\n")
+    assert "can't be opened" in ended.stderr
+    assert snapshots(world) == []

@@ -1,0 +1,89 @@
+"""A client that is killed again and again adopts each snapshot once, and an undo restores each old name."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snapmanage.drivers.file import FileDriver
+from tests.functional.adopting.shell import Shell
+from tests.functional.client import SERVER
+from tests.functional.world import World, running_world
+
+VOLUMES, SNAPSHOTS, KILLS = 4, 50, 8
+SEED = 14
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for volume in range(VOLUMES):
+        (folder / f"disk{volume}.img").write_bytes(b"data")
+        for snapshot in range(SNAPSHOTS):
+            (folder / f"disk{volume}.img@s{snapshot:02}").write_bytes(b"data")
+    return folder
+
+
+def plain(application: Any) -> Callable[..., Iterable[bytes]]:
+    """Hide the additions of snapmanage from clients, so that the service is like any other Block Storage API."""
+
+    def serve(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        environ.pop("HTTP_IDEMPOTENCY_KEY", None)
+        if environ["PATH_INFO"].endswith("/openapi.json"):
+            environ["PATH_INFO"] = "/nowhere"
+        found: Iterable[bytes] = application(environ, start)
+        return found
+
+    return serve
+
+
+@pytest.fixture(params=["snapmanage", "plain"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, images: Path) -> Iterator[World]:
+    around = plain if request.param == "plain" else lambda application: application
+    with running_world(tmp_path, {SERVER: FileDriver(str(images))}, around=around) as made:
+        yield made
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in folder.iterdir()}
+
+
+def run_and_kill(shell: Shell, kills: int, *arguments: str) -> int:
+    """Run a command, and kill it up to `kills` times at random moments; return the exit code of the last run."""
+    chance = random.Random(SEED)
+    for _ in range(kills):
+        process = shell.daemon(*arguments)
+        process.launch()
+        time.sleep(chance.uniform(0.3, 1.5))  # the moment of the kill, not a wait
+        if not process.alive:
+            return process.await_exit()
+        process.kill()
+    return shell.run(*arguments).returncode
+
+
+def test_killed_client_does_nothing_twice_and_undo_restores_every_name(
+    shell: Shell, world: World, images: Path, request: pytest.FixtureRequest
+) -> None:
+    before = inodes(images)
+    plan = str(shell.folder / "plan.jsonl")
+    assert shell.run("plan", "--host", SERVER, "--out", plan).returncode == 0
+    events = world.record_events()
+    # A client of a plain service waits ten seconds after each kill.
+    kills = 2 if "plain" in request.node.name else KILLS
+
+    assert run_and_kill(shell, kills, "apply", plan, "--yes") == 0
+
+    managed = inodes(images)
+    assert sum(name.partition("@")[2].startswith("snapshot-") for name in managed) == VOLUMES * SNAPSHOTS
+    assert sorted(managed.values()) == sorted(before.values())
+    assert events.count("snapshot.manage.start") == VOLUMES * SNAPSHOTS
+    assert "snapshot.manage.error" not in events
+
+    assert run_and_kill(shell, KILLS, "undo", plan, "--yes") == 0
+
+    assert inodes(images) == before
+    assert events.count("snapshot.unmanage.start") == VOLUMES * SNAPSHOTS

@@ -1,0 +1,107 @@
+"""The journal survives crashes, and the spool keeps order with little memory."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.client.plan import journal
+from snapmanage.client.plan.cells import guarded, unguarded
+from snapmanage.client.plan.entries import Skip
+from snapmanage.client.plan.journal import Outcome, State
+from snapmanage.client.plan.spool import Spool, parts_of
+from snapmanage.client.plan.tally import Tally
+
+PLAN_ID = "a9ecfa26-be71-45a0-a7c2-ded158b1e476"
+DONE = Outcome("s1", State.DONE, "id-1")
+FAILED = Outcome("s2", State.FAILED, None, "quota_exceeded", "too many")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    return tmp_path / "plan.jsonl"
+
+
+def written(plan: Path, *outcomes: Outcome) -> Path:
+    with journal.opened(plan, PLAN_ID) as opened:
+        opened.write(outcomes, durable=True)
+    return plan.with_name("plan.jsonl.journal")
+
+
+def test_journal_remembers_the_last_outcome_of_each_entry(plan: Path) -> None:
+    written(plan, Outcome("s1", State.SENDING), FAILED)
+    written(plan, DONE)
+
+    with journal.opened(plan, PLAN_ID) as opened:
+        assert opened.latest == {"s1": DONE, "s2": FAILED}
+    assert journal.read(plan, PLAN_ID) == {"s1": DONE, "s2": FAILED}
+
+
+@pytest.mark.parametrize("kept", range(1, 60, 7))
+def test_journal_that_a_crash_cut_off_is_continued(plan: Path, kept: int) -> None:
+    path = written(plan, FAILED)
+    os.truncate(path, kept)
+
+    written(plan, DONE)
+
+    assert journal.read(plan, PLAN_ID)["s1"] == DONE
+    assert json.loads(path.read_text().splitlines()[0]) == {"plan": PLAN_ID}
+
+
+def test_journal_of_another_plan_is_refused(plan: Path) -> None:
+    written(plan, DONE)
+
+    with pytest.raises(errors.InvalidRequest, match="belongs to the plan"), journal.opened(plan, "another"):
+        pass
+
+
+def test_journal_is_open_once(plan: Path) -> None:
+    with (
+        journal.opened(plan, PLAN_ID),
+        pytest.raises(errors.InvalidRequest, match="another command works on"),
+        journal.opened(plan, PLAN_ID),
+    ):
+        pass
+
+
+def test_journal_is_private(plan: Path) -> None:
+    assert written(plan, DONE).stat().st_mode & 0o777 == 0o600
+
+
+def test_pipe_at_the_place_of_the_journal_is_refused(plan: Path) -> None:
+    os.mkfifo(plan.with_name("plan.jsonl.journal"))
+
+    with pytest.raises(errors.InvalidRequest, match="must be a file of this user"), journal.opened(plan, PLAN_ID):
+        pass
+
+
+def test_spool_is_read_in_order_as_often_as_needed() -> None:
+    values = [7, 3, 9, 1, 8, 2, 5]
+    with Spool[int](key=lambda value: value, part=3) as spool:
+        for value in values:
+            spool.add(value)
+
+        assert list(spool) == sorted(values)
+        assert list(spool) == sorted(values)
+        assert len(spool) == len(values)
+
+
+def test_parts_hold_values_that_follow_one_another() -> None:
+    assert list(parts_of(iter(range(5)), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(parts_of(iter(()), 2)) == []
+
+
+@pytest.mark.parametrize("text", ["daily", "=1+1", "'=1", "''@x", "'quoted'", "-1", ""])
+def test_guarded_cell_is_no_formula_and_keeps_its_text(text: str) -> None:
+    assert not guarded(text).startswith(("=", "+", "-", "@"))
+    assert unguarded(guarded(text)) == text
+
+
+def test_tally_names_the_reasons_of_skipped_entries() -> None:
+    tally = Tally()
+    for why in ("orphan", "in_use", "orphan"):
+        tally.add(Skip("h@b", {"source-name": "a"}, why, ""))
+
+    assert tally.headline.endswith("3 skipped (2 orphan, 1 in_use)")

@@ -1,0 +1,99 @@
+"""An entry is sent once: the record, the journal and a fresh scan decide about it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from snapmanage.client.api.records import Record
+from snapmanage.client.plan.entries import Expect, Manage
+from snapmanage.client.plan.journal import Outcome, State
+from snapmanage.client.selection.found import Found
+from snapmanage.client.work.verdicts import Send, decide, joined, of_record
+
+HOST = "storage-1@ceph"
+
+
+def found(name: str = "disk-1@daily", **fields: Any) -> Found:
+    given: dict[str, Any] = {"size_gb": 3, "parent": "disk-1", "identity": "100ff@4"}
+    return Found(HOST, {"source-name": name}, **given | fields)
+
+
+def entry(name: str = "disk-1@daily", key: str = "s1") -> Manage:
+    return Manage(key, "v1", HOST, {"source-name": name}, "daily", Expect.of(found(name)))
+
+
+def test_entry_without_a_record_is_sent() -> None:
+    assert decide(entry(), found(), None, None) == Send(entry())
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("available", State.DONE),
+        ("creating", State.ACCEPTED),
+        ("unmanaging", State.ACCEPTED),
+        ("error", State.FAILED),
+        ("error_unmanaging", State.FAILED),
+    ],
+)
+def test_entry_with_a_record_is_not_sent(status: str, state: State) -> None:
+    seen = of_record("s1", Record("id-1", status))
+
+    verdict = decide(entry(), None, seen, None)
+
+    assert isinstance(verdict, Outcome)
+    assert (verdict.state, verdict.record_id) == (state, "id-1")
+
+
+def test_request_without_an_answer_is_repeated() -> None:
+    assert decide(entry(), found(), None, Outcome("s1", State.SENDING)) == Send(entry())
+
+
+def test_refused_entry_is_sent_again() -> None:
+    assert decide(entry(), found(), None, Outcome("s1", State.FAILED, why="quota_exceeded")) == Send(entry())
+
+
+def test_entry_whose_record_was_unmanaged_is_not_sent_again() -> None:
+    verdict = decide(entry(), found(), None, Outcome("s1", State.DONE, "id-1"))
+
+    assert isinstance(verdict, Outcome)
+    assert verdict.state is State.UNDONE
+
+
+@pytest.mark.parametrize(
+    ("now", "why", "text"),
+    [
+        (None, "changed_since_plan", "not on storage-1@ceph any more"),
+        (found(size_gb=4), "changed_since_plan", "size was 3, is 4"),
+        (found(identity="100ff@5"), "changed_since_plan", "identity was 100ff@4, is 100ff@5"),
+        (found(reason_not_safe="in use: qemu"), "changed_since_plan", "not safe to manage any more: in use: qemu"),
+        (found(record_id="id-2"), "already_managed", "another record owns"),
+        (found(rename="refuse", origin_why="zrepl holds it"), "origin_refuses", "zrepl holds it"),
+    ],
+)
+def test_entry_that_no_longer_fits_the_backend_is_not_sent(now: Found | None, why: str, text: str) -> None:
+    verdict = decide(entry(), now, None, None)
+
+    assert isinstance(verdict, Outcome)
+    assert (verdict.state, verdict.why) == (State.FAILED, why)
+    assert text in (verdict.text or "")
+
+
+def test_fact_that_the_service_no_longer_shows_is_no_change() -> None:
+    assert isinstance(decide(entry(), found(identity=None), None, None), Send)
+
+
+def test_unsafe_snapshot_with_a_warning_is_sent() -> None:
+    warned = replace(entry(), warnings=("not safe to manage: in use",))
+
+    assert isinstance(decide(warned, found(reason_not_safe="in use"), None, None), Send)
+
+
+def test_entries_are_joined_with_the_scan_in_one_pass() -> None:
+    planned = [entry("disk-1@a"), entry("disk-1@c"), entry("disk-1@d")]
+    scanned = [found(f"disk-1@{letter}") for letter in ("a", "b", "d")]
+
+    pairs = [(each.source, other.name if other else None) for each, other in joined(iter(planned), iter(scanned))]
+
+    assert pairs == [("disk-1@a", "disk-1@a"), ("disk-1@c", None), ("disk-1@d", "disk-1@d")]
