@@ -57,6 +57,8 @@ def request_snapshots(app: Application, requests: Sequence[SnapshotRequest], eve
     A refusal is `KeyReused`, `NotFound`, `IdInUse`, `VolumeNotFound`, `InvalidState`, `ServiceNotFound`, `ServiceDown`,
     `QuotaExceeded`, `AlreadyManaged` or `OriginRefuses`.
     """
+    if not requests:
+        return []
     parts = write_in_parts(requests, partial(_request, app, everywhere), partial(_refused, app), failures.may_pass)
     return [outcome for part in parts for outcome in part]
 
