@@ -77,12 +77,14 @@ def test_record_that_is_not_in_error_is_not_retried(world: World) -> None:
         assert fault(answer) == (400, "badRequest", text)
 
 
-def test_retry_of_an_object_that_is_managed_meanwhile_is_a_conflict(world: World) -> None:
+def test_retry_of_an_object_that_is_managed_meanwhile_is_a_conflict_with_the_owner(world: World) -> None:
     snapshot_id = failed_snapshot(world)
     world.driver.add_snapshot(VOLUME, LATE)
-    world.manage_snapshot(world.record(snapshot_id).volume_id, LATE)
+    owner = world.manage_snapshot(world.record(snapshot_id).volume_id, LATE)
 
-    assert fault(world.client.retry(snapshot_id))[:2] == (409, "conflictingRequest")
+    status, kind, text = fault(world.client.retry(snapshot_id))
+    assert (status, kind) == (409, "conflictingRequest")
+    assert text.endswith(f"is managed or being managed already: it is snapshot {owner}")
 
 
 def test_failed_snapshot_of_a_server_that_is_down_is_removed_and_not_retried(world: World) -> None:
