@@ -91,8 +91,25 @@ def test_snapshot_that_has_changed_since_the_plan_is_not_sent(shell: Shell, worl
 
     failed = {each["key"]: each for each in journal(plan) if each.get("state") == "failed"}
     assert {each["why"] for each in failed.values()} == {"changed_since_plan"}
-    assert failed["s1"]["text"] == "size was 1, is 7"
+    assert failed["s1"]["text"].startswith("size was 1, is 7; identity was ")
     assert [each["name"] for each in snapshots(world)] == [NAMES[2]]
+
+
+def test_snapshot_that_another_one_of_its_name_and_size_replaces_is_not_sent(
+    shell: Shell, world: World, plan: str
+) -> None:
+    [old] = [each for each in world.driver.list_snapshots() if each.name == NAMES[0]]
+    world.driver.remove(NAMES[0])
+    world.driver.add_snapshot("volume-1", NAMES[0], size_bytes=old.size_bytes)
+    [new] = [each for each in world.driver.list_snapshots() if each.name == NAMES[0]]
+
+    assert apply(shell, plan)[0] == 2
+
+    [failed] = [each for each in journal(plan) if each.get("state") == "failed"]
+    assert failed["why"] == "changed_since_plan"
+    assert f"identity was {old.identity}, is {new.identity}" in failed["text"]
+    assert {each["name"] for each in snapshots(world)} == set(NAMES[1:])
+    assert not any(each.get("key") == failed["key"] and each.get("state") == "sending" for each in journal(plan))
 
 
 def test_one_bad_entry_stops_no_other(shell: Shell, world: World, plan: str) -> None:

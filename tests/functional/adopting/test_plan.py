@@ -78,11 +78,21 @@ def test_template_with_an_unknown_field_is_refused(shell: Shell) -> None:
     assert "unknown field 'colour'" in ended.stderr
 
 
-def test_plan_by_times_that_the_service_does_not_show_warns(shell: Shell) -> None:
-    ended = shell.run("plan", "--host", SERVER, "--out", "-", "--keep", "daily=7")
+def test_plan_by_times_that_the_service_does_not_show_warns(plain_shell: Shell) -> None:
+    ended = plain_shell.run("plan", "--host", SERVER, "--out", "-", "--keep", "daily=7")
 
     assert ended.returncode == 0
     assert ended.stderr.startswith("warning: the service shows no time for 3 of 3 snapshots")
+
+
+def test_plan_expects_the_identity_and_the_time_of_each_snapshot(shell: Shell, world: World) -> None:
+    [known] = [each for each in world.driver.list_snapshots() if each.name == NAMES[0]]
+    assert known.created_at is not None
+
+    _, _, entry = planned(shell, "--name", NAMES[0])
+
+    assert entry["expect"]["identity"] == known.identity
+    assert entry["expect"]["created_at"] == known.created_at.isoformat()
 
 
 def test_plan_is_edited_as_a_table(shell: Shell) -> None:
