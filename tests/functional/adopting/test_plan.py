@@ -95,6 +95,19 @@ def test_plan_expects_the_identity_and_the_time_of_each_snapshot(shell: Shell, w
     assert entry["expect"]["created_at"] == known.created_at.isoformat()
 
 
+def test_plan_for_a_plain_service_knows_the_programs_by_the_names(plain_shell: Shell, plain_world: World) -> None:
+    plain_world.driver.add_snapshot("volume-1", "autosnap_2026-07-30_10:00:01_daily")
+    plain_world.driver.add_snapshot("volume-1", "syncoid_nas_2020-01-27:12:30:01")
+
+    _, _, *entries = planned(plain_shell, "--exclude", "volume-1-*")
+
+    by_origin = {each["do"]: each for each in entries}
+    assert by_origin["manage"]["metadata"]["origin"] == "sanoid"
+    assert by_origin["manage"]["metadata"]["origin-class"] == "daily"
+    assert by_origin["manage"]["warnings"][0].startswith("sanoid: ")
+    assert by_origin["skip"]["why"] == "origin_refuses"
+
+
 def test_plan_is_edited_as_a_table(shell: Shell) -> None:
     plan, table = shell.folder / "plan.jsonl", shell.folder / "table.csv"
     assert shell.run("plan", "--host", SERVER, "--out", str(plan)).returncode == 0
