@@ -57,6 +57,37 @@ def test_undo_restores_every_old_name_without_the_journal(shell: Shell, world: W
     assert {json.loads(line)["original_name"] for line in report.read_text().splitlines()} == set(NAMES)
 
 
+@pytest.mark.parametrize("prefix", ["", "plan:"], ids=["id", "label"])
+def test_undo_needs_no_file(
+    shell: Shell, world: World, plan: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(shell, plan)
+    plan_id = json.loads(Path(plan).read_text().partition("\n")[0])["id"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    ended = shell.run("undo", f"{prefix}{plan_id}", "--yes")
+
+    assert ended.returncode == 0, ended.stderr
+    assert names(world) == set(NAMES)
+    assert world.client.get("volumes").json()["volumes"] == []
+    [report] = elsewhere.iterdir()
+    assert report.name.startswith(f"{plan_id}.undo-")
+
+
+def test_undo_of_an_unknown_plan_is_refused(shell: Shell, world: World, plan: str) -> None:
+    apply(shell, plan)
+
+    ended = shell.run("undo", "c40bb7dc-e61f-4c23-9bdb-fb1a66e4fc99", "--yes")
+    missing = shell.run("undo", "nowhere.jsonl", "--yes")
+
+    assert (ended.returncode, missing.returncode) == (1, 1)
+    assert "no snapshot or volume of this project has the metadata adopted-by: plan:c40bb7dc" in ended.stderr
+    assert "nowhere.jsonl can't be read: No such file" in missing.stderr
+    assert names(world).isdisjoint(NAMES)
+
+
 def test_undo_unmanages_selected_snapshots(shell: Shell, world: World, plan: str) -> None:
     apply(shell, plan)
 
