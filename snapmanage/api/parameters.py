@@ -117,6 +117,8 @@ LIMITS = (
     Parameter(
         "project_id", "Show the limits of this project; for administrators.", _TEXT, versions.LIMITS_OF_A_PROJECT
     ),
+    Parameter("tenant_id", "The older form of project_id.", _TEXT, versions.LIMITS_OF_A_PROJECT),
+    Parameter("reserved", "Has no effect: openstack sends it, and nothing is reserved here.", _BOOLEAN),
 )
 
 

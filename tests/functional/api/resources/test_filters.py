@@ -247,6 +247,10 @@ SENT = {
     "glance_metadata host multiattach encrypted consistencygroup_id volume_type_id snapshot_id source_volid name~",
     "messages": "all_tenants project_id resource_uuid resource_type event_id message_level request_id limit marker "
     "offset sort sort_key sort_dir",
+    "limits": "project_id tenant_id reserved",
+    "os-services": "host binary",
+    "scheduler-stats/get_pools": "detail name",
+    "os-quota-sets/0123456789abcdef0123456789abcdef": "usage",
 }
 VALUES = {
     "metadata": "{'k': 'v'}",
