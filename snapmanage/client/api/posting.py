@@ -55,6 +55,13 @@ class Poster:
         """Unmanage a snapshot; a repeat does no harm."""
         return self._api.send("POST", f"/snapshots/{record_id}/action", body={"os-unmanage": None})
 
+    def retry(self, record_id: str) -> Answer:
+        """Carry out the failed operation of a snapshot again."""
+        return self._api.send("POST", f"/snapshots/{record_id}/action", body={"retry": None})
+
+    def retry_volume(self, record_id: str) -> Answer:
+        return self._api.send("POST", f"/volumes/{record_id}/action", body={"retry": None})
+
     def unmanage_volume(self, record_id: str) -> Answer:
         return self._api.send("POST", f"/volumes/{record_id}/action", body={"os-unmanage": None})
 
@@ -104,5 +111,9 @@ def _outcomes(entries: Sequence[Manage], answer: Answer) -> list[Outcome]:
 def _outcome(key: str, status: int, body: Mapping[str, Any], kind: str, answer: Answer) -> Outcome:
     if status < 300 and isinstance(body.get(kind), Mapping):
         return Outcome(key, State.ACCEPTED, str(body[kind].get("id")))
-    code = "server_error" if status >= 500 else _CODES.get(status, "refused")
-    return Outcome(key, State.FAILED, None, code, message_of(body) or answer.message)
+    return Outcome(key, State.FAILED, None, code_of(status), message_of(body) or answer.message)
+
+
+def code_of(status: int) -> str:
+    """Return the code of a refused request."""
+    return "server_error" if status >= 500 else _CODES.get(status, "refused")
