@@ -1,4 +1,4 @@
-"""Unmanage the snapshots of a plan by their label, so that their old names return; any user can do it."""
+"""Unmanage the snapshots of a plan by their label, so that their old names return; no file is needed."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
