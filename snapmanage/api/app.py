@@ -215,6 +215,7 @@ def _answer_refusal(request: Any, response: falcon.Response, error: errors.Snapm
 
 def _refuse(request: Any, response: falcon.Response, error: errors.SnapmanageError, text: str) -> None:
     access.note(request.env, error=error.code)
+    response.set_header(faults.CODE_HEADER, error.code)
     if isinstance(error, errors.NotAuthenticated):
         response.set_header("WWW-Authenticate", error.challenge)
     if isinstance(error, errors.TooManyRequests):

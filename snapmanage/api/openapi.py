@@ -81,7 +81,9 @@ _HEADERS = {
     etags.HEADER: "The digest of the answer's body, for If-None-Match.",
     "Allow": "The methods that the path has.",
     "Retry-After": "The number of seconds to wait before a retry.",
+    faults.CODE_HEADER: "The code of the error. A refusal of the HTTP layer, such as of an unknown path, has none.",
 }
+_OPTIONAL_HEADERS = {faults.CODE_HEADER}
 _SUMMARIES = {
     "/": "List the API versions as choices.",
     "/v3": "List the API versions.",
@@ -117,7 +119,8 @@ def described(root: Table, project: Table) -> Json:
             "schemas": answers.SCHEMAS,
             "parameters": _SHARED_PARAMETERS,
             "headers": {
-                name: {"description": about, "required": True, "schema": _TEXT} for name, about in _HEADERS.items()
+                name: {"description": about, "required": name not in _OPTIONAL_HEADERS, "schema": _TEXT}
+                for name, about in _HEADERS.items()
             },
             "responses": {str(status): _fault(status) for status in (*EVERY, *PROTECTED, *WITH_BODY, *KEYED)}
             | {
@@ -213,7 +216,7 @@ def _headers(*more: str) -> Json:
 
 
 def _fault(status: int) -> Json:
-    names = [requestids.HEADER, *([FAULT_HEADERS[status]] if status in FAULT_HEADERS else [])]
+    names = [requestids.HEADER, faults.CODE_HEADER, *([FAULT_HEADERS[status]] if status in FAULT_HEADERS else [])]
     return {
         "description": "Refused; the message has the reason.",
         "headers": {name: _ref("headers", name) for name in names},

@@ -25,6 +25,9 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
+# The header of a refusal with the code of its error, as in snapmanage.errors; a refused entry has a field for it.
+CODE_HEADER = "Snapmanage-Error-Code"
+CODE_FIELD = "error_code"
 # Of each answer with the status 503.
 RETRY_LATER = {"Retry-After": "5"}
 LONGEST_TEXT = 1000

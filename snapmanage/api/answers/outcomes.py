@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from snapmanage.api.answers.faults import fault_schema
-from snapmanage.api.answers.shapes import list_of, object_of, ref
+from snapmanage.api.answers.faults import CODE_FIELD, fault_schema
+from snapmanage.api.answers.shapes import TEXT, list_of, object_of, ref
 
 # The statuses of refused entries.
 REFUSED = (400, 404, 409, 413, 422)
@@ -12,6 +12,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "outcomes": object_of({"snapshots": list_of({"anyOf": [ref("accepted_entry"), ref("refused_entry")]})}),
     "accepted_entry": object_of({"status": {"const": 202}, "snapshot": ref("snapshot")}),
     "refused_entry": {
-        "oneOf": [object_of({"status": {"const": status}, **fault_schema(status)["properties"]}) for status in REFUSED]
+        "oneOf": [
+            object_of({"status": {"const": status}, CODE_FIELD: TEXT, **fault_schema(status)["properties"]})
+            for status in REFUSED
+        ]
     },
 }

@@ -99,5 +99,6 @@ def _log(outcome: Outcome) -> str:
 def _show(request: ApiRequest, outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, errors.SnapmanageError):
         status = refusals.status_of(outcome)
-        return {"status": status, **faults.fault(status, refusals.text_of(request, outcome))}
+        body = faults.fault(status, refusals.text_of(request, outcome))
+        return {"status": status, faults.CODE_FIELD: outcome.code, **body}
     return {"status": 202, "snapshot": views.snapshot_summary(request, outcome.snapshot)}

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snapmanage.client.api.answers import Answer, message_of
+from snapmanage.client.api.answers import CODE_FIELD, Answer, code_in, message_of
 from snapmanage.client.api.features import ID_HEADER, KEY_HEADER, Features
 from snapmanage.client.api.http import Api
 from snapmanage.client.plan.entries import ENTRY_KEY, LABEL_KEY, Header, Manage, RegisterVolume
 from snapmanage.client.plan.journal import Outcome, State
 
-# Codes of refused requests, like those of failed operations.
+# Codes of refused requests for a service that sends none.
 _CODES = {
     400: "invalid_request",
     401: "not_authenticated",
@@ -40,7 +40,7 @@ class Poster:
             "metadata": self._label(entry.key),
         }
         answer = self._send("/os-volume-manage", {"volume": volume}, self._keys(entry.key))
-        return _outcome(entry.key, answer.status, answer.body, "volume", answer)
+        return _outcome(entry.key, answer.status, answer.body, "volume", answer, answer.error_code)
 
     def manage(self, entries: Sequence[tuple[Manage, str]]) -> list[Outcome]:
         """Manage snapshots, each with the id of its volume, in one request if the service takes batches."""
@@ -70,7 +70,7 @@ class Poster:
         if entry.snapshot_id and self._features.takes_chosen_ids:
             headers[ID_HEADER] = entry.snapshot_id
         answer = self._send("/os-snapshot-manage", {"snapshot": self._body(entry, volume_id)}, headers)
-        return _outcome(entry.key, answer.status, answer.body, "snapshot", answer)
+        return _outcome(entry.key, answer.status, answer.body, "snapshot", answer, answer.error_code)
 
     def _batch_entry(self, entry: Manage, volume_id: str) -> dict[str, Any]:
         chosen = {"id": entry.snapshot_id} if entry.snapshot_id and self._features.takes_chosen_ids else {}
@@ -101,19 +101,23 @@ def _outcomes(entries: Sequence[Manage], answer: Answer) -> list[Outcome]:
     """Return the outcomes of a batch, which has an answer for each entry, or one for all."""
     answers = answer.body.get("snapshots")
     if not answer.is_success or not isinstance(answers, list) or len(answers) != len(entries):
-        return [_outcome(entry.key, answer.status, answer.body, "snapshot", answer) for entry in entries]
+        return [
+            _outcome(entry.key, answer.status, answer.body, "snapshot", answer, answer.error_code) for entry in entries
+        ]
     return [
-        _outcome(entry.key, int(each.get("status", 500)), each, "snapshot", answer)
+        _outcome(entry.key, int(each.get("status", 500)), each, "snapshot", answer, code_in(each.get(CODE_FIELD)))
         for entry, each in zip(entries, answers, strict=True)
     ]
 
 
-def _outcome(key: str, status: int, body: Mapping[str, Any], kind: str, answer: Answer) -> Outcome:
+def _outcome(
+    key: str, status: int, body: Mapping[str, Any], kind: str, answer: Answer, error_code: str | None
+) -> Outcome:
     if status < 300 and isinstance(body.get(kind), Mapping):
         return Outcome(key, State.ACCEPTED, str(body[kind].get("id")))
-    return Outcome(key, State.FAILED, None, code_of(status), message_of(body) or answer.message)
+    return Outcome(key, State.FAILED, None, code_of(status, error_code), message_of(body) or answer.message)
 
 
-def code_of(status: int) -> str:
-    """Return the code of a refused request."""
-    return "server_error" if status >= 500 else _CODES.get(status, "refused")
+def code_of(status: int, error_code: str | None = None) -> str:
+    """Return the code of a refused request: the one that the service sends, or one for the status."""
+    return error_code or ("server_error" if status >= 500 else _CODES.get(status, "refused"))

@@ -1,10 +1,12 @@
 """Read the records of the project: its volumes and its snapshots."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from snapmanage.client.api import scans
+from snapmanage.client.api.answers import Refused
 from snapmanage.client.api.features import Features
 from snapmanage.client.api.http import Api
 from snapmanage.client.selection.found import name_of
@@ -67,26 +69,50 @@ def listed(api: Api, kind: str, filters: Mapping[str, str]) -> Iterator[Record]:
 
 
 class KnownVolumes:
-    """The registered volumes of some hosts, found by their names on the backend."""
+    """The registered volumes of some hosts, found by their names on the backend.
+
+    A service shows the hosts of volumes to administrators only. For another caller, a list of manageable snapshots that
+    is restricted to one volume shows whether the volume is on a host.
+    """
 
     def __init__(self, api: Api, features: Features, hosts: Iterable[str]) -> None:
+        self._api = api
+        self._features = features
         self._ids: set[str] = set()
-        self._by_name: dict[tuple[str, str], str] = {}
+        self._by_name: dict[tuple[str, str], str | None] = {}
+        self._without_host: dict[str, list[str]] = defaultdict(list)
         servers = {host.partition("#")[0] for host in hosts}
         for volume in listed(api, "volumes", {}):
             if volume.status in _USABLE and (volume.host is None or volume.host in servers):
-                self._add(api, features, volume)
+                self._add(volume)
 
     def find(self, host: str, name: str) -> str | None:
         """Return the id of the volume `name`; Cinder's name of a volume holds its id."""
-        named = ids_in(name) & self._ids
-        return self._by_name.get((host.partition("#")[0], name)) or (min(named) if named else None)
+        server = host.partition("#")[0]
+        if (server, name) not in self._by_name:
+            candidates = self._without_host.get(name, ())
+            self._by_name[server, name] = next((each for each in candidates if self._is_on(server, each)), None)
+        return self._by_name[server, name] or min(ids_in(name) & self._ids, default=None)
 
-    def _add(self, api: Api, features: Features, volume: Record) -> None:
+    def _add(self, volume: Record) -> None:
         self._ids.add(volume.record_id)
-        name = volume.backend_name or volume.source or _name_by_snapshots(api, features, volume)
+        name = volume.backend_name or volume.source or _name_by_snapshots(self._api, self._features, volume)
         if name and volume.host:
             self._by_name[volume.host, name] = volume.record_id
+        elif name:
+            self._without_host[name].append(volume.record_id)
+
+    def _is_on(self, server: str, volume_id: str) -> bool:
+        """Return whether a server has a volume: another server knows no volume of this id."""
+        if "volume_id" not in self._features.filters:
+            return False
+        try:
+            next(scans.manageable(self._api, server, {"volume_id": volume_id, "limit": "1"}), None)
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
 
 def _name_by_snapshots(api: Api, features: Features, volume: Record) -> str | None:

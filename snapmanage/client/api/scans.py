@@ -16,7 +16,8 @@ PAGE = 1000
 def manageable(api: Api, host: str, filters: Mapping[str, str]) -> Iterator[Found]:
     """Yield the snapshots of a backend, whether they can be managed or not, in the order of their references.
 
-    Raise `Refused` if the service has no such host, or if the list changed between two pages.
+    Raise `Refused` if the service has no such host, or if the list changed between two pages, and `Unavailable` while
+    the server of the backend is down or disabled.
     """
     query: dict[str, Any] = {"host": host, "limit": PAGE, "sort": "reference:asc"} | dict(filters)
     while True:
@@ -32,7 +33,10 @@ def _page(api: Api, host: str, query: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return api.get(PATH, **query)
     except Refused as error:
-        raise Refused(error.status, f"host {host}: {error}") from None
+        text = f"host {host}: {error}"
+        if error.error_code == errors.ServiceDown.code:
+            raise errors.Unavailable(f"{text.rstrip('.')}; start or enable the server") from None
+        raise Refused(error.status, text, error.error_code) from None
 
 
 def hosts(api: Api) -> list[str]:

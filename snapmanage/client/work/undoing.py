@@ -1,7 +1,7 @@
-"""Unmanage the snapshots of a plan by their label, so that their old names return; any user can do it."""
+"""Unmanage the snapshots of a plan by their label, so that their old names return; no file is needed."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,9 +98,15 @@ class Undoer:
     def _unmanage(self, record: Record) -> tuple[Record, str | None]:
         """Send the request; a record that is gone, or being unmanaged, needs none."""
         answer = self._poster.unmanage(record.record_id)
-        if answer.is_success or answer.status == 404 or f"is {UNMANAGING}" in answer.message:
+        if answer.is_success or answer.status == 404 or self._is_ending(record.record_id):
             return record, None
         return record, answer.message
+
+    def _is_ending(self, record_id: str) -> bool:
+        """Return whether a record is gone or being unmanaged."""
+        answer = self._api.send("GET", f"/snapshots/{record_id}")
+        shown = answer.body.get("snapshot")
+        return answer.status == 404 or (isinstance(shown, Mapping) and shown.get("status") == UNMANAGING)
 
     def _wait(self) -> None:
         for _ in self._deadline.rounds():

@@ -12,6 +12,7 @@ from snapmanage.core.backend import GIB
 from snapmanage.testing.waiting import until
 from tests.functional.adopting.plans import NAMES, apply, journal, make_plan, names, refused_names, snapshots, undo
 from tests.functional.adopting.shell import Shell
+from tests.functional.client import SERVER
 from tests.functional.world import World
 
 
@@ -267,3 +268,14 @@ def test_journal_follows_no_link(shell: Shell, world: World, plan: str, linked: 
     assert (ended.returncode, linked.read_text()) == (1, "precious\n")
     assert "can't be opened" in ended.stderr
     assert snapshots(world) == []
+
+
+def test_apply_continues_when_the_server_is_enabled_again(shell: Shell, world: World, plan: str) -> None:
+    body = {"host": SERVER, "binary": "cinder-volume", "disabled_reason": "array swap"}
+    world.client.request("PUT", "os-services/disable-log-reason", json=body)
+
+    code, line = apply(shell, plan)
+
+    assert (code, "is disabled: array swap; start or enable the server; continue with" in line) == (3, True)
+    world.client.request("PUT", "os-services/enable", json={"host": SERVER, "binary": "cinder-volume"})
+    assert apply(shell, plan)[0] == 0

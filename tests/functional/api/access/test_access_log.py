@@ -118,6 +118,7 @@ def test_refused_request_has_a_line_with_its_address_and_the_code_of_the_error(
     line = line_of(log, answer)
     assert (line["status"], line["address"], line.get("error")) == (status, "127.0.0.1", code)
     assert (line["method"], line["path"]) == (method, path.partition("?")[0])
+    assert answer.headers.get("Snapmanage-Error-Code") == code
     assert "secret" not in log.text
 
 

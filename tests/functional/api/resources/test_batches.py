@@ -45,7 +45,7 @@ def outcomes(answer: requests.Response) -> list[dict[str, Any]]:
 
 def refusal(outcome: dict[str, Any]) -> tuple[int, str, str]:
     """Return status, name and text of a refused entry, after a check of its form."""
-    [(name, body)] = [(name, each) for name, each in outcome.items() if name != "status"]
+    [(name, body)] = [(name, each) for name, each in outcome.items() if name not in ("status", "error_code")]
     assert body.keys() == {"code", "message"}
     assert body["code"] == outcome["status"]
     return body["code"], name, body["message"]
@@ -104,6 +104,7 @@ def test_refused_entry_has_the_status_and_the_text_of_a_single_refusal(tmp_path:
             )
         )
 
+    assert [found[0]["error_code"], found[2]["error_code"]] == [each.headers["Snapmanage-Error-Code"] for each in alone]
     refused = [refusal(each) for each in [*found[:1], *found[2:]]]
     assert refused[:2] == [fault(each) for each in alone]
     assert found[1]["status"] == 202
@@ -113,6 +114,14 @@ def test_refused_entry_has_the_status_and_the_text_of_a_single_refusal(tmp_path:
         (409, "conflictingRequest"),
         (422, "unprocessableEntity"),
         (413, "overLimit"),
+    ]
+    assert [each.get("error_code") for each in found] == [
+        "already_managed",
+        None,
+        "not_found",
+        "id_in_use",
+        "key_reused",
+        "quota_exceeded",
     ]
 
 

@@ -1,0 +1,112 @@
+"""A refused request has the code that the service sends; for other services the client derives it from the status."""
+
+import io
+from typing import Any
+
+import pytest
+
+from snapmanage import errors
+from snapmanage.client.api import scans
+from snapmanage.client.api.features import Features
+from snapmanage.client.api.http import Api
+from snapmanage.client.api.posting import Poster
+from snapmanage.client.api.records import Record
+from snapmanage.client.events import Reporter
+from snapmanage.client.plan.entries import Expect, Header, Manage
+from snapmanage.client.plan.journal import State
+from snapmanage.client.reports.remedies import OTHERWISE, remedy
+from snapmanage.client.work.undoing import Undoer
+from snapmanage.client.work.waiting import Deadline
+from tests.unit.client.answering import FakeAdapter, Response, refusal
+
+HOST = "storage-1@ceph"
+HEADER = Header("p", "2026-01-01T00:00:00+00:00", "http://service/v3/p", "p", (HOST,))
+SINGLE, BATCH = ("POST", "/os-snapshot-manage"), ("POST", "/os-snapshot-manage/batch")
+BATCHES = Features(is_snapmanage=True, takes_batches=True)
+TEXT = "Service is unavailable at this time."
+
+
+def entry(key: str) -> tuple[Manage, str]:
+    return Manage(key, "v1", HOST, {"source-name": key}, key, Expect(1, "disk-1")), "volume"
+
+
+@pytest.mark.parametrize(
+    ("status", "sent", "code"),
+    [
+        (400, "service_down", "service_down"),
+        (400, "invalid_state", "invalid_state"),
+        (409, "origin_refuses", "origin_refuses"),
+        (409, "id_in_use", "id_in_use"),
+        (400, None, "invalid_request"),
+        (409, None, "already_managed"),
+        (409, "\x1b[2J", "already_managed"),
+        (500, None, "server_error"),
+        (418, None, "refused"),
+    ],
+)
+def test_refused_request_has_the_code_that_the_service_sends(status: int, sent: str | None, code: str) -> None:
+    api = Api(FakeAdapter({SINGLE: refusal(status, TEXT, sent)}))
+
+    [outcome] = Poster(api, Features(), HEADER).manage([entry("s1")])
+
+    assert (outcome.state, outcome.why, outcome.text) == (State.FAILED, code, TEXT)
+
+
+def test_refused_entry_of_a_batch_has_the_code_that_the_service_sends() -> None:
+    fault: dict[str, Any] = {"status": 400, "badRequest": {"code": 400, "message": TEXT}}
+    answer = Response(207, {"snapshots": [fault | {"error_code": "service_down"}, fault]})
+    api = Api(FakeAdapter({BATCH: answer}))
+
+    outcomes = Poster(api, BATCHES, HEADER).manage([entry("s1"), entry("s2")])
+
+    assert [outcome.why for outcome in outcomes] == ["service_down", "invalid_request"]
+
+
+def test_each_code_of_a_refused_request_has_a_remedy_of_its_own() -> None:
+    refused = (
+        errors.AlreadyManaged,
+        errors.ConfigurationError,
+        errors.IdInUse,
+        errors.InvalidReference,
+        errors.InvalidRequest,
+        errors.InvalidState,
+        errors.KeyReused,
+        errors.NotAuthenticated,
+        errors.NotFound,
+        errors.NotPermitted,
+        errors.OriginRefuses,
+        errors.QuotaExceeded,
+        errors.ServiceDown,
+    )
+
+    assert OTHERWISE not in {remedy(error.code) for error in refused}
+
+
+def test_scan_of_a_server_that_is_down_can_be_repeated() -> None:
+    api = Api(FakeAdapter({("GET", scans.PATH): refusal(400, TEXT, "service_down")}))
+
+    with pytest.raises(
+        errors.Unavailable, match=f"^host {HOST}: Service is unavailable at this time; start or enable the server$"
+    ):
+        list(scans.manageable(api, HOST, {}))
+
+
+@pytest.mark.parametrize(("status", "remains"), [("unmanaging", False), ("creating", True)])
+def test_snapshot_whose_unmanaging_is_refused_remains_unless_it_is_being_unmanaged(status: str, remains: bool) -> None:
+    shown = Response(200, {"snapshot": {"id": "id-1", "status": status}})
+    answers = {
+        ("POST", "/snapshots/id-1/action"): refusal(400, "the status is wrong", "invalid_state"),
+        ("GET", "/snapshots/id-1"): shown,
+        ("GET", "/snapshots"): Response(200, {"count": 0}),
+        ("GET", "/snapshots/detail"): Response(200, {"snapshots": []}),
+    }
+    api = Api(FakeAdapter(answers))
+    undoer = Undoer(
+        api, Poster(api, Features(), HEADER), HEADER.label, Reporter(io.StringIO(), False), Deadline(None, api.stop)
+    )
+
+    with undoer.chosen:
+        undoer.chosen.add(Record("id-1", "available"))
+        remaining = undoer.run(1, None)
+
+    assert remaining == ({"id-1": "the status is wrong"} if remains else {})
