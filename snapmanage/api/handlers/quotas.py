@@ -84,6 +84,7 @@ def delete(request: ApiRequest) -> Answer:
 
 def limits(request: ApiRequest) -> Answer:
     """Handle `GET /limits`: the limits and the usage of the caller's project."""
+    schemas.boolean(request.parameters, "reserved")  # refuses another value; a true one has no effect
     project_id = request.caller.requester.project_id
     if request.everywhere and request.version >= versions.LIMITS_OF_A_PROJECT:
         project_id = request.parameters.get("project_id") or request.parameters.get("tenant_id") or project_id

@@ -139,6 +139,21 @@ def test_server_of_an_earlier_release_knows_neither_identity_nor_time(
     assert entries == [each | {"snapmanage:identity": None, "snapmanage:created_at": None} for each in before]
 
 
+@pytest.mark.parametrize("version", ["volume 3.65", ASKED[HEADER]])
+def test_field_of_a_server_of_a_later_release_is_not_shown(
+    shown: World, known: dict[str, str], monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    def later(endpoint: Endpoint, ctxt: Any, **arguments: Any) -> Any:
+        return [entry | {"later": 1} for entry in answer(endpoint, ctxt, **arguments)]
+
+    path = f"os-snapshot-manage/detail?host={SERVER}"
+    before = get(shown.client, path, version)
+    answer = Endpoint.get_manageable_snapshots
+    monkeypatch.setattr(Endpoint, "get_manageable_snapshots", later)
+
+    assert get(shown.client, path, version) == before
+
+
 @pytest.mark.parametrize("version", ["volume 3.65", "volume latest", "compute 2.1, volume 3.65"])
 @pytest.mark.parametrize(
     "path",

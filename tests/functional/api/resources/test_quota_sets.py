@@ -167,6 +167,11 @@ def test_limits_have_the_usage_of_the_project(limited: World) -> None:
     assert (absolute["maxTotalVolumes"], absolute["totalVolumesUsed"], absolute["maxTotalSnapshots"]) == (7, 1, 5)
 
 
+def test_malformed_parameter_of_limits_is_refused(limited: World) -> None:
+    assert limited.client.get("limits?reserved=1").status_code == 200
+    assert fault(limited.client.get("limits?reserved=null"))[2] == "reserved must be true or false"
+
+
 @pytest.mark.parametrize(
     ("role", "version", "limit"), [("admin", "3.39", 2), ("admin", "3.38", 5), ("reader", "3.39", 5)]
 )
