@@ -5,6 +5,7 @@ from typing import TypeVar
 from snapmanage import crash, errors
 from snapmanage.core import edits
 from snapmanage.core.edits import Edit
+from snapmanage.core.origins.protection import require_right_to_own_keys
 from snapmanage.core.records import Record, Snapshot
 from snapmanage.crash import Point
 from snapmanage.manage.application import Application
@@ -14,11 +15,14 @@ from snapmanage.store import records
 R = TypeVar("R", bound=Record)
 
 
-def edit(app: Application, kind: type[R], record_id: str, project_id: str | None, new: Edit) -> R:
+def edit(
+    app: Application, kind: type[R], record_id: str, project_id: str | None, new: Edit, is_admin: bool = False
+) -> R:
     """Write an edit of a record of a project, or with None of any project; return the record.
 
     The row stays locked from the reading to the commit, so that concurrent edits add up and the limit of pairs holds.
-    Raise `SnapshotNotFound`, `VolumeNotFound`, `InvalidRequest` or `NotFound`.
+    Raise `SnapshotNotFound`, `VolumeNotFound`, `InvalidRequest` or `NotFound`, and `NotPermitted` for metadata that
+    only an administrator may change.
     """
 
     def work(tx: Transaction) -> R:
@@ -27,6 +31,7 @@ def edit(app: Application, kind: type[R], record_id: str, project_id: str | None
         if record is None or project_id not in (None, record.requester.project_id):
             raise (errors.SnapshotNotFound if kind is Snapshot else errors.VolumeNotFound)(record_id)
         change = edits.apply(record, new, tx.now)
+        require_right_to_own_keys(record.metadata, change.after.metadata, is_admin)
         tx.write_changes([change], locked=True)
         crash.at(Point.REQUEST_UNCOMMITTED)
         return change.after

@@ -9,8 +9,10 @@ from snapmanage.core.edits import with_added
 from snapmanage.core.origins.patterns import Origin, Origins, Rename
 from snapmanage.core.values.ids import ids_in
 
+# Metadata with such keys change the decisions of snapmanage.
+OWN_PREFIX = "snapmanage:"
 # The key of metadata with which an administrator has a snapshot renamed all the same.
-FORCE = "snapmanage:force"
+FORCE = f"{OWN_PREFIX}force"
 # The beginning of `reason_not_safe`.
 REFUSES = "origin refuses"
 # Characters of a value in the metadata of a record.
@@ -21,12 +23,16 @@ def forced(metadata: Mapping[str, str]) -> bool:
     return metadata.get(FORCE, "").lower() == "true"
 
 
-def require_right_to_force(before: Mapping[str, str], after: Mapping[str, str], is_admin: bool) -> None:
-    """Raise `NotPermitted` if metadata would get another value of `FORCE`, unless the caller is an administrator."""
-    if not is_admin and after.get(FORCE) not in (None, before.get(FORCE)):
+def require_right_to_own_keys(before: Mapping[str, str], after: Mapping[str, str], is_admin: bool) -> None:
+    """Raise `NotPermitted` if metadata would differ in a key of snapmanage, unless the caller is an administrator."""
+    own = sorted(key for key in before.keys() | after.keys() if key.startswith(OWN_PREFIX))
+    differing = [key for key in own if before.get(key) != after.get(key)]
+    if differing and not is_admin:
+        key = differing[0]
+        act, remedy = ("set", "leave it out") if key not in before else ("change", "keep it as it is")
         raise errors.NotPermitted(
-            f"Only an administrator may set the metadata {FORCE}, which renames a snapshot that another tool needs; "
-            "leave it out."
+            f"Only an administrator may {act} the metadata {key}, since keys that begin with {OWN_PREFIX} change "
+            f"decisions of snapmanage; {remedy}."
         )
 
 

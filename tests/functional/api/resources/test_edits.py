@@ -305,3 +305,19 @@ def test_own_metadata_of_snapmanage_are_for_administrators(edited: World, path: 
     member.close()
     assert [fault(each)[:2] for each in refused] == [(403, "forbidden")] * 3
     assert [each.status_code for each in allowed] == [200] * 3
+
+
+def test_member_edits_other_metadata_beside_those_of_snapmanage(edited: World, path: str) -> None:
+    own = {"snapmanage:force": "true"}
+    assert put(edited.client, f"{path}/metadata", {"metadata": own | {"a": "b"}}).status_code == 200
+    member = edited.another_client()
+    member.headers |= token("member", PROJECT)
+
+    repeated = put(member, f"{path}/metadata", {"metadata": own | {"a": "c"}})
+    left_out = put(member, f"{path}/metadata", {"metadata": {"a": "d"}})
+    removed = member.request("DELETE", f"{path}/metadata/snapmanage:force")
+
+    member.close()
+    assert (repeated.status_code, left_out.status_code, removed.status_code) == (200, 403, 403)
+    assert "may change the metadata snapmanage:force" in fault(left_out)[2]
+    assert metadata(edited.client, path) == own | {"a": "c"}

@@ -76,12 +76,18 @@ def test_only_true_forces() -> None:
     assert not protection.forced({})
 
 
-def test_only_an_administrator_may_set_the_key() -> None:
-    protection.require_right_to_force({}, {FORCE: "true"}, is_admin=True)
-    protection.require_right_to_force({FORCE: "true"}, {FORCE: "true", "a": "b"}, is_admin=False)
-    protection.require_right_to_force({FORCE: "true"}, {}, is_admin=False)
-    with pytest.raises(errors.NotPermitted, match="Only an administrator may set the metadata snapmanage:force"):
-        protection.require_right_to_force({FORCE: "false"}, {FORCE: "true"}, is_admin=False)
+@pytest.mark.parametrize("key", [FORCE, "snapmanage:other"])
+def test_only_an_administrator_may_change_keys_of_snapmanage(key: str) -> None:
+    require = protection.require_right_to_own_keys
+
+    require({}, {key: "true"}, is_admin=True)
+    require({key: "true"}, {key: "true", "a": "b"}, is_admin=False)
+    with pytest.raises(errors.NotPermitted, match=f"may set the metadata {key}.*; leave it out"):
+        require({}, {key: "true"}, is_admin=False)
+    with pytest.raises(errors.NotPermitted, match=f"may change the metadata {key}.*; keep it as it is"):
+        require({key: "false"}, {key: "true"}, is_admin=False)
+    with pytest.raises(errors.NotPermitted, match=f"may change the metadata {key}"):
+        require({key: "true"}, {}, is_admin=False)
 
 
 def test_list_of_a_backend_names_the_reason_only_where_the_object_would_be_renamed() -> None:
