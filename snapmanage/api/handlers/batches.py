@@ -37,7 +37,11 @@ def create(request: ApiRequest) -> Answer:
     """
     shared_key = _shared_key(request)
     entries = [_read(request, number, entry, shared_key) for number, entry in enumerate(request.body["snapshots"])]
-    outcomes = snapshot_requests.request_snapshots(request.service.app, entries, request.everywhere)
+    permitted = [each for each in entries if isinstance(each, SnapshotRequest)]
+    decided = iter(
+        snapshot_requests.request_snapshots(request.service.app, permitted, request.everywhere) if permitted else ()
+    )
+    outcomes = [next(decided) if isinstance(each, SnapshotRequest) else each for each in entries]
     crash.at(Point.UNANSWERED)
     counts = Counter(_log(outcome) for outcome in outcomes)
     access.note(request.http.env, **{name: str(counts[name]) for name in ("accepted", "repeated", "refused")})
@@ -54,13 +58,20 @@ def _shared_key(request: ApiRequest) -> str | None:
     return text
 
 
-def _read(request: ApiRequest, number: int, entry: Mapping[str, Any], shared_key: str | None) -> SnapshotRequest:
-    """Return the request of an entry; raise `InvalidRequest`, which names the entry, if it is malformed."""
+def _read(
+    request: ApiRequest, number: int, entry: Mapping[str, Any], shared_key: str | None
+) -> SnapshotRequest | errors.NotPermitted:
+    """Return the request of an entry, or the error if the caller may not send it.
+
+    Raise `InvalidRequest`, which names the entry, if the entry is malformed.
+    """
     try:
         chosen = parse_uuid("id", entry["id"]) if "id" in entry else None
         volume_id = parse_uuid("volume_id", entry["volume_id"])
         new = Snapshot(volume_id=volume_id, location=UNPLACED, **common_fields(request, entry, chosen))
         key = _key(request, number, entry, shared_key, chosen)
+    except errors.NotPermitted as error:
+        return error
     except (errors.InvalidRequest, errors.InvalidReference) as error:
         raise errors.InvalidRequest(f"snapshots/{number}/{error}") from error  # the text begins with the field
     return SnapshotRequest(new, key, id_chosen=chosen is not None)

@@ -131,6 +131,22 @@ def test_texts_for_callers_who_are_no_administrators_have_no_details(tmp_path: P
     assert f"x-{taken}" in refusal(for_admin)[2]
 
 
+def test_entry_that_the_caller_may_not_send_refuses_no_other(tmp_path: Path) -> None:
+    members = middleware.policy(configured(tmp_path, f'"{policy.MANAGE}": "role:admin or role:member"\n'))
+    forced = {"metadata": {"snapmanage:force": "true"}}
+    with running_world(tmp_path, authenticate=by_token(), policy=members) as world:
+        world.client.headers = token("admin", PROJECT)
+        volume, member = world.register_volume(), token("member", PROJECT)
+        first, second, third = (entry(volume, f"volume-1-snapshot-{number}") for number in (1, 2, 3))
+
+        mixed = outcomes(post(world.client, first, second | forced, third, headers=member))
+        alone = world.client.post("os-snapshot-manage", json={"snapshot": second | forced}, headers=member)
+        [forbidden] = outcomes(post(world.client, second | forced, headers=member))
+
+    assert [each["status"] for each in mixed] == [202, 403, 202]
+    assert refusal(mixed[1]) == refusal(forbidden) == fault(alone)
+
+
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
