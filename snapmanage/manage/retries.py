@@ -7,7 +7,7 @@ from snapmanage.core import outbox, retries
 from snapmanage.core.change import Change
 from snapmanage.core.records import Operation, Record, Requester, Snapshot, Status, Volume, identity_key
 from snapmanage.crash import Point
-from snapmanage.manage import quotas
+from snapmanage.manage import owners, quotas
 from snapmanage.manage.application import Application
 from snapmanage.manage.requests import refuse_owned, request_unmanage, require_service, visible
 from snapmanage.manage.transaction import Transaction
@@ -38,7 +38,8 @@ def retry_snapshot(app: Application, snapshot_id: str, requester: Requester, eve
         _refuse_lost(tx, locked)
         return _write(tx, retries.retry_manage(locked, requester, tx.now))
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def retry_volume(app: Application, volume_id: str, requester: Requester, everywhere: bool = False) -> Volume:
@@ -57,7 +58,8 @@ def retry_volume(app: Application, volume_id: str, requester: Requester, everywh
         quotas.check_retried_volume(tx, volume.requester.project_id)
         return _write(tx, change)
 
-    return quotas.run_queued(app, work)
+    with owners.named(app):
+        return quotas.run_queued(app, work)
 
 
 def _check_like_new(tx: Transaction, snapshot: Snapshot) -> None:
@@ -77,8 +79,11 @@ def _refuse_lost(tx: Transaction, snapshot: Snapshot) -> None:
     key = identity_key(snapshot)
     owner = ownership.owners(tx.conn, [key]).get(key, snapshot.id) if key else snapshot.id
     if owner != snapshot.id:
+        found = records.get(tx.conn, Snapshot, owner)
         raise errors.AlreadyManaged(
-            f"the object of snapshot {snapshot.id} is managed as snapshot {owner} now; unmanage that one first"
+            f"the object of snapshot {snapshot.id} is managed as snapshot {owner} now; unmanage that one first",
+            owner_id=owner,
+            project_id=found.requester.project_id if found else None,
         )
 
 
